@@ -1,0 +1,179 @@
+//! The bytes of one container's entry in the checkpoint file.
+//!
+//! ```text
+//! slot (512 bytes)  =  copy A (256)  copy B (256)
+//! copy              =  hash u64 | sequence u64 | id 32 | stdout 56 | stderr 56 | zero
+//! stream            =  fp hash u64 | fp length u32 | marker length u32 |
+//!                      marker hash u64 | offset u64 | inode u64 | birth u64 | zero u64
+//! ```
+//!
+//! An entry is rewritten in place, its two copies in turn: a write torn by a
+//! power cut leaves the other copy, one acknowledgement older. The hash covers
+//! all that follows it. Integers are little-endian.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{ContainerId, Resume, Saved};
+use crate::fingerprint::{Fingerprint, Marker};
+
+/// Bytes of one copy.
+pub const COPY: usize = 256;
+/// Bytes of one slot: two copies.
+pub const SLOT: usize = 2 * COPY;
+
+const STREAM: usize = 56;
+
+/// One decoded copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotCopy {
+    /// Grows with every write of the slot.
+    pub sequence: u64,
+    /// Whose entry.
+    pub id: ContainerId,
+    /// What it says.
+    pub saved: Saved,
+}
+
+/// What a slot holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// Never used, or freed: all zero.
+    Free,
+    /// The newer of its valid copies.
+    Used(SlotCopy),
+    /// Bytes, but no valid copy.
+    Damaged,
+}
+
+/// Encodes one copy.
+pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
+    let mut bytes = Vec::with_capacity(COPY);
+    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&copy.sequence.to_le_bytes());
+    bytes.extend_from_slice(copy.id.bytes());
+    for resume in &copy.saved {
+        bytes.extend_from_slice(&resume.fingerprint.hash.to_le_bytes());
+        bytes.extend_from_slice(&resume.fingerprint.length.to_le_bytes());
+        bytes.extend_from_slice(&resume.marker.length.to_le_bytes());
+        bytes.extend_from_slice(&resume.marker.hash.to_le_bytes());
+        bytes.extend_from_slice(&resume.offset.to_le_bytes());
+        bytes.extend_from_slice(&resume.inode.to_le_bytes());
+        bytes.extend_from_slice(&resume.birth.to_le_bytes());
+        bytes.extend_from_slice(&[0; 8]);
+    }
+    let mut encoded = [0; COPY];
+    encoded[..bytes.len()].copy_from_slice(&bytes);
+    let hash = xxh3_64(&encoded[8..]);
+    encoded[..8].copy_from_slice(&hash.to_le_bytes());
+    encoded
+}
+
+fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
+    let mut fields = Fields(bytes.get(..COPY)?);
+    let hash = fields.u64()?;
+    if hash != xxh3_64(&bytes[8..COPY]) {
+        return None;
+    }
+    let sequence = fields.u64()?;
+    let id = ContainerId::from_bytes(*fields.take::<32>()?);
+    let mut saved = Saved::default();
+    for resume in &mut saved {
+        *resume = fields.resume()?;
+    }
+    Some(SlotCopy { sequence, id, saved })
+}
+
+/// Decodes a slot of [`SLOT`] bytes.
+pub fn decode(bytes: &[u8]) -> SlotState {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return SlotState::Free;
+    }
+    let copies = bytes.chunks(COPY).filter_map(decode_copy);
+    match copies.max_by_key(|copy| copy.sequence) {
+        Some(copy) => SlotState::Used(copy),
+        None => SlotState::Damaged,
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(field)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take::<4>().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn resume(&mut self) -> Option<Resume> {
+        let hash = self.u64()?;
+        let length = self.u32()?;
+        let marker_length = self.u32()?;
+        let marker_hash = self.u64()?;
+        let resume = Resume {
+            fingerprint: Fingerprint { length, hash },
+            marker: Marker { length: marker_length, hash: marker_hash },
+            offset: self.u64()?,
+            inode: self.u64()?,
+            birth: self.u64()?,
+        };
+        self.u64()?;
+        Some(resume)
+    }
+}
+
+const _: () = assert!(8 + 8 + 32 + 2 * STREAM <= COPY);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(sequence: u64) -> SlotCopy {
+        let resume = |seed: u64| Resume {
+            fingerprint: Fingerprint { length: 1024, hash: seed },
+            marker: Marker { length: 64, hash: seed + 1 },
+            offset: seed + 2,
+            inode: seed + 3,
+            birth: seed + 4,
+        };
+        SlotCopy {
+            sequence,
+            id: ContainerId::parse(&"0f".repeat(32)).unwrap(),
+            saved: [resume(10), resume(20)],
+        }
+    }
+
+    fn slot(first: &[u8], second: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; SLOT];
+        bytes[..first.len()].copy_from_slice(first);
+        bytes[COPY..COPY + second.len()].copy_from_slice(second);
+        bytes
+    }
+
+    #[test]
+    fn the_newer_valid_copy_counts() {
+        let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
+        assert_eq!(decode(&slot(&older, &newer)), SlotState::Used(copy(5)));
+        assert_eq!(decode(&slot(&newer, &older)), SlotState::Used(copy(5)));
+        assert_eq!(decode(&slot(&newer, &[])), SlotState::Used(copy(5)));
+        assert_eq!(decode(&[0; SLOT]), SlotState::Free);
+    }
+
+    #[test]
+    fn a_copy_torn_at_any_byte_gives_way_to_the_other() {
+        let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
+        for cut in 0..160 {
+            let mut torn = newer;
+            torn[cut..].fill(0xee);
+            assert_eq!(decode(&slot(&older, &torn)), SlotState::Used(copy(4)), "cut at {cut}");
+            assert_eq!(decode(&slot(&torn, &[])), SlotState::Damaged, "cut at {cut}");
+        }
+    }
+}

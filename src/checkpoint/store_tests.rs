@@ -1,0 +1,138 @@
+use super::*;
+use crate::fingerprint::{Fingerprint, Marker};
+
+fn id(digit: char) -> ContainerId {
+    ContainerId::parse(&digit.to_string().repeat(64)).unwrap()
+}
+
+fn resume(offset: u64) -> Resume {
+    Resume {
+        fingerprint: Fingerprint::of(b"head"),
+        marker: Marker::of(b"marker"),
+        offset,
+        inode: 7,
+        birth: 8,
+    }
+}
+
+fn db() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("positions.db");
+    (dir, path)
+}
+
+#[test]
+fn positions_survive_a_reopen() {
+    let (_dir, path) = db();
+    let mut opened = CheckpointStore::open(&path).unwrap();
+    assert!(opened.is_first_start);
+    for round in 0..5 {
+        opened.store.advance(id('a'), &[Some(resume(round)), None]).unwrap();
+        opened.store.advance(id('b'), &[None, Some(resume(100 + round))]).unwrap();
+    }
+    drop(opened);
+    let opened = CheckpointStore::open(&path).unwrap();
+    assert!(!opened.is_first_start && opened.set_aside.is_none());
+    assert_eq!(opened.store.saved(&id('a')), Some([resume(4), Resume::default()]));
+    assert_eq!(opened.store.saved(&id('b')), Some([Resume::default(), resume(104)]));
+    assert_eq!(opened.store.saved(&id('c')), None);
+}
+
+#[test]
+fn a_second_instance_is_refused() {
+    let (_dir, path) = db();
+    let first = CheckpointStore::open(&path).unwrap();
+    let error = CheckpointStore::open(&path).unwrap_err();
+    assert!(matches!(error, CheckpointError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("positions.db"));
+    drop(first);
+    CheckpointStore::open(&path).unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_checkpoint_is_set_aside() {
+    let older = {
+        let mut bytes = header();
+        bytes[16] = 0;
+        bytes.to_vec()
+    };
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("is empty", vec![]),
+        ("all NUL", vec![0; 10_000]),
+        ("no checkpoint", b"SQLite format 3\0 and so on".to_vec()),
+        ("torn", header()[..100].to_vec()),
+        ("version 0", older),
+        ("damaged", {
+            let mut bytes = header();
+            bytes[30] ^= 1;
+            bytes.to_vec()
+        }),
+    ];
+    for (problem, bytes) in cases {
+        let (_dir, path) = db();
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = CheckpointStore::open(&path).unwrap();
+        let (found, aside) = opened.set_aside.expect(problem);
+        assert!(found.contains(problem), "{found}");
+        assert_eq!(std::fs::read(&aside).unwrap(), bytes, "kept as it was");
+        assert!(!opened.is_first_start, "a start came before");
+        drop(opened.store);
+        assert!(CheckpointStore::open(&path).unwrap().set_aside.is_none(), "the new file is whole");
+    }
+}
+
+#[test]
+fn a_damaged_entry_does_not_hurt_the_others() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for digit in ['a', 'b', 'c'] {
+        store.advance(id(digit), &[Some(resume(1)), None]).unwrap();
+    }
+    drop(store);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[HEADER + SLOT..HEADER + 2 * SLOT].fill(0xee);
+    std::fs::write(&path, bytes).unwrap();
+    let opened = CheckpointStore::open(&path).unwrap();
+    assert_eq!(opened.damaged_entries, 1);
+    assert!(opened.store.saved(&id('a')).is_some());
+    assert!(opened.store.saved(&id('b')).is_none());
+    assert!(opened.store.saved(&id('c')).is_some());
+}
+
+#[test]
+fn a_torn_last_slot_is_counted_as_damaged() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    store.advance(id('b'), &[Some(resume(1)), None]).unwrap();
+    drop(store);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..HEADER + SLOT + 300]).unwrap();
+    let opened = CheckpointStore::open(&path).unwrap();
+    assert_eq!(opened.damaged_entries, 1);
+    assert!(opened.store.saved(&id('a')).is_some());
+}
+
+#[test]
+fn an_entry_is_kept_a_while_after_its_container_is_gone() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    let gone = Instant::now();
+    store.forget(&id('a'), gone).unwrap();
+    assert!(store.saved(&id('a')).is_some());
+    assert!(store.containers().is_empty());
+    store.forget(&id('f'), gone + FORGET_AFTER).unwrap();
+    assert!(store.saved(&id('a')).is_none());
+    store.advance(id('b'), &[Some(resume(2)), None]).unwrap();
+    drop(store);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), (HEADER + SLOT) as u64, "its slot is used again");
+    let store = CheckpointStore::open(&path).unwrap().store;
+    assert!(store.saved(&id('a')).is_none() && store.saved(&id('b')).is_some());
+}
+
+#[test]
+fn a_missing_directory_is_an_error_that_names_the_file() {
+    let error = CheckpointStore::open(Path::new("/nowhere/at/all.db")).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/at/all.db"), "{error}");
+}

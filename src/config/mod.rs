@@ -1,0 +1,231 @@
+//! What the user configured, checked. No I/O.
+
+pub mod options;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::tag::TagTemplate;
+use options::{
+    DB, DOCKER_ROOT, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, TAG_TEMPLATE,
+};
+
+/// The least `Queue_Limit`: a batch of one slice must fit.
+const LEAST_QUEUE_LIMIT: usize = 64_000;
+/// The least `Partial_Max_Size`: one piece as dockerd cuts them.
+const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Docker's data root.
+    pub docker_root: PathBuf,
+    /// Time between full rescans.
+    pub rescan_interval: Duration,
+    /// Whether containers older than the very first start are read from their
+    /// first byte.
+    pub read_from_head: bool,
+    /// The checkpoint file, if positions are to outlive the process.
+    pub db: Option<PathBuf>,
+    /// Bytes of records that may wait for the host.
+    pub queue_limit: usize,
+    /// Bytes of a joined line.
+    pub partial_max_size: usize,
+    /// How tags are made, if not the instance's own.
+    pub tag_template: Option<TagTemplate>,
+    /// Whether to go on once everything there is was read. Not an option of
+    /// the plugin; `tail-containers --no-follow` sets it.
+    pub follow: bool,
+}
+
+/// What is wrong with which option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("option {name}: {problem}")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+impl Config {
+    /// Reads every option through `lookup`, which gives the text the user
+    /// wrote, or `None` where there is none.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let text = |option: &options::OptionSpec| {
+            lookup(option.name)
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty())
+                .or_else(|| option.default.map(str::to_owned))
+        };
+        let wrong =
+            |option: &options::OptionSpec, problem: String| ConfigError { name: option.name, problem };
+
+        let docker_root = PathBuf::from(text(&DOCKER_ROOT).unwrap_or_default());
+        if !docker_root.is_absolute() {
+            return Err(wrong(&DOCKER_ROOT, format!("`{}` is no absolute path", docker_root.display())));
+        }
+        let time = text(&RESCAN_INTERVAL).unwrap_or_default();
+        let rescan_interval = parse_time(&time).map_err(|problem| wrong(&RESCAN_INTERVAL, problem))?;
+        let on = text(&READ_FROM_HEAD).unwrap_or_default();
+        let read_from_head = parse_bool(&on).map_err(|problem| wrong(&READ_FROM_HEAD, problem))?;
+        let size = |option, least| {
+            let bytes =
+                parse_size(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem))?;
+            if bytes < least {
+                return Err(wrong(option, format!("{bytes} bytes are too few, the least is {least}")));
+            }
+            Ok(bytes)
+        };
+        let tag_template = text(&TAG_TEMPLATE)
+            .map(|text| TagTemplate::parse(&text).map_err(|error| wrong(&TAG_TEMPLATE, error.to_string())))
+            .transpose()?;
+        Ok(Config {
+            docker_root,
+            rescan_interval,
+            read_from_head,
+            db: text(&DB).map(PathBuf::from),
+            queue_limit: size(&QUEUE_LIMIT, LEAST_QUEUE_LIMIT)?,
+            partial_max_size: size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?,
+            tag_template,
+            follow: true,
+        })
+    }
+}
+
+/// A size as Fluent Bit writes it: a number, `k`, `M` or `G` behind it (powers
+/// of 1000, as in the host's own `flb_utils_size_to_bytes`), and an optional
+/// `B`.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("`{text}` is no size; write it as 512k, 8M or 1G");
+    let upper = text.to_ascii_uppercase();
+    let number = upper.strip_suffix('B').unwrap_or(&upper);
+    let (digits, unit) = match number.as_bytes().last() {
+        Some(b'K') => (&number[..number.len() - 1], 1_000.0),
+        Some(b'M') => (&number[..number.len() - 1], 1_000_000.0),
+        Some(b'G') => (&number[..number.len() - 1], 1_000_000_000.0),
+        _ => (number, 1.0),
+    };
+    let value = parse_number(digits).ok_or_else(wrong)? * unit;
+    // Beyond 2^53 a float no longer counts bytes; nobody has such memory.
+    if value > 9e15 {
+        return Err(wrong());
+    }
+    Ok(value as usize)
+}
+
+/// A time as Fluent Bit writes it: seconds, or with `s`, `m`, `h` or `d`; and
+/// `ms`, which Fluent Bit has not. Between 10 ms and a day.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time between 10ms and 1d; write it as 2s, 500ms or 1m");
+    let lower = text.to_ascii_lowercase();
+    let (digits, unit) = if let Some(digits) = lower.strip_suffix("ms") {
+        (digits, 0.001)
+    } else {
+        match lower.as_bytes().last() {
+            Some(b's') => (&lower[..lower.len() - 1], 1.0),
+            Some(b'm') => (&lower[..lower.len() - 1], 60.0),
+            Some(b'h') => (&lower[..lower.len() - 1], 3_600.0),
+            Some(b'd') => (&lower[..lower.len() - 1], 86_400.0),
+            _ => (lower.as_str(), 1.0),
+        }
+    };
+    let seconds = parse_number(digits).ok_or_else(wrong)? * unit;
+    if !(0.01..=86_400.0).contains(&seconds) {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Digits with an optional decimal point; none of what else `f64` would take
+/// (`inf`, `1e9`, a sign).
+fn parse_number(text: &str) -> Option<f64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_number {
+        text.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// A boolean as Fluent Bit writes it.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" => Ok(true),
+        "false" | "off" | "no" => Ok(false),
+        _ => Err(format!("`{text}` is neither on nor off")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_lookup(|name| {
+            pairs.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_set_gives_the_documented_defaults() {
+        assert_eq!(
+            config(&[]).unwrap(),
+            Config {
+                docker_root: "/var/lib/docker".into(),
+                rescan_interval: Duration::from_secs(2),
+                read_from_head: true,
+                db: None,
+                queue_limit: 8_000_000,
+                partial_max_size: 1_000_000,
+                tag_template: None,
+                follow: true,
+            }
+        );
+    }
+
+    #[test]
+    fn values_are_read_as_fluent_bit_reads_them() {
+        let config = config(&[
+            ("Docker_Root", "/data/docker"),
+            ("Rescan_Interval", "500ms"),
+            ("Read_From_Head", "Off"),
+            ("DB", "/var/lib/x.db"),
+            ("Queue_Limit", "1.5mb"),
+            ("Partial_Max_Size", "64k"),
+            ("Tag_Template", "docker.{name}"),
+        ])
+        .unwrap();
+        assert_eq!(config.rescan_interval, Duration::from_millis(500));
+        assert!(!config.read_from_head);
+        assert_eq!((config.queue_limit, config.partial_max_size), (1_500_000, 64_000));
+        assert_eq!(config.db, Some("/var/lib/x.db".into()));
+        assert_eq!(config.tag_template.unwrap().to_string(), "docker.{name}");
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [("2", 2), ("3s", 3), ("2m", 120), ("1h", 3600), ("1d", 86_400)] {
+            assert_eq!(parse_time(text), Ok(Duration::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn errors_name_the_option_and_quote_the_value() {
+        for (name, value) in [
+            ("Docker_Root", "relative/path"),
+            ("Rescan_Interval", "soon"),
+            ("Rescan_Interval", "0"),
+            ("Rescan_Interval", "-1"),
+            ("Rescan_Interval", "inf"),
+            ("Read_From_Head", "maybe"),
+            ("Queue_Limit", "8X"),
+            ("Queue_Limit", "1e6"),
+            ("Queue_Limit", "99999999999G"),
+            ("Tag_Template", "{nam}"),
+        ] {
+            let error = config(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{name}={value}: {error}");
+        }
+        let error = config(&[("Partial_Max_Size", "1k")]).unwrap_err().to_string();
+        assert!(error.contains("Partial_Max_Size") && error.contains("1000"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The options, in one table: the host's option map and its `-h` text, the
+//! README and the example configuration are all made of it (tests hold them
+//! together).
+
+/// How Fluent Bit shows and checks an option's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// `on` or `off`.
+    Bool,
+    /// Bytes, such as `8M`.
+    Size,
+    /// Seconds, or with a unit.
+    Time,
+}
+
+/// One option.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionSpec {
+    /// As users write it; the host compares without regard to case.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// The value when it is not set.
+    pub default: Option<&'static str>,
+    /// One or two sentences for `-h` and the README.
+    pub text: &'static str,
+}
+
+/// Docker's data root.
+pub const DOCKER_ROOT: OptionSpec = OptionSpec {
+    name: "Docker_Root",
+    kind: Kind::Text,
+    default: Some("/var/lib/docker"),
+    text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`). Containers are found in its folder containers/.",
+};
+
+/// Where positions are kept.
+pub const DB: OptionSpec = OptionSpec {
+    name: "DB",
+    kind: Kind::Text,
+    default: None,
+    text: "File that remembers how far each log was accepted. Without it positions live in memory and a restart reads every log again.",
+};
+
+/// Policy for old containers.
+pub const READ_FROM_HEAD: OptionSpec = OptionSpec {
+    name: "Read_From_Head",
+    kind: Kind::Bool,
+    default: Some("on"),
+    text: "Whether containers that are older than the very first start are read from their first byte. What starts later always is.",
+};
+
+/// How tags are made.
+pub const TAG_TEMPLATE: OptionSpec = OptionSpec {
+    name: "Tag_Template",
+    kind: Kind::Text,
+    default: None,
+    text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}. Unset: the instance's Tag.",
+};
+
+/// Bound of the queue.
+pub const QUEUE_LIMIT: OptionSpec = OptionSpec {
+    name: "Queue_Limit",
+    kind: Kind::Size,
+    default: Some("8M"),
+    text: "Bytes of records that may wait for Fluent Bit. When it is full nothing more is read: the log files are the buffer.",
+};
+
+/// Bound of a joined line.
+pub const PARTIAL_MAX_SIZE: OptionSpec = OptionSpec {
+    name: "Partial_Max_Size",
+    kind: Kind::Size,
+    default: Some("1M"),
+    text: "Longest line joined from Docker's 16 KiB pieces. A longer one is cut there and its record says truncated: true.",
+};
+
+/// Time between rescans.
+pub const RESCAN_INTERVAL: OptionSpec = OptionSpec {
+    name: "Rescan_Interval",
+    kind: Kind::Time,
+    default: Some("2s"),
+    text: "Time between full looks at the containers, which repair what a change notification missed (units: ms, s, m, h, d).",
+};
+
+/// All of them, in the order of the documentation.
+pub const OPTIONS: [OptionSpec; 7] =
+    [DOCKER_ROOT, DB, READ_FROM_HEAD, TAG_TEMPLATE, QUEUE_LIMIT, PARTIAL_MAX_SIZE, RESCAN_INTERVAL];

@@ -1,0 +1,172 @@
+//! What Docker keeps on disk about a container: `config.v2.json` (name, image)
+//! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
+//! reader sees a whole old file or a whole new one; the pair is not atomic.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// File with name and image.
+pub const CONFIG_FILE: &str = "config.v2.json";
+/// File with the log driver.
+pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
+/// The driver whose files this plugin reads. Containers from before Docker
+/// 1.12 may have an empty type, which meant this one.
+pub const JSON_FILE_DRIVER: &str = "json-file";
+
+/// What records say about their container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerMetadata {
+    /// Name without the leading slash.
+    pub name: String,
+    /// Image as the user gave it to `docker run`.
+    pub image: String,
+    /// Whether the container runs, as far as Docker wrote it down: late at the
+    /// start, stale after a crash of the daemon. Never a reason not to read.
+    pub is_running: bool,
+}
+
+/// Why metadata could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// No such file: the container is being created or removed.
+    #[error("{} does not exist", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read or is no such JSON.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConfigV2 {
+    name: Option<String>,
+    config: Option<ImageConfig>,
+    state: Option<State>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfig {
+    image: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    #[serde(default)]
+    running: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    log_config: Option<LogConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct LogConfig {
+    r#type: Option<String>,
+}
+
+/// Reads name and image of the container whose folder is `dir`.
+pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
+    let path = dir.join(CONFIG_FILE);
+    let config: ConfigV2 = read_json(&path)?;
+    let Some(name) = config.name else {
+        return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
+    };
+    Ok(ContainerMetadata {
+        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
+        image: config.config.and_then(|config| config.image).unwrap_or_default(),
+        is_running: config.state.is_some_and(|state| state.running),
+    })
+}
+
+/// Reads the log driver of the container whose folder is `dir`.
+pub fn read_log_driver(dir: &Path) -> Result<String, MetadataError> {
+    let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE))?;
+    let driver = config.log_config.and_then(|log| log.r#type).unwrap_or_default();
+    Ok(if driver.is_empty() { JSON_FILE_DRIVER.to_owned() } else { driver })
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => MetadataError::Missing { path: path.to_owned() },
+        _ => MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir_with(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG_FILE), config).unwrap();
+        dir
+    }
+
+    #[test]
+    fn name_and_image_are_read_as_docker_writes_them() {
+        let dir = dir_with(
+            r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":null},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
+        );
+        let metadata = read_metadata(dir.path()).unwrap();
+        assert_eq!(
+            metadata,
+            ContainerMetadata { name: "web".into(), image: "nginx:1.27".into(), is_running: true }
+        );
+    }
+
+    #[test]
+    fn what_is_missing_inside_is_empty_but_a_name_must_be() {
+        let dir = dir_with(r#"{"Name":"web"}"#);
+        let metadata = read_metadata(dir.path()).unwrap();
+        assert_eq!(
+            metadata,
+            ContainerMetadata { name: "web".into(), image: String::new(), is_running: false }
+        );
+        let error = read_metadata(dir_with("{}").path()).unwrap_err().to_string();
+        assert!(error.contains(CONFIG_FILE) && error.contains("Name"), "{error}");
+    }
+
+    #[test]
+    fn half_a_file_is_an_error_at_every_length() {
+        let whole = r#"{"Name":"/web","Config":{"Image":"i"},"State":{"Running":true}}"#;
+        for cut in 0..whole.len() {
+            let dir = dir_with(&whole[..cut]);
+            assert!(
+                matches!(read_metadata(dir.path()), Err(MetadataError::Unreadable { .. })),
+                "cut at {cut}"
+            );
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(read_metadata(dir.path()), Err(MetadataError::Missing { .. })));
+    }
+
+    #[test]
+    fn the_log_driver_is_in_the_host_configuration() {
+        for (config, driver) in [
+            (r#"{"LogConfig":{"Type":"local","Config":{}}}"#, "local"),
+            (r#"{"LogConfig":{"Type":"","Config":{}}}"#, "json-file"),
+            (r#"{}"#, "json-file"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(HOST_CONFIG_FILE), config).unwrap();
+            assert_eq!(read_log_driver(dir.path()).unwrap(), driver);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Notification that `containers/` changed. A hint only: the rescan repairs
+//! what it misses and stands in where it cannot be had.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::fs::{statfs, FsWord};
+
+/// File systems whose changes by other machines the kernel does not tell us,
+/// by their number in `statfs(2)`.
+const NETWORK_FILE_SYSTEMS: [(FsWord, &str); 8] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x6573_5546, "FUSE"),
+    (0x0102_1997, "9P"),
+    (0x00c3_6400, "Ceph"),
+    (0x5346_414f, "AFS"),
+];
+
+/// The name of the network file system that `path` is on, if it is on one.
+pub fn network_file_system(path: &Path) -> Option<&'static str> {
+    let kind = statfs(path).ok()?.f_type;
+    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
+}
+
+/// A watch on the folder of containers.
+pub struct RootWatch {
+    changed: Arc<AtomicBool>,
+    _watcher: RecommendedWatcher,
+}
+
+impl RootWatch {
+    /// Watches `dir`, not what is below. At each change `wake` is called, on a
+    /// thread of the watcher's; it must only wake the reader.
+    pub fn new(dir: &Path, wake: impl Fn() + Send + 'static) -> Result<RootWatch, String> {
+        if let Some(name) = network_file_system(dir) {
+            return Err(format!("it is on a network file system ({name})"));
+        }
+        let changed = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&changed);
+        let handler = move |event: notify::Result<notify::Event>| {
+            // Opening and reading the folder is our own doing.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                flag.store(true, Ordering::Release);
+                wake();
+            }
+        };
+        let mut watcher = notify::recommended_watcher(handler).map_err(|error| error.to_string())?;
+        watcher.watch(dir, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
+        Ok(RootWatch { changed, _watcher: watcher })
+    }
+
+    /// Whether something changed since the last call.
+    pub fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::AcqRel)
+    }
+}

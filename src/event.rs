@@ -1,0 +1,140 @@
+//! What an operator may come to see. The reader's thread reports events; the
+//! host's thread writes them to the host's log (I4). An event's text names the
+//! container, file or option it is about, never the payload.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use crate::host::Level;
+
+/// Events held for the host's thread at the most; beyond it (the host does not
+/// come round for them) further ones are only counted.
+const HELD_EVENTS: usize = 256;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Event {
+    #[error("following containers below {}", root.display())]
+    Started { root: PathBuf },
+    #[error("cannot read {}: {reason}; trying again every {seconds} s", path.display())]
+    RootUnreadable { path: PathBuf, reason: String, seconds: f64 },
+    #[error("{} can be read now", path.display())]
+    RootReadable { path: PathBuf },
+    #[error("no change notification for {}: {reason}; looking by itself every {seconds} s instead", path.display())]
+    WatchUnavailable { path: PathBuf, reason: String, seconds: f64 },
+    #[error("container {name} ({short_id}) found")]
+    ContainerFound { name: String, short_id: String },
+    #[error("container {name} ({short_id}) is gone, its log is read to the end")]
+    ContainerGone { name: String, short_id: String },
+    #[error(
+        "container {name} ({short_id}) logs with driver {driver}, which writes no json-file: nothing to read"
+    )]
+    DriverWithoutFile { name: String, short_id: String, driver: String },
+    #[error("cannot read {}: {reason}; the container's records will lack what it says", path.display())]
+    MetadataUnreadable { path: PathBuf, reason: String },
+    #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
+    LogUnreadable { path: PathBuf, reason: String },
+    #[error("{} can be read now", path.display())]
+    LogReadable { path: PathBuf },
+    #[error("{}: {bytes} bytes near offset {offset} are no record and were passed over", path.display())]
+    Corrupt { path: PathBuf, offset: u64, bytes: u64 },
+    #[error("{} was truncated; reading it from its start", path.display())]
+    Truncated { path: PathBuf },
+    #[error("the log of container {name} ({short_id}) was rotated past our position; reading on from the oldest file there is")]
+    GenerationLost { name: String, short_id: String },
+    #[error("{}: {reason}; what could be unpacked was delivered", path.display())]
+    DamagedArchive { path: PathBuf, reason: String },
+    #[error("DB {}: {problem}; it was set aside as {} and every log is read from its first byte", path.display(), aside.display())]
+    CheckpointSetAside { path: PathBuf, problem: String, aside: PathBuf },
+    #[error("DB {}: {count} damaged entries were passed over; their logs are read from their first byte", path.display())]
+    CheckpointEntriesDamaged { path: PathBuf, count: usize },
+    #[error("DB {}: {reason}; positions are kept in memory until it can be written again", path.display())]
+    CheckpointUnwritable { path: PathBuf, reason: String },
+    #[error("DB {} is written again", path.display())]
+    CheckpointWritable { path: PathBuf },
+    #[error("no DB is set: positions live in memory and are lost at exit")]
+    NoCheckpoint,
+    #[error("the reader stopped: {reason}; nothing more is read until Fluent Bit is restarted")]
+    ReaderStopped { reason: String },
+}
+
+impl Event {
+    /// How serious it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Event::RootUnreadable { .. }
+            | Event::LogUnreadable { .. }
+            | Event::ReaderStopped { .. }
+            | Event::CheckpointUnwritable { .. } => Level::Error,
+            Event::WatchUnavailable { .. }
+            | Event::MetadataUnreadable { .. }
+            | Event::Corrupt { .. }
+            | Event::Truncated { .. }
+            | Event::GenerationLost { .. }
+            | Event::DamagedArchive { .. }
+            | Event::CheckpointSetAside { .. }
+            | Event::CheckpointEntriesDamaged { .. }
+            | Event::NoCheckpoint => Level::Warn,
+            Event::Started { .. }
+            | Event::RootReadable { .. }
+            | Event::LogReadable { .. }
+            | Event::CheckpointWritable { .. }
+            | Event::DriverWithoutFile { .. } => Level::Info,
+            Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
+        }
+    }
+}
+
+/// Events on their way to the host's thread.
+#[derive(Debug, Default)]
+pub struct EventQueue {
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    events: VecDeque<Event>,
+    dropped: usize,
+}
+
+impl EventQueue {
+    /// Adds an event; never blocks for long and never grows without bound.
+    pub fn report(&self, event: Event) {
+        if let Ok(mut held) = self.held.lock() {
+            if held.events.len() < HELD_EVENTS {
+                held.events.push_back(event);
+            } else {
+                held.dropped += 1;
+            }
+        }
+    }
+
+    /// Takes all events, and how many there was no room for.
+    pub fn take(&self) -> (VecDeque<Event>, usize) {
+        match self.held.lock() {
+            Ok(mut held) => {
+                let dropped = std::mem::take(&mut held.dropped);
+                (std::mem::take(&mut held.events), dropped)
+            }
+            Err(_) => (VecDeque::new(), 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_out_in_order_and_the_surplus_is_counted() {
+        let queue = EventQueue::default();
+        for _ in 0..HELD_EVENTS + 3 {
+            queue.report(Event::NoCheckpoint);
+        }
+        let (events, dropped) = queue.take();
+        assert_eq!((events.len(), dropped), (HELD_EVENTS, 3));
+        assert_eq!(queue.take().1, 0);
+    }
+}

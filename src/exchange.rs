@@ -1,0 +1,113 @@
+//! What the reader's thread and the host's thread share: the queue, the
+//! events, a few flags, and for each side a descriptor the other one wakes it
+//! by. Either side may look at any time; neither waits for the other.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Mutex;
+
+use rustix::event::{eventfd, EventfdFlags};
+use rustix::io::Errno;
+
+use crate::checkpoint::CheckpointStore;
+use crate::event::EventQueue;
+use crate::queue::Queue;
+
+/// A descriptor that becomes readable when it is rung.
+#[derive(Debug)]
+pub struct Bell {
+    fd: OwnedFd,
+}
+
+impl Bell {
+    /// A silent bell.
+    pub fn new() -> Result<Bell, Errno> {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(|fd| Bell { fd })
+    }
+
+    /// Makes the descriptor readable.
+    pub fn ring(&self) {
+        // The only error left is that the counter is full: it has been rung.
+        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+    }
+
+    /// Makes the descriptor unreadable until it is rung again.
+    pub fn silence(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.fd, &mut count);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// How much has been read, delivered and passed over since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Bytes of log files that were read and dealt with.
+    pub bytes_read: AtomicU64,
+    /// Records the host has accepted.
+    pub records_appended: AtomicU64,
+    /// Bytes that were no record.
+    pub bytes_skipped: AtomicU64,
+    /// Lines cut at `Partial_Max_Size`.
+    pub lines_truncated: AtomicU64,
+}
+
+/// Adds to a counter.
+pub fn count(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// The shared state of one instance.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Batches on their way to the host.
+    pub queue: Queue,
+    /// Messages on their way to the host's log.
+    pub events: EventQueue,
+    /// The positions; written by the host's thread at each acceptance, asked
+    /// by the reader when it finds a container.
+    pub checkpoint: Mutex<CheckpointStore>,
+    /// Running totals.
+    pub counters: Counters,
+    /// Wakes the host's thread: there is something to drain.
+    pub host_bell: Bell,
+    /// Wakes the reader: space, a change on disk, a stop.
+    pub reader_bell: Bell,
+    /// The host wants nothing now.
+    pub paused: AtomicBool,
+    /// The host refused a batch; the reader rings it again after a while.
+    pub refused: AtomicBool,
+    /// The reader shall end.
+    pub stopping: AtomicBool,
+    /// The reader has ended: it was stopped, it has read everything (with
+    /// `follow` off), or it failed.
+    pub reader_ended: AtomicBool,
+}
+
+impl Exchange {
+    /// A fresh state over `checkpoint`.
+    pub fn new(queue_limit: usize, checkpoint: CheckpointStore) -> Result<Exchange, Errno> {
+        Ok(Exchange {
+            queue: Queue::new(queue_limit),
+            events: EventQueue::default(),
+            checkpoint: Mutex::new(checkpoint),
+            counters: Counters::default(),
+            host_bell: Bell::new()?,
+            reader_bell: Bell::new()?,
+            paused: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            reader_ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the reader shall end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,164 @@
+//! The callbacks: guard, find the instance, one safe call, return code. No
+//! logic.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use super::flb_host::{log_without_instance, FlbHost};
+use super::guard::{guard, guard_instance};
+use super::host_api::{host_api, HostApi};
+use super::instances::{self, Instance};
+use super::signals::with_all_blocked;
+use super::sys;
+use crate::config::Config;
+use crate::event::Event;
+use crate::host::{Host, Level};
+use crate::plugin::Plugin;
+
+const OK: libc::c_int = 0;
+const FAILED: libc::c_int = -1;
+
+/// How Fluent Bit names the thread of an input that has one of its own
+/// (`flb-in-NAME-wN`, cut by the kernel after 15 bytes).
+const INPUT_THREAD: &[u8] = b"flb-in-";
+
+/// `cb_init`: reads the options and starts the instance.
+pub extern "C" fn init(
+    ins: *mut sys::flb_input_instance,
+    config: *mut sys::flb_config,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    guard("init", FAILED, || {
+        let api = match host_api() {
+            Ok(api) => api,
+            Err(missing) => {
+                log_without_instance(Level::Error, &missing.to_string());
+                return FAILED;
+            }
+        };
+        match start(api, ins, config) {
+            Ok(()) => OK,
+            Err(problem) => {
+                let name = instance_name(api, ins);
+                FlbHost::new(api, ins, &name).log(Level::Error, &problem);
+                FAILED
+            }
+        }
+    })
+}
+
+fn start(
+    api: &'static HostApi,
+    ins: *mut sys::flb_input_instance,
+    config: *mut sys::flb_config,
+) -> Result<(), String> {
+    if is_input_thread() {
+        return Err("`Threaded on` is refused: a ring buffer would stand between us and the chunk, and what it \
+                    drops at shutdown would count as delivered; remove the option, reading has its own thread anyway"
+            .to_owned());
+    }
+    let options = Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
+    if options.db.is_none() {
+        let event = Event::NoCheckpoint;
+        let name = instance_name(api, ins);
+        FlbHost::new(api, ins, &name).log(event.level(), &event.to_string());
+    }
+    let plugin = with_all_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
+    let fd = plugin.host_fd().as_raw_fd();
+    let instance = Arc::new(Instance::new(plugin, ins, instance_name(api, ins)));
+    let context = instances::add(instance);
+    // SAFETY: `ins` is the live instance that cb_init was called with; the
+    // context is an address the host only hands back.
+    unsafe { (api.set_context)(ins, context) };
+    // SAFETY: as above; `fd` stays open until cb_exit, after which the host
+    // does not poll it any more.
+    if unsafe { (api.set_collector_event)(ins, Some(collect), fd, config) } < 0 {
+        finish(context);
+        return Err("the host would not watch our descriptor".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether this is a thread that the host made for one input.
+fn is_input_thread() -> bool {
+    rustix::thread::name().is_ok_and(|name| name.as_bytes().starts_with(INPUT_THREAD))
+}
+
+/// The text the user gave for an option.
+fn property(api: &HostApi, ins: *mut sys::flb_input_instance, name: &str) -> Option<String> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: `ins` is the live instance that cb_init was called with, `name`
+    // is NUL-terminated.
+    let value = unsafe { (api.get_property)(name.as_ptr(), ins) };
+    copy_text(value)
+}
+
+fn instance_name(api: &HostApi, ins: *mut sys::flb_input_instance) -> String {
+    // SAFETY: `ins` is the live instance that cb_init was called with.
+    let name = unsafe { (api.input_name)(ins) };
+    copy_text(name).unwrap_or_default()
+}
+
+/// A copy of the host's text; `None` for NULL.
+fn copy_text(text: *const libc::c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL, and the host's strings are NUL-terminated and stay for
+    // the length of the callback.
+    let text = unsafe { CStr::from_ptr(text) };
+    Some(text.to_string_lossy().into_owned())
+}
+
+/// `cb_collect`: our descriptor is readable.
+pub extern "C" fn collect(
+    _ins: *mut sys::flb_input_instance,
+    _config: *mut sys::flb_config,
+    context: *mut libc::c_void,
+) -> libc::c_int {
+    with_instance("collect", context, OK, |instance, host| {
+        instance.plugin().drain(host);
+        OK
+    })
+}
+
+/// `cb_pause`: hand over nothing until `cb_resume`. The host calls this also
+/// from inside our append.
+pub extern "C" fn pause(context: *mut libc::c_void, _config: *mut sys::flb_config) {
+    with_instance("pause", context, (), |instance, _| instance.plugin().pause());
+}
+
+/// `cb_resume`.
+pub extern "C" fn resume(context: *mut libc::c_void, _config: *mut sys::flb_config) {
+    with_instance("resume", context, (), |instance, _| instance.plugin().resume());
+}
+
+/// `cb_exit`: after this no thread of the instance lives (I5).
+pub extern "C" fn exit(context: *mut libc::c_void, _config: *mut sys::flb_config) -> libc::c_int {
+    guard("exit", FAILED, || {
+        finish(context);
+        OK
+    })
+}
+
+fn finish(context: *mut libc::c_void) {
+    let Some(instance) = instances::remove(context) else { return };
+    if let Ok(api) = host_api() {
+        instance.plugin().stop(&FlbHost::new(api, instance.ins(), instance.name()));
+    }
+}
+
+/// Finds the instance behind `context` and runs `body` for it, guarded.
+fn with_instance<T: Copy>(
+    callback: &str,
+    context: *mut libc::c_void,
+    failure: T,
+    body: impl FnOnce(&Instance, &dyn Host) -> T,
+) -> T {
+    guard(callback, failure, || {
+        let (Some(instance), Ok(api)) = (instances::find(context), host_api()) else { return failure };
+        let host = FlbHost::new(api, instance.ins(), instance.name());
+        guard_instance(callback, &instance, failure, || body(&instance, &host))
+    })
+}

@@ -1,0 +1,121 @@
+//! The one exported symbol: the descriptor that Fluent Bit copies when it loads
+//! the library, laid out for the release that is loading it.
+
+use std::cell::UnsafeCell;
+use std::ffi::CStr;
+
+use super::host_api::find_symbol;
+use super::{callbacks, option_map, sys};
+
+/// Larger than any release's struct: the host copies as many bytes as its own
+/// struct has, and what we do not know of must be zero.
+const DESCRIPTOR_BYTES: usize = 1024;
+
+const NAME: &CStr = c"container_logs";
+const DESCRIPTION: &CStr = c"Logs of all containers, read from the files of the container runtime";
+
+/// Room for a descriptor of any layout.
+#[repr(C, align(16))]
+pub struct Descriptor(UnsafeCell<[u8; DESCRIPTOR_BYTES]>);
+
+// SAFETY: written once by `fill`, which the dynamic linker runs before dlopen
+// returns and so before anyone can read it; only read afterwards.
+unsafe impl Sync for Descriptor {}
+
+/// What Fluent Bit looks up: `in_` + name + `_plugin`.
+#[no_mangle]
+#[allow(non_upper_case_globals)]
+pub static in_container_logs_plugin: Descriptor = Descriptor(UnsafeCell::new([0; DESCRIPTOR_BYTES]));
+
+/// Run when the library is loaded, before the host copies the descriptor.
+#[used]
+#[link_section = ".init_array"]
+static FILL: extern "C" fn() = fill;
+
+extern "C" fn fill() {
+    let destination = in_container_logs_plugin.0.get();
+    // Each marker function appeared together with the layout it stands for.
+    if find_symbol(c"flb_input_plugin_pause").is_some() {
+        // SAFETY: see `put`; the descriptor has room for every layout.
+        unsafe { put(destination, layout_5_1()) };
+    } else if find_symbol(c"flb_notification_enqueue").is_some() {
+        // SAFETY: as above.
+        unsafe { put(destination, layout_3_2()) };
+    } else if find_symbol(c"flb_input_log_append_records").is_some()
+        || find_symbol(c"flb_log_print").is_some()
+    {
+        // SAFETY: as above.
+        unsafe { put(destination, layout_3_0()) };
+    }
+    // Else this is no host: a test, or tail-containers. Nothing to fill.
+}
+
+/// Writes a layout to the start of the descriptor.
+///
+/// # Safety
+///
+/// - `destination` is the exported descriptor, aligned to 16.
+/// - Nobody reads it yet.
+unsafe fn put<T>(destination: *mut [u8; DESCRIPTOR_BYTES], layout: T) {
+    const { assert!(std::mem::size_of::<T>() <= DESCRIPTOR_BYTES && std::mem::align_of::<T>() <= 16) };
+    // SAFETY: room and alignment are asserted above, the rest is promised.
+    unsafe { destination.cast::<T>().write(layout) };
+}
+
+fn head() -> sys::clogs_plugin_head {
+    sys::clogs_plugin_head {
+        type_: sys::CLOGS_FLB_INPUT_PLUGIN_CORE as libc::c_int,
+        proxy: std::ptr::null_mut(),
+        flags: 0,
+        name: NAME.as_ptr().cast_mut(),
+        description: DESCRIPTION.as_ptr().cast_mut(),
+        config_map: option_map::build(),
+        cb_init: Some(callbacks::init),
+        cb_pre_run: None,
+        cb_collect: Some(callbacks::collect),
+    }
+}
+
+fn layout_3_0() -> sys::clogs_plugin_3_0 {
+    sys::clogs_plugin_3_0 {
+        head: head(),
+        cb_flush_buf: std::ptr::null_mut(),
+        cb_flush_end: std::ptr::null_mut(),
+        cb_pause: Some(callbacks::pause),
+        cb_resume: Some(callbacks::resume),
+        cb_ingest: std::ptr::null_mut(),
+        cb_exit: Some(callbacks::exit),
+        cb_destroy: std::ptr::null_mut(),
+    }
+}
+
+fn layout_3_2() -> sys::clogs_plugin_3_2 {
+    sys::clogs_plugin_3_2 {
+        head: head(),
+        cb_notification: std::ptr::null_mut(),
+        cb_flush_buf: std::ptr::null_mut(),
+        cb_flush_end: std::ptr::null_mut(),
+        cb_pause: Some(callbacks::pause),
+        cb_resume: Some(callbacks::resume),
+        cb_ingest: std::ptr::null_mut(),
+        cb_exit: Some(callbacks::exit),
+        cb_destroy: std::ptr::null_mut(),
+    }
+}
+
+fn layout_5_1() -> sys::clogs_plugin_5_1 {
+    sys::clogs_plugin_5_1 {
+        head: head(),
+        cb_notification: std::ptr::null_mut(),
+        cb_flush_buf: std::ptr::null_mut(),
+        cb_flush_end: std::ptr::null_mut(),
+        cb_pause: Some(callbacks::pause),
+        cb_resume: Some(callbacks::resume),
+        cb_pause_checked: std::ptr::null_mut(),
+        cb_resume_checked: std::ptr::null_mut(),
+        cb_ingest: std::ptr::null_mut(),
+        cb_pre_exit: std::ptr::null_mut(),
+        cb_exit: Some(callbacks::exit),
+        cb_destroy: std::ptr::null_mut(),
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Host`] over the functions that Fluent Bit exports. Reads no field of the
+//! host's structures.
+
+use std::ffi::CString;
+
+use super::host_api::{log_print, HostApi};
+use super::sys;
+use crate::host::{AppendRefused, Host, Level};
+
+/// Fluent Bit, as seen by one instance during one callback on its thread.
+pub struct FlbHost<'a> {
+    api: &'static HostApi,
+    ins: *mut sys::flb_input_instance,
+    name: &'a str,
+}
+
+impl<'a> FlbHost<'a> {
+    /// `ins` must be the live instance that the host passed to, or was given
+    /// back in, the callback that is running; the value must not outlive it.
+    pub fn new(api: &'static HostApi, ins: *mut sys::flb_input_instance, name: &'a str) -> FlbHost<'a> {
+        FlbHost { api, ins, name }
+    }
+}
+
+impl Host for FlbHost<'_> {
+    fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
+        let (tag, tag_bytes) = tag.map_or((std::ptr::null(), 0), |tag| (tag.as_ptr().cast(), tag.len()));
+        let status =
+            // SAFETY: `ins` is live (see `new`), tag and bytes are valid for
+            // the lengths given with them; the host copies both.
+            unsafe { (self.api.append)(self.ins, records, tag, tag_bytes, bytes.as_ptr().cast(), bytes.len()) };
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(AppendRefused)
+        }
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        // SAFETY: `ins` is live (see `new`).
+        let is_wanted = unsafe { (self.api.log_check)(self.ins, level_number(level)) } != 0;
+        if is_wanted {
+            print(level, &format!("[input:container_logs:{}] {message}", self.name));
+        }
+    }
+}
+
+/// Logs where no instance is at hand.
+pub fn log_without_instance(level: Level, message: &str) {
+    print(level, &format!("[input:container_logs] {message}"));
+}
+
+fn print(level: Level, message: &str) {
+    let Some(log_print) = log_print() else {
+        // No host: a test, or a host too old to log by. Say it somewhere.
+        eprintln!("{message}");
+        return;
+    };
+    // Control characters, which a container's name or a damaged file may bring,
+    // would let a message forge further lines.
+    let clean: String = message.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let Ok(text) = CString::new(clean) else { return };
+    // SAFETY: the format is constant and takes the one string that follows; a
+    // NULL file means that no source position is printed.
+    unsafe { log_print(level_number(level), std::ptr::null(), 0, c"%s".as_ptr(), text.as_ptr()) };
+}
+
+fn level_number(level: Level) -> libc::c_int {
+    let number = match level {
+        Level::Error => sys::CLOGS_FLB_LOG_ERROR,
+        Level::Warn => sys::CLOGS_FLB_LOG_WARN,
+        Level::Info => sys::CLOGS_FLB_LOG_INFO,
+        Level::Debug => sys::CLOGS_FLB_LOG_DEBUG,
+    };
+    number as libc::c_int
+}
+
+/// For tests of the edge in a process without a host.
+#[cfg(test)]
+pub struct NoHost;
+
+#[cfg(test)]
+impl Host for NoHost {
+    fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
+        Err(AppendRefused)
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+}

@@ -1,0 +1,66 @@
+//! The panic boundary: no panic crosses into Fluent Bit, which would end it.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use super::flb_host::log_without_instance;
+use super::instances::Instance;
+use crate::host::Level;
+use crate::plugin::panic_text;
+
+/// Runs a callback's body. A panic is logged and becomes `failure`.
+pub fn guard<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(value) => value,
+        Err(panic) => {
+            let text = panic_text(&*panic);
+            log_without_instance(Level::Error, &format!("{callback} panicked: {text}"));
+            failure
+        }
+    }
+}
+
+/// Runs a callback's body for one instance. A panic stops that instance for
+/// good: its later callbacks do nothing.
+pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: impl FnOnce() -> T) -> T {
+    if instance.is_poisoned() {
+        return failure;
+    }
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(value) => value,
+        Err(panic) => {
+            instance.poison();
+            let text = panic_text(&*panic);
+            log_without_instance(
+                Level::Error,
+                &format!("{}: {callback} panicked: {text}; the instance is stopped", instance.name()),
+            );
+            failure
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_the_failure_value() {
+        assert_eq!(guard("test", -1, || panic!("on purpose")), -1);
+        assert_eq!(guard("test", -1, || 7), 7);
+    }
+
+    #[test]
+    fn an_instance_that_panicked_is_left_alone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::config::Config::from_lookup(|name| {
+            (name == "Docker_Root").then(|| dir.path().display().to_string())
+        })
+        .unwrap();
+        let plugin = crate::plugin::Plugin::start(config).unwrap();
+        let instance = Instance::new(plugin, std::ptr::null_mut(), "container_logs.0".to_owned());
+        assert_eq!(guard_instance("collect", &instance, 0, || 5), 5);
+        assert_eq!(guard_instance("collect", &instance, 0, || panic!("on purpose")), 0);
+        assert_eq!(guard_instance("collect", &instance, 0, || 5), 0, "poisoned");
+        instance.plugin().stop(&super::super::flb_host::NoHost);
+    }
+}

@@ -1,0 +1,84 @@
+//! The live instances. The `context` pointer that the host keeps for us is
+//! the address of an entry here and nothing more: it is looked up, never
+//! dereferenced, so a pointer that is not ours is simply not found.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::sys;
+use crate::plugin::Plugin;
+
+/// One input section of the host's configuration.
+#[derive(Debug)]
+pub struct Instance {
+    plugin: Plugin,
+    /// The host's instance as a number; made a pointer again on its thread only.
+    ins: usize,
+    name: String,
+    is_poisoned: AtomicBool,
+}
+
+impl Instance {
+    /// An instance around a started plugin.
+    pub fn new(plugin: Plugin, ins: *mut sys::flb_input_instance, name: String) -> Instance {
+        Instance { plugin, ins: ins as usize, name, is_poisoned: AtomicBool::new(false) }
+    }
+
+    /// The plugin.
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// The host's instance, for calls on the host's thread.
+    pub fn ins(&self) -> *mut sys::flb_input_instance {
+        self.ins as *mut sys::flb_input_instance
+    }
+
+    /// As the host shows it: `container_logs.0`, or its alias.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a callback of it has panicked.
+    pub fn is_poisoned(&self) -> bool {
+        self.is_poisoned.load(Ordering::Acquire)
+    }
+
+    /// A callback of it has panicked.
+    pub fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::Release);
+    }
+}
+
+static LIVE: Mutex<BTreeMap<usize, Arc<Instance>>> = Mutex::new(BTreeMap::new());
+
+/// Adds an instance; returns the context to give the host.
+pub fn add(instance: Arc<Instance>) -> *mut libc::c_void {
+    let address = Arc::as_ptr(&instance) as usize;
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(address, instance);
+    address as *mut libc::c_void
+}
+
+/// The live instance behind a context.
+pub fn find(context: *mut libc::c_void) -> Option<Arc<Instance>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).get(&(context as usize)).cloned()
+}
+
+/// Takes the instance behind a context out of the live ones.
+pub fn remove(context: *mut libc::c_void) -> Option<Arc<Instance>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&(context as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_that_is_not_ours_is_not_found() {
+        let other = 0u64;
+        assert!(find(std::ptr::null_mut()).is_none());
+        assert!(find((&raw const other).cast_mut().cast()).is_none());
+        assert!(remove(0x1000 as *mut libc::c_void).is_none());
+    }
+}

@@ -1,0 +1,34 @@
+//! The edge to Fluent Bit: the only module that knows C, and the only one that
+//! may be `unsafe`.
+//!
+//! # What crosses
+//!
+//! | pointer | made by | freed by | used on |
+//! |---|---|---|---|
+//! | descriptor, option map and their strings | us, when the library is loaded | never: the host keeps pointers into them | any thread, read only |
+//! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread, passed back to the host's functions only |
+//! | `context` | us, in `cb_init` | us, in `cb_exit` | an address to look an instance up by; never dereferenced |
+//! | property values, names | the host | the host | copied at once |
+//! | record bytes, tags, log text | us | us, after the call | the host copies before it returns |
+//!
+//! # Rules
+//!
+//! - Every `extern "C"` body is one [`guard`] call: a panic becomes a logged
+//!   error and a stopped instance.
+//! - A callback looks its instance up among the live ones. A release that puts
+//!   another field into the descriptor shifts the slots behind it; a callback
+//!   that is called in place of another one with other arguments then finds no
+//!   instance, or does something harmless to one.
+//! - Loading the library starts nothing; threads begin in `cb_init` and end in
+//!   `cb_exit`.
+#![allow(unsafe_code)]
+
+mod callbacks;
+mod descriptor;
+mod flb_host;
+mod guard;
+mod host_api;
+mod instances;
+mod option_map;
+pub mod signals;
+mod sys;

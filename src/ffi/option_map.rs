@@ -1,0 +1,115 @@
+//! The host's table of our options, in the host's own element size.
+//!
+//! The host walks the table by `sizeof` of its own struct, which changed inside
+//! a patch series. It can be asked: [`element_size`] lets it copy a probe whose
+//! three names stand at 0, S and 2 S, and counts what it found. Only where its
+//! element has S bytes does it find exactly three.
+
+use std::ffi::CString;
+
+use super::host_api::find_symbol;
+use super::sys;
+use crate::config::options::{Kind, OptionSpec, OPTIONS};
+
+/// Element sizes that are asked about: those of today and room around them.
+const SIZES: std::ops::RangeInclusive<usize> = 56..=256;
+/// What 5.0.9 and 5.1 have; for a host that cannot be asked.
+const USUAL_SIZE: usize = 104;
+const PROBE_NAME: &[u8; 2] = b"p\0";
+
+/// The size of the host's option struct in bytes, or `None` where the host
+/// does not export what is needed to ask.
+pub fn element_size() -> Option<usize> {
+    let create = find_symbol(c"flb_config_map_create")?;
+    let destroy = find_symbol(c"flb_config_map_destroy")?;
+    // SAFETY: every release since 3.0 exports this function with the signature
+    // that the header gives.
+    let create =
+        unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create) }?;
+    // SAFETY: as above.
+    let destroy =
+        unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_destroy_fn>(destroy) }?;
+    SIZES.step_by(8).find(|size| {
+        let mut probe = probe(*size);
+        // SAFETY: the probe is zero but for three names, and long enough that
+        // a host with any element size in SIZES meets a zero name inside it;
+        // without default values the host does not look at the configuration.
+        let list = unsafe { create(std::ptr::null_mut(), probe.as_mut_ptr().cast()) };
+        if list.is_null() {
+            return false;
+        }
+        let count = list_length(list);
+        // SAFETY: `list` came from `create` and is not used again.
+        unsafe { destroy(list) };
+        count == 3
+    })
+}
+
+/// Zeroed entries of `size` bytes with names in the first three.
+fn probe(size: usize) -> Vec<u64> {
+    let name = std::mem::offset_of!(sys::clogs_config_map_head, name);
+    let mut bytes = vec![0u64; 4 * SIZES.end() / 8];
+    for entry in 0..3 {
+        bytes[(entry * size + name) / 8] = PROBE_NAME.as_ptr() as u64;
+    }
+    bytes
+}
+
+/// Nodes of a circular list, without its head; gives up past any sane number.
+fn list_length(head: *mut sys::clogs_list_node) -> usize {
+    let mut count = 0;
+    let mut node = head;
+    loop {
+        // SAFETY: the host's lists are circular and every node on the way from
+        // the head back to it is live until the list is destroyed.
+        node = unsafe { (*node).next };
+        if node == head || node.is_null() || count > 1000 {
+            return count;
+        }
+        count += 1;
+    }
+}
+
+/// Builds the table for the host that is loading us. It lives as long as the
+/// process: the host keeps pointers into it.
+pub fn build() -> *mut libc::c_void {
+    let size = element_size().unwrap_or(USUAL_SIZE);
+    // One zero entry more ends the table.
+    let mut table = vec![0u64; (OPTIONS.len() + 1) * size / 8].into_boxed_slice();
+    for (index, option) in OPTIONS.iter().enumerate() {
+        let head = encode(option);
+        let entry = (&raw mut table[index * size / 8]).cast::<sys::clogs_config_map_head>();
+        // SAFETY: `entry` points at `size` bytes inside the table, aligned to
+        // 8, and `size` is at least the size of the head.
+        unsafe { entry.write(head) };
+    }
+    Box::leak(table).as_mut_ptr().cast()
+}
+
+fn encode(option: &OptionSpec) -> sys::clogs_config_map_head {
+    let kind = match option.kind {
+        Kind::Text => sys::CLOGS_FLB_CONFIG_MAP_STR,
+        Kind::Bool => sys::CLOGS_FLB_CONFIG_MAP_BOOL,
+        Kind::Size => sys::CLOGS_FLB_CONFIG_MAP_SIZE,
+        Kind::Time => sys::CLOGS_FLB_CONFIG_MAP_TIME,
+    };
+    sys::clogs_config_map_head {
+        type_: kind as libc::c_int,
+        name: leak_text(&option.name.to_ascii_lowercase()),
+        def_value: option.default.map_or(std::ptr::null_mut(), leak_text),
+        flags: 0,
+        // The host writes nothing into our memory; values are asked for.
+        set_property: 0,
+        offset: 0,
+        desc: leak_text(option.text),
+    }
+}
+
+fn leak_text(text: &str) -> *mut libc::c_char {
+    CString::new(text).map_or(std::ptr::null_mut(), CString::into_raw)
+}
+
+const _: () = {
+    assert!(*SIZES.start() >= std::mem::size_of::<sys::clogs_config_map_head>());
+    assert!(USUAL_SIZE % 8 == 0);
+};

@@ -1,0 +1,311 @@
+//! Docker's json-file format: one JSON object a line,
+//! `{"log":"text\n","stream":"stdout","time":"2026-11-23T18:34:00.1Z"}`.
+//!
+//! # The trick
+//!
+//! dockerd writes the keys in this order and without spaces (moby
+//! `daemon/logger/jsonfilelog/jsonlog`), so a record is recognised from both
+//! its ends and only the text between is looked at:
+//!
+//! ```text
+//! {"log":" <text, escaped> ","stream":"stdout","time":" <time> "}
+//! ^ prefix  ^ scanned once  ^ one of two constants      ^ from the end
+//! ```
+//!
+//! Anything that does not fit (attributes, another order, a torn record, an
+//! unescaped quote or control byte in the text) goes to [`decode_unusual`],
+//! which asks serde_json and must agree wherever both have an answer; the
+//! tests at the end and the fuzz target hold them side by side.
+
+use std::borrow::Cow;
+
+use memchr::{memmem, memrchr};
+use serde::Deserialize;
+
+use super::rfc3339::TimeParser;
+use super::Entry;
+use crate::position::{Stream, Timestamp};
+
+const PREFIX: &[u8] = b"{\"log\":\"";
+const SUFFIX: &[u8] = b"\"}";
+const STDOUT: &[u8] = b"\",\"stream\":\"stdout\",\"time\":";
+const STDERR: &[u8] = b"\",\"stream\":\"stderr\",\"time\":";
+/// The longest time dockerd writes is 30 bytes; the opening quote is one more.
+const TIME_WINDOW: usize = 40;
+
+/// What decoding keeps between records: the minute of the last time, and the
+/// room in which texts with escapes are put together.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    times: TimeParser,
+    text: Vec<u8>,
+}
+
+/// Why a line is no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotARecord;
+
+impl Decoder {
+    /// Decodes a line of the shape dockerd writes; `None` sends the caller to
+    /// [`decode_unusual`]. `line` is without its line feed.
+    #[inline]
+    pub fn decode<'a>(&'a mut self, line: &'a [u8]) -> Option<Entry<'a>> {
+        let inner = line.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+        let window = inner.len().saturating_sub(TIME_WINDOW);
+        let quote = window + memrchr(b'"', &inner[window..])?;
+        let time = self.times.parse(&inner[quote + 1..])?;
+        let head = &inner[..quote];
+        let (escaped, stream) = if let Some(text) = head.strip_suffix(STDOUT) {
+            (text, Stream::Stdout)
+        } else {
+            (head.strip_suffix(STDERR)?, Stream::Stderr)
+        };
+        let (escaped, ends_line) = strip_line_feed(escaped);
+        let scan = scan_plain(escaped);
+        if scan.has_non_ascii && std::str::from_utf8(escaped).is_err() {
+            return None;
+        }
+        let text: &[u8] = if scan.plain == escaped.len() {
+            escaped
+        } else {
+            self.text.clear();
+            unescape(escaped, scan.plain, &mut self.text)?;
+            &self.text
+        };
+        Some(Entry { time, stream, text, ends_line })
+    }
+}
+
+/// Takes the escaped line feed off the end of an escaped text. The backslash
+/// must not itself be escaped: `\\n` is a backslash and the letter n.
+fn strip_line_feed(escaped: &[u8]) -> (&[u8], bool) {
+    let Some(rest) = escaped.strip_suffix(b"\\n") else {
+        return (escaped, false);
+    };
+    let backslashes = rest.iter().rev().take_while(|byte| **byte == b'\\').count();
+    if backslashes % 2 == 0 {
+        (rest, true)
+    } else {
+        (escaped, false)
+    }
+}
+
+struct Scan {
+    /// Length of the run before the first byte that JSON wants escaped.
+    plain: usize,
+    /// Whether any byte of the whole text is above 0x7f.
+    has_non_ascii: bool,
+}
+
+/// Finds the first quote, backslash or control byte. Written as a fold over
+/// fixed chunks without an early exit, which compiles to vector code.
+#[inline]
+fn scan_plain(text: &[u8]) -> Scan {
+    const CHUNK: usize = 32;
+    let mut high = 0u8;
+    let mut plain = None;
+    let mut offset = 0;
+    let mut chunks = text.chunks_exact(CHUNK);
+    for chunk in &mut chunks {
+        let mut special = false;
+        for byte in chunk {
+            special |= is_special(*byte);
+            high |= *byte;
+        }
+        if special && plain.is_none() {
+            plain = chunk.iter().position(|byte| is_special(*byte)).map(|at| offset + at);
+        }
+        offset += CHUNK;
+    }
+    for (at, byte) in chunks.remainder().iter().enumerate() {
+        high |= *byte;
+        if plain.is_none() && is_special(*byte) {
+            plain = Some(offset + at);
+        }
+    }
+    Scan { plain: plain.unwrap_or(text.len()), has_non_ascii: high & 0x80 != 0 }
+}
+
+#[inline]
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Unescapes a JSON string body whose first `plain` bytes need nothing.
+/// `None` where it is no valid JSON string body.
+fn unescape(escaped: &[u8], plain: usize, out: &mut Vec<u8>) -> Option<()> {
+    out.extend_from_slice(&escaped[..plain]);
+    let mut rest = &escaped[plain..];
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'\\' {
+            rest = unescape_one(after, out)?;
+        } else if is_special(byte) {
+            return None;
+        } else {
+            let run = rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..run]);
+            rest = &rest[run..];
+        }
+    }
+    Some(())
+}
+
+/// Unescapes what follows a backslash; returns what is left behind it.
+fn unescape_one<'a>(after: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let (&letter, rest) = after.split_first()?;
+    let byte = match letter {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'"' => b'"',
+        b'\\' => b'\\',
+        b'/' => b'/',
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'u' => return unescape_unicode(rest, out),
+        _ => return None,
+    };
+    out.push(byte);
+    Some(rest)
+}
+
+fn unescape_unicode<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let (unit, rest) = hex_unit(rest)?;
+    let (code, rest) = if (0xd800..0xdc00).contains(&unit) {
+        let (low, rest) = hex_unit(rest.strip_prefix(b"\\u")?)?;
+        if !(0xdc00..0xe000).contains(&low) {
+            return None;
+        }
+        (0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00), rest)
+    } else {
+        (unit, rest)
+    };
+    let character = char::from_u32(code)?;
+    let mut buffer = [0; 4];
+    out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+    Some(rest)
+}
+
+fn hex_unit(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = text.split_first_chunk::<4>()?;
+    let mut value = 0;
+    for digit in digits {
+        value = value << 4 | char::from(*digit).to_digit(16)?;
+    }
+    Some((value, rest))
+}
+
+/// A record of any key order, with or without each key.
+#[derive(Deserialize)]
+struct AnyRecord<'a> {
+    #[serde(borrow, default)]
+    log: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    stream: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    time: Option<Cow<'a, str>>,
+}
+
+/// A record found by the general parser; it owns its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedEntry {
+    /// `None` where the record has no time, or none that can be read.
+    pub time: Option<Timestamp>,
+    /// `stdout` unless the record says `stderr`.
+    pub stream: Stream,
+    /// The text without the line feed that ends a line.
+    pub text: String,
+    /// Whether that line feed was there.
+    pub ends_line: bool,
+}
+
+/// What [`decode_unusual`] found in one line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unusual {
+    /// The records, in order.
+    pub entries: Vec<OwnedEntry>,
+    /// Bytes that belong to no record: torn ends, NUL holes, garbage.
+    pub skipped: usize,
+}
+
+/// Decodes a line that [`Decoder::decode`] did not recognise: any JSON object,
+/// several objects glued together, a torn record with a whole one behind it
+/// (what a full disk leaves), NULs in front (what a truncation under a writer
+/// leaves). Takes every record that can be had and counts the rest.
+pub fn decode_unusual(line: &[u8]) -> Unusual {
+    let mut found = Unusual::default();
+    // moby writes valid UTF-8 only; what is not was damaged on disk.
+    let text = String::from_utf8_lossy(line);
+    let mut rest: &str = &text;
+    let mut skipped = 0;
+    while !rest.is_empty() {
+        match first_record(rest) {
+            Ok((entry, length)) => {
+                found.entries.extend(entry);
+                rest = &rest[length..];
+            }
+            Err(NotARecord) => {
+                let next = next_start(rest);
+                skipped += next;
+                rest = &rest[next..];
+            }
+        }
+    }
+    // The lossy conversion may have lengthened what it replaced.
+    found.skipped = skipped.min(line.len());
+    found
+}
+
+/// The record that `text` begins with, and its length in bytes.
+fn first_record(text: &str) -> Result<(Option<OwnedEntry>, usize), NotARecord> {
+    if !text.starts_with('{') {
+        return Err(NotARecord);
+    }
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<AnyRecord>();
+    match stream.next() {
+        Some(Ok(record)) => {
+            let length = stream.byte_offset();
+            if record.log.is_none() && record.stream.is_none() && record.time.is_none() {
+                return Err(NotARecord);
+            }
+            Ok((record.into_entry(), length))
+        }
+        _ => Err(NotARecord),
+    }
+}
+
+impl AnyRecord<'_> {
+    /// `None` for a record without `log`: dockerd leaves the key out where the
+    /// text is empty and unterminated, so there is nothing to deliver.
+    fn into_entry(self) -> Option<OwnedEntry> {
+        let mut text = self.log?.into_owned();
+        let ends_line = text.ends_with('\n');
+        if ends_line {
+            text.pop();
+        }
+        let stream = match self.stream.as_deref() {
+            Some("stderr") => Stream::Stderr,
+            _ => Stream::Stdout,
+        };
+        let time = self.time.and_then(|time| TimeParser::default().parse(time.as_bytes()));
+        Some(OwnedEntry { time, stream, text, ends_line })
+    }
+}
+
+/// Where the next record may begin: the first `{"` past the start that opens
+/// with a key dockerd writes first.
+fn next_start(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    memmem::find_iter(&bytes[1..], b"{\"")
+        .map(|at| at + 1)
+        .find(|at| {
+            [&b"{\"log\":"[..], b"{\"stream\":", b"{\"time\":"]
+                .iter()
+                .any(|key| bytes[*at..].starts_with(key))
+        })
+        .unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+#[path = "json_file_tests.rs"]
+mod tests;

@@ -1,0 +1,22 @@
+//! The formats runtimes write, one file each: bytes of one physical line in,
+//! an [`Entry`] out. Pure and total: no input panics, nothing is allocated on
+//! the plain path.
+
+pub mod json_file;
+pub mod rfc3339;
+
+use crate::position::{Stream, Timestamp};
+
+/// One entry as the runtime wrote it: a whole line, or a piece of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// When the runtime saw it.
+    pub time: Timestamp,
+    /// Which stream it came from.
+    pub stream: Stream,
+    /// The text, valid UTF-8, without the one line feed that ends a line.
+    pub text: &'a [u8],
+    /// Whether that line feed was there. Without it this is a piece: more
+    /// follows, or the stream ended in mid-line.
+    pub ends_line: bool,
+}

@@ -1,0 +1,242 @@
+//! Times as Go's `RFC3339Nano` writes them: `2026-11-23T18:34:00.1234Z`, one
+//! to nine digits of fraction, none on a whole second, `Z` or an offset.
+
+use crate::position::Timestamp;
+
+/// Length of `2026-11-23T18:34`, the part that is the same for a whole minute.
+const MINUTE: usize = 16;
+
+/// Parses times; remembers the minute of the last one, since neighbours in a
+/// log nearly always share it and the calendar need not be worked out again.
+#[derive(Debug, Clone, Default)]
+pub struct TimeParser {
+    minute: [u8; MINUTE],
+    minute_seconds: i64,
+}
+
+impl TimeParser {
+    /// The instant that `text` names, or `None` where it is no such time.
+    pub fn parse(&mut self, text: &[u8]) -> Option<Timestamp> {
+        let (minute, rest) = text.split_first_chunk::<MINUTE>()?;
+        let minute_seconds = if *minute == self.minute {
+            self.minute_seconds
+        } else {
+            let seconds = parse_minute(minute)?;
+            self.minute = *minute;
+            self.minute_seconds = seconds;
+            seconds
+        };
+        let (colon_seconds, rest) = rest.split_first_chunk::<3>()?;
+        if colon_seconds[0] != b':' {
+            return None;
+        }
+        // 60 is a leap second; Go never writes one, other writers may.
+        let seconds = two_digits(&colon_seconds[1..], 60)?;
+        let (nanos, zone) = parse_fraction(rest)?;
+        let offset = parse_zone(zone)?;
+        Some(Timestamp { seconds: minute_seconds + i64::from(seconds) - offset, nanos })
+    }
+}
+
+fn parse_minute(text: &[u8; MINUTE]) -> Option<i64> {
+    if text[4] != b'-' || text[7] != b'-' || text[13] != b':' {
+        return None;
+    }
+    if text[10] != b'T' && text[10] != b't' {
+        return None;
+    }
+    let year = two_digits(&text[0..2], 99)? * 100 + two_digits(&text[2..4], 99)?;
+    let month = two_digits(&text[5..7], 12)?;
+    let day = two_digits(&text[8..10], 31)?;
+    let hour = two_digits(&text[11..13], 23)?;
+    let minute = two_digits(&text[14..16], 59)?;
+    if month == 0 || day == 0 || day > days_in_month(year, month) {
+        return None;
+    }
+    Some(days_from_civil(year, month, day) * 86_400 + i64::from(hour * 3600 + minute * 60))
+}
+
+fn two_digits(text: &[u8], most: u32) -> Option<u32> {
+    let tens = text.first()?.wrapping_sub(b'0');
+    let units = text.get(1)?.wrapping_sub(b'0');
+    if tens > 9 || units > 9 {
+        return None;
+    }
+    let value = u32::from(tens) * 10 + u32::from(units);
+    (value <= most).then_some(value)
+}
+
+fn is_leap(year: u32) -> bool {
+    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
+}
+
+fn days_in_month(year: u32, month: u32) -> u32 {
+    match month {
+        2 if is_leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 in the proleptic Gregorian calendar, counted in
+/// 400-year eras of years that begin in March, so that leap days come last.
+fn days_from_civil(year: u32, month: u32, day: u32) -> i64 {
+    let year = i64::from(year) - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (i64::from(month) + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The optional `.fraction`: nanoseconds, and what follows. Digits past the
+/// ninth are below our resolution and dropped.
+fn parse_fraction(text: &[u8]) -> Option<(u32, &[u8])> {
+    let Some(digits) = text.strip_prefix(b".") else {
+        return Some((0, text));
+    };
+    let mut nanos = 0;
+    let mut count = 0;
+    while let Some(digit) = digits.get(count).map(|byte| byte.wrapping_sub(b'0')) {
+        if digit > 9 {
+            break;
+        }
+        if count < 9 {
+            nanos = nanos * 10 + u32::from(digit);
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return None;
+    }
+    for _ in count..9 {
+        nanos *= 10;
+    }
+    Some((nanos, &digits[count..]))
+}
+
+/// Seconds east of UTC.
+fn parse_zone(zone: &[u8]) -> Option<i64> {
+    match zone {
+        b"Z" | b"z" => Some(0),
+        [sign @ (b'+' | b'-'), hours @ .., b':', m1, m2] if hours.len() == 2 => {
+            let seconds = i64::from(two_digits(hours, 23)? * 3600 + two_digits(&[*m1, *m2], 59)? * 60);
+            Some(if *sign == b'-' { -seconds } else { seconds })
+        }
+        _ => None,
+    }
+}
+
+/// Writes `time` as `2026-11-23T18:34:00.123456789Z`, always nine digits: the
+/// exact instant for people and for JSON readers.
+pub fn format(time: Timestamp) -> String {
+    let days = time.seconds.div_euclid(86_400);
+    let second_of_day = time.seconds.rem_euclid(86_400);
+    let (year, month, day) = civil_from_days(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        second_of_day / 3600,
+        second_of_day / 60 % 60,
+        second_of_day % 60,
+        time.nanos
+    )
+}
+
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<(i64, u32)> {
+        TimeParser::default().parse(text.as_bytes()).map(|time| (time.seconds, time.nanos))
+    }
+
+    #[test]
+    fn known_instants() {
+        assert_eq!(parse("1970-01-01T00:00:00Z"), Some((0, 0)));
+        assert_eq!(parse("2001-09-09T01:46:40Z"), Some((1_000_000_000, 0)));
+        assert_eq!(parse("2024-02-29T12:00:00.5Z"), Some((1_709_208_000, 500_000_000)));
+        assert_eq!(parse("1969-12-31T23:59:59.000000001Z"), Some((-1, 1)));
+        assert_eq!(parse("0001-01-01T00:00:00Z"), Some((-62_135_596_800, 0)));
+        assert_eq!(parse("2023-11-14T22:13:20.123456789Z"), Some((1_700_000_000, 123_456_789)));
+    }
+
+    #[test]
+    fn one_to_nine_digits_of_fraction() {
+        for digits in 1..=9usize {
+            let text = format!("2023-11-14T22:13:20.{}Z", &"123456789"[..digits]);
+            let nanos = 123_456_789 / 10u32.pow(9 - digits as u32) * 10u32.pow(9 - digits as u32);
+            assert_eq!(parse(&text), Some((1_700_000_000, nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn offsets_name_the_same_instant() {
+        assert_eq!(parse("2023-11-15T00:13:20+02:00"), Some((1_700_000_000, 0)));
+        assert_eq!(parse("2023-11-14T16:43:20.25-05:30"), Some((1_700_000_000, 250_000_000)));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "2023",
+            "2023-11-14T22:13:20",
+            "2023-11-14T22:13:20.Z",
+            "2023-13-14T22:13:20Z",
+            "2023-02-29T22:13:20Z",
+            "2023-11-14T24:13:20Z",
+            "2023-11-14T22:60:20Z",
+            "2023-11-14T22:13:61Z",
+            "2023-11-14 22:13:20Z",
+            "2023-11-14T22:13:20.12",
+            "2023-11-14T22:13:20Zx",
+            "2023-11-14T22:13:20+0200",
+            "x023-11-14T22:13:20Z",
+            "2023-00-14T22:13:20Z",
+            "2023-11-00T22:13:20Z",
+            "2023-11-14T22:13x20Z",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_minute_is_not_remembered() {
+        let mut parser = TimeParser::default();
+        assert!(parser.parse(b"2023-11-14T22:13:20Z").is_some());
+        assert!(parser.parse(b"2023-99-14T22:13:20Z").is_none());
+        assert!(parser.parse(b"2023-99-14T22:13:20Z").is_none());
+        assert!(parser.parse(b"2023-11-14T22:13:21Z").is_some());
+    }
+
+    #[test]
+    fn formatting_is_the_inverse_of_parsing() {
+        let mut parser = TimeParser::default();
+        for day in (-800_000..800_000i64).step_by(97) {
+            let time = Timestamp {
+                seconds: day * 86_400 + 45_296,
+                nanos: (day.unsigned_abs() as u32 * 991) % 1_000_000_000,
+            };
+            if time.seconds < -62_135_596_800 || time.seconds > 253_402_300_799 {
+                continue;
+            }
+            let text = format(time);
+            assert_eq!(parser.parse(text.as_bytes()), Some(time), "{text}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A host inside this process, without Fluent Bit: it unpacks what it is given
+//! back into records. `tail-containers` prints them, tests compare them.
+
+use std::cell::RefCell;
+
+use rmpv::Value;
+use serde_json::{Map, Number};
+
+use super::{AppendRefused, Host, Level};
+use crate::position::Timestamp;
+
+/// One record as Fluent Bit would get it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The runtime's time.
+    pub time: Timestamp,
+    /// The record's keys and values.
+    pub body: Map<String, serde_json::Value>,
+}
+
+impl Record {
+    /// The text under `key`, or nothing where it is no text.
+    pub fn text(&self, key: &str) -> &str {
+        self.body.get(key).and_then(serde_json::Value::as_str).unwrap_or("")
+    }
+}
+
+/// A batch that is not in Fluent Bit's layout.
+#[derive(Debug, thiserror::Error)]
+#[error("not a Fluent Bit record: {0}")]
+pub struct BadRecord(String);
+
+/// Unpacks a batch as given to [`Host::append`].
+pub fn decode_records(mut bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let value = rmpv::decode::read_value(&mut bytes).map_err(|error| BadRecord(error.to_string()))?;
+        let record = decode_record(&value).ok_or_else(|| BadRecord(value.to_string()))?;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+fn decode_record(value: &Value) -> Option<Record> {
+    let [head, body] = value.as_array()?.as_slice() else { return None };
+    let [time, _metadata] = head.as_array()?.as_slice() else { return None };
+    let (0, time) = time.as_ext()? else { return None };
+    let (seconds, nanos) = time.split_first_chunk::<4>()?;
+    let time = Timestamp {
+        seconds: i64::from(u32::from_be_bytes(*seconds)),
+        nanos: u32::from_be_bytes(nanos.try_into().ok()?),
+    };
+    match to_json(body)? {
+        serde_json::Value::Object(body) => Some(Record { time, body }),
+        _ => None,
+    }
+}
+
+fn to_json(value: &Value) -> Option<serde_json::Value> {
+    Some(match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Boolean(value) => (*value).into(),
+        Value::Integer(value) => match (value.as_u64(), value.as_i64()) {
+            (Some(value), _) => value.into(),
+            (None, value) => value?.into(),
+        },
+        Value::F32(value) => Number::from_f64(f64::from(*value))?.into(),
+        Value::F64(value) => Number::from_f64(*value)?.into(),
+        Value::String(text) => text.as_str()?.into(),
+        Value::Binary(_) | Value::Ext(..) => return None,
+        Value::Array(values) => serde_json::Value::Array(values.iter().map(to_json).collect::<Option<_>>()?),
+        Value::Map(entries) => {
+            let mut map = Map::new();
+            for (key, value) in entries {
+                map.insert(key.as_str()?.to_owned(), to_json(value)?);
+            }
+            serde_json::Value::Object(map)
+        }
+    })
+}
+
+/// Gives each record, with its batch's tag, to one closure and each log
+/// message to another. Never refuses.
+pub struct EmbeddedHost<R, L> {
+    on_record: RefCell<R>,
+    on_log: L,
+}
+
+impl<R, L> EmbeddedHost<R, L>
+where
+    R: FnMut(Option<&str>, Record),
+    L: Fn(Level, &str),
+{
+    /// A host that passes on what it gets.
+    pub fn new(on_record: R, on_log: L) -> Self {
+        EmbeddedHost { on_record: RefCell::new(on_record), on_log }
+    }
+}
+
+impl<R, L> Host for EmbeddedHost<R, L>
+where
+    R: FnMut(Option<&str>, Record),
+    L: Fn(Level, &str),
+{
+    fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
+        match decode_records(bytes) {
+            Ok(decoded) => {
+                debug_assert_eq!(decoded.len(), records);
+                let mut on_record = self.on_record.borrow_mut();
+                for record in decoded {
+                    on_record(tag, record);
+                }
+            }
+            Err(error) => self.log(Level::Error, &error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        (self.on_log)(level, message);
+    }
+}

@@ -1,0 +1,35 @@
+//! What the plugin asks of whoever embeds it: Fluent Bit (`ffi::flb_host`),
+//! the `tail-containers` program, or a test.
+
+pub mod embedded;
+
+/// How serious a log message is. `Error`: data is lost or a human is needed.
+/// `Warn`: something went wrong and we recovered. `Info`: start, stop, a
+/// container found or gone. `Debug`: per file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Data is lost or a human is needed.
+    Error,
+    /// Recovered.
+    Warn,
+    /// Start, stop, found, gone.
+    Info,
+    /// Details per file.
+    Debug,
+}
+
+/// The host took nothing: it is paused or over its storage limit. The batch is
+/// still ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendRefused;
+
+/// The receiving side. Called on the host's thread only (I4).
+pub trait Host {
+    /// Hands over `records` records, MessagePack in Fluent Bit's layout
+    /// `[[EventTime, {}], {body}]` one after another. `None` means the
+    /// instance's own tag. `Ok` means all of them are in the host's keeping.
+    fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused>;
+
+    /// One line for the operator.
+    fn log(&self, level: Level, message: &str);
+}

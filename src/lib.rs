@@ -1,0 +1,54 @@
+//! `container_logs`: a native input plugin for Fluent Bit that finds every
+//! Docker container on the machine by itself and reads its log straight from
+//! the file the runtime writes.
+//!
+//! # The path of a byte
+//!
+//! ```text
+//! discover ──> tail thread ─────────────────────────────────────────┐
+//!              file bytes -> lines -> format -> partial -> encode   │ Batch
+//!                                                                   v
+//!              checkpoint <── Ack ── [host thread] drain <── queue ─┘
+//!                                        │
+//!                                        └──> Host::append
+//! ```
+//!
+//! One way only. What travels back is the acknowledgement (the checkpoint
+//! moves when the host has taken a batch), the pause, and free space in the
+//! queue.
+//!
+//! # Invariants, cited by number in the code
+//!
+//! - **I1** A checkpoint never passes a byte whose record the host has not
+//!   accepted (or whose loss has not been counted).
+//! - **I2** Nor the start of an unfinished split line of *its* stream: each
+//!   stream has a resume position of its own, so an open line on one stream
+//!   neither holds back nor repeats the other.
+//! - **I3** A batch has one tag and one container, and its records are
+//!   contiguous in that container's log.
+//! - **I4** Only the host's thread calls the host.
+//! - **I5** No thread of ours outlives `cb_exit`.
+//! - **I6** Memory is bounded by the queue limit, one shared read buffer and
+//!   one capped join buffer per open split line.
+//!
+//! `docs/design.md` tells the whole story.
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod checkpoint;
+pub mod config;
+pub mod discover;
+pub mod encode;
+pub mod event;
+pub mod exchange;
+pub mod ffi;
+pub mod fingerprint;
+pub mod format;
+pub mod host;
+pub mod partial;
+pub mod plugin;
+pub mod position;
+pub mod queue;
+pub mod tag;
+pub mod tail;

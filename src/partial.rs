@@ -1,0 +1,227 @@
+//! Joins the pieces of a split line. dockerd cuts a line every 16 KiB; pieces
+//! of the other stream may stand between, and a rotation may fall between, so
+//! there is one joiner per container and stream and it outlives the file.
+//!
+//! A piece says only whether its line ends with it. All pieces of one line
+//! carry the time of the first (moby `daemon/logger/copier.go`), so a piece
+//! with another time begins another line: what was open ended with its stream
+//! (the container stopped in mid-line) and is delivered as it is.
+//!
+//! Pure; the caller says when time has passed.
+
+use crate::format::Entry;
+use crate::position::Timestamp;
+
+/// Length of the pieces dockerd cuts (moby `daemon/logger/copier.go`,
+/// `defaultBufSize`). A shorter piece without a line feed is the unterminated
+/// end of a stream; nothing follows it.
+pub const PIECE_BYTES: usize = 16 * 1024;
+
+/// Joined lines keep their buffer for the next one up to this size.
+const KEEP_BYTES: usize = 64 * 1024;
+
+/// A whole line, ready to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Time of its first piece.
+    pub time: Timestamp,
+    /// The text without its line feed.
+    pub text: &'a [u8],
+    /// Whether the text was cut at the size limit.
+    pub truncated: bool,
+}
+
+/// The open line of one stream.
+#[derive(Debug, Default)]
+pub struct Joiner {
+    text: Vec<u8>,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    time: Timestamp,
+    truncated: bool,
+    /// The last piece was shorter than [`PIECE_BYTES`].
+    stream_ended: bool,
+}
+
+impl Joiner {
+    /// Takes the next entry of the stream and gives each line it completes, in
+    /// order, to `deliver`: none, one, or two where an older open line gives
+    /// way. `max_bytes` bounds the joined text. Returns whether a line that
+    /// begins with this entry is open now.
+    #[inline]
+    pub fn push(&mut self, entry: &Entry<'_>, max_bytes: usize, mut deliver: impl FnMut(Line<'_>)) -> bool {
+        if self.open.is_none() && entry.ends_line {
+            let (text, truncated) = cut(entry.text, max_bytes);
+            deliver(Line { time: entry.time, text, truncated });
+            return false;
+        }
+        self.push_piece(entry, max_bytes, &mut deliver)
+    }
+
+    fn push_piece(&mut self, entry: &Entry<'_>, max_bytes: usize, deliver: &mut dyn FnMut(Line<'_>)) -> bool {
+        if self.open.is_some_and(|open| open.time != entry.time) {
+            self.flush(&mut *deliver);
+            if entry.ends_line {
+                let (text, truncated) = cut(entry.text, max_bytes);
+                deliver(Line { time: entry.time, text, truncated });
+                return false;
+            }
+        }
+        let begins_line = self.open.is_none();
+        let mut open = self.open.unwrap_or(Open { time: entry.time, truncated: false, stream_ended: false });
+        if !open.truncated {
+            let (text, truncated) = cut(entry.text, max_bytes.saturating_sub(self.text.len()));
+            self.text.extend_from_slice(text);
+            open.truncated = truncated;
+        }
+        open.stream_ended = entry.text.len() < PIECE_BYTES;
+        self.open = Some(open);
+        if entry.ends_line {
+            self.flush(deliver);
+        }
+        begins_line && self.is_open()
+    }
+
+    /// Delivers the open line as it is, if there is one.
+    pub fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
+        if let Some(open) = self.open.take() {
+            deliver(Line { time: open.time, text: &self.text, truncated: open.truncated });
+            if self.text.capacity() > KEEP_BYTES {
+                self.text = Vec::new();
+            } else {
+                self.text.clear();
+            }
+        }
+    }
+
+    /// Whether a line is open.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether a line is open whose last piece says that its stream has ended.
+    pub fn stream_ended(&self) -> bool {
+        self.open.is_some_and(|open| open.stream_ended)
+    }
+}
+
+/// The most of `text` that fits `max_bytes` without cutting a character.
+fn cut(text: &[u8], max_bytes: usize) -> (&[u8], bool) {
+    if text.len() <= max_bytes {
+        return (text, false);
+    }
+    let mut end = max_bytes;
+    while end > 0 && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    (&text[..end], true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Stream;
+
+    fn piece(text: &str, seconds: i64, ends_line: bool) -> Entry<'_> {
+        Entry {
+            time: Timestamp { seconds, nanos: 0 },
+            stream: Stream::Stdout,
+            text: text.as_bytes(),
+            ends_line,
+        }
+    }
+
+    fn lines(pieces: &[Entry<'_>], max: usize) -> (Vec<(i64, String, bool)>, Joiner) {
+        let mut joiner = Joiner::default();
+        let mut lines = Vec::new();
+        for piece in pieces {
+            joiner.push(piece, max, |line| {
+                lines.push((
+                    line.time.seconds,
+                    String::from_utf8(line.text.to_vec()).unwrap(),
+                    line.truncated,
+                ));
+            });
+        }
+        (lines, joiner)
+    }
+
+    fn whole(seconds: i64, text: &str) -> (i64, String, bool) {
+        (seconds, text.to_owned(), false)
+    }
+
+    #[test]
+    fn whole_lines_pass_through() {
+        let (lines, joiner) = lines(&[piece("a", 1, true), piece("", 2, true)], 100);
+        assert_eq!(lines, [whole(1, "a"), whole(2, "")]);
+        assert!(!joiner.is_open());
+    }
+
+    #[test]
+    fn pieces_with_one_time_are_one_line() {
+        let (lines, _) =
+            lines(&[piece("third ", 1, false), piece("bullet ", 1, false), piece("point", 1, true)], 100);
+        assert_eq!(lines, [whole(1, "third bullet point")]);
+    }
+
+    #[test]
+    fn an_exact_multiple_of_the_piece_ends_with_an_empty_one() {
+        let full = "x".repeat(PIECE_BYTES);
+        let (lines, _) = lines(&[piece(&full, 1, false), piece("", 1, true)], 100_000);
+        assert_eq!(lines, [whole(1, &full)]);
+    }
+
+    #[test]
+    fn another_time_ends_the_open_line() {
+        let (first, _) = lines(&[piece("tail", 1, false), piece("start", 2, true)], 100);
+        assert_eq!(first, [whole(1, "tail"), whole(2, "start")]);
+        let (second, joiner) = lines(&[piece("tail", 1, false), piece("next", 2, false)], 100);
+        assert_eq!(second, [whole(1, "tail")]);
+        assert!(joiner.is_open());
+    }
+
+    #[test]
+    fn a_short_piece_says_that_its_stream_ended() {
+        let (_, joiner) = lines(&[piece("prompt: ", 1, false)], 100);
+        assert!(joiner.stream_ended());
+        let full = "x".repeat(PIECE_BYTES);
+        let (_, joiner) = lines(&[piece(&full, 1, false)], 100_000);
+        assert!(joiner.is_open() && !joiner.stream_ended());
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_cut_marked_and_read_to_its_end() {
+        let (lines, joiner) = lines(
+            &[piece("0123", 1, false), piece("4567", 1, false), piece("89", 1, true), piece("next", 2, true)],
+            6,
+        );
+        assert_eq!(lines, [(1, "012345".to_owned(), true), whole(2, "next")]);
+        assert!(!joiner.is_open());
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character() {
+        let (lines, _) = lines(&[piece("aé日", 1, true), piece("é", 2, false), piece("日", 2, true)], 4);
+        assert_eq!(lines, [(1, "aé".to_owned(), true), (2, "é".to_owned(), true)]);
+    }
+
+    /// However a line is cut into pieces, the same line comes out.
+    #[test]
+    fn every_cut_gives_the_same_line() {
+        let text = "The quick brown fox";
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let pieces = [
+                    piece(&text[..first], 1, false),
+                    piece(&text[first..second], 1, false),
+                    piece(&text[second..], 1, true),
+                ];
+                let (lines, _) = lines(&pieces, 100);
+                assert_eq!(lines, [whole(1, text)]);
+            }
+        }
+    }
+}

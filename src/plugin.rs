@@ -1,0 +1,239 @@
+//! One instance of the plugin: the checkpoint, the reader's thread, and the
+//! drain that the host's thread calls. Knows no C.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::config::Config;
+use crate::event::Event;
+use crate::exchange::{count, Exchange};
+use crate::host::{Host, Level};
+use crate::queue::{Batch, Progress};
+use crate::tail::Reader;
+
+/// Bytes handed to the host in one call at the most; then it gets its thread
+/// back for its other work and is rung again.
+const DRAIN_BYTES: usize = 4 << 20;
+
+/// Why an instance cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The operating system refused a thread or a descriptor.
+    #[error("cannot start the reader: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What the host's thread holds between two calls of [`Plugin::drain`].
+#[derive(Debug, Default)]
+struct Drain {
+    /// Refused by the host; the next to go.
+    held: Option<Batch>,
+    checkpoint_failed: bool,
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Plugin {
+    exchange: Arc<Exchange>,
+    drain: Mutex<Drain>,
+    reader: Mutex<Option<JoinHandle<()>>>,
+    config: Config,
+}
+
+impl Plugin {
+    /// Opens the checkpoint and starts the reader's thread, which inherits the
+    /// signal mask of the caller.
+    pub fn start(config: Config) -> Result<Plugin, StartError> {
+        let mut events = Vec::new();
+        let (store, is_first_start) = match &config.db {
+            None => (CheckpointStore::in_memory(), true),
+            Some(path) => {
+                let opened = CheckpointStore::open(path)?;
+                if let Some((problem, aside)) = opened.set_aside {
+                    events.push(Event::CheckpointSetAside { path: path.clone(), problem, aside });
+                }
+                if opened.damaged_entries > 0 {
+                    let count = opened.damaged_entries;
+                    events.push(Event::CheckpointEntriesDamaged { path: path.clone(), count });
+                }
+                (opened.store, opened.is_first_start)
+            }
+        };
+        let exchange = Exchange::new(config.queue_limit, store).map_err(std::io::Error::from)?;
+        for event in events {
+            exchange.events.report(event);
+        }
+        let exchange = Arc::new(exchange);
+        let reader = spawn_reader(Arc::clone(&exchange), config.clone(), is_first_start)?;
+        Ok(Plugin { exchange, drain: Mutex::default(), reader: Mutex::new(Some(reader)), config })
+    }
+
+    /// Readable when there is something to drain.
+    pub fn host_fd(&self) -> BorrowedFd<'_> {
+        self.exchange.host_bell.as_fd()
+    }
+
+    /// Hands queued batches to the host and moves the checkpoint behind each
+    /// one it accepts. To be called on the host's thread when [`host_fd`] is
+    /// readable. The host may call [`pause`] from inside its append.
+    ///
+    /// [`host_fd`]: Plugin::host_fd
+    /// [`pause`]: Plugin::pause
+    pub fn drain(&self, host: &dyn Host) {
+        self.exchange.host_bell.silence();
+        self.log_events(host);
+        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        while !self.exchange.paused.load(Ordering::Acquire) {
+            let Some(batch) = drain.held.take().or_else(|| self.exchange.queue.pop()) else { break };
+            if batch.records > 0 && host.append(batch.tag.as_deref(), batch.records, &batch.bytes).is_err() {
+                drain.held = Some(batch);
+                self.exchange.refused.store(true, Ordering::Release);
+                self.exchange.reader_bell.ring();
+                return;
+            }
+            self.exchange.refused.store(false, Ordering::Release);
+            bytes += batch.bytes.len();
+            self.accept(batch, &mut drain);
+            if bytes >= DRAIN_BYTES {
+                self.exchange.host_bell.ring();
+                break;
+            }
+        }
+    }
+
+    /// The host has the batch: the checkpoint moves (I1), its room is free.
+    fn accept(&self, batch: Batch, drain: &mut MutexGuard<'_, Drain>) {
+        let exchange = &self.exchange;
+        count(&exchange.counters.records_appended, batch.records as u64);
+        if let Ok(mut store) = exchange.checkpoint.lock() {
+            let written = match &batch.progress {
+                Progress::Advance(advance) => store.advance(batch.container, advance),
+                Progress::Forget => store.forget(&batch.container, Instant::now()),
+            };
+            self.report_checkpoint(written, drain);
+        }
+        if exchange.queue.accepted(batch.bytes) {
+            exchange.reader_bell.ring();
+        }
+    }
+
+    /// Once when writing begins to fail, and once when it works again.
+    fn report_checkpoint(&self, written: std::io::Result<()>, drain: &mut Drain) {
+        let Some(path) = &self.config.db else { return };
+        match written {
+            Ok(()) if drain.checkpoint_failed => {
+                drain.checkpoint_failed = false;
+                self.exchange.events.report(Event::CheckpointWritable { path: path.clone() });
+                self.exchange.host_bell.ring();
+            }
+            Err(error) if !drain.checkpoint_failed => {
+                drain.checkpoint_failed = true;
+                let reason = error.to_string();
+                self.exchange.events.report(Event::CheckpointUnwritable { path: path.clone(), reason });
+                self.exchange.host_bell.ring();
+            }
+            _ => {}
+        }
+    }
+
+    fn log_events(&self, host: &dyn Host) {
+        let (events, dropped) = self.exchange.events.take();
+        for event in events {
+            host.log(event.level(), &event.to_string());
+        }
+        if dropped > 0 {
+            host.log(Level::Warn, &format!("{dropped} further messages were dropped"));
+        }
+    }
+
+    /// Nothing is handed over until [`Plugin::resume`]. Safe to call from
+    /// inside an append, and more than once.
+    pub fn pause(&self) {
+        self.exchange.paused.store(true, Ordering::Release);
+    }
+
+    /// Hands over again.
+    pub fn resume(&self) {
+        self.exchange.paused.store(false, Ordering::Release);
+        self.exchange.host_bell.ring();
+    }
+
+    /// Whether the reader has ended and all it queued was accepted.
+    pub fn is_done(&self) -> bool {
+        self.exchange.reader_ended.load(Ordering::Acquire) && self.exchange.queue.is_empty()
+    }
+
+    /// Ends the reader's thread (I5) and makes the checkpoint durable. What the
+    /// host has not accepted is read again at the next start.
+    pub fn stop(&self, host: &dyn Host) {
+        self.exchange.stopping.store(true, Ordering::Release);
+        self.exchange.reader_bell.ring();
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reader) = reader {
+            // Its panics were caught inside.
+            let _ = reader.join();
+        }
+        if let Ok(store) = self.exchange.checkpoint.lock() {
+            if let Err(error) = store.sync() {
+                host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
+            }
+        }
+        self.log_events(host);
+        let counters = &self.exchange.counters;
+        host.log(
+            Level::Info,
+            &format!(
+                "stopped: {} records delivered, {} bytes read, {} bytes passed over, {} lines cut",
+                counters.records_appended.load(Ordering::Relaxed),
+                counters.bytes_read.load(Ordering::Relaxed),
+                counters.bytes_skipped.load(Ordering::Relaxed),
+                counters.lines_truncated.load(Ordering::Relaxed),
+            ),
+        );
+    }
+}
+
+fn spawn_reader(
+    exchange: Arc<Exchange>,
+    config: Config,
+    is_first_start: bool,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("clogs-reader".to_owned()).spawn(move || {
+        let read = || Reader::new(Arc::clone(&exchange), config, is_first_start).run();
+        run_guarded(&exchange, read);
+    })
+}
+
+/// Runs the reader; a panic becomes an event, never a dead process.
+fn run_guarded(exchange: &Exchange, read: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(read)) {
+        let reason = panic_text(&*panic);
+        exchange.events.report(Event::ReaderStopped { reason });
+    }
+    exchange.reader_ended.store(true, Ordering::Release);
+    exchange.host_bell.ring();
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a message".to_owned()
+    }
+}
+
+#[cfg(test)]
+#[path = "plugin_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! Batches between the reader's thread and the host's, bounded in bytes.
+//!
+//! The reader asks [`Queue::has_space`] before it reads a slice of a file; a
+//! full queue means that it reads no further: the files are the buffer. What
+//! is counted stays counted until the host has accepted the batch.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::checkpoint::{Advance, ContainerId};
+
+/// Emptied buffers kept for the next batches: as many as are in flight between
+/// two threads that keep pace. Fresh memory for each batch would cost a page
+/// fault for every 4 KiB of records.
+const SPARE_BUFFERS: usize = 8;
+/// A buffer larger than this is given back to the system.
+const LARGEST_SPARE: usize = 4 << 20;
+
+/// What happens to the checkpoint once a batch is accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// The container's positions move.
+    Advance(Advance),
+    /// The container and its log are gone; its entry may go.
+    Forget,
+}
+
+/// Records of one container under one tag, contiguous in its log (I3).
+#[derive(Debug)]
+pub struct Batch {
+    /// Whose records.
+    pub container: ContainerId,
+    /// The tag, or `None` for the instance's own.
+    pub tag: Option<Arc<str>>,
+    /// Number of records in `bytes`; none where only the position moves.
+    pub records: usize,
+    /// The records, one MessagePack object after another.
+    pub bytes: Vec<u8>,
+    /// What acceptance means for the checkpoint.
+    pub progress: Progress,
+}
+
+/// The queue; one producer, one consumer.
+#[derive(Debug)]
+pub struct Queue {
+    batches: Mutex<VecDeque<Batch>>,
+    spare: Mutex<Vec<Vec<u8>>>,
+    bytes: AtomicUsize,
+    limit: usize,
+}
+
+impl Queue {
+    /// A queue of at most `limit` bytes, or one batch if that is larger.
+    pub fn new(limit: usize) -> Queue {
+        Queue { batches: Mutex::default(), spare: Mutex::default(), bytes: AtomicUsize::new(0), limit }
+    }
+
+    /// Whether another slice may be read.
+    pub fn has_space(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) < self.limit
+    }
+
+    /// Bytes queued or in the host's hands, not yet accepted.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is queued or in the host's hands.
+    pub fn is_empty(&self) -> bool {
+        self.bytes() == 0 && self.batches.lock().map_or(true, |batches| batches.is_empty())
+    }
+
+    /// An empty buffer for the next batch.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
+    }
+
+    /// Adds a batch at the end. Returns whether the queue was empty, and so
+    /// whether the host must be woken: otherwise it has yet to come to the end.
+    pub fn push(&self, batch: Batch) -> bool {
+        self.bytes.fetch_add(batch.bytes.len(), Ordering::AcqRel);
+        let Ok(mut batches) = self.batches.lock() else { return true };
+        batches.push_back(batch);
+        batches.len() == 1
+    }
+
+    /// Takes the first batch. It stays counted until [`Queue::accepted`].
+    pub fn pop(&self) -> Option<Batch> {
+        self.batches.lock().ok()?.pop_front()
+    }
+
+    /// The host has taken the batch: its room is free, its buffer comes back.
+    /// Returns whether this made a full queue have space again.
+    pub fn accepted(&self, mut bytes: Vec<u8>) -> bool {
+        let before = self.bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
+        let made_space = before >= self.limit && before - bytes.len() < self.limit;
+        if bytes.capacity() <= LARGEST_SPARE {
+            bytes.clear();
+            if let Ok(mut spare) = self.spare.lock() {
+                if spare.len() < SPARE_BUFFERS {
+                    spare.push(bytes);
+                }
+            }
+        }
+        made_space
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        Batch {
+            container: ContainerId::parse(&"a".repeat(64)).unwrap(),
+            tag: None,
+            records: 1,
+            bytes: vec![0; bytes],
+            progress: Progress::Forget,
+        }
+    }
+
+    #[test]
+    fn a_batch_counts_until_it_is_accepted() {
+        let queue = Queue::new(100);
+        queue.push(batch(60));
+        assert!(queue.has_space());
+        queue.push(batch(60));
+        assert!(!queue.has_space());
+        let first = queue.pop().unwrap();
+        assert!(!queue.has_space(), "in the host's hands is not accepted");
+        assert!(queue.accepted(first.bytes), "this made space");
+        assert!(queue.has_space());
+        let second = queue.pop().unwrap();
+        assert!(!queue.accepted(second.bytes), "there was space before");
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn buffers_come_back_empty_with_their_room() {
+        let queue = Queue::new(100);
+        queue.push(batch(60));
+        let taken = queue.pop().unwrap();
+        queue.accepted(taken.bytes);
+        let buffer = queue.buffer();
+        assert!(buffer.is_empty() && buffer.capacity() >= 60);
+        assert_eq!(queue.buffer().capacity(), 0);
+    }
+}

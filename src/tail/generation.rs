@@ -1,0 +1,524 @@
+//! One file of a container's log, read from a position on: whole lines only,
+//! never past the last line feed, and only while it is still the same file.
+//!
+//! ```text
+//!            marker            data: whole lines           rest
+//! buffer  [ up to 64 bytes | line\n line\n … line\n | half a lin ]
+//! file     ^ before read_offset  ^ read_offset       ^ where the next read begins
+//! ```
+//!
+//! Each read begins a little before the position and compares those bytes with
+//! what was there: this is how a file that was truncated and has grown past
+//! the position again is told from one that merely grew, at no extra call.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use memchr::{memchr, memrchr};
+use rustix::fs::{statx, AtFlags, SeekFrom, Statx, StatxFlags, CWD};
+
+use crate::checkpoint::Resume;
+use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
+
+/// Bytes read at a time.
+pub const SLICE_BYTES: usize = 256 * 1024;
+/// The longest entry that is kept whole; dockerd's are below 98,371 bytes plus
+/// the attributes, whose size nothing bounds.
+pub const ENTRY_CAP: usize = 16 << 20;
+/// An unfinished line from this length on is not read again until the file has
+/// grown.
+const LONG_UNFINISHED: usize = 64 * 1024;
+
+/// A file as the kernel knows it. Two equal ids with a birth time are one
+/// file; without one, the inode number may have been reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Birth time in nanoseconds since 1970; 0 where unknown.
+    pub birth: u64,
+}
+
+/// Id and size in bytes of an open file.
+pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    Ok(describe(&stat))
+}
+
+/// Id and size in bytes of the file at `path`.
+pub fn stat_path(path: &Path) -> io::Result<(FileId, u64)> {
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    Ok(describe(&stat))
+}
+
+fn describe(stat: &Statx) -> (FileId, u64) {
+    let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
+        0
+    } else {
+        u64::try_from(stat.stx_btime.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
+            + u64::from(stat.stx_btime.tv_nsec)
+    };
+    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    (FileId { device, inode: stat.stx_ino, birth }, stat.stx_size)
+}
+
+/// What a read found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// `buffer[start..end]` holds whole lines that begin at `offset` in the
+    /// file. Deal with them, then call [`Generation::consume`] with `end`.
+    Lines {
+        /// Index of the first line.
+        start: usize,
+        /// Index behind the last line feed.
+        end: usize,
+        /// Bytes of the buffer that are valid.
+        filled: usize,
+        /// Offset in the file of the first line.
+        offset: u64,
+        /// Whether the read stopped for want of room, not of bytes.
+        has_more: bool,
+    },
+    /// Bytes that are no record were passed over: a hole of NULs, or an entry
+    /// beyond [`ENTRY_CAP`].
+    Skipped {
+        /// Where they began.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Nothing new: the end, with an unfinished line of so many bytes.
+    AtEnd {
+        /// Bytes behind the last line feed.
+        unfinished: usize,
+    },
+    /// The file is shorter than the position or holds other bytes before it.
+    Truncated,
+}
+
+enum Content {
+    Plain(File),
+    Gzip(Box<GzipContent>),
+}
+
+struct GzipContent {
+    decoder: MultiGzDecoder<BufReader<File>>,
+    /// Marker and unfinished line of the last read.
+    carried: Vec<u8>,
+    is_at_end: bool,
+    damage: Option<String>,
+}
+
+impl GzipContent {
+    /// Unpacks up to a position; gives the bytes from `before` on that were
+    /// unpacked so far, the marker first, or `None` where this is not the file.
+    /// `head` is a buffer of the fingerprint's length.
+    fn seek(&mut self, mut head: Vec<u8>, before: u64, resume: &Resume) -> io::Result<Option<Vec<u8>>> {
+        if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
+            return Ok(None);
+        }
+        let head_bytes = head.len() as u64;
+        let mut carried = match usize::try_from(before) {
+            Ok(before) if before < head.len() => head.split_off(before),
+            _ => {
+                let passed = io::copy(&mut (&mut self.decoder).take(before - head_bytes), &mut io::sink());
+                if passed.ok() != Some(before - head_bytes) {
+                    return Ok(None);
+                }
+                Vec::new()
+            }
+        };
+        let known = head_bytes.max(before);
+        let mut rest = vec![0; resume.offset.saturating_sub(known) as usize];
+        if !self.read_exact(&mut rest)? {
+            return Ok(None);
+        }
+        carried.extend_from_slice(&rest);
+        Ok(Some(carried))
+    }
+
+    /// `false` where the stream ends or is damaged before `buffer` is full.
+    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        match self.decoder.read_exact(buffer) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                    Ok(false)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// One file of a container's log.
+pub struct Generation {
+    /// Its number in the order of writing, for [`crate::position::Position`].
+    pub number: u32,
+    /// Which file it is.
+    pub id: FileId,
+    /// The name it was opened under; a rotation may have changed it since.
+    pub path: PathBuf,
+    content: Content,
+    read_offset: u64,
+    marker: Vec<u8>,
+    fingerprint: Fingerprint,
+    /// Bytes behind `read_offset` known to hold no line feed.
+    unfinished: usize,
+    /// Inside an entry beyond the cap: pass over all up to the line feed.
+    is_skipping: bool,
+}
+
+impl Generation {
+    /// Opens a plain file, to be read from its start.
+    pub fn open(path: &Path, number: u32) -> io::Result<Generation> {
+        let file = File::open(path)?;
+        let (id, _) = stat_file(&file)?;
+        Ok(Generation::new(path, number, id, Content::Plain(file)))
+    }
+
+    /// Opens a compressed file, to be read from its start.
+    pub fn open_gzip(path: &Path, number: u32) -> io::Result<Generation> {
+        let file = File::open(path)?;
+        let (id, _) = stat_file(&file)?;
+        let decoder = MultiGzDecoder::new(BufReader::new(file));
+        let content = GzipContent { decoder, carried: Vec::new(), is_at_end: false, damage: None };
+        Ok(Generation::new(path, number, id, Content::Gzip(Box::new(content))))
+    }
+
+    fn new(path: &Path, number: u32, id: FileId, content: Content) -> Generation {
+        Generation {
+            number,
+            id,
+            path: path.to_owned(),
+            content,
+            read_offset: 0,
+            marker: Vec::new(),
+            fingerprint: Fingerprint::default(),
+            unfinished: 0,
+            is_skipping: false,
+        }
+    }
+
+    /// The same open file once more from its start, after a truncation.
+    pub fn restarted(&self, number: u32) -> io::Result<Generation> {
+        match &self.content {
+            Content::Plain(file) => {
+                Ok(Generation::new(&self.path, number, self.id, Content::Plain(file.try_clone()?)))
+            }
+            Content::Gzip(_) => Generation::open_gzip(&self.path, number),
+        }
+    }
+
+    /// Offset of the next line to be read.
+    pub fn read_offset(&self) -> u64 {
+        self.read_offset
+    }
+
+    /// The head of the file, as far as it was read.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The open file, where it is a plain one: only those are still written.
+    pub fn plain_file(&self) -> Option<&File> {
+        match &self.content {
+            Content::Plain(file) => Some(file),
+            Content::Gzip(_) => None,
+        }
+    }
+
+    /// What is wrong with a compressed file, once its end was reached.
+    pub fn damage(&self) -> Option<&str> {
+        match &self.content {
+            Content::Plain(_) => None,
+            Content::Gzip(gzip) => gzip.damage.as_deref(),
+        }
+    }
+
+    /// Up to [`HEAD_BYTES`] from the start of the file at `path`.
+    pub fn read_head(path: &Path, is_gzip: bool) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let mut head = Vec::new();
+        if is_gzip {
+            // A file that ends in mid-stream still has a head.
+            let _ = MultiGzDecoder::new(BufReader::new(file)).take(HEAD_BYTES as u64).read_to_end(&mut head);
+        } else {
+            file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+        }
+        Ok(head)
+    }
+
+    /// Moves to where `resume` says, if this is the file it was taken of.
+    pub fn seek(&mut self, resume: &Resume) -> io::Result<bool> {
+        let head_bytes = resume.fingerprint.length as usize;
+        if head_bytes == 0 {
+            // Nothing was read of it yet: only its birth can tell.
+            let is_same = resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
+            return Ok(is_same && resume.offset == 0);
+        }
+        let marker_bytes = resume.marker.length as usize;
+        let before = resume.offset.saturating_sub(marker_bytes as u64);
+        let mut head = vec![0; head_bytes];
+        let mut marker = vec![0; marker_bytes];
+        match &mut self.content {
+            Content::Plain(file) => {
+                let is_read = read_exact_at(file, &mut head, 0)? && read_exact_at(file, &mut marker, before)?;
+                if !is_read || !resume.fingerprint.matches(&head) {
+                    return Ok(false);
+                }
+            }
+            Content::Gzip(gzip) => {
+                let Some(carried) = gzip.seek(head, before, resume)? else { return Ok(false) };
+                marker.copy_from_slice(&carried[..marker_bytes]);
+                gzip.carried = carried;
+            }
+        }
+        if !resume.marker.matches(&marker) {
+            return Ok(false);
+        }
+        self.read_offset = resume.offset;
+        self.fingerprint = resume.fingerprint;
+        self.marker = marker;
+        Ok(true)
+    }
+
+    /// Moves behind the last line there is now.
+    pub fn seek_to_end(&mut self) -> io::Result<()> {
+        let Content::Plain(file) = &self.content else { return Ok(()) };
+        let (_, size) = stat_file(file)?;
+        let mut end = size;
+        let mut block = vec![0; HEAD_BYTES.max(4096)];
+        while end > 0 {
+            let from = end.saturating_sub(block.len() as u64);
+            let part = &mut block[..(end - from) as usize];
+            if !read_exact_at(file, part, from)? {
+                return Ok(());
+            }
+            if let Some(line_feed) = memrchr(b'\n', part) {
+                end = from + line_feed as u64 + 1;
+                break;
+            }
+            end = from;
+        }
+        let marker_bytes = end.min(MARKER_BYTES as u64);
+        let mut marker = vec![0; marker_bytes as usize];
+        let mut head = vec![0; end.min(HEAD_BYTES as u64) as usize];
+        if read_exact_at(file, &mut marker, end - marker_bytes)? && read_exact_at(file, &mut head, 0)? {
+            self.read_offset = end;
+            self.marker = marker;
+            self.fingerprint = Fingerprint::of(&head);
+        }
+        Ok(())
+    }
+
+    /// Reads on. `buffer` is the reader's, shared by all files; it grows where
+    /// an entry is longer than it.
+    pub fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Found> {
+        if self.unfinished >= LONG_UNFINISHED && !self.has_grown()? {
+            return Ok(Found::AtEnd { unfinished: self.unfinished });
+        }
+        self.make_room(buffer);
+        loop {
+            let filled = self.fill(buffer)?;
+            let start = self.marker.len();
+            if filled < start || buffer[..start] != self.marker[..] {
+                return Ok(Found::Truncated);
+            }
+            let data = &buffer[start..filled];
+            let is_full = filled == buffer.len();
+            if self.is_skipping {
+                if let Some(found) = self.skip_to_line_feed(buffer, start, filled) {
+                    return Ok(found);
+                }
+            } else if data.first() == Some(&0) {
+                return self.skip_nuls(buffer, start, filled);
+            } else if let Some(line_feed) = memrchr(b'\n', data) {
+                let end = start + line_feed + 1;
+                self.grow_fingerprint(&buffer[..end]);
+                return Ok(Found::Lines { start, end, filled, offset: self.read_offset, has_more: is_full });
+            } else if is_full && buffer.len() < ENTRY_CAP {
+                self.keep_for_refill(&buffer[..filled]);
+                buffer.resize((buffer.len() * 2).min(ENTRY_CAP), 0);
+            } else if is_full {
+                self.is_skipping = true;
+                self.keep_for_refill(&buffer[..filled]);
+            } else {
+                self.keep_for_refill(&buffer[..filled]);
+                self.unfinished = data.len();
+                return Ok(Found::AtEnd { unfinished: data.len() });
+            }
+        }
+    }
+
+    fn make_room(&self, buffer: &mut Vec<u8>) {
+        let carried = match &self.content {
+            Content::Plain(_) => 0,
+            Content::Gzip(gzip) => gzip.carried.len(),
+        };
+        let least = SLICE_BYTES.max(carried + 1);
+        if buffer.len() < least {
+            buffer.resize(least, 0);
+        }
+    }
+
+    /// Whether there is anything behind the unfinished line we know of.
+    fn has_grown(&self) -> io::Result<bool> {
+        match &self.content {
+            Content::Plain(file) => Ok(stat_file(file)?.1 != self.read_offset + self.unfinished as u64),
+            Content::Gzip(gzip) => Ok(!gzip.is_at_end),
+        }
+    }
+
+    /// Takes more of the head into the fingerprint; `read` is the marker and
+    /// the whole lines behind it.
+    fn grow_fingerprint(&mut self, read: &[u8]) {
+        if self.fingerprint.is_complete() {
+            return;
+        }
+        if self.read_offset == self.marker.len() as u64 {
+            self.fingerprint = Fingerprint::of(read);
+        } else if let Content::Plain(file) = &self.content {
+            let known = self.read_offset + (read.len() - self.marker.len()) as u64;
+            let mut head = vec![0; known.min(HEAD_BYTES as u64) as usize];
+            if read_exact_at(file, &mut head, 0).unwrap_or(false) {
+                self.fingerprint = Fingerprint::of(&head);
+            }
+        }
+    }
+
+    /// A stream cannot be read twice: what was not consumed is carried over.
+    fn keep_for_refill(&mut self, filled: &[u8]) {
+        if let Content::Gzip(gzip) = &mut self.content {
+            gzip.carried.clear();
+            gzip.carried.extend_from_slice(filled);
+        }
+    }
+
+    /// Fills the buffer with the marker and what follows; fewer bytes than it
+    /// has room for means the end of the file.
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = self.read_offset - self.marker.len() as u64;
+        match &mut self.content {
+            Content::Plain(file) => read_up_to(file, buffer, from),
+            Content::Gzip(gzip) => {
+                let mut filled = gzip.carried.len().min(buffer.len());
+                buffer[..filled].copy_from_slice(&gzip.carried[..filled]);
+                while filled < buffer.len() && !gzip.is_at_end {
+                    match gzip.decoder.read(&mut buffer[filled..]) {
+                        Ok(0) => gzip.is_at_end = true,
+                        Ok(count) => filled += count,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => {
+                            gzip.is_at_end = true;
+                            gzip.damage = Some(error.to_string());
+                        }
+                    }
+                }
+                Ok(filled)
+            }
+        }
+    }
+
+    fn skip_to_line_feed(&mut self, buffer: &[u8], start: usize, filled: usize) -> Option<Found> {
+        let data = &buffer[start..filled];
+        let (end, found) = match memchr(b'\n', data) {
+            Some(line_feed) => {
+                self.is_skipping = false;
+                (start + line_feed + 1, true)
+            }
+            None => (filled, false),
+        };
+        let offset = self.read_offset;
+        self.consume(buffer, end, filled);
+        if end == start && !found {
+            return Some(Found::AtEnd { unfinished: 0 });
+        }
+        Some(Found::Skipped { offset, bytes: (end - start) as u64 })
+    }
+
+    /// Passes over the NULs at the start of a line. Where there are only NULs
+    /// the file is probably sparse, and the kernel knows where data goes on.
+    fn skip_nuls(&mut self, buffer: &[u8], start: usize, filled: usize) -> io::Result<Found> {
+        let data = &buffer[start..filled];
+        let nuls = data.iter().take_while(|byte| **byte == 0).count();
+        let offset = self.read_offset;
+        self.consume(buffer, start + nuls, filled);
+        let mut bytes = nuls as u64;
+        if nuls == data.len() {
+            if let Content::Plain(file) = &self.content {
+                if let Ok(next) = rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
+                    bytes += next.saturating_sub(self.read_offset);
+                    self.read_offset = self.read_offset.max(next);
+                    self.marker = vec![0; self.marker.len()];
+                }
+            }
+        }
+        Ok(Found::Skipped { offset, bytes })
+    }
+
+    /// All before `buffer[end]` has been dealt with; `filled` bytes of the
+    /// buffer are valid.
+    pub fn consume(&mut self, buffer: &[u8], end: usize, filled: usize) {
+        let start = self.marker.len();
+        self.grow_fingerprint(&buffer[..end]);
+        self.read_offset += (end - start) as u64;
+        self.unfinished = 0;
+        let marker_start = end.saturating_sub(MARKER_BYTES);
+        self.marker.clear();
+        self.marker.extend_from_slice(&buffer[marker_start..end]);
+        if let Content::Gzip(gzip) = &mut self.content {
+            gzip.carried.clear();
+            gzip.carried.extend_from_slice(&buffer[marker_start..filled]);
+        }
+    }
+
+    /// The position at `offset`, with `preceding` the bytes before it (at
+    /// least [`MARKER_BYTES`] of them, or all there are).
+    pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> Resume {
+        Resume {
+            fingerprint: self.fingerprint,
+            marker: Marker::of(preceding),
+            offset,
+            inode: self.id.inode,
+            birth: self.id.birth,
+        }
+    }
+
+    /// The position that has been read up to.
+    pub fn resume_here(&self) -> Resume {
+        self.resume_at(self.read_offset, &self.marker)
+    }
+
+    /// The bytes of the unfinished line at the end of the file.
+    pub fn read_unfinished(&mut self, buffer: &mut Vec<u8>) -> io::Result<std::ops::Range<usize>> {
+        self.make_room(buffer);
+        let filled = self.fill(buffer)?;
+        self.keep_for_refill(&buffer[..filled]);
+        Ok(self.marker.len().min(filled)..filled)
+    }
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, from) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Reads `buffer` full; `false` where the file ends before that.
+fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bool> {
+    match file.read_exact_at(buffer, from) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

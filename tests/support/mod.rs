@@ -1,0 +1,107 @@
+//! What the integration tests share: a private Docker daemon ([`dockerd`]), a
+//! real Fluent Bit ([`fluent_bit`]) and containers whose output is known
+//! beforehand ([`writer`]).
+//!
+//! Two rules hold for all of it. Nothing sleeps and then assumes: every wait is
+//! for a condition, with a deadline. And nothing outlives the test process, not
+//! even when that is killed; each module says how it makes sure.
+
+#![allow(
+    dead_code,
+    reason = "a helper may wait here for the test that needs it"
+)]
+#![allow(
+    clippy::expect_used,
+    reason = "a test reports a broken premise by failing"
+)]
+
+pub mod dockerd;
+pub mod fluent_bit;
+mod supervisor;
+pub mod writer;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a polled condition rests between two looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits for `cond` to hold; panics naming `what` when `deadline` has passed.
+pub fn wait_until(deadline: Duration, what: &str, cond: impl FnMut() -> bool) {
+    assert!(
+        holds_within(deadline, cond),
+        "not within {deadline:?}: {what}"
+    );
+}
+
+/// Whether `cond` comes to hold within `deadline`. It is asked at least once,
+/// and once more after the deadline, so that a slow machine is not misjudged.
+pub fn holds_within(deadline: Duration, mut cond: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        if cond() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return cond();
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Says that a test could not run. `scripts/run-tests` counts these lines, once
+/// per test, as skipped instead of passed; the test then simply returns.
+pub fn skip(test: &str, reason: &str) {
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    println!("SKIPPED {test}: {reason}");
+}
+
+/// All executable files called `name`, in the order of `PATH`. The
+/// administrator's folders come last: an ordinary user's `PATH` lacks them.
+fn programs(name: &str) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    let name = OsStr::new(name).to_owned();
+    folders
+        .into_iter()
+        .map(move |folder| folder.join(&name))
+        .filter(|file| is_executable(file))
+}
+
+fn is_executable(file: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The last lines of a log file, for error texts.
+fn tail_of(file: &std::path::Path, lines: usize) -> String {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Runs a command to its end; an error names it and what it said.
+fn run(command: &mut Command) -> Result<String, String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown = words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{shown}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!(
+        "{shown}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
+}
