@@ -10,7 +10,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
 use crate::checkpoint::CheckpointStore;
-use crate::event::EventQueue;
+use crate::event::{Event, EventQueue};
 use crate::queue::Queue;
 
 /// A descriptor that becomes readable when it is rung.
@@ -104,6 +104,12 @@ impl Exchange {
             stopping: AtomicBool::new(false),
             reader_ended: AtomicBool::new(false),
         })
+    }
+
+    /// Has the host's thread log an event.
+    pub fn report(&self, event: Event) {
+        self.events.report(event);
+        self.host_bell.ring();
     }
 
     /// Whether the reader shall end.

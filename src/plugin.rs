@@ -69,7 +69,7 @@ impl Plugin {
         };
         let exchange = Exchange::new(config.queue_limit, store).map_err(std::io::Error::from)?;
         for event in events {
-            exchange.events.report(event);
+            exchange.report(event);
         }
         let exchange = Arc::new(exchange);
         let reader = spawn_reader(Arc::clone(&exchange), config.clone(), is_first_start)?;
@@ -132,14 +132,12 @@ impl Plugin {
         match written {
             Ok(()) if drain.checkpoint_failed => {
                 drain.checkpoint_failed = false;
-                self.exchange.events.report(Event::CheckpointWritable { path: path.clone() });
-                self.exchange.host_bell.ring();
+                self.exchange.report(Event::CheckpointWritable { path: path.clone() });
             }
             Err(error) if !drain.checkpoint_failed => {
                 drain.checkpoint_failed = true;
                 let reason = error.to_string();
-                self.exchange.events.report(Event::CheckpointUnwritable { path: path.clone(), reason });
-                self.exchange.host_bell.ring();
+                self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason });
             }
             _ => {}
         }
@@ -182,10 +180,12 @@ impl Plugin {
             // Its panics were caught inside.
             let _ = reader.join();
         }
-        if let Ok(store) = self.exchange.checkpoint.lock() {
+        if let Ok(mut store) = self.exchange.checkpoint.lock() {
             if let Err(error) = store.sync() {
                 host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
             }
+            // Frees the lock for whoever comes next: at a hot reload, us.
+            *store = CheckpointStore::in_memory();
         }
         self.log_events(host);
         let counters = &self.exchange.counters;
@@ -217,7 +217,7 @@ fn spawn_reader(
 fn run_guarded(exchange: &Exchange, read: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(read)) {
         let reason = panic_text(&*panic);
-        exchange.events.report(Event::ReaderStopped { reason });
+        exchange.report(Event::ReaderStopped { reason });
     }
     exchange.reader_ended.store(true, Ordering::Release);
     exchange.host_bell.ring();

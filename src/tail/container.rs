@@ -177,7 +177,7 @@ impl Container {
             Err(MetadataError::Unreadable { path, reason }) => {
                 if !self.metadata_failure_reported {
                     self.metadata_failure_reported = true;
-                    exchange.events.report(Event::MetadataUnreadable { path, reason });
+                    exchange.report(Event::MetadataUnreadable { path, reason });
                 }
                 if !self.has_identity && now.duration_since(self.first_seen) >= METADATA_PATIENCE {
                     self.set_metadata(nameless(self.id()), config);
@@ -196,22 +196,22 @@ impl Container {
         let (name, short_id) = (metadata.name.clone(), self.id().short());
         match read_log_driver(&self.dir) {
             Ok(driver) if driver != JSON_FILE_DRIVER => {
-                exchange.events.report(Event::DriverWithoutFile { name, short_id, driver });
+                exchange.report(Event::DriverWithoutFile { name, short_id, driver });
             }
-            _ => exchange.events.report(Event::ContainerFound { name, short_id }),
+            _ => exchange.report(Event::ContainerFound { name, short_id }),
         }
     }
 
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
         if !std::mem::replace(&mut self.log_failure_reported, true) {
             let path = self.tailer.log().to_owned();
-            exchange.events.report(Event::LogUnreadable { path, reason: error.to_string() });
+            exchange.report(Event::LogUnreadable { path, reason: error.to_string() });
         }
     }
 
     fn report_log_readable(&mut self, exchange: &Exchange) {
         if std::mem::take(&mut self.log_failure_reported) {
-            exchange.events.report(Event::LogReadable { path: self.tailer.log().to_owned() });
+            exchange.report(Event::LogReadable { path: self.tailer.log().to_owned() });
         }
     }
 
@@ -280,7 +280,7 @@ impl Container {
                 self.report_log_failure(context.exchange, &error);
             }
             let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
-            context.exchange.events.report(Event::ContainerGone { name, short_id });
+            context.exchange.report(Event::ContainerGone { name, short_id });
             return Outcome::Finished;
         }
         if !config.follow {

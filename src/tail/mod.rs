@@ -112,7 +112,7 @@ impl Reader {
 
     /// Reads until told to stop, or, with `follow` off, until all is read.
     pub fn run(&mut self) {
-        self.exchange.events.report(Event::Started { root: self.config.docker_root.clone() });
+        self.exchange.report(Event::Started { root: self.config.docker_root.clone() });
         match FileWatch::new() {
             Ok(watch) => self.file_watch = Some(watch),
             Err(error) => self.report_watch_failure(error.to_string()),
@@ -195,7 +195,7 @@ impl Reader {
     fn report_watch_failure(&mut self, reason: String) {
         if !self.watch_failure_reported {
             self.watch_failure_reported = true;
-            self.exchange.events.report(Event::WatchUnavailable {
+            self.exchange.report(Event::WatchUnavailable {
                 path: self.dir.clone(),
                 reason,
                 seconds: self.config.rescan_interval.as_secs_f64(),
@@ -222,7 +222,7 @@ impl Reader {
         };
         if self.root_failure_reported {
             self.root_failure_reported = false;
-            self.exchange.events.report(Event::RootReadable { path: self.dir.clone() });
+            self.exchange.report(Event::RootReadable { path: self.dir.clone() });
         }
         for id in &listed {
             if !self.keys.contains_key(id) {
@@ -239,7 +239,7 @@ impl Reader {
         if !self.root_failure_reported {
             self.root_failure_reported = true;
             self.root_watch = None;
-            self.exchange.events.report(Event::RootUnreadable {
+            self.exchange.report(Event::RootUnreadable {
                 path: self.dir.clone(),
                 reason: error.to_string(),
                 seconds: self.config.rescan_interval.as_secs_f64(),

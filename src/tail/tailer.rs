@@ -300,10 +300,10 @@ impl Tailer {
         }
         if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
             // The same file with other content: truncated while we were away.
-            exchange.events.report(Event::Truncated { path: listed[index].path.clone() });
+            exchange.report(Event::Truncated { path: listed[index].path.clone() });
             return Ok((index, 0));
         }
-        exchange.events.report(Event::GenerationLost {
+        exchange.report(Event::GenerationLost {
             name: self.identity.metadata.name.clone(),
             short_id: self.id.short(),
         });
@@ -566,7 +566,7 @@ impl Tailer {
         let resume = front.resume_here();
         let number = front.number;
         let restarted = front.restarted(number)?;
-        context.exchange.events.report(Event::Truncated { path: front.path.clone() });
+        context.exchange.report(Event::Truncated { path: front.path.clone() });
         let mut copy = None;
         for file in rotation::list(&self.dir, &self.log)? {
             let mut candidate = open_listed(&file)?;
@@ -598,7 +598,7 @@ impl Tailer {
             self.corrupt_reported.is_none_or(|last| now.duration_since(last) >= CORRUPT_REPORT_INTERVAL);
         if is_due {
             self.corrupt_reported = Some(now);
-            exchange.events.report(Event::Corrupt { path, offset, bytes });
+            exchange.report(Event::Corrupt { path, offset, bytes });
         }
     }
 

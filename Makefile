@@ -1,0 +1,45 @@
+# The targets a person or .ci/run calls. What takes more than a line or two is in
+# scripts/. Only the targets called deps, and those that need one, install anything.
+
+TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+RELEASE = $(TARGET_DIR)/release
+LIBRARY = $(RELEASE)/libfluent_bit_container_logs.so
+# Fluent Bit knows a native plugin by the start of its file name.
+PLUGIN = $(RELEASE)/flb-in_container_logs.so
+export PLUGIN
+
+.PHONY: all deps lint-deps test-deps demo test bench lint clean
+.NOTPARALLEL:
+
+all:
+	cargo build --release --lib --bins
+	@# Renamed into place: a host that has the old one loaded keeps it whole.
+	@cmp -s $(LIBRARY) $(PLUGIN) || { cp $(LIBRARY) $(PLUGIN).new && mv -f $(PLUGIN).new $(PLUGIN); }
+
+# What the build needs beside Rust: a C compiler, and libclang for bindgen.
+deps:
+	@scripts/deps build
+
+lint-deps: deps
+	@scripts/deps lint
+
+# What some tests need, and say SKIPPED without. Never starts a Docker daemon.
+test-deps:
+	@scripts/deps test
+
+demo: deps all
+	@scripts/demo
+
+test: deps test-deps all
+	@scripts/run-tests
+
+bench: deps
+	cargo bench
+
+lint: lint-deps
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+clean:
+	cargo clean

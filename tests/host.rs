@@ -1,0 +1,297 @@
+//! Real Fluent Bits (`FLUENT_BIT`, or `fluent-bit` on `PATH`) load the plugin
+//! and write what they got with their `file` output; compared line by line.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::collector::PATIENCE;
+use crate::support::docker_root::{DockerRoot, LogWriter};
+use crate::support::dockerd;
+use crate::support::fluent_bit::{find_all, plugin, version, FluentBit, Record};
+use crate::support::skip;
+use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS};
+
+/// Runs `test` with each host there is; without one it is skipped by name.
+fn with_each_host(name: &str, test: impl Fn(&Path, &Path)) {
+    let hosts = find_all();
+    let Some(plugin) = plugin() else { return skip(name, "the plugin's .so is not built") };
+    if hosts.is_empty() {
+        return skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
+    }
+    for host in hosts {
+        println!("{name}: {}", version(&host).unwrap_or_else(|problem| problem));
+        test(&host, &plugin);
+    }
+}
+
+fn input(root: &Path, lines: &[&str]) -> String {
+    let mut text = format!("[INPUT]\n    Name container_logs\n    Docker_Root {}\n", root.display());
+    for line in lines {
+        text.push_str(&format!("    {line}\n"));
+    }
+    text
+}
+
+/// A thread that goes on writing numbered lines, with rotation, until stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<usize>>,
+}
+
+impl Load {
+    /// About 5,000 lines a second; a rotation every 2,000 lines.
+    fn on(mut log: LogWriter) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut number = 0;
+            while !stopped.load(Ordering::SeqCst) {
+                for _ in 0..10 {
+                    log.line(&format!("line {number}"));
+                    number += 1;
+                }
+                if number % 2000 == 0 {
+                    log.rotate(20, false);
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            number
+        });
+        Load { stop, thread: Some(thread) }
+    }
+
+    /// Stops and tells how many lines were written.
+    fn finish(mut self) -> usize {
+        self.stop.store(true, Ordering::SeqCst);
+        let thread = self.thread.take().expect("finished once");
+        thread.join().expect("the writing thread")
+    }
+}
+
+#[track_caller]
+fn assert_exact(records: &[Record], count: usize) {
+    for (number, record) in records.iter().enumerate() {
+        assert_eq!(record.text("log"), format!("line {number}"), "record {number} of {}", records.len());
+    }
+    assert_eq!(records.len(), count);
+}
+
+#[test]
+fn real_containers_arrive_in_the_file_output() {
+    let name = "host::real_containers_arrive_in_the_file_output";
+    with_each_host(name, |program, plugin| {
+        let docker = match dockerd::shared() {
+            Ok(docker) => docker,
+            Err(reason) => return skip(name, &reason),
+        };
+        let label = format!("through-host-{}", std::process::id());
+        let _ = docker.docker(&["rm", "--force", &label]);
+        let script = of_lengths(Stream::Stdout, &EDGE_LENGTHS)
+            .then(of_lengths(Stream::Stderr, &EDGE_LENGTHS))
+            .then(interleaved(200))
+            .then(numbered_slowly(Stream::Stdout, "line", 1000, "0.002"));
+        let config = input(docker.root(), &["Tag_Template docker.{name}"]);
+        let mut host = FluentBit::new(program, Some(plugin), &config);
+        host.start().expect("Fluent Bit starts");
+        let rotation = ["--log-opt", "max-size=500k", "--log-opt", "max-file=5"];
+        let id = docker.run_detached(&label, &rotation, &script.sh).expect("docker run");
+        let ours = |host: &FluentBit| {
+            let tag = format!("docker.{label}");
+            host.records().into_iter().filter(|record| record.tag == tag).collect::<Vec<_>>()
+        };
+        host.wait_until(PATIENCE, "every line", |host| ours(host).len() >= script.lines.len());
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let records = ours(&host);
+            let texts: Vec<&str> =
+                records.iter().filter(|r| r.text("stream") == stream.name()).map(|r| r.text("log")).collect();
+            assert!(texts == script.of(stream), "{} lines of {}", texts.len(), stream.name());
+            assert!(records.iter().all(|r| r.text("container_id") == id && r.text("image") == "busybox:test"));
+        }
+        // The runtime's own time, to the nanosecond.
+        let written = docker.docker(&["logs", "--timestamps", &label]).expect("docker logs");
+        let last = written.lines().rev().find(|line| line.ends_with("line 1000")).expect("the last line");
+        let nanos: u64 = last[20..29].parse().expect("nine digits");
+        let records = ours(&host);
+        let record = records.iter().find(|r| r.text("log") == "line 1000").expect("the last record");
+        assert_eq!(record.time_ns % 1_000_000_000, nanos);
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    });
+}
+
+#[test]
+fn a_restart_under_load_loses_and_repeats_nothing() {
+    with_each_host("host::a_restart_under_load_loses_and_repeats_nothing", |program, plugin| {
+        let root = DockerRoot::new();
+        let load = Load::on(root.container('a', "web"));
+        let mut host = FluentBit::new(program, Some(plugin), "");
+        let db = format!("DB {}/positions.db", host.dir().display());
+        host.set_config(&input(root.path(), &[&db]));
+        for round in 1..=3 {
+            host.start().expect("Fluent Bit starts");
+            host.wait_until(PATIENCE, "more records", |host| host.record_count() > round * 3000);
+            host.signal(Signal::TERM);
+            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        }
+        let written = load.finish();
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "all records", |host| host.record_count() >= written);
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        assert_exact(&host.records(), written);
+    });
+}
+
+#[test]
+fn three_hot_reloads_under_load_lose_and_repeat_nothing() {
+    with_each_host("host::three_hot_reloads_under_load_lose_and_repeat_nothing", |program, plugin| {
+        let root = DockerRoot::new();
+        let load = Load::on(root.container('a', "web"));
+        let mut host = FluentBit::new(program, Some(plugin), "");
+        let db = format!("DB {}/positions.db", host.dir().display());
+        host.set_config(&input(root.path(), &[&db]));
+        host.start().expect("Fluent Bit starts");
+        for round in 1..=3 {
+            host.wait_until(PATIENCE, "more records", |host| host.record_count() > round * 2000);
+            host.signal(Signal::HUP);
+            host.wait_until(PATIENCE, "the reload", |host| {
+                host.stderr().matches("following containers").count() == round + 1
+            });
+        }
+        let written = load.finish();
+        host.wait_until(PATIENCE, "all records", |host| host.record_count() >= written);
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        assert_exact(&host.records(), written);
+    });
+}
+
+/// An HTTP server that takes everything once it is opened.
+fn serve(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+}
+
+fn answer(mut stream: TcpStream) -> Option<()> {
+    let mut request = Vec::new();
+    let mut block = [0; 65_536];
+    loop {
+        let count = stream.read(&mut block).ok().filter(|count| *count > 0)?;
+        request.extend_from_slice(&block[..count]);
+        while let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+            let end = head + 4 + length.trim().parse::<usize>().ok()?;
+            if request.len() < end {
+                break;
+            }
+            request.drain(..end);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+        }
+    }
+}
+
+#[test]
+fn a_stalled_output_pauses_us_and_nothing_is_lost() {
+    with_each_host("host::a_stalled_output_pauses_us_and_nothing_is_lost", |program, plugin| {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        let port = free_port();
+        let config = input(root.path(), &["Mem_Buf_Limit 1M", "Queue_Limit 500k"]);
+        let stalled = format!(
+            "[OUTPUT]\n    Name http\n    Match *\n    Host 127.0.0.1\n    Port {port}\n    Retry_Limit no_limits\n"
+        );
+        let mut host = FluentBit::new(program, Some(plugin), &(config + &stalled))
+            .with_service_line("scheduler.base 1")
+            .with_service_line("scheduler.cap 1");
+        host.start().expect("Fluent Bit starts");
+        // Over ten times what Fluent Bit and we may hold together; rotated
+        // meanwhile, so that files vanish which we must hold on to.
+        let total = 60_000;
+        for number in 0..total {
+            log.line(&format!("line {number}"));
+            if number % 10_000 == 9_999 {
+                log.rotate(9, false);
+            }
+        }
+        host.wait_until(PATIENCE, "the pause", |host| host.stderr().contains("paused (mem buf overlimit"));
+        let taken = host.record_count();
+        assert!(taken < total, "all of it was taken in spite of the limit");
+        serve(TcpListener::bind(("127.0.0.1", port)).expect("the port is still free"));
+        host.wait_until(PATIENCE * 2, "all records", |host| host.record_count() >= total);
+        assert_exact(&host.records(), total);
+    });
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn wrong_options_are_named_by_the_host() {
+    with_each_host("host::wrong_options_are_named_by_the_host", |program, plugin| {
+        let root = DockerRoot::new();
+        for (line, part) in [
+            ("Docker_Rooot /x", "docker_rooot"),
+            ("Rescan_Interval soon", "Rescan_Interval"),
+            ("Tag_Template x.{nam}", "{nam}"),
+            ("Threaded on", "Threaded on"),
+            ("DB /nowhere/at/all.db", "/nowhere/at/all.db"),
+        ] {
+            let mut host = FluentBit::new(program, Some(plugin), &input(root.path(), &[line]));
+            host.start().expect("Fluent Bit starts");
+            let part = part.to_lowercase();
+            host.wait_until(PATIENCE, line, |host| host.stderr().to_lowercase().contains(&part));
+            // Fluent Bit 3.0 goes on without a threaded input that failed.
+            if !line.starts_with("Threaded") {
+                let status = host.wait_exit(PATIENCE).expect("it refuses");
+                assert!(!status.success(), "{line}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_example_configuration_runs() {
+    with_each_host("host::the_example_configuration_runs", |program, plugin| {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        log.line("line 0");
+        let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fluent-bit.conf.example");
+        let example = std::fs::read_to_string(example).expect("fluent-bit.conf.example");
+        let sections = sections(&example).replace("/var/lib/docker", &root.path().display().to_string());
+        let mut host = FluentBit::new(program, Some(plugin), &sections);
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "a record", |host| host.record_count() == 1);
+        assert_eq!(host.records()[0].tag, "docker.web");
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    });
+}
+
+/// The example without its `[SERVICE]`, which the harness has its own of.
+fn sections(example: &str) -> String {
+    let mut in_service = false;
+    let mut kept = String::new();
+    for line in example.lines() {
+        if line.starts_with('[') {
+            in_service = line.starts_with("[SERVICE]");
+        }
+        if !in_service {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}

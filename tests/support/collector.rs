@@ -1,0 +1,177 @@
+//! The plugin's library in this process, with a host that keeps what it gets.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::exchange::Bell;
+use fluent_bit_container_logs::host::embedded::{decode_records, Record};
+use fluent_bit_container_logs::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::plugin::{Plugin, StartError};
+use rustix::event::{poll, PollFd, PollFlags};
+
+/// How long anything may take: far more than it ever should, since the
+/// machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a host got.
+#[derive(Debug, Default)]
+struct Kept {
+    records: Mutex<Vec<(Option<String>, Record)>>,
+    log: Mutex<Vec<(Level, String)>>,
+    refusing: AtomicBool,
+    refusals: Mutex<usize>,
+}
+
+impl Host for Kept {
+    fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
+        if self.refusing.load(Ordering::SeqCst) {
+            *self.refusals.lock().unwrap() += 1;
+            return Err(AppendRefused);
+        }
+        let decoded = decode_records(bytes).expect("Fluent Bit's layout");
+        assert_eq!(decoded.len(), records, "the batch's count of records");
+        let mut kept = self.records.lock().unwrap();
+        kept.extend(decoded.into_iter().map(|record| (tag.map(str::to_owned), record)));
+        Ok(())
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.log.lock().unwrap().push((level, message.to_owned()));
+    }
+}
+
+/// A running instance and the thread that plays its host.
+pub struct Collector {
+    plugin: Arc<Plugin>,
+    kept: Arc<Kept>,
+    ending: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Starts over a Docker root; `options` as in a configuration file.
+    pub fn start(root: &Path, options: &[(&str, &str)]) -> Collector {
+        Collector::try_start(root, options).expect("the instance starts")
+    }
+
+    /// As [`Collector::start`], or why not.
+    pub fn try_start(root: &Path, options: &[(&str, &str)]) -> Result<Collector, StartError> {
+        let config = Config::from_lookup(|name| {
+            let given =
+                options.iter().find(|(option, _)| *option == name).map(|(_, value)| (*value).to_owned());
+            given.or_else(|| (name == "Docker_Root").then(|| root.display().to_string()))
+        })
+        .expect("valid options");
+        let plugin = Arc::new(Plugin::start(config)?);
+        let kept = Arc::new(Kept::default());
+        let ending = Arc::new(AtomicBool::new(false));
+        let bell = Arc::new(Bell::new().expect("a bell"));
+        let thread = {
+            let (plugin, kept) = (Arc::clone(&plugin), Arc::clone(&kept));
+            let (ending, bell) = (Arc::clone(&ending), Arc::clone(&bell));
+            std::thread::spawn(move || {
+                while !ending.load(Ordering::SeqCst) {
+                    // No time-out: what does not ring is not heard, as in the host.
+                    let rung = PollFd::from_borrowed_fd(plugin.host_fd(), PollFlags::IN);
+                    let _ = poll(&mut [rung, PollFd::new(&*bell, PollFlags::IN)], None);
+                    plugin.drain(&*kept);
+                }
+            })
+        };
+        Ok(Collector { plugin, kept, ending, bell, thread: Some(thread) })
+    }
+
+    pub fn pause(&self) {
+        self.plugin.pause();
+    }
+
+    pub fn resume(&self) {
+        self.plugin.resume();
+    }
+
+    /// From now on every append is refused, or no longer.
+    pub fn refuse(&self, refusing: bool) {
+        self.kept.refusing.store(refusing, Ordering::SeqCst);
+    }
+
+    /// How many appends were refused.
+    pub fn refusals(&self) -> usize {
+        *self.kept.refusals.lock().unwrap()
+    }
+
+    /// The records so far, with their tags.
+    pub fn tagged(&self) -> Vec<(Option<String>, Record)> {
+        self.kept.records.lock().unwrap().clone()
+    }
+
+    /// The records so far.
+    pub fn records(&self) -> Vec<Record> {
+        self.tagged().into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// The texts so far.
+    pub fn texts(&self) -> Vec<String> {
+        self.records().iter().map(|record| record.text("log").to_owned()).collect()
+    }
+
+    /// The log messages so far.
+    pub fn log(&self) -> Vec<(Level, String)> {
+        self.kept.log.lock().unwrap().clone()
+    }
+
+    /// Whether a message with this part was logged.
+    pub fn has_logged(&self, part: &str) -> bool {
+        self.log().iter().any(|(_, message)| message.contains(part))
+    }
+
+    /// Waits for a condition of this collector.
+    #[track_caller]
+    pub fn wait(&self, what: &str, mut condition: impl FnMut(&Collector) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(self) {
+            let count = self.kept.records.lock().unwrap().len();
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {what}; {count} records; log: {:#?}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until there are at least `count` records, and gives their texts.
+    #[track_caller]
+    pub fn wait_texts(&self, count: usize) -> Vec<String> {
+        self.wait(&format!("{count} records"), |collector| {
+            collector.kept.records.lock().unwrap().len() >= count
+        });
+        self.texts()
+    }
+
+    /// A clean stop, as at SIGTERM; gives what there was in the end.
+    pub fn stop(mut self) -> (Vec<Record>, Vec<(Level, String)>) {
+        self.end();
+        (self.records(), self.log())
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.plugin.pause();
+            self.ending.store(true, Ordering::SeqCst);
+            self.bell.ring();
+            thread.join().expect("the host's thread");
+            self.plugin.stop(&*self.kept);
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
