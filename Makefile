@@ -33,7 +33,7 @@ demo: deps all
 test: deps test-deps all
 	@scripts/run-tests
 
-bench: deps
+bench: deps all
 	cargo bench
 
 lint: lint-deps

@@ -16,9 +16,9 @@ fn daemon(test: &str) -> Option<&'static Dockerd> {
 /// The texts that arrived from one stream of one container, in order.
 fn arrived(collector: &Collector, id: &str, stream: Stream) -> Vec<String> {
     let records = collector.records();
-    let ours = records.iter().filter(|record| {
-        record.text("container_id") == id && record.text("stream") == stream.name()
-    });
+    let ours = records
+        .iter()
+        .filter(|record| record.text("container_id") == id && record.text("stream") == stream.name());
     ours.map(|record| record.text("log").to_owned()).collect()
 }
 
@@ -32,7 +32,13 @@ fn assert_arrives(collector: &Collector, id: &str, script: &Script) {
         });
         let texts = arrived(collector, id, stream);
         for (number, (got, want)) in texts.iter().zip(&expected).enumerate() {
-            assert!(got == want, "{} line {number}: {} bytes came, {} were written", stream.name(), got.len(), want.len());
+            assert!(
+                got == want,
+                "{} line {number}: {} bytes came, {} were written",
+                stream.name(),
+                got.len(),
+                want.len()
+            );
         }
         assert_eq!(texts.len(), expected.len(), "{}", stream.name());
     }
@@ -80,7 +86,9 @@ fn lines_of_every_length_and_both_streams_arrive() {
 
 #[test]
 fn a_terminal_container_arrives_with_its_carriage_returns() {
-    let Some(docker) = daemon("docker::a_terminal_container_arrives_with_its_carriage_returns") else { return };
+    let Some(docker) = daemon("docker::a_terminal_container_arrives_with_its_carriage_returns") else {
+        return;
+    };
     let collector = Collector::start(docker.root(), &[]);
     let id = docker.run_detached("terminal", &["--tty"], "echo one; echo two >&2").expect("docker run");
     collector.wait("two lines", |collector| arrived(collector, &id, Stream::Stdout).len() == 2);
@@ -127,7 +135,9 @@ fn restarts_continue_the_log_and_a_rename_shows() {
 
 #[test]
 fn a_restart_of_ours_under_load_loses_and_repeats_nothing() {
-    let Some(docker) = daemon("docker::a_restart_of_ours_under_load_loses_and_repeats_nothing") else { return };
+    let Some(docker) = daemon("docker::a_restart_of_ours_under_load_loses_and_repeats_nothing") else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("a folder");
     let db = dir.path().join("positions.db");
     let options = [("DB", db.to_str().expect("a path"))];
@@ -139,9 +149,8 @@ fn a_restart_of_ours_under_load_loses_and_repeats_nothing() {
         let collector = Collector::start(docker.root(), &options);
         let before = texts.len();
         let target = (before + 200).min(1500);
-        collector.wait("more lines", |collector| {
-            before + arrived(collector, &id, Stream::Stdout).len() >= target
-        });
+        collector
+            .wait("more lines", |collector| before + arrived(collector, &id, Stream::Stdout).len() >= target);
         let (records, _) = collector.stop();
         let ours = records.iter().filter(|record| record.text("container_id") == id);
         texts.extend(ours.map(|record| record.text("log").to_owned()));

@@ -111,7 +111,9 @@ fn real_containers_arrive_in_the_file_output() {
             let texts: Vec<&str> =
                 records.iter().filter(|r| r.text("stream") == stream.name()).map(|r| r.text("log")).collect();
             assert!(texts == script.of(stream), "{} lines of {}", texts.len(), stream.name());
-            assert!(records.iter().all(|r| r.text("container_id") == id && r.text("image") == "busybox:test"));
+            assert!(records
+                .iter()
+                .all(|r| r.text("container_id") == id && r.text("image") == "busybox:test"));
         }
         // The runtime's own time, to the nanosecond.
         let written = docker.docker(&["logs", "--timestamps", &label]).expect("docker logs");

@@ -61,7 +61,9 @@ fn a_container_that_comes_later_is_read_from_its_first_byte() {
         let expected = if head == "on" { 4 } else { 1 };
         collector.wait("the old container", |_| of("old") >= expected);
         let (records, _) = collector.stop();
-        let olds = records.iter().filter(|r| r.text("container_name") == "old" && r.text("container_id").starts_with(first));
+        let olds = records
+            .iter()
+            .filter(|r| r.text("container_name") == "old" && r.text("container_id").starts_with(first));
         assert_eq!(olds.count(), expected);
         std::fs::remove_dir_all(&old.dir).expect("remove");
         std::fs::remove_dir_all(&new.dir).expect("remove");
@@ -222,7 +224,10 @@ fn damage_is_passed_over_to_the_next_record() {
     let warnings = messages.iter().filter(|(level, _)| *level == Level::Warn).count();
     assert_eq!(warnings, 1, "said once: {messages:?}");
     // "{"log":"torn by a full disk" + "garbage" + 4 NULs
-    assert!(messages.iter().any(|(_, text)| text.contains(&format!("{} bytes passed over", 27 + 7 + 4))), "{messages:?}");
+    assert!(
+        messages.iter().any(|(_, text)| text.contains(&format!("{} bytes passed over", 27 + 7 + 4))),
+        "{messages:?}"
+    );
 }
 
 #[test]
@@ -478,7 +483,8 @@ fn positions_of_an_unreadable_checkpoint_are_set_aside_and_reading_goes_on() {
     std::fs::write(&db, vec![0; 5000]).expect("an all-NUL file");
     let mut log = root.container('a', "web");
     write(&mut log, 0..3);
-    let collector = Collector::start(root.path(), &[("DB", db.to_str().expect("a path")), ("Read_From_Head", "off")]);
+    let collector =
+        Collector::start(root.path(), &[("DB", db.to_str().expect("a path")), ("Read_From_Head", "off")]);
     assert_eq!(collector.wait_texts(3), numbers(0..3));
     assert!(collector.has_logged("positions.db") && collector.has_logged("NUL"));
 }
@@ -596,10 +602,13 @@ fn open_logs(log: &LogWriter) -> usize {
             let number = entry.file_name();
             let target = std::fs::read_link(entry.path()).unwrap_or_default();
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", number.to_string_lossy()));
-            let is_reader = info.unwrap_or_default().lines().any(|line| {
-                line.strip_prefix("flags:").is_some_and(|flags| flags.trim().ends_with('0'))
-            });
-            is_reader && target.to_string_lossy().starts_with(&dir) && target.to_string_lossy().contains("-json.log")
+            let is_reader = info
+                .unwrap_or_default()
+                .lines()
+                .any(|line| line.strip_prefix("flags:").is_some_and(|flags| flags.trim().ends_with('0')));
+            is_reader
+                && target.to_string_lossy().starts_with(&dir)
+                && target.to_string_lossy().contains("-json.log")
         })
         .count()
 }

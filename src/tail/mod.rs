@@ -401,7 +401,3 @@ impl Reader {
         self.exchange.reader_bell.silence();
     }
 }
-
-#[cfg(test)]
-#[path = "reader_tests.rs"]
-mod tests;

@@ -286,6 +286,11 @@ impl PlayingHost {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
     }
 
+    /// How long the records file is.
+    pub fn delivered_bytes(&self) -> u64 {
+        self.folder.path().join("records").metadata().map_or(0, |file| file.len())
+    }
+
     /// All whole frames so far.
     pub fn frames(&self) -> Vec<Frame> {
         self.frames_and_torn().0
