@@ -1,6 +1,11 @@
 //! The integration tests: one binary, a module for each thing tested.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test reports a broken premise by failing")]
+
 mod docker;
+mod docs;
+mod edge;
 mod host;
 mod support;
+mod tail_containers;
 mod tailing;

@@ -177,12 +177,13 @@ impl Dockerd {
             fs::copy(&busybox, bin.join("busybox"))
                 .map_err(|error| format!("{}: {error}", busybox.display()))?;
             // Fails for a busybox that needs shared libraries.
-            run(Command::new("chroot").arg(&files).args(["/bin/busybox", "--install", "-s", "/bin"]))
+            let chroot = program("chroot", "coreutils")?;
+            run(Command::new(chroot).arg(&files).args(["/bin/busybox", "--install", "-s", "/bin"]))
         };
-        let mut failures = vec!["no busybox found".to_owned()];
+        let mut failures = Vec::new();
         if !programs("busybox").any(|busybox| install(busybox).map_err(|error| failures.push(error)).is_ok())
         {
-            return Err(format!("no static busybox (Debian: busybox-static): {}", failures.join("; ")));
+            return Err(format!("no static busybox (Debian: busybox-static) {}", failures.join("; ")));
         }
         let tar = self.dir.join("image.tar");
         run(Command::new("tar").arg("-C").arg(&files).arg("-cf").arg(tar).arg(".")).map(drop)

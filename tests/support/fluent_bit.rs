@@ -1,10 +1,11 @@
 //! A real Fluent Bit as the host of the plugin, and its records read back.
 //!
 //! The host is what `FLUENT_BIT` names (several may be given, separated as in
-//! `PATH`), else `fluent-bit` on `PATH`. Each [`FluentBit`] lives in a folder of
-//! its own and can be stopped and started there again, so that what a plugin
-//! stores is tested too. It dies with the thread that started it at the latest
-//! (`setpriv --pdeathsig`), so do not start it in a thread that ends before.
+//! `PATH`), else `fluent-bit` on `PATH`, else the one of Fluent Bit's packages.
+//! Each [`FluentBit`] lives in a folder of its own and can be stopped and started
+//! there again, so that what a plugin stores is tested too. It dies with the
+//! thread that started it at the latest (`setpriv --pdeathsig`), so do not start
+//! it in a thread that ends before.
 //!
 //! # What the `file` output keeps
 //!
@@ -35,13 +36,16 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{holds_within, programs, tail_of};
+use super::{holds_within, is_executable, programs, tail_of};
 
 /// Names the shared library to test, instead of the newest one that cargo built.
 const PLUGIN_VARIABLE: &str = "CONTAINER_LOGS_PLUGIN";
 
 /// The host knows a native plugin, and the symbol in it, by the file's name.
 const PLUGIN_FILE: &str = "flb-in_container_logs.so";
+
+/// Fluent Bit's own packages do not put it on `PATH`.
+const PACKAGED_HOST: &str = "/opt/fluent-bit/bin/fluent-bit";
 
 const RECORDS_FILE: &str = "records";
 
@@ -54,7 +58,10 @@ pub fn find() -> Option<PathBuf> {
 pub fn find_all() -> Vec<PathBuf> {
     match std::env::var_os("FLUENT_BIT").filter(|list| !list.is_empty()) {
         Some(list) => std::env::split_paths(&list).collect(),
-        None => programs("fluent-bit").take(1).collect(),
+        None => {
+            let packaged = Some(PathBuf::from(PACKAGED_HOST)).filter(|file| is_executable(file));
+            programs("fluent-bit").chain(packaged).take(1).collect()
+        }
     }
 }
 

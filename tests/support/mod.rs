@@ -13,6 +13,7 @@ pub mod collector;
 pub mod docker_root;
 pub mod dockerd;
 pub mod fluent_bit;
+pub mod playing_host;
 mod supervisor;
 pub mod writer;
 

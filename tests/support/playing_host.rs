@@ -55,7 +55,8 @@ impl Release {
     ];
 
     /// Each descriptor once.
-    pub const GENERATIONS: [Release; 3] = [Release::new(30, 96), Release::new(32, 104), Release::new(51, 104)];
+    pub const GENERATIONS: [Release; 3] =
+        [Release::new(30, 96), Release::new(32, 104), Release::new(51, 104)];
 
     /// Where it does not matter which.
     pub const LATEST: Release = Release::new(51, 104);
@@ -263,7 +264,11 @@ impl PlayingHost {
     pub fn run_until(&mut self, records: usize) -> Counts {
         let answer = self.ok(&format!("run-until {records} {PATIENCE_MS}"));
         let counts = counts(&answer);
-        assert!(counts.records >= records, "waited in vain for {records} records: {counts:?}; log:\n{}", self.tail());
+        assert!(
+            counts.records >= records,
+            "waited in vain for {records} records: {counts:?}; log:\n{}",
+            self.tail()
+        );
         counts
     }
 

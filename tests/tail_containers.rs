@@ -1,0 +1,133 @@
+//! The program `tail-containers` as people and scripts call it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{kill_process, Pid, Signal};
+
+use crate::support::docker_root::DockerRoot;
+
+fn program(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
+    command.arg("--docker-root").arg(root).args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(root: &Path, arguments: &[&str]) -> Output {
+    program(root, arguments).output().expect("tail-containers runs")
+}
+
+fn sample() -> DockerRoot {
+    let root = DockerRoot::new();
+    let mut web = root.container('a', "web");
+    web.line("hello");
+    web.rotate(3, true);
+    web.entry("stderr", "<oops>\n");
+    web.entry("stdout", "no line feed");
+    root.container('b', "database").line("ready");
+    root
+}
+
+#[test]
+fn no_follow_prints_what_is_there_and_ends() {
+    let root = sample();
+    let output = run(root.path(), &["--no-follow"]);
+    assert!(output.status.success());
+    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    // The names' column grows with the longest name so far.
+    lines.iter_mut().for_each(|line| *line = line.replace("web      |", "web |"));
+    lines.sort();
+    assert_eq!(lines, ["database | ready", "web | <oops>", "web | hello", "web | no line feed"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn json_is_one_record_a_line() {
+    let root = sample();
+    let output = run(root.path(), &["--no-follow", "--json"]);
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let records: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
+    assert_eq!(records.len(), 4);
+    let oops = records.iter().find(|record| record["log"] == "<oops>").expect("the record");
+    let expected = serde_json::json!({
+        "date": "2023-11-14T22:13:20.000000002Z",
+        "log": "<oops>",
+        "stream": "stderr",
+        "container_id": "a".repeat(64),
+        "container_name": "web",
+        "image": "shop/web:1.2",
+    });
+    assert_eq!(*oops, expected);
+}
+
+#[test]
+fn a_db_makes_the_next_run_go_on_where_the_last_one_left_off() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let db = format!("DB={}", root.path().join("positions.db").display());
+    for round in 0..3 {
+        log.line(&format!("round {round}"));
+        let output = run(root.path(), &["--no-follow", "-o", &db]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("web | round {round}\n"));
+    }
+}
+
+#[test]
+fn it_follows_in_colour_until_it_is_told_to_end() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    log.line("first");
+    let mut child = program(root.path(), &["--color", "always"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tail-containers runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("readable");
+    assert_eq!(next(), "\u{1b}[36mweb |\u{1b}[0m first");
+    log.line("second");
+    assert_eq!(next(), "\u{1b}[36mweb |\u{1b}[0m second");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
+    assert!(child.wait().expect("it ends").success());
+    let mut complaints = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut complaints).expect("readable");
+    assert_eq!(complaints, "");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    for _ in 0..50_000 {
+        log.line("more than a pipe holds");
+    }
+    let mut child = program(root.path(), &[])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tail-containers runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let root = DockerRoot::new();
+    for (arguments, part) in [
+        (&["-o", "Nonsense=1"][..], "Docker_Root"),
+        (&["-o", "Tag_Template={nam}"], "{nam}"),
+        (&["-o", "DB"], "NAME=VALUE"),
+        (&["--frobnicate"], "--frobnicate"),
+    ] {
+        let output = run(root.path(), arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+    let output = run(&root.path().join("nowhere"), &["--no-follow"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"));
+}
