@@ -84,7 +84,7 @@ impl TagTemplate {
     }
 
     /// The tag of one container's stream. What a value may not bring into a
-    /// tag (see [`is_safe`]) becomes `_`, and so does a value that is empty.
+    /// tag (all but letters, digits, `.`, `_`, `-`) becomes `_`, and so does a value that is empty.
     pub fn render(&self, source: TagSource<'_>, stream: Stream) -> String {
         let mut tag = String::new();
         for part in &self.parts {

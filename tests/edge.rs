@@ -433,7 +433,13 @@ fn a_host_that_refuses_for_long_is_not_asked_in_a_busy_loop() {
     let calls = host.calls();
     assert!(counts.refused > 0 && counts.records == 0, "{counts:?}");
     assert!(counts.refused <= 30 && calls <= 60, "{counts:?}, {calls} calls in a second");
+    // Paused on top of it, it is not to be asked at all.
+    host.ok("pause a");
+    host.run(500);
+    let while_paused = host.calls() - calls;
+    assert!(while_paused <= 20, "{while_paused} calls in half a second of a pause");
     host.ok("refuse a 0");
+    host.ok("resume a");
     let lines = writer.stop();
     host.run_until(lines);
     let exit = host.exit();

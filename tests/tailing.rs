@@ -462,10 +462,9 @@ fn a_stalled_output_keeps_rotated_files_open_and_loses_nothing() {
     collector.wait_texts(1);
     collector.pause();
     write(&mut log, 1..2000);
-    let mut held = 1;
     for round in 1..20 {
         log.rotate(2, false);
-        held += 1;
+        let held = round + 1;
         // The reader has the new file open before the next rotation deletes it.
         let files = || open_logs(&log);
         collector.wait("the new generation is held", |_| files() >= held);

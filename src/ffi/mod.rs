@@ -13,7 +13,7 @@
 //!
 //! # Rules
 //!
-//! - Every `extern "C"` body is one [`guard`] call: a panic becomes a logged
+//! - Every `extern "C"` body is one `guard` call: a panic becomes a logged
 //!   error and a stopped instance.
 //! - A callback looks its instance up among the live ones. A release that puts
 //!   another field into the descriptor shifts the slots behind it; a callback
