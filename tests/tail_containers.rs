@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{kill_process, Pid, Signal};
 
 use crate::support::docker_root::DockerRoot;
+use crate::support::skip;
 
 fn program(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
@@ -94,6 +95,53 @@ fn it_follows_in_colour_until_it_is_told_to_end() {
     let mut complaints = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut complaints).expect("readable");
     assert_eq!(complaints, "");
+}
+
+/// Runs tail-containers where the kernel grants `limit` inotify objects of one
+/// kind; a user namespace has limits of its own.
+fn with_inotify_limit(root: &Path, kind: &str, limit: u32) -> Command {
+    let script = format!("echo {limit} >/proc/sys/user/max_inotify_{kind} && exec \"$@\"");
+    let program = program(root, &["-o", "Rescan_Interval=50ms"]);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", &script, "sh"]);
+    command.arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn without_change_notification_it_looks_by_itself_and_says_so_once() {
+    let test = "tail_containers::without_change_notification_it_looks_by_itself_and_says_so_once";
+    let can = Command::new("unshare")
+        .args(["--user", "--map-root-user", "test", "-w", "/proc/sys/user/max_inotify_watches"])
+        .status();
+    if !can.is_ok_and(|status| status.success()) {
+        return skip(test, "no user namespace can be made here");
+    }
+    for (kind, limit) in [("instances", 0), ("instances", 1), ("watches", 0), ("watches", 2)] {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        log.line("line 0");
+        let mut child = with_inotify_limit(root.path(), kind, limit)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("unshare runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut next = || lines.next().expect("a line").expect("readable");
+        assert_eq!(next(), "web | line 0");
+        for round in 1..6 {
+            log.line(&format!("line {round}"));
+            assert_eq!(next(), format!("web | line {round}"));
+            log.rotate(3, round % 2 == 0);
+        }
+        root.container('b', "new").line("from a new container");
+        assert_eq!(next(), "new | from a new container");
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.matches("no change notification").count(), 1, "{kind} {limit}: {said}");
+        assert_eq!(said.lines().count(), 1, "{kind} {limit}: {said}");
+    }
 }
 
 #[test]

@@ -64,9 +64,11 @@ pub struct Reader {
     turn: usize,
     file_watch: Option<FileWatch>,
     root_watch: Option<RootWatch>,
+    root_watch_failed: bool,
     watch_failure_reported: bool,
     root_failure_reported: bool,
     next_rescan: Instant,
+    next_refused_ring: Instant,
     is_first_scan: bool,
     is_first_start: bool,
     buffer: Vec<u8>,
@@ -100,9 +102,11 @@ impl Reader {
             turn: 0,
             file_watch: None,
             root_watch: None,
+            root_watch_failed: false,
             watch_failure_reported: false,
             root_failure_reported: false,
             next_rescan: Instant::now(),
+            next_refused_ring: Instant::now(),
             is_first_scan: true,
             is_first_start,
             buffer: Vec::new(),
@@ -128,7 +132,7 @@ impl Reader {
             }
             self.look_into_changed(now);
             let pass = self.read_hot(now);
-            self.ring_refusing_host();
+            self.ring_refusing_host(now);
             if !self.config.follow && pass == Pass::CaughtUp && self.hot.is_empty() {
                 return;
             }
@@ -181,13 +185,16 @@ impl Reader {
     }
 
     fn watch_root(&mut self) {
-        if self.watch_failure_reported || !self.dir.is_dir() {
+        if self.root_watch_failed || !self.dir.is_dir() {
             return;
         }
         let exchange = Arc::clone(&self.exchange);
         match RootWatch::new(&self.dir, move || exchange.reader_bell.ring()) {
             Ok(watch) => self.root_watch = Some(watch),
-            Err(reason) => self.report_watch_failure(reason),
+            Err(reason) => {
+                self.root_watch_failed = true;
+                self.report_watch_failure(reason);
+            }
         }
     }
 
@@ -367,8 +374,9 @@ impl Reader {
     }
 
     /// A host that refused a batch is asked again after a while.
-    fn ring_refusing_host(&self) {
-        if self.exchange.refused.load(Ordering::Acquire) {
+    fn ring_refusing_host(&mut self, now: Instant) {
+        if self.exchange.refused.load(Ordering::Acquire) && now >= self.next_refused_ring {
+            self.next_refused_ring = now + REFUSED_RETRY;
             self.exchange.host_bell.ring();
         }
     }

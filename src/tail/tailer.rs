@@ -126,6 +126,14 @@ pub struct Tailer {
 struct Building {
     bytes: Vec<u8>,
     records: usize,
+    /// Lines among them that were cut.
+    truncated: u64,
+}
+
+impl Building {
+    fn new(exchange: &Exchange) -> Building {
+        Building { bytes: exchange.queue.buffer(), ..Building::default() }
+    }
 }
 
 impl Tailer {
@@ -388,7 +396,7 @@ impl Tailer {
         offset: u64,
     ) {
         let exchange = context.exchange;
-        let mut building = [Building { bytes: exchange.queue.buffer(), records: 0 }, Building::default()];
+        let mut building = [Building::new(exchange), Building::default()];
         let mut corrupt = None;
         let buffer = std::mem::take(context.buffer);
         let mut line_start = start;
@@ -482,7 +490,7 @@ impl Tailer {
         if !self.joiners.iter().any(Joiner::is_open) {
             return;
         }
-        let mut building = [Building { bytes: exchange.queue.buffer(), records: 0 }, Building::default()];
+        let mut building = [Building::new(exchange), Building::default()];
         let identity = &*self.identity;
         for (stream, joiner) in Stream::ALL.into_iter().zip(&mut self.joiners) {
             let into = &mut building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
@@ -521,8 +529,7 @@ impl Tailer {
         if !range.is_empty() {
             let offset = front.read_offset();
             let path = front.path.clone();
-            let mut building =
-                [Building { bytes: context.exchange.queue.buffer(), records: 0 }, Building::default()];
+            let mut building = [Building::new(context.exchange), Building::default()];
             let skipped = self.take_line(
                 context,
                 &mut building,
@@ -646,6 +653,7 @@ impl Tailer {
     }
 
     fn push_batch(&self, exchange: &Exchange, building: Building, tag: usize, advance: Advance) {
+        count(&exchange.counters.lines_truncated, building.truncated);
         let batch = Batch {
             container: self.id,
             tag: self.identity.tags[tag].clone(),
@@ -666,6 +674,7 @@ fn push(exchange: &Exchange, batch: Batch) {
 fn put_line(into: &mut Building, line: &Line<'_>, stream: Stream, identity: &Identity) {
     put_record(&mut into.bytes, line, stream, &identity.fields);
     into.records += 1;
+    into.truncated += u64::from(line.truncated);
 }
 
 fn open_listed(file: &ListedFile) -> io::Result<Generation> {
