@@ -4,6 +4,9 @@
 //! What is the same for every record of a container and stream is encoded once
 //! ([`RecordFields`]) and copied behind each text.
 
+use std::borrow::Cow;
+
+use crate::msgpack::put_str;
 use crate::partial::Line;
 use crate::position::{PerStream, Stream, Timestamp};
 
@@ -18,7 +21,7 @@ pub struct RecordFields {
 }
 
 impl RecordFields {
-    /// `stream`, then `fields` in the order given, as strings. At most 13
+    /// `stream`, then `fields` in the order given, as strings. At most 12
     /// fields, so that the record stays a `fixmap`.
     pub fn new(fields: &[(&str, &str)]) -> RecordFields {
         let encoded = Stream::ALL.map(|stream| {
@@ -31,7 +34,7 @@ impl RecordFields {
             }
             out.into_boxed_slice()
         });
-        debug_assert!(fields.len() <= 13);
+        debug_assert!(fields.len() <= 12);
         RecordFields { encoded, count: 1 + fields.len() as u8 }
     }
 }
@@ -40,15 +43,30 @@ impl RecordFields {
 #[inline]
 pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &RecordFields) {
     let encoded = &fields.encoded[stream.index()];
-    out.reserve(48 + line.text.len() + encoded.len());
+    let text = if line.is_utf8 { Cow::Borrowed(line.text) } else { repair(line.text) };
+    out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     out.extend_from_slice(&[0x92, 0x92]);
     put_event_time(out, line.time);
-    out.extend_from_slice(&[0x80, 0x80 | (1 + fields.count + u8::from(line.truncated))]);
+    let extra = u8::from(line.truncated) + u8::from(!line.attrs.is_empty());
+    out.extend_from_slice(&[0x80, 0x80 | (1 + fields.count + extra)]);
     out.extend_from_slice(b"\xa3log");
-    put_str(out, line.text);
+    put_str(out, &text);
     out.extend_from_slice(encoded);
+    if !line.attrs.is_empty() {
+        out.extend_from_slice(b"\xa5attrs");
+        out.extend_from_slice(line.attrs);
+    }
     if line.truncated {
         out.extend_from_slice(b"\xa9truncated\xc3");
+    }
+}
+
+/// Raw bytes as UTF-8: each byte sequence that is none becomes U+FFFD, as in
+/// dockerd's own json-file.
+fn repair(text: &[u8]) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(repaired) => Cow::Owned(repaired.into_bytes()),
     }
 }
 
@@ -59,24 +77,6 @@ fn put_event_time(out: &mut Vec<u8>, time: Timestamp) {
     out.extend_from_slice(&EVENT_TIME);
     out.extend_from_slice(&seconds.to_be_bytes());
     out.extend_from_slice(&time.nanos.to_be_bytes());
-}
-
-/// Appends a MessagePack string with the shortest header.
-fn put_str(out: &mut Vec<u8>, text: &[u8]) {
-    let length = text.len();
-    if length < 32 {
-        out.push(0xa0 | length as u8);
-    } else if let Ok(length) = u8::try_from(length) {
-        out.extend_from_slice(&[0xd9, length]);
-    } else if let Ok(length) = u16::try_from(length) {
-        out.push(0xda);
-        out.extend_from_slice(&length.to_be_bytes());
-    } else {
-        // Texts are capped far below 4 GiB (Partial_Max_Size, entry cap).
-        out.push(0xdb);
-        out.extend_from_slice(&(length as u32).to_be_bytes());
-    }
-    out.extend_from_slice(text);
 }
 
 #[cfg(test)]
@@ -98,7 +98,10 @@ mod tests {
         for length in [0, 1, 31, 32, 255, 256, 65_535, 65_536, 200_000] {
             let text = "x".repeat(length);
             let time = Timestamp { seconds: 1_700_000_000, nanos: 999_999_999 };
-            let record = round_trip(Line { time, text: text.as_bytes(), truncated: false }, Stream::Stderr);
+            let record = round_trip(
+                Line { time, text: text.as_bytes(), is_utf8: true, ..Line::default() },
+                Stream::Stderr,
+            );
             assert_eq!(record.time, time);
             assert_eq!(
                 serde_json::Value::Object(record.body),
@@ -109,8 +112,25 @@ mod tests {
 
     #[test]
     fn a_cut_line_says_so() {
-        let record =
-            round_trip(Line { time: Timestamp::default(), text: b"x", truncated: true }, Stream::Stdout);
+        let record = round_trip(Line { text: b"x", truncated: true, ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["truncated"], true);
+    }
+
+    #[test]
+    fn raw_bytes_that_are_no_utf8_are_repaired() {
+        let record = round_trip(Line { text: b"a\xffb", ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["log"], "a\u{fffd}b");
+        let record = round_trip(Line { text: "é日".as_bytes(), ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["log"], "é日");
+    }
+
+    #[test]
+    fn attributes_stand_under_a_key_of_their_own() {
+        let mut attrs = Vec::new();
+        let pairs: [(&[u8], &[u8]); 2] = [(b"tag", b"x"), (b"env", b"")];
+        crate::msgpack::put_string_map(&mut attrs, pairs.into_iter());
+        let record = round_trip(Line { attrs: &attrs, truncated: true, ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["attrs"], serde_json::json!({"tag": "x", "env": ""}));
         assert_eq!(record.body["truncated"], true);
     }
 
@@ -118,7 +138,7 @@ mod tests {
     fn times_out_of_range_become_the_nearest() {
         for (seconds, want) in [(-1, 0), (i64::MAX, i64::from(u32::MAX)), (0, 0)] {
             let time = Timestamp { seconds, nanos: 7 };
-            let record = round_trip(Line { time, text: b"", truncated: false }, Stream::Stdout);
+            let record = round_trip(Line { time, text: b"", ..Line::default() }, Stream::Stdout);
             assert_eq!(record.time, Timestamp { seconds: want, nanos: 7 });
         }
     }

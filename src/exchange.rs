@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::checkpoint::CheckpointStore;
 use crate::event::{Event, EventQueue};
-use crate::queue::Queue;
+use crate::queue::{Batch, Queue};
 
 /// A descriptor that becomes readable when it is rung.
 #[derive(Debug)]
@@ -104,6 +104,13 @@ impl Exchange {
             stopping: AtomicBool::new(false),
             reader_ended: AtomicBool::new(false),
         })
+    }
+
+    /// Queues a batch and wakes the host if it must be.
+    pub fn push(&self, batch: Batch) {
+        if self.queue.push(batch) {
+            self.host_bell.ring();
+        }
     }
 
     /// Has the host's thread log an event.

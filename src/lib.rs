@@ -36,6 +36,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod assemble;
 pub mod checkpoint;
 pub mod config;
 pub mod discover;
@@ -46,6 +47,7 @@ pub mod ffi;
 pub mod fingerprint;
 pub mod format;
 pub mod host;
+pub mod msgpack;
 pub mod partial;
 pub mod plugin;
 pub mod position;

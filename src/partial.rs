@@ -21,7 +21,7 @@ pub const PIECE_BYTES: usize = 16 * 1024;
 const KEEP_BYTES: usize = 64 * 1024;
 
 /// A whole line, ready to be delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Line<'a> {
     /// Time of its first piece.
     pub time: Timestamp,
@@ -29,12 +29,18 @@ pub struct Line<'a> {
     pub text: &'a [u8],
     /// Whether the text was cut at the size limit.
     pub truncated: bool,
+    /// Whether the text is known to be valid UTF-8. A character cut between
+    /// two raw pieces is whole again here, so this is asked of whole lines.
+    pub is_utf8: bool,
+    /// Attributes as a MessagePack map, or nothing.
+    pub attrs: &'a [u8],
 }
 
 /// The open line of one stream.
 #[derive(Debug, Default)]
 pub struct Joiner {
     text: Vec<u8>,
+    attrs: Vec<u8>,
     open: Option<Open>,
 }
 
@@ -42,6 +48,7 @@ pub struct Joiner {
 struct Open {
     time: Timestamp,
     truncated: bool,
+    is_utf8: bool,
     /// The last piece was shorter than [`PIECE_BYTES`].
     stream_ended: bool,
 }
@@ -54,8 +61,7 @@ impl Joiner {
     #[inline]
     pub fn push(&mut self, entry: &Entry<'_>, max_bytes: usize, mut deliver: impl FnMut(Line<'_>)) -> bool {
         if self.open.is_none() && entry.ends_line {
-            let (text, truncated) = cut(entry.text, max_bytes);
-            deliver(Line { time: entry.time, text, truncated });
+            deliver(whole_line(entry, max_bytes));
             return false;
         }
         self.push_piece(entry, max_bytes, &mut deliver)
@@ -65,13 +71,17 @@ impl Joiner {
         if self.open.is_some_and(|open| open.time != entry.time) {
             self.flush(&mut *deliver);
             if entry.ends_line {
-                let (text, truncated) = cut(entry.text, max_bytes);
-                deliver(Line { time: entry.time, text, truncated });
+                deliver(whole_line(entry, max_bytes));
                 return false;
             }
         }
         let begins_line = self.open.is_none();
-        let mut open = self.open.unwrap_or(Open { time: entry.time, truncated: false, stream_ended: false });
+        let mut open = self.open.unwrap_or_else(|| {
+            self.attrs.clear();
+            self.attrs.extend_from_slice(entry.attrs);
+            Open { time: entry.time, truncated: false, is_utf8: true, stream_ended: false }
+        });
+        open.is_utf8 &= entry.is_utf8;
         if !open.truncated {
             let (text, truncated) = cut(entry.text, max_bytes.saturating_sub(self.text.len()));
             self.text.extend_from_slice(text);
@@ -88,7 +98,13 @@ impl Joiner {
     /// Delivers the open line as it is, if there is one.
     pub fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
         if let Some(open) = self.open.take() {
-            deliver(Line { time: open.time, text: &self.text, truncated: open.truncated });
+            deliver(Line {
+                time: open.time,
+                text: &self.text,
+                truncated: open.truncated,
+                is_utf8: open.is_utf8,
+                attrs: &self.attrs,
+            });
             if self.text.capacity() > KEEP_BYTES {
                 self.text = Vec::new();
             } else {
@@ -106,6 +122,13 @@ impl Joiner {
     pub fn stream_ended(&self) -> bool {
         self.open.is_some_and(|open| open.stream_ended)
     }
+}
+
+/// A line that came as one entry.
+#[inline]
+fn whole_line<'a>(entry: &Entry<'a>, max_bytes: usize) -> Line<'a> {
+    let (text, truncated) = cut(entry.text, max_bytes);
+    Line { time: entry.time, text, truncated, is_utf8: entry.is_utf8, attrs: entry.attrs }
 }
 
 /// The most of `text` that fits `max_bytes` without cutting a character.
@@ -131,6 +154,8 @@ mod tests {
             stream: Stream::Stdout,
             text: text.as_bytes(),
             ends_line,
+            is_utf8: true,
+            attrs: &[],
         }
     }
 

@@ -11,7 +11,7 @@ mod store;
 use std::fmt;
 
 use crate::fingerprint::{Fingerprint, Marker};
-use crate::position::PerStream;
+use crate::position::{PerStream, Timestamp};
 
 pub use store::{CheckpointError, CheckpointStore, Opened};
 
@@ -68,8 +68,31 @@ impl fmt::Debug for ContainerId {
     }
 }
 
-/// A place to resume at: a file by its content, and an offset in its plain
-/// bytes.
+/// The last entry of a stream that was taken: its time, and how many entries
+/// with that very time were taken. What a position is where there is no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// The runtime's time of the entry.
+    pub time: Timestamp,
+    /// Entries of this stream with this time, one after another; 0 where none
+    /// was taken yet. The pieces of a split line have one time.
+    pub count: u32,
+}
+
+impl Moment {
+    /// Another entry with this time was taken.
+    #[inline]
+    pub fn advance(&mut self, time: Timestamp) {
+        if self.count > 0 && self.time == time {
+            self.count = self.count.saturating_add(1);
+        } else {
+            *self = Moment { time, count: 1 };
+        }
+    }
+}
+
+/// A place to resume at: a file by its content and an offset in its plain
+/// bytes, and the last entry before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resume {
     /// The head of the file, as far as it was known.
@@ -83,6 +106,10 @@ pub struct Resume {
     /// Birth time in nanoseconds since 1970, or 0 where the file system keeps
     /// none. Never changes while a file is renamed.
     pub birth: u64,
+    /// The last entry taken.
+    pub moment: Moment,
+    /// The moment is ahead of the file: entries after it came from the API.
+    pub is_by_time: bool,
 }
 
 /// Where both streams of a container resume.

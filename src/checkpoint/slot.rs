@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! slot (512 bytes)  =  copy A (256)  copy B (256)
-//! copy              =  hash u64 | sequence u64 | id 32 | stdout 56 | stderr 56 | zero
+//! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | zero
 //! stream            =  fp hash u64 | fp length u32 | marker length u32 |
-//!                      marker hash u64 | offset u64 | inode u64 | birth u64 | zero u64
+//!                      marker hash u64 | offset u64 | inode u64 | birth u64 |
+//!                      seconds i64 | nanos u32 | count u32 | by time u32 | zero u32
 //! ```
 //!
 //! An entry is rewritten in place, its two copies in turn: a write torn by a
@@ -13,15 +14,16 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ContainerId, Resume, Saved};
+use super::{ContainerId, Moment, Resume, Saved};
 use crate::fingerprint::{Fingerprint, Marker};
+use crate::position::Timestamp;
 
 /// Bytes of one copy.
 pub const COPY: usize = 256;
 /// Bytes of one slot: two copies.
 pub const SLOT: usize = 2 * COPY;
 
-const STREAM: usize = 56;
+const STREAM: usize = 72;
 
 /// One decoded copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +61,11 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
         bytes.extend_from_slice(&resume.offset.to_le_bytes());
         bytes.extend_from_slice(&resume.inode.to_le_bytes());
         bytes.extend_from_slice(&resume.birth.to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&resume.moment.time.seconds.to_le_bytes());
+        bytes.extend_from_slice(&resume.moment.time.nanos.to_le_bytes());
+        bytes.extend_from_slice(&resume.moment.count.to_le_bytes());
+        bytes.extend_from_slice(&u32::from(resume.is_by_time).to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
     }
     let mut encoded = [0; COPY];
     encoded[..bytes.len()].copy_from_slice(&bytes);
@@ -123,8 +129,13 @@ impl<'a> Fields<'a> {
             offset: self.u64()?,
             inode: self.u64()?,
             birth: self.u64()?,
+            moment: Moment {
+                time: Timestamp { seconds: self.u64()? as i64, nanos: self.u32()? },
+                count: self.u32()?,
+            },
+            is_by_time: self.u32()? != 0,
         };
-        self.u64()?;
+        self.u32()?;
         Some(resume)
     }
 }
@@ -142,6 +153,8 @@ mod tests {
             offset: seed + 2,
             inode: seed + 3,
             birth: seed + 4,
+            moment: Moment { time: Timestamp { seconds: -(seed as i64), nanos: 5 }, count: 6 },
+            is_by_time: seed > 15,
         };
         SlotCopy {
             sequence,
@@ -169,7 +182,7 @@ mod tests {
     #[test]
     fn a_copy_torn_at_any_byte_gives_way_to_the_other() {
         let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
-        for cut in 0..160 {
+        for cut in 0..190 {
             let mut torn = newer;
             torn[cut..].fill(0xee);
             assert_eq!(decode(&slot(&older, &torn)), SlotState::Used(copy(4)), "cut at {cut}");

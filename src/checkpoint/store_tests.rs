@@ -12,6 +12,7 @@ fn resume(offset: u64) -> Resume {
         offset,
         inode: 7,
         birth: 8,
+        ..Resume::default()
     }
 }
 

@@ -12,18 +12,23 @@
 //! ^ prefix  ^ scanned once  ^ one of two constants      ^ from the end
 //! ```
 //!
-//! Anything that does not fit (attributes, another order, a torn record, an
+//! Attributes (log-opts `labels`, `env`, `tag`) stand between stream and time;
+//! they are the same on every record, so their encoding is kept.
+//!
+//! Anything that does not fit (another order, a torn record, an
 //! unescaped quote or control byte in the text) goes to [`decode_unusual`],
 //! which asks serde_json and must agree wherever both have an answer; the
 //! tests at the end and the fuzz target hold them side by side.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use memchr::{memmem, memrchr};
 use serde::Deserialize;
 
 use super::rfc3339::TimeParser;
 use super::Entry;
+use crate::msgpack::put_string_map;
 use crate::position::{Stream, Timestamp};
 
 const PREFIX: &[u8] = b"{\"log\":\"";
@@ -39,6 +44,15 @@ const TIME_WINDOW: usize = 40;
 pub struct Decoder {
     times: TimeParser,
     text: Vec<u8>,
+    attrs: AttrsCache,
+}
+
+/// The attributes of the last record that had any: they are the same on every
+/// record of a container's run.
+#[derive(Debug, Default)]
+struct AttrsCache {
+    json: Vec<u8>,
+    encoded: Vec<u8>,
 }
 
 /// Why a line is no record.
@@ -55,10 +69,16 @@ impl Decoder {
         let quote = window + memrchr(b'"', &inner[window..])?;
         let time = self.times.parse(&inner[quote + 1..])?;
         let head = &inner[..quote];
-        let (escaped, stream) = if let Some(text) = head.strip_suffix(STDOUT) {
-            (text, Stream::Stdout)
+        let (escaped, stream, attrs) = if let Some(text) = head.strip_suffix(STDOUT) {
+            (text, Stream::Stdout, None)
+        } else if let Some(text) = head.strip_suffix(STDERR) {
+            (text, Stream::Stderr, None)
         } else {
-            (head.strip_suffix(STDERR)?, Stream::Stderr)
+            split_attrs(head)?
+        };
+        let attrs: &[u8] = match attrs {
+            Some(json) => self.attrs.encode(json)?,
+            None => &[],
         };
         let (escaped, ends_line) = strip_line_feed(escaped);
         let scan = scan_plain(escaped);
@@ -72,8 +92,47 @@ impl Decoder {
             unescape(escaped, scan.plain, &mut self.text)?;
             &self.text
         };
-        Some(Entry { time, stream, text, ends_line })
+        Some(Entry { time, stream, text, ends_line, is_utf8: true, attrs })
     }
+}
+
+/// Splits what stands before the time of a record with attributes: text, stream,
+/// and the JSON of the attributes. The text cannot hold the mark unescaped, so
+/// the first one is the right one, whatever the attributes are called.
+#[inline(never)]
+fn split_attrs(head: &[u8]) -> Option<(&[u8], Stream, Option<&[u8]>)> {
+    let head = head.strip_suffix(b",\"time\":")?;
+    let at = memmem::find(head, b"\",\"stream\":\"std")?;
+    let (text, rest) = head.split_at(at);
+    let rest = rest.strip_prefix(b"\",\"stream\":\"std")?;
+    let (stream, rest) = match rest.strip_prefix(b"out\",\"attrs\":") {
+        Some(rest) => (Stream::Stdout, rest),
+        None => (Stream::Stderr, rest.strip_prefix(b"err\",\"attrs\":")?),
+    };
+    Some((text, stream, Some(rest)))
+}
+
+impl AttrsCache {
+    /// The attributes as a MessagePack map; `None` where they are no object of
+    /// strings.
+    fn encode(&mut self, json: &[u8]) -> Option<&[u8]> {
+        if self.json != json {
+            let attrs: Attrs<'_> = serde_json::from_slice(json).ok()?;
+            self.json.clear();
+            self.json.extend_from_slice(json);
+            self.encoded = encode_attrs(&attrs);
+        }
+        Some(&self.encoded)
+    }
+}
+
+/// In the order of the keys, as dockerd writes them.
+type Attrs<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+
+fn encode_attrs(attrs: &Attrs<'_>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    put_string_map(&mut encoded, attrs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())));
+    encoded
 }
 
 /// Takes the escaped line feed off the end of an escaped text. The backslash
@@ -204,6 +263,8 @@ struct AnyRecord<'a> {
     stream: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     time: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    attrs: Option<Attrs<'a>>,
 }
 
 /// A record found by the general parser; it owns its text.
@@ -217,6 +278,8 @@ pub struct OwnedEntry {
     pub text: String,
     /// Whether that line feed was there.
     pub ends_line: bool,
+    /// The attributes as a MessagePack map, or nothing.
+    pub attrs: Vec<u8>,
 }
 
 /// What [`decode_unusual`] found in one line.
@@ -288,7 +351,8 @@ impl AnyRecord<'_> {
             _ => Stream::Stdout,
         };
         let time = self.time.and_then(|time| TimeParser::default().parse(time.as_bytes()));
-        Some(OwnedEntry { time, stream, text, ends_line })
+        let attrs = self.attrs.as_ref().map(encode_attrs).unwrap_or_default();
+        Some(OwnedEntry { time, stream, text, ends_line, attrs })
     }
 }
 

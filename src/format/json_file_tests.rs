@@ -9,6 +9,7 @@ fn owned(entry: Entry<'_>) -> OwnedEntry {
         stream: entry.stream,
         text: String::from_utf8(entry.text.to_vec()).unwrap(),
         ends_line: entry.ends_line,
+        attrs: entry.attrs.to_vec(),
     }
 }
 
@@ -21,7 +22,7 @@ fn record(escaped: &str, stream: &str) -> String {
 }
 
 fn expected(text: &str, stream: Stream, ends_line: bool) -> OwnedEntry {
-    OwnedEntry { time: Some(INSTANT), stream, text: text.to_owned(), ends_line }
+    OwnedEntry { time: Some(INSTANT), stream, text: text.to_owned(), ends_line, attrs: Vec::new() }
 }
 
 /// Escaped text as dockerd writes it, and what it stands for (line feed off).
@@ -86,7 +87,6 @@ fn every_byte_that_dockerd_escapes_comes_back() {
 #[test]
 fn unusual_shapes_are_left_to_the_general_parser() {
     for line in [
-        format!("{{\"log\":\"x\\n\",\"stream\":\"stdout\",\"attrs\":{{\"tag\":\"a\"}},\"time\":\"{TIME}\"}}"),
         format!("{{\"stream\":\"stdout\",\"log\":\"x\\n\",\"time\":\"{TIME}\"}}"),
         format!("{{ \"log\": \"x\\n\", \"stream\": \"stdout\", \"time\": \"{TIME}\" }}"),
         format!("{{\"log\":\"x\\n\",\"time\":\"{TIME}\",\"stream\":\"stdout\"}}"),
@@ -98,6 +98,29 @@ fn unusual_shapes_are_left_to_the_general_parser() {
         assert_eq!(general.entries, vec![expected("x", Stream::Stdout, true)], "{line}");
         assert_eq!(general.skipped, 0, "{line}");
     }
+}
+
+#[test]
+fn attributes_are_decoded_and_remembered() {
+    let mut decoder = Decoder::default();
+    for (attrs, want) in [
+        (
+            r#"{"tag":"a","stream":"x\",\"stream\":\"stderr"}"#,
+            &b"\x82\xa6stream\xb3x\",\"stream\":\"stderr\xa3tag\xa1a"[..],
+        ),
+        (r#"{"env":""}"#, b"\x81\xa3env\xa0"),
+        (r#"{"env":""}"#, b"\x81\xa3env\xa0"),
+        (r#"{}"#, b""),
+    ] {
+        let line =
+            format!("{{\"log\":\"x\\n\",\"stream\":\"stderr\",\"attrs\":{attrs},\"time\":\"{TIME}\"}}");
+        let entry = owned(decoder.decode(line.as_bytes()).unwrap());
+        assert_eq!(entry, OwnedEntry { attrs: want.to_vec(), ..expected("x", Stream::Stderr, true) });
+        assert_eq!(decode_unusual(line.as_bytes()), Unusual { entries: vec![entry], skipped: 0 });
+    }
+    let line =
+        format!("{{\"log\":\"x\\n\",\"stream\":\"stderr\",\"attrs\":{{\"a\":1}},\"time\":\"{TIME}\"}}");
+    assert!(decoder.decode(line.as_bytes()).is_none());
 }
 
 #[test]

@@ -14,9 +14,14 @@ pub struct Entry<'a> {
     pub time: Timestamp,
     /// Which stream it came from.
     pub stream: Stream,
-    /// The text, valid UTF-8, without the one line feed that ends a line.
+    /// The text, without the one line feed that ends a line.
     pub text: &'a [u8],
     /// Whether that line feed was there. Without it this is a piece: more
     /// follows, or the stream ended in mid-line.
     pub ends_line: bool,
+    /// Whether the text is known to be valid UTF-8; else it is raw bytes.
+    pub is_utf8: bool,
+    /// The attributes that log-opts put into the entry, as a MessagePack map;
+    /// empty where there are none.
+    pub attrs: &'a [u8],
 }

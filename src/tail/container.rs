@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
 use super::generation::{stat_path, FileId};
-use super::tailer::{Identity, ReadContext, Start, Step, Tailer};
+use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
+use crate::assemble::Identity;
 use crate::checkpoint::ContainerId;
 use crate::config::Config;
 use crate::discover::docker::{

@@ -487,6 +487,7 @@ impl Generation {
             offset,
             inode: self.id.inode,
             birth: self.id.birth,
+            ..Resume::default()
         }
     }
 

@@ -13,18 +13,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::generation::{stat_path, FileId, Found, Generation};
 use super::rotation::{self, ListedFile};
-use crate::checkpoint::{Advance, ContainerId, Resume, Saved};
+use crate::assemble::{Assembler, Identity};
+use crate::checkpoint::{ContainerId, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
-use crate::encode::{put_record, RecordFields};
 use crate::event::Event;
 use crate::exchange::{count, Exchange};
 use crate::fingerprint::Fingerprint;
 use crate::format::json_file::{decode_unusual, Decoder, Unusual};
 use crate::format::Entry;
-use crate::partial::{Joiner, Line};
-use crate::position::{PerStream, Position, Stream, Timestamp};
+use crate::position::{PerStream, Position, Timestamp};
 use crate::queue::{Batch, Progress};
-use crate::tag::{TagSource, TagTemplate};
 
 /// Files already read that are remembered per container, so that none is taken
 /// for a new one: more than any sensible `max-file`.
@@ -33,32 +31,6 @@ const SEEN_FILES: usize = 64;
 const OPEN_ATTEMPTS: usize = 5;
 /// The least time between two messages about damage in one container's log.
 const CORRUPT_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What a container's records say about it, encoded once.
-#[derive(Debug)]
-pub struct Identity {
-    /// Name, image and state as last read.
-    pub metadata: ContainerMetadata,
-    fields: RecordFields,
-    tags: PerStream<Option<Arc<str>>>,
-    is_tagged_by_stream: bool,
-}
-
-impl Identity {
-    /// The record fields and tags of container `id`.
-    pub fn new(id: &ContainerId, metadata: ContainerMetadata, template: Option<&TagTemplate>) -> Identity {
-        let id = id.to_string();
-        let fields = RecordFields::new(&[
-            ("container_id", &id),
-            ("container_name", &metadata.name),
-            ("image", &metadata.image),
-        ]);
-        let source = TagSource { name: &metadata.name, id: &id, image: &metadata.image };
-        let tags = Stream::ALL.map(|stream| template.map(|template| template.render(source, stream).into()));
-        let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
-        Identity { metadata, fields, tags, is_tagged_by_stream }
-    }
-}
 
 /// Where a log is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,28 +84,10 @@ pub struct Tailer {
     generations: VecDeque<Generation>,
     next_number: u32,
     seen: Vec<SeenFile>,
-    joiners: PerStream<Joiner>,
-    /// Where the open line of each stream begins.
-    open_at: PerStream<Resume>,
+    assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
     accepted_before: PerStream<Position>,
-    identity: Arc<Identity>,
     corrupt_reported: Option<Instant>,
-}
-
-/// Records of one slice under way to a batch.
-#[derive(Default)]
-struct Building {
-    bytes: Vec<u8>,
-    records: usize,
-    /// Lines among them that were cut.
-    truncated: u64,
-}
-
-impl Building {
-    fn new(exchange: &Exchange) -> Building {
-        Building { bytes: exchange.queue.buffer(), ..Building::default() }
-    }
 }
 
 impl Tailer {
@@ -147,10 +101,8 @@ impl Tailer {
             generations: VecDeque::new(),
             next_number: 0,
             seen: Vec::new(),
-            joiners: PerStream::default(),
-            open_at: PerStream::default(),
+            assembler: Assembler::new(id, identity),
             accepted_before: PerStream::default(),
-            identity,
             corrupt_reported: None,
         }
     }
@@ -167,12 +119,12 @@ impl Tailer {
 
     /// Name, image and state as last read.
     pub fn metadata(&self) -> &ContainerMetadata {
-        &self.identity.metadata
+        self.assembler.metadata()
     }
 
     /// Records from now on carry `identity`.
     pub fn set_identity(&mut self, identity: Arc<Identity>) {
-        self.identity = identity;
+        self.assembler.set_identity(identity);
     }
 
     /// Whether any file of the log is open.
@@ -191,8 +143,7 @@ impl Tailer {
     /// Whether a split line is open whose stream has ended: nothing will
     /// complete it. `is_running` tells whether the container still is.
     pub fn has_dead_line(&self) -> bool {
-        let is_stopped = !self.identity.metadata.is_running;
-        self.joiners.iter().any(|joiner| joiner.stream_ended() || (is_stopped && joiner.is_open()))
+        self.assembler.has_dead_line()
     }
 
     /// Looks at the folder and opens every file of the log that is not known
@@ -239,6 +190,7 @@ impl Tailer {
             for (place, resume) in accepted_before.iter_mut().zip(&saved) {
                 *place = self.find(listed, resume, &mut found, exchange)?;
             }
+            self.assembler.resume_from(&saved, saved.map(|resume| resume.is_by_time));
         }
         let first = match self.start {
             Start::End => listed.len() - 1,
@@ -311,10 +263,8 @@ impl Tailer {
             exchange.report(Event::Truncated { path: listed[index].path.clone() });
             return Ok((index, 0));
         }
-        exchange.report(Event::GenerationLost {
-            name: self.identity.metadata.name.clone(),
-            short_id: self.id.short(),
-        });
+        exchange
+            .report(Event::GenerationLost { name: self.metadata().name.clone(), short_id: self.id.short() });
         let is_newer =
             |file: &ListedFile| file.is_gzip || file.id.birth == 0 || file.id.birth >= resume.birth;
         Ok((listed.iter().position(is_newer).unwrap_or(listed.len() - 1), 0))
@@ -396,14 +346,14 @@ impl Tailer {
         offset: u64,
     ) {
         let exchange = context.exchange;
-        let mut building = [Building::new(exchange), Building::default()];
+        self.assembler.begin(exchange);
         let mut corrupt = None;
         let buffer = std::mem::take(context.buffer);
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[start..end]) {
             let line = &buffer[line_start..start + line_feed];
             let line_offset = offset + (line_start - start) as u64;
-            let skipped = self.take_line(context, &mut building, line, line_offset, &buffer[..line_start]);
+            let skipped = self.take_line(context, line, line_offset, &buffer[..line_start]);
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
                 corrupt = Some((first, bytes + skipped));
@@ -417,7 +367,7 @@ impl Tailer {
                 let path = path.clone();
                 self.report_corrupt(exchange, path, offset, bytes);
             }
-            self.push_batches(exchange, building, resume, corrupt.is_some());
+            self.push(exchange, resume, corrupt.is_some());
         }
         count(&exchange.counters.bytes_read, (end - start) as u64);
         *context.buffer = buffer;
@@ -428,23 +378,21 @@ impl Tailer {
     fn take_line(
         &mut self,
         context: &mut ReadContext<'_>,
-        building: &mut [Building; 2],
         line: &[u8],
         offset: u64,
         preceding: &[u8],
     ) -> u64 {
         if let Some(entry) = context.decoder.decode(line) {
-            self.take_entry(building, &entry, offset, preceding, context.max_line_bytes);
+            self.take_entry(&entry, offset, preceding, context.max_line_bytes);
             return 0;
         }
-        self.take_unusual(context, building, decode_unusual(line), offset, preceding)
+        self.take_unusual(context, decode_unusual(line), offset, preceding)
     }
 
     #[cold]
     fn take_unusual(
         &mut self,
         context: &mut ReadContext<'_>,
-        building: &mut [Building; 2],
         unusual: Unusual,
         offset: u64,
         preceding: &[u8],
@@ -455,50 +403,32 @@ impl Tailer {
                 stream: owned.stream,
                 text: owned.text.as_bytes(),
                 ends_line: owned.ends_line,
+                is_utf8: true,
+                attrs: &owned.attrs,
             };
-            self.take_entry(building, &entry, offset, preceding, context.max_line_bytes);
+            self.take_entry(&entry, offset, preceding, context.max_line_bytes);
         }
         unusual.skipped as u64
     }
 
     #[inline]
-    fn take_entry(
-        &mut self,
-        building: &mut [Building; 2],
-        entry: &Entry<'_>,
-        offset: u64,
-        preceding: &[u8],
-        max_line_bytes: usize,
-    ) {
-        let stream = entry.stream;
+    fn take_entry(&mut self, entry: &Entry<'_>, offset: u64, preceding: &[u8], max_line_bytes: usize) {
         let Some(front) = self.generations.front() else { return };
-        if (Position { generation: front.number, offset }) < self.accepted_before[stream.index()] {
+        if (Position { generation: front.number, offset }) < self.accepted_before[entry.stream.index()] {
             return;
         }
-        let identity = &*self.identity;
-        let into = &mut building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
-        let begins = self.joiners[stream.index()].push(entry, max_line_bytes, |line| {
-            put_line(into, &line, stream, identity);
-        });
-        if begins {
-            self.open_at[stream.index()] = front.resume_at(offset, preceding);
-        }
+        self.assembler.take(entry, max_line_bytes, || front.resume_at(offset, preceding));
     }
 
     /// Delivers the lines that are still open: nothing will complete them.
     pub fn flush_open_lines(&mut self, exchange: &Exchange) {
-        if !self.joiners.iter().any(Joiner::is_open) {
+        if !self.assembler.has_open_line() {
             return;
         }
-        let mut building = [Building::new(exchange), Building::default()];
-        let identity = &*self.identity;
-        for (stream, joiner) in Stream::ALL.into_iter().zip(&mut self.joiners) {
-            let into = &mut building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
-            joiner.flush(|line| put_line(into, &line, stream, identity));
-        }
+        self.assembler.close_open_lines();
         if let Some(front) = self.generations.front() {
             let resume = front.resume_here();
-            self.push_batches(exchange, building, resume, false);
+            self.push(exchange, resume, false);
         }
     }
 
@@ -515,7 +445,7 @@ impl Tailer {
             bytes: Vec::new(),
             progress: Progress::Forget,
         };
-        push(context.exchange, batch);
+        context.exchange.push(batch);
         Ok(())
     }
 
@@ -529,14 +459,7 @@ impl Tailer {
         if !range.is_empty() {
             let offset = front.read_offset();
             let path = front.path.clone();
-            let mut building = [Building::new(context.exchange), Building::default()];
-            let skipped = self.take_line(
-                context,
-                &mut building,
-                &buffer[range.clone()],
-                offset,
-                &buffer[..range.start],
-            );
+            let skipped = self.take_line(context, &buffer[range.clone()], offset, &buffer[..range.start]);
             if skipped > 0 {
                 self.report_corrupt(context.exchange, path, offset, skipped);
             }
@@ -544,7 +467,7 @@ impl Tailer {
             if let Some(front) = self.generations.front_mut() {
                 front.consume(&buffer, range.end, range.end);
                 let resume = front.resume_here();
-                self.push_batches(context.exchange, building, resume, true);
+                self.push(context.exchange, resume, true);
             }
         }
         *context.buffer = buffer;
@@ -610,71 +533,18 @@ impl Tailer {
     }
 
     /// Queues a move of the position without records.
-    fn push_progress(&self, exchange: &Exchange, resume: Resume) {
-        self.push_batches(exchange, Default::default(), resume, true);
+    fn push_progress(&mut self, exchange: &Exchange, resume: Resume) {
+        self.push(exchange, resume, true);
     }
 
     /// Queues what was built. `resume` is the end of what was read; a stream
-    /// with an open line stays at that line's start (I2), and one that an
-    /// earlier run took further stays there.
-    fn push_batches(
-        &self,
-        exchange: &Exchange,
-        building: [Building; 2],
-        resume: Resume,
-        report_always: bool,
-    ) {
-        let here = Position {
-            generation: self.generations.front().map_or(0, |front| front.number),
-            offset: resume.offset,
-        };
-        let mut pending: Advance = [None, None];
-        for stream in Stream::ALL {
-            let index = stream.index();
-            pending[index] = if self.joiners[index].is_open() {
-                Some(self.open_at[index])
-            } else if here < self.accepted_before[index] {
-                None
-            } else {
-                Some(resume)
-            };
-        }
-        let [first, second] = building;
-        let has_second = second.records > 0;
-        // Records of one batch may be accepted and those of the next refused:
-        // a batch moves its own stream, and the other only with the last one.
-        let first_moves = if has_second { [pending[0], None] } else { pending };
-        if first.records > 0 || (report_always && !has_second) {
-            self.push_batch(exchange, first, 0, first_moves);
-        }
-        if has_second {
-            self.push_batch(exchange, second, 1, pending);
-        }
+    /// that an earlier run took further stays there.
+    fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool) {
+        let number = self.generations.front().map_or(0, |front| front.number);
+        let here = Position { generation: number, offset: resume.offset };
+        let moves = self.accepted_before.map(|accepted| (here >= accepted).then_some(resume));
+        self.assembler.push(exchange, moves, always);
     }
-
-    fn push_batch(&self, exchange: &Exchange, building: Building, tag: usize, advance: Advance) {
-        count(&exchange.counters.lines_truncated, building.truncated);
-        let batch = Batch {
-            container: self.id,
-            tag: self.identity.tags[tag].clone(),
-            records: building.records,
-            bytes: building.bytes,
-            progress: Progress::Advance(advance),
-        };
-        push(exchange, batch);
-    }
-}
-
-fn push(exchange: &Exchange, batch: Batch) {
-    if exchange.queue.push(batch) {
-        exchange.host_bell.ring();
-    }
-}
-
-fn put_line(into: &mut Building, line: &Line<'_>, stream: Stream, identity: &Identity) {
-    put_record(&mut into.bytes, line, stream, &identity.fields);
-    into.records += 1;
-    into.truncated += u64::from(line.truncated);
 }
 
 fn open_listed(file: &ListedFile) -> io::Result<Generation> {

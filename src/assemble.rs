@@ -1,0 +1,288 @@
+//! From entries to batches, for one container: passes over what an earlier
+//! source has delivered, joins pieces, encodes, and knows for each stream where
+//! to resume once the host has accepted what was queued.
+//!
+//! The file and the API stream of a container give the same entries in the same
+//! order, so this one piece serves both, and moves from one to the other when
+//! the source changes ([`Assembler::handed_over`]).
+
+use std::sync::Arc;
+
+use crate::checkpoint::{Advance, ContainerId, Moment, Resume, Saved};
+use crate::discover::docker::ContainerMetadata;
+use crate::encode::{put_record, RecordFields};
+use crate::exchange::{count, Exchange};
+use crate::format::Entry;
+use crate::partial::{Joiner, Line};
+use crate::position::{PerStream, Stream, Timestamp};
+use crate::queue::{Batch, Progress};
+use crate::tag::{TagSource, TagTemplate};
+
+/// What a container's records say about it, encoded once.
+#[derive(Debug)]
+pub struct Identity {
+    /// Name, image and state as last read.
+    pub metadata: ContainerMetadata,
+    fields: RecordFields,
+    tags: PerStream<Option<Arc<str>>>,
+    is_tagged_by_stream: bool,
+}
+
+impl Identity {
+    /// The record fields and tags of container `id`.
+    pub fn new(id: &ContainerId, metadata: ContainerMetadata, template: Option<&TagTemplate>) -> Identity {
+        let id = id.to_string();
+        let fields = RecordFields::new(&[
+            ("container_id", &id),
+            ("container_name", &metadata.name),
+            ("image", &metadata.image),
+        ]);
+        let source = TagSource { name: &metadata.name, id: &id, image: &metadata.image };
+        let tags = Stream::ALL.map(|stream| template.map(|template| template.render(source, stream).into()));
+        let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
+        Identity { metadata, fields, tags, is_tagged_by_stream }
+    }
+}
+
+/// Records under way to a batch.
+#[derive(Debug, Default)]
+struct Building {
+    bytes: Vec<u8>,
+    records: usize,
+    /// Lines among them that were cut.
+    truncated: u64,
+}
+
+/// Entries up to a moment that are passed over, because they were delivered.
+#[derive(Debug, Clone, Copy)]
+struct Skip {
+    until: Moment,
+    /// Entries with that very time seen so far.
+    seen: u32,
+}
+
+impl Skip {
+    /// Whether an entry with this time was delivered before.
+    fn covers(&mut self, time: Timestamp) -> bool {
+        if time != self.until.time {
+            return time < self.until.time;
+        }
+        self.seen += 1;
+        self.seen <= self.until.count
+    }
+}
+
+/// What is open and what is queued, for one container.
+#[derive(Debug)]
+pub struct Assembler {
+    id: ContainerId,
+    identity: Arc<Identity>,
+    joiners: PerStream<Joiner>,
+    /// Where the open line of each stream begins.
+    open_at: PerStream<Resume>,
+    /// The last entry taken of each stream.
+    taken: PerStream<Moment>,
+    skip: PerStream<Option<Skip>>,
+    building: PerStream<Building>,
+}
+
+impl Assembler {
+    /// Nothing taken yet.
+    pub fn new(id: ContainerId, identity: Arc<Identity>) -> Assembler {
+        Assembler {
+            id,
+            identity,
+            joiners: PerStream::default(),
+            open_at: PerStream::default(),
+            taken: PerStream::default(),
+            skip: PerStream::default(),
+            building: PerStream::default(),
+        }
+    }
+
+    /// The container.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// Name, image and state as last read.
+    pub fn metadata(&self) -> &ContainerMetadata {
+        &self.identity.metadata
+    }
+
+    /// Records from now on carry `identity`.
+    pub fn set_identity(&mut self, identity: Arc<Identity>) {
+        self.identity = identity;
+    }
+
+    /// Entries before this come from elsewhere: what they were is known by
+    /// their moments. `skip` says whether they may be met again.
+    pub fn resume_from(&mut self, saved: &Saved, skip: PerStream<bool>) {
+        for stream in Stream::ALL {
+            let index = stream.index();
+            let moment = saved[index].moment;
+            self.taken[index] = moment;
+            self.skip[index] = (skip[index] && moment.count > 0).then_some(Skip { until: moment, seen: 0 });
+        }
+    }
+
+    /// Ends this source: where each stream resumes in the next one. An open
+    /// line is begun anew there, so its pieces are dropped here.
+    pub fn handed_over(&mut self, here: Resume) -> Saved {
+        let saved = Stream::ALL.map(|stream| self.resume(stream, here));
+        self.joiners = PerStream::default();
+        saved
+    }
+
+    /// The time of the last entry that is certainly behind us in both streams,
+    /// where entries of both are asked for from one time on.
+    pub fn since(&self) -> Option<Timestamp> {
+        let moments = Stream::ALL.map(|stream| {
+            let index = stream.index();
+            if self.joiners[index].is_open() {
+                self.open_at[index].moment
+            } else {
+                self.taken[index]
+            }
+        });
+        // A stream that has given nothing does not hold the other back: its
+        // first entry is later than all that was taken before.
+        moments.iter().filter(|moment| moment.count > 0).map(|moment| moment.time).min()
+    }
+
+    /// The source will begin again at [`Assembler::since`]: forget the pieces of
+    /// open lines and pass over what was taken.
+    pub fn begin_again(&mut self) {
+        let here = Resume::default();
+        let saved = self.handed_over(here);
+        self.resume_from(&saved, [true, true]);
+    }
+
+    /// Takes one entry. `begins_at` gives the position of its first byte in its
+    /// file, should a line that stays open begin there.
+    #[inline]
+    pub fn take(&mut self, entry: &Entry<'_>, max_line_bytes: usize, begins_at: impl FnOnce() -> Resume) {
+        let stream = entry.stream;
+        let index = stream.index();
+        if let Some(skip) = &mut self.skip[index] {
+            if skip.covers(entry.time) {
+                return;
+            }
+            self.skip[index] = None;
+        }
+        let identity = &*self.identity;
+        let into = &mut self.building[if identity.is_tagged_by_stream { index } else { 0 }];
+        let before = self.taken[index];
+        self.taken[index].advance(entry.time);
+        let begins = self.joiners[index].push(entry, max_line_bytes, |line| {
+            put_line(into, &line, stream, identity);
+        });
+        if begins {
+            self.open_at[index] = Resume { moment: before, ..begins_at() };
+        }
+    }
+
+    /// Room for the records to come.
+    pub fn begin(&mut self, exchange: &Exchange) {
+        if self.building[0].bytes.capacity() == 0 {
+            self.building[0].bytes = exchange.queue.buffer();
+        }
+    }
+
+    /// Whether a split line is open whose stream has ended: nothing will
+    /// complete it.
+    pub fn has_dead_line(&self) -> bool {
+        let is_stopped = !self.identity.metadata.is_running;
+        self.joiners.iter().any(|joiner| joiner.stream_ended() || (is_stopped && joiner.is_open()))
+    }
+
+    /// Whether any line is open.
+    pub fn has_open_line(&self) -> bool {
+        self.joiners.iter().any(Joiner::is_open)
+    }
+
+    /// Completes the lines that are open: nothing else will.
+    pub fn close_open_lines(&mut self) {
+        let identity = &*self.identity;
+        for (stream, joiner) in Stream::ALL.into_iter().zip(&mut self.joiners) {
+            let into = &mut self.building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
+            joiner.flush(|line| put_line(into, &line, stream, identity));
+        }
+    }
+
+    /// Where `stream` resumes if all up to `here` was taken: at the start of its
+    /// open line (I2), if it has one.
+    fn resume(&self, stream: Stream, here: Resume) -> Resume {
+        let index = stream.index();
+        if self.joiners[index].is_open() {
+            self.open_at[index]
+        } else {
+            Resume { moment: self.taken[index], ..here }
+        }
+    }
+
+    /// Queues what was built. `here` is the end of what was taken, for each
+    /// stream that it moves; with `always` also where there are no records.
+    pub fn push(&mut self, exchange: &Exchange, here: PerStream<Option<Resume>>, always: bool) {
+        let pending: Advance =
+            Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)));
+        let [first, second] = std::mem::take(&mut self.building);
+        let has_second = second.records > 0;
+        // Records of one batch may be accepted and those of the next refused:
+        // a batch moves its own stream, and the other only with the last one.
+        let first_moves = if has_second { [pending[0], None] } else { pending };
+        if first.records > 0 || (always && !has_second) {
+            self.push_batch(exchange, first, 0, first_moves);
+        } else {
+            // The room is kept for the next time.
+            self.building[0].bytes = first.bytes;
+        }
+        if has_second {
+            self.push_batch(exchange, second, 1, pending);
+        }
+    }
+
+    fn push_batch(&self, exchange: &Exchange, building: Building, tag: usize, advance: Advance) {
+        count(&exchange.counters.lines_truncated, building.truncated);
+        let batch = Batch {
+            container: self.id,
+            tag: self.identity.tags[tag].clone(),
+            records: building.records,
+            bytes: building.bytes,
+            progress: Progress::Advance(advance),
+        };
+        exchange.push(batch);
+    }
+}
+
+fn put_line(into: &mut Building, line: &Line<'_>, stream: Stream, identity: &Identity) {
+    put_record(&mut into.bytes, line, stream, &identity.fields);
+    into.records += 1;
+    into.truncated += u64::from(line.truncated);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(seconds: i64, count: u32) -> Moment {
+        Moment { time: Timestamp { seconds, nanos: 0 }, count }
+    }
+
+    #[test]
+    fn entries_up_to_a_moment_are_passed_over_and_equal_times_are_counted() {
+        let mut skip = Skip { until: moment(5, 2), seen: 0 };
+        let times = [3, 5, 5, 5, 6];
+        let covered = times.map(|seconds| skip.covers(Timestamp { seconds, nanos: 0 }));
+        assert_eq!(covered, [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_moment_counts_entries_of_one_time() {
+        let mut at = Moment::default();
+        for (seconds, want) in [(0, 1), (0, 2), (7, 1), (7, 2), (6, 1)] {
+            at.advance(Timestamp { seconds, nanos: 0 });
+            assert_eq!(at, moment(seconds, want));
+        }
+    }
+}
