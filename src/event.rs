@@ -28,10 +28,18 @@ pub enum Event {
     ContainerFound { name: String, short_id: String },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
     ContainerGone { name: String, short_id: String },
-    #[error(
-        "container {name} ({short_id}) logs with driver {driver}, which writes no json-file: nothing to read"
-    )]
-    DriverWithoutFile { name: String, short_id: String, driver: String },
+    #[error("container {name} ({short_id}) cannot be read: {reason}")]
+    Unreadable { name: String, short_id: String, reason: String },
+    #[error("container {name} ({short_id}) is read through the Docker API: {reason}")]
+    StreamBegins { name: String, short_id: String, reason: String },
+    #[error("container {name} ({short_id}) is read from its file again")]
+    StreamEnds { name: String, short_id: String },
+    #[error("Docker API at {}: {reason}; trying again", socket.display())]
+    ApiUnreachable { socket: PathBuf, reason: String },
+    #[error("Docker API at {} answers", socket.display())]
+    ApiReachable { socket: PathBuf },
+    #[error("container {name} ({short_id}): the Docker API broke off: {reason}; trying again")]
+    StreamBroke { name: String, short_id: String, reason: String },
     #[error("cannot read {}: {reason}; the container's records will lack what it says", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
@@ -76,12 +84,17 @@ impl Event {
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointEntriesDamaged { .. }
-            | Event::NoCheckpoint => Level::Warn,
+            | Event::NoCheckpoint
+            | Event::Unreadable { .. }
+            | Event::ApiUnreachable { .. }
+            | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
-            | Event::DriverWithoutFile { .. } => Level::Info,
+            | Event::StreamBegins { .. }
+            | Event::StreamEnds { .. }
+            | Event::ApiReachable { .. } => Level::Info,
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }
     }

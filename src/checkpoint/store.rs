@@ -336,9 +336,9 @@ fn aside_name(path: &Path) -> PathBuf {
 
 /// A position at the start of nothing, for a container whose log is empty.
 impl Resume {
-    /// Whether nothing is known: no file, offset 0.
-    pub fn is_unset(&self) -> bool {
-        *self == Resume::default()
+    /// Whether it says nothing about a file.
+    pub fn has_no_file(&self) -> bool {
+        self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::tag::TagTemplate;
 use options::{
-    DB, DOCKER_ROOT, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, TAG_TEMPLATE,
+    DB, DOCKER_ROOT, DOCKER_SOCKET, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL,
+    TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -15,11 +16,26 @@ const LEAST_QUEUE_LIMIT: usize = 64_000;
 /// The least `Partial_Max_Size`: one piece as dockerd cuts them.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
 
+/// Where logs are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Files where a file exists, the API where none does.
+    Hybrid,
+    /// Files only.
+    File,
+    /// The API only.
+    Stream,
+}
+
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Docker's data root.
     pub docker_root: PathBuf,
+    /// Files, API, or both.
+    pub mode: Mode,
+    /// The socket of Docker's API, unless it is off.
+    pub docker_socket: Option<PathBuf>,
     /// Time between full rescans.
     pub rescan_interval: Duration,
     /// Whether containers older than the very first start are read from their
@@ -78,8 +94,17 @@ impl Config {
         let tag_template = text(&TAG_TEMPLATE)
             .map(|text| TagTemplate::parse(&text).map_err(|error| wrong(&TAG_TEMPLATE, error.to_string())))
             .transpose()?;
+        let mode = text(&MODE).unwrap_or_default();
+        let mode = parse_mode(&mode).map_err(|problem| wrong(&MODE, problem))?;
+        let socket = text(&DOCKER_SOCKET).unwrap_or_default();
+        let docker_socket = parse_socket(&socket).map_err(|problem| wrong(&DOCKER_SOCKET, problem))?;
+        if mode == Mode::Stream && docker_socket.is_none() {
+            return Err(wrong(&DOCKER_SOCKET, "it is off, and Mode stream reads nothing else".to_owned()));
+        }
         Ok(Config {
             docker_root,
+            mode,
+            docker_socket,
             rescan_interval,
             read_from_head,
             db: text(&DB).map(PathBuf::from),
@@ -88,6 +113,28 @@ impl Config {
             tag_template,
             follow: true,
         })
+    }
+}
+
+fn parse_mode(text: &str) -> Result<Mode, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "hybrid" => Ok(Mode::Hybrid),
+        "file" => Ok(Mode::File),
+        "stream" => Ok(Mode::Stream),
+        _ => Err(format!("`{text}` is none of hybrid, file, stream")),
+    }
+}
+
+/// `unix:///path`, a bare absolute path, or `off`.
+fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
+    if path.is_absolute() {
+        Ok(Some(path))
+    } else {
+        Err(format!("`{text}` is no Unix socket; write it as unix:///var/run/docker.sock, or off"))
     }
 }
 
@@ -171,6 +218,8 @@ mod tests {
             config(&[]).unwrap(),
             Config {
                 docker_root: "/var/lib/docker".into(),
+                mode: Mode::Hybrid,
+                docker_socket: Some("/var/run/docker.sock".into()),
                 rescan_interval: Duration::from_secs(2),
                 read_from_head: true,
                 db: None,
@@ -221,6 +270,8 @@ mod tests {
             ("Queue_Limit", "1e6"),
             ("Queue_Limit", "99999999999G"),
             ("Tag_Template", "{nam}"),
+            ("Mode", "both"),
+            ("Docker_Socket", "tcp://127.0.0.1:2375"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{name}={value}: {error}");

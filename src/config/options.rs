@@ -84,6 +84,31 @@ pub const RESCAN_INTERVAL: OptionSpec = OptionSpec {
     text: "Time between full looks at the containers, which repair what a change notification missed (units: ms, s, m, h, d).",
 };
 
+/// Files, API, or both.
+pub const MODE: OptionSpec = OptionSpec {
+    name: "Mode",
+    kind: Kind::Text,
+    default: Some("hybrid"),
+    text: "hybrid: files where a file exists, the Docker API only where none does. file: never the API. stream: everything through the API.",
+};
+
+/// The API's socket.
+pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
+    name: "Docker_Socket",
+    kind: Kind::Text,
+    default: Some("unix:///var/run/docker.sock"),
+    text: "Docker's API, for containers whose log is in no file. It is not touched as long as there is none. off: never.",
+};
+
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 7] =
-    [DOCKER_ROOT, DB, READ_FROM_HEAD, TAG_TEMPLATE, QUEUE_LIMIT, PARTIAL_MAX_SIZE, RESCAN_INTERVAL];
+pub const OPTIONS: [OptionSpec; 9] = [
+    DOCKER_ROOT,
+    MODE,
+    DOCKER_SOCKET,
+    DB,
+    READ_FROM_HEAD,
+    TAG_TEMPLATE,
+    QUEUE_LIMIT,
+    PARTIAL_MAX_SIZE,
+    RESCAN_INTERVAL,
+];

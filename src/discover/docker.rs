@@ -2,10 +2,13 @@
 //! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
 //! reader sees a whole old file or a whole new one; the pair is not atomic.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::checkpoint::ContainerId;
 
 /// File with name and image.
 pub const CONFIG_FILE: &str = "config.v2.json";
@@ -73,10 +76,11 @@ struct HostConfig {
     log_config: Option<LogConfig>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase")]
 struct LogConfig {
     r#type: Option<String>,
+    config: Option<HashMap<String, String>>,
 }
 
 /// Reads name and image of the container whose folder is `dir`.
@@ -93,11 +97,47 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     })
 }
 
+/// A container's log driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDriver {
+    /// `json-file`, `local`, `journald`, `syslog` …
+    pub name: String,
+    /// Whether log-opt `cache-disabled` keeps Docker from caching what the
+    /// driver cannot read back.
+    pub has_cache_disabled: bool,
+}
+
+impl LogDriver {
+    /// Whether Docker writes a file for it, once the container has started:
+    /// the driver's own, or since 20.10 the cache of a driver that cannot be
+    /// read back.
+    pub fn writes_file(&self) -> bool {
+        match self.name.as_str() {
+            JSON_FILE_DRIVER | "local" => true,
+            "journald" | "none" => false,
+            _ => !self.has_cache_disabled,
+        }
+    }
+}
+
 /// Reads the log driver of the container whose folder is `dir`.
-pub fn read_log_driver(dir: &Path) -> Result<String, MetadataError> {
+pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE))?;
-    let driver = config.log_config.and_then(|log| log.r#type).unwrap_or_default();
-    Ok(if driver.is_empty() { JSON_FILE_DRIVER.to_owned() } else { driver })
+    let log = config.log_config.unwrap_or_default();
+    let name = log.r#type.filter(|name| !name.is_empty()).unwrap_or_else(|| JSON_FILE_DRIVER.to_owned());
+    let options = log.config.unwrap_or_default();
+    let has_cache_disabled = options.get("cache-disabled").is_some_and(|value| value == "true");
+    Ok(LogDriver { name, has_cache_disabled })
+}
+
+/// Where Docker may write the log of a container, by driver: json-file's own,
+/// local's own, and the cache of all others.
+pub fn log_files(dir: &Path, id: &ContainerId) -> [PathBuf; 3] {
+    [
+        dir.join(format!("{id}-json.log")),
+        dir.join("local-logs").join("container.log"),
+        dir.join("container-cached.log"),
+    ]
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {
@@ -159,14 +199,19 @@ mod tests {
 
     #[test]
     fn the_log_driver_is_in_the_host_configuration() {
-        for (config, driver) in [
-            (r#"{"LogConfig":{"Type":"local","Config":{}}}"#, "local"),
-            (r#"{"LogConfig":{"Type":"","Config":{}}}"#, "json-file"),
-            (r#"{}"#, "json-file"),
+        for (config, driver, writes_file) in [
+            (r#"{"LogConfig":{"Type":"local","Config":{}}}"#, "local", true),
+            (r#"{"LogConfig":{"Type":"","Config":null}}"#, "json-file", true),
+            (r#"{"LogConfig":{"Type":"syslog","Config":{"syslog-address":"udp://x"}}}"#, "syslog", true),
+            (r#"{"LogConfig":{"Type":"syslog","Config":{"cache-disabled":"true"}}}"#, "syslog", false),
+            (r#"{"LogConfig":{"Type":"journald","Config":{}}}"#, "journald", false),
+            (r#"{"LogConfig":{"Type":"none"}}"#, "none", false),
+            (r#"{}"#, "json-file", true),
         ] {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join(HOST_CONFIG_FILE), config).unwrap();
-            assert_eq!(read_log_driver(dir.path()).unwrap(), driver);
+            let found = read_log_driver(dir.path()).unwrap();
+            assert_eq!((found.name.as_str(), found.writes_file()), (driver, writes_file));
         }
     }
 }

@@ -3,6 +3,8 @@
 //! the plain path.
 
 pub mod json_file;
+pub mod layout;
+pub mod local;
 pub mod rfc3339;
 
 use crate::position::{Stream, Timestamp};

@@ -2,7 +2,7 @@
 //! tailer, and whether there is anything to do for it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,12 +13,14 @@ use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
 use crate::assemble::Identity;
 use crate::checkpoint::ContainerId;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::discover::docker::{
-    read_log_driver, read_metadata, ContainerMetadata, MetadataError, CONFIG_FILE, JSON_FILE_DRIVER,
+    log_files, read_log_driver, read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
+    JSON_FILE_DRIVER,
 };
 use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::streams::Streams;
 
 /// How long a log waits for metadata that is there but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,11 +50,41 @@ pub enum Outcome {
     Finished,
 }
 
+/// Where a container's log comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Its files, once there are any.
+    File,
+    /// The Docker API.
+    Stream,
+    /// Nowhere; said once.
+    Nothing,
+}
+
+/// What the reader lends a container to look around.
+pub struct Surroundings<'a> {
+    /// Where events go.
+    pub exchange: &'a Exchange,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The containers read through the API, unless that is off.
+    pub streams: Option<&'a mut Streams>,
+    /// For folders that appear.
+    pub watch: Option<&'a mut FileWatch>,
+    /// The container's key in the watch.
+    pub key: usize,
+    /// Now.
+    pub now: Instant,
+}
+
 /// One container.
 pub struct Container {
     dir: PathBuf,
     tailer: Tailer,
+    source: Source,
+    identity: Arc<Identity>,
     has_identity: bool,
+    driver: Option<LogDriver>,
     config_file: Option<FileId>,
     first_seen: Instant,
     last_read: Instant,
@@ -65,6 +97,9 @@ pub struct Container {
     folder_modified: Option<Duration>,
     metadata_failure_reported: bool,
     log_failure_reported: bool,
+    unreadable_reported: bool,
+    /// Known from the API only: there is no folder.
+    is_remote: bool,
     /// Its folder is gone.
     pub is_gone: bool,
 }
@@ -73,10 +108,14 @@ impl Container {
     /// A container whose folder was just found.
     pub fn new(id: ContainerId, dir: PathBuf, start: Start, now: Instant) -> Container {
         let identity = Arc::new(Identity::new(&id, nameless(&id), None));
+        let [log, ..] = log_files(&dir, &id);
         Container {
-            tailer: Tailer::new(id, &dir, start, identity),
+            tailer: Tailer::new(id, &log, start, Arc::clone(&identity)),
+            source: Source::File,
             dir,
+            identity,
             has_identity: false,
+            driver: None,
             config_file: None,
             first_seen: now,
             last_read: now,
@@ -88,8 +127,15 @@ impl Container {
             folder_modified: None,
             metadata_failure_reported: false,
             log_failure_reported: false,
+            unreadable_reported: false,
+            is_remote: false,
             is_gone: false,
         }
+    }
+
+    /// A container that only the API tells of.
+    pub fn new_remote(id: ContainerId, dir: PathBuf, start: Start, now: Instant) -> Container {
+        Container { is_remote: true, ..Container::new(id, dir, start, now) }
     }
 
     /// Its id.
@@ -110,7 +156,7 @@ impl Container {
 
     /// Whether there is anything to read or to finish.
     pub fn has_work(&self) -> bool {
-        self.is_gone || self.tailer.is_open()
+        self.is_gone || (self.source == Source::File && self.tailer.is_open())
     }
 
     /// Watches its folder for names that come and go.
@@ -123,6 +169,9 @@ impl Container {
     /// Whether its folder changed since the last call, as far as its time of
     /// modification tells, or something failed that is worth another try.
     pub fn needs_a_look(&mut self) -> bool {
+        if self.is_remote {
+            return !self.has_identity;
+        }
         let flags = StatxFlags::MTIME;
         let Ok(stat) = statx(CWD, &self.dir, AtFlags::empty(), flags) else { return true };
         let seconds = u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0);
@@ -137,21 +186,181 @@ impl Container {
             || !self.has_identity
     }
 
-    /// Looks into the folder: metadata, and files of the log.
-    pub fn look(&mut self, exchange: &Exchange, config: &Config, now: Instant) {
-        self.load_identity(exchange, config, now);
-        match self.tailer.refresh(exchange) {
-            Ok(()) => self.report_log_readable(exchange),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.is_gone =
-                    stat_path(&self.dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    /// Looks into the folder: metadata, and where the log is to be had.
+    pub fn look(&mut self, around: &mut Surroundings<'_>) {
+        if self.is_remote {
+            match around.streams.as_mut() {
+                Some(streams) if !self.has_identity => streams.inspect(*self.id()),
+                _ => {}
             }
-            Err(error) => self.report_log_failure(exchange, &error),
+            return;
+        }
+        self.load_identity(around);
+        if !self.has_identity || self.source == Source::Nothing {
+            return self.check_folder();
+        }
+        if around.config.mode == Mode::Stream {
+            return self.look_for_stream(around, "Mode stream");
+        }
+        match self.open_file(around) {
+            Ok(true) => self.go_to_file(around),
+            Ok(false) => self.look_for_stream_without_file(around),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
+            Err(error) => {
+                self.report_log_failure(around.exchange, &error);
+                if around.config.mode == Mode::Hybrid {
+                    self.look_for_stream(around, "its file cannot be read");
+                }
+            }
+        }
+        self.check_folder();
+    }
+
+    fn check_folder(&mut self) {
+        let is_missing = stat_path(&self.dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        self.is_gone |= is_missing;
+    }
+
+    /// Finds the log's files and opens those that are new; `false` where there
+    /// are none.
+    fn open_file(&mut self, around: &mut Surroundings<'_>) -> io::Result<bool> {
+        if self.source == Source::File && self.tailer.is_open() {
+            self.tailer.refresh(around.exchange)?;
+            return Ok(true);
+        }
+        for log in log_files(&self.dir, &self.id().to_owned()) {
+            match std::fs::File::open(&log) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    self.use_log(&log);
+                    return Err(error);
+                }
+            }
+            self.use_log(&log);
+            if self.source == Source::Stream {
+                return Ok(true);
+            }
+            self.watch_log_folder(around);
+            self.tailer.refresh(around.exchange)?;
+            return Ok(self.tailer.is_open());
+        }
+        Ok(false)
+    }
+
+    /// Points the tailer, which has opened nothing, at this log.
+    fn use_log(&mut self, log: &Path) {
+        if self.tailer.log() != log && !self.tailer.is_open() {
+            self.restart_tailer(log);
         }
     }
 
+    fn restart_tailer(&mut self, log: &Path) {
+        let start = self.tailer.start();
+        self.tailer = Tailer::new(*self.id(), log, start, Arc::clone(&self.identity));
+    }
+
+    /// The local driver keeps its files in a folder of its own.
+    fn watch_log_folder(&mut self, around: &mut Surroundings<'_>) {
+        let folder = self.tailer.log().parent().unwrap_or(&self.dir);
+        if folder != self.dir {
+            if let Some(watch) = around.watch.as_mut() {
+                // Where it is refused, the folder above was refused before.
+                let _ = watch.watch_folder(around.key, folder);
+            }
+        }
+    }
+
+    /// The file can be read: from now on it is.
+    fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
+        if self.source != Source::Stream {
+            return self.report_log_readable(around.exchange);
+        }
+        let released = around.streams.as_mut().and_then(|streams| streams.release(self.tailer.id()));
+        self.source = Source::File;
+        if let Some(saved) = released {
+            self.tailer.set_start(Start::Saved(saved));
+        }
+        self.watch_log_folder(around);
+        if let Err(error) = self.tailer.refresh(around.exchange) {
+            self.report_log_failure(around.exchange, &error);
+            return;
+        }
+        self.log_failure_reported = false;
+        let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+        around.exchange.report(Event::StreamEnds { name, short_id });
+    }
+
+    /// There is no file: is one to be expected?
+    fn look_for_stream_without_file(&mut self, around: &mut Surroundings<'_>) {
+        let Some(driver) = self.driver.clone() else { return };
+        if driver.name == "none" {
+            return self.give_up(around, "log driver none keeps nothing".to_owned());
+        }
+        let is_running = self.tailer.metadata().is_running;
+        if driver.name == JSON_FILE_DRIVER || driver.name == "local" || (driver.writes_file() && !is_running)
+        {
+            return;
+        }
+        let reason = format!("log driver {} keeps no file", driver.name);
+        match around.config.mode {
+            Mode::File => self.give_up(around, format!("{reason}, and Mode file never asks the API")),
+            _ => self.look_for_stream(around, &reason),
+        }
+    }
+
+    fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
+        self.source = Source::Nothing;
+        if !std::mem::replace(&mut self.unreadable_reported, true) {
+            let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+            around.exchange.report(Event::Unreadable { name, short_id, reason });
+        }
+    }
+
+    /// From now on the API is read, unless it is off or already is.
+    fn look_for_stream(&mut self, around: &mut Surroundings<'_>, reason: &str) {
+        if self.source == Source::Stream {
+            return;
+        }
+        if self.driver.as_ref().is_some_and(|driver| driver.name == "none") {
+            return self.give_up(around, "log driver none keeps nothing".to_owned());
+        }
+        let Some(streams) = around.streams.as_mut() else {
+            if !self.log_failure_reported {
+                self.give_up(around, format!("{reason}, and Docker_Socket is off"));
+            }
+            return;
+        };
+        let saved = self.tailer.hand_over();
+        let identity = Arc::clone(&self.identity);
+        let followed = streams.follow(*self.tailer.id(), saved, identity);
+        match followed {
+            Ok(()) => {
+                self.source = Source::Stream;
+                let log = self.tailer.log().to_owned();
+                self.tailer = Tailer::new(*self.id(), &log, Start::Saved(saved), Arc::clone(&self.identity));
+                let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+                let reason = reason.to_owned();
+                around.exchange.report(Event::StreamBegins { name, short_id, reason });
+            }
+            Err(error) => self.report_log_failure(around.exchange, &error),
+        }
+    }
+
+    /// What the API told of a container without files here.
+    pub fn set_inspected(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        metadata: ContainerMetadata,
+        driver: String,
+    ) {
+        self.driver = Some(LogDriver { name: driver, has_cache_disabled: false });
+        self.set_metadata(metadata, around);
+        self.look_for_stream(around, "its folder cannot be read");
+    }
+
     /// Reads the metadata if the file is another than last time.
-    fn load_identity(&mut self, exchange: &Exchange, config: &Config, now: Instant) {
+    fn load_identity(&mut self, around: &mut Surroundings<'_>) {
         let path = self.dir.join(CONFIG_FILE);
         let file = stat_path(&path).ok().map(|(id, _)| id);
         if self.has_identity
@@ -165,42 +374,41 @@ impl Container {
                 self.config_file = file;
                 self.metadata_failure_reported = false;
                 if !self.has_identity {
-                    self.introduce(exchange, &metadata);
+                    let (name, short_id) = (metadata.name.clone(), self.id().short());
+                    around.exchange.report(Event::ContainerFound { name, short_id });
                 }
-                self.set_metadata(metadata, config);
+                if self.driver.is_none() {
+                    self.driver = read_log_driver(&self.dir).ok();
+                }
+                self.set_metadata(metadata, around);
             }
             // A log without it belongs to a container that is being removed.
             Err(MetadataError::Missing { .. }) => {
-                if !self.has_identity && self.tailer.is_open() {
-                    self.set_metadata(nameless(self.id()), config);
+                let has_log = log_files(&self.dir, self.tailer.id()).iter().any(|log| log.exists());
+                if !self.has_identity && has_log {
+                    self.set_metadata(nameless(self.tailer.id()), around);
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
                 if !self.metadata_failure_reported {
                     self.metadata_failure_reported = true;
-                    exchange.report(Event::MetadataUnreadable { path, reason });
+                    around.exchange.report(Event::MetadataUnreadable { path, reason });
                 }
-                if !self.has_identity && now.duration_since(self.first_seen) >= METADATA_PATIENCE {
-                    self.set_metadata(nameless(self.id()), config);
+                if !self.has_identity && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE {
+                    self.set_metadata(nameless(self.tailer.id()), around);
                 }
             }
         }
     }
 
-    fn set_metadata(&mut self, metadata: ContainerMetadata, config: &Config) {
-        let identity = Identity::new(self.id(), metadata, config.tag_template.as_ref());
-        self.tailer.set_identity(Arc::new(identity));
+    fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
+        let identity = Identity::new(self.id(), metadata, around.config.tag_template.as_ref());
+        self.identity = Arc::new(identity);
+        self.tailer.set_identity(Arc::clone(&self.identity));
+        if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
+            streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
+        }
         self.has_identity = true;
-    }
-
-    fn introduce(&self, exchange: &Exchange, metadata: &ContainerMetadata) {
-        let (name, short_id) = (metadata.name.clone(), self.id().short());
-        match read_log_driver(&self.dir) {
-            Ok(driver) if driver != JSON_FILE_DRIVER => {
-                exchange.report(Event::DriverWithoutFile { name, short_id, driver });
-            }
-            _ => exchange.report(Event::ContainerFound { name, short_id }),
-        }
     }
 
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
@@ -217,14 +425,8 @@ impl Container {
     }
 
     /// Reads a slice of its log.
-    pub fn read(
-        &mut self,
-        context: &mut ReadContext<'_>,
-        config: &Config,
-        watch: Option<&mut FileWatch>,
-        key: usize,
-        now: Instant,
-    ) -> Outcome {
+    pub fn read(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
+        let (config, now) = (around.config, around.now);
         if !self.is_gone && (self.is_polled || !self.has_identity) {
             if now < self.next_poll {
                 return Outcome::Hot;
@@ -232,13 +434,16 @@ impl Container {
             self.next_poll = now + POLL_INTERVAL;
         }
         if !self.has_identity {
-            self.load_identity(context.exchange, config, now);
+            self.load_identity(around);
         }
         if !self.has_identity {
             if !self.is_gone {
                 return Outcome::Hot;
             }
-            self.set_metadata(nameless(self.id()), config);
+            self.set_metadata(nameless(self.id()), around);
+        }
+        if self.source == Source::Stream {
+            return self.end_stream(around);
         }
         match self.tailer.read_slice(context) {
             Ok(Step::More) => {
@@ -255,7 +460,7 @@ impl Container {
                     Outcome::More
                 }
             }
-            Ok(Step::AtEnd { has_read: false }) => self.at_end(context, config, watch, key, now),
+            Ok(Step::AtEnd { has_read: false }) => self.at_end(context, around),
             Err(error) => {
                 self.report_log_failure(context.exchange, &error);
                 if self.is_gone {
@@ -267,15 +472,23 @@ impl Container {
         }
     }
 
+    /// A streamed container is among the hot ones only to be ended.
+    fn end_stream(&mut self, around: &mut Surroundings<'_>) -> Outcome {
+        if !self.is_gone {
+            return Outcome::Cool;
+        }
+        if let Some(streams) = around.streams.as_mut() {
+            streams.finish(self.tailer.id());
+        }
+        self.tailer.forget(around.exchange);
+        let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+        around.exchange.report(Event::ContainerGone { name, short_id });
+        Outcome::Finished
+    }
+
     /// Everything there is was read.
-    fn at_end(
-        &mut self,
-        context: &mut ReadContext<'_>,
-        config: &Config,
-        watch: Option<&mut FileWatch>,
-        key: usize,
-        now: Instant,
-    ) -> Outcome {
+    fn at_end(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
+        let (config, now) = (around.config, around.now);
         if self.is_gone {
             if let Err(error) = self.tailer.finish(context) {
                 self.report_log_failure(context.exchange, &error);
@@ -306,8 +519,8 @@ impl Container {
             return Outcome::Hot;
         }
         let Some(file) = self.tailer.written_file() else { return Outcome::Cool };
-        let watched = match watch {
-            Some(watch) => watch.watch_log(key, file).map_err(|error| error.to_string()),
+        let watched = match around.watch.as_mut() {
+            Some(watch) => watch.watch_log(around.key, file).map_err(|error| error.to_string()),
             None => Err("inotify is not to be had".to_owned()),
         };
         if let Err(reason) = watched {

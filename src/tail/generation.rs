@@ -22,6 +22,7 @@ use rustix::fs::{statx, AtFlags, SeekFrom, Statx, StatxFlags, CWD};
 
 use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
+use crate::format::layout::{Layout, Stretch};
 
 /// Bytes read at a time.
 pub const SLICE_BYTES: usize = 256 * 1024;
@@ -70,16 +71,18 @@ fn describe(stat: &Statx) -> (FileId, u64) {
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// `buffer[start..end]` holds whole lines that begin at `offset` in the
+    /// `buffer[start..end]` holds whole entries that begin at `offset` in the
     /// file. Deal with them, then call [`Generation::consume`] with `end`.
-    Lines {
-        /// Index of the first line.
+    Entries {
+        /// How they follow each other.
+        layout: Layout,
+        /// Index of the first entry.
         start: usize,
-        /// Index behind the last line feed.
+        /// Index behind the last whole one.
         end: usize,
         /// Bytes of the buffer that are valid.
         filled: usize,
-        /// Offset in the file of the first line.
+        /// Offset in the file of the first entry.
         offset: u64,
         /// Whether the read stopped for want of room, not of bytes.
         has_more: bool,
@@ -165,6 +168,8 @@ pub struct Generation {
     /// The name it was opened under; a rotation may have changed it since.
     pub path: PathBuf,
     content: Content,
+    /// Known once the first bytes were seen.
+    layout: Option<Layout>,
     read_offset: u64,
     marker: Vec<u8>,
     fingerprint: Fingerprint,
@@ -197,6 +202,7 @@ impl Generation {
             id,
             path: path.to_owned(),
             content,
+            layout: None,
             read_offset: 0,
             marker: Vec::new(),
             fingerprint: Fingerprint::default(),
@@ -336,12 +342,23 @@ impl Generation {
                 if let Some(found) = self.skip_to_line_feed(buffer, start, filled) {
                     return Ok(found);
                 }
-            } else if data.first() == Some(&0) {
+            } else if self.begins_with_hole(data) {
                 return self.skip_nuls(buffer, start, filled);
-            } else if let Some(line_feed) = memrchr(b'\n', data) {
-                let end = start + line_feed + 1;
+            } else if let Stretch::Whole(length) = self.measure(data) {
+                let (layout, end) = (self.layout(), start + length);
                 self.grow_fingerprint(&buffer[..end]);
-                return Ok(Found::Lines { start, end, filled, offset: self.read_offset, has_more: is_full });
+                return Ok(Found::Entries {
+                    layout,
+                    start,
+                    end,
+                    filled,
+                    offset: self.read_offset,
+                    has_more: is_full || end < filled && layout == Layout::LocalFrames,
+                });
+            } else if let Stretch::Corrupt(bytes) = self.measure(data) {
+                let offset = self.read_offset;
+                self.consume(buffer, start + bytes, filled);
+                return Ok(Found::Skipped { offset, bytes: bytes as u64 });
             } else if is_full && buffer.len() < ENTRY_CAP {
                 self.keep_for_refill(&buffer[..filled]);
                 buffer.resize((buffer.len() * 2).min(ENTRY_CAP), 0);
@@ -353,6 +370,38 @@ impl Generation {
                 self.unfinished = data.len();
                 return Ok(Found::AtEnd { unfinished: data.len() });
             }
+        }
+    }
+
+    /// How the file is divided; by its name as long as nothing better is known.
+    pub fn layout(&self) -> Layout {
+        self.layout.unwrap_or_else(|| {
+            let is_json =
+                self.path.file_name().is_some_and(|name| name.to_string_lossy().contains("-json.log"));
+            if is_json {
+                Layout::JsonLines
+            } else {
+                Layout::LocalFrames
+            }
+        })
+    }
+
+    fn measure(&mut self, data: &[u8]) -> Stretch {
+        if data.is_empty() {
+            return Stretch::Incomplete;
+        }
+        if self.layout.is_none() {
+            self.layout = Layout::detect(data);
+        }
+        self.layout().measure(data)
+    }
+
+    /// Whether a hole of NULs begins here. A frame begins with NULs too, of its
+    /// length; only a stretch of nothing else is a hole for certain.
+    fn begins_with_hole(&self, data: &[u8]) -> bool {
+        match self.layout() {
+            Layout::JsonLines => data.first() == Some(&0) && Layout::detect(data).is_none(),
+            Layout::LocalFrames => data.len() > 64 && data.iter().all(|byte| *byte == 0),
         }
     }
 
@@ -446,11 +495,15 @@ impl Generation {
     /// the file is probably sparse, and the kernel knows where data goes on.
     fn skip_nuls(&mut self, buffer: &[u8], start: usize, filled: usize) -> io::Result<Found> {
         let data = &buffer[start..filled];
-        let nuls = data.iter().take_while(|byte| **byte == 0).count();
+        let mut nuls = data.iter().take_while(|byte| **byte == 0).count();
+        if self.layout() == Layout::LocalFrames {
+            // The last of them may be the head of a frame.
+            nuls = nuls.saturating_sub(3);
+        }
         let offset = self.read_offset;
         self.consume(buffer, start + nuls, filled);
         let mut bytes = nuls as u64;
-        if nuls == data.len() {
+        if nuls + 3 >= data.len() {
             if let Content::Plain(file) = &self.content {
                 if let Ok(next) = rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
                     bytes += next.saturating_sub(self.read_offset);

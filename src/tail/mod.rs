@@ -31,13 +31,14 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use slab::Slab;
 
 use crate::checkpoint::ContainerId;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::discover::{containers_dir, list_containers, RootWatch};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::json_file::Decoder;
 use crate::queue::{Batch, Progress};
-use container::{Container, Outcome};
+use crate::streams::Streams;
+use container::{Container, Outcome, Surroundings};
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
 
@@ -67,6 +68,7 @@ pub struct Reader {
     root_watch_failed: bool,
     watch_failure_reported: bool,
     root_failure_reported: bool,
+    streams: Option<Streams>,
     next_rescan: Instant,
     next_refused_ring: Instant,
     is_first_scan: bool,
@@ -91,7 +93,11 @@ impl Reader {
     /// checkpoint came before this start.
     pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
         let dir = containers_dir(&config.docker_root);
+        let streams = config.docker_socket.clone().filter(|_| config.mode != Mode::File);
+        let streams =
+            streams.map(|socket| Streams::new(Arc::clone(&exchange), socket, config.partial_max_size));
         Reader {
+            streams,
             exchange,
             config,
             dir,
@@ -124,6 +130,7 @@ impl Reader {
         while !self.exchange.is_stopping() {
             self.take_notices();
             let now = Instant::now();
+            self.take_news(now);
             let root_changed = self.root_watch.as_ref().is_some_and(RootWatch::take_changed);
             if now >= self.next_rescan {
                 self.rescan(now);
@@ -159,6 +166,49 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// What the Docker API told, if anything was asked of it.
+    fn take_news(&mut self, now: Instant) {
+        let Some(streams) = &mut self.streams else { return };
+        streams.wake();
+        let news = streams.take_news();
+        for id in news.touched {
+            self.changed.extend(self.keys.get(&id));
+        }
+        if let Some(mut listed) = news.listed.filter(|_| self.root_failure_reported) {
+            listed.sort_unstable();
+            self.take_remote(&listed, now);
+        }
+        for (id, metadata, driver) in news.inspected {
+            let Some(&key) = self.keys.get(&id) else { continue };
+            let mut around = Surroundings {
+                exchange: &self.exchange,
+                config: &self.config,
+                streams: self.streams.as_mut(),
+                watch: None,
+                key,
+                now,
+            };
+            if let Some(container) = self.containers.get_mut(key) {
+                container.set_inspected(&mut around, metadata, driver);
+            }
+        }
+    }
+
+    /// The containers of the API, where their folders cannot be listed.
+    fn take_remote(&mut self, listed: &[ContainerId], now: Instant) {
+        for id in listed {
+            if !self.keys.contains_key(id) {
+                let start = self.start_of(id);
+                let dir = self.dir.join(id.to_string());
+                let key = self.containers.insert(Container::new_remote(*id, dir, start, now));
+                self.keys.insert(*id, key);
+                self.changed.push(key);
+            }
+        }
+        self.mark_gone(listed);
+        self.is_first_scan = false;
     }
 
     /// Puts a log among the hot ones.
@@ -219,11 +269,14 @@ impl Reader {
         let listed = match list_containers(&self.dir) {
             Ok(listed) => listed,
             Err(error) => {
-                // No such folder means no container that is older than us.
-                if error.kind() == io::ErrorKind::NotFound {
-                    self.is_first_scan = false;
-                }
                 self.report_root_failure(&error);
+                match &mut self.streams {
+                    // The API may know of containers whose folders we do not see.
+                    Some(streams) => streams.list(),
+                    // No such folder means no container that is older than us.
+                    None if error.kind() == io::ErrorKind::NotFound => self.is_first_scan = false,
+                    None => {}
+                }
                 return;
             }
         };
@@ -254,13 +307,17 @@ impl Reader {
         }
     }
 
-    fn add(&mut self, id: ContainerId, now: Instant) {
-        let saved = self.exchange.checkpoint.lock().ok().and_then(|store| store.saved(&id));
-        let start = match saved {
+    fn start_of(&self, id: &ContainerId) -> Start {
+        let saved = self.exchange.checkpoint.lock().ok().and_then(|store| store.saved(id));
+        match saved {
             Some(saved) => Start::Saved(saved),
             None if self.is_first_scan && self.is_first_start && !self.config.read_from_head => Start::End,
             None => Start::Head,
-        };
+        }
+    }
+
+    fn add(&mut self, id: ContainerId, now: Instant) {
+        let start = self.start_of(&id);
         let dir = self.dir.join(id.to_string());
         let key = self.containers.insert(Container::new(id, dir, start, now));
         self.keys.insert(id, key);
@@ -306,7 +363,14 @@ impl Reader {
         changed.dedup();
         for key in changed.drain(..) {
             let Some(container) = self.containers.get_mut(key) else { continue };
-            container.look(&self.exchange, &self.config, now);
+            container.look(&mut Surroundings {
+                exchange: &self.exchange,
+                config: &self.config,
+                streams: self.streams.as_mut(),
+                watch: self.file_watch.as_mut(),
+                key,
+                now,
+            });
             if container.has_work() {
                 self.heat(key);
             }
@@ -335,8 +399,15 @@ impl Reader {
                 decoder: &mut self.decoder,
                 max_line_bytes: self.config.partial_max_size,
             };
-            let watch = self.file_watch.as_mut();
-            match container.read(&mut context, &self.config, watch, key, now) {
+            let mut around = Surroundings {
+                exchange: &self.exchange,
+                config: &self.config,
+                streams: self.streams.as_mut(),
+                watch: self.file_watch.as_mut(),
+                key,
+                now,
+            };
+            match container.read(&mut context, &mut around) {
                 Outcome::More => pass = Pass::Behind,
                 Outcome::Hot => {}
                 Outcome::Cool => cooled.push(key),

@@ -9,7 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::generation::{stat_path, FileId};
-use crate::checkpoint::ContainerId;
 
 /// How often the folder is listed until two listings agree.
 const LISTINGS: usize = 10;
@@ -25,11 +24,6 @@ pub struct ListedFile {
     pub path: PathBuf,
     /// Which file that is.
     pub id: FileId,
-}
-
-/// The current log file of a container whose folder is `dir`.
-pub fn log_path(dir: &Path, id: &ContainerId) -> PathBuf {
-    dir.join(format!("{id}-json.log"))
 }
 
 /// The files of the log, oldest first. While a rotation goes on, names move

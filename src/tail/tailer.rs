@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,13 +15,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::generation::{stat_path, FileId, Found, Generation};
 use super::rotation::{self, ListedFile};
 use crate::assemble::{Assembler, Identity};
-use crate::checkpoint::{ContainerId, Resume, Saved};
+use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::event::Event;
 use crate::exchange::{count, Exchange};
 use crate::fingerprint::Fingerprint;
 use crate::format::json_file::{decode_unusual, Decoder, Unusual};
+use crate::format::layout::Layout;
+use crate::format::local::{self, first_frame, Frame};
 use crate::format::Entry;
+use crate::msgpack::put_string_map;
 use crate::position::{PerStream, Position, Timestamp};
 use crate::queue::{Batch, Progress};
 
@@ -92,11 +96,11 @@ pub struct Tailer {
 
 impl Tailer {
     /// A tailer that has opened nothing yet.
-    pub fn new(id: ContainerId, dir: &Path, start: Start, identity: Arc<Identity>) -> Tailer {
+    pub fn new(id: ContainerId, log: &Path, start: Start, identity: Arc<Identity>) -> Tailer {
         Tailer {
             id,
-            dir: dir.to_owned(),
-            log: rotation::log_path(dir, &id),
+            dir: log.parent().unwrap_or(log).to_owned(),
+            log: log.to_owned(),
             start,
             generations: VecDeque::new(),
             next_number: 0,
@@ -144,6 +148,21 @@ impl Tailer {
     /// complete it. `is_running` tells whether the container still is.
     pub fn has_dead_line(&self) -> bool {
         self.assembler.has_dead_line()
+    }
+
+    /// Ends reading: where another source goes on. What was queued counts as
+    /// delivered.
+    pub fn hand_over(&mut self) -> Saved {
+        if let Some(front) = self.generations.front() {
+            return self.assembler.handed_over(front.resume_here());
+        }
+        match self.start {
+            Start::Saved(saved) => saved,
+            Start::Head => Saved::default(),
+            Start::End => {
+                [Resume { moment: Moment { time: wall_clock(), count: 1 }, ..Resume::default() }; 2]
+            }
+        }
     }
 
     /// Looks at the folder and opens every file of the log that is not known
@@ -241,7 +260,7 @@ impl Tailer {
         found: &mut [Option<Generation>],
         exchange: &Exchange,
     ) -> io::Result<(usize, u64)> {
-        if resume.is_unset() {
+        if resume.has_no_file() {
             return Ok((0, 0));
         }
         let is_likely = |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
@@ -314,8 +333,8 @@ impl Tailer {
                 return Ok(Step::AtEnd { has_read: false });
             };
             match front.read(context.buffer)? {
-                Found::Lines { start, end, filled, offset, has_more } => {
-                    self.take_lines(context, start, end, filled, offset);
+                Found::Entries { layout, start, end, filled, offset, has_more } => {
+                    self.take_entries(context, layout, start..end, filled, offset);
                     return Ok(if has_more || self.generations.len() > 1 {
                         Step::More
                     } else {
@@ -336,21 +355,47 @@ impl Tailer {
         }
     }
 
-    /// Decodes the whole lines of a slice and queues their records.
-    fn take_lines(
+    /// Decodes the whole entries of a slice and queues their records.
+    fn take_entries(
         &mut self,
         context: &mut ReadContext<'_>,
-        start: usize,
-        end: usize,
+        layout: Layout,
+        range: Range<usize>,
         filled: usize,
         offset: u64,
     ) {
         let exchange = context.exchange;
         self.assembler.begin(exchange);
-        let mut corrupt = None;
         let buffer = std::mem::take(context.buffer);
+        let corrupt = match layout {
+            Layout::JsonLines => self.take_lines(context, &buffer, range.clone(), offset),
+            Layout::LocalFrames => self.take_frames(context, &buffer, range.clone(), offset),
+        };
+        if let Some(front) = self.generations.front_mut() {
+            front.consume(&buffer, range.end, filled);
+            let (path, resume) = (&front.path, front.resume_here());
+            if let Some((offset, bytes)) = corrupt {
+                let path = path.clone();
+                self.report_corrupt(exchange, path, offset, bytes);
+            }
+            self.push(exchange, resume, corrupt.is_some());
+        }
+        count(&exchange.counters.bytes_read, range.len() as u64);
+        *context.buffer = buffer;
+    }
+
+    /// Lines of json-file; where the first damage is, and how many bytes.
+    fn take_lines(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        range: Range<usize>,
+        offset: u64,
+    ) -> Option<(u64, u64)> {
+        let mut corrupt = None;
+        let start = range.start;
         let mut line_start = start;
-        for line_feed in memchr::memchr_iter(b'\n', &buffer[start..end]) {
+        for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
             let line = &buffer[line_start..start + line_feed];
             let line_offset = offset + (line_start - start) as u64;
             let skipped = self.take_line(context, line, line_offset, &buffer[..line_start]);
@@ -360,17 +405,47 @@ impl Tailer {
             }
             line_start = start + line_feed + 1;
         }
-        if let Some(front) = self.generations.front_mut() {
-            front.consume(&buffer, end, filled);
-            let (path, resume) = (&front.path, front.resume_here());
-            if let Some((offset, bytes)) = corrupt {
-                let path = path.clone();
-                self.report_corrupt(exchange, path, offset, bytes);
+        corrupt
+    }
+
+    /// Frames of the local driver; where the first damage is, and how many
+    /// bytes.
+    fn take_frames(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        range: Range<usize>,
+        offset: u64,
+    ) -> Option<(u64, u64)> {
+        let mut corrupt = None;
+        let mut at = range.start;
+        while let Frame::Whole { message, length } = first_frame(&buffer[at..range.end]) {
+            let frame_offset = offset + (at - range.start) as u64;
+            match local::decode(message) {
+                Some(found) => {
+                    let mut attrs = Vec::new();
+                    if found.attrs.clone().next().is_some() {
+                        let pairs: Vec<_> = found.attrs.collect();
+                        put_string_map(&mut attrs, pairs.into_iter());
+                    }
+                    let entry = Entry {
+                        time: found.time,
+                        stream: found.stream,
+                        text: found.line,
+                        ends_line: found.ends_line,
+                        is_utf8: false,
+                        attrs: &attrs,
+                    };
+                    self.take_entry(&entry, frame_offset, &buffer[..at], context.max_line_bytes);
+                }
+                None => {
+                    let (first, bytes) = corrupt.unwrap_or((frame_offset, 0));
+                    corrupt = Some((first, bytes + length as u64));
+                }
             }
-            self.push(exchange, resume, corrupt.is_some());
+            at += length;
         }
-        count(&exchange.counters.bytes_read, (end - start) as u64);
-        *context.buffer = buffer;
+        corrupt
     }
 
     /// One physical line; returns how many of its bytes were no record.
@@ -438,6 +513,12 @@ impl Tailer {
         while !self.generations.is_empty() {
             self.finish_front(context)?;
         }
+        self.forget(context.exchange);
+        Ok(())
+    }
+
+    /// Lets the checkpoint forget the container, once all before is accepted.
+    pub fn forget(&self, exchange: &Exchange) {
         let batch = Batch {
             container: self.id,
             tag: None,
@@ -445,8 +526,17 @@ impl Tailer {
             bytes: Vec::new(),
             progress: Progress::Forget,
         };
-        context.exchange.push(batch);
-        Ok(())
+        exchange.push(batch);
+    }
+
+    /// Where it will begin, or would have.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
+    /// Begins elsewhere; nothing may be open.
+    pub fn set_start(&mut self, start: Start) {
+        self.start = start;
     }
 
     /// The front file is read to its last line feed and nobody writes it any
@@ -459,7 +549,13 @@ impl Tailer {
         if !range.is_empty() {
             let offset = front.read_offset();
             let path = front.path.clone();
-            let skipped = self.take_line(context, &buffer[range.clone()], offset, &buffer[..range.start]);
+            let skipped = match front.layout() {
+                Layout::JsonLines => {
+                    self.take_line(context, &buffer[range.clone()], offset, &buffer[..range.start])
+                }
+                // A frame without its end was never finished.
+                Layout::LocalFrames => range.len() as u64,
+            };
             if skipped > 0 {
                 self.report_corrupt(context.exchange, path, offset, skipped);
             }
@@ -500,7 +596,7 @@ impl Tailer {
         let mut copy = None;
         for file in rotation::list(&self.dir, &self.log)? {
             let mut candidate = open_listed(&file)?;
-            if candidate.id != restarted.id && !resume.is_unset() && candidate.seek(&resume)? {
+            if candidate.id != restarted.id && !resume.has_no_file() && candidate.seek(&resume)? {
                 candidate.number = number;
                 copy = Some(candidate);
             }

@@ -1,0 +1,34 @@
+//! The decoder of local files: total, always moves on, and what is appended
+//! later changes no verdict but `Incomplete`.
+
+#![no_main]
+
+use fluent_bit_container_logs::format::local::{decode, first_frame, next_frame, Frame};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    decode(data);
+    let half = first_frame(&data[..data.len() / 2]);
+    assert!(half == Frame::Incomplete || half == first_frame(data));
+    let mut rest = data;
+    while !rest.is_empty() {
+        let passed = match first_frame(rest) {
+            Frame::Whole { message, length } => {
+                assert_eq!(&rest[4..length - 4], message);
+                if let Some(entry) = decode(message) {
+                    assert!(entry.time.nanos < 1_000_000_000);
+                    assert!(entry.line.len() <= message.len());
+                    assert!(entry.attrs.count() <= message.len() / 2);
+                }
+                length
+            }
+            Frame::Incomplete | Frame::Corrupt => {
+                let passed = next_frame(rest);
+                assert!((1..=rest.len()).contains(&passed));
+                assert_ne!(first_frame(&rest[passed..]), Frame::Corrupt);
+                passed
+            }
+        };
+        rest = &rest[passed..];
+    }
+});

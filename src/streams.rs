@@ -1,0 +1,264 @@
+//! The containers that are read through the Docker API, between the reader,
+//! which decides, and the Docker thread, which receives.
+//!
+//! The thread begins with the first container that needs it; as long as every
+//! container is on a file nothing here touches the API.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::assemble::{Assembler, Identity};
+use crate::checkpoint::{ContainerId, Resume, Saved};
+use crate::discover::docker::ContainerMetadata;
+use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::format::Entry;
+use crate::position::{PerStream, Stream, Timestamp};
+
+/// One streamed container.
+#[derive(Debug)]
+struct Streamed {
+    assembler: Assembler,
+    /// The last known position in a file; the moments move ahead of it.
+    files: Saved,
+    /// Said already: why it cannot be read, or that it broke.
+    failure_reported: bool,
+}
+
+/// What the two threads share.
+#[derive(Debug)]
+struct Shared {
+    exchange: Arc<Exchange>,
+    socket: PathBuf,
+    max_line_bytes: usize,
+    streamed: Mutex<HashMap<ContainerId, Streamed>>,
+    news: Mutex<News>,
+}
+
+/// What the Docker thread has learnt, for the reader to fetch.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Containers something happened to.
+    pub touched: Vec<ContainerId>,
+    /// All containers, if they were asked for.
+    pub listed: Option<Vec<ContainerId>>,
+    /// Metadata that was asked for, and whether the container logs at all.
+    pub inspected: Vec<(ContainerId, ContainerMetadata, String)>,
+}
+
+/// The reader's side.
+pub struct Streams {
+    shared: Arc<Shared>,
+    thread: Option<DockerThread>,
+}
+
+impl Streams {
+    /// Nothing is streamed, and nothing connected.
+    pub fn new(exchange: Arc<Exchange>, socket: PathBuf, max_line_bytes: usize) -> Streams {
+        let shared =
+            Shared { exchange, socket, max_line_bytes, streamed: Mutex::default(), news: Mutex::default() };
+        Streams { shared: Arc::new(shared), thread: None }
+    }
+
+    fn thread(&mut self) -> io::Result<&DockerThread> {
+        if self.thread.is_none() {
+            let sink = Sink { shared: Arc::clone(&self.shared), unreachable_reported: false };
+            let socket = DockerSocket::Unix(self.shared.socket.clone());
+            self.thread = Some(DockerThread::start(socket, Box::new(sink))?);
+        }
+        self.thread.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Streams a container from where `saved` says.
+    pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
+        let mut assembler = Assembler::new(id, identity);
+        assembler.resume_from(&saved, [true, true]);
+        let streamed = Streamed { assembler, files: saved, failure_reported: false };
+        self.shared.streamed().insert(id, streamed);
+        self.thread()?.follow(id);
+        Ok(())
+    }
+
+    /// Ends streaming a container; where another source goes on. What comes in
+    /// afterwards is dropped.
+    pub fn release(&mut self, id: &ContainerId) -> Option<Saved> {
+        let mut streamed = self.shared.streamed().remove(id)?;
+        if let Some(thread) = &self.thread {
+            thread.unfollow(*id);
+        }
+        Some(streamed.hand_over())
+    }
+
+    /// The container is gone: delivers what is open, and ends.
+    pub fn finish(&mut self, id: &ContainerId) {
+        let Some(mut streamed) = self.shared.streamed().remove(id) else { return };
+        streamed.assembler.close_open_lines();
+        streamed.push(&self.shared.exchange);
+        if let Some(thread) = &self.thread {
+            thread.unfollow(*id);
+        }
+    }
+
+    /// Records from now on carry `identity`.
+    pub fn set_identity(&self, id: &ContainerId, identity: Arc<Identity>) {
+        if let Some(streamed) = self.shared.streamed().get_mut(id) {
+            streamed.assembler.set_identity(identity);
+        }
+    }
+
+    /// There may be space in the queue again.
+    pub fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.wake();
+        }
+    }
+
+    /// Asks for all containers, where no folder tells; see [`News::listed`].
+    pub fn list(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        if let Ok(thread) = self.thread() {
+            thread.list(move |listed| {
+                if let Ok(listed) = listed {
+                    shared.news().listed = Some(listed);
+                    shared.exchange.reader_bell.ring();
+                }
+            });
+        }
+    }
+
+    /// Asks for the metadata of a container whose files cannot be read.
+    pub fn inspect(&mut self, id: ContainerId) {
+        let shared = Arc::clone(&self.shared);
+        if let Ok(thread) = self.thread() {
+            thread.inspect(id, move |inspected| {
+                if let Ok(Inspected { name, image, running, log_driver, .. }) = inspected {
+                    let metadata = ContainerMetadata { name, image, is_running: running };
+                    shared.news().inspected.push((id, metadata, log_driver));
+                    shared.exchange.reader_bell.ring();
+                }
+            });
+        }
+    }
+
+    /// What has been learnt since the last call.
+    pub fn take_news(&self) -> News {
+        std::mem::take(&mut *self.shared.news())
+    }
+}
+
+impl Shared {
+    fn streamed(&self) -> MutexGuard<'_, HashMap<ContainerId, Streamed>> {
+        self.streamed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self, id: &ContainerId) {
+        self.news().touched.push(*id);
+        self.exchange.reader_bell.ring();
+    }
+}
+
+impl Streamed {
+    /// The position in the file as it was, the moments ahead of it.
+    fn here(&self) -> PerStream<Resume> {
+        self.files.map(|file| Resume { is_by_time: true, ..file })
+    }
+
+    fn push(&mut self, exchange: &Exchange) {
+        let here = self.here().map(Some);
+        self.assembler.push(exchange, here, false);
+    }
+
+    fn hand_over(&mut self) -> Saved {
+        let here = self.here();
+        let mut saved = self.assembler.handed_over(Resume::default());
+        for (resume, file) in saved.iter_mut().zip(here) {
+            *resume = Resume { moment: resume.moment, ..file };
+        }
+        saved
+    }
+}
+
+/// The Docker thread's side.
+struct Sink {
+    shared: Arc<Shared>,
+    unreachable_reported: bool,
+}
+
+impl StreamSink for Sink {
+    fn has_space(&mut self) -> bool {
+        self.shared.exchange.queue.has_space()
+    }
+
+    fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
+        let mut streamed = self.shared.streamed();
+        let Some(streamed) = streamed.get_mut(id) else { return };
+        streamed.assembler.begin(&self.shared.exchange);
+        let file = Resume { is_by_time: true, ..streamed.files[stream.index()] };
+        let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };
+        streamed.assembler.take(&entry, self.shared.max_line_bytes, || file);
+    }
+
+    fn flush(&mut self, id: &ContainerId) {
+        if let Some(streamed) = self.shared.streamed().get_mut(id) {
+            streamed.push(&self.shared.exchange);
+        }
+    }
+
+    fn ended(&mut self, id: &ContainerId, end: StreamEnd) {
+        let mut all = self.shared.streamed();
+        let Some(streamed) = all.get_mut(id) else { return };
+        let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
+        match end {
+            StreamEnd::Finished | StreamEnd::Gone => {
+                // The container has stopped: nothing completes what is open.
+                streamed.assembler.close_open_lines();
+                streamed.push(&self.shared.exchange);
+                streamed.failure_reported = false;
+                drop(all);
+                self.shared.touch(id);
+            }
+            StreamEnd::Unsupported(reason) => {
+                if !std::mem::replace(&mut streamed.failure_reported, true) {
+                    self.shared.exchange.report(Event::Unreadable { name, short_id, reason });
+                }
+            }
+            StreamEnd::Failed(reason) => {
+                if !std::mem::replace(&mut streamed.failure_reported, true) {
+                    self.shared.exchange.report(Event::StreamBroke { name, short_id, reason });
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, id: &ContainerId, _action: ContainerAction) {
+        self.shared.touch(id);
+    }
+
+    fn daemon(&mut self, reachable: Result<(), String>) {
+        let socket = self.shared.socket.clone();
+        match reachable {
+            Err(reason) => {
+                self.unreachable_reported = true;
+                self.shared.exchange.report(Event::ApiUnreachable { socket, reason });
+            }
+            Ok(()) if std::mem::take(&mut self.unreachable_reported) => {
+                self.shared.exchange.report(Event::ApiReachable { socket });
+            }
+            Ok(()) => {}
+        }
+    }
+
+    fn since(&mut self, id: &ContainerId) -> Option<Timestamp> {
+        let mut all = self.shared.streamed();
+        let streamed = all.get_mut(id)?;
+        streamed.assembler.begin_again();
+        streamed.assembler.since()
+    }
+}
