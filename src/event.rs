@@ -44,6 +44,8 @@ pub enum Event {
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
     LogUnreadable { path: PathBuf, reason: String },
+    #[error("cannot read {}: {reason}; its container's newer logs are read on", path.display())]
+    GenerationUnreadable { path: PathBuf, reason: String },
     #[error("{} can be read now", path.display())]
     LogReadable { path: PathBuf },
     #[error("{}: {bytes} bytes near offset {offset} are no record and were passed over", path.display())]
@@ -74,6 +76,7 @@ impl Event {
         match self {
             Event::RootUnreadable { .. }
             | Event::LogUnreadable { .. }
+            | Event::GenerationUnreadable { .. }
             | Event::ReaderStopped { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }

@@ -2,16 +2,17 @@
 //! events, a few flags, and for each side a descriptor the other one wakes it
 //! by. Either side may look at any time; neither waits for the other.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
-use crate::queue::{Batch, Queue};
+use crate::queue::{Batch, Progress, Queue};
 
 /// A descriptor that becomes readable when it is rung.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub struct Exchange {
     /// The positions; written by the host's thread at each acceptance, asked
     /// by the reader when it finds a container.
     pub checkpoint: Mutex<CheckpointStore>,
+    leaving: Mutex<HashSet<ContainerId>>,
     /// Running totals.
     pub counters: Counters,
     /// Wakes the host's thread: there is something to drain.
@@ -96,6 +98,7 @@ impl Exchange {
             queue: Queue::new(queue_limit),
             events: EventQueue::default(),
             checkpoint: Mutex::new(checkpoint),
+            leaving: Mutex::default(),
             counters: Counters::default(),
             host_bell: Bell::new()?,
             reader_bell: Bell::new()?,
@@ -111,6 +114,28 @@ impl Exchange {
         if self.queue.push(batch) {
             self.host_bell.ring();
         }
+    }
+
+    /// Lets the checkpoint forget a container, once all before is accepted.
+    pub fn leave(&self, container: ContainerId) {
+        self.leaving().insert(container);
+        self.push(Batch { container, ..Batch::progress(Progress::Forget) });
+    }
+
+    /// Whether a container is to be forgotten and what was queued of it is not
+    /// accepted yet.
+    pub fn is_leaving(&self, container: &ContainerId) -> bool {
+        self.leaving().contains(container)
+    }
+
+    /// All that was queued of a container is accepted.
+    pub fn has_left(&self, container: &ContainerId) {
+        self.leaving().remove(container);
+        self.reader_bell.ring();
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashSet<ContainerId>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the host's thread log an event.

@@ -118,8 +118,12 @@ impl Plugin {
             let written = match &batch.progress {
                 Progress::Advance(advance) => store.advance(batch.container, advance),
                 Progress::Forget => store.forget(&batch.container, Instant::now()),
+                Progress::Started => store.mark_started(),
             };
             self.report_checkpoint(written, drain);
+        }
+        if batch.progress == Progress::Forget {
+            exchange.has_left(&batch.container);
         }
         if exchange.queue.accepted(batch.bytes) {
             exchange.reader_bell.ring();
@@ -151,6 +155,13 @@ impl Plugin {
         if dropped > 0 {
             host.log(Level::Warn, &format!("{dropped} further messages were dropped"));
         }
+    }
+
+    /// The instance is broken: its reader ends, and its bell is silent.
+    pub fn abandon(&self) {
+        self.exchange.stopping.store(true, Ordering::Release);
+        self.exchange.reader_bell.ring();
+        self.exchange.host_bell.silence();
     }
 
     /// Nothing is handed over until [`Plugin::resume`]. Safe to call from

@@ -24,6 +24,8 @@ pub enum Progress {
     Advance(Advance),
     /// The container and its log are gone; its entry may go.
     Forget,
+    /// The first look is done: from now on no start is the very first.
+    Started,
 }
 
 /// Records of one container under one tag, contiguous in its log (I3).
@@ -41,7 +43,15 @@ pub struct Batch {
     pub progress: Progress,
 }
 
-/// The queue; one producer, one consumer.
+impl Batch {
+    /// A move of the checkpoint without records, of no container.
+    pub fn progress(progress: Progress) -> Batch {
+        let container = ContainerId::from_bytes([0; 32]);
+        Batch { container, tag: None, records: 0, bytes: Vec::new(), progress }
+    }
+}
+
+/// The queue; the reader and the Docker thread produce, the host's consumes.
 #[derive(Debug)]
 pub struct Queue {
     batches: Mutex<VecDeque<Batch>>,

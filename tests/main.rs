@@ -5,6 +5,7 @@
 mod docker;
 mod docs;
 mod edge;
+mod hard_cases;
 mod host;
 mod support;
 mod tail_containers;

@@ -28,6 +28,9 @@ const HEADER: usize = 4096;
 /// Bytes of the header that are used: magic, version, slot size, hash.
 const HEADER_USED: usize = 32;
 
+/// Behind them, once the first look at the containers is done.
+const STARTED: [u8; 4] = *b"done";
+
 /// How long the entry of a container that is gone is kept: a Docker root that
 /// was unmounted for a moment comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
@@ -111,6 +114,8 @@ impl CheckpointStore {
         if let Some(file) = existing {
             match read_all(&file).map_err(failed)? {
                 Ok(bytes) => {
+                    // A start that ended before its first look does not count.
+                    let is_first_start = bytes.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
                     let (store, damaged_entries) = CheckpointStore::load(file, &bytes);
                     return Ok(Opened { store, is_first_start, set_aside, damaged_entries });
                 }
@@ -142,11 +147,36 @@ impl CheckpointStore {
                 }
                 SlotState::Used(SlotCopy { sequence, id, saved }) => {
                     let entry = Entry { slot: number, sequence, saved, gone_since: None, is_dirty: false };
-                    store.entries.insert(id, entry);
+                    store.insert_newer(id, entry);
                 }
             }
         }
         (store, damaged)
+    }
+
+    /// A power cut can leave two slots of one container: the newer one counts.
+    fn insert_newer(&mut self, id: ContainerId, entry: Entry) {
+        let older = match self.entries.get(&id) {
+            Some(known) if known.sequence >= entry.sequence => Some(entry),
+            _ => self.entries.insert(id, entry),
+        };
+        self.free_slots.extend(older.map(|older| older.slot));
+    }
+
+    /// What is known of a container that is there: it is no longer to be
+    /// forgotten.
+    pub fn take_up(&mut self, id: &ContainerId) -> Option<Saved> {
+        let entry = self.entries.get_mut(id)?;
+        entry.gone_since = None;
+        Some(entry.saved)
+    }
+
+    /// The first look at the containers is done and accepted.
+    pub fn mark_started(&mut self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.write_all_at(&STARTED, HEADER_USED as u64),
+            None => Ok(()),
+        }
     }
 
     /// What is known of a container.
@@ -274,7 +304,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     let Some(found) = bytes.get(..HEADER) else {
         return Err("it is torn".to_owned());
     };
-    if found != header() {
+    if found[..HEADER_USED] != header()[..HEADER_USED] {
         let version = found.get(16..20).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
         return Err(if version == VERSION {
             "its header is damaged".to_owned()

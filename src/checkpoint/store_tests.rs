@@ -31,6 +31,7 @@ fn positions_survive_a_reopen() {
         opened.store.advance(id('a'), &[Some(resume(round)), None]).unwrap();
         opened.store.advance(id('b'), &[None, Some(resume(100 + round))]).unwrap();
     }
+    opened.store.mark_started().unwrap();
     drop(opened);
     let opened = CheckpointStore::open(&path).unwrap();
     assert!(!opened.is_first_start && opened.set_aside.is_none());
@@ -136,4 +137,41 @@ fn an_entry_is_kept_a_while_after_its_container_is_gone() {
 fn a_missing_directory_is_an_error_that_names_the_file() {
     let error = CheckpointStore::open(Path::new("/nowhere/at/all.db")).unwrap_err().to_string();
     assert!(error.contains("/nowhere/at/all.db"), "{error}");
+}
+
+#[test]
+fn a_start_that_ended_before_its_first_look_does_not_count() {
+    let (_dir, path) = db();
+    drop(CheckpointStore::open(&path).unwrap());
+    let mut opened = CheckpointStore::open(&path).unwrap();
+    assert!(opened.is_first_start);
+    opened.store.mark_started().unwrap();
+    drop(opened);
+    assert!(!CheckpointStore::open(&path).unwrap().is_first_start);
+}
+
+#[test]
+fn a_container_that_came_back_is_not_forgotten() {
+    let mut store = CheckpointStore::in_memory();
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    let gone = Instant::now();
+    store.forget(&id('a'), gone).unwrap();
+    assert!(store.take_up(&id('a')).is_some());
+    store.forget(&id('f'), gone + FORGET_AFTER * 2).unwrap();
+    assert!(store.saved(&id('a')).is_some());
+}
+
+#[test]
+fn of_two_slots_of_one_container_the_newer_counts() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for offset in 1..4 {
+        store.advance(id('a'), &[Some(resume(offset)), None]).unwrap();
+    }
+    drop(store);
+    let older = slot::encode(&SlotCopy { sequence: 1, id: id('a'), saved: [resume(77); 2] });
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&older, slot_offset(1)).unwrap();
+    let store = CheckpointStore::open(&path).unwrap().store;
+    assert_eq!(store.saved(&id('a')).unwrap()[0].offset, 3);
 }

@@ -140,8 +140,17 @@ pub fn log_files(dir: &Path, id: &ContainerId) -> [PathBuf; 3] {
     ]
 }
 
+/// Reads a whole file; a pipe in its place would block the reader.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::read(path)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    }
+}
+
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let bytes = read_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => MetadataError::Missing { path: path.to_owned() },
         _ => MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() },
     })?;

@@ -23,12 +23,15 @@ pub fn guard<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {
 /// good: its later callbacks do nothing.
 pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: impl FnOnce() -> T) -> T {
     if instance.is_poisoned() {
+        // The host polls our descriptor as long as the instance is there.
+        instance.plugin().abandon();
         return failure;
     }
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(value) => value,
         Err(panic) => {
             instance.poison();
+            instance.plugin().abandon();
             let text = panic_text(&*panic);
             log_without_instance(
                 Level::Error,
@@ -42,6 +45,7 @@ pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
     #[test]
     fn a_panic_becomes_the_failure_value() {
@@ -61,6 +65,14 @@ mod tests {
         assert_eq!(guard_instance("collect", &instance, 0, || 5), 5);
         assert_eq!(guard_instance("collect", &instance, 0, || panic!("on purpose")), 0);
         assert_eq!(guard_instance("collect", &instance, 0, || 5), 0, "poisoned");
+        let is_readable = |instance: &Instance| {
+            let mut fds = [PollFd::from_borrowed_fd(instance.plugin().host_fd(), PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+        };
+        // Its reader's last ring may still come; a callback silences that, too.
+        while is_readable(&instance) {
+            guard_instance("collect", &instance, 0, || 5);
+        }
         instance.plugin().stop(&super::super::flb_host::NoHost);
     }
 }

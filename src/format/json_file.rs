@@ -280,6 +280,8 @@ pub struct OwnedEntry {
     pub ends_line: bool,
     /// The attributes as a MessagePack map, or nothing.
     pub attrs: Vec<u8>,
+    /// Where in the line it begins; 0 where the line was no UTF-8.
+    pub at: usize,
 }
 
 /// What [`decode_unusual`] found in one line.
@@ -299,12 +301,14 @@ pub fn decode_unusual(line: &[u8]) -> Unusual {
     let mut found = Unusual::default();
     // moby writes valid UTF-8 only; what is not was damaged on disk.
     let text = String::from_utf8_lossy(line);
+    let is_utf8 = matches!(text, Cow::Borrowed(_));
     let mut rest: &str = &text;
     let mut skipped = 0;
     while !rest.is_empty() {
         match first_record(rest) {
             Ok((entry, length)) => {
-                found.entries.extend(entry);
+                let at = if is_utf8 { text.len() - rest.len() } else { 0 };
+                found.entries.extend(entry.map(|entry| OwnedEntry { at, ..entry }));
                 rest = &rest[length..];
             }
             Err(NotARecord) => {
@@ -352,7 +356,7 @@ impl AnyRecord<'_> {
         };
         let time = self.time.and_then(|time| TimeParser::default().parse(time.as_bytes()));
         let attrs = self.attrs.as_ref().map(encode_attrs).unwrap_or_default();
-        Some(OwnedEntry { time, stream, text, ends_line, attrs })
+        Some(OwnedEntry { time, stream, text, ends_line, attrs, at: 0 })
     }
 }
 

@@ -10,6 +10,7 @@ fn owned(entry: Entry<'_>) -> OwnedEntry {
         text: String::from_utf8(entry.text.to_vec()).unwrap(),
         ends_line: entry.ends_line,
         attrs: entry.attrs.to_vec(),
+        at: 0,
     }
 }
 
@@ -22,7 +23,7 @@ fn record(escaped: &str, stream: &str) -> String {
 }
 
 fn expected(text: &str, stream: Stream, ends_line: bool) -> OwnedEntry {
-    OwnedEntry { time: Some(INSTANT), stream, text: text.to_owned(), ends_line, attrs: Vec::new() }
+    OwnedEntry { time: Some(INSTANT), stream, text: text.to_owned(), ends_line, attrs: Vec::new(), at: 0 }
 }
 
 /// Escaped text as dockerd writes it, and what it stands for (line feed off).
@@ -144,7 +145,8 @@ fn a_torn_record_gives_way_to_the_whole_one_glued_behind_it() {
         let line = format!("{torn}{whole}");
         assert_eq!(fast(line.as_bytes()), None, "{line}");
         let found = decode_unusual(line.as_bytes());
-        assert_eq!(found.entries, vec![expected("line 600", Stream::Stderr, true)], "{line}");
+        let want = OwnedEntry { at: torn.len(), ..expected("line 600", Stream::Stderr, true) };
+        assert_eq!(found.entries, vec![want], "{line}");
         assert_eq!(found.skipped, torn.len(), "{line}");
     }
 }
@@ -154,10 +156,8 @@ fn records_glued_without_a_line_feed_are_all_taken() {
     let line = format!("{}{}", record("one\\n", "stdout"), record("two\\n", "stderr"));
     assert_eq!(fast(line.as_bytes()), None);
     let found = decode_unusual(line.as_bytes());
-    assert_eq!(
-        found.entries,
-        vec![expected("one", Stream::Stdout, true), expected("two", Stream::Stderr, true)]
-    );
+    let second = OwnedEntry { at: line.len() / 2, ..expected("two", Stream::Stderr, true) };
+    assert_eq!(found.entries, vec![expected("one", Stream::Stdout, true), second]);
     assert_eq!(found.skipped, 0);
 }
 
@@ -167,7 +167,7 @@ fn a_nul_hole_is_counted_and_passed_over() {
     let mut line = vec![0; 500];
     line.extend_from_slice(whole.as_bytes());
     let found = decode_unusual(&line);
-    assert_eq!(found.entries, vec![expected("after", Stream::Stdout, true)]);
+    assert_eq!(found.entries, vec![OwnedEntry { at: 500, ..expected("after", Stream::Stdout, true) }]);
     assert_eq!(found.skipped, 500);
 }
 

@@ -8,10 +8,17 @@ const MINUTE: usize = 16;
 
 /// Parses times; remembers the minute of the last one, since neighbours in a
 /// log nearly always share it and the calendar need not be worked out again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct TimeParser {
     minute: [u8; MINUTE],
     minute_seconds: i64,
+}
+
+impl Default for TimeParser {
+    fn default() -> TimeParser {
+        // No minute at all: bytes that no text has.
+        TimeParser { minute: [0xff; MINUTE], minute_seconds: 0 }
+    }
 }
 
 impl TimeParser {
@@ -207,6 +214,7 @@ mod tests {
             "2023-11-14T22:13:20Zx",
             "2023-11-14T22:13:20+0200",
             "x023-11-14T22:13:20Z",
+            "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0:20Z",
             "2023-00-14T22:13:20Z",
             "2023-11-00T22:13:20Z",
             "2023-11-14T22:13x20Z",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
-use super::generation::{stat_path, FileId};
+use super::file::{open_regular, stat_path, FileId};
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
 use crate::assemble::Identity;
@@ -42,6 +42,8 @@ pub enum Outcome {
     More,
     /// Read to the end; stay hot.
     Hot,
+    /// Nothing to do before then; stay hot.
+    Waiting(Instant),
     /// Idle; a watch or a rescan brings it back.
     Cool,
     /// As `Hot`, and the log cannot be watched.
@@ -229,7 +231,7 @@ impl Container {
             return Ok(true);
         }
         for log in log_files(&self.dir, &self.id().to_owned()) {
-            match std::fs::File::open(&log) {
+            match open_regular(&log) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -274,7 +276,7 @@ impl Container {
     /// The file can be read: from now on it is.
     fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
         if self.source != Source::Stream {
-            return self.report_log_readable(around.exchange);
+            return;
         }
         let released = around.streams.as_mut().and_then(|streams| streams.release(self.tailer.id()));
         self.source = Source::File;
@@ -427,18 +429,16 @@ impl Container {
     /// Reads a slice of its log.
     pub fn read(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
         let (config, now) = (around.config, around.now);
-        if !self.is_gone && (self.is_polled || !self.has_identity) {
-            if now < self.next_poll {
-                return Outcome::Hot;
-            }
-            self.next_poll = now + POLL_INTERVAL;
+        if !self.is_gone && now < self.next_poll {
+            return Outcome::Waiting(self.next_poll);
         }
         if !self.has_identity {
             self.load_identity(around);
         }
         if !self.has_identity {
             if !self.is_gone {
-                return Outcome::Hot;
+                self.next_poll = now + POLL_INTERVAL;
+                return Outcome::Waiting(self.next_poll);
             }
             self.set_metadata(nameless(self.id()), around);
         }
@@ -446,28 +446,27 @@ impl Container {
             return self.end_stream(around);
         }
         match self.tailer.read_slice(context) {
-            Ok(Step::More) => {
+            Ok(step) => {
+                self.report_log_readable(around.exchange);
+                if step == (Step::AtEnd { has_read: false }) {
+                    return self.at_end(context, around);
+                }
                 self.last_read = now;
                 self.empty_reads = 0;
-                Outcome::More
-            }
-            Ok(Step::AtEnd { has_read: true }) => {
-                self.last_read = now;
-                self.empty_reads = 0;
-                if config.follow {
-                    Outcome::Hot
-                } else {
+                let has_more = step == Step::More || !config.follow;
+                if has_more {
                     Outcome::More
+                } else {
+                    Outcome::Hot
                 }
             }
-            Ok(Step::AtEnd { has_read: false }) => self.at_end(context, around),
             Err(error) => {
-                self.report_log_failure(context.exchange, &error);
+                self.report_log_failure(around.exchange, &error);
                 if self.is_gone {
-                    Outcome::Finished
-                } else {
-                    Outcome::Cool
+                    self.tailer.forget(around.exchange);
+                    return Outcome::Finished;
                 }
+                Outcome::Cool
             }
         }
     }
@@ -503,7 +502,7 @@ impl Container {
         }
         if !self.folder_is_watched && self.tailer.is_rotated() {
             return match self.tailer.refresh(context.exchange) {
-                Ok(()) => Outcome::More,
+                Ok(()) => Outcome::Hot,
                 Err(_) => Outcome::Cool,
             };
         }
@@ -515,12 +514,19 @@ impl Container {
             }
             self.tailer.flush_open_lines(context.exchange);
         }
-        if self.is_polled || self.empty_reads < IDLE_READS || idle < IDLE_TIME {
+        if self.is_polled {
+            self.next_poll = now + POLL_INTERVAL;
+            return Outcome::Waiting(self.next_poll);
+        }
+        if self.empty_reads < IDLE_READS || idle < IDLE_TIME {
             return Outcome::Hot;
         }
-        let Some(file) = self.tailer.written_file() else { return Outcome::Cool };
         let watched = match around.watch.as_mut() {
-            Some(watch) => watch.watch_log(around.key, file).map_err(|error| error.to_string()),
+            Some(watch) => self
+                .tailer
+                .written_files()
+                .try_for_each(|file| watch.watch_log(around.key, file))
+                .map_err(|error| error.to_string()),
             None => Err("inotify is not to be had".to_owned()),
         };
         if let Err(reason) = watched {

@@ -12,14 +12,14 @@
 //! the position again is told from one that merely grew, at no extra call.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use memchr::{memchr, memrchr};
-use rustix::fs::{statx, AtFlags, SeekFrom, Statx, StatxFlags, CWD};
+use rustix::fs::SeekFrom;
 
+use super::file::{open_regular, read_exact_at, read_up_to, stat_file, FileId};
+use super::gzip::{self, GzipContent};
 use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::format::layout::{Layout, Stretch};
@@ -32,41 +32,6 @@ pub const ENTRY_CAP: usize = 16 << 20;
 /// An unfinished line from this length on is not read again until the file has
 /// grown.
 const LONG_UNFINISHED: usize = 64 * 1024;
-
-/// A file as the kernel knows it. Two equal ids with a birth time are one
-/// file; without one, the inode number may have been reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileId {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// Birth time in nanoseconds since 1970; 0 where unknown.
-    pub birth: u64,
-}
-
-/// Id and size in bytes of an open file.
-pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
-    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
-    Ok(describe(&stat))
-}
-
-/// Id and size in bytes of the file at `path`.
-pub fn stat_path(path: &Path) -> io::Result<(FileId, u64)> {
-    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
-    Ok(describe(&stat))
-}
-
-fn describe(stat: &Statx) -> (FileId, u64) {
-    let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
-        0
-    } else {
-        u64::try_from(stat.stx_btime.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
-            + u64::from(stat.stx_btime.tv_nsec)
-    };
-    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
-    (FileId { device, inode: stat.stx_ino, birth }, stat.stx_size)
-}
 
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,56 +74,6 @@ enum Content {
     Gzip(Box<GzipContent>),
 }
 
-struct GzipContent {
-    decoder: MultiGzDecoder<BufReader<File>>,
-    /// Marker and unfinished line of the last read.
-    carried: Vec<u8>,
-    is_at_end: bool,
-    damage: Option<String>,
-}
-
-impl GzipContent {
-    /// Unpacks up to a position; gives the bytes from `before` on that were
-    /// unpacked so far, the marker first, or `None` where this is not the file.
-    /// `head` is a buffer of the fingerprint's length.
-    fn seek(&mut self, mut head: Vec<u8>, before: u64, resume: &Resume) -> io::Result<Option<Vec<u8>>> {
-        if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
-            return Ok(None);
-        }
-        let head_bytes = head.len() as u64;
-        let mut carried = match usize::try_from(before) {
-            Ok(before) if before < head.len() => head.split_off(before),
-            _ => {
-                let passed = io::copy(&mut (&mut self.decoder).take(before - head_bytes), &mut io::sink());
-                if passed.ok() != Some(before - head_bytes) {
-                    return Ok(None);
-                }
-                Vec::new()
-            }
-        };
-        let known = head_bytes.max(before);
-        let mut rest = vec![0; resume.offset.saturating_sub(known) as usize];
-        if !self.read_exact(&mut rest)? {
-            return Ok(None);
-        }
-        carried.extend_from_slice(&rest);
-        Ok(Some(carried))
-    }
-
-    /// `false` where the stream ends or is damaged before `buffer` is full.
-    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        match self.decoder.read_exact(buffer) {
-            Ok(()) => Ok(true),
-            Err(error) => match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                    Ok(false)
-                }
-                _ => Err(error),
-            },
-        }
-    }
-}
-
 /// One file of a container's log.
 pub struct Generation {
     /// Its number in the order of writing, for [`crate::position::Position`].
@@ -175,6 +90,8 @@ pub struct Generation {
     fingerprint: Fingerprint,
     /// Bytes behind `read_offset` known to hold no line feed.
     unfinished: usize,
+    /// How much is read at a time: more while an entry is longer than a slice.
+    window: usize,
     /// Inside an entry beyond the cap: pass over all up to the line feed.
     is_skipping: bool,
 }
@@ -182,18 +99,16 @@ pub struct Generation {
 impl Generation {
     /// Opens a plain file, to be read from its start.
     pub fn open(path: &Path, number: u32) -> io::Result<Generation> {
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         let (id, _) = stat_file(&file)?;
         Ok(Generation::new(path, number, id, Content::Plain(file)))
     }
 
     /// Opens a compressed file, to be read from its start.
     pub fn open_gzip(path: &Path, number: u32) -> io::Result<Generation> {
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         let (id, _) = stat_file(&file)?;
-        let decoder = MultiGzDecoder::new(BufReader::new(file));
-        let content = GzipContent { decoder, carried: Vec::new(), is_at_end: false, damage: None };
-        Ok(Generation::new(path, number, id, Content::Gzip(Box::new(content))))
+        Ok(Generation::new(path, number, id, Content::Gzip(Box::new(GzipContent::new(file)))))
     }
 
     fn new(path: &Path, number: u32, id: FileId, content: Content) -> Generation {
@@ -207,6 +122,7 @@ impl Generation {
             marker: Vec::new(),
             fingerprint: Fingerprint::default(),
             unfinished: 0,
+            window: SLICE_BYTES,
             is_skipping: false,
         }
     }
@@ -249,15 +165,28 @@ impl Generation {
 
     /// Up to [`HEAD_BYTES`] from the start of the file at `path`.
     pub fn read_head(path: &Path, is_gzip: bool) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
-        let mut head = Vec::new();
+        let file = open_regular(path)?;
         if is_gzip {
-            // A file that ends in mid-stream still has a head.
-            let _ = MultiGzDecoder::new(BufReader::new(file)).take(HEAD_BYTES as u64).read_to_end(&mut head);
-        } else {
-            file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+            return Ok(gzip::read_head(file));
         }
+        let mut head = Vec::new();
+        file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
         Ok(head)
+    }
+
+    /// The head of the file as it is now, whatever its name; `None` for a
+    /// compressed one.
+    pub fn head_now(&self) -> io::Result<Option<Vec<u8>>> {
+        let Content::Plain(file) = &self.content else { return Ok(None) };
+        let mut head = vec![0; HEAD_BYTES];
+        let length = read_up_to(file, &mut head, 0)?;
+        head.truncate(length);
+        Ok(Some(head))
+    }
+
+    /// Whether nothing has been written into it yet.
+    pub fn is_empty_now(&self) -> bool {
+        self.plain_file().is_some_and(|file| stat_file(file).is_ok_and(|(_, size)| size == 0))
     }
 
     /// Moves to where `resume` says, if this is the file it was taken of.
@@ -299,6 +228,11 @@ impl Generation {
         let Content::Plain(file) = &self.content else { return Ok(()) };
         let (_, size) = stat_file(file)?;
         let mut end = size;
+        let layout = self.head_now()?.and_then(|head| Layout::detect(&head));
+        if layout == Some(Layout::LocalFrames) {
+            // What is unfinished at the end gives way to the next whole frame.
+            return self.seek_to(end);
+        }
         let mut block = vec![0; HEAD_BYTES.max(4096)];
         while end > 0 {
             let from = end.saturating_sub(block.len() as u64);
@@ -312,11 +246,16 @@ impl Generation {
             }
             end = from;
         }
-        let marker_bytes = end.min(MARKER_BYTES as u64);
+        self.seek_to(end)
+    }
+
+    fn seek_to(&mut self, offset: u64) -> io::Result<()> {
+        let Content::Plain(file) = &self.content else { return Ok(()) };
+        let marker_bytes = offset.min(MARKER_BYTES as u64);
         let mut marker = vec![0; marker_bytes as usize];
-        let mut head = vec![0; end.min(HEAD_BYTES as u64) as usize];
-        if read_exact_at(file, &mut marker, end - marker_bytes)? && read_exact_at(file, &mut head, 0)? {
-            self.read_offset = end;
+        let mut head = vec![0; offset.min(HEAD_BYTES as u64) as usize];
+        if read_exact_at(file, &mut marker, offset - marker_bytes)? && read_exact_at(file, &mut head, 0)? {
+            self.read_offset = offset;
             self.marker = marker;
             self.fingerprint = Fingerprint::of(&head);
         }
@@ -331,13 +270,13 @@ impl Generation {
         }
         self.make_room(buffer);
         loop {
-            let filled = self.fill(buffer)?;
+            let filled = self.fill(&mut buffer[..self.window])?;
             let start = self.marker.len();
             if filled < start || buffer[..start] != self.marker[..] {
                 return Ok(Found::Truncated);
             }
             let data = &buffer[start..filled];
-            let is_full = filled == buffer.len();
+            let is_full = filled == self.window;
             if self.is_skipping {
                 if let Some(found) = self.skip_to_line_feed(buffer, start, filled) {
                     return Ok(found);
@@ -359,9 +298,9 @@ impl Generation {
                 let offset = self.read_offset;
                 self.consume(buffer, start + bytes, filled);
                 return Ok(Found::Skipped { offset, bytes: bytes as u64 });
-            } else if is_full && buffer.len() < ENTRY_CAP {
+            } else if is_full && self.window < ENTRY_CAP {
                 self.keep_for_refill(&buffer[..filled]);
-                buffer.resize((buffer.len() * 2).min(ENTRY_CAP), 0);
+                self.widen(buffer);
             } else if is_full {
                 self.is_skipping = true;
                 self.keep_for_refill(&buffer[..filled]);
@@ -405,15 +344,19 @@ impl Generation {
         }
     }
 
-    fn make_room(&self, buffer: &mut Vec<u8>) {
-        let carried = match &self.content {
-            Content::Plain(_) => 0,
-            Content::Gzip(gzip) => gzip.carried.len(),
-        };
-        let least = SLICE_BYTES.max(carried + 1);
-        if buffer.len() < least {
-            buffer.resize(least, 0);
+    /// Makes the buffer large enough for the next read.
+    fn make_room(&mut self, buffer: &mut Vec<u8>) {
+        if let Content::Gzip(gzip) = &self.content {
+            self.window = self.window.max(gzip.carried.len() + 1);
         }
+        if buffer.len() < self.window {
+            buffer.resize(self.window, 0);
+        }
+    }
+
+    fn widen(&mut self, buffer: &mut Vec<u8>) {
+        self.window = (self.window * 2).min(ENTRY_CAP);
+        self.make_room(buffer);
     }
 
     /// Whether there is anything behind the unfinished line we know of.
@@ -455,22 +398,7 @@ impl Generation {
         let from = self.read_offset - self.marker.len() as u64;
         match &mut self.content {
             Content::Plain(file) => read_up_to(file, buffer, from),
-            Content::Gzip(gzip) => {
-                let mut filled = gzip.carried.len().min(buffer.len());
-                buffer[..filled].copy_from_slice(&gzip.carried[..filled]);
-                while filled < buffer.len() && !gzip.is_at_end {
-                    match gzip.decoder.read(&mut buffer[filled..]) {
-                        Ok(0) => gzip.is_at_end = true,
-                        Ok(count) => filled += count,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => {
-                            gzip.is_at_end = true;
-                            gzip.damage = Some(error.to_string());
-                        }
-                    }
-                }
-                Ok(filled)
-            }
+            Content::Gzip(gzip) => Ok(gzip.fill(buffer)),
         }
     }
 
@@ -505,10 +433,13 @@ impl Generation {
         let mut bytes = nuls as u64;
         if nuls + 3 >= data.len() {
             if let Content::Plain(file) = &self.content {
-                if let Ok(next) = rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
-                    bytes += next.saturating_sub(self.read_offset);
-                    self.read_offset = self.read_offset.max(next);
-                    self.marker = vec![0; self.marker.len()];
+                match rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
+                    Ok(next) if next > self.read_offset => {
+                        bytes += next - self.read_offset;
+                        self.read_offset = next;
+                        self.marker = vec![0; self.marker.len()];
+                    }
+                    _ => {}
                 }
             }
         }
@@ -522,6 +453,7 @@ impl Generation {
         self.grow_fingerprint(&buffer[..end]);
         self.read_offset += (end - start) as u64;
         self.unfinished = 0;
+        self.window = SLICE_BYTES;
         let marker_start = end.saturating_sub(MARKER_BYTES);
         self.marker.clear();
         self.marker.extend_from_slice(&buffer[marker_start..end]);
@@ -552,27 +484,13 @@ impl Generation {
     /// The bytes of the unfinished line at the end of the file.
     pub fn read_unfinished(&mut self, buffer: &mut Vec<u8>) -> io::Result<std::ops::Range<usize>> {
         self.make_room(buffer);
-        let filled = self.fill(buffer)?;
+        let mut filled = self.fill(&mut buffer[..self.window])?;
+        while filled == self.window && self.window < ENTRY_CAP {
+            self.keep_for_refill(&buffer[..filled]);
+            self.widen(buffer);
+            filled = self.fill(&mut buffer[..self.window])?;
+        }
         self.keep_for_refill(&buffer[..filled]);
         Ok(self.marker.len().min(filled)..filled)
-    }
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, from) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-/// Reads `buffer` full; `false` where the file ends before that.
-fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bool> {
-    match file.read_exact_at(buffer, from) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
     }
 }

@@ -13,7 +13,10 @@
 //! A log is hot from its first write until it has been idle for a while; then
 //! the kernel is asked to tell of its next write and it costs nothing.
 
+pub mod file;
 pub mod generation;
+pub mod gzip;
+mod opening;
 pub mod rotation;
 pub mod tailer;
 pub mod watch;
@@ -72,9 +75,15 @@ pub struct Reader {
     next_rescan: Instant,
     next_refused_ring: Instant,
     is_first_scan: bool,
+    /// The API was not asked for containers yet, or has not answered.
+    is_first_list: bool,
     is_first_start: bool,
     buffer: Vec<u8>,
     decoder: Decoder,
+    /// How many logs the last pass found truly hot, and when the first of those
+    /// that wait is due.
+    active: usize,
+    next_due: Option<Instant>,
 }
 
 /// What a pass over the hot logs says about the next one.
@@ -114,9 +123,12 @@ impl Reader {
             next_rescan: Instant::now(),
             next_refused_ring: Instant::now(),
             is_first_scan: true,
+            is_first_list: true,
             is_first_start,
             buffer: Vec::new(),
             decoder: Decoder::default(),
+            active: 0,
+            next_due: None,
         }
     }
 
@@ -200,7 +212,7 @@ impl Reader {
     fn take_remote(&mut self, listed: &[ContainerId], now: Instant) {
         for id in listed {
             if !self.keys.contains_key(id) {
-                let start = self.start_of(id);
+                let start = self.start_of(id, self.is_first_list);
                 let dir = self.dir.join(id.to_string());
                 let key = self.containers.insert(Container::new_remote(*id, dir, start, now));
                 self.keys.insert(*id, key);
@@ -208,7 +220,9 @@ impl Reader {
             }
         }
         self.mark_gone(listed);
-        self.is_first_scan = false;
+        if std::mem::take(&mut self.is_first_list) {
+            self.exchange.push(Batch::progress(Progress::Started));
+        }
     }
 
     /// Puts a log among the hot ones.
@@ -270,12 +284,13 @@ impl Reader {
             Ok(listed) => listed,
             Err(error) => {
                 self.report_root_failure(&error);
-                match &mut self.streams {
-                    // The API may know of containers whose folders we do not see.
-                    Some(streams) => streams.list(),
-                    // No such folder means no container that is older than us.
-                    None if error.kind() == io::ErrorKind::NotFound => self.is_first_scan = false,
-                    None => {}
+                // No such folder means no container in it that is older than us.
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.is_first_scan = false;
+                }
+                // The API may know of containers whose folders we do not see.
+                if let Some(streams) = &mut self.streams {
+                    streams.list();
                 }
                 return;
             }
@@ -285,13 +300,16 @@ impl Reader {
             self.exchange.report(Event::RootReadable { path: self.dir.clone() });
         }
         for id in &listed {
-            if !self.keys.contains_key(id) {
+            // One that came back is taken up when all that was queued of its
+            // earlier life is accepted: only then is its position known.
+            if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
                 self.add(*id, now);
             }
         }
         self.mark_gone(&listed);
         if std::mem::take(&mut self.is_first_scan) {
             self.forget_unlisted(&listed);
+            self.exchange.push(Batch::progress(Progress::Started));
         }
     }
 
@@ -307,17 +325,19 @@ impl Reader {
         }
     }
 
-    fn start_of(&self, id: &ContainerId) -> Start {
-        let saved = self.exchange.checkpoint.lock().ok().and_then(|store| store.saved(id));
+    /// Where the log of a container begins; `is_first` says that it was there at
+    /// the first look.
+    fn start_of(&self, id: &ContainerId, is_first: bool) -> Start {
+        let saved = self.exchange.checkpoint.lock().ok().and_then(|mut store| store.take_up(id));
         match saved {
             Some(saved) => Start::Saved(saved),
-            None if self.is_first_scan && self.is_first_start && !self.config.read_from_head => Start::End,
+            None if is_first && self.is_first_start && !self.config.read_from_head => Start::End,
             None => Start::Head,
         }
     }
 
     fn add(&mut self, id: ContainerId, now: Instant) {
-        let start = self.start_of(&id);
+        let start = self.start_of(&id, self.is_first_scan);
         let dir = self.dir.join(id.to_string());
         let key = self.containers.insert(Container::new(id, dir, start, now));
         self.keys.insert(id, key);
@@ -347,14 +367,10 @@ impl Reader {
     /// Containers that were removed while we were away.
     fn forget_unlisted(&self, listed: &[ContainerId]) {
         let Ok(store) = self.exchange.checkpoint.lock() else { return };
-        for container in store.containers() {
-            if listed.binary_search(&container).is_err() {
-                let batch =
-                    Batch { container, tag: None, records: 0, bytes: Vec::new(), progress: Progress::Forget };
-                self.exchange.queue.push(batch);
-            }
+        let unlisted = store.containers().into_iter().filter(|id| listed.binary_search(id).is_err());
+        for container in unlisted {
+            self.exchange.leave(container);
         }
-        self.exchange.host_bell.ring();
     }
 
     fn look_into_changed(&mut self, now: Instant) {
@@ -382,6 +398,8 @@ impl Reader {
     fn read_hot(&mut self, now: Instant) -> Pass {
         let mut pass = Pass::CaughtUp;
         let mut cooled = Vec::new();
+        self.active = 0;
+        self.next_due = None;
         let count = self.hot.len();
         let first = if count == 0 { 0 } else { self.turn % count };
         for step in 0..count {
@@ -409,7 +427,10 @@ impl Reader {
             };
             match container.read(&mut context, &mut around) {
                 Outcome::More => pass = Pass::Behind,
-                Outcome::Hot => {}
+                Outcome::Hot => self.active += 1,
+                Outcome::Waiting(due) => {
+                    self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
+                }
                 Outcome::Cool => cooled.push(key),
                 Outcome::WatchRefused(reason) => self.report_watch_failure(reason),
                 Outcome::Finished => {
@@ -458,11 +479,14 @@ impl Reader {
         match pass {
             Pass::Behind => return,
             Pass::Stalled => longest = longest.min(STALLED_SLEEP),
-            Pass::CaughtUp if self.hot.is_empty() => {}
+            Pass::CaughtUp if self.active == 0 => {}
             Pass::CaughtUp => {
-                let cycle = CYCLE_PER_LOG * u32::try_from(self.hot.len()).unwrap_or(u32::MAX);
+                let cycle = CYCLE_PER_LOG * u32::try_from(self.active).unwrap_or(u32::MAX);
                 longest = longest.min(cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE));
             }
+        }
+        if let Some(due) = self.next_due {
+            longest = longest.min(due.saturating_duration_since(Instant::now()));
         }
         if self.exchange.refused.load(Ordering::Acquire) {
             longest = longest.min(REFUSED_RETRY);

@@ -8,7 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::generation::{stat_path, FileId};
+use super::file::{stat_path, FileId};
 
 /// How often the folder is listed until two listings agree.
 const LISTINGS: usize = 10;

@@ -12,27 +12,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::generation::{stat_path, FileId, Found, Generation};
-use super::rotation::{self, ListedFile};
+use super::file::is_permanent;
+use super::generation::{Found, Generation};
+use super::opening::SeenFile;
 use crate::assemble::{Assembler, Identity};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::event::Event;
 use crate::exchange::{count, Exchange};
-use crate::fingerprint::Fingerprint;
 use crate::format::json_file::{decode_unusual, Decoder, Unusual};
 use crate::format::layout::Layout;
 use crate::format::local::{self, first_frame, Frame};
 use crate::format::Entry;
 use crate::msgpack::put_string_map;
 use crate::position::{PerStream, Position, Timestamp};
-use crate::queue::{Batch, Progress};
 
 /// Files already read that are remembered per container, so that none is taken
 /// for a new one: more than any sensible `max-file`.
 const SEEN_FILES: usize = 64;
-/// How often opening is tried again while a rotation moves the names.
-const OPEN_ATTEMPTS: usize = 5;
 /// The least time between two messages about damage in one container's log.
 const CORRUPT_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -71,26 +68,19 @@ pub enum Step {
     },
 }
 
-/// A file that is read or passed over.
-#[derive(Debug, Clone, Copy)]
-struct SeenFile {
-    id: FileId,
-    fingerprint: Fingerprint,
-}
-
 /// The log of one container.
 pub struct Tailer {
     id: ContainerId,
-    dir: PathBuf,
-    log: PathBuf,
-    start: Start,
+    pub(super) dir: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) start: Start,
     /// Oldest first; the front is read, the back is still written.
-    generations: VecDeque<Generation>,
-    next_number: u32,
-    seen: Vec<SeenFile>,
-    assembler: Assembler,
+    pub(super) generations: VecDeque<Generation>,
+    pub(super) next_number: u32,
+    pub(super) seen: Vec<SeenFile>,
+    pub(super) assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
-    accepted_before: PerStream<Position>,
+    pub(super) accepted_before: PerStream<Position>,
     corrupt_reported: Option<Instant>,
 }
 
@@ -136,12 +126,9 @@ impl Tailer {
         !self.generations.is_empty()
     }
 
-    /// The file that is being written, if we are reading that one.
-    pub fn written_file(&self) -> Option<&std::fs::File> {
-        match self.generations.len() {
-            1 => self.generations.front().and_then(Generation::plain_file),
-            _ => None,
-        }
+    /// The files that may be written: as a rule the one that is being read.
+    pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
+        self.generations.iter().filter_map(Generation::plain_file)
     }
 
     /// Whether a split line is open whose stream has ended: nothing will
@@ -165,174 +152,21 @@ impl Tailer {
         }
     }
 
-    /// Looks at the folder and opens every file of the log that is not known
-    /// yet. Cheap where nothing changed.
-    pub fn refresh(&mut self, exchange: &Exchange) -> io::Result<()> {
-        for _ in 0..OPEN_ATTEMPTS {
-            let listed = rotation::list(&self.dir, &self.log)?;
-            let opened = if self.generations.is_empty() {
-                self.open_first(&listed, exchange)
-            } else {
-                self.open_newer(&listed)
-            };
-            match opened {
-                // A name moved between listing and opening.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                result => return result,
-            }
-        }
-        // It keeps moving; the next look catches up.
-        Ok(())
-    }
-
-    /// Whether the name of the log leads to another file than the newest one
-    /// held: for folders that cannot be watched.
-    pub fn is_rotated(&self) -> bool {
-        match (self.generations.back(), stat_path(&self.log)) {
-            (Some(newest), Ok((id, _))) => newest.id != id,
-            (None, Ok(_)) => true,
-            (_, Err(_)) => false,
-        }
-    }
-
-    fn open_first(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
-        if listed.is_empty() {
-            // What appears later is new: it is read from its first byte.
-            if self.start == Start::End {
-                self.start = Start::Head;
-            }
-            return Ok(());
-        }
-        let mut found: Vec<Option<Generation>> = listed.iter().map(|_| None).collect();
-        let mut accepted_before = [(0, 0); 2];
-        if let Start::Saved(saved) = self.start {
-            for (place, resume) in accepted_before.iter_mut().zip(&saved) {
-                *place = self.find(listed, resume, &mut found, exchange)?;
-            }
-            self.assembler.resume_from(&saved, saved.map(|resume| resume.is_by_time));
-        }
-        let first = match self.start {
-            Start::End => listed.len() - 1,
-            _ => accepted_before.iter().map(|(index, _)| *index).min().unwrap_or(0),
-        };
-        let mut generations = VecDeque::new();
-        for (index, file) in listed.iter().enumerate().skip(first) {
-            let generation = match found[index].take() {
-                Some(generation) if index == first => generation,
-                _ => open_listed(file)?,
-            };
-            generations.push_back(generation);
-        }
-        let mut seen = Vec::new();
-        for file in &listed[..first] {
-            let head = Generation::read_head(&file.path, file.is_gzip)?;
-            seen.push(SeenFile { id: file.id, fingerprint: Fingerprint::of(&head) });
-        }
-        for (number, generation) in generations.iter_mut().enumerate() {
-            generation.number = number as u32;
-        }
-        self.next_number = generations.len() as u32;
-        self.accepted_before = accepted_before
-            .map(|(index, offset)| Position { generation: index.saturating_sub(first) as u32, offset });
-        self.seen = seen;
-        if self.start == Start::End {
-            if let Some(current) = generations.back_mut() {
-                current.seek_to_end()?;
-                self.accepted_before = PerStream::default();
-                let resume = current.resume_here();
-                self.generations = generations;
-                self.push_progress(exchange, resume);
-            }
-        } else {
-            self.generations = generations;
-        }
-        // Should all files vanish and new ones come, they are new.
-        self.start = Start::Head;
-        Ok(())
-    }
-
-    /// Finds the file that a saved position was taken of: its index and the
-    /// offset. Where it is gone, the first file that may hold unread bytes.
-    fn find(
-        &self,
-        listed: &[ListedFile],
-        resume: &Resume,
-        found: &mut [Option<Generation>],
-        exchange: &Exchange,
-    ) -> io::Result<(usize, u64)> {
-        if resume.has_no_file() {
-            return Ok((0, 0));
-        }
-        let is_likely = |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
-        let likely = (0..listed.len()).rev().filter(|index| is_likely(&listed[*index]));
-        let others = (0..listed.len()).rev().filter(|index| !is_likely(&listed[*index]));
-        for index in likely.chain(others) {
-            let mut generation = open_listed(&listed[index])?;
-            if generation.seek(resume)? {
-                // Both streams may be in one file: reading begins at the lower.
-                let is_lower = found[index].as_ref().is_none_or(|other| resume.offset < other.read_offset());
-                if is_lower {
-                    found[index] = Some(generation);
-                }
-                return Ok((index, resume.offset));
-            }
-        }
-        if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
-            // The same file with other content: truncated while we were away.
-            exchange.report(Event::Truncated { path: listed[index].path.clone() });
-            return Ok((index, 0));
-        }
-        exchange
-            .report(Event::GenerationLost { name: self.metadata().name.clone(), short_id: self.id.short() });
-        let is_newer =
-            |file: &ListedFile| file.is_gzip || file.id.birth == 0 || file.id.birth >= resume.birth;
-        Ok((listed.iter().position(is_newer).unwrap_or(listed.len() - 1), 0))
-    }
-
-    fn open_newer(&mut self, listed: &[ListedFile]) -> io::Result<()> {
-        let Some(newest) = self.generations.back() else { return Ok(()) };
-        if listed.last().is_some_and(|file| file.number == 0 && file.id == newest.id && file.id.birth != 0) {
-            return Ok(());
-        }
-        let mut first_newer = 0;
-        for (index, file) in listed.iter().enumerate().rev() {
-            if is_same_file(file, newest.id, &newest.fingerprint())? {
-                first_newer = index + 1;
-                break;
-            }
-        }
-        let mut opened = Vec::new();
-        for file in &listed[first_newer..] {
-            if !self.is_known(file)? {
-                let mut generation = open_listed(file)?;
-                generation.number = self.next_number + opened.len() as u32;
-                opened.push(generation);
-            }
-        }
-        self.next_number += opened.len() as u32;
-        self.generations.extend(opened);
-        Ok(())
-    }
-
-    /// Whether a listed file is one that is open or was read before.
-    fn is_known(&self, file: &ListedFile) -> io::Result<bool> {
-        let held = self.generations.iter().map(|held| (held.id, held.fingerprint()));
-        let seen = self.seen.iter().map(|seen| (seen.id, seen.fingerprint));
-        for (id, fingerprint) in held.chain(seen) {
-            if is_same_file(file, id, &fingerprint)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Reads on by one slice and queues what it gave.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         loop {
             let Some(front) = self.generations.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
             };
-            match front.read(context.buffer)? {
+            let found = match front.read(context.buffer) {
+                Ok(found) => found,
+                Err(error) if self.generations.len() > 1 && is_permanent(&error) => {
+                    self.give_up_front(context.exchange, &error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match found {
                 Found::Entries { layout, start, end, filled, offset, has_more } => {
                     self.take_entries(context, layout, start..end, filled, offset);
                     return Ok(if has_more || self.generations.len() > 1 {
@@ -348,8 +182,12 @@ impl Tailer {
                     self.push_progress(context.exchange, resume);
                     return Ok(Step::More);
                 }
-                Found::Truncated => self.restart_truncated(context)?,
-                Found::AtEnd { .. } if self.generations.len() > 1 => self.finish_front(context)?,
+                Found::Truncated => self.restart_truncated(context.exchange)?,
+                // dockerd rotates right before a write: as long as the files that
+                // follow are empty, someone renamed the log and it writes on here.
+                Found::AtEnd { .. } if self.generations.iter().skip(1).any(|next| !next.is_empty_now()) => {
+                    self.finish_front(context)?;
+                }
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
         }
@@ -396,9 +234,8 @@ impl Tailer {
         let start = range.start;
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
-            let line = &buffer[line_start..start + line_feed];
             let line_offset = offset + (line_start - start) as u64;
-            let skipped = self.take_line(context, line, line_offset, &buffer[..line_start]);
+            let skipped = self.take_line(context, buffer, line_start..start + line_feed, line_offset);
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
                 corrupt = Some((first, bytes + skipped));
@@ -448,29 +285,33 @@ impl Tailer {
         corrupt
     }
 
-    /// One physical line; returns how many of its bytes were no record.
+    /// One physical line, `line` of the buffer; returns how many of its bytes
+    /// were no record.
     #[inline]
     fn take_line(
         &mut self,
         context: &mut ReadContext<'_>,
-        line: &[u8],
+        buffer: &[u8],
+        line: Range<usize>,
         offset: u64,
-        preceding: &[u8],
     ) -> u64 {
-        if let Some(entry) = context.decoder.decode(line) {
+        let (preceding, rest) = buffer.split_at(line.start);
+        let text = &rest[..line.len()];
+        if let Some(entry) = context.decoder.decode(text) {
             self.take_entry(&entry, offset, preceding, context.max_line_bytes);
             return 0;
         }
-        self.take_unusual(context, decode_unusual(line), offset, preceding)
+        self.take_unusual(context, buffer, line.start, decode_unusual(text), offset)
     }
 
     #[cold]
     fn take_unusual(
         &mut self,
         context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        line_start: usize,
         unusual: Unusual,
         offset: u64,
-        preceding: &[u8],
     ) -> u64 {
         for owned in &unusual.entries {
             let entry = Entry {
@@ -481,7 +322,8 @@ impl Tailer {
                 is_utf8: true,
                 attrs: &owned.attrs,
             };
-            self.take_entry(&entry, offset, preceding, context.max_line_bytes);
+            let preceding = &buffer[..line_start + owned.at];
+            self.take_entry(&entry, offset + owned.at as u64, preceding, context.max_line_bytes);
         }
         unusual.skipped as u64
     }
@@ -519,14 +361,7 @@ impl Tailer {
 
     /// Lets the checkpoint forget the container, once all before is accepted.
     pub fn forget(&self, exchange: &Exchange) {
-        let batch = Batch {
-            container: self.id,
-            tag: None,
-            records: 0,
-            bytes: Vec::new(),
-            progress: Progress::Forget,
-        };
-        exchange.push(batch);
+        exchange.leave(self.id);
     }
 
     /// Where it will begin, or would have.
@@ -550,9 +385,7 @@ impl Tailer {
             let offset = front.read_offset();
             let path = front.path.clone();
             let skipped = match front.layout() {
-                Layout::JsonLines => {
-                    self.take_line(context, &buffer[range.clone()], offset, &buffer[..range.start])
-                }
+                Layout::JsonLines => self.take_line(context, &buffer, range.clone(), offset),
                 // A frame without its end was never finished.
                 Layout::LocalFrames => range.len() as u64,
             };
@@ -577,44 +410,31 @@ impl Tailer {
                     .events
                     .report(Event::DamagedArchive { path: front.path.clone(), reason: reason.to_owned() });
             }
-            if self.seen.len() == SEEN_FILES {
-                self.seen.remove(0);
-            }
-            self.seen.push(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            self.remember(&front);
+        }
+        // A stop now must find the empty file, not the one before it.
+        if let Some(next) = self.generations.front().filter(|next| next.id.birth != 0) {
+            let resume = next.resume_here();
+            self.push_progress(context.exchange, resume);
         }
         Ok(())
     }
 
-    /// The front file was truncated in place. If someone copied it first
-    /// (logrotate's copytruncate), what we had not read is in the copy.
-    fn restart_truncated(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
-        let Some(front) = self.generations.front() else { return Ok(()) };
-        let resume = front.resume_here();
-        let number = front.number;
-        let restarted = front.restarted(number)?;
-        context.exchange.report(Event::Truncated { path: front.path.clone() });
-        let mut copy = None;
-        for file in rotation::list(&self.dir, &self.log)? {
-            let mut candidate = open_listed(&file)?;
-            if candidate.id != restarted.id && !resume.has_no_file() && candidate.seek(&resume)? {
-                candidate.number = number;
-                copy = Some(candidate);
-            }
+    /// A rotated file that cannot be read must not hold up those behind it.
+    fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
+        if let Some(front) = self.generations.pop_front() {
+            self.remember(&front);
+            let (path, reason) = (front.path, error.to_string());
+            exchange.report(Event::GenerationUnreadable { path, reason });
         }
-        for accepted in &mut self.accepted_before {
-            if accepted.generation <= number {
-                *accepted = Position::default();
-            }
+    }
+
+    /// It is read, and is no new file when it is met again.
+    fn remember(&mut self, generation: &Generation) {
+        if self.seen.len() == SEEN_FILES {
+            self.seen.remove(0);
         }
-        if copy.is_none() {
-            self.flush_open_lines(context.exchange);
-        }
-        self.generations.pop_front();
-        self.generations.push_front(restarted);
-        if let Some(copy) = copy {
-            self.generations.push_front(copy);
-        }
-        Ok(())
+        self.seen.push(SeenFile { id: generation.id, fingerprint: generation.fingerprint() });
     }
 
     fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
@@ -629,7 +449,7 @@ impl Tailer {
     }
 
     /// Queues a move of the position without records.
-    fn push_progress(&mut self, exchange: &Exchange, resume: Resume) {
+    pub(super) fn push_progress(&mut self, exchange: &Exchange, resume: Resume) {
         self.push(exchange, resume, true);
     }
 
@@ -641,30 +461,6 @@ impl Tailer {
         let moves = self.accepted_before.map(|accepted| (here >= accepted).then_some(resume));
         self.assembler.push(exchange, moves, always);
     }
-}
-
-fn open_listed(file: &ListedFile) -> io::Result<Generation> {
-    let generation =
-        if file.is_gzip { Generation::open_gzip(&file.path, 0) } else { Generation::open(&file.path, 0) }?;
-    if generation.id == file.id {
-        Ok(generation)
-    } else {
-        // The name leads elsewhere by now: as if it had not been there.
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
-
-/// Whether a listed file is the one with this id and head: by birth where
-/// there is one, by content where there is none or where it was compressed.
-fn is_same_file(file: &ListedFile, id: FileId, fingerprint: &Fingerprint) -> io::Result<bool> {
-    if file.id == id && id.birth != 0 {
-        return Ok(true);
-    }
-    if file.id != id && !file.is_gzip {
-        return Ok(false);
-    }
-    let head = Generation::read_head(&file.path, file.is_gzip)?;
-    Ok(fingerprint.matches(&head) || (file.id == id && fingerprint.length == 0 && head.is_empty()))
 }
 
 /// For a record that says no time.

@@ -24,14 +24,23 @@ struct Kept {
     log: Mutex<Vec<(Level, String)>>,
     refusing: AtomicBool,
     refusals: Mutex<usize>,
+    largest: std::sync::atomic::AtomicUsize,
+    allowed: Mutex<Option<usize>>,
 }
 
 impl Host for Kept {
     fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
+        if let Some(left) = self.allowed.lock().unwrap().as_mut() {
+            if *left == 0 {
+                return Err(AppendRefused);
+            }
+            *left -= 1;
+        }
         if self.refusing.load(Ordering::SeqCst) {
             *self.refusals.lock().unwrap() += 1;
             return Err(AppendRefused);
         }
+        self.largest.fetch_max(bytes.len(), Ordering::SeqCst);
         let decoded = decode_records(bytes).expect("Fluent Bit's layout");
         assert_eq!(decoded.len(), records, "the batch's count of records");
         let mut kept = self.records.lock().unwrap();
@@ -102,6 +111,19 @@ impl Collector {
     /// How many appends were refused.
     pub fn refusals(&self) -> usize {
         *self.kept.refusals.lock().unwrap()
+    }
+
+    /// From now on so many appends are accepted, and no more.
+    pub fn accept_only(&self, appends: usize) {
+        *self.kept.allowed.lock().unwrap() = Some(appends);
+    }
+
+    pub fn largest_batch(&self) -> usize {
+        self.kept.largest.load(Ordering::SeqCst)
+    }
+
+    pub fn count(&self) -> usize {
+        self.kept.records.lock().unwrap().len()
     }
 
     /// The records so far, with their tags.

@@ -129,7 +129,10 @@ impl LogWriter {
         self.file = Some(File::create_new(&self.log).expect("a new log"));
         if compress {
             let packed = File::create(name(1)).expect(".1.gz");
-            let mut encoder = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
+            // dockerd's own header: bare JSON in the extra field.
+            let extra = format!("{{\"lastTime\":\"{}\"}}", self.time());
+            let mut encoder =
+                flate2::GzBuilder::new().extra(extra).write(packed, flate2::Compression::fast());
             std::io::copy(&mut File::open(&plain).expect(".1"), &mut encoder).expect("compress");
             encoder.finish().expect("compress").sync_all().expect("sync");
             std::fs::remove_file(plain).expect("unlink .1");

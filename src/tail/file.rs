@@ -1,0 +1,82 @@
+//! Files as the kernel knows them, and opening them so that nothing else than a
+//! regular file is ever waited for.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
+
+/// A file as the kernel knows it. Two equal ids with a birth time are one
+/// file; without one, the inode number may have been reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Birth time in nanoseconds since 1970; 0 where unknown.
+    pub birth: u64,
+}
+
+/// Id and size in bytes of an open file.
+pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    Ok(describe(&stat))
+}
+
+/// Id and size in bytes of the file at `path`.
+pub fn stat_path(path: &Path) -> io::Result<(FileId, u64)> {
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    Ok(describe(&stat))
+}
+
+fn describe(stat: &Statx) -> (FileId, u64) {
+    let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
+        0
+    } else {
+        u64::try_from(stat.stx_btime.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
+            + u64::from(stat.stx_btime.tv_nsec)
+    };
+    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    (FileId { device, inode: stat.stx_ino, birth }, stat.stx_size)
+}
+
+/// Opens a regular file for reading. Anything else is an error: a pipe in a
+/// log's place would block the reader, and with it all containers.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    }
+}
+
+/// Whether an error will not go away by trying again.
+pub fn is_permanent(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let permanent = [Errno::IO, Errno::STALE, Errno::ISDIR, Errno::LOOP];
+    error.kind() == io::ErrorKind::InvalidInput
+        || permanent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, from) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Reads `buffer` full; `false` where the file ends before that.
+pub fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bool> {
+    match file.read_exact_at(buffer, from) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

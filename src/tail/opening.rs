@@ -1,0 +1,367 @@
+//! Which files of a container's log are open: where the first look begins,
+//! which files a later look adds, and what a truncation means.
+//!
+//! A file is told from another by inode and birth time where the file system
+//! has one, and by its content where it has none or dockerd compressed it.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::file::{is_permanent, open_regular, stat_path, FileId};
+use super::generation::Generation;
+use super::gzip;
+use super::rotation::{self, ListedFile};
+use super::tailer::{Start, Tailer};
+use crate::checkpoint::Resume;
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::fingerprint::Fingerprint;
+use crate::position::{PerStream, Position};
+
+/// How often opening is tried again while a rotation moves the names.
+const OPEN_ATTEMPTS: usize = 5;
+
+/// A file that was read or is passed over.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenFile {
+    /// Which file.
+    pub id: FileId,
+    /// Its head, as far as it was known.
+    pub fingerprint: Fingerprint,
+}
+
+/// Where a stream begins among the listed files.
+type Place = (usize, u64);
+
+impl Tailer {
+    /// Looks at the folder and opens every file of the log that is not known
+    /// yet. Cheap where nothing changed.
+    pub fn refresh(&mut self, exchange: &Exchange) -> io::Result<()> {
+        for _ in 0..OPEN_ATTEMPTS {
+            let listed = rotation::list(&self.dir, &self.log)?;
+            let opened = if self.generations.is_empty() {
+                self.open_first(&listed, exchange)
+            } else {
+                self.open_newer(&listed, exchange)
+            };
+            match opened {
+                // A name moved between listing and opening.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => return result,
+            }
+        }
+        // It keeps moving; the next look catches up.
+        Ok(())
+    }
+
+    fn open_first(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
+        if listed.is_empty() {
+            // What appears later is new: it is read from its first byte.
+            if self.start == Start::End {
+                self.start = Start::Head;
+            }
+            return Ok(());
+        }
+        let mut found: Vec<Option<Generation>> = listed.iter().map(|_| None).collect();
+        let mut places: PerStream<Place> = [(0, 0); 2];
+        if let Start::Saved(saved) = self.start {
+            let mut lost = None;
+            for (place, resume) in places.iter_mut().zip(&saved) {
+                *place = find(listed, resume, &mut found, &mut lost)?;
+            }
+            if let Some(event) = lost {
+                self.report_lost(exchange, event);
+            }
+            self.assembler.resume_from(&saved, saved.map(|resume| resume.is_by_time));
+        }
+        let first = match self.start {
+            Start::End => listed.len() - 1,
+            _ => places.iter().map(|(index, _)| *index).min().unwrap_or(0),
+        };
+        let mut generations = VecDeque::new();
+        for (index, file) in listed.iter().enumerate().skip(first) {
+            // One stream may begin in this file before where the other goes on.
+            let is_lowest = |generation: &Generation| {
+                places.iter().all(|(at, offset)| *at != index || *offset >= generation.read_offset())
+            };
+            let sought = found[index].take().filter(|generation| index == first && is_lowest(generation));
+            let opened = match sought {
+                Some(generation) => Some(generation),
+                None => open_or_pass(file, exchange)?,
+            };
+            if let Some(mut generation) = opened {
+                generation.number = (index - first) as u32;
+                generations.push_back(generation);
+            }
+        }
+        self.seen = listed[..first].iter().map(seen_file).collect::<io::Result<_>>()?;
+        self.next_number = (listed.len() - first) as u32;
+        self.accepted_before =
+            places.map(|(index, offset)| Position { generation: index.saturating_sub(first) as u32, offset });
+        self.generations = generations;
+        if self.start == Start::End {
+            self.accepted_before = PerStream::default();
+            if let Some(current) = self.generations.back_mut() {
+                current.seek_to_end()?;
+                let resume = current.resume_here();
+                self.push_progress(exchange, resume);
+            }
+        }
+        // Should all files vanish and new ones come, they are new.
+        self.start = Start::Head;
+        Ok(())
+    }
+
+    fn report_lost(&self, exchange: &Exchange, lost: Lost) {
+        exchange.report(match lost {
+            Lost::Truncated(path) => Event::Truncated { path },
+            Lost::Generation => {
+                Event::GenerationLost { name: self.metadata().name.clone(), short_id: self.id().short() }
+            }
+        });
+    }
+
+    fn open_newer(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
+        let Some(newest) = self.generations.back() else { return Ok(()) };
+        let is_current = |file: &ListedFile| file.number == 0 && file.id == newest.id && file.id.birth != 0;
+        if listed.last().is_some_and(is_current) {
+            return self.open_unread_copies(listed);
+        }
+        let mut first_newer = 0;
+        for (index, file) in listed.iter().enumerate().rev() {
+            if is_held(file, newest)? {
+                first_newer = index + 1;
+                break;
+            }
+        }
+        let opened = self.open_unknown(&listed[first_newer..], exchange)?;
+        self.generations.extend(opened);
+        Ok(())
+    }
+
+    /// Opens those of the listed files that are neither held nor seen.
+    fn open_unknown(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<Vec<Generation>> {
+        let mut opened = Vec::new();
+        for file in listed {
+            if self.is_known(file)? {
+                continue;
+            }
+            if let Some(mut generation) = open_or_pass(file, exchange)? {
+                generation.number = self.next_number;
+                self.next_number += 1;
+                opened.push(generation);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Files that appeared behind a current one of which nothing was read yet:
+    /// copies of what it held before it was truncated (copytruncate).
+    fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
+        let [current] = self.generations.make_contiguous() else { return Ok(()) };
+        if current.read_offset() > 0 || listed.len() < 2 {
+            return Ok(());
+        }
+        let head = current.head_now()?.unwrap_or_default();
+        let mut copies = Vec::new();
+        for file in &listed[..listed.len() - 1] {
+            if !self.is_known(file)? {
+                copies.push((Generation::read_head(&file.path, file.is_gzip)?, open_listed(file)?));
+            }
+        }
+        // As long as the newest copy says what the current file says, it was not
+        // truncated yet.
+        let is_truncated = copies.last().is_some_and(|(copy, _)| !head.starts_with(copy));
+        if is_truncated {
+            for (_, copy) in copies.into_iter().rev() {
+                self.generations.push_front(copy);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a listed file is one that is open or was read before.
+    fn is_known(&self, file: &ListedFile) -> io::Result<bool> {
+        for held in &self.generations {
+            if is_held(file, held)? {
+                return Ok(true);
+            }
+        }
+        for seen in self.seen.iter().filter(|seen| file.is_gzip || seen.id == file.id) {
+            // An inode number, and within a tick of the kernel's clock even a
+            // birth time, may be another file's by now.
+            let head = Generation::read_head(&file.path, file.is_gzip)?;
+            let is_empty = seen.id == file.id && seen.fingerprint.length == 0 && head.is_empty();
+            if is_empty || seen.fingerprint.matches(&head) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The front file was truncated in place. If someone copied it first
+    /// (logrotate's copytruncate), what we had not read is in the copy, and
+    /// what was written since is in the copies after it.
+    pub(super) fn restart_truncated(&mut self, exchange: &Exchange) -> io::Result<()> {
+        let Some(front) = self.generations.front() else { return Ok(()) };
+        let resume = front.resume_here();
+        let number = front.number;
+        let restarted = front.restarted(number)?;
+        exchange.report(Event::Truncated { path: front.path.clone() });
+        let copies = self.find_copies(&resume, number)?;
+        for accepted in &mut self.accepted_before {
+            if accepted.generation <= number {
+                *accepted = Position::default();
+            }
+        }
+        if copies.is_empty() {
+            self.flush_open_lines(exchange);
+        }
+        self.generations.pop_front();
+        self.generations.push_front(restarted);
+        for copy in copies.into_iter().rev() {
+            self.generations.push_front(copy);
+        }
+        Ok(())
+    }
+
+    /// The file that goes on where `resume` is, and the unknown ones after it.
+    fn find_copies(&self, resume: &Resume, number: u32) -> io::Result<Vec<Generation>> {
+        let mut copies: Vec<Generation> = Vec::new();
+        if resume.has_no_file() {
+            return Ok(copies);
+        }
+        for file in rotation::list(&self.dir, &self.log)?.iter().filter(|file| file.number > 0) {
+            if self.generations.iter().any(|held| held.id == file.id) {
+                continue;
+            }
+            let mut candidate = open_listed(file)?;
+            if candidate.seek(resume)? {
+                copies.clear();
+            } else if copies.is_empty() || self.is_known(file)? {
+                continue;
+            }
+            candidate.number = number;
+            copies.push(candidate);
+        }
+        Ok(copies)
+    }
+
+    /// Whether the name of the log leads to another file than the newest one
+    /// held: for folders that cannot be watched.
+    pub fn is_rotated(&self) -> bool {
+        match (self.generations.back(), stat_path(&self.log)) {
+            (Some(newest), Ok((id, _))) => newest.id != id,
+            (None, Ok(_)) => true,
+            (_, Err(_)) => false,
+        }
+    }
+}
+
+/// Why a saved position is in no file.
+enum Lost {
+    /// Its file was truncated.
+    Truncated(std::path::PathBuf),
+    /// Its file is gone.
+    Generation,
+}
+
+/// Finds the file that a saved position was taken of: its index and the offset.
+/// Where it is gone, the first file that may hold unread bytes.
+fn find(
+    listed: &[ListedFile],
+    resume: &Resume,
+    found: &mut [Option<Generation>],
+    lost: &mut Option<Lost>,
+) -> io::Result<Place> {
+    if resume.has_no_file() {
+        return Ok((0, 0));
+    }
+    let is_likely = |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
+    let likely = (0..listed.len()).rev().filter(|index| is_likely(&listed[*index]));
+    let others = (0..listed.len()).rev().filter(|index| !is_likely(&listed[*index]));
+    for index in likely.chain(others) {
+        let mut generation = match open_listed(&listed[index]) {
+            Ok(generation) => generation,
+            Err(error) if is_permanent(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        if generation.seek(resume)? {
+            // Both streams may be in one file: reading begins at the lower.
+            let is_lower = found[index].as_ref().is_none_or(|other| resume.offset < other.read_offset());
+            if is_lower {
+                found[index] = Some(generation);
+            }
+            return Ok((index, resume.offset));
+        }
+    }
+    if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
+        // The same file with other content: truncated while we were away.
+        lost.get_or_insert(Lost::Truncated(listed[index].path.clone()));
+        return Ok((index, 0));
+    }
+    lost.get_or_insert(Lost::Generation);
+    let newer = listed.iter().position(|file| is_newer(file, resume));
+    // All there is was read before: pass over the last file, to its very end.
+    Ok(newer.map_or((listed.len() - 1, u64::MAX), |index| (index, 0)))
+}
+
+/// Whether a file may hold entries that came after a position whose own file is
+/// gone. What is uncertain counts as newer: better twice than never.
+fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
+    if file.is_gzip {
+        let last = open_regular(&file.path).ok().and_then(gzip::last_time);
+        return resume.moment.count == 0 || last.is_none_or(|last| last > resume.moment.time);
+    }
+    file.id.birth == 0 || file.id.birth >= resume.birth
+}
+
+fn open_listed(file: &ListedFile) -> io::Result<Generation> {
+    let generation =
+        if file.is_gzip { Generation::open_gzip(&file.path, 0) } else { Generation::open(&file.path, 0) }?;
+    if generation.id == file.id {
+        Ok(generation)
+    } else {
+        // The name leads elsewhere by now: as if it had not been there.
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// As [`open_listed`], but a rotated file that will never open is said and
+/// passed over.
+fn open_or_pass(file: &ListedFile, exchange: &Exchange) -> io::Result<Option<Generation>> {
+    match open_listed(file) {
+        Ok(generation) => Ok(Some(generation)),
+        Err(error) if file.number > 0 && is_permanent(&error) => {
+            let (path, reason) = (file.path.clone(), error.to_string());
+            exchange.report(Event::GenerationUnreadable { path, reason });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn seen_file(file: &ListedFile) -> io::Result<SeenFile> {
+    let head = match Generation::read_head(&file.path, file.is_gzip) {
+        Err(error) if is_permanent(&error) => Vec::new(),
+        head => head?,
+    };
+    Ok(SeenFile { id: file.id, fingerprint: Fingerprint::of(&head) })
+}
+
+/// Whether a listed file is one we hold: by birth where there is one, and else,
+/// or where dockerd has compressed it since, by content. What we hold may have
+/// grown since we read of it, so its head is looked at anew.
+fn is_held(file: &ListedFile, held: &Generation) -> io::Result<bool> {
+    if file.id == held.id && held.id.birth != 0 {
+        return Ok(true);
+    }
+    if file.id != held.id && !file.is_gzip {
+        return Ok(false);
+    }
+    let head = Generation::read_head(&file.path, file.is_gzip)?;
+    match held.head_now()? {
+        Some(now) => Ok(head == now && (!now.is_empty() || file.id == held.id)),
+        None => Ok(held.fingerprint().matches(&head)),
+    }
+}

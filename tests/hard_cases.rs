@@ -1,0 +1,394 @@
+//! What once went wrong, or nearly: each case is a sequence that a reader of the
+//! code thought of, and that lost, repeated or held up something.
+
+use std::time::{Duration, Instant};
+
+use crate::support::collector::Collector;
+use crate::support::docker_root::{record, DockerRoot, LogWriter};
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("line {number}")).collect()
+}
+
+fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
+    for line in numbers(range) {
+        log.line(&line);
+    }
+}
+
+/// Texts after nothing more has come for a while.
+fn settled(collector: &Collector) -> Vec<String> {
+    let mut last = collector.texts();
+    loop {
+        std::thread::sleep(Duration::from_millis(400));
+        let now = collector.texts();
+        if now.len() == last.len() {
+            return now;
+        }
+        last = now;
+    }
+}
+
+#[track_caller]
+fn same(got: Vec<String>, want: Vec<String>) {
+    if got == want {
+        return;
+    }
+    let at = got.iter().zip(&want).position(|(a, b)| a != b).unwrap_or(got.len().min(want.len()));
+    panic!(
+        "{} got, {} wanted, first difference at {at}: {:?} for {:?}",
+        got.len(),
+        want.len(),
+        got.get(at..(at + 3).min(got.len())),
+        want.get(at..(at + 3).min(want.len()))
+    );
+}
+
+#[test]
+fn refusal_is_retried_at_most_every_100_ms() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[]);
+    collector.refuse(true);
+    log.line("x");
+    collector.wait("a refusal", |c| c.refusals() >= 1);
+    std::thread::sleep(Duration::from_millis(300));
+    let before = collector.refusals();
+    std::thread::sleep(Duration::from_secs(1));
+    let count = collector.refusals() - before;
+    collector.refuse(false);
+    assert!(count <= 20, "{count} retries in a second");
+}
+
+#[test]
+fn a_stalled_output_repeats_nothing_when_unread_generations_are_compressed() {
+    use std::io::Write;
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    log.line("line 0");
+    collector.wait_texts(1);
+    collector.pause();
+    for n in 0..5000 {
+        full.line(&format!("other {n}"));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    log.rotate(100, false);
+    std::fs::remove_file(format!("{}.1", log.log.display())).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let rounds = 40;
+    for round in 1..rounds {
+        log.line(&format!("line {round}"));
+        let bytes = std::fs::read(&log.log).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        let packed = encoder.finish().unwrap();
+        let name = |n: usize, gz: &str| format!("{}.{n}{gz}", log.log.display());
+        for n in (2..round + 1).rev() {
+            let _ = std::fs::rename(name(n - 1, ".gz"), name(n, ".gz"));
+        }
+        // As dockerd does, and as fast as it does for a small file.
+        std::fs::rename(&log.log, name(1, "")).unwrap();
+        let _ = std::fs::File::create_new(&log.log).unwrap();
+        std::fs::write(name(1, ".gz"), &packed).unwrap();
+        std::fs::remove_file(name(1, "")).unwrap();
+        log.open_log();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    collector.resume();
+    collector.wait_texts(rounds + 5000);
+    let texts = settled(&collector).into_iter().filter(|t| t.starts_with("line")).collect();
+    same(texts, numbers(0..rounds));
+}
+
+#[test]
+fn a_container_that_vanishes_for_a_moment_under_a_pause_is_not_repeated() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
+    log.line("line 0");
+    collector.wait_texts(1);
+    collector.pause();
+    write(&mut log, 1..10);
+    std::thread::sleep(Duration::from_millis(200));
+    let away = root.path().join("away");
+    std::fs::rename(&log.dir, &away).unwrap();
+    collector.wait("gone", |c| c.has_logged("is gone"));
+    std::fs::rename(&away, &log.dir).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    collector.resume();
+    write(&mut log, 10..12);
+    collector.wait_texts(12);
+    same(settled(&collector), numbers(0..12));
+}
+
+#[test]
+fn a_log_that_opens_but_cannot_be_read_is_said_once() {
+    let root = DockerRoot::new();
+    let log = root.created_container('a', "web");
+    std::fs::create_dir(&log.log).unwrap();
+    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
+    collector.wait("the message", |c| c.has_logged("json.log"));
+    std::thread::sleep(Duration::from_millis(500));
+    let said: Vec<_> = collector.log().into_iter().filter(|(_, m)| m.contains("json.log")).collect();
+    assert!(said.len() <= 2, "{} messages: {:?}", said.len(), &said[..3]);
+}
+
+#[test]
+fn a_current_log_deleted_while_we_were_away_repeats_no_older_generation() {
+    for compress in [false, true] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db");
+        let options = [("DB", db.to_str().unwrap())];
+        let mut log = root.container('a', "web");
+        let collector = Collector::start(root.path(), &options);
+        write(&mut log, 0..10);
+        collector.wait_texts(10);
+        log.rotate(4, compress);
+        write(&mut log, 10..20);
+        collector.wait_texts(20);
+        collector.stop();
+        std::fs::remove_file(&log.log).unwrap();
+        let collector = Collector::start(root.path(), &options);
+        collector.wait("found", |c| c.has_logged("found"));
+        let _ = settled(&collector);
+        log.open_log();
+        write(&mut log, 20..25);
+        collector.wait("the rest", |c| c.texts().last().is_some_and(|t| t == "line 24"));
+        same(settled(&collector), numbers(20..25));
+    }
+}
+
+#[test]
+fn a_glued_record_before_an_open_piece_is_not_repeated_after_a_restart() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().unwrap())];
+    let mut log = root.container('a', "web");
+    let time = "2023-11-14T22:15:00.25Z";
+    let piece = "p".repeat(16_384);
+    let whole = record("stdout", "whole\n", "2023-11-14T22:14:00.25Z");
+    log.raw(whole.trim_end().as_bytes());
+    log.raw(record("stdout", &piece, time).as_bytes());
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(1);
+    collector.stop();
+    log.piece("stdout", "end\n", time);
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(1);
+    same(settled(&collector), vec![format!("{piece}end")]);
+}
+
+#[test]
+fn a_rename_without_a_reopen_is_read_on() {
+    // logrotate without copytruncate: dockerd goes on in the renamed file.
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[]);
+    log.line("line 0");
+    collector.wait_texts(1);
+    std::fs::rename(&log.log, format!("{}.1", log.log.display())).unwrap();
+    std::fs::File::create(&log.log).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    write(&mut log, 1..5);
+    same(settled(&collector), numbers(0..5));
+}
+
+#[test]
+fn a_long_unfinished_end_is_read_whole() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[]);
+    log.line("line 0");
+    collector.wait_texts(1);
+    let text = "y".repeat(600_000);
+    let long = record("stdout", &format!("{text}\n"), "2023-11-14T22:15:00.25Z");
+    log.raw(long.trim_end().as_bytes());
+    std::thread::sleep(Duration::from_millis(200));
+    log.rotate(3, false);
+    log.line("line 1");
+    collector.wait("the end", |c| c.texts().last().is_some_and(|t| t == "line 1"));
+    let lengths: Vec<usize> = settled(&collector).iter().map(String::len).collect();
+    assert_eq!(lengths, [6, 600_000, 6]);
+}
+
+#[test]
+fn the_queue_limit_holds_after_a_very_long_entry() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let long = vec![b'x'; 15 << 20];
+    log.raw(&long);
+    log.raw(b"\n");
+    let mut many = Vec::new();
+    for n in 0..400_000 {
+        many.extend(
+            record("stdout", &format!("line {n}\n"), &format!("2023-11-14T22:15:00.{n:09}Z")).into_bytes(),
+        );
+    }
+    log.raw(&many);
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "1M")]);
+    collector.wait_texts(400_000);
+    let largest = collector.largest_batch();
+    assert!(largest < 4 << 20, "a batch of {largest} bytes");
+}
+
+#[test]
+fn files_recreated_within_a_clock_tick_are_read() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[]);
+    let rounds = 3000;
+    for round in 0..rounds {
+        log.line(&format!("line {round}"));
+        let end = Instant::now() + Duration::from_secs(5);
+        while collector.count() < round + 1 {
+            assert!(Instant::now() < end, "stuck at round {round}");
+            std::hint::spin_loop();
+        }
+        log.recreate();
+    }
+    same(collector.texts(), numbers(0..rounds));
+}
+
+#[test]
+fn a_log_recreated_several_times_within_a_clock_tick_is_still_read() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[]);
+    log.line("first");
+    collector.wait_texts(1);
+    for trial in 0..300u64 {
+        for n in 0..10u64 {
+            log.recreate();
+            let end = Instant::now() + Duration::from_micros(100 + 97 * ((trial * 7 + n) % 9));
+            while Instant::now() < end {}
+        }
+        let last = format!("final {trial}");
+        log.line(&last);
+        let end = Instant::now() + Duration::from_secs(5);
+        while collector.texts().last() != Some(&last) {
+            assert!(Instant::now() < end, "trial {trial}: never read again");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn an_old_generation_that_cannot_be_read_does_not_block_the_current_one() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    std::fs::create_dir(format!("{}.1", log.log.display())).unwrap();
+    write(&mut log, 0..5);
+    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
+    same(settled(&collector), numbers(0..5));
+}
+
+#[test]
+fn a_fifo_in_a_logs_place_stops_nobody() {
+    let root = DockerRoot::new();
+    let bad = root.created_container('a', "bad");
+    let path = std::ffi::CString::new(bad.log.to_str().unwrap()).unwrap();
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let mut good = root.container('b', "good");
+    write(&mut good, 0..5);
+    let collector = Collector::start(root.path(), &[]);
+    let got = settled(&collector);
+    // Lets a reader that hangs go on, so that the test can end.
+    let _ = std::fs::OpenOptions::new().read(true).write(true).open(&bad.log);
+    same(got, numbers(0..5));
+}
+
+/// Run with: unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_inotify_instances; exec …'
+#[test]
+fn without_inotify_a_backlog_is_read_at_full_speed() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let mut many = Vec::new();
+    for n in 0..100_000 {
+        many.extend(
+            record(
+                "stdout",
+                &format!("line {n} {}\n", "x".repeat(50)),
+                &format!("2023-11-14T22:15:00.{n:09}Z"),
+            )
+            .into_bytes(),
+        );
+    }
+    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
+    log.line("first");
+    collector.wait_texts(1);
+    std::thread::sleep(Duration::from_millis(600));
+    let start = Instant::now();
+    log.raw(&many);
+    collector.wait("all", |c| c.count() == 100_001);
+    let took = start.elapsed();
+    eprintln!(
+        "inotify refused: {}; {} MB in {took:?}",
+        collector.has_logged("no change notification"),
+        many.len() >> 20
+    );
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn a_stream_whose_first_batch_was_never_accepted_is_read_from_its_start() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().unwrap()), ("Tag_Template", "{name}.{stream}")];
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &options);
+    collector.accept_only(1);
+    let mut bytes = record("stderr", "err\n", "2023-11-14T22:14:00.1Z");
+    bytes.push_str(&record("stdout", "out\n", "2023-11-14T22:14:00.2Z"));
+    log.raw(bytes.as_bytes());
+    assert_eq!(collector.wait_texts(1), ["out"]);
+    std::thread::sleep(Duration::from_millis(100));
+    collector.stop();
+    let collector = Collector::start(root.path(), &options);
+    collector.wait("found", |c| c.has_logged("found"));
+    same(settled(&collector), vec!["err".to_owned()]);
+}
+
+#[test]
+fn a_generation_that_was_rotated_and_compressed_before_it_was_read_is_read_once() {
+    let root = DockerRoot::new();
+    for round in 0..60 {
+        let digit = char::from_digit(round % 10, 10).unwrap();
+        let mut log = root.container(digit, "web");
+        let collector = Collector::start(root.path(), &[]);
+        write(&mut log, 0..3);
+        log.rotate(4, true);
+        write(&mut log, 3..4);
+        collector.wait_texts(4);
+        std::thread::sleep(Duration::from_millis(20));
+        same(collector.texts(), numbers(0..4));
+        drop(collector);
+        log.remove();
+    }
+}
+
+#[test]
+fn what_was_copied_and_truncated_before_it_was_read_is_read_from_the_copy() {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    full.line("x");
+    collector.wait_texts(1);
+    collector.pause();
+    for n in 0..5000 {
+        full.line(&format!("other {n}"));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    // The output is stalled: nothing of this is read yet.
+    write(&mut log, 0..10);
+    std::thread::sleep(Duration::from_millis(200));
+    std::fs::copy(&log.log, format!("{}.1", log.log.display())).unwrap();
+    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    write(&mut log, 10..12);
+    collector.resume();
+    let texts = |c: &Collector| settled(c).into_iter().filter(|t| t.starts_with("line")).collect::<Vec<_>>();
+    same(texts(&collector), numbers(0..12));
+}
