@@ -492,7 +492,9 @@ fn three_hot_reloads_deliver_every_line_once_and_leave_nothing_behind() {
             let records = host.run(1).records;
             host.run_until(records + 100);
             assert_eq!(settled_threads(&mut host), threads);
-            assert_eq!(host.open_descriptors(), descriptors, "{release:?}: {}", host.log());
+            // A rescan has a folder open for a moment.
+            let has_not_grown = || host.open_descriptors() <= descriptors;
+            wait_until(PATIENCE, "no more descriptors than before the reload", has_not_grown);
         }
         let lines = writer.stop();
         host.run_until(lines);
