@@ -198,7 +198,10 @@ fn messages_obey_the_log_level_and_are_never_a_format() {
 fn a_misspelt_option_is_rejected_by_name() {
     let mut host = PlayingHost::start(Release::LATEST);
     let error = host.error("instance a docker_rooot=/var/lib/docker");
-    assert!(error.contains("'docker_rooot'") && error.contains("docker_root, db, "), "{error}");
+    assert!(
+        error.contains("'docker_rooot'") && error.contains("docker_root, mode, docker_socket, db, "),
+        "{error}"
+    );
     host.ok("instance a Docker_Root=/var/lib/docker DB=");
     host.exit().assert_clean();
 }
@@ -297,7 +300,7 @@ fn a_release_with_shifted_callbacks_is_served_without_harm() {
             // called, and what is left of us must not disturb the host's own.
             let mut host = PlayingHost::with_instance(release.with(switch), &over(&root, ""));
             host.run_until(150);
-            host.exit();
+            host.exit().assert_clean();
         }
     }
 }

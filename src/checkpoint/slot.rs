@@ -36,7 +36,8 @@ pub struct SlotCopy {
     pub saved: Saved,
 }
 
-/// What a slot holds.
+/// What a slot holds. Short-lived, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, PartialEq, Eq)]
 pub enum SlotState {
     /// Never used, or freed: all zero.

@@ -33,6 +33,10 @@ pub static in_container_logs_plugin: Descriptor = Descriptor(UnsafeCell::new([0;
 static FILL: extern "C" fn() = fill;
 
 extern "C" fn fill() {
+    super::guard::guard("load", (), fill_for_this_host);
+}
+
+fn fill_for_this_host() {
     let destination = in_container_logs_plugin.0.get();
     // Each marker function appeared together with the layout it stands for.
     if find_symbol(c"flb_input_plugin_pause").is_some() {
@@ -76,6 +80,13 @@ fn head() -> sys::clogs_plugin_head {
     }
 }
 
+/// A release that puts one more field before `cb_exit` reads that from here. A
+/// release that does not passes its plugin here, which is no live instance, so
+/// nothing happens.
+fn exit_in_a_shifted_slot() -> *mut libc::c_void {
+    callbacks::exit as *mut libc::c_void
+}
+
 fn layout_3_0() -> sys::clogs_plugin_3_0 {
     sys::clogs_plugin_3_0 {
         head: head(),
@@ -85,7 +96,7 @@ fn layout_3_0() -> sys::clogs_plugin_3_0 {
         cb_resume: Some(callbacks::resume),
         cb_ingest: std::ptr::null_mut(),
         cb_exit: Some(callbacks::exit),
-        cb_destroy: std::ptr::null_mut(),
+        cb_destroy: exit_in_a_shifted_slot(),
     }
 }
 
@@ -99,7 +110,7 @@ fn layout_3_2() -> sys::clogs_plugin_3_2 {
         cb_resume: Some(callbacks::resume),
         cb_ingest: std::ptr::null_mut(),
         cb_exit: Some(callbacks::exit),
-        cb_destroy: std::ptr::null_mut(),
+        cb_destroy: exit_in_a_shifted_slot(),
     }
 }
 
@@ -116,6 +127,6 @@ fn layout_5_1() -> sys::clogs_plugin_5_1 {
         cb_ingest: std::ptr::null_mut(),
         cb_pre_exit: std::ptr::null_mut(),
         cb_exit: Some(callbacks::exit),
-        cb_destroy: std::ptr::null_mut(),
+        cb_destroy: exit_in_a_shifted_slot(),
     }
 }

@@ -96,11 +96,14 @@ impl Decoder {
     }
 }
 
+/// Text, stream, and the attributes as JSON.
+type Split<'a> = (&'a [u8], Stream, Option<&'a [u8]>);
+
 /// Splits what stands before the time of a record with attributes: text, stream,
 /// and the JSON of the attributes. The text cannot hold the mark unescaped, so
 /// the first one is the right one, whatever the attributes are called.
 #[inline(never)]
-fn split_attrs(head: &[u8]) -> Option<(&[u8], Stream, Option<&[u8]>)> {
+fn split_attrs(head: &[u8]) -> Option<Split<'_>> {
     let head = head.strip_suffix(b",\"time\":")?;
     let at = memmem::find(head, b"\",\"stream\":\"std")?;
     let (text, rest) = head.split_at(at);

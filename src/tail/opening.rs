@@ -155,6 +155,19 @@ impl Tailer {
         Ok(opened)
     }
 
+    /// Looks once more for copies before the first byte of a file is taken;
+    /// whether there were any.
+    pub(super) fn opens_unread_copies(&mut self) -> io::Result<bool> {
+        let held = self.generations.len();
+        match rotation::list(&self.dir, &self.log) {
+            Ok(listed) if listed.last().is_some_and(|file| file.number == 0) => {
+                self.open_unread_copies(&listed)?;
+            }
+            _ => {}
+        }
+        Ok(self.generations.len() > held)
+    }
+
     /// Files that appeared behind a current one of which nothing was read yet:
     /// copies of what it held before it was truncated (copytruncate).
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {

@@ -168,6 +168,10 @@ impl Tailer {
             };
             match found {
                 Found::Entries { layout, start, end, filled, offset, has_more } => {
+                    // Nothing of it was read, so a truncation would not show.
+                    if offset == 0 && self.opens_unread_copies()? {
+                        continue;
+                    }
                     self.take_entries(context, layout, start..end, filled, offset);
                     return Ok(if has_more || self.generations.len() > 1 {
                         Step::More
