@@ -20,6 +20,29 @@
 //! containers. Only a container that is gone, or whose driver cannot be read,
 //! is given up, until it is followed anew.
 
+mod backoff;
+mod connection;
+mod console;
+mod context;
+mod daemon_events;
+mod entries;
+mod follower;
+mod requests;
+mod roll_call;
+mod stdcopy;
+mod thread;
+
+#[cfg(test)]
+mod console_tests;
+#[cfg(test)]
+mod follow_tests;
+#[cfg(test)]
+mod outage_tests;
+#[cfg(test)]
+mod scripted_api;
+#[cfg(test)]
+mod stdcopy_tests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -27,19 +50,7 @@ use std::str::FromStr;
 use crate::checkpoint::ContainerId;
 use crate::position::{Stream, Timestamp};
 
-/// stub
-pub struct DockerThread;
-#[allow(missing_docs)]
-impl DockerThread {
-    pub fn start(_: DockerSocket, _: Box<dyn StreamSink>) -> std::io::Result<DockerThread> {
-        Ok(DockerThread)
-    }
-    pub fn follow(&self, _: ContainerId) {}
-    pub fn unfollow(&self, _: ContainerId) {}
-    pub fn wake(&self) {}
-    pub fn inspect(&self, _: ContainerId, _: impl FnOnce(Result<Inspected, String>) + Send + 'static) {}
-    pub fn list(&self, _: impl FnOnce(Result<Vec<ContainerId>, String>) + Send + 'static) {}
-}
+pub use thread::DockerThread;
 
 /// Where the daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

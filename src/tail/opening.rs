@@ -178,8 +178,9 @@ impl Tailer {
         let head = current.head_now()?.unwrap_or_default();
         let mut copies = Vec::new();
         for file in &listed[..listed.len() - 1] {
+            let Some(copy) = read_head(file)? else { continue };
             if !self.is_known(file)? {
-                copies.push((Generation::read_head(&file.path, file.is_gzip)?, open_listed(file)?));
+                copies.push((copy, open_listed(file)?));
             }
         }
         // As long as the newest copy says what the current file says, it was not
@@ -203,7 +204,7 @@ impl Tailer {
         for seen in self.seen.iter().filter(|seen| file.is_gzip || seen.id == file.id) {
             // An inode number, and within a tick of the kernel's clock even a
             // birth time, may be another file's by now.
-            let head = Generation::read_head(&file.path, file.is_gzip)?;
+            let Some(head) = read_head(file)? else { return Ok(true) };
             let is_empty = seen.id == file.id && seen.fingerprint.length == 0 && head.is_empty();
             if is_empty || seen.fingerprint.matches(&head) {
                 return Ok(true);
@@ -354,11 +355,16 @@ fn open_or_pass(file: &ListedFile, exchange: &Exchange) -> io::Result<Option<Gen
     }
 }
 
+/// The head of a listed file; `None` where it will never be readable.
+fn read_head(file: &ListedFile) -> io::Result<Option<Vec<u8>>> {
+    match Generation::read_head(&file.path, file.is_gzip) {
+        Err(error) if is_permanent(&error) => Ok(None),
+        head => head.map(Some),
+    }
+}
+
 fn seen_file(file: &ListedFile) -> io::Result<SeenFile> {
-    let head = match Generation::read_head(&file.path, file.is_gzip) {
-        Err(error) if is_permanent(&error) => Vec::new(),
-        head => head?,
-    };
+    let head = read_head(file)?.unwrap_or_default();
     Ok(SeenFile { id: file.id, fingerprint: Fingerprint::of(&head) })
 }
 
@@ -372,7 +378,7 @@ fn is_held(file: &ListedFile, held: &Generation) -> io::Result<bool> {
     if file.id != held.id && !file.is_gzip {
         return Ok(false);
     }
-    let head = Generation::read_head(&file.path, file.is_gzip)?;
+    let Some(head) = read_head(file)? else { return Ok(false) };
     match held.head_now()? {
         Some(now) => Ok(head == now && (!now.is_empty() || file.id == held.id)),
         None => Ok(held.fingerprint().matches(&head)),
