@@ -7,6 +7,8 @@ mod docs;
 mod edge;
 mod hard_cases;
 mod host;
+mod hybrid;
+mod local_files;
 mod support;
 mod tail_containers;
 mod tailing;

@@ -100,8 +100,8 @@ pub struct Container {
     metadata_failure_reported: bool,
     log_failure_reported: bool,
     unreadable_reported: bool,
-    /// Known from the API only: there is no folder.
-    is_remote: bool,
+    /// Known from the API only: its folder cannot be seen.
+    pub is_remote: bool,
     /// Its folder is gone.
     pub is_gone: bool,
 }

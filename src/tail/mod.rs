@@ -306,10 +306,27 @@ impl Reader {
                 self.add(*id, now);
             }
         }
+        self.take_home(&listed);
         self.mark_gone(&listed);
         if std::mem::take(&mut self.is_first_scan) {
             self.forget_unlisted(&listed);
             self.exchange.push(Batch::progress(Progress::Started));
+        }
+    }
+
+    /// Containers that only the API told of, and whose folders can be seen now.
+    fn take_home(&mut self, listed: &[ContainerId]) {
+        for id in listed {
+            let Some(&key) = self.keys.get(id) else { continue };
+            let Some(container) = self.containers.get_mut(key).filter(|container| container.is_remote) else {
+                continue;
+            };
+            container.is_remote = false;
+            if let Some(watch) = &mut self.file_watch {
+                // Where it is refused, that was said of another folder.
+                let _ = container.watch_folder(watch, key);
+            }
+            self.changed.push(key);
         }
     }
 
