@@ -24,6 +24,8 @@ struct Streamed {
     assembler: Assembler,
     /// The last known position in a file; the moments move ahead of it.
     files: Saved,
+    /// The daemon says that there is no such container.
+    is_unknown: bool,
     /// Said already: why it cannot be read, or that it broke.
     failure_reported: bool,
 }
@@ -76,10 +78,22 @@ impl Streams {
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
         let mut assembler = Assembler::new(id, identity);
         assembler.resume_from(&saved, [true, true]);
-        let streamed = Streamed { assembler, files: saved, failure_reported: false };
+        let streamed = Streamed { assembler, files: saved, is_unknown: false, failure_reported: false };
         self.shared.streamed().insert(id, streamed);
         self.thread()?.follow(id);
         Ok(())
+    }
+
+    /// A container whose folder is there while the daemon said that it knows
+    /// none: the folder comes first, so it is asked again.
+    pub fn ask_again(&mut self, id: &ContainerId) {
+        let is_unknown = match self.shared.streamed().get_mut(id) {
+            Some(streamed) => std::mem::take(&mut streamed.is_unknown),
+            None => false,
+        };
+        if let Some(thread) = self.thread.as_ref().filter(|_| is_unknown) {
+            thread.follow(*id);
+        }
     }
 
     /// Ends streaming a container; where another source goes on. What comes in
@@ -216,7 +230,7 @@ impl StreamSink for Sink {
         let Some(streamed) = all.get_mut(id) else { return };
         let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
         match end {
-            StreamEnd::Finished | StreamEnd::Gone => {
+            StreamEnd::Finished => {
                 // The container has stopped: nothing completes what is open.
                 streamed.assembler.close_open_lines();
                 streamed.push(&self.shared.exchange);
@@ -224,6 +238,8 @@ impl StreamSink for Sink {
                 drop(all);
                 self.shared.touch(id);
             }
+            // Whether it is gone for good, its folder tells.
+            StreamEnd::Gone => streamed.is_unknown = true,
             StreamEnd::Unsupported(reason) => {
                 if !std::mem::replace(&mut streamed.failure_reported, true) {
                     self.shared.exchange.report(Event::Unreadable { name, short_id, reason });

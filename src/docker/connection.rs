@@ -31,7 +31,7 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Read at once from a connection at the most. It stays allocated after a
 /// burst, so it bounds what an idle container costs.
-const READ_BUFFER: usize = 16 * 1024;
+const READ_BUFFER: usize = 8 * 1024;
 
 /// A Unix socket whose queue of waiting connections is full refuses at once.
 const QUEUE_PAUSE: Duration = Duration::from_millis(10);
@@ -70,7 +70,7 @@ pub async fn get(socket: &Path, target: &str) -> Result<Answer, String> {
 async fn get_without_deadline(socket: &Path, target: &str) -> Result<Answer, String> {
     let stream = connect(socket).await.map_err(|error| format!("{}: {error}", socket.display()))?;
     let (mut sender, driver) = http1::Builder::new()
-        .max_buf_size(READ_BUFFER)
+        .read_buf_exact_size(Some(READ_BUFFER))
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| text_of(&error))?;

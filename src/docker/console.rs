@@ -9,7 +9,8 @@
 //! 2026-…Z 16384 bytes2026-…Z rest of the line LF
 //! ```
 //!
-//! It is taken for Docker's in two places only: 16 KiB after the last one, and
+//! The `local` driver, read by the API, even ends a long line without LF.
+//! A time is taken for Docker's in two places only: 16 KiB after the last one, and
 //! at the start of a chunk of the body, since Docker writes a record as a chunk.
 //! Elsewhere it is text. A line without end is handed out in pieces of 16 KiB,
 //! which bounds the memory, too.
@@ -60,6 +61,8 @@ pub struct ConsoleDecoder {
     time: Timestamp,
     /// Whether the line so far has had a time.
     is_timed: bool,
+    /// Whether the last time was not at the start of a line.
+    is_continued: bool,
     state: State,
     head: Vec<u8>,
     /// Text of the unfinished piece, shorter than [`PIECE`].
@@ -73,6 +76,7 @@ impl ConsoleDecoder {
             times: TimeParser::default(),
             time,
             is_timed: false,
+            is_continued: false,
             state: State::Time { starts_line: true },
             head: Vec::new(),
             text: Vec::new(),
@@ -81,8 +85,9 @@ impl ConsoleDecoder {
 
     /// Goes on with one chunk of the body.
     pub fn feed(&mut self, chunk: &[u8], emit: &mut dyn FnMut(ConsoleEntry<'_>)) -> Result<(), DaemonError> {
-        // Right after a time the text must come first: a time there is its own.
-        if self.state == State::Text && !self.text.is_empty() {
+        // Right after a line's time comes its text: a time there is its own. The
+        // last piece of a line may be empty, and its LF left out.
+        if self.state == State::Text && (!self.text.is_empty() || self.is_continued) {
             self.state = State::Time { starts_line: false };
         }
         self.go_on(chunk, emit)
@@ -125,6 +130,7 @@ impl ConsoleDecoder {
             if let Some((time, text)) = split_time(&mut self.times, rest) {
                 self.time = time;
                 self.is_timed = true;
+                self.is_continued = false;
                 self.state = State::Text;
                 return Ok(text);
             }
@@ -148,6 +154,7 @@ impl ConsoleDecoder {
                 }
                 self.time = time;
                 self.is_timed = true;
+                self.is_continued = !starts_line;
             }
             // Shorter than what was there, so this comes to an end.
             None => self.go_on(&head, emit)?,

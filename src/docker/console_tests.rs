@@ -71,6 +71,21 @@ fn the_pieces_of_a_long_line_are_told_apart_from_the_times_between_them() {
 }
 
 #[test]
+fn the_local_driver_leaves_out_the_line_end_after_the_last_piece() {
+    let long = "x".repeat(PIECE);
+    for rest in ["rest", ""] {
+        let chunks = [stamped(1, &long), stamped(1, rest), stamped(2, "2026-11-23T18:34:00.5Z mine\n")];
+        let body = chunks.concat();
+        let (second, third) = (chunks[0].len(), chunks[0].len() + chunks[1].len());
+        let mut expected = vec![line(1, &long, false), line(1, rest, false)];
+        expected.retain(|entry| !entry.2.is_empty());
+        expected.push(line(2, "2026-11-23T18:34:00.5Z mine", true));
+        let entries = entries_of(true, &[&body[..second], &body[second..third], &body[third..]]).unwrap();
+        assert_eq!(entries, expected);
+    }
+}
+
+#[test]
 fn an_endless_line_is_handed_out_in_pieces() {
     let body = [stamped(1, &"y".repeat(200_000)), b"\n".to_vec(), stamped(2, "next\n")].concat();
     for size in [1000, PIECE, 100_000] {

@@ -90,7 +90,7 @@ impl fmt::Display for DockerSocket {
 pub trait StreamSink: Send {
     /// Whether more entries may come now. Asked before a connection is read
     /// and before each chunk read is handled; while it is false nothing more is
-    /// read from any connection, beyond the one read of at most 16 KiB that a
+    /// read from any connection, beyond the one read of at most 8 KiB that a
     /// connection was already waiting in. Asked again after
     /// [`DockerThread::wake`] and every 50 ms.
     fn has_space(&mut self) -> bool;

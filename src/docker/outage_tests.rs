@@ -198,7 +198,9 @@ fn idle_containers_cost_little() {
         thread.follow(ContainerId::from_bytes(bytes));
     }
     let all = usize::from(COUNT) * LINES;
-    wait_until("all entries", || entries.load(Ordering::SeqCst) == all);
+    wait_until("all entries", || {
+        entries.load(Ordering::SeqCst) == all && api.accepted.load(Ordering::SeqCst) > 500
+    });
     wait_until("the server is idle", || api.open.load(Ordering::SeqCst) == 1);
     let each = (resident() - before) / usize::from(COUNT);
     println!("{COUNT} containers, idle after {LINES} lines: {each} KiB each, the server's part included");

@@ -172,7 +172,7 @@ impl Container {
     /// modification tells, or something failed that is worth another try.
     pub fn needs_a_look(&mut self) -> bool {
         if self.is_remote {
-            return !self.has_identity;
+            return true;
         }
         let flags = StatxFlags::MTIME;
         let Ok(stat) = statx(CWD, &self.dir, AtFlags::empty(), flags) else { return true };
@@ -183,6 +183,7 @@ impl Container {
         let has_changed = self.folder_modified.replace(modified) != Some(modified);
         has_changed
             || is_fresh
+            || self.source == Source::Stream
             || self.metadata_failure_reported
             || self.log_failure_reported
             || !self.has_identity
@@ -192,8 +193,9 @@ impl Container {
     pub fn look(&mut self, around: &mut Surroundings<'_>) {
         if self.is_remote {
             match around.streams.as_mut() {
-                Some(streams) if !self.has_identity => streams.inspect(*self.id()),
-                _ => {}
+                Some(streams) if !self.has_identity => streams.inspect(*self.tailer.id()),
+                Some(streams) => streams.ask_again(self.tailer.id()),
+                None => {}
             }
             return;
         }
@@ -322,6 +324,9 @@ impl Container {
     /// From now on the API is read, unless it is off or already is.
     fn look_for_stream(&mut self, around: &mut Surroundings<'_>, reason: &str) {
         if self.source == Source::Stream {
+            if let Some(streams) = around.streams.as_mut() {
+                streams.ask_again(self.tailer.id());
+            }
             return;
         }
         if self.driver.as_ref().is_some_and(|driver| driver.name == "none") {
