@@ -7,6 +7,7 @@
 //! the source changes ([`Assembler::handed_over`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint::{Advance, ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
@@ -17,6 +18,9 @@ use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
 use crate::tag::{TagSource, TagTemplate};
+
+/// How long an open line whose stream has ended waits for a continuation.
+pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 
 /// What a container's records say about it, encoded once.
 #[derive(Debug)]

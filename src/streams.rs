@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use crate::assemble::{Assembler, Identity};
+use crate::assemble::{Assembler, Identity, DEAD_LINE_GRACE};
 use crate::checkpoint::{ContainerId, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
@@ -24,6 +25,7 @@ struct Streamed {
     assembler: Assembler,
     /// The last known position in a file; the moments move ahead of it.
     files: Saved,
+    last_entry: Instant,
     /// The daemon says that there is no such container.
     is_unknown: bool,
     /// Said already: why it cannot be read, or that it broke.
@@ -78,7 +80,13 @@ impl Streams {
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
         let mut assembler = Assembler::new(id, identity);
         assembler.resume_from(&saved, [true, true]);
-        let streamed = Streamed { assembler, files: saved, is_unknown: false, failure_reported: false };
+        let streamed = Streamed {
+            assembler,
+            files: saved,
+            last_entry: Instant::now(),
+            is_unknown: false,
+            failure_reported: false,
+        };
         self.shared.streamed().insert(id, streamed);
         self.thread()?.follow(id);
         Ok(())
@@ -128,6 +136,28 @@ impl Streams {
         if let Some(thread) = &self.thread {
             thread.wake();
         }
+    }
+
+    /// Delivers open lines that nothing will complete; when to look next.
+    ///
+    /// Through the API dockerd 20.10 leaves out the line feed of a long line of
+    /// the local driver, so an open line may well be a whole one.
+    pub fn deliver_dead_lines(&self, now: Instant) -> Option<Instant> {
+        self.thread.as_ref()?;
+        let mut next = None;
+        for streamed in self.shared.streamed().values_mut() {
+            if !streamed.assembler.has_dead_line() {
+                continue;
+            }
+            let due = streamed.last_entry + DEAD_LINE_GRACE;
+            if due <= now {
+                streamed.assembler.close_open_lines();
+                streamed.push(&self.shared.exchange);
+            } else {
+                next = Some(next.map_or(due, |earlier: Instant| earlier.min(due)));
+            }
+        }
+        next
     }
 
     /// Asks for all containers, where no folder tells; see [`News::listed`].
@@ -213,6 +243,7 @@ impl StreamSink for Sink {
     fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
         let mut streamed = self.shared.streamed();
         let Some(streamed) = streamed.get_mut(id) else { return };
+        streamed.last_entry = Instant::now();
         streamed.assembler.begin(&self.shared.exchange);
         let file = Resume { is_by_time: true, ..streamed.files[stream.index()] };
         let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };

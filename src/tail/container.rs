@@ -11,7 +11,7 @@ use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 use super::file::{open_regular, stat_path, FileId};
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
-use crate::assemble::Identity;
+use crate::assemble::{Identity, DEAD_LINE_GRACE};
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{
@@ -24,8 +24,6 @@ use crate::streams::Streams;
 
 /// How long a log waits for metadata that is there but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
-/// How long an open line whose stream has ended waits for a continuation.
-const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 /// A log is idle when so many reads, and so much time, brought nothing.
 const IDLE_READS: u32 = 3;
 const IDLE_TIME: Duration = Duration::from_millis(20);
@@ -200,7 +198,7 @@ impl Container {
             return;
         }
         self.load_identity(around);
-        if !self.has_identity || self.source == Source::Nothing {
+        if !self.has_identity {
             return self.check_folder();
         }
         if around.config.mode == Mode::Stream {
@@ -228,7 +226,7 @@ impl Container {
     /// Finds the log's files and opens those that are new; `false` where there
     /// are none.
     fn open_file(&mut self, around: &mut Surroundings<'_>) -> io::Result<bool> {
-        if self.source == Source::File && self.tailer.is_open() {
+        if self.source != Source::Stream && self.tailer.is_open() {
             self.tailer.refresh(around.exchange)?;
             return Ok(true);
         }
@@ -278,6 +276,7 @@ impl Container {
     /// The file can be read: from now on it is.
     fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
         if self.source != Source::Stream {
+            self.source = Source::File;
             return;
         }
         let released = around.streams.as_mut().and_then(|streams| streams.release(self.tailer.id()));

@@ -84,6 +84,8 @@ pub struct Reader {
     /// that wait is due.
     active: usize,
     next_due: Option<Instant>,
+    /// When an open line of a streamed container is to be delivered.
+    next_dead_line: Option<Instant>,
 }
 
 /// What a pass over the hot logs says about the next one.
@@ -129,6 +131,7 @@ impl Reader {
             decoder: Decoder::default(),
             active: 0,
             next_due: None,
+            next_dead_line: None,
         }
     }
 
@@ -184,6 +187,7 @@ impl Reader {
     fn take_news(&mut self, now: Instant) {
         let Some(streams) = &mut self.streams else { return };
         streams.wake();
+        self.next_dead_line = streams.deliver_dead_lines(now);
         let news = streams.take_news();
         for id in news.touched {
             self.changed.extend(self.keys.get(&id));
@@ -502,7 +506,7 @@ impl Reader {
                 longest = longest.min(cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE));
             }
         }
-        if let Some(due) = self.next_due {
+        for due in [self.next_due, self.next_dead_line].into_iter().flatten() {
             longest = longest.min(due.saturating_duration_since(Instant::now()));
         }
         if self.exchange.refused.load(Ordering::Acquire) {
