@@ -1,4 +1,4 @@
-//! The formats runtimes write, one file each: bytes of one physical line in,
+//! The formats runtimes write, one file each: the bytes of one entry in,
 //! an [`Entry`] out. Pure and total: no input panics, nothing is allocated on
 //! the plain path.
 
