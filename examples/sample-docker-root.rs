@@ -147,7 +147,7 @@ const GOODS: [&str; 5] = ["teapot", "lantern", "bookshelf", "café-crème-set", 
 fn storefront(number: u64, dice: &mut Dice) -> (&'static str, String) {
     let goods = dice.pick(&GOODS);
     let client = format!("10.0.{}.{}", dice.roll(4), dice.roll(250) + 1);
-    if number % 23 == 0 {
+    if number.is_multiple_of(23) {
         let error = format!("[error] 29#29: *{number} open() \"/usr/share/nginx/html/{goods}.webp\" failed (2: No such file or directory), client: {client}");
         return ("stderr", error);
     }

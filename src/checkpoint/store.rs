@@ -266,7 +266,7 @@ impl CheckpointStore {
 fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()> {
     entry.sequence += 1;
     let copy = slot::encode(&SlotCopy { sequence: entry.sequence, id, saved: entry.saved });
-    let which = if entry.sequence % 2 == 0 { 0 } else { slot::COPY as u64 };
+    let which = if entry.sequence.is_multiple_of(2) { 0 } else { slot::COPY as u64 };
     file.write_all_at(&copy, slot_offset(entry.slot) + which)
 }
 

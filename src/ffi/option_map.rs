@@ -111,5 +111,5 @@ fn leak_text(text: &str) -> *mut libc::c_char {
 
 const _: () = {
     assert!(*SIZES.start() >= std::mem::size_of::<sys::clogs_config_map_head>());
-    assert!(USUAL_SIZE % 8 == 0);
+    assert!(USUAL_SIZE.is_multiple_of(8));
 };

@@ -145,7 +145,7 @@ fn strip_line_feed(escaped: &[u8]) -> (&[u8], bool) {
         return (escaped, false);
     };
     let backslashes = rest.iter().rev().take_while(|byte| **byte == b'\\').count();
-    if backslashes % 2 == 0 {
+    if backslashes.is_multiple_of(2) {
         (rest, true)
     } else {
         (escaped, false)
