@@ -56,7 +56,7 @@ impl Load {
                     log.line(&format!("line {number}"));
                     number += 1;
                 }
-                if number.is_multiple_of(2000) {
+                if number % 2000 == 0 {
                     log.rotate(20, false);
                 }
                 std::thread::sleep(Duration::from_millis(2));

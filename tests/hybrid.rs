@@ -187,8 +187,7 @@ fn a_stream_goes_on_over_stop_start_rename_and_our_own_restarts() {
     let mut texts: Vec<String> = Vec::new();
     for round in 0.. {
         // From file to stream and back, by restarting with the other mode.
-        let collector =
-            Collector::start(docker.root(), if round.is_multiple_of(2) { &stream } else { &file });
+        let collector = Collector::start(docker.root(), if round % 2 == 0 { &stream } else { &file });
         let target = (texts.len() + 150).min(800);
         collector.wait("more lines", |collector| {
             texts.len() + arrived(collector, &id, Stream::Stdout).len() >= target

@@ -424,7 +424,7 @@ fn streams_with_tags_of_their_own_resume_each_by_itself() {
     let options = [("DB", db.to_str().expect("a path")), ("Tag_Template", "{name}.{stream}")];
     let mut log = root.container('a', "web");
     for number in 0..1000 {
-        let stream = if number.is_multiple_of(3) { "stderr" } else { "stdout" };
+        let stream = if number % 3 == 0 { "stderr" } else { "stdout" };
         log.entry(stream, &format!("line {number}\n"));
     }
     let mut received = Vec::new();
