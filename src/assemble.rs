@@ -104,11 +104,6 @@ impl Assembler {
         }
     }
 
-    /// The container.
-    pub fn id(&self) -> &ContainerId {
-        &self.id
-    }
-
     /// Name, image and state as last read.
     pub fn metadata(&self) -> &ContainerMetadata {
         &self.identity.metadata
