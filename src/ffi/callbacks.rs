@@ -162,3 +162,50 @@ fn with_instance<T: Copy>(
         guard_instance(callback, &instance, failure, || body(&instance, &host))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::flb_host::tests::{PlayedInstance, PLAYED_API};
+    use std::ptr::null_mut;
+
+    #[test]
+    fn miri_options_are_read_as_the_host_holds_them() {
+        let ins = PlayedInstance::with_properties(vec![
+            (c"Docker_Root", c"/data"),
+            (c"Queue_Limit", c"1M"),
+            (c"Tag_Template", c"logs.{name}"),
+        ]);
+        let config = Config::from_lookup(|name| property(&PLAYED_API, ins.pointer(), name)).unwrap();
+        assert_eq!(config.docker_root, std::path::Path::new("/data"));
+        assert_eq!(config.queue_limit, 1_000_000);
+        assert_eq!(config.tag_template.unwrap().to_string(), "logs.{name}");
+        assert_eq!(property(&PLAYED_API, ins.pointer(), "no\0name"), None);
+        assert_eq!(instance_name(&PLAYED_API, ins.pointer()), "container_logs.7");
+    }
+
+    #[test]
+    fn miri_texts_of_the_host_are_copied_whatever_they_hold() {
+        for (text, want) in [(c"", ""), (c"\xff\xfe", "\u{fffd}\u{fffd}"), (c"a\nb", "a\nb")] {
+            assert_eq!(copy_text(text.as_ptr()).as_deref(), Some(want));
+        }
+        assert_eq!(copy_text(std::ptr::null()), None);
+    }
+
+    #[test]
+    fn miri_a_callback_with_a_context_that_is_not_ours_does_nothing() {
+        let mut other = [0u64; 4];
+        for context in [null_mut(), other.as_mut_ptr().cast(), std::ptr::dangling_mut::<u64>().cast()] {
+            assert_eq!(collect(null_mut(), null_mut(), context), OK);
+            pause(context, null_mut());
+            resume(context, null_mut());
+            assert_eq!(exit(context, null_mut()), OK);
+        }
+        assert_eq!(other, [0; 4]);
+    }
+
+    #[test]
+    fn miri_a_start_without_the_hosts_functions_fails() {
+        assert_eq!(init(null_mut(), null_mut(), null_mut()), FAILED);
+    }
+}

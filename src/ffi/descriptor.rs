@@ -3,6 +3,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 
 use super::host_api::find_symbol;
 use super::{callbacks, option_map, sys};
@@ -14,9 +15,18 @@ const DESCRIPTOR_BYTES: usize = 1024;
 const NAME: &CStr = c"container_logs";
 const DESCRIPTION: &CStr = c"Logs of all containers, read from the files of the container runtime";
 
+/// Zero, but for what a layout's padding leaves undefined.
+type Bytes = [MaybeUninit<u8>; DESCRIPTOR_BYTES];
+
 /// Room for a descriptor of any layout.
 #[repr(C, align(16))]
-pub struct Descriptor(UnsafeCell<[u8; DESCRIPTOR_BYTES]>);
+pub struct Descriptor(UnsafeCell<Bytes>);
+
+impl Descriptor {
+    const fn zeroed() -> Descriptor {
+        Descriptor(UnsafeCell::new([MaybeUninit::new(0); DESCRIPTOR_BYTES]))
+    }
+}
 
 // SAFETY: written once by `fill`, which the dynamic linker runs before dlopen
 // returns and so before anyone can read it; only read afterwards.
@@ -25,7 +35,7 @@ unsafe impl Sync for Descriptor {}
 /// What Fluent Bit looks up: `in_` + name + `_plugin`.
 #[no_mangle]
 #[allow(non_upper_case_globals)]
-pub static in_container_logs_plugin: Descriptor = Descriptor(UnsafeCell::new([0; DESCRIPTOR_BYTES]));
+pub static in_container_logs_plugin: Descriptor = Descriptor::zeroed();
 
 /// Run when the library is loaded, before the host copies the descriptor.
 #[used]
@@ -60,7 +70,7 @@ fn fill_for_this_host() {
 ///
 /// - `destination` is the exported descriptor, aligned to 16.
 /// - Nobody reads it yet.
-unsafe fn put<T>(destination: *mut [u8; DESCRIPTOR_BYTES], layout: T) {
+unsafe fn put<T>(destination: *mut Bytes, layout: T) {
     const { assert!(std::mem::size_of::<T>() <= DESCRIPTOR_BYTES && std::mem::align_of::<T>() <= 16) };
     // SAFETY: room and alignment are asserted above, the rest is promised.
     unsafe { destination.cast::<T>().write(layout) };
@@ -128,5 +138,53 @@ fn layout_5_1() -> sys::clogs_plugin_5_1 {
         cb_pre_exit: std::ptr::null_mut(),
         cb_exit: Some(callbacks::exit),
         cb_destroy: exit_in_a_shifted_slot(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORD: usize = std::mem::size_of::<usize>();
+
+    /// The pointer at `offset`, as a host that copied the bytes would read it.
+    fn word(descriptor: &Descriptor, offset: usize) -> *const libc::c_void {
+        assert!(offset.is_multiple_of(WORD) && offset + WORD <= DESCRIPTOR_BYTES);
+        // SAFETY: in bounds and aligned, as just asserted.
+        let at = unsafe { descriptor.0.get().byte_add(offset) };
+        // SAFETY: as above; all of the descriptor is initialised.
+        unsafe { at.cast::<*const libc::c_void>().read() }
+    }
+
+    fn filled<T>(layout: T) -> Descriptor {
+        let descriptor = Descriptor::zeroed();
+        // SAFETY: it has the room and the alignment, and nobody else knows it.
+        unsafe { put(descriptor.0.get(), layout) };
+        descriptor
+    }
+
+    /// Offsets of cb_pause, cb_resume, cb_exit and the slot behind, as read off
+    /// the releases (see the facts in include/fluent_bit_abi.h).
+    #[test]
+    fn miri_each_release_finds_its_callbacks_where_it_looks() {
+        for (release, descriptor, [pause, resume, exit, behind]) in [
+            ("3.0", filled(layout_3_0()), [88, 96, 112, 120]),
+            ("3.2", filled(layout_3_2()), [96, 104, 120, 128]),
+            ("5.1", filled(layout_5_1()), [96, 104, 144, 152]),
+        ] {
+            // SAFETY: the name is NUL-terminated text of ours.
+            let name = unsafe { CStr::from_ptr(word(&descriptor, 24).cast()) };
+            assert_eq!(name, NAME, "{release}");
+            let filled: Vec<usize> =
+                (48..DESCRIPTOR_BYTES).step_by(WORD).filter(|at| !word(&descriptor, *at).is_null()).collect();
+            assert_eq!(filled, [48, 64, pause, resume, exit, behind], "{release}");
+            option_map::tests::free_built(word(&descriptor, 40).cast_mut());
+        }
+    }
+
+    #[test]
+    fn miri_a_process_that_is_no_host_finds_nothing_filled() {
+        fill();
+        assert!((0..DESCRIPTOR_BYTES).step_by(WORD).all(|at| word(&in_container_logs_plugin, at).is_null()));
     }
 }

@@ -56,13 +56,18 @@ fn print(level: Level, message: &str) {
         eprintln!("{message}");
         return;
     };
-    // Control characters, which a container's name or a damaged file may bring,
-    // would let a message forge further lines.
-    let clean: String = message.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    let Ok(text) = CString::new(clean) else { return };
+    let text = clean(message);
     // SAFETY: the format is constant and takes the one string that follows; a
     // NULL file means that no source position is printed.
     unsafe { log_print(level_number(level), std::ptr::null(), 0, c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// The message as one line. Control characters, which a container's name or a
+/// damaged file may bring, would let it forge further ones.
+fn clean(message: &str) -> CString {
+    let clean: String = message.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    // NUL is a control character, so there is none left.
+    CString::new(clean).unwrap_or_default()
 }
 
 fn level_number(level: Level) -> libc::c_int {
@@ -74,6 +79,10 @@ fn level_number(level: Level) -> libc::c_int {
     };
     number as libc::c_int
 }
+
+#[cfg(test)]
+#[path = "flb_host_tests.rs"]
+pub mod tests;
 
 /// For tests of the edge in a process without a host.
 #[cfg(test)]

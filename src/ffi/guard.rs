@@ -48,7 +48,7 @@ mod tests {
     use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
     #[test]
-    fn a_panic_becomes_the_failure_value() {
+    fn miri_a_panic_becomes_the_failure_value() {
         assert_eq!(guard("test", -1, || panic!("on purpose")), -1);
         assert_eq!(guard("test", -1, || 7), 7);
     }

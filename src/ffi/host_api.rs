@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_is_no_host_is_told_what_is_missing() {
+    fn miri_a_process_that_is_no_host_is_told_what_is_missing() {
         let error = host_api().unwrap_err().to_string();
         assert!(
             error.contains("flb_input_log_append_records") && error.contains("flb_input_log_check"),

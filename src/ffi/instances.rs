@@ -55,19 +55,19 @@ static LIVE: Mutex<BTreeMap<usize, Arc<Instance>>> = Mutex::new(BTreeMap::new())
 
 /// Adds an instance; returns the context to give the host.
 pub fn add(instance: Arc<Instance>) -> *mut libc::c_void {
-    let address = Arc::as_ptr(&instance) as usize;
+    let address = Arc::as_ptr(&instance).addr();
     LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(address, instance);
-    address as *mut libc::c_void
+    std::ptr::without_provenance_mut(address)
 }
 
 /// The live instance behind a context.
 pub fn find(context: *mut libc::c_void) -> Option<Arc<Instance>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).get(&(context as usize)).cloned()
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).get(&context.addr()).cloned()
 }
 
 /// Takes the instance behind a context out of the live ones.
 pub fn remove(context: *mut libc::c_void) -> Option<Arc<Instance>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&(context as usize))
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&context.addr())
 }
 
 #[cfg(test)]
@@ -75,10 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pointer_that_is_not_ours_is_not_found() {
+    fn miri_a_pointer_that_is_not_ours_is_not_found() {
         let other = 0u64;
         assert!(find(std::ptr::null_mut()).is_none());
         assert!(find((&raw const other).cast_mut().cast()).is_none());
-        assert!(remove(0x1000 as *mut libc::c_void).is_none());
+        assert!(remove(std::ptr::without_provenance_mut(0x1000)).is_none());
     }
 }

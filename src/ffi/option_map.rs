@@ -1,7 +1,7 @@
 //! The host's table of our options, in the host's own element size.
 //!
 //! The host walks the table by `sizeof` of its own struct, which changed inside
-//! a patch series. It can be asked: [`element_size`] lets it copy a probe whose
+//! a patch series. It can be asked: [`MapFunctions`] lets it copy a probe whose
 //! three names stand at 0, S and 2 S, and counts what it found. Only where its
 //! element has S bytes does it find exactly three.
 
@@ -17,42 +17,57 @@ const SIZES: std::ops::RangeInclusive<usize> = 56..=256;
 const USUAL_SIZE: usize = 104;
 const PROBE_NAME: &[u8; 2] = b"p\0";
 
-/// The size of the host's option struct in bytes, or `None` where the host
-/// does not export what is needed to ask.
-pub fn element_size() -> Option<usize> {
-    let create = find_symbol(c"flb_config_map_create")?;
-    let destroy = find_symbol(c"flb_config_map_destroy")?;
-    // SAFETY: every release since 3.0 exports this function with the signature
-    // that the header gives.
-    let create =
-        unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create) }?;
-    // SAFETY: as above.
-    let destroy =
-        unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_destroy_fn>(destroy) }?;
-    SIZES.step_by(8).find(|size| {
-        let mut probe = probe(*size);
-        // SAFETY: the probe is zero but for three names, and long enough that
-        // a host with any element size in SIZES meets a zero name inside it;
-        // without default values the host does not look at the configuration.
-        let list = unsafe { create(std::ptr::null_mut(), probe.as_mut_ptr().cast()) };
-        if list.is_null() {
-            return false;
-        }
-        let count = list_length(list);
-        // SAFETY: `list` came from `create` and is not used again.
-        unsafe { destroy(list) };
-        count == 3
-    })
+/// The host's functions that copy a table of options and free the copy.
+pub struct MapFunctions {
+    create: unsafe extern "C" fn(*mut sys::flb_config, *mut libc::c_void) -> *mut sys::clogs_list_node,
+    destroy: unsafe extern "C" fn(*mut sys::clogs_list_node),
+}
+
+impl MapFunctions {
+    /// Those of the host that is loading us, or `None` where it does not export
+    /// them.
+    fn find() -> Option<MapFunctions> {
+        let create = find_symbol(c"flb_config_map_create")?;
+        let destroy = find_symbol(c"flb_config_map_destroy")?;
+        // SAFETY: every release since 3.0 exports this function with the
+        // signature that the header gives.
+        let create =
+            unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create) }?;
+        // SAFETY: as above.
+        let destroy =
+            unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_destroy_fn>(destroy) }?;
+        Some(MapFunctions { create, destroy })
+    }
+
+    /// The size of the host's option struct in bytes; `None` where it is none
+    /// of those asked about.
+    fn element_size(&self) -> Option<usize> {
+        SIZES.step_by(8).find(|size| {
+            let mut probe = probe(*size);
+            // SAFETY: the probe is zero but for three names, and long enough
+            // that a host with any element size in SIZES meets a zero name
+            // inside it; without default values the host does not look at the
+            // configuration.
+            let list = unsafe { (self.create)(std::ptr::null_mut(), probe.as_mut_ptr().cast()) };
+            if list.is_null() {
+                return false;
+            }
+            let count = list_length(list);
+            // SAFETY: `list` came from `create` and is not used again.
+            unsafe { (self.destroy)(list) };
+            count == 3
+        })
+    }
 }
 
 /// Zeroed entries of `size` bytes with names in the first three.
-fn probe(size: usize) -> Vec<u64> {
+fn probe(size: usize) -> Vec<*const u8> {
     let name = std::mem::offset_of!(sys::clogs_config_map_head, name);
-    let mut bytes = vec![0u64; 4 * SIZES.end() / 8];
+    let mut words = vec![std::ptr::null(); 4 * SIZES.end() / 8];
     for entry in 0..3 {
-        bytes[(entry * size + name) / 8] = PROBE_NAME.as_ptr() as u64;
+        words[(entry * size + name) / 8] = PROBE_NAME.as_ptr();
     }
-    bytes
+    words
 }
 
 /// Nodes of a circular list, without its head; gives up past any sane number.
@@ -73,15 +88,19 @@ fn list_length(head: *mut sys::clogs_list_node) -> usize {
 /// Builds the table for the host that is loading us. It lives as long as the
 /// process: the host keeps pointers into it.
 pub fn build() -> *mut libc::c_void {
-    let size = element_size().unwrap_or(USUAL_SIZE);
+    let functions = MapFunctions::find();
+    table(functions.and_then(|functions| functions.element_size()).unwrap_or(USUAL_SIZE))
+}
+
+/// The table with entries of `size` bytes.
+fn table(size: usize) -> *mut libc::c_void {
     // One zero entry more ends the table.
     let mut table = vec![0u64; (OPTIONS.len() + 1) * size / 8].into_boxed_slice();
-    for (index, option) in OPTIONS.iter().enumerate() {
-        let head = encode(option);
-        let entry = (&raw mut table[index * size / 8]).cast::<sys::clogs_config_map_head>();
-        // SAFETY: `entry` points at `size` bytes inside the table, aligned to
-        // 8, and `size` is at least the size of the head.
-        unsafe { entry.write(head) };
+    for (option, words) in OPTIONS.iter().zip(table.chunks_exact_mut(size / 8)) {
+        let entry = words.as_mut_ptr().cast::<sys::clogs_config_map_head>();
+        // SAFETY: `entry` points at `size` bytes of the table, aligned to 8,
+        // and `size` is at least the size of the head.
+        unsafe { entry.write(encode(option)) };
     }
     Box::leak(table).as_mut_ptr().cast()
 }
@@ -113,3 +132,7 @@ const _: () = {
     assert!(*SIZES.start() >= std::mem::size_of::<sys::clogs_config_map_head>());
     assert!(USUAL_SIZE.is_multiple_of(8));
 };
+
+#[cfg(test)]
+#[path = "option_map_tests.rs"]
+pub mod tests;
