@@ -9,10 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Account, Amount, Taken};
 use crate::checkpoint::{Advance, ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::encode::{put_record, RecordFields};
-use crate::exchange::{count, Exchange};
+use crate::exchange::Exchange;
 use crate::format::Entry;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
@@ -53,8 +54,24 @@ impl Identity {
 struct Building {
     bytes: Vec<u8>,
     records: usize,
-    /// Lines among them that were cut.
-    truncated: u64,
+    /// Bytes that they took in their source, without those that were cut off.
+    source_bytes: u64,
+    /// The time of the first.
+    since: Timestamp,
+}
+
+impl Building {
+    fn carried(&self) -> Option<(Amount, Timestamp)> {
+        let amount = Amount { bytes: self.source_bytes, records: self.records as u64 };
+        (self.records > 0).then_some((amount, self.since))
+    }
+}
+
+/// Bytes since the last push that will be in no batch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Aside {
+    passed_over: u64,
+    cut: Amount,
 }
 
 /// Entries up to a moment that are passed over, because they were delivered.
@@ -76,10 +93,19 @@ impl Skip {
     }
 }
 
+/// What the reader went past since the last push.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadBytes {
+    /// Bytes in all.
+    pub total: u64,
+    /// Those that were no record.
+    pub skipped: u64,
+}
+
 /// What is open and what is queued, for one container.
 #[derive(Debug)]
 pub struct Assembler {
-    id: ContainerId,
+    account: Arc<Account>,
     identity: Arc<Identity>,
     joiners: PerStream<Joiner>,
     /// Where the open line of each stream begins.
@@ -88,20 +114,27 @@ pub struct Assembler {
     taken: PerStream<Moment>,
     skip: PerStream<Option<Skip>>,
     building: PerStream<Building>,
+    aside: Aside,
 }
 
 impl Assembler {
     /// Nothing taken yet.
-    pub fn new(id: ContainerId, identity: Arc<Identity>) -> Assembler {
+    pub fn new(account: Arc<Account>, identity: Arc<Identity>) -> Assembler {
         Assembler {
-            id,
+            account,
             identity,
             joiners: PerStream::default(),
             open_at: PerStream::default(),
             taken: PerStream::default(),
             skip: PerStream::default(),
             building: PerStream::default(),
+            aside: Aside::default(),
         }
+    }
+
+    /// Whose entries it takes, and what became of them.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Name, image and state as last read.
@@ -125,11 +158,14 @@ impl Assembler {
         }
     }
 
-    /// Ends this source: where each stream resumes in the next one. An open
-    /// line is begun anew there, so its pieces are dropped here.
+    /// Ends this source, once all that was built is pushed: where each stream
+    /// resumes in the next one. An open line is begun anew there, so its pieces
+    /// are dropped here.
     pub fn handed_over(&mut self, here: Resume) -> Saved {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
+        self.pass_over(self.open_bytes());
         self.joiners = PerStream::default();
+        self.settle(ReadBytes::default(), [None, None]);
         saved
     }
 
@@ -157,15 +193,22 @@ impl Assembler {
         self.resume_from(&saved, [true, true]);
     }
 
-    /// Takes one entry. `begins_at` gives the position of its first byte in its
-    /// file, should a line that stays open begin there.
+    /// Takes one entry, which took `source_bytes` in its source. `begins_at`
+    /// gives the position of its first byte in its file, should a line that
+    /// stays open begin there.
     #[inline]
-    pub fn take(&mut self, entry: &Entry<'_>, max_line_bytes: usize, begins_at: impl FnOnce() -> Resume) {
+    pub fn take(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins_at: impl FnOnce() -> Resume,
+    ) {
         let stream = entry.stream;
         let index = stream.index();
         if let Some(skip) = &mut self.skip[index] {
             if skip.covers(entry.time) {
-                return;
+                return self.pass_over(source_bytes as u64);
             }
             self.skip[index] = None;
         }
@@ -173,12 +216,37 @@ impl Assembler {
         let into = &mut self.building[if identity.is_tagged_by_stream { index } else { 0 }];
         let before = self.taken[index];
         self.taken[index].advance(entry.time);
-        let begins = self.joiners[index].push(entry, max_line_bytes, |line| {
-            put_line(into, &line, stream, identity);
+        let aside = &mut self.aside;
+        let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
+            put_line(into, aside, &line, stream, identity);
         });
         if begins {
             self.open_at[index] = Resume { moment: before, ..begins_at() };
         }
+    }
+
+    /// So many bytes were read that are not ours to deliver.
+    pub fn pass_over(&mut self, bytes: u64) {
+        self.aside.passed_over += bytes;
+    }
+
+    fn open_bytes(&self) -> u64 {
+        self.joiners.iter().map(|joiner| joiner.source_bytes() as u64).sum()
+    }
+
+    /// Writes into the account what was read and what becomes of it.
+    fn settle(&mut self, read: ReadBytes, queued: [Option<(Amount, Timestamp)>; 2]) {
+        let Aside { passed_over, cut } = std::mem::take(&mut self.aside);
+        let [first, second] = &self.taken;
+        self.account.took(&Taken {
+            read: read.total,
+            skipped: read.skipped,
+            passed_over,
+            cut,
+            open: self.open_bytes(),
+            queued,
+            until: first.time.max(second.time),
+        });
     }
 
     /// Room for the records to come.
@@ -205,7 +273,7 @@ impl Assembler {
         let identity = &*self.identity;
         for (stream, joiner) in Stream::ALL.into_iter().zip(&mut self.joiners) {
             let into = &mut self.building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
-            joiner.flush(|line| put_line(into, &line, stream, identity));
+            joiner.flush(|line| put_line(into, &mut self.aside, &line, stream, identity));
         }
     }
 
@@ -222,7 +290,17 @@ impl Assembler {
 
     /// Queues what was built. `here` is the end of what was taken, for each
     /// stream that it moves; with `always` also where there are no records.
-    pub fn push(&mut self, exchange: &Exchange, here: PerStream<Option<Resume>>, always: bool) {
+    /// `read` is what was gone past to get there.
+    pub fn push(
+        &mut self,
+        exchange: &Exchange,
+        here: PerStream<Option<Resume>>,
+        always: bool,
+        read: ReadBytes,
+    ) {
+        // Before a batch can be accepted.
+        let queued = [self.building[0].carried(), self.building[1].carried()];
+        self.settle(read, queued);
         let pending: Advance =
             Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)));
         let [first, second] = std::mem::take(&mut self.building);
@@ -242,9 +320,9 @@ impl Assembler {
     }
 
     fn push_batch(&self, exchange: &Exchange, building: Building, tag: usize, advance: Advance) {
-        count(&exchange.counters.lines_truncated, building.truncated);
         let batch = Batch {
-            container: self.id,
+            container: *self.account.id(),
+            source: Some((Arc::clone(&self.account), building.source_bytes)),
             tag: self.identity.tags[tag].clone(),
             records: building.records,
             bytes: building.bytes,
@@ -254,10 +332,21 @@ impl Assembler {
     }
 }
 
-fn put_line(into: &mut Building, line: &Line<'_>, stream: Stream, identity: &Identity) {
+#[inline]
+fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Stream, identity: &Identity) {
     put_record(&mut into.bytes, line, stream, &identity.fields);
+    if into.records == 0 {
+        into.since = line.time;
+    }
     into.records += 1;
-    into.truncated += u64::from(line.truncated);
+    into.source_bytes += line.source_bytes as u64;
+    if line.is_cut() {
+        // A text is hardly ever longer than its source, but invalid characters
+        // grow where they are replaced.
+        let bytes = line.cut_bytes.min(line.source_bytes) as u64;
+        into.source_bytes -= bytes;
+        aside.cut += Amount { bytes, records: 1 };
+    }
 }
 
 #[cfg(test)]

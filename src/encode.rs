@@ -47,7 +47,7 @@ pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &R
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     out.extend_from_slice(&[0x92, 0x92]);
     put_event_time(out, line.time);
-    let extra = u8::from(line.truncated) + u8::from(!line.attrs.is_empty());
+    let extra = u8::from(line.is_cut()) + u8::from(!line.attrs.is_empty());
     out.extend_from_slice(&[0x80, 0x80 | (1 + fields.count + extra)]);
     out.extend_from_slice(b"\xa3log");
     put_str(out, &text);
@@ -56,7 +56,7 @@ pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &R
         out.extend_from_slice(b"\xa5attrs");
         out.extend_from_slice(line.attrs);
     }
-    if line.truncated {
+    if line.is_cut() {
         out.extend_from_slice(b"\xa9truncated\xc3");
     }
 }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_cut_line_says_so() {
-        let record = round_trip(Line { text: b"x", truncated: true, ..Line::default() }, Stream::Stdout);
+        let record = round_trip(Line { text: b"x", cut_bytes: 1, ..Line::default() }, Stream::Stdout);
         assert_eq!(record.body["truncated"], true);
     }
 
@@ -129,7 +129,7 @@ mod tests {
         let mut attrs = Vec::new();
         let pairs: [(&[u8], &[u8]); 2] = [(b"tag", b"x"), (b"env", b"")];
         crate::msgpack::put_string_map(&mut attrs, pairs.into_iter());
-        let record = round_trip(Line { attrs: &attrs, truncated: true, ..Line::default() }, Stream::Stdout);
+        let record = round_trip(Line { attrs: &attrs, cut_bytes: 1, ..Line::default() }, Stream::Stdout);
         assert_eq!(record.body["attrs"], serde_json::json!({"tag": "x", "env": ""}));
         assert_eq!(record.body["truncated"], true);
     }

@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
+use crate::account::Accounts;
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
 use crate::queue::{Batch, Progress, Queue};
@@ -45,24 +46,6 @@ impl AsFd for Bell {
     }
 }
 
-/// How much has been read, delivered and passed over since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Bytes of log files that were read and dealt with.
-    pub bytes_read: AtomicU64,
-    /// Records the host has accepted.
-    pub records_appended: AtomicU64,
-    /// Bytes that were no record.
-    pub bytes_skipped: AtomicU64,
-    /// Lines cut at `Partial_Max_Size`.
-    pub lines_truncated: AtomicU64,
-}
-
-/// Adds to a counter.
-pub fn count(counter: &AtomicU64, amount: u64) {
-    counter.fetch_add(amount, Ordering::Relaxed);
-}
-
 /// The shared state of one instance.
 #[derive(Debug)]
 pub struct Exchange {
@@ -74,8 +57,8 @@ pub struct Exchange {
     /// by the reader when it finds a container.
     pub checkpoint: Mutex<CheckpointStore>,
     leaving: Mutex<HashSet<ContainerId>>,
-    /// Running totals.
-    pub counters: Counters,
+    /// What became of every byte.
+    pub accounts: Accounts,
     /// Wakes the host's thread: there is something to drain.
     pub host_bell: Bell,
     /// Wakes the reader: space, a change on disk, a stop.
@@ -99,7 +82,7 @@ impl Exchange {
             events: EventQueue::default(),
             checkpoint: Mutex::new(checkpoint),
             leaving: Mutex::default(),
-            counters: Counters::default(),
+            accounts: Accounts::default(),
             host_bell: Bell::new()?,
             reader_bell: Bell::new()?,
             paused: AtomicBool::new(false),
@@ -130,6 +113,7 @@ impl Exchange {
 
     /// All that was queued of a container is accepted.
     pub fn has_left(&self, container: &ContainerId) {
+        self.accounts.close(container);
         self.leaving().remove(container);
         self.reader_bell.ring();
     }

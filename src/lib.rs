@@ -36,6 +36,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod account;
 pub mod assemble;
 pub mod checkpoint;
 pub mod config;

@@ -27,13 +27,22 @@ pub struct Line<'a> {
     pub time: Timestamp,
     /// The text without its line feed.
     pub text: &'a [u8],
-    /// Whether the text was cut at the size limit.
-    pub truncated: bool,
+    /// Bytes of the text that were cut off at the size limit.
+    pub cut_bytes: usize,
     /// Whether the text is known to be valid UTF-8. A character cut between
     /// two raw pieces is whole again here, so this is asked of whole lines.
     pub is_utf8: bool,
     /// Attributes as a MessagePack map, or nothing.
     pub attrs: &'a [u8],
+    /// Bytes that its pieces took in their source.
+    pub source_bytes: usize,
+}
+
+impl Line<'_> {
+    /// Whether a part of the text is missing.
+    pub fn is_cut(&self) -> bool {
+        self.cut_bytes > 0
+    }
 }
 
 /// The open line of one stream.
@@ -47,7 +56,8 @@ pub struct Joiner {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     time: Timestamp,
-    truncated: bool,
+    cut_bytes: usize,
+    source_bytes: usize,
     is_utf8: bool,
     /// The last piece was shorter than [`PIECE_BYTES`].
     stream_ended: bool,
@@ -56,22 +66,35 @@ struct Open {
 impl Joiner {
     /// Takes the next entry of the stream and gives each line it completes, in
     /// order, to `deliver`: none, one, or two where an older open line gives
-    /// way. `max_bytes` bounds the joined text. Returns whether a line that
-    /// begins with this entry is open now.
+    /// way. `source_bytes` is what the entry took in its source; `max_bytes`
+    /// bounds the joined text. Returns whether a line that begins with this
+    /// entry is open now.
     #[inline]
-    pub fn push(&mut self, entry: &Entry<'_>, max_bytes: usize, mut deliver: impl FnMut(Line<'_>)) -> bool {
+    pub fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_bytes: usize,
+        mut deliver: impl FnMut(Line<'_>),
+    ) -> bool {
         if self.open.is_none() && entry.ends_line {
-            deliver(whole_line(entry, max_bytes));
+            deliver(whole_line(entry, source_bytes, max_bytes));
             return false;
         }
-        self.push_piece(entry, max_bytes, &mut deliver)
+        self.push_piece(entry, source_bytes, max_bytes, &mut deliver)
     }
 
-    fn push_piece(&mut self, entry: &Entry<'_>, max_bytes: usize, deliver: &mut dyn FnMut(Line<'_>)) -> bool {
+    fn push_piece(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_bytes: usize,
+        deliver: &mut dyn FnMut(Line<'_>),
+    ) -> bool {
         if self.open.is_some_and(|open| open.time != entry.time) {
             self.flush(&mut *deliver);
             if entry.ends_line {
-                deliver(whole_line(entry, max_bytes));
+                deliver(whole_line(entry, source_bytes, max_bytes));
                 return false;
             }
         }
@@ -79,14 +102,14 @@ impl Joiner {
         let mut open = self.open.unwrap_or_else(|| {
             self.attrs.clear();
             self.attrs.extend_from_slice(entry.attrs);
-            Open { time: entry.time, truncated: false, is_utf8: true, stream_ended: false }
+            Open { time: entry.time, cut_bytes: 0, source_bytes: 0, is_utf8: true, stream_ended: false }
         });
         open.is_utf8 &= entry.is_utf8;
-        if !open.truncated {
-            let (text, truncated) = cut(entry.text, max_bytes.saturating_sub(self.text.len()));
-            self.text.extend_from_slice(text);
-            open.truncated = truncated;
-        }
+        open.source_bytes += source_bytes;
+        let room = if open.cut_bytes > 0 { 0 } else { max_bytes.saturating_sub(self.text.len()) };
+        let text = cut(entry.text, room);
+        self.text.extend_from_slice(text);
+        open.cut_bytes += entry.text.len() - text.len();
         open.stream_ended = entry.text.len() < PIECE_BYTES;
         self.open = Some(open);
         if entry.ends_line {
@@ -101,9 +124,10 @@ impl Joiner {
             deliver(Line {
                 time: open.time,
                 text: &self.text,
-                truncated: open.truncated,
+                cut_bytes: open.cut_bytes,
                 is_utf8: open.is_utf8,
                 attrs: &self.attrs,
+                source_bytes: open.source_bytes,
             });
             if self.text.capacity() > KEEP_BYTES {
                 self.text = Vec::new();
@@ -118,6 +142,11 @@ impl Joiner {
         self.open.is_some()
     }
 
+    /// What the pieces of the open line took in their source.
+    pub fn source_bytes(&self) -> usize {
+        self.open.map_or(0, |open| open.source_bytes)
+    }
+
     /// Whether a line is open whose last piece says that its stream has ended.
     pub fn stream_ended(&self) -> bool {
         self.open.is_some_and(|open| open.stream_ended)
@@ -126,27 +155,31 @@ impl Joiner {
 
 /// A line that came as one entry.
 #[inline]
-fn whole_line<'a>(entry: &Entry<'a>, max_bytes: usize) -> Line<'a> {
-    let (text, truncated) = cut(entry.text, max_bytes);
-    Line { time: entry.time, text, truncated, is_utf8: entry.is_utf8, attrs: entry.attrs }
+fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
+    let text = cut(entry.text, max_bytes);
+    let cut_bytes = entry.text.len() - text.len();
+    Line { time: entry.time, text, cut_bytes, is_utf8: entry.is_utf8, attrs: entry.attrs, source_bytes }
 }
 
 /// The most of `text` that fits `max_bytes` without cutting a character.
-fn cut(text: &[u8], max_bytes: usize) -> (&[u8], bool) {
+fn cut(text: &[u8], max_bytes: usize) -> &[u8] {
     if text.len() <= max_bytes {
-        return (text, false);
+        return text;
     }
     let mut end = max_bytes;
     while end > 0 && text[end] & 0xc0 == 0x80 {
         end -= 1;
     }
-    (&text[..end], true)
+    &text[..end]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::position::Stream;
+
+    /// What every piece is said to take in its source.
+    const SOURCE_BYTES: usize = 100;
 
     fn piece(text: &str, seconds: i64, ends_line: bool) -> Entry<'_> {
         Entry {
@@ -162,15 +195,18 @@ mod tests {
     fn lines(pieces: &[Entry<'_>], max: usize) -> (Vec<(i64, String, bool)>, Joiner) {
         let mut joiner = Joiner::default();
         let mut lines = Vec::new();
+        let mut source = 0;
         for piece in pieces {
-            joiner.push(piece, max, |line| {
+            joiner.push(piece, SOURCE_BYTES, max, |line| {
+                source += line.source_bytes;
                 lines.push((
                     line.time.seconds,
                     String::from_utf8(line.text.to_vec()).unwrap(),
-                    line.truncated,
+                    line.is_cut(),
                 ));
             });
         }
+        assert_eq!(source + joiner.source_bytes(), pieces.len() * SOURCE_BYTES, "bytes in and out");
         (lines, joiner)
     }
 

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use crate::account::{Accounts, Amount};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
 use crate::event::Event;
-use crate::exchange::{count, Exchange};
+use crate::exchange::Exchange;
 use crate::host::{Host, Level};
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
@@ -113,7 +114,9 @@ impl Plugin {
     /// The host has the batch: the checkpoint moves (I1), its room is free.
     fn accept(&self, batch: Batch, drain: &mut MutexGuard<'_, Drain>) {
         let exchange = &self.exchange;
-        count(&exchange.counters.records_appended, batch.records as u64);
+        if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
+            account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
+        }
         if let Ok(mut store) = exchange.checkpoint.lock() {
             let written = match &batch.progress {
                 Progress::Advance(advance) => store.advance(batch.container, advance),
@@ -176,6 +179,11 @@ impl Plugin {
         self.exchange.host_bell.ring();
     }
 
+    /// What became of every byte so far.
+    pub fn accounts(&self) -> &Accounts {
+        &self.exchange.accounts
+    }
+
     /// Whether the reader has ended and all it queued was accepted.
     pub fn is_done(&self) -> bool {
         self.exchange.reader_ended.load(Ordering::Acquire) && self.exchange.queue.is_empty()
@@ -199,17 +207,13 @@ impl Plugin {
             *store = CheckpointStore::in_memory();
         }
         self.log_events(host);
-        let counters = &self.exchange.counters;
-        host.log(
-            Level::Info,
-            &format!(
-                "stopped: {} records delivered, {} bytes read, {} bytes passed over, {} lines cut",
-                counters.records_appended.load(Ordering::Relaxed),
-                counters.bytes_read.load(Ordering::Relaxed),
-                counters.bytes_skipped.load(Ordering::Relaxed),
-                counters.lines_truncated.load(Ordering::Relaxed),
-            ),
-        );
+        for account in self.exchange.accounts.all() {
+            if let Some(losses) = account.figures().losses() {
+                let (name, short_id) = (account.name(), account.id().short());
+                host.log(Level::Warn, &format!("container {name} ({short_id}) lost {losses}"));
+            }
+        }
+        host.log(Level::Info, &format!("stopped: {}", self.exchange.accounts.total()));
     }
 }
 

@@ -44,6 +44,7 @@ fn batch(records: usize, offset: u64) -> Batch {
         tag: None,
         records,
         bytes: vec![0; records],
+        source: None,
         progress: Progress::Advance([Some(resume), None]),
     }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::account::Account;
 use crate::checkpoint::{Advance, ContainerId};
 
 /// Emptied buffers kept for the next batches: as many as are in flight between
@@ -39,6 +40,9 @@ pub struct Batch {
     pub records: usize,
     /// The records, one MessagePack object after another.
     pub bytes: Vec<u8>,
+    /// Whose account acceptance goes into, and how many source bytes it
+    /// delivers.
+    pub source: Option<(Arc<Account>, u64)>,
     /// What acceptance means for the checkpoint.
     pub progress: Progress,
 }
@@ -47,7 +51,7 @@ impl Batch {
     /// A move of the checkpoint without records, of no container.
     pub fn progress(progress: Progress) -> Batch {
         let container = ContainerId::from_bytes([0; 32]);
-        Batch { container, tag: None, records: 0, bytes: Vec::new(), progress }
+        Batch { container, tag: None, records: 0, bytes: Vec::new(), source: None, progress }
     }
 }
 
@@ -127,6 +131,7 @@ mod tests {
             tag: None,
             records: 1,
             bytes: vec![0; bytes],
+            source: None,
             progress: Progress::Forget,
         }
     }

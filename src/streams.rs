@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::assemble::{Assembler, Identity, DEAD_LINE_GRACE};
+use crate::assemble::{Assembler, Identity, ReadBytes, DEAD_LINE_GRACE};
 use crate::checkpoint::{ContainerId, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
@@ -26,6 +26,8 @@ struct Streamed {
     /// The last known position in a file; the moments move ahead of it.
     files: Saved,
     last_entry: Instant,
+    /// Bytes of entries since the last push.
+    received: u64,
     /// The daemon says that there is no such container.
     is_unknown: bool,
     /// Said already: why it cannot be read, or that it broke.
@@ -78,12 +80,13 @@ impl Streams {
 
     /// Streams a container from where `saved` says.
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
-        let mut assembler = Assembler::new(id, identity);
+        let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
         assembler.resume_from(&saved, [true, true]);
         let streamed = Streamed {
             assembler,
             files: saved,
             last_entry: Instant::now(),
+            received: 0,
             is_unknown: false,
             failure_reported: false,
         };
@@ -111,7 +114,7 @@ impl Streams {
         if let Some(thread) = &self.thread {
             thread.unfollow(*id);
         }
-        Some(streamed.hand_over())
+        Some(streamed.hand_over(&self.shared.exchange))
     }
 
     /// The container is gone: delivers what is open, and ends.
@@ -216,10 +219,13 @@ impl Streamed {
 
     fn push(&mut self, exchange: &Exchange) {
         let here = self.here().map(Some);
-        self.assembler.push(exchange, here, false);
+        let read = ReadBytes { total: std::mem::take(&mut self.received), skipped: 0 };
+        self.assembler.push(exchange, here, false, read);
     }
 
-    fn hand_over(&mut self) -> Saved {
+    fn hand_over(&mut self, exchange: &Exchange) -> Saved {
+        // What was received counts as delivered from here on.
+        self.push(exchange);
         let here = self.here();
         let mut saved = self.assembler.handed_over(Resume::default());
         for (resume, file) in saved.iter_mut().zip(here) {
@@ -247,7 +253,9 @@ impl StreamSink for Sink {
         streamed.assembler.begin(&self.shared.exchange);
         let file = Resume { is_by_time: true, ..streamed.files[stream.index()] };
         let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };
-        streamed.assembler.take(&entry, self.shared.max_line_bytes, || file);
+        let source_bytes = text.len() + usize::from(ends_line);
+        streamed.received += source_bytes as u64;
+        streamed.assembler.take(&entry, source_bytes, self.shared.max_line_bytes, || file);
     }
 
     fn flush(&mut self, id: &ContainerId) {
@@ -305,6 +313,7 @@ impl StreamSink for Sink {
     fn since(&mut self, id: &ContainerId) -> Option<Timestamp> {
         let mut all = self.shared.streamed();
         let streamed = all.get_mut(id)?;
+        streamed.push(&self.shared.exchange);
         streamed.assembler.begin_again();
         streamed.assembler.since()
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test reports a broken premise by failing")]
 
+mod accounting;
 mod docker;
 mod docs;
 mod edge;

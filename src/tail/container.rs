@@ -11,6 +11,7 @@ use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 use super::file::{open_regular, stat_path, FileId};
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
+use crate::account::Account;
 use crate::assemble::{Identity, DEAD_LINE_GRACE};
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
@@ -106,11 +107,12 @@ pub struct Container {
 
 impl Container {
     /// A container whose folder was just found.
-    pub fn new(id: ContainerId, dir: PathBuf, start: Start, now: Instant) -> Container {
+    pub fn new(account: Arc<Account>, dir: PathBuf, start: Start, now: Instant) -> Container {
+        let id = *account.id();
         let identity = Arc::new(Identity::new(&id, nameless(&id), None));
         let [log, ..] = log_files(&dir, &id);
         Container {
-            tailer: Tailer::new(id, &log, start, Arc::clone(&identity)),
+            tailer: Tailer::new(account, &log, start, Arc::clone(&identity)),
             source: Source::File,
             dir,
             identity,
@@ -134,8 +136,8 @@ impl Container {
     }
 
     /// A container that only the API tells of.
-    pub fn new_remote(id: ContainerId, dir: PathBuf, start: Start, now: Instant) -> Container {
-        Container { is_remote: true, ..Container::new(id, dir, start, now) }
+    pub fn new_remote(account: Arc<Account>, dir: PathBuf, start: Start, now: Instant) -> Container {
+        Container { is_remote: true, ..Container::new(account, dir, start, now) }
     }
 
     /// Its id.
@@ -259,7 +261,8 @@ impl Container {
 
     fn restart_tailer(&mut self, log: &Path) {
         let start = self.tailer.start();
-        self.tailer = Tailer::new(*self.id(), log, start, Arc::clone(&self.identity));
+        let account = Arc::clone(self.tailer.account());
+        self.tailer = Tailer::new(account, log, start, Arc::clone(&self.identity));
     }
 
     /// The local driver keeps its files in a folder of its own.
@@ -344,7 +347,8 @@ impl Container {
             Ok(()) => {
                 self.source = Source::Stream;
                 let log = self.tailer.log().to_owned();
-                self.tailer = Tailer::new(*self.id(), &log, Start::Saved(saved), Arc::clone(&self.identity));
+                self.tailer.set_start(Start::Saved(saved));
+                self.restart_tailer(&log);
                 let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
                 let reason = reason.to_owned();
                 around.exchange.report(Event::StreamBegins { name, short_id, reason });
@@ -408,6 +412,7 @@ impl Container {
     }
 
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
+        self.tailer.account().set_name(&metadata.name);
         let identity = Identity::new(self.id(), metadata, around.config.tag_template.as_ref());
         self.identity = Arc::new(identity);
         self.tailer.set_identity(Arc::clone(&self.identity));
@@ -467,6 +472,7 @@ impl Container {
             Err(error) => {
                 self.report_log_failure(around.exchange, &error);
                 if self.is_gone {
+                    self.tailer.flush_open_lines(around.exchange);
                     self.tailer.forget(around.exchange);
                     return Outcome::Finished;
                 }

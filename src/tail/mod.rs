@@ -215,10 +215,15 @@ impl Reader {
     /// The containers of the API, where their folders cannot be listed.
     fn take_remote(&mut self, listed: &[ContainerId], now: Instant) {
         for id in listed {
-            if !self.keys.contains_key(id) {
+            if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
                 let start = self.start_of(id, self.is_first_list);
                 let dir = self.dir.join(id.to_string());
-                let key = self.containers.insert(Container::new_remote(*id, dir, start, now));
+                let key = self.containers.insert(Container::new_remote(
+                    self.exchange.accounts.open(*id),
+                    dir,
+                    start,
+                    now,
+                ));
                 self.keys.insert(*id, key);
                 self.changed.push(key);
             }
@@ -360,7 +365,8 @@ impl Reader {
     fn add(&mut self, id: ContainerId, now: Instant) {
         let start = self.start_of(&id, self.is_first_scan);
         let dir = self.dir.join(id.to_string());
-        let key = self.containers.insert(Container::new(id, dir, start, now));
+        let account = self.exchange.accounts.open(id);
+        let key = self.containers.insert(Container::new(account, dir, start, now));
         self.keys.insert(id, key);
         // Watch first, look then: what happens in between is seen either way.
         let mut failure = None;

@@ -10,22 +10,23 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::file::is_permanent;
 use super::generation::{Found, Generation};
 use super::opening::SeenFile;
-use crate::assemble::{Assembler, Identity};
+use crate::account::{wall_clock, Account};
+use crate::assemble::{Assembler, Identity, ReadBytes};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::event::Event;
-use crate::exchange::{count, Exchange};
-use crate::format::json_file::{decode_unusual, Decoder, Unusual};
+use crate::exchange::Exchange;
+use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
 use crate::format::local::{self, first_frame, Frame};
 use crate::format::Entry;
 use crate::msgpack::put_string_map;
-use crate::position::{PerStream, Position, Timestamp};
+use crate::position::{PerStream, Position};
 
 /// Files already read that are remembered per container, so that none is taken
 /// for a new one: more than any sensible `max-file`.
@@ -70,7 +71,6 @@ pub enum Step {
 
 /// The log of one container.
 pub struct Tailer {
-    id: ContainerId,
     pub(super) dir: PathBuf,
     pub(super) log: PathBuf,
     pub(super) start: Start,
@@ -86,16 +86,15 @@ pub struct Tailer {
 
 impl Tailer {
     /// A tailer that has opened nothing yet.
-    pub fn new(id: ContainerId, log: &Path, start: Start, identity: Arc<Identity>) -> Tailer {
+    pub fn new(account: Arc<Account>, log: &Path, start: Start, identity: Arc<Identity>) -> Tailer {
         Tailer {
-            id,
             dir: log.parent().unwrap_or(log).to_owned(),
             log: log.to_owned(),
             start,
             generations: VecDeque::new(),
             next_number: 0,
             seen: Vec::new(),
-            assembler: Assembler::new(id, identity),
+            assembler: Assembler::new(account, identity),
             accepted_before: PerStream::default(),
             corrupt_reported: None,
         }
@@ -103,7 +102,12 @@ impl Tailer {
 
     /// Whose log it is.
     pub fn id(&self) -> &ContainerId {
-        &self.id
+        self.account().id()
+    }
+
+    /// What became of its bytes.
+    pub fn account(&self) -> &Arc<Account> {
+        self.assembler.account()
     }
 
     /// The path of the current log file.
@@ -181,9 +185,8 @@ impl Tailer {
                 }
                 Found::Skipped { offset, bytes } => {
                     let (path, resume) = (front.path.clone(), front.resume_here());
-                    count(&context.exchange.counters.bytes_read, bytes);
                     self.report_corrupt(context.exchange, path, offset, bytes);
-                    self.push_progress(context.exchange, resume);
+                    self.push(context.exchange, resume, true, ReadBytes { total: bytes, skipped: bytes });
                     return Ok(Step::More);
                 }
                 Found::Truncated => self.restart_truncated(context.exchange)?,
@@ -220,9 +223,9 @@ impl Tailer {
                 let path = path.clone();
                 self.report_corrupt(exchange, path, offset, bytes);
             }
-            self.push(exchange, resume, corrupt.is_some());
+            let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+            self.push(exchange, resume, skipped > 0, ReadBytes { total: range.len() as u64, skipped });
         }
-        count(&exchange.counters.bytes_read, range.len() as u64);
         *context.buffer = buffer;
     }
 
@@ -239,7 +242,7 @@ impl Tailer {
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
             let line_offset = offset + (line_start - start) as u64;
-            let skipped = self.take_line(context, buffer, line_start..start + line_feed, line_offset);
+            let skipped = self.take_line(context, buffer, line_start..start + line_feed, 1, line_offset);
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
                 corrupt = Some((first, bytes + skipped));
@@ -277,7 +280,7 @@ impl Tailer {
                         is_utf8: false,
                         attrs: &attrs,
                     };
-                    self.take_entry(&entry, frame_offset, &buffer[..at], context.max_line_bytes);
+                    self.take_entry(&entry, frame_offset, length, &buffer[..at], context.max_line_bytes);
                 }
                 None => {
                     let (first, bytes) = corrupt.unwrap_or((frame_offset, 0));
@@ -289,23 +292,25 @@ impl Tailer {
         corrupt
     }
 
-    /// One physical line, `line` of the buffer; returns how many of its bytes
-    /// were no record.
+    /// One physical line, `line` of the buffer and so many bytes of line feed
+    /// behind it; returns how many of its bytes were no record.
     #[inline]
     fn take_line(
         &mut self,
         context: &mut ReadContext<'_>,
         buffer: &[u8],
         line: Range<usize>,
+        line_feed: usize,
         offset: u64,
     ) -> u64 {
         let (preceding, rest) = buffer.split_at(line.start);
         let text = &rest[..line.len()];
         if let Some(entry) = context.decoder.decode(text) {
-            self.take_entry(&entry, offset, preceding, context.max_line_bytes);
+            let source_bytes = text.len() + line_feed;
+            self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
             return 0;
         }
-        self.take_unusual(context, buffer, line.start, decode_unusual(text), offset)
+        self.take_unusual(context, buffer, line, line_feed, offset)
     }
 
     #[cold]
@@ -313,32 +318,68 @@ impl Tailer {
         &mut self,
         context: &mut ReadContext<'_>,
         buffer: &[u8],
-        line_start: usize,
-        unusual: Unusual,
+        line: Range<usize>,
+        line_feed: usize,
         offset: u64,
     ) -> u64 {
-        for owned in &unusual.entries {
-            let entry = Entry {
-                time: owned.time.unwrap_or_else(wall_clock),
-                stream: owned.stream,
-                text: owned.text.as_bytes(),
-                ends_line: owned.ends_line,
-                is_utf8: true,
-                attrs: &owned.attrs,
-            };
-            let preceding = &buffer[..line_start + owned.at];
-            self.take_entry(&entry, offset + owned.at as u64, preceding, context.max_line_bytes);
+        let unusual = decode_unusual(&buffer[line.clone()]);
+        let source_bytes = line.len() + line_feed;
+        let Some((last, before)) = unusual.entries.split_last() else {
+            if unusual.skipped > 0 {
+                return source_bytes as u64;
+            }
+            // An empty line, or a record that says nothing.
+            self.assembler.pass_over(source_bytes as u64);
+            return 0;
+        };
+        // Which byte belongs to which of several records is nobody's concern, as
+        // long as their sum is right.
+        let share = (source_bytes - unusual.skipped) / unusual.entries.len();
+        let mut left = source_bytes - unusual.skipped;
+        for owned in before {
+            self.take_owned(context, buffer, line.start, owned, share, offset);
+            left -= share;
         }
+        self.take_owned(context, buffer, line.start, last, left, offset);
         unusual.skipped as u64
     }
 
+    fn take_owned(
+        &mut self,
+        context: &ReadContext<'_>,
+        buffer: &[u8],
+        line_start: usize,
+        owned: &OwnedEntry,
+        source_bytes: usize,
+        offset: u64,
+    ) {
+        let entry = Entry {
+            time: owned.time.unwrap_or_else(wall_clock),
+            stream: owned.stream,
+            text: owned.text.as_bytes(),
+            ends_line: owned.ends_line,
+            is_utf8: true,
+            attrs: &owned.attrs,
+        };
+        let preceding = &buffer[..line_start + owned.at];
+        let offset = offset + owned.at as u64;
+        self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+    }
+
     #[inline]
-    fn take_entry(&mut self, entry: &Entry<'_>, offset: u64, preceding: &[u8], max_line_bytes: usize) {
+    fn take_entry(
+        &mut self,
+        entry: &Entry<'_>,
+        offset: u64,
+        source_bytes: usize,
+        preceding: &[u8],
+        max_line_bytes: usize,
+    ) {
         let Some(front) = self.generations.front() else { return };
         if (Position { generation: front.number, offset }) < self.accepted_before[entry.stream.index()] {
-            return;
+            return self.assembler.pass_over(source_bytes as u64);
         }
-        self.assembler.take(entry, max_line_bytes, || front.resume_at(offset, preceding));
+        self.assembler.take(entry, source_bytes, max_line_bytes, || front.resume_at(offset, preceding));
     }
 
     /// Delivers the lines that are still open: nothing will complete them.
@@ -349,7 +390,7 @@ impl Tailer {
         self.assembler.close_open_lines();
         if let Some(front) = self.generations.front() {
             let resume = front.resume_here();
-            self.push(exchange, resume, false);
+            self.push(exchange, resume, false, ReadBytes::default());
         }
     }
 
@@ -365,7 +406,7 @@ impl Tailer {
 
     /// Lets the checkpoint forget the container, once all before is accepted.
     pub fn forget(&self, exchange: &Exchange) {
-        exchange.leave(self.id);
+        exchange.leave(*self.id());
     }
 
     /// Where it will begin, or would have.
@@ -389,18 +430,17 @@ impl Tailer {
             let offset = front.read_offset();
             let path = front.path.clone();
             let skipped = match front.layout() {
-                Layout::JsonLines => self.take_line(context, &buffer, range.clone(), offset),
+                Layout::JsonLines => self.take_line(context, &buffer, range.clone(), 0, offset),
                 // A frame without its end was never finished.
                 Layout::LocalFrames => range.len() as u64,
             };
             if skipped > 0 {
                 self.report_corrupt(context.exchange, path, offset, skipped);
             }
-            count(&context.exchange.counters.bytes_read, range.len() as u64);
             if let Some(front) = self.generations.front_mut() {
                 front.consume(&buffer, range.end, range.end);
                 let resume = front.resume_here();
-                self.push(context.exchange, resume, true);
+                self.push(context.exchange, resume, true, ReadBytes { total: range.len() as u64, skipped });
             }
         }
         *context.buffer = buffer;
@@ -442,7 +482,6 @@ impl Tailer {
     }
 
     fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
-        count(&exchange.counters.bytes_skipped, bytes);
         let now = Instant::now();
         let is_due =
             self.corrupt_reported.is_none_or(|last| now.duration_since(last) >= CORRUPT_REPORT_INTERVAL);
@@ -454,21 +493,15 @@ impl Tailer {
 
     /// Queues a move of the position without records.
     pub(super) fn push_progress(&mut self, exchange: &Exchange, resume: Resume) {
-        self.push(exchange, resume, true);
+        self.push(exchange, resume, true, ReadBytes::default());
     }
 
-    /// Queues what was built. `resume` is the end of what was read; a stream
-    /// that an earlier run took further stays there.
-    fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool) {
+    /// Queues what was built. `resume` is the end of what was read, `read`; a
+    /// stream that an earlier run took further stays there.
+    fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool, read: ReadBytes) {
         let number = self.generations.front().map_or(0, |front| front.number);
         let here = Position { generation: number, offset: resume.offset };
         let moves = self.accepted_before.map(|accepted| (here >= accepted).then_some(resume));
-        self.assembler.push(exchange, moves, always);
+        self.assembler.push(exchange, moves, always, read);
     }
-}
-
-/// For a record that says no time.
-fn wall_clock() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: now.subsec_nanos() }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fluent_bit_container_logs::account::{Account, Figures};
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::exchange::Bell;
 use fluent_bit_container_logs::host::embedded::{decode_records, Record};
@@ -141,6 +142,32 @@ impl Collector {
         self.records().iter().map(|record| record.text("log").to_owned()).collect()
     }
 
+    /// What became of every byte of all containers. Whoever looks, and when:
+    /// no byte is in two places, and none in none.
+    #[track_caller]
+    pub fn figures(&self) -> Figures {
+        for account in self.accounts() {
+            let figures = account.figures();
+            assert!(figures.is_balanced(), "{}: {figures:?}", account.name());
+        }
+        let total = self.plugin.accounts().total();
+        assert!(total.is_balanced(), "{total:?}");
+        total
+    }
+
+    /// The accounts of the containers there are.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.plugin.accounts().all()
+    }
+
+    /// What became of every byte of the container with this name.
+    #[track_caller]
+    pub fn figures_of(&self, name: &str) -> Figures {
+        let accounts = self.accounts();
+        let account = accounts.iter().find(|account| account.name() == name);
+        account.unwrap_or_else(|| panic!("no container {name} is known")).figures()
+    }
+
     /// The log messages so far.
     pub fn log(&self) -> Vec<(Level, String)> {
         self.kept.log.lock().unwrap().clone()
@@ -156,6 +183,7 @@ impl Collector {
     pub fn wait(&self, what: &str, mut condition: impl FnMut(&Collector) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
+            self.figures();
             let count = self.kept.records.lock().unwrap().len();
             assert!(
                 Instant::now() < deadline,
@@ -188,6 +216,11 @@ impl Collector {
             self.bell.ring();
             thread.join().expect("the host's thread");
             self.plugin.stop(&*self.kept);
+            if !std::thread::panicking() {
+                let figures = self.figures();
+                let kept = self.kept.records.lock().unwrap().len() as u64;
+                assert_eq!(figures.delivered.records, kept, "records accepted and records kept");
+            }
         }
     }
 }
