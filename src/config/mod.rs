@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL,
-    TAG_TEMPLATE,
+    RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -27,9 +27,20 @@ pub enum Mode {
     Stream,
 }
 
+/// Whose containers are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// Those of every runtime that is found.
+    Auto,
+    /// Docker's.
+    Docker,
+}
+
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Whose containers.
+    pub runtime: RuntimeChoice,
     /// Docker's data root.
     pub docker_root: PathBuf,
     /// Files, API, or both.
@@ -75,6 +86,8 @@ impl Config {
         let wrong =
             |option: &options::OptionSpec, problem: String| ConfigError { name: option.name, problem };
 
+        let runtime = text(&RUNTIME).unwrap_or_default();
+        let runtime = parse_runtime(&runtime).map_err(|problem| wrong(&RUNTIME, problem))?;
         let docker_root = PathBuf::from(text(&DOCKER_ROOT).unwrap_or_default());
         if !docker_root.is_absolute() {
             return Err(wrong(&DOCKER_ROOT, format!("`{}` is no absolute path", docker_root.display())));
@@ -102,6 +115,7 @@ impl Config {
             return Err(wrong(&DOCKER_SOCKET, "it is off, and Mode stream reads nothing else".to_owned()));
         }
         Ok(Config {
+            runtime,
             docker_root,
             mode,
             docker_socket,
@@ -113,6 +127,14 @@ impl Config {
             tag_template,
             follow: true,
         })
+    }
+}
+
+fn parse_runtime(text: &str) -> Result<RuntimeChoice, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(RuntimeChoice::Auto),
+        "docker" => Ok(RuntimeChoice::Docker),
+        _ => Err(format!("`{text}` is none of auto, docker")),
     }
 }
 
@@ -217,6 +239,7 @@ mod tests {
         assert_eq!(
             config(&[]).unwrap(),
             Config {
+                runtime: RuntimeChoice::Auto,
                 docker_root: "/var/lib/docker".into(),
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
@@ -271,6 +294,7 @@ mod tests {
             ("Queue_Limit", "99999999999G"),
             ("Tag_Template", "{nam}"),
             ("Mode", "both"),
+            ("Runtime", "rkt"),
             ("Docker_Socket", "tcp://127.0.0.1:2375"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();

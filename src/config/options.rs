@@ -28,6 +28,14 @@ pub struct OptionSpec {
     pub text: &'static str,
 }
 
+/// Whose containers.
+pub const RUNTIME: OptionSpec = OptionSpec {
+    name: "Runtime",
+    kind: Kind::Text,
+    default: Some("auto"),
+    text: "Whose containers are looked for: docker, or auto, which takes every runtime that is found.",
+};
+
 /// Docker's data root.
 pub const DOCKER_ROOT: OptionSpec = OptionSpec {
     name: "Docker_Root",
@@ -101,7 +109,8 @@ pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 9] = [
+pub const OPTIONS: [OptionSpec; 10] = [
+    RUNTIME,
     DOCKER_ROOT,
     MODE,
     DOCKER_SOCKET,

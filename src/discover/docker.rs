@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::runtime::{Found, Listing, LogFiles, Runtime};
 use crate::checkpoint::ContainerId;
+
+/// The folder of Docker's data root that has one folder per container.
+const CONTAINERS: &str = "containers";
 
 /// File with name and image.
 pub const CONFIG_FILE: &str = "config.v2.json";
@@ -130,14 +134,61 @@ pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     Ok(LogDriver { name, has_cache_disabled })
 }
 
-/// Where Docker may write the log of a container, by driver: json-file's own,
-/// local's own, and the cache of all others.
-pub fn log_files(dir: &Path, id: &ContainerId) -> [PathBuf; 3] {
-    [
-        dir.join(format!("{id}-json.log")),
-        dir.join("local-logs").join("container.log"),
-        dir.join("container-cached.log"),
-    ]
+/// Docker's containers below one data root.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    data_root: PathBuf,
+}
+
+impl Docker {
+    /// The containers of this data root.
+    pub fn new(data_root: &Path) -> Docker {
+        Docker { data_root: data_root.to_owned() }
+    }
+}
+
+impl Runtime for Docker {
+    fn root(&self) -> PathBuf {
+        self.data_root.canonicalize().unwrap_or_else(|_| self.data_root.clone()).join(CONTAINERS)
+    }
+
+    /// What is not named like a container is none.
+    fn list(&self, root: &Path) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        for entry in std::fs::read_dir(root)? {
+            if let Some(id) = entry?.file_name().to_str().and_then(ContainerId::parse) {
+                let dir = root.join(id.to_string());
+                listing.containers.push(Found { id, origin: dir.clone(), dir });
+            }
+        }
+        Ok(listing)
+    }
+
+    /// By driver: json-file's own, local's own, and the cache of all others.
+    fn logs(&self, found: &Found) -> Vec<LogFiles> {
+        let paths = [
+            found.dir.join(format!("{}-json.log", found.id)),
+            found.dir.join("local-logs").join("container.log"),
+            found.dir.join("container-cached.log"),
+        ];
+        paths.iter().map(|path| LogFiles::numbered(path)).collect()
+    }
+
+    fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
+        read_metadata(&found.dir)
+    }
+
+    fn metadata_file(&self, found: &Found) -> Option<PathBuf> {
+        Some(found.dir.join(CONFIG_FILE))
+    }
+
+    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
+        read_log_driver(&found.dir).ok()
+    }
+
+    fn has_api(&self) -> bool {
+        true
+    }
 }
 
 /// Reads a whole file; a pipe in its place would block the reader.
@@ -190,6 +241,27 @@ mod tests {
         );
         let error = read_metadata(dir_with("{}").path()).unwrap_err().to_string();
         assert!(error.contains(CONFIG_FILE) && error.contains("Name"), "{error}");
+    }
+
+    #[test]
+    fn only_folders_named_by_a_container_id_are_containers() {
+        let data_root = tempfile::tempdir().unwrap();
+        let docker = Docker::new(data_root.path());
+        let root = docker.root();
+        let id = "ab".repeat(32);
+        for name in [id.as_str(), ".tmp-config", "lost+found", &id[1..], &"AB".repeat(32), &"zz".repeat(32)] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        let found: Vec<String> =
+            docker.list(&root).unwrap().containers.iter().map(|found| found.id.to_string()).collect();
+        assert_eq!(found, [id]);
+    }
+
+    #[test]
+    fn a_missing_root_is_an_error_not_an_empty_machine() {
+        let data_root = tempfile::tempdir().unwrap();
+        let docker = Docker::new(data_root.path());
+        assert_eq!(docker.list(&docker.root()).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -2,23 +2,21 @@
 //! tailer, and whether there is anything to do for it.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
 use super::file::{open_regular, stat_path, FileId};
+use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
 use crate::account::Account;
 use crate::assemble::{Identity, DEAD_LINE_GRACE};
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
-use crate::discover::docker::{
-    log_files, read_log_driver, read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
-    JSON_FILE_DRIVER,
-};
+use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::discover::{Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::streams::Streams;
@@ -80,7 +78,8 @@ pub struct Surroundings<'a> {
 
 /// One container.
 pub struct Container {
-    dir: PathBuf,
+    runtime: Arc<dyn Runtime>,
+    found: Found,
     tailer: Tailer,
     source: Source,
     identity: Arc<Identity>,
@@ -99,6 +98,8 @@ pub struct Container {
     metadata_failure_reported: bool,
     log_failure_reported: bool,
     unreadable_reported: bool,
+    /// Which of the reader's roots it was found in.
+    pub root: usize,
     /// Known from the API only: its folder cannot be seen.
     pub is_remote: bool,
     /// Its folder is gone.
@@ -107,14 +108,21 @@ pub struct Container {
 
 impl Container {
     /// A container whose folder was just found.
-    pub fn new(account: Arc<Account>, dir: PathBuf, start: Start, now: Instant) -> Container {
-        let id = *account.id();
-        let identity = Arc::new(Identity::new(&id, nameless(&id), None));
-        let [log, ..] = log_files(&dir, &id);
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        found: Found,
+        account: Arc<Account>,
+        start: Start,
+        now: Instant,
+    ) -> Container {
+        let identity = Arc::new(Identity::new(&found.id, nameless(&found.id), None));
+        let files = runtime.logs(&found).into_iter().next();
+        let files = files.unwrap_or_else(|| LogFiles::numbered(&found.dir));
         Container {
-            tailer: Tailer::new(account, &log, start, Arc::clone(&identity)),
+            tailer: Tailer::new(account, files, start, Arc::clone(&identity)),
             source: Source::File,
-            dir,
+            runtime,
+            found,
             identity,
             has_identity: false,
             driver: None,
@@ -130,19 +138,33 @@ impl Container {
             metadata_failure_reported: false,
             log_failure_reported: false,
             unreadable_reported: false,
+            root: 0,
             is_remote: false,
             is_gone: false,
         }
     }
 
     /// A container that only the API tells of.
-    pub fn new_remote(account: Arc<Account>, dir: PathBuf, start: Start, now: Instant) -> Container {
-        Container { is_remote: true, ..Container::new(account, dir, start, now) }
+    pub fn new_remote(
+        runtime: Arc<dyn Runtime>,
+        found: Found,
+        account: Arc<Account>,
+        start: Start,
+        now: Instant,
+    ) -> Container {
+        Container { is_remote: true, ..Container::new(runtime, found, account, start, now) }
     }
 
     /// Its id.
     pub fn id(&self) -> &ContainerId {
         self.tailer.id()
+    }
+
+    /// Another runtime knows more of it: from now on that is asked.
+    pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
+        self.runtime = runtime;
+        self.found = found;
+        self.config_file = None;
     }
 
     /// Makes it hot; `false` if it was.
@@ -163,7 +185,7 @@ impl Container {
 
     /// Watches its folder for names that come and go.
     pub fn watch_folder(&mut self, watch: &mut FileWatch, key: usize) -> io::Result<()> {
-        watch.watch_folder(key, &self.dir)?;
+        watch.watch_folder(key, &self.found.dir)?;
         self.folder_is_watched = true;
         Ok(())
     }
@@ -175,7 +197,7 @@ impl Container {
             return true;
         }
         let flags = StatxFlags::MTIME;
-        let Ok(stat) = statx(CWD, &self.dir, AtFlags::empty(), flags) else { return true };
+        let Ok(stat) = statx(CWD, &self.found.dir, AtFlags::empty(), flags) else { return true };
         let seconds = u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0);
         let modified = Duration::new(seconds, stat.stx_mtime.tv_nsec);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -203,7 +225,7 @@ impl Container {
         if !self.has_identity {
             return self.check_folder();
         }
-        if around.config.mode == Mode::Stream {
+        if around.config.mode == Mode::Stream && self.runtime.has_api() {
             return self.look_for_stream(around, "Mode stream");
         }
         match self.open_file(around) {
@@ -212,7 +234,7 @@ impl Container {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
             Err(error) => {
                 self.report_log_failure(around.exchange, &error);
-                if around.config.mode == Mode::Hybrid {
+                if around.config.mode == Mode::Hybrid && self.runtime.has_api() {
                     self.look_for_stream(around, "its file cannot be read");
                 }
             }
@@ -221,7 +243,8 @@ impl Container {
     }
 
     fn check_folder(&mut self) {
-        let is_missing = stat_path(&self.dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let is_missing =
+            stat_path(&self.found.dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         self.is_gone |= is_missing;
     }
 
@@ -232,16 +255,15 @@ impl Container {
             self.tailer.refresh(around.exchange)?;
             return Ok(true);
         }
-        for log in log_files(&self.dir, &self.id().to_owned()) {
-            match open_regular(&log) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+        for files in self.runtime.logs(&self.found) {
+            match is_there(&files) {
+                Ok(true) => self.use_log(files),
+                Ok(false) => continue,
                 Err(error) => {
-                    self.use_log(&log);
+                    self.use_log(files);
                     return Err(error);
                 }
             }
-            self.use_log(&log);
             if self.source == Source::Stream {
                 return Ok(true);
             }
@@ -253,22 +275,21 @@ impl Container {
     }
 
     /// Points the tailer, which has opened nothing, at this log.
-    fn use_log(&mut self, log: &Path) {
-        if self.tailer.log() != log && !self.tailer.is_open() {
-            self.restart_tailer(log);
+    fn use_log(&mut self, files: LogFiles) {
+        if *self.tailer.files() != files && !self.tailer.is_open() {
+            self.restart_tailer(files, self.tailer.start());
         }
     }
 
-    fn restart_tailer(&mut self, log: &Path) {
-        let start = self.tailer.start();
+    fn restart_tailer(&mut self, files: LogFiles, start: Start) {
         let account = Arc::clone(self.tailer.account());
-        self.tailer = Tailer::new(account, log, start, Arc::clone(&self.identity));
+        self.tailer = Tailer::new(account, files, start, Arc::clone(&self.identity));
     }
 
     /// The local driver keeps its files in a folder of its own.
     fn watch_log_folder(&mut self, around: &mut Surroundings<'_>) {
-        let folder = self.tailer.log().parent().unwrap_or(&self.dir);
-        if folder != self.dir {
+        let folder = &self.tailer.files().dir;
+        if *folder != self.found.dir {
             if let Some(watch) = around.watch.as_mut() {
                 // Where it is refused, the folder above was refused before.
                 let _ = watch.watch_folder(around.key, folder);
@@ -346,9 +367,7 @@ impl Container {
         match followed {
             Ok(()) => {
                 self.source = Source::Stream;
-                let log = self.tailer.log().to_owned();
-                self.tailer.set_start(Start::Saved(saved));
-                self.restart_tailer(&log);
+                self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
                 let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
                 let reason = reason.to_owned();
                 around.exchange.report(Event::StreamBegins { name, short_id, reason });
@@ -371,15 +390,15 @@ impl Container {
 
     /// Reads the metadata if the file is another than last time.
     fn load_identity(&mut self, around: &mut Surroundings<'_>) {
-        let path = self.dir.join(CONFIG_FILE);
-        let file = stat_path(&path).ok().map(|(id, _)| id);
+        let path = self.runtime.metadata_file(&self.found);
+        let file = path.and_then(|path| stat_path(&path).ok()).map(|(id, _)| id);
         if self.has_identity
             && !self.metadata_failure_reported
             && (file.is_none() || file == self.config_file)
         {
             return;
         }
-        match read_metadata(&self.dir) {
+        match self.runtime.metadata(&self.found, 0) {
             Ok(metadata) => {
                 self.config_file = file;
                 self.metadata_failure_reported = false;
@@ -388,13 +407,14 @@ impl Container {
                     around.exchange.report(Event::ContainerFound { name, short_id });
                 }
                 if self.driver.is_none() {
-                    self.driver = read_log_driver(&self.dir).ok();
+                    self.driver = self.runtime.log_driver(&self.found);
                 }
                 self.set_metadata(metadata, around);
             }
             // A log without it belongs to a container that is being removed.
             Err(MetadataError::Missing { .. }) => {
-                let has_log = log_files(&self.dir, self.tailer.id()).iter().any(|log| log.exists());
+                let logs = self.runtime.logs(&self.found);
+                let has_log = logs.iter().any(|files| is_there(files).unwrap_or(true));
                 if !self.has_identity && has_log {
                     self.set_metadata(nameless(self.tailer.id()), around);
                 }
@@ -424,14 +444,14 @@ impl Container {
 
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
         if !std::mem::replace(&mut self.log_failure_reported, true) {
-            let path = self.tailer.log().to_owned();
+            let path = self.tailer.files().path.clone();
             exchange.report(Event::LogUnreadable { path, reason: error.to_string() });
         }
     }
 
     fn report_log_readable(&mut self, exchange: &Exchange) {
         if std::mem::take(&mut self.log_failure_reported) {
-            exchange.report(Event::LogReadable { path: self.tailer.log().to_owned() });
+            exchange.report(Event::LogReadable { path: self.tailer.files().path.clone() });
         }
     }
 
@@ -552,6 +572,18 @@ impl Container {
                 Outcome::Hot
             }
         }
+    }
+}
+
+/// Whether a log has any file to be read.
+fn is_there(files: &LogFiles) -> io::Result<bool> {
+    let found = match files.current() {
+        Some(current) => open_regular(current).map(|_| true),
+        None => rotation::list(files).map(|listed| !listed.is_empty()),
+    };
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found,
     }
 }
 

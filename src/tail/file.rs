@@ -32,6 +32,13 @@ pub fn stat_path(path: &Path) -> io::Result<(FileId, u64)> {
     Ok(describe(&stat))
 }
 
+/// As [`stat_path`], of a symlink itself.
+pub fn stat_link(path: &Path) -> io::Result<(FileId, u64)> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask)?;
+    Ok(describe(&stat))
+}
+
 fn describe(stat: &Statx) -> (FileId, u64) {
     let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
         0

@@ -78,6 +78,8 @@ enum Content {
 pub struct Generation {
     /// Its number in the order of writing, for [`crate::position::Position`].
     pub number: u32,
+    /// Which run of the container wrote it, where each has files of its own.
+    pub run: u32,
     /// Which file it is.
     pub id: FileId,
     /// The name it was opened under; a rotation may have changed it since.
@@ -114,6 +116,7 @@ impl Generation {
     fn new(path: &Path, number: u32, id: FileId, content: Content) -> Generation {
         Generation {
             number,
+            run: 0,
             id,
             path: path.to_owned(),
             content,
@@ -129,12 +132,13 @@ impl Generation {
 
     /// The same open file once more from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
-        match &self.content {
+        let restarted = match &self.content {
             Content::Plain(file) => {
-                Ok(Generation::new(&self.path, number, self.id, Content::Plain(file.try_clone()?)))
+                Generation::new(&self.path, number, self.id, Content::Plain(file.try_clone()?))
             }
-            Content::Gzip(_) => Generation::open_gzip(&self.path, number),
-        }
+            Content::Gzip(_) => Generation::open_gzip(&self.path, number)?,
+        };
+        Ok(Generation { run: self.run, ..restarted })
     }
 
     /// Offset of the next line to be read.

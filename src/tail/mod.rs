@@ -3,7 +3,7 @@
 //! # The cycle
 //!
 //! 1. Take notices: idle logs that were touched, folders whose names changed.
-//! 2. If it is time, or `containers/` changed, look for containers that came
+//! 2. If it is time, or a runtime's root changed, look for containers that came
 //!    or went, and at every folder whose modification time moved.
 //! 3. Look into the changed folders: new generations, renamed container.
 //! 4. Read a slice of each *hot* log in turn, as long as the queue has space.
@@ -17,13 +17,14 @@ pub mod file;
 pub mod generation;
 pub mod gzip;
 mod opening;
+mod roots;
 pub mod rotation;
 pub mod tailer;
 pub mod watch;
 
 mod container;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -34,14 +35,15 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use slab::Slab;
 
 use crate::checkpoint::ContainerId;
-use crate::config::{Config, Mode};
-use crate::discover::{containers_dir, list_containers, RootWatch};
+use crate::config::{Config, Mode, RuntimeChoice};
+use crate::discover::{runtimes, Found};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::json_file::Decoder;
 use crate::queue::{Batch, Progress};
 use crate::streams::Streams;
 use container::{Container, Outcome, Surroundings};
+use roots::Root;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
 
@@ -59,7 +61,9 @@ const STALLED_SLEEP: Duration = Duration::from_millis(100);
 pub struct Reader {
     exchange: Arc<Exchange>,
     config: Config,
-    dir: PathBuf,
+    roots: Vec<Root>,
+    /// A folder below a root changed, or is new.
+    roots_changed: bool,
     containers: Slab<Container>,
     keys: HashMap<ContainerId, usize>,
     hot: Vec<usize>,
@@ -67,14 +71,12 @@ pub struct Reader {
     /// Where in `hot` the next pass begins.
     turn: usize,
     file_watch: Option<FileWatch>,
-    root_watch: Option<RootWatch>,
-    root_watch_failed: bool,
     watch_failure_reported: bool,
-    root_failure_reported: bool,
     streams: Option<Streams>,
     next_rescan: Instant,
     next_refused_ring: Instant,
-    is_first_scan: bool,
+    /// Every root was looked at, and the checkpoint told so.
+    has_started: bool,
     /// The API was not asked for containers yet, or has not answered.
     is_first_list: bool,
     is_first_start: bool,
@@ -103,7 +105,7 @@ impl Reader {
     /// A reader that has looked at nothing yet. `is_first_start` says that no
     /// checkpoint came before this start.
     pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
-        let dir = containers_dir(&config.docker_root);
+        let roots = runtimes(&config).into_iter().map(Root::new).collect();
         let streams = config.docker_socket.clone().filter(|_| config.mode != Mode::File);
         let streams =
             streams.map(|socket| Streams::new(Arc::clone(&exchange), socket, config.partial_max_size));
@@ -111,20 +113,18 @@ impl Reader {
             streams,
             exchange,
             config,
-            dir,
+            roots,
+            roots_changed: true,
             containers: Slab::new(),
             keys: HashMap::new(),
             hot: Vec::new(),
             changed: Vec::new(),
             turn: 0,
             file_watch: None,
-            root_watch: None,
-            root_watch_failed: false,
             watch_failure_reported: false,
-            root_failure_reported: false,
             next_rescan: Instant::now(),
             next_refused_ring: Instant::now(),
-            is_first_scan: true,
+            has_started: false,
             is_first_list: true,
             is_first_start,
             buffer: Vec::new(),
@@ -140,17 +140,20 @@ impl Reader {
         self.exchange.report(Event::Started { root: self.config.docker_root.clone() });
         match FileWatch::new() {
             Ok(watch) => self.file_watch = Some(watch),
-            Err(error) => self.report_watch_failure(error.to_string()),
+            Err(error) => self.report_watch_failure(self.first_root(), error.to_string()),
         }
         while !self.exchange.is_stopping() {
             self.take_notices();
             let now = Instant::now();
             self.take_news(now);
-            let root_changed = self.root_watch.as_ref().is_some_and(RootWatch::take_changed);
+            let mut roots_changed = std::mem::take(&mut self.roots_changed);
+            for root in &self.roots {
+                roots_changed |= root.take_changed();
+            }
             if now >= self.next_rescan {
                 self.rescan(now);
-            } else if root_changed {
-                self.list_root(now);
+            } else if roots_changed {
+                self.list_roots(now);
             }
             self.look_into_changed(now);
             let pass = self.read_hot(now);
@@ -162,6 +165,11 @@ impl Reader {
         }
     }
 
+    /// For messages that concern all roots.
+    fn first_root(&self) -> PathBuf {
+        self.roots.first().map(|root| root.dir.clone()).unwrap_or_default()
+    }
+
     fn take_notices(&mut self) {
         let mut notices = Vec::new();
         if let Some(watch) = &mut self.file_watch {
@@ -171,6 +179,7 @@ impl Reader {
             match notice {
                 Notice::LogTouched(key) => self.heat(key),
                 Notice::FolderChanged(key) => self.changed.push(key),
+                Notice::RootChanged => self.roots_changed = true,
                 Notice::Overflow => {
                     let keys: Vec<usize> = self.containers.iter().map(|(key, _)| key).collect();
                     for key in keys {
@@ -192,9 +201,9 @@ impl Reader {
         for id in news.touched {
             self.changed.extend(self.keys.get(&id));
         }
-        if let Some(mut listed) = news.listed.filter(|_| self.root_failure_reported) {
-            listed.sort_unstable();
-            self.take_remote(&listed, now);
+        let remote = self.roots.iter().position(|root| root.runtime.has_api() && root.is_failure_reported);
+        if let (Some(listed), Some(root)) = (news.listed, remote) {
+            self.take_remote(&listed, root, now);
         }
         for (id, metadata, driver) in news.inspected {
             let Some(&key) = self.keys.get(&id) else { continue };
@@ -213,22 +222,23 @@ impl Reader {
     }
 
     /// The containers of the API, where their folders cannot be listed.
-    fn take_remote(&mut self, listed: &[ContainerId], now: Instant) {
+    fn take_remote(&mut self, listed: &[ContainerId], root: usize, now: Instant) {
         for id in listed {
             if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
                 let start = self.start_of(id, self.is_first_list);
-                let dir = self.dir.join(id.to_string());
-                let key = self.containers.insert(Container::new_remote(
-                    self.exchange.accounts.open(*id),
-                    dir,
-                    start,
-                    now,
-                ));
+                let dir = self.roots[root].dir.join(id.to_string());
+                let found = Found { id: *id, origin: dir.clone(), dir };
+                let runtime = Arc::clone(&self.roots[root].runtime);
+                let account = self.exchange.accounts.open(*id);
+                let mut container = Container::new_remote(runtime, found, account, start, now);
+                container.root = root;
+                let key = self.containers.insert(container);
                 self.keys.insert(*id, key);
                 self.changed.push(key);
             }
         }
-        self.mark_gone(listed);
+        let listed: HashMap<ContainerId, usize> = listed.iter().map(|id| (*id, root)).collect();
+        self.mark_gone(&listed, |of| of == root);
         if std::mem::take(&mut self.is_first_list) {
             self.exchange.push(Batch::progress(Progress::Started));
         }
@@ -246,10 +256,8 @@ impl Reader {
     /// A full look: containers that came and went, folders that changed.
     fn rescan(&mut self, now: Instant) {
         self.next_rescan = now + self.config.rescan_interval;
-        self.list_root(now);
-        if self.root_watch.is_none() {
-            self.watch_root();
-        }
+        self.list_roots(now);
+        self.watch_roots();
         for (key, container) in &mut self.containers {
             if container.needs_a_look() {
                 self.changed.push(key);
@@ -257,26 +265,24 @@ impl Reader {
         }
     }
 
-    fn watch_root(&mut self) {
-        if self.root_watch_failed || !self.dir.is_dir() {
-            return;
-        }
+    fn watch_roots(&mut self) {
         let exchange = Arc::clone(&self.exchange);
-        match RootWatch::new(&self.dir, move || exchange.reader_bell.ring()) {
-            Ok(watch) => self.root_watch = Some(watch),
-            Err(reason) => {
-                self.root_watch_failed = true;
-                self.report_watch_failure(reason);
-            }
+        let refused: Vec<(PathBuf, String)> = self
+            .roots
+            .iter_mut()
+            .filter_map(|root| Some((root.dir.clone(), root.watch(&exchange).err()?)))
+            .collect();
+        for (path, reason) in refused {
+            self.report_watch_failure(path, reason);
         }
     }
 
     /// Once: from then on the rescan does it all.
-    fn report_watch_failure(&mut self, reason: String) {
+    fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
         if !self.watch_failure_reported {
             self.watch_failure_reported = true;
             self.exchange.report(Event::WatchUnavailable {
-                path: self.dir.clone(),
+                path,
                 reason,
                 seconds: self.config.rescan_interval.as_secs_f64(),
             });
@@ -284,70 +290,98 @@ impl Reader {
     }
 
     /// Adds the containers that are new and marks those that are gone.
-    fn list_root(&mut self, now: Instant) {
-        // The root may have appeared, or been a link to elsewhere, since.
-        if self.root_failure_reported {
-            self.dir = containers_dir(&self.config.docker_root);
+    fn list_roots(&mut self, now: Instant) {
+        for root in &mut self.roots {
+            self.roots_changed |= root.look(self.file_watch.as_mut());
         }
-        let listed = match list_containers(&self.dir) {
-            Ok(listed) => listed,
-            Err(error) => {
-                self.report_root_failure(&error);
-                // No such folder means no container in it that is older than us.
-                if error.kind() == io::ErrorKind::NotFound {
-                    self.is_first_scan = false;
-                }
-                // The API may know of containers whose folders we do not see.
-                if let Some(streams) = &mut self.streams {
-                    streams.list();
-                }
-                return;
-            }
-        };
-        if self.root_failure_reported {
-            self.root_failure_reported = false;
-            self.exchange.report(Event::RootReadable { path: self.dir.clone() });
-        }
-        for id in &listed {
-            // One that came back is taken up when all that was queued of its
-            // earlier life is accepted: only then is its position known.
-            if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
-                self.add(*id, now);
-            }
-        }
-        self.take_home(&listed);
-        self.mark_gone(&listed);
-        if std::mem::take(&mut self.is_first_scan) {
+        self.report_roots();
+        let listed = self.take_listed(now);
+        self.mark_gone(&listed, |_| false);
+        if !self.has_started && self.roots.iter().all(|root| self.is_settled(root)) {
+            self.has_started = true;
             self.forget_unlisted(&listed);
             self.exchange.push(Batch::progress(Progress::Started));
         }
     }
 
-    /// Containers that only the API told of, and whose folders can be seen now.
-    fn take_home(&mut self, listed: &[ContainerId]) {
-        for id in listed {
-            let Some(&key) = self.keys.get(id) else { continue };
-            let Some(container) = self.containers.get_mut(key).filter(|container| container.is_remote) else {
-                continue;
-            };
-            container.is_remote = false;
+    /// Whether nothing more is to be learnt of a root: it was listed, or there
+    /// is none and nobody said that there should be.
+    fn is_settled(&self, root: &Root) -> bool {
+        root.failure.is_none() || self.is_absent(root)
+    }
+
+    /// Whether a root is missing because its runtime is not used here.
+    fn is_absent(&self, root: &Root) -> bool {
+        let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
+        root.is_missing() && self.config.runtime == RuntimeChoice::Auto && is_any_there()
+    }
+
+    /// Says what can be read and what not. Where no runtime is found at all, only
+    /// Docker's root is missed.
+    fn report_roots(&mut self) {
+        let is_auto = self.config.runtime == RuntimeChoice::Auto;
+        let silent: Vec<bool> = self
+            .roots
+            .iter()
+            .map(|root| self.is_absent(root) || (is_auto && root.is_missing() && !root.runtime.has_api()))
+            .collect();
+        let seconds = self.config.rescan_interval.as_secs_f64();
+        let mut ask_api = false;
+        for (root, is_silent) in self.roots.iter_mut().zip(silent) {
+            if !is_silent {
+                root.report(&self.exchange, seconds);
+                ask_api |= root.failure.is_some() && root.runtime.has_api();
+            }
+            // No such folder means no container in it that is older than us.
+            if root.is_missing() {
+                root.is_first_look = false;
+            }
+        }
+        // The API may know of containers whose folders we do not see.
+        if let Some(streams) = self.streams.as_mut().filter(|_| ask_api) {
+            streams.list();
+        }
+    }
+
+    /// Takes up what the roots list; which containers that are, and of which
+    /// root.
+    fn take_listed(&mut self, now: Instant) -> HashMap<ContainerId, usize> {
+        let mut listed = HashMap::new();
+        for index in 0..self.roots.len() {
+            let root = &mut self.roots[index];
+            let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
+            for found in std::mem::take(&mut root.listed) {
+                if listed.contains_key(&found.id) {
+                    continue;
+                }
+                listed.insert(found.id, index);
+                match self.keys.get(&found.id) {
+                    Some(&key) => self.meet_again(key, index, found),
+                    // One that came back is taken up when all that was queued of
+                    // its earlier life is accepted: only then is its position
+                    // known.
+                    None if self.exchange.is_leaving(&found.id) => {}
+                    None => self.add(index, found, is_first, now),
+                }
+            }
+        }
+        listed
+    }
+
+    /// A container that is known: perhaps only to the API, or to another runtime.
+    fn meet_again(&mut self, key: usize, root: usize, found: Found) {
+        let Some(container) = self.containers.get_mut(key) else { return };
+        if std::mem::take(&mut container.is_remote) {
             if let Some(watch) = &mut self.file_watch {
                 // Where it is refused, that was said of another folder.
                 let _ = container.watch_folder(watch, key);
             }
             self.changed.push(key);
         }
-    }
-
-    fn report_root_failure(&mut self, error: &io::Error) {
-        if !self.root_failure_reported {
-            self.root_failure_reported = true;
-            self.root_watch = None;
-            self.exchange.report(Event::RootUnreadable {
-                path: self.dir.clone(),
-                reason: error.to_string(),
-                seconds: self.config.rescan_interval.as_secs_f64(),
-            });
+        if container.root != root {
+            container.root = root;
+            container.adopt(Arc::clone(&self.roots[root].runtime), found);
+            self.changed.push(key);
         }
     }
 
@@ -362,11 +396,14 @@ impl Reader {
         }
     }
 
-    fn add(&mut self, id: ContainerId, now: Instant) {
-        let start = self.start_of(&id, self.is_first_scan);
-        let dir = self.dir.join(id.to_string());
+    fn add(&mut self, root: usize, found: Found, is_first: bool, now: Instant) {
+        let id = found.id;
+        let start = self.start_of(&id, is_first);
+        let runtime = Arc::clone(&self.roots[root].runtime);
         let account = self.exchange.accounts.open(id);
-        let key = self.containers.insert(Container::new(account, dir, start, now));
+        let mut container = Container::new(runtime, found, account, start, now);
+        container.root = root;
+        let key = self.containers.insert(container);
         self.keys.insert(id, key);
         // Watch first, look then: what happens in between is seen either way.
         let mut failure = None;
@@ -374,28 +411,32 @@ impl Reader {
             failure = container.watch_folder(watch, key).err();
         }
         if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::NotFound) {
-            self.report_watch_failure(error.to_string());
+            self.report_watch_failure(self.roots[root].dir.clone(), error.to_string());
         }
         self.changed.push(key);
     }
 
-    fn mark_gone(&mut self, listed: &[ContainerId]) {
-        let listed: HashSet<&ContainerId> = listed.iter().collect();
-        let gone: Vec<usize> =
-            self.keys.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, key)| *key).collect();
-        for key in gone {
-            if let Some(container) = self.containers.get_mut(key) {
+    /// Those that are not listed any more are gone, if their root could be.
+    fn mark_gone(&mut self, listed: &HashMap<ContainerId, usize>, is_told: impl Fn(usize) -> bool) {
+        let mut gone = Vec::new();
+        for (key, container) in &mut self.containers {
+            let root = container.root;
+            let is_readable = self.roots.get(root).is_some_and(|root| root.failure.is_none());
+            if (is_readable || is_told(root)) && !listed.contains_key(container.id()) {
                 container.is_gone = true;
+                gone.push(key);
             }
+        }
+        for key in gone {
             self.heat(key);
         }
     }
 
     /// Containers that were removed while we were away.
-    fn forget_unlisted(&self, listed: &[ContainerId]) {
+    fn forget_unlisted(&self, listed: &HashMap<ContainerId, usize>) {
         let Ok(store) = self.exchange.checkpoint.lock() else { return };
-        let unlisted = store.containers().into_iter().filter(|id| listed.binary_search(id).is_err());
-        for container in unlisted {
+        let is_away = |id: &ContainerId| !listed.contains_key(id) && !self.keys.contains_key(id);
+        for container in store.containers().into_iter().filter(is_away) {
             self.exchange.leave(container);
         }
     }
@@ -459,7 +500,7 @@ impl Reader {
                     self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
                 }
                 Outcome::Cool => cooled.push(key),
-                Outcome::WatchRefused(reason) => self.report_watch_failure(reason),
+                Outcome::WatchRefused(reason) => self.report_watch_failure(self.first_root(), reason),
                 Outcome::Finished => {
                     cooled.push(key);
                     self.remove(key);

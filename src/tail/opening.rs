@@ -38,7 +38,7 @@ impl Tailer {
     /// yet. Cheap where nothing changed.
     pub fn refresh(&mut self, exchange: &Exchange) -> io::Result<()> {
         for _ in 0..OPEN_ATTEMPTS {
-            let listed = rotation::list(&self.dir, &self.log)?;
+            let listed = rotation::list(&self.files)?;
             let opened = if self.generations.is_empty() {
                 self.open_first(&listed, exchange)
             } else {
@@ -123,7 +123,7 @@ impl Tailer {
 
     fn open_newer(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
         let Some(newest) = self.generations.back() else { return Ok(()) };
-        let is_current = |file: &ListedFile| file.number == 0 && file.id == newest.id && file.id.birth != 0;
+        let is_current = |file: &ListedFile| file.is_current() && file.id == newest.id && file.id.birth != 0;
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
@@ -159,8 +159,8 @@ impl Tailer {
     /// whether there were any.
     pub(super) fn opens_unread_copies(&mut self) -> io::Result<bool> {
         let held = self.generations.len();
-        match rotation::list(&self.dir, &self.log) {
-            Ok(listed) if listed.last().is_some_and(|file| file.number == 0) => {
+        match rotation::list(&self.files) {
+            Ok(listed) if listed.last().is_some_and(ListedFile::is_current) => {
                 self.open_unread_copies(&listed)?;
             }
             _ => {}
@@ -201,7 +201,7 @@ impl Tailer {
                 return Ok(true);
             }
         }
-        for seen in self.seen.iter().filter(|seen| file.is_gzip || seen.id == file.id) {
+        for seen in self.seen.iter().filter(|seen| file.rank.is_gzip || seen.id == file.id) {
             // An inode number, and within a tick of the kernel's clock even a
             // birth time, may be another file's by now.
             let Some(head) = read_head(file)? else { return Ok(true) };
@@ -245,7 +245,7 @@ impl Tailer {
         if resume.has_no_file() {
             return Ok(copies);
         }
-        for file in rotation::list(&self.dir, &self.log)?.iter().filter(|file| file.number > 0) {
+        for file in rotation::list(&self.files)?.iter().filter(|file| !file.is_current()) {
             if self.generations.iter().any(|held| held.id == file.id) {
                 continue;
             }
@@ -264,10 +264,12 @@ impl Tailer {
     /// Whether the name of the log leads to another file than the newest one
     /// held: for folders that cannot be watched.
     pub fn is_rotated(&self) -> bool {
-        match (self.generations.back(), stat_path(&self.log)) {
-            (Some(newest), Ok((id, _))) => newest.id != id,
-            (None, Ok(_)) => true,
-            (_, Err(_)) => false,
+        let newest = self.generations.back();
+        let current = self.files.current().or(newest.map(|newest| newest.path.as_path()));
+        match (newest, current.map(stat_path)) {
+            (Some(newest), Some(Ok((id, _)))) => newest.id != id,
+            (None, Some(Ok(_))) => true,
+            _ => false,
         }
     }
 }
@@ -323,7 +325,7 @@ fn find(
 /// Whether a file may hold entries that came after a position whose own file is
 /// gone. What is uncertain counts as newer: better twice than never.
 fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
-    if file.is_gzip {
+    if file.rank.is_gzip {
         let last = open_regular(&file.path).ok().and_then(gzip::last_time);
         return resume.moment.count == 0 || last.is_none_or(|last| last > resume.moment.time);
     }
@@ -331,8 +333,11 @@ fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
 }
 
 fn open_listed(file: &ListedFile) -> io::Result<Generation> {
-    let generation =
-        if file.is_gzip { Generation::open_gzip(&file.path, 0) } else { Generation::open(&file.path, 0) }?;
+    let mut generation = match file.rank.is_gzip {
+        true => Generation::open_gzip(&file.path, 0)?,
+        false => Generation::open(&file.path, 0)?,
+    };
+    generation.run = file.rank.run;
     if generation.id == file.id {
         Ok(generation)
     } else {
@@ -346,7 +351,7 @@ fn open_listed(file: &ListedFile) -> io::Result<Generation> {
 fn open_or_pass(file: &ListedFile, exchange: &Exchange) -> io::Result<Option<Generation>> {
     match open_listed(file) {
         Ok(generation) => Ok(Some(generation)),
-        Err(error) if file.number > 0 && is_permanent(&error) => {
+        Err(error) if !file.is_current() && is_permanent(&error) => {
             let (path, reason) = (file.path.clone(), error.to_string());
             exchange.report(Event::GenerationUnreadable { path, reason });
             Ok(None)
@@ -357,7 +362,7 @@ fn open_or_pass(file: &ListedFile, exchange: &Exchange) -> io::Result<Option<Gen
 
 /// The head of a listed file; `None` where it will never be readable.
 fn read_head(file: &ListedFile) -> io::Result<Option<Vec<u8>>> {
-    match Generation::read_head(&file.path, file.is_gzip) {
+    match Generation::read_head(&file.path, file.rank.is_gzip) {
         Err(error) if is_permanent(&error) => Ok(None),
         head => head.map(Some),
     }
@@ -375,7 +380,7 @@ fn is_held(file: &ListedFile, held: &Generation) -> io::Result<bool> {
     if file.id == held.id && held.id.birth != 0 {
         return Ok(true);
     }
-    if file.id != held.id && !file.is_gzip {
+    if file.id != held.id && !file.rank.is_gzip {
         return Ok(false);
     }
     let Some(head) = read_head(file)? else { return Ok(false) };

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use crate::account::{wall_clock, Account};
 use crate::assemble::{Assembler, Identity, ReadBytes};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
+use crate::discover::LogFiles;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
@@ -71,8 +72,7 @@ pub enum Step {
 
 /// The log of one container.
 pub struct Tailer {
-    pub(super) dir: PathBuf,
-    pub(super) log: PathBuf,
+    pub(super) files: LogFiles,
     pub(super) start: Start,
     /// Oldest first; the front is read, the back is still written.
     pub(super) generations: VecDeque<Generation>,
@@ -86,10 +86,9 @@ pub struct Tailer {
 
 impl Tailer {
     /// A tailer that has opened nothing yet.
-    pub fn new(account: Arc<Account>, log: &Path, start: Start, identity: Arc<Identity>) -> Tailer {
+    pub fn new(account: Arc<Account>, files: LogFiles, start: Start, identity: Arc<Identity>) -> Tailer {
         Tailer {
-            dir: log.parent().unwrap_or(log).to_owned(),
-            log: log.to_owned(),
+            files,
             start,
             generations: VecDeque::new(),
             next_number: 0,
@@ -110,9 +109,9 @@ impl Tailer {
         self.assembler.account()
     }
 
-    /// The path of the current log file.
-    pub fn log(&self) -> &Path {
-        &self.log
+    /// Its files, by their names.
+    pub fn files(&self) -> &LogFiles {
+        &self.files
     }
 
     /// Name, image and state as last read.

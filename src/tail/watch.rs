@@ -25,6 +25,8 @@ pub enum Notice {
     LogTouched(usize),
     /// A name in its folder came or went.
     FolderChanged(usize),
+    /// A name in a folder of a runtime came or went.
+    RootChanged,
     /// Events were lost: look at everything.
     Overflow,
 }
@@ -33,13 +35,25 @@ pub enum Notice {
 enum Watched {
     Folder(usize),
     Log(usize),
+    Root,
+}
+
+impl Watched {
+    fn notice(self) -> Notice {
+        match self {
+            Watched::Folder(key) => Notice::FolderChanged(key),
+            Watched::Log(key) => Notice::LogTouched(key),
+            Watched::Root => Notice::RootChanged,
+        }
+    }
 }
 
 /// The inotify instance and what it watches.
 #[derive(Debug)]
 pub struct FileWatch {
     fd: OwnedFd,
-    watched: HashMap<i32, Watched>,
+    /// A folder may be watched for several reasons, by one watch.
+    watched: HashMap<i32, Vec<Watched>>,
 }
 
 impl FileWatch {
@@ -51,6 +65,15 @@ impl FileWatch {
 
     /// Watches a container's folder until it goes.
     pub fn watch_folder(&mut self, key: usize, dir: &Path) -> io::Result<()> {
+        self.watch_names(Watched::Folder(key), dir)
+    }
+
+    /// Watches a folder in which containers come and go, until it goes.
+    pub fn watch_root(&mut self, dir: &Path) -> io::Result<()> {
+        self.watch_names(Watched::Root, dir)
+    }
+
+    fn watch_names(&mut self, watched: Watched, dir: &Path) -> io::Result<()> {
         let flags = WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
@@ -58,7 +81,7 @@ impl FileWatch {
             | WatchFlags::DELETE_SELF
             | WatchFlags::ONLYDIR;
         let watch = inotify::add_watch(&self.fd, dir, flags)?;
-        self.watched.insert(watch, Watched::Folder(key));
+        self.add(watch, watched);
         Ok(())
     }
 
@@ -73,20 +96,28 @@ impl FileWatch {
             | WatchFlags::ONESHOT;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let watch = inotify::add_watch(&self.fd, path, flags)?;
-        self.watched.insert(watch, Watched::Log(key));
+        self.add(watch, Watched::Log(key));
         Ok(())
+    }
+
+    fn add(&mut self, watch: i32, watched: Watched) {
+        let reasons = self.watched.entry(watch).or_default();
+        if !reasons.contains(&watched) {
+            reasons.push(watched);
+        }
     }
 
     /// Ends every watch under `key`.
     pub fn forget(&mut self, key: usize) {
         let fd = &self.fd;
-        self.watched.retain(|watch, watched| {
-            let is_ours = matches!(watched, Watched::Folder(at) | Watched::Log(at) if *at == key);
-            if is_ours {
+        self.watched.retain(|watch, reasons| {
+            reasons
+                .retain(|watched| !matches!(watched, Watched::Folder(at) | Watched::Log(at) if *at == key));
+            if reasons.is_empty() {
                 // It may have ended by itself, with its file.
                 let _ = inotify::remove_watch(fd, *watch);
             }
-            !is_ours
+            !reasons.is_empty()
         });
     }
 
@@ -104,18 +135,18 @@ impl FileWatch {
                 notices.push(Notice::Overflow);
                 continue;
             }
-            let notice = match self.watched.get(&event.wd()) {
-                Some(Watched::Log(key)) => Notice::LogTouched(*key),
-                Some(Watched::Folder(key)) => Notice::FolderChanged(*key),
-                None => continue,
-            };
+            let Some(reasons) = self.watched.get(&event.wd()) else { continue };
             // A one-shot watch ends with its event; any watch ends with its file.
-            let ends = matches!(notice, Notice::LogTouched(_)) || event.events().contains(ReadFlags::IGNORED);
+            let mut ends = event.events().contains(ReadFlags::IGNORED);
+            for watched in reasons {
+                ends |= matches!(watched, Watched::Log(_));
+                let notice = watched.notice();
+                if notices.last() != Some(&notice) {
+                    notices.push(notice);
+                }
+            }
             if ends {
                 self.watched.remove(&event.wd());
-            }
-            if notices.last() != Some(&notice) {
-                notices.push(notice);
             }
         }
     }

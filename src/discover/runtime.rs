@@ -1,0 +1,166 @@
+//! The seam between the reader and the container runtimes: what a runtime has to
+//! tell of its containers' logs on disk. Docker, the CRI runtimes and Podman are
+//! a file each beside this one; a further runtime is one more.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::checkpoint::ContainerId;
+
+/// A container runtime as it keeps logs and metadata on this machine. It has no
+/// state: it may be asked from the first moment on, and again whenever something
+/// has changed.
+pub trait Runtime: Send + Sync {
+    /// The folder that must be readable for anything to be found, with symlinks
+    /// resolved where it exists.
+    fn root(&self) -> PathBuf;
+
+    /// The containers there are now below `root`.
+    fn list(&self, root: &Path) -> io::Result<Listing>;
+
+    /// Where the log of a container may be, likely places first. The first that
+    /// has any file is it.
+    fn logs(&self, found: &Found) -> Vec<LogFiles>;
+
+    /// What records say about a container in its `run`-th run.
+    fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError>;
+
+    /// The file whose replacement means that the metadata may have changed.
+    fn metadata_file(&self, found: &Found) -> Option<PathBuf>;
+
+    /// How the container logs, where that may be to no file at all.
+    fn log_driver(&self, found: &Found) -> Option<LogDriver>;
+
+    /// Whether the Docker API knows these containers too, and can stand in where
+    /// no file can be read.
+    fn has_api(&self) -> bool {
+        false
+    }
+}
+
+/// A container that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What the checkpoint knows it by. Two runtimes that find the same container
+    /// (Docker below a kubelet) give it the same id.
+    pub id: ContainerId,
+    /// The folder of its log; when that is gone, so is the container.
+    pub dir: PathBuf,
+    /// The path that the runtime knows it by.
+    pub origin: PathBuf,
+}
+
+/// What a look at a runtime's folders gave.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The containers.
+    pub containers: Vec<Found>,
+    /// Folders beside the root where containers may come and go.
+    pub folders: Vec<PathBuf>,
+}
+
+/// What the name of a log file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileRank {
+    /// Which run of the container wrote it, where each has a file of its own.
+    pub run: u32,
+    /// 0 for the file that is written now, else by age.
+    pub age: u64,
+    /// Whether it is compressed.
+    pub is_gzip: bool,
+}
+
+/// The files that make up one log: those of a folder whose names begin alike.
+#[derive(Clone)]
+pub struct LogFiles {
+    /// Their folder.
+    pub dir: PathBuf,
+    /// What their names begin with.
+    pub prefix: String,
+    /// The current file where its name never changes; else the folder, for
+    /// messages.
+    pub path: PathBuf,
+    /// Whether a symlink in a file's place is passed over.
+    pub is_without_links: bool,
+    /// What the rest of a name tells; `None` where it is no file of the log.
+    pub rank: fn(&str) -> Option<FileRank>,
+}
+
+impl LogFiles {
+    /// A log that is rotated to `.1`, `.2` and so on, from `current`.
+    pub fn numbered(current: &Path) -> LogFiles {
+        LogFiles {
+            dir: current.parent().unwrap_or(current).to_owned(),
+            prefix: current.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
+            path: current.to_owned(),
+            is_without_links: false,
+            rank: rank_by_number,
+        }
+    }
+
+    /// What a file name of the folder tells.
+    pub fn rank_of(&self, name: &str) -> Option<FileRank> {
+        (self.rank)(name.strip_prefix(self.prefix.as_str())?)
+    }
+
+    /// The path of the current file, where its name never changes.
+    pub fn current(&self) -> Option<&Path> {
+        (self.path != self.dir).then_some(&self.path)
+    }
+}
+
+impl PartialEq for LogFiles {
+    fn eq(&self, other: &LogFiles) -> bool {
+        self.dir == other.dir && self.prefix == other.prefix
+    }
+}
+
+impl fmt::Debug for LogFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.dir.join(&self.prefix).display())
+    }
+}
+
+/// Nothing for the current file, `.N` or `.N.gz` for a rotated one.
+pub fn rank_by_number(rest: &str) -> Option<FileRank> {
+    if rest.is_empty() {
+        return Some(FileRank { run: 0, age: 0, is_gzip: false });
+    }
+    let (number, is_gzip) = match rest.strip_suffix(".gz") {
+        Some(number) => (number, true),
+        None => (rest, false),
+    };
+    let number = number.strip_prefix('.')?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let age = number.parse::<u32>().ok().filter(|number| *number > 0)?;
+    Some(FileRank { run: 0, age: age.into(), is_gzip })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_numbered_generations() {
+        let log = LogFiles::numbered(Path::new("/x/x-json.log"));
+        for (name, want) in [
+            ("x-json.log", Some((0, false))),
+            ("x-json.log.1", Some((1, false))),
+            ("x-json.log.12.gz", Some((12, true))),
+            ("x-json.log.0", None),
+            ("x-json.log.", None),
+            ("x-json.log.1.tmp", None),
+            ("x-json.log.+1", None),
+            ("x-json.log2", None),
+            ("config.v2.json", None),
+            ("x-json.log.99999999999", None),
+        ] {
+            let got = log.rank_of(name).map(|rank| (rank.age, rank.is_gzip));
+            assert_eq!(got, want, "{name}");
+        }
+    }
+}

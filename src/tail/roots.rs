@@ -1,0 +1,124 @@
+//! The root folders of the runtimes: what they list, whether they can be read,
+//! and the watches on them.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::watch::FileWatch;
+use crate::discover::{Found, RootWatch, Runtime};
+use crate::event::Event;
+use crate::exchange::Exchange;
+
+/// The root folder of one runtime.
+pub struct Root {
+    /// Whose it is.
+    pub runtime: Arc<dyn Runtime>,
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Whether a look at it is still the first: what is found then may be older
+    /// than us.
+    pub is_first_look: bool,
+    /// Its containers, to be taken up.
+    pub listed: Vec<Found>,
+    /// Why the last look failed.
+    pub failure: Option<io::Error>,
+    /// That was said.
+    pub is_failure_reported: bool,
+    watch: Option<RootWatch>,
+    is_watch_refused: bool,
+    folders: HashSet<PathBuf>,
+}
+
+impl Root {
+    /// Nothing was looked at yet.
+    pub fn new(runtime: Arc<dyn Runtime>) -> Root {
+        Root {
+            dir: runtime.root(),
+            runtime,
+            is_first_look: true,
+            listed: Vec::new(),
+            failure: None,
+            is_failure_reported: false,
+            watch: None,
+            is_watch_refused: false,
+            folders: HashSet::new(),
+        }
+    }
+
+    /// Whether there is no such folder.
+    pub fn is_missing(&self) -> bool {
+        self.failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Looks. Where folders are new, another look is needed, since a container
+    /// may have come before the watch: then this is true.
+    pub fn look(&mut self, watch: Option<&mut FileWatch>) -> bool {
+        // The root may have appeared, or been a link to elsewhere, since.
+        if self.failure.is_some() {
+            self.dir = self.runtime.root();
+        }
+        match self.runtime.list(&self.dir) {
+            Ok(listing) => {
+                self.failure = None;
+                self.listed = listing.containers;
+                self.watch_folders(listing.folders, watch)
+            }
+            Err(error) => {
+                self.watch = None;
+                self.failure = Some(error);
+                false
+            }
+        }
+    }
+
+    fn watch_folders(&mut self, folders: Vec<PathBuf>, watch: Option<&mut FileWatch>) -> bool {
+        let folders: HashSet<PathBuf> = folders.into_iter().collect();
+        let known = std::mem::replace(&mut self.folders, folders);
+        let Some(watch) = watch else { return false };
+        let mut is_new = false;
+        for folder in self.folders.difference(&known) {
+            // Where it is refused, the rescan looks.
+            is_new |= watch.watch_root(folder).is_ok();
+        }
+        is_new
+    }
+
+    /// Whether something changed right below it since the last call.
+    pub fn take_changed(&self) -> bool {
+        self.watch.as_ref().is_some_and(RootWatch::take_changed)
+    }
+
+    /// Watches it, if that is not so yet; says once why not.
+    pub fn watch(&mut self, exchange: &Arc<Exchange>) -> Result<(), String> {
+        if self.watch.is_some() || self.is_watch_refused || !self.dir.is_dir() {
+            return Ok(());
+        }
+        let bell = Arc::clone(exchange);
+        match RootWatch::new(&self.dir, move || bell.reader_bell.ring()) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(reason) => {
+                self.is_watch_refused = true;
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once that it cannot be read, and once that it can again.
+    pub fn report(&mut self, exchange: &Exchange, seconds: f64) {
+        let path = self.dir.clone();
+        match &self.failure {
+            Some(error) if !self.is_failure_reported => {
+                self.is_failure_reported = true;
+                let reason = error.to_string();
+                exchange.report(Event::RootUnreadable { path, reason, seconds });
+            }
+            None if std::mem::take(&mut self.is_failure_reported) => {
+                exchange.report(Event::RootReadable { path });
+            }
+            _ => {}
+        }
+    }
+}
