@@ -13,22 +13,9 @@ use rustix::process::Signal;
 use crate::support::collector::PATIENCE;
 use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::dockerd;
-use crate::support::fluent_bit::{find_all, plugin, version, FluentBit, Record};
+use crate::support::fluent_bit::{with_each_host, FluentBit, Record};
 use crate::support::skip;
 use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS};
-
-/// Runs `test` with each host there is; without one it is skipped by name.
-fn with_each_host(name: &str, test: impl Fn(&Path, &Path)) {
-    let hosts = find_all();
-    let Some(plugin) = plugin() else { return skip(name, "the plugin's .so is not built") };
-    if hosts.is_empty() {
-        return skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
-    }
-    for host in hosts {
-        println!("{name}: {}", version(&host).unwrap_or_else(|problem| problem));
-        test(&host, &plugin);
-    }
-}
 
 fn input(root: &Path, lines: &[&str]) -> String {
     let mut text = format!("[INPUT]\n    Name container_logs\n    Docker_Root {}\n", root.display());

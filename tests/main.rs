@@ -10,6 +10,7 @@ mod hard_cases;
 mod host;
 mod hybrid;
 mod local_files;
+mod outputs;
 mod support;
 mod tail_containers;
 mod tailing;

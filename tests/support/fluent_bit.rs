@@ -90,6 +90,19 @@ pub fn plugin() -> Option<PathBuf> {
     newest.map(|(_, file)| file)
 }
 
+/// Runs `test` with each host there is; without one it is skipped by name.
+pub fn with_each_host(name: &str, test: impl Fn(&Path, &Path)) {
+    let hosts = find_all();
+    let Some(plugin) = plugin() else { return super::skip(name, "the plugin's .so is not built") };
+    if hosts.is_empty() {
+        return super::skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
+    }
+    for host in hosts {
+        println!("{name}: {}", version(&host).unwrap_or_else(|problem| problem));
+        test(&host, &plugin);
+    }
+}
+
 /// One record as the `file` output wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -336,7 +349,7 @@ impl Drop for FluentBit {
 
 /// As little of HTTP as the host's servers need. They may keep the connection
 /// open, so what they say about the length must end the body: a number, or chunks.
-fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+pub fn http_get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     // In one write: the server of 3.0.7 does not answer a request in pieces.

@@ -13,7 +13,9 @@ pub mod collector;
 pub mod docker_root;
 pub mod dockerd;
 pub mod fluent_bit;
+pub mod otlp;
 pub mod playing_host;
+pub mod receivers;
 mod supervisor;
 pub mod writer;
 
