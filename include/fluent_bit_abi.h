@@ -119,6 +119,13 @@ struct clogs_list_node {
     struct clogs_list_node *next;
 };
 
+/* A property of an instance as the user wrote it, in the host's list of them. */
+struct clogs_property {
+    char                   *key;
+    char                   *value;
+    struct clogs_list_node  node;
+};
+
 /* What the host exports and the plugin resolves by name, once. */
 typedef int  (*clogs_append_fn)(struct flb_input_instance *ins, size_t records,
                                 const char *tag, size_t tag_len,

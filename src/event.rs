@@ -26,6 +26,10 @@ pub enum Event {
     WatchUnavailable { path: PathBuf, reason: String, seconds: f64 },
     #[error("container {name} ({short_id}) found")]
     ContainerFound { name: String, short_id: String },
+    #[error("container {name} ({short_id}) is not read: {reason}")]
+    ContainerExcluded { name: String, short_id: String, reason: String },
+    #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
+    ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
@@ -97,7 +101,9 @@ impl Event {
             | Event::CheckpointWritable { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
-            | Event::ApiReachable { .. } => Level::Info,
+            | Event::ApiReachable { .. }
+            | Event::ContainerIncluded { .. }
+            | Event::ContainerExcluded { .. } => Level::Info,
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }
     }

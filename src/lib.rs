@@ -54,6 +54,7 @@ pub mod partial;
 pub mod plugin;
 pub mod position;
 pub mod queue;
+pub mod select;
 pub mod streams;
 pub mod tag;
 pub mod tail;

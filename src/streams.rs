@@ -181,8 +181,8 @@ impl Streams {
         let shared = Arc::clone(&self.shared);
         if let Ok(thread) = self.thread() {
             thread.inspect(id, move |inspected| {
-                if let Ok(Inspected { name, image, running, log_driver, .. }) = inspected {
-                    let metadata = ContainerMetadata { name, image, is_running: running };
+                if let Ok(Inspected { name, image, labels, running, log_driver, .. }) = inspected {
+                    let metadata = ContainerMetadata { name, image, labels, is_running: running };
                     shared.news().inspected.push((id, metadata, log_driver));
                     shared.exchange.reader_bell.ring();
                 }

@@ -23,6 +23,7 @@ fn option_table() -> String {
     for option in OPTIONS {
         let kind = match option.kind {
             Kind::Text => "text",
+            Kind::List => "list",
             Kind::Bool => "on, off",
             Kind::Size => "size",
             Kind::Time => "time",

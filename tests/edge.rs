@@ -105,7 +105,7 @@ fn every_release_sees_the_options_of_the_documentation() {
         .iter()
         .map(|option| {
             let kind = match option.kind {
-                Kind::Text => "str",
+                Kind::Text | Kind::List => "str",
                 Kind::Bool => "bool",
                 Kind::Size => "size",
                 Kind::Time => "time",
@@ -199,10 +199,33 @@ fn a_misspelt_option_is_rejected_by_name() {
     let mut host = PlayingHost::start(Release::LATEST);
     let error = host.error("instance a docker_rooot=/var/lib/docker");
     assert!(
-        error.contains("'docker_rooot'") && error.contains("docker_root, mode, docker_socket, db, "),
+        error.contains("'docker_rooot'")
+            && error.contains("docker_root, mode, docker_socket, include, exclude, "),
         "{error}"
     );
     host.ok("instance a Docker_Root=/var/lib/docker DB=");
+    host.exit().assert_clean();
+}
+
+#[test]
+fn every_value_of_a_repeated_option_is_read() {
+    let root = DockerRoot::new();
+    for (digit, name) in [('a', "web"), ('b', "api"), ('c', "db"), ('d', "cache")] {
+        root.container(digit, name).line(name);
+    }
+    for release in Release::ALL {
+        let options = over(&root, "Include=name=web INCLUDE=name=api include=name=db exclude=name=x,name=db");
+        let mut host = PlayingHost::with_instance(release, &options);
+        host.run_until(2);
+        host.run(50);
+        let mut texts = host.texts("a");
+        texts.sort();
+        assert_eq!(texts, ["api", "web"], "{release:?}");
+        host.exit().assert_clean();
+    }
+    let mut host = PlayingHost::start(Release::LATEST);
+    let error = host.error("instance a Rescan_Interval=1s rescan_interval=2s");
+    assert!(error.contains("'Rescan_Interval' is set 2 times"), "{error}");
     host.exit().assert_clean();
 }
 
@@ -217,6 +240,8 @@ fn a_wrong_value_fails_the_start_and_names_its_option() {
         ("Read_From_Head", "maybe"),
         ("Docker_Root", "relative/path"),
         ("DB", "/nowhere/positions.db"),
+        ("Include", "nam=web"),
+        ("Exclude", "label=a=[b"),
     ] {
         let root = if option == "Docker_Root" { String::new() } else { over(&root, "") };
         let mut host = PlayingHost::start(Release::LATEST);

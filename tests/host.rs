@@ -335,6 +335,7 @@ fn wrong_options_are_named_by_the_host() {
             ("Docker_Rooot /x", "docker_rooot"),
             ("Rescan_Interval soon", "Rescan_Interval"),
             ("Tag_Template x.{nam}", "{nam}"),
+            ("Include name=web\n    Include nam=api", "`nam=api`"),
             ("Threaded on", "Threaded on"),
             ("DB /nowhere/at/all.db", "/nowhere/at/all.db"),
         ] {
@@ -348,6 +349,36 @@ fn wrong_options_are_named_by_the_host() {
                 assert!(!status.success(), "{line}");
             }
         }
+    });
+}
+
+#[test]
+fn every_rule_of_a_repeated_option_reaches_us() {
+    with_each_host("host::every_rule_of_a_repeated_option_reaches_us", |program, plugin| {
+        let root = DockerRoot::new();
+        for (digit, name) in [('a', "web"), ('b', "api"), ('c', "db"), ('d', "cache")] {
+            root.container(digit, name).line(name);
+        }
+        let lines = [
+            "Include name=web",
+            "include name=api",
+            "Include name=db, name=x",
+            "Exclude name=db",
+            "Exclude driver=local",
+        ];
+        let mut host = FluentBit::new(program, Some(plugin), &input(root.path(), &lines))
+            .with_service_line("Log_Level debug");
+        host.start().expect("Fluent Bit starts");
+        for reason in ["not read: Exclude name=db", "not read: no Include rule fits it"] {
+            host.wait_until(PATIENCE, reason, |host| host.stderr().contains(reason));
+        }
+        host.wait_until(PATIENCE, "two records", |host| host.record_count() == 2);
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        let mut names: Vec<String> =
+            host.records().iter().map(|record| record.text("container_name").to_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["api", "web"]);
     });
 }
 

@@ -137,17 +137,19 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     result
 }
 
-/// The text for an option of the plugin; what has a switch of its own is set
-/// by that.
-fn option(arguments: &Arguments, name: &str) -> Option<String> {
-    let given = arguments.options.iter().rev().find(|(given, _)| given == name);
-    match (given, name) {
-        (Some((_, value)), _) => Some(value.clone()),
-        (None, "Docker_Root") => {
-            std::path::absolute(&arguments.docker_root).ok()?.to_str().map(str::to_owned)
+/// The texts for an option of the plugin; what has a switch of its own is set
+/// by that. Of one that is no list the last counts.
+fn option(arguments: &Arguments, name: &str) -> Vec<String> {
+    let given = arguments.options.iter().rev().filter(|(given, _)| given == name);
+    let given: Vec<String> = given.map(|(_, value)| value.clone()).collect();
+    match name {
+        _ if !given.is_empty() => given,
+        "Docker_Root" => {
+            let root = std::path::absolute(&arguments.docker_root).ok();
+            root.and_then(|root| root.to_str().map(str::to_owned)).into_iter().collect()
         }
-        (None, "Read_From_Head") if arguments.new => Some("off".to_owned()),
-        _ => None,
+        "Read_From_Head" if arguments.new => vec!["off".to_owned()],
+        _ => Vec::new(),
     }
 }
 

@@ -5,10 +5,11 @@ pub mod options;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
-    DB, DOCKER_ROOT, DOCKER_SOCKET, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL,
-    RUNTIME, TAG_TEMPLATE,
+    DB, DOCKER_ROOT, DOCKER_SOCKET, EXCLUDE, EXCLUDE_SELF, INCLUDE, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT,
+    READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -47,6 +48,10 @@ pub struct Config {
     pub mode: Mode,
     /// The socket of Docker's API, unless it is off.
     pub docker_socket: Option<PathBuf>,
+    /// Which containers are read.
+    pub selection: Selection,
+    /// Whether the container that we run in is left out.
+    pub exclude_self: bool,
     /// Time between full rescans.
     pub rescan_interval: Duration,
     /// Whether containers older than the very first start are read from their
@@ -74,11 +79,15 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Reads every option through `lookup`, which gives the text the user
-    /// wrote, or `None` where there is none.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    /// Reads every option through `lookup`, which gives the texts the user
+    /// wrote: at most one, but for a list.
+    pub fn from_lookup<T: IntoIterator<Item = String>>(
+        lookup: impl Fn(&str) -> T,
+    ) -> Result<Config, ConfigError> {
         let text = |option: &options::OptionSpec| {
             lookup(option.name)
+                .into_iter()
+                .next()
                 .map(|text| text.trim().to_owned())
                 .filter(|text| !text.is_empty())
                 .or_else(|| option.default.map(str::to_owned))
@@ -94,8 +103,16 @@ impl Config {
         }
         let time = text(&RESCAN_INTERVAL).unwrap_or_default();
         let rescan_interval = parse_time(&time).map_err(|problem| wrong(&RESCAN_INTERVAL, problem))?;
-        let on = text(&READ_FROM_HEAD).unwrap_or_default();
-        let read_from_head = parse_bool(&on).map_err(|problem| wrong(&READ_FROM_HEAD, problem))?;
+        let is_on =
+            |option| parse_bool(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem));
+        let list = |option: &options::OptionSpec| -> Vec<String> {
+            lookup(option.name).into_iter().flat_map(|text| split_list(&text)).collect()
+        };
+        let rules = |option| {
+            let rules: Result<Vec<Rule>, String> =
+                list(option).iter().map(|text| Rule::parse(text)).collect();
+            rules.map_err(|problem| wrong(option, problem))
+        };
         let size = |option, least| {
             let bytes =
                 parse_size(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem))?;
@@ -120,7 +137,9 @@ impl Config {
             mode,
             docker_socket,
             rescan_interval,
-            read_from_head,
+            selection: Selection { include: rules(&INCLUDE)?, exclude: rules(&EXCLUDE)? },
+            exclude_self: is_on(&EXCLUDE_SELF)?,
+            read_from_head: is_on(&READ_FROM_HEAD)?,
             db: text(&DB).map(PathBuf::from),
             queue_limit: size(&QUEUE_LIMIT, LEAST_QUEUE_LIMIT)?,
             partial_max_size: size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?,
@@ -215,6 +234,28 @@ fn parse_number(text: &str) -> Option<f64> {
     }
 }
 
+/// The values of a list: what commas separate, but for those in a glob's
+/// `{a,b}` or `[,]`.
+fn split_list(text: &str) -> Vec<String> {
+    let mut values = vec![String::new()];
+    let mut depth = 0;
+    for character in text.chars() {
+        match character {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ',' if depth <= 0 => {
+                values.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(value) = values.last_mut() {
+            value.push(character);
+        }
+    }
+    values.iter().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect()
+}
+
 /// A boolean as Fluent Bit writes it.
 fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -243,6 +284,8 @@ mod tests {
                 docker_root: "/var/lib/docker".into(),
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
+                selection: Selection::default(),
+                exclude_self: true,
                 rescan_interval: Duration::from_secs(2),
                 read_from_head: true,
                 db: None,
@@ -274,6 +317,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_separated_by_commas_and_may_be_repeated() {
+        let config = Config::from_lookup(|name| match name {
+            "Include" => vec!["name=a, image=b{1,2}".to_owned(), "label=c".to_owned(), String::new()],
+            _ => Vec::new(),
+        })
+        .unwrap();
+        let rules: Vec<String> = config.selection.include.iter().map(Rule::to_string).collect();
+        assert_eq!(rules, ["name=a", "image=b{1,2}", "label=c"]);
+    }
+
+    #[test]
     fn times_have_units() {
         for (text, seconds) in [("2", 2), ("3s", 3), ("2m", 120), ("1h", 3600), ("1d", 86_400)] {
             assert_eq!(parse_time(text), Ok(Duration::from_secs(seconds)));
@@ -296,6 +350,9 @@ mod tests {
             ("Mode", "both"),
             ("Runtime", "rkt"),
             ("Docker_Socket", "tcp://127.0.0.1:2375"),
+            ("Include", "nam=web"),
+            ("Exclude", "image=[a"),
+            ("Exclude_Self", "maybe"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{name}={value}: {error}");

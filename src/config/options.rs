@@ -13,6 +13,8 @@ pub enum Kind {
     Size,
     /// Seconds, or with a unit.
     Time,
+    /// Values separated by commas; the option may be given more than once.
+    List,
 }
 
 /// One option.
@@ -108,12 +110,39 @@ pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
     text: "Docker's API, for containers whose log is in no file. It is not touched as long as there is none. off: never.",
 };
 
+/// Rules that let containers in.
+pub const INCLUDE: OptionSpec = OptionSpec {
+    name: "Include",
+    kind: Kind::List,
+    default: None,
+    text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+};
+
+/// Rules that keep containers out.
+pub const EXCLUDE: OptionSpec = OptionSpec {
+    name: "Exclude",
+    kind: Kind::List,
+    default: None,
+    text: "Do not read containers that one of these rules fits, written as for Include; it wins over Include. The label fluentbit.io/exclude=true does the same for a container.",
+};
+
+/// Whether to read our own log.
+pub const EXCLUDE_SELF: OptionSpec = OptionSpec {
+    name: "Exclude_Self",
+    kind: Kind::Bool,
+    default: Some("on"),
+    text: "Do not read the container that Fluent Bit itself runs in.",
+};
+
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 10] = [
+pub const OPTIONS: [OptionSpec; 13] = [
     RUNTIME,
     DOCKER_ROOT,
     MODE,
     DOCKER_SOCKET,
+    INCLUDE,
+    EXCLUDE,
+    EXCLUDE_SELF,
     DB,
     READ_FROM_HEAD,
     TAG_TEMPLATE,

@@ -2,7 +2,7 @@
 //! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
 //! reader sees a whole old file or a whole new one; the pair is not atomic.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,12 +23,14 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 pub const JSON_FILE_DRIVER: &str = "json-file";
 
 /// What records say about their container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerMetadata {
     /// Name without the leading slash.
     pub name: String,
     /// Image as the user gave it to `docker run`.
     pub image: String,
+    /// Its labels, the image's among them.
+    pub labels: BTreeMap<String, String>,
     /// Whether the container runs, as far as Docker wrote it down: late at the
     /// start, stale after a crash of the daemon. Never a reason not to read.
     pub is_running: bool,
@@ -61,10 +63,11 @@ struct ConfigV2 {
     state: Option<State>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase")]
 struct ImageConfig {
     image: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -94,9 +97,11 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let Some(name) = config.name else {
         return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
     };
+    let image = config.config.unwrap_or_default();
     Ok(ContainerMetadata {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
-        image: config.config.and_then(|config| config.image).unwrap_or_default(),
+        image: image.image.unwrap_or_default(),
+        labels: image.labels.unwrap_or_default(),
         is_running: config.state.is_some_and(|state| state.running),
     })
 }
@@ -222,23 +227,26 @@ mod tests {
     #[test]
     fn name_and_image_are_read_as_docker_writes_them() {
         let dir = dir_with(
-            r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":null},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
+            r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":{"team":"front"}},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
         );
         let metadata = read_metadata(dir.path()).unwrap();
         assert_eq!(
             metadata,
-            ContainerMetadata { name: "web".into(), image: "nginx:1.27".into(), is_running: true }
+            ContainerMetadata {
+                name: "web".into(),
+                image: "nginx:1.27".into(),
+                labels: BTreeMap::from([("team".to_owned(), "front".to_owned())]),
+                is_running: true,
+            }
         );
     }
 
     #[test]
     fn what_is_missing_inside_is_empty_but_a_name_must_be() {
-        let dir = dir_with(r#"{"Name":"web"}"#);
-        let metadata = read_metadata(dir.path()).unwrap();
-        assert_eq!(
-            metadata,
-            ContainerMetadata { name: "web".into(), image: String::new(), is_running: false }
-        );
+        for config in [r#"{"Name":"web"}"#, r#"{"Name":"web","Config":{"Labels":null}}"#] {
+            let metadata = read_metadata(dir_with(config).path()).unwrap();
+            assert_eq!(metadata, ContainerMetadata { name: "web".into(), ..ContainerMetadata::default() });
+        }
         let error = read_metadata(dir_with("{}").path()).unwrap_err().to_string();
         assert!(error.contains(CONFIG_FILE) && error.contains("Name"), "{error}");
     }

@@ -2,6 +2,7 @@
 //! metadata files, never a byte of a log.
 
 pub mod docker;
+pub mod own_container;
 mod root_watch;
 mod runtime;
 

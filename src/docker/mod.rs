@@ -43,6 +43,7 @@ mod scripted_api;
 #[cfg(test)]
 mod stdcopy_tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -166,6 +167,8 @@ pub struct Inspected {
     pub name: String,
     /// Image as the user gave it to `docker run`.
     pub image: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Whether it has a terminal: its stream then is raw, without frames.
     pub tty: bool,
     /// Whether it runs.

@@ -9,6 +9,7 @@ use super::flb_host::{log_without_instance, FlbHost};
 use super::guard::{guard, guard_instance};
 use super::host_api::{host_api, HostApi};
 use super::instances::{self, Instance};
+use super::properties;
 use super::signals::with_all_blocked;
 use super::sys;
 use crate::config::Config;
@@ -85,13 +86,19 @@ fn is_input_thread() -> bool {
     rustix::thread::name().is_ok_and(|name| name.as_bytes().starts_with(INPUT_THREAD))
 }
 
-/// The text the user gave for an option.
-fn property(api: &HostApi, ins: *mut sys::flb_input_instance, name: &str) -> Option<String> {
-    let name = CString::new(name).ok()?;
+/// The texts the user gave for an option, in order.
+fn property(api: &HostApi, ins: *mut sys::flb_input_instance, name: &str) -> Vec<String> {
+    let Ok(name) = CString::new(name) else { return Vec::new() };
+    if let Some(offset) = properties::list_offset() {
+        // SAFETY: `ins` is the live instance that cb_init was called with, the
+        // offset is the one that the host told.
+        let values = unsafe { properties::values(ins, offset, &name) };
+        return values.into_iter().filter_map(copy_text).collect();
+    }
     // SAFETY: `ins` is the live instance that cb_init was called with, `name`
     // is NUL-terminated.
     let value = unsafe { (api.get_property)(name.as_ptr(), ins) };
-    copy_text(value)
+    copy_text(value).into_iter().collect()
 }
 
 fn instance_name(api: &HostApi, ins: *mut sys::flb_input_instance) -> String {
@@ -180,7 +187,7 @@ mod tests {
         assert_eq!(config.docker_root, std::path::Path::new("/data"));
         assert_eq!(config.queue_limit, 1_000_000);
         assert_eq!(config.tag_template.unwrap().to_string(), "logs.{name}");
-        assert_eq!(property(&PLAYED_API, ins.pointer(), "no\0name"), None);
+        assert_eq!(property(&PLAYED_API, ins.pointer(), "no\0name"), [""; 0]);
         assert_eq!(instance_name(&PLAYED_API, ins.pointer()), "container_logs.7");
     }
 

@@ -30,5 +30,6 @@ mod guard;
 mod host_api;
 mod instances;
 mod option_map;
+mod properties;
 pub mod signals;
 mod sys;

@@ -8,7 +8,7 @@
 use std::ffi::CString;
 
 use super::host_api::find_symbol;
-use super::sys;
+use super::{properties, sys};
 use crate::config::options::{Kind, OptionSpec, OPTIONS};
 
 /// Element sizes that are asked about: those of today and room around them.
@@ -89,25 +89,30 @@ fn list_length(head: *mut sys::clogs_list_node) -> usize {
 /// process: the host keeps pointers into it.
 pub fn build() -> *mut libc::c_void {
     let functions = MapFunctions::find();
-    table(functions.and_then(|functions| functions.element_size()).unwrap_or(USUAL_SIZE))
+    table(
+        functions.and_then(|functions| functions.element_size()).unwrap_or(USUAL_SIZE),
+        properties::list_offset().is_some(),
+    )
 }
 
-/// The table with entries of `size` bytes.
-fn table(size: usize) -> *mut libc::c_void {
+/// The table with entries of `size` bytes. `is_repeatable` says that all values
+/// of an option can be read: what cannot be read must not be accepted, and where
+/// a list is not announced as repeatable the host refuses a second one.
+fn table(size: usize, is_repeatable: bool) -> *mut libc::c_void {
     // One zero entry more ends the table.
     let mut table = vec![0u64; (OPTIONS.len() + 1) * size / 8].into_boxed_slice();
     for (option, words) in OPTIONS.iter().zip(table.chunks_exact_mut(size / 8)) {
         let entry = words.as_mut_ptr().cast::<sys::clogs_config_map_head>();
         // SAFETY: `entry` points at `size` bytes of the table, aligned to 8,
         // and `size` is at least the size of the head.
-        unsafe { entry.write(encode(option)) };
+        unsafe { entry.write(encode(option, is_repeatable)) };
     }
     Box::leak(table).as_mut_ptr().cast()
 }
 
-fn encode(option: &OptionSpec) -> sys::clogs_config_map_head {
+fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_head {
     let kind = match option.kind {
-        Kind::Text => sys::CLOGS_FLB_CONFIG_MAP_STR,
+        Kind::Text | Kind::List => sys::CLOGS_FLB_CONFIG_MAP_STR,
         Kind::Bool => sys::CLOGS_FLB_CONFIG_MAP_BOOL,
         Kind::Size => sys::CLOGS_FLB_CONFIG_MAP_SIZE,
         Kind::Time => sys::CLOGS_FLB_CONFIG_MAP_TIME,
@@ -116,7 +121,11 @@ fn encode(option: &OptionSpec) -> sys::clogs_config_map_head {
         type_: kind as libc::c_int,
         name: leak_text(&option.name.to_ascii_lowercase()),
         def_value: option.default.map_or(std::ptr::null_mut(), leak_text),
-        flags: 0,
+        flags: if is_repeatable && option.kind == Kind::List {
+            sys::CLOGS_FLB_CONFIG_MAP_MULT as libc::c_int
+        } else {
+            0
+        },
         // The host writes nothing into our memory; values are asked for.
         set_property: 0,
         offset: 0,

@@ -16,6 +16,7 @@ use crate::assemble::{Identity, DEAD_LINE_GRACE};
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::discover::own_container::OwnContainer;
 use crate::discover::{Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -66,6 +67,8 @@ pub struct Surroundings<'a> {
     pub exchange: &'a Exchange,
     /// The configuration.
     pub config: &'a Config,
+    /// The container that we run in.
+    pub own: &'a OwnContainer,
     /// The containers read through the API, unless that is off.
     pub streams: Option<&'a mut Streams>,
     /// For folders that appear.
@@ -90,6 +93,8 @@ pub struct Container {
     last_read: Instant,
     empty_reads: u32,
     is_hot: bool,
+    /// The configuration or a label says that it is not to be read.
+    is_excluded: bool,
     folder_is_watched: bool,
     /// The log cannot be watched and is read at intervals.
     is_polled: bool,
@@ -131,6 +136,7 @@ impl Container {
             last_read: now,
             empty_reads: 0,
             is_hot: false,
+            is_excluded: false,
             folder_is_watched: false,
             is_polled: false,
             next_poll: now,
@@ -214,7 +220,7 @@ impl Container {
     /// Looks into the folder: metadata, and where the log is to be had.
     pub fn look(&mut self, around: &mut Surroundings<'_>) {
         if self.is_remote {
-            match around.streams.as_mut() {
+            match around.streams.as_mut().filter(|_| !self.is_excluded) {
                 Some(streams) if !self.has_identity => streams.inspect(*self.tailer.id()),
                 Some(streams) => streams.ask_again(self.tailer.id()),
                 None => {}
@@ -222,7 +228,7 @@ impl Container {
             return;
         }
         self.load_identity(around);
-        if !self.has_identity {
+        if !self.has_identity || self.is_excluded {
             return self.check_folder();
         }
         if around.config.mode == Mode::Stream && self.runtime.has_api() {
@@ -385,6 +391,9 @@ impl Container {
     ) {
         self.driver = Some(LogDriver { name: driver, has_cache_disabled: false });
         self.set_metadata(metadata, around);
+        if self.is_excluded {
+            return;
+        }
         self.look_for_stream(around, "its folder cannot be read");
     }
 
@@ -440,6 +449,45 @@ impl Container {
             streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
         }
         self.has_identity = true;
+        self.judge(around);
+    }
+
+    /// Whether the container, as it is called now, is to be read.
+    fn judge(&mut self, around: &mut Surroundings<'_>) {
+        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        let metadata = &self.identity.metadata;
+        let excluded = around.config.selection.excludes(around.own, self.tailer.id(), metadata, driver);
+        let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
+        let (name, short_id) = (metadata.name.clone(), self.tailer.id().short());
+        match excluded {
+            Some(reason) if !was_excluded => {
+                self.let_go(around);
+                let reason = reason.to_string();
+                around.exchange.report(Event::ContainerExcluded { name, short_id, reason });
+            }
+            None if was_excluded => around.exchange.report(Event::ContainerIncluded { name, short_id }),
+            _ => {}
+        }
+    }
+
+    /// Closes all files and streams of the container. Where reading was, it
+    /// goes on should the container be read again.
+    fn let_go(&mut self, around: &mut Surroundings<'_>) {
+        let streamed = match (self.source, around.streams.as_mut()) {
+            (Source::Stream, Some(streams)) => streams.release(self.tailer.id()),
+            _ => None,
+        };
+        if streamed.is_some() || self.tailer.is_open() {
+            let saved = streamed.unwrap_or_else(|| self.tailer.hand_over());
+            self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
+        }
+        self.tailer.account().set_unread(0);
+        self.source = Source::File;
+        if let Some(watch) = around.watch.as_mut().filter(|_| self.folder_is_watched) {
+            watch.forget(around.key);
+            // Where it is refused now, the rescan sees what happens to it.
+            let _ = watch.watch_folder(around.key, &self.found.dir);
+        }
     }
 
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
@@ -470,6 +518,13 @@ impl Container {
                 return Outcome::Waiting(self.next_poll);
             }
             self.set_metadata(nameless(self.id()), around);
+        }
+        if self.is_excluded {
+            if !self.is_gone {
+                return Outcome::Cool;
+            }
+            self.tailer.forget(around.exchange);
+            return Outcome::Finished;
         }
         if self.source == Source::Stream {
             return self.end_stream(around);
@@ -589,5 +644,5 @@ fn is_there(files: &LogFiles) -> io::Result<bool> {
 
 /// For a container whose metadata cannot be had: its short id stands in.
 fn nameless(id: &ContainerId) -> ContainerMetadata {
-    ContainerMetadata { name: id.short(), image: String::new(), is_running: true }
+    ContainerMetadata { name: id.short(), is_running: true, ..ContainerMetadata::default() }
 }

@@ -36,6 +36,7 @@ use slab::Slab;
 
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode, RuntimeChoice};
+use crate::discover::own_container::OwnContainer;
 use crate::discover::{runtimes, Found};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -64,6 +65,7 @@ pub struct Reader {
     roots: Vec<Root>,
     /// A folder below a root changed, or is new.
     roots_changed: bool,
+    own: OwnContainer,
     containers: Slab<Container>,
     keys: HashMap<ContainerId, usize>,
     hot: Vec<usize>,
@@ -109,8 +111,10 @@ impl Reader {
         let streams = config.docker_socket.clone().filter(|_| config.mode != Mode::File);
         let streams =
             streams.map(|socket| Streams::new(Arc::clone(&exchange), socket, config.partial_max_size));
+        let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
         Reader {
             streams,
+            own,
             exchange,
             config,
             roots,
@@ -210,6 +214,7 @@ impl Reader {
             let mut around = Surroundings {
                 exchange: &self.exchange,
                 config: &self.config,
+                own: &self.own,
                 streams: self.streams.as_mut(),
                 watch: None,
                 key,
@@ -450,6 +455,7 @@ impl Reader {
             container.look(&mut Surroundings {
                 exchange: &self.exchange,
                 config: &self.config,
+                own: &self.own,
                 streams: self.streams.as_mut(),
                 watch: self.file_watch.as_mut(),
                 key,
@@ -488,6 +494,7 @@ impl Reader {
             let mut around = Surroundings {
                 exchange: &self.exchange,
                 config: &self.config,
+                own: &self.own,
                 streams: self.streams.as_mut(),
                 watch: self.file_watch.as_mut(),
                 key,

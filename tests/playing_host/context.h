@@ -61,8 +61,42 @@ static int take_core_option(struct flb_input_instance *ins, const char *key, cha
     return 0;
 }
 
+static char *text_of(const char *bytes)
+{
+    struct text *text = some(sizeof(*text) + strlen(bytes) + 1);
+
+    text->length = text->room = strlen(bytes);
+    return strcpy(text->bytes, bytes);
+}
+
+static void free_text(char *bytes)
+{
+    free(bytes - offsetof(struct text, bytes));
+}
+
+static void add_property(struct flb_input_instance *ins, const char *key, const char *value)
+{
+    struct clogs_property *property = some(sizeof(*property));
+
+    property->key = text_of(key);
+    property->value = text_of(value);
+    property->node.prev = ins->properties.prev;
+    property->node.next = &ins->properties;
+    ins->properties.prev->next = &property->node;
+    ins->properties.prev = &property->node;
+}
+
 static void free_instance(struct flb_input_instance *ins)
 {
+    for (struct clogs_list_node *node = ins->properties.next, *next; node != &ins->properties; node = next) {
+        struct clogs_property *property =
+            (struct clogs_property *) ((char *) node - offsetof(struct clogs_property, node));
+
+        next = node->next;
+        free_text(property->key);
+        free_text(property->value);
+        free(property);
+    }
     if (ins->option_map != NULL) flb_config_map_destroy(ins->option_map);
     free(ins->line);
     free(ins);
@@ -88,6 +122,7 @@ static bool set_options(struct flb_input_instance *ins, void *map)
             return false;
         }
         if (taken) ins->keys[i] = NULL;
+        else add_property(ins, ins->keys[i], ins->values[i]);
     }
     for (int i = 0; i < ins->option_count && ins->option_map != NULL; i++) {
         if (ins->keys[i] != NULL && !check_option(ins, i)) {
@@ -104,6 +139,7 @@ static struct flb_input_instance *create_instance(struct flb_config *config, con
     struct flb_input_instance *ins = some(sizeof(*ins));
     char *words[MOST_WORDS];
 
+    ins->properties.prev = ins->properties.next = &ins->properties;
     ins->line = copy_of(line);
     ins->option_count = split(ins->line, words) - 2;
     memcpy(ins->keys, words + 2, ins->option_count * sizeof(words[0]));

@@ -12,8 +12,13 @@ const char *flb_input_name(struct flb_input_instance *ins)
 
 const char *flb_input_get_property(const char *key, struct flb_input_instance *ins)
 {
-    for (int i = 0; i < ins->option_count; i++) {
-        if (ins->keys[i] != NULL && strcasecmp(ins->keys[i], key) == 0) return ins->values[i];
+    /* By nothing but the list, as the real one: the plugin also asks with what is no instance. */
+    for (struct clogs_list_node *node = ins->properties.next; node != &ins->properties; node = node->next) {
+        struct clogs_property *property =
+            (struct clogs_property *) ((char *) node - offsetof(struct clogs_property, node));
+        struct text *name = (struct text *) (property->key - offsetof(struct text, bytes));
+
+        if (name->length == strlen(key) && strncasecmp(property->key, key, name->length) == 0) return property->value;
     }
     return NULL;
 }

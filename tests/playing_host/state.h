@@ -90,7 +90,14 @@ struct collector {
     long long        due_ns;
 };
 
+/* The host's text: its length stands before it, and the plugin sees the text. */
+struct text {
+    uint64_t length, room;
+    char     bytes[];
+};
+
 struct flb_input_instance {
+    struct clogs_list_node properties;   /* what the plugin may ask for */
     char              *line;             /* its own copy of the declaration: keys and values point into it */
     char              *keys[MOST_WORDS]; /* NULL: a core option, which the plugin cannot ask for */
     char              *values[MOST_WORDS];

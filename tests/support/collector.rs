@@ -72,9 +72,12 @@ impl Collector {
     /// As [`Collector::start`], or why not.
     pub fn try_start(root: &Path, options: &[(&str, &str)]) -> Result<Collector, StartError> {
         let config = Config::from_lookup(|name| {
-            let given =
-                options.iter().find(|(option, _)| *option == name).map(|(_, value)| (*value).to_owned());
-            given.or_else(|| (name == "Docker_Root").then(|| root.display().to_string()))
+            let given = options.iter().filter(|(option, _)| *option == name);
+            let mut given: Vec<String> = given.map(|(_, value)| (*value).to_owned()).collect();
+            if given.is_empty() && name == "Docker_Root" {
+                given.push(root.display().to_string());
+            }
+            given
         })
         .expect("valid options");
         let plugin = Arc::new(Plugin::start(config)?);

@@ -58,10 +58,15 @@ pub struct LogWriter {
 impl LogWriter {
     /// Replaces `config.v2.json` by rename, as dockerd does.
     pub fn write_config(&self, name: &str, is_running: bool) {
+        self.write_config_with(name, is_running, serde_json::json!({}), &["A=b"]);
+    }
+
+    /// As [`LogWriter::write_config`], with labels and environment.
+    pub fn write_config_with(&self, name: &str, is_running: bool, labels: serde_json::Value, env: &[&str]) {
         let config = serde_json::json!({
             "ID": self.id,
             "Name": format!("/{name}"),
-            "Config": {"Image": "shop/web:1.2", "Labels": {}, "Env": ["A=b"], "Tty": false},
+            "Config": {"Image": "shop/web:1.2", "Labels": labels, "Env": env, "Tty": false},
             "Image": "sha256:0123",
             "State": {"Running": is_running},
             "LogPath": "",
