@@ -8,7 +8,7 @@ LIBRARY = $(RELEASE)/libfluent_bit_container_logs.so
 PLUGIN = $(RELEASE)/flb-in_container_logs.so
 export PLUGIN
 
-.PHONY: all deps lint-deps test-deps demo test bench miri lint clean
+.PHONY: all deps lint-deps test-deps demo test bench miri fuzz lint clean
 .NOTPARALLEL:
 
 all:
@@ -36,6 +36,11 @@ test: deps test-deps all
 bench: deps all
 	cargo bench
 
+# All fuzz targets, which share the minutes.
+MINUTES ?= 10
+fuzz: deps test-deps
+	@scripts/fuzz $(MINUTES)
+
 # The tests of the edge that need no system call, in the interpreter that sees
 # undefined behaviour. Provenance is strict: no pointer is made of a number.
 miri: deps
@@ -43,7 +48,7 @@ miri: deps
 
 lint: lint-deps
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
 clean:

@@ -85,6 +85,10 @@ mod tests {
     use crate::host::embedded::{decode_records, Record};
 
     fn round_trip(line: Line<'_>, stream: Stream) -> Record {
+        let flags = stream.index() as u8 * 2 + u8::from(line.cut_bytes > 0) * 4 + u8::from(line.is_utf8) * 8;
+        let time = [&line.time.seconds.to_le_bytes()[..], &line.time.nanos.to_le_bytes()].concat();
+        let text = &line.text[..line.text.len().min(4096)];
+        crate::fuzz_seeds::keep("encode", [&[flags, 0], &time[..], text].concat());
         let fields = RecordFields::new(&[("container_name", "web"), ("image", &"i".repeat(40))]);
         let mut out = Vec::new();
         put_record(&mut out, &line, stream, &fields);

@@ -48,6 +48,8 @@ pub mod exchange;
 pub mod ffi;
 pub mod fingerprint;
 pub mod format;
+#[cfg(test)]
+mod fuzz_seeds;
 pub mod host;
 pub mod msgpack;
 pub mod partial;

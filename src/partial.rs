@@ -17,6 +17,9 @@ use crate::position::Timestamp;
 /// end of a stream; nothing follows it.
 pub const PIECE_BYTES: usize = 16 * 1024;
 
+/// Bytes of the longest character in UTF-8.
+const LONGEST_CHARACTER: usize = 4;
+
 /// Joined lines keep their buffer for the next one up to this size.
 const KEEP_BYTES: usize = 64 * 1024;
 
@@ -106,10 +109,18 @@ impl Joiner {
         });
         open.is_utf8 &= entry.is_utf8;
         open.source_bytes += source_bytes;
-        let room = if open.cut_bytes > 0 { 0 } else { max_bytes.saturating_sub(self.text.len()) };
-        let text = cut(entry.text, room);
-        self.text.extend_from_slice(text);
-        open.cut_bytes += entry.text.len() - text.len();
+        if open.cut_bytes > 0 {
+            open.cut_bytes += entry.text.len();
+        } else {
+            // One byte more than there is room for tells whether a character goes
+            // on behind the limit, in this piece or from the one before.
+            let whole = self.text.len() + entry.text.len();
+            let most = (max_bytes + 1).saturating_sub(self.text.len()).min(entry.text.len());
+            self.text.extend_from_slice(&entry.text[..most]);
+            let kept = cut(&self.text, max_bytes).len();
+            self.text.truncate(kept);
+            open.cut_bytes = whole - kept;
+        }
         open.stream_ended = entry.text.len() < PIECE_BYTES;
         self.open = Some(open);
         if entry.ends_line {
@@ -161,15 +172,15 @@ fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> L
     Line { time: entry.time, text, cut_bytes, is_utf8: entry.is_utf8, attrs: entry.attrs, source_bytes }
 }
 
-/// The most of `text` that fits `max_bytes` without cutting a character.
+/// The most of `text` that fits `max_bytes` without cutting a character; where
+/// it is no UTF-8 near the limit, all that fits.
 fn cut(text: &[u8], max_bytes: usize) -> &[u8] {
     if text.len() <= max_bytes {
         return text;
     }
-    let mut end = max_bytes;
-    while end > 0 && text[end] & 0xc0 == 0x80 {
-        end -= 1;
-    }
+    let is_start = |at: &usize| text[*at] & 0xc0 != 0x80;
+    let nearest = max_bytes.saturating_sub(LONGEST_CHARACTER - 1)..=max_bytes;
+    let end = nearest.rev().find(is_start).unwrap_or(max_bytes);
     &text[..end]
 }
 
@@ -192,7 +203,22 @@ mod tests {
         }
     }
 
+    /// In the words of the fuzz target; what is too long for it is left out.
+    fn keep_pieces(pieces: &[Entry<'_>], max: usize) {
+        let Ok(max) = u8::try_from(max) else { return };
+        let mut seed = vec![max, pieces.len() as u8];
+        let mut seconds = 0;
+        for piece in pieces {
+            let step = u8::from(piece.time.seconds != seconds);
+            seconds = piece.time.seconds;
+            seed.extend_from_slice(&[step, u8::from(piece.ends_line), piece.text.len() as u8]);
+        }
+        seed.extend(pieces.iter().flat_map(|piece| piece.text));
+        crate::fuzz_seeds::keep("partial", seed);
+    }
+
     fn lines(pieces: &[Entry<'_>], max: usize) -> (Vec<(i64, String, bool)>, Joiner) {
+        keep_pieces(pieces, max);
         let mut joiner = Joiner::default();
         let mut lines = Vec::new();
         let mut source = 0;
@@ -267,6 +293,33 @@ mod tests {
     fn a_cut_never_splits_a_character() {
         let (lines, _) = lines(&[piece("aé日", 1, true), piece("é", 2, false), piece("日", 2, true)], 4);
         assert_eq!(lines, [(1, "aé".to_owned(), true), (2, "é".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_cut_between_raw_pieces_splits_no_character_either() {
+        let text = "aé日b".as_bytes();
+        for cut in 1..text.len() {
+            for max in 1..text.len() {
+                let (first, second) = text.split_at(cut);
+                let mut joiner = Joiner::default();
+                let mut joined = Vec::new();
+                for (piece, ends_line) in [(first, false), (second, true)] {
+                    let entry = Entry { text: piece, ends_line, is_utf8: false, ..piece_at_zero() };
+                    joiner.push(&entry, SOURCE_BYTES, max, |line| joined = line.text.to_vec());
+                }
+                let joined = String::from_utf8(joined).unwrap();
+                assert!(joined.len() <= max && joined.len() + 3 > max, "{joined} at {cut} of {max}");
+            }
+        }
+    }
+
+    fn piece_at_zero() -> Entry<'static> {
+        piece("", 0, false)
+    }
+
+    #[test]
+    fn text_that_is_no_utf8_is_cut_at_the_limit() {
+        assert_eq!(cut(&[0x80; 100], 50).len(), 50);
     }
 
     /// However a line is cut into pieces, the same line comes out.

@@ -149,7 +149,12 @@ mod tests {
         image: "registry:5000/shop/web:1.2@sha256:ab",
     };
 
+    fn keep(template: &str, name: &str) {
+        crate::fuzz_seeds::keep("tag_template", format!("{template}\0{name}\0{}", SOURCE.image));
+    }
+
     fn render(template: &str) -> String {
+        keep(template, SOURCE.name);
         TagTemplate::parse(template).unwrap().render(SOURCE, Stream::Stderr)
     }
 
@@ -166,6 +171,7 @@ mod tests {
     fn values_are_made_safe_for_routing() {
         let template = TagTemplate::parse("{name}").unwrap();
         for (name, tag) in [("a b*c/d\n", "a_b_c_d_"), ("", "_"), ("日本", "__")] {
+            keep("{name}", name);
             assert_eq!(template.render(TagSource { name, ..SOURCE }, Stream::Stdout), tag);
         }
     }
@@ -179,6 +185,7 @@ mod tests {
             ("", "empty"),
             ("{}", "{}"),
         ] {
+            keep(template, "x");
             let error = TagTemplate::parse(template).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

@@ -15,7 +15,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{ContainerId, Moment, Resume, Saved};
-use crate::fingerprint::{Fingerprint, Marker};
+use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::position::Timestamp;
 
 /// Bytes of one copy.
@@ -24,6 +24,10 @@ pub const COPY: usize = 256;
 pub const SLOT: usize = 2 * COPY;
 
 const STREAM: usize = 72;
+
+/// Beyond any number of writes: a copy with a larger sequence was not made by
+/// us, and counting on from it could overflow.
+const LAST_SEQUENCE: u64 = 1 << 62;
 
 /// One decoded copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +85,25 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     if hash != xxh3_64(&bytes[8..COPY]) {
         return None;
     }
-    let sequence = fields.u64()?;
+    let sequence = fields.u64().filter(|sequence| *sequence <= LAST_SEQUENCE)?;
     let id = ContainerId::from_bytes(*fields.take::<32>()?);
     let mut saved = Saved::default();
     for resume in &mut saved {
-        *resume = fields.resume()?;
+        *resume = fields.resume().filter(is_possible)?;
     }
     Some(SlotCopy { sequence, id, saved })
+}
+
+/// Whether a position can be one that [`encode`] was given. A hash protects from
+/// accidents, not from a file that someone made: its lengths are allocated and
+/// its offsets counted with.
+fn is_possible(resume: &Resume) -> bool {
+    let Resume { fingerprint, marker, offset, moment, .. } = resume;
+    fingerprint.length as usize <= HEAD_BYTES
+        && marker.length as usize <= MARKER_BYTES
+        && u64::from(marker.length) <= *offset
+        && i64::try_from(*offset).is_ok()
+        && moment.time.nanos < 1_000_000_000
 }
 
 /// Decodes a slot of [`SLOT`] bytes.
@@ -151,7 +167,7 @@ mod tests {
         let resume = |seed: u64| Resume {
             fingerprint: Fingerprint { length: 1024, hash: seed },
             marker: Marker { length: 64, hash: seed + 1 },
-            offset: seed + 2,
+            offset: seed + 100,
             inode: seed + 3,
             birth: seed + 4,
             moment: Moment { time: Timestamp { seconds: -(seed as i64), nanos: 5 }, count: 6 },
@@ -171,13 +187,47 @@ mod tests {
         bytes
     }
 
+    /// The entry in the words of the fuzz target: its flags, what the entry says
+    /// without hash and id, and the log.
+    fn keep(copy: &SlotCopy) {
+        for flags in 0..8 {
+            let bytes = encode(copy);
+            let log = [b'x'; 200];
+            crate::fuzz_seeds::keep(
+                "checkpoint",
+                [&[2, flags], &bytes[8..16], &bytes[48..192], &log[..]].concat(),
+            );
+        }
+    }
+
     #[test]
     fn the_newer_valid_copy_counts() {
         let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
+        keep(&copy(4));
         assert_eq!(decode(&slot(&older, &newer)), SlotState::Used(copy(5)));
         assert_eq!(decode(&slot(&newer, &older)), SlotState::Used(copy(5)));
         assert_eq!(decode(&slot(&newer, &[])), SlotState::Used(copy(5)));
         assert_eq!(decode(&[0; SLOT]), SlotState::Free);
+    }
+
+    #[test]
+    fn a_well_formed_copy_that_says_the_impossible_is_damaged() {
+        let change = |change: fn(&mut SlotCopy)| {
+            let mut copy = copy(4);
+            change(&mut copy);
+            decode(&slot(&encode(&copy), &[]))
+        };
+        assert!(matches!(change(|_| {}), SlotState::Used(_)));
+        for changed in [
+            change(|copy| copy.sequence = u64::MAX),
+            change(|copy| copy.saved[0].fingerprint.length = 1025),
+            change(|copy| copy.saved[1].marker.length = 65),
+            change(|copy| copy.saved[1].offset = u64::from(copy.saved[1].marker.length) - 1),
+            change(|copy| copy.saved[0].offset = 1 << 63),
+            change(|copy| copy.saved[0].moment.time.nanos = 1_000_000_000),
+        ] {
+            assert_eq!(changed, SlotState::Damaged);
+        }
     }
 
     #[test]

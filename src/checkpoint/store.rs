@@ -264,10 +264,21 @@ impl CheckpointStore {
 }
 
 fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()> {
-    entry.sequence += 1;
-    let copy = slot::encode(&SlotCopy { sequence: entry.sequence, id, saved: entry.saved });
-    let which = if entry.sequence.is_multiple_of(2) { 0 } else { slot::COPY as u64 };
-    file.write_all_at(&copy, slot_offset(entry.slot) + which)
+    let sequence = entry.sequence + 1;
+    let copy = slot::encode(&SlotCopy { sequence, id, saved: entry.saved });
+    if sequence == 1 {
+        // What the slot held before must not outlive its container.
+        let mut slot = [0; SLOT];
+        slot[slot::COPY..].copy_from_slice(&copy);
+        file.write_all_at(&slot, slot_offset(entry.slot))?;
+    } else {
+        let which = if sequence.is_multiple_of(2) { 0 } else { slot::COPY as u64 };
+        file.write_all_at(&copy, slot_offset(entry.slot) + which)?;
+    }
+    // A write that failed is tried again in the same place: the other copy may
+    // be the only whole one.
+    entry.sequence = sequence;
+    Ok(())
 }
 
 fn slot_offset(slot: usize) -> u64 {

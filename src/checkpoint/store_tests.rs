@@ -8,7 +8,7 @@ fn id(digit: char) -> ContainerId {
 fn resume(offset: u64) -> Resume {
     Resume {
         fingerprint: Fingerprint::of(b"head"),
-        marker: Marker::of(b"marker"),
+        marker: Marker::of(&b"marker"[..offset.min(6) as usize]),
         offset,
         inode: 7,
         birth: 8,
@@ -72,6 +72,7 @@ fn a_file_that_is_no_checkpoint_is_set_aside() {
     ];
     for (problem, bytes) in cases {
         let (_dir, path) = db();
+        crate::fuzz_seeds::keep("checkpoint", [&[0], &bytes[..]].concat());
         std::fs::write(&path, &bytes).unwrap();
         let opened = CheckpointStore::open(&path).unwrap();
         let (found, aside) = opened.set_aside.expect(problem);
@@ -93,6 +94,11 @@ fn a_damaged_entry_does_not_hurt_the_others() {
     drop(store);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[HEADER + SLOT..HEADER + 2 * SLOT].fill(0xee);
+    crate::fuzz_seeds::keep("checkpoint", [&[0], &bytes[..]].concat());
+    // At these places in the target's own file, these bytes.
+    for at in [0u16, 20, 40, 4096, 4350, 4700] {
+        crate::fuzz_seeds::keep("checkpoint", [&[1][..], &at.to_le_bytes(), &[0xee, 7, 18, 0]].concat());
+    }
     std::fs::write(&path, bytes).unwrap();
     let opened = CheckpointStore::open(&path).unwrap();
     assert_eq!(opened.damaged_entries, 1);
@@ -159,6 +165,26 @@ fn a_container_that_came_back_is_not_forgotten() {
     assert!(store.take_up(&id('a')).is_some());
     store.forget(&id('f'), gone + FORGET_AFTER * 2).unwrap();
     assert!(store.saved(&id('a')).is_some());
+}
+
+#[test]
+fn a_slot_that_is_used_again_forgets_what_it_held() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for offset in 1..4 {
+        store.advance(id('a'), &[Some(resume(offset)), None]).unwrap();
+    }
+    drop(store);
+    // A power cut has left an older slot of the same container behind it.
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let older = slot::encode(&SlotCopy { sequence: 2, id: id('a'), saved: [resume(77); 2] });
+    file.write_all_at(&older, slot_offset(1)).unwrap();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.advance(id('b'), &[Some(resume(5)), None]).unwrap();
+    drop(store);
+    let store = CheckpointStore::open(&path).unwrap().store;
+    assert_eq!(store.saved(&id('a')), Some([resume(3), Resume::default()]));
+    assert_eq!(store.saved(&id('b')), Some([resume(5), Resume::default()]));
 }
 
 #[test]

@@ -217,9 +217,11 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz_seeds::keep;
 
     fn dir_with(config: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
+        keep("metadata", config);
         std::fs::write(dir.path().join(CONFIG_FILE), config).unwrap();
         dir
     }
@@ -298,6 +300,7 @@ mod tests {
             (r#"{}"#, "json-file", true),
         ] {
             let dir = tempfile::tempdir().unwrap();
+            keep("metadata", format!("\0{config}"));
             std::fs::write(dir.path().join(HOST_CONFIG_FILE), config).unwrap();
             let found = read_log_driver(dir.path()).unwrap();
             assert_eq!((found.name.as_str(), found.writes_file()), (driver, writes_file));

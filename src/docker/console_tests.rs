@@ -2,6 +2,7 @@
 
 use super::console::PIECE;
 use super::stdcopy_tests::{entries_of, stamped, Entry};
+use crate::fuzz_seeds::keep;
 use crate::position::Stream;
 
 fn line(nanos: u32, text: &str, ends_line: bool) -> Entry {
@@ -29,6 +30,7 @@ fn lines_come_out_whole_wherever_the_stream_is_cut() {
         line(3, "a time of its own, 2026-11-23T18:34:00.5Z, in it", true),
         line(4, "the end of a run", false),
     ];
+    keep("docker_stream", [b"\x01\x05", &body[..]].concat());
     for cut in 0..=body.len() {
         assert_eq!(entries_of(true, &[&body[..cut], &body[cut..]]).unwrap(), expected, "cut at {cut}");
     }

@@ -25,11 +25,11 @@ mod connection;
 mod console;
 mod context;
 mod daemon_events;
-mod entries;
+pub mod entries;
 mod follower;
 mod requests;
 mod roll_call;
-mod stdcopy;
+pub mod stdcopy;
 mod thread;
 
 #[cfg(test)]

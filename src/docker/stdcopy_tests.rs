@@ -2,6 +2,7 @@
 
 use super::entries::EntryDecoder;
 use super::stdcopy::{FrameDecoder, FrameKind, MOST_PAYLOAD};
+use crate::fuzz_seeds::keep;
 use crate::position::{Stream, Timestamp};
 
 pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -64,6 +65,7 @@ fn an_absurd_header_is_an_error_and_stays_one() {
         [1, 0, 0, 0, long[0], long[1], long[2], long[3]],
         *b"2026-11-",
     ] {
+        keep("docker_stream", [b"\0\x05", &header[..]].concat());
         let mut decoder = FrameDecoder::default();
         assert!(decoder.next(&mut &header[..]).is_err(), "{header:?}");
         assert!(decoder.next(&mut &b"\x01\0\0\0\0\0\0\0"[..]).is_err());
@@ -121,6 +123,7 @@ fn an_entry_is_a_frame_without_its_time_and_line_end() {
         (Stream::Stdout, 4, b"crlf\r".to_vec(), true),
         (Stream::Stdout, 5, b"2026-11-23T18:34:00Z of its own".to_vec(), true),
     ];
+    keep("docker_stream", [b"\0\x05", &body[..]].concat());
     for cut in 0..=body.len() {
         assert_eq!(entries_of(false, &[&body[..cut], &body[cut..]]).unwrap(), expected, "cut at {cut}");
     }
@@ -128,6 +131,7 @@ fn an_entry_is_a_frame_without_its_time_and_line_end() {
 
 #[test]
 fn a_system_error_frame_ends_the_stream_with_its_text() {
+    keep("docker_stream", [b"\0\xff", &frame(3, b"Error grabbing logs: EOF\n")[..]].concat());
     let body = [frame(1, &stamped(1, "whole\n")), frame(3, b"Error grabbing logs: EOF\n")].concat();
     assert_eq!(entries_of(false, &[&body]), Err("Error grabbing logs: EOF".to_owned()));
 }

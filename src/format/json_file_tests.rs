@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuzz_seeds::keep;
 
 const TIME: &str = "2023-11-14T22:13:20.000000005Z";
 const INSTANT: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 5 };
@@ -67,6 +68,8 @@ fn records_as_dockerd_writes_them() {
     for (escaped, text, ends_line) in valid_cases() {
         for stream in Stream::ALL {
             let line = record(escaped, stream.name());
+            keep("json_file", &line);
+            keep("generation", format!("\0\x01{line}\n"));
             let want = expected(text, stream, ends_line);
             assert_eq!(fast(line.as_bytes()), Some(want.clone()), "{line}");
             let general = decode_unusual(line.as_bytes());
@@ -94,6 +97,7 @@ fn unusual_shapes_are_left_to_the_general_parser() {
         format!("{{\"log\":\"x\\n\",\"time\":\"{TIME}\"}}"),
         format!("{{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"{TIME}\",\"new\":[1,{{}}]}}"),
     ] {
+        keep("json_file", &line);
         assert_eq!(fast(line.as_bytes()), None, "{line}");
         let general = decode_unusual(line.as_bytes());
         assert_eq!(general.entries, vec![expected("x", Stream::Stdout, true)], "{line}");
@@ -115,6 +119,7 @@ fn attributes_are_decoded_and_remembered() {
     ] {
         let line =
             format!("{{\"log\":\"x\\n\",\"stream\":\"stderr\",\"attrs\":{attrs},\"time\":\"{TIME}\"}}");
+        keep("json_file", &line);
         let entry = owned(decoder.decode(line.as_bytes()).unwrap());
         assert_eq!(entry, OwnedEntry { attrs: want.to_vec(), ..expected("x", Stream::Stderr, true) });
         assert_eq!(decode_unusual(line.as_bytes()), Unusual { entries: vec![entry], skipped: 0 });
@@ -143,6 +148,7 @@ fn a_torn_record_gives_way_to_the_whole_one_glued_behind_it() {
     let whole = record("line 600\\n", "stderr");
     for torn in ["{\"log\":\"line 324 xxx", "{\"log\":\"line 324\\n\",\"stre", "{", "{\"log\":\"a\\"] {
         let line = format!("{torn}{whole}");
+        keep("json_file", &line);
         assert_eq!(fast(line.as_bytes()), None, "{line}");
         let found = decode_unusual(line.as_bytes());
         let want = OwnedEntry { at: torn.len(), ..expected("line 600", Stream::Stderr, true) };
@@ -166,6 +172,7 @@ fn a_nul_hole_is_counted_and_passed_over() {
     let whole = record("after\\n", "stdout");
     let mut line = vec![0; 500];
     line.extend_from_slice(whole.as_bytes());
+    keep("generation", [b"\0\x07", &line[..]].concat());
     let found = decode_unusual(&line);
     assert_eq!(found.entries, vec![OwnedEntry { at: 500, ..expected("after", Stream::Stdout, true) }]);
     assert_eq!(found.skipped, 500);
@@ -174,6 +181,7 @@ fn a_nul_hole_is_counted_and_passed_over() {
 #[test]
 fn garbage_is_counted_whole() {
     for line in ["garbage", "[]", "{}", "null", "{\"other\":1}", "\u{0}\u{0}"] {
+        keep("json_file", line);
         let found = decode_unusual(line.as_bytes());
         assert_eq!(found, Unusual { entries: vec![], skipped: line.len() }, "{line:?}");
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuzz_seeds::keep;
 
 const INSTANT: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 5 };
 const NANOS: i64 = 1_700_000_000_000_000_005;
@@ -192,6 +193,7 @@ fn messages_say_what_was_encoded() {
 fn a_frame_cut_at_any_byte_is_incomplete() {
     for (name, message, _) in valid_cases().into_iter().filter(|(_, message, _)| !message.is_empty()) {
         let frame = frame(&message);
+        keep("local", &frame);
         for end in 0..frame.len() {
             assert_eq!(first_frame(&frame[..end]), Frame::Incomplete, "{name} cut at {end}");
         }
@@ -231,6 +233,7 @@ fn what_is_no_entry_is_refused() {
         ("an attribute that is torn", bytes(6, &[0x0a, 9])),
         ("an attribute that is a number", bytes(6, &number(2, 1))),
     ] {
+        keep("local", frame(&message));
         assert_eq!(decode(&message), None, "{name}");
     }
 }
@@ -262,6 +265,8 @@ fn a_footer_that_disagrees_is_corrupt_from_its_first_wrong_byte() {
     for at in frame.len() - 4..frame.len() {
         let mut damaged = frame.clone();
         damaged[at] ^= 0x40;
+        keep("local", [&damaged[..], &frame].concat());
+        keep("generation", [b"\x01\x03", &damaged[..], &frame].concat());
         for end in 0..damaged.len() {
             let want = if end > at { Frame::Corrupt } else { Frame::Incomplete };
             assert_eq!(first_frame(&damaged[..end]), want, "byte {at} changed, cut at {end}");

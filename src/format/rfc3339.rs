@@ -169,6 +169,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<(i64, u32)> {
+        crate::fuzz_seeds::keep("rfc3339", text);
         TimeParser::default().parse(text.as_bytes()).map(|time| (time.seconds, time.nanos))
     }
 
