@@ -7,6 +7,7 @@ LIBRARY = $(RELEASE)/libfluent_bit_container_logs.so
 # Fluent Bit knows a native plugin by the start of its file name.
 PLUGIN = $(RELEASE)/flb-in_container_logs.so
 export PLUGIN
+export PREFIX SYSCONFDIR DESTDIR
 
 .PHONY: all deps lint-deps test-deps demo test bench miri fuzz lint clean
 .NOTPARALLEL:
@@ -27,11 +28,26 @@ lint-deps: deps
 test-deps:
 	@scripts/deps test
 
+# PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=; builds nothing, so that root can call it.
+install:
+	@RELEASE=$(RELEASE) scripts/install
+
+uninstall:
+	@RELEASE=$(RELEASE) scripts/install --remove
+
+deb: deps all
+	@scripts/deps deb
+	@scripts/build-deb
+
 demo: deps all
 	@scripts/demo
 
 test: deps test-deps all
 	@scripts/run-tests
+
+# The test of the Debian package, which `make test` skips: it wants cargo-deb.
+package-test: deb
+	CONTAINER_LOGS_DEB="$$(echo $(abspath $(TARGET_DIR))/debian/*.deb)" scripts/run-tests --test main packages::
 
 bench: deps all
 	cargo bench

@@ -11,6 +11,7 @@ mod host;
 mod hybrid;
 mod local_files;
 mod outputs;
+mod packages;
 mod selection;
 mod support;
 mod tail_containers;

@@ -56,7 +56,7 @@ pub fn skip(test: &str, reason: &str) {
 
 /// All executable files called `name`, in the order of `PATH`. The
 /// administrator's folders come last: an ordinary user's `PATH` lacks them.
-fn programs(name: &str) -> impl Iterator<Item = PathBuf> {
+pub fn programs(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
@@ -78,7 +78,7 @@ fn tail_of(file: &std::path::Path, lines: usize) -> String {
 }
 
 /// Runs a command to its end; an error names it and what it said.
-fn run(command: &mut Command) -> Result<String, String> {
+pub fn run(command: &mut Command) -> Result<String, String> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{shown}: {error}"))?;
