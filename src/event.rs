@@ -44,6 +44,8 @@ pub enum Event {
     ApiReachable { socket: PathBuf },
     #[error("container {name} ({short_id}): the Docker API broke off: {reason}; trying again")]
     StreamBroke { name: String, short_id: String, reason: String },
+    #[error("container {name} ({short_id}): the Docker API no longer has all that followed its last record; reading on from the oldest it has")]
+    StreamGap { name: String, short_id: String },
     #[error("cannot read {}: {reason}; the container's records will lack what it says", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
@@ -94,6 +96,7 @@ impl Event {
             | Event::NoCheckpoint
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
+            | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootReadable { .. }

@@ -32,6 +32,8 @@ struct Streamed {
     is_unknown: bool,
     /// Said already: why it cannot be read, or that it broke.
     failure_reported: bool,
+    /// Said already: that entries are lost.
+    gap_reported: bool,
 }
 
 /// What the two threads share.
@@ -89,6 +91,7 @@ impl Streams {
             received: 0,
             is_unknown: false,
             failure_reported: false,
+            gap_reported: false,
         };
         self.shared.streamed().insert(id, streamed);
         self.thread()?.follow(id);
@@ -289,6 +292,15 @@ impl StreamSink for Sink {
                     self.shared.exchange.report(Event::StreamBroke { name, short_id, reason });
                 }
             }
+        }
+    }
+
+    fn lost(&mut self, id: &ContainerId) {
+        let mut all = self.shared.streamed();
+        let Some(streamed) = all.get_mut(id) else { return };
+        if !std::mem::replace(&mut streamed.gap_reported, true) {
+            let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
+            self.shared.exchange.report(Event::StreamGap { name, short_id });
         }
     }
 

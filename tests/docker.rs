@@ -5,43 +5,12 @@ use crate::support::collector::Collector;
 use crate::support::dockerd::{shared, Dockerd};
 use crate::support::skip;
 use crate::support::writer::{
-    interleaved, numbered, numbered_slowly, of_lengths, unterminated, Script, Stream, EDGE_LENGTHS,
+    interleaved, numbered, numbered_slowly, of_lengths, unterminated, Stream, EDGE_LENGTHS,
 };
 
 /// The daemon of all these tests; where there is none, `test` is skipped by name.
 fn daemon(test: &str) -> Option<&'static Dockerd> {
     shared().map_err(|reason| skip(test, &reason)).ok()
-}
-
-/// The texts that arrived from one stream of one container, in order.
-fn arrived(collector: &Collector, id: &str, stream: Stream) -> Vec<String> {
-    let records = collector.records();
-    let ours = records
-        .iter()
-        .filter(|record| record.text("container_id") == id && record.text("stream") == stream.name());
-    ours.map(|record| record.text("log").to_owned()).collect()
-}
-
-/// Waits until as many lines arrived as were printed, then compares them all.
-#[track_caller]
-fn assert_arrives(collector: &Collector, id: &str, script: &Script) {
-    for stream in [Stream::Stdout, Stream::Stderr] {
-        let expected = script.of(stream);
-        collector.wait(&format!("{} lines of {}", expected.len(), stream.name()), |collector| {
-            arrived(collector, id, stream).len() >= expected.len()
-        });
-        let texts = arrived(collector, id, stream);
-        for (number, (got, want)) in texts.iter().zip(&expected).enumerate() {
-            assert!(
-                got == want,
-                "{} line {number}: {} bytes came, {} were written",
-                stream.name(),
-                got.len(),
-                want.len()
-            );
-        }
-        assert_eq!(texts.len(), expected.len(), "{}", stream.name());
-    }
 }
 
 #[test]
@@ -62,8 +31,8 @@ fn every_rotation_option_arrives_line_by_line() {
         let id = docker.run_detached(&format!("rotation-{number}"), options, &script.sh).expect("docker run");
         ids.push(id);
     }
-    for id in &ids {
-        assert_arrives(&collector, id, &script);
+    for (id, options) in ids.iter().zip(&options) {
+        collector.assert_arrives(id, &script, &options.join(" "));
     }
 }
 
@@ -79,9 +48,9 @@ fn lines_of_every_length_and_both_streams_arrive() {
     let rotated = docker.run_detached("lengths-rotated", &rotated, &lengths.sh).expect("docker run");
     let cut = numbered(Stream::Stdout, "line", 10).then(unterminated(Stream::Stdout, 1234));
     let unterminated = docker.run_detached("unterminated", &[], &cut.sh).expect("docker run");
-    assert_arrives(&collector, &plain, &lengths);
-    assert_arrives(&collector, &rotated, &lengths);
-    assert_arrives(&collector, &unterminated, &cut);
+    collector.assert_arrives(&plain, &lengths, "plain");
+    collector.assert_arrives(&rotated, &lengths, "rotated");
+    collector.assert_arrives(&unterminated, &cut, "unterminated");
 }
 
 #[test]
@@ -91,8 +60,8 @@ fn a_terminal_container_arrives_with_its_carriage_returns() {
     };
     let collector = Collector::start(docker.root(), &[]);
     let id = docker.run_detached("terminal", &["--tty"], "echo one; echo two >&2").expect("docker run");
-    collector.wait("two lines", |collector| arrived(collector, &id, Stream::Stdout).len() == 2);
-    assert_eq!(arrived(&collector, &id, Stream::Stdout), ["one\r", "two\r"]);
+    collector.wait("two lines", |collector| collector.texts_of(&id, "stdout").len() == 2);
+    assert_eq!(collector.texts_of(&id, "stdout"), ["one\r", "two\r"]);
 }
 
 #[test]
@@ -121,10 +90,10 @@ fn restarts_continue_the_log_and_a_rename_shows() {
     let Some(docker) = daemon("docker::restarts_continue_the_log_and_a_rename_shows") else { return };
     let collector = Collector::start(docker.root(), &[]);
     let id = docker.run_detached("first-name", &[], "echo before; sleep 1000").expect("docker run");
-    collector.wait("the first run", |collector| arrived(collector, &id, Stream::Stdout).len() == 1);
+    collector.wait("the first run", |collector| collector.texts_of(&id, "stdout").len() == 1);
     docker.docker(&["rename", "first-name", "second-name"]).expect("docker rename");
     docker.docker(&["restart", "--time", "0", "second-name"]).expect("docker restart");
-    collector.wait("the second run", |collector| arrived(collector, &id, Stream::Stdout).len() == 2);
+    collector.wait("the second run", |collector| collector.texts_of(&id, "stdout").len() == 2);
     docker.docker(&["rm", "--force", "second-name"]).expect("docker rm");
     let records = collector.records();
     let ours: Vec<_> = records.iter().filter(|record| record.text("container_id") == id).collect();
@@ -149,8 +118,7 @@ fn a_restart_of_ours_under_load_loses_and_repeats_nothing() {
         let collector = Collector::start(docker.root(), &options);
         let before = texts.len();
         let target = (before + 200).min(1500);
-        collector
-            .wait("more lines", |collector| before + arrived(collector, &id, Stream::Stdout).len() >= target);
+        collector.wait("more lines", |collector| before + collector.texts_of(&id, "stdout").len() >= target);
         let (records, _) = collector.stop();
         let ours = records.iter().filter(|record| record.text("container_id") == id);
         texts.extend(ours.map(|record| record.text("log").to_owned()));
@@ -169,7 +137,7 @@ fn a_killed_and_restarted_daemon_is_no_concern_of_ours() {
     let collector = Collector::start(docker.root(), &[]);
     let script = numbered_slowly(Stream::Stdout, "line", 600, "0.01");
     let id = docker.run_detached("live", &[], &script.sh).expect("docker run");
-    collector.wait("the first lines", |collector| arrived(collector, &id, Stream::Stdout).len() > 50);
+    collector.wait("the first lines", |collector| collector.texts_of(&id, "stdout").len() > 50);
     docker.restart_daemon().expect("the daemon restarts");
-    assert_arrives(&collector, &id, &script);
+    collector.assert_arrives(&id, &script, "live");
 }

@@ -15,7 +15,7 @@ use rustix::process::{kill_process, Pid, Signal};
 use crate::support::collector::Collector;
 use crate::support::dockerd::{shared, Dockerd};
 use crate::support::skip;
-use crate::support::writer::{interleaved, numbered, numbered_slowly, of_lengths, Script, Stream};
+use crate::support::writer::{interleaved, numbered, numbered_slowly, of_lengths, Stream};
 
 const LENGTHS: [usize; 7] = [0, 1, 16_383, 16_384, 16_385, 40_000, 200_000];
 
@@ -46,34 +46,6 @@ impl Syslog {
     }
 }
 
-/// The texts that arrived from one stream of one container, in order.
-fn arrived(collector: &Collector, id: &str, stream: Stream) -> Vec<String> {
-    let records = collector.records();
-    let ours = records
-        .iter()
-        .filter(|record| record.text("container_id") == id && record.text("stream") == stream.name());
-    ours.map(|record| record.text("log").to_owned()).collect()
-}
-
-#[track_caller]
-fn assert_arrives(collector: &Collector, id: &str, script: &Script, label: &str) {
-    for stream in [Stream::Stdout, Stream::Stderr] {
-        let expected = script.of(stream);
-        collector.wait(&format!("{label}: {} lines of {}", expected.len(), stream.name()), |collector| {
-            arrived(collector, id, stream).len() >= expected.len()
-        });
-        let texts = arrived(collector, id, stream);
-        let first = texts.iter().zip(&expected).position(|(got, want)| got != want);
-        assert!(
-            first.is_none() && texts.len() == expected.len(),
-            "{label}, {}: {} lines for {}, first difference at {first:?}",
-            stream.name(),
-            texts.len(),
-            expected.len()
-        );
-    }
-}
-
 fn socket_option(docker: &Dockerd) -> String {
     format!("unix://{}", docker.socket().display())
 }
@@ -100,13 +72,13 @@ fn every_driver_that_keeps_a_file_is_read_from_it() {
     ];
     for (label, options) in drivers {
         let id = docker.run_detached(&format!("file-{label}"), options, &script.sh).expect("docker run");
-        assert_arrives(&collector, &id, &script, label);
+        collector.assert_arrives(&id, &script, label);
         let terminal = [options, &["--tty"]].concat();
         let id = docker
             .run_detached(&format!("tty-{label}"), &terminal, "echo one; echo two >&2")
             .expect("docker run");
-        collector.wait("two lines", |collector| arrived(collector, &id, Stream::Stdout).len() == 2);
-        assert_eq!(arrived(&collector, &id, Stream::Stdout), ["one\r", "two\r"], "{label}");
+        collector.wait("two lines", |collector| collector.texts_of(&id, "stdout").len() == 2);
+        assert_eq!(collector.texts_of(&id, "stdout"), ["one\r", "two\r"], "{label}");
     }
     let records = collector.records();
     let with_attrs = records.iter().find(|record| record.text("container_name") == "file-attrs");
@@ -165,11 +137,11 @@ fn mode_stream_delivers_every_driver_through_the_api() {
     ];
     for (label, options) in drivers {
         let id = docker.run_detached(&format!("stream-{label}"), options, &script.sh).expect("docker run");
-        assert_arrives(&collector, &id, &script, label);
+        collector.assert_arrives(&id, &script, label);
     }
     let id = docker.run_detached("stream-tty", &["--tty"], "echo one; echo two >&2").expect("docker run");
-    collector.wait("two lines", |collector| arrived(collector, &id, Stream::Stdout).len() == 2);
-    assert_eq!(arrived(&collector, &id, Stream::Stdout), ["one\r", "two\r"]);
+    collector.wait("two lines", |collector| collector.texts_of(&id, "stdout").len() == 2);
+    assert_eq!(collector.texts_of(&id, "stdout"), ["one\r", "two\r"]);
 }
 
 #[test]
@@ -189,9 +161,8 @@ fn a_stream_goes_on_over_stop_start_rename_and_our_own_restarts() {
         // From file to stream and back, by restarting with the other mode.
         let collector = Collector::start(docker.root(), if round % 2 == 0 { &stream } else { &file });
         let target = (texts.len() + 150).min(800);
-        collector.wait("more lines", |collector| {
-            texts.len() + arrived(collector, &id, Stream::Stdout).len() >= target
-        });
+        collector
+            .wait("more lines", |collector| texts.len() + collector.texts_of(&id, "stdout").len() >= target);
         let (records, _) = collector.stop();
         let ours = records.iter().filter(|record| record.text("container_id") == id);
         texts.extend(ours.map(|record| record.text("log").to_owned()));
@@ -226,9 +197,9 @@ fn a_daemon_restart_under_load_loses_and_repeats_nothing_in_the_stream() {
     let collector = Collector::start(docker.root(), &options);
     let script = numbered_slowly(Stream::Stdout, "line", 800, "0.01");
     let id = docker.run_detached("live", &[], &script.sh).expect("docker run");
-    collector.wait("the first lines", |collector| arrived(collector, &id, Stream::Stdout).len() > 50);
+    collector.wait("the first lines", |collector| collector.texts_of(&id, "stdout").len() > 50);
     docker.restart_daemon().expect("the daemon restarts");
-    assert_arrives(&collector, &id, &script, "live");
+    collector.assert_arrives(&id, &script, "live");
     assert!(collector.has_logged("Docker API"), "{:?}", collector.log());
 }
 
@@ -449,10 +420,10 @@ fn a_root_that_cannot_be_seen_is_read_through_the_api_and_from_its_files_when_it
         numbered(Stream::Stdout, "early", 20).then(numbered_slowly(Stream::Stdout, "line", 600, "0.01"));
     let id = docker.run_detached("unseen", &[], &script.sh).expect("docker run");
     let collector = Collector::start(&seen, &options);
-    collector.wait("lines through the API", |collector| arrived(collector, &id, Stream::Stdout).len() > 60);
+    collector.wait("lines through the API", |collector| collector.texts_of(&id, "stdout").len() > 60);
     std::os::unix::fs::symlink(docker.root(), &seen).expect("a link");
     collector.wait("the return", |collector| collector.has_logged("from its file again"));
-    assert_arrives(&collector, &id, &script, "unseen");
+    collector.assert_arrives(&id, &script, "unseen");
     let records = collector.records();
     let ours = records.iter().find(|record| record.text("container_id") == id).expect("a record");
     assert_eq!((ours.text("container_name"), ours.text("image")), ("unseen", "busybox:test"));
@@ -469,5 +440,5 @@ fn a_socket_that_appears_later_is_found() {
     let id = docker.run_detached("before-the-socket", &[], &script.sh).expect("docker run");
     collector.wait("the message", |collector| collector.has_logged("Docker API"));
     std::os::unix::fs::symlink(docker.socket(), &path).expect("a link");
-    assert_arrives(&collector, &id, &script, "later");
+    collector.assert_arrives(&id, &script, "later");
 }

@@ -13,13 +13,16 @@ use crate::position::{Stream, Timestamp};
 /// 2026-11-23T18:34:00Z, as `stamped` writes it.
 const SECONDS: i64 = 1_795_458_840;
 
-/// Answers what is not asked about logs: events that never come, an empty list.
+/// Answers what is not asked about logs: events that never come, an empty list, a
+/// container of which nothing is said.
 pub fn otherwise(call: &mut Call) {
     if call.target.starts_with("/events?") {
         call.begin("");
         call.hold();
     } else if call.target.contains("/containers/json") {
         call.answer("200 OK", "[]");
+    } else if call.target.ends_with("/json") {
+        call.answer("200 OK", "{}");
     } else {
         call.hold();
     }
@@ -225,7 +228,7 @@ fn an_old_daemon_is_asked_once_whether_there_is_a_terminal() {
                 call.hold();
             }
         } else if call.target.contains(&format!("/containers/{}/json", id(1))) {
-            let config = r#"{"Name":"/n","Config":{"Tty":true,"Image":"i"},"State":{"Running":true},"HostConfig":{"LogConfig":{"Type":"local"}}}"#;
+            let config = r#"{"Name":"/n","Config":{"Tty":true,"Image":"i"},"State":{"Running":true},"HostConfig":{"LogConfig":{"Type":"json-file"}}}"#;
             call.answer("200 OK", config);
         } else {
             otherwise(call);
@@ -240,7 +243,7 @@ fn an_old_daemon_is_asked_once_whether_there_is_a_terminal() {
     let inspected = answer.recv().unwrap().unwrap();
     assert_eq!((inspected.name.as_str(), inspected.image.as_str()), ("n", "i"));
     assert!(inspected.tty && inspected.running);
-    assert_eq!(inspected.log_driver, "local");
+    assert_eq!(inspected.log_driver, "json-file");
 }
 
 #[test]

@@ -12,8 +12,9 @@ use super::backoff::Backoff;
 use super::connection::{get, Answer, StreamBody};
 use super::context::{Context, Follow};
 use super::entries::EntryDecoder;
+use super::place::{Place, Search, Verdict};
 use super::requests::RequestError;
-use super::StreamEnd;
+use super::{Inspected, StreamEnd};
 use crate::checkpoint::ContainerId;
 use crate::position::Timestamp;
 
@@ -26,6 +27,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// tells, and is asked for so soon.
 pub const EARLY_ROLL_CALL: Duration = Duration::from_secs(2);
 
+/// A daemon whose stream is not read for so long may pass over files of a log that
+/// rotates meanwhile, and does not say so.
+const LAG: Duration = Duration::from_secs(1);
+
 /// Bytes handled between two flushes at the most.
 const BURST: usize = 64 * 1024;
 
@@ -34,12 +39,13 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
     if !wait.is_zero() {
         context.pause(wait).await;
     }
-    let mut follower = Follower { context, id, has_terminal: None, has_progressed: false };
+    let mut follower =
+        Follower { context, id, inspected: None, has_progressed: false, waited: Duration::ZERO };
     let mut backoff = Backoff::up_to(LONGEST_WAIT);
     loop {
         let starts = follow.starts.get();
         let begun = Instant::now();
-        let end = follower.attempt(begun).await;
+        let end = follower.attempt().await;
         let lived = begun.elapsed();
         if follower.has_progressed || lived >= LONGEST_WAIT || end == StreamEnd::Finished {
             backoff.reset();
@@ -77,71 +83,125 @@ async fn wait_for_start(context: &Context, follow: &Follow, starts: u64, lived: 
     follow.waiting_since.set(None);
 }
 
-struct Follower {
-    context: Rc<Context>,
-    id: ContainerId,
+/// Reads the stream of one container.
+pub struct Follower {
+    pub(super) context: Rc<Context>,
+    pub(super) id: ContainerId,
     /// Known once and for all: a container never changes it.
-    has_terminal: Option<bool>,
+    inspected: Option<Traits>,
     /// Whether the last attempt brought something later than it asked for.
-    has_progressed: bool,
+    pub(super) has_progressed: bool,
+    /// How long the last answer waited for space.
+    pub(super) waited: Duration,
+}
+
+/// What of a container decides how its stream is read.
+#[derive(Debug, Clone, Copy)]
+struct Traits {
+    has_terminal: bool,
+    log_rotates: bool,
+}
+
+/// How a body came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyEnd {
+    /// In order.
+    Ended,
+    /// By us, to ask again: it waited so long that the daemon may have passed over
+    /// files, or it does not reach back far enough.
+    LetGo,
 }
 
 impl Follower {
     /// One stream, from request to end.
-    async fn attempt(&mut self, begun: Instant) -> StreamEnd {
+    async fn attempt(&mut self) -> StreamEnd {
         self.has_progressed = false;
-        let since = self.context.with_sink(|sink| sink.since(&self.id));
-        let answer = match get(&self.context.socket, &logs_target(&self.id, since)).await {
+        loop {
+            match self.follow_once().await {
+                Ok(BodyEnd::Ended) => return StreamEnd::Finished,
+                Ok(BodyEnd::LetGo) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn follow_once(&mut self) -> Result<BodyEnd, StreamEnd> {
+        let since = self.since();
+        let answer = self.ask(&logs_target(&self.id, &Wanted::Following(since))).await?;
+        let is_old = !answer.content_type.starts_with("application/vnd.docker.");
+        let has_terminal = self.has_terminal(&answer).await?;
+        if is_old && self.log_rotates().await? {
+            drop(answer);
+            return self.read_snapshots().await.map(|()| BodyEnd::Ended);
+        }
+        let mut search = Search::new(since.map_or(Place::Beginning, Place::Since), true);
+        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(now));
+        self.hand_on(answer.body, decoder, &mut search, true).await
+    }
+
+    /// From which time on the sink wants entries.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        self.context.with_sink(|sink| sink.since(&self.id))
+    }
+
+    /// Asks for the container's log.
+    pub(super) async fn ask(&self, target: &str) -> Result<Answer, StreamEnd> {
+        let begun = Instant::now();
+        let answer = match get(&self.context.socket, target).await {
             Ok(answer) => answer,
             Err(reason) => {
                 self.context.note_silence(begun, &reason);
-                return StreamEnd::Failed(reason);
+                return Err(StreamEnd::Failed(reason));
             }
         };
         self.context.note_answer();
         match answer.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND | StatusCode::CONFLICT => return StreamEnd::Gone,
-            StatusCode::NOT_IMPLEMENTED => return StreamEnd::Unsupported(answer.body.error_text().await),
-            status => return StreamEnd::Failed(format!("{status}: {}", answer.body.error_text().await)),
-        }
-        let has_terminal = match self.has_terminal(&answer).await {
-            Ok(has_terminal) => has_terminal,
-            Err(end) => return end,
-        };
-        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(now));
-        match self.hand_on(answer.body, decoder, since).await {
-            Ok(()) => StreamEnd::Finished,
-            Err(reason) => StreamEnd::Failed(reason),
+            StatusCode::OK => Ok(answer),
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(StreamEnd::Gone),
+            StatusCode::NOT_IMPLEMENTED => Err(StreamEnd::Unsupported(answer.body.error_text().await)),
+            status => Err(StreamEnd::Failed(format!("{status}: {}", answer.body.error_text().await))),
         }
     }
 
     /// Newer daemons say it with the answer; older ones are asked, once.
-    async fn has_terminal(&mut self, answer: &Answer) -> Result<bool, StreamEnd> {
+    pub(super) async fn has_terminal(&mut self, answer: &Answer) -> Result<bool, StreamEnd> {
         if answer.content_type.starts_with("application/vnd.docker.raw-stream") {
             return Ok(true);
         }
         if answer.content_type.starts_with("application/vnd.docker.multiplexed-stream") {
             return Ok(false);
         }
-        if let Some(known) = self.has_terminal {
+        Ok(self.traits().await?.has_terminal)
+    }
+
+    async fn log_rotates(&mut self) -> Result<bool, StreamEnd> {
+        Ok(self.traits().await?.log_rotates)
+    }
+
+    async fn traits(&mut self) -> Result<Traits, StreamEnd> {
+        if let Some(known) = self.inspected {
             return Ok(known);
         }
         match self.context.requests.inspect(&self.context, &self.id).await {
-            Ok(inspected) => Ok(*self.has_terminal.insert(inspected.tty)),
+            Ok(Inspected { tty, log_rotates, .. }) => {
+                Ok(*self.inspected.insert(Traits { has_terminal: tty, log_rotates }))
+            }
             Err(RequestError::NotFound) => Err(StreamEnd::Gone),
             Err(RequestError::Failed(reason)) => Err(StreamEnd::Failed(reason)),
         }
     }
 
     /// Decodes the body to its end. Waits only with everything flushed.
-    async fn hand_on(
+    pub(super) async fn hand_on(
         &mut self,
         mut body: StreamBody,
         mut decoder: EntryDecoder,
-        since: Option<Timestamp>,
-    ) -> Result<(), String> {
+        search: &mut Search,
+        is_following: bool,
+    ) -> Result<BodyEnd, StreamEnd> {
         let mut burst = 0;
+        let mut has_gap = false;
+        self.waited = Duration::ZERO;
         loop {
             self.make_space(&mut burst).await;
             let chunk = match body.chunk_at_hand().await {
@@ -153,11 +213,16 @@ impl Follower {
                     chunk
                 }
             };
+            if is_following && self.waited >= LAG && self.log_rotates().await? {
+                return Ok(BodyEnd::LetGo);
+            }
             let has_ended = chunk.is_none();
             let result = self.context.with_sink(|sink| {
                 let emit = &mut |stream, time, text: &[u8], ends_line| {
-                    self.has_progressed |= since.is_none_or(|since| time > since);
-                    sink.entry(&self.id, stream, time, text, ends_line);
+                    if search.judge(stream, time, ends_line) == Verdict::HandOn {
+                        self.has_progressed |= search.is_past_since(time);
+                        sink.entry(&self.id, stream, time, text, ends_line);
+                    }
                 };
                 match chunk {
                     Some(Ok(chunk)) => {
@@ -168,8 +233,18 @@ impl Follower {
                     None => decoder.finish(emit),
                 }
             });
-            if has_ended || result.is_err() {
-                return result;
+            if search.has_gap() && !std::mem::replace(&mut has_gap, true) {
+                // Where nothing rotates, the daemon has its own idea of `since`.
+                if self.log_rotates().await.unwrap_or(false) {
+                    self.context.with_sink(|sink| sink.lost(&self.id));
+                }
+            }
+            result.map_err(StreamEnd::Failed)?;
+            if has_ended {
+                return Ok(BodyEnd::Ended);
+            }
+            if search.is_too_late() {
+                return Ok(BodyEnd::LetGo);
             }
             if burst >= BURST {
                 self.flush(&mut burst);
@@ -179,10 +254,12 @@ impl Follower {
         }
     }
 
-    async fn make_space(&self, burst: &mut usize) {
+    async fn make_space(&mut self, burst: &mut usize) {
         if !self.context.has_space() {
             self.flush(burst);
+            let begun = Instant::now();
             self.context.wait_for_space().await;
+            self.waited += begun.elapsed();
         }
     }
 
@@ -193,17 +270,35 @@ impl Follower {
     }
 }
 
-/// What to ask for. The daemon reads nine digits of fraction exactly.
-fn logs_target(id: &ContainerId, since: Option<Timestamp>) -> String {
-    let mut target = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
-    // A time before 1970 is no time a container was writing at.
-    if let Some(since) = since.filter(|since| since.seconds > 0) {
-        target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
+/// What to ask for.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted {
+    /// All since a time, and what comes.
+    Following(Option<Timestamp>),
+    /// What comes, from now on.
+    ToCome,
+    /// What is there now: so many entries from the end, or all.
+    There(Option<usize>),
+}
+
+/// The request for it. The daemon reads nine digits of fraction exactly.
+pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
+    let follow = u8::from(!matches!(wanted, Wanted::There(_)));
+    let mut target = format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
+    match wanted {
+        // A time before 1970 is no time a container was writing at.
+        Wanted::Following(Some(since)) if since.seconds > 0 => {
+            target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
+        }
+        Wanted::Following(_) | Wanted::There(None) => {}
+        Wanted::ToCome => target.push_str("&tail=0"),
+        Wanted::There(Some(tail)) => target.push_str(&format!("&tail={tail}")),
     }
     target
 }
 
-fn now() -> Timestamp {
+/// The time for entries that come without one.
+pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp {
         seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
@@ -219,9 +314,14 @@ mod tests {
     fn since_has_nine_digits_and_is_left_out_without_a_time() {
         let id = ContainerId::from_bytes([0xab; 32]);
         let all = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
-        assert_eq!(logs_target(&id, None), all);
-        assert_eq!(logs_target(&id, Some(Timestamp { seconds: -3, nanos: 1 })), all);
+        let following = |since| logs_target(&id, &Wanted::Following(since));
+        assert_eq!(following(None), all);
+        assert_eq!(following(Some(Timestamp { seconds: -3, nanos: 1 })), all);
         let since = Timestamp { seconds: 1_700_000_000, nanos: 42 };
-        assert_eq!(logs_target(&id, Some(since)), format!("{all}&since=1700000000.000000042"));
+        assert_eq!(following(Some(since)), format!("{all}&since=1700000000.000000042"));
+        assert_eq!(logs_target(&id, &Wanted::ToCome), format!("{all}&tail=0"));
+        let there = all.replace("follow=1", "follow=0");
+        assert_eq!(logs_target(&id, &Wanted::There(None)), there);
+        assert_eq!(logs_target(&id, &Wanted::There(Some(64))), format!("{there}&tail=64"));
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! thread ──┬── follower, one per container: connection ──> entries ──> StreamSink
+//!          │   (or, where the daemon cannot follow rotation: snapshots)
 //!          ├── daemon_events: one connection while anything is followed
 //!          └── requests: list and inspect, one connection at a time
 //! ```
@@ -27,8 +28,10 @@ mod context;
 mod daemon_events;
 pub mod entries;
 mod follower;
+mod place;
 mod requests;
 mod roll_call;
+mod snapshots;
 pub mod stdcopy;
 mod thread;
 
@@ -40,6 +43,8 @@ mod follow_tests;
 mod outage_tests;
 #[cfg(test)]
 mod scripted_api;
+#[cfg(test)]
+mod snapshot_tests;
 #[cfg(test)]
 mod stdcopy_tests;
 
@@ -110,6 +115,10 @@ pub trait StreamSink: Send {
     /// [`StreamEnd::is_retried`] tells whether it comes back by itself.
     fn ended(&mut self, id: &ContainerId, end: StreamEnd);
 
+    /// The daemon no longer has all that a container wrote after the last entry;
+    /// what it has comes.
+    fn lost(&mut self, id: &ContainerId);
+
     /// Something happened to a container, followed or not; a hint only. Told
     /// while at least one container is followed.
     fn event(&mut self, id: &ContainerId, action: ContainerAction);
@@ -173,6 +182,8 @@ pub struct Inspected {
     pub tty: bool,
     /// Whether it runs.
     pub running: bool,
+    /// Whether its log rotates.
+    pub log_rotates: bool,
     /// The type of its log driver; empty where the daemon does not say.
     pub log_driver: String,
 }

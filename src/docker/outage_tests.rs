@@ -162,6 +162,7 @@ impl StreamSink for Counting {
     }
     fn flush(&mut self, _: &ContainerId) {}
     fn ended(&mut self, _: &ContainerId, _: StreamEnd) {}
+    fn lost(&mut self, _: &ContainerId) {}
     fn event(&mut self, _: &ContainerId, _: ContainerAction) {}
     fn daemon(&mut self, _: Result<(), String>) {}
     fn since(&mut self, _: &ContainerId) -> Option<Timestamp> {

@@ -127,13 +127,48 @@ impl Requests {
 fn inspected(response: ContainerInspectResponse) -> Inspected {
     let name = response.name.unwrap_or_default();
     let config = response.config.unwrap_or_default();
-    let log_config = response.host_config.and_then(|host| host.log_config);
+    let log_config = response.host_config.and_then(|host| host.log_config).unwrap_or_default();
+    let log_driver = log_config.typ.unwrap_or_default();
+    let max_size = log_config.config.as_ref().and_then(|options| options.get("max-size"));
     Inspected {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: config.image.unwrap_or_default(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         tty: config.tty.unwrap_or_default(),
         running: response.state.and_then(|state| state.running).unwrap_or_default(),
-        log_driver: log_config.and_then(|log| log.typ).unwrap_or_default(),
+        log_rotates: rotates(&log_driver, max_size.map(String::as_str)),
+        log_driver,
+    }
+}
+
+/// Whether a log of this driver rotates. What has no reader of its own is kept in
+/// a cache by Docker, which rotates as `local` does.
+fn rotates(driver: &str, max_size: Option<&str>) -> bool {
+    match driver {
+        "json-file" => max_size.is_some_and(|size| size != "-1"),
+        // The last two are Podman's.
+        "" | "none" | "journald" | "k8s-file" | "passthrough" => false,
+        _ => max_size != Some("-1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_rotates_by_its_driver_and_its_limit() {
+        for (driver, max_size, expected) in [
+            ("json-file", None, false),
+            ("json-file", Some("-1"), false),
+            ("json-file", Some("10m"), true),
+            ("local", None, true),
+            ("local", Some("-1"), false),
+            ("syslog", None, true),
+            ("journald", None, false),
+            ("", None, false),
+        ] {
+            assert_eq!(rotates(driver, max_size), expected, "{driver} {max_size:?}");
+        }
     }
 }

@@ -168,6 +168,7 @@ pub enum Told {
     Entry(ContainerId, Stream, Timestamp, String, bool),
     Flush(ContainerId),
     Ended(ContainerId, StreamEnd),
+    Lost(ContainerId),
     Event(ContainerId, ContainerAction),
     Daemon(Result<(), String>),
 }
@@ -196,6 +197,10 @@ impl StreamSink for TestSink {
 
     fn ended(&mut self, id: &ContainerId, end: StreamEnd) {
         let _ = self.told.send(Told::Ended(*id, end));
+    }
+
+    fn lost(&mut self, id: &ContainerId) {
+        let _ = self.told.send(Told::Lost(*id));
     }
 
     fn event(&mut self, id: &ContainerId, action: ContainerAction) {

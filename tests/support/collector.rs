@@ -14,6 +14,8 @@ use fluent_bit_container_logs::host::{AppendRefused, Host, Level};
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use rustix::event::{poll, PollFd, PollFlags};
 
+use super::writer::{Script, Stream};
+
 /// How long anything may take: far more than it ever should, since the
 /// machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -169,6 +171,37 @@ impl Collector {
         let accounts = self.accounts();
         let account = accounts.iter().find(|account| account.name() == name);
         account.unwrap_or_else(|| panic!("no container {name} is known")).figures()
+    }
+
+    /// The texts so far of one stream of the container with this full id.
+    pub fn texts_of(&self, id: &str, stream: &str) -> Vec<String> {
+        let records = self.records();
+        let ours = records
+            .iter()
+            .filter(|record| record.text("container_id") == id && record.text("stream") == stream);
+        ours.map(|record| record.text("log").to_owned()).collect()
+    }
+
+    /// Waits until as many lines of a container arrived as its script prints, then
+    /// compares them all, stream by stream.
+    #[track_caller]
+    pub fn assert_arrives(&self, id: &str, script: &Script, label: &str) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let expected = script.of(stream);
+            let name = stream.name();
+            self.wait(&format!("{label}: {} lines of {name}", expected.len()), |collector| {
+                collector.texts_of(id, name).len() >= expected.len()
+            });
+            let texts = self.texts_of(id, name);
+            let first = texts.iter().zip(&expected).position(|(got, want)| got != want);
+            let lengths = first.map(|at| (texts[at].len(), expected[at].len()));
+            assert!(
+                first.is_none() && texts.len() == expected.len(),
+                "{label}, {name}: {} lines for {}, first difference at {first:?}: {lengths:?} bytes",
+                texts.len(),
+                expected.len()
+            );
+        }
     }
 
     /// The log messages so far.

@@ -13,6 +13,7 @@ pub mod collector;
 pub mod docker_root;
 pub mod dockerd;
 pub mod fluent_bit;
+pub mod logs_api;
 pub mod otlp;
 pub mod playing_host;
 pub mod receivers;
