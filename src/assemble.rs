@@ -15,6 +15,7 @@ use crate::discover::docker::ContainerMetadata;
 use crate::encode::{put_record, RecordFields};
 use crate::exchange::Exchange;
 use crate::format::Entry;
+use crate::metadata::MetadataOptions;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
@@ -35,13 +36,16 @@ pub struct Identity {
 
 impl Identity {
     /// The record fields and tags of container `id`.
-    pub fn new(id: &ContainerId, metadata: ContainerMetadata, template: Option<&TagTemplate>) -> Identity {
+    pub fn new(
+        id: &ContainerId,
+        mut metadata: ContainerMetadata,
+        template: Option<&TagTemplate>,
+        options: &MetadataOptions,
+    ) -> Identity {
         let id = id.to_string();
-        let fields = RecordFields::new(&[
-            ("container_id", &id),
-            ("container_name", &metadata.name),
-            ("image", &metadata.image),
-        ]);
+        let fields = options.fields(&id, &metadata);
+        // Often long, and nobody asks for it again.
+        metadata.env = Vec::new();
         let source = TagSource { name: &metadata.name, id: &id, image: &metadata.image };
         let tags = Stream::ALL.map(|stream| template.map(|template| template.render(source, stream).into()));
         let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
@@ -319,7 +323,10 @@ impl Assembler {
         }
     }
 
-    fn push_batch(&self, exchange: &Exchange, building: Building, tag: usize, advance: Advance) {
+    fn push_batch(&self, exchange: &Exchange, mut building: Building, tag: usize, advance: Advance) {
+        if building.records > 0 {
+            building.bytes.extend_from_slice(self.identity.fields.group_end());
+        }
         let batch = Batch {
             container: *self.account.id(),
             source: Some((Arc::clone(&self.account), building.source_bytes)),
@@ -334,10 +341,11 @@ impl Assembler {
 
 #[inline]
 fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Stream, identity: &Identity) {
-    put_record(&mut into.bytes, line, stream, &identity.fields);
     if into.records == 0 {
+        into.bytes.extend_from_slice(identity.fields.group_start());
         into.since = line.time;
     }
+    put_record(&mut into.bytes, line, stream, &identity.fields);
     into.records += 1;
     into.source_bytes += line.source_bytes as u64;
     if line.is_cut() {

@@ -6,37 +6,137 @@
 
 use std::borrow::Cow;
 
-use crate::msgpack::put_str;
+use crate::msgpack::{put_array_head, put_map_head, put_str, put_u64};
 use crate::partial::Line;
 use crate::position::{PerStream, Stream, Timestamp};
 
 /// `fixext 8` of type 0: Fluent Bit's EventTime.
 const EVENT_TIME: [u8; 2] = [0xd7, 0x00];
 
-/// The encoded fields behind `log`, for each stream.
+/// Seconds that mark the record before a group, and the one behind it.
+const GROUP_START: [u8; 4] = (-1i32).to_be_bytes();
+const GROUP_END: [u8; 4] = (-2i32).to_be_bytes();
+
+/// Something that records say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// Several values.
+    List(Vec<Field>),
+    /// Values with names.
+    Map(Vec<(String, Field)>),
+}
+
+impl Field {
+    /// A text.
+    pub fn text(text: &str) -> Field {
+        Field::Text(text.to_owned())
+    }
+
+    /// Appends it.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Field::Text(text) => put_str(out, text.as_bytes()),
+            Field::Number(number) => put_u64(out, *number),
+            Field::List(values) => {
+                put_array_head(out, values.len());
+                values.iter().for_each(|value| value.put(out));
+            }
+            Field::Map(pairs) => {
+                put_map_head(out, pairs.len());
+                put_pairs(out, pairs);
+            }
+        }
+    }
+}
+
+fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, Field)]) {
+    for (key, value) in pairs {
+        put_str(out, key.as_bytes());
+        value.put(out);
+    }
+}
+
+/// What the records of a container say besides their line, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordFields {
+    /// The record's own metadata, beside its time.
+    metadata: PerStream<Box<[u8]>>,
+    /// The fields behind `log`.
     encoded: PerStream<Box<[u8]>>,
-    count: u8,
+    count: usize,
+    group_start: Box<[u8]>,
+    group_end: Box<[u8]>,
 }
 
 impl RecordFields {
-    /// `stream`, then `fields` in the order given, as strings. At most 12
-    /// fields, so that the record stays a `fixmap`.
-    pub fn new(fields: &[(&str, &str)]) -> RecordFields {
+    /// `stream`, then `fields` in the order given.
+    pub fn new(fields: &[(String, Field)]) -> RecordFields {
         let encoded = Stream::ALL.map(|stream| {
             let mut out = Vec::new();
             put_str(&mut out, b"stream");
             put_str(&mut out, stream.name().as_bytes());
-            for (key, value) in fields {
-                put_str(&mut out, key.as_bytes());
-                put_str(&mut out, value.as_bytes());
-            }
+            put_pairs(&mut out, fields);
             out.into_boxed_slice()
         });
-        debug_assert!(fields.len() <= 12);
-        RecordFields { encoded, count: 1 + fields.len() as u8 }
+        let empty_map = || Box::from([0x80]);
+        RecordFields {
+            metadata: [empty_map(), empty_map()],
+            encoded,
+            count: 1 + fields.len(),
+            group_start: Box::default(),
+            group_end: Box::default(),
+        }
     }
+
+    /// The records of a batch stand in a group that says `body`, with `head` for
+    /// its metadata; each record's metadata says its stream.
+    pub fn in_group(head: &Field, body: &Field) -> RecordFields {
+        let metadata = Stream::ALL.map(|stream| {
+            let attributes = vec![("log.iostream".to_owned(), Field::text(stream.name()))];
+            let otlp = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
+            let mut out = Vec::new();
+            Field::Map(vec![("otlp".to_owned(), otlp)]).put(&mut out);
+            out.into_boxed_slice()
+        });
+        let empty = Field::Map(Vec::new());
+        RecordFields {
+            metadata,
+            encoded: PerStream::default(),
+            count: 0,
+            group_start: marker(GROUP_START, head, body),
+            group_end: marker(GROUP_END, &empty, &empty),
+        }
+    }
+
+    /// What stands before the first record of a batch: nothing, as a rule.
+    pub fn group_start(&self) -> &[u8] {
+        &self.group_start
+    }
+
+    /// What stands behind the last one.
+    pub fn group_end(&self) -> &[u8] {
+        &self.group_end
+    }
+}
+
+/// A record that is none: a host of 3.2 or later knows it by its time.
+fn marker(seconds: [u8; 4], head: &Field, body: &Field) -> Box<[u8]> {
+    let mut out = vec![0x92, 0x92];
+    out.extend_from_slice(&EVENT_TIME);
+    out.extend_from_slice(&seconds);
+    out.extend_from_slice(&[0; 4]);
+    head.put(&mut out);
+    body.put(&mut out);
+    out.into_boxed_slice()
+}
+
+/// Whether a record's seconds say that it is the mark of a group.
+pub fn is_marker(seconds: [u8; 4]) -> bool {
+    seconds == GROUP_START || seconds == GROUP_END
 }
 
 /// Appends one record to `out`.
@@ -47,8 +147,9 @@ pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &R
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     out.extend_from_slice(&[0x92, 0x92]);
     put_event_time(out, line.time);
-    let extra = u8::from(line.is_cut()) + u8::from(!line.attrs.is_empty());
-    out.extend_from_slice(&[0x80, 0x80 | (1 + fields.count + extra)]);
+    out.extend_from_slice(&fields.metadata[stream.index()]);
+    let extra = usize::from(line.is_cut()) + usize::from(!line.attrs.is_empty());
+    put_map_head(out, 1 + fields.count + extra);
     out.extend_from_slice(b"\xa3log");
     put_str(out, &text);
     out.extend_from_slice(encoded);
@@ -70,10 +171,11 @@ fn repair(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// EventTime holds unsigned 32-bit seconds: times before 1970 or after 2106,
-/// which only a broken clock writes, become the nearest one it can hold.
+/// EventTime holds 32-bit seconds, and hosts since 3.2 take them for signed:
+/// what is negative marks a group, or is passed over. Times before 1970 or after
+/// January 2038, which for now only a broken clock writes, become the nearest one.
 fn put_event_time(out: &mut Vec<u8>, time: Timestamp) {
-    let seconds = u32::try_from(time.seconds.max(0)).unwrap_or(u32::MAX);
+    let seconds = i32::try_from(time.seconds.max(0)).unwrap_or(i32::MAX);
     out.extend_from_slice(&EVENT_TIME);
     out.extend_from_slice(&seconds.to_be_bytes());
     out.extend_from_slice(&time.nanos.to_be_bytes());
@@ -89,7 +191,10 @@ mod tests {
         let time = [&line.time.seconds.to_le_bytes()[..], &line.time.nanos.to_le_bytes()].concat();
         let text = &line.text[..line.text.len().min(4096)];
         crate::fuzz_seeds::keep("encode", [&[flags, 0], &time[..], text].concat());
-        let fields = RecordFields::new(&[("container_name", "web"), ("image", &"i".repeat(40))]);
+        let fields = RecordFields::new(&[
+            ("container_name".to_owned(), Field::text("web")),
+            ("image".to_owned(), Field::text(&"i".repeat(40))),
+        ]);
         let mut out = Vec::new();
         put_record(&mut out, &line, stream, &fields);
         let mut records = decode_records(&out).expect("valid MessagePack");
@@ -140,7 +245,9 @@ mod tests {
 
     #[test]
     fn times_out_of_range_become_the_nearest() {
-        for (seconds, want) in [(-1, 0), (i64::MAX, i64::from(u32::MAX)), (0, 0)] {
+        for (seconds, want) in
+            [(-1, 0), (i64::MAX, i64::from(i32::MAX)), (1 << 31, i64::from(i32::MAX)), (0, 0)]
+        {
             let time = Timestamp { seconds, nanos: 7 };
             let record = round_trip(Line { time, text: b"", ..Line::default() }, Stream::Stdout);
             assert_eq!(record.time, Timestamp { seconds: want, nanos: 7 });

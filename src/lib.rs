@@ -51,6 +51,7 @@ pub mod format;
 #[cfg(test)]
 mod fuzz_seeds;
 pub mod host;
+pub mod metadata;
 pub mod msgpack;
 pub mod partial;
 pub mod plugin;

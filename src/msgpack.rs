@@ -25,6 +25,16 @@ pub fn put_string_map<'a>(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item 
     if length == 0 {
         return;
     }
+    put_map_head(out, length);
+    for (key, value) in pairs {
+        put_str(out, key);
+        put_str(out, value);
+    }
+}
+
+/// Appends the head of a map of so many pairs.
+#[inline]
+pub fn put_map_head(out: &mut Vec<u8>, length: usize) {
     if length < 16 {
         out.push(0x80 | length as u8);
     } else if let Ok(length) = u16::try_from(length) {
@@ -34,8 +44,27 @@ pub fn put_string_map<'a>(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item 
         out.push(0xdf);
         out.extend_from_slice(&(length as u32).to_be_bytes());
     }
-    for (key, value) in pairs {
-        put_str(out, key);
-        put_str(out, value);
+}
+
+/// Appends the head of an array of so many values.
+pub fn put_array_head(out: &mut Vec<u8>, length: usize) {
+    if length < 16 {
+        out.push(0x90 | length as u8);
+    } else if let Ok(length) = u16::try_from(length) {
+        out.push(0xdc);
+        out.extend_from_slice(&length.to_be_bytes());
+    } else {
+        out.push(0xdd);
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+    }
+}
+
+/// Appends a number.
+pub fn put_u64(out: &mut Vec<u8>, value: u64) {
+    if value < 128 {
+        out.push(value as u8);
+    } else {
+        out.push(0xcf);
+        out.extend_from_slice(&value.to_be_bytes());
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::assemble::{Assembler, Identity, ReadBytes, DEAD_LINE_GRACE};
 use crate::checkpoint::{ContainerId, Resume, Saved};
-use crate::discover::docker::ContainerMetadata;
+use crate::discover::docker::{split_env, ContainerMetadata, RUNTIME_NAME};
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -184,8 +184,15 @@ impl Streams {
         let shared = Arc::clone(&self.shared);
         if let Ok(thread) = self.thread() {
             thread.inspect(id, move |inspected| {
-                if let Ok(Inspected { name, image, labels, running, log_driver, .. }) = inspected {
-                    let metadata = ContainerMetadata { name, image, labels, is_running: running };
+                if let Ok(Inspected { name, image, labels, env, running, log_driver, .. }) = inspected {
+                    let metadata = ContainerMetadata {
+                        name,
+                        image,
+                        labels,
+                        env: split_env(env),
+                        runtime: RUNTIME_NAME.to_owned(),
+                        is_running: running,
+                    };
                     shared.news().inspected.push((id, metadata, log_driver));
                     shared.exchange.reader_bell.ring();
                 }

@@ -4,11 +4,38 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use fluent_bit_container_logs::config::options::{Kind, OPTIONS};
+use fluent_bit_container_logs::config::options::{Kind, OptionSpec, OPTIONS};
 use fluent_bit_container_logs::config::Config;
 
-const BEGIN: &str = "<!-- options: generated from src/config/options.rs -->\n";
-const END: &str = "<!-- end of options -->\n";
+/// A document, or a part of one, that is made of the table of options.
+struct Generated {
+    file: &'static str,
+    /// Where the part begins and ends; nothing where it is the whole file.
+    marks: Option<(&'static str, &'static str)>,
+    text: fn() -> String,
+}
+
+const GENERATED: [Generated; 4] = [
+    Generated {
+        file: "README.md",
+        marks: Some((
+            "<!-- options: generated from src/config/options.rs -->\n",
+            "<!-- end of options -->\n",
+        )),
+        text: || format!("\n{}\n", option_table()),
+    },
+    Generated { file: "docs/options.md", marks: None, text: option_pages },
+    Generated {
+        file: "fluent-bit.conf.example",
+        marks: Some(("    # All options, with their defaults:\n", "\n[OUTPUT]\n")),
+        text: classic_options,
+    },
+    Generated {
+        file: "fluent-bit.yaml.example",
+        marks: Some(("      # All options, with their defaults:\n", "\n  outputs:\n")),
+        text: yaml_options,
+    },
+];
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -18,62 +45,137 @@ fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
+fn kind(option: &OptionSpec) -> &'static str {
+    match option.kind {
+        Kind::Text => "text",
+        Kind::List => "list",
+        Kind::Bool => "on, off",
+        Kind::Size => "size",
+        Kind::Time => "time",
+    }
+}
+
 fn option_table() -> String {
     let mut table = String::from("| option | value | default | |\n|---|---|---|---|\n");
     for option in OPTIONS {
-        let kind = match option.kind {
-            Kind::Text => "text",
-            Kind::List => "list",
-            Kind::Bool => "on, off",
-            Kind::Size => "size",
-            Kind::Time => "time",
-        };
         let default = option.default.map_or(String::new(), |default| format!("`{default}`"));
-        table.push_str(&format!("| `{}` | {kind} | {default} | {} |\n", option.name, option.text));
+        table.push_str(&format!("| `{}` | {} | {default} | {} |\n", option.name, kind(&option), option.text));
     }
     table
 }
 
-#[test]
-fn the_readme_lists_every_option_as_the_code_has_it() {
-    let readme = read("README.md");
-    let begin = readme.find(BEGIN).expect("the begin mark") + BEGIN.len();
-    let end = readme.find(END).expect("the end mark");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let updated = format!("{}\n{}\n{}", &readme[..begin], option_table(), &readme[end..]);
-        std::fs::write(path("README.md"), updated).expect("README.md can be written");
-    } else {
-        assert_eq!(readme[begin..end].trim(), option_table().trim(), "run the tests once with UPDATE_DOCS=1");
+fn option_pages() -> String {
+    let mut text = String::from(
+        "# Options\n\n\
+         Generated from `src/config/options.rs`. `fluent-bit -i container_logs -h` says the same.\n\n\
+         Values are written as everywhere in Fluent Bit: a size is `512k`, `8M` or `1G` (powers of 1000), a\n\
+         time `2s`, `1m`, `1h`, `1d` or, which Fluent Bit has not, `500ms`; a boolean is `on`, `yes` or\n\
+         `true`, or the contrary. A list has its values separated by commas, and its option may be given\n\
+         more than once; in YAML write a list. Names of options are compared without regard to case.\n",
+    );
+    for option in OPTIONS {
+        let default = option.default.map_or("none".to_owned(), |default| format!("`{default}`"));
+        let example = if option.default.is_none() {
+            format!(" Example: `{} {}`.", option.name, option.example())
+        } else {
+            String::new()
+        };
+        text.push_str(&format!(
+            "\n## {}\n\nValue: {}. Default: {default}.{example}\n\n{}\n",
+            option.name,
+            kind(&option),
+            option.text
+        ));
     }
+    text
+}
+
+/// `text` in lines of up to `width` characters, each behind `before`.
+fn wrapped(text: &str, before: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("a line");
+        if !line.is_empty() && before.len() + line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.iter().map(|line| format!("{before}{line}\n")).collect()
+}
+
+fn classic_options() -> String {
+    let options = OPTIONS.iter().map(|option| {
+        let text = wrapped(option.text, "    # ", 90);
+        format!("    #\n{text}    #{} {}\n", option.name, option.example())
+    });
+    options.collect()
+}
+
+fn yaml_options() -> String {
+    let options = OPTIONS.iter().map(|option| {
+        let text = wrapped(option.text, "      # ", 90);
+        let name = option.name.to_ascii_lowercase();
+        let value = if option.kind == Kind::List {
+            format!("      #{name}:\n      #  - {}\n", option.example())
+        } else {
+            format!("      #{name}: {}\n", option.example())
+        };
+        format!("      #\n{text}{value}")
+    });
+    options.collect()
 }
 
 #[test]
-fn the_example_uses_options_that_exist_and_that_pass() {
-    let example = read("fluent-bit.conf.example");
-    let input = example.split("[INPUT]").nth(1).expect("an input").split('[').next().expect("its lines");
-    let mut given = Vec::new();
-    for line in input.lines().map(|line| line.trim().trim_start_matches('#').trim()) {
-        let Some((name, value)) = line.split_once(char::is_whitespace) else { continue };
-        let is_core = ["Name", "Tag"].contains(&name);
-        let is_option = OPTIONS.iter().any(|option| option.name == name);
-        // A comment is prose unless it begins with an option.
-        if is_option {
-            given.push((name.to_owned(), value.trim().to_owned()));
+fn what_is_generated_is_as_the_code_has_it() {
+    for Generated { file, marks, text } in &GENERATED {
+        let is_update = std::env::var_os("UPDATE_DOCS").is_some();
+        let old =
+            if is_update { std::fs::read_to_string(path(file)).unwrap_or_default() } else { read(file) };
+        let new = match marks {
+            None => text(),
+            Some((begin, end)) => {
+                let begin = old.find(begin).unwrap_or_else(|| panic!("{file} has no {begin}")) + begin.len();
+                let end = begin + old[begin..].find(end).unwrap_or_else(|| panic!("{file} has no {end}"));
+                format!("{}{}{}", &old[..begin], text(), &old[end..])
+            }
+        };
+        if is_update {
+            std::fs::write(path(file), new).unwrap_or_else(|error| panic!("{file}: {error}"));
         } else {
-            assert!(
-                is_core
-                    || line.ends_with('.')
-                    || !name.starts_with(char::is_uppercase)
-                    || value.contains(' '),
-                "{line}"
-            );
+            assert!(old == new, "{file} has drifted: run the tests once with UPDATE_DOCS=1");
         }
     }
-    assert!(given.len() >= 3, "{given:?}");
+}
+
+/// Every option with its example, and with what the examples set.
+#[test]
+fn what_the_documents_show_is_accepted() {
     Config::from_lookup(|name| {
-        given.iter().find(|(option, _)| option == name).map(|(_, value)| value.clone())
+        let option = OPTIONS.iter().find(|option| option.name == name).expect("an option");
+        assert!(!option.example().is_empty(), "{name} has neither a default nor an example");
+        Some(option.example().to_owned())
     })
-    .expect("the example's values are valid");
+    .expect("every example is valid");
+    for file in ["fluent-bit.conf.example", "fluent-bit.yaml.example"] {
+        let set: Vec<(String, String)> = read(file)
+            .lines()
+            .filter_map(|line| {
+                let line = line.trim().trim_start_matches("- ");
+                let (name, value) = line.split_once([' ', ':'])?;
+                let option = OPTIONS.iter().find(|option| option.name.eq_ignore_ascii_case(name))?;
+                Some((option.name.to_owned(), value.trim().to_owned()))
+            })
+            .collect();
+        assert!(!set.is_empty(), "{file} sets nothing");
+        Config::from_lookup(|name| {
+            set.iter().find(|(option, _)| option == name).map(|(_, value)| value.clone())
+        })
+        .unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
 }
 
 #[test]

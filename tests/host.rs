@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fluent_bit_container_logs::config::options::OPTIONS;
 use rustix::process::Signal;
 
 use crate::support::collector::PATIENCE;
@@ -398,13 +399,64 @@ fn the_example_configuration_runs() {
         log.line("line 0");
         let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fluent-bit.conf.example");
         let example = std::fs::read_to_string(example).expect("fluent-bit.conf.example");
-        let sections = sections(&example).replace("/var/lib/docker", &root.path().display().to_string());
+        let sections = sections(&example).replace(
+            "    Tag_Template",
+            &format!("    Docker_Root {}\n    Tag_Template", root.path().display()),
+        );
         let mut host = FluentBit::new(program, Some(plugin), &sections);
         host.start().expect("Fluent Bit starts");
         host.wait_until(PATIENCE, "a record", |host| host.record_count() == 1);
         assert_eq!(host.records()[0].tag, "docker.web");
         host.signal(Signal::TERM);
         assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    });
+}
+
+#[test]
+fn the_yaml_example_runs_and_lists_reach_us() {
+    with_each_host("host::the_yaml_example_runs_and_lists_reach_us", |program, plugin| {
+        let root = DockerRoot::new();
+        for (digit, name) in [('a', "web"), ('b', "api"), ('c', "other")] {
+            root.container(digit, name).line("line 0");
+        }
+        let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fluent-bit.yaml.example");
+        let example = std::fs::read_to_string(example).expect("fluent-bit.yaml.example");
+        let set = format!(
+            "      tag_template: docker.{{name}}\n      docker_root: {}\n      include:\n        - name=web\n        - \
+             name=api\n",
+            root.path().display()
+        );
+        let yaml = example.replace("      tag_template: docker.{name}\n", &set);
+        let mut host = FluentBit::new(program, Some(plugin), "").with_yaml(&yaml);
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "two records", |host| host.stdout().matches("line 0").count() == 2);
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        let stdout = host.stdout();
+        assert!(stdout.contains("\"web\"") && stdout.contains("\"api\""), "{stdout}");
+        assert!(!stdout.contains("\"other\""), "{stdout}");
+    });
+}
+
+#[test]
+fn the_hosts_help_has_every_option() {
+    with_each_host("host::the_hosts_help_has_every_option", |program, plugin| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let link = dir.path().join("flb-in_container_logs.so");
+        std::os::unix::fs::symlink(plugin.canonicalize().expect("it is built"), &link).expect("a link");
+        let output = std::process::Command::new(program)
+            .arg("-e")
+            .arg(&link)
+            .args(["-i", "container_logs", "-h"])
+            .output()
+            .expect("it runs");
+        // Fluent Bit breaks lines where it likes, and colours names.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let help = words(&String::from_utf8_lossy(&output.stdout));
+        for option in OPTIONS {
+            assert!(help.contains(&option.name.to_ascii_lowercase()), "{}: {help}", option.name);
+            assert!(help.contains(&words(option.text)), "{}: {help}", option.text);
+        }
     });
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::collector::PATIENCE;
 use crate::support::docker_root::{DockerRoot, LogWriter};
-use crate::support::fluent_bit::{http_get, with_each_host, FluentBit};
+use crate::support::fluent_bit::{http_get, version, with_each_host, FluentBit};
 use crate::support::otlp;
 use crate::support::receivers::{self, Request};
 
@@ -345,6 +345,89 @@ fn exported(request: &Request) -> Vec<Line> {
         Line::of(record.time_unix_nano, &body)
     });
     records.collect()
+}
+
+/// `Metadata otel`: the container is the resource of its records, though both
+/// containers share a chunk.
+#[test]
+fn opentelemetry_resources() {
+    let name = "outputs::opentelemetry_resources";
+    with_each_host(name, |program, plugin| {
+        let shop = Shop::open();
+        let receiver = receivers::http();
+        let config = format!(
+            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n{}",
+            shop.root.path().display(),
+            output("opentelemetry", receiver.port(), &["Logs_URI /v1/logs", "Logs_Body_Key $log"]),
+        );
+        let mut host = FluentBit::new(program, Some(plugin), &config);
+        host.start().expect("Fluent Bit starts");
+        if version(program).expect("a version").starts_with("v3.0.") {
+            host.wait_until(PATIENCE, "the refusal", |host| host.stderr().contains("needs 3.2 or later"));
+            assert!(!host.wait_exit(PATIENCE).expect("it refuses").success());
+            return;
+        }
+        let received = || {
+            let requests = receiver.received();
+            let records = requests.iter().flat_map(|request| {
+                let export = otlp::ExportLogs::parse(&request.body).expect("OTLP");
+                export.records().collect::<Vec<_>>()
+            });
+            let lines = records.map(|(resource, record)| {
+                let resource = otlp::map_to_json(resource);
+                assert_eq!(resource["container.id"].as_str().map(str::len), Some(64), "{resource}");
+                assert_eq!(resource["container.runtime"], "docker", "{resource}");
+                let attributes = otlp::map_to_json(record.attributes);
+                let tags = resource["container.image.tags"][0].as_str();
+                let image = resource["container.image.name"].as_str().zip(tags);
+                Line::of(
+                    record.time_unix_nano,
+                    &serde_json::json!({
+                        "log": otlp::to_json(record.body),
+                        "stream": attributes["log.iostream"],
+                        "container_name": resource["container.name"],
+                        "image": image.map(|(name, tag)| format!("{name}:{tag}")),
+                    }),
+                )
+            });
+            lines.collect::<Vec<Line>>()
+        };
+        host.wait_until(PATIENCE, "every line at the receiver", |_| received().len() >= shop.lines.len());
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        let mut lines = received();
+        lines.sort();
+        let first = lines.iter().zip(&shop.lines).find(|(got, want)| got != want);
+        assert!(first.is_none() && lines.len() == shop.lines.len(), "got, expected: {first:.600?}");
+        // To other outputs the groups do not show.
+        let records = host.records();
+        assert_eq!(records.len(), shop.lines.len());
+    });
+}
+
+/// What docs/opentelemetry.md says of filters: one that writes records anew drops
+/// the groups, and no record.
+#[test]
+fn opentelemetry_through_a_filter() {
+    with_each_host("outputs::opentelemetry_through_a_filter", |program, plugin| {
+        if version(program).expect("a version").starts_with("v3.0.") {
+            return;
+        }
+        let shop = Shop::open();
+        let config = format!(
+            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n\
+             [FILTER]\n    Name modify\n    Match *\n    Add seen yes\n",
+            shop.root.path().display(),
+        );
+        let mut host = FluentBit::new(program, Some(plugin), &config);
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "every record", |host| host.record_count() >= shop.lines.len());
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        let records = host.records();
+        assert_eq!(records.len(), shop.lines.len());
+        assert!(records.iter().all(|record| record.body["seen"] == "yes" && !record.text("log").is_empty()));
+    });
 }
 
 /// The host's own count of our records, as Prometheus reads it.

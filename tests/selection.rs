@@ -122,3 +122,29 @@ fn an_exclusion_that_is_lifted_at_a_restart_goes_on_where_reading_stopped() {
         collector.stop();
     }
 }
+
+#[test]
+fn records_say_what_is_asked_for_and_follow_a_change() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let labels = json!({"com.docker.compose.project": "shop", "team": "front", "x": "y"});
+    log.write_config_with("web", true, labels, &["STAGE=prod", "SECRET=s"]);
+    let options = [("Labels", "team, z*"), ("Env", "STAGE"), ("Metadata", "nested"), ("Metadata_Key", "of")];
+    let collector = Collector::start(root.path(), &options);
+    log.line("one");
+    collector.wait_texts(1);
+    log.write_config_with("web2", true, json!({"zone": "eu"}), &[]);
+    collector.wait("the new name", |collector| {
+        log.line("two");
+        collector.records().last().is_some_and(|record| record.body["of"]["container_name"] == "web2")
+    });
+    let (records, _) = collector.stop();
+    let of = |name: &str, more: serde_json::Value| {
+        let mut of = json!({"container_id": "a".repeat(64), "container_name": name, "image": "shop/web:1.2"});
+        of.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        of
+    };
+    let first = json!({"compose_project": "shop", "labels": {"team": "front"}, "env": {"STAGE": "prod"}});
+    assert_eq!(records[0].body["of"], of("web", first));
+    assert_eq!(records.last().expect("records").body["of"], of("web2", json!({"labels": {"zone": "eu"}})));
+}

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::encode::{put_record, RecordFields};
+use fluent_bit_container_logs::encode::{put_record, Field, RecordFields};
 use fluent_bit_container_logs::host::embedded::decode_records;
 use fluent_bit_container_logs::msgpack::put_string_map;
 use fluent_bit_container_logs::partial::Line;
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
         attrs: &attrs,
         source_bytes: 0,
     };
-    let fields = RecordFields::new(&[("container_name", &name)]);
+    let fields = RecordFields::new(&[("container_name".to_owned(), Field::text(&name))]);
     let mut out = Vec::new();
     put_record(&mut out, &line, stream, &fields);
     put_record(&mut out, &line, stream, &fields);
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(record.text("container_name"), name);
     assert_eq!(record.body.contains_key("truncated"), line.cut_bytes > 0);
     assert_eq!(record.time.nanos, nanos);
-    assert_eq!(record.time.seconds, seconds.clamp(0, i64::from(u32::MAX)));
+    assert_eq!(record.time.seconds, seconds.clamp(0, i64::from(i32::MAX)));
     let decoded = record.body.get("attrs").and_then(|attrs| attrs.as_object());
     assert_eq!(decoded.map_or(0, |attrs| attrs.len()), pairs.len());
     for (key, value) in &pairs {

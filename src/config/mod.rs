@@ -5,11 +5,12 @@ pub mod options;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::metadata::{Globs, MetadataOptions, Shape, RECORD_KEYS};
 use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
-    DB, DOCKER_ROOT, DOCKER_SOCKET, EXCLUDE, EXCLUDE_SELF, INCLUDE, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT,
-    READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, INCLUDE, LABELS, METADATA, METADATA_KEY,
+    MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -65,6 +66,8 @@ pub struct Config {
     pub partial_max_size: usize,
     /// How tags are made, if not the instance's own.
     pub tag_template: Option<TagTemplate>,
+    /// What records say of their container.
+    pub metadata: MetadataOptions,
     /// Whether to go on once everything there is was read. Not an option of
     /// the plugin; `tail-containers --no-follow` sets it.
     pub follow: bool,
@@ -131,6 +134,14 @@ impl Config {
         if mode == Mode::Stream && docker_socket.is_none() {
             return Err(wrong(&DOCKER_SOCKET, "it is off, and Mode stream reads nothing else".to_owned()));
         }
+        let metadata_key = text(&METADATA_KEY).unwrap_or_default();
+        if RECORD_KEYS.contains(&metadata_key.as_str()) {
+            return Err(wrong(
+                &METADATA_KEY,
+                format!("`{metadata_key}` is a key that records have themselves"),
+            ));
+        }
+        let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
         Ok(Config {
             runtime,
             docker_root,
@@ -144,6 +155,13 @@ impl Config {
             queue_limit: size(&QUEUE_LIMIT, LEAST_QUEUE_LIMIT)?,
             partial_max_size: size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?,
             tag_template,
+            metadata: MetadataOptions {
+                shape: parse_shape(&text(&METADATA).unwrap_or_default())
+                    .map_err(|problem| wrong(&METADATA, problem))?,
+                key: metadata_key,
+                labels: globs(&LABELS)?,
+                env: globs(&ENV)?,
+            },
             follow: true,
         })
     }
@@ -154,6 +172,16 @@ fn parse_runtime(text: &str) -> Result<RuntimeChoice, String> {
         "auto" => Ok(RuntimeChoice::Auto),
         "docker" => Ok(RuntimeChoice::Docker),
         _ => Err(format!("`{text}` is none of auto, docker")),
+    }
+}
+
+fn parse_shape(text: &str) -> Result<Shape, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "flat" => Ok(Shape::Flat),
+        "nested" => Ok(Shape::Nested),
+        "off" => Ok(Shape::Off),
+        "otel" => Ok(Shape::Otel),
+        _ => Err(format!("`{text}` is none of flat, nested, off, otel")),
     }
 }
 
@@ -292,6 +320,7 @@ mod tests {
                 queue_limit: 8_000_000,
                 partial_max_size: 1_000_000,
                 tag_template: None,
+                metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },
                 follow: true,
             }
         );
@@ -353,6 +382,9 @@ mod tests {
             ("Include", "nam=web"),
             ("Exclude", "image=[a"),
             ("Exclude_Self", "maybe"),
+            ("Metadata", "deep"),
+            ("Metadata_Key", "log"),
+            ("Labels", "a[b"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{name}={value}: {error}");

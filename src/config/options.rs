@@ -38,6 +38,22 @@ pub const RUNTIME: OptionSpec = OptionSpec {
     text: "Whose containers are looked for: docker, or auto, which takes every runtime that is found.",
 };
 
+impl OptionSpec {
+    /// What its value looks like, for the documents: its default, or where it
+    /// has none something to begin with.
+    pub fn example(&self) -> &'static str {
+        self.default.unwrap_or(match self.name {
+            "DB" => "/var/lib/fluent-bit/container_logs.db",
+            "Tag_Template" => "docker.{name}",
+            "Include" => "compose_project=shop",
+            "Exclude" => "name=*-debug",
+            "Labels" => "team",
+            "Env" => "STAGE",
+            _ => "",
+        })
+    }
+}
+
 /// Docker's data root.
 pub const DOCKER_ROOT: OptionSpec = OptionSpec {
     name: "Docker_Root",
@@ -134,8 +150,41 @@ pub const EXCLUDE_SELF: OptionSpec = OptionSpec {
     text: "Do not read the container that Fluent Bit itself runs in.",
 };
 
+/// Where metadata stands.
+pub const METADATA: OptionSpec = OptionSpec {
+    name: "Metadata",
+    kind: Kind::Text,
+    default: Some("flat"),
+    text: "Where records say whose they are. flat: container_id, container_name, image and the like at the top. nested: under Metadata_Key. off: nowhere. otel: OpenTelemetry's names in a group, for the opentelemetry output (Fluent Bit 3.2 or later).",
+};
+
+/// The key of nested metadata.
+pub const METADATA_KEY: OptionSpec = OptionSpec {
+    name: "Metadata_Key",
+    kind: Kind::Text,
+    default: Some("docker"),
+    text: "The key under which Metadata nested puts all.",
+};
+
+/// Labels that records have.
+pub const LABELS: OptionSpec = OptionSpec {
+    name: "Labels",
+    kind: Kind::List,
+    default: None,
+    text: "Globs of the container's labels that its records have under labels. Those of Compose and Swarm have keys of their own in any case: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
+};
+
+/// Environment that records have.
+pub const ENV: OptionSpec = OptionSpec {
+    name: "Env",
+    kind: Kind::List,
+    default: None,
+    text:
+        "Globs of the container's environment variables that its records have under env. Mind what is secret.",
+};
+
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 13] = [
+pub const OPTIONS: [OptionSpec; 17] = [
     RUNTIME,
     DOCKER_ROOT,
     MODE,
@@ -146,6 +195,10 @@ pub const OPTIONS: [OptionSpec; 13] = [
     DB,
     READ_FROM_HEAD,
     TAG_TEMPLATE,
+    METADATA,
+    METADATA_KEY,
+    LABELS,
+    ENV,
     QUEUE_LIMIT,
     PARTIAL_MAX_SIZE,
     RESCAN_INTERVAL,

@@ -14,6 +14,9 @@ use crate::checkpoint::ContainerId;
 /// The folder of Docker's data root that has one folder per container.
 const CONTAINERS: &str = "containers";
 
+/// What OpenTelemetry calls Docker.
+pub const RUNTIME_NAME: &str = "docker";
+
 /// File with name and image.
 pub const CONFIG_FILE: &str = "config.v2.json";
 /// File with the log driver.
@@ -31,6 +34,10 @@ pub struct ContainerMetadata {
     pub image: String,
     /// Its labels, the image's among them.
     pub labels: BTreeMap<String, String>,
+    /// The variables of its environment.
+    pub env: Vec<(String, String)>,
+    /// What runs it, as OpenTelemetry names it.
+    pub runtime: String,
     /// Whether the container runs, as far as Docker wrote it down: late at the
     /// start, stale after a crash of the daemon. Never a reason not to read.
     pub is_running: bool,
@@ -68,6 +75,7 @@ struct ConfigV2 {
 struct ImageConfig {
     image: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+    env: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +110,16 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: image.image.unwrap_or_default(),
         labels: image.labels.unwrap_or_default(),
+        env: split_env(image.env.unwrap_or_default()),
+        runtime: RUNTIME_NAME.to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
     })
+}
+
+/// `NAME=value` for each variable, as Docker keeps them.
+pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
+    let pairs = env.iter().filter_map(|variable| variable.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// A container's log driver.
@@ -229,7 +245,7 @@ mod tests {
     #[test]
     fn name_and_image_are_read_as_docker_writes_them() {
         let dir = dir_with(
-            r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":{"team":"front"}},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
+            r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":{"team":"front"},"Env":["A=b=c","x"]},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
         );
         let metadata = read_metadata(dir.path()).unwrap();
         assert_eq!(
@@ -238,6 +254,8 @@ mod tests {
                 name: "web".into(),
                 image: "nginx:1.27".into(),
                 labels: BTreeMap::from([("team".to_owned(), "front".to_owned())]),
+                env: vec![("A".to_owned(), "b=c".to_owned())],
+                runtime: "docker".into(),
                 is_running: true,
             }
         );
@@ -247,7 +265,11 @@ mod tests {
     fn what_is_missing_inside_is_empty_but_a_name_must_be() {
         for config in [r#"{"Name":"web"}"#, r#"{"Name":"web","Config":{"Labels":null}}"#] {
             let metadata = read_metadata(dir_with(config).path()).unwrap();
-            assert_eq!(metadata, ContainerMetadata { name: "web".into(), ..ContainerMetadata::default() });
+            let runtime = "docker".into();
+            assert_eq!(
+                metadata,
+                ContainerMetadata { name: "web".into(), runtime, ..ContainerMetadata::default() }
+            );
         }
         let error = read_metadata(dir_with("{}").path()).unwrap_err().to_string();
         assert!(error.contains(CONFIG_FILE) && error.contains("Name"), "{error}");

@@ -178,6 +178,8 @@ pub struct Inspected {
     pub image: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// The variables of its environment, each as `NAME=value`.
+    pub env: Vec<String>,
     /// Whether it has a terminal: its stream then is raw, without frames.
     pub tty: bool,
     /// Whether it runs.

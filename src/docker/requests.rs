@@ -133,6 +133,7 @@ fn inspected(response: ContainerInspectResponse) -> Inspected {
     Inspected {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: config.image.unwrap_or_default(),
+        env: config.env.unwrap_or_default(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         tty: config.tty.unwrap_or_default(),
         running: response.state.and_then(|state| state.running).unwrap_or_default(),

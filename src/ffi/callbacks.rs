@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::flb_host::{log_without_instance, FlbHost};
 use super::guard::{guard, guard_instance};
-use super::host_api::{host_api, HostApi};
+use super::host_api::{find_symbol, host_api, HostApi};
 use super::instances::{self, Instance};
 use super::properties;
 use super::signals::with_all_blocked;
@@ -15,7 +15,11 @@ use super::sys;
 use crate::config::Config;
 use crate::event::Event;
 use crate::host::{Host, Level};
+use crate::metadata::Shape;
 use crate::plugin::Plugin;
+
+/// Exported by hosts that know groups of records.
+const GROUPS: &CStr = c"flb_log_event_encoder_group_init";
 
 const OK: libc::c_int = 0;
 const FAILED: libc::c_int = -1;
@@ -60,6 +64,11 @@ fn start(
             .to_owned());
     }
     let options = Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
+    if options.metadata.shape == Shape::Otel && find_symbol(GROUPS).is_none() {
+        return Err("option Metadata: otel needs groups of records, which this Fluent Bit does not know; \
+                    it needs 3.2 or later"
+            .to_owned());
+    }
     if options.db.is_none() {
         let event = Event::NoCheckpoint;
         let name = instance_name(api, ins);

@@ -7,6 +7,7 @@ use rmpv::Value;
 use serde_json::{Map, Number};
 
 use super::{AppendRefused, Host, Level};
+use crate::encode::is_marker;
 use crate::position::Timestamp;
 
 /// One record as Fluent Bit would get it.
@@ -35,23 +36,26 @@ pub fn decode_records(mut bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let value = rmpv::decode::read_value(&mut bytes).map_err(|error| BadRecord(error.to_string()))?;
-        let record = decode_record(&value).ok_or_else(|| BadRecord(value.to_string()))?;
-        records.push(record);
+        // The mark of a group is no record.
+        records.extend(decode_record(&value).ok_or_else(|| BadRecord(value.to_string()))?);
     }
     Ok(records)
 }
 
-fn decode_record(value: &Value) -> Option<Record> {
+fn decode_record(value: &Value) -> Option<Option<Record>> {
     let [head, body] = value.as_array()?.as_slice() else { return None };
     let [time, _metadata] = head.as_array()?.as_slice() else { return None };
     let (0, time) = time.as_ext()? else { return None };
     let (seconds, nanos) = time.split_first_chunk::<4>()?;
+    if is_marker(*seconds) {
+        return Some(None);
+    }
     let time = Timestamp {
         seconds: i64::from(u32::from_be_bytes(*seconds)),
         nanos: u32::from_be_bytes(nanos.try_into().ok()?),
     };
     match to_json(body)? {
-        serde_json::Value::Object(body) => Some(Record { time, body }),
+        serde_json::Value::Object(body) => Some(Some(Record { time, body })),
         _ => None,
     }
 }

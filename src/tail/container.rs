@@ -20,6 +20,7 @@ use crate::discover::own_container::OwnContainer;
 use crate::discover::{Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::metadata::MetadataOptions;
 use crate::streams::Streams;
 
 /// How long a log waits for metadata that is there but cannot be read.
@@ -120,7 +121,8 @@ impl Container {
         start: Start,
         now: Instant,
     ) -> Container {
-        let identity = Arc::new(Identity::new(&found.id, nameless(&found.id), None));
+        let identity =
+            Arc::new(Identity::new(&found.id, nameless(&found.id), None, &MetadataOptions::default()));
         let files = runtime.logs(&found).into_iter().next();
         let files = files.unwrap_or_else(|| LogFiles::numbered(&found.dir));
         Container {
@@ -442,7 +444,8 @@ impl Container {
 
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
         self.tailer.account().set_name(&metadata.name);
-        let identity = Identity::new(self.id(), metadata, around.config.tag_template.as_ref());
+        let identity =
+            Identity::new(self.id(), metadata, around.config.tag_template.as_ref(), &around.config.metadata);
         self.identity = Arc::new(identity);
         self.tailer.set_identity(Arc::clone(&self.identity));
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {

@@ -145,6 +145,7 @@ pub struct FluentBit {
     variables: Vec<(String, String)>,
     service_lines: String,
     http_port: Option<u16>,
+    yaml: Option<String>,
     process: Option<Child>,
 }
 
@@ -171,6 +172,7 @@ impl FluentBit {
             variables: Vec::new(),
             service_lines: String::new(),
             http_port: None,
+            yaml: None,
             process: None,
         };
         host.set_config(config);
@@ -180,6 +182,12 @@ impl FluentBit {
     /// One more line for `[SERVICE]`, such as `Log_Level debug`.
     pub fn with_service_line(mut self, line: &str) -> FluentBit {
         self.service_lines.push_str(&format!("    {line}\n"));
+        self
+    }
+
+    /// Runs with this YAML instead of all else, the plugin loaded by `-e`.
+    pub fn with_yaml(mut self, yaml: &str) -> FluentBit {
+        self.yaml = Some(yaml.to_owned());
         self
     }
 
@@ -224,7 +232,16 @@ impl FluentBit {
             }
             None => Command::new(&self.program),
         };
-        command.arg("-c").arg(dir.join("fluent-bit.conf"));
+        match &self.yaml {
+            Some(yaml) => {
+                let file = dir.join("fluent-bit.yaml");
+                fs::write(&file, yaml).expect("the folder is writable");
+                command.arg("-e").arg(dir.join(PLUGIN_FILE)).arg("-c").arg(file);
+            }
+            None => {
+                command.arg("-c").arg(dir.join("fluent-bit.conf"));
+            }
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(self.log("stdout.log")).stderr(self.log("stderr.log"));
         let process = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;

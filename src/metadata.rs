@@ -1,0 +1,286 @@
+//! What records say about their container: which of it, under which names, and
+//! where in the record. Pure; done once per container, never per record.
+
+use globset::{Glob, GlobMatcher};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::discover::docker::ContainerMetadata;
+use crate::encode::{Field, RecordFields};
+
+/// Labels of Compose and Swarm, and the names that records give them.
+const KNOWN_LABELS: [(&str, &str); 5] = [
+    ("com.docker.compose.project", "compose_project"),
+    ("com.docker.compose.service", "compose_service"),
+    ("com.docker.swarm.service.name", "swarm_service"),
+    ("com.docker.swarm.task.name", "swarm_task"),
+    ("com.docker.swarm.node.id", "swarm_node"),
+];
+
+/// Keys that records have themselves.
+pub const RECORD_KEYS: [&str; 4] = ["log", "stream", "attrs", "truncated"];
+
+/// `Metadata`: where it stands in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shape {
+    /// At the top.
+    #[default]
+    Flat,
+    /// All under `Metadata_Key`.
+    Nested,
+    /// Nowhere.
+    Off,
+    /// As OpenTelemetry's resource, in a group around the records.
+    Otel,
+}
+
+/// Globs of which one must fit.
+#[derive(Debug, Clone, Default)]
+pub struct Globs {
+    globs: Vec<GlobMatcher>,
+}
+
+impl PartialEq for Globs {
+    fn eq(&self, other: &Globs) -> bool {
+        self.globs.iter().map(GlobMatcher::glob).eq(other.globs.iter().map(GlobMatcher::glob))
+    }
+}
+
+impl Eq for Globs {}
+
+impl Globs {
+    /// Checks `texts`; the error quotes the one that is wrong.
+    pub fn parse(texts: &[String]) -> Result<Globs, String> {
+        let globs = texts.iter().map(|text| {
+            let glob = Glob::new(text).map_err(|error| format!("`{text}`: {}", error.kind()))?;
+            Ok(glob.compile_matcher())
+        });
+        Ok(Globs { globs: globs.collect::<Result<_, String>>()? })
+    }
+
+    fn fit(&self, name: &str) -> bool {
+        self.globs.iter().any(|glob| glob.is_match(name))
+    }
+}
+
+/// What the user wants to know of containers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetadataOptions {
+    /// Where.
+    pub shape: Shape,
+    /// Under which key, where nested.
+    pub key: String,
+    /// Which labels.
+    pub labels: Globs,
+    /// Which variables of its environment.
+    pub env: Globs,
+}
+
+impl MetadataOptions {
+    /// What the records of a container say about it.
+    pub fn fields(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
+        match self.shape {
+            Shape::Off => RecordFields::new(&[]),
+            Shape::Flat => RecordFields::new(&self.plain(id, metadata)),
+            Shape::Nested => RecordFields::new(&[(self.key.clone(), Field::Map(self.plain(id, metadata)))]),
+            Shape::Otel => self.group(id, metadata),
+        }
+    }
+
+    fn plain(&self, id: &str, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
+        let mut fields = vec![
+            ("container_id".to_owned(), Field::text(id)),
+            ("container_name".to_owned(), Field::text(&metadata.name)),
+            ("image".to_owned(), Field::text(&metadata.image)),
+        ];
+        fields.extend(known(metadata));
+        for (key, map) in [("labels", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
+            if !map.is_empty() {
+                fields.push((key.to_owned(), Field::Map(map)));
+            }
+        }
+        fields
+    }
+
+    fn labels_of(&self, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
+        let labels = metadata.labels.iter().filter(|(key, _)| self.labels.fit(key));
+        labels.map(|(key, value)| (key.clone(), Field::text(value))).collect()
+    }
+
+    fn env_of(&self, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
+        let env = metadata.env.iter().filter(|(key, _)| self.env.fit(key));
+        env.map(|(key, value)| (key.clone(), Field::text(value))).collect()
+    }
+
+    /// As the `opentelemetry` output reads it: the resource in the body of a
+    /// group's first record, the stream in each record's own metadata. That
+    /// output tells resources apart by a number.
+    fn group(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
+        let (name, tag) = split_image(&metadata.image);
+        let mut attributes = vec![
+            ("container.id".to_owned(), Field::text(id)),
+            ("container.name".to_owned(), Field::text(&metadata.name)),
+        ];
+        if !metadata.runtime.is_empty() {
+            attributes.push(("container.runtime".to_owned(), Field::text(&metadata.runtime)));
+        }
+        if !name.is_empty() {
+            attributes.push(("container.image.name".to_owned(), Field::text(name)));
+        }
+        if let Some(tag) = tag {
+            attributes.push(("container.image.tags".to_owned(), Field::List(vec![Field::text(tag)])));
+        }
+        attributes.extend(known(metadata));
+        for (prefix, fields) in [("label", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
+            attributes
+                .extend(fields.into_iter().map(|(key, value)| (format!("container.{prefix}.{key}"), value)));
+        }
+        let resource = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
+        let body = Field::Map(vec![
+            ("resource".to_owned(), resource),
+            ("scope".to_owned(), Field::Map(vec![("name".to_owned(), Field::text("container_logs"))])),
+        ]);
+        let mut encoded = Vec::new();
+        body.put(&mut encoded);
+        let head = Field::Map(vec![
+            ("schema".to_owned(), Field::text("otlp")),
+            // Positive as a signed number, too.
+            ("resource_id".to_owned(), Field::Number(xxh3_64(&encoded) >> 1)),
+            ("scope_id".to_owned(), Field::Number(0)),
+        ]);
+        RecordFields::in_group(&head, &body)
+    }
+}
+
+fn known(metadata: &ContainerMetadata) -> impl Iterator<Item = (String, Field)> + '_ {
+    KNOWN_LABELS.iter().filter_map(|(label, name)| {
+        metadata.labels.get(*label).map(|value| ((*name).to_owned(), Field::text(value)))
+    })
+}
+
+/// `registry:5000/shop/web:1.2@sha256:…` into the name and the tag.
+fn split_image(image: &str) -> (&str, Option<&str>) {
+    let image = image.split('@').next().unwrap_or(image);
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (image, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::put_record;
+    use crate::host::embedded::decode_records;
+    use crate::partial::Line;
+    use crate::position::Stream;
+    use serde_json::{json, Value};
+
+    fn metadata() -> ContainerMetadata {
+        let owned = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        ContainerMetadata {
+            name: "shop-web-1".into(),
+            image: "registry:5000/shop/web:1.2@sha256:ab".into(),
+            labels: owned(&[
+                ("com.docker.compose.project", "shop"),
+                ("com.docker.compose.service", "web"),
+                ("com.docker.swarm.node.id", "n1"),
+                ("team", "front"),
+                ("team.lead", "Ada"),
+                ("other", "x"),
+            ]),
+            env: vec![("STAGE".into(), "prod".into()), ("PASSWORD".into(), "secret".into())],
+            runtime: "docker".into(),
+            ..ContainerMetadata::default()
+        }
+    }
+
+    fn options(shape: Shape, labels: &[&str], env: &[&str]) -> MetadataOptions {
+        let globs = |texts: &[&str]| {
+            Globs::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
+        };
+        MetadataOptions { shape, key: "docker".into(), labels: globs(labels), env: globs(env) }
+    }
+
+    fn record(options: &MetadataOptions) -> (Value, Vec<u8>) {
+        let fields = options.fields("abc", &metadata());
+        let mut out = fields.group_start().to_vec();
+        put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stderr, &fields);
+        out.extend_from_slice(fields.group_end());
+        let mut records = decode_records(&out).unwrap();
+        assert_eq!(records.len(), 1);
+        (Value::Object(records.remove(0).body), out)
+    }
+
+    #[test]
+    fn flat_has_compose_and_swarm_and_only_the_labels_that_are_wanted() {
+        let (body, _) = record(&options(Shape::Flat, &["team*"], &["STAGE"]));
+        assert_eq!(
+            body,
+            json!({
+                "log": "x", "stream": "stderr", "container_id": "abc", "container_name": "shop-web-1",
+                "image": "registry:5000/shop/web:1.2@sha256:ab", "compose_project": "shop",
+                "compose_service": "web", "swarm_node": "n1",
+                "labels": {"team": "front", "team.lead": "Ada"}, "env": {"STAGE": "prod"},
+            })
+        );
+        let (body, _) = record(&options(Shape::Flat, &[], &[]));
+        assert!(body.get("labels").is_none() && body.get("env").is_none());
+    }
+
+    #[test]
+    fn nested_puts_all_under_one_key_and_off_nothing_anywhere() {
+        let (body, _) = record(&options(Shape::Nested, &["team"], &[]));
+        assert_eq!(body["docker"]["container_name"], "shop-web-1");
+        assert_eq!(body["docker"]["labels"], json!({"team": "front"}));
+        assert_eq!(body.as_object().unwrap().len(), 3);
+        let (body, _) = record(&options(Shape::Off, &["*"], &["*"]));
+        assert_eq!(body, json!({"log": "x", "stream": "stderr"}));
+    }
+
+    #[test]
+    fn otel_names_the_resource_in_a_group_and_the_stream_in_each_record() {
+        let (body, out) = record(&options(Shape::Otel, &["team"], &[]));
+        assert_eq!(body, json!({"log": "x"}));
+        let mut rest = out.as_slice();
+        let mut values = Vec::new();
+        while !rest.is_empty() {
+            values.push(rmpv::decode::read_value(&mut rest).unwrap().to_string());
+        }
+        let [start, record, end] = values.as_slice() else { panic!("{values:?}") };
+        assert!(start.contains(r#""schema": "otlp", "resource_id": "#), "{start}");
+        let attributes = r#"{"resource": {"attributes": {"container.id": "abc", "container.name": "shop-web-1", "container.runtime": "docker", "container.image.name": "registry:5000/shop/web", "container.image.tags": ["1.2"], "compose_project": "shop", "compose_service": "web", "swarm_node": "n1", "container.label.team": "front"}}, "scope": {"name": "container_logs"}}"#;
+        assert!(start.contains(attributes), "{start}");
+        assert!(start.contains("[255, 255, 255, 255, 0, 0, 0, 0]"), "{start}");
+        assert!(record.contains(r#"{"otlp": {"attributes": {"log.iostream": "stderr"}}}"#), "{record}");
+        assert!(end.contains("[255, 255, 255, 254, 0, 0, 0, 0]"), "{end}");
+    }
+
+    #[test]
+    fn an_image_is_split_at_its_tag() {
+        for (image, want) in [
+            ("nginx", ("nginx", None)),
+            ("nginx:1", ("nginx", Some("1"))),
+            ("r:5000/a/b", ("r:5000/a/b", None)),
+            ("r:5000/a/b:1@sha256:x", ("r:5000/a/b", Some("1"))),
+            ("sha256:ab", ("sha256", Some("ab"))),
+            ("", ("", None)),
+        ] {
+            assert_eq!(split_image(image), want, "{image}");
+        }
+    }
+
+    #[test]
+    fn more_fields_than_a_small_map_holds_are_all_there() {
+        let mut metadata = metadata();
+        for number in 0..70_000 {
+            metadata.labels.insert(format!("n{number}"), "v".into());
+        }
+        let fields = options(Shape::Flat, &["n*"], &[]).fields("abc", &metadata);
+        let mut out = Vec::new();
+        put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stdout, &fields);
+        let records = decode_records(&out).unwrap();
+        assert_eq!(records[0].body["labels"].as_object().unwrap().len(), 70_000);
+    }
+}
