@@ -37,7 +37,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::{Add, AddAssign};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint::ContainerId;
 use crate::position::Timestamp;
@@ -51,6 +51,28 @@ pub struct Amount {
     pub records: u64,
 }
 
+/// The least time between two messages about one kind of loss in one log.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Losses of one kind, said now and then and not each by itself.
+#[derive(Debug, Default)]
+pub struct Paced {
+    last: Option<Instant>,
+    unsaid: Amount,
+}
+
+impl Paced {
+    /// Adds a loss; what is to be said now, with all that was not said before.
+    pub fn add(&mut self, amount: Amount, now: Instant) -> Option<Amount> {
+        self.unsaid += amount;
+        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
 /// What was destroyed or given up before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Abandoned {
@@ -59,6 +81,15 @@ pub struct Abandoned {
     /// Files. What was in them is in `bytes` where it is known, and no one
     /// knows it of a file that came and went between two looks.
     pub generations: u64,
+}
+
+/// Deleted files that are held open, with something unread in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// How many.
+    pub files: u64,
+    /// What they take on the disk.
+    pub bytes: u64,
 }
 
 /// The sums of one container, or of several.
@@ -219,8 +250,10 @@ struct Ledger {
     waiting: VecDeque<Timestamp>,
     /// The time of the last entry taken.
     until: Timestamp,
-    /// When nothing was unread last.
-    caught_up: Timestamp,
+    /// The last entry before those that are unread, or when they were noticed.
+    unread_since: Timestamp,
+    /// A slice was read since the last look at what is unread.
+    has_just_read: bool,
 }
 
 impl Ledger {
@@ -230,8 +263,7 @@ impl Ledger {
         } else if self.figures.open > 0 {
             Some(self.until)
         } else if self.figures.unread > 0 {
-            // What is unread came after both.
-            Some(self.until.max(self.caught_up))
+            Some(self.unread_since)
         } else {
             None
         };
@@ -291,6 +323,10 @@ impl Account {
             ledger.waiting.push_back(since);
         }
         ledger.until = taken.until;
+        if taken.read > 0 {
+            ledger.unread_since = taken.until;
+            ledger.has_just_read = true;
+        }
     }
 
     /// The host has accepted the oldest batch that waited.
@@ -306,10 +342,11 @@ impl Account {
     /// So much is there that was not read yet.
     pub fn set_unread(&self, bytes: u64) {
         let mut ledger = self.ledger();
-        ledger.figures.unread = bytes;
-        if bytes == 0 {
-            ledger.caught_up = wall_clock();
+        let before = std::mem::replace(&mut ledger.figures.unread, bytes);
+        if before == 0 && bytes > 0 && !ledger.has_just_read {
+            ledger.unread_since = wall_clock();
         }
+        ledger.has_just_read = false;
     }
 
     /// So much was destroyed, or is given up, unread.
@@ -335,6 +372,7 @@ struct Books {
     open: HashMap<ContainerId, Arc<Account>>,
     /// Of all containers that are gone.
     closed: Figures,
+    held: Held,
 }
 
 impl Accounts {
@@ -353,6 +391,16 @@ impl Accounts {
             let last = Figures { unread: 0, waits_since: None, ..account.figures() };
             books.closed = books.closed + last;
         }
+    }
+
+    /// What is held now.
+    pub fn set_held(&self, held: Held) {
+        self.books().held = held;
+    }
+
+    /// The deleted files that are held, as of the last look.
+    pub fn held(&self) -> Held {
+        self.books().held
     }
 
     /// The accounts of the containers there are, in no order.

@@ -83,10 +83,10 @@ fn the_lag_is_the_age_of_the_oldest_entry_that_is_not_delivered() {
     assert_eq!(account.figures().lag_seconds(now), 40.5);
     account.accepted(amount(10, 1));
     assert_eq!(account.figures().lag_seconds(now), 0.0);
-    // What follows the last entry is younger than it.
+    // There was more behind the slice that was read: it is younger than its end.
     account.set_unread(7);
     assert_eq!((account.figures().lag_seconds(now), account.figures().lag_bytes()), (21.5, 7));
-    // And younger than the moment at which there was nothing.
+    // What appears where there was nothing is as old as we know of it.
     account.set_unread(0);
     account.set_unread(7);
     assert_eq!(account.figures().lag_seconds(now), 0.0);
@@ -108,4 +108,14 @@ fn a_container_that_goes_stays_in_the_total() {
     assert_eq!((total.skipped, total.unread), (20, 3));
     assert_eq!(accounts.all().len(), 1);
     assert!(!Arc::ptr_eq(&one, &accounts.open(id(1))), "one that comes back begins anew");
+}
+
+#[test]
+fn losses_of_one_kind_are_said_now_and_then_and_none_is_left_out() {
+    let mut paced = Paced::default();
+    let start = Instant::now();
+    assert_eq!(paced.add(amount(10, 1), start), Some(amount(10, 1)));
+    assert_eq!(paced.add(amount(5, 1), start + Duration::from_secs(1)), None);
+    assert_eq!(paced.add(amount(6, 1), start + Duration::from_secs(2)), None);
+    assert_eq!(paced.add(amount(1, 1), start + REPORT_INTERVAL), Some(amount(12, 3)));
 }

@@ -7,12 +7,13 @@
 //! the source changes ([`Assembler::handed_over`]).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::account::{Account, Amount, Taken};
+use crate::account::{Account, Amount, Paced, Taken};
 use crate::checkpoint::{Advance, ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::encode::{put_record, RecordFields};
+use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::Entry;
 use crate::metadata::MetadataOptions;
@@ -119,6 +120,7 @@ pub struct Assembler {
     skip: PerStream<Option<Skip>>,
     building: PerStream<Building>,
     aside: Aside,
+    cut: Paced,
 }
 
 impl Assembler {
@@ -133,6 +135,7 @@ impl Assembler {
             skip: PerStream::default(),
             building: PerStream::default(),
             aside: Aside::default(),
+            cut: Paced::default(),
         }
     }
 
@@ -302,6 +305,7 @@ impl Assembler {
         always: bool,
         read: ReadBytes,
     ) {
+        self.report_cut(exchange);
         // Before a batch can be accepted.
         let queued = [self.building[0].carried(), self.building[1].carried()];
         self.settle(read, queued);
@@ -320,6 +324,16 @@ impl Assembler {
         }
         if has_second {
             self.push_batch(exchange, second, 1, pending);
+        }
+    }
+
+    fn report_cut(&mut self, exchange: &Exchange) {
+        if self.aside.cut.records == 0 {
+            return;
+        }
+        if let Some(Amount { bytes, records: lines }) = self.cut.add(self.aside.cut, Instant::now()) {
+            let (name, short_id) = (self.metadata().name.clone(), self.account.id().short());
+            exchange.report(Event::LinesCut { name, short_id, bytes, lines });
         }
     }
 

@@ -50,16 +50,24 @@ pub enum Event {
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
     LogUnreadable { path: PathBuf, reason: String },
-    #[error("cannot read {}: {reason}; its container's newer logs are read on", path.display())]
-    GenerationUnreadable { path: PathBuf, reason: String },
+    #[error("cannot read {}: {reason}; {unread} bytes in it are lost, its container's newer logs are read on", path.display())]
+    GenerationUnreadable { path: PathBuf, reason: String, unread: u64 },
     #[error("{} can be read now", path.display())]
     LogReadable { path: PathBuf },
     #[error("{}: {bytes} bytes near offset {offset} are no record and were passed over", path.display())]
     Corrupt { path: PathBuf, offset: u64, bytes: u64 },
-    #[error("{} was truncated; reading it from its start", path.display())]
-    Truncated { path: PathBuf },
-    #[error("the log of container {name} ({short_id}) was rotated past our position; reading on from the oldest file there is")]
-    GenerationLost { name: String, short_id: String },
+    #[error("{} was truncated with {unread} bytes unread; reading it from its start", path.display())]
+    Truncated { path: PathBuf, unread: u64 },
+    #[error("{} was truncated while nobody read it; what was unread in it is lost, reading it from its start", path.display())]
+    TruncatedMeanwhile { path: PathBuf },
+    #[error("the log of container {name} ({short_id}) was rotated past our position; what it wrote after {last} may be lost, reading on from the oldest file there is")]
+    GenerationLost { name: String, short_id: String, last: String },
+    #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened, and what was in them is lost")]
+    GenerationsMissed { name: String, short_id: String, files: u64 },
+    #[error("container {name} ({short_id}): a deleted file with {bytes} bytes unread was let go, and they are lost: {reason}")]
+    HeldFileDropped { name: String, short_id: String, bytes: u64, reason: String },
+    #[error("container {name} ({short_id}): {bytes} bytes were cut off {lines} lines, which were longer than Partial_Max_Size")]
+    LinesCut { name: String, short_id: String, bytes: u64, lines: u64 },
     #[error("{}: {reason}; what could be unpacked was delivered", path.display())]
     DamagedArchive { path: PathBuf, reason: String },
     #[error("DB {}: {problem}; it was set aside as {} and every log is read from its first byte", path.display(), aside.display())]
@@ -83,13 +91,18 @@ impl Event {
             Event::RootUnreadable { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
+            | Event::GenerationLost { .. }
+            | Event::TruncatedMeanwhile { .. }
+            | Event::GenerationsMissed { .. }
+            | Event::HeldFileDropped { .. }
+            | Event::Truncated { unread: 1.., .. }
             | Event::ReaderStopped { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::Corrupt { .. }
-            | Event::Truncated { .. }
-            | Event::GenerationLost { .. }
+            | Event::LinesCut { .. }
+            | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointEntriesDamaged { .. }

@@ -391,6 +391,7 @@ fn a_saved_generation_that_is_gone_is_reported_and_the_oldest_is_read() {
     let collector = Collector::start(root.path(), &options);
     assert_eq!(collector.wait_texts(30), numbers(20..50));
     assert!(collector.has_logged("rotated past our position"));
+    assert_eq!(collector.figures_of("web").abandoned.generations, 1);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::metadata::{Globs, MetadataOptions, Shape, RECORD_KEYS};
 use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
-    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, INCLUDE, LABELS, METADATA, METADATA_KEY,
-    MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, LABELS, METADATA,
+    METADATA_KEY, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME,
+    TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -62,6 +63,8 @@ pub struct Config {
     pub db: Option<PathBuf>,
     /// Bytes of records that may wait for the host.
     pub queue_limit: usize,
+    /// Bytes on the disk of deleted files that are not read yet.
+    pub held_files_limit: usize,
     /// Bytes of a joined line.
     pub partial_max_size: usize,
     /// How tags are made, if not the instance's own.
@@ -153,6 +156,7 @@ impl Config {
             read_from_head: is_on(&READ_FROM_HEAD)?,
             db: text(&DB).map(PathBuf::from),
             queue_limit: size(&QUEUE_LIMIT, LEAST_QUEUE_LIMIT)?,
+            held_files_limit: size(&HELD_FILES_LIMIT, 0)?,
             partial_max_size: size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?,
             tag_template,
             metadata: MetadataOptions {
@@ -318,6 +322,7 @@ mod tests {
                 read_from_head: true,
                 db: None,
                 queue_limit: 8_000_000,
+                held_files_limit: 1_000_000_000,
                 partial_max_size: 1_000_000,
                 tag_template: None,
                 metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },

@@ -94,6 +94,14 @@ pub const QUEUE_LIMIT: OptionSpec = OptionSpec {
     text: "Bytes of records that may wait for Fluent Bit. When it is full nothing more is read: the log files are the buffer.",
 };
 
+/// Bound of what deleted files may take.
+pub const HELD_FILES_LIMIT: OptionSpec = OptionSpec {
+    name: "Held_Files_Limit",
+    kind: Kind::Size,
+    default: Some("1G"),
+    text: "Bytes on the disk of files that Docker has deleted and that are held open because Fluent Bit has not taken what is in them. Beyond it the oldest is let go, and its loss counted.",
+};
+
 /// Bound of a joined line.
 pub const PARTIAL_MAX_SIZE: OptionSpec = OptionSpec {
     name: "Partial_Max_Size",
@@ -184,7 +192,7 @@ pub const ENV: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 17] = [
+pub const OPTIONS: [OptionSpec; 18] = [
     RUNTIME,
     DOCKER_ROOT,
     MODE,
@@ -200,6 +208,7 @@ pub const OPTIONS: [OptionSpec; 17] = [
     LABELS,
     ENV,
     QUEUE_LIMIT,
+    HELD_FILES_LIMIT,
     PARTIAL_MAX_SIZE,
     RESCAN_INTERVAL,
 ];

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
 use super::file::{open_regular, stat_path, FileId};
+use super::holding::HeldFile;
 use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
@@ -219,6 +220,28 @@ impl Container {
             || !self.has_identity
     }
 
+    /// The kernel tells of a new name in its folder.
+    pub fn file_made(&mut self, name: &str) {
+        if self.source != Source::Stream && !self.is_excluded {
+            self.tailer.file_made(name);
+        }
+    }
+
+    /// Looks at its open files; which are held though they were deleted.
+    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
+        self.tailer.survey(now)
+    }
+
+    /// Lets a deleted file go.
+    pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
+        self.tailer.drop_held(number, exchange, reason);
+    }
+
+    /// The kernel did not tell of all names.
+    pub fn notices_lost(&mut self, now: Instant) {
+        self.tailer.notices_lost(now);
+    }
+
     /// Looks into the folder: metadata, and where the log is to be had.
     pub fn look(&mut self, around: &mut Surroundings<'_>) {
         if self.is_remote {
@@ -291,6 +314,8 @@ impl Container {
 
     fn restart_tailer(&mut self, files: LogFiles, start: Start) {
         let account = Arc::clone(self.tailer.account());
+        // What it had open is seen by no one any more.
+        account.set_unread(0);
         self.tailer = Tailer::new(account, files, start, Arc::clone(&self.identity));
     }
 
@@ -484,7 +509,6 @@ impl Container {
             let saved = streamed.unwrap_or_else(|| self.tailer.hand_over());
             self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
         }
-        self.tailer.account().set_unread(0);
         self.source = Source::File;
         if let Some(watch) = around.watch.as_mut().filter(|_| self.folder_is_watched) {
             watch.forget(around.key);
@@ -550,8 +574,7 @@ impl Container {
             Err(error) => {
                 self.report_log_failure(around.exchange, &error);
                 if self.is_gone {
-                    self.tailer.flush_open_lines(around.exchange);
-                    self.tailer.forget(around.exchange);
+                    self.tailer.give_up(around.exchange);
                     return Outcome::Finished;
                 }
                 Outcome::Cool

@@ -50,6 +50,15 @@ fn describe(stat: &Statx) -> (FileId, u64) {
     (FileId { device, inode: stat.stx_ino, birth }, stat.stx_size)
 }
 
+/// The size of an open file and, if it has no name any more, the bytes that it
+/// takes on the disk.
+pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+    // A hole takes nothing, and a few bytes take a block.
+    let bytes = stat.stx_size.min(stat.stx_blocks.saturating_mul(512));
+    Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
+}
+
 /// Opens a regular file for reading. Anything else is an error: a pipe in a
 /// log's place would block the reader, and with it all containers.
 pub fn open_regular(path: &Path) -> io::Result<File> {

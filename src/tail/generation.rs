@@ -14,12 +14,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use memchr::{memchr, memrchr};
 use rustix::fs::SeekFrom;
 
-use super::file::{open_regular, read_exact_at, read_up_to, stat_file, FileId};
+use super::file::{bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId};
 use super::gzip::{self, GzipContent};
+use super::holding::HeldFile;
 use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::format::layout::{Layout, Stretch};
@@ -88,6 +90,14 @@ pub struct Generation {
     /// Known once the first bytes were seen.
     layout: Option<Layout>,
     read_offset: u64,
+    /// Where the file ended when that was last seen; of a compressed one, its
+    /// packed size.
+    known_end: u64,
+    /// Since when it is known to have no name any more, and what it takes on the
+    /// disk.
+    deleted: Option<(Instant, u64)>,
+    /// Bytes that were seen behind `read_offset` and are no longer there.
+    vanished: u64,
     marker: Vec<u8>,
     fingerprint: Fingerprint,
     /// Bytes behind `read_offset` known to hold no line feed.
@@ -102,18 +112,18 @@ impl Generation {
     /// Opens a plain file, to be read from its start.
     pub fn open(path: &Path, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
-        let (id, _) = stat_file(&file)?;
-        Ok(Generation::new(path, number, id, Content::Plain(file)))
+        let (id, size) = stat_file(&file)?;
+        Ok(Generation::new(path, number, id, size, Content::Plain(file)))
     }
 
     /// Opens a compressed file, to be read from its start.
     pub fn open_gzip(path: &Path, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
-        let (id, _) = stat_file(&file)?;
-        Ok(Generation::new(path, number, id, Content::Gzip(Box::new(GzipContent::new(file)))))
+        let (id, size) = stat_file(&file)?;
+        Ok(Generation::new(path, number, id, size, Content::Gzip(Box::new(GzipContent::new(file)))))
     }
 
-    fn new(path: &Path, number: u32, id: FileId, content: Content) -> Generation {
+    fn new(path: &Path, number: u32, id: FileId, size: u64, content: Content) -> Generation {
         Generation {
             number,
             run: 0,
@@ -122,6 +132,9 @@ impl Generation {
             content,
             layout: None,
             read_offset: 0,
+            known_end: size,
+            deleted: None,
+            vanished: 0,
             marker: Vec::new(),
             fingerprint: Fingerprint::default(),
             unfinished: 0,
@@ -134,7 +147,8 @@ impl Generation {
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
         let restarted = match &self.content {
             Content::Plain(file) => {
-                Generation::new(&self.path, number, self.id, Content::Plain(file.try_clone()?))
+                let (id, size) = stat_file(file)?;
+                Generation::new(&self.path, number, id, size, Content::Plain(file.try_clone()?))
             }
             Content::Gzip(_) => Generation::open_gzip(&self.path, number)?,
         };
@@ -144,6 +158,47 @@ impl Generation {
     /// Offset of the next line to be read.
     pub fn read_offset(&self) -> u64 {
         self.read_offset
+    }
+
+    /// Bytes that are there, as of the last time it was seen, and were not read.
+    /// Of a compressed file whose end was not reached, its packed size.
+    pub fn unread(&self) -> u64 {
+        match &self.content {
+            Content::Plain(_) => self.known_end.saturating_sub(self.read_offset),
+            Content::Gzip(gzip) if gzip.is_at_end => {
+                gzip.carried.len().saturating_sub(self.marker.len()) as u64
+            }
+            Content::Gzip(_) => self.known_end,
+        }
+    }
+
+    /// Looks how much is in it, and whether it was deleted.
+    pub fn survey(&mut self, now: Instant) -> io::Result<()> {
+        let file = match &self.content {
+            Content::Plain(file) => file,
+            Content::Gzip(gzip) => gzip.file(),
+        };
+        let (size, deleted_bytes) = bytes_on_disk(file)?;
+        if self.plain_file().is_some() {
+            // One that is shorter now was truncated; reading finds out.
+            self.known_end = self.known_end.max(size);
+        }
+        self.deleted = deleted_bytes.map(|bytes| match self.deleted {
+            Some((since, _)) => (since, bytes),
+            None => (now, bytes),
+        });
+        Ok(())
+    }
+
+    /// What is held with it, if it was deleted and something in it is unread.
+    pub fn held(&self) -> Option<HeldFile> {
+        let (since, bytes) = self.deleted.filter(|_| self.unread() > 0)?;
+        Some(HeldFile { number: self.number, bytes, since })
+    }
+
+    /// Bytes that had been seen and were destroyed before they were read.
+    pub fn take_vanished(&mut self) -> u64 {
+        std::mem::take(&mut self.vanished)
     }
 
     /// The head of the file, as far as it was read.
@@ -281,6 +336,7 @@ impl Generation {
             }
             let data = &buffer[start..filled];
             let is_full = filled == self.window;
+            self.note_end(data.len() as u64, is_full)?;
             if self.is_skipping {
                 if let Some(found) = self.skip_to_line_feed(buffer, start, filled) {
                     return Ok(found);
@@ -314,6 +370,26 @@ impl Generation {
                 return Ok(Found::AtEnd { unfinished: data.len() });
             }
         }
+    }
+
+    /// So many bytes are there behind the position; more only if the buffer is
+    /// full.
+    fn note_end(&mut self, bytes: u64, is_full: bool) -> io::Result<()> {
+        let Content::Plain(file) = &self.content else { return Ok(()) };
+        let end = self.read_offset + bytes;
+        if is_full {
+            if self.known_end <= end {
+                self.known_end = stat_file(file)?.1;
+            }
+            return Ok(());
+        }
+        // A torn line that gives way was never whole.
+        let is_torn = self.known_end == self.read_offset + self.unfinished as u64;
+        if !is_torn {
+            self.vanished += self.known_end.saturating_sub(end);
+        }
+        self.known_end = end;
+        Ok(())
     }
 
     /// How the file is divided; by its name as long as nothing better is known.

@@ -29,6 +29,11 @@ impl GzipContent {
         GzipContent { decoder, carried: Vec::new(), is_at_end: false, damage: None }
     }
 
+    /// The open file.
+    pub fn file(&self) -> &File {
+        self.decoder.get_ref().get_ref()
+    }
+
     /// Fills the buffer with what was carried and what follows; fewer bytes
     /// than it has room for means the end.
     pub fn fill(&mut self, buffer: &mut [u8]) -> usize {

@@ -13,9 +13,11 @@
 //! A log is hot from its first write until it has been idle for a while; then
 //! the kernel is asked to tell of its next write and it costs nothing.
 
+mod births;
 pub mod file;
 pub mod generation;
 pub mod gzip;
+mod holding;
 mod opening;
 mod roots;
 pub mod rotation;
@@ -44,6 +46,7 @@ use crate::format::json_file::Decoder;
 use crate::queue::{Batch, Progress};
 use crate::streams::Streams;
 use container::{Container, Outcome, Surroundings};
+use holding::Holding;
 use roots::Root;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
@@ -90,6 +93,7 @@ pub struct Reader {
     next_due: Option<Instant>,
     /// When an open line of a streamed container is to be delivered.
     next_dead_line: Option<Instant>,
+    holding: Holding,
 }
 
 /// What a pass over the hot logs says about the next one.
@@ -107,6 +111,7 @@ impl Reader {
     /// A reader that has looked at nothing yet. `is_first_start` says that no
     /// checkpoint came before this start.
     pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
+        let holding = Holding::new(config.held_files_limit as u64);
         let roots = runtimes(&config).into_iter().map(Root::new).collect();
         let streams = config.docker_socket.clone().filter(|_| config.mode != Mode::File);
         let streams =
@@ -136,6 +141,7 @@ impl Reader {
             active: 0,
             next_due: None,
             next_dead_line: None,
+            holding,
         }
     }
 
@@ -161,6 +167,8 @@ impl Reader {
             }
             self.look_into_changed(now);
             let pass = self.read_hot(now);
+            let is_behind = pass != Pass::CaughtUp;
+            self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
             self.ring_refusing_host(now);
             if !self.config.follow && pass == Pass::CaughtUp && self.hot.is_empty() {
                 return;
@@ -176,6 +184,7 @@ impl Reader {
 
     fn take_notices(&mut self) {
         let mut notices = Vec::new();
+        let mut has_overflowed = false;
         if let Some(watch) = &mut self.file_watch {
             watch.take(&mut notices);
         }
@@ -183,8 +192,14 @@ impl Reader {
             match notice {
                 Notice::LogTouched(key) => self.heat(key),
                 Notice::FolderChanged(key) => self.changed.push(key),
+                Notice::FileMade(key, name) => {
+                    if let Some(container) = self.containers.get_mut(key) {
+                        container.file_made(&name);
+                    }
+                }
                 Notice::RootChanged => self.roots_changed = true,
                 Notice::Overflow => {
+                    has_overflowed = true;
                     let keys: Vec<usize> = self.containers.iter().map(|(key, _)| key).collect();
                     for key in keys {
                         self.changed.push(key);
@@ -192,6 +207,13 @@ impl Reader {
                     }
                     self.next_rescan = Instant::now();
                 }
+            }
+        }
+        if has_overflowed {
+            // What was told after it may be of files met before.
+            let now = Instant::now();
+            for (_, container) in &mut self.containers {
+                container.notices_lost(now);
             }
         }
     }

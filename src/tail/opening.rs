@@ -6,17 +6,20 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Instant;
 
 use super::file::{is_permanent, open_regular, stat_path, FileId};
 use super::generation::Generation;
 use super::gzip;
 use super::rotation::{self, ListedFile};
 use super::tailer::{Start, Tailer};
+use crate::account::{Abandoned, Account, Amount};
 use crate::checkpoint::Resume;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::fingerprint::Fingerprint;
-use crate::position::{PerStream, Position};
+use crate::format::rfc3339;
+use crate::position::{PerStream, Position, Timestamp};
 
 /// How often opening is tried again while a rotation moves the names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -37,7 +40,10 @@ impl Tailer {
     /// Looks at the folder and opens every file of the log that is not known
     /// yet. Cheap where nothing changed.
     pub fn refresh(&mut self, exchange: &Exchange) -> io::Result<()> {
+        let now = Instant::now();
+        self.births.settle(now);
         for _ in 0..OPEN_ATTEMPTS {
+            let known = self.next_number;
             let listed = rotation::list(&self.files)?;
             let opened = if self.generations.is_empty() {
                 self.open_first(&listed, exchange)
@@ -47,7 +53,14 @@ impl Tailer {
             match opened {
                 // A name moved between listing and opening.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                result => return result,
+                Ok(()) => {
+                    let met = if known == 0 { listed.len() } else { (self.next_number - known) as usize };
+                    self.births.met(met, now);
+                    self.report_missed(exchange);
+                    self.note_unread();
+                    return Ok(());
+                }
+                error => return error,
             }
         }
         // It keeps moving; the next look catches up.
@@ -87,7 +100,7 @@ impl Tailer {
             let sought = found[index].take().filter(|generation| index == first && is_lowest(generation));
             let opened = match sought {
                 Some(generation) => Some(generation),
-                None => open_or_pass(file, exchange)?,
+                None => open_or_pass(file, self.account(), exchange)?,
             };
             if let Some(mut generation) = opened {
                 generation.number = (index - first) as u32;
@@ -112,12 +125,43 @@ impl Tailer {
         Ok(())
     }
 
+    /// The kernel tells of a new name in the folder.
+    pub fn file_made(&mut self, name: &str) {
+        if self.files.rank_of(name).is_some_and(|rank| rank.age == 0) {
+            self.births.made();
+        }
+    }
+
+    /// The kernel did not tell of all names.
+    pub fn notices_lost(&mut self, now: Instant) {
+        self.births.forget(now);
+    }
+
+    /// Files that came and went between two looks.
+    fn report_missed(&mut self, exchange: &Exchange) {
+        let files = self.births.take_missed();
+        if files == 0 {
+            return;
+        }
+        self.account().abandon(Abandoned { bytes: 0, generations: files });
+        if let Some(Amount { records: files, .. }) =
+            self.missed.add(Amount { bytes: 0, records: files }, Instant::now())
+        {
+            let (name, short_id) = (self.metadata().name.clone(), self.id().short());
+            exchange.report(Event::GenerationsMissed { name, short_id, files });
+        }
+    }
+
     fn report_lost(&self, exchange: &Exchange, lost: Lost) {
+        // What was in it is not known; nor whether it was read to its end.
+        self.account().abandon(Abandoned { bytes: 0, generations: 1 });
         exchange.report(match lost {
-            Lost::Truncated(path) => Event::Truncated { path },
-            Lost::Generation => {
-                Event::GenerationLost { name: self.metadata().name.clone(), short_id: self.id().short() }
-            }
+            Lost::Truncated(path) => Event::TruncatedMeanwhile { path },
+            Lost::Generation(last) => Event::GenerationLost {
+                name: self.metadata().name.clone(),
+                short_id: self.id().short(),
+                last: rfc3339::format(last),
+            },
         });
     }
 
@@ -146,11 +190,12 @@ impl Tailer {
             if self.is_known(file)? {
                 continue;
             }
-            if let Some(mut generation) = open_or_pass(file, exchange)? {
+            let opens = open_or_pass(file, self.account(), exchange)?;
+            if let Some(mut generation) = opens {
                 generation.number = self.next_number;
-                self.next_number += 1;
                 opened.push(generation);
             }
+            self.next_number += 1;
         }
         Ok(opened)
     }
@@ -221,7 +266,7 @@ impl Tailer {
         let resume = front.resume_here();
         let number = front.number;
         let restarted = front.restarted(number)?;
-        exchange.report(Event::Truncated { path: front.path.clone() });
+        let (path, unread) = (front.path.clone(), front.unread());
         let copies = self.find_copies(&resume, number)?;
         for accepted in &mut self.accepted_before {
             if accepted.generation <= number {
@@ -230,6 +275,9 @@ impl Tailer {
         }
         if copies.is_empty() {
             self.flush_open_lines(exchange);
+            self.report_vanished(exchange, unread);
+        } else {
+            exchange.report(Event::Truncated { path, unread: 0 });
         }
         self.generations.pop_front();
         self.generations.push_front(restarted);
@@ -237,6 +285,14 @@ impl Tailer {
             self.generations.push_front(copy);
         }
         Ok(())
+    }
+
+    /// Bytes of the front file were destroyed that had been seen and not read.
+    pub(super) fn report_vanished(&self, exchange: &Exchange, unread: u64) {
+        self.account().abandon(Abandoned { bytes: unread, generations: 0 });
+        if let Some(path) = self.generations.front().map(|front| front.path.clone()) {
+            exchange.report(Event::Truncated { path, unread });
+        }
     }
 
     /// The file that goes on where `resume` is, and the unknown ones after it.
@@ -278,8 +334,8 @@ impl Tailer {
 enum Lost {
     /// Its file was truncated.
     Truncated(std::path::PathBuf),
-    /// Its file is gone.
-    Generation,
+    /// Its file is gone; the time of the last entry taken from it.
+    Generation(Timestamp),
 }
 
 /// Finds the file that a saved position was taken of: its index and the offset.
@@ -316,7 +372,7 @@ fn find(
         lost.get_or_insert(Lost::Truncated(listed[index].path.clone()));
         return Ok((index, 0));
     }
-    lost.get_or_insert(Lost::Generation);
+    lost.get_or_insert(Lost::Generation(resume.moment.time));
     let newer = listed.iter().position(|file| is_newer(file, resume));
     // All there is was read before: pass over the last file, to its very end.
     Ok(newer.map_or((listed.len() - 1, u64::MAX), |index| (index, 0)))
@@ -348,12 +404,14 @@ fn open_listed(file: &ListedFile) -> io::Result<Generation> {
 
 /// As [`open_listed`], but a rotated file that will never open is said and
 /// passed over.
-fn open_or_pass(file: &ListedFile, exchange: &Exchange) -> io::Result<Option<Generation>> {
+fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io::Result<Option<Generation>> {
     match open_listed(file) {
         Ok(generation) => Ok(Some(generation)),
         Err(error) if !file.is_current() && is_permanent(&error) => {
             let (path, reason) = (file.path.clone(), error.to_string());
-            exchange.report(Event::GenerationUnreadable { path, reason });
+            let unread = stat_path(&file.path).map_or(0, |(_, size)| size);
+            account.abandon(Abandoned { bytes: unread, generations: 1 });
+            exchange.report(Event::GenerationUnreadable { path, reason, unread });
             Ok(None)
         }
         Err(error) => Err(error),

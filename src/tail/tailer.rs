@@ -10,12 +10,13 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::births::Births;
 use super::file::is_permanent;
 use super::generation::{Found, Generation};
 use super::opening::SeenFile;
-use crate::account::{wall_clock, Account};
+use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
 use crate::assemble::{Assembler, Identity, ReadBytes};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
@@ -32,8 +33,6 @@ use crate::position::{PerStream, Position};
 /// Files already read that are remembered per container, so that none is taken
 /// for a new one: more than any sensible `max-file`.
 const SEEN_FILES: usize = 64;
-/// The least time between two messages about damage in one container's log.
-const CORRUPT_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where a log is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +80,10 @@ pub struct Tailer {
     pub(super) assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
     pub(super) accepted_before: PerStream<Position>,
-    corrupt_reported: Option<Instant>,
+    pub(super) births: Births,
+    pub(super) missed: Paced,
+    corrupt: Paced,
+    unread: u64,
 }
 
 impl Tailer {
@@ -95,7 +97,10 @@ impl Tailer {
             seen: Vec::new(),
             assembler: Assembler::new(account, identity),
             accepted_before: PerStream::default(),
-            corrupt_reported: None,
+            births: Births::default(),
+            missed: Paced::default(),
+            corrupt: Paced::default(),
+            unread: 0,
         }
     }
 
@@ -157,6 +162,20 @@ impl Tailer {
 
     /// Reads on by one slice and queues what it gave.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
+        let step = self.read_on(context);
+        self.note_unread();
+        step
+    }
+
+    /// Tells the account how much is left to read.
+    pub(super) fn note_unread(&mut self) {
+        let unread = self.generations.iter().map(Generation::unread).sum();
+        if std::mem::replace(&mut self.unread, unread) != unread {
+            self.account().set_unread(unread);
+        }
+    }
+
+    fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         loop {
             let Some(front) = self.generations.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
@@ -169,6 +188,11 @@ impl Tailer {
                 }
                 Err(error) => return Err(error),
             };
+            let vanished = front.take_vanished();
+            if vanished > 0 && !(front.read_offset() == 0 && self.opens_unread_copies()?) {
+                self.report_vanished(context.exchange, vanished);
+            }
+            let Some(front) = self.generations.front_mut() else { continue };
             match found {
                 Found::Entries { layout, start, end, filled, offset, has_more } => {
                     // Nothing of it was read, so a truncation would not show.
@@ -403,6 +427,17 @@ impl Tailer {
         Ok(())
     }
 
+    /// The container is gone and its log cannot be read any more: what is there
+    /// is delivered, and the rest given up.
+    pub fn give_up(&mut self, exchange: &Exchange) {
+        self.flush_open_lines(exchange);
+        let generations = self.generations.iter().filter(|generation| generation.unread() > 0).count() as u64;
+        let bytes = self.generations.iter().map(Generation::unread).sum();
+        self.account().abandon(Abandoned { bytes, generations });
+        self.generations.clear();
+        self.forget(exchange);
+    }
+
     /// Lets the checkpoint forget the container, once all before is accepted.
     pub fn forget(&self, exchange: &Exchange) {
         exchange.leave(*self.id());
@@ -448,44 +483,48 @@ impl Tailer {
         }
         if let Some(front) = self.generations.pop_front() {
             if let Some(reason) = front.damage() {
+                self.account().abandon(Abandoned { bytes: 0, generations: 1 });
                 context
                     .exchange
                     .events
                     .report(Event::DamagedArchive { path: front.path.clone(), reason: reason.to_owned() });
             }
-            self.remember(&front);
+            self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
         }
-        // A stop now must find the empty file, not the one before it.
+        self.progress_to_front(context.exchange);
+        Ok(())
+    }
+
+    /// The front file has become the front: a stop now must find it, even an empty
+    /// one, and not the one before it.
+    pub(super) fn progress_to_front(&mut self, exchange: &Exchange) {
         if let Some(next) = self.generations.front().filter(|next| next.id.birth != 0) {
             let resume = next.resume_here();
-            self.push_progress(context.exchange, resume);
+            self.push_progress(exchange, resume);
         }
-        Ok(())
     }
 
     /// A rotated file that cannot be read must not hold up those behind it.
     fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
-            self.remember(&front);
+            self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            let unread = front.unread();
+            self.account().abandon(Abandoned { bytes: unread, generations: 1 });
             let (path, reason) = (front.path, error.to_string());
-            exchange.report(Event::GenerationUnreadable { path, reason });
+            exchange.report(Event::GenerationUnreadable { path, reason, unread });
         }
     }
 
     /// It is read, and is no new file when it is met again.
-    fn remember(&mut self, generation: &Generation) {
+    pub(super) fn remember(&mut self, file: SeenFile) {
         if self.seen.len() == SEEN_FILES {
             self.seen.remove(0);
         }
-        self.seen.push(SeenFile { id: generation.id, fingerprint: generation.fingerprint() });
+        self.seen.push(file);
     }
 
     fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
-        let now = Instant::now();
-        let is_due =
-            self.corrupt_reported.is_none_or(|last| now.duration_since(last) >= CORRUPT_REPORT_INTERVAL);
-        if is_due {
-            self.corrupt_reported = Some(now);
+        if let Some(Amount { bytes, .. }) = self.corrupt.add(Amount { bytes, records: 0 }, Instant::now()) {
             exchange.report(Event::Corrupt { path, offset, bytes });
         }
     }

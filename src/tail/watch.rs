@@ -25,6 +25,8 @@ pub enum Notice {
     LogTouched(usize),
     /// A name in its folder came or went.
     FolderChanged(usize),
+    /// A file was made in its folder.
+    FileMade(usize, String),
     /// A name in a folder of a runtime came or went.
     RootChanged,
     /// Events were lost: look at everything.
@@ -138,7 +140,11 @@ impl FileWatch {
             let Some(reasons) = self.watched.get(&event.wd()) else { continue };
             // A one-shot watch ends with its event; any watch ends with its file.
             let mut ends = event.events().contains(ReadFlags::IGNORED);
+            let made = event.file_name().filter(|_| event.events().contains(ReadFlags::CREATE));
             for watched in reasons {
+                if let (Watched::Folder(key), Some(name)) = (watched, made) {
+                    notices.push(Notice::FileMade(*key, name.to_string_lossy().into_owned()));
+                }
                 ends |= matches!(watched, Watched::Log(_));
                 let notice = watched.notice();
                 if notices.last() != Some(&notice) {
@@ -183,7 +189,7 @@ mod tests {
         std::fs::rename(&log, dir.path().join("log.1")).unwrap();
         assert_eq!(taken(&mut watch), [Notice::FolderChanged(7)]);
         File::create(&log).unwrap();
-        assert_eq!(taken(&mut watch), [Notice::FolderChanged(7)]);
+        assert_eq!(taken(&mut watch), [Notice::FileMade(7, "log".to_owned()), Notice::FolderChanged(7)]);
     }
 
     #[test]

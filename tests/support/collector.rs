@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fluent_bit_container_logs::account::{Account, Figures};
+use fluent_bit_container_logs::account::{Account, Figures, Held};
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::exchange::Bell;
 use fluent_bit_container_logs::host::embedded::{decode_records, Record};
@@ -163,6 +163,11 @@ impl Collector {
     /// The accounts of the containers there are.
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         self.plugin.accounts().all()
+    }
+
+    /// The deleted files that are held.
+    pub fn held(&self) -> Held {
+        self.plugin.accounts().held()
     }
 
     /// What became of every byte of the container with this name.

@@ -1,0 +1,175 @@
+//! Deleted files that are held open until they are read: what the reader's
+//! stalled output keeps on the disk, and what it may keep there
+//! (`Held_Files_Limit`).
+//!
+//! A file counts while it has no name any more and something in it is unread; it
+//! counts whole, since that is what the disk does not get back. Beyond the limit
+//! the file goes whose name went first. If dockerd has compressed it before it
+//! was deleted, the compressed one takes its place and nothing is lost; else
+//! what was unread in it is.
+//!
+//! Descriptors are bounded as well. They are the host's, which needs some to
+//! reach its output again.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::process::{getrlimit, Resource};
+use slab::Slab;
+
+use super::container::Container;
+use super::generation::Generation;
+use super::opening::SeenFile;
+use super::rotation;
+use super::tailer::Tailer;
+use crate::account::{Abandoned, Held};
+use crate::checkpoint::Resume;
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::fingerprint::Fingerprint;
+
+/// Time between two looks at the files that are open.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+/// Deleted files may have this part of the descriptors that the process may
+/// open.
+const DESCRIPTORS_PART: u64 = 2;
+
+/// A deleted file with something unread in it.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldFile {
+    /// Its number among the files of its container.
+    pub number: u32,
+    /// What it takes on the disk.
+    pub bytes: u64,
+    /// Since when it was known to have no name.
+    pub since: Instant,
+}
+
+/// What all containers hold.
+#[derive(Debug)]
+pub struct Holding {
+    limit: u64,
+    next_survey: Option<Instant>,
+    is_any_held: bool,
+}
+
+impl Holding {
+    /// Nothing yet; `limit` in bytes.
+    pub fn new(limit: u64) -> Holding {
+        Holding { limit, next_survey: None, is_any_held: false }
+    }
+
+    /// Looks, when it is time, at the files of the containers that are hot:
+    /// what is unread is in no other. `is_behind` says whether there is any.
+    pub fn survey(
+        &mut self,
+        containers: &mut Slab<Container>,
+        hot: &[usize],
+        exchange: &Exchange,
+        is_behind: bool,
+        now: Instant,
+    ) {
+        if !is_behind && !self.is_any_held {
+            self.next_survey = None;
+            return;
+        }
+        // Not at the first slice of a file that is larger than one.
+        let due = *self.next_survey.get_or_insert(now + SURVEY_INTERVAL);
+        if now < due {
+            return;
+        }
+        self.next_survey = Some(now + SURVEY_INTERVAL);
+        let mut files = Vec::new();
+        for key in hot {
+            if let Some(container) = containers.get_mut(*key) {
+                files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
+            }
+        }
+        files.sort_by_key(|(key, file)| (file.since, *key, file.number));
+        let mut held =
+            Held { files: files.len() as u64, bytes: files.iter().map(|(_, file)| file.bytes).sum() };
+        let most_files = most_files();
+        for (key, file) in files {
+            let reason = if held.bytes > self.limit {
+                format!("deleted files hold {} bytes and Held_Files_Limit is {}", held.bytes, self.limit)
+            } else if held.files > most_files {
+                format!(
+                    "{} deleted files are held and this process may open no more than {most_files}",
+                    held.files
+                )
+            } else {
+                break;
+            };
+            if let Some(container) = containers.get_mut(key) {
+                container.drop_held(file.number, exchange, reason);
+            }
+            held.files -= 1;
+            held.bytes -= file.bytes;
+        }
+        self.is_any_held = held.files > 0;
+        exchange.accounts.set_held(held);
+    }
+}
+
+fn most_files() -> u64 {
+    getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most / DESCRIPTORS_PART)
+}
+
+impl Tailer {
+    /// Looks at the files that are open: how much is in them, and which are held
+    /// though they were deleted.
+    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
+        let mut held = Vec::new();
+        for generation in &mut self.generations {
+            // A file that cannot be asked is as it was.
+            let _ = generation.survey(now);
+            held.extend(generation.held());
+        }
+        self.note_unread();
+        held
+    }
+
+    /// Lets a deleted file go that is not read to its end.
+    pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
+        let Some(index) = self.generations.iter().position(|generation| generation.number == number) else {
+            return;
+        };
+        if let Ok(Some(packed)) = self.find_packed(&self.generations[index]) {
+            self.generations[index] = packed;
+            return self.note_unread();
+        }
+        if index == 0 {
+            self.flush_open_lines(exchange);
+        }
+        let Some(generation) = self.generations.remove(index) else { return };
+        let bytes = generation.unread();
+        self.account().abandon(Abandoned { bytes, generations: 1 });
+        let fingerprint = Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
+        self.remember(SeenFile { id: generation.id, fingerprint });
+        let (name, short_id) = (self.metadata().name.clone(), self.id().short());
+        exchange.report(Event::HeldFileDropped { name, short_id, bytes, reason });
+        if index == 0 {
+            self.progress_to_front(exchange);
+        }
+        self.note_unread();
+    }
+
+    /// The compressed file that holds what a deleted one does, where it was read
+    /// up to.
+    fn find_packed(&self, deleted: &Generation) -> io::Result<Option<Generation>> {
+        let Some(head) = deleted.head_now()? else { return Ok(None) };
+        let resume = match deleted.read_offset() {
+            0 => Resume { fingerprint: Fingerprint::of(&head), ..deleted.resume_here() },
+            _ => deleted.resume_here(),
+        };
+        for file in rotation::list(&self.files)?.iter().filter(|file| file.rank.is_gzip) {
+            let is_held = self.generations.iter().any(|held| held.id == file.id);
+            let Ok(mut packed) = Generation::open_gzip(&file.path, deleted.number) else { continue };
+            if !is_held && packed.id == file.id && packed.seek(&resume)? {
+                packed.run = deleted.run;
+                return Ok(Some(packed));
+            }
+        }
+        Ok(None)
+    }
+}
