@@ -15,6 +15,7 @@ use crate::support::collector::PATIENCE;
 use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::dockerd;
 use crate::support::fluent_bit::{with_each_host, FluentBit, Record};
+use crate::support::logs_api::logs;
 use crate::support::skip;
 use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS};
 
@@ -191,6 +192,18 @@ fn twelve_containers_on_six_drivers_arrive_exactly_once_in_mode_stream() {
     twelve_containers_arrive_exactly_once(test, "stream");
 }
 
+/// A container's own log has its lines once and in order. Some may be missing: what
+/// dockerd has read and not yet written when it is stopped is gone with it, which
+/// happens on an overloaded machine.
+fn assert_once_and_in_order(logged: &[&str], printed: &[&str], name: &str) {
+    let mut rest = logged.iter().peekable();
+    let lost: Vec<&&str> = printed.iter().filter(|line| rest.next_if_eq(line).is_none()).collect();
+    assert_eq!(rest.next(), None, "{name}: not once or not in order in its own log");
+    if !lost.is_empty() {
+        println!("{name}: dockerd lost {} lines when it was restarted: {lost:?}", lost.len());
+    }
+}
+
 fn through_two_restarts(program: &Path, plugin: &Path, docker: &dockerd::Dockerd, mode: &str) {
     let dir = tempfile::tempdir().expect("a folder");
     let syslog = dir.path().join("syslog");
@@ -250,19 +263,20 @@ fn through_two_restarts(program: &Path, plugin: &Path, docker: &dockerd::Dockerd
     host.signal(Signal::TERM);
     assert!(host.wait_exit(PATIENCE).expect("it ends").success());
     host.start().expect("Fluent Bit starts again");
-    let expected = script.of(Stream::Stdout);
-    let arrived = crate::support::holds_within(PATIENCE, || {
-        names.iter().all(|name| texts(&host, name).len() >= expected.len())
-    });
-    let counts: Vec<usize> = names.iter().map(|name| texts(&host, name).len()).collect();
-    assert!(arrived, "{mode}: {counts:?}\n{}", host.stderr());
+    let printed = script.of(Stream::Stdout);
     for name in &names {
+        assert_eq!(docker.wait(name), Ok(0), "{name}");
+        let log = logs(docker.socket(), name, "follow=0");
+        let logged = log.texts();
+        assert_once_and_in_order(&logged, &printed, name);
+        let has_arrived = crate::support::holds_within(PATIENCE, || texts(&host, name).len() >= logged.len());
         let got = texts(&host, name);
-        let first = got.iter().zip(&expected).position(|(got, want)| got != want);
+        let first = got.iter().zip(&logged).position(|(got, want)| got != want);
         assert!(
-            first.is_none() && got.len() == expected.len(),
-            "{mode}, {name}: {} lines, first difference at {first:?}\n{}",
+            has_arrived && first.is_none() && got.len() == logged.len(),
+            "{mode}, {name}: {} lines of {}, first difference at {first:?}\n{}",
             got.len(),
+            logged.len(),
             host.stderr()
         );
     }

@@ -10,6 +10,7 @@ mod edge;
 mod hard_cases;
 mod host;
 mod hybrid;
+mod idle_streams;
 mod local_files;
 mod outputs;
 mod packages;

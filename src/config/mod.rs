@@ -5,6 +5,7 @@ pub mod options;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::docker::{DockerSocket, NoSocket};
 use crate::metadata::{Globs, MetadataOptions, Shape, RECORD_KEYS};
 use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
@@ -203,12 +204,8 @@ fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
-    if path.is_absolute() {
-        Ok(Some(path))
-    } else {
-        Err(format!("`{text}` is no Unix socket; write it as unix:///var/run/docker.sock, or off"))
-    }
+    let DockerSocket::Unix(path) = text.parse().map_err(|error: NoSocket| format!("{error}, or off"))?;
+    Ok(Some(path))
 }
 
 /// A size as Fluent Bit writes it: a number, `k`, `M` or `G` behind it (powers

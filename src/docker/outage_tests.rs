@@ -1,14 +1,9 @@
-//! A daemon that is away, slow or replaced, and many idle containers.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+//! A daemon that is away, slow or replaced.
 
 use super::follow_tests::{logs_path, otherwise};
 use super::scripted_api::{id, wait_until, Bench, ScriptedApi, Told, MULTIPLEXED};
 use super::stdcopy_tests::{frame, stamped};
-use super::{ContainerAction, DockerSocket, DockerThread, StreamEnd, StreamSink};
-use crate::checkpoint::ContainerId;
-use crate::position::{Stream, Timestamp};
+use super::StreamEnd;
 
 fn daemon(bench: &Bench) -> Result<(), String> {
     bench.wait_for("news of the daemon", |told| match told {
@@ -142,68 +137,4 @@ fn a_removal_that_no_event_told_is_found_in_the_list() {
     bench.thread.follow(id(1));
     assert_eq!(bench.end_of(id(1)), StreamEnd::Finished);
     assert_eq!(bench.end_of(id(1)), StreamEnd::Gone);
-}
-
-/// Kilobytes of memory this process has.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
-}
-
-/// Counts entries and keeps nothing.
-struct Counting(Arc<AtomicUsize>);
-
-impl StreamSink for Counting {
-    fn has_space(&mut self) -> bool {
-        true
-    }
-    fn entry(&mut self, _: &ContainerId, _: Stream, _: Timestamp, _: &[u8], _: bool) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-    fn flush(&mut self, _: &ContainerId) {}
-    fn ended(&mut self, _: &ContainerId, _: StreamEnd) {}
-    fn lost(&mut self, _: &ContainerId) {}
-    fn event(&mut self, _: &ContainerId, _: ContainerAction) {}
-    fn daemon(&mut self, _: Result<(), String>) {}
-    fn since(&mut self, _: &ContainerId) -> Option<Timestamp> {
-        None
-    }
-}
-
-/// To be run alone: `cargo test --release --lib idle_containers -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures the memory of the whole process"]
-fn idle_containers_cost_little() {
-    const COUNT: u16 = 500;
-    const LINES: usize = 200;
-    let dir = tempfile::tempdir().unwrap();
-    // The server keeps a descriptor of each and no thread.
-    let kept = Mutex::new(Vec::new());
-    let api = ScriptedApi::listen(&dir.path().join("s"), move |call| {
-        if !call.target.contains("/logs?") {
-            return otherwise(call);
-        }
-        call.begin(MULTIPLEXED);
-        for _ in 0..LINES {
-            call.chunk(&frame(1, &stamped(1, &format!("{}\n", "x".repeat(900)))));
-        }
-        kept.lock().unwrap().push(call.stream.try_clone().unwrap());
-    });
-    let entries = Arc::new(AtomicUsize::new(0));
-    let sink = Counting(Arc::clone(&entries));
-    let thread = DockerThread::start(DockerSocket::Unix(api.path.clone()), Box::new(sink)).unwrap();
-    let before = resident();
-    for number in 0..COUNT {
-        let mut bytes = [0; 32];
-        bytes[..2].copy_from_slice(&number.to_le_bytes());
-        thread.follow(ContainerId::from_bytes(bytes));
-    }
-    let all = usize::from(COUNT) * LINES;
-    wait_until("all entries", || {
-        entries.load(Ordering::SeqCst) == all && api.accepted.load(Ordering::SeqCst) > 500
-    });
-    wait_until("the server is idle", || api.open.load(Ordering::SeqCst) == 1);
-    let each = (resident() - before) / usize::from(COUNT);
-    println!("{COUNT} containers, idle after {LINES} lines: {each} KiB each, the server's part included");
-    assert!(each < 64);
 }

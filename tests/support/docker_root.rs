@@ -33,7 +33,12 @@ impl DockerRoot {
 
     /// A container that was created and never started: no log file.
     pub fn created_container(&self, digit: char, name: &str) -> LogWriter {
-        let id = digit.to_string().repeat(64);
+        self.created_with_id(&digit.to_string().repeat(64), name)
+    }
+
+    /// As [`DockerRoot::created_container`], with this full id.
+    pub fn created_with_id(&self, id: &str, name: &str) -> LogWriter {
+        let id = id.to_owned();
         let dir = self.path().join("containers").join(&id);
         std::fs::create_dir(&dir).expect("a container's folder");
         let host_config = serde_json::json!({"LogConfig": {"Type": "json-file", "Config": {}}});
