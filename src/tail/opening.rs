@@ -232,6 +232,8 @@ impl Tailer {
         // truncated yet.
         let is_truncated = copies.last().is_some_and(|(copy, _)| !head.starts_with(copy));
         if is_truncated {
+            // They may be files that were made and are met only now.
+            self.births.met(copies.len(), Instant::now());
             for (_, copy) in copies.into_iter().rev() {
                 self.generations.push_front(copy);
             }
@@ -281,6 +283,7 @@ impl Tailer {
         }
         self.generations.pop_front();
         self.generations.push_front(restarted);
+        self.births.met(copies.len(), Instant::now());
         for copy in copies.into_iter().rev() {
             self.generations.push_front(copy);
         }
