@@ -24,6 +24,9 @@ use crate::tag::{TagSource, TagTemplate};
 
 /// How long an open line whose stream has ended waits for a continuation.
 pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
+/// How long a line whose pieces are tagged waits for its last one. Nothing tells
+/// on disk that a stream has ended: the tag says "more follows" even at its end.
+const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
 
 /// What a container's records say about it, encoded once.
 #[derive(Debug)]
@@ -43,13 +46,23 @@ impl Identity {
         template: Option<&TagTemplate>,
         options: &MetadataOptions,
     ) -> Identity {
-        let id = id.to_string();
+        let pod = metadata.pod.as_ref();
+        // The runtime's id where it is known; a tag has one in any case.
+        let known = pod.map_or(Some(id), |pod| pod.container_id.as_ref());
+        let id = known.unwrap_or(id).to_string();
         let fields = options.fields(&id, &metadata);
-        // Often long, and nobody asks for it again.
-        metadata.env = Vec::new();
-        let source = TagSource { name: &metadata.name, id: &id, image: &metadata.image };
+        let source = TagSource {
+            name: &metadata.name,
+            id: &id,
+            image: &metadata.image,
+            namespace: pod.map_or("", |pod| &pod.namespace),
+            pod: pod.map_or("", |pod| &pod.name),
+            pod_uid: pod.map_or("", |pod| &pod.uid),
+        };
         let tags = Stream::ALL.map(|stream| template.map(|template| template.render(source, stream).into()));
         let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
+        // Often long, and nobody asks for it again.
+        metadata.env = Vec::new();
         Identity { metadata, fields, tags, is_tagged_by_stream }
     }
 }
@@ -121,6 +134,7 @@ pub struct Assembler {
     building: PerStream<Building>,
     aside: Aside,
     cut: Paced,
+    is_tagged: bool,
 }
 
 impl Assembler {
@@ -136,7 +150,14 @@ impl Assembler {
             building: PerStream::default(),
             aside: Aside::default(),
             cut: Paced::default(),
+            is_tagged: false,
         }
+    }
+
+    /// Whether the entries to come say by a tag that more of their line follows.
+    pub fn set_tagged(&mut self, is_tagged: bool) {
+        self.is_tagged = is_tagged;
+        self.joiners.iter_mut().for_each(|joiner| joiner.set_tagged(is_tagged));
     }
 
     /// Whose entries it takes, and what became of them.
@@ -268,6 +289,18 @@ impl Assembler {
     pub fn has_dead_line(&self) -> bool {
         let is_stopped = !self.identity.metadata.is_running;
         self.joiners.iter().any(|joiner| joiner.stream_ended() || (is_stopped && joiner.is_open()))
+    }
+
+    /// How long after its last piece an open line is complete as it is; `None`
+    /// where none is open, or its rest is sure to come.
+    pub fn grace(&self) -> Option<Duration> {
+        if self.has_dead_line() {
+            Some(DEAD_LINE_GRACE)
+        } else if self.is_tagged && self.has_open_line() {
+            Some(TAGGED_LINE_GRACE)
+        } else {
+            None
+        }
     }
 
     /// Whether any line is open.

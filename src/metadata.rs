@@ -5,6 +5,7 @@ use globset::{Glob, GlobMatcher};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::discover::docker::ContainerMetadata;
+use crate::discover::Pod;
 use crate::encode::{Field, RecordFields};
 
 /// Labels of Compose and Swarm, and the names that records give them.
@@ -87,11 +88,16 @@ impl MetadataOptions {
     }
 
     fn plain(&self, id: &str, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
-        let mut fields = vec![
-            ("container_id".to_owned(), Field::text(id)),
-            ("container_name".to_owned(), Field::text(&metadata.name)),
-            ("image".to_owned(), Field::text(&metadata.image)),
-        ];
+        let mut fields = Vec::new();
+        if is_id_known(metadata) {
+            fields.push(("container_id".to_owned(), Field::text(id)));
+        }
+        fields.push(("container_name".to_owned(), Field::text(&metadata.name)));
+        match &metadata.pod {
+            // Its image is nowhere on disk.
+            Some(pod) => fields.extend(pod_fields(pod, POD_KEYS)),
+            None => fields.push(("image".to_owned(), Field::text(&metadata.image))),
+        }
         fields.extend(known(metadata));
         for (key, map) in [("labels", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
             if !map.is_empty() {
@@ -116,10 +122,17 @@ impl MetadataOptions {
     /// output tells resources apart by a number.
     fn group(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
         let (name, tag) = split_image(&metadata.image);
-        let mut attributes = vec![
-            ("container.id".to_owned(), Field::text(id)),
-            ("container.name".to_owned(), Field::text(&metadata.name)),
-        ];
+        let mut attributes = Vec::new();
+        if is_id_known(metadata) {
+            attributes.push(("container.id".to_owned(), Field::text(id)));
+        }
+        match &metadata.pod {
+            Some(pod) => {
+                attributes.push(("k8s.container.name".to_owned(), Field::text(&metadata.name)));
+                attributes.extend(pod_fields(pod, OTEL_POD_KEYS));
+            }
+            None => attributes.push(("container.name".to_owned(), Field::text(&metadata.name))),
+        }
         if !metadata.runtime.is_empty() {
             attributes.push(("container.runtime".to_owned(), Field::text(&metadata.runtime)));
         }
@@ -149,6 +162,27 @@ impl MetadataOptions {
         ]);
         RecordFields::in_group(&head, &body)
     }
+}
+
+/// What a pod's fields are called: namespace, name, uid, restarts.
+type PodKeys = [&'static str; 4];
+const POD_KEYS: PodKeys = ["namespace", "pod", "pod_uid", "restart_count"];
+const OTEL_POD_KEYS: PodKeys =
+    ["k8s.namespace.name", "k8s.pod.name", "k8s.pod.uid", "k8s.container.restart_count"];
+
+fn pod_fields(pod: &Pod, keys: PodKeys) -> Vec<(String, Field)> {
+    let values = [
+        Field::text(&pod.namespace),
+        Field::text(&pod.name),
+        Field::text(&pod.uid),
+        Field::Number(pod.restart_count.into()),
+    ];
+    keys.into_iter().map(str::to_owned).zip(values).collect()
+}
+
+/// A container of a pod is found before its id is.
+fn is_id_known(metadata: &ContainerMetadata) -> bool {
+    metadata.pod.as_ref().is_none_or(|pod| pod.container_id.is_some())
 }
 
 fn known(metadata: &ContainerMetadata) -> impl Iterator<Item = (String, Field)> + '_ {

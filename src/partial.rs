@@ -5,7 +5,8 @@
 //! A piece says only whether its line ends with it. All pieces of one line
 //! carry the time of the first (moby `daemon/logger/copier.go`), so a piece
 //! with another time begins another line: what was open ended with its stream
-//! (the container stopped in mid-line) and is delivered as it is.
+//! (the container stopped in mid-line) and is delivered as it is. Where a format
+//! tags its pieces (CRI), each has a time of its own and the tag alone counts.
 //!
 //! Pure; the caller says when time has passed.
 
@@ -54,6 +55,7 @@ pub struct Joiner {
     text: Vec<u8>,
     attrs: Vec<u8>,
     open: Option<Open>,
+    is_tagged: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,12 @@ struct Open {
 }
 
 impl Joiner {
+    /// Whether entries say by a tag that more of their line follows, rather than
+    /// by what they lack.
+    pub fn set_tagged(&mut self, is_tagged: bool) {
+        self.is_tagged = is_tagged;
+    }
+
     /// Takes the next entry of the stream and gives each line it completes, in
     /// order, to `deliver`: none, one, or two where an older open line gives
     /// way. `source_bytes` is what the entry took in its source; `max_bytes`
@@ -94,7 +102,7 @@ impl Joiner {
         max_bytes: usize,
         deliver: &mut dyn FnMut(Line<'_>),
     ) -> bool {
-        if self.open.is_some_and(|open| open.time != entry.time) {
+        if self.open.is_some_and(|open| open.time != entry.time) && !self.is_tagged {
             self.flush(&mut *deliver);
             if entry.ends_line {
                 deliver(whole_line(entry, source_bytes, max_bytes));
@@ -121,7 +129,7 @@ impl Joiner {
             self.text.truncate(kept);
             open.cut_bytes = whole - kept;
         }
-        open.stream_ended = entry.text.len() < PIECE_BYTES;
+        open.stream_ended = entry.text.len() < PIECE_BYTES && !self.is_tagged;
         self.open = Some(open);
         if entry.ends_line {
             self.flush(deliver);
@@ -277,6 +285,20 @@ mod tests {
         let full = "x".repeat(PIECE_BYTES);
         let (_, joiner) = lines(&[piece(&full, 1, false)], 100_000);
         assert!(joiner.is_open() && !joiner.stream_ended());
+    }
+
+    #[test]
+    fn tagged_pieces_are_one_line_whatever_their_times_and_lengths() {
+        let mut joiner = Joiner::default();
+        joiner.set_tagged(true);
+        let mut lines = Vec::new();
+        for piece in [piece("a", 1, false), piece("", 2, false), piece("b", 3, true)] {
+            assert!(!joiner.stream_ended());
+            joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+                lines.push((line.time.seconds, String::from_utf8(line.text.to_vec()).unwrap()));
+            });
+        }
+        assert_eq!(lines, [(1, "ab".to_owned())]);
     }
 
     #[test]

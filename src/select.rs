@@ -21,12 +21,19 @@ enum Subject {
     Name,
     Image,
     Driver,
+    Namespace,
+    Pod,
     Label(String),
 }
 
 /// The words before `=` that stand for a value of the container.
-const SUBJECTS: [(&str, Subject); 3] =
-    [("name", Subject::Name), ("image", Subject::Image), ("driver", Subject::Driver)];
+const SUBJECTS: [(&str, Subject); 5] = [
+    ("name", Subject::Name),
+    ("image", Subject::Image),
+    ("driver", Subject::Driver),
+    ("namespace", Subject::Namespace),
+    ("pod", Subject::Pod),
+];
 
 /// Words that stand for a label somebody else sets.
 const LABEL_SUBJECTS: [(&str, &str); 2] =
@@ -92,6 +99,8 @@ impl Rule {
             Subject::Name => metadata.name.as_str(),
             Subject::Image => metadata.image.as_str(),
             Subject::Driver => driver,
+            Subject::Namespace => metadata.pod.as_ref().map_or("", |pod| &pod.namespace),
+            Subject::Pod => metadata.pod.as_ref().map_or("", |pod| &pod.name),
             Subject::Label(key) => match metadata.labels.get(key) {
                 Some(value) => value,
                 None => return false,
@@ -141,7 +150,8 @@ impl Selection {
         metadata: &ContainerMetadata,
         driver: &str,
     ) -> Option<Excluded> {
-        if own.is(id) {
+        let run_id = metadata.pod.as_ref().and_then(|pod| pod.container_id);
+        if own.is(id) || run_id.is_some_and(|id| own.is(&id)) {
             return Some(Excluded::Own);
         }
         if metadata.labels.get(EXCLUDE_LABEL).is_some_and(|value| is_true(value)) {

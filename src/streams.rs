@@ -192,6 +192,7 @@ impl Streams {
                         env: split_env(env),
                         runtime: RUNTIME_NAME.to_owned(),
                         is_running: running,
+                        pod: None,
                     };
                     shared.news().inspected.push((id, metadata, log_driver));
                     shared.exchange.reader_bell.ring();

@@ -1,4 +1,5 @@
-//! `Tag_Template`: text with `{name} {id} {short_id} {image} {stream}` in it.
+//! `Tag_Template`: text with `{name} {id} {short_id} {image} {stream}` in it, and for
+//! a container of a pod `{namespace} {pod} {pod_uid}`.
 
 use std::fmt;
 
@@ -12,14 +13,20 @@ enum Field {
     ShortId,
     Image,
     Stream,
+    Namespace,
+    Pod,
+    PodUid,
 }
 
-const FIELDS: [(&str, Field); 5] = [
+const FIELDS: [(&str, Field); 8] = [
     ("name", Field::Name),
     ("id", Field::Id),
     ("short_id", Field::ShortId),
     ("image", Field::Image),
     ("stream", Field::Stream),
+    ("namespace", Field::Namespace),
+    ("pod", Field::Pod),
+    ("pod_uid", Field::PodUid),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +47,7 @@ pub struct TagTemplate {
 pub struct TemplateError(String);
 
 /// What a tag is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct TagSource<'a> {
     /// Container name without the slash.
     pub name: &'a str,
@@ -48,6 +55,12 @@ pub struct TagSource<'a> {
     pub id: &'a str,
     /// The image as the user gave it.
     pub image: &'a str,
+    /// The namespace of its pod, if it is in one.
+    pub namespace: &'a str,
+    /// The name of its pod.
+    pub pod: &'a str,
+    /// The uid of its pod.
+    pub pod_uid: &'a str,
 }
 
 impl TagTemplate {
@@ -98,6 +111,9 @@ impl TagTemplate {
                 Part::Field(Field::ShortId) => source.id.get(..12).unwrap_or(source.id),
                 Part::Field(Field::Image) => source.image,
                 Part::Field(Field::Stream) => stream.name(),
+                Part::Field(Field::Namespace) => source.namespace,
+                Part::Field(Field::Pod) => source.pod,
+                Part::Field(Field::PodUid) => source.pod_uid,
             };
             if value.is_empty() {
                 tag.push('_');
@@ -147,6 +163,9 @@ mod tests {
         name: "web-1.prod",
         id: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         image: "registry:5000/shop/web:1.2@sha256:ab",
+        namespace: "shop",
+        pod: "web-6d4cf56db6-x2x7v",
+        pod_uid: "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11",
     };
 
     fn keep(template: &str, name: &str) {
@@ -164,6 +183,7 @@ mod tests {
         assert_eq!(render("{id}"), SOURCE.id);
         assert_eq!(render("a.{short_id}.{stream}.z"), "a.0123456789ab.stderr.z");
         assert_eq!(render("{image}"), "registry_5000_shop_web_1.2_sha256_ab");
+        assert_eq!(render("{namespace}/{pod}/{pod_uid}"), format!("shop/{}/{}", SOURCE.pod, SOURCE.pod_uid));
         assert_eq!(render("plain"), "plain");
     }
 

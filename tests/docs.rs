@@ -192,9 +192,18 @@ fn the_readme_names_the_commands_that_there_are() {
 fn tail_containers_documents_every_switch() {
     let help = Command::new(env!("CARGO_BIN_EXE_tail-containers")).arg("--help").output().expect("it runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    for switch in
-        ["--docker-root", "--json", "--no-follow", "--new", "--color", "--option", "--help", "--version"]
-    {
+    for switch in [
+        "--runtime",
+        "--pod-logs",
+        "--docker-root",
+        "--json",
+        "--no-follow",
+        "--new",
+        "--color",
+        "--option",
+        "--help",
+        "--version",
+    ] {
         let at = help.find(switch).unwrap_or_else(|| panic!("{switch} is not in the help"));
         let described = help[at..].lines().skip(1).take(1).any(|line| line.trim().contains(' '));
         assert!(described, "{switch} has no description");

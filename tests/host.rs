@@ -20,7 +20,8 @@ use crate::support::skip;
 use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS};
 
 fn input(root: &Path, lines: &[&str]) -> String {
-    let mut text = format!("[INPUT]\n    Name container_logs\n    Docker_Root {}\n", root.display());
+    let mut text =
+        format!("[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n", root.display());
     for line in lines {
         text.push_str(&format!("    {line}\n"));
     }

@@ -14,6 +14,7 @@ mod idle_streams;
 mod local_files;
 mod outputs;
 mod packages;
+mod pods;
 mod selection;
 mod support;
 mod tail_containers;

@@ -11,7 +11,7 @@ use crate::support::skip;
 
 fn program(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
-    command.arg("--docker-root").arg(root).args(arguments).stdin(Stdio::null());
+    command.args(["--runtime", "docker", "--docker-root"]).arg(root).args(arguments).stdin(Stdio::null());
     command
 }
 

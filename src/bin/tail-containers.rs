@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -22,13 +22,22 @@ use rustix::event::{poll, PollFd, PollFlags};
 use serde_json::Value;
 
 /// Follow the logs of all containers of this machine, straight from the files
-/// that Docker writes: no daemon, no socket, no Fluent Bit. What is printed
+/// that the runtime writes: no daemon, no socket, no Fluent Bit. What is printed
 /// went through the same code as in the Fluent Bit plugin.
 ///
 /// Reading Docker's folder takes root.
 #[derive(Parser)]
 #[command(version, max_term_width = 90, after_help = AFTER_HELP)]
 struct Arguments {
+    /// Whose containers: docker, cri (a Kubernetes node), podman, or auto: all
+    /// that are found
+    #[arg(long, value_name = "RUNTIME", default_value = "auto")]
+    runtime: String,
+
+    /// The folder of a Kubernetes node's logs
+    #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
+    pod_logs: PathBuf,
+
     /// Docker's data root
     #[arg(long, value_name = "DIR", default_value = "/var/lib/docker")]
     docker_root: PathBuf,
@@ -144,13 +153,16 @@ fn option(arguments: &Arguments, name: &str) -> Vec<String> {
     let given: Vec<String> = given.map(|(_, value)| value.clone()).collect();
     match name {
         _ if !given.is_empty() => given,
-        "Docker_Root" => {
-            let root = std::path::absolute(&arguments.docker_root).ok();
-            root.and_then(|root| root.to_str().map(str::to_owned)).into_iter().collect()
-        }
+        "Docker_Root" => absolute(&arguments.docker_root).into_iter().collect(),
+        "Pod_Logs" => absolute(&arguments.pod_logs).into_iter().collect(),
+        "Runtime" => vec![arguments.runtime.clone()],
         "Read_From_Head" if arguments.new => vec!["off".to_owned()],
         _ => Vec::new(),
     }
+}
+
+fn absolute(path: &Path) -> Option<String> {
+    std::path::absolute(path).ok()?.to_str().map(str::to_owned)
 }
 
 /// A bell that rings, and a flag that is set, at Ctrl-C or a termination.

@@ -11,8 +11,8 @@ use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, LABELS, METADATA,
-    METADATA_KEY, MODE, PARTIAL_MAX_SIZE, QUEUE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME,
-    TAG_TEMPLATE,
+    METADATA_KEY, MODE, PARTIAL_MAX_SIZE, PODMAN_ROOT, POD_LOGS, QUEUE_LIMIT, READ_FROM_HEAD,
+    RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -38,6 +38,10 @@ pub enum RuntimeChoice {
     Auto,
     /// Docker's.
     Docker,
+    /// Those of a Kubernetes node.
+    Cri,
+    /// Podman's.
+    Podman,
 }
 
 /// A checked configuration.
@@ -47,6 +51,10 @@ pub struct Config {
     pub runtime: RuntimeChoice,
     /// Docker's data root.
     pub docker_root: PathBuf,
+    /// The folder of a Kubernetes node's logs.
+    pub pod_logs: PathBuf,
+    /// Root's storage of Podman.
+    pub podman_root: PathBuf,
     /// Files, API, or both.
     pub mode: Mode,
     /// The socket of Docker's API, unless it is off.
@@ -104,10 +112,13 @@ impl Config {
 
         let runtime = text(&RUNTIME).unwrap_or_default();
         let runtime = parse_runtime(&runtime).map_err(|problem| wrong(&RUNTIME, problem))?;
-        let docker_root = PathBuf::from(text(&DOCKER_ROOT).unwrap_or_default());
-        if !docker_root.is_absolute() {
-            return Err(wrong(&DOCKER_ROOT, format!("`{}` is no absolute path", docker_root.display())));
-        }
+        let folder = |option| {
+            let path = PathBuf::from(text(option).unwrap_or_default());
+            match path.is_absolute() {
+                true => Ok(path),
+                false => Err(wrong(option, format!("`{}` is no absolute path", path.display()))),
+            }
+        };
         let time = text(&RESCAN_INTERVAL).unwrap_or_default();
         let rescan_interval = parse_time(&time).map_err(|problem| wrong(&RESCAN_INTERVAL, problem))?;
         let is_on =
@@ -148,7 +159,9 @@ impl Config {
         let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
         Ok(Config {
             runtime,
-            docker_root,
+            docker_root: folder(&DOCKER_ROOT)?,
+            pod_logs: folder(&POD_LOGS)?,
+            podman_root: folder(&PODMAN_ROOT)?,
             mode,
             docker_socket,
             rescan_interval,
@@ -176,7 +189,9 @@ fn parse_runtime(text: &str) -> Result<RuntimeChoice, String> {
     match text.to_ascii_lowercase().as_str() {
         "auto" => Ok(RuntimeChoice::Auto),
         "docker" => Ok(RuntimeChoice::Docker),
-        _ => Err(format!("`{text}` is none of auto, docker")),
+        "cri" => Ok(RuntimeChoice::Cri),
+        "podman" => Ok(RuntimeChoice::Podman),
+        _ => Err(format!("`{text}` is none of auto, docker, cri, podman")),
     }
 }
 
@@ -311,6 +326,8 @@ mod tests {
             Config {
                 runtime: RuntimeChoice::Auto,
                 docker_root: "/var/lib/docker".into(),
+                pod_logs: "/var/log/pods".into(),
+                podman_root: "/var/lib/containers/storage".into(),
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
                 selection: Selection::default(),
@@ -369,6 +386,8 @@ mod tests {
     fn errors_name_the_option_and_quote_the_value() {
         for (name, value) in [
             ("Docker_Root", "relative/path"),
+            ("Pod_Logs", "log/pods"),
+            ("Podman_Root", "storage"),
             ("Rescan_Interval", "soon"),
             ("Rescan_Interval", "0"),
             ("Rescan_Interval", "-1"),

@@ -35,7 +35,7 @@ pub const RUNTIME: OptionSpec = OptionSpec {
     name: "Runtime",
     kind: Kind::Text,
     default: Some("auto"),
-    text: "Whose containers are looked for: docker, or auto, which takes every runtime that is found.",
+    text: "Whose containers are looked for: docker, cri (a Kubernetes node with containerd or CRI-O), podman, or auto: every runtime that is found.",
 };
 
 impl OptionSpec {
@@ -62,6 +62,22 @@ pub const DOCKER_ROOT: OptionSpec = OptionSpec {
     text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`). Containers are found in its folder containers/.",
 };
 
+/// The kubelet's folder of logs.
+pub const POD_LOGS: OptionSpec = OptionSpec {
+    name: "Pod_Logs",
+    kind: Kind::Text,
+    default: Some("/var/log/pods"),
+    text: "The folder in which a Kubernetes node keeps the logs of its pods. The ids of containers are in the folder containers/ beside it.",
+};
+
+/// Podman's storage.
+pub const PODMAN_ROOT: OptionSpec = OptionSpec {
+    name: "Podman_Root",
+    kind: Kind::Text,
+    default: Some("/var/lib/containers/storage"),
+    text: "Root's storage of Podman (`podman info -f '{{.Store.GraphRoot}}'`). The storages of other users are looked for in their home directories.",
+};
+
 /// Where positions are kept.
 pub const DB: OptionSpec = OptionSpec {
     name: "DB",
@@ -83,7 +99,7 @@ pub const TAG_TEMPLATE: OptionSpec = OptionSpec {
     name: "Tag_Template",
     kind: Kind::Text,
     default: None,
-    text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}. Unset: the instance's Tag.",
+    text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}, and of a pod {namespace} {pod} {pod_uid}. Unset: the instance's Tag.",
 };
 
 /// Bound of the queue.
@@ -139,7 +155,7 @@ pub const INCLUDE: OptionSpec = OptionSpec {
     name: "Include",
     kind: Kind::List,
     default: None,
-    text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+    text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
 };
 
 /// Rules that keep containers out.
@@ -192,9 +208,11 @@ pub const ENV: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 18] = [
+pub const OPTIONS: [OptionSpec; 20] = [
     RUNTIME,
     DOCKER_ROOT,
+    POD_LOGS,
+    PODMAN_ROOT,
     MODE,
     DOCKER_SOCKET,
     INCLUDE,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::runtime::{Found, Listing, LogFiles, Runtime};
+use super::Pod;
 use crate::checkpoint::ContainerId;
 
 /// The folder of Docker's data root that has one folder per container.
@@ -41,6 +42,20 @@ pub struct ContainerMetadata {
     /// Whether the container runs, as far as Docker wrote it down: late at the
     /// start, stale after a crash of the daemon. Never a reason not to read.
     pub is_running: bool,
+    /// The pod it is in, below a kubelet.
+    pub pod: Option<Pod>,
+}
+
+impl ContainerMetadata {
+    /// What messages call it.
+    pub fn title(&self) -> String {
+        match &self.pod {
+            Some(Pod { namespace, name, .. }) if !name.is_empty() => {
+                format!("{namespace}/{name}/{}", self.name)
+            }
+            _ => self.name.clone(),
+        }
+    }
 }
 
 /// Why metadata could not be read.
@@ -113,6 +128,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         env: split_env(image.env.unwrap_or_default()),
         runtime: RUNTIME_NAME.to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
+        pod: None,
     })
 }
 
@@ -155,6 +171,12 @@ pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     Ok(LogDriver { name, has_cache_disabled })
 }
 
+/// The folder that has one folder per container, with the symlinks of the data
+/// root resolved where it exists.
+pub fn containers_dir(data_root: &Path) -> PathBuf {
+    data_root.canonicalize().unwrap_or_else(|_| data_root.to_owned()).join(CONTAINERS)
+}
+
 /// Docker's containers below one data root.
 #[derive(Debug, Clone)]
 pub struct Docker {
@@ -170,7 +192,7 @@ impl Docker {
 
 impl Runtime for Docker {
     fn root(&self) -> PathBuf {
-        self.data_root.canonicalize().unwrap_or_else(|_| self.data_root.clone()).join(CONTAINERS)
+        containers_dir(&self.data_root)
     }
 
     /// What is not named like a container is none.
@@ -221,7 +243,7 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {
+pub(super) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {
     let bytes = read_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => MetadataError::Missing { path: path.to_owned() },
         _ => MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() },
@@ -257,6 +279,7 @@ mod tests {
                 env: vec![("A".to_owned(), "b=c".to_owned())],
                 runtime: "docker".into(),
                 is_running: true,
+                pod: None,
             }
         );
     }

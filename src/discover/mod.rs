@@ -1,20 +1,56 @@
 //! Which containers exist and whose logs they are. Reads directories and
 //! metadata files, never a byte of a log.
 
+pub mod cri;
 pub mod docker;
 pub mod own_container;
+pub mod podman;
 mod root_watch;
 mod runtime;
 
 pub use root_watch::RootWatch;
 pub use runtime::{FileRank, Found, Listing, LogFiles, Runtime};
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::checkpoint::ContainerId;
+use crate::config::{Config, RuntimeChoice};
+
+/// Where the users of this machine are listed.
+const PASSWD: &str = "/etc/passwd";
+
+/// The pod that a container is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace; empty where an old kubelet does not tell.
+    pub namespace: String,
+    /// Its name; empty likewise.
+    pub name: String,
+    /// What tells it from others that had its name.
+    pub uid: String,
+    /// The runtime's id of this run of the container, where it is known.
+    pub container_id: Option<ContainerId>,
+    /// How many runs of the container came before this one.
+    pub restart_count: u32,
+    /// Whether nothing more is to be learnt. The id comes a moment after the log.
+    pub is_complete: bool,
+}
 
 /// The runtimes whose containers are looked for, in the order of precedence: a
 /// container that several find belongs to the first.
 pub fn runtimes(config: &Config) -> Vec<Arc<dyn Runtime>> {
-    vec![Arc::new(docker::Docker::new(&config.docker_root))]
+    let choice = config.runtime;
+    let is_wanted = |runtime| choice == RuntimeChoice::Auto || choice == runtime;
+    let mut wanted: Vec<Arc<dyn Runtime>> = Vec::new();
+    if is_wanted(RuntimeChoice::Cri) {
+        wanted.push(Arc::new(cri::Cri::new(&config.pod_logs, &config.docker_root)));
+    }
+    if is_wanted(RuntimeChoice::Podman) {
+        wanted.push(Arc::new(podman::Podman::new(&config.podman_root, Path::new(PASSWD))));
+    }
+    if is_wanted(RuntimeChoice::Docker) {
+        wanted.push(Arc::new(docker::Docker::new(&config.docker_root)));
+    }
+    wanted
 }

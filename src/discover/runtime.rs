@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::checkpoint::ContainerId;
@@ -84,6 +85,8 @@ pub struct LogFiles {
     pub path: PathBuf,
     /// Whether a symlink in a file's place is passed over.
     pub is_without_links: bool,
+    /// How long a file may still be written after the next one is.
+    pub grace: Duration,
     /// What the rest of a name tells; `None` where it is no file of the log.
     pub rank: fn(&str) -> Option<FileRank>,
 }
@@ -96,6 +99,7 @@ impl LogFiles {
             prefix: current.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
             path: current.to_owned(),
             is_without_links: false,
+            grace: Duration::ZERO,
             rank: rank_by_number,
         }
     }

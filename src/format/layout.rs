@@ -1,8 +1,9 @@
-//! How a file is divided into entries: JSON lines or `local` frames. What the
+//! How a file is divided into entries: lines of two kinds or `local` frames. What the
 //! file begins with decides, not what its log driver is called.
 
 use memchr::memrchr;
 
+use super::cri::is_cri;
 use super::local::{first_frame, next_frame, Frame};
 
 /// A way of dividing a file.
@@ -10,6 +11,9 @@ use super::local::{first_frame, next_frame, Frame};
 pub enum Layout {
     /// One JSON object a line (driver json-file).
     JsonLines,
+    /// One entry of the container runtime interface a line (containerd, CRI-O,
+    /// Podman).
+    CriLines,
     /// Length-prefixed frames (driver local, and the cache of other drivers).
     LocalFrames,
 }
@@ -31,6 +35,7 @@ impl Layout {
     pub fn detect(head: &[u8]) -> Option<Layout> {
         match head {
             [b'{', ..] => Some(Layout::JsonLines),
+            [b'0'..=b'9', ..] if is_cri(head) => Some(Layout::CriLines),
             // The length is below 2^24, and the first field of the message is
             // its source.
             [0, _, _, _, 0x0a, ..] => match first_frame(head) {
@@ -44,7 +49,7 @@ impl Layout {
     /// What `data` begins with, to the last whole entry in it.
     pub fn measure(self, data: &[u8]) -> Stretch {
         match self {
-            Layout::JsonLines => match memrchr(b'\n', data) {
+            Layout::JsonLines | Layout::CriLines => match memrchr(b'\n', data) {
                 Some(line_feed) => Stretch::Whole(line_feed + 1),
                 None => Stretch::Incomplete,
             },
@@ -74,7 +79,8 @@ mod tests {
     fn the_first_bytes_tell() {
         assert_eq!(Layout::detect(b"{\"log\":"), Some(Layout::JsonLines));
         assert_eq!(Layout::detect(b"\0\0\0\x20\x0a\x06stdout"), Some(Layout::LocalFrames));
-        for head in [&b""[..], b"\0", b"\0\0\0\0\0\0\0\0", b"garbage", b"2023-11-14T22:13:20Z stdout F x"] {
+        assert_eq!(Layout::detect(b"2023-11-14T22:13:20Z stdout F x"), Some(Layout::CriLines));
+        for head in [&b""[..], b"\0", b"\0\0\0\0\0\0\0\0", b"garbage", b"2023"] {
             assert_eq!(Layout::detect(head), None, "{head:?}");
         }
     }

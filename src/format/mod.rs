@@ -2,6 +2,7 @@
 //! an [`Entry`] out. Pure and total: no input panics, nothing is allocated on
 //! the plain path.
 
+pub mod cri;
 pub mod json_file;
 pub mod layout;
 pub mod local;

@@ -13,7 +13,7 @@ use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
 use crate::account::Account;
-use crate::assemble::{Identity, DEAD_LINE_GRACE};
+use crate::assemble::Identity;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
@@ -31,6 +31,14 @@ const IDLE_READS: u32 = 3;
 const IDLE_TIME: Duration = Duration::from_millis(20);
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the first line of a run waits for what its record is to say, and how
+/// often that is looked for: the kubelet makes the link with the container's id a
+/// moment after the log.
+const RUN_PATIENCE: Duration = Duration::from_secs(1);
+const RUN_INTERVAL: Duration = Duration::from_millis(50);
+/// An open line that waits this long or longer need not be looked at before the
+/// next rescan.
+const LONG_GRACE: Duration = Duration::from_secs(2);
 /// A folder modified so shortly before we looked may change again without a
 /// newer time: the kernel's clock for files ticks every few milliseconds.
 const MTIME_TICK: Duration = Duration::from_millis(100);
@@ -91,6 +99,12 @@ pub struct Container {
     has_identity: bool,
     driver: Option<LogDriver>,
     config_file: Option<FileId>,
+    /// Another runtime took it over since the metadata was read.
+    is_stale: bool,
+    /// The run of the container that the metadata is of, and since when the log
+    /// of another one has been read.
+    run: Option<u32>,
+    run_seen: Option<(u32, Instant)>,
     first_seen: Instant,
     last_read: Instant,
     empty_reads: u32,
@@ -135,6 +149,9 @@ impl Container {
             has_identity: false,
             driver: None,
             config_file: None,
+            is_stale: false,
+            run: None,
+            run_seen: None,
             first_seen: now,
             last_read: now,
             empty_reads: 0,
@@ -173,7 +190,8 @@ impl Container {
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
         self.runtime = runtime;
         self.found = found;
-        self.config_file = None;
+        self.is_stale = true;
+        self.run = None;
     }
 
     /// Makes it hot; `false` if it was.
@@ -218,6 +236,7 @@ impl Container {
             || self.metadata_failure_reported
             || self.log_failure_reported
             || !self.has_identity
+            || self.tailer.grace().is_some()
     }
 
     /// The kernel tells of a new name in its folder.
@@ -347,7 +366,7 @@ impl Container {
             return;
         }
         self.log_failure_reported = false;
-        let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
         around.exchange.report(Event::StreamEnds { name, short_id });
     }
 
@@ -372,7 +391,7 @@ impl Container {
     fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
         self.source = Source::Nothing;
         if !std::mem::replace(&mut self.unreadable_reported, true) {
-            let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+            let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
             around.exchange.report(Event::Unreadable { name, short_id, reason });
         }
     }
@@ -401,7 +420,7 @@ impl Container {
             Ok(()) => {
                 self.source = Source::Stream;
                 self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
-                let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+                let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
                 let reason = reason.to_owned();
                 around.exchange.report(Event::StreamBegins { name, short_id, reason });
             }
@@ -429,17 +448,19 @@ impl Container {
         let path = self.runtime.metadata_file(&self.found);
         let file = path.and_then(|path| stat_path(&path).ok()).map(|(id, _)| id);
         if self.has_identity
+            && !self.is_stale
             && !self.metadata_failure_reported
             && (file.is_none() || file == self.config_file)
         {
             return;
         }
-        match self.runtime.metadata(&self.found, 0) {
+        match self.runtime.metadata(&self.found, self.run.unwrap_or_default()) {
             Ok(metadata) => {
                 self.config_file = file;
+                self.is_stale = false;
                 self.metadata_failure_reported = false;
                 if !self.has_identity {
-                    let (name, short_id) = (metadata.name.clone(), self.id().short());
+                    let (name, short_id) = (metadata.title(), self.id().short());
                     around.exchange.report(Event::ContainerFound { name, short_id });
                 }
                 if self.driver.is_none() {
@@ -467,8 +488,32 @@ impl Container {
         }
     }
 
+    /// Where each run of the container has files of its own, its records say
+    /// which run they are of. Until when to wait for what they are to say.
+    fn follow_run(&mut self, around: &mut Surroundings<'_>) -> Option<Instant> {
+        let run = self.tailer.run()?;
+        let has_runs = self.tailer.files().current().is_none();
+        if !has_runs || self.run == Some(run) {
+            return None;
+        }
+        let now = around.now;
+        let since = match self.run_seen {
+            Some((seen, since)) if seen == run => since,
+            _ => self.run_seen.insert((run, now)).1,
+        };
+        if let Ok(metadata) = self.runtime.metadata(&self.found, run) {
+            let is_complete = metadata.pod.as_ref().is_none_or(|pod| pod.is_complete);
+            if !is_complete && now.duration_since(since) < RUN_PATIENCE {
+                return Some(now + RUN_INTERVAL);
+            }
+            self.set_metadata(metadata, around);
+        }
+        self.run = Some(run);
+        None
+    }
+
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
-        self.tailer.account().set_name(&metadata.name);
+        self.tailer.account().set_name(&metadata.title());
         let identity =
             Identity::new(self.id(), metadata, around.config.tag_template.as_ref(), &around.config.metadata);
         self.identity = Arc::new(identity);
@@ -486,7 +531,7 @@ impl Container {
         let metadata = &self.identity.metadata;
         let excluded = around.config.selection.excludes(around.own, self.tailer.id(), metadata, driver);
         let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
-        let (name, short_id) = (metadata.name.clone(), self.tailer.id().short());
+        let (name, short_id) = (metadata.title(), self.tailer.id().short());
         match excluded {
             Some(reason) if !was_excluded => {
                 self.let_go(around);
@@ -556,11 +601,16 @@ impl Container {
         if self.source == Source::Stream {
             return self.end_stream(around);
         }
+        if let Some(due) = self.follow_run(around) {
+            return Outcome::Waiting(due);
+        }
         match self.tailer.read_slice(context) {
             Ok(step) => {
                 self.report_log_readable(around.exchange);
-                if step == (Step::AtEnd { has_read: false }) {
-                    return self.at_end(context, around);
+                match step {
+                    Step::AtEnd { has_read: false } => return self.at_end(context, around),
+                    Step::Lingering(due) => return Outcome::Waiting(due),
+                    _ => {}
                 }
                 self.last_read = now;
                 self.empty_reads = 0;
@@ -591,7 +641,7 @@ impl Container {
             streams.finish(self.tailer.id());
         }
         self.tailer.forget(around.exchange);
-        let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
         around.exchange.report(Event::ContainerGone { name, short_id });
         Outcome::Finished
     }
@@ -603,7 +653,7 @@ impl Container {
             if let Err(error) = self.tailer.finish(context) {
                 self.report_log_failure(context.exchange, &error);
             }
-            let (name, short_id) = (self.tailer.metadata().name.clone(), self.id().short());
+            let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
             context.exchange.report(Event::ContainerGone { name, short_id });
             return Outcome::Finished;
         }
@@ -619,11 +669,10 @@ impl Container {
         }
         self.empty_reads = self.empty_reads.saturating_add(1);
         let idle = now.duration_since(self.last_read);
-        if self.tailer.has_dead_line() {
-            if idle < DEAD_LINE_GRACE {
-                return Outcome::Hot;
-            }
-            self.tailer.flush_open_lines(context.exchange);
+        match self.tailer.grace() {
+            Some(grace) if idle >= grace => self.tailer.flush_open_lines(context.exchange),
+            Some(grace) if grace < LONG_GRACE => return Outcome::Hot,
+            _ => {}
         }
         if self.is_polled {
             self.next_poll = now + POLL_INTERVAL;

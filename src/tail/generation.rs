@@ -395,12 +395,13 @@ impl Generation {
     /// How the file is divided; by its name as long as nothing better is known.
     pub fn layout(&self) -> Layout {
         self.layout.unwrap_or_else(|| {
-            let is_json =
-                self.path.file_name().is_some_and(|name| name.to_string_lossy().contains("-json.log"));
-            if is_json {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            if name.contains("-json.log") {
                 Layout::JsonLines
-            } else {
+            } else if name.starts_with("container.log") || name.starts_with("container-cached.log") {
                 Layout::LocalFrames
+            } else {
+                Layout::CriLines
             }
         })
     }
@@ -419,7 +420,9 @@ impl Generation {
     /// length; only a stretch of nothing else is a hole for certain.
     fn begins_with_hole(&self, data: &[u8]) -> bool {
         match self.layout() {
-            Layout::JsonLines => data.first() == Some(&0) && Layout::detect(data).is_none(),
+            Layout::JsonLines | Layout::CriLines => {
+                data.first() == Some(&0) && Layout::detect(data).is_none()
+            }
             Layout::LocalFrames => data.len() > 64 && data.iter().all(|byte| *byte == 0),
         }
     }

@@ -42,6 +42,7 @@ use crate::discover::own_container::OwnContainer;
 use crate::discover::{runtimes, Found};
 use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::format::cri;
 use crate::format::json_file::Decoder;
 use crate::queue::{Batch, Progress};
 use crate::streams::Streams;
@@ -87,6 +88,7 @@ pub struct Reader {
     is_first_start: bool,
     buffer: Vec<u8>,
     decoder: Decoder,
+    cri: cri::Decoder,
     /// How many logs the last pass found truly hot, and when the first of those
     /// that wait is due.
     active: usize,
@@ -138,6 +140,7 @@ impl Reader {
             is_first_start,
             buffer: Vec::new(),
             decoder: Decoder::default(),
+            cri: cri::Decoder::default(),
             active: 0,
             next_due: None,
             next_dead_line: None,
@@ -511,6 +514,7 @@ impl Reader {
                 exchange: &self.exchange,
                 buffer: &mut self.buffer,
                 decoder: &mut self.decoder,
+                cri: &mut self.cri,
                 max_line_bytes: self.config.partial_max_size,
             };
             let mut around = Surroundings {
@@ -571,6 +575,9 @@ impl Reader {
     }
 
     fn sleep(&self, pass: Pass) {
+        if self.roots_changed {
+            return;
+        }
         let until_rescan = self.next_rescan.saturating_duration_since(Instant::now());
         let mut longest = until_rescan;
         match pass {

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::births::Births;
 use super::file::is_permanent;
@@ -23,6 +23,7 @@ use crate::discover::docker::ContainerMetadata;
 use crate::discover::LogFiles;
 use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::format::cri;
 use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
 use crate::format::local::{self, first_frame, Frame};
@@ -53,6 +54,8 @@ pub struct ReadContext<'a> {
     pub buffer: &'a mut Vec<u8>,
     /// The decoder of all files.
     pub decoder: &'a mut Decoder,
+    /// The same for files of the container runtime interface.
+    pub cri: &'a mut cri::Decoder,
     /// `Partial_Max_Size`.
     pub max_line_bytes: usize,
 }
@@ -67,6 +70,8 @@ pub enum Step {
         /// Whether this slice read anything.
         has_read: bool,
     },
+    /// The next file has begun, but this one may still be written until then.
+    Lingering(Instant),
 }
 
 /// The log of one container.
@@ -84,6 +89,8 @@ pub struct Tailer {
     pub(super) missed: Paced,
     corrupt: Paced,
     unread: u64,
+    /// When the file behind the front one was first seen to have content.
+    next_seen: Option<Instant>,
 }
 
 impl Tailer {
@@ -101,6 +108,7 @@ impl Tailer {
             missed: Paced::default(),
             corrupt: Paced::default(),
             unread: 0,
+            next_seen: None,
         }
     }
 
@@ -129,6 +137,11 @@ impl Tailer {
         self.assembler.set_identity(identity);
     }
 
+    /// The run of the container whose file is being read.
+    pub fn run(&self) -> Option<u32> {
+        self.generations.front().map(|front| front.run)
+    }
+
     /// Whether any file of the log is open.
     pub fn is_open(&self) -> bool {
         !self.generations.is_empty()
@@ -139,10 +152,9 @@ impl Tailer {
         self.generations.iter().filter_map(Generation::plain_file)
     }
 
-    /// Whether a split line is open whose stream has ended: nothing will
-    /// complete it. `is_running` tells whether the container still is.
-    pub fn has_dead_line(&self) -> bool {
-        self.assembler.has_dead_line()
+    /// How long after its last piece an open line is complete as it is.
+    pub fn grace(&self) -> Option<Duration> {
+        self.assembler.grace()
     }
 
     /// Ends reading: where another source goes on. What was queued counts as
@@ -216,11 +228,32 @@ impl Tailer {
                 // dockerd rotates right before a write: as long as the files that
                 // follow are empty, someone renamed the log and it writes on here.
                 Found::AtEnd { .. } if self.generations.iter().skip(1).any(|next| !next.is_empty_now()) => {
+                    if let Some(due) = self.lingers_until() {
+                        return Ok(Step::Lingering(due));
+                    }
+                    let run = self.run();
                     self.finish_front(context)?;
+                    // What follows is of another run, and has other fields.
+                    if self.run() != run {
+                        return Ok(Step::More);
+                    }
                 }
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
         }
+    }
+
+    /// Until when the front file may still be written although the next one is:
+    /// containerd puts a half-read line behind what it has written before it goes
+    /// on in the next file.
+    fn lingers_until(&mut self) -> Option<Instant> {
+        let (grace, is_last) = (self.files.grace, self.generations.len() == 2);
+        let [front, next, ..] = self.generations.make_contiguous() else { return None };
+        if grace.is_zero() || !is_last || front.run != next.run || front.plain_file().is_none() {
+            return None;
+        }
+        let due = *self.next_seen.get_or_insert_with(Instant::now) + grace;
+        (Instant::now() < due).then_some(due)
     }
 
     /// Decodes the whole entries of a slice and queues their records.
@@ -234,9 +267,13 @@ impl Tailer {
     ) {
         let exchange = context.exchange;
         self.assembler.begin(exchange);
+        self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
         let corrupt = match layout {
-            Layout::JsonLines => self.take_lines(context, &buffer, range.clone(), offset),
+            Layout::JsonLines => self.take_lines(context, &buffer, range.clone(), offset, Tailer::take_line),
+            Layout::CriLines => {
+                self.take_lines(context, &buffer, range.clone(), offset, Tailer::take_cri_line)
+            }
             Layout::LocalFrames => self.take_frames(context, &buffer, range.clone(), offset),
         };
         if let Some(front) = self.generations.front_mut() {
@@ -252,20 +289,21 @@ impl Tailer {
         *context.buffer = buffer;
     }
 
-    /// Lines of json-file; where the first damage is, and how many bytes.
+    /// Lines, one by one through `take`; where the first damage is, and how many bytes.
     fn take_lines(
         &mut self,
         context: &mut ReadContext<'_>,
         buffer: &[u8],
         range: Range<usize>,
         offset: u64,
+        take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
     ) -> Option<(u64, u64)> {
         let mut corrupt = None;
         let start = range.start;
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
             let line_offset = offset + (line_start - start) as u64;
-            let skipped = self.take_line(context, buffer, line_start..start + line_feed, 1, line_offset);
+            let skipped = take(self, context, buffer, line_start..start + line_feed, 1, line_offset);
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
                 corrupt = Some((first, bytes + skipped));
@@ -334,6 +372,37 @@ impl Tailer {
             return 0;
         }
         self.take_unusual(context, buffer, line, line_feed, offset)
+    }
+
+    /// As [`Tailer::take_line`], of the container runtime interface. What is no
+    /// entry is passed over up to where one begins.
+    #[inline]
+    fn take_cri_line(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        line: Range<usize>,
+        line_feed: usize,
+        offset: u64,
+    ) -> u64 {
+        let text = &buffer[line.clone()];
+        let mut skipped = 0;
+        let entry = context.cri.decode(text).or_else(|| {
+            skipped = context.cri.resync(text)?;
+            context.cri.decode(&text[skipped..])
+        });
+        let Some(entry) = entry else {
+            if text.is_empty() {
+                self.assembler.pass_over(line_feed as u64);
+                return 0;
+            }
+            return (text.len() + line_feed) as u64;
+        };
+        let source_bytes = text.len() - skipped + line_feed;
+        let preceding = &buffer[..line.start + skipped];
+        let offset = offset + skipped as u64;
+        self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+        skipped as u64
     }
 
     #[cold]
@@ -463,8 +532,15 @@ impl Tailer {
         if !range.is_empty() {
             let offset = front.read_offset();
             let path = front.path.clone();
-            let skipped = match front.layout() {
-                Layout::JsonLines => self.take_line(context, &buffer, range.clone(), 0, offset),
+            let layout = front.layout();
+            self.assembler.set_tagged(layout == Layout::CriLines);
+            let skipped = match layout {
+                Layout::JsonLines => {
+                    self.take_last(context, &buffer, range.clone(), offset, Tailer::take_line)
+                }
+                Layout::CriLines => {
+                    self.take_last(context, &buffer, range.clone(), offset, Tailer::take_cri_line)
+                }
                 // A frame without its end was never finished.
                 Layout::LocalFrames => range.len() as u64,
             };
@@ -478,9 +554,12 @@ impl Tailer {
             }
         }
         *context.buffer = buffer;
-        if self.generations.len() == 1 {
+        // A container that was started anew does not go on in mid-line.
+        let [front, next @ ..] = &*self.generations.make_contiguous() else { return Ok(()) };
+        if next.first().is_none_or(|next| next.run != front.run) {
             self.flush_open_lines(context.exchange);
         }
+        self.next_seen = None;
         if let Some(front) = self.generations.pop_front() {
             if let Some(reason) = front.damage() {
                 self.account().abandon(Abandoned { bytes: 0, generations: 1 });
@@ -502,6 +581,26 @@ impl Tailer {
             let resume = next.resume_here();
             self.push_progress(exchange, resume);
         }
+    }
+
+    /// The end of a file: as a rule a line without its line feed, but whole ones
+    /// may have been written since the last look.
+    fn take_last(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        range: Range<usize>,
+        offset: u64,
+        take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
+    ) -> u64 {
+        let whole = memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
+        let middle = range.start + whole;
+        let corrupt = self.take_lines(context, buffer, range.start..middle, offset, &take);
+        let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+        if middle == range.end {
+            return skipped;
+        }
+        skipped + take(self, context, buffer, middle..range.end, 0, offset + whole as u64)
     }
 
     /// A rotated file that cannot be read must not hold up those behind it.

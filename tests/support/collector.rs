@@ -75,11 +75,19 @@ impl Collector {
     pub fn try_start(root: &Path, options: &[(&str, &str)]) -> Result<Collector, StartError> {
         let config = Config::from_lookup(|name| {
             let given = options.iter().filter(|(option, _)| *option == name);
-            let mut given: Vec<String> = given.map(|(_, value)| (*value).to_owned()).collect();
-            if given.is_empty() && name == "Docker_Root" {
-                given.push(root.display().to_string());
+            let given: Vec<String> = given.map(|(_, value)| (*value).to_owned()).collect();
+            // Of this machine's own containers nothing shall be seen.
+            let default = match name {
+                "Docker_Root" => Some(root.display().to_string()),
+                "Pod_Logs" => Some(root.join("pods").display().to_string()),
+                "Podman_Root" => Some(root.join("storage").display().to_string()),
+                "Runtime" => Some("docker".to_owned()),
+                _ => None,
+            };
+            match given.is_empty() {
+                true => default.into_iter().collect(),
+                false => given,
             }
-            given
         })
         .expect("valid options");
         let plugin = Arc::new(Plugin::start(config)?);

@@ -16,6 +16,7 @@ pub mod fluent_bit;
 pub mod logs_api;
 pub mod otlp;
 pub mod playing_host;
+pub mod pod_root;
 pub mod receivers;
 mod supervisor;
 pub mod writer;

@@ -1,0 +1,180 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const UID: &str = "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11";
+
+struct Node {
+    dir: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Node {
+        let node = Node { dir: tempfile::tempdir().unwrap() };
+        for folder in ["pods", "containers", "docker/containers"] {
+            std::fs::create_dir_all(node.path(folder)).unwrap();
+        }
+        node
+    }
+
+    /// Resolved, since what is found is.
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(below)
+    }
+
+    fn write(&self, file: &str) -> PathBuf {
+        let path = self.path(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        path
+    }
+
+    fn cri(&self) -> Cri {
+        Cri::new(&self.path("pods"), &self.path("docker"))
+    }
+
+    fn found(&self) -> Vec<Found> {
+        let cri = self.cri();
+        let mut found = cri.list(&cri.root()).unwrap().containers;
+        found.sort_by(|one, other| one.origin.cmp(&other.origin));
+        found
+    }
+
+    fn pod(&self, found: &Found, run: u32) -> (String, Pod) {
+        let metadata = self.cri().metadata(found, run).unwrap();
+        (metadata.name, metadata.pod.unwrap())
+    }
+}
+
+#[test]
+fn files_are_ordered_by_run_and_within_it_by_age() {
+    let names = [
+        "0.log.20240101-000000.gz",
+        "0.log.20240101-000010",
+        "0.log",
+        "1.log.20231231-235959",
+        "1.log.2",
+        "1.log.1",
+        "1.log",
+        "10.log",
+    ];
+    let mut ranked: Vec<_> = names.iter().rev().map(|name| (rank_by_run(name).unwrap(), *name)).collect();
+    ranked.sort_by_key(|(rank, _)| (rank.run, std::cmp::Reverse(rank.age)));
+    let sorted: Vec<&str> = ranked.into_iter().map(|(_, name)| name).collect();
+    assert_eq!(sorted, names);
+}
+
+#[test]
+fn other_files_are_no_logs() {
+    for name in [
+        "0.log.20240101-000000.tmp",
+        "0.log.20240101-000000.gz.tmp",
+        "0.log.tmp",
+        "0.log.2024-01-01",
+        "0.log.20240101-0000000",
+        "x.log",
+        ".log",
+        "0.logs",
+        "99999999999.log",
+        "container.log",
+        "",
+    ] {
+        assert_eq!(rank_by_run(name), None, "{name}");
+    }
+}
+
+#[test]
+fn all_three_layouts_are_found() {
+    let node = Node::new();
+    node.write(&format!("pods/shop_web-1_{UID}/app/0.log"));
+    node.write(&format!("pods/{UID}/old/0.log"));
+    node.write("pods/0123/oldest_0.log");
+    node.write("pods/0123/oldest_0.log.20240101-000000");
+    node.write("pods/0123/oldest_1.log");
+    node.write("pods/stray-file");
+    let found = node.found();
+    let shown: Vec<_> =
+        found.iter().map(|found| found.origin.strip_prefix(node.path("pods")).unwrap()).collect();
+    assert_eq!(
+        shown,
+        [
+            Path::new("0123/oldest_"),
+            Path::new(&format!("{UID}/old")),
+            Path::new(&format!("shop_web-1_{UID}/app"))
+        ]
+    );
+    let files = |found: &Found| {
+        let logs = node.cri().logs(found);
+        ["oldest_1.log", "0.log", "other_0.log"].map(|name| logs[0].rank_of(name).map(|rank| rank.run))
+    };
+    assert_eq!(files(&found[0]), [Some(1), None, None]);
+    assert_eq!(files(&found[1]), [None, Some(0), None]);
+    let (name, pod) = node.pod(&found[2], 3);
+    assert_eq!((name.as_str(), pod.namespace.as_str(), pod.name.as_str()), ("app", "shop", "web-1"));
+    assert_eq!((pod.uid.as_str(), pod.restart_count, pod.is_complete), (UID, 3, false));
+    let (name, pod) = node.pod(&found[0], 0);
+    assert_eq!((name.as_str(), pod.uid.as_str(), pod.name.as_str()), ("oldest", "0123", ""));
+}
+
+#[test]
+fn the_link_of_a_run_tells_its_id_and_in_old_layouts_the_names() {
+    let node = Node::new();
+    let (first, second) = ("ab".repeat(32), "cd".repeat(32));
+    let folder = format!("shop_web-1_{UID}");
+    for (run, id) in [(0, &first), (1, &second)] {
+        let log = node.write(&format!("pods/{folder}/app/{run}.log"));
+        symlink(log, node.path(&format!("containers/web-1_shop_app-{id}.log"))).unwrap();
+    }
+    let old = node.write(&format!("pods/{UID}/app/0.log"));
+    symlink(old, node.path(&format!("containers/old-1_ops_app-{first}.log"))).unwrap();
+    let dangling = node.path("pods/gone/app/0.log");
+    symlink(dangling, node.path(&format!("containers/web-1_shop_app-{}.log", "ef".repeat(32)))).unwrap();
+    let found = node.found();
+    for (run, id) in [(0, &first), (1, &second)] {
+        let (_, pod) = node.pod(&found[1], run);
+        assert_eq!(pod.container_id.unwrap().to_string(), **id);
+        assert!(pod.is_complete);
+    }
+    assert_eq!(node.pod(&found[1], 2).1.container_id, None);
+    let (_, pod) = node.pod(&found[0], 0);
+    assert_eq!((pod.namespace.as_str(), pod.name.as_str(), pod.uid.as_str()), ("ops", "old-1", UID));
+}
+
+#[test]
+fn a_link_whose_name_was_cut_has_no_id_and_leaves_nothing_to_wait_for() {
+    let node = Node::new();
+    let log = node.write(&format!("pods/shop_web-1_{UID}/app/0.log"));
+    symlink(log, node.path("containers/web-1_shop_app-abab.log")).unwrap();
+    let (_, pod) = node.pod(&node.found()[0], 0);
+    assert_eq!((pod.container_id, pod.is_complete), (None, true));
+}
+
+#[test]
+fn a_link_is_followed_into_dockers_root_only() {
+    let node = Node::new();
+    let id = "ab".repeat(32);
+    let log = node.write(&format!("docker/containers/{id}/{id}-json.log"));
+    let secret = node.write(&format!("docker/containers/{id}/config.v2.json"));
+    let elsewhere = node.write("elsewhere.log");
+    for (container, target) in [("app", &log), ("evil", &secret), ("worse", &elsewhere)] {
+        let link = node.path(&format!("pods/shop_web-1_{UID}/{container}/2.log"));
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(target, link).unwrap();
+    }
+    symlink(node.path("docker"), node.path("pods/linked_pod_x")).unwrap();
+    let found = node.found();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].id.to_string(), &found[0].dir),
+        (id.clone(), &node.path(&format!("docker/containers/{id}")))
+    );
+    assert_eq!(node.cri().logs(&found[0])[0].current(), Some(log.as_path()));
+    let (name, pod) = node.pod(&found[0], 0);
+    assert_eq!((name.as_str(), pod.restart_count, pod.container_id), ("app", 2, Some(found[0].id)));
+}
+
+#[test]
+fn a_missing_root_is_an_error() {
+    let cri = Cri::new(Path::new("/nonexistent/pods"), Path::new("/nonexistent"));
+    assert_eq!(cri.list(&cri.root()).unwrap_err().kind(), io::ErrorKind::NotFound);
+}

@@ -1,0 +1,163 @@
+//! Podman's containers. It has no daemon: a `conmon` per container writes the log
+//! into the storage of the user whose container it is,
+//!
+//! ```text
+//! <storage>/overlay-containers/<id>/userdata/ctr.log     in the format of the CRI
+//! <storage>/overlay-containers/containers.json           names and images
+//! ```
+//!
+//! whatever the log driver is called (`json-file` is another name of `k8s-file`).
+//! With `max-size` conmon replaces the file by an empty one, and newer ones keep
+//! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
+//! `vfs`, `btrfs`).
+//!
+//! A user's storage is the user's to arrange: nothing in it that is a symlink is
+//! followed, or others' files could be had delivered.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::docker::{read_json, ContainerMetadata, LogDriver, MetadataError};
+use super::runtime::{Found, Listing, LogFiles, Runtime};
+use crate::checkpoint::ContainerId;
+
+/// What a driver's folder of containers ends in.
+const CONTAINERS: &str = "-containers";
+/// Names and images.
+const CONTAINERS_FILE: &str = "containers.json";
+/// The storage of an ordinary user, below the home directory.
+const USER_STORAGE: &str = ".local/share/containers/storage";
+/// The name of the log.
+const LOG: &str = "ctr.log";
+
+/// The containers of one storage, and of every user's.
+#[derive(Debug, Clone)]
+pub struct Podman {
+    storage: PathBuf,
+    passwd: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct StoredContainer {
+    id: String,
+    names: Option<Vec<String>>,
+    /// JSON in a text.
+    metadata: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct StoredMetadata {
+    #[serde(rename = "image-name")]
+    image_name: Option<String>,
+    name: Option<String>,
+}
+
+impl Podman {
+    /// The containers below root's storage, and below those of the users that
+    /// `passwd` lists.
+    pub fn new(storage: &Path, passwd: &Path) -> Podman {
+        Podman { storage: storage.to_owned(), passwd: passwd.to_owned() }
+    }
+
+    /// The storages of users, as far as there are any.
+    fn user_storages(&self) -> Vec<PathBuf> {
+        let passwd = std::fs::read_to_string(&self.passwd).unwrap_or_default();
+        let homes = passwd.lines().filter_map(|line| line.split(':').nth(5));
+        let homes = homes.filter(|home| home.len() > 1 && home.starts_with('/'));
+        let mut storages: Vec<PathBuf> = homes.map(|home| Path::new(home).join(USER_STORAGE)).collect();
+        storages.sort_unstable();
+        storages.dedup();
+        storages.retain(|storage| storage.canonicalize().is_ok_and(|path| path == *storage));
+        storages
+    }
+}
+
+impl Runtime for Podman {
+    fn root(&self) -> PathBuf {
+        self.storage.canonicalize().unwrap_or_else(|_| self.storage.clone())
+    }
+
+    fn list(&self, root: &Path) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let users = self.user_storages();
+        match list_storage(root, &mut listing) {
+            // Only users have containers here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !users.is_empty() => {}
+            listed => listed?,
+        }
+        for storage in users.iter().filter(|storage| *storage != root) {
+            // One user's storage that cannot be read is no other user's concern.
+            let _ = list_storage(storage, &mut listing);
+        }
+        Ok(listing)
+    }
+
+    fn logs(&self, found: &Found) -> Vec<LogFiles> {
+        vec![LogFiles { is_without_links: true, ..LogFiles::numbered(&found.dir.join(LOG)) }]
+    }
+
+    fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
+        let path = containers_file(found);
+        let containers: Vec<StoredContainer> = read_json(&path)?;
+        let id = found.id.to_string();
+        let Some(stored) = containers.into_iter().find(|container| container.id == id) else {
+            return Err(MetadataError::Missing { path });
+        };
+        let metadata: StoredMetadata =
+            stored.metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let name = metadata.name.or_else(|| stored.names?.into_iter().next());
+        Ok(ContainerMetadata {
+            name: name.unwrap_or_else(|| found.id.short()),
+            image: metadata.image_name.unwrap_or_default(),
+            runtime: "podman".to_owned(),
+            is_running: true,
+            ..ContainerMetadata::default()
+        })
+    }
+
+    fn metadata_file(&self, found: &Found) -> Option<PathBuf> {
+        Some(containers_file(found))
+    }
+
+    fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
+        None
+    }
+}
+
+/// `<storage>/<driver>-containers/containers.json`; a container is known by its
+/// folder there.
+fn containers_file(found: &Found) -> PathBuf {
+    found.origin.with_file_name(CONTAINERS_FILE)
+}
+
+/// Adds the containers of one storage.
+fn list_storage(storage: &Path, listing: &mut Listing) -> io::Result<()> {
+    for entry in std::fs::read_dir(storage)? {
+        let entry = entry?;
+        let is_containers = entry.file_name().to_str().is_some_and(|name| name.ends_with(CONTAINERS));
+        if !is_containers || !is_real_dir(&entry.path()) {
+            continue;
+        }
+        let dir = entry.path();
+        for entry in std::fs::read_dir(&dir)? {
+            let Some(id) = entry?.file_name().to_str().and_then(ContainerId::parse) else { continue };
+            let origin = dir.join(id.to_string());
+            let userdata = origin.join("userdata");
+            if is_real_dir(&origin) && is_real_dir(&userdata) {
+                listing.containers.push(Found { id, dir: userdata, origin });
+            } else {
+                // Its log's folder comes a moment later.
+                listing.folders.push(origin);
+            }
+        }
+        listing.folders.push(dir);
+    }
+    Ok(())
+}
+
+/// Whether there is a folder that is no symlink to one.
+fn is_real_dir(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}

@@ -1,0 +1,175 @@
+//! The text format of the Kubernetes container runtime interface, written by
+//! containerd, by conmon (CRI-O, Podman) and read by the kubelet:
+//! `<RFC 3339 time> <stdout|stderr> <tag>[:<tag>…] <content>`, an entry a line.
+//!
+//! The first tag is `F` where the entry ends its line and `P` where more of the
+//! line follows. Each piece has a time of its own, so pieces belong together by
+//! their tag, whatever the times. The content is as the container wrote it: any
+//! bytes but a line feed, and no bytes at all for an empty line.
+//!
+//! A record is recognised from its start, and nothing behind the tags is looked
+//! at. What does not begin as a record is searched for the next place in the line
+//! where one does ([`Decoder::resync`]): a writer that is killed or meets a full
+//! disk leaves a torn entry, and the next one is glued to it.
+
+use memchr::{memchr, memmem};
+
+use super::rfc3339::TimeParser;
+use super::Entry;
+use crate::position::Stream;
+
+/// The longest time there is: nine digits of fraction and an offset.
+const LONGEST_TIME: usize = 35;
+/// The shortest: no fraction, and `Z`.
+const SHORTEST_TIME: usize = 20;
+/// `stdout` and `stderr` are as long.
+const STREAM_BYTES: usize = 6;
+
+/// What decoding keeps between entries: the minute of the last time.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    times: TimeParser,
+}
+
+impl Decoder {
+    /// Decodes a line, which is without its line feed; `None` where it is no
+    /// entry, or not from its first byte on.
+    #[inline]
+    pub fn decode<'a>(&mut self, line: &'a [u8]) -> Option<Entry<'a>> {
+        let window = &line[..line.len().min(LONGEST_TIME + 1)];
+        let (time, rest) = line.split_at_checked(memchr(b' ', window)?)?;
+        let (stream, rest) = match rest.split_first_chunk::<{ STREAM_BYTES + 2 }>()? {
+            (b" stdout ", rest) => (Stream::Stdout, rest),
+            (b" stderr ", rest) => (Stream::Stderr, rest),
+            _ => return None,
+        };
+        let time = self.times.parse(time)?;
+        let (&tag, rest) = rest.split_first()?;
+        let ends_line = match tag {
+            b'F' => true,
+            b'P' => false,
+            _ => return None,
+        };
+        let text = match rest.split_first() {
+            Some((b' ', text)) => text,
+            // Further tags are for those that know them.
+            Some((b':', tags)) => &tags[memchr(b' ', tags)? + 1..],
+            // An empty content, by a writer that leaves out the blank.
+            None => rest,
+            Some(_) => return None,
+        };
+        Some(Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] })
+    }
+
+    /// Where in a line that is no entry the next one begins, if anywhere.
+    pub fn resync(&mut self, line: &[u8]) -> Option<usize> {
+        memmem::find_iter(line, b" std").find_map(|blank| {
+            let earliest = blank.saturating_sub(LONGEST_TIME);
+            let latest = blank.checked_sub(SHORTEST_TIME)?;
+            (earliest.max(1)..=latest).find(|start| self.decode(&line[*start..]).is_some())
+        })
+    }
+}
+
+/// Whether a file that begins with `head` is written in this format: it begins
+/// with a date.
+pub fn is_cri(head: &[u8]) -> bool {
+    const SHAPE: &[u8; 11] = b"0000-00-00T";
+    head.len() >= SHAPE.len()
+        && head.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == other,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Timestamp;
+
+    fn decode(line: &str) -> Option<(Timestamp, Stream, bool, String)> {
+        let entry = Decoder::default().decode(line.as_bytes())?;
+        Some((entry.time, entry.stream, entry.ends_line, String::from_utf8(entry.text.to_vec()).unwrap()))
+    }
+
+    const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 123_456_789 };
+
+    #[test]
+    fn entries_as_the_runtimes_write_them() {
+        for (line, stream, ends_line, text) in [
+            ("2023-11-14T22:13:20.123456789Z stdout F hello", Stream::Stdout, true, "hello"),
+            ("2023-11-14T23:13:20.123456789+01:00 stderr P part", Stream::Stderr, false, "part"),
+            ("2023-11-14T22:13:20.123456789+00:00 stdout F ", Stream::Stdout, true, ""),
+            ("2023-11-14T22:13:20.123456789Z stdout F", Stream::Stdout, true, ""),
+            ("2023-11-14T22:13:20.123456789Z stdout P:TAG1:TAG2 x", Stream::Stdout, false, "x"),
+            ("2023-11-14T22:13:20.123456789Z stdout F  two blanks", Stream::Stdout, true, " two blanks"),
+            (
+                "2023-11-14T16:43:20.123456789-05:30 stdout F 2023-11-14T22:13:20Z stdout F x",
+                Stream::Stdout,
+                true,
+                "2023-11-14T22:13:20Z stdout F x",
+            ),
+        ] {
+            assert_eq!(decode(line), Some((TIME, stream, ends_line, text.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn trailing_zeros_may_be_missing() {
+        let (time, ..) = decode("2023-11-14T22:13:20.5Z stdout F x").unwrap();
+        assert_eq!(time, Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 });
+        assert_eq!(decode("2023-11-14T22:13:20Z stdout F x").unwrap().0.nanos, 0);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        for line in [
+            "",
+            " ",
+            "garbage",
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T22:13:20Z stdout",
+            "2023-11-14T22:13:20Z stdout ",
+            "2023-11-14T22:13:20Z stdin F x",
+            "2023-11-14T22:13:20Z stdout X x",
+            "2023-11-14T22:13:20Z stdout FP x",
+            "2023-11-14T22:13:20Z stdout P:tag",
+            "2023-11-14T22:13:20 stdout F x",
+            "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}",
+        ] {
+            assert_eq!(decode(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn raw_bytes_are_kept() {
+        let line = b"2023-11-14T22:13:20Z stdout F \xff\0\r";
+        assert_eq!(Decoder::default().decode(line).unwrap().text, b"\xff\0\r");
+    }
+
+    /// A torn entry and a whole one behind it: the whole one is found, wherever
+    /// the tear is before its own text begins.
+    #[test]
+    fn the_next_entry_in_a_line_is_found() {
+        let whole = "2023-11-14T22:13:20.123456789+01:00 stderr F after";
+        let torn = "2023-11-14T22:13:19.9Z stdout F ";
+        for cut in 1..torn.len() - 2 {
+            let line = format!("{}{whole}", &torn[..cut]);
+            let mut decoder = Decoder::default();
+            assert!(decoder.decode(line.as_bytes()).is_none(), "{line}");
+            let at = decoder.resync(line.as_bytes()).unwrap();
+            assert_eq!(&line[at..], whole, "{line}");
+        }
+        let line = format!("\0\0\0{whole}");
+        assert_eq!(Decoder::default().resync(line.as_bytes()), Some(3));
+        assert_eq!(Decoder::default().resync(b"no entry anywhere stdout F x"), None);
+    }
+
+    #[test]
+    fn the_first_bytes_tell() {
+        assert!(is_cri(b"2023-11-14T22:13:20Z stdout F x"));
+        for head in [&b""[..], b"2023", b"{\"log\":\"", b"\0\0\0\x20\x0a\x06stdout", b"2023-11-14 22:13:20"] {
+            assert!(!is_cri(head), "{head:?}");
+        }
+    }
+}
