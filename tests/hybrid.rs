@@ -130,8 +130,9 @@ fn mode_stream_delivers_every_driver_through_the_api() {
         .then(of_lengths(Stream::Stderr, &LENGTHS))
         .then(interleaved(300))
         .then(numbered_slowly(Stream::Stdout, "line", 300, "0.005"));
-    let drivers: [(&str, &[&str]); 3] = [
+    let drivers: [(&str, &[&str]); 4] = [
         ("json", &["--log-driver", "json-file"]),
+        ("rotated", &["--log-driver", "json-file", "--log-opt", "max-size=100k", "--log-opt", "max-file=9"]),
         ("local", &["--log-driver", "local"]),
         ("syslog", &["--log-driver", "syslog", "--log-opt", &address]),
     ];
@@ -139,9 +140,21 @@ fn mode_stream_delivers_every_driver_through_the_api() {
         let id = docker.run_detached(&format!("stream-{label}"), options, &script.sh).expect("docker run");
         collector.assert_arrives(&id, &script, label);
     }
-    let id = docker.run_detached("stream-tty", &["--tty"], "echo one; echo two >&2").expect("docker run");
-    collector.wait("two lines", |collector| collector.texts_of(&id, "stdout").len() == 2);
-    assert_eq!(collector.texts_of(&id, "stdout"), ["one\r", "two\r"]);
+    // With a terminal each line ends in a carriage return, and all are of stdout.
+    let on_terminal =
+        of_lengths(Stream::Stdout, &LENGTHS).then(numbered_slowly(Stream::Stdout, "line", 200, "0.005"));
+    let expected: Vec<String> =
+        on_terminal.of(Stream::Stdout).iter().map(|line| format!("{line}\r")).collect();
+    for (label, options) in drivers {
+        let options = [options, &["--tty"]].concat();
+        let id = docker.run_detached(&format!("stream-tty-{label}"), &options, &on_terminal.sh).expect("run");
+        collector.wait(&format!("{label}, with a terminal"), |collector| {
+            collector.texts_of(&id, "stdout").len() >= expected.len()
+        });
+        let texts = collector.texts_of(&id, "stdout");
+        let first = texts.iter().zip(&expected).position(|(got, want)| got != want);
+        assert!(first.is_none() && texts.len() == expected.len(), "{label}: {} at {first:?}", texts.len());
+    }
 }
 
 #[test]

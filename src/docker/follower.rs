@@ -27,9 +27,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// tells, and is asked for so soon.
 pub const EARLY_ROLL_CALL: Duration = Duration::from_secs(2);
 
-/// A daemon whose stream is not read for so long may pass over files of a log that
+/// A daemon whose stream is not read for so long, all in all, may pass over files of a log that
 /// rotates meanwhile, and does not say so.
-const LAG: Duration = Duration::from_secs(1);
+pub const LAG: Duration = Duration::from_secs(1);
 
 /// Bytes handled between two flushes at the most.
 const BURST: usize = 64 * 1024;

@@ -1,10 +1,12 @@
 //! A daemon of the old kind, and a log that rotates: entries come from what is
 //! there, and a follow only rings.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::follow_tests::{logs_path, otherwise};
-use super::scripted_api::{id, wait_until, Bench, Call, ScriptedApi, Told};
+use super::follower::LAG;
+use super::scripted_api::{id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED};
 use super::stdcopy_tests::{frame, stamped};
 use super::StreamEnd;
 
@@ -97,7 +99,7 @@ fn a_follow_rings_and_entries_come_once_from_what_is_there() {
     });
     assert_eq!(rest, Ok(StreamEnd::Finished));
     assert_eq!(api.calls(&format!("/containers/{}/json", id(1))), 1);
-    wait_until("the stream is let go", || api.open.load(std::sync::atomic::Ordering::SeqCst) == 1);
+    wait_until("the stream is let go", || api.open.load(Ordering::SeqCst) == 1);
 }
 
 #[test]
@@ -160,4 +162,40 @@ fn a_new_session_asks_for_so_many_that_nothing_is_left_out() {
     let targets = api.targets.lock().unwrap();
     let asked: Vec<_> = targets.iter().filter(|target| target.starts_with(&logs_path(1))).collect();
     assert!(asked.iter().all(|target| target.contains("follow=1") || !target.contains("since")), "{asked:?}");
+}
+
+#[test]
+fn a_follow_that_was_not_read_for_long_begins_again_where_the_log_rotates() {
+    let dir = tempfile::tempdir().unwrap();
+    let is_full = Arc::new(AtomicBool::new(false));
+    let may_send = Arc::clone(&is_full);
+    let api = ScriptedApi::listen(&dir.path().join("s"), move |call| {
+        if call.target.ends_with(&format!("/containers/{}/json", id(1))) {
+            return call.answer("200 OK", r#"{"HostConfig":{"LogConfig":{"Type":"local"}}}"#);
+        }
+        if !call.is_logs_of(id(1)) {
+            return otherwise(call);
+        }
+        call.begin(MULTIPLEXED);
+        call.chunk(&frame(1, &stamped(1, "line 1\n")));
+        if call.number == 0 {
+            wait_until("there is no space", || may_send.load(Ordering::SeqCst));
+            call.chunk(&frame(1, &stamped(9, "after files were passed over\n")));
+        } else {
+            call.chunk(&frame(1, &stamped(2, "line 2\n")));
+        }
+        call.hold();
+    });
+    let bench = Bench::at(&api.path);
+    bench.thread.follow(id(1));
+    assert_eq!(bench.texts(id(1), 1), ["line 1"]);
+    bench.has_space.store(false, Ordering::SeqCst);
+    is_full.store(true, Ordering::SeqCst);
+    // What is tested is that this time passes.
+    std::thread::sleep(LAG * 2);
+    bench.has_space.store(true, Ordering::SeqCst);
+    assert_eq!(bench.texts(id(1), 2), ["line 1", "line 2"]);
+    let targets = api.targets.lock().unwrap();
+    let last = targets.iter().rfind(|target| target.contains("/logs?")).unwrap();
+    assert!(last.contains("&since="), "{last}");
 }
