@@ -7,6 +7,7 @@ mod daemon_truth;
 mod docker;
 mod docs;
 mod edge;
+mod examples;
 mod hard_cases;
 mod host;
 mod hybrid;
