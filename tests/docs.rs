@@ -209,3 +209,77 @@ fn tail_containers_documents_every_switch() {
         assert!(described, "{switch} has no description");
     }
 }
+
+/// All source texts with what is filled in, and what differs, as `…`.
+fn messages_of_the_source() -> String {
+    let mut text = String::new();
+    let mut folders = vec![path("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                text.push_str(&std::fs::read_to_string(entry.path()).expect("a source file"));
+            }
+        }
+    }
+    with_ellipses(&text)
+}
+
+/// Braces without braces in them become `…`.
+fn with_ellipses(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let (before, behind) = rest.split_at(at);
+        kept.push_str(before);
+        match behind[1..].find(['{', '}', '\n']) {
+            Some(end) if behind[1 + end..].starts_with('}') => {
+                kept.push('…');
+                rest = &behind[end + 2..];
+            }
+            _ => {
+                kept.push('{');
+                rest = &behind[1..];
+            }
+        }
+    }
+    kept + rest
+}
+
+#[test]
+fn troubleshooting_quotes_messages_that_there_are() {
+    let page = read("docs/troubleshooting.md");
+    let source = messages_of_the_source();
+    let quoted: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("> ")).collect();
+    assert!(quoted.len() > 20, "{quoted:?}");
+    for message in quoted {
+        // The end of a long text may be left out.
+        let begin = message.strip_suffix(": …").filter(|begin| begin.contains("refused")).unwrap_or(message);
+        assert!(source.contains(&format!("\"{begin}")), "not in the source: {message}");
+    }
+}
+
+#[test]
+fn troubleshooting_has_every_warning_and_error() {
+    let page = read("docs/troubleshooting.md");
+    let source = read("src/event.rs");
+    let levels = source.split("pub fn level(").nth(1).and_then(|rest| rest.split("=> Level::Warn").next());
+    let levels = levels.expect("the errors and warnings");
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let mut count = 0;
+    for pair in lines.windows(2) {
+        let Some(text) = pair[0].strip_prefix("#[error(\"") else { continue };
+        let text = text.split(['"']).next().expect("a text");
+        let variant = pair[1].split([' ', ',']).next().expect("a variant");
+        let is_grave = levels
+            .split(|c: char| !c.is_alphanumeric() && c != ':')
+            .any(|word| word == format!("Event::{variant}"));
+        if is_grave {
+            count += 1;
+            let quoted = format!("> {}\n", with_ellipses(text));
+            assert!(page.contains(&quoted), "docs/troubleshooting.md lacks: {quoted}");
+        }
+    }
+    assert!(count > 10, "{count}");
+}

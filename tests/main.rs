@@ -12,6 +12,7 @@ mod hard_cases;
 mod host;
 mod hybrid;
 mod idle_streams;
+mod licences;
 mod local_files;
 mod outputs;
 mod packages;
