@@ -16,6 +16,7 @@ mod licences;
 mod local_files;
 mod outputs;
 mod packages;
+mod podman;
 mod pods;
 mod selection;
 mod support;

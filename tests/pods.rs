@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 
+use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::host::embedded::Record;
 use fluent_bit_container_logs::host::Level;
 
@@ -327,4 +328,43 @@ fn a_missing_node_is_missed_only_where_it_was_asked_for() {
     let collector = Collector::start(root.path(), &[("Runtime", "cri")]);
     collector.wait("the message", |collector| collector.has_logged("cannot read"));
     assert_eq!(collector.count(), 0);
+}
+
+/// What the example's `[INPUT]` sets, without what is Fluent Bit's own.
+fn example_options() -> Vec<(String, String)> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kubernetes/daemonset.yaml");
+    let text = std::fs::read_to_string(file).expect("the example");
+    let input = text.split("[INPUT]").nth(1).expect("an input").split('[').next().expect("its lines");
+    let pairs = input.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .filter(|(name, _)| !["Name", "Mem_Buf_Limit"].contains(&name.as_str()))
+        .collect()
+}
+
+#[test]
+fn the_daemon_sets_configuration_reads_a_node() {
+    let root = PodRoot::new();
+    let mut options = example_options();
+    for (name, value) in &mut options {
+        assert!(OPTIONS.iter().any(|option| option.name == name), "{name} is no option");
+        match name.as_str() {
+            "Pod_Logs" => *value = root.pods().display().to_string(),
+            "DB" => *value = root.path().join("positions.db").display().to_string(),
+            _ => {}
+        }
+    }
+    let mut own = root.container("logging", "container-logs-x", "fluent-bit");
+    own.line("not to be read");
+    let mut log = root.container("shop", "web-1", "app");
+    write(&mut log, 0..3);
+    let given: Vec<(&str, &str)> =
+        options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let collector = Collector::start(root.path(), &given);
+    collector.wait_texts(3);
+    log.rotate();
+    log.reopen();
+    write(&mut log, 3..5);
+    assert_eq!(collector.wait_texts(5), numbers(0..5));
+    assert!(collector.tagged().iter().all(|(tag, _)| tag.as_deref() == Some("kube.shop.web-1.app")));
 }
