@@ -52,6 +52,8 @@ pub enum Event {
     LogUnreadable { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}; {unread} bytes in it are lost, its container's newer logs are read on", path.display())]
     GenerationUnreadable { path: PathBuf, reason: String, unread: u64 },
+    #[error("no further log can be opened: {reason}; those that are open go on, the others wait (see LimitNOFILE of Fluent Bit's service)")]
+    Shortage { reason: String },
     #[error("{} can be read now", path.display())]
     LogReadable { path: PathBuf },
     #[error("{}: {bytes} bytes near offset {offset} are no record and were passed over", path.display())]
@@ -89,6 +91,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Event::RootUnreadable { .. }
+            | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
             | Event::GenerationLost { .. }

@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
-use crate::account::Accounts;
+use crate::account::{Accounts, Amount, Paced};
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
 use crate::queue::{Batch, Progress, Queue};
@@ -57,6 +58,7 @@ pub struct Exchange {
     /// by the reader when it finds a container.
     pub checkpoint: Mutex<CheckpointStore>,
     leaving: Mutex<HashSet<ContainerId>>,
+    shortage: Mutex<Paced>,
     /// What became of every byte.
     pub accounts: Accounts,
     /// Wakes the host's thread: there is something to drain.
@@ -82,6 +84,7 @@ impl Exchange {
             events: EventQueue::default(),
             checkpoint: Mutex::new(checkpoint),
             leaving: Mutex::default(),
+            shortage: Mutex::default(),
             accounts: Accounts::default(),
             host_bell: Bell::new()?,
             reader_bell: Bell::new()?,
@@ -126,6 +129,15 @@ impl Exchange {
     pub fn report(&self, event: Event) {
         self.events.report(event);
         self.host_bell.ring();
+    }
+
+    /// Has it logged, now and then, that there is no more of something.
+    pub fn report_shortage(&self, error: &std::io::Error) {
+        let one = Amount { bytes: 0, records: 1 };
+        let mut shortage = self.shortage.lock().unwrap_or_else(PoisonError::into_inner);
+        if shortage.add(one, Instant::now()).is_some() {
+            self.report(Event::Shortage { reason: error.to_string() });
+        }
     }
 
     /// Whether the reader shall end.

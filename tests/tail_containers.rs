@@ -179,3 +179,37 @@ fn mistakes_are_explained() {
     let output = run(&root.path().join("nowhere"), &["--no-follow"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"));
 }
+
+#[test]
+fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_some() {
+    let root = DockerRoot::new();
+    let digits = "0123456789abcdef";
+    let mut logs: Vec<_> = digits.chars().map(|digit| root.container(digit, &format!("c{digit}"))).collect();
+    for log in &mut logs {
+        log.line("hello");
+    }
+    let program = program(root.path(), &["-o", "Rescan_Interval=50ms", "-o", "Docker_Socket=off"]);
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 18 && exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut greeted = std::collections::BTreeSet::new();
+    // Those that were read are removed, which gives the others their turn.
+    while greeted.len() < digits.len() {
+        let line = lines.next().expect("a line").expect("readable");
+        let name = line.split_whitespace().next().expect("a name").to_owned();
+        let at = logs.iter().position(|log| name == format!("c{}", &log.id[..1])).expect("a log");
+        logs.remove(at).remove();
+        assert!(greeted.insert(name), "{line} came twice");
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches("no further log can be opened").count(), 1, "{said}");
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
-use super::file::{open_regular, stat_path, FileId};
+use super::file::{is_shortage, open_regular, stat_path, FileId};
 use super::holding::HeldFile;
 use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
@@ -284,7 +284,9 @@ impl Container {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
             Err(error) => {
                 self.report_log_failure(around.exchange, &error);
-                if around.config.mode == Mode::Hybrid && self.runtime.has_api() {
+                // What is in deleted files is nowhere else.
+                let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
+                if around.config.mode == Mode::Hybrid && self.runtime.has_api() && !has_only_copy {
                     self.look_for_stream(around, "its file cannot be read");
                 }
             }
@@ -563,6 +565,11 @@ impl Container {
     }
 
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
+        if is_shortage(error) {
+            // Of one thing for all containers.
+            self.log_failure_reported = true;
+            return exchange.report_shortage(error);
+        }
         if !std::mem::replace(&mut self.log_failure_reported, true) {
             let path = self.tailer.files().path.clone();
             exchange.report(Event::LogUnreadable { path, reason: error.to_string() });

@@ -78,6 +78,14 @@ pub fn is_permanent(error: &io::Error) -> bool {
         || permanent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// Whether an error says that the process or the machine has no more of
+/// something: it is nothing about this file.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// Reads until `buffer` is full or the file ends.
 pub fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
     loop {

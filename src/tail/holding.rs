@@ -129,6 +129,11 @@ impl Tailer {
         held
     }
 
+    /// Whether something is unread in a file that has no name any more.
+    pub fn holds_deleted(&mut self) -> bool {
+        !self.survey(Instant::now()).is_empty()
+    }
+
     /// Lets a deleted file go that is not read to its end.
     pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
         let Some(index) = self.generations.iter().position(|generation| generation.number == number) else {
