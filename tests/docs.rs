@@ -283,3 +283,37 @@ fn troubleshooting_has_every_warning_and_error() {
     }
     assert!(count > 10, "{count}");
 }
+
+#[test]
+fn every_guarantee_names_tests_and_every_test_it_names_exists() {
+    let text = read("docs/guarantees.md");
+    let (_, body) = text.split_once("\n## ").expect("the first chapter");
+    let blocks = body.split("\n\n").flat_map(|block| {
+        let is_list = block.starts_with("- ");
+        let is_table = block.starts_with("| ");
+        let by = if is_list { "\n- " } else { "\n| " };
+        let parts: Vec<&str> = if is_list || is_table { block.split(by).collect() } else { vec![block] };
+        // The head of a table claims nothing.
+        parts.into_iter().skip(usize::from(is_table)).map(str::to_owned).collect::<Vec<_>>()
+    });
+    let mut named = 0;
+    for block in blocks.filter(|block| !block.starts_with("## ") && block.contains(' ')) {
+        let is_heading = !block.contains('.') && !block.contains('`');
+        let tests: Vec<&str> = block.split('`').filter(|word| word.contains("::")).collect();
+        assert!(is_heading || !tests.is_empty(), "no test stands behind: {block}");
+        for test in tests {
+            let (module, name) = test.split_once("::").expect("module::test");
+            let is_there = test_sources(module).any(|source| source.contains(&format!("fn {name}()")));
+            assert!(is_there, "docs/guarantees.md names {test}, which does not exist");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+/// The files in which the tests of a module may be.
+fn test_sources(module: &str) -> impl Iterator<Item = String> {
+    let folders = ["tests", "src", "src/checkpoint", "src/tail"];
+    let files = folders.map(|folder| path(&format!("{folder}/{module}.rs")));
+    files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok())
+}

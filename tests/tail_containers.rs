@@ -212,4 +212,45 @@ fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_so
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(said.matches("no further log can be opened").count(), 1, "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up() {
+    let test = "tail_containers::a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up";
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let db = format!("DB={}", root.path().join("positions.db").display());
+    assert!(run(root.path(), &["--no-follow", "-o", &db]).status.success());
+    // No file may grow beyond its first page, which fails as a full disk does:
+    // the header is there, and no entry can follow it.
+    let program = program(root.path(), &["-o", &db]);
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 8 && exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    for number in 0..3 {
+        log.line(&format!("line {number}"));
+        assert_eq!(lines.next().expect("a line").expect("readable"), format!("web | line {number}"));
+    }
+    let pid = child.id().to_string();
+    let raised = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status();
+    let is_raised = raised.is_ok_and(|status| status.success());
+    log.line("line 3");
+    assert_eq!(lines.next().expect("a line").expect("readable"), "web | line 3");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches("positions are kept in memory").count(), 1, "{said}");
+    if !is_raised {
+        return skip(test, "no prlimit");
+    }
+    let output = run(root.path(), &["--no-follow", "-o", &db]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "what was accepted is known");
 }

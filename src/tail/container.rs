@@ -479,6 +479,9 @@ impl Container {
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
+                if let Some(error) = open_regular(&path).err().filter(is_shortage) {
+                    return around.exchange.report_shortage(&error);
+                }
                 if !self.metadata_failure_reported {
                     self.metadata_failure_reported = true;
                     around.exchange.report(Event::MetadataUnreadable { path, reason });

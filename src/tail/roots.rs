@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::file::is_shortage;
 use super::watch::FileWatch;
 use crate::discover::{Found, RootWatch, Runtime};
 use crate::event::Event;
@@ -110,6 +111,7 @@ impl Root {
     pub fn report(&mut self, exchange: &Exchange, seconds: f64) {
         let path = self.dir.clone();
         match &self.failure {
+            Some(error) if is_shortage(error) => exchange.report_shortage(error),
             Some(error) if !self.is_failure_reported => {
                 self.is_failure_reported = true;
                 let reason = error.to_string();
