@@ -1,5 +1,5 @@
 //! Through each output that people use, to whom it sends: what two containers
-//! said arrives there once, with the name and the image of who said it, at the
+//! said arrives there once, with the name, the image, the project and a label of who said it, at the
 //! nanosecond where the output keeps it.
 
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +23,9 @@ struct Line {
     container: String,
     time_ns: u64,
     image: String,
+    project: String,
+    /// A label of the container's.
+    team: String,
     stream: String,
     text: String,
 }
@@ -38,6 +41,11 @@ impl Line {
             container: text("container_name"),
             time_ns,
             image: text("image"),
+            project: text("compose_project"),
+            team: body["labels"]["team"]
+                .as_str()
+                .unwrap_or_else(|| panic!("no label in {body:.300}"))
+                .to_owned(),
             stream: text("stream"),
             text: text("log"),
         }
@@ -63,6 +71,10 @@ impl Shop {
         let mut writers = Vec::new();
         for (digit, name) in [('a', "shop-web-1"), ('b', "shop-checkout-1")] {
             let mut writer = root.container(digit, name);
+            let team = format!("team of {name}");
+            let labels =
+                serde_json::json!({"com.docker.compose.project": "shop", "team": team, "other": "x"});
+            writer.write_config_with(name, true, labels, &[]);
             for (number, (stream, text)) in said_by(name).into_iter().enumerate() {
                 if text.len() < 16_384 {
                     writer.entry(stream, &format!("{text}\n"));
@@ -73,6 +85,8 @@ impl Shop {
                     container: name.to_owned(),
                     time_ns: BEFORE_THE_FIRST + number as u64 + 1,
                     image: "shop/web:1.2".to_owned(),
+                    project: "shop".to_owned(),
+                    team: format!("team of {name}"),
                     stream: stream.to_owned(),
                     text,
                 });
@@ -95,7 +109,7 @@ impl Shop {
         received: impl Fn(&FluentBit) -> Vec<Line>,
     ) {
         let input = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag_Template docker.{{name}}\n",
+            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag_Template docker.{{name}}\n    Labels team\n",
             self.root.path().display()
         );
         let mut host = FluentBit::new(program, Some(plugin), &(input + output));
@@ -233,12 +247,19 @@ fn line_of_msgpack(time: &rmpv::Value, body: &rmpv::Value) -> Line {
     let (kind, time) = time.as_ext().expect("an EventTime");
     assert_eq!((kind, time.len()), (0, 8));
     let half = |at: usize| u64::from(u32::from_be_bytes(time[at..at + 4].try_into().expect("four bytes")));
-    let entries = body.as_map().expect("a map").iter();
-    let body = entries.map(|(key, value)| {
-        let text = |value: &rmpv::Value| value.as_str().expect("a text").to_owned();
-        (text(key), Value::from(text(value)))
-    });
-    Line::of(half(0) * 1_000_000_000 + half(4), &Value::Object(body.collect()))
+    Line::of(half(0) * 1_000_000_000 + half(4), &json_of_msgpack(body))
+}
+
+fn json_of_msgpack(value: &rmpv::Value) -> Value {
+    match value {
+        rmpv::Value::Map(entries) => {
+            let entries = entries
+                .iter()
+                .map(|(key, value)| (key.as_str().expect("a text").to_owned(), json_of_msgpack(value)));
+            Value::Object(entries.collect())
+        }
+        other => other.as_str().expect("a text or a map").into(),
+    }
 }
 
 #[test]
@@ -285,8 +306,11 @@ fn free_port() -> u16 {
 #[test]
 fn loki() {
     with_each_host("outputs::loki", |program, plugin| {
-        let labels = ["Labels job=docker", "Label_Keys $container_name,$stream,$image"];
-        let as_text = ["Remove_Keys container_id", "Drop_Single_Key on", "Line_Format key_value"];
+        let labels = [
+            "Labels job=docker, team=$labels['team']",
+            "Label_Keys $container_name,$stream,$image,$compose_project",
+        ];
+        let as_text = ["Remove_Keys container_id,labels", "Drop_Single_Key on", "Line_Format key_value"];
         for (lines, is_json) in [(["Compress gzip", "", ""], true), (as_text, false)] {
             let receiver = receivers::http();
             let output = output("loki", receiver.port(), &[labels.as_slice(), &lines].concat());
@@ -314,8 +338,9 @@ fn pushed(request: &Request, is_json: bool) -> Vec<Line> {
             let rest = if is_json { json(text.as_bytes()) } else { serde_json::json!({ "log": text }) };
             let mut body = labels.clone();
             body.extend(rest.as_object().expect("fields").clone());
-            // The job, four of Line, and the id unless it was removed.
-            assert_eq!(body.len(), if is_json { 6 } else { 5 }, "{body:?}");
+            // What became a label is no longer in the line.
+            body.insert("labels".to_owned(), serde_json::json!({"team": labels["team"]}));
+            assert_eq!(labels.len(), 6, "{labels:?}");
             lines.push(Line::of(time, &Value::Object(body)));
         }
     }
@@ -356,7 +381,7 @@ fn opentelemetry_resources() {
         let shop = Shop::open();
         let receiver = receivers::http();
         let config = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n{}",
+            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n    Labels team\n{}",
             shop.root.path().display(),
             output("opentelemetry", receiver.port(), &["Logs_URI /v1/logs", "Logs_Body_Key $log"]),
         );
@@ -387,6 +412,8 @@ fn opentelemetry_resources() {
                         "stream": attributes["log.iostream"],
                         "container_name": resource["container.name"],
                         "image": image.map(|(name, tag)| format!("{name}:{tag}")),
+                        "compose_project": resource["compose_project"],
+                        "labels": {"team": resource["container.label.team"]},
                     }),
                 )
             });
