@@ -88,6 +88,7 @@ mod tests {
     use crate::position::Timestamp;
 
     fn decode(line: &str) -> Option<(Timestamp, Stream, bool, String)> {
+        crate::fuzz_seeds::keep("cri", line.as_bytes());
         let entry = Decoder::default().decode(line.as_bytes())?;
         Some((entry.time, entry.stream, entry.ends_line, String::from_utf8(entry.text.to_vec()).unwrap()))
     }

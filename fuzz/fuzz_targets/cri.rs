@@ -1,0 +1,24 @@
+//! The decoder of CRI lines: total, its text is the end of the line, and a line
+//! that is no entry hides none that follows it.
+
+#![no_main]
+
+use fluent_bit_container_logs::format::cri::Decoder;
+use libfuzzer_sys::fuzz_target;
+
+const NEXT: &[u8] = b"2023-11-14T22:13:20.000000005+01:00 stderr F next";
+
+fuzz_target!(|line: &[u8]| {
+    let mut decoder = Decoder::default();
+    if let Some(entry) = decoder.decode(line) {
+        assert!(line.ends_with(entry.text));
+        assert!(entry.time.nanos < 1_000_000_000);
+    }
+    let glued = [line, NEXT].concat();
+    if decoder.decode(&glued).is_none() {
+        let at = decoder.resync(&glued).expect("the entry behind is found");
+        assert!(at > 0);
+        let entry = decoder.decode(&glued[at..]).expect("it is an entry");
+        assert!(entry.text.ends_with(b"next"));
+    }
+});
