@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use crate::account::{Account, Amount, Paced, Taken};
 use crate::checkpoint::{Advance, ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
-use crate::encode::{put_record, RecordFields};
+use crate::encode::{put_record_merged, RecordFields};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::Entry;
+use crate::hints::Hints;
+use crate::merge::{MergeOptions, Merged};
 use crate::metadata::MetadataOptions;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
@@ -34,17 +36,26 @@ pub struct Identity {
     /// Name, image and state as last read.
     pub metadata: ContainerMetadata,
     fields: RecordFields,
+    merge: MergeOptions,
     tags: PerStream<Option<Arc<str>>>,
     is_tagged_by_stream: bool,
 }
 
 impl Identity {
+    /// Until its metadata is read.
+    pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
+        let (options, merge) = (MetadataOptions::default(), MergeOptions::default());
+        Identity::new(id, metadata, None, &options, &merge, &Hints::default())
+    }
+
     /// The record fields and tags of container `id`.
     pub fn new(
         id: &ContainerId,
         mut metadata: ContainerMetadata,
         template: Option<&TagTemplate>,
         options: &MetadataOptions,
+        merge: &MergeOptions,
+        hints: &Hints,
     ) -> Identity {
         let pod = metadata.pod.as_ref();
         // The runtime's id where it is known; a tag has one in any case.
@@ -59,11 +70,17 @@ impl Identity {
             pod: pod.map_or("", |pod| &pod.name),
             pod_uid: pod.map_or("", |pod| &pod.uid),
         };
-        let tags = Stream::ALL.map(|stream| template.map(|template| template.render(source, stream).into()));
+        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(Arc::from);
+        let template = template.filter(|_| own_tag.is_none());
+        let tags = Stream::ALL.map(|stream| match template {
+            Some(template) => Some(template.render(source, stream).into()),
+            None => own_tag.clone(),
+        });
         let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
+        let merge = MergeOptions { is_on: hints.merge_log.unwrap_or(merge.is_on), ..merge.clone() };
         // Often long, and nobody asks for it again.
         metadata.env = Vec::new();
-        Identity { metadata, fields, tags, is_tagged_by_stream }
+        Identity { metadata, fields, merge, tags, is_tagged_by_stream }
     }
 }
 
@@ -76,6 +93,8 @@ struct Building {
     source_bytes: u64,
     /// The time of the first.
     since: Timestamp,
+    /// Room for the fields of a line.
+    merged: Merged,
 }
 
 impl Building {
@@ -392,7 +411,9 @@ fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Str
         into.bytes.extend_from_slice(identity.fields.group_start());
         into.since = line.time;
     }
-    put_record(&mut into.bytes, line, stream, &identity.fields);
+    let fields = &identity.fields;
+    let is_merged = into.merged.take(line.text, &identity.merge, fields.keys());
+    put_record_merged(&mut into.bytes, line, stream, fields, is_merged.then_some(&into.merged));
     into.records += 1;
     into.source_bytes += line.source_bytes as u64;
     if line.is_cut() {

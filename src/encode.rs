@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use crate::merge::Merged;
 use crate::msgpack::{put_array_head, put_map_head, put_str, put_u64};
 use crate::partial::Line;
 use crate::position::{PerStream, Stream, Timestamp};
@@ -68,6 +69,7 @@ pub struct RecordFields {
     /// The fields behind `log`.
     encoded: PerStream<Box<[u8]>>,
     count: usize,
+    keys: Vec<String>,
     group_start: Box<[u8]>,
     group_end: Box<[u8]>,
 }
@@ -87,6 +89,11 @@ impl RecordFields {
             metadata: [empty_map(), empty_map()],
             encoded,
             count: 1 + fields.len(),
+            keys: ["log", "stream", "attrs", "truncated"]
+                .into_iter()
+                .chain(fields.iter().map(|(key, _)| key.as_str()))
+                .map(str::to_owned)
+                .collect(),
             group_start: Box::default(),
             group_end: Box::default(),
         }
@@ -107,9 +114,15 @@ impl RecordFields {
             metadata,
             encoded: PerStream::default(),
             count: 0,
+            keys: ["log", "attrs", "truncated"].map(str::to_owned).to_vec(),
             group_start: marker(GROUP_START, head, body),
             group_end: marker(GROUP_END, &empty, &empty),
         }
+    }
+
+    /// The keys that the record has, or may have, itself.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
     }
 
     /// What stands before the first record of a batch: nothing, as a rule.
@@ -142,16 +155,35 @@ pub fn is_marker(seconds: [u8; 4]) -> bool {
 /// Appends one record to `out`.
 #[inline]
 pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &RecordFields) {
+    put_record_merged(out, line, stream, fields, None);
+}
+
+/// As [`put_record`], with the fields that were made of the line.
+#[inline]
+pub fn put_record_merged(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    stream: Stream,
+    fields: &RecordFields,
+    merged: Option<&Merged>,
+) {
     let encoded = &fields.encoded[stream.index()];
     let text = if line.is_utf8 { Cow::Borrowed(line.text) } else { repair(line.text) };
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     out.extend_from_slice(&[0x92, 0x92]);
     put_event_time(out, line.time);
     out.extend_from_slice(&fields.metadata[stream.index()]);
+    let has_log = merged.is_none_or(Merged::keeps_log);
     let extra = usize::from(line.is_cut()) + usize::from(!line.attrs.is_empty());
-    put_map_head(out, 1 + fields.count + extra);
-    out.extend_from_slice(b"\xa3log");
-    put_str(out, &text);
+    let merged_count = merged.map_or(0, Merged::count);
+    put_map_head(out, usize::from(has_log) + fields.count + merged_count + extra);
+    if has_log {
+        out.extend_from_slice(b"\xa3log");
+        put_str(out, &text);
+    }
+    if let Some(merged) = merged {
+        out.extend_from_slice(merged.bytes());
+    }
     out.extend_from_slice(encoded);
     if !line.attrs.is_empty() {
         out.extend_from_slice(b"\xa5attrs");

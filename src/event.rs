@@ -30,6 +30,8 @@ pub enum Event {
     ContainerExcluded { name: String, short_id: String, reason: String },
     #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
     ContainerIncluded { name: String, short_id: String },
+    #[error("container {name} ({short_id}): {problem}; the option counts")]
+    LabelInvalid { name: String, short_id: String, problem: String },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
@@ -103,6 +105,7 @@ impl Event {
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::LabelInvalid { .. }
             | Event::Corrupt { .. }
             | Event::LinesCut { .. }
             | Event::Truncated { unread: 0, .. }

@@ -50,13 +50,16 @@ pub mod fingerprint;
 pub mod format;
 #[cfg(test)]
 mod fuzz_seeds;
+pub mod hints;
 pub mod host;
+pub mod merge;
 pub mod metadata;
 pub mod msgpack;
 pub mod partial;
 pub mod plugin;
 pub mod position;
 pub mod queue;
+pub mod rate;
 pub mod select;
 pub mod streams;
 pub mod tag;

@@ -20,6 +20,13 @@ const KNOWN_LABELS: [(&str, &str); 5] = [
 /// Keys that records have themselves.
 pub const RECORD_KEYS: [&str; 4] = ["log", "stream", "attrs", "truncated"];
 
+/// Whether records may have this key themselves.
+pub fn is_own_key(key: &str) -> bool {
+    let names = ["container_id", "container_name", "image", "labels", "env"];
+    let known = KNOWN_LABELS.iter().map(|(_, name)| name);
+    RECORD_KEYS.iter().chain(&names).chain(&POD_KEYS).chain(known).any(|own| *own == key)
+}
+
 /// `Metadata`: where it stands in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {

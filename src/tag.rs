@@ -118,10 +118,15 @@ impl TagTemplate {
             if value.is_empty() {
                 tag.push('_');
             }
-            tag.extend(value.chars().map(|character| if is_safe(character) { character } else { '_' }));
+            tag.push_str(&sanitized(value));
         }
         tag
     }
+}
+
+/// A tag that somebody else chose: what a tag may not hold becomes `_`.
+pub fn sanitized(text: &str) -> String {
+    text.chars().map(|character| if is_safe(character) { character } else { '_' }).collect()
 }
 
 /// Letters, digits, `.`, `_` and `-`: what `Match` compares literally and what

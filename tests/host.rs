@@ -453,6 +453,55 @@ fn the_yaml_example_runs_and_lists_reach_us() {
     });
 }
 
+/// Behind us: stack traces of one container, joined for each stream, and a parser
+/// of the host's for the container whose label asks for its tag.
+#[test]
+fn the_hosts_multiline_filter_and_its_parsers_work_behind_us() {
+    with_each_host("host::the_hosts_multiline_filter_and_its_parsers_work_behind_us", |program, plugin| {
+        let root = DockerRoot::new();
+        let mut java = root.container('a', "java");
+        let mut nginx = root.container('b', "nginx");
+        nginx.write_config_with("nginx", true, serde_json::json!({"fluentbit.io/tag": "parse.access"}), &[]);
+        let trace = [
+            "Exception in thread \"main\" java.lang.IllegalStateException: no stock",
+            "\tat shop.Stock.take(Stock.java:14)",
+            "\tat shop.Main.main(Main.java:5)",
+        ];
+        for (number, line) in trace.iter().enumerate() {
+            java.entry("stderr", &format!("{line}\n"));
+            java.entry("stdout", &format!("meanwhile {number}\n"));
+        }
+        java.entry("stderr", "an error without a trace\n");
+        nginx.line("GET /goods/lantern");
+        let filters = "[FILTER]\n    Name multiline\n    Match docker.*\n    Multiline.Key_Content log\n    \
+                       Multiline.Parser java\n\
+                       [FILTER]\n    Name parser\n    Match parse.access\n    Key_Name log\n    Parser access\n    \
+                       Reserve_Data on\n";
+        let config = input(root.path(), &["Tag_Template docker.{name}.{stream}"]) + filters;
+        let parsers = root.path().join("parsers.conf");
+        let parser = "[PARSER]\n    Name access\n    Format regex\n    Regex ^(?<verb>[A-Z]+) (?<path>.*)$\n";
+        std::fs::write(&parsers, parser).expect("parsers.conf");
+        let mut host = FluentBit::new(program, Some(plugin), &config)
+            .with_service_line(&format!("Parsers_File {}", parsers.display()));
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "six records", |host| host.record_count() >= 6);
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        let texts = |tag: &str| -> Vec<String> {
+            let records = host.records().into_iter().filter(|record| record.tag == tag);
+            records
+                .map(|record| record.body["log"].as_str().unwrap_or_default().trim_end().to_owned())
+                .collect()
+        };
+        assert_eq!(texts("docker.java.stderr"), [trace.join("\n"), "an error without a trace".to_owned()]);
+        assert_eq!(texts("docker.java.stdout"), ["meanwhile 0", "meanwhile 1", "meanwhile 2"]);
+        let records = host.records();
+        let access = records.iter().find(|record| record.tag == "parse.access").expect("a parsed record");
+        assert_eq!((access.text("verb"), access.text("path")), ("GET", "/goods/lantern"));
+        assert_eq!(access.text("container_name"), "nginx");
+    });
+}
+
 #[test]
 fn the_hosts_help_has_every_option() {
     with_each_host("host::the_hosts_help_has_every_option", |program, plugin| {

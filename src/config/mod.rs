@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::docker::{DockerSocket, NoSocket};
-use crate::metadata::{Globs, MetadataOptions, Shape, RECORD_KEYS};
+use crate::merge::MergeOptions;
+use crate::metadata::{is_own_key, Globs, MetadataOptions, Shape, RECORD_KEYS};
 use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
-    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, LABELS, METADATA,
-    METADATA_KEY, MODE, PARTIAL_MAX_SIZE, PODMAN_ROOT, POD_LOGS, QUEUE_LIMIT, READ_FROM_HEAD,
-    RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
+    MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, MODE, PARTIAL_MAX_SIZE, PODMAN_ROOT, POD_LOGS,
+    QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -80,6 +81,10 @@ pub struct Config {
     pub tag_template: Option<TagTemplate>,
     /// What records say of their container.
     pub metadata: MetadataOptions,
+    /// What becomes of lines that are JSON.
+    pub merge: MergeOptions,
+    /// Bytes per second of one container; 0 for no limit.
+    pub rate_limit: u64,
     /// Whether to go on once everything there is was read. Not an option of
     /// the plugin; `tail-containers --no-follow` sets it.
     pub follow: bool,
@@ -156,6 +161,10 @@ impl Config {
                 format!("`{metadata_key}` is a key that records have themselves"),
             ));
         }
+        let merge_key = text(&MERGE_LOG_KEY);
+        if let Some(key) = merge_key.as_ref().filter(|key| is_own_key(key) || **key == metadata_key) {
+            return Err(wrong(&MERGE_LOG_KEY, format!("`{key}` is a key that records have themselves")));
+        }
         let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
         Ok(Config {
             runtime,
@@ -180,6 +189,8 @@ impl Config {
                 labels: globs(&LABELS)?,
                 env: globs(&ENV)?,
             },
+            merge: MergeOptions { is_on: is_on(&MERGE_LOG)?, key: merge_key, keep_log: is_on(&KEEP_LOG)? },
+            rate_limit: size(&RATE_LIMIT, 0)? as u64,
             follow: true,
         })
     }
@@ -226,7 +237,7 @@ fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
 /// A size as Fluent Bit writes it: a number, `k`, `M` or `G` behind it (powers
 /// of 1000, as in the host's own `flb_utils_size_to_bytes`), and an optional
 /// `B`.
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let wrong = || format!("`{text}` is no size; write it as 512k, 8M or 1G");
     let upper = text.to_ascii_uppercase();
     let number = upper.strip_suffix('B').unwrap_or(&upper);
@@ -301,7 +312,7 @@ fn split_list(text: &str) -> Vec<String> {
 }
 
 /// A boolean as Fluent Bit writes it.
-fn parse_bool(text: &str) -> Result<bool, String> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "on" | "yes" => Ok(true),
         "false" | "off" | "no" => Ok(false),
@@ -340,6 +351,8 @@ mod tests {
                 partial_max_size: 1_000_000,
                 tag_template: None,
                 metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },
+                merge: MergeOptions::default(),
+                rate_limit: 0,
                 follow: true,
             }
         );
@@ -405,6 +418,9 @@ mod tests {
             ("Exclude_Self", "maybe"),
             ("Metadata", "deep"),
             ("Metadata_Key", "log"),
+            ("Merge_Log", "maybe"),
+            ("Merge_Log_Key", "image"),
+            ("Rate_Limit", "fast"),
             ("Labels", "a[b"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();

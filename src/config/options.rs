@@ -48,6 +48,7 @@ impl OptionSpec {
             "Include" => "compose_project=shop",
             "Exclude" => "name=*-debug",
             "Labels" => "team",
+            "Merge_Log_Key" => "fields",
             "Env" => "STAGE",
             _ => "",
         })
@@ -207,8 +208,41 @@ pub const ENV: OptionSpec = OptionSpec {
         "Globs of the container's environment variables that its records have under env. Mind what is secret.",
 };
 
+/// Lines that are JSON.
+pub const MERGE_LOG: OptionSpec = OptionSpec {
+    name: "Merge_Log",
+    kind: Kind::Bool,
+    default: Some("off"),
+    text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log=true, or false, says it for one container.",
+};
+
+/// Where its fields stand.
+pub const MERGE_LOG_KEY: OptionSpec = OptionSpec {
+    name: "Merge_Log_Key",
+    kind: Kind::Text,
+    default: None,
+    text:
+        "The key under which Merge_Log puts the fields. Unset: at the top, where the record's own keys win.",
+};
+
+/// Whether the line is kept.
+pub const KEEP_LOG: OptionSpec = OptionSpec {
+    name: "Keep_Log",
+    kind: Kind::Bool,
+    default: Some("off"),
+    text: "Whether a line that Merge_Log made fields of is kept under log. It is in any case where one of its fields could not stand in the record.",
+};
+
+/// How fast a log is read.
+pub const RATE_LIMIT: OptionSpec = OptionSpec {
+    name: "Rate_Limit",
+    kind: Kind::Size,
+    default: Some("0"),
+    text: "Bytes per second that each container's files are read at, over time; 0 for no limit. Nothing is dropped: what waits stays in the files, which are held as Held_Files_Limit says. The label fluentbit.io/rate_limit says it for one container.",
+};
+
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 20] = [
+pub const OPTIONS: [OptionSpec; 24] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
@@ -225,6 +259,10 @@ pub const OPTIONS: [OptionSpec; 20] = [
     METADATA_KEY,
     LABELS,
     ENV,
+    MERGE_LOG,
+    MERGE_LOG_KEY,
+    KEEP_LOG,
+    RATE_LIMIT,
     QUEUE_LIMIT,
     HELD_FILES_LIMIT,
     PARTIAL_MAX_SIZE,

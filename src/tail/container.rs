@@ -21,7 +21,8 @@ use crate::discover::own_container::OwnContainer;
 use crate::discover::{Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::metadata::MetadataOptions;
+use crate::hints::Hints;
+use crate::rate::RateLimit;
 use crate::streams::Streams;
 
 /// How long a log waits for metadata that is there but cannot be read.
@@ -109,6 +110,7 @@ pub struct Container {
     last_read: Instant,
     empty_reads: u32,
     is_hot: bool,
+    rate: RateLimit,
     /// The configuration or a label says that it is not to be read.
     is_excluded: bool,
     folder_is_watched: bool,
@@ -136,8 +138,7 @@ impl Container {
         start: Start,
         now: Instant,
     ) -> Container {
-        let identity =
-            Arc::new(Identity::new(&found.id, nameless(&found.id), None, &MetadataOptions::default()));
+        let identity = Arc::new(Identity::unnamed(&found.id, nameless(&found.id)));
         let files = runtime.logs(&found).into_iter().next();
         let files = files.unwrap_or_else(|| LogFiles::numbered(&found.dir));
         Container {
@@ -156,6 +157,7 @@ impl Container {
             last_read: now,
             empty_reads: 0,
             is_hot: false,
+            rate: RateLimit::default(),
             is_excluded: false,
             folder_is_watched: false,
             is_polled: false,
@@ -519,8 +521,15 @@ impl Container {
 
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
         self.tailer.account().set_name(&metadata.title());
-        let identity =
-            Identity::new(self.id(), metadata, around.config.tag_template.as_ref(), &around.config.metadata);
+        let config = around.config;
+        let (hints, problems) = Hints::read(&metadata.labels);
+        for problem in problems {
+            let (name, short_id) = (metadata.name.clone(), self.id().short());
+            around.exchange.report(Event::LabelInvalid { name, short_id, problem });
+        }
+        self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
+        let template = config.tag_template.as_ref();
+        let identity = Identity::new(self.id(), metadata, template, &config.metadata, &config.merge, &hints);
         self.identity = Arc::new(identity);
         self.tailer.set_identity(Arc::clone(&self.identity));
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
@@ -611,10 +620,13 @@ impl Container {
         if self.source == Source::Stream {
             return self.end_stream(around);
         }
+        if let Some(due) = self.rate.waits_until(now) {
+            return Outcome::Waiting(due);
+        }
         if let Some(due) = self.follow_run(around) {
             return Outcome::Waiting(due);
         }
-        match self.tailer.read_slice(context) {
+        match self.read_slice(context, now) {
             Ok(step) => {
                 self.report_log_readable(around.exchange);
                 match step {
@@ -640,6 +652,16 @@ impl Container {
                 Outcome::Cool
             }
         }
+    }
+
+    fn read_slice(&mut self, context: &mut ReadContext<'_>, now: Instant) -> io::Result<Step> {
+        if !self.rate.is_on() {
+            return self.tailer.read_slice(context);
+        }
+        let before = self.tailer.account().figures().read.bytes;
+        let step = self.tailer.read_slice(context);
+        self.rate.has_read(self.tailer.account().figures().read.bytes - before, now);
+        step
     }
 
     /// A streamed container is among the hot ones only to be ended.
@@ -704,7 +726,7 @@ impl Container {
             return Outcome::WatchRefused(reason);
         }
         // What was written between the last read and the watch is not told.
-        match self.tailer.read_slice(context) {
+        match self.read_slice(context, now) {
             Ok(Step::AtEnd { has_read: false }) => Outcome::Cool,
             _ => {
                 self.last_read = now;
