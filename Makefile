@@ -49,8 +49,13 @@ test: deps test-deps all
 package-test: deb
 	CONTAINER_LOGS_DEB="$$(echo $(abspath $(TARGET_DIR))/debian/*.deb)" scripts/run-tests --test main packages::
 
+# Beside Fluent Bit's tail; about ten minutes. ROWS=file,idle for some of it.
 bench: deps all
-	cargo bench
+	cargo bench --bench side_by_side
+
+# Each decoder, the joiner and the encoder alone.
+micro-bench: deps
+	cargo bench --bench pieces
 
 # All fuzz targets, which share the minutes.
 MINUTES ?= 10

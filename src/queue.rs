@@ -3,8 +3,13 @@
 //! The reader asks [`Queue::has_space`] before it reads a slice of a file; a
 //! full queue means that it reads no further: the files are the buffer. What
 //! is counted stays counted until the host has accepted the batch.
+//!
+//! One container that floods may fill the queue; the lines of all others would
+//! wait until the host has worked through that. So there are two lanes: large
+//! batches stand in one, small ones pass them in the other. The batches of one
+//! container never overtake each other (I3).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +20,10 @@ use crate::checkpoint::{Advance, ContainerId};
 /// two threads that keep pace. Fresh memory for each batch would cost a page
 /// fault for every 4 KiB of records.
 const SPARE_BUFFERS: usize = 8;
+/// A batch this large comes from a log that is behind: nobody waits for it.
+const BULK_BYTES: usize = 64 * 1024;
+/// So many bytes of small batches in a row, and a large one has its turn.
+const MOST_PASSING: usize = 1 << 20;
 /// A buffer larger than this is given back to the system.
 const LARGEST_SPARE: usize = 4 << 20;
 
@@ -55,10 +64,55 @@ impl Batch {
     }
 }
 
+/// What waits, in the order of its going.
+#[derive(Debug, Default)]
+struct Lanes {
+    express: VecDeque<Batch>,
+    bulk: VecDeque<Batch>,
+    /// How many batches of a container are in the bulk lane; what follows them
+    /// stays behind them.
+    in_bulk: HashMap<ContainerId, usize>,
+    /// Bytes that have passed the front of the bulk lane.
+    passing: usize,
+}
+
+impl Lanes {
+    fn len(&self) -> usize {
+        self.express.len() + self.bulk.len()
+    }
+
+    fn push(&mut self, batch: Batch) {
+        if batch.bytes.len() >= BULK_BYTES || self.in_bulk.contains_key(&batch.container) {
+            *self.in_bulk.entry(batch.container).or_default() += 1;
+            self.bulk.push_back(batch);
+        } else {
+            self.express.push_back(batch);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Batch> {
+        if self.bulk.is_empty() || self.passing < MOST_PASSING {
+            if let Some(batch) = self.express.pop_front() {
+                self.passing += batch.bytes.len();
+                return Some(batch);
+            }
+        }
+        self.passing = 0;
+        let batch = self.bulk.pop_front()?;
+        if let Some(count) = self.in_bulk.get_mut(&batch.container) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_bulk.remove(&batch.container);
+            }
+        }
+        Some(batch)
+    }
+}
+
 /// The queue; the reader and the Docker thread produce, the host's consumes.
 #[derive(Debug)]
 pub struct Queue {
-    batches: Mutex<VecDeque<Batch>>,
+    lanes: Mutex<Lanes>,
     spare: Mutex<Vec<Vec<u8>>>,
     bytes: AtomicUsize,
     limit: usize,
@@ -67,7 +121,7 @@ pub struct Queue {
 impl Queue {
     /// A queue of at most `limit` bytes, or one batch if that is larger.
     pub fn new(limit: usize) -> Queue {
-        Queue { batches: Mutex::default(), spare: Mutex::default(), bytes: AtomicUsize::new(0), limit }
+        Queue { lanes: Mutex::default(), spare: Mutex::default(), bytes: AtomicUsize::new(0), limit }
     }
 
     /// Whether another slice may be read.
@@ -82,7 +136,7 @@ impl Queue {
 
     /// Whether nothing is queued or in the host's hands.
     pub fn is_empty(&self) -> bool {
-        self.bytes() == 0 && self.batches.lock().map_or(true, |batches| batches.is_empty())
+        self.bytes() == 0 && self.lanes.lock().map_or(true, |lanes| lanes.len() == 0)
     }
 
     /// An empty buffer for the next batch.
@@ -90,18 +144,18 @@ impl Queue {
         self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
     }
 
-    /// Adds a batch at the end. Returns whether the queue was empty, and so
+    /// Adds a batch at the end of its lane. Returns whether the queue was empty, and so
     /// whether the host must be woken: otherwise it has yet to come to the end.
     pub fn push(&self, batch: Batch) -> bool {
         self.bytes.fetch_add(batch.bytes.len(), Ordering::AcqRel);
-        let Ok(mut batches) = self.batches.lock() else { return true };
-        batches.push_back(batch);
-        batches.len() == 1
+        let Ok(mut lanes) = self.lanes.lock() else { return true };
+        lanes.push(batch);
+        lanes.len() == 1
     }
 
-    /// Takes the first batch. It stays counted until [`Queue::accepted`].
+    /// Takes the next batch. It stays counted until [`Queue::accepted`].
     pub fn pop(&self) -> Option<Batch> {
-        self.batches.lock().ok()?.pop_front()
+        self.lanes.lock().ok()?.pop()
     }
 
     /// The host has taken the batch: its room is free, its buffer comes back.
@@ -126,8 +180,12 @@ mod tests {
     use super::*;
 
     fn batch(bytes: usize) -> Batch {
+        batch_of("a", bytes)
+    }
+
+    fn batch_of(digit: &str, bytes: usize) -> Batch {
         Batch {
-            container: ContainerId::parse(&"a".repeat(64)).unwrap(),
+            container: ContainerId::parse(&digit.repeat(64)).unwrap(),
             tag: None,
             records: 1,
             bytes: vec![0; bytes],
@@ -161,5 +219,48 @@ mod tests {
         let buffer = queue.buffer();
         assert!(buffer.is_empty() && buffer.capacity() >= 60);
         assert_eq!(queue.buffer().capacity(), 0);
+    }
+
+    /// Container and size of all that is popped.
+    fn drained(queue: &Queue) -> Vec<(String, usize)> {
+        std::iter::from_fn(|| queue.pop())
+            .map(|batch| (batch.container.to_string()[..1].to_owned(), batch.bytes.len()))
+            .collect()
+    }
+
+    #[test]
+    fn small_batches_pass_those_of_a_flood() {
+        let queue = Queue::new(usize::MAX);
+        for (digit, bytes) in [("a", BULK_BYTES), ("a", BULK_BYTES), ("b", 10), ("c", 10)] {
+            queue.push(batch_of(digit, bytes));
+        }
+        let order = drained(&queue);
+        let digits: Vec<&str> = order.iter().map(|(digit, _)| digit.as_str()).collect();
+        assert_eq!(digits, ["b", "c", "a", "a"]);
+    }
+
+    #[test]
+    fn batches_of_one_container_keep_their_order() {
+        let queue = Queue::new(usize::MAX);
+        let sizes = [5, BULK_BYTES, 6, BULK_BYTES + 1, 7];
+        for bytes in sizes {
+            queue.push(batch(bytes));
+        }
+        assert_eq!(drained(&queue).into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), sizes);
+        queue.push(batch_of("b", BULK_BYTES));
+        queue.push(batch(8));
+        assert_eq!(queue.pop().unwrap().bytes.len(), 8, "nothing of it is left in the bulk lane");
+    }
+
+    #[test]
+    fn a_flood_has_its_turn_among_many_small_batches() {
+        let queue = Queue::new(usize::MAX);
+        queue.push(batch_of("a", BULK_BYTES));
+        let small = BULK_BYTES - 1;
+        for _ in 0..2 * MOST_PASSING / small {
+            queue.push(batch_of("b", small));
+        }
+        let turn = drained(&queue).iter().position(|(digit, _)| digit == "a");
+        assert_eq!(turn, Some(MOST_PASSING.div_ceil(small)));
     }
 }

@@ -13,6 +13,7 @@ mod hard_cases;
 mod host;
 mod hybrid;
 mod idle_streams;
+mod instructions;
 mod licences;
 mod local_files;
 mod outputs;

@@ -256,7 +256,9 @@ impl Tailer {
         (Instant::now() < due).then_some(due)
     }
 
-    /// Decodes the whole entries of a slice and queues their records.
+    /// Decodes the whole entries of a slice and queues their records. Never
+    /// inlined: the instructions in it are counted (tests/instructions.rs).
+    #[inline(never)]
     fn take_entries(
         &mut self,
         context: &mut ReadContext<'_>,

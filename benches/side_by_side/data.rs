@@ -1,0 +1,167 @@
+//! Docker roots with logs whose content is known.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
+
+use crate::probe::Answer;
+use crate::Failure;
+
+/// 2026-11-23T18:00:00Z
+const FIRST_SECOND: u64 = 1_795_456_800;
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    JsonFile,
+    Local,
+}
+
+/// The folder of container `number`, with its metadata, and its id.
+pub fn container(root: &Path, number: usize, driver: &str) -> Result<(PathBuf, String), Failure> {
+    // Spread like real ones, and the same in each run.
+    let id: String = (0..4u64)
+        .map(|part| format!("{:016x}", (number as u64 * 4 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    let dir = root.join("containers").join(&id);
+    std::fs::create_dir_all(&dir)?;
+    let config = serde_json::json!({
+        "ID": id,
+        "Name": format!("/web-{number}"),
+        "Config": {"Image": "shop/web:1.2", "Labels": {}},
+        "State": {"Running": true},
+    });
+    std::fs::write(dir.join("config.v2.json"), config.to_string())?;
+    let host_config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
+    std::fs::write(dir.join("hostconfig.json"), host_config.to_string())?;
+    Ok((dir, id))
+}
+
+/// The json-file log of container `number`, in a folder made for it.
+pub fn json_log(root: &Path, number: usize) -> Result<PathBuf, Failure> {
+    let (dir, id) = container(root, number, "json-file")?;
+    Ok(dir.join(format!("{id}-json.log")))
+}
+
+/// One container with `records` lines of a web server; the bytes of its log.
+pub fn big_file(root: &Path, format: Format, records: u64) -> Result<(u64, Answer), Failure> {
+    let (log, mut answer) = match format {
+        Format::JsonFile => (json_log(root, 0)?, Answer::default()),
+        Format::Local => {
+            let (dir, _) = container(root, 0, "local")?;
+            std::fs::create_dir_all(dir.join("local-logs"))?;
+            (dir.join("local-logs/container.log"), Answer::default())
+        }
+    };
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&log)?);
+    put_lines(&mut file, format, 0..records, &mut answer)?;
+    file.flush()?;
+    Ok((std::fs::metadata(&log)?.len(), answer))
+}
+
+/// Three compressed generations and a current one; plain bytes of the former.
+pub fn compressed_files(root: &Path, records: u64) -> Result<(u64, Answer), Failure> {
+    let log = json_log(root, 0)?;
+    let mut answer = Answer::default();
+    let mut bytes = 0;
+    for (index, name) in [".3.gz", ".2.gz", ".1.gz"].into_iter().enumerate() {
+        let mut plain = Vec::new();
+        let first = index as u64 * records;
+        put_lines(&mut plain, Format::JsonFile, first..first + records, &mut answer)?;
+        bytes += plain.len() as u64;
+        let file = File::create(format!("{}{name}", log.display()))?;
+        let mut gzip = GzEncoder::new(file, Compression::new(6));
+        gzip.write_all(&plain)?;
+        gzip.finish()?;
+    }
+    let mut current = File::create(&log)?;
+    put_lines(&mut current, Format::JsonFile, 3 * records..3 * records + 1, &mut answer)?;
+    Ok((bytes, answer))
+}
+
+fn put_lines(
+    out: &mut impl Write,
+    format: Format,
+    numbers: std::ops::Range<u64>,
+    answer: &mut Answer,
+) -> Result<(), Failure> {
+    let (mut text, mut line) = (Vec::new(), Vec::new());
+    for number in numbers {
+        // About 2,000 lines a second, with times of nine digits.
+        let nanos = (FIRST_SECOND + number / 2000) * 1_000_000_000 + number % 2000 * 499_321 + 1;
+        text.clear();
+        write!(
+            text,
+            "2026-11-23 10:00:00 INFO request {number:07} GET /api/v1/items?id={number:07} 200 12ms user=alice"
+        )?;
+        line.clear();
+        match format {
+            Format::JsonFile => put_json_line(&mut line, &text, nanos)?,
+            Format::Local => put_frame(&mut line, &text, nanos),
+        }
+        out.write_all(&line)?;
+        answer.add(&text, nanos);
+    }
+    Ok(())
+}
+
+/// As dockerd writes it; `text` needs no escape.
+pub fn put_json_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
+    out.extend_from_slice(b"{\"log\":\"");
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\\n\",\"stream\":\"stdout\",\"time\":\"");
+    put_time(out, nanos)?;
+    out.extend_from_slice(b"\"}\n");
+    Ok(())
+}
+
+fn put_time(out: &mut Vec<u8>, nanos: u64) -> Result<(), Failure> {
+    let seconds = nanos / 1_000_000_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    write!(
+        out,
+        "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z",
+        nanos % 1_000_000_000
+    )?;
+    Ok(())
+}
+
+/// Year, month and day of a day since 1970, in the Gregorian calendar: years
+/// begin in March, so that the leap day is the last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, date)
+}
+
+/// A frame of the local driver: length, protobuf, length.
+fn put_frame(out: &mut Vec<u8>, text: &[u8], nanos: u64) {
+    let mut message = vec![0x0a, 6];
+    message.extend_from_slice(b"stdout\x10");
+    put_varint(&mut message, nanos);
+    message.push(0x1a);
+    put_varint(&mut message, text.len() as u64);
+    message.extend_from_slice(text);
+    let length = (message.len() as u32).to_be_bytes();
+    out.extend_from_slice(&length);
+    out.extend_from_slice(&message);
+    out.extend_from_slice(&length);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

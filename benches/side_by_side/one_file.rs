@@ -1,0 +1,207 @@
+//! Rows over files that are there before the host starts.
+
+use crate::data::{big_file as write_big_file, compressed_files, Format};
+use crate::gather::ready_records;
+use crate::host::{Cost, Lab, Setup};
+use crate::probe::Answer;
+use crate::table::{median, spread, Table};
+use crate::{number, Failure};
+
+const METADATA_OFF: &str = "metadata=off";
+
+/// An input, its name, and the records it must give.
+struct Runner<'a> {
+    name: &'static str,
+    setup: Box<dyn Fn() -> Setup + 'a>,
+    records: u64,
+    costs: Vec<Cost>,
+}
+
+impl Runner<'_> {
+    fn cpu(&self) -> Vec<f64> {
+        self.costs.iter().map(|cost| cost.cpu.as_secs_f64()).collect()
+    }
+
+    fn wall(&self) -> Vec<f64> {
+        self.costs.iter().map(|cost| cost.wall.as_secs_f64()).collect()
+    }
+
+    fn peak_mib(&self) -> u64 {
+        self.costs.iter().map(|cost| cost.peak_kib).max().unwrap_or(0) / 1024
+    }
+}
+
+fn run_in_turns(lab: &Lab, runners: &mut [Runner<'_>]) -> Result<(), Failure> {
+    for _ in 0..number("ROUNDS", 3)? {
+        for runner in &mut *runners {
+            let cost = lab.measure((runner.setup)(), runner.records)?;
+            eprintln!(
+                "{:36} cpu {:.2?} wall {:.2?} peak {} MiB",
+                runner.name,
+                cost.cpu,
+                cost.wall,
+                cost.peak_kib / 1024
+            );
+            runner.costs.push(cost);
+        }
+    }
+    Ok(())
+}
+
+/// Runs once with every record looked at. `is_exact` asks for the times too.
+fn check(lab: &Lab, setup: Setup, expected: Answer, is_exact: bool, name: &str) -> Result<(), Failure> {
+    let session = lab.start(setup.probed())?;
+    session.wait_for(expected.records)?;
+    let mut answer = session.probe.answer()?;
+    if !is_exact {
+        answer.timed_texts = expected.timed_texts;
+    }
+    if answer != expected {
+        return Err(format!("{name} delivered other content: {answer:?} instead of {expected:?}").into());
+    }
+    Ok(())
+}
+
+/// Whether this build can leave the metadata off.
+fn has_metadata_off() -> bool {
+    fluent_bit_container_logs::config::options::OPTIONS.iter().any(|option| option.name == "Metadata")
+}
+
+/// CPU and time for one big file, and the distance from the floor.
+pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let root = lab.scratch.join("big");
+    let records = number("BENCH_RECORDS", 4_000_000)?;
+    let (bytes, expected) = write_big_file(&root, Format::JsonFile, records)?;
+    let ours = || lab.ours(&root, &lab.fresh("big.db"));
+    let (docker, joined) = (|| lab.tail_docker(&root), || lab.tail(&root).with("multiline.parser=docker"));
+    check(lab, ours(), expected, true, "container_logs")?;
+    check(lab, docker(), expected, false, "tail, parser docker")?;
+    check(lab, joined(), expected, false, "tail, multiline.parser docker")?;
+    let batches = lab.scratch.join("batches");
+    let ready = ready_records(&root, &batches, &[])?;
+    let ready_count = ready.records_below(records);
+    let plain_batches = &lab.scratch.join("plain-batches");
+    let mut runners = vec![
+        Runner { name: "with metadata", setup: Box::new(ours), records, costs: Vec::new() },
+        Runner {
+            name: "floor",
+            setup: Box::new(|| lab.ready(&batches, ready_count)),
+            records: ready_count,
+            costs: Vec::new(),
+        },
+        Runner { name: "tail, parser docker", setup: Box::new(docker), records, costs: Vec::new() },
+        Runner { name: "tail, multiline.parser docker", setup: Box::new(joined), records, costs: Vec::new() },
+    ];
+    if has_metadata_off() {
+        check(lab, ours().with(METADATA_OFF), expected, true, "container_logs without metadata")?;
+        let plain = ready_records(&root, plain_batches, &[("Metadata", "off")])?;
+        let plain_count = plain.records_below(records);
+        runners.push(Runner {
+            name: "without metadata",
+            setup: Box::new(move || ours().with(METADATA_OFF)),
+            records,
+            costs: Vec::new(),
+        });
+        let setup = Box::new(move || lab.ready(plain_batches, plain_count));
+        runners.push(Runner {
+            name: "floor without metadata",
+            setup,
+            records: plain_count,
+            costs: Vec::new(),
+        });
+    }
+    run_in_turns(lab, &mut runners)?;
+    table.note(format!("The big file: {records} records, {} MB, one container.", bytes / 1_000_000));
+    report_big_file(table, &runners);
+    Ok(())
+}
+
+fn report_big_file(table: &mut Table, runners: &[Runner<'_>]) {
+    let [with, floor, docker, joined, rest @ ..] = runners else { return };
+    let cpu = |runner: &Runner<'_>| median(&runner.cpu());
+    let mut compare = |axis: &str, target: &str, mine: &Runner<'_>, other: &Runner<'_>, least: f64| {
+        let ratio = cpu(other) / cpu(mine);
+        let measured = format!("{}: 1/{ratio:.1}", spread(&mine.cpu(), "CPU-s"));
+        table.add(axis, target, measured, spread(&other.cpu(), "CPU-s"), ratio >= least);
+    };
+    compare("CPU, one big json-file, with metadata", "≤ 1/4 of tail, parser docker", with, docker, 4.0);
+    compare("CPU, the same", "≤ 1/10 of tail, multiline.parser docker", with, joined, 10.0);
+    if let [without, plain_floor] = rest {
+        compare("CPU, without metadata", "≤ 1/6 of tail, parser docker", without, docker, 6.0);
+        compare("CPU, without metadata", "≤ 1/10 of tail, multiline.parser docker", without, joined, 10.0);
+        report_floor(table, "distance from the floor, without metadata", without, plain_floor);
+    } else {
+        table.skip("CPU, without metadata", "≤ 1/6 of tail, parser docker", "this build has no Metadata off");
+    }
+    report_floor(table, "distance from the floor, with metadata", with, floor);
+    let ratio = median(&docker.wall()) / median(&with.wall());
+    table.add(
+        "wall time, with metadata",
+        "≤ 1/4 of tail, parser docker",
+        format!("{}: 1/{ratio:.1}", spread(&with.wall(), "s")),
+        spread(&docker.wall(), "s"),
+        ratio >= 4.0,
+    );
+    table.note(format!(
+        "Peak memory over the big file: container_logs {} MiB, floor {} MiB, tail {} MiB, joining {} MiB.",
+        with.peak_mib(),
+        floor.peak_mib(),
+        docker.peak_mib(),
+        joined.peak_mib()
+    ));
+}
+
+fn report_floor(table: &mut Table, axis: &str, mine: &Runner<'_>, floor: &Runner<'_>) {
+    // The last batch, which would have been too many, is missing.
+    let scale = mine.records as f64 / floor.records as f64;
+    let ratio = median(&mine.cpu()) / (median(&floor.cpu()) * scale);
+    let measured = format!("{}: {ratio:.2} ×", spread(&mine.cpu(), "CPU-s"));
+    table.add(axis, "≤ 1.7 × the append floor", measured, spread(&floor.cpu(), "CPU-s"), ratio <= 1.7);
+}
+
+/// The same lines as other runtimes write them.
+pub fn other_formats(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let records = number("BENCH_RECORDS", 4_000_000)?;
+    let (json, local) = (lab.scratch.join("json"), lab.scratch.join("local"));
+    let (_, of_json) = write_big_file(&json, Format::JsonFile, records)?;
+    let (_, of_local) = write_big_file(&local, Format::Local, records)?;
+    let read_json = || lab.ours(&json, &lab.fresh("json.db"));
+    let read_local = || lab.ours(&local, &lab.fresh("local.db"));
+    check(lab, read_json(), of_json, true, "json-file")?;
+    check(lab, read_local(), of_local, true, "local")?;
+    let mut runners = [
+        Runner { name: "json-file", setup: Box::new(read_json), records, costs: Vec::new() },
+        Runner { name: "local", setup: Box::new(read_local), records, costs: Vec::new() },
+    ];
+    run_in_turns(lab, &mut runners)?;
+    let [json, local] = &runners;
+    table.add(
+        "CPU, local driver",
+        "no worse than json-file",
+        spread(&local.cpu(), "CPU-s"),
+        format!("json-file: {}", spread(&json.cpu(), "CPU-s")),
+        median(&local.cpu()) <= median(&json.cpu()) * 1.02,
+    );
+    Ok(())
+}
+
+/// Compressed generations, read at the start.
+pub fn compressed(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let root = lab.scratch.join("gz");
+    let (bytes, expected) = compressed_files(&root, number("BENCH_RECORDS", 4_000_000)? / 12)?;
+    let ours = || lab.ours(&root, &lab.fresh("gz.db"));
+    check(lab, ours(), expected, true, "container_logs")?;
+    let mut rates = Vec::new();
+    for _ in 0..number("ROUNDS", 3)? {
+        rates.push(bytes as f64 / 1e6 / lab.measure(ours(), expected.records)?.wall.as_secs_f64());
+    }
+    let measured = spread(&rates, "MB/s");
+    table.add(
+        "gz catch-up, plain text, the host's start included",
+        "≥ 150 MB/s",
+        measured,
+        "cannot".into(),
+        median(&rates) >= 150.0,
+    );
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Rows over containers that write more than anyone asked for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::data::json_log;
+use crate::host::{Lab, Setup};
+use crate::many::delay_text;
+use crate::probe::Answer;
+use crate::table::Table;
+use crate::writers::{self, empty_logs, write_lines, Rotated};
+use crate::{number, Failure};
+
+const FLOOD_BYTES: u64 = 100_000_000;
+const QUIET_LINES: u64 = 990;
+
+/// One container floods, 99 are quiet: how long do the quiet ones wait?
+pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let mut results = Vec::new();
+    for _ in 0..number("ROUNDS", 3)? {
+        let root = tempfile::tempdir_in(&lab.scratch)?;
+        let mut quiet = empty_logs(root.path(), 0, 99)?;
+        let mut loud = empty_logs(root.path(), 99, 1)?.remove(0);
+        let session = lab.start(lab.ours(root.path(), &lab.fresh("flood.db")).probed())?;
+        std::thread::sleep(Duration::from_secs(1));
+        let stop = AtomicBool::new(false);
+        let (bytes, expected) = std::thread::scope(|scope| -> Result<_, Failure> {
+            let lines = scope
+                .spawn(|| write_lines(&mut quiet, QUIET_LINES, &stop).map_err(|error| error.to_string()));
+            let flood = scope
+                .spawn(|| writers::flood(&mut loud, FLOOD_BYTES, &stop).map_err(|error| error.to_string()));
+            std::thread::sleep(Duration::from_secs(5));
+            stop.store(true, Ordering::Relaxed);
+            let lines = lines.join().map_err(|_| "the writer panicked")??;
+            let (bytes, flood) = flood.join().map_err(|_| "the writer panicked")??;
+            Ok((bytes, lines.join(flood)))
+        })?;
+        session.wait_for(expected.records)?;
+        if session.probe.answer()? != expected {
+            return Err("other content than was written".into());
+        }
+        let delays = session.probe.delays()?;
+        results
+            .push((delays.percentile(95), format!("{} at {} MB/s", delay_text(&delays), bytes / 5_000_000)));
+    }
+    results.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let texts: Vec<&str> = results.iter().map(|(_, text)| text.as_str()).collect();
+    let middle = results[results.len() / 2].0;
+    let axis = "one container floods 100 MB/s, 99 are quiet: delay of the quiet";
+    table.add(axis, "p95 ≤ 50 ms", texts.join("; "), String::new(), middle <= 50.0);
+    Ok(())
+}
+
+/// 50,000 lines a second into a log that is rotated at 1 MB, three files kept.
+pub fn rotation(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let (mine, written, rotations) = run_rotation(lab, |root| lab.ours(root, &lab.fresh("rotation.db")))?;
+    let (other, other_written, _) = run_rotation(lab, |root| {
+        let db = lab.fresh("tail.db");
+        lab.tail_docker(root).with(&format!("db={}", db.display()))
+    })?;
+    let text = |answer: &Answer, written: &Answer| {
+        let lost = written.records.saturating_sub(answer.records);
+        format!("{lost} of {} lost ({:.1} %)", written.records, 100.0 * lost as f64 / written.records as f64)
+    };
+    table.add(
+        "rotation flood, 50,000 lines/s, 1 MB × 3",
+        "0 lost",
+        format!("{}, {rotations} rotations", text(&mine, &written)),
+        text(&other, &other_written),
+        mine == written,
+    );
+    Ok(())
+}
+
+fn run_rotation(
+    lab: &Lab,
+    setup: impl Fn(&std::path::Path) -> Setup,
+) -> Result<(Answer, Answer, u64), Failure> {
+    let root = tempfile::tempdir_in(&lab.scratch)?;
+    let mut logs = [Rotated::new(json_log(root.path(), 0)?)?];
+    let session = lab.start(setup(root.path()).probed())?;
+    std::thread::sleep(Duration::from_secs(1));
+    let stop = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| -> Result<_, Failure> {
+        let writer = scope.spawn(|| write_lines(&mut logs, 50_000, &stop).map_err(|error| error.to_string()));
+        std::thread::sleep(Duration::from_secs(number("WINDOW", 10)?));
+        stop.store(true, Ordering::Relaxed);
+        Ok(writer.join().map_err(|_| "the writer panicked")??)
+    })?;
+    session.settled()?;
+    Ok((session.probe.answer()?, written, logs[0].rotations))
+}
