@@ -9,7 +9,7 @@ PLUGIN = $(RELEASE)/flb-in_container_logs.so
 export PLUGIN
 export PREFIX SYSCONFDIR DESTDIR
 
-.PHONY: all deps lint-deps test-deps demo test bench miri fuzz lint clean
+.PHONY: all deps lint-deps test-deps demo test bench miri fuzz sanitize lint clean
 .NOTPARALLEL:
 
 all:
@@ -56,6 +56,10 @@ bench: deps all
 # Each decoder, the joiner and the encoder alone.
 micro-bench: deps
 	cargo bench --bench pieces
+
+# AddressSanitizer, ThreadSanitizer and valgrind over the C edge.
+sanitize: deps test-deps
+	@scripts/sanitize
 
 # All fuzz targets, which share the minutes.
 MINUTES ?= 10

@@ -24,3 +24,4 @@ mod selection;
 mod support;
 mod tail_containers;
 mod tailing;
+mod whole_life;

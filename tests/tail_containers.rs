@@ -64,6 +64,15 @@ fn json_is_one_record_a_line() {
 }
 
 #[test]
+fn a_log_steers_the_terminal_only_if_asked_to() {
+    let root = DockerRoot::new();
+    root.container('a', "we\u{1b}b").entry("stdout", "\u{1b}[2J\ta\rb\u{7f}\u{9b}31m ž\n");
+    let shown = |arguments: &[&str]| String::from_utf8(run(root.path(), arguments).stdout).expect("UTF-8");
+    assert_eq!(shown(&["--no-follow"]), "we^[b | ^[[2J\ta^Mb^?\u{fffd}31m ž\n");
+    assert_eq!(shown(&["--no-follow", "--raw"]), "we^[b | \u{1b}[2J\ta\rb\u{7f}\u{9b}31m ž\n");
+}
+
+#[test]
 fn a_db_makes_the_next_run_go_on_where_the_last_one_left_off() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");

@@ -31,6 +31,9 @@ fuzz_target!(|data: &str| {
             .replace("{id}", ID)
             .replace("{short_id}", &ID[..12])
             .replace("{image}", &safe(image))
+            .replace("{namespace}", &safe(image))
+            .replace("{pod}", &safe(name))
+            .replace("{pod_uid}", "_")
             .replace("{stream}", stream.name())
     };
     let is_sound = !text.is_empty() && !filled(Stream::Stdout).contains(['{', '}']);
@@ -40,8 +43,9 @@ fuzz_target!(|data: &str| {
             assert!(is_sound, "{text:?} is taken");
             assert_eq!(template.to_string(), text);
             assert_eq!(template.depends_on_stream(), text.contains("{stream}"));
+            let source = TagSource { name, id: ID, image, namespace: image, pod: name, pod_uid: "" };
             for stream in Stream::ALL {
-                assert_eq!(template.render(TagSource { name, id: ID, image }, stream), filled(stream));
+                assert_eq!(template.render(source, stream), filled(stream));
             }
         }
     }

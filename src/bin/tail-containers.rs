@@ -1,6 +1,7 @@
 //! Follows the logs of every container of this machine in a terminal, with the
 //! plugin's own library and no Fluent Bit.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -58,6 +59,11 @@ struct Arguments {
     /// When to colour container names; NO_COLOR is respected
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     color: Color,
+
+    /// Print control characters of logs as they are; else ^[ is shown for an
+    /// escape, and so on, since a log could otherwise steer the terminal
+    #[arg(long)]
+    raw: bool,
 
     /// Set any option of the plugin (repeatable), e.g. -o DB=/tmp/positions.db
     #[arg(short, long = "option", value_name = "NAME=VALUE", value_parser = parse_option)]
@@ -120,7 +126,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         },
         |level, message| {
             if level <= Level::Warn {
-                eprintln!("tail-containers: {message}");
+                eprintln!("tail-containers: {}", harmless(message));
             }
         },
     );
@@ -182,6 +188,7 @@ fn stop_at_signal() -> io::Result<(Arc<Bell>, Arc<AtomicBool>)> {
 struct Printer {
     out: BufWriter<io::Stdout>,
     is_json: bool,
+    is_raw: bool,
     is_colored: bool,
     /// Width of the longest name so far.
     width: usize,
@@ -205,6 +212,7 @@ impl Printer {
         Printer {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
             is_json: arguments.json,
+            is_raw: arguments.raw,
             is_colored,
             width: 0,
             colors: HashMap::new(),
@@ -229,7 +237,7 @@ impl Printer {
     }
 
     fn print_line(&mut self, record: &Record) -> io::Result<()> {
-        let name = record.text("container_name");
+        let name = &*harmless(record.text("container_name"));
         self.width = self.width.max(name.chars().count());
         let width = self.width;
         if self.is_colored {
@@ -239,7 +247,29 @@ impl Printer {
         } else {
             write!(self.out, "{name:width$} | ")?;
         }
-        self.out.write_all(record.text("log").as_bytes())?;
+        let log = record.text("log");
+        let shown = if self.is_raw { Cow::Borrowed(log) } else { harmless(log) };
+        self.out.write_all(shown.as_bytes())?;
         self.out.write_all(b"\n")
     }
+}
+
+/// Text that steers no terminal: control characters but the tab in caret
+/// notation, those beyond ASCII as U+FFFD.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |character: char| character.is_control() && character != '\t';
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match u8::try_from(character) {
+            Ok(byte) if is_harmful(character) && byte.is_ascii() => {
+                shown.extend(['^', char::from(byte ^ 0x40)]);
+            }
+            _ if is_harmful(character) => shown.push('\u{fffd}'),
+            _ => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
 }

@@ -8,28 +8,22 @@ const MINUTE: usize = 16;
 
 /// Parses times; remembers the minute of the last one, since neighbours in a
 /// log nearly always share it and the calendar need not be worked out again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TimeParser {
-    minute: [u8; MINUTE],
+    /// `None` before the first: a damaged text can hold any bytes.
+    minute: Option<[u8; MINUTE]>,
     minute_seconds: i64,
-}
-
-impl Default for TimeParser {
-    fn default() -> TimeParser {
-        // No minute at all: bytes that no text has.
-        TimeParser { minute: [0xff; MINUTE], minute_seconds: 0 }
-    }
 }
 
 impl TimeParser {
     /// The instant that `text` names, or `None` where it is no such time.
     pub fn parse(&mut self, text: &[u8]) -> Option<Timestamp> {
         let (minute, rest) = text.split_first_chunk::<MINUTE>()?;
-        let minute_seconds = if *minute == self.minute {
+        let minute_seconds = if Some(minute) == self.minute.as_ref() {
             self.minute_seconds
         } else {
             let seconds = parse_minute(minute)?;
-            self.minute = *minute;
+            self.minute = Some(*minute);
             self.minute_seconds = seconds;
             seconds
         };
@@ -221,6 +215,15 @@ mod tests {
             "2023-11-14T22:13x20Z",
         ] {
             assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_taken_for_a_minute_that_was_never_seen() {
+        for byte in 0..=u8::MAX {
+            let text = [&[byte; MINUTE][..], b":20.1234567Z"].concat();
+            crate::fuzz_seeds::keep("rfc3339", &text);
+            assert_eq!(TimeParser::default().parse(&text), None, "{byte}");
         }
     }
 

@@ -7,6 +7,9 @@ int flb_input_log_check(struct flb_input_instance *ins, int level)
 
 const char *flb_input_name(struct flb_input_instance *ins)
 {
+#ifdef SELF_CHECK_OVERFLOW
+    return memset(malloc(4), 'x', 4);   /* and no NUL behind it */
+#endif
     return ins->alias != NULL ? ins->alias : ins->host_name;
 }
 

@@ -12,6 +12,8 @@
  * -DSHIFTED[=1|2]  a future host with one more callback behind cb_collect (1) or
  *              behind cb_resume (2): every later slot is read from the wrong place
  * -DMISSING_APPEND  a host that does not export flb_input_log_append_records
+ * -DSELF_CHECK_LEAK, -DSELF_CHECK_OVERFLOW, -DSELF_CHECK_RACE  a host with that fault,
+ *              which a sanitizer must see (scripts/sanitize)
  *
  * What it plays: dlopen and the copied descriptor; the option table and its
  * checks; cb_init, collectors, cb_pause, cb_resume and cb_exit on the thread and
@@ -271,16 +273,54 @@ static void obey(const char *line, char **words, int count)
     }
 }
 
+#ifdef SELF_CHECK_LEAK
+static void *volatile leaked;
+#endif
+#ifdef SELF_CHECK_RACE
+static char raced[64];
+
+static void *race(void *argument)
+{
+    memset(raced, argument == NULL, sizeof(raced));
+    return NULL;
+}
+#endif
+
+/* What a sanitizer must see if it is there at all (scripts/sanitize asks for one of these). */
+static void be_wrong(void)
+{
+#ifdef SELF_CHECK_LEAK
+    leaked = malloc(100);
+    leaked = NULL;
+#endif
+#ifdef SELF_CHECK_RACE
+    pthread_t other;
+
+    pthread_create(&other, NULL, race, NULL);
+    race(&other);
+    pthread_join(other, NULL);
+#endif
+}
+
+static void *nothing(void *argument)
+{
+    return argument;
+}
+
 int main(int argc, char **argv)
 {
     char *line = NULL, *words[MOST_WORDS];
     size_t room = 0;
-    int fds_before, tasks_before = entries_in("/proc/self/task"), tasks_left;
+    int fds_before, tasks_before, tasks_left;
+    pthread_t first;
 
     if (argc != 3) {
         fprintf(stderr, "usage: playing_host PLUGIN.so RECORDS_FILE < script\n");
         return 2;
     }
+    /* A sanitizer begins a thread of its own with the first of ours. */
+    if (pthread_create(&first, NULL, nothing, NULL) != 0 || pthread_join(first, NULL) != 0) abort();
+    tasks_before = entries_in("/proc/self/task");
     signal(SIGPIPE, SIG_IGN);   /* as the host does */
     library_path = argv[1];
     ledger.file = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -289,6 +329,7 @@ int main(int argc, char **argv)
         answer("error load %s", ledger.file == -1 ? argv[2] : trouble);
         return 1;
     }
+    be_wrong();
     fds_before = open_fds();
     for (bool leaving = false; !leaving && getline(&line, &room, stdin) != -1; ) {
         char *copy = copy_of(line);

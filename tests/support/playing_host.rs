@@ -81,7 +81,10 @@ impl Release {
     fn compile(self) -> PathBuf {
         let switch = self.switch.unwrap_or_default();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let name = format!("playing_host-{}-{}{switch}", self.generation, self.option_size);
+        // What a sanitizer wants (scripts/sanitize); a program of its own then.
+        let flags = std::env::var("PLAYING_HOST_FLAGS").unwrap_or_default();
+        let kind = if flags.is_empty() { "" } else { "-sanitized" };
+        let name = format!("playing_host-{}-{}{switch}{kind}", self.generation, self.option_size);
         let program = folder.join(&name);
         let fresh = folder.join(format!("{name}.{}", std::process::id()));
         let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
@@ -91,6 +94,7 @@ impl Release {
         command.args(self.switch);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/playing_host/playing_host.c"));
         command.arg("-o").arg(&fresh).args(["-ldl", "-lpthread"]);
+        command.args(flags.split_whitespace());
         std::fs::create_dir_all(folder).expect("cargo's folder for tests");
         run(&mut command).unwrap_or_else(|error| panic!("{error}"));
         std::fs::rename(&fresh, &program).expect("the program is put in place");
