@@ -138,6 +138,24 @@ typedef const char *(*clogs_get_property_fn)(const char *key, struct flb_input_i
 typedef const char *(*clogs_input_name_fn)(struct flb_input_instance *ins);
 typedef int  (*clogs_log_check_fn)(struct flb_input_instance *ins, int level);
 typedef void (*clogs_log_print_fn)(int level, const char *file, int line, const char *fmt, ...);
+
+/*
+ * Metrics: exported by hosts that are built with them. The context and the
+ * metrics are opaque; the host frees both with its instance, after cb_exit.
+ */
+typedef void *(*clogs_get_cmt_fn)(struct flb_input_instance *ins);
+typedef void *(*clogs_cmt_create_fn)(void *cmt, char *ns, char *subsystem, char *name, char *help,
+                                     int label_count, char **label_keys);
+typedef int  (*clogs_cmt_set_fn)(void *metric, uint64_t timestamp, double value,
+                                 int label_count, char **label_values);
+typedef int  (*clogs_cmt_destroy_fn)(void *metric);
+typedef void *(*clogs_cmt_buckets_create_fn)(double *upper_bounds, size_t count);
+typedef void *(*clogs_cmt_histogram_create_fn)(void *cmt, char *ns, char *subsystem, char *name, char *help,
+                                               void *buckets, int label_count, char **label_keys);
+/* One count more than bounds: each counts what is at or below its bound, the last one all. */
+typedef int  (*clogs_cmt_histogram_set_fn)(void *histogram, uint64_t timestamp, uint64_t *counts,
+                                           double sum, uint64_t count, int label_count, char **label_values);
+
 typedef struct clogs_list_node *(*clogs_config_map_create_fn)(struct flb_config *config, void *map);
 typedef void (*clogs_config_map_destroy_fn)(struct clogs_list_node *list);
 

@@ -161,9 +161,7 @@ impl Figures {
 
     /// How old the oldest entry is that is not delivered.
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {
-        let Some(since) = self.waits_since else { return 0.0 };
-        let seconds = now.seconds.saturating_sub(since.seconds) as f64;
-        (seconds + (f64::from(now.nanos) - f64::from(since.nanos)) / 1e9).max(0.0)
+        self.waits_since.map_or(0.0, |since| since.elapsed_until(now).as_secs_f64())
     }
 
     /// Whether every byte read is in one place, and in no two.
@@ -329,14 +327,15 @@ impl Account {
         }
     }
 
-    /// The host has accepted the oldest batch that waited.
-    pub fn accepted(&self, amount: Amount) {
+    /// The host has accepted the oldest batch that waited. Returns the time of
+    /// its first record.
+    pub fn accepted(&self, amount: Amount) -> Option<Timestamp> {
         let mut ledger = self.ledger();
         let queued = &mut ledger.figures.queued;
         queued.bytes = queued.bytes.saturating_sub(amount.bytes);
         queued.records = queued.records.saturating_sub(amount.records);
         ledger.figures.delivered += amount;
-        ledger.waiting.pop_front();
+        ledger.waiting.pop_front()
     }
 
     /// So much is there that was not read yet.

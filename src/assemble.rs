@@ -322,9 +322,14 @@ impl Assembler {
         }
     }
 
+    /// Split lines that wait for their rest.
+    pub fn open_lines(&self) -> u64 {
+        self.joiners.iter().map(|joiner| u64::from(joiner.is_open())).sum()
+    }
+
     /// Whether any line is open.
     pub fn has_open_line(&self) -> bool {
-        self.joiners.iter().any(Joiner::is_open)
+        self.open_lines() > 0
     }
 
     /// Completes the lines that are open: nothing else will.

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::account::{Accounts, Amount, Paced};
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
+use crate::metrics::{Latency, Survey, Tally};
 use crate::queue::{Batch, Progress, Queue};
 
 /// A descriptor that becomes readable when it is rung.
@@ -61,6 +62,12 @@ pub struct Exchange {
     shortage: Mutex<Paced>,
     /// What became of every byte.
     pub accounts: Accounts,
+    /// What has happened so often.
+    pub tally: Tally,
+    /// How old records were when the host accepted them.
+    pub latency: Latency,
+    survey: Mutex<Survey>,
+    metrics_changed: AtomicBool,
     /// Wakes the host's thread: there is something to drain.
     pub host_bell: Bell,
     /// Wakes the reader: space, a change on disk, a stop.
@@ -86,6 +93,10 @@ impl Exchange {
             leaving: Mutex::default(),
             shortage: Mutex::default(),
             accounts: Accounts::default(),
+            tally: Tally::default(),
+            latency: Latency::default(),
+            survey: Mutex::default(),
+            metrics_changed: AtomicBool::new(false),
             host_bell: Bell::new()?,
             reader_bell: Bell::new()?,
             paused: AtomicBool::new(false),
@@ -123,6 +134,23 @@ impl Exchange {
 
     fn leaving(&self) -> MutexGuard<'_, HashSet<ContainerId>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How things were at the reader's last look round.
+    pub fn survey(&self) -> Survey {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the host show the metrics with what the reader sees now.
+    pub fn show(&self, survey: Survey) {
+        *self.survey.lock().unwrap_or_else(PoisonError::into_inner) = survey;
+        self.metrics_changed.store(true, Ordering::Release);
+        self.host_bell.ring();
+    }
+
+    /// Whether the metrics are to be shown; `false` until they change again.
+    pub fn take_metrics_changed(&self) -> bool {
+        self.metrics_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Has the host's thread log an event.

@@ -54,6 +54,7 @@ pub mod hints;
 pub mod host;
 pub mod merge;
 pub mod metadata;
+pub mod metrics;
 pub mod msgpack;
 pub mod partial;
 pub mod plugin;

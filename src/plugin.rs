@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::account::{Accounts, Amount};
+use crate::account::{wall_clock, Accounts, Amount};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, Level};
+use crate::metrics;
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
 
@@ -91,6 +92,13 @@ impl Plugin {
     pub fn drain(&self, host: &dyn Host) {
         self.exchange.host_bell.silence();
         self.log_events(host);
+        self.hand_over(host);
+        if self.exchange.take_metrics_changed() {
+            host.publish(&metrics::read(&self.exchange, self.config.metrics_per_container));
+        }
+    }
+
+    fn hand_over(&self, host: &dyn Host) {
         let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
         while !self.exchange.paused.load(Ordering::Acquire) {
@@ -115,7 +123,10 @@ impl Plugin {
     fn accept(&self, batch: Batch, drain: &mut MutexGuard<'_, Drain>) {
         let exchange = &self.exchange;
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
-            account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
+            let since = account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
+            if let Some(since) = since {
+                exchange.latency.observe(since.elapsed_until(wall_clock()));
+            }
         }
         if let Ok(mut store) = exchange.checkpoint.lock() {
             let written = match &batch.progress {
@@ -137,7 +148,8 @@ impl Plugin {
     fn report_checkpoint(&self, written: std::io::Result<()>, drain: &mut Drain) {
         let Some(path) = &self.config.db else { return };
         match written {
-            Ok(()) if drain.checkpoint_failed => {
+            Ok(()) if !drain.checkpoint_failed => self.exchange.tally.checkpoint_writes.add_one(),
+            Ok(()) => {
                 drain.checkpoint_failed = false;
                 self.exchange.report(Event::CheckpointWritable { path: path.clone() });
             }
@@ -170,7 +182,9 @@ impl Plugin {
     /// Nothing is handed over until [`Plugin::resume`]. Safe to call from
     /// inside an append, and more than once.
     pub fn pause(&self) {
-        self.exchange.paused.store(true, Ordering::Release);
+        if !self.exchange.paused.swap(true, Ordering::AcqRel) {
+            self.exchange.tally.pauses.add_one();
+        }
     }
 
     /// Hands over again.

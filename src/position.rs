@@ -4,6 +4,8 @@
 //! first; a rotation starts the next). A position is a generation and an
 //! offset in its plain bytes, and positions of one container are ordered.
 
+use std::time::Duration;
+
 /// Which of a container's two output streams an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
@@ -51,4 +53,16 @@ pub struct Timestamp {
     pub seconds: i64,
     /// Nanoseconds within the second, below 1,000,000,000.
     pub nanos: u32,
+}
+
+impl Timestamp {
+    /// How long before `later` this is; zero if it is not.
+    pub fn elapsed_until(self, later: Timestamp) -> Duration {
+        if later <= self {
+            return Duration::ZERO;
+        }
+        let seconds = u64::try_from(later.seconds.saturating_sub(self.seconds)).unwrap_or(0);
+        let later = Duration::new(seconds, later.nanos);
+        later.saturating_sub(Duration::from_nanos(u64::from(self.nanos)))
+    }
 }

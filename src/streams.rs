@@ -80,6 +80,11 @@ impl Streams {
         self.thread.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Split lines that wait for their rest.
+    pub fn open_lines(&self) -> u64 {
+        self.shared.streamed().values().map(|streamed| streamed.assembler.open_lines()).sum()
+    }
+
     /// Streams a container from where `saved` says.
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
         let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
@@ -296,6 +301,7 @@ impl StreamSink for Sink {
                 }
             }
             StreamEnd::Failed(reason) => {
+                self.shared.exchange.tally.reconnects.add_one();
                 if !std::mem::replace(&mut streamed.failure_reported, true) {
                     self.shared.exchange.report(Event::StreamBroke { name, short_id, reason });
                 }

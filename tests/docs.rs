@@ -6,6 +6,7 @@ use std::process::Command;
 
 use fluent_bit_container_logs::config::options::{Kind, OptionSpec, OPTIONS};
 use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::metrics::{self, all_families};
 
 /// A document, or a part of one, that is made of the table of options.
 struct Generated {
@@ -15,7 +16,7 @@ struct Generated {
     text: fn() -> String,
 }
 
-const GENERATED: [Generated; 4] = [
+const GENERATED: [Generated; 5] = [
     Generated {
         file: "README.md",
         marks: Some((
@@ -25,6 +26,14 @@ const GENERATED: [Generated; 4] = [
         text: || format!("\n{}\n", option_table()),
     },
     Generated { file: "docs/options.md", marks: None, text: option_pages },
+    Generated {
+        file: "docs/metrics.md",
+        marks: Some((
+            "<!-- metrics: generated from src/metrics/families.rs -->\n",
+            "<!-- end of metrics -->\n",
+        )),
+        text: metric_table,
+    },
     Generated {
         file: "fluent-bit.conf.example",
         marks: Some(("    # All options, with their defaults:\n", "\n[OUTPUT]\n")),
@@ -50,6 +59,7 @@ fn kind(option: &OptionSpec) -> &'static str {
         Kind::Text => "text",
         Kind::List => "list",
         Kind::Bool => "on, off",
+        Kind::Number => "number",
         Kind::Size => "size",
         Kind::Time => "time",
     }
@@ -61,6 +71,21 @@ fn option_table() -> String {
         let default = option.default.map_or(String::new(), |default| format!("`{default}`"));
         table.push_str(&format!("| `{}` | {} | {default} | {} |\n", option.name, kind(&option), option.text));
     }
+    table
+}
+
+fn metric_table() -> String {
+    let mut table = String::from("\n| metric | kind | labels | |\n|---|---|---|---|\n");
+    for family in all_families() {
+        let kind = match family.kind {
+            metrics::Kind::Counter => "counter",
+            metrics::Kind::Gauge => "gauge",
+            metrics::Kind::Histogram(_) => "histogram",
+        };
+        let labels = family.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(" ");
+        table.push_str(&format!("| `{}` | {kind} | {labels} | {} |\n", family.name, family.help));
+    }
+    table.push('\n');
     table
 }
 

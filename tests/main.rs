@@ -16,6 +16,7 @@ mod idle_streams;
 mod instructions;
 mod licences;
 mod local_files;
+mod metrics;
 mod outputs;
 mod packages;
 mod podman;

@@ -12,8 +12,8 @@ use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
-    MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, MODE, PARTIAL_MAX_SIZE, PODMAN_ROOT, POD_LOGS,
-    QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, PARTIAL_MAX_SIZE,
+    PODMAN_ROOT, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -85,6 +85,8 @@ pub struct Config {
     pub merge: MergeOptions,
     /// Bytes per second of one container; 0 for no limit.
     pub rate_limit: u64,
+    /// Containers with metrics of their own, at the most.
+    pub metrics_per_container: usize,
     /// Whether to go on once everything there is was read. Not an option of
     /// the plugin; `tail-containers --no-follow` sets it.
     pub follow: bool,
@@ -166,6 +168,10 @@ impl Config {
             return Err(wrong(&MERGE_LOG_KEY, format!("`{key}` is a key that records have themselves")));
         }
         let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
+        let series = text(&METRICS_PER_CONTAINER).unwrap_or_default();
+        let metrics_per_container = series
+            .parse()
+            .map_err(|_| wrong(&METRICS_PER_CONTAINER, format!("`{series}` is no number of containers")))?;
         Ok(Config {
             runtime,
             docker_root: folder(&DOCKER_ROOT)?,
@@ -191,6 +197,7 @@ impl Config {
             },
             merge: MergeOptions { is_on: is_on(&MERGE_LOG)?, key: merge_key, keep_log: is_on(&KEEP_LOG)? },
             rate_limit: size(&RATE_LIMIT, 0)? as u64,
+            metrics_per_container,
             follow: true,
         })
     }
@@ -353,6 +360,7 @@ mod tests {
                 metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },
                 merge: MergeOptions::default(),
                 rate_limit: 0,
+                metrics_per_container: 100,
                 follow: true,
             }
         );

@@ -9,6 +9,8 @@ pub enum Kind {
     Text,
     /// `on` or `off`.
     Bool,
+    /// A whole number.
+    Number,
     /// Bytes, such as `8M`.
     Size,
     /// Seconds, or with a unit.
@@ -241,8 +243,17 @@ pub const RATE_LIMIT: OptionSpec = OptionSpec {
     text: "Bytes per second that each container's files are read at, over time; 0 for no limit. Nothing is dropped: what waits stays in the files, which are held as Held_Files_Limit says. The label fluentbit.io/rate_limit says it for one container.",
 };
 
+/// Bound of the metrics.
+pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
+    name: "Metrics_Per_Container",
+    kind: Kind::Number,
+    default: Some("100"),
+    text:
+        "Containers that get metrics of their own, those with losses first; all are in the totals. 0: none.",
+};
+
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 24] = [
+pub const OPTIONS: [OptionSpec; 25] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
@@ -267,4 +278,5 @@ pub const OPTIONS: [OptionSpec; 24] = [
     HELD_FILES_LIMIT,
     PARTIAL_MAX_SIZE,
     RESCAN_INTERVAL,
+    METRICS_PER_CONTAINER,
 ];

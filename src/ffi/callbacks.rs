@@ -174,7 +174,7 @@ fn with_instance<T: Copy>(
 ) -> T {
     guard(callback, failure, || {
         let (Some(instance), Ok(api)) = (instances::find(context), host_api()) else { return failure };
-        let host = FlbHost::new(api, instance.ins(), instance.name());
+        let host = FlbHost::new(api, instance.ins(), instance.name()).with_metrics(instance.metrics());
         guard_instance(callback, &instance, failure, || body(&instance, &host))
     })
 }

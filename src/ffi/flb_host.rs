@@ -3,22 +3,30 @@
 
 use std::ffi::CString;
 
+use super::cmetrics::Cmetrics;
 use super::host_api::{log_print, HostApi};
 use super::sys;
 use crate::host::{AppendRefused, Host, Level};
+use crate::metrics::Reading;
 
 /// Fluent Bit, as seen by one instance during one callback on its thread.
 pub struct FlbHost<'a> {
     api: &'static HostApi,
     ins: *mut sys::flb_input_instance,
     name: &'a str,
+    metrics: Option<&'a Cmetrics>,
 }
 
 impl<'a> FlbHost<'a> {
     /// `ins` must be the live instance that the host passed to, or was given
     /// back in, the callback that is running; the value must not outlive it.
     pub fn new(api: &'static HostApi, ins: *mut sys::flb_input_instance, name: &'a str) -> FlbHost<'a> {
-        FlbHost { api, ins, name }
+        FlbHost { api, ins, name, metrics: None }
+    }
+
+    /// With a place for the instance's metrics.
+    pub fn with_metrics(self, metrics: &'a Cmetrics) -> FlbHost<'a> {
+        FlbHost { metrics: Some(metrics), ..self }
     }
 }
 
@@ -41,6 +49,12 @@ impl Host for FlbHost<'_> {
         let is_wanted = unsafe { (self.api.log_check)(self.ins, level_number(level)) } != 0;
         if is_wanted {
             print(level, &format!("[input:container_logs:{}] {message}", self.name));
+        }
+    }
+
+    fn publish(&self, readings: &[Reading]) {
+        if let Some(metrics) = self.metrics {
+            metrics.publish(self.ins, self.name, readings);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cmetrics::Cmetrics;
 use super::sys;
 use crate::plugin::Plugin;
 
@@ -16,13 +17,20 @@ pub struct Instance {
     /// The host's instance as a number; made a pointer again on its thread only.
     ins: usize,
     name: String,
+    metrics: Cmetrics,
     is_poisoned: AtomicBool,
 }
 
 impl Instance {
     /// An instance around a started plugin.
     pub fn new(plugin: Plugin, ins: *mut sys::flb_input_instance, name: String) -> Instance {
-        Instance { plugin, ins: ins as usize, name, is_poisoned: AtomicBool::new(false) }
+        Instance {
+            plugin,
+            ins: ins as usize,
+            name,
+            metrics: Cmetrics::default(),
+            is_poisoned: AtomicBool::new(false),
+        }
     }
 
     /// The plugin.
@@ -38,6 +46,11 @@ impl Instance {
     /// As the host shows it: `container_logs.0`, or its alias.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its metrics in the host.
+    pub fn metrics(&self) -> &Cmetrics {
+        &self.metrics
     }
 
     /// Whether a callback of it has panicked.

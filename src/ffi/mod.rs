@@ -9,6 +9,7 @@
 //! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread, passed back to the host's functions only |
 //! | `context` | us, in `cb_init` | us, in `cb_exit` | an address to look an instance up by; never dereferenced |
 //! | property values, names | the host | the host | copied at once |
+//! | metrics | the host, at our call | the host, after `cb_exit`; us, when a series of it has ended | the host's thread |
 //! | record bytes, tags, log text | us | us, after the call | the host copies before it returns |
 //!
 //! # Rules
@@ -24,6 +25,7 @@
 #![allow(unsafe_code)]
 
 mod callbacks;
+mod cmetrics;
 mod descriptor;
 mod flb_host;
 mod guard;

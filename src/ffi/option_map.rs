@@ -114,6 +114,7 @@ fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_hea
     let kind = match option.kind {
         Kind::Text | Kind::List => sys::CLOGS_FLB_CONFIG_MAP_STR,
         Kind::Bool => sys::CLOGS_FLB_CONFIG_MAP_BOOL,
+        Kind::Number => sys::CLOGS_FLB_CONFIG_MAP_INT,
         Kind::Size => sys::CLOGS_FLB_CONFIG_MAP_SIZE,
         Kind::Time => sys::CLOGS_FLB_CONFIG_MAP_TIME,
     };

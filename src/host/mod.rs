@@ -3,6 +3,8 @@
 
 pub mod embedded;
 
+use crate::metrics::Reading;
+
 /// How serious a log message is. `Error`: data is lost or a human is needed.
 /// `Warn`: something went wrong and we recovered. `Info`: start, stop, a
 /// container found or gone. `Debug`: per file.
@@ -32,4 +34,10 @@ pub trait Host {
 
     /// One line for the operator.
     fn log(&self, level: Level, message: &str);
+
+    /// Shows the metrics as they are now. What was shown before and is not in
+    /// `readings` any more has ended. A host without metrics does nothing.
+    fn publish(&self, readings: &[Reading]) {
+        let _ = readings;
+    }
 }

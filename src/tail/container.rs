@@ -1,6 +1,7 @@
 //! One container as the reader sees it: its folder, its metadata and its
 //! tailer, and whether there is anything to do for it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use crate::discover::{Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::Hints;
+use crate::metrics::{SourceKind, Survey};
 use crate::rate::RateLimit;
 use crate::streams::Streams;
 
@@ -194,6 +196,26 @@ impl Container {
         self.found = found;
         self.is_stale = true;
         self.run = None;
+    }
+
+    /// Adds itself to a survey.
+    pub fn add_to(&self, survey: &mut Survey) {
+        survey.count(self.source_kind());
+        self.tailer.add_to(survey);
+    }
+
+    fn source_kind(&self) -> SourceKind {
+        match self.source {
+            Source::Stream => SourceKind::Stream,
+            Source::File if self.tailer.is_open() => {
+                match self.tailer.files().path.file_name().and_then(OsStr::to_str) {
+                    Some("container.log") => SourceKind::Local,
+                    Some("container-cached.log") => SourceKind::Cache,
+                    _ => SourceKind::File,
+                }
+            }
+            Source::File | Source::Nothing => SourceKind::Nowhere,
+        }
     }
 
     /// Makes it hot; `false` if it was.

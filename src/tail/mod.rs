@@ -21,6 +21,7 @@ mod holding;
 mod opening;
 mod roots;
 pub mod rotation;
+mod survey;
 pub mod tailer;
 pub mod watch;
 
@@ -49,6 +50,7 @@ use crate::streams::Streams;
 use container::{Container, Outcome, Surroundings};
 use holding::Holding;
 use roots::Root;
+use survey::Surveyor;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
 
@@ -96,6 +98,7 @@ pub struct Reader {
     /// When an open line of a streamed container is to be delivered.
     next_dead_line: Option<Instant>,
     holding: Holding,
+    surveyor: Surveyor,
 }
 
 /// What a pass over the hot logs says about the next one.
@@ -145,6 +148,7 @@ impl Reader {
             next_due: None,
             next_dead_line: None,
             holding,
+            surveyor: Surveyor::new(Instant::now()),
         }
     }
 
@@ -173,6 +177,7 @@ impl Reader {
             let is_behind = pass != Pass::CaughtUp;
             self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
             self.ring_refusing_host(now);
+            self.survey_if_due(now);
             if !self.config.follow && pass == Pass::CaughtUp && self.hot.is_empty() {
                 return;
             }
@@ -589,7 +594,7 @@ impl Reader {
                 longest = longest.min(cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE));
             }
         }
-        for due in [self.next_due, self.next_dead_line].into_iter().flatten() {
+        for due in [self.next_due, self.next_dead_line, self.surveyor.next].into_iter().flatten() {
             longest = longest.min(due.saturating_duration_since(Instant::now()));
         }
         if self.exchange.refused.load(Ordering::Acquire) {

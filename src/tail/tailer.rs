@@ -28,6 +28,7 @@ use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
 use crate::format::local::{self, first_frame, Frame};
 use crate::format::Entry;
+use crate::metrics::Survey;
 use crate::msgpack::put_string_map;
 use crate::position::{PerStream, Position};
 
@@ -155,6 +156,12 @@ impl Tailer {
     /// How long after its last piece an open line is complete as it is.
     pub fn grace(&self) -> Option<Duration> {
         self.assembler.grace()
+    }
+
+    /// Adds what is open to a survey.
+    pub fn add_to(&self, survey: &mut Survey) {
+        survey.files_open += self.generations.len() as u64;
+        survey.open_lines += self.assembler.open_lines();
     }
 
     /// Ends reading: where another source goes on. What was queued counts as
@@ -571,6 +578,9 @@ impl Tailer {
                     .report(Event::DamagedArchive { path: front.path.clone(), reason: reason.to_owned() });
             }
             self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            if !self.generations.is_empty() {
+                context.exchange.tally.rotations.add_one();
+            }
         }
         self.progress_to_front(context.exchange);
         Ok(())

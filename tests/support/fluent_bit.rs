@@ -336,8 +336,12 @@ impl FluentBit {
     /// The body of an answer of the HTTP server; an error unless its status is 200.
     /// A host answers 404 for its metrics until it has first collected them.
     pub fn http_get(&self, path: &str) -> Result<String, String> {
-        let port = self.http_port.expect("made with_http_server");
-        http_get(port, path).map_err(|error| format!("GET {path}: {error}"))
+        http_get(self.http_port(), path).map_err(|error| format!("GET {path}: {error}"))
+    }
+
+    /// Where its HTTP server listens.
+    pub fn http_port(&self) -> u16 {
+        self.http_port.expect("made with_http_server")
     }
 
     fn read(&self, name: &str) -> String {

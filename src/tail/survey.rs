@@ -1,0 +1,63 @@
+//! The reader looks round for the metrics: at most once a second, and not at
+//! all while nothing moves, so that an idle machine stays idle.
+
+use std::time::{Duration, Instant};
+
+use super::Reader;
+use crate::account::Figures;
+use crate::metrics::Survey;
+
+/// Time between two looks; the host exports its metrics as often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// When the reader looked round last and what it saw.
+#[derive(Debug)]
+pub(super) struct Surveyor {
+    last: Option<(Survey, Figures)>,
+    looked: Instant,
+    /// The last look saw a change: another one follows it.
+    pub(super) next: Option<Instant>,
+}
+
+impl Surveyor {
+    pub(super) fn new(now: Instant) -> Surveyor {
+        Surveyor { last: None, looked: now, next: Some(now) }
+    }
+}
+
+impl Reader {
+    /// Looks round if it is time, and has the host show what has changed.
+    pub(super) fn survey_if_due(&mut self, now: Instant) {
+        let is_due = match self.surveyor.next {
+            Some(next) => now >= next,
+            // Something woke the reader: what it came to is seen a second later.
+            None => {
+                self.surveyor.next = Some((self.surveyor.looked + INTERVAL).max(now));
+                false
+            }
+        };
+        if !is_due {
+            return;
+        }
+        let seen = (self.survey(), self.exchange.accounts.total());
+        // What waits grows older, though nothing moves.
+        let has_changed = self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
+        self.surveyor.looked = now;
+        self.surveyor.next = has_changed.then(|| now + INTERVAL);
+        if has_changed {
+            self.exchange.show(seen.0.clone());
+            self.surveyor.last = Some(seen);
+        }
+    }
+
+    fn survey(&self) -> Survey {
+        let mut survey = Survey { polls: self.watch_failure_reported, ..Survey::default() };
+        for (_, container) in &self.containers {
+            container.add_to(&mut survey);
+        }
+        if let Some(streams) = &self.streams {
+            survey.open_lines += streams.open_lines();
+        }
+        survey
+    }
+}
