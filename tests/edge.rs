@@ -107,6 +107,7 @@ fn every_release_sees_the_options_of_the_documentation() {
             let kind = match option.kind {
                 Kind::Text | Kind::List => "str",
                 Kind::Bool => "bool",
+                Kind::Number => "int",
                 Kind::Size => "size",
                 Kind::Time => "time",
             };
