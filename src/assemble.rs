@@ -306,8 +306,12 @@ impl Assembler {
     /// Whether a split line is open whose stream has ended: nothing will
     /// complete it.
     pub fn has_dead_line(&self) -> bool {
+        self.joiners.iter().any(|joiner| self.is_dead(joiner))
+    }
+
+    fn is_dead(&self, joiner: &Joiner) -> bool {
         let is_stopped = !self.identity.metadata.is_running;
-        self.joiners.iter().any(|joiner| joiner.stream_ended() || (is_stopped && joiner.is_open()))
+        joiner.stream_ended() || (is_stopped && joiner.is_open())
     }
 
     /// How long after its last piece an open line is complete as it is; `None`
@@ -334,11 +338,23 @@ impl Assembler {
 
     /// Completes the lines that are open: nothing else will.
     pub fn close_open_lines(&mut self) {
-        let identity = &*self.identity;
-        for (stream, joiner) in Stream::ALL.into_iter().zip(&mut self.joiners) {
-            let into = &mut self.building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
-            joiner.flush(|line| put_line(into, &mut self.aside, &line, stream, identity));
+        Stream::ALL.into_iter().for_each(|stream| self.close_line(stream));
+    }
+
+    /// Completes the open lines whose stream has ended, and no other.
+    pub fn close_dead_lines(&mut self) {
+        for stream in Stream::ALL {
+            if self.is_dead(&self.joiners[stream.index()]) {
+                self.close_line(stream);
+            }
         }
+    }
+
+    fn close_line(&mut self, stream: Stream) {
+        let identity = &*self.identity;
+        let into = &mut self.building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
+        let aside = &mut self.aside;
+        self.joiners[stream.index()].flush(|line| put_line(into, aside, &line, stream, identity));
     }
 
     /// Where `stream` resumes if all up to `here` was taken: at the start of its

@@ -54,6 +54,13 @@ impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the
     /// signal mask of the caller.
     pub fn start(config: Config) -> Result<Plugin, StartError> {
+        let (mut plugin, reader) = Plugin::prepare(config)?;
+        plugin.reader = Mutex::new(Some(spawn_reader(Arc::clone(&plugin.exchange), reader)?));
+        Ok(plugin)
+    }
+
+    /// Opens the checkpoint and starts nothing: the caller turns the reader.
+    pub fn prepare(config: Config) -> Result<(Plugin, Reader), StartError> {
         let mut events = Vec::new();
         let (store, is_first_start) = match &config.db {
             None => (CheckpointStore::in_memory(), true),
@@ -74,8 +81,8 @@ impl Plugin {
             exchange.report(event);
         }
         let exchange = Arc::new(exchange);
-        let reader = spawn_reader(Arc::clone(&exchange), config.clone(), is_first_start)?;
-        Ok(Plugin { exchange, drain: Mutex::default(), reader: Mutex::new(Some(reader)), config })
+        let reader = Reader::new(Arc::clone(&exchange), config.clone(), is_first_start);
+        Ok((Plugin { exchange, drain: Mutex::default(), reader: Mutex::default(), config }, reader))
     }
 
     /// Readable when there is something to drain.
@@ -198,9 +205,14 @@ impl Plugin {
         &self.exchange.accounts
     }
 
+    /// Whether all that was read is accepted.
+    pub fn is_drained(&self) -> bool {
+        self.exchange.queue.is_empty()
+    }
+
     /// Whether the reader has ended and all it queued was accepted.
     pub fn is_done(&self) -> bool {
-        self.exchange.reader_ended.load(Ordering::Acquire) && self.exchange.queue.is_empty()
+        self.exchange.reader_ended.load(Ordering::Acquire) && self.is_drained()
     }
 
     /// Ends the reader's thread (I5) and makes the checkpoint durable. What the
@@ -231,15 +243,10 @@ impl Plugin {
     }
 }
 
-fn spawn_reader(
-    exchange: Arc<Exchange>,
-    config: Config,
-    is_first_start: bool,
-) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("clogs-reader".to_owned()).spawn(move || {
-        let read = || Reader::new(Arc::clone(&exchange), config, is_first_start).run();
-        run_guarded(&exchange, read);
-    })
+fn spawn_reader(exchange: Arc<Exchange>, mut reader: Reader) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("clogs-reader".to_owned())
+        .spawn(move || run_guarded(&exchange, || reader.run()))
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

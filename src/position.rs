@@ -65,4 +65,10 @@ impl Timestamp {
         let later = Duration::new(seconds, later.nanos);
         later.saturating_sub(Duration::from_nanos(u64::from(self.nanos)))
     }
+
+    /// Nanoseconds since 1970, as the kernel counts birth times; 0 before it.
+    pub fn since_epoch(self) -> u64 {
+        let seconds = u64::try_from(self.seconds).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(self.nanos))
+    }
 }

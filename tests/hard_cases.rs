@@ -399,3 +399,53 @@ fn what_was_copied_and_truncated_before_it_was_read_is_read_from_the_copy() {
     let texts = settled(&root, &collector, 5013).into_iter();
     same(texts.filter(|text| text.starts_with("line")).collect(), numbers(0..12));
 }
+
+/// What follows was found by the model test (`tests/model.rs`).
+#[test]
+fn rotated_files_are_read_while_there_is_no_current_one() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..5);
+    // dockerd died between its rename and the new file.
+    std::fs::rename(&log.log, format!("{}.1", log.log.display())).unwrap();
+    let collector = Collector::start(root.path(), &[]);
+    same(collector.wait_texts(5), numbers(0..5));
+}
+
+#[test]
+fn the_end_of_one_stream_does_not_cut_an_open_line_of_the_other() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[]);
+    let piece = "p".repeat(16_384);
+    log.piece("stderr", &piece, "2023-11-14T22:15:00.25Z");
+    log.piece("stdout", "prompt: ", "2023-11-14T22:15:00.26Z");
+    collector.wait("the prompt", |c| c.texts() == ["prompt: "]);
+    log.piece("stderr", "end\n", "2023-11-14T22:15:00.25Z");
+    same(collector.wait_texts(2), vec!["prompt: ".to_owned(), format!("{piece}end")]);
+}
+
+#[test]
+fn what_is_copied_and_truncated_twice_while_we_are_away_is_read_from_the_copies() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().unwrap())];
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..3);
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(3);
+    log.rotate(2, false);
+    same(settled(&root, &collector, 3), numbers(0..3));
+    collector.stop();
+    // Nothing was read of the new file; dockerd, without O_APPEND, leaves a hole.
+    for round in 0..2 {
+        write(&mut log, 3 + round * 4..7 + round * 4);
+        let name = |number: usize| format!("{}.{number}", log.log.display());
+        std::fs::rename(name(1), name(2)).unwrap();
+        std::fs::copy(&log.log, name(1)).unwrap();
+        std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    }
+    write(&mut log, 11..12);
+    let collector = Collector::start(root.path(), &options);
+    same(settled(&root, &collector, 9), numbers(3..12));
+}

@@ -724,7 +724,7 @@ impl Container {
         self.empty_reads = self.empty_reads.saturating_add(1);
         let idle = now.duration_since(self.last_read);
         match self.tailer.grace() {
-            Some(grace) if idle >= grace => self.tailer.flush_open_lines(context.exchange),
+            Some(grace) if idle >= grace => self.tailer.flush_dead_lines(context.exchange),
             Some(grace) if grace < LONG_GRACE => return Outcome::Hot,
             _ => {}
         }
@@ -761,13 +761,16 @@ impl Container {
 
 /// Whether a log has any file to be read.
 fn is_there(files: &LogFiles) -> io::Result<bool> {
-    let found = match files.current() {
-        Some(current) => open_regular(current).map(|_| true),
-        None => rotation::list(files).map(|listed| !listed.is_empty()),
-    };
-    match found {
+    match files.current().map(open_regular) {
+        Some(Ok(_)) => return Ok(true),
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // In the midst of a rotation, for good if dockerd died there, or after
+    // someone's rename, there are rotated files and no current one.
+    match rotation::list(files) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        found => found,
+        listed => listed.map(|listed| !listed.is_empty()),
     }
 }
 

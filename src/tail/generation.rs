@@ -100,6 +100,8 @@ pub struct Generation {
     vanished: u64,
     marker: Vec<u8>,
     fingerprint: Fingerprint,
+    /// What the fingerprint was taken of.
+    head: Vec<u8>,
     /// Bytes behind `read_offset` known to hold no line feed.
     unfinished: usize,
     /// How much is read at a time: more while an entry is longer than a slice.
@@ -137,6 +139,7 @@ impl Generation {
             vanished: 0,
             marker: Vec::new(),
             fingerprint: Fingerprint::default(),
+            head: Vec::new(),
             unfinished: 0,
             window: SLICE_BYTES,
             is_skipping: false,
@@ -206,6 +209,19 @@ impl Generation {
         self.fingerprint
     }
 
+    /// Whether a file with this head has this one's content, or what was there of
+    /// it at some time. What we know is what we read.
+    pub fn begins_like(&self, head: &[u8]) -> bool {
+        head.starts_with(&self.head) || self.head.starts_with(head)
+    }
+
+    /// Whether nothing but a hole of NULs was read yet: that tells no file from
+    /// another.
+    pub fn is_behind_hole(&self) -> bool {
+        let mut read = self.head.iter().chain(&self.marker);
+        read.all(|byte| *byte == 0)
+    }
+
     /// The open file, where it is a plain one: only those are still written.
     pub fn plain_file(&self) -> Option<&File> {
         match &self.content {
@@ -268,7 +284,9 @@ impl Generation {
                 }
             }
             Content::Gzip(gzip) => {
-                let Some(carried) = gzip.seek(head, before, resume)? else { return Ok(false) };
+                let Some(carried) = gzip.seek(std::mem::take(&mut head), before, resume)? else {
+                    return Ok(false);
+                };
                 marker.copy_from_slice(&carried[..marker_bytes]);
                 gzip.carried = carried;
             }
@@ -278,8 +296,22 @@ impl Generation {
         }
         self.read_offset = resume.offset;
         self.fingerprint = resume.fingerprint;
+        self.head = head;
         self.marker = marker;
         Ok(true)
+    }
+
+    /// Whether a position that was taken of this file is still in it.
+    pub fn holds(&self, resume: &Resume) -> io::Result<bool> {
+        // What is compressed does not change any more.
+        let Content::Plain(file) = &self.content else { return Ok(true) };
+        let mut head = vec![0; resume.fingerprint.length as usize];
+        let mut marker = vec![0; resume.marker.length as usize];
+        let before = resume.offset.saturating_sub(marker.len() as u64);
+        Ok(read_exact_at(file, &mut head, 0)?
+            && read_exact_at(file, &mut marker, before)?
+            && resume.fingerprint.matches(&head)
+            && resume.marker.matches(&marker))
     }
 
     /// Moves behind the last line there is now.
@@ -316,7 +348,7 @@ impl Generation {
         if read_exact_at(file, &mut marker, offset - marker_bytes)? && read_exact_at(file, &mut head, 0)? {
             self.read_offset = offset;
             self.marker = marker;
-            self.fingerprint = Fingerprint::of(&head);
+            self.know_head(&head);
         }
         Ok(())
     }
@@ -457,14 +489,20 @@ impl Generation {
             return;
         }
         if self.read_offset == self.marker.len() as u64 {
-            self.fingerprint = Fingerprint::of(read);
+            self.know_head(read);
         } else if let Content::Plain(file) = &self.content {
             let known = self.read_offset + (read.len() - self.marker.len()) as u64;
             let mut head = vec![0; known.min(HEAD_BYTES as u64) as usize];
             if read_exact_at(file, &mut head, 0).unwrap_or(false) {
-                self.fingerprint = Fingerprint::of(&head);
+                self.know_head(&head);
             }
         }
+    }
+
+    fn know_head(&mut self, read: &[u8]) {
+        self.fingerprint = Fingerprint::of(read);
+        self.head.clear();
+        self.head.extend_from_slice(&read[..read.len().min(HEAD_BYTES)]);
     }
 
     /// A stream cannot be read twice: what was not consumed is carried over.

@@ -103,7 +103,7 @@ pub struct Reader {
 
 /// What a pass over the hot logs says about the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
+pub enum Pass {
     /// There is more to read at once.
     Behind,
     /// The queue is full.
@@ -154,30 +154,14 @@ impl Reader {
 
     /// Reads until told to stop, or, with `follow` off, until all is read.
     pub fn run(&mut self) {
-        self.exchange.report(Event::Started { root: self.config.docker_root.clone() });
-        match FileWatch::new() {
-            Ok(watch) => self.file_watch = Some(watch),
-            Err(error) => self.report_watch_failure(self.first_root(), error.to_string()),
-        }
+        self.begin();
         while !self.exchange.is_stopping() {
-            self.take_notices();
             let now = Instant::now();
-            self.take_news(now);
-            let mut roots_changed = std::mem::take(&mut self.roots_changed);
-            for root in &self.roots {
-                roots_changed |= root.take_changed();
-            }
+            // Watch first, look then: what happens in between is seen either way.
             if now >= self.next_rescan {
-                self.rescan(now);
-            } else if roots_changed {
-                self.list_roots(now);
+                self.watch_roots();
             }
-            self.look_into_changed(now);
-            let pass = self.read_hot(now);
-            let is_behind = pass != Pass::CaughtUp;
-            self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
-            self.ring_refusing_host(now);
-            self.survey_if_due(now);
+            let pass = self.turn(now);
             if !self.config.follow && pass == Pass::CaughtUp && self.hot.is_empty() {
                 return;
             }
@@ -185,12 +169,44 @@ impl Reader {
         }
     }
 
+    /// What comes before the first turn.
+    pub fn begin(&mut self) {
+        self.exchange.report(Event::Started { root: self.config.docker_root.clone() });
+        match FileWatch::new() {
+            Ok(watch) => self.file_watch = Some(watch),
+            Err(error) => self.report_watch_failure(self.first_root(), error.to_string()),
+        }
+    }
+
+    /// One cycle, without the sleep at its end; `now` is what time it is for all
+    /// that waits.
+    pub fn turn(&mut self, now: Instant) -> Pass {
+        self.take_notices(now);
+        self.take_news(now);
+        let mut roots_changed = std::mem::take(&mut self.roots_changed);
+        for root in &self.roots {
+            roots_changed |= root.take_changed();
+        }
+        if now >= self.next_rescan {
+            self.rescan(now);
+        } else if roots_changed {
+            self.list_roots(now);
+        }
+        self.look_into_changed(now);
+        let pass = self.read_hot(now);
+        let is_behind = pass != Pass::CaughtUp;
+        self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
+        self.ring_refusing_host(now);
+        self.survey_if_due(now);
+        pass
+    }
+
     /// For messages that concern all roots.
     fn first_root(&self) -> PathBuf {
         self.roots.first().map(|root| root.dir.clone()).unwrap_or_default()
     }
 
-    fn take_notices(&mut self) {
+    fn take_notices(&mut self, now: Instant) {
         let mut notices = Vec::new();
         let mut has_overflowed = false;
         if let Some(watch) = &mut self.file_watch {
@@ -213,7 +229,7 @@ impl Reader {
                         self.changed.push(key);
                         self.heat(key);
                     }
-                    self.next_rescan = Instant::now();
+                    self.next_rescan = now;
                 }
             }
         }
@@ -292,7 +308,6 @@ impl Reader {
     fn rescan(&mut self, now: Instant) {
         self.next_rescan = now + self.config.rescan_interval;
         self.list_roots(now);
-        self.watch_roots();
         for (key, container) in &mut self.containers {
             if container.needs_a_look() {
                 self.changed.push(key);

@@ -14,10 +14,10 @@ use super::gzip;
 use super::rotation::{self, ListedFile};
 use super::tailer::{Start, Tailer};
 use crate::account::{Abandoned, Account, Amount};
-use crate::checkpoint::Resume;
+use crate::checkpoint::{Moment, Resume, Saved};
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Marker};
 use crate::format::rfc3339;
 use crate::position::{PerStream, Position, Timestamp};
 
@@ -79,13 +79,15 @@ impl Tailer {
         let mut places: PerStream<Place> = [(0, 0); 2];
         if let Start::Saved(saved) = self.start {
             let mut lost = None;
-            for (place, resume) in places.iter_mut().zip(&saved) {
-                *place = find(listed, resume, &mut found, &mut lost)?;
+            let until = latest_moments(&saved);
+            for ((place, resume), until) in places.iter_mut().zip(&saved).zip(until) {
+                *place = find(listed, resume, until, &mut found, &mut lost)?;
             }
             if let Some(event) = lost {
                 self.report_lost(exchange, event);
             }
             self.assembler.resume_from(&saved, saved.map(|resume| resume.is_by_time));
+            self.accepted = saved;
         }
         let first = match self.start {
             Start::End => listed.len() - 1,
@@ -180,7 +182,12 @@ impl Tailer {
         }
         let opened = self.open_unknown(&listed[first_newer..], exchange)?;
         self.generations.extend(opened);
-        Ok(())
+        match self.open_unread_copies(listed) {
+            // A name moved. They are looked for again before the first byte of
+            // their file is taken.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     /// Opens those of the listed files that are neither held nor seen.
@@ -205,40 +212,50 @@ impl Tailer {
     pub(super) fn opens_unread_copies(&mut self) -> io::Result<bool> {
         let held = self.generations.len();
         match rotation::list(&self.files) {
-            Ok(listed) if listed.last().is_some_and(ListedFile::is_current) => {
-                self.open_unread_copies(&listed)?;
-            }
-            _ => {}
+            Ok(listed) => self.open_unread_copies(&listed)?,
+            // The folder is gone, and its copies with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         Ok(self.generations.len() > held)
     }
 
-    /// Files that appeared behind a current one of which nothing was read yet:
-    /// copies of what it held before it was truncated (copytruncate).
+    /// Files that appeared behind one of which nothing was read yet: copies of
+    /// what it held before it was truncated (copytruncate).
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
-        let [current] = self.generations.make_contiguous() else { return Ok(()) };
-        if current.read_offset() > 0 || listed.len() < 2 {
-            return Ok(());
-        }
-        let head = current.head_now()?.unwrap_or_default();
-        let mut copies = Vec::new();
-        for file in &listed[..listed.len() - 1] {
-            let Some(copy) = read_head(file)? else { continue };
-            if !self.is_known(file)? {
-                copies.push((copy, open_listed(file)?));
-            }
-        }
-        // As long as the newest copy says what the current file says, it was not
-        // truncated yet.
-        let is_truncated = copies.last().is_some_and(|(copy, _)| !head.starts_with(copy));
-        if is_truncated {
+        for index in (0..self.generations.len()).rev() {
+            let copies = self.unread_copies(&self.generations[index], listed)?;
             // They may be files that were made and are met only now.
             self.births.met(copies.len(), Instant::now());
-            for (_, copy) in copies.into_iter().rev() {
-                self.generations.push_front(copy);
+            for copy in copies.into_iter().rev() {
+                self.generations.insert(index, copy);
             }
         }
         Ok(())
+    }
+
+    /// The copies of one generation, oldest first.
+    fn unread_copies(&self, held: &Generation, listed: &[ListedFile]) -> io::Result<Vec<Generation>> {
+        let place = listed.iter().position(|file| file.id == held.id && held.id.birth != 0);
+        let Some(place) = place.filter(|_| held.read_offset() == 0) else { return Ok(Vec::new()) };
+        let Some(head) = held.head_now()? else { return Ok(Vec::new()) };
+        let mut copies = Vec::new();
+        for file in listed[..place].iter().rev() {
+            let Some(copy) = read_head(file)? else { continue };
+            if self.is_known(file)? {
+                break;
+            }
+            // As long as a copy says what the file says, that was not truncated
+            // after it yet.
+            if copies.is_empty() && head.starts_with(&copy) {
+                continue;
+            }
+            let mut opened = open_listed(file)?;
+            opened.number = held.number;
+            copies.push(opened);
+        }
+        copies.reverse();
+        Ok(copies)
     }
 
     /// Whether a listed file is one that is open or was read before.
@@ -260,6 +277,21 @@ impl Tailer {
         Ok(false)
     }
 
+    /// A stream may have been accepted further than reading begins. What it was
+    /// accepted of may be truncated before we come there.
+    pub(super) fn check_accepted(&mut self) -> io::Result<()> {
+        let Some(front) = self.generations.front().filter(|front| front.read_offset() == 0) else {
+            return Ok(());
+        };
+        for (before, resume) in self.accepted_before.iter_mut().zip(&self.accepted) {
+            let is_here = before.generation == front.number && before.offset == resume.offset;
+            if is_here && before.offset > 0 && !front.holds(resume)? {
+                *before = Position::default();
+            }
+        }
+        Ok(())
+    }
+
     /// The front file was truncated in place. If someone copied it first
     /// (logrotate's copytruncate), what we had not read is in the copy, and
     /// what was written since is in the copies after it.
@@ -269,12 +301,13 @@ impl Tailer {
         let number = front.number;
         let restarted = front.restarted(number)?;
         let (path, unread) = (front.path.clone(), front.unread());
-        let copies = self.find_copies(&resume, number)?;
+        let (copies, read) = self.find_copies(front, &resume)?;
         for accepted in &mut self.accepted_before {
             if accepted.generation <= number {
                 *accepted = Position::default();
             }
         }
+        self.seen.extend(read);
         if copies.is_empty() {
             self.flush_open_lines(exchange);
             self.report_vanished(exchange, unread);
@@ -298,26 +331,40 @@ impl Tailer {
         }
     }
 
-    /// The file that goes on where `resume` is, and the unknown ones after it.
-    fn find_copies(&self, resume: &Resume, number: u32) -> io::Result<Vec<Generation>> {
-        let mut copies: Vec<Generation> = Vec::new();
+    /// The file that goes on where `resume` is, which is the end of what was read
+    /// of `front`, and the unknown ones after it. And those that hold nothing but
+    /// what was read.
+    fn find_copies(
+        &self,
+        front: &Generation,
+        resume: &Resume,
+    ) -> io::Result<(Vec<Generation>, Vec<SeenFile>)> {
+        let (mut copies, mut read) = (Vec::new(), Vec::new());
         if resume.has_no_file() {
-            return Ok(copies);
+            return Ok((copies, read));
         }
-        for file in rotation::list(&self.files)?.iter().filter(|file| !file.is_current()) {
+        let listed = match rotation::list(&self.files) {
+            // The folder is gone, and its copies with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((copies, read)),
+            listed => listed?,
+        };
+        for file in listed.iter().filter(|file| !file.is_current()) {
             if self.generations.iter().any(|held| held.id == file.id) {
                 continue;
             }
             let mut candidate = open_listed(file)?;
             if candidate.seek(resume)? {
                 copies.clear();
-            } else if copies.is_empty() || self.is_known(file)? {
+            } else if self.is_known(file)? {
+                continue;
+            } else if copies.is_empty() && !is_later_copy(file, front)? {
+                read.push(seen_file(file)?);
                 continue;
             }
-            candidate.number = number;
+            candidate.number = front.number;
             copies.push(candidate);
         }
-        Ok(copies)
+        Ok((copies, read))
     }
 
     /// Whether the name of the log leads to another file than the newest one
@@ -341,17 +388,42 @@ enum Lost {
     Generation(Timestamp),
 }
 
+/// The last entry before each stream's position, whichever stream it is of: what
+/// was taken before the one that is behind was taken before the other as well.
+fn latest_moments(saved: &Saved) -> PerStream<Moment> {
+    let latest =
+        saved.iter().map(|resume| resume.moment).max_by_key(|moment| (moment.count > 0, moment.time));
+    let place = |resume: &Resume| (resume.birth, resume.offset);
+    let furthest = saved.iter().map(place).max();
+    saved.map(|resume| if Some(place(&resume)) == furthest { latest } else { None }.unwrap_or(resume.moment))
+}
+
+/// Whether a position has nothing but a hole of NULs before it. That tells no file
+/// from another, and the position is as good as one at the start.
+fn is_behind_hole(resume: &Resume) -> bool {
+    let length = resume.fingerprint.length as usize;
+    length > 0
+        && resume.fingerprint == Fingerprint::of(&vec![0; length])
+        && resume.marker == Marker::of(&vec![0; resume.marker.length as usize])
+}
+
 /// Finds the file that a saved position was taken of: its index and the offset.
 /// Where it is gone, the first file that may hold unread bytes.
 fn find(
     listed: &[ListedFile],
     resume: &Resume,
+    until: Moment,
     found: &mut [Option<Generation>],
     lost: &mut Option<Lost>,
 ) -> io::Result<Place> {
     if resume.has_no_file() {
         return Ok((0, 0));
     }
+    let since = resume.birth.max(until.time.since_epoch());
+    let is_hole = is_behind_hole(resume);
+    let at_start =
+        Resume { fingerprint: Fingerprint::default(), marker: Marker::default(), offset: 0, ..*resume };
+    let resume = if is_hole { &at_start } else { resume };
     let is_likely = |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
     let likely = (0..listed.len()).rev().filter(|index| is_likely(&listed[*index]));
     let others = (0..listed.len()).rev().filter(|index| !is_likely(&listed[*index]));
@@ -367,26 +439,56 @@ fn find(
             if is_lower {
                 found[index] = Some(generation);
             }
+            if resume.fingerprint.length == 0 {
+                // Nothing was read of it yet, nor, unless it has a hole, of its copies.
+                let since = if is_hole { since } else { resume.birth };
+                return Ok((first_copy(&listed[..index], since), 0));
+            }
             return Ok((index, resume.offset));
         }
     }
     if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
         // The same file with other content: truncated while we were away.
         lost.get_or_insert(Lost::Truncated(listed[index].path.clone()));
-        return Ok((index, 0));
+        // It may have been copied several times since, and the copy with our
+        // position be gone.
+        return Ok((first_copy(&listed[..index], since), 0));
     }
     lost.get_or_insert(Lost::Generation(resume.moment.time));
-    let newer = listed.iter().position(|file| is_newer(file, resume));
+    let mut newer = listed.iter().position(|file| is_newer(file, resume, until));
+    // The position may have been in a copy of what the current file held; that
+    // file is older than its copies, and what it holds now is newer.
+    if newer.is_none() && listed.last().is_some_and(ListedFile::is_current) {
+        newer = Some(listed.len() - 1);
+    }
     // All there is was read before: pass over the last file, to its very end.
     Ok(newer.map_or((listed.len() - 1, u64::MAX), |index| (index, 0)))
 }
 
+/// The first of the files right before another that came into being after `since`
+/// and so are copies of what that file held before it was truncated: the index of
+/// that file itself where there are none.
+fn first_copy(before: &[ListedFile], since: u64) -> usize {
+    let is_copy = |file: &&ListedFile| !file.rank.is_gzip && file.id.birth > since;
+    before.len() - before.iter().rev().take_while(is_copy).count()
+}
+
+/// Whether an unknown file was copied from `held` after that was truncated at
+/// least once since we read of it. A copy of what we did read begins like it,
+/// even where it ends before our position: it was made before the last lines.
+fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
+    if file.rank.is_gzip || file.id.birth <= held.id.birth {
+        return Ok(false);
+    }
+    Ok(read_head(file)?.is_some_and(|head| !held.begins_like(&head)))
+}
+
 /// Whether a file may hold entries that came after a position whose own file is
 /// gone. What is uncertain counts as newer: better twice than never.
-fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
+fn is_newer(file: &ListedFile, resume: &Resume, until: Moment) -> bool {
     if file.rank.is_gzip {
         let last = open_regular(&file.path).ok().and_then(gzip::last_time);
-        return resume.moment.count == 0 || last.is_none_or(|last| last > resume.moment.time);
+        return until.count == 0 || last.is_none_or(|last| last > until.time);
     }
     file.id.birth == 0 || file.id.birth >= resume.birth
 }
@@ -446,7 +548,9 @@ fn is_held(file: &ListedFile, held: &Generation) -> io::Result<bool> {
     }
     let Some(head) = read_head(file)? else { return Ok(false) };
     match held.head_now()? {
-        Some(now) => Ok(head == now && (!now.is_empty() || file.id == held.id)),
+        // An archive whose writing was broken off holds less.
+        Some(now) if file.rank.is_gzip => Ok(now.starts_with(&head) && !head.is_empty()),
+        Some(now) => Ok(head == now),
         None => Ok(held.fingerprint().matches(&head)),
     }
 }

@@ -86,6 +86,8 @@ pub struct Tailer {
     pub(super) assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
     pub(super) accepted_before: PerStream<Position>,
+    /// The same as it was saved.
+    pub(super) accepted: Saved,
     pub(super) births: Births,
     pub(super) missed: Paced,
     corrupt: Paced,
@@ -105,6 +107,7 @@ impl Tailer {
             seen: Vec::new(),
             assembler: Assembler::new(account, identity),
             accepted_before: PerStream::default(),
+            accepted: Saved::default(),
             births: Births::default(),
             missed: Paced::default(),
             corrupt: Paced::default(),
@@ -196,6 +199,7 @@ impl Tailer {
 
     fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         loop {
+            self.check_accepted()?;
             let Some(front) = self.generations.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
             };
@@ -208,7 +212,11 @@ impl Tailer {
                 Err(error) => return Err(error),
             };
             let vanished = front.take_vanished();
-            if vanished > 0 && !(front.read_offset() == 0 && self.opens_unread_copies()?) {
+            if vanished > 0 {
+                // What was found is of the file that then is no longer the front.
+                if front.read_offset() == 0 && self.opens_unread_copies()? {
+                    continue;
+                }
                 self.report_vanished(context.exchange, vanished);
             }
             let Some(front) = self.generations.front_mut() else { continue };
@@ -227,8 +235,15 @@ impl Tailer {
                 }
                 Found::Skipped { offset, bytes } => {
                     let (path, resume) = (front.path.clone(), front.resume_here());
+                    let is_hole = front.is_behind_hole();
                     self.report_corrupt(context.exchange, path, offset, bytes);
-                    self.push(context.exchange, resume, true, ReadBytes { total: bytes, skipped: bytes });
+                    let read = ReadBytes { total: bytes, skipped: bytes };
+                    if is_hole {
+                        // What was read before says better where we are.
+                        self.assembler.push(context.exchange, [None, None], true, read);
+                    } else {
+                        self.push(context.exchange, resume, true, read);
+                    }
                     return Ok(Step::More);
                 }
                 Found::Truncated => self.restart_truncated(context.exchange)?,
@@ -485,10 +500,23 @@ impl Tailer {
 
     /// Delivers the lines that are still open: nothing will complete them.
     pub fn flush_open_lines(&mut self, exchange: &Exchange) {
-        if !self.assembler.has_open_line() {
-            return;
+        if self.assembler.has_open_line() {
+            self.assembler.close_open_lines();
+            self.push_closed(exchange);
         }
-        self.assembler.close_open_lines();
+    }
+
+    /// Delivers the open lines whose stream has ended, or, where that does not
+    /// show, all of them. To be called when their grace is over.
+    pub fn flush_dead_lines(&mut self, exchange: &Exchange) {
+        if !self.assembler.has_dead_line() {
+            return self.flush_open_lines(exchange);
+        }
+        self.assembler.close_dead_lines();
+        self.push_closed(exchange);
+    }
+
+    fn push_closed(&mut self, exchange: &Exchange) {
         if let Some(front) = self.generations.front() {
             let resume = front.resume_here();
             self.push(exchange, resume, false, ReadBytes::default());
@@ -580,6 +608,12 @@ impl Tailer {
             self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
             if !self.generations.is_empty() {
                 context.exchange.tally.rotations.add_one();
+            }
+            let is_copy_of =
+                |next: &Generation| front.plain_file().is_some() && next.id.birth < front.id.birth;
+            // If this was a copy of what follows, it tells what was read.
+            if self.generations.front().is_some_and(is_copy_of) {
+                return Ok(());
             }
         }
         self.progress_to_front(context.exchange);

@@ -1,0 +1,313 @@
+//! Plays a plan and compares.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fluent_bit_container_logs::host::embedded::Record;
+use fluent_bit_container_logs::tail::Pass;
+use tempfile::TempDir;
+
+use super::container::Container;
+use super::format::STREAMS;
+use super::instance::Instance;
+use super::plan::{Action, Plan};
+
+/// Longer than any interval of the reader's.
+const LONG: Duration = Duration::from_millis(2100);
+/// Turns after which a reader that is not done is stuck.
+const TURNS: usize = 3000;
+
+pub type Outcome<T = ()> = Result<T, String>;
+
+/// What a history came to.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Totals {
+    pub parts: usize,
+    pub owed: usize,
+    pub kills: usize,
+    pub repeated: usize,
+}
+
+struct History<'a> {
+    plan: &'a Plan,
+    dir: TempDir,
+    now: Instant,
+    instance: Option<Instance>,
+    /// All there ever were; the last ones are there.
+    containers: Vec<Container>,
+    gone: usize,
+    kills: usize,
+}
+
+pub fn play(plan: &Plan) -> Outcome<Totals> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let containers = dir.path().join("containers");
+    std::fs::create_dir(&containers).expect("containers/");
+    let settings = &plan.settings;
+    let mut history = History {
+        plan,
+        now: Instant::now(),
+        instance: None,
+        containers: (0..settings.containers)
+            .map(|number| Container::start(&containers, number + 1, settings))
+            .collect(),
+        gone: 0,
+        kills: 0,
+        dir,
+    };
+    history.start();
+    for (step, action) in plan.actions.iter().enumerate() {
+        history.act(action).map_err(|problem| history.describe(step, &problem))?;
+    }
+    history.settle().map_err(|problem| history.describe(plan.actions.len(), &problem))?;
+    let mut totals = Totals { kills: history.kills, ..Totals::default() };
+    for container in &history.containers {
+        let (parts, owed) = container.truth.totals();
+        totals.parts += parts;
+        totals.owed += owed;
+        totals.repeated += container.truth.repeated;
+    }
+    Ok(totals)
+}
+
+impl History<'_> {
+    fn act(&mut self, action: &Action) -> Outcome {
+        match *action {
+            Action::Write { c, stream, lines } => self.container(c).write(stream, lines),
+            Action::Half { c, stream, cut } => self.container(c).half(stream, cut),
+            Action::Torn { c, stream, cut } => self.container(c).torn(stream, cut),
+            Action::Piece { c, stream } => self.container(c).piece(stream),
+            Action::Abandon { c, stream } => self.container(c).abandon(stream),
+            Action::Tail { c, stream } => self.container(c).tail(stream),
+            Action::Rotate { c } => self.container(c).rotate(),
+            Action::Pack { c, cut } => self.container(c).pack(cut),
+            Action::DaemonCrash { c } => self.container(c).daemon_crash(),
+            Action::Truncate { c } => self.container(c).truncate(),
+            Action::CopyTruncate { c, looks, late } => return self.copy_truncate(c, looks, late),
+            Action::Rename { c, create } => self.container(c).rename_current(create),
+            Action::Unlink { c } => self.container(c).unlink_current(),
+            Action::Reopen { c } => self.container(c).reopen(),
+            Action::Remove { c } => self.remove(c),
+            Action::Away { c, turns } => return self.away(c, turns),
+            Action::ClockStep { seconds } => self.step_clock(seconds),
+            Action::Turn { count } => (0..count).for_each(|_| self.turn(Duration::from_millis(1))),
+            Action::Drain => return self.drain(),
+            Action::Run { count } => return self.run(count),
+            Action::Idle { ms } => self.turn(Duration::from_millis(ms)),
+            Action::Pause => self.instance.iter().for_each(Instance::pause),
+            Action::Resume => self.instance.iter().for_each(Instance::resume),
+            Action::Refuse { on } => self.instance.iter().for_each(|instance| instance.refuse(on)),
+            Action::Stop => self.stop(),
+            Action::Start => self.start(),
+            Action::Kill => self.kill(),
+            Action::KillInAppend { after } => {
+                self.instance.iter().for_each(|instance| instance.kill_in_append(after));
+            }
+            Action::Settle => return self.settle(),
+        }
+        Ok(())
+    }
+
+    fn container(&mut self, c: usize) -> &mut Container {
+        let index = self.index(c);
+        &mut self.containers[index]
+    }
+
+    fn index(&self, c: usize) -> usize {
+        self.gone + c % (self.containers.len() - self.gone)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    // The reader.
+
+    fn start(&mut self) {
+        if self.instance.is_some() {
+            return;
+        }
+        let settings = &self.plan.settings;
+        let mut options = vec![("Mode", "file")];
+        if settings.small_queue {
+            options.push(("Queue_Limit", "64k"));
+        }
+        if settings.by_stream {
+            options.push(("Tag_Template", "{name}.{stream}"));
+        }
+        self.instance = Some(Instance::start(&self.root(), &self.root().join("positions.db"), &options));
+        // Its first look is due at the real time.
+        self.now = self.now.max(Instant::now());
+    }
+
+    fn stop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            instance.stop();
+            self.containers.iter_mut().for_each(|container| container.reader_ended(false));
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            instance.kill();
+            self.kills += 1;
+            self.containers.iter_mut().for_each(|container| container.reader_ended(true));
+        }
+    }
+
+    fn turn(&mut self, passed: Duration) {
+        self.now += passed;
+        if let Some(instance) = &mut self.instance {
+            instance.turn(self.now);
+            self.containers.iter_mut().for_each(Container::looked_at);
+        }
+    }
+
+    fn drain(&mut self) -> Outcome {
+        let Some(instance) = &mut self.instance else { return Ok(()) };
+        let records = instance.drain();
+        let caught = instance.caught();
+        let repeatable = records.len() - caught.unwrap_or(0);
+        for (number, record) in records.iter().enumerate() {
+            let (container, parts) = self.deliver(record)?;
+            if caught.is_some() && number >= repeatable {
+                self.containers[container].truth.allow_again(parts);
+            }
+        }
+        if caught.is_some() {
+            self.kill();
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, record: &Record) -> Outcome<(usize, Vec<usize>)> {
+        let id = record.text("container_id");
+        let known = self.containers.iter().position(|container| container.id == id);
+        let index = known.ok_or_else(|| format!("a record of {id}"))?;
+        let stream = STREAMS.iter().position(|stream| *stream == record.text("stream"));
+        let stream = stream.ok_or_else(|| format!("a record of stream {}", record.text("stream")))?;
+        let truth = &mut self.containers[index].truth;
+        let parts = truth
+            .deliver(stream, record.text("log"))
+            .map_err(|problem| format!("container {index}, {}: {problem}", STREAMS[stream]))?;
+        Ok((index, parts))
+    }
+
+    fn run(&mut self, count: usize) -> Outcome {
+        for _ in 0..count {
+            self.turn(Duration::from_millis(1));
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Runs until nothing more comes; then all that is owed must be there.
+    fn settle(&mut self) -> Outcome {
+        let mut quiet = 0;
+        self.containers[self.gone..].iter_mut().for_each(Container::finish_half);
+        for _ in 0..TURNS {
+            // A kill may be due in one of these appends.
+            self.start();
+            let Some(instance) = &mut self.instance else { continue };
+            instance.resume();
+            instance.refuse(false);
+            // Short steps, then long ones, over all that waits for a time.
+            self.now += if quiet < 4 { Duration::from_millis(50) } else { LONG };
+            let is_behind = instance.turn(self.now) != Pass::CaughtUp;
+            let is_busy = is_behind || !instance.is_drained();
+            self.containers.iter_mut().for_each(Container::looked_at);
+            self.drain()?;
+            quiet = if is_busy { 0 } else { quiet + 1 };
+            if quiet == 8 {
+                for container in &mut self.containers {
+                    container.is_away = false;
+                    container.truth.may_cut = false;
+                }
+                return self.check();
+            }
+        }
+        Err(format!("not read to the end after {TURNS} turns"))
+    }
+
+    fn check(&self) -> Outcome {
+        for (index, container) in self.containers.iter().enumerate() {
+            let missing = container.truth.missing();
+            if !missing.is_empty() {
+                let first = &missing[..missing.len().min(8)];
+                return Err(format!("container {index}: {} parts missing: {first:?}", missing.len()));
+            }
+        }
+        Ok(())
+    }
+
+    // What takes more than one side.
+
+    /// Which copies are newer than a position that is nowhere any more is told by
+    /// the clock.
+    fn step_clock(&mut self, seconds: i64) {
+        if !self.plan.settings.by_logrotate {
+            self.containers.iter_mut().for_each(|container| container.clock += seconds);
+        }
+    }
+
+    fn copy_truncate(&mut self, c: usize, looks: bool, late: bool) -> Outcome {
+        if self.plan.settings.is_stale {
+            // A hole is like any other: copies that begin with one are told from
+            // their file by what was read of it.
+            self.settle()?;
+        }
+        let index = self.index(c);
+        let History { containers, instance, now, .. } = self;
+        containers[index].copy_truncate(late, |container| {
+            *now += Duration::from_millis(1);
+            if let Some(instance) = instance.as_mut().filter(|_| looks) {
+                instance.turn(*now);
+                container.looked_at();
+            }
+        });
+        if self.plan.settings.is_stale {
+            (0..2).for_each(|stream| self.containers[index].write(stream, 1));
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, c: usize) {
+        let index = self.index(c);
+        self.containers[index].remove();
+        // Those that are there stand behind those that are gone.
+        self.containers.swap(index, self.gone);
+        self.gone += 1;
+        let number = self.containers.len() + 1;
+        let folder = self.dir.path().join("containers");
+        self.containers.push(Container::start(&folder, number, &self.plan.settings));
+        // The next turn lists the containers.
+        self.now += LONG;
+    }
+
+    fn away(&mut self, c: usize, turns: usize) -> Outcome {
+        let index = self.index(c);
+        let home = self.containers[index].dir.clone();
+        let away = self.dir.path().join("away");
+        // What is in a copy is met when its original is read on, and that may be
+        // from the held file, while the copy is away.
+        if self.plan.settings.by_logrotate || !self.containers[index].leave() {
+            return Ok(());
+        }
+        std::fs::rename(&home, &away).expect("rename");
+        self.now += LONG;
+        let run = self.run(turns);
+        std::fs::rename(&away, &home).expect("rename");
+        let is_up = self.instance.is_some();
+        self.containers[index].come_back(is_up && turns > 0);
+        self.now += LONG;
+        run?;
+        // A reader that missed it finishes its earlier life first.
+        self.settle()
+    }
+
+    fn describe(&self, step: usize, problem: &str) -> String {
+        let log = self.instance.as_ref().map(Instance::log).unwrap_or_default();
+        format!("step {step}: {problem}\n  {}", log.join("\n  "))
+    }
+}
