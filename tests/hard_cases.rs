@@ -308,37 +308,6 @@ fn a_fifo_in_a_logs_place_stops_nobody() {
 }
 
 #[test]
-fn without_inotify_a_backlog_is_read_at_full_speed() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let mut many = Vec::new();
-    for n in 0..100_000 {
-        many.extend(
-            record(
-                "stdout",
-                &format!("line {n} {}\n", "x".repeat(50)),
-                &format!("2023-11-14T22:15:00.{n:09}Z"),
-            )
-            .into_bytes(),
-        );
-    }
-    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
-    log.line("first");
-    collector.wait_texts(1);
-    std::thread::sleep(Duration::from_millis(600));
-    let start = Instant::now();
-    log.raw(&many);
-    collector.wait("all", |c| c.count() == 100_001);
-    let took = start.elapsed();
-    eprintln!(
-        "inotify refused: {}; {} MB in {took:?}",
-        collector.has_logged("no change notification"),
-        many.len() >> 20
-    );
-    assert!(took < Duration::from_secs(3), "{took:?}");
-}
-
-#[test]
 fn a_stream_whose_first_batch_was_never_accepted_is_read_from_its_start() {
     let root = DockerRoot::new();
     let db = root.path().join("positions.db");
