@@ -341,6 +341,20 @@ impl Assembler {
         Stream::ALL.into_iter().for_each(|stream| self.close_line(stream));
     }
 
+    /// Whether a line is open whose last piece says that its stream has ended.
+    pub fn has_ended_line(&self) -> bool {
+        self.joiners.iter().any(Joiner::stream_ended)
+    }
+
+    /// Completes such lines, and no other.
+    pub fn close_ended_lines(&mut self) {
+        for stream in Stream::ALL {
+            if self.joiners[stream.index()].stream_ended() {
+                self.close_line(stream);
+            }
+        }
+    }
+
     /// Completes the open lines whose stream has ended, and no other.
     pub fn close_dead_lines(&mut self) {
         for stream in Stream::ALL {

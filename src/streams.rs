@@ -157,12 +157,14 @@ impl Streams {
         self.thread.as_ref()?;
         let mut next = None;
         for streamed in self.shared.streamed().values_mut() {
-            if !streamed.assembler.has_dead_line() {
+            // That the container has stopped says nothing yet: the daemon may have
+            // more of it, and says when it has not (`StreamEnd::Finished`).
+            if !streamed.assembler.has_ended_line() {
                 continue;
             }
             let due = streamed.last_entry + DEAD_LINE_GRACE;
             if due <= now {
-                streamed.assembler.close_open_lines();
+                streamed.assembler.close_ended_lines();
                 streamed.push(&self.shared.exchange);
             } else {
                 next = Some(next.map_or(due, |earlier: Instant| earlier.min(due)));

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use super::file::{is_permanent, open_regular, stat_path, FileId};
+use super::file::{is_permanent, is_shortage, open_regular, stat_path, FileId};
 use super::generation::Generation;
 use super::gzip;
 use super::rotation::{self, ListedFile};
@@ -215,6 +215,8 @@ impl Tailer {
             Ok(listed) => self.open_unread_copies(&listed)?,
             // The folder is gone, and its copies with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Reading what is open is what sets descriptors free.
+            Err(error) if is_shortage(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(self.generations.len() > held)
