@@ -418,3 +418,41 @@ fn what_is_copied_and_truncated_twice_while_we_are_away_is_read_from_the_copies(
     let collector = Collector::start(root.path(), &options);
     same(settled(&root, &collector, 9), numbers(3..12));
 }
+
+/// Whoever can write into a container's folder must not have any file of the
+/// machine read.
+#[test]
+fn a_planted_symlink_is_followed_nowhere() {
+    use std::os::unix::fs::symlink;
+
+    let outside = DockerRoot::new();
+    let mut secret = outside.container('f', "outside");
+    write(&mut secret, 0..5);
+    let root = DockerRoot::new();
+    let containers = root.path().join("containers");
+    let current = root.created_container('a', "current");
+    symlink(&secret.log, &current.log).unwrap();
+    let mut rotated = root.container('b', "rotated");
+    symlink(&secret.log, format!("{}.1", rotated.log.display())).unwrap();
+    let local = root.created_container('c', "local");
+    let folder = outside.path().join("local-logs");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(&secret.log, folder.join("container.log")).unwrap();
+    symlink(&folder, local.dir.join("local-logs")).unwrap();
+    let mut named = root.container('d', "named");
+    std::fs::remove_file(named.dir.join("config.v2.json")).unwrap();
+    symlink(secret.dir.join("config.v2.json"), named.dir.join("config.v2.json")).unwrap();
+    symlink(&secret.dir, containers.join("f".repeat(64))).unwrap();
+
+    rotated.line("own");
+    named.line("own");
+    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms"), ("Docker_Socket", "off")]);
+    same(settled(&root, &collector, 2), vec!["own".to_owned(); 2]);
+    assert!(collector.records().iter().all(|record| record.text("container_name") != "outside"));
+    let said = collector.log();
+    for path in [&current.log, &local.dir.join("local-logs").join("container.log")] {
+        let path = path.display().to_string();
+        let times = said.iter().filter(|(_, text)| text.contains(&path)).count();
+        assert_eq!(times, 1, "{path} in {said:?}");
+    }
+}

@@ -147,7 +147,7 @@ impl Runtime for Cri {
             _ => (String::new(), found.dir.clone()),
         };
         let path = dir.clone();
-        vec![LogFiles { dir, prefix, path, is_without_links: true, grace: REOPEN_GRACE, rank: rank_by_run }]
+        vec![LogFiles { dir, prefix, path, grace: REOPEN_GRACE, rank: rank_by_run }]
     }
 
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError> {

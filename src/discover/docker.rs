@@ -3,9 +3,12 @@
 //! reader sees a whole old file or a whole new one; the pair is not atomic.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use super::runtime::{Found, Listing, LogFiles, Runtime};
@@ -199,7 +202,11 @@ impl Runtime for Docker {
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = Listing::default();
         for entry in std::fs::read_dir(root)? {
-            if let Some(id) = entry?.file_name().to_str().and_then(ContainerId::parse) {
+            let entry = entry?;
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                continue;
+            }
+            if let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) {
                 let dir = root.join(id.to_string());
                 listing.containers.push(Found { id, origin: dir.clone(), dir });
             }
@@ -236,11 +243,14 @@ impl Runtime for Docker {
 
 /// Reads a whole file; a pipe in its place would block the reader.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    if std::fs::metadata(path)?.is_file() {
-        std::fs::read(path)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub(super) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {

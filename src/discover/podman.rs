@@ -95,7 +95,7 @@ impl Runtime for Podman {
     }
 
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
-        vec![LogFiles { is_without_links: true, ..LogFiles::numbered(&found.dir.join(LOG)) }]
+        vec![LogFiles::numbered(&found.dir.join(LOG))]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {

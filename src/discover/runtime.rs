@@ -74,6 +74,7 @@ pub struct FileRank {
 }
 
 /// The files that make up one log: those of a folder whose names begin alike.
+/// Neither the folder nor a file may be a symlink.
 #[derive(Clone)]
 pub struct LogFiles {
     /// Their folder.
@@ -83,8 +84,6 @@ pub struct LogFiles {
     /// The current file where its name never changes; else the folder, for
     /// messages.
     pub path: PathBuf,
-    /// Whether a symlink in a file's place is passed over.
-    pub is_without_links: bool,
     /// How long a file may still be written after the next one is.
     pub grace: Duration,
     /// What the rest of a name tells; `None` where it is no file of the log.
@@ -98,7 +97,6 @@ impl LogFiles {
             dir: current.parent().unwrap_or(current).to_owned(),
             prefix: current.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
             path: current.to_owned(),
-            is_without_links: false,
             grace: Duration::ZERO,
             rank: rank_by_number,
         }

@@ -761,6 +761,9 @@ impl Container {
 
 /// Whether a log has any file to be read.
 fn is_there(files: &LogFiles) -> io::Result<bool> {
+    if std::fs::symlink_metadata(&files.dir).is_ok_and(|folder| folder.is_symlink()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symlink"));
+    }
     match files.current().map(open_regular) {
         Some(Ok(_)) => return Ok(true),
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),

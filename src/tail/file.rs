@@ -60,9 +60,11 @@ pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
 }
 
 /// Opens a regular file for reading. Anything else is an error: a pipe in a
-/// log's place would block the reader, and with it all containers.
+/// log's place would block the reader, and with it all containers; a symlink,
+/// which no runtime puts there, could lead to any file of the machine.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {

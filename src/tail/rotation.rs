@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::io;
 use std::path::PathBuf;
 
-use super::file::{stat_link, stat_path, FileId};
+use super::file::{stat_link, FileId};
 use crate::discover::{FileRank, LogFiles};
 
 /// How often the folder is listed until two listings agree.
@@ -50,16 +50,18 @@ pub fn list(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
 
 fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
     let mut files = Vec::new();
+    if std::fs::symlink_metadata(&log.dir)?.is_symlink() {
+        return Ok(files);
+    }
     for entry in std::fs::read_dir(&log.dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(rank) = name.to_str().and_then(|name| log.rank_of(name)) else { continue };
-        if log.is_without_links && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             continue;
         }
         let path = log.dir.join(name);
-        let stat = if log.is_without_links { stat_link(&path) } else { stat_path(&path) };
-        match stat {
+        match stat_link(&path) {
             Ok((id, _)) => files.push(ListedFile { rank, path, id }),
             // It was renamed or deleted since; the next listing shows it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
