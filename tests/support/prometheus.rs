@@ -69,6 +69,11 @@ impl Prometheus {
         Prometheus { dir, port: own_port, process }
     }
 
+    /// Whether it answers queries; until then they are refused.
+    pub fn is_ready(&self) -> bool {
+        http_get(self.port, "/-/ready").is_ok()
+    }
+
     /// The result of an instant query: an array of series, or a scalar. An
     /// error carries what Prometheus said of the query.
     pub fn query(&self, query: &str) -> Result<Value, String> {
