@@ -2,16 +2,17 @@
 //! for theirs and nothing else changed.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use rustix::process::{geteuid, Signal};
+use rustix::process::{geteuid, kill_process, Pid, Signal};
 use tempfile::TempDir;
 
 use crate::support::collector::PATIENCE;
 use crate::support::docker_root::DockerRoot;
-use crate::support::fluent_bit::{find_all, version, with_each_host, FluentBit};
+use crate::support::fluent_bit::{find_all, plugin, version, with_each_host, FluentBit};
 use crate::support::{programs, receivers, run, skip};
 
 fn examples() -> PathBuf {
@@ -243,4 +244,30 @@ fn one_capability_is_enough_to_read_what_root_owns() {
         host.signal(Signal::TERM);
         assert!(host.wait_exit(PATIENCE).expect("it ends").success());
     });
+}
+
+/// `make demo` shows records of the folder it was told of, through whichever host is here.
+#[test]
+fn the_demo_shows_records() {
+    let test = "examples::the_demo_shows_records";
+    let Some(plugin) = plugin() else { return skip(test, "the plugin's .so is not built") };
+    if !plugin.with_file_name("tail-containers").exists() {
+        return skip(test, "no tail-containers beside CONTAINER_LOGS_PLUGIN: run make test");
+    }
+    let root = DockerRoot::new();
+    root.container('a', "web").line("shown by the demo");
+    let mut demo = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo"))
+        .env("DOCKER_ROOT", root.path())
+        .env("PLUGIN", &plugin)
+        .env("DEMO_SECONDS", "60")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the demo runs");
+    let shown = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let record = shown.into_iter().find(|line| line.contains("shown by the demo"));
+    kill_process(Pid::from_child(&demo), Signal::TERM).expect("our child");
+    demo.wait().expect("it ends");
+    assert!(record.is_some_and(|record| record.contains("web")), "no record within a minute");
 }
