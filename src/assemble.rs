@@ -338,7 +338,7 @@ impl Assembler {
 
     /// Completes the lines that are open: nothing else will.
     pub fn close_open_lines(&mut self) {
-        Stream::ALL.into_iter().for_each(|stream| self.close_line(stream));
+        self.close_lines_where(|_, joiner| joiner.is_open());
     }
 
     /// Whether a line is open whose last piece says that its stream has ended.
@@ -348,17 +348,17 @@ impl Assembler {
 
     /// Completes such lines, and no other.
     pub fn close_ended_lines(&mut self) {
-        for stream in Stream::ALL {
-            if self.joiners[stream.index()].stream_ended() {
-                self.close_line(stream);
-            }
-        }
+        self.close_lines_where(|_, joiner| joiner.stream_ended());
     }
 
     /// Completes the open lines whose stream has ended, and no other.
     pub fn close_dead_lines(&mut self) {
+        self.close_lines_where(Assembler::is_dead);
+    }
+
+    fn close_lines_where(&mut self, is_complete: impl Fn(&Assembler, &Joiner) -> bool) {
         for stream in Stream::ALL {
-            if self.is_dead(&self.joiners[stream.index()]) {
+            if is_complete(self, &self.joiners[stream.index()]) {
                 self.close_line(stream);
             }
         }

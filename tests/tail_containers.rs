@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
 
@@ -189,6 +189,21 @@ fn mistakes_are_explained() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"));
 }
 
+/// Starts a program with limits that a line of shell sets.
+fn spawn_behind(limits: &str, program: &Command) -> Child {
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!("{limits} && exec \"$@\""))
+        .arg("sh")
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh runs")
+}
+
 #[test]
 fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_some() {
     let root = DockerRoot::new();
@@ -198,15 +213,7 @@ fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_so
         log.line("hello");
     }
     let program = program(root.path(), &["-o", "Rescan_Interval=50ms", "-o", "Docker_Socket=off"]);
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 18 && exec \"$@\"", "sh"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sh runs");
+    let mut child = spawn_behind("ulimit -n 18", &program);
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut greeted = std::collections::BTreeSet::new();
     // Those that were read are removed, which gives the others their turn.
@@ -234,15 +241,7 @@ fn a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up() {
     // No file may grow beyond its first page, which fails as a full disk does:
     // the header is there, and no entry can follow it.
     let program = program(root.path(), &["-o", &db]);
-    let mut child = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -S -f 8 && exec \"$@\"", "sh"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sh runs");
+    let mut child = spawn_behind("trap '' XFSZ; ulimit -S -f 8", &program);
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     for number in 0..3 {
         log.line(&format!("line {number}"));

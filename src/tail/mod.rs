@@ -27,7 +27,7 @@ pub mod watch;
 
 mod container;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -288,7 +288,7 @@ impl Reader {
                 self.changed.push(key);
             }
         }
-        let listed: HashMap<ContainerId, usize> = listed.iter().map(|id| (*id, root)).collect();
+        let listed: HashSet<ContainerId> = listed.iter().copied().collect();
         self.mark_gone(&listed, |of| of == root);
         if std::mem::take(&mut self.is_first_list) {
             self.exchange.push(Batch::progress(Progress::Started));
@@ -393,18 +393,16 @@ impl Reader {
         }
     }
 
-    /// Takes up what the roots list; which containers that are, and of which
-    /// root.
-    fn take_listed(&mut self, now: Instant) -> HashMap<ContainerId, usize> {
-        let mut listed = HashMap::new();
+    /// Takes up what the roots list; which containers that are.
+    fn take_listed(&mut self, now: Instant) -> HashSet<ContainerId> {
+        let mut listed = HashSet::new();
         for index in 0..self.roots.len() {
             let root = &mut self.roots[index];
             let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
             for found in std::mem::take(&mut root.listed) {
-                if listed.contains_key(&found.id) {
+                if !listed.insert(found.id) {
                     continue;
                 }
-                listed.insert(found.id, index);
                 match self.keys.get(&found.id) {
                     Some(&key) => self.meet_again(key, index, found),
                     // One that came back is taken up when all that was queued of
@@ -467,12 +465,12 @@ impl Reader {
     }
 
     /// Those that are not listed any more are gone, if their root could be.
-    fn mark_gone(&mut self, listed: &HashMap<ContainerId, usize>, is_told: impl Fn(usize) -> bool) {
+    fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_told: impl Fn(usize) -> bool) {
         let mut gone = Vec::new();
         for (key, container) in &mut self.containers {
             let root = container.root;
             let is_readable = self.roots.get(root).is_some_and(|root| root.failure.is_none());
-            if (is_readable || is_told(root)) && !listed.contains_key(container.id()) {
+            if (is_readable || is_told(root)) && !listed.contains(container.id()) {
                 container.is_gone = true;
                 gone.push(key);
             }
@@ -483,9 +481,9 @@ impl Reader {
     }
 
     /// Containers that were removed while we were away.
-    fn forget_unlisted(&self, listed: &HashMap<ContainerId, usize>) {
+    fn forget_unlisted(&self, listed: &HashSet<ContainerId>) {
         let Ok(store) = self.exchange.checkpoint.lock() else { return };
-        let is_away = |id: &ContainerId| !listed.contains_key(id) && !self.keys.contains_key(id);
+        let is_away = |id: &ContainerId| !listed.contains(id) && !self.keys.contains_key(id);
         for container in store.containers().into_iter().filter(is_away) {
             self.exchange.leave(container);
         }
