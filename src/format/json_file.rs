@@ -37,6 +37,8 @@ const STDOUT: &[u8] = b"\",\"stream\":\"stdout\",\"time\":";
 const STDERR: &[u8] = b"\",\"stream\":\"stderr\",\"time\":";
 /// The longest time dockerd writes is 30 bytes; the opening quote is one more.
 const TIME_WINDOW: usize = 40;
+/// `2026-11-23T18:34:00.123456789Z`.
+const USUAL_TIME: usize = 30;
 
 /// What decoding keeps between records: the minute of the last time, and the
 /// room in which texts with escapes are put together.
@@ -65,8 +67,7 @@ impl Decoder {
     #[inline]
     pub fn decode<'a>(&'a mut self, line: &'a [u8]) -> Option<Entry<'a>> {
         let inner = line.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-        let window = inner.len().saturating_sub(TIME_WINDOW);
-        let quote = window + memrchr(b'"', &inner[window..])?;
+        let quote = last_quote(inner)?;
         let time = self.times.parse(&inner[quote + 1..])?;
         let head = &inner[..quote];
         let (escaped, stream, attrs) = if let Some(text) = head.strip_suffix(STDOUT) {
@@ -94,6 +95,18 @@ impl Decoder {
         };
         Some(Entry { time, stream, text, ends_line, is_utf8: true, attrs })
     }
+}
+
+/// Where the time begins: as a rule [`USUAL_TIME`] bytes before the end.
+#[inline]
+fn last_quote(inner: &[u8]) -> Option<usize> {
+    let usual = inner.len().checked_sub(USUAL_TIME + 1)?;
+    if inner[..=usual].ends_with(b":\"") {
+        // A quote in what follows is in no time: the parser refuses it.
+        return Some(usual);
+    }
+    let window = inner.len().saturating_sub(TIME_WINDOW);
+    memrchr(b'"', &inner[window..]).map(|at| window + at)
 }
 
 /// Text, stream, and the attributes as JSON.
@@ -159,33 +172,50 @@ struct Scan {
     has_non_ascii: bool,
 }
 
-/// Finds the first quote, backslash or control byte. Written as a fold over
-/// fixed chunks without an early exit, which compiles to vector code.
+/// Finds the first quote, backslash or control byte. Written as folds over
+/// blocks of one size without an early exit, which compile to vector code; the
+/// last block overlaps the one before it.
 #[inline]
 fn scan_plain(text: &[u8]) -> Scan {
-    const CHUNK: usize = 32;
-    let mut high = 0u8;
-    let mut plain = None;
-    let mut offset = 0;
-    let mut chunks = text.chunks_exact(CHUNK);
-    for chunk in &mut chunks {
-        let mut special = false;
-        for byte in chunk {
-            special |= is_special(*byte);
-            high |= *byte;
-        }
-        if special && plain.is_none() {
-            plain = chunk.iter().position(|byte| is_special(*byte)).map(|at| offset + at);
-        }
-        offset += CHUNK;
+    const BLOCK: usize = 32;
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut marks = Marks::default();
+    for block in blocks {
+        marks.look_at(block);
     }
-    for (at, byte) in chunks.remainder().iter().enumerate() {
-        high |= *byte;
-        if plain.is_none() && is_special(*byte) {
-            plain = Some(offset + at);
+    if !rest.is_empty() {
+        match text.last_chunk::<BLOCK>() {
+            Some(last) => marks.look_at(last),
+            None => {
+                let mut block = [b' '; BLOCK];
+                block[..rest.len()].copy_from_slice(rest);
+                marks.look_at(&block);
+            }
         }
     }
-    Scan { plain: plain.unwrap_or(text.len()), has_non_ascii: high & 0x80 != 0 }
+    let plain = if marks.has_special {
+        text.iter().position(|byte| is_special(*byte)).unwrap_or(text.len())
+    } else {
+        text.len()
+    };
+    Scan { plain, has_non_ascii: marks.high & 0x80 != 0 }
+}
+
+/// What the bytes of a text have in common.
+#[derive(Default)]
+struct Marks {
+    has_special: bool,
+    high: u8,
+}
+
+impl Marks {
+    #[inline]
+    fn look_at(&mut self, block: &[u8; 32]) {
+        for byte in block {
+            self.has_special |= is_special(*byte);
+            self.high |= *byte;
+        }
+    }
 }
 
 #[inline]
