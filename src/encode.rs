@@ -11,6 +11,8 @@ use crate::msgpack::{put_array_head, put_map_head, put_str, put_u64};
 use crate::partial::Line;
 use crate::position::{PerStream, Stream, Timestamp};
 
+/// `log`, as a string.
+const LOG_KEY: &[u8] = b"\xa3log";
 /// `fixext 8` of type 0: Fluent Bit's EventTime.
 const EVENT_TIME: [u8; 2] = [0xd7, 0x00];
 
@@ -66,6 +68,8 @@ fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, Field)]) {
 pub struct RecordFields {
     /// The record's own metadata, beside its time.
     metadata: PerStream<Box<[u8]>>,
+    /// All between time and text of a record with nothing unusual about it.
+    plain_head: PerStream<Box<[u8]>>,
     /// The fields behind `log`.
     encoded: PerStream<Box<[u8]>>,
     count: usize,
@@ -85,10 +89,13 @@ impl RecordFields {
             out.into_boxed_slice()
         });
         let empty_map = || Box::from([0x80]);
+        let metadata: PerStream<Box<[u8]>> = [empty_map(), empty_map()];
+        let count = 1 + fields.len();
         RecordFields {
-            metadata: [empty_map(), empty_map()],
+            plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, count)),
+            metadata,
             encoded,
-            count: 1 + fields.len(),
+            count,
             keys: ["log", "stream", "attrs", "truncated"]
                 .into_iter()
                 .chain(fields.iter().map(|(key, _)| key.as_str()))
@@ -111,6 +118,7 @@ impl RecordFields {
         });
         let empty = Field::Map(Vec::new());
         RecordFields {
+            plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, 0)),
             metadata,
             encoded: PerStream::default(),
             count: 0,
@@ -134,6 +142,14 @@ impl RecordFields {
     pub fn group_end(&self) -> &[u8] {
         &self.group_end
     }
+}
+
+/// The head of a record with `log` and `count` fields.
+fn plain_head(metadata: &[u8], count: usize) -> Box<[u8]> {
+    let mut out = metadata.to_vec();
+    put_map_head(&mut out, 1 + count);
+    out.extend_from_slice(LOG_KEY);
+    out.into_boxed_slice()
 }
 
 /// A record that is none: a host of 3.2 or later knows it by its time.
@@ -171,13 +187,19 @@ pub fn put_record_merged(
     let text = if line.is_utf8 { Cow::Borrowed(line.text) } else { repair(line.text) };
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     put_head(out, line.time);
+    if merged.is_none() && line.attrs.is_empty() && !line.is_cut() {
+        out.extend_from_slice(&fields.plain_head[stream.index()]);
+        put_str(out, &text);
+        out.extend_from_slice(encoded);
+        return;
+    }
     out.extend_from_slice(&fields.metadata[stream.index()]);
     let has_log = merged.is_none_or(Merged::keeps_log);
     let extra = usize::from(line.is_cut()) + usize::from(!line.attrs.is_empty());
     let merged_count = merged.map_or(0, Merged::count);
     put_map_head(out, usize::from(has_log) + fields.count + merged_count + extra);
     if has_log {
-        out.extend_from_slice(b"\xa3log");
+        out.extend_from_slice(LOG_KEY);
         put_str(out, &text);
     }
     if let Some(merged) = merged {

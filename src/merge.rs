@@ -58,7 +58,7 @@ impl Merged {
     pub fn take(&mut self, text: &[u8], options: &MergeOptions, own: &[String]) -> bool {
         self.bytes.clear();
         let text = text.trim_ascii();
-        if !options.is_on || text.first() != Some(&b'{') || text.last() != Some(&b'}') {
+        if text.first() != Some(&b'{') || text.last() != Some(&b'}') {
             return false;
         }
         let mut dropped = 0;

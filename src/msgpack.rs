@@ -2,6 +2,7 @@
 //! buffer.
 
 /// Appends a string with the shortest header.
+#[inline]
 pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
     let length = text.len();
     if length < 32 {

@@ -179,19 +179,16 @@ struct Scan {
 fn scan_plain(text: &[u8]) -> Scan {
     const BLOCK: usize = 32;
     let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut marks = Marks::default();
-    for block in blocks {
-        marks.look_at(block);
-    }
+    let mut marks = blocks.iter().map(Marks::of).fold(Marks::default(), Marks::and);
     if !rest.is_empty() {
-        match text.last_chunk::<BLOCK>() {
-            Some(last) => marks.look_at(last),
+        marks = marks.and(match text.last_chunk::<BLOCK>() {
+            Some(last) => Marks::of(last),
             None => {
                 let mut block = [b' '; BLOCK];
                 block[..rest.len()].copy_from_slice(rest);
-                marks.look_at(&block);
+                Marks::of(&block)
             }
-        }
+        });
     }
     let plain = if marks.has_special {
         text.iter().position(|byte| is_special(*byte)).unwrap_or(text.len())
@@ -201,7 +198,7 @@ fn scan_plain(text: &[u8]) -> Scan {
     Scan { plain, has_non_ascii: marks.high & 0x80 != 0 }
 }
 
-/// What the bytes of a text have in common.
+/// What there is among the bytes of a text.
 #[derive(Default)]
 struct Marks {
     has_special: bool,
@@ -210,11 +207,17 @@ struct Marks {
 
 impl Marks {
     #[inline]
-    fn look_at(&mut self, block: &[u8; 32]) {
+    fn of(block: &[u8; 32]) -> Marks {
+        let (mut special, mut high) = (0u8, 0u8);
         for byte in block {
-            self.has_special |= is_special(*byte);
-            self.high |= *byte;
+            special |= u8::from(is_special(*byte));
+            high |= *byte;
         }
+        Marks { has_special: special != 0, high }
+    }
+
+    fn and(self, other: Marks) -> Marks {
+        Marks { has_special: self.has_special | other.has_special, high: self.high | other.high }
     }
 }
 
