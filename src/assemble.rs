@@ -447,7 +447,7 @@ fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Str
         into.since = line.time;
     }
     let fields = &identity.fields;
-    let is_merged = identity.merge.is_on && into.merged.take(line.text, &identity.merge, fields.keys());
+    let is_merged = into.merged.take(line.text, &identity.merge, fields.keys());
     put_record_merged(&mut into.bytes, line, stream, fields, is_merged.then_some(&into.merged));
     into.records += 1;
     into.source_bytes += line.source_bytes as u64;

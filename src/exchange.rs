@@ -17,6 +17,9 @@ use crate::event::{Event, EventQueue};
 use crate::metrics::{Latency, Survey, Tally};
 use crate::queue::{Batch, Progress, Queue};
 
+/// So many bytes in the queue are not kept from the host until a pass ends.
+const MOST_GATHERED: usize = 64 * 1024;
+
 /// A descriptor that becomes readable when it is rung.
 #[derive(Debug)]
 pub struct Bell {
@@ -68,6 +71,10 @@ pub struct Exchange {
     pub latency: Latency,
     survey: Mutex<Survey>,
     metrics_changed: AtomicBool,
+    /// The reader is in the midst of a pass.
+    gathering: AtomicBool,
+    /// Something was pushed that the host was not woken for.
+    host_is_due: AtomicBool,
     /// Wakes the host's thread: there is something to drain.
     pub host_bell: Bell,
     /// Wakes the reader: space, a change on disk, a stop.
@@ -97,6 +104,8 @@ impl Exchange {
             latency: Latency::default(),
             survey: Mutex::default(),
             metrics_changed: AtomicBool::new(false),
+            gathering: AtomicBool::new(false),
+            host_is_due: AtomicBool::new(false),
             host_bell: Bell::new()?,
             reader_bell: Bell::new()?,
             paused: AtomicBool::new(false),
@@ -106,9 +115,32 @@ impl Exchange {
         })
     }
 
-    /// Queues a batch and wakes the host if it must be.
+    /// Queues a batch and wakes the host if it must be: at once, or at the end of
+    /// the reader's pass as long as little has come together.
     pub fn push(&self, batch: Batch) {
         if self.queue.push(batch) {
+            self.host_is_due.store(true, Ordering::SeqCst);
+        }
+        // The order of the two decides that one of the threads sees the other:
+        // due before gathering here, gathering before due at the pass's end.
+        if !self.gathering.load(Ordering::SeqCst) || self.queue.bytes() >= MOST_GATHERED {
+            self.ring_if_due();
+        }
+    }
+
+    /// A pass over the logs begins: one wake-up of the host serves all of it.
+    pub fn gather(&self) {
+        self.gathering.store(true, Ordering::SeqCst);
+    }
+
+    /// The pass is at its end.
+    pub fn end_gathering(&self) {
+        self.gathering.store(false, Ordering::SeqCst);
+        self.ring_if_due();
+    }
+
+    fn ring_if_due(&self) {
+        if self.host_is_due.load(Ordering::SeqCst) && self.host_is_due.swap(false, Ordering::SeqCst) {
             self.host_bell.ring();
         }
     }

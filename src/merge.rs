@@ -55,7 +55,12 @@ impl Merged {
     /// that comes twice in one object the first counts, and where fields stand
     /// at the top those of the record itself, `own`, win; then the line is kept,
     /// so that nothing is lost.
+    #[inline]
     pub fn take(&mut self, text: &[u8], options: &MergeOptions, own: &[String]) -> bool {
+        options.is_on && self.take_object(text, options, own)
+    }
+
+    fn take_object(&mut self, text: &[u8], options: &MergeOptions, own: &[String]) -> bool {
         self.bytes.clear();
         let text = text.trim_ascii();
         if text.first() != Some(&b'{') || text.last() != Some(&b'}') {

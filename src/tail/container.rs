@@ -29,9 +29,11 @@ use crate::streams::Streams;
 
 /// How long a log waits for metadata that is there but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
-/// A log is idle when so many reads, and so much time, brought nothing.
+/// A log is idle when so many reads, and so much time, brought nothing: to watch
+/// it and to be woken costs as much as so many reads.
 const IDLE_READS: u32 = 3;
 const IDLE_TIME: Duration = Duration::from_millis(20);
+const IDLE_CYCLES: u32 = 30;
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the first line of a run waits for what its record is to say, and how
@@ -90,6 +92,8 @@ pub struct Surroundings<'a> {
     pub key: usize,
     /// Now.
     pub now: Instant,
+    /// Time between two reads of a hot log.
+    pub cycle: Duration,
 }
 
 /// One container.
@@ -732,7 +736,7 @@ impl Container {
             self.next_poll = now + POLL_INTERVAL;
             return Outcome::Waiting(self.next_poll);
         }
-        if self.empty_reads < IDLE_READS || idle < IDLE_TIME {
+        if self.empty_reads < IDLE_READS || idle < IDLE_TIME.max(around.cycle * IDLE_CYCLES) {
             return Outcome::Hot;
         }
         let watched = match around.watch.as_mut() {
