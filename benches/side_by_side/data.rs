@@ -18,6 +18,7 @@ const FIRST_SECOND: u64 = 1_795_456_800;
 pub enum Format {
     JsonFile,
     Local,
+    Cri,
 }
 
 /// The folder of container `number`, with its metadata, and its id.
@@ -54,6 +55,11 @@ pub fn big_file(root: &Path, format: Format, records: u64) -> Result<(u64, Answe
             let (dir, _) = container(root, 0, "local")?;
             std::fs::create_dir_all(dir.join("local-logs"))?;
             (dir.join("local-logs/container.log"), Answer::default())
+        }
+        Format::Cri => {
+            let dir = root.join("shop_web-0_0e8a3c1e-4f6b-4a57-9d3e-0c7f5a2b9d10/web");
+            std::fs::create_dir_all(&dir)?;
+            (dir.join("0.log"), Answer::default())
         }
     };
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&log)?);
@@ -101,6 +107,7 @@ fn put_lines(
         match format {
             Format::JsonFile => put_json_line(&mut line, &text, nanos)?,
             Format::Local => put_frame(&mut line, &text, nanos),
+            Format::Cri => put_cri_line(&mut line, &text, nanos)?,
         }
         out.write_all(&line)?;
         answer.add(&text, nanos);
@@ -115,6 +122,15 @@ pub fn put_json_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), F
     out.extend_from_slice(b"\\n\",\"stream\":\"stdout\",\"time\":\"");
     put_time(out, nanos)?;
     out.extend_from_slice(b"\"}\n");
+    Ok(())
+}
+
+/// As containerd writes it.
+fn put_cri_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
+    put_time(out, nanos)?;
+    out.extend_from_slice(b" stdout F ");
+    out.extend_from_slice(text);
+    out.push(b'\n');
     Ok(())
 }
 

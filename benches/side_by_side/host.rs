@@ -65,12 +65,21 @@ impl Lab {
 
     /// container_logs over a Docker root, with a fresh or given checkpoint.
     pub fn ours(&self, root: &Path, db: &Path) -> Setup {
+        self.container_logs(db).with(&format!("docker_root={}", root.display()))
+    }
+
+    /// container_logs over the logs of pods.
+    pub fn ours_of_pods(&self, root: &Path, db: &Path) -> Setup {
+        self.container_logs(db).with("runtime=cri").with(&format!("pod_logs={}", root.display()))
+    }
+
+    fn container_logs(&self, db: &Path) -> Setup {
         let setup = Setup {
             arguments: vec!["-e".into(), self.plugin.clone().into(), "-i".into(), "container_logs".into()],
             environment: Vec::new(),
             is_probed: false,
         };
-        setup.with(&format!("docker_root={}", root.display())).with(&format!("db={}", db.display()))
+        setup.with(&format!("db={}", db.display()))
     }
 
     /// `tail` over all json-files of a Docker root.

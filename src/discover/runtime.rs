@@ -109,7 +109,8 @@ impl LogFiles {
 
     /// The path of the current file, where its name never changes.
     pub fn current(&self) -> Option<&Path> {
-        (self.path != self.dir).then_some(&self.path)
+        // Asked at every read; as paths they would be taken apart each time.
+        (self.path.as_os_str() != self.dir.as_os_str()).then_some(&self.path)
     }
 }
 

@@ -22,6 +22,8 @@ use crate::position::Stream;
 const LONGEST_TIME: usize = 35;
 /// The shortest: no fraction, and `Z`.
 const SHORTEST_TIME: usize = 20;
+/// `2023-11-14T22:13:20.123456789Z`.
+const USUAL_TIME: usize = 30;
 /// `stdout` and `stderr` are as long.
 const STREAM_BYTES: usize = 6;
 
@@ -31,13 +33,22 @@ pub struct Decoder {
     times: TimeParser,
 }
 
+/// Where the blank behind the time is.
+#[inline]
+fn end_of_time(line: &[u8]) -> Option<usize> {
+    // Behind a shorter time these two bytes are of the stream, the tag, or between.
+    if line.get(USUAL_TIME - 1..=USUAL_TIME) == Some(b"Z ") {
+        return Some(USUAL_TIME);
+    }
+    memchr(b' ', &line[..line.len().min(LONGEST_TIME + 1)])
+}
+
 impl Decoder {
     /// Decodes a line, which is without its line feed; `None` where it is no
     /// entry, or not from its first byte on.
     #[inline]
     pub fn decode<'a>(&mut self, line: &'a [u8]) -> Option<Entry<'a>> {
-        let window = &line[..line.len().min(LONGEST_TIME + 1)];
-        let (time, rest) = line.split_at_checked(memchr(b' ', window)?)?;
+        let (time, rest) = line.split_at_checked(end_of_time(line)?)?;
         let (stream, rest) = match rest.split_first_chunk::<{ STREAM_BYTES + 2 }>()? {
             (b" stdout ", rest) => (Stream::Stdout, rest),
             (b" stderr ", rest) => (Stream::Stderr, rest),

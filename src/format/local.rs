@@ -281,6 +281,14 @@ fn first_field(data: &[u8]) -> Option<(u64, Value<'_>, &[u8])> {
 /// byte has beyond 64 bits is dropped, as protobuf does.
 #[inline]
 fn first_varint(data: &[u8]) -> Option<(u64, &[u8])> {
+    let (first, behind) = data.split_first()?;
+    if first & 0x80 == 0 {
+        return Some((u64::from(*first), behind));
+    }
+    first_long_varint(data)
+}
+
+fn first_long_varint(data: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     let mut rest = data;
     for shift in (0..u64::BITS).step_by(7) {

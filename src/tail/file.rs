@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
+use rustix::io::Errno;
 
 /// A file as the kernel knows it. Two equal ids with a birth time are one
 /// file; without one, the inode number may have been reused.
@@ -63,8 +64,14 @@ pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
 /// log's place would block the reader, and with it all containers; a symlink,
 /// which no runtime puts there, could lead to any file of the machine.
 pub fn open_regular(path: &Path) -> io::Result<File> {
+    let open = |flags: OFlags| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    // A log that is written and read in turns would have its inode written to the
+    // disk for the time of each read. Only the file's owner may ask for less.
+    let file = match open(flags | OFlags::NOATIME) {
+        Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => open(flags)?,
+        opened => opened?,
+    };
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -74,7 +81,6 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 
 /// Whether an error will not go away by trying again.
 pub fn is_permanent(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let permanent = [Errno::IO, Errno::STALE, Errno::ISDIR, Errno::LOOP];
     error.kind() == io::ErrorKind::InvalidInput
         || permanent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
@@ -83,7 +89,6 @@ pub fn is_permanent(error: &io::Error) -> bool {
 /// Whether an error says that the process or the machine has no more of
 /// something: it is nothing about this file.
 pub fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
