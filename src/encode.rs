@@ -218,8 +218,8 @@ pub fn put_record_merged(
 /// Raw bytes as UTF-8: each byte sequence that is none becomes U+FFFD, as in
 /// dockerd's own json-file.
 fn repair(text: &[u8]) -> Cow<'_, [u8]> {
-    // Asked first because it goes through ASCII by words and not by characters.
-    if std::str::from_utf8(text).is_ok() {
+    // Asked first because these go by words and not by characters.
+    if text.is_ascii() || std::str::from_utf8(text).is_ok() {
         return Cow::Borrowed(text);
     }
     Cow::Owned(String::from_utf8_lossy(text).into_owned().into_bytes())
