@@ -33,7 +33,7 @@ const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 /// it and to be woken costs as much as so many reads.
 const IDLE_READS: u32 = 3;
 const IDLE_TIME: Duration = Duration::from_millis(20);
-const IDLE_CYCLES: u32 = 30;
+const IDLE_CYCLES: u32 = 20;
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the first line of a run waits for what its record is to say, and how
