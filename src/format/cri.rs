@@ -83,14 +83,19 @@ impl Decoder {
 }
 
 /// Whether a file that begins with `head` is written in this format: it begins
-/// with a date.
+/// with a time and a stream, or with as much of them as there is.
 pub fn is_cri(head: &[u8]) -> bool {
     const SHAPE: &[u8; 11] = b"0000-00-00T";
-    head.len() >= SHAPE.len()
+    let has_date = head.len() >= SHAPE.len()
         && head.iter().zip(SHAPE).all(|(byte, shape)| match shape {
             b'0' => byte.is_ascii_digit(),
             other => byte == other,
-        })
+        });
+    let is_of_time = |byte: &u8| byte.is_ascii_digit() || b"T:.Z+-".contains(byte);
+    let time = head.iter().take_while(|byte| is_of_time(byte)).count();
+    // As far as it goes: the rest of a torn json-file record begins with a time, too.
+    let begins = |stream: &[u8]| head[time..].iter().zip(stream).all(|(byte, want)| byte == want);
+    has_date && time <= LONGEST_TIME && (begins(b" stdout ") || begins(b" stderr "))
 }
 
 #[cfg(test)]
@@ -179,7 +184,16 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell() {
+        let line = b"2023-11-14T22:13:20.123456789+01:00 stderr F x";
+        for length in 11..=line.len() {
+            assert!(is_cri(&line[..length]), "{length}");
+        }
         assert!(is_cri(b"2023-11-14T22:13:20Z stdout F x"));
+        for torn in
+            ["2023-11-14T22:13:20.123456789Z\"}\n", "2023-11-14T22:13:20Z stdin", "2023-11-14T22:13:20Z\n"]
+        {
+            assert!(!is_cri(torn.as_bytes()), "{torn}");
+        }
         for head in [&b""[..], b"2023", b"{\"log\":\"", b"\0\0\0\x20\x0a\x06stdout", b"2023-11-14 22:13:20"] {
             assert!(!is_cri(head), "{head:?}");
         }
