@@ -35,6 +35,12 @@ const STARTED: [u8; 4] = *b"done";
 /// was unmounted for a moment comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
+/// How often a lock that another holds is asked for again, and how long after.
+/// A program that the host starts shares our lock from its fork to its exec, so
+/// it can outlive for a moment the instance that a hot reload has ended.
+const LOCK_TRIES: usize = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Why a checkpoint cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -105,7 +111,7 @@ impl CheckpointStore {
     pub fn open(path: &Path) -> Result<Opened, CheckpointError> {
         let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
         let mut set_aside = None;
-        let existing = match open_locked(path, false) {
+        let existing = match open_when_let_go(path, || std::thread::sleep(LOCK_PAUSE)) {
             Ok(file) => Some(file),
             Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.at(path)),
@@ -338,6 +344,18 @@ impl LockError {
             LockError::InUse => CheckpointError::InUse { path: path.to_owned() },
         }
     }
+}
+
+/// Opens the file that is there and locks it, after a while if another has it.
+/// It is opened anew each time: who had it may have set it aside.
+fn open_when_let_go(path: &Path, mut pause: impl FnMut()) -> Result<File, LockError> {
+    for _ in 1..LOCK_TRIES {
+        match open_locked(path, false) {
+            Err(LockError::InUse) => pause(),
+            opened_or_failed => return opened_or_failed,
+        }
+    }
+    open_locked(path, false)
 }
 
 /// Opens the file and locks it for as long as it is open. With `create`, it

@@ -52,6 +52,37 @@ fn a_second_instance_is_refused() {
 }
 
 #[test]
+fn a_lock_that_a_forked_child_keeps_for_a_moment_is_waited_for() {
+    let (_dir, path) = db();
+    drop(CheckpointStore::open(&path).unwrap());
+    let ended = open_locked(&path, false).ok().unwrap();
+    // Shares the lock as a child does before its exec.
+    let mut child = Some(ended.try_clone().unwrap());
+    drop(ended);
+    let mut pauses = 0;
+    let opened = open_when_let_go(&path, || {
+        pauses += 1;
+        if pauses == 3 {
+            child = None;
+        }
+    });
+    assert!(opened.is_ok());
+    assert_eq!(pauses, 3);
+}
+
+#[test]
+fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, path) = db();
+    let mut opened = CheckpointStore::open(&path).unwrap();
+    opened.store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    opened.store.mark_started().unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let made: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(made, [path]);
+}
+
+#[test]
 fn a_file_that_is_no_checkpoint_is_set_aside() {
     let older = {
         let mut bytes = header();
