@@ -27,7 +27,8 @@
 //! - **I3** A batch has one tag and one container, and its records are
 //!   contiguous in that container's log.
 //! - **I4** Only the host's thread calls the host.
-//! - **I5** No thread of ours outlives `cb_exit`.
+//! - **I5** No thread of ours outlives `cb_exit`, but for a reader that a dead file
+//!   system holds in a call; the library then stays loaded.
 //! - **I6** Memory is bounded by the queue limit, one shared read buffer and
 //!   one capped join buffer per open split line.
 //!

@@ -4,9 +4,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::account::{wall_clock, Accounts, Amount};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
@@ -21,6 +22,13 @@ use crate::tail::Reader;
 /// Bytes handed to the host in one call at the most; then it gets its thread
 /// back for its other work and is rung again.
 const DRAIN_BYTES: usize = 4 << 20;
+
+/// How long a stop waits for the reader. It looks whether to end many times a second,
+/// but a file system that does not answer can hold it in a call for ever.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is said of such a reader.
+const LEFT_BEHIND: &str = "a file system does not answer: the reader is left behind in it, and what was not accepted is read at the next start";
 
 /// Why an instance cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +49,29 @@ struct Drain {
     checkpoint_failed: bool,
 }
 
+/// How an instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// None of its threads lives.
+    Wholly,
+    /// Its reader is in a call that does not return; it ends by itself once that does.
+    WithoutReader,
+}
+
+/// The reader's thread.
+#[derive(Debug)]
+struct ReaderThread {
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread has let go of all it had.
+    ended: Receiver<()>,
+}
+
 /// A running instance.
 #[derive(Debug)]
 pub struct Plugin {
     exchange: Arc<Exchange>,
     drain: Mutex<Drain>,
-    reader: Mutex<Option<JoinHandle<()>>>,
+    reader: Mutex<Option<ReaderThread>>,
     config: Config,
 }
 
@@ -54,13 +79,21 @@ impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the
     /// signal mask of the caller.
     pub fn start(config: Config) -> Result<Plugin, StartError> {
-        let (mut plugin, reader) = Plugin::prepare(config)?;
-        plugin.reader = Mutex::new(Some(spawn_reader(Arc::clone(&plugin.exchange), reader)?));
+        let (mut plugin, is_first_start) = Plugin::without_reader(config)?;
+        let (exchange, config) = (Arc::clone(&plugin.exchange), plugin.config.clone());
+        plugin.reader = Mutex::new(Some(spawn_reader(exchange, config, is_first_start)?));
         Ok(plugin)
     }
 
     /// Opens the checkpoint and starts nothing: the caller turns the reader.
     pub fn prepare(config: Config) -> Result<(Plugin, Reader), StartError> {
+        let (plugin, is_first_start) = Plugin::without_reader(config)?;
+        let reader = Reader::new(Arc::clone(&plugin.exchange), plugin.config.clone(), is_first_start);
+        Ok((plugin, reader))
+    }
+
+    /// Opens the checkpoint; the second value says that none came before it.
+    fn without_reader(config: Config) -> Result<(Plugin, bool), StartError> {
         let mut events = Vec::new();
         let (store, is_first_start) = match &config.db {
             None => (CheckpointStore::in_memory(), true),
@@ -81,8 +114,8 @@ impl Plugin {
             exchange.report(event);
         }
         let exchange = Arc::new(exchange);
-        let reader = Reader::new(Arc::clone(&exchange), config.clone(), is_first_start);
-        Ok((Plugin { exchange, drain: Mutex::default(), reader: Mutex::default(), config }, reader))
+        let plugin = Plugin { exchange, drain: Mutex::default(), reader: Mutex::default(), config };
+        Ok((plugin, is_first_start))
     }
 
     /// Readable when there is something to drain.
@@ -217,13 +250,17 @@ impl Plugin {
 
     /// Ends the reader's thread (I5) and makes the checkpoint durable. What the
     /// host has not accepted is read again at the next start.
-    pub fn stop(&self, host: &dyn Host) {
+    ///
+    /// A reader that does not come back within [`STOP_PATIENCE`] is left behind: the
+    /// host, its other inputs and the next instance do not wait for a dead server.
+    /// Nobody takes what it may still read.
+    pub fn stop(&self, host: &dyn Host) -> Stopped {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reader) = reader {
-            // Its panics were caught inside.
-            let _ = reader.join();
+        let stopped = reader.map_or(Stopped::Wholly, ReaderThread::end);
+        if stopped == Stopped::WithoutReader {
+            host.log(Level::Error, LEFT_BEHIND);
         }
         if let Ok(mut store) = self.exchange.checkpoint.lock() {
             if let Err(error) = store.sync() {
@@ -240,13 +277,33 @@ impl Plugin {
             }
         }
         host.log(Level::Info, &format!("stopped: {}", self.exchange.accounts.total()));
+        stopped
     }
 }
 
-fn spawn_reader(exchange: Arc<Exchange>, mut reader: Reader) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("clogs-reader".to_owned())
-        .spawn(move || run_guarded(&exchange, || reader.run()))
+impl ReaderThread {
+    fn end(self) -> Stopped {
+        if self.ended.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            return Stopped::WithoutReader;
+        }
+        // Its panics were caught inside.
+        let _ = self.thread.join();
+        Stopped::Wholly
+    }
+}
+
+/// The reader is made on its own thread: even a look where the roots are can stall.
+fn spawn_reader(
+    exchange: Arc<Exchange>,
+    config: Config,
+    is_first_start: bool,
+) -> std::io::Result<ReaderThread> {
+    let (gone, ended) = channel();
+    let thread = std::thread::Builder::new().name("clogs-reader".to_owned()).spawn(move || {
+        run_guarded(&exchange, || Reader::new(Arc::clone(&exchange), config, is_first_start).run());
+        drop(gone);
+    })?;
+    Ok(ReaderThread { thread, ended })
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

@@ -24,6 +24,8 @@ mod packages;
 mod podman;
 mod pods;
 mod selection;
+mod soak;
+mod stalled;
 mod support;
 mod tail_containers;
 mod tailing;

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::host::{Host, Level};
 use crate::metadata::Shape;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Stopped};
 
 /// Exported by hosts that know groups of records.
 const GROUPS: &CStr = c"flb_log_event_encoder_group_init";
@@ -150,7 +150,7 @@ pub extern "C" fn resume(context: *mut libc::c_void, _config: *mut sys::flb_conf
     with_instance("resume", context, (), |instance, _| instance.plugin().resume());
 }
 
-/// `cb_exit`: after this no thread of the instance lives (I5).
+/// `cb_exit`: after this no thread of the instance lives (I5), or the library stays.
 pub extern "C" fn exit(context: *mut libc::c_void, _config: *mut sys::flb_config) -> libc::c_int {
     guard("exit", FAILED, || {
         finish(context);
@@ -160,9 +160,27 @@ pub extern "C" fn exit(context: *mut libc::c_void, _config: *mut sys::flb_config
 
 fn finish(context: *mut libc::c_void) {
     let Some(instance) = instances::remove(context) else { return };
-    if let Ok(api) = host_api() {
-        instance.plugin().stop(&FlbHost::new(api, instance.ins(), instance.name()));
+    let Ok(api) = host_api() else { return };
+    let stopped = instance.plugin().stop(&FlbHost::new(api, instance.ins(), instance.name()));
+    if stopped == Stopped::WithoutReader {
+        keep_loaded();
     }
+}
+
+/// A thread that was left behind comes back into our code, so the host's dlclose must
+/// not take it away. What was loaded for good is found again by the next dlopen.
+fn keep_loaded() {
+    let ours = finish as *const libc::c_void;
+    let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address may be asked for, and `found` has room for the answer.
+    if unsafe { libc::dladdr(ours, found.as_mut_ptr()) } == 0 {
+        return;
+    }
+    // SAFETY: zero is a value of each of its fields, and dladdr may have set them.
+    let found = unsafe { found.assume_init() };
+    // SAFETY: dladdr gave a NUL-terminated name that stays while the library does; it
+    // is loaded, so nothing of it is run. The handle is never closed.
+    unsafe { libc::dlopen(found.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
 }
 
 /// Finds the instance behind `context` and runs `body` for it, guarded.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
-use super::file::{is_shortage, open_regular, stat_path, FileId};
+use super::file::{is_shortage, may_be_written_elsewhere, open_regular, stat_path, FileId};
 use super::holding::HeldFile;
 use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
@@ -503,7 +503,9 @@ impl Container {
                 let logs = self.runtime.logs(&self.found);
                 let has_log = logs.iter().any(|files| is_there(files).unwrap_or(true));
                 if !self.has_identity && has_log {
-                    self.set_metadata(nameless(self.tailer.id()), around);
+                    // Or to one that was just made: the log came after it.
+                    let again = self.runtime.metadata(&self.found, self.run.unwrap_or_default());
+                    self.set_metadata(again.unwrap_or_else(|_| nameless(self.tailer.id())), around);
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
@@ -737,6 +739,10 @@ impl Container {
             return Outcome::Waiting(self.next_poll);
         }
         if self.empty_reads < IDLE_READS || idle < IDLE_TIME.max(around.cycle * IDLE_CYCLES) {
+            return Outcome::Hot;
+        }
+        if self.tailer.written_files().any(may_be_written_elsewhere) {
+            self.is_polled = true;
             return Outcome::Hot;
         }
         let watched = match around.watch.as_mut() {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
+use rustix::fs::{fstatfs, statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
 use rustix::io::Errno;
 
 /// A file as the kernel knows it. Two equal ids with a birth time are one
@@ -58,6 +58,22 @@ pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
     // A hole takes nothing, and a few bytes take a block.
     let bytes = stat.stx_size.min(stat.stx_blocks.saturating_mul(512));
     Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
+}
+
+/// Whether another machine, or another kernel below, can write it: then no notice
+/// comes of that.
+pub fn may_be_written_elsewhere(file: &File) -> bool {
+    // Of linux/magic.h and, those that are not in it, of the file systems' sources.
+    const NFS: i128 = 0x6969;
+    const FUSE: i128 = 0x6573_5546;
+    const CIFS: i128 = 0xff53_4d42;
+    const SMB2: i128 = 0xfe53_4d42;
+    const NINE_P: i128 = 0x0102_1997;
+    const CEPH: i128 = 0x00c3_6400;
+    const VBOX: i128 = 0x786f_4256;
+    // As wide as the machine's words, and signed on some.
+    let kind = fstatfs(file).map_or(0, |answer| i128::from(answer.f_type) & 0xffff_ffff);
+    [NFS, FUSE, CIFS, SMB2, NINE_P, CEPH, VBOX].contains(&kind)
 }
 
 /// Opens a regular file for reading. Anything else is an error: a pipe in a

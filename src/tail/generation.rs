@@ -278,7 +278,10 @@ impl Generation {
         let mut marker = vec![0; marker_bytes];
         match &mut self.content {
             Content::Plain(file) => {
-                let is_read = read_exact_at(file, &mut head, 0)? && read_exact_at(file, &mut marker, before)?;
+                // Without a marker nothing else tells that the file is so long.
+                let is_read = resume.offset <= stat_file(file)?.1
+                    && read_exact_at(file, &mut head, 0)?
+                    && read_exact_at(file, &mut marker, before)?;
                 if !is_read || !resume.fingerprint.matches(&head) {
                     return Ok(false);
                 }

@@ -26,7 +26,7 @@
 //! characters, differently by release.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -316,6 +316,28 @@ impl FluentBit {
         complete
             .map(|line| Record::parse(line).unwrap_or_else(|| panic!("not a record: {line:.300}")))
             .collect()
+    }
+
+    /// The records that came since `offset`, which moves behind them.
+    pub fn records_from(&self, offset: &mut u64) -> Vec<Record> {
+        let Ok(mut file) = File::open(self.dir().join(RECORDS_FILE)) else { return Vec::new() };
+        file.seek(SeekFrom::Start(*offset)).expect("a file can be sought in");
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("the records are UTF-8");
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        *offset += text.len() as u64;
+        let parse = |line: &str| Record::parse(line).unwrap_or_else(|| panic!("not a record: {line:.300}"));
+        text.lines().map(parse).collect()
+    }
+
+    /// Removes the records so far; while the host has none to write.
+    pub fn forget_records(&self) {
+        fs::remove_file(self.dir().join(RECORDS_FILE)).expect("there were some");
+    }
+
+    /// The process, which runs.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// How many records there are: cheap enough to await a large number.

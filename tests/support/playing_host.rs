@@ -5,7 +5,7 @@
 //! and its input's writing end is in this process alone.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{channel, Receiver};
@@ -174,16 +174,26 @@ impl PlayingHost {
     pub fn start(release: Release) -> PlayingHost {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        PlayingHost::start_in(folder, release, log.into())
+        PlayingHost::start_in(folder, Command::new(release.program()), log.into())
+    }
+
+    /// As [`PlayingHost::start`], started by another program: `starter` with the
+    /// host's own command line behind it.
+    pub fn start_by(mut starter: Command, release: Release) -> PlayingHost {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        starter.arg(release.program());
+        PlayingHost::start_in(folder, starter, log.into())
     }
 
     /// As [`PlayingHost::start`], printing its log to `log` instead of a file.
     pub fn start_with_log(release: Release, log: Stdio) -> PlayingHost {
-        PlayingHost::start_in(tempfile::tempdir().expect("a temporary folder"), release, log)
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        PlayingHost::start_in(folder, Command::new(release.program()), log)
     }
 
-    fn start_in(folder: TempDir, release: Release, log: Stdio) -> PlayingHost {
-        let mut child = Command::new(release.program())
+    fn start_in(folder: TempDir, mut command: Command, log: Stdio) -> PlayingHost {
+        let mut child = command
             .arg(plugin().expect("cargo has built the library beside this test"))
             .arg(folder.path().join("records"))
             .stdin(Stdio::piped())
@@ -300,6 +310,29 @@ impl PlayingHost {
         self.folder.path().join("records").metadata().map_or(0, |file| file.len())
     }
 
+    /// The whole frames that came since `offset`, which moves behind them.
+    pub fn frames_from(&self, offset: &mut u64) -> Vec<Frame> {
+        let mut bytes = Vec::new();
+        if let Ok(mut file) = std::fs::File::open(self.folder.path().join("records")) {
+            file.seek(SeekFrom::Start(*offset)).expect("a file can be sought in");
+            file.read_to_end(&mut bytes).expect("the records can be read");
+        }
+        let mut rest = bytes.as_slice();
+        let frames = std::iter::from_fn(|| take_frame(&mut rest)).collect();
+        *offset += (bytes.len() - rest.len()) as u64;
+        frames
+    }
+
+    /// Empties the records file; while no loop turns.
+    pub fn forget_frames(&self) {
+        std::fs::write(self.folder.path().join("records"), "").expect("it is ours");
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All whole frames so far.
     pub fn frames(&self) -> Vec<Frame> {
         self.frames_and_torn().0
@@ -344,6 +377,14 @@ impl PlayingHost {
             frames: self.frames(),
             log: self.log(),
         }
+    }
+
+    /// Waits for its end after an `exit` that was sent. All whole frames.
+    #[track_caller]
+    pub fn ended(mut self) -> Vec<Frame> {
+        let status = self.wait();
+        assert!(status.success(), "exit: {status}; log:\n{}", self.tail());
+        self.frames()
     }
 
     /// Ends it with SIGKILL. All whole frames, and whether a torn one follows,

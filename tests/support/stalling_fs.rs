@@ -1,0 +1,81 @@
+//! Compiles `tests/stalling_fs/stalling_fs.c`, a file system that stops answering on
+//! demand, and starts programs that see it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use super::playing_host::PATIENCE;
+use super::{run, wait_until};
+
+/// A folder that a program sees through the file system.
+pub struct StallingFs {
+    dir: TempDir,
+    folder: PathBuf,
+}
+
+impl StallingFs {
+    /// Over `folder`; an error where such a file system cannot be mounted here.
+    pub fn over(folder: &Path) -> Result<StallingFs, String> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(dir.path().join("mounted")).expect("a mount point");
+        let stalling = StallingFs { dir, folder: folder.to_owned() };
+        run(stalling.starter().arg("true"))?;
+        Ok(stalling)
+    }
+
+    /// Where the program sees the folder.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("mounted")
+    }
+
+    /// A command that lacks the program to start.
+    pub fn starter(&self) -> Command {
+        let mut command = Command::new(program());
+        command.arg(self.path()).arg(&self.folder).arg(self.switch());
+        command
+    }
+
+    /// From now on nothing is answered.
+    pub fn stall(&self) {
+        let _ = std::fs::remove_file(self.waiting());
+        std::fs::write(self.switch(), "").expect("the folder is ours");
+    }
+
+    /// Waits until somebody waits for an answer.
+    pub fn wait_until_somebody_waits(&self) {
+        wait_until(PATIENCE, "a request that is not answered", || self.waiting().exists());
+    }
+
+    /// All is answered, what waits too.
+    pub fn go_on(&self) {
+        std::fs::remove_file(self.switch()).expect("it stalls");
+    }
+
+    fn switch(&self) -> PathBuf {
+        self.dir.path().join("stall")
+    }
+
+    fn waiting(&self) -> PathBuf {
+        self.dir.path().join("stall.waiting")
+    }
+}
+
+/// Compiled once, into cargo's folder for tests.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (program, fresh) =
+            (folder.join("stalling_fs"), folder.join(format!("stalling_fs.{}", std::process::id())));
+        let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror"]);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stalling_fs/stalling_fs.c"));
+        std::fs::create_dir_all(folder).expect("cargo's folder for tests");
+        run(command.arg("-o").arg(&fresh)).unwrap_or_else(|error| panic!("{error}"));
+        std::fs::rename(&fresh, &program).expect("the program is put in place");
+        program
+    })
+}
