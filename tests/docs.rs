@@ -336,6 +336,24 @@ fn every_guarantee_names_tests_and_every_test_it_names_exists() {
     assert!(named > 20, "{named}");
 }
 
+#[test]
+fn every_right_names_tests_that_there_are() {
+    let text = read("docs/least-privilege.md");
+    let tests: Vec<(&str, &str)> = text.split('`').filter_map(|word| word.split_once("::")).collect();
+    let is_written =
+        |(module, name): &&(&str, &str)| !module.contains(' ') && *module != "module" && !name.is_empty();
+    let tests: Vec<_> = tests.iter().filter(is_written).collect();
+    for (module, name) in &tests {
+        let is_there = test_sources(module).any(|source| source.contains(&format!("fn {name}()")));
+        assert!(is_there, "docs/least-privilege.md names {module}::{name}, which does not exist");
+    }
+    let blocks = text.split("\n## ").skip(1).flat_map(|chapter| chapter.split("\n- ").skip(1));
+    for block in blocks {
+        assert!(block.contains("::"), "no test stands behind: {block}");
+    }
+    assert!(tests.len() > 15, "{}", tests.len());
+}
+
 /// The files in which the tests of a module may be.
 fn test_sources(module: &str) -> impl Iterator<Item = String> {
     let folders = ["tests", "src", "src/checkpoint", "src/tail"];

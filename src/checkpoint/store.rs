@@ -133,8 +133,11 @@ impl CheckpointStore {
             }
         }
         let file = open_locked(path, true).map_err(|error| error.at(path))?;
-        file.write_all_at(&header(), 0).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
+        if let Err(error) = file.write_all_at(&header(), 0).and_then(|()| file.sync_all()) {
+            // Half a file would be set aside by the next start, as if there had been positions.
+            let _ = std::fs::remove_file(path);
+            return Err(failed(error));
+        }
         let store = CheckpointStore { file: Some(file), ..CheckpointStore::in_memory() };
         Ok(Opened { store, is_first_start, set_aside, damaged_entries: 0 })
     }

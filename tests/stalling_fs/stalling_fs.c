@@ -6,11 +6,12 @@
  *   stalling_fs MOUNT_POINT FOLDER SWITCH PROGRAM ARGUMENTS...
  *
  * While a file called SWITCH exists no request is answered; the first that waits
- * makes a file called SWITCH.waiting. The mount is in a namespace of its own, so it
+ * makes a file called SWITCH.waiting. While a file called SWITCH.broken exists no write
+ * and no flush to the disk succeeds: EIO, as of a broken disk. The mount is in a namespace of its own, so it
  * is gone with the program, whose status is ours. Without the right to mount or
  * without /dev/fuse the status is 77.
  *
- * Reads only, and only what a reader of logs needs. A name keeps its node for good,
+ * No more than a reader of logs and its checkpoint need. A name keeps its node for good,
  * so nothing may be renamed while it is mounted.
  */
 #define _GNU_SOURCE
@@ -43,6 +44,7 @@ static char *nodes[MOST_NODES];   /* paths; node 1 is the first */
 static size_t node_count;
 static char *held[MOST_HELD];
 static size_t held_count;
+static char broken[4096];         /* SWITCH.broken */
 
 static void refuse(const char *what)
 {
@@ -154,9 +156,9 @@ static void read_file(const struct fuse_in_header *in, const struct fuse_read_in
     }
 }
 
-static void open_file(const struct fuse_in_header *in)
+static void open_file(const struct fuse_in_header *in, const struct fuse_open_in *wanted)
 {
-    int file = open(path_of(in->nodeid), O_RDONLY | O_CLOEXEC);
+    int file = open(path_of(in->nodeid), (int) (wanted->flags & O_ACCMODE) | O_CLOEXEC);
     /* Each read comes to us, so that one can stall. */
     struct fuse_open_out out = { .fh = (uint64_t) file, .open_flags = FOPEN_DIRECT_IO };
 
@@ -165,6 +167,47 @@ static void open_file(const struct fuse_in_header *in)
     } else {
         reply(in->unique, 0, &out, sizeof(out));
     }
+}
+
+static void create_file(const struct fuse_in_header *in, const struct fuse_create_in *create)
+{
+    const char *name = (const char *) (create + 1);
+    char path[4096];
+    struct stat stat;
+    struct { struct fuse_entry_out entry; struct fuse_open_out file; } out = { 0 };
+    int file;
+
+    snprintf(path, sizeof(path), "%s/%s", path_of(in->nodeid), name);
+    file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, create->mode & 07777);
+    if (file == -1 || fstat(file, &stat) == -1) {
+        reply(in->unique, errno, NULL, 0);
+        return;
+    }
+    out.entry.nodeid = node_of(path);
+    out.entry.attr = describe(&stat);
+    out.file.fh = (uint64_t) file;
+    out.file.open_flags = FOPEN_DIRECT_IO;
+    reply(in->unique, 0, &out, sizeof(out));
+}
+
+static void write_file(const struct fuse_in_header *in, const struct fuse_write_in *write)
+{
+    ssize_t count = pwrite((int) write->fh, write + 1, write->size, (off_t) write->offset);
+    struct fuse_write_out out = { .size = (uint32_t) count };
+
+    if (count == -1) {
+        reply(in->unique, errno, NULL, 0);
+    } else {
+        reply(in->unique, 0, &out, sizeof(out));
+    }
+}
+
+static void remove_file(const struct fuse_in_header *in, const char *name)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/%s", path_of(in->nodeid), name);
+    reply(in->unique, unlink(path) == -1 ? errno : 0, NULL, 0);
 }
 
 static void begin(const struct fuse_in_header *in, const struct fuse_init_in *init)
@@ -184,6 +227,10 @@ static void serve(const char *request)
     struct fuse_open_out folder = { 0 };
     struct fuse_statfs_out statfs = { .st = { .bsize = 4096, .namelen = 255 } };
 
+    if (access(broken, F_OK) == 0 && (in->opcode == FUSE_WRITE || in->opcode == FUSE_FSYNC)) {
+        reply(in->unique, EIO, NULL, 0);
+        return;
+    }
     switch (in->opcode) {
     case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: break;
     case FUSE_INIT: begin(in, body); break;
@@ -191,8 +238,12 @@ static void serve(const char *request)
     case FUSE_GETATTR: tell_attributes(in); break;
     case FUSE_OPENDIR: reply(in->unique, 0, &folder, sizeof(folder)); break;
     case FUSE_READDIR: list(in, body); break;
-    case FUSE_OPEN: open_file(in); break;
+    case FUSE_OPEN: open_file(in, body); break;
+    case FUSE_CREATE: create_file(in, body); break;
+    case FUSE_UNLINK: remove_file(in, body); break;
     case FUSE_READ: read_file(in, body); break;
+    case FUSE_WRITE: write_file(in, body); break;
+    case FUSE_FSYNC: reply(in->unique, 0, NULL, 0); break;
     case FUSE_STATFS: reply(in->unique, 0, &statfs, sizeof(statfs)); break;
     case FUSE_RELEASE: close((int) ((const struct fuse_release_in *) body)->fh); /* fall through */
     case FUSE_RELEASEDIR: case FUSE_FLUSH: case FUSE_DESTROY: reply(in->unique, 0, NULL, 0); break;
@@ -208,6 +259,7 @@ static int serve_until_end(pid_t program, const char *stall)
     int status;
 
     snprintf(waiting, sizeof(waiting), "%s.waiting", stall);
+    snprintf(broken, sizeof(broken), "%s.broken", stall);
     for (;;) {
         struct pollfd readable = { .fd = device, .events = POLLIN };
         bool stalls = access(stall, F_OK) == 0;

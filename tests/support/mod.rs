@@ -81,6 +81,33 @@ fn tail_of(file: &std::path::Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Compiles a C file of tests/ into cargo's folder for tests, so that nothing is left
+/// elsewhere; renamed into place, so that another test process may run the one that
+/// was there. Gives what it made.
+pub fn compile(source: &str, name: &str, flags: &[&str]) -> PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (made, fresh) = (folder.join(name), folder.join(format!("{name}.{}", std::process::id())));
+    let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror"]);
+    command.arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source));
+    std::fs::create_dir_all(folder).expect("cargo's folder for tests");
+    run(command.arg("-o").arg(&fresh).args(flags)).unwrap_or_else(|error| panic!("{error}"));
+    std::fs::rename(&fresh, &made).expect("it is put in place");
+    made
+}
+
+/// A command that lacks the program to start: in a mount namespace of its own, in which
+/// a line of shell was run before. An error where that fails.
+pub fn in_mount_namespace(shell: &str) -> Result<Command, String> {
+    let command = || {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg(format!("{shell} && exec \"$@\"")).arg("sh");
+        command
+    };
+    run(command().arg("true")).map(|_| command())
+}
+
 /// Runs a command to its end; an error names it and what it said.
 pub fn run(command: &mut Command) -> Result<String, String> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -6,17 +6,18 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fluent_bit_container_logs::host::embedded::{decode_records, Record};
+use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
 use super::fluent_bit::plugin;
-use super::{holds_within, run, tail_of};
+use super::{compile, holds_within, tail_of, wait_until};
 
 /// How long any answer may take: far more than it ever should, since the
 /// machines are shared. Below the 60 seconds after which the test runner warns.
@@ -76,29 +77,19 @@ impl Release {
         once.get_or_init(|| self.compile()).clone()
     }
 
-    /// Into cargo's folder for tests, so that nothing is left elsewhere; renamed
-    /// into place, so that another test process may run the one that was there.
     fn compile(self) -> PathBuf {
         let switch = self.switch.unwrap_or_default();
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         // What a sanitizer wants (scripts/sanitize); a program of its own then.
-        let flags = std::env::var("PLAYING_HOST_FLAGS").unwrap_or_default();
-        let kind = if flags.is_empty() { "" } else { "-sanitized" };
+        let sanitizer = std::env::var("PLAYING_HOST_FLAGS").unwrap_or_default();
+        let kind = if sanitizer.is_empty() { "" } else { "-sanitized" };
         let name = format!("playing_host-{}-{}{switch}{kind}", self.generation, self.option_size);
-        let program = folder.join(&name);
-        let fresh = folder.join(format!("{name}.{}", std::process::id()));
-        let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-rdynamic"]);
-        command.arg(format!("-DGENERATION={}", self.generation));
-        command.arg(format!("-DOPTION_SIZE={}", self.option_size));
-        command.args(self.switch);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/playing_host/playing_host.c"));
-        command.arg("-o").arg(&fresh).args(["-ldl", "-lpthread"]);
-        command.args(flags.split_whitespace());
-        std::fs::create_dir_all(folder).expect("cargo's folder for tests");
-        run(&mut command).unwrap_or_else(|error| panic!("{error}"));
-        std::fs::rename(&fresh, &program).expect("the program is put in place");
-        program
+        let generation = format!("-DGENERATION={}", self.generation);
+        let option_size = format!("-DOPTION_SIZE={}", self.option_size);
+        let mut flags = vec!["-rdynamic", generation.as_str(), option_size.as_str()];
+        flags.extend(self.switch);
+        flags.extend(["-ldl", "-lpthread"]);
+        flags.extend(sanitizer.split_whitespace());
+        compile("playing_host/playing_host.c", &name, &flags)
     }
 }
 
@@ -326,6 +317,25 @@ impl PlayingHost {
     /// Empties the records file; while no loop turns.
     pub fn forget_frames(&self) {
         std::fs::write(self.folder.path().join("records"), "").expect("it is ours");
+    }
+
+    /// No thread of it runs until [`PlayingHost::continue_process`].
+    pub fn stop_process(&self) {
+        self.signal(Signal::STOP);
+        let is_stopped = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+            status.contains("\nState:\tT")
+        };
+        wait_until(PATIENCE, "the host is stopped", is_stopped);
+    }
+
+    /// All of its threads run again.
+    pub fn continue_process(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our child");
     }
 
     /// The process.

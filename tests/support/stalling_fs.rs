@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use super::playing_host::PATIENCE;
-use super::{run, wait_until};
+use super::{compile, run, wait_until};
 
 /// A folder that a program sees through the file system.
 pub struct StallingFs {
@@ -54,6 +54,20 @@ impl StallingFs {
         std::fs::remove_file(self.switch()).expect("it stalls");
     }
 
+    /// From now on no write succeeds, as on a broken disk.
+    pub fn break_writes(&self) {
+        std::fs::write(self.broken(), "").expect("the folder is ours");
+    }
+
+    /// Writes succeed again.
+    pub fn mend_writes(&self) {
+        std::fs::remove_file(self.broken()).expect("it is broken");
+    }
+
+    fn broken(&self) -> PathBuf {
+        self.dir.path().join("stall.broken")
+    }
+
     fn switch(&self) -> PathBuf {
         self.dir.path().join("stall")
     }
@@ -63,19 +77,8 @@ impl StallingFs {
     }
 }
 
-/// Compiled once, into cargo's folder for tests.
+/// Compiled once.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (program, fresh) =
-            (folder.join("stalling_fs"), folder.join(format!("stalling_fs.{}", std::process::id())));
-        let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror"]);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stalling_fs/stalling_fs.c"));
-        std::fs::create_dir_all(folder).expect("cargo's folder for tests");
-        run(command.arg("-o").arg(&fresh)).unwrap_or_else(|error| panic!("{error}"));
-        std::fs::rename(&fresh, &program).expect("the program is put in place");
-        program
-    })
+    PROGRAM.get_or_init(|| compile("stalling_fs/stalling_fs.c", "stalling_fs", &[]))
 }
