@@ -32,7 +32,7 @@ const LINES_OF_SHORT_LIVED: usize = 30;
 /// this plugin, `dummy` at the same rate in its place: 5.1.1 grows by 0.9 MiB over the
 /// first five reloads and by 16 KiB with each further one.
 const NOISE_KIB: f64 = 4096.0;
-const NOISE_KIB_PER_RELOAD: f64 = 150.0;
+const NOISE_KIB_PER_RELOAD: f64 = 64.0;
 
 /// Lines a tick, and after how many lines the log is rotated: five floods, some busy
 /// ones, and thirty that write once a second and are mostly idle.
