@@ -251,7 +251,7 @@ impl Plugin {
     /// Ends the reader's thread (I5) and makes the checkpoint durable. What the
     /// host has not accepted is read again at the next start.
     ///
-    /// A reader that does not come back within [`STOP_PATIENCE`] is left behind: the
+    /// A reader that does not come back within five seconds is left behind: the
     /// host, its other inputs and the next instance do not wait for a dead server.
     /// Nobody takes what it may still read.
     pub fn stop(&self, host: &dyn Host) -> Stopped {
