@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use super::file::{is_permanent, is_shortage, open_regular, stat_path, FileId};
 use super::generation::Generation;
@@ -492,7 +492,15 @@ fn is_newer(file: &ListedFile, resume: &Resume, until: Moment) -> bool {
         let last = open_regular(&file.path).ok().and_then(gzip::last_time);
         return until.count == 0 || last.is_none_or(|last| last > until.time);
     }
-    file.id.birth == 0 || file.id.birth >= resume.birth
+    file.id.birth == 0 || file.id.birth >= resume.birth || was_written_since(file, resume.birth)
+}
+
+/// Whether a file older than the position's was written after that was made: the
+/// position was in a copy of it (copytruncate), and it has been renamed since.
+fn was_written_since(file: &ListedFile, birth: u64) -> bool {
+    let modified = std::fs::symlink_metadata(&file.path).and_then(|metadata| metadata.modified());
+    let since_epoch = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since_epoch.is_some_and(|time| time.as_nanos() > u128::from(birth))
 }
 
 fn open_listed(file: &ListedFile) -> io::Result<Generation> {

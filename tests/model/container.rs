@@ -67,6 +67,8 @@ pub struct Container {
     open: [Option<OpenLine>; 2],
     /// When the last line was written, by the real clock; no two have one time.
     last: Duration,
+    /// The time of the last entry.
+    last_entry: (i64, u32),
     /// Seconds by which dockerd's clock is off.
     pub clock: i64,
     /// The reader does not see it, or has not taken it up again for certain.
@@ -112,6 +114,7 @@ impl Container {
             half: None,
             open: [None, None],
             last: Duration::ZERO,
+            last_entry: (0, 0),
             clock: 0,
             is_away: false,
         }
@@ -127,10 +130,6 @@ impl Container {
     fn time(&mut self) -> (i64, u32) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         self.last = now.max(self.last + Duration::from_nanos(1));
-        self.last_time()
-    }
-
-    fn last_time(&self) -> (i64, u32) {
         (self.last.as_secs() as i64 + self.clock, self.last.subsec_nanos())
     }
 
@@ -155,6 +154,7 @@ impl Container {
         if !self.is_to_be_had(self.writes_to) {
             self.truth.release(number);
         }
+        self.last_entry = time;
         (number, self.format.encode(&Entry { stream, text: &text, part, time }))
     }
 
@@ -361,9 +361,10 @@ impl Container {
         self.release_what_is_gone();
     }
 
-    /// dockerd's own header: bare JSON in the extra field.
+    /// dockerd's own header: bare JSON in the extra field, with the time of the entry
+    /// written last, whatever the clock says at the packing.
     fn packed(&self, plain: &[u8]) -> Vec<u8> {
-        let extra = format!("{{\"lastTime\":\"{}\"}}", rfc3339(self.last_time()));
+        let extra = format!("{{\"lastTime\":\"{}\"}}", rfc3339(self.last_entry));
         let mut encoder =
             flate2::GzBuilder::new().extra(extra).write(Vec::new(), flate2::Compression::fast());
         encoder.write_all(plain).expect("a buffer takes all");
