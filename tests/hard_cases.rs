@@ -1,11 +1,13 @@
 //! What once went wrong, or nearly: each case is a sequence that a reader of the
 //! code thought of, and that lost, repeated or held up something.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::collector::{Collector, PATIENCE};
 use crate::support::docker_root::{record, DockerRoot, LogWriter};
+use crate::support::skip;
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("line {number}")).collect()
@@ -417,6 +419,64 @@ fn what_is_copied_and_truncated_twice_while_we_are_away_is_read_from_the_copies(
     write(&mut log, 11..12);
     let collector = Collector::start(root.path(), &options);
     same(settled(&root, &collector, 9), numbers(3..12));
+}
+
+/// The position is in the copy, and logrotate deletes that while nobody reads: the
+/// original is older than it, and holds what came after it.
+#[test]
+fn a_renamed_original_that_is_still_written_is_read_though_its_copy_is_younger() {
+    let name = "hard_cases::a_renamed_original_that_is_still_written_is_read_though_its_copy_is_younger";
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().unwrap())];
+    let mut log = root.container('a', "web");
+    let named = |number: usize| format!("{}.{number}", log.log.display());
+    let (first, second) = (named(1), named(2));
+    log.line("line 0");
+    // Not within the tick of the kernel's clock in which the log was made.
+    let birth = |path: &Path| std::fs::metadata(path).unwrap().created().ok();
+    loop {
+        std::fs::copy(&log.log, &first).unwrap();
+        match (birth(&log.log), birth(Path::new(&first))) {
+            (Some(log), Some(copy)) if copy > log => break,
+            (Some(_), Some(_)) => std::fs::remove_file(&first).unwrap(),
+            _ => return skip(name, "the file system keeps no birth times"),
+        }
+    }
+    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    let collector = Collector::start(root.path(), &options);
+    same(settled(&root, &collector, 1), numbers(0..1));
+    collector.stop();
+    std::fs::rename(&first, &second).unwrap();
+    std::fs::rename(&log.log, &first).unwrap();
+    std::fs::File::create(&log.log).unwrap();
+    // dockerd goes on in the renamed file.
+    log.line("line 1");
+    std::fs::remove_file(&second).unwrap();
+    let collector = Collector::start(root.path(), &options);
+    same(settled(&root, &collector, 1), numbers(1..2));
+}
+
+/// The last line was written between the copy and the truncation: the position is in
+/// no file any more, and all of the copy was before it.
+#[test]
+fn a_copy_without_the_last_line_that_was_read_is_not_read_again() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().unwrap())];
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &options);
+    // More than what a fingerprint covers.
+    write(&mut log, 0..20);
+    collector.wait_texts(20);
+    std::fs::copy(&log.log, format!("{}.1", log.log.display())).unwrap();
+    write(&mut log, 20..21);
+    collector.wait_texts(21);
+    collector.stop();
+    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    write(&mut log, 21..22);
+    let collector = Collector::start(root.path(), &options);
+    same(settled(&root, &collector, 1), numbers(21..22));
 }
 
 /// Whoever can write into a container's folder must not have any file of the

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Instant, UNIX_EPOCH};
 
-use super::file::{is_permanent, is_shortage, open_regular, stat_path, FileId};
+use super::file::{is_permanent, is_shortage, open_regular, stat_link, stat_path, FileId};
 use super::generation::Generation;
 use super::gzip;
 use super::rotation::{self, ListedFile};
@@ -444,7 +444,7 @@ fn find(
             if resume.fingerprint.length == 0 {
                 // Nothing was read of it yet, nor, unless it has a hole, of its copies.
                 let since = if is_hole { since } else { resume.birth };
-                return Ok((first_copy(&listed[..index], since), 0));
+                return Ok((first_copy(&listed[..index], since, resume)?, 0));
             }
             return Ok((index, resume.offset));
         }
@@ -454,7 +454,7 @@ fn find(
         lost.get_or_insert(Lost::Truncated(listed[index].path.clone()));
         // It may have been copied several times since, and the copy with our
         // position be gone.
-        return Ok((first_copy(&listed[..index], since), 0));
+        return Ok((first_copy(&listed[..index], since, resume)?, 0));
     }
     lost.get_or_insert(Lost::Generation(resume.moment.time));
     let mut newer = listed.iter().position(|file| is_newer(file, resume, until));
@@ -470,9 +470,24 @@ fn find(
 /// The first of the files right before another that came into being after `since`
 /// and so are copies of what that file held before it was truncated: the index of
 /// that file itself where there are none.
-fn first_copy(before: &[ListedFile], since: u64) -> usize {
-    let is_copy = |file: &&ListedFile| !file.rank.is_gzip && file.id.birth > since;
-    before.len() - before.iter().rev().take_while(is_copy).count()
+fn first_copy(before: &[ListedFile], since: u64, resume: &Resume) -> io::Result<usize> {
+    let mut first = before.len();
+    for (index, file) in before.iter().enumerate().rev() {
+        if file.rank.is_gzip || file.id.birth <= since || was_read_whole(file, resume)? {
+            break;
+        }
+        first = index;
+    }
+    Ok(first)
+}
+
+/// Whether a copy holds nothing but what was before a position: it was made before
+/// the last lines that were read, and those were truncated away.
+fn was_read_whole(file: &ListedFile, resume: &Resume) -> io::Result<bool> {
+    let Some(head) = read_head(file)? else { return Ok(false) };
+    // A hole tells no file from another.
+    let is_hole = head.iter().all(|byte| *byte == 0);
+    Ok(!is_hole && resume.fingerprint.matches(&head) && stat_link(&file.path)?.1 <= resume.offset)
 }
 
 /// Whether an unknown file was copied from `held` after that was truncated at

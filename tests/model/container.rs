@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fluent_bit_container_logs::fingerprint::HEAD_BYTES;
+
 use super::format::{rfc3339, Entry, Part};
 use super::plan::{Format, Settings, SingleFile};
 use super::truth::Truth;
@@ -460,6 +462,11 @@ impl Container {
         // telling that the last one came after the copy.
         if late && self.open[0].is_none() {
             self.write(0, 1);
+            // A position behind that line will be nowhere. That all of the copy was
+            // before it shows by the head of the copy, unless that is a hole.
+            if bytes.iter().take(HEAD_BYTES).all(|byte| *byte == 0) {
+                self.truth.allow_generation_again(copied.generation);
+            }
         }
         look(self);
         self.truth.release_from(copied.generation, parts);

@@ -60,7 +60,8 @@ pub struct Truth {
     /// The last part delivered, per stream, since the last kill and ever.
     cursor: [Option<usize>; 2],
     furthest: [Option<usize>; 2],
-    /// Parts of the batches that a kill caught between append and checkpoint.
+    /// Parts of the batches that a kill caught between append and checkpoint, and
+    /// those that nothing tells from unread ones after a kill.
     repeatable: HashSet<usize>,
     records: usize,
     /// What is open may be delivered as if its container were gone.
@@ -203,9 +204,14 @@ impl Truth {
         Ok(())
     }
 
-    /// A kill caught these between append and checkpoint.
+    /// These may come again after a kill.
     pub fn allow_again(&mut self, numbers: impl IntoIterator<Item = usize>) {
         self.repeatable.extend(numbers);
+    }
+
+    /// The same of all parts of a generation.
+    pub fn allow_generation_again(&mut self, generation: usize) {
+        self.repeatable.extend(&self.generations[generation].parts);
     }
 
     /// Where all is read: what is owed and has not come.
