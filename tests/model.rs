@@ -10,6 +10,21 @@
 //! - in the order of each stream, parts of a line joined;
 //! - once, but for the batch that a kill caught between append and checkpoint.
 //!
+//! What a history does not have, since no reader could know what to do:
+//!
+//! - A clock that steps under logrotate. A position that is in no file any more, as
+//!   its lines were truncated away, says nothing but a time; whether a copy was made
+//!   before or after it is told by the times of the two alone.
+//! - The current file removed by hand where dockerd compresses. dockerd then renames
+//!   nothing, and compresses the file before it once more, with a later time in its
+//!   header: what was read looks like what was written since.
+//! - A folder that goes away and comes back under logrotate. A copy is met when its
+//!   original is read on, which the held file allows while the copy is out of sight:
+//!   by then its place in the order is past.
+//! - A copy of a log whose writer left a hole in it, before all of the log was read.
+//!   Heads of nothing but NULs tell neither which file was copied nor from where on
+//!   it is unread. So histories with such a writer settle before and after a copy.
+//!
 //! What fails is shrunk by proptest to a minimal script, printed with its seed.
 //! `HISTORIES=100000 SEED=7` play more, and others; history N of a run has the
 //! seed SEED + N, so one alone is `HISTORIES=1 SEED=…`.
