@@ -3,11 +3,13 @@
 
 pub mod cri;
 pub mod docker;
+mod network_fs;
 pub mod own_container;
 pub mod podman;
 mod root_watch;
 mod runtime;
 
+pub use network_fs::{is_on_network, network_file_system};
 pub use root_watch::RootWatch;
 pub use runtime::{FileRank, Found, Listing, LogFiles, Runtime};
 

@@ -7,26 +7,8 @@ use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use rustix::fs::{statfs, FsWord};
 
-/// File systems whose changes by other machines the kernel does not tell us,
-/// by their number in `statfs(2)`.
-const NETWORK_FILE_SYSTEMS: [(FsWord, &str); 8] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xff53_4d42, "CIFS"),
-    (0xfe53_4d42, "SMB2"),
-    (0x6573_5546, "FUSE"),
-    (0x0102_1997, "9P"),
-    (0x00c3_6400, "Ceph"),
-    (0x5346_414f, "AFS"),
-];
-
-/// The name of the network file system that `path` is on, if it is on one.
-pub fn network_file_system(path: &Path) -> Option<&'static str> {
-    let kind = statfs(path).ok()?.f_type;
-    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
-}
+use super::network_fs::network_file_system;
 
 /// How long the end of the watcher's thread is awaited; it has nothing to do
 /// but end.
@@ -94,10 +76,5 @@ mod tests {
         assert!(watch.take_changed());
         drop(watch);
         assert_eq!(woken.recv_timeout(END_PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
-    }
-
-    #[test]
-    fn a_local_folder_is_on_no_network() {
-        assert_eq!(network_file_system(tempfile::tempdir().unwrap().path()), None);
     }
 }

@@ -4,11 +4,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
-
-use super::file::{is_shortage, may_be_written_elsewhere, open_regular, stat_path, FileId};
+use super::file::{is_shortage, open_regular, stamp, stat_path, FileId, FolderStamp};
 use super::holding::HeldFile;
 use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
@@ -19,7 +17,7 @@ use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
 use crate::discover::own_container::OwnContainer;
-use crate::discover::{Found, LogFiles, Runtime};
+use crate::discover::{is_on_network, network_file_system, Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::Hints;
@@ -44,10 +42,6 @@ const RUN_INTERVAL: Duration = Duration::from_millis(50);
 /// An open line that waits this long or longer need not be looked at before the
 /// next rescan.
 const LONG_GRACE: Duration = Duration::from_secs(2);
-/// A folder modified so shortly before we looked may change again without a
-/// newer time: the kernel's clock for files ticks every few milliseconds.
-const MTIME_TICK: Duration = Duration::from_millis(100);
-
 /// What reading a container's log came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -119,11 +113,13 @@ pub struct Container {
     rate: RateLimit,
     /// The configuration or a label says that it is not to be read.
     is_excluded: bool,
+    /// The kernel tells of each name that comes or goes in its folder.
     folder_is_watched: bool,
     /// The log cannot be watched and is read at intervals.
     is_polled: bool,
     next_poll: Instant,
-    folder_modified: Option<Duration>,
+    /// The folder right before the last look into it.
+    looked_at: Option<FolderStamp>,
     metadata_failure_reported: bool,
     log_failure_reported: bool,
     unreadable_reported: bool,
@@ -168,7 +164,7 @@ impl Container {
             folder_is_watched: false,
             is_polled: false,
             next_poll: now,
-            folder_modified: None,
+            looked_at: None,
             metadata_failure_reported: false,
             log_failure_reported: false,
             unreadable_reported: false,
@@ -241,30 +237,23 @@ impl Container {
     /// Watches its folder for names that come and go.
     pub fn watch_folder(&mut self, watch: &mut FileWatch, key: usize) -> io::Result<()> {
         watch.watch_folder(key, &self.found.dir)?;
-        self.folder_is_watched = true;
+        self.folder_is_watched = network_file_system(&self.found.dir).is_none();
         Ok(())
     }
 
-    /// Whether its folder changed since the last call, as far as its time of
-    /// modification tells, or something failed that is worth another try.
-    pub fn needs_a_look(&mut self) -> bool {
-        if self.is_remote {
-            return true;
-        }
-        let flags = StatxFlags::MTIME;
-        let Ok(stat) = statx(CWD, &self.found.dir, AtFlags::empty(), flags) else { return true };
-        let seconds = u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0);
-        let modified = Duration::new(seconds, stat.stx_mtime.tv_nsec);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let is_fresh = now.saturating_sub(modified) < MTIME_TICK;
-        let has_changed = self.folder_modified.replace(modified) != Some(modified);
-        has_changed
-            || is_fresh
+    /// Whether a rescan is to look into its folder: it is another than at the last
+    /// look, or something failed that is worth another try. `doubts_watch` asks for
+    /// that too where the kernel tells of changes.
+    pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
+        let is_worth_a_try = self.is_remote
             || self.source == Source::Stream
             || self.metadata_failure_reported
             || self.log_failure_reported
             || !self.has_identity
-            || self.tailer.grace().is_some()
+            || self.tailer.grace().is_some();
+        is_worth_a_try
+            || ((doubts_watch || !self.folder_is_watched)
+                && (self.looked_at.is_none() || self.looked_at != stamp(&self.found.dir)))
     }
 
     /// The kernel tells of a new name in its folder.
@@ -299,6 +288,7 @@ impl Container {
             }
             return;
         }
+        self.looked_at = stamp(&self.found.dir);
         self.load_identity(around);
         if !self.has_identity || self.is_excluded {
             return self.check_folder();
@@ -597,10 +587,11 @@ impl Container {
             self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
         }
         self.source = Source::File;
-        if let Some(watch) = around.watch.as_mut().filter(|_| self.folder_is_watched) {
+        if let Some(watch) = around.watch.as_mut() {
             watch.forget(around.key);
             // Where it is refused now, the rescan sees what happens to it.
-            let _ = watch.watch_folder(around.key, &self.found.dir);
+            self.folder_is_watched = false;
+            let _ = self.watch_folder(watch, around.key);
         }
     }
 
@@ -741,7 +732,7 @@ impl Container {
         if self.empty_reads < IDLE_READS || idle < IDLE_TIME.max(around.cycle * IDLE_CYCLES) {
             return Outcome::Hot;
         }
-        if self.tailer.written_files().any(may_be_written_elsewhere) {
+        if self.tailer.written_files().any(is_on_network) {
             self.is_polled = true;
             return Outcome::Hot;
         }

@@ -5,8 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{fstatfs, statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
+use rustix::fs::{statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
 use rustix::io::Errno;
 
 /// A file as the kernel knows it. Two equal ids with a birth time are one
@@ -60,20 +61,28 @@ pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
     Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
 }
 
-/// Whether another machine, or another kernel below, can write it: then no notice
-/// comes of that.
-pub fn may_be_written_elsewhere(file: &File) -> bool {
-    // Of linux/magic.h and, those that are not in it, of the file systems' sources.
-    const NFS: i128 = 0x6969;
-    const FUSE: i128 = 0x6573_5546;
-    const CIFS: i128 = 0xff53_4d42;
-    const SMB2: i128 = 0xfe53_4d42;
-    const NINE_P: i128 = 0x0102_1997;
-    const CEPH: i128 = 0x00c3_6400;
-    const VBOX: i128 = 0x786f_4256;
-    // As wide as the machine's words, and signed on some.
-    let kind = fstatfs(file).map_or(0, |answer| i128::from(answer.f_type) & 0xffff_ffff);
-    [NFS, FUSE, CIFS, SMB2, NINE_P, CEPH, VBOX].contains(&kind)
+/// A folder at a moment: while it is the same, no name in it came or went, and
+/// nobody's right to read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FolderStamp {
+    device: u64,
+    inode: u64,
+    changed: Duration,
+}
+
+/// How old a change must be to tell a folder from a later one: file systems count in
+/// ticks of the kernel's clock, some in whole seconds, a few in two.
+const STAMP_AGE: Duration = Duration::from_secs(3);
+
+/// The stamp of the folder at `path`; `None` where there is none, or where one more
+/// change might leave it as it is.
+pub fn stamp(path: &Path) -> Option<FolderStamp> {
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
+    let (id, _) = describe(&stat);
+    let changed = Duration::new(u64::try_from(stat.stx_ctime.tv_sec).ok()?, stat.stx_ctime.tv_nsec);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let is_settled = now.saturating_sub(changed) >= STAMP_AGE;
+    is_settled.then_some(FolderStamp { device: id.device, inode: id.inode, changed })
 }
 
 /// Opens a regular file for reading. Anything else is an error: a pipe in a

@@ -65,6 +65,10 @@ const CYCLE_PER_LOG: Duration = Duration::from_micros(60);
 const CYCLE_PER_FURTHER_LOG: Duration = Duration::from_micros(200);
 const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
 const LONGEST_CYCLE: Duration = Duration::from_millis(200);
+/// A folder of which the kernel tells all is looked at in one rescan of so many, each
+/// in its turn: a thousand idle containers cost next to nothing, and whatever a
+/// notice may have missed is found within a minute.
+const RESCANS_OF_WATCHED: usize = 30;
 /// The longest sleep while the queue is full; rotations are noticed meanwhile.
 const STALLED_SLEEP: Duration = Duration::from_millis(100);
 
@@ -86,6 +90,10 @@ pub struct Reader {
     watch_failure_reported: bool,
     streams: Option<Streams>,
     next_rescan: Instant,
+    /// Whose turn it is among the watched folders.
+    rescans: usize,
+    /// A container is to be taken up once its earlier life is dealt with.
+    is_any_expected: bool,
     next_refused_ring: Instant,
     /// Every root was looked at, and the checkpoint told so.
     has_started: bool,
@@ -142,6 +150,8 @@ impl Reader {
             file_watch: None,
             watch_failure_reported: false,
             next_rescan: Instant::now(),
+            rescans: 0,
+            is_any_expected: false,
             next_refused_ring: Instant::now(),
             has_started: false,
             is_first_list: true,
@@ -194,7 +204,7 @@ impl Reader {
             roots_changed |= root.take_changed();
         }
         if now >= self.next_rescan {
-            self.rescan(now);
+            self.rescan(now, roots_changed);
         } else if roots_changed {
             self.list_roots(now);
         }
@@ -313,12 +323,17 @@ impl Reader {
         }
     }
 
-    /// A full look: containers that came and went, folders that changed.
-    fn rescan(&mut self, now: Instant) {
+    /// Looks for what no notice told of: containers that came and went, folders
+    /// that changed.
+    fn rescan(&mut self, now: Instant, roots_changed: bool) {
         self.next_rescan = now + self.config.rescan_interval;
-        self.list_roots(now);
-        for (key, container) in &mut self.containers {
-            if container.needs_a_look() {
+        if roots_changed || self.is_any_expected || !self.has_started || !self.roots.iter().all(Root::is_same)
+        {
+            self.list_roots(now);
+        }
+        self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
+        for (key, container) in &self.containers {
+            if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
                 self.changed.push(key);
             }
         }
@@ -405,6 +420,7 @@ impl Reader {
     /// Takes up what the roots list; which containers that are.
     fn take_listed(&mut self, now: Instant) -> HashSet<ContainerId> {
         let mut listed = HashSet::new();
+        self.is_any_expected = false;
         for index in 0..self.roots.len() {
             let root = &mut self.roots[index];
             let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
@@ -417,7 +433,7 @@ impl Reader {
                     // One that came back is taken up when all that was queued of
                     // its earlier life is accepted: only then is its position
                     // known.
-                    None if self.exchange.is_leaving(&found.id) => {}
+                    None if self.exchange.is_leaving(&found.id) => self.is_any_expected = true,
                     None => self.add(index, found, is_first, now),
                 }
             }

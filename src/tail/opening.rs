@@ -93,7 +93,8 @@ impl Tailer {
             Start::End => listed.len() - 1,
             _ => places.iter().map(|(index, _)| *index).min().unwrap_or(0),
         };
-        let mut generations = VecDeque::new();
+        // As a rule there is one, and each is some hundred bytes.
+        let mut generations = VecDeque::with_capacity(1);
         for (index, file) in listed.iter().enumerate().skip(first) {
             // One stream may begin in this file before where the other goes on.
             let is_lowest = |generation: &Generation| {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::file::is_shortage;
+use super::file::{is_shortage, stamp, FolderStamp};
 use super::watch::FileWatch;
 use crate::discover::{Found, RootWatch, Runtime};
 use crate::event::Event;
@@ -30,6 +30,8 @@ pub struct Root {
     watch: Option<RootWatch>,
     is_watch_refused: bool,
     folders: HashSet<PathBuf>,
+    /// The folder right before the last look, where all containers are right in it.
+    looked_at: Option<FolderStamp>,
 }
 
 impl Root {
@@ -45,12 +47,23 @@ impl Root {
             watch: None,
             is_watch_refused: false,
             folders: HashSet::new(),
+            looked_at: None,
         }
     }
 
     /// Whether there is no such folder.
     pub fn is_missing(&self) -> bool {
         self.failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether another look would list what the last one did.
+    pub fn is_same(&self) -> bool {
+        // Where there is an API, that is asked in its place.
+        if self.is_missing() && !self.runtime.has_api() {
+            let again = self.runtime.list(&self.runtime.root());
+            return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        }
+        self.looked_at.is_some() && self.looked_at == stamp(&self.dir)
     }
 
     /// Looks. Where folders are new, another look is needed, since a container
@@ -60,9 +73,12 @@ impl Root {
         if self.failure.is_some() {
             self.dir = self.runtime.root();
         }
+        let before = stamp(&self.dir);
+        self.looked_at = None;
         match self.runtime.list(&self.dir) {
             Ok(listing) => {
                 self.failure = None;
+                self.looked_at = before.filter(|_| listing.is_flat);
                 self.listed = listing.containers;
                 self.watch_folders(listing.folders, watch)
             }
