@@ -585,6 +585,28 @@ fn an_idle_log_is_read_at_once_when_it_is_written() {
     assert_eq!(collector.wait_texts(21).last().map(String::as_str), Some("from late"));
 }
 
+/// Each turn from idle to busy and back; the first line after one must not be missed.
+#[test]
+fn a_log_that_turns_busy_and_idle_is_read_to_its_end() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    // A rescan would come too late for the deadline of this test.
+    let collector = Collector::start(root.path(), &[("Rescan_Interval", "1h")]);
+    let mut lines = 0;
+    for round in 0..30 {
+        // The pace is what is tested, so the writer pauses between bursts and lines.
+        std::thread::sleep(Duration::from_millis(60));
+        for _ in 0..=round {
+            log.line(&format!("line {lines}"));
+            lines += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        collector.wait_texts(lines);
+    }
+    let expected: Vec<String> = (0..lines).map(|line| format!("line {line}")).collect();
+    assert_eq!(collector.wait_texts(lines), expected);
+}
+
 fn log_once(log: &LogWriter, number: usize) {
     use std::io::Write;
     let mut file = std::fs::OpenOptions::new().append(true).open(&log.log).expect("the log");

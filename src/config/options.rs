@@ -134,7 +134,7 @@ pub const RESCAN_INTERVAL: OptionSpec = OptionSpec {
     name: "Rescan_Interval",
     kind: Kind::Time,
     default: Some("2s"),
-    text: "Time between full looks at the containers, which repair what a change notification missed (units: ms, s, m, h, d).",
+    text: "Time between looks for containers and files that no change notification told of: all that is not watched, and a thirtieth of what is (units: ms, s, m, h, d).",
 };
 
 /// Files, API, or both.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::file::{is_shortage, open_regular, stamp, stat_path, FileId, FolderStamp};
 use super::holding::HeldFile;
+use super::pace::Pace;
 use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
@@ -27,11 +28,6 @@ use crate::streams::Streams;
 
 /// How long a log waits for metadata that is there but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
-/// A log is idle when so many reads, and so much time, brought nothing: to watch
-/// it and to be woken costs as much as so many reads.
-const IDLE_READS: u32 = 3;
-const IDLE_TIME: Duration = Duration::from_millis(20);
-const IDLE_CYCLES: u32 = 20;
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the first line of a run waits for what its record is to say, and how
@@ -51,6 +47,8 @@ pub enum Outcome {
     Hot,
     /// Nothing to do before then; stay hot.
     Waiting(Instant),
+    /// Read to the end; a watch brings it back.
+    Told,
     /// Idle; a watch or a rescan brings it back.
     Cool,
     /// As `Hot`, and the log cannot be watched.
@@ -90,6 +88,15 @@ pub struct Surroundings<'a> {
     pub cycle: Duration,
 }
 
+/// The watch on the files of a log that are written.
+struct LogWatch {
+    /// What [`FileWatch::watch_log`] gave.
+    numbers: Vec<i32>,
+    /// How many files of the log had been met by then; with another one, there is
+    /// something that is not watched.
+    files: u32,
+}
+
 /// One container.
 pub struct Container {
     runtime: Arc<dyn Runtime>,
@@ -108,7 +115,8 @@ pub struct Container {
     run_seen: Option<(u32, Instant)>,
     first_seen: Instant,
     last_read: Instant,
-    empty_reads: u32,
+    pace: Pace,
+    watch: Option<LogWatch>,
     is_hot: bool,
     rate: RateLimit,
     /// The configuration or a label says that it is not to be read.
@@ -157,7 +165,8 @@ impl Container {
             run_seen: None,
             first_seen: now,
             last_read: now,
-            empty_reads: 0,
+            pace: Pace::default(),
+            watch: None,
             is_hot: false,
             rate: RateLimit::default(),
             is_excluded: false,
@@ -220,13 +229,17 @@ impl Container {
 
     /// Makes it hot; `false` if it was.
     pub fn heat(&mut self) -> bool {
-        self.empty_reads = 0;
         !std::mem::replace(&mut self.is_hot, true)
     }
 
     /// It is no longer hot.
     pub fn cool(&mut self) {
         self.is_hot = false;
+    }
+
+    /// Whether it is hot.
+    pub fn is_hot(&self) -> bool {
+        self.is_hot
     }
 
     /// Whether there is anything to read or to finish.
@@ -355,6 +368,8 @@ impl Container {
         let account = Arc::clone(self.tailer.account());
         // What it had open is seen by no one any more.
         account.set_unread(0);
+        // Of files that are closed; they are watched anew should they be opened.
+        self.watch = None;
         self.tailer = Tailer::new(account, files, start, Arc::clone(&self.identity));
     }
 
@@ -653,11 +668,15 @@ impl Container {
                     Step::Lingering(due) => return Outcome::Waiting(due),
                     _ => {}
                 }
-                self.last_read = now;
-                self.empty_reads = 0;
+                self.has_read(around);
                 let has_more = step == Step::More || !config.follow;
+                if has_more || self.pace.is_busy() {
+                    self.unwatch(around);
+                }
                 if has_more {
                     Outcome::More
+                } else if self.is_told() && self.tailer.grace().is_none() {
+                    Outcome::Told
                 } else {
                     Outcome::Hot
                 }
@@ -681,6 +700,36 @@ impl Container {
         let step = self.tailer.read_slice(context);
         self.rate.has_read(self.tailer.account().figures().read.bytes - before, now);
         step
+    }
+
+    fn has_read(&mut self, around: &Surroundings<'_>) {
+        self.pace.brought(around.now.duration_since(self.last_read), around.cycle);
+        self.last_read = around.now;
+    }
+
+    /// Whether the kernel tells of each write to the log.
+    fn is_told(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.files == self.tailer.files_met())
+    }
+
+    fn watch_log(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+        self.unwatch(around);
+        let Some(watch) = around.watch.as_mut() else { return Err("inotify is not to be had".to_owned()) };
+        let mut numbers = Vec::with_capacity(1);
+        for file in self.tailer.written_files() {
+            numbers.push(watch.watch_log(around.key, file).map_err(|error| error.to_string())?);
+        }
+        self.watch = Some(LogWatch { numbers, files: self.tailer.files_met() });
+        Ok(())
+    }
+
+    /// The log is read at each cycle from now on.
+    fn unwatch(&mut self, around: &mut Surroundings<'_>) {
+        let (Some(old), Some(watch)) = (self.watch.take(), around.watch.as_mut()) else { return };
+        for number in old.numbers {
+            watch.unwatch_log(around.key, number);
+        }
+        self.pace = Pace::default();
     }
 
     /// A streamed container is among the hot ones only to be ended.
@@ -718,10 +767,11 @@ impl Container {
                 Err(_) => Outcome::Cool,
             };
         }
-        self.empty_reads = self.empty_reads.saturating_add(1);
-        let idle = now.duration_since(self.last_read);
+        self.pace.brought_nothing();
         match self.tailer.grace() {
-            Some(grace) if idle >= grace => self.tailer.flush_dead_lines(context.exchange),
+            Some(grace) if now.duration_since(self.last_read) >= grace => {
+                self.tailer.flush_dead_lines(context.exchange);
+            }
             Some(grace) if grace < LONG_GRACE => return Outcome::Hot,
             _ => {}
         }
@@ -729,22 +779,17 @@ impl Container {
             self.next_poll = now + POLL_INTERVAL;
             return Outcome::Waiting(self.next_poll);
         }
-        if self.empty_reads < IDLE_READS || idle < IDLE_TIME.max(around.cycle * IDLE_CYCLES) {
+        if self.is_told() {
+            return Outcome::Cool;
+        }
+        if !self.pace.is_sparse() {
             return Outcome::Hot;
         }
         if self.tailer.written_files().any(is_on_network) {
             self.is_polled = true;
             return Outcome::Hot;
         }
-        let watched = match around.watch.as_mut() {
-            Some(watch) => self
-                .tailer
-                .written_files()
-                .try_for_each(|file| watch.watch_log(around.key, file))
-                .map_err(|error| error.to_string()),
-            None => Err("inotify is not to be had".to_owned()),
-        };
-        if let Err(reason) = watched {
+        if let Err(reason) = self.watch_log(around) {
             self.is_polled = true;
             return Outcome::WatchRefused(reason);
         }
@@ -752,8 +797,7 @@ impl Container {
         match self.read_slice(context, now) {
             Ok(Step::AtEnd { has_read: false }) => Outcome::Cool,
             _ => {
-                self.last_read = now;
-                self.empty_reads = 0;
+                self.has_read(around);
                 Outcome::Hot
             }
         }

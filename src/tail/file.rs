@@ -136,3 +136,21 @@ pub fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bo
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_just_changed_has_no_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(stamp(dir.path()), None);
+        assert_eq!(stamp(&dir.path().join("none")), None);
+    }
+
+    #[test]
+    fn a_folder_that_rests_is_told_from_others() {
+        let (one, other) = (stamp(Path::new("/usr")), stamp(Path::new("/usr/lib")));
+        assert!(one.is_some() && one == stamp(Path::new("/usr")) && one != other);
+    }
+}

@@ -2,16 +2,16 @@
 //!
 //! # The cycle
 //!
-//! 1. Take notices: idle logs that were touched, folders whose names changed.
+//! 1. Take notices: watched logs that were touched, folders whose names changed.
 //! 2. If it is time, or a runtime's root changed, look for containers that came
-//!    or went, and at every folder whose modification time moved.
+//!    or went, and at folders that are not as they were.
 //! 3. Look into the changed folders: new generations, renamed container.
 //! 4. Read a slice of each *hot* log in turn, as long as the queue has space.
 //! 5. Sleep: not at all while there is more to read; a few milliseconds while
-//!    logs are hot (the more of them, the longer); else until a notice.
+//!    anything is read (the more logs, the longer); else until a notice.
 //!
-//! A log is hot from its first write until it has been idle for a while; then
-//! the kernel is asked to tell of its next write and it costs nothing.
+//! A log is hot while it is busy; one that is written now and then is watched, and hot
+//! only until it was read for the notice (`pace`).
 
 mod births;
 pub mod file;
@@ -19,6 +19,7 @@ pub mod generation;
 pub mod gzip;
 mod holding;
 mod opening;
+mod pace;
 mod roots;
 pub mod rotation;
 mod survey;
@@ -61,7 +62,7 @@ const REFUSED_RETRY: Duration = Duration::from_millis(100);
 /// thousand in larger batches. A read that brings nothing takes 0.6 µs, so all
 /// such reads together cost the same however many logs are hot.
 const FEW_LOGS: u32 = 50;
-const CYCLE_PER_LOG: Duration = Duration::from_micros(60);
+const CYCLE_PER_LOG: Duration = Duration::from_micros(66);
 const CYCLE_PER_FURTHER_LOG: Duration = Duration::from_micros(200);
 const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
 const LONGEST_CYCLE: Duration = Duration::from_millis(200);
@@ -103,9 +104,11 @@ pub struct Reader {
     buffer: Vec<u8>,
     decoder: Decoder,
     cri: cri::Decoder,
-    /// How many logs the last pass found truly hot, how long after it the next is
-    /// due for them, and when the first of those that wait is due.
+    /// How many logs the last pass found truly hot, how many that are watched it read,
+    /// how long after it the next is due for them, and when the first of those that
+    /// wait is due.
     active: usize,
+    told: usize,
     cycle: Duration,
     next_due: Option<Instant>,
     /// When an open line of a streamed container is to be delivered.
@@ -160,6 +163,7 @@ impl Reader {
             decoder: Decoder::default(),
             cri: cri::Decoder::default(),
             active: 0,
+            told: 0,
             cycle: SHORTEST_CYCLE,
             next_due: None,
             next_dead_line: None,
@@ -540,8 +544,7 @@ impl Reader {
     /// One slice of each hot log, beginning where the last pass ended.
     fn read_hot(&mut self, now: Instant) -> Pass {
         let mut pass = Pass::CaughtUp;
-        let mut cooled = Vec::new();
-        self.active = 0;
+        (self.active, self.told) = (0, 0);
         self.next_due = None;
         let count = self.hot.len();
         let first = if count == 0 { 0 } else { self.turn % count };
@@ -577,26 +580,18 @@ impl Reader {
                 Outcome::Waiting(due) => {
                     self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
                 }
-                Outcome::Cool => cooled.push(key),
-                Outcome::WatchRefused(reason) => self.report_watch_failure(self.first_root(), reason),
-                Outcome::Finished => {
-                    cooled.push(key);
-                    self.remove(key);
+                Outcome::Told => {
+                    self.told += 1;
+                    container.cool();
                 }
+                Outcome::Cool => container.cool(),
+                Outcome::WatchRefused(reason) => self.report_watch_failure(self.first_root(), reason),
+                Outcome::Finished => self.remove(key),
             }
         }
-        if !cooled.is_empty() {
-            let containers = &mut self.containers;
-            self.hot.retain(|key| match containers.get_mut(*key) {
-                Some(container) if cooled.contains(key) => {
-                    container.cool();
-                    false
-                }
-                Some(_) => true,
-                None => false,
-            });
-        }
-        self.cycle = cycle_of(self.active);
+        let containers = &self.containers;
+        self.hot.retain(|key| containers.get(*key).is_some_and(Container::is_hot));
+        self.cycle = cycle_of(self.active, self.told);
         if self.buffer.len() > generation::SLICE_BYTES && pass == Pass::CaughtUp {
             self.buffer = Vec::new();
         }
@@ -626,10 +621,11 @@ impl Reader {
         }
         let until_rescan = self.next_rescan.saturating_duration_since(Instant::now());
         let mut longest = until_rescan;
+        let is_idle = self.active == 0 && self.told == 0;
         match pass {
             Pass::Behind => return,
             Pass::Stalled => longest = longest.min(STALLED_SLEEP),
-            Pass::CaughtUp if self.active == 0 => {}
+            Pass::CaughtUp if is_idle => {}
             Pass::CaughtUp => longest = longest.min(self.cycle),
         }
         for due in [self.next_due, self.next_dead_line, self.surveyor.next].into_iter().flatten() {
@@ -644,7 +640,11 @@ impl Reader {
         };
         let mut fds = vec![PollFd::new(&self.exchange.reader_bell, PollFlags::IN)];
         if let Some(watch) = &self.file_watch {
-            fds.push(PollFd::new(watch, PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(watch.names(), PollFlags::IN));
+            // While logs are read every few milliseconds anyway, no write wakes us.
+            if is_idle && pass == Pass::CaughtUp {
+                fds.push(PollFd::from_borrowed_fd(watch.writes(), PollFlags::IN));
+            }
         }
         // Interrupted or not: the cycle looks at everything.
         let _ = poll(&mut fds, Some(&timeout));
@@ -652,10 +652,15 @@ impl Reader {
     }
 }
 
-/// Time between two reads of the hot logs, where there are so many.
-fn cycle_of(active: usize) -> Duration {
-    let active = u32::try_from(active).unwrap_or(u32::MAX);
-    let few = active.min(FEW_LOGS);
-    let cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG * (active - few);
+/// Time between two reads of the hot logs, where there are so many, and so many
+/// watched ones were written since the last.
+fn cycle_of(active: usize, told: usize) -> Duration {
+    let count = |logs: usize| u32::try_from(logs).unwrap_or(u32::MAX);
+    let few = count(active).min(FEW_LOGS);
+    let mut cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG.saturating_mul(count(active) - few);
+    if told > 0 {
+        let at_least = CYCLE_PER_LOG * FEW_LOGS;
+        cycle = cycle.max(at_least).max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(told)));
+    }
     cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
 }

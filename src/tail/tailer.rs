@@ -151,6 +151,11 @@ impl Tailer {
         !self.generations.is_empty()
     }
 
+    /// How many files of the log there have been so far; it only grows.
+    pub fn files_met(&self) -> u32 {
+        self.next_number
+    }
+
     /// The files that may be written: as a rule the one that is being read.
     pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
         self.generations.iter().filter_map(Generation::plain_file)

@@ -1,12 +1,13 @@
-//! Notification about container folders and log files, on an inotify instance
-//! of our own.
+//! Notification about container folders and log files, on inotify instances of
+//! our own.
 //!
-//! Why not `notify` here: it asks for every kind of event, so each line a
-//! container writes would wake us. A *folder* is watched for names that come
-//! and go (rotation, rename of the container, removal), never for writes. A
-//! *log file* is watched only while it is idle, and for one event: the first
-//! write ends the watch and makes the file hot; a hot file is simply read
-//! again until it is idle. The kernel then reports nothing per line.
+//! Why not `notify` here: it asks for every kind of event, of a log as of a folder,
+//! and wakes us for each. A *folder* is watched for names that come and go
+//! (rotation, rename of the container, removal), never for writes. A *log file* is
+//! watched while it is written now and then: then a read for each notice is cheaper
+//! than one for each cycle. Of a busy log the kernel reports nothing. The logs have
+//! an instance of their own, which wakes nobody while other logs are read anyway:
+//! what has come by the next cycle is taken then, all at once.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,7 +22,7 @@ use rustix::io::Errno;
 /// What happened to a container, identified by the key it was watched under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Its idle log file was written, truncated, renamed or deleted.
+    /// Its watched log file was written, truncated, renamed or deleted.
     LogTouched(usize),
     /// A name in its folder came or went.
     FolderChanged(usize),
@@ -50,19 +51,34 @@ impl Watched {
     }
 }
 
-/// The inotify instance and what it watches.
+/// The inotify instances and what they watch.
 #[derive(Debug)]
 pub struct FileWatch {
+    names: Instance,
+    writes: Instance,
+}
+
+#[derive(Debug)]
+struct Instance {
     fd: OwnedFd,
-    /// A folder may be watched for several reasons, by one watch.
+    /// A file may be watched for several reasons, by one watch.
     watched: HashMap<i32, Vec<Watched>>,
 }
 
 impl FileWatch {
     /// Fails where the user's inotify instances are used up.
     pub fn new() -> io::Result<FileWatch> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(FileWatch { fd, watched: HashMap::new() })
+        Ok(FileWatch { names: Instance::new()?, writes: Instance::new()? })
+    }
+
+    /// Readable when a name came or went.
+    pub fn names(&self) -> BorrowedFd<'_> {
+        self.names.fd.as_fd()
+    }
+
+    /// Readable when a watched log was touched.
+    pub fn writes(&self) -> BorrowedFd<'_> {
+        self.writes.fd.as_fd()
     }
 
     /// Watches a container's folder until it goes.
@@ -82,49 +98,76 @@ impl FileWatch {
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
             | WatchFlags::ONLYDIR;
-        let watch = inotify::add_watch(&self.fd, dir, flags)?;
-        self.add(watch, watched);
+        self.names.watch(dir, flags, watched)?;
         Ok(())
     }
 
-    /// Watches an open log file, under whatever name it has now, for the next
-    /// thing that happens to it. Read the file once more afterwards: a write
-    /// that came before the watch is not reported.
-    pub fn watch_log(&mut self, key: usize, file: &File) -> io::Result<()> {
-        let flags = WatchFlags::MODIFY
-            | WatchFlags::ATTRIB
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::ONESHOT;
+    /// Watches an open log file, under whatever name it has now, until it goes or
+    /// is no longer watched: the number is for [`FileWatch::unwatch_log`]. Read the
+    /// file once more afterwards: a write that came before the watch is not told.
+    pub fn watch_log(&mut self, key: usize, file: &File) -> io::Result<i32> {
+        let flags = WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let watch = inotify::add_watch(&self.fd, path, flags)?;
-        self.add(watch, Watched::Log(key));
-        Ok(())
+        self.writes.watch(Path::new(&path), flags, Watched::Log(key))
     }
 
-    fn add(&mut self, watch: i32, watched: Watched) {
-        let reasons = self.watched.entry(watch).or_default();
-        if !reasons.contains(&watched) {
-            reasons.push(watched);
-        }
+    /// Ends the watch on a log.
+    pub fn unwatch_log(&mut self, key: usize, watch: i32) {
+        self.writes.forget(watch, Watched::Log(key));
     }
 
     /// Ends every watch under `key`.
     pub fn forget(&mut self, key: usize) {
-        let fd = &self.fd;
-        self.watched.retain(|watch, reasons| {
-            reasons
-                .retain(|watched| !matches!(watched, Watched::Folder(at) | Watched::Log(at) if *at == key));
-            if reasons.is_empty() {
-                // It may have ended by itself, with its file.
-                let _ = inotify::remove_watch(fd, *watch);
-            }
-            !reasons.is_empty()
-        });
+        self.names.forget_all(Watched::Folder(key));
+        self.writes.forget_all(Watched::Log(key));
     }
 
     /// Takes all notices there are. Several about one container are usual.
     pub fn take(&mut self, notices: &mut Vec<Notice>) {
+        self.names.take(notices);
+        self.writes.take(notices);
+    }
+}
+
+impl Instance {
+    fn new() -> io::Result<Instance> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Instance { fd, watched: HashMap::new() })
+    }
+
+    fn watch(&mut self, path: &Path, flags: WatchFlags, watched: Watched) -> io::Result<i32> {
+        let watch = inotify::add_watch(&self.fd, path, flags)?;
+        // As a rule there is one reason.
+        let reasons = self.watched.entry(watch).or_insert_with(|| Vec::with_capacity(1));
+        if !reasons.contains(&watched) {
+            reasons.push(watched);
+        }
+        Ok(watch)
+    }
+
+    fn forget(&mut self, watch: i32, watched: Watched) {
+        let Some(reasons) = self.watched.get_mut(&watch) else { return };
+        reasons.retain(|reason| *reason != watched);
+        if reasons.is_empty() {
+            self.watched.remove(&watch);
+            // It may have ended by itself, with its file.
+            let _ = inotify::remove_watch(&self.fd, watch);
+        }
+    }
+
+    fn forget_all(&mut self, watched: Watched) {
+        let concerned: Vec<i32> = self
+            .watched
+            .iter()
+            .filter(|(_, reasons)| reasons.contains(&watched))
+            .map(|(watch, _)| *watch)
+            .collect();
+        for watch in concerned {
+            self.forget(watch, watched);
+        }
+    }
+
+    fn take(&mut self, notices: &mut Vec<Notice>) {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
         loop {
@@ -138,29 +181,21 @@ impl FileWatch {
                 continue;
             }
             let Some(reasons) = self.watched.get(&event.wd()) else { continue };
-            // A one-shot watch ends with its event; any watch ends with its file.
-            let mut ends = event.events().contains(ReadFlags::IGNORED);
             let made = event.file_name().filter(|_| event.events().contains(ReadFlags::CREATE));
             for watched in reasons {
                 if let (Watched::Folder(key), Some(name)) = (watched, made) {
                     notices.push(Notice::FileMade(*key, name.to_string_lossy().into_owned()));
                 }
-                ends |= matches!(watched, Watched::Log(_));
                 let notice = watched.notice();
                 if notices.last() != Some(&notice) {
                     notices.push(notice);
                 }
             }
-            if ends {
+            // A watch ends with its file.
+            if event.events().contains(ReadFlags::IGNORED) {
                 self.watched.remove(&event.wd());
             }
         }
-    }
-}
-
-impl AsFd for FileWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 
@@ -193,20 +228,38 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_log_tells_of_its_first_write_only() {
+    fn a_watched_log_tells_of_each_time_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = File::create(dir.path().join("log")).unwrap();
         let mut watch = FileWatch::new().unwrap();
-        watch.watch_log(3, &file).unwrap();
-        for _ in 0..10 {
-            file.write_all(b"line\n").unwrap();
+        let number = watch.watch_log(3, &file).unwrap();
+        for _ in 0..2 {
+            for _ in 0..10 {
+                file.write_all(b"line\n").unwrap();
+            }
+            assert_eq!(taken(&mut watch), [Notice::LogTouched(3)]);
+            assert_eq!(taken(&mut watch), []);
         }
-        assert_eq!(taken(&mut watch), [Notice::LogTouched(3)]);
+        watch.unwatch_log(3, number);
         file.write_all(b"line\n").unwrap();
         assert_eq!(taken(&mut watch), []);
         watch.watch_log(3, &file).unwrap();
         file.write_all(b"line\n").unwrap();
         assert_eq!(taken(&mut watch), [Notice::LogTouched(3)]);
+    }
+
+    #[test]
+    fn a_log_of_two_containers_tells_of_both_until_each_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = File::create(dir.path().join("log")).unwrap();
+        let mut watch = FileWatch::new().unwrap();
+        let number = watch.watch_log(3, &file).unwrap();
+        assert_eq!(watch.watch_log(4, &file).unwrap(), number);
+        file.write_all(b"line\n").unwrap();
+        assert_eq!(taken(&mut watch), [Notice::LogTouched(3), Notice::LogTouched(4)]);
+        watch.unwatch_log(3, number);
+        file.write_all(b"line\n").unwrap();
+        assert_eq!(taken(&mut watch), [Notice::LogTouched(4)]);
     }
 
     #[test]
@@ -220,6 +273,6 @@ mod tests {
         file.write_all(b"line\n").unwrap();
         std::fs::remove_file(dir.path().join("log")).unwrap();
         assert_eq!(taken(&mut watch), []);
-        assert!(watch.watched.is_empty());
+        assert!(watch.names.watched.is_empty() && watch.writes.watched.is_empty());
     }
 }
