@@ -153,8 +153,20 @@ fn mode_stream_delivers_every_driver_through_the_api() {
         });
         let texts = collector.texts_of(&id, "stdout");
         let first = texts.iter().zip(&expected).position(|(got, want)| got != want);
-        assert!(first.is_none() && texts.len() == expected.len(), "{label}: {} at {first:?}", texts.len());
+        let lengths: Vec<usize> = texts.iter().take(12).map(String::len).collect();
+        assert!(
+            first.is_none() && texts.len() == expected.len(),
+            "{label}: {} at {first:?}, of lengths {lengths:?}; the daemon's own log:\n{}",
+            texts.len(),
+            outline(&docker.docker(&["logs", "--timestamps", &id]).expect("docker logs"))
+        );
     }
+}
+
+/// The first lines of a log, each shortened to its time and how long it is.
+fn outline(log: &str) -> String {
+    let lines = log.lines().take(12);
+    lines.map(|line| format!("{} {}\n", line.get(..36).unwrap_or(line), line.len())).collect()
 }
 
 #[test]
