@@ -13,9 +13,8 @@ use crate::table::{median, spread, Table};
 use crate::{native, number, Failure};
 
 pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/playing_host/playing_host.c");
-    let flags = ["-O2", "-rdynamic", "-DGENERATION=51", "-DOPTION_SIZE=104"];
-    let host = native::build(&flags, &source, "playing_host", &["-ldl", "-lpthread"])?;
+    let host = build("container_logs", "playing_host")?;
+    let host_of_floor = build("ready_records", "playing_host_of_floor")?;
     let root = lab.scratch.join("played");
     let records = number("BENCH_RECORDS", 4_000_000)?;
     let (bytes, _) = write_big_file(&root, Format::JsonFile, records)?;
@@ -28,7 +27,7 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
         mine.push(run(&host, &lab.plugin, &options, &[], records)?);
         let environment =
             [("CLOGS_READY_FILE", batches.clone()), ("CLOGS_READY_TOTAL", PathBuf::from(ready.to_string()))];
-        floor.push(run(&host, lab.ready_plugin(), "", &environment, ready)?);
+        floor.push(run(&host_of_floor, lab.ready_plugin(), "", &environment, ready)?);
     }
     table.note(format!(
         "{records} records, {} MB, through the playing host, which keeps nothing.",
@@ -39,6 +38,14 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     table.skip("CPU, one big json-file, with metadata", target, &spread(&mine, "CPU-s"));
     table.skip("CPU, the floor", target, &format!("{}: {ratio:.2} ×", spread(&floor, "CPU-s")));
     Ok(())
+}
+
+/// The playing host for the input of this name.
+fn build(plugin: &str, program: &str) -> Result<PathBuf, Failure> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/playing_host/playing_host.c");
+    let name = format!("-DPLUGIN_NAME=\"{plugin}\"");
+    let flags = ["-O2", "-rdynamic", "-DGENERATION=51", "-DOPTION_SIZE=104", &name];
+    native::build(&flags, &source, program, &["-ldl", "-lpthread"])
 }
 
 /// CPU seconds until the host has counted `records`.

@@ -4,8 +4,11 @@
 #error "GENERATION must be 30, 32 or 51"
 #endif
 
-#define PLUGIN_SYMBOL   "in_container_logs_plugin"
+/* A bench plays the host for an input of its own. */
+#ifndef PLUGIN_NAME
 #define PLUGIN_NAME     "container_logs"
+#endif
+#define PLUGIN_SYMBOL   "in_" PLUGIN_NAME "_plugin"
 #define MOST_INSTANCES  16
 #define MOST_COLLECTORS 8
 #define MOST_WORDS      64
