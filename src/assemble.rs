@@ -6,83 +6,29 @@
 //! order, so this one piece serves both, and moves from one to the other when
 //! the source changes ([`Assembler::handed_over`]).
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::account::{Account, Amount, Paced, Taken};
-use crate::checkpoint::{Advance, ContainerId, Moment, Resume, Saved};
+use crate::checkpoint::{Advance, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
-use crate::encode::{put_record_merged, RecordFields};
+use crate::encode::put_record_merged;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::Entry;
-use crate::hints::Hints;
-use crate::merge::{MergeOptions, Merged};
-use crate::metadata::MetadataOptions;
+use crate::identity::Identity;
+use crate::merge::Merged;
+use crate::multiline::Joiners;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
-use crate::tag::{TagSource, TagTemplate};
 
 /// How long an open line whose stream has ended waits for a continuation.
-pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
+const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 /// How long a line whose pieces are tagged waits for its last one. Nothing tells
 /// on disk that a stream has ended: the tag says "more follows" even at its end.
 const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
-
-/// What a container's records say about it, encoded once.
-#[derive(Debug)]
-pub struct Identity {
-    /// Name, image and state as last read.
-    pub metadata: ContainerMetadata,
-    fields: RecordFields,
-    merge: MergeOptions,
-    tags: PerStream<Option<Arc<str>>>,
-    is_tagged_by_stream: bool,
-}
-
-impl Identity {
-    /// Until its metadata is read.
-    pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
-        let (options, merge) = (MetadataOptions::default(), MergeOptions::default());
-        Identity::new(id, metadata, None, &options, &merge, &Hints::default())
-    }
-
-    /// The record fields and tags of container `id`.
-    pub fn new(
-        id: &ContainerId,
-        mut metadata: ContainerMetadata,
-        template: Option<&TagTemplate>,
-        options: &MetadataOptions,
-        merge: &MergeOptions,
-        hints: &Hints,
-    ) -> Identity {
-        let pod = metadata.pod.as_ref();
-        // The runtime's id where it is known; a tag has one in any case.
-        let known = pod.map_or(Some(id), |pod| pod.container_id.as_ref());
-        let id = known.unwrap_or(id).to_string();
-        let fields = options.fields(&id, &metadata);
-        let source = TagSource {
-            name: &metadata.name,
-            id: &id,
-            image: &metadata.image,
-            namespace: pod.map_or("", |pod| &pod.namespace),
-            pod: pod.map_or("", |pod| &pod.name),
-            pod_uid: pod.map_or("", |pod| &pod.uid),
-        };
-        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(Arc::from);
-        let template = template.filter(|_| own_tag.is_none());
-        let tags = Stream::ALL.map(|stream| match template {
-            Some(template) => Some(template.render(source, stream).into()),
-            None => own_tag.clone(),
-        });
-        let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
-        let merge = MergeOptions { is_on: hints.merge_log.unwrap_or(merge.is_on), ..merge.clone() };
-        // Often long, and nobody asks for it again.
-        metadata.env = Vec::new();
-        Identity { metadata, fields, merge, tags, is_tagged_by_stream }
-    }
-}
 
 /// Records under way to a batch.
 #[derive(Debug, Default)]
@@ -154,12 +100,16 @@ pub struct Assembler {
     aside: Aside,
     cut: Paced,
     is_tagged: bool,
+    /// Lines that belong together, for a container whose lines may. Apart, so that
+    /// the many others have nothing of it.
+    texts: Option<Box<Joiners>>,
 }
 
 impl Assembler {
     /// Nothing taken yet.
     pub fn new(account: Arc<Account>, identity: Arc<Identity>) -> Assembler {
         Assembler {
+            texts: Joiners::of(&identity.multiline),
             account,
             identity,
             joiners: PerStream::default(),
@@ -191,6 +141,10 @@ impl Assembler {
 
     /// Records from now on carry `identity`.
     pub fn set_identity(&mut self, identity: Arc<Identity>) {
+        if identity.multiline != self.identity.multiline {
+            self.close_texts();
+            self.texts = Joiners::of(&identity.multiline);
+        }
         self.identity = identity;
     }
 
@@ -206,12 +160,13 @@ impl Assembler {
     }
 
     /// Ends this source, once all that was built is pushed: where each stream
-    /// resumes in the next one. An open line is begun anew there, so its pieces
-    /// are dropped here.
+    /// resumes in the next one. What is open is begun anew there, so it is dropped
+    /// here.
     pub fn handed_over(&mut self, here: Resume) -> Saved {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
         self.pass_over(self.open_bytes());
         self.joiners = PerStream::default();
+        self.texts = Joiners::of(&self.identity.multiline);
         self.settle(ReadBytes::default(), [None, None]);
         saved
     }
@@ -219,21 +174,15 @@ impl Assembler {
     /// The time of the last entry that is certainly behind us in both streams,
     /// where entries of both are asked for from one time on.
     pub fn since(&self) -> Option<Timestamp> {
-        let moments = Stream::ALL.map(|stream| {
-            let index = stream.index();
-            if self.joiners[index].is_open() {
-                self.open_at[index].moment
-            } else {
-                self.taken[index]
-            }
-        });
+        let moments =
+            Stream::ALL.map(|stream| self.open_at(stream).map_or(self.taken[stream.index()], |at| at.moment));
         // A stream that has given nothing does not hold the other back: its
         // first entry is later than all that was taken before.
         moments.iter().filter(|moment| moment.count > 0).map(|moment| moment.time).min()
     }
 
-    /// The source will begin again at [`Assembler::since`]: forget the pieces of
-    /// open lines and pass over what was taken.
+    /// The source will begin again at [`Assembler::since`]: forget what is open and
+    /// pass over what was taken.
     pub fn begin_again(&mut self) {
         let here = Resume::default();
         let saved = self.handed_over(here);
@@ -259,10 +208,14 @@ impl Assembler {
             }
             self.skip[index] = None;
         }
-        let identity = &*self.identity;
-        let into = &mut self.building[if identity.is_tagged_by_stream { index } else { 0 }];
         let before = self.taken[index];
         self.taken[index].advance(entry.time);
+        if self.texts.is_some() {
+            let begins = LazyCell::new(|| Resume { moment: before, ..begins_at() });
+            return self.take_for_texts(entry, source_bytes, max_line_bytes, &|| *begins);
+        }
+        let identity = &*self.identity;
+        let into = &mut self.building[identity.building_of(stream)];
         let aside = &mut self.aside;
         let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
             put_line(into, aside, &line, stream, identity);
@@ -272,13 +225,49 @@ impl Assembler {
         }
     }
 
+    /// As [`Assembler::take`], where whole lines may be parts of a text. Out of the
+    /// way of the many containers that have none.
+    #[cold]
+    fn take_for_texts(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins_here: &dyn Fn() -> Resume,
+    ) {
+        let Some(texts) = &mut self.texts else { return };
+        let (building, aside, identity) = (&mut self.building, &mut self.aside, &*self.identity);
+        let mut put = |stream: Stream, line: Line<'_>| {
+            put_line(&mut building[identity.building_of(stream)], aside, &line, stream, identity);
+        };
+        texts.time_is(entry.time, &mut put);
+        let (stream, index) = (entry.stream, entry.stream.index());
+        // The first line that comes out is the one that was open, if one was.
+        let mut open_at = self.joiners[index].is_open().then_some(self.open_at[index]);
+        let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
+            let open_at = open_at.take();
+            texts.push(stream, &line, || open_at.unwrap_or_else(begins_here), |line| put(stream, line));
+        });
+        if begins {
+            self.open_at[index] = begins_here();
+        }
+    }
+
     /// So many bytes were read that are not ours to deliver.
     pub fn pass_over(&mut self, bytes: u64) {
         self.aside.passed_over += bytes;
     }
 
     fn open_bytes(&self) -> u64 {
-        self.joiners.iter().map(|joiner| joiner.source_bytes() as u64).sum()
+        let lines: u64 = self.joiners.iter().map(|joiner| joiner.source_bytes() as u64).sum();
+        lines + self.texts.as_ref().map_or(0, |texts| texts.source_bytes())
+    }
+
+    /// Where what is open of `stream` begins: a text of several lines, else a line.
+    fn open_at(&self, stream: Stream) -> Option<Resume> {
+        let text = self.texts.as_ref().and_then(|texts| texts.open_at(stream));
+        let index = stream.index();
+        text.or_else(|| self.joiners[index].is_open().then_some(self.open_at[index]))
     }
 
     /// Writes into the account what was read and what becomes of it.
@@ -303,27 +292,34 @@ impl Assembler {
         }
     }
 
-    /// Whether a split line is open whose stream has ended: nothing will
-    /// complete it.
-    pub fn has_dead_line(&self) -> bool {
-        self.joiners.iter().any(|joiner| self.is_dead(joiner))
-    }
-
-    fn is_dead(&self, joiner: &Joiner) -> bool {
-        let is_stopped = !self.identity.metadata.is_running;
-        joiner.stream_ended() || (is_stopped && joiner.is_open())
-    }
-
-    /// How long after its last piece an open line is complete as it is; `None`
-    /// where none is open, or its rest is sure to come.
+    /// How long after its last entry something that is open is complete as it is;
+    /// `None` where nothing is open, or its rest is sure to come.
     pub fn grace(&self) -> Option<Duration> {
-        if self.has_dead_line() {
+        let line = if self.joiners.iter().any(|joiner| self.is_dead(joiner)) {
             Some(DEAD_LINE_GRACE)
-        } else if self.is_tagged && self.has_open_line() {
+        } else if self.is_tagged && self.open_lines() > 0 {
             Some(TAGGED_LINE_GRACE)
         } else {
             None
-        }
+        };
+        line.into_iter().chain(self.texts_grace()).min()
+    }
+
+    /// As [`Assembler::grace`], where the source itself says that it has ended.
+    pub fn grace_of_stream(&self) -> Option<Duration> {
+        let line = self.joiners.iter().any(Joiner::stream_ended).then_some(DEAD_LINE_GRACE);
+        line.into_iter().chain(self.texts_grace()).min()
+    }
+
+    fn texts_grace(&self) -> Option<Duration> {
+        let texts = self.texts.as_ref().filter(|texts| texts.is_open())?;
+        Some(texts.patience())
+    }
+
+    /// Whether nothing will complete a line: its stream has ended.
+    fn is_dead(&self, joiner: &Joiner) -> bool {
+        let is_stopped = !self.identity.metadata.is_running;
+        joiner.stream_ended() || (is_stopped && joiner.is_open())
     }
 
     /// Split lines that wait for their rest.
@@ -331,29 +327,40 @@ impl Assembler {
         self.joiners.iter().map(|joiner| u64::from(joiner.is_open())).sum()
     }
 
-    /// Whether any line is open.
-    pub fn has_open_line(&self) -> bool {
-        self.open_lines() > 0
+    /// Whether a line or a text is open.
+    pub fn is_open(&self) -> bool {
+        self.open_lines() > 0 || self.texts.as_ref().is_some_and(|texts| texts.is_open())
     }
 
-    /// Completes the lines that are open: nothing else will.
-    pub fn close_open_lines(&mut self) {
+    /// Completes all that is open: nothing else will.
+    pub fn close(&mut self) {
         self.close_lines_where(|_, joiner| joiner.is_open());
+        self.close_texts();
     }
 
-    /// Whether a line is open whose last piece says that its stream has ended.
-    pub fn has_ended_line(&self) -> bool {
-        self.joiners.iter().any(Joiner::stream_ended)
+    /// Completes what nothing has come for in so long that nothing will.
+    pub fn close_after(&mut self, silence: Duration) {
+        if silence >= DEAD_LINE_GRACE {
+            self.close_lines_where(Assembler::is_dead);
+        }
+        if silence >= TAGGED_LINE_GRACE && self.is_tagged {
+            self.close_lines_where(|_, joiner| joiner.is_open());
+        }
+        self.close_texts_after(silence);
     }
 
-    /// Completes such lines, and no other.
-    pub fn close_ended_lines(&mut self) {
-        self.close_lines_where(|_, joiner| joiner.stream_ended());
+    /// As [`Assembler::close_after`], where the source itself says that it has ended.
+    pub fn close_of_stream_after(&mut self, silence: Duration) {
+        if silence >= DEAD_LINE_GRACE {
+            self.close_lines_where(|_, joiner| joiner.stream_ended());
+        }
+        self.close_texts_after(silence);
     }
 
-    /// Completes the open lines whose stream has ended, and no other.
-    pub fn close_dead_lines(&mut self) {
-        self.close_lines_where(Assembler::is_dead);
+    fn close_texts_after(&mut self, silence: Duration) {
+        if self.texts_grace().is_some_and(|grace| silence >= grace) {
+            self.close_texts();
+        }
     }
 
     fn close_lines_where(&mut self, is_complete: impl Fn(&Assembler, &Joiner) -> bool) {
@@ -366,20 +373,31 @@ impl Assembler {
 
     fn close_line(&mut self, stream: Stream) {
         let identity = &*self.identity;
-        let into = &mut self.building[if identity.is_tagged_by_stream { stream.index() } else { 0 }];
-        let aside = &mut self.aside;
-        self.joiners[stream.index()].flush(|line| put_line(into, aside, &line, stream, identity));
+        let into = &mut self.building[identity.building_of(stream)];
+        let (aside, texts) = (&mut self.aside, &mut self.texts);
+        let open_at = self.open_at[stream.index()];
+        self.joiners[stream.index()].flush(|line| match texts {
+            Some(texts) => {
+                texts.push(stream, &line, || open_at, |line| put_line(into, aside, &line, stream, identity));
+            }
+            None => put_line(into, aside, &line, stream, identity),
+        });
     }
 
-    /// Where `stream` resumes if all up to `here` was taken: at the start of its
-    /// open line (I2), if it has one.
-    fn resume(&self, stream: Stream, here: Resume) -> Resume {
-        let index = stream.index();
-        if self.joiners[index].is_open() {
-            self.open_at[index]
-        } else {
-            Resume { moment: self.taken[index], ..here }
+    fn close_texts(&mut self) {
+        let Some(texts) = &mut self.texts else { return };
+        let identity = &*self.identity;
+        for stream in Stream::ALL {
+            let into = &mut self.building[identity.building_of(stream)];
+            let aside = &mut self.aside;
+            texts.flush(stream, |line| put_line(into, aside, &line, stream, identity));
         }
+    }
+
+    /// Where `stream` resumes if all up to `here` was taken: at the start of what is
+    /// open of it (I2), if anything is.
+    fn resume(&self, stream: Stream, here: Resume) -> Resume {
+        self.open_at(stream).unwrap_or(Resume { moment: self.taken[stream.index()], ..here })
     }
 
     /// Queues what was built. `here` is the end of what was taken, for each

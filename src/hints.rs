@@ -2,14 +2,18 @@
 //! excludes it is in `select`. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::config::{parse_bool, parse_size};
+use crate::config::{parse_bool, parse_multiline, parse_size};
+use crate::multiline::Pattern;
 use crate::tag::sanitized;
 
 /// Whether lines that are JSON objects become fields.
 const MERGE_LABEL: &str = "fluentbit.io/merge_log";
 /// The tag of its records.
 const TAG_LABEL: &str = "fluentbit.io/tag";
+/// Which lines are one record.
+const MULTILINE_LABEL: &str = "fluentbit.io/multiline";
 /// Bytes of its log that may be read each second.
 const RATE_LABEL: &str = "fluentbit.io/rate_limit";
 
@@ -20,6 +24,8 @@ pub struct Hints {
     pub merge_log: Option<bool>,
     /// Instead of `Tag_Template`.
     pub tag: Option<String>,
+    /// Instead of `Multiline`; `Some(None)` where no lines are to be joined.
+    pub multiline: Option<Option<Arc<Pattern>>>,
     /// Instead of `Rate_Limit`.
     pub rate_limit: Option<u64>,
 }
@@ -36,6 +42,12 @@ impl Hints {
             match parse_bool(value) {
                 Ok(value) => hints.merge_log = Some(value),
                 Err(problem) => wrong(MERGE_LABEL, problem),
+            }
+        }
+        if let Some(value) = text(MULTILINE_LABEL) {
+            match parse_multiline(value) {
+                Ok(value) => hints.multiline = Some(value),
+                Err(problem) => wrong(MULTILINE_LABEL, problem.to_string()),
             }
         }
         if let Some(value) = text(RATE_LABEL) {
@@ -61,10 +73,24 @@ mod tests {
     fn labels_are_read_as_options_are() {
         let labels =
             [(MERGE_LABEL, "On"), (TAG_LABEL, " parse.nginx*x "), (RATE_LABEL, "64k"), ("other", "x")];
-        let want =
-            Hints { merge_log: Some(true), tag: Some("parse.nginx_x".to_owned()), rate_limit: Some(64_000) };
+        let want = Hints {
+            merge_log: Some(true),
+            tag: Some("parse.nginx_x".to_owned()),
+            multiline: None,
+            rate_limit: Some(64_000),
+        };
         assert_eq!(read(&labels), (want, vec![]));
         assert_eq!(read(&[(TAG_LABEL, ""), (RATE_LABEL, " ")]), (Hints::default(), vec![]));
+    }
+
+    #[test]
+    fn lines_are_joined_or_left_alone_by_a_label() {
+        let pattern = |text: &str| read(&[(MULTILINE_LABEL, text)]).0.multiline;
+        assert_eq!(pattern("java"), Some(Some(Pattern::shared("java").expect("a name"))));
+        assert_eq!(pattern("Off"), Some(None));
+        let (hints, problems) = read(&[(MULTILINE_LABEL, "^(")]);
+        assert_eq!(hints.multiline, None);
+        assert!(problems[0].contains(MULTILINE_LABEL) && problems[0].contains("`^(`"), "{problems:?}");
     }
 
     #[test]

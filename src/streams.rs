@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::assemble::{Assembler, Identity, ReadBytes, DEAD_LINE_GRACE};
+use crate::assemble::{Assembler, ReadBytes};
 use crate::checkpoint::{ContainerId, Resume, Saved};
 use crate::discover::docker::{split_env, ContainerMetadata, RUNTIME_NAME};
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::Entry;
+use crate::identity::Identity;
 use crate::position::{PerStream, Stream, Timestamp};
 
 /// One streamed container.
@@ -128,7 +129,7 @@ impl Streams {
     /// The container is gone: delivers what is open, and ends.
     pub fn finish(&mut self, id: &ContainerId) {
         let Some(mut streamed) = self.shared.streamed().remove(id) else { return };
-        streamed.assembler.close_open_lines();
+        streamed.assembler.close();
         streamed.push(&self.shared.exchange);
         if let Some(thread) = &self.thread {
             thread.unfollow(*id);
@@ -149,26 +150,25 @@ impl Streams {
         }
     }
 
-    /// Delivers open lines that nothing will complete; when to look next.
+    /// Delivers what is open and nothing will complete; when to look next.
     ///
     /// Through the API dockerd 20.10 leaves out the line feed of a long line of
     /// the local driver, so an open line may well be a whole one.
-    pub fn deliver_dead_lines(&self, now: Instant) -> Option<Instant> {
+    pub fn deliver_dead(&self, now: Instant) -> Option<Instant> {
         self.thread.as_ref()?;
         let mut next = None;
         for streamed in self.shared.streamed().values_mut() {
             // That the container has stopped says nothing yet: the daemon may have
             // more of it, and says when it has not (`StreamEnd::Finished`).
-            if !streamed.assembler.has_ended_line() {
-                continue;
-            }
-            let due = streamed.last_entry + DEAD_LINE_GRACE;
-            if due <= now {
-                streamed.assembler.close_ended_lines();
+            let Some(grace) = streamed.assembler.grace_of_stream() else { continue };
+            let silence = now.duration_since(streamed.last_entry);
+            if silence >= grace {
+                streamed.assembler.close_of_stream_after(silence);
                 streamed.push(&self.shared.exchange);
-            } else {
-                next = Some(next.map_or(due, |earlier: Instant| earlier.min(due)));
             }
+            let Some(grace) = streamed.assembler.grace_of_stream() else { continue };
+            let due = streamed.last_entry + grace;
+            next = Some(next.map_or(due, |earlier: Instant| earlier.min(due)));
         }
         next
     }
@@ -289,7 +289,7 @@ impl StreamSink for Sink {
         match end {
             StreamEnd::Finished => {
                 // The container has stopped: nothing completes what is open.
-                streamed.assembler.close_open_lines();
+                streamed.assembler.close();
                 streamed.push(&self.shared.exchange);
                 streamed.failure_reported = false;
                 drop(all);

@@ -21,6 +21,7 @@ mod licences;
 mod local_files;
 mod metrics;
 mod model;
+mod multiline;
 mod outputs;
 mod packages;
 mod podman;

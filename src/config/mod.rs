@@ -3,17 +3,20 @@
 pub mod options;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::docker::{DockerSocket, NoSocket};
 use crate::merge::MergeOptions;
 use crate::metadata::{is_own_key, Globs, MetadataOptions, Shape, RECORD_KEYS};
+use crate::multiline::{MultilineOptions, NoPattern, Pattern};
 use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
-    MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, PARTIAL_MAX_SIZE,
-    PODMAN_ROOT, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
+    MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD,
+    RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -83,6 +86,8 @@ pub struct Config {
     pub metadata: MetadataOptions,
     /// What becomes of lines that are JSON.
     pub merge: MergeOptions,
+    /// Which lines belong together.
+    pub multiline: MultilineOptions,
     /// Bytes per second of one container; 0 for no limit.
     pub rate_limit: u64,
     /// Containers with metrics of their own, at the most.
@@ -126,8 +131,8 @@ impl Config {
                 false => Err(wrong(option, format!("`{}` is no absolute path", path.display()))),
             }
         };
-        let time = text(&RESCAN_INTERVAL).unwrap_or_default();
-        let rescan_interval = parse_time(&time).map_err(|problem| wrong(&RESCAN_INTERVAL, problem))?;
+        let time =
+            |option| parse_time(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem));
         let is_on =
             |option| parse_bool(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem));
         let list = |option: &options::OptionSpec| -> Vec<String> {
@@ -167,6 +172,11 @@ impl Config {
         if let Some(key) = merge_key.as_ref().filter(|key| is_own_key(key) || **key == metadata_key) {
             return Err(wrong(&MERGE_LOG_KEY, format!("`{key}` is a key that records have themselves")));
         }
+        let pattern = text(&MULTILINE).map(|text| parse_multiline(&text)).transpose();
+        let pattern = pattern.map_err(|problem| wrong(&MULTILINE, problem.to_string()))?.flatten();
+        let partial_max_size = size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?;
+        let multiline =
+            MultilineOptions { pattern, flush: time(&MULTILINE_FLUSH)?, max_bytes: partial_max_size };
         let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
         let series = text(&METRICS_PER_CONTAINER).unwrap_or_default();
         let metrics_per_container = series
@@ -179,14 +189,14 @@ impl Config {
             podman_root: folder(&PODMAN_ROOT)?,
             mode,
             docker_socket,
-            rescan_interval,
+            rescan_interval: time(&RESCAN_INTERVAL)?,
             selection: Selection { include: rules(&INCLUDE)?, exclude: rules(&EXCLUDE)? },
             exclude_self: is_on(&EXCLUDE_SELF)?,
             read_from_head: is_on(&READ_FROM_HEAD)?,
             db: text(&DB).map(PathBuf::from),
             queue_limit: size(&QUEUE_LIMIT, LEAST_QUEUE_LIMIT)?,
             held_files_limit: size(&HELD_FILES_LIMIT, 0)?,
-            partial_max_size: size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?,
+            partial_max_size,
             tag_template,
             metadata: MetadataOptions {
                 shape: parse_shape(&text(&METADATA).unwrap_or_default())
@@ -196,6 +206,7 @@ impl Config {
                 env: globs(&ENV)?,
             },
             merge: MergeOptions { is_on: is_on(&MERGE_LOG)?, key: merge_key, keep_log: is_on(&KEEP_LOG)? },
+            multiline,
             rate_limit: size(&RATE_LIMIT, 0)? as u64,
             metrics_per_container,
             follow: true,
@@ -296,6 +307,14 @@ fn parse_number(text: &str) -> Option<f64> {
     }
 }
 
+/// A pattern, or `off`.
+pub(crate) fn parse_multiline(text: &str) -> Result<Option<Arc<Pattern>>, NoPattern> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    Pattern::shared(text).map(Some)
+}
+
 /// The values of a list: what commas separate, but for those in a glob's
 /// `{a,b}` or `[,]`.
 fn split_list(text: &str) -> Vec<String> {
@@ -359,6 +378,11 @@ mod tests {
                 tag_template: None,
                 metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },
                 merge: MergeOptions::default(),
+                multiline: MultilineOptions {
+                    pattern: None,
+                    flush: Duration::from_secs(1),
+                    max_bytes: 1_000_000,
+                },
                 rate_limit: 0,
                 metrics_per_container: 100,
                 follow: true,

@@ -52,6 +52,7 @@ impl OptionSpec {
             "Labels" => "team",
             "Merge_Log_Key" => "fields",
             "Env" => "STAGE",
+            "Multiline" => "java",
             _ => "",
         })
     }
@@ -235,6 +236,22 @@ pub const KEEP_LOG: OptionSpec = OptionSpec {
     text: "Whether a line that Merge_Log made fields of is kept under log. It is in any case where one of its fields could not stand in the record.",
 };
 
+/// Which lines are one record.
+pub const MULTILINE: OptionSpec = OptionSpec {
+    name: "Multiline",
+    kind: Kind::Text,
+    default: None,
+    text: "Lines that become one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that the first line of each record fits. The label fluentbit.io/multiline says it for one container, or off.",
+};
+
+/// How long they wait for each other.
+pub const MULTILINE_FLUSH: OptionSpec = OptionSpec {
+    name: "Multiline_Flush",
+    kind: Kind::Time,
+    default: Some("1s"),
+    text: "How long a line that Multiline may go on with waits for the next one of its stream.",
+};
+
 /// How fast a log is read.
 pub const RATE_LIMIT: OptionSpec = OptionSpec {
     name: "Rate_Limit",
@@ -253,7 +270,7 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 25] = [
+pub const OPTIONS: [OptionSpec; 27] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
@@ -273,6 +290,8 @@ pub const OPTIONS: [OptionSpec; 25] = [
     MERGE_LOG,
     MERGE_LOG_KEY,
     KEEP_LOG,
+    MULTILINE,
+    MULTILINE_FLUSH,
     RATE_LIMIT,
     QUEUE_LIMIT,
     HELD_FILES_LIMIT,

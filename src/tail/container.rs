@@ -13,7 +13,6 @@ use super::rotation;
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
 use crate::account::Account;
-use crate::assemble::Identity;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
@@ -22,6 +21,7 @@ use crate::discover::{is_on_network, network_file_system, Found, LogFiles, Runti
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::Hints;
+use crate::identity::{Identity, RecordOptions};
 use crate::metrics::{SourceKind, Survey};
 use crate::rate::RateLimit;
 use crate::streams::Streams;
@@ -561,9 +561,13 @@ impl Container {
             around.exchange.report(Event::LabelInvalid { name, short_id, problem });
         }
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
-        let template = config.tag_template.as_ref();
-        let identity = Identity::new(self.id(), metadata, template, &config.metadata, &config.merge, &hints);
-        self.identity = Arc::new(identity);
+        let options = RecordOptions {
+            template: config.tag_template.as_ref(),
+            metadata: &config.metadata,
+            merge: &config.merge,
+            multiline: &config.multiline,
+        };
+        self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
         self.tailer.set_identity(Arc::clone(&self.identity));
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
             streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
@@ -758,7 +762,7 @@ impl Container {
             return Outcome::Finished;
         }
         if !config.follow {
-            self.tailer.flush_open_lines(context.exchange);
+            self.tailer.flush_open(context.exchange);
             return Outcome::Cool;
         }
         if !self.folder_is_watched && self.tailer.is_rotated() {
@@ -768,9 +772,12 @@ impl Container {
             };
         }
         self.pace.brought_nothing();
+        let silence = now.duration_since(self.last_read);
         match self.tailer.grace() {
-            Some(grace) if now.duration_since(self.last_read) >= grace => {
-                self.tailer.flush_dead_lines(context.exchange);
+            Some(grace) if silence >= grace => self.tailer.flush_after(silence, context.exchange),
+            // A write is told of; otherwise it has to be looked for.
+            Some(grace) if grace < LONG_GRACE && self.is_told() => {
+                return Outcome::Waiting(self.last_read + grace);
             }
             Some(grace) if grace < LONG_GRACE => return Outcome::Hot,
             _ => {}

@@ -144,7 +144,7 @@ impl Tailer {
             return self.note_unread();
         }
         if index == 0 {
-            self.flush_open_lines(exchange);
+            self.flush_open(exchange);
         }
         let Some(generation) = self.generations.remove(index) else { return };
         let bytes = generation.unread();

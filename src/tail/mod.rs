@@ -111,8 +111,8 @@ pub struct Reader {
     told: usize,
     cycle: Duration,
     next_due: Option<Instant>,
-    /// When an open line of a streamed container is to be delivered.
-    next_dead_line: Option<Instant>,
+    /// When something open of a streamed container is to be delivered.
+    next_dead: Option<Instant>,
     holding: Holding,
     surveyor: Surveyor,
 }
@@ -166,7 +166,7 @@ impl Reader {
             told: 0,
             cycle: SHORTEST_CYCLE,
             next_due: None,
-            next_dead_line: None,
+            next_dead: None,
             holding,
             surveyor: Surveyor::new(Instant::now()),
         }
@@ -268,7 +268,7 @@ impl Reader {
     fn take_news(&mut self, now: Instant) {
         let Some(streams) = &mut self.streams else { return };
         streams.wake();
-        self.next_dead_line = streams.deliver_dead_lines(now);
+        self.next_dead = streams.deliver_dead(now);
         let news = streams.take_news();
         for id in news.touched {
             self.changed.extend(self.keys.get(&id));
@@ -628,7 +628,7 @@ impl Reader {
             Pass::CaughtUp if is_idle => {}
             Pass::CaughtUp => longest = longest.min(self.cycle),
         }
-        for due in [self.next_due, self.next_dead_line, self.surveyor.next].into_iter().flatten() {
+        for due in [self.next_due, self.next_dead, self.surveyor.next].into_iter().flatten() {
             longest = longest.min(due.saturating_duration_since(Instant::now()));
         }
         if self.exchange.refused.load(Ordering::Acquire) {

@@ -312,7 +312,7 @@ impl Tailer {
         }
         self.seen.extend(read);
         if copies.is_empty() {
-            self.flush_open_lines(exchange);
+            self.flush_open(exchange);
             self.report_vanished(exchange, unread);
         } else {
             exchange.report(Event::Truncated { path, unread: 0 });

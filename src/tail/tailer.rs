@@ -17,7 +17,7 @@ use super::file::is_permanent;
 use super::generation::{Found, Generation};
 use super::opening::SeenFile;
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
-use crate::assemble::{Assembler, Identity, ReadBytes};
+use crate::assemble::{Assembler, ReadBytes};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::discover::LogFiles;
@@ -28,6 +28,7 @@ use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
 use crate::format::local::{self, first_frame, Frame};
 use crate::format::Entry;
+use crate::identity::Identity;
 use crate::metrics::Survey;
 use crate::msgpack::put_string_map;
 use crate::position::{PerStream, Position};
@@ -161,7 +162,7 @@ impl Tailer {
         self.generations.iter().filter_map(Generation::plain_file)
     }
 
-    /// How long after its last piece an open line is complete as it is.
+    /// How long after its last entry something that is open is complete as it is.
     pub fn grace(&self) -> Option<Duration> {
         self.assembler.grace()
     }
@@ -503,21 +504,18 @@ impl Tailer {
         self.assembler.take(entry, source_bytes, max_line_bytes, || front.resume_at(offset, preceding));
     }
 
-    /// Delivers the lines that are still open: nothing will complete them.
-    pub fn flush_open_lines(&mut self, exchange: &Exchange) {
-        if self.assembler.has_open_line() {
-            self.assembler.close_open_lines();
+    /// Delivers what is still open: nothing will complete it.
+    pub fn flush_open(&mut self, exchange: &Exchange) {
+        if self.assembler.is_open() {
+            self.assembler.close();
             self.push_closed(exchange);
         }
     }
 
-    /// Delivers the open lines whose stream has ended, or, where that does not
-    /// show, all of them. To be called when their grace is over.
-    pub fn flush_dead_lines(&mut self, exchange: &Exchange) {
-        if !self.assembler.has_dead_line() {
-            return self.flush_open_lines(exchange);
-        }
-        self.assembler.close_dead_lines();
+    /// Delivers what is open and whose [`Tailer::grace`] is over, when nothing was read
+    /// for so long.
+    pub fn flush_after(&mut self, silence: Duration, exchange: &Exchange) {
+        self.assembler.close_after(silence);
         self.push_closed(exchange);
     }
 
@@ -541,7 +539,7 @@ impl Tailer {
     /// The container is gone and its log cannot be read any more: what is there
     /// is delivered, and the rest given up.
     pub fn give_up(&mut self, exchange: &Exchange) {
-        self.flush_open_lines(exchange);
+        self.flush_open(exchange);
         let generations = self.generations.iter().filter(|generation| generation.unread() > 0).count() as u64;
         let bytes = self.generations.iter().map(Generation::unread).sum();
         self.account().abandon(Abandoned { bytes, generations });
@@ -599,7 +597,7 @@ impl Tailer {
         // A container that was started anew does not go on in mid-line.
         let [front, next @ ..] = &*self.generations.make_contiguous() else { return Ok(()) };
         if next.first().is_none_or(|next| next.run != front.run) {
-            self.flush_open_lines(context.exchange);
+            self.flush_open(context.exchange);
         }
         self.next_seen = None;
         if let Some(front) = self.generations.pop_front() {

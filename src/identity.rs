@@ -1,0 +1,98 @@
+//! What a container's records have in common: what they say of it, their tags, and
+//! what is made of its lines. Made anew when its metadata changes, encoded once. Pure.
+
+use std::sync::Arc;
+
+use crate::checkpoint::ContainerId;
+use crate::discover::docker::ContainerMetadata;
+use crate::encode::RecordFields;
+use crate::hints::Hints;
+use crate::merge::MergeOptions;
+use crate::metadata::MetadataOptions;
+use crate::multiline::MultilineOptions;
+use crate::position::{PerStream, Stream};
+use crate::tag::{TagSource, TagTemplate};
+
+/// What is made of entries, where a container's labels say nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordOptions<'a> {
+    /// How tags are made.
+    pub template: Option<&'a TagTemplate>,
+    /// What records say of their container.
+    pub metadata: &'a MetadataOptions,
+    /// What becomes of lines that are JSON.
+    pub merge: &'a MergeOptions,
+    /// Which lines belong together.
+    pub multiline: &'a MultilineOptions,
+}
+
+/// What a container's records say about it, encoded once.
+#[derive(Debug)]
+pub struct Identity {
+    /// Name, image and state as last read.
+    pub metadata: ContainerMetadata,
+    pub(crate) fields: RecordFields,
+    pub(crate) merge: MergeOptions,
+    pub(crate) multiline: MultilineOptions,
+    /// The tag of each stream's records; the instance's own where there is none.
+    pub(crate) tags: PerStream<Option<Arc<str>>>,
+    is_tagged_by_stream: bool,
+}
+
+impl Identity {
+    /// Until its metadata is read.
+    pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
+        let options = RecordOptions {
+            template: None,
+            metadata: &MetadataOptions::default(),
+            merge: &MergeOptions::default(),
+            multiline: &MultilineOptions::default(),
+        };
+        Identity::new(id, metadata, options, &Hints::default())
+    }
+
+    /// The record fields and tags of container `id`.
+    pub fn new(
+        id: &ContainerId,
+        mut metadata: ContainerMetadata,
+        options: RecordOptions<'_>,
+        hints: &Hints,
+    ) -> Identity {
+        let pod = metadata.pod.as_ref();
+        // The runtime's id where it is known; a tag has one in any case.
+        let known = pod.map_or(Some(id), |pod| pod.container_id.as_ref());
+        let id = known.unwrap_or(id).to_string();
+        let fields = options.metadata.fields(&id, &metadata);
+        let source = TagSource {
+            name: &metadata.name,
+            id: &id,
+            image: &metadata.image,
+            namespace: pod.map_or("", |pod| &pod.namespace),
+            pod: pod.map_or("", |pod| &pod.name),
+            pod_uid: pod.map_or("", |pod| &pod.uid),
+        };
+        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(Arc::from);
+        let template = options.template.filter(|_| own_tag.is_none());
+        let tags = Stream::ALL.map(|stream| match template {
+            Some(template) => Some(template.render(source, stream).into()),
+            None => own_tag.clone(),
+        });
+        let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
+        let merge =
+            MergeOptions { is_on: hints.merge_log.unwrap_or(options.merge.is_on), ..options.merge.clone() };
+        let multiline = options.multiline.with(hints.multiline.clone());
+        // Often long, and nobody asks for it again.
+        metadata.env = Vec::new();
+        Identity { metadata, fields, merge, multiline, tags, is_tagged_by_stream }
+    }
+
+    /// Which of the batches under way takes the records of `stream`.
+    #[inline(always)]
+    pub(crate) fn building_of(&self, stream: Stream) -> usize {
+        if self.is_tagged_by_stream {
+            stream.index()
+        } else {
+            0
+        }
+    }
+}

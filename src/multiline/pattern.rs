@@ -1,0 +1,246 @@
+//! Which lines belong together. A pattern is either the names of programs' languages,
+//! whose stack traces are known by rules, or a regular expression for the first line
+//! of each record.
+//!
+//! With names, a line that begins no trace is a record at once and waits for nothing.
+//! With an expression every line may be followed by more of it, so each waits for the
+//! next one, or for the time-out.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use once_cell::sync::Lazy;
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Bytes that an expression may take compiled, and while it is in use. A label can
+/// say any, and the one who starts containers need not be the one who collects.
+const REGEX_BYTES: usize = 256 * 1024;
+
+/// What a line is to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on with what is open.
+    Continues(State),
+    /// It begins something, which more lines may go on with.
+    Begins(State),
+    /// It is a record by itself.
+    Alone,
+}
+
+/// Which line of what is open came last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// A line behind the one that an expression fits.
+    Any,
+    /// Java: the exception, or a frame of it.
+    Java,
+    /// Go: the panic and what is said of it.
+    GoPanic,
+    /// Go: a goroutine's head, or a frame's place in the source.
+    GoRoutine,
+    /// Go: a frame's function.
+    GoFunction,
+    /// Go: the empty line behind a goroutine.
+    GoGap,
+    /// Python: the head, or a frame.
+    Python,
+    /// Python: a group of exceptions, all of it indented.
+    PythonGroup,
+    /// Python: the exception at the end of its trace.
+    PythonError,
+    /// Python: an empty line behind it, or what says why another trace follows.
+    PythonGap,
+}
+
+/// A language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Java,
+    Go,
+    Python,
+}
+
+const LANGUAGES: [(&str, Language); 3] =
+    [("java", Language::Java), ("go", Language::Go), ("python", Language::Python)];
+
+/// One way from line to line: behind a line of `from`, or where nothing is open, a
+/// line that `text` fits is `to`.
+struct Rule<Text> {
+    language: Language,
+    from: Option<State>,
+    text: Text,
+    to: State,
+}
+
+const fn begins(language: Language, text: &'static str, to: State) -> Rule<&'static str> {
+    Rule { language, from: None, text, to }
+}
+
+const fn follows(language: Language, from: State, text: &'static str, to: State) -> Rule<&'static str> {
+    Rule { language, from: Some(from), text, to }
+}
+
+/// The rules, in order of precedence. A trace of the Java virtual machine's other
+/// languages, of .NET and of JavaScript has the same frames.
+const RULES: &[Rule<&str>] = {
+    use Language::{Go, Java, Python};
+    use State::{GoFunction, GoGap, GoPanic, GoRoutine, PythonError, PythonGap, PythonGroup};
+    &[
+        follows(Java, State::Java, r"^\s+at \S", State::Java),
+        follows(Java, State::Java, r"^\s*(?:Caused by|Suppressed|Wrapped by): ", State::Java),
+        follows(Java, State::Java, r"^\s+\.\.\. \d+ (?:more|common frames omitted)", State::Java),
+        follows(Java, State::Java, r"^\s*; nested exception is|^\s*nested exception is:?", State::Java),
+        // .NET: an inner exception, and where it ends.
+        follows(Java, State::Java, r"^\s*---> |^\s+--- End of ", State::Java),
+        begins(Java, r"(?:Exception|Error|Throwable)(?::\s|:?\s*$)", State::Java),
+        // Go (runtime/panic.go, runtime/traceback.go).
+        follows(Go, GoPanic, r"^\s*$|^\[signal |^\s+panic: |^\tgoroutine running on other thread", GoPanic),
+        follows(Go, GoPanic, r"^goroutine \d+ .*\[.*\]:", GoRoutine),
+        follows(Go, GoRoutine, r"^created by \S", GoFunction),
+        follows(Go, GoRoutine, r"^\S+\(.*\)$", GoFunction),
+        follows(Go, GoRoutine, r"^\.\.\.\s?.*frames elided\.\.\.$", GoRoutine),
+        follows(Go, GoRoutine, r"^\s*$", GoGap),
+        follows(Go, GoRoutine, r"^exit status \d+$", GoGap),
+        follows(Go, GoFunction, r"^\t.+:\d+", GoRoutine),
+        follows(Go, GoGap, r"^goroutine \d+ .*\[.*\]:", GoRoutine),
+        // The registers at a signal.
+        follows(Go, GoGap, r"^[a-z][a-z0-9]{1,5}\s+0x[0-9a-f]+$", GoGap),
+        follows(Go, GoGap, r"^exit status \d+$", GoGap),
+        begins(Go, r"^panic: |\bhttp: panic serving |^fatal error: ", GoPanic),
+        // Python (Lib/traceback.py).
+        follows(Python, State::Python, r"^\s", State::Python),
+        follows(Python, State::Python, r"^[A-Za-z_][\w.]*(?::\s.*|:)?$", PythonError),
+        follows(Python, PythonGroup, r"^\s", PythonGroup),
+        follows(Python, PythonError, r"^\s*$", PythonGap),
+        follows(
+            Python,
+            PythonGap,
+            r"^During handling of the above exception, another |^The above exception was the direct cause ",
+            PythonGap,
+        ),
+        follows(Python, PythonGap, r"^\s*$", PythonGap),
+        follows(Python, PythonGap, r"^Traceback \(most recent call last\):\s*$", State::Python),
+        begins(Python, r"^\s+\+ Exception Group Traceback ", PythonGroup),
+        begins(Python, r"Traceback \(most recent call last\):\s*$", State::Python),
+    ]
+};
+
+/// The rules of one language, compiled when it is first asked for.
+fn rules_of(language: Language) -> &'static [Rule<Regex>] {
+    static JAVA: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Java));
+    static GO: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Go));
+    static PYTHON: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Python));
+    match language {
+        Language::Java => &JAVA,
+        Language::Go => &GO,
+        Language::Python => &PYTHON,
+    }
+}
+
+/// A rule that did not compile would be left out; a test compiles all of them.
+fn compiled(language: Language) -> Vec<Rule<Regex>> {
+    let ours = RULES.iter().filter(|rule| rule.language == language);
+    let with_regex = |rule: &Rule<&str>| {
+        let text = RegexBuilder::new(rule.text).unicode(false).build().ok()?;
+        Some(Rule { language, from: rule.from, text, to: rule.to })
+    };
+    ours.filter_map(with_regex).collect()
+}
+
+/// Which lines belong together.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// Stack traces of these languages.
+    Traces(Vec<Language>),
+    /// What the first line of each record is like.
+    First(Regex),
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+/// A pattern that cannot be understood, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is neither of java, go, python nor a regular expression: {reason}")]
+pub struct NoPattern {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for Pattern {
+    type Err = NoPattern;
+
+    /// Names of languages, separated by commas, or else a regular expression.
+    fn from_str(text: &str) -> Result<Pattern, NoPattern> {
+        let wrong = |reason: &str| NoPattern { text: text.to_owned(), reason: reason.to_owned() };
+        let named = |name: &str| {
+            let (_, language) =
+                LANGUAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))?;
+            Some(*language)
+        };
+        if let Some(languages) = text.split(',').map(named).collect() {
+            return Ok(Pattern { text: text.to_owned(), kind: Kind::Traces(languages) });
+        }
+        let regex = RegexBuilder::new(text).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build();
+        let regex = regex.map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
+            // The message shows the expression over several lines; the last says why.
+            error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
+        })?;
+        if regex.is_match(b"") {
+            return Err(wrong("it fits every line, so each would begin a record"));
+        }
+        Ok(Pattern { text: text.to_owned(), kind: Kind::First(regex) })
+    }
+}
+
+impl Pattern {
+    /// As [`FromStr`], but containers that ask for the same share one pattern.
+    pub fn shared(text: &str) -> Result<Arc<Pattern>, NoPattern> {
+        static KNOWN: Lazy<Mutex<HashMap<String, Weak<Pattern>>>> = Lazy::new(Mutex::default);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pattern) = known.get(text).and_then(Weak::upgrade) {
+            return Ok(pattern);
+        }
+        let pattern = Arc::new(text.parse::<Pattern>()?);
+        known.retain(|_, pattern| pattern.strong_count() > 0);
+        known.insert(text.to_owned(), Arc::downgrade(&pattern));
+        Ok(pattern)
+    }
+
+    /// What `line` is behind a line of `last`, or where nothing is open.
+    pub fn judge(&self, last: Option<State>, line: &[u8]) -> Verdict {
+        let languages = match &self.kind {
+            Kind::First(regex) => {
+                return if last.is_some() && !regex.is_match(line) {
+                    Verdict::Continues(State::Any)
+                } else {
+                    Verdict::Begins(State::Any)
+                };
+            }
+            Kind::Traces(languages) => languages,
+        };
+        let rules = || languages.iter().flat_map(|language| rules_of(*language));
+        let next = |from| rules().find(|rule| rule.from == from && rule.text.is_match(line));
+        if let Some(rule) = last.and_then(|last| next(Some(last))) {
+            return Verdict::Continues(rule.to);
+        }
+        next(None).map_or(Verdict::Alone, |rule| Verdict::Begins(rule.to))
+    }
+}
+
+#[cfg(test)]
+#[path = "pattern_tests.rs"]
+mod tests;

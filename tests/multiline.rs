@@ -1,0 +1,299 @@
+//! Lines that belong together are one record, whatever comes in between: the other
+//! stream, a rotation, a restart, silence, the end of the container.
+
+use serde_json::json;
+
+use crate::support::collector::Collector;
+use crate::support::docker_root::{DockerRoot, LogWriter};
+use crate::support::dockerd::shared;
+use crate::support::pod_root::PodRoot;
+use crate::support::skip;
+use crate::support::writer::{literal, Stream};
+
+/// Nothing is flushed by time within a test.
+const NEVER: (&str, &str) = ("Multiline_Flush", "1h");
+
+const TRACE: [&str; 3] =
+    ["java.lang.IllegalStateException: no shelf", "\tat shop.Shelf.find(Shelf.java:17)", "\t... 3 more"];
+
+fn trace() -> String {
+    TRACE.join("\n")
+}
+
+fn write(log: &mut LogWriter, stream: &str, lines: &[&str]) {
+    for line in lines {
+        log.entry(stream, &format!("{line}\n"));
+    }
+}
+
+#[test]
+fn a_stack_trace_is_one_record_and_other_lines_wait_for_nothing() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    log.line("GET / 200");
+    assert_eq!(collector.wait_texts(1), ["GET / 200"]);
+    // Whose lines come in turns.
+    for line in TRACE {
+        write(&mut log, "stdout", &[line]);
+        write(&mut log, "stderr", &[line]);
+    }
+    log.line("GET / 200");
+    write(&mut log, "stderr", &["bye"]);
+    collector.wait_texts(5);
+    let records = collector.records();
+    for (stream, last) in [("stdout", "GET / 200"), ("stderr", "bye")] {
+        let of_stream = records[1..].iter().filter(|record| record.text("stream") == stream);
+        let texts: Vec<&str> = of_stream.map(|record| record.text("log")).collect();
+        assert_eq!(texts, [trace().as_str(), last], "{stream}");
+    }
+    // The time is that of the first line.
+    let first = records.iter().find(|record| record.text("log") == trace()).expect("a trace");
+    assert_eq!(first.time.nanos, 2);
+}
+
+#[test]
+fn silence_completes_what_is_open() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let options = [("Multiline", r"^\S"), ("Multiline_Flush", "50ms")];
+    let collector = Collector::start(root.path(), &options);
+    write(&mut log, "stdout", &["one", "  more"]);
+    assert_eq!(collector.wait_texts(1), ["one\n  more"]);
+    // The log is watched by now, or read at intervals: either way it wakes up.
+    write(&mut log, "stdout", &["two"]);
+    assert_eq!(collector.wait_texts(2)[1], "two");
+}
+
+#[test]
+fn the_noise_of_one_stream_does_not_keep_the_other_waiting() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[("Multiline", "java"), ("Multiline_Flush", "2s")]);
+    log.piece("stdout", "a.Error: 1\n", "2023-11-14T22:13:20.5Z");
+    log.piece("stdout", "\tat a\n", "2023-11-14T22:13:21.5Z");
+    for (number, time) in ["22", "23", "23.5"].into_iter().enumerate() {
+        log.piece("stderr", &format!("noise {number}\n"), &format!("2023-11-14T22:13:{time}Z"));
+    }
+    collector.wait_texts(3);
+    log.piece("stderr", "noise 3\n", "2023-11-14T22:13:23.500000001Z");
+    let texts = collector.wait_texts(5);
+    assert!(texts.contains(&"a.Error: 1\n\tat a".to_owned()), "{texts:?}");
+}
+
+#[test]
+fn rotation_in_the_midst_of_a_trace_leaves_it_whole() {
+    for compress in [false, true] {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+        for line in TRACE {
+            log.line(line);
+            log.rotate(9, compress);
+        }
+        log.line("done");
+        assert_eq!(collector.wait_texts(2), [trace(), "done".to_owned()], "compress: {compress}");
+    }
+}
+
+/// Between any two lines, with a rotation or without: the trace comes once, whole,
+/// and nothing else twice.
+#[test]
+fn a_restart_in_the_midst_of_a_trace_leaves_it_whole() {
+    for rotates in [None, Some(false), Some(true)] {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [("Multiline", "java"), NEVER, ("DB", &db)];
+        let mut texts = Vec::new();
+        for (number, line) in ["before"].iter().chain(&TRACE).enumerate() {
+            let collector = Collector::start(root.path(), &options);
+            log.line(line);
+            write(&mut log, "stderr", &[&format!("noise {number}")]);
+            let noise = format!("noise {number}");
+            collector.wait("the noise", |collector| collector.texts().contains(&noise));
+            texts.extend(collector.stop().0);
+            if let Some(compress) = rotates {
+                log.rotate(9, compress);
+            }
+        }
+        let collector = Collector::start(root.path(), &options);
+        log.line("after");
+        collector.wait("the end", |collector| collector.texts().contains(&"after".to_owned()));
+        texts.extend(collector.stop().0);
+        let of = |stream: &str| -> Vec<&str> {
+            let records = texts.iter().filter(|record| record.text("stream") == stream);
+            records.map(|record| record.text("log")).collect()
+        };
+        assert_eq!(of("stdout"), ["before", trace().as_str(), "after"], "rotates: {rotates:?}");
+        assert_eq!(of("stderr"), ["noise 0", "noise 1", "noise 2", "noise 3"], "rotates: {rotates:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_container_completes_what_is_open() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    log.line("before");
+    collector.wait_texts(1);
+    write(&mut log, "stdout", &TRACE);
+    log.remove();
+    assert_eq!(collector.wait_texts(2)[1], trace());
+    collector.wait("its end", |collector| collector.has_logged("is gone"));
+}
+
+#[test]
+fn pieces_of_a_long_line_are_joined_before_lines_are() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[("Multiline", "^START"), NEVER]);
+    let long = |begin: &str| format!("{begin} {}", "x".repeat(40_000));
+    for begin in ["START", "more", "START"] {
+        log.long_line("stdout", &long(begin));
+    }
+    assert_eq!(collector.wait_texts(1), [format!("{}\n{}", long("START"), long("more"))]);
+    // An open piece behind an open text: a restart begins with the text.
+    log.entry("stdout", &"y".repeat(16_384));
+    log.entry("stdout", "START of the third\n");
+    let want = format!("{}\n{}", long("START"), "y".repeat(16_384));
+    assert_eq!(collector.wait_texts(2)[1], want);
+}
+
+#[test]
+fn what_would_exceed_the_longest_line_becomes_several_records() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let options = [("Multiline", "^START"), NEVER, ("Partial_Max_Size", "20000")];
+    let collector = Collector::start(root.path(), &options);
+    let line = |begin: &str| format!("{begin} {}", "x".repeat(9_000));
+    for begin in ["START", "a", "b", "c", "START"] {
+        log.line(&line(begin));
+    }
+    let want = [format!("{}\n{}", line("START"), line("a")), format!("{}\n{}", line("b"), line("c"))];
+    assert_eq!(collector.wait_texts(2), want);
+    assert!(collector.records().iter().all(|record| !record.body.contains_key("truncated")));
+}
+
+#[test]
+fn a_label_chooses_for_one_container_and_a_wrong_one_is_said() {
+    let root = DockerRoot::new();
+    let labels = [('a', "plain", "off"), ('b', "first", r"^\d+,"), ('c', "wrong", "^("), ('d', "none", "")];
+    let mut logs: Vec<LogWriter> = Vec::new();
+    for (digit, name, label) in labels {
+        let log = root.container(digit, name);
+        log.write_config_with(name, true, json!({"fluentbit.io/multiline": label}), &[]);
+        logs.push(log);
+    }
+    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    for log in &mut logs {
+        write(log, "stdout", &TRACE);
+        write(log, "stdout", &["1,first", "second", "2,first"]);
+    }
+    let of = |name: &str| -> Vec<String> {
+        let records = collector.records();
+        let records = records.iter().filter(|record| record.text("container_name") == name);
+        records.map(|record| record.text("log").to_owned()).collect()
+    };
+    collector.wait("all", |_| {
+        of("plain").len() == 6 && of("first").len() == 2 && of("wrong").len() == 4 && of("none").len() == 4
+    });
+    let rest = ["1,first", "second", "2,first"].map(str::to_owned);
+    let joined = [vec![trace()], rest.to_vec()].concat();
+    assert_eq!(of("plain"), [TRACE.map(str::to_owned).to_vec(), rest.to_vec()].concat());
+    assert_eq!(of("first"), [trace(), "1,first\nsecond".to_owned()]);
+    assert_eq!((of("wrong"), of("none")), (joined.clone(), joined));
+    assert!(
+        collector.has_logged("container wrong (cccccccccccc): label fluentbit.io/multiline: `^(` is neither")
+    );
+}
+
+#[test]
+fn json_over_several_lines_becomes_fields() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let options = [("Multiline", r"^\{"), NEVER, ("Merge_Log", "on")];
+    let collector = Collector::start(root.path(), &options);
+    write(&mut log, "stdout", &["{", "  \"level\": \"info\",", "  \"n\": 7", "}", "{"]);
+    collector.wait_texts(1);
+    let body = &collector.records()[0].body;
+    assert_eq!((&body["level"], &body["n"], body.get("log")), (&json!("info"), &json!(7), None));
+}
+
+#[test]
+fn a_pods_lines_are_joined_over_the_kubelets_rotation() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    let options = [("Runtime", "cri"), ("Multiline", "java"), NEVER];
+    let collector = Collector::start(root.path(), &options);
+    log.line(TRACE[0]);
+    log.rotate();
+    log.reopen();
+    log.line(TRACE[1]);
+    log.line(TRACE[2]);
+    log.line("done");
+    assert_eq!(collector.wait_texts(2), [trace(), "done".to_owned()]);
+    // Another run goes on with nothing of the last one.
+    log.line(TRACE[0]);
+    log.restart();
+    log.line(TRACE[1]);
+    assert_eq!(collector.wait_texts(4)[2..], [TRACE[0], TRACE[1]]);
+}
+
+/// The same through a real daemon, from its files and through its API: with pauses
+/// between the lines, so that the stream is read in many portions.
+#[test]
+fn every_source_joins_alike() {
+    let test = "multiline::every_source_joins_alike";
+    let docker = match shared() {
+        Ok(docker) => docker,
+        Err(reason) => return skip(test, &reason),
+    };
+    let socket = format!("unix://{}", docker.socket().display());
+    let mut script = literal(Stream::Stdout, &["before"]);
+    for line in TRACE {
+        script = script.then(literal(Stream::Stdout, &[line]).after("0.1"));
+        script = script.then(literal(Stream::Stderr, &[line]));
+    }
+    script = script.then(literal(Stream::Stdout, &["after"])).then(literal(Stream::Stderr, &["after"]));
+    let rotated: &[&str] = &["--log-opt", "max-size=1k", "--log-opt", "max-file=9"];
+    for mode in ["hybrid", "stream"] {
+        let options =
+            [("Mode", mode), ("Docker_Socket", &socket), ("Multiline", "java"), ("Multiline_Flush", "30s")];
+        let collector = Collector::start(docker.root(), &options);
+        for (driver, more) in [("json-file", rotated), ("local", &[])] {
+            let name = format!("multiline-{mode}-{driver}");
+            let arguments = [&["--log-driver", driver], more].concat();
+            let id = docker.run_detached(&name, &arguments, &script.sh).expect("docker run");
+            for (stream, want) in
+                [("stdout", vec!["before", &trace(), "after"]), ("stderr", vec![&trace(), "after"])]
+            {
+                collector.wait(&format!("{name} {stream}"), |collector| {
+                    collector.texts_of(&id, stream).len() >= want.len()
+                });
+                assert_eq!(collector.texts_of(&id, stream), want, "{name} {stream}");
+            }
+        }
+    }
+}
+
+/// A stream whose container says nothing more: the time-out alone completes the text.
+#[test]
+fn silence_completes_what_is_open_of_a_stream() {
+    let test = "multiline::silence_completes_what_is_open_of_a_stream";
+    let docker = match shared() {
+        Ok(docker) => docker,
+        Err(reason) => return skip(test, &reason),
+    };
+    let socket = format!("unix://{}", docker.socket().display());
+    let options =
+        [("Mode", "stream"), ("Docker_Socket", &socket), ("Multiline", "java"), ("Multiline_Flush", "100ms")];
+    let collector = Collector::start(docker.root(), &options);
+    let script = literal(Stream::Stdout, &TRACE);
+    let id = docker
+        .run_detached("multiline-silent", &[], &format!("{}; sleep 1000", script.sh))
+        .expect("docker run");
+    collector.wait("the trace", |collector| !collector.texts_of(&id, "stdout").is_empty());
+    assert_eq!(collector.texts_of(&id, "stdout"), [trace()]);
+    docker.docker(&["rm", "--force", &id]).expect("docker rm");
+}
