@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 /* Opaque: the plugin never looks inside an instance or a configuration. */
 struct flb_input_instance;
@@ -155,6 +156,16 @@ typedef void *(*clogs_cmt_histogram_create_fn)(void *cmt, char *ns, char *subsys
 /* One count more than bounds: each counts what is at or below its bound, the last one all. */
 typedef int  (*clogs_cmt_histogram_set_fn)(void *histogram, uint64_t timestamp, uint64_t *counts,
                                            double sum, uint64_t count, int label_count, char **label_values);
+
+/*
+ * Parsers: exported by hosts that are built with them. The parser is opaque and
+ * belongs to the configuration. The second function returns -1 where the text does
+ * not fit; else *out is a MessagePack map, the caller's to free(), and the time is
+ * that of the text, or stays zero.
+ */
+typedef void *(*clogs_parser_get_fn)(const char *name, struct flb_config *config);
+typedef int  (*clogs_parser_do_fn)(void *parser, const char *text, size_t length,
+                                   void **out, size_t *out_size, struct timespec *time);
 
 typedef struct clogs_list_node *(*clogs_config_map_create_fn)(struct flb_config *config, void *map);
 typedef void (*clogs_config_map_destroy_fn)(struct clogs_list_node *list);

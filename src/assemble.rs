@@ -450,6 +450,7 @@ impl Assembler {
             container: *self.account.id(),
             source: Some((Arc::clone(&self.account), building.source_bytes)),
             tag: self.identity.tags[tag].clone(),
+            parsing: self.identity.parsing.clone(),
             records: building.records,
             bytes: building.bytes,
             progress: Progress::Advance(advance),

@@ -32,6 +32,8 @@ pub enum Event {
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): {problem}; the option counts")]
     LabelInvalid { name: String, short_id: String, problem: String },
+    #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines stay as they are")]
+    ParserUnknown { name: String, short_id: String, parser: String },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
@@ -106,6 +108,7 @@ impl Event {
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
+            | Event::ParserUnknown { .. }
             | Event::Corrupt { .. }
             | Event::LinesCut { .. }
             | Event::Truncated { unread: 0, .. }

@@ -10,6 +10,8 @@ use crate::tag::sanitized;
 
 /// Whether lines that are JSON objects become fields.
 const MERGE_LABEL: &str = "fluentbit.io/merge_log";
+/// A parser of the host that takes its lines apart.
+const PARSER_LABEL: &str = "fluentbit.io/parser";
 /// The tag of its records.
 const TAG_LABEL: &str = "fluentbit.io/tag";
 /// Which lines are one record.
@@ -24,6 +26,8 @@ pub struct Hints {
     pub merge_log: Option<bool>,
     /// Instead of `Tag_Template`.
     pub tag: Option<String>,
+    /// A parser of the host.
+    pub parser: Option<String>,
     /// Instead of `Multiline`; `Some(None)` where no lines are to be joined.
     pub multiline: Option<Option<Arc<Pattern>>>,
     /// Instead of `Rate_Limit`.
@@ -56,6 +60,7 @@ impl Hints {
                 Err(problem) => wrong(RATE_LABEL, problem),
             }
         }
+        hints.parser = text(PARSER_LABEL).map(str::to_owned);
         hints.tag = text(TAG_LABEL).map(sanitized);
         (hints, problems)
     }
@@ -71,11 +76,17 @@ mod tests {
 
     #[test]
     fn labels_are_read_as_options_are() {
-        let labels =
-            [(MERGE_LABEL, "On"), (TAG_LABEL, " parse.nginx*x "), (RATE_LABEL, "64k"), ("other", "x")];
+        let labels = [
+            (MERGE_LABEL, "On"),
+            (TAG_LABEL, " parse.nginx*x "),
+            (RATE_LABEL, "64k"),
+            (PARSER_LABEL, " nginx "),
+            ("other", "x"),
+        ];
         let want = Hints {
             merge_log: Some(true),
             tag: Some("parse.nginx_x".to_owned()),
+            parser: Some("nginx".to_owned()),
             multiline: None,
             rate_limit: Some(64_000),
         };

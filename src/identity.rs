@@ -10,6 +10,7 @@ use crate::hints::Hints;
 use crate::merge::MergeOptions;
 use crate::metadata::MetadataOptions;
 use crate::multiline::MultilineOptions;
+use crate::parsing::Parsing;
 use crate::position::{PerStream, Stream};
 use crate::tag::{TagSource, TagTemplate};
 
@@ -34,6 +35,7 @@ pub struct Identity {
     pub(crate) fields: RecordFields,
     pub(crate) merge: MergeOptions,
     pub(crate) multiline: MultilineOptions,
+    pub(crate) parsing: Option<Arc<Parsing>>,
     /// The tag of each stream's records; the instance's own where there is none.
     pub(crate) tags: PerStream<Option<Arc<str>>>,
     is_tagged_by_stream: bool,
@@ -81,9 +83,13 @@ impl Identity {
         let merge =
             MergeOptions { is_on: hints.merge_log.unwrap_or(options.merge.is_on), ..options.merge.clone() };
         let multiline = options.multiline.with(hints.multiline.clone());
+        let parsing = hints
+            .parser
+            .clone()
+            .map(|parser| Arc::new(Parsing { parser, key: merge.key.clone(), keep_log: merge.keep_log }));
         // Often long, and nobody asks for it again.
         metadata.env = Vec::new();
-        Identity { metadata, fields, merge, multiline, tags, is_tagged_by_stream }
+        Identity { metadata, fields, merge, multiline, parsing, tags, is_tagged_by_stream }
     }
 
     /// Which of the batches under way takes the records of `stream`.

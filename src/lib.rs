@@ -59,6 +59,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod msgpack;
 pub mod multiline;
+pub mod parsing;
 pub mod partial;
 pub mod plugin;
 pub mod position;

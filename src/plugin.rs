@@ -1,6 +1,7 @@
 //! One instance of the plugin: the checkpoint, the reader's thread, and the
 //! drain that the host's thread calls. Knows no C.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::host::{Host, Level};
+use crate::host::{Host, Level, NoParser};
 use crate::metrics;
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
@@ -45,8 +46,24 @@ pub enum StartError {
 #[derive(Debug, Default)]
 struct Drain {
     /// Refused by the host; the next to go.
-    held: Option<Batch>,
+    held: Option<Offer>,
     checkpoint_failed: bool,
+    /// Parsers that the host has not, said already.
+    unknown_parsers: HashSet<String>,
+}
+
+/// A batch as it is offered to the host.
+#[derive(Debug)]
+struct Offer {
+    batch: Batch,
+    /// Its records as a parser of the host left them.
+    parsed: Option<Vec<u8>>,
+}
+
+impl Offer {
+    fn bytes(&self) -> &[u8] {
+        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
+    }
 }
 
 /// How an instance ended.
@@ -142,21 +159,51 @@ impl Plugin {
         let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
         while !self.exchange.paused.load(Ordering::Acquire) {
-            let Some(batch) = drain.held.take().or_else(|| self.exchange.queue.pop()) else { break };
-            if batch.records > 0 && host.append(batch.tag.as_deref(), batch.records, &batch.bytes).is_err() {
-                drain.held = Some(batch);
+            let offer = match drain.held.take() {
+                Some(refused) => refused,
+                None => match self.exchange.queue.pop() {
+                    Some(batch) => self.offer(batch, host, &mut drain),
+                    None => break,
+                },
+            };
+            let batch = &offer.batch;
+            if batch.records > 0 && host.append(batch.tag.as_deref(), batch.records, offer.bytes()).is_err() {
+                drain.held = Some(offer);
                 self.exchange.refused.store(true, Ordering::Release);
                 self.exchange.reader_bell.ring();
                 return;
             }
             self.exchange.refused.store(false, Ordering::Release);
-            bytes += batch.bytes.len();
-            self.accept(batch, &mut drain);
+            bytes += offer.bytes().len();
+            self.accept(offer.batch, &mut drain);
             if bytes >= DRAIN_BYTES {
                 self.exchange.host_bell.ring();
                 break;
             }
         }
+    }
+
+    /// What a label asks of the host's parsers is done once, however often the host
+    /// refuses what comes of it.
+    fn offer(&self, batch: Batch, host: &dyn Host, drain: &mut Drain) -> Offer {
+        let Some(parsing) = batch.parsing.as_deref().filter(|_| batch.records > 0) else {
+            return Offer { batch, parsed: None };
+        };
+        let mut is_unknown = false;
+        let parsed = parsing.apply(&batch.bytes, &mut |text| match host.parse(&parsing.parser, text) {
+            Ok(parsed) => parsed,
+            Err(NoParser) => {
+                is_unknown = true;
+                None
+            }
+        });
+        if is_unknown && drain.unknown_parsers.insert(parsing.parser.clone()) {
+            let account = batch.source.as_ref().map(|(account, _)| account);
+            let name = account.map(|account| account.name()).unwrap_or_default();
+            let (short_id, parser) = (batch.container.short(), parsing.parser.clone());
+            self.exchange.report(Event::ParserUnknown { name, short_id, parser });
+        }
+        Offer { parsed: Some(parsed), batch }
     }
 
     /// The host has the batch: the checkpoint moves (I1), its room is free.

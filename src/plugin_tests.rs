@@ -2,7 +2,12 @@ use super::*;
 use std::sync::Mutex;
 
 use crate::checkpoint::{ContainerId, Resume};
-use crate::host::AppendRefused;
+use crate::encode::{put_record, RecordFields};
+use crate::host::embedded::decode_records;
+use crate::host::{AppendRefused, Parsed};
+use crate::parsing::Parsing;
+use crate::partial::Line;
+use crate::position::Stream;
 
 /// Keeps what it is told; answers appends as set.
 #[derive(Default)]
@@ -10,15 +15,25 @@ struct Recorder {
     appended: Mutex<Vec<usize>>,
     log: Mutex<Vec<(Level, String)>>,
     refusing: std::sync::atomic::AtomicBool,
+    /// Texts it was asked to take apart.
+    parsed: Mutex<Vec<Vec<u8>>>,
+    bytes: Mutex<Vec<u8>>,
 }
 
 impl Host for Recorder {
-    fn append(&self, _: Option<&str>, records: usize, _: &[u8]) -> Result<(), AppendRefused> {
+    fn append(&self, _: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
         if self.refusing.load(Ordering::SeqCst) {
             return Err(AppendRefused);
         }
         self.appended.lock().unwrap().push(records);
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
         Ok(())
+    }
+
+    fn parse(&self, parser: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
+        self.parsed.lock().unwrap().push(text.to_vec());
+        let fields = b"\x81\xa1a\x01".to_vec();
+        (parser == "known").then_some(Some(Parsed { fields, time: None })).ok_or(NoParser)
     }
 
     fn log(&self, level: Level, message: &str) {
@@ -44,6 +59,7 @@ fn batch(records: usize, offset: u64) -> Batch {
         tag: None,
         records,
         bytes: vec![0; records],
+        parsing: None,
         source: None,
         progress: Progress::Advance([Some(resume), None]),
     }
@@ -78,6 +94,56 @@ fn a_batch_without_records_moves_the_checkpoint_without_an_append() {
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), Some(7));
     assert!(host.appended.lock().unwrap().is_empty());
+}
+
+/// A batch whose container asks for a parser: one record with this text.
+fn to_be_parsed(parser: &str, text: &str) -> Batch {
+    let fields = RecordFields::new(&[]);
+    let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
+    let mut bytes = Vec::new();
+    put_record(&mut bytes, &line, Stream::Stdout, &fields);
+    let parsing = Some(Arc::new(Parsing { parser: parser.to_owned(), key: None, keep_log: false }));
+    Batch { bytes, parsing, ..batch(1, 100) }
+}
+
+#[test]
+fn a_batch_is_taken_apart_once_however_often_it_is_refused() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    plugin.exchange.push(to_be_parsed("known", "some text"));
+    host.refusing.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        plugin.drain(&host);
+    }
+    assert_eq!(saved_offset(&plugin), None);
+    host.refusing.store(false, Ordering::SeqCst);
+    plugin.drain(&host);
+    assert_eq!(*host.parsed.lock().unwrap(), [b"some text"]);
+    let records = decode_records(&host.bytes.lock().unwrap()).unwrap();
+    assert_eq!(
+        serde_json::Value::from(records[0].body.clone()),
+        serde_json::json!({"a": 1, "stream": "stdout"})
+    );
+    assert!(plugin.is_drained(), "the room of what was queued is free, not that of what came of it");
+}
+
+#[test]
+fn a_parser_that_the_host_has_not_is_said_once_and_lines_stay() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    for number in 0..3 {
+        plugin.exchange.push(to_be_parsed("unknown", &format!("text {number}")));
+    }
+    plugin.drain(&host);
+    plugin.drain(&host);
+    let texts: Vec<String> = decode_records(&host.bytes.lock().unwrap())
+        .unwrap()
+        .iter()
+        .map(|record| record.text("log").to_owned())
+        .collect();
+    assert_eq!(texts, ["text 0", "text 1", "text 2"]);
+    let log = host.log.lock().unwrap();
+    assert_eq!(log.iter().filter(|(_, text)| text.contains("no parser `unknown`")).count(), 1, "{log:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::account::Account;
 use crate::checkpoint::{Advance, ContainerId};
+use crate::parsing::Parsing;
 
 /// Emptied buffers kept for the next batches: as many as are in flight between
 /// two threads that keep pace. Fresh memory for each batch would cost a page
@@ -49,6 +50,8 @@ pub struct Batch {
     pub records: usize,
     /// The records, one MessagePack object after another.
     pub bytes: Vec<u8>,
+    /// What the host's thread makes of them first, if anything.
+    pub parsing: Option<Arc<Parsing>>,
     /// Whose account acceptance goes into, and how many source bytes it
     /// delivers.
     pub source: Option<(Arc<Account>, u64)>,
@@ -60,7 +63,7 @@ impl Batch {
     /// A move of the checkpoint without records, of no container.
     pub fn progress(progress: Progress) -> Batch {
         let container = ContainerId::from_bytes([0; 32]);
-        Batch { container, tag: None, records: 0, bytes: Vec::new(), source: None, progress }
+        Batch { container, tag: None, records: 0, bytes: Vec::new(), parsing: None, source: None, progress }
     }
 }
 
@@ -189,6 +192,7 @@ mod tests {
             tag: None,
             records: 1,
             bytes: vec![0; bytes],
+            parsing: None,
             source: None,
             progress: Progress::Forget,
         }

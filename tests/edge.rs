@@ -100,6 +100,41 @@ impl Drop for BusyWriter {
 }
 
 #[test]
+fn a_label_has_lines_taken_apart_by_a_parser_of_the_host() {
+    for release in Release::GENERATIONS {
+        let root = DockerRoot::new();
+        let labels = [('a', "known", "first-word"), ('b', "unknown", "no-such"), ('c', "plain", "")];
+        for (digit, name, parser) in labels {
+            let mut log = root.container(digit, name);
+            log.write_config_with(name, true, json!({"fluentbit.io/parser": parser}), &[]);
+            log.line("hello world");
+            log.line("hello");
+        }
+        let mut host = PlayingHost::with_instance(release, &over(&root, "metadata=off tag_template={name}"));
+        host.run_until(6);
+        let frames = host.frames();
+        let of = |name: &str| -> Vec<(i64, Value)> {
+            let frames = frames.iter().filter(|frame| frame.tag.as_deref() == Some(name));
+            let records = frames.flat_map(|frame| &frame.records);
+            records.map(|record| (record.time.seconds, Value::Object(record.body.clone()))).collect()
+        };
+        let (time, plain) = (1_700_000_000, |text: &str| json!({"log": text, "stream": "stdout"}));
+        let whole = vec![(time, plain("hello world")), (time, plain("hello"))];
+        assert_eq!(of("known"), [(5, json!({"word": "hello", "stream": "stdout"})), whole[1].clone()]);
+        assert_eq!((of("unknown"), of("plain")), (whole.clone(), whole));
+        let said =
+            "container unknown (bbbbbbbbbbbb): label fluentbit.io/parser: Fluent Bit has no parser `no-such`";
+        wait_until(PATIENCE, "what is said of it", || {
+            host.run(10);
+            host.log().contains(said)
+        });
+        host.run(50);
+        assert_eq!(host.log().matches(said).count(), 1, "{}", host.log());
+        host.exit().assert_clean();
+    }
+}
+
+#[test]
 fn every_release_sees_the_options_of_the_documentation() {
     let expected: Vec<String> = OPTIONS
         .iter()

@@ -502,6 +502,72 @@ fn the_hosts_multiline_filter_and_its_parsers_work_behind_us() {
     });
 }
 
+/// A label, a parser of the host's own, its time, and a reload in between: what is
+/// taken apart stays exact.
+#[test]
+fn a_label_has_lines_taken_apart_by_fluent_bits_parsers() {
+    with_each_host("host::a_label_has_lines_taken_apart_by_fluent_bits_parsers", |program, plugin| {
+        let root = DockerRoot::new();
+        let labels = [('a', "access", "access"), ('b', "json", "json"), ('c', "wrong", "no-such")];
+        let mut logs: Vec<LogWriter> = Vec::new();
+        for (digit, name, parser) in labels {
+            let log = root.container(digit, name);
+            log.write_config_with(name, true, serde_json::json!({"fluentbit.io/parser": parser}), &[]);
+            logs.push(log);
+        }
+        let parsers = root.path().join("parsers.conf");
+        let text = "[PARSER]\n    Name access\n    Format regex\n    \
+                    Regex ^(?<verb>[A-Z]+) (?<path>[^ ]*) at (?<time>.*)$\n    \
+                    Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L%z\n\
+                    [PARSER]\n    Name json\n    Format json\n";
+        std::fs::write(&parsers, text).expect("parsers.conf");
+        let db = format!("DB {}", root.path().join("positions.db").display());
+        let config = input(root.path(), &["Tag_Template {name}", &db]);
+        let mut host = FluentBit::new(program, Some(plugin), &config)
+            .with_service_line(&format!("Parsers_File {}", parsers.display()))
+            .with_service_line("Hot_Reload On");
+        host.start().expect("Fluent Bit starts");
+        let mut count = 0;
+        for round in 0..3 {
+            logs[0].line(&format!("GET /goods/{round} at 2020-02-03T04:05:06.{round}00Z"));
+            logs[0].line(&format!("no request {round}"));
+            logs[1].line(&format!("{{\"round\":{round},\"image\":\"mine\"}}"));
+            logs[2].line(&format!("line {round}"));
+            count += 4;
+            host.wait_until(PATIENCE, "the records", |host| host.record_count() >= count);
+            host.signal(Signal::HUP);
+            host.wait_until(PATIENCE, "the reload", |host| {
+                host.stderr().matches("following containers").count() == round + 2
+            });
+        }
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        let records = host.records();
+        assert_eq!(records.len(), count);
+        let of = |tag: &str| -> Vec<&Record> { records.iter().filter(|record| record.tag == tag).collect() };
+        for round in 0..3 {
+            let (request, other) = (of("access")[2 * round], of("access")[2 * round + 1]);
+            assert_eq!(
+                (request.text("verb"), request.text("path")),
+                ("GET", format!("/goods/{round}").as_str())
+            );
+            assert!(request.body.get("log").is_none(), "{request:?}");
+            assert_eq!(request.text("container_name"), "access");
+            assert_eq!(request.time_ns, 1_580_702_706_000_000_000 + round as u64 * 100_000_000);
+            assert_eq!(other.text("log"), format!("no request {round}"));
+            let json = of("json")[round];
+            assert_eq!(
+                (json.body["round"].as_u64(), json.text("image")),
+                (Some(round as u64), "shop/web:1.2")
+            );
+            assert_eq!(json.text("log"), format!("{{\"round\":{round},\"image\":\"mine\"}}"));
+            assert_eq!(of("wrong")[round].text("log"), format!("line {round}"));
+        }
+        // Once an instance, of which there were four.
+        assert_eq!(host.stderr().matches("no parser `no-such`").count(), 3, "{}", host.stderr());
+    });
+}
+
 #[test]
 fn the_hosts_help_has_every_option() {
     with_each_host("host::the_hosts_help_has_every_option", |program, plugin| {

@@ -130,11 +130,11 @@ fn copy_text(text: *const libc::c_char) -> Option<String> {
 /// `cb_collect`: our descriptor is readable.
 pub extern "C" fn collect(
     _ins: *mut sys::flb_input_instance,
-    _config: *mut sys::flb_config,
+    config: *mut sys::flb_config,
     context: *mut libc::c_void,
 ) -> libc::c_int {
     with_instance("collect", context, OK, |instance, host| {
-        instance.plugin().drain(host);
+        instance.plugin().drain(&host.with_parsers(config));
         OK
     })
 }
@@ -188,12 +188,12 @@ fn with_instance<T: Copy>(
     callback: &str,
     context: *mut libc::c_void,
     failure: T,
-    body: impl FnOnce(&Instance, &dyn Host) -> T,
+    body: impl FnOnce(&Instance, FlbHost<'_>) -> T,
 ) -> T {
     guard(callback, failure, || {
         let (Some(instance), Ok(api)) = (instances::find(context), host_api()) else { return failure };
         let host = FlbHost::new(api, instance.ins(), instance.name()).with_metrics(instance.metrics());
-        guard_instance(callback, &instance, failure, || body(&instance, &host))
+        guard_instance(callback, &instance, failure, || body(&instance, host))
     })
 }
 

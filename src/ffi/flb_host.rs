@@ -5,8 +5,9 @@ use std::ffi::CString;
 
 use super::cmetrics::Cmetrics;
 use super::host_api::{log_print, HostApi};
+use super::parsers;
 use super::sys;
-use crate::host::{AppendRefused, Host, Level};
+use crate::host::{AppendRefused, Host, Level, NoParser, Parsed};
 use crate::metrics::Reading;
 
 /// Fluent Bit, as seen by one instance during one callback on its thread.
@@ -15,18 +16,25 @@ pub struct FlbHost<'a> {
     ins: *mut sys::flb_input_instance,
     name: &'a str,
     metrics: Option<&'a Cmetrics>,
+    config: *mut sys::flb_config,
 }
 
 impl<'a> FlbHost<'a> {
     /// `ins` must be the live instance that the host passed to, or was given
     /// back in, the callback that is running; the value must not outlive it.
     pub fn new(api: &'static HostApi, ins: *mut sys::flb_input_instance, name: &'a str) -> FlbHost<'a> {
-        FlbHost { api, ins, name, metrics: None }
+        FlbHost { api, ins, name, metrics: None, config: std::ptr::null_mut() }
     }
 
     /// With a place for the instance's metrics.
     pub fn with_metrics(self, metrics: &'a Cmetrics) -> FlbHost<'a> {
         FlbHost { metrics: Some(metrics), ..self }
+    }
+
+    /// With the parsers of `config`, which must be what the host passed to the callback
+    /// that is running.
+    pub fn with_parsers(self, config: *mut sys::flb_config) -> FlbHost<'a> {
+        FlbHost { config, ..self }
     }
 }
 
@@ -50,6 +58,11 @@ impl Host for FlbHost<'_> {
         if is_wanted {
             print(level, &format!("[input:container_logs:{}] {message}", self.name));
         }
+    }
+
+    fn parse(&self, parser: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
+        let api = parsers::parser_api().ok_or(NoParser)?;
+        parsers::parse(api, self.config, parser, text)
     }
 
     fn publish(&self, readings: &[Reading]) {

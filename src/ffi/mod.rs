@@ -9,6 +9,7 @@
 //! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread, passed back to the host's functions only |
 //! | `context` | us, in `cb_init` | us, in `cb_exit` | an address to look an instance up by; never dereferenced |
 //! | property values, names | the host | the host | copied at once |
+//! | what a parser made of a text | the host, at our call | us, once it is copied | the host's thread |
 //! | metrics | the host, at our call | the host, after `cb_exit`; us, when a series of it has ended | the host's thread |
 //! | record bytes, tags, log text | us | us, after the call | the host copies before it returns |
 //!
@@ -32,6 +33,7 @@ mod guard;
 mod host_api;
 mod instances;
 mod option_map;
+mod parsers;
 mod properties;
 pub mod signals;
 mod sys;

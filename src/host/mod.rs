@@ -4,6 +4,7 @@
 pub mod embedded;
 
 use crate::metrics::Reading;
+use crate::position::Timestamp;
 
 /// How serious a log message is. `Error`: data is lost or a human is needed.
 /// `Warn`: something went wrong and we recovered. `Info`: start, stop, a
@@ -25,6 +26,19 @@ pub enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppendRefused;
 
+/// What a parser of the host made of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// A MessagePack map.
+    pub fields: Vec<u8>,
+    /// The time that the text says, if its parser looks for one.
+    pub time: Option<Timestamp>,
+}
+
+/// The host knows no parser of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoParser;
+
 /// The receiving side. Called on the host's thread only (I4).
 pub trait Host {
     /// Hands over `records` records, MessagePack in Fluent Bit's layout
@@ -34,6 +48,13 @@ pub trait Host {
 
     /// One line for the operator.
     fn log(&self, level: Level, message: &str);
+
+    /// Takes a text apart by the host's parser of this name; `None` where it does not
+    /// fit. A host without parsers leaves every text as it is.
+    fn parse(&self, parser: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
+        let _ = (parser, text);
+        Ok(None)
+    }
 
     /// Shows the metrics as they are now. What was shown before and is not in
     /// `readings` any more has ended. A host without metrics does nothing.

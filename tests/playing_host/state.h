@@ -158,6 +158,8 @@ OF_TYPE(clogs_set_collector_event_fn) flb_input_set_collector_event;
 OF_TYPE(clogs_get_property_fn)        flb_input_get_property;
 OF_TYPE(clogs_input_name_fn)          flb_input_name;
 OF_TYPE(clogs_log_check_fn)           flb_input_log_check;
+OF_TYPE(clogs_parser_get_fn)          flb_parser_get;
+OF_TYPE(clogs_parser_do_fn)           flb_parser_do;
 OF_TYPE(clogs_log_print_fn)           flb_log_print PRINTF_LIKE(4, 5);
 OF_TYPE(clogs_config_map_create_fn)   flb_config_map_create;
 OF_TYPE(clogs_config_map_destroy_fn)  flb_config_map_destroy;

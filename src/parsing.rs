@@ -1,0 +1,201 @@
+//! `fluentbit.io/parser`: records whose text a parser of the host takes apart. Pure.
+//!
+//! The parsers are the host's, and are used by its thread alone, as by its own `parser`
+//! filter; so this comes after the queue, batch by batch, and only for containers that
+//! ask for it. What becomes of the fields is as with `Merge_Log`.
+
+use rmpv::Value;
+
+use crate::encode::is_marker;
+use crate::host::Parsed;
+use crate::position::Timestamp;
+
+/// Which parser, and where its fields go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsing {
+    /// Its name in the host's configuration.
+    pub parser: String,
+    /// The key that the fields stand under; at the top where there is none.
+    pub key: Option<String>,
+    /// Whether the line is kept beside them.
+    pub keep_log: bool,
+}
+
+impl Parsing {
+    /// The records of a batch, in Fluent Bit's layout, with the fields that `parse`
+    /// makes of their texts. A record that it makes nothing of stays as it is.
+    pub fn apply(&self, batch: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<Parsed>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(batch.len() * 2);
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let before = rest;
+            let Ok(record) = rmpv::decode::read_value(&mut rest) else {
+                // Not ours, so not ours to change.
+                out.extend_from_slice(before);
+                break;
+            };
+            let plain = &before[..before.len() - rest.len()];
+            let parsed = self.parsed(&record, parse);
+            let start = out.len();
+            let is_written =
+                parsed.is_some_and(|record| rmpv::encode::write_value(&mut out, &record).is_ok());
+            if !is_written {
+                out.truncate(start);
+                out.extend_from_slice(plain);
+            }
+        }
+        out
+    }
+
+    fn parsed(&self, record: &Value, parse: &mut dyn FnMut(&[u8]) -> Option<Parsed>) -> Option<Value> {
+        let [head, body] = record.as_array()?.as_slice() else { return None };
+        let [time, metadata] = head.as_array()?.as_slice() else { return None };
+        let (_, seconds) = time.as_ext()?;
+        if is_marker(*seconds.first_chunk::<4>()?) {
+            return None;
+        }
+        let body = body.as_map()?;
+        let (log, own): (Vec<_>, Vec<_>) =
+            body.iter().cloned().partition(|(key, _)| key.as_str() == Some("log"));
+        let Parsed { fields, time: said } = parse(log.first()?.1.as_slice()?)?;
+        let Value::Map(fields) = rmpv::decode::read_value(&mut fields.as_slice()).ok()? else { return None };
+        let time = said.map_or_else(|| time.clone(), event_time);
+        let body = self.merged(log, fields, own);
+        Some(Value::Array(vec![Value::Array(vec![time, metadata.clone()]), Value::Map(body)]))
+    }
+
+    /// The record's own keys win; the line is kept where a field is left out.
+    fn merged(
+        &self,
+        log: Vec<(Value, Value)>,
+        fields: Vec<(Value, Value)>,
+        own: Vec<(Value, Value)>,
+    ) -> Vec<(Value, Value)> {
+        if let Some(key) = &self.key {
+            let log = log.into_iter().filter(|_| self.keep_log);
+            let fields = (Value::from(key.as_str()), Value::Map(fields));
+            return log.chain([fields]).chain(own).collect();
+        }
+        let mut kept: Vec<(Value, Value)> = Vec::with_capacity(fields.len());
+        let mut keeps_log = self.keep_log;
+        for field in fields {
+            let is_taken = |others: &[(Value, Value)]| others.iter().any(|(key, _)| *key == field.0);
+            if is_taken(&own) || is_taken(&kept) {
+                keeps_log = true;
+            } else {
+                kept.push(field);
+            }
+        }
+        if keeps_log {
+            kept.retain(|(key, _)| key.as_str() != Some("log"));
+        }
+        log.into_iter().filter(|_| keeps_log).chain(kept).chain(own).collect()
+    }
+}
+
+/// As `encode` has it.
+fn event_time(time: Timestamp) -> Value {
+    let seconds = i32::try_from(time.seconds.max(0)).unwrap_or(i32::MAX).to_be_bytes();
+    Value::Ext(0, [seconds, time.nanos.to_be_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::{put_record, Field, RecordFields};
+    use crate::host::embedded::decode_records;
+    use crate::partial::Line;
+    use crate::position::Stream;
+    use serde_json::{json, Value as Json};
+
+    fn parsing(key: Option<&str>, keep_log: bool) -> Parsing {
+        Parsing { parser: "words".to_owned(), key: key.map(str::to_owned), keep_log }
+    }
+
+    fn batch(texts: &[&str], fields: &RecordFields) -> Vec<u8> {
+        let mut bytes = fields.group_start().to_vec();
+        for (number, text) in texts.iter().enumerate() {
+            let time = Timestamp { seconds: number as i64, nanos: 7 };
+            let line = Line { time, text: text.as_bytes(), is_utf8: true, ..Line::default() };
+            put_record(&mut bytes, &line, Stream::Stdout, fields);
+        }
+        bytes.extend_from_slice(fields.group_end());
+        bytes
+    }
+
+    /// `KEY=VALUE KEY=VALUE`, as texts; other texts do not fit.
+    fn words(text: &[u8]) -> Option<Parsed> {
+        let text = std::str::from_utf8(text).unwrap();
+        let pairs: Option<Vec<_>> = text.split(' ').map(|word| word.split_once('=')).collect();
+        let pairs = pairs?.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let mut fields = Vec::new();
+        rmpv::encode::write_value(&mut fields, &Value::Map(pairs)).unwrap();
+        let time = text.contains("time=").then_some(Timestamp { seconds: 99, nanos: 1 });
+        Some(Parsed { fields, time })
+    }
+
+    fn bodies(parsing: &Parsing, texts: &[&str]) -> Vec<Json> {
+        let fields = RecordFields::new(&[("image".to_owned(), Field::text("shop"))]);
+        let bytes = parsing.apply(&batch(texts, &fields), &mut words);
+        decode_records(&bytes).unwrap().into_iter().map(|record| Json::Object(record.body)).collect()
+    }
+
+    #[test]
+    fn fields_take_the_place_of_the_text_and_a_text_that_does_not_fit_stays() {
+        assert_eq!(
+            bodies(&parsing(None, false), &["a=1 b=2", "none", "log=x"]),
+            [
+                json!({"a": "1", "b": "2", "stream": "stdout", "image": "shop"}),
+                json!({"log": "none", "stream": "stdout", "image": "shop"}),
+                json!({"log": "x", "stream": "stdout", "image": "shop"}),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_records_own_keys_win_and_then_the_text_is_kept() {
+        assert_eq!(
+            bodies(&parsing(None, false), &["image=mine a=1 a=2", "log=x a=1 a=2"]),
+            [
+                json!({"log": "image=mine a=1 a=2", "a": "1", "stream": "stdout", "image": "shop"}),
+                json!({"log": "log=x a=1 a=2", "a": "1", "stream": "stdout", "image": "shop"}),
+            ]
+        );
+        assert_eq!(
+            bodies(&parsing(None, true), &["a=1"]),
+            [json!({"log": "a=1", "a": "1", "stream": "stdout", "image": "shop"})]
+        );
+    }
+
+    #[test]
+    fn fields_stand_under_a_key_where_there_is_one() {
+        assert_eq!(
+            bodies(&parsing(Some("parsed"), false), &["image=mine"]),
+            [json!({"parsed": {"image": "mine"}, "stream": "stdout", "image": "shop"})]
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_text_says_is_the_records() {
+        let fields = RecordFields::new(&[]);
+        let bytes = parsing(None, false).apply(&batch(&["time=x", "a=1"], &fields), &mut words);
+        let times: Vec<Timestamp> =
+            decode_records(&bytes).unwrap().iter().map(|record| record.time).collect();
+        assert_eq!(times, [Timestamp { seconds: 99, nanos: 1 }, Timestamp { seconds: 1, nanos: 7 }]);
+    }
+
+    /// What is not changed is not written anew either; the marks of a group are not.
+    #[test]
+    fn what_does_not_fit_is_the_same_to_the_byte() {
+        let group = Field::Map(vec![("a".to_owned(), Field::Number(1))]);
+        for fields in [RecordFields::new(&[]), RecordFields::in_group(&group, &group)] {
+            let bytes = batch(&["none", "of these"], &fields);
+            assert_eq!(parsing(None, false).apply(&bytes, &mut words), bytes);
+            let torn = &bytes[..bytes.len() - 1];
+            assert_eq!(parsing(None, false).apply(torn, &mut words), torn);
+        }
+        let no_map = |_: &[u8]| Some(Parsed { fields: vec![0xc0], time: None });
+        let bytes = batch(&["x"], &RecordFields::new(&[]));
+        assert_eq!(parsing(None, false).apply(&bytes, &mut no_map.clone()), bytes);
+    }
+}
