@@ -9,7 +9,7 @@ PLUGIN = $(RELEASE)/flb-in_container_logs.so
 export PLUGIN
 export PREFIX SYSCONFDIR DESTDIR
 
-.PHONY: all deps lint-deps test-deps demo test bench miri fuzz sanitize soak lint clean
+.PHONY: all picture deps lint-deps test-deps demo test bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -65,6 +65,10 @@ sanitize: deps test-deps
 MINUTES ?= 10
 fuzz: deps test-deps
 	@scripts/fuzz $(MINUTES)
+
+# The dashboard over so many minutes of containers of many kinds: docs/metrics.svg.
+picture: deps test-deps all
+	PICTURE_MINUTES=$(MINUTES) CONTAINER_LOGS_PLUGIN="$$(realpath $(PLUGIN))" cargo test --test main -- --nocapture picture::
 
 # Containers, rotations and hot reloads for so long; `make test` has a minute of it.
 soak: deps test-deps all

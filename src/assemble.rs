@@ -25,7 +25,7 @@ use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
 
 /// How long an open line whose stream has ended waits for a continuation.
-const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
+pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 /// How long a line whose pieces are tagged waits for its last one. Nothing tells
 /// on disk that a stream has ended: the tag says "more follows" even at its end.
 const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::assemble::{Assembler, ReadBytes};
+use crate::assemble::{Assembler, ReadBytes, DEAD_LINE_GRACE};
 use crate::checkpoint::{ContainerId, Resume, Saved};
 use crate::discover::docker::{split_env, ContainerMetadata, RUNTIME_NAME};
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
@@ -27,6 +27,9 @@ struct Streamed {
     /// The last known position in a file; the moments move ahead of it.
     files: Saved,
     last_entry: Instant,
+    /// The daemon says that the container has stopped. It may have been started since
+    /// that was so, and be in the midst of a line: what is open waits a moment.
+    has_finished: bool,
     /// Bytes of entries since the last push.
     received: u64,
     /// The daemon says that there is no such container.
@@ -94,6 +97,7 @@ impl Streams {
             assembler,
             files: saved,
             last_entry: Instant::now(),
+            has_finished: false,
             received: 0,
             is_unknown: false,
             failure_reported: false,
@@ -158,15 +162,12 @@ impl Streams {
         self.thread.as_ref()?;
         let mut next = None;
         for streamed in self.shared.streamed().values_mut() {
-            // That the container has stopped says nothing yet: the daemon may have
-            // more of it, and says when it has not (`StreamEnd::Finished`).
-            let Some(grace) = streamed.assembler.grace_of_stream() else { continue };
             let silence = now.duration_since(streamed.last_entry);
-            if silence >= grace {
-                streamed.assembler.close_of_stream_after(silence);
+            if streamed.grace().is_some_and(|grace| silence >= grace) {
+                streamed.close_after(silence);
                 streamed.push(&self.shared.exchange);
             }
-            let Some(grace) = streamed.assembler.grace_of_stream() else { continue };
+            let Some(grace) = streamed.grace() else { continue };
             let due = streamed.last_entry + grace;
             next = Some(next.map_or(due, |earlier: Instant| earlier.min(due)));
         }
@@ -230,6 +231,23 @@ impl Shared {
 }
 
 impl Streamed {
+    /// How long after its last entry something that is open is complete as it is. That
+    /// the container has stopped says nothing yet: the daemon may have more of it.
+    fn grace(&self) -> Option<Duration> {
+        if self.has_finished {
+            return self.assembler.is_open().then_some(DEAD_LINE_GRACE);
+        }
+        self.assembler.grace_of_stream()
+    }
+
+    fn close_after(&mut self, silence: Duration) {
+        if self.has_finished {
+            self.assembler.close();
+        } else {
+            self.assembler.close_of_stream_after(silence);
+        }
+    }
+
     /// The position in the file as it was, the moments ahead of it.
     fn here(&self) -> PerStream<Resume> {
         self.files.map(|file| Resume { is_by_time: true, ..file })
@@ -288,9 +306,8 @@ impl StreamSink for Sink {
         let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
         match end {
             StreamEnd::Finished => {
-                // The container has stopped: nothing completes what is open.
-                streamed.assembler.close();
-                streamed.push(&self.shared.exchange);
+                streamed.has_finished = true;
+                streamed.last_entry = Instant::now();
                 streamed.failure_reported = false;
                 drop(all);
                 self.shared.touch(id);
@@ -341,8 +358,79 @@ impl StreamSink for Sink {
     fn since(&mut self, id: &ContainerId) -> Option<Timestamp> {
         let mut all = self.shared.streamed();
         let streamed = all.get_mut(id)?;
+        streamed.has_finished = false;
         streamed.push(&self.shared.exchange);
         streamed.assembler.begin_again();
         streamed.assembler.since()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointStore;
+    use crate::host::embedded::decode_records;
+
+    const TIME: Timestamp = Timestamp { seconds: 7, nanos: 0 };
+
+    /// One container that is streamed, and the Docker thread's side, played here.
+    fn streamed() -> (Streams, Sink, ContainerId) {
+        let exchange = Arc::new(Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap());
+        let mut streams = Streams::new(exchange, PathBuf::from("/nonexistent/docker.sock"), 1 << 20);
+        streams.thread().unwrap();
+        let id = ContainerId::from_bytes([7; 32]);
+        let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
+        let identity = Arc::new(Identity::unnamed(&id, metadata));
+        let assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
+        let streamed = Streamed {
+            assembler,
+            files: Saved::default(),
+            last_entry: Instant::now(),
+            has_finished: false,
+            received: 0,
+            is_unknown: false,
+            failure_reported: false,
+            gap_reported: false,
+        };
+        streams.shared.streamed().insert(id, streamed);
+        let sink = Sink { shared: Arc::clone(&streams.shared), unreachable_reported: false };
+        (streams, sink, id)
+    }
+
+    fn lengths(streams: &Streams) -> Vec<usize> {
+        let batches = std::iter::from_fn(|| streams.shared.exchange.queue.pop());
+        let records = batches.flat_map(|batch| decode_records(&batch.bytes).unwrap());
+        records.map(|record| record.text("log").len()).collect()
+    }
+
+    /// As at a container whose log is asked for right before it is started: the daemon
+    /// says that it is not running, and has the first half of a line by then.
+    #[test]
+    fn a_line_in_whose_midst_the_daemon_says_it_has_stopped_goes_on_if_it_runs() {
+        let (streams, mut sink, id) = streamed();
+        let piece = [b'x'; 16_384];
+        sink.entry(&id, Stream::Stdout, TIME, &piece, false);
+        sink.flush(&id);
+        sink.ended(&id, StreamEnd::Finished);
+        streams.deliver_dead(Instant::now());
+        assert_eq!(sink.since(&id), None, "from the start of that line");
+        for (length, ends_line) in [(16_384, false), (16_384, false), (100, true)] {
+            sink.entry(&id, Stream::Stdout, TIME, &piece[..length], ends_line);
+        }
+        sink.flush(&id);
+        assert_eq!(lengths(&streams), [2 * 16_384 + 100]);
+    }
+
+    #[test]
+    fn what_is_open_of_a_container_that_has_stopped_is_delivered_after_a_moment() {
+        let (streams, mut sink, id) = streamed();
+        sink.entry(&id, Stream::Stdout, TIME, &[b'x'; 16_384], false);
+        sink.flush(&id);
+        assert_eq!(streams.deliver_dead(Instant::now() + 100 * DEAD_LINE_GRACE), None, "its rest may come");
+        sink.ended(&id, StreamEnd::Finished);
+        let due = streams.deliver_dead(Instant::now()).expect("it waits");
+        assert_eq!(lengths(&streams), [0; 0]);
+        assert_eq!(streams.deliver_dead(due), None);
+        assert_eq!(lengths(&streams), [16_384]);
     }
 }

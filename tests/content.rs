@@ -5,6 +5,7 @@ use serde_json::{json, Value};
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::DockerRoot;
+use crate::support::writer::log_files;
 
 #[test]
 fn json_lines_become_fields_where_that_is_asked_for() {
@@ -109,7 +110,12 @@ fn a_rate_limit_delays_and_drops_nothing() {
         }
     }
     collector.wait("the log without a limit", |collector| of(collector, "fast").len() == total);
-    collector.wait("the lag", |collector| collector.figures_of("slow").lag_bytes() > 500_000);
+    // All files count, though nothing is read meanwhile.
+    let on_disk: u64 = log_files(&slow.log).iter().map(|file| file.metadata().expect("a file").len()).sum();
+    collector.wait("the lag", |collector| {
+        let figures = collector.figures_of("slow");
+        figures.lag_bytes() + figures.delivered.bytes == on_disk
+    });
     let delayed = of(&collector, "slow").len();
     assert!(delayed < total / 2, "{delayed} lines in spite of the limit");
     slow.write_config_with("slow", true, json!({"fluentbit.io/rate_limit": "0"}), &[]);
@@ -117,4 +123,33 @@ fn a_rate_limit_delays_and_drops_nothing() {
     let texts = of(&collector, "slow");
     let wrong = texts.iter().enumerate().find(|(number, text)| **text != format!("line {number}"));
     assert!(wrong.is_none() && texts.len() == total, "{} lines, {wrong:?}", texts.len());
+}
+
+/// The reader sleeps for its rate, and yet sees what Docker deletes meanwhile.
+#[test]
+fn what_a_rate_limit_leaves_is_held_up_to_the_limit_and_counted() {
+    let root = DockerRoot::new();
+    let mut slow = root.container('a', "slow");
+    let options = [("Rate_Limit", "10"), ("Held_Files_Limit", "300k")];
+    let collector = Collector::start(root.path(), &options);
+    let mut number = 0;
+    let mut write = |log: &mut crate::support::docker_root::LogWriter| {
+        for _ in 0..2000 {
+            log.line(&format!("line {number}"));
+            number += 1;
+        }
+    };
+    write(&mut slow);
+    collector.wait("the first slice", |collector| collector.count() > 0);
+    for _ in 0..5 {
+        let met = collector.figures().lag_bytes();
+        write(&mut slow);
+        // The file of this round is opened before it goes.
+        collector.wait("its lines in the lag", |collector| collector.figures().lag_bytes() > met);
+        slow.rotate(2, false);
+        collector.wait("the rotation", |collector| collector.held().bytes <= 300_000);
+    }
+    collector.wait("the loss", |collector| collector.figures().abandoned.generations > 0);
+    collector.wait("the limit", |collector| collector.held().bytes <= 300_000);
+    assert!(collector.has_logged("Held_Files_Limit is 300000"), "{:?}", collector.log());
 }

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use crate::support::collector::PATIENCE;
 use crate::support::docker_root::DockerRoot;
 use crate::support::fluent_bit::{find_all, plugin, version, with_each_host, FluentBit};
-use crate::support::{programs, receivers, run, skip};
+use crate::support::receivers::{self, Receiver, Request};
+use crate::support::{programs, run, skip, wait_until};
 
 fn examples() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -107,6 +108,54 @@ fn every_fluent_bit_configuration_is_taken_by_the_host() {
     });
 }
 
+/// What Fluent Bit with the configuration `file` sends to Loki first.
+fn first_push(host: &Path, file: &Path, loki: &Receiver<Request>) -> serde_json::Value {
+    let mut process = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(host)
+        .arg("-c")
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("setpriv runs");
+    wait_until(PATIENCE, "a push request", || !loki.received().is_empty());
+    process.kill().expect("it runs");
+    process.wait().expect("our child");
+    let request = loki.received().remove(0);
+    assert_eq!(request.path, "/loki/api/v1/push");
+    serde_json::from_slice(&request.body).expect("JSON")
+}
+
+/// The configuration that the README shows, word for word but for paths and the port.
+#[test]
+fn the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels() {
+    let name = "examples::the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels";
+    let readme = fs::read_to_string(examples().with_file_name("README.md")).expect("the README");
+    let shown = readme.split("```\n").find(|block| block.contains("    Name          loki\n"));
+    let shown = shown.expect("the README shows a configuration for Loki");
+    with_each_host(name, |host, plugin| {
+        let here = Here::new(plugin);
+        let mut log = here.root.container('a', "shop-checkout-1");
+        log.write_config_with("shop-checkout-1", true, serde_json::json!({"team": "till"}), &[]);
+        log.line("order placed");
+        let loki = receivers::http();
+        let text = here.with_root(&here.adapt(shown));
+        let file = here.write("loki.conf", &text.replace("3100", &loki.port().to_string()));
+        let push = first_push(host, &file, &loki);
+        let labels = serde_json::json!({
+            "job": "docker", "container_name": "shop-checkout-1", "image": "shop/web:1.2", "stream": "stdout"
+        });
+        assert_eq!(push["streams"][0]["stream"], labels);
+        let line = push["streams"][0]["values"][0][1].as_str().expect("a line");
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(
+            (&line["log"], &line["labels"]),
+            (&"order placed".into(), &serde_json::json!({"team": "till"}))
+        );
+    });
+}
+
 /// From nothing to Loki, as in examples/compose: the request that Loki would get.
 #[test]
 fn compose_brings_lines_to_loki_with_name_and_image() {
@@ -122,21 +171,7 @@ fn compose_brings_lines_to_loki_with_name_and_image() {
         let text = here.with_root(&here.adapt(&read("compose/fluent-bit.yaml")));
         let text = text.replace("host: loki\n", "host: 127.0.0.1\n");
         let file = here.write("fluent-bit.yaml", &text.replace("3100", &loki.port().to_string()));
-        let mut process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(host)
-            .arg("-c")
-            .arg(file)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("setpriv runs");
-        crate::support::wait_until(PATIENCE, "a push request", || !loki.received().is_empty());
-        process.kill().expect("it runs");
-        process.wait().expect("our child");
-        let request = loki.received().remove(0);
-        assert_eq!(request.path, "/loki/api/v1/push");
-        let push: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        let push = first_push(host, &file, &loki);
         let labels = serde_json::json!({
             "job": "docker", "container_name": "compose-shop-1", "image": "shop/web:1.2", "stream": "stdout"
         });

@@ -24,6 +24,7 @@ mod model;
 mod multiline;
 mod outputs;
 mod packages;
+mod picture;
 mod podman;
 mod pods;
 mod privileges;

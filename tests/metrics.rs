@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 
 use fluent_bit_container_logs::metrics::all_families;
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::support::collector::PATIENCE;
+use crate::support::dashboard;
 use crate::support::docker_root::DockerRoot;
 use crate::support::fluent_bit::{find_all, plugin, version, FluentBit};
 use crate::support::prometheus::{self, Prometheus};
 use crate::support::skip;
 
-const METRICS: &str = "/api/v2/metrics/prometheus";
+/// Where Fluent Bit serves them.
+pub const METRICS: &str = "/api/v2/metrics/prometheus";
 const PREFIX: &str = "fluentbit_container_logs_";
 
-fn in_project(name: &str) -> PathBuf {
+pub fn in_project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -55,7 +56,9 @@ fn value(all: &BTreeMap<String, Vec<Series>>, name: &str, wanted: &[(&str, &str)
     found.first().copied()
 }
 
-fn host_over(program: &Path, plugin: &Path, root: &DockerRoot, more: &str) -> FluentBit {
+/// Fluent Bit over `root` with its HTTP server, the input called `logs`, and `more` lines
+/// of it.
+pub fn host_over(program: &Path, plugin: &Path, root: &DockerRoot, more: &str) -> FluentBit {
     let config = format!(
         "[INPUT]\n    Name container_logs\n    Alias logs\n    Docker_Root {}\n    Docker_Socket off\n{more}",
         root.path().display()
@@ -149,22 +152,6 @@ fn series_per_container_are_capped_and_totals_are_not() {
     assert_eq!(value(&all, "containers", &[("source", "file")]), Some(7.0));
 }
 
-/// Every query in the dashboard, its variables filled in.
-fn dashboard_queries() -> Vec<String> {
-    let text = std::fs::read_to_string(in_project("dashboards/container_logs.json")).expect("the dashboard");
-    let dashboard: Value = serde_json::from_str(&text).expect("the dashboard is JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    let fill = |query: &str| {
-        query
-            .replace("$__rate_interval", "15s")
-            .replace("$__range", "1m")
-            .replace("$input", "logs")
-            .replace("$container", ".*")
-    };
-    targets.map(|target| fill(target["expr"].as_str().expect("a query"))).collect()
-}
-
 #[test]
 fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
     let test = "every_query_of_the_dashboard_returns_data_from_a_real_prometheus";
@@ -179,7 +166,8 @@ fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
     host.start().expect("the host starts");
     let rules = in_project("dashboards/alerts.yml");
     let server = Prometheus::start(&server, host.http_port(), METRICS, &rules);
-    let queries = dashboard_queries();
+    let queries: Vec<String> =
+        dashboard::panels().into_iter().flat_map(|panel| panel.queries).map(|(query, _)| query).collect();
     assert!(queries.len() >= 20, "{queries:#?}");
     host.wait_until(PATIENCE, "Prometheus", |_| server.is_ready());
     // A rate needs two scrapes; the log goes on meanwhile.

@@ -47,6 +47,8 @@ pub enum Outcome {
     Hot,
     /// Nothing to do before then; stay hot.
     Waiting(Instant),
+    /// There is more, and its rate allows none of it before then; stay hot.
+    Throttled(Instant),
     /// Read to the end; a watch brings it back.
     Told,
     /// Idle; a watch or a rescan brings it back.
@@ -659,7 +661,7 @@ impl Container {
             return self.end_stream(around);
         }
         if let Some(due) = self.rate.waits_until(now) {
-            return Outcome::Waiting(due);
+            return Outcome::Throttled(due);
         }
         if let Some(due) = self.follow_run(around) {
             return Outcome::Waiting(due);

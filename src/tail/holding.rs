@@ -59,6 +59,11 @@ impl Holding {
         Holding { limit, next_survey: None, is_any_held: false }
     }
 
+    /// When the next look is due, if there is to be one.
+    pub fn next(&self) -> Option<Instant> {
+        self.next_survey
+    }
+
     /// Looks, when it is time, at the files of the containers that are hot:
     /// what is unread is in no other. `is_behind` says whether there is any.
     pub fn survey(

@@ -111,6 +111,8 @@ pub struct Reader {
     told: usize,
     cycle: Duration,
     next_due: Option<Instant>,
+    /// A log has more than its rate allows.
+    is_any_throttled: bool,
     /// When something open of a streamed container is to be delivered.
     next_dead: Option<Instant>,
     holding: Holding,
@@ -166,6 +168,7 @@ impl Reader {
             told: 0,
             cycle: SHORTEST_CYCLE,
             next_due: None,
+            is_any_throttled: false,
             next_dead: None,
             holding,
             surveyor: Surveyor::new(Instant::now()),
@@ -216,7 +219,7 @@ impl Reader {
         self.exchange.gather();
         let pass = self.read_hot(now);
         self.exchange.end_gathering();
-        let is_behind = pass != Pass::CaughtUp;
+        let is_behind = pass != Pass::CaughtUp || self.is_any_throttled;
         self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
         self.ring_refusing_host(now);
         self.survey_if_due(now);
@@ -545,6 +548,7 @@ impl Reader {
     fn read_hot(&mut self, now: Instant) -> Pass {
         let mut pass = Pass::CaughtUp;
         (self.active, self.told) = (0, 0);
+        self.is_any_throttled = false;
         self.next_due = None;
         let count = self.hot.len();
         let first = if count == 0 { 0 } else { self.turn % count };
@@ -574,10 +578,12 @@ impl Reader {
                 now,
                 cycle: self.cycle,
             };
-            match container.read(&mut context, &mut around) {
+            let outcome = container.read(&mut context, &mut around);
+            match outcome {
                 Outcome::More => pass = Pass::Behind,
                 Outcome::Hot => self.active += 1,
-                Outcome::Waiting(due) => {
+                Outcome::Waiting(due) | Outcome::Throttled(due) => {
+                    self.is_any_throttled |= matches!(outcome, Outcome::Throttled(_));
                     self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
                 }
                 Outcome::Told => {
@@ -628,7 +634,8 @@ impl Reader {
             Pass::CaughtUp if is_idle => {}
             Pass::CaughtUp => longest = longest.min(self.cycle),
         }
-        for due in [self.next_due, self.next_dead, self.surveyor.next].into_iter().flatten() {
+        let dues = [self.next_due, self.next_dead, self.surveyor.next, self.holding.next()];
+        for due in dues.into_iter().flatten() {
             longest = longest.min(due.saturating_duration_since(Instant::now()));
         }
         if self.exchange.refused.load(Ordering::Acquire) {

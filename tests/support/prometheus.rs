@@ -77,8 +77,13 @@ impl Prometheus {
     /// The result of an instant query: an array of series, or a scalar. An
     /// error carries what Prometheus said of the query.
     pub fn query(&self, query: &str) -> Result<Value, String> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        self.get(&format!("/api/v1/query?query={encoded}"))
+        self.get(&format!("/api/v1/query?query={}", percent_encoded(query)))
+    }
+
+    /// The result of a query for each second from `start` on, in seconds since 1970.
+    pub fn query_range(&self, query: &str, start: u64, end: u64) -> Result<Value, String> {
+        let encoded = percent_encoded(query);
+        self.get(&format!("/api/v1/query_range?query={encoded}&start={start}&end={end}&step=1"))
     }
 
     /// What its API has under `path`.
@@ -92,6 +97,10 @@ impl Prometheus {
             Err(answer.to_string())
         }
     }
+}
+
+fn percent_encoded(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 impl Drop for Prometheus {
