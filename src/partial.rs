@@ -148,11 +148,7 @@ impl Joiner {
                 attrs: &self.attrs,
                 source_bytes: open.source_bytes,
             });
-            if self.text.capacity() > KEEP_BYTES {
-                self.text = Vec::new();
-            } else {
-                self.text.clear();
-            }
+            empty(&mut self.text);
         }
     }
 
@@ -169,6 +165,15 @@ impl Joiner {
     /// Whether a line is open whose last piece says that its stream has ended.
     pub fn stream_ended(&self) -> bool {
         self.open.is_some_and(|open| open.stream_ended)
+    }
+}
+
+/// Makes room for the next text. What grew beyond what is usual is given back.
+pub(crate) fn empty(text: &mut Vec<u8>) {
+    if text.capacity() > KEEP_BYTES {
+        *text = Vec::new();
+    } else {
+        text.clear();
     }
 }
 

@@ -93,17 +93,7 @@ impl Streams {
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
         let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
         assembler.resume_from(&saved, [true, true]);
-        let streamed = Streamed {
-            assembler,
-            files: saved,
-            last_entry: Instant::now(),
-            has_finished: false,
-            received: 0,
-            is_unknown: false,
-            failure_reported: false,
-            gap_reported: false,
-        };
-        self.shared.streamed().insert(id, streamed);
+        self.shared.streamed().insert(id, Streamed::new(assembler, saved));
         self.thread()?.follow(id);
         Ok(())
     }
@@ -231,6 +221,19 @@ impl Shared {
 }
 
 impl Streamed {
+    fn new(assembler: Assembler, files: Saved) -> Streamed {
+        Streamed {
+            assembler,
+            files,
+            last_entry: Instant::now(),
+            has_finished: false,
+            received: 0,
+            is_unknown: false,
+            failure_reported: false,
+            gap_reported: false,
+        }
+    }
+
     /// How long after its last entry something that is open is complete as it is. That
     /// the container has stopped says nothing yet: the daemon may have more of it.
     fn grace(&self) -> Option<Duration> {
@@ -382,17 +385,7 @@ mod tests {
         let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
         let identity = Arc::new(Identity::unnamed(&id, metadata));
         let assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
-        let streamed = Streamed {
-            assembler,
-            files: Saved::default(),
-            last_entry: Instant::now(),
-            has_finished: false,
-            received: 0,
-            is_unknown: false,
-            failure_reported: false,
-            gap_reported: false,
-        };
-        streams.shared.streamed().insert(id, streamed);
+        streams.shared.streamed().insert(id, Streamed::new(assembler, Saved::default()));
         let sink = Sink { shared: Arc::clone(&streams.shared), unreachable_reported: false };
         (streams, sink, id)
     }

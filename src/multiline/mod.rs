@@ -18,12 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::Resume;
-use crate::partial::Line;
+use crate::partial::{empty, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 pub use pattern::{NoPattern, Pattern, State, Verdict};
-
-/// Texts keep their buffer for the next one up to this size.
-const KEEP_BYTES: usize = 64 * 1024;
 
 /// How lines are joined.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -191,11 +188,7 @@ impl Joiner {
             attrs: &self.attrs,
             source_bytes: open.source_bytes,
         });
-        if self.text.capacity() > KEEP_BYTES {
-            self.text = Vec::new();
-        } else {
-            self.text.clear();
-        }
+        empty(&mut self.text);
     }
 }
 
