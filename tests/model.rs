@@ -12,9 +12,10 @@
 //!
 //! What a history does not have, since no reader could know what to do:
 //!
-//! - A clock that steps under logrotate. A position that is in no file any more, as
-//!   its lines were truncated away, says nothing but a time; whether a copy was made
-//!   before or after it is told by the times of the two alone.
+//! - A clock that steps under logrotate, or back where dockerd compresses. A position
+//!   that is in no file any more, as its lines were truncated away or rotated out,
+//!   says nothing but a time; whether a copy, or an archive, was made before or after
+//!   it is told by the times of the two alone.
 //! - The current file removed by hand where dockerd compresses. dockerd then renames
 //!   nothing, and compresses the file before it once more, with a later time in its
 //!   header: what was read looks like what was written since.
@@ -29,6 +30,7 @@
 //! `HISTORIES=100000 SEED=7` play more, and others; history N of a run has the
 //! seed SEED + N, so one alone is `HISTORIES=1 SEED=…`.
 
+mod cases;
 mod container;
 mod format;
 mod history;

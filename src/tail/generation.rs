@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!            marker            data: whole lines           rest
-//! buffer  [ up to 64 bytes | line\n line\n … line\n | half a lin ]
+//! buffer  [ the last entry | line\n line\n … line\n | half a lin ]
 //! file     ^ before read_offset  ^ read_offset       ^ where the next read begins
 //! ```
 //!
 //! Each read begins a little before the position and compares those bytes with
 //! what was there: this is how a file that was truncated and has grown past
-//! the position again is told from one that merely grew, at no extra call.
+//! the position again is told from one that merely grew, at no extra call. They
+//! hold the time of the last entry, wherever in it that stands: its text may well
+//! be the same again.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,6 +36,9 @@ pub const ENTRY_CAP: usize = 16 << 20;
 /// An unfinished line from this length on is not read again until the file has
 /// grown.
 const LONG_UNFINISHED: usize = 64 * 1024;
+/// The longest stretch before the position that each read compares. The pieces that
+/// runtimes cut fit into it.
+const LONGEST_MARKER: usize = 32 * 1024;
 
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
@@ -578,7 +583,8 @@ impl Generation {
         self.read_offset += (end - start) as u64;
         self.unfinished = 0;
         self.window = SLICE_BYTES;
-        let marker_start = end.saturating_sub(MARKER_BYTES);
+        let last_entry = self.layout.map_or(0, |layout| layout.bytes_to_last_time(&buffer[..end]));
+        let marker_start = end.saturating_sub(last_entry.clamp(MARKER_BYTES, LONGEST_MARKER));
         self.marker.clear();
         self.marker.extend_from_slice(&buffer[marker_start..end]);
         if let Content::Gzip(gzip) = &mut self.content {
@@ -618,3 +624,7 @@ impl Generation {
         Ok(self.marker.len().min(filled)..filled)
     }
 }
+
+#[cfg(test)]
+#[path = "generation_tests.rs"]
+mod tests;

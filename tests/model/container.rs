@@ -157,7 +157,7 @@ impl Container {
             self.truth.release(number);
         }
         self.last_entry = time;
-        (number, self.format.encode(&Entry { stream, text: &text, part, time }))
+        (number, self.format.encode(&Entry { stream, line, text: &text, part, time }))
     }
 
     /// A line of one entry.

@@ -22,6 +22,8 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Entry<'a> {
     pub stream: usize,
+    /// Which line it is of.
+    pub line: usize,
     pub text: &'a str,
     pub part: Part,
     /// Seconds and nanoseconds.
@@ -107,7 +109,7 @@ fn frame(entry: &Entry<'_>) -> Vec<u8> {
         if is_last {
             put_number(&mut metadata, 1, 1);
         }
-        put_bytes(&mut metadata, 2, &[b'5'; 64]);
+        put_bytes(&mut metadata, 2, format!("{:064x}", entry.line).as_bytes());
         put_number(&mut metadata, 3, ordinal as u64);
         put_bytes(&mut message, 5, &metadata);
     }

@@ -242,10 +242,11 @@ impl History<'_> {
 
     // What takes more than one side.
 
-    /// Which copies are newer than a position that is nowhere any more is told by
-    /// the clock.
+    /// Which copies and archives are newer than a position that is nowhere any more
+    /// is told by the clock.
     fn step_clock(&mut self, seconds: i64) {
-        if !self.plan.settings.by_logrotate {
+        let settings = &self.plan.settings;
+        if !settings.by_logrotate && !(settings.compress && seconds < 0) {
             self.containers.iter_mut().for_each(|container| container.clock += seconds);
         }
     }
