@@ -32,9 +32,12 @@
 
 mod cases;
 mod container;
+mod dockerd;
 mod format;
+mod hand;
 mod history;
 mod instance;
+mod kubelet;
 mod plan;
 mod truth;
 

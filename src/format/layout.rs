@@ -57,14 +57,13 @@ impl Layout {
         }
     }
 
-    /// How many of the last bytes of `data`, which ends with a whole entry, hold the
-    /// time of that entry: 0 where it ends the entry, or is not to be found.
-    pub fn bytes_to_last_time(self, data: &[u8]) -> usize {
+    /// How many bytes the last entry of `data` has, which ends with a whole one; 0
+    /// where that cannot be told.
+    pub fn last_entry(self, data: &[u8]) -> usize {
         match self {
-            Layout::JsonLines => 0,
-            Layout::CriLines => {
+            Layout::JsonLines | Layout::CriLines => {
                 let before = data.len().saturating_sub(1);
-                before - memrchr(b'\n', &data[..before]).map_or(0, |line_feed| line_feed + 1) + 1
+                data.len() - memrchr(b'\n', &data[..before]).map_or(0, |line_feed| line_feed + 1)
             }
             Layout::LocalFrames => last_frame(data),
         }
@@ -109,8 +108,8 @@ mod tests {
     fn lines_are_measured_to_the_last_line_feed() {
         assert_eq!(Layout::JsonLines.measure(b"{}\n{}\n{"), Stretch::Whole(6));
         assert_eq!(Layout::JsonLines.measure(b"{"), Stretch::Incomplete);
-        assert_eq!(Layout::CriLines.bytes_to_last_time(b"one\nlast\n"), 5);
-        assert_eq!(Layout::CriLines.bytes_to_last_time(b"only\n"), 5);
+        assert_eq!(Layout::CriLines.last_entry(b"one\nlast\n"), 5);
+        assert_eq!(Layout::CriLines.last_entry(b"only\n"), 5);
     }
 
     #[test]
@@ -121,8 +120,8 @@ mod tests {
             let want = if cut < frame.len() { Stretch::Incomplete } else { Stretch::Whole(frame.len()) };
             assert_eq!(Layout::LocalFrames.measure(&two[..cut]), want, "cut at {cut}");
         }
-        assert_eq!(Layout::LocalFrames.bytes_to_last_time(&two), frame.len());
-        assert_eq!(Layout::LocalFrames.bytes_to_last_time(&two[1..frame.len()]), 0);
+        assert_eq!(Layout::LocalFrames.last_entry(&two), frame.len());
+        assert_eq!(Layout::LocalFrames.last_entry(&two[1..frame.len()]), 0);
         let damaged = [b"\xff\xff\xff\xff", &two[..]].concat();
         assert_eq!(Layout::LocalFrames.measure(&damaged), Stretch::Corrupt(4));
     }

@@ -10,8 +10,8 @@
 //! Each read begins a little before the position and compares those bytes with
 //! what was there: this is how a file that was truncated and has grown past
 //! the position again is told from one that merely grew, at no extra call. They
-//! hold the time of the last entry, wherever in it that stands: its text may well
-//! be the same again.
+//! are the last entry, for the end of its text may well be the same again, and its
+//! time stands before that, or is that of the piece before it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -583,7 +583,7 @@ impl Generation {
         self.read_offset += (end - start) as u64;
         self.unfinished = 0;
         self.window = SLICE_BYTES;
-        let last_entry = self.layout.map_or(0, |layout| layout.bytes_to_last_time(&buffer[..end]));
+        let last_entry = self.layout.map_or(0, |layout| layout.last_entry(&buffer[..end]));
         let marker_start = end.saturating_sub(last_entry.clamp(MARKER_BYTES, LONGEST_MARKER));
         self.marker.clear();
         self.marker.extend_from_slice(&buffer[marker_start..end]);
@@ -609,6 +609,18 @@ impl Generation {
     /// The position that has been read up to.
     pub fn resume_here(&self) -> Resume {
         self.resume_at(self.read_offset, &self.marker)
+    }
+
+    /// The same where nothing was read yet: what is there by now tells the file from
+    /// others, should it be compressed before it is looked for.
+    pub fn resume_at_start(&self) -> Resume {
+        let resume = self.resume_here();
+        match self.head_now() {
+            Ok(Some(head)) if self.read_offset == 0 => {
+                Resume { fingerprint: Fingerprint::of(&head), ..resume }
+            }
+            _ => resume,
+        }
     }
 
     /// The bytes of the unfinished line at the end of the file.

@@ -9,6 +9,7 @@ const PLAIN: Settings = Settings {
     compress: false,
     by_logrotate: false,
     by_hand: false,
+    names_early: false,
     is_stale: false,
     single: SingleFile::Unlink,
     small_queue: false,
@@ -25,7 +26,7 @@ fn passes(settings: Settings, actions: &[Action]) {
 }
 
 const WRITE: Action = Action::Write { c: 0, stream: 0, lines: 1 };
-const ROTATE: Action = Action::Rotate { c: 0 };
+const ROTATE: Action = Action::Rotate { c: 0, steps: 0 };
 
 #[test]
 fn a_log_that_is_made_in_a_folder_that_had_none_is_read() {
@@ -39,4 +40,36 @@ fn a_folder_that_was_away_is_read_on() {
     let idle = [Action::Settle, Action::Settle, Action::Settle, Action::Settle];
     let actions = [WRITE, ROTATE, Action::Away { c: 0, turns: 1 }, WRITE];
     passes(PLAIN, &[&[WRITE], &idle[..], &actions].concat());
+}
+
+#[test]
+fn an_archive_that_was_read_is_not_read_again_because_the_next_file_was_not_begun() {
+    let actions = [
+        WRITE,
+        Action::Rotate { c: 0, steps: 7 },
+        Action::Run { count: 1 },
+        Action::Turn { count: 1 },
+        WRITE,
+        Action::KillInAppend { after: 0 },
+        Action::Rotate { c: 0, steps: 7 },
+        Action::Rotate { c: 0, steps: 5 },
+    ];
+    passes(Settings { format: Format::Pod, max_file: 4, compress: true, ..PLAIN }, &actions);
+}
+
+#[test]
+fn what_was_truncated_and_compressed_in_mid_line_is_read_after_a_kill() {
+    let piece = Action::Piece { c: 0, stream: 1 };
+    let actions = [
+        WRITE,
+        piece.clone(),
+        Action::Turn { count: 1 },
+        Action::Truncate { c: 0 },
+        piece,
+        Action::Rotate { c: 0, steps: 3 },
+        Action::Run { count: 1 },
+        Action::Kill,
+        Action::Write { c: 0, stream: 0, lines: 3 },
+    ];
+    passes(Settings { max_file: 3, compress: true, by_hand: true, ..PLAIN }, &actions);
 }

@@ -54,6 +54,8 @@ impl Generation {
 /// All that was written by one container.
 #[derive(Debug, Default)]
 pub struct Truth {
+    /// A tag says of a piece that more of its line follows, and nothing what.
+    is_tagged: bool,
     parts: Vec<Part>,
     lines: Vec<Line>,
     pub generations: Vec<Generation>,
@@ -70,6 +72,10 @@ pub struct Truth {
 }
 
 impl Truth {
+    pub fn new(is_tagged: bool) -> Truth {
+        Truth { is_tagged, ..Truth::default() }
+    }
+
     pub fn new_generation(&mut self) -> usize {
         self.generations.push(Generation::default());
         self.generations.len() - 1
@@ -189,7 +195,10 @@ impl Truth {
     /// Parts of one line belong into one record, and those of two into two.
     fn check_joined(&mut self, numbers: &[usize]) -> Result<(), String> {
         let line = self.parts[numbers[0]].line;
-        if numbers.iter().any(|number| self.parts[*number].line != line) {
+        let line_of = |number: usize| self.parts[number].line;
+        let is_wrong =
+            |pair: &[usize]| line_of(pair[0]) != line_of(pair[1]) && !self.runs_on(line_of(pair[0]));
+        if numbers.windows(2).any(is_wrong) {
             return Err(format!("parts of several lines in one record: {numbers:?}"));
         }
         let parts = &self.parts;
@@ -202,6 +211,12 @@ impl Truth {
         }
         line.record = Some(self.records);
         Ok(())
+    }
+
+    /// Whether what follows a line looks like more of it: the piece that ends it is
+    /// lost.
+    fn runs_on(&self, line: usize) -> bool {
+        self.is_tagged && self.lines[line].end.is_some_and(|end| !self.parts[end].is_owed)
     }
 
     /// These may come again after a kill.
