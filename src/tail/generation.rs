@@ -611,15 +611,25 @@ impl Generation {
         self.resume_at(self.read_offset, &self.marker)
     }
 
-    /// The same where nothing was read yet: what is there by now tells the file from
-    /// others, should it be compressed before it is looked for.
+    /// The same where nothing was read yet: the entries that are there by now tell the
+    /// file from others, should it be compressed before it is looked for.
     pub fn resume_at_start(&self) -> Resume {
         let resume = self.resume_here();
         match self.head_now() {
             Ok(Some(head)) if self.read_offset == 0 => {
-                Resume { fingerprint: Fingerprint::of(&head), ..resume }
+                Resume { fingerprint: Fingerprint::of(&head[..self.telling(&head)]), ..resume }
             }
             _ => resume,
+        }
+    }
+
+    /// How much of the head tells the file from others: what has a time in it.
+    fn telling(&self, head: &[u8]) -> usize {
+        match Layout::detect(head).map(|layout| (layout, layout.measure(head))) {
+            Some((_, Stretch::Whole(length))) => length,
+            // Its time stands before its text.
+            Some((Layout::CriLines | Layout::LocalFrames, _)) if head.len() == HEAD_BYTES => HEAD_BYTES,
+            _ => 0,
         }
     }
 

@@ -320,10 +320,6 @@ impl Tailer {
         self.generations.pop_front();
         self.generations.push_front(restarted);
         self.births.met(copies.len(), Instant::now());
-        if copies.is_empty() && !self.generations.front().is_some_and(Generation::is_empty_now) {
-            // Whatever becomes of it now, it is found by what it holds.
-            self.progress_to_front(exchange);
-        }
         for copy in copies.into_iter().rev() {
             self.generations.push_front(copy);
         }

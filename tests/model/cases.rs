@@ -58,18 +58,20 @@ fn an_archive_that_was_read_is_not_read_again_because_the_next_file_was_not_begu
 }
 
 #[test]
-fn what_was_truncated_and_compressed_in_mid_line_is_read_after_a_kill() {
-    let piece = Action::Piece { c: 0, stream: 1 };
+fn a_position_before_half_an_entry_is_found_in_no_other_file() {
+    let settings = Settings { single: SingleFile::Rename, ..PLAIN };
     let actions = [
         WRITE,
-        piece.clone(),
-        Action::Turn { count: 1 },
-        Action::Truncate { c: 0 },
-        piece,
-        Action::Rotate { c: 0, steps: 3 },
-        Action::Run { count: 1 },
+        ROTATE,
+        WRITE,
+        ROTATE,
+        Action::Half { c: 0, stream: 0, cut: 30 },
+        Action::Run { count: 2 },
+        ROTATE,
+        WRITE,
+        ROTATE,
         Action::Kill,
-        Action::Write { c: 0, stream: 0, lines: 3 },
+        WRITE,
     ];
-    passes(Settings { max_file: 3, compress: true, by_hand: true, ..PLAIN }, &actions);
+    passes(settings, &actions);
 }

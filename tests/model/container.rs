@@ -447,6 +447,10 @@ impl Container {
         self.finish_half();
         self.is_away = true;
         self.truth.allow_cuts();
+        if !self.settings.format.is_tagged() {
+            // dockerd lost the folder, too, and starts the container anew.
+            self.abandon_lines();
+        }
         true
     }
 

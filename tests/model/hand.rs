@@ -19,7 +19,8 @@ pub fn tick() {
 
 impl Container {
     pub fn truncate(&mut self) {
-        if !self.settings.by_hand {
+        let is_cut = self.settings.compress && self.open.iter().any(Option::is_some);
+        if !self.settings.by_hand || (is_cut && self.settings.format != Format::Pod) {
             return;
         }
         if self.settings.format == Format::Local {

@@ -50,6 +50,10 @@ impl Container {
             self.kubelet.steps.push_back(Step::Reopen);
             return;
         }
+        if fs::metadata(self.path(self.current())).is_ok_and(|log| log.len() == 0) {
+            // It has a size to reach.
+            return;
+        }
         use Step::*;
         self.kubelet.steps = [Prune, BeginArchive, EndArchive, DropPlain, Rename, Reopen].into();
         (0..steps).for_each(|_| self.go_on_as_kubelet(500));

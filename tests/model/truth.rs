@@ -114,7 +114,7 @@ impl Truth {
     ) -> (usize, String) {
         let number = self.parts.len();
         let mut text = format!("#{number:07}:");
-        text.extend(std::iter::repeat_n('x', bytes.saturating_sub(text.len())));
+        text.push_str(&"x".repeat(bytes.saturating_sub(text.len())));
         let part = Part { stream, line, text: text.clone(), is_owed: true, is_delivered: false };
         self.parts.push(part);
         self.lines[line].parts.push(number);
