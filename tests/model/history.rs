@@ -39,6 +39,8 @@ struct History<'a> {
     containers: Vec<Container>,
     gone: usize,
     kills: usize,
+    /// The checkpoint as it is on the disk.
+    synced: Option<Vec<u8>>,
 }
 
 pub fn play(plan: &Plan) -> Outcome<Totals> {
@@ -56,6 +58,7 @@ pub fn play(plan: &Plan) -> Outcome<Totals> {
             .collect(),
         gone: 0,
         kills: 0,
+        synced: None,
         dir,
     };
     history.start();
@@ -109,6 +112,8 @@ impl History<'_> {
             Action::KillInAppend { after } => {
                 self.instance.iter().for_each(|instance| instance.kill_in_append(after));
             }
+            Action::Sync => self.sync(),
+            Action::PowerCut => self.cut_power(),
             Action::Settle => return self.settle(),
         }
         Ok(())
@@ -138,6 +143,10 @@ impl History<'_> {
         self.dir.path().to_owned()
     }
 
+    fn checkpoint(&self) -> PathBuf {
+        self.root().join("positions.db")
+    }
+
     // The reader.
 
     fn start(&mut self) {
@@ -158,7 +167,7 @@ impl History<'_> {
         if settings.by_stream {
             options.push(("Tag_Template", "{name}.{stream}"));
         }
-        self.instance = Some(Instance::start(&self.root(), &self.root().join("positions.db"), &options));
+        self.instance = Some(Instance::start(&self.root(), &self.checkpoint(), &options));
         // Its first look is due at the real time.
         self.now = self.now.max(Instant::now());
     }
@@ -178,6 +187,23 @@ impl History<'_> {
         }
     }
 
+    fn sync(&mut self) {
+        self.synced = std::fs::read(self.checkpoint()).ok();
+        self.containers.iter_mut().for_each(|container| container.truth.synced());
+    }
+
+    fn cut_power(&mut self) {
+        if self.instance.is_none() {
+            return;
+        }
+        self.kill();
+        match &self.synced {
+            Some(checkpoint) => std::fs::write(self.checkpoint(), checkpoint).expect("the checkpoint"),
+            None => std::fs::remove_file(self.checkpoint()).expect("the checkpoint"),
+        }
+        self.containers.iter_mut().for_each(|container| container.truth.lost_power());
+    }
+
     fn turn(&mut self, passed: Duration) {
         self.pass(passed);
         if let Some(instance) = &mut self.instance {
@@ -189,6 +215,7 @@ impl History<'_> {
     fn drain(&mut self) -> Outcome {
         let Some(instance) = &mut self.instance else { return Ok(()) };
         let records = instance.drain();
+        instance.check_books()?;
         let caught = instance.caught();
         let repeatable = records.len() - caught.unwrap_or(0);
         for (number, record) in records.iter().enumerate() {

@@ -175,6 +175,11 @@ pub enum Action {
     KillInAppend {
         after: usize,
     },
+    /// The kernel writes the checkpoint to the disk.
+    Sync,
+    /// The machine loses its power: what the checkpoint was when it was last on the
+    /// disk is what it is.
+    PowerCut,
     /// Runs until all is read, and everything that is owed must be there.
     Settle,
 }
@@ -275,6 +280,8 @@ fn action() -> impl Strategy<Value = Action> {
         4 => Just(Action::Start),
         2 => Just(Action::Kill),
         1 => (0..4usize).prop_map(|after| Action::KillInAppend { after }),
+        1 => Just(Action::Sync),
+        1 => Just(Action::PowerCut),
         1 => Just(Action::Settle),
     ];
     prop_oneof![5 => written, 4 => moved, 6 => read]

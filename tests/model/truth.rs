@@ -65,6 +65,8 @@ pub struct Truth {
     /// Parts of the batches that a kill caught between append and checkpoint, and
     /// those that nothing tells from unread ones after a kill.
     repeatable: HashSet<usize>,
+    /// Parts delivered since the checkpoint was last on the disk.
+    unsynced: Vec<usize>,
     records: usize,
     /// What is open may be delivered as if its container were gone.
     pub may_cut: bool,
@@ -189,6 +191,7 @@ impl Truth {
         }
         self.cursor[stream] = Some(number);
         self.parts[number].is_delivered = true;
+        self.unsynced.push(number);
         Ok(())
     }
 
@@ -224,7 +227,17 @@ impl Truth {
         self.repeatable.extend(numbers);
     }
 
-    /// The same of all parts of a generation.
+    /// The checkpoint is on the disk.
+    pub fn synced(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// The checkpoint is as it was on the disk: what was delivered since comes again.
+    pub fn lost_power(&mut self) {
+        self.repeatable.extend(&self.unsynced);
+    }
+
+    /// All parts of a generation may come again.
     pub fn allow_generation_again(&mut self, generation: usize) {
         self.repeatable.extend(&self.generations[generation].parts);
     }
