@@ -1,8 +1,9 @@
-//! What each piece of the hot path costs alone: decoders, joiner, encoder.
+//! What each piece of the hot path costs alone: decoders, joiner, encoder, checkpoint.
 //! `make micro-bench`; `cargo bench --bench pieces -- json` for some of them.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{black_box, Bencher};
+use fluent_bit_container_logs::checkpoint::{CheckpointStore, ContainerId, Resume};
 use fluent_bit_container_logs::encode::{put_record, Field, RecordFields};
 use fluent_bit_container_logs::format::json_file::{decode_unusual, Decoder};
 use fluent_bit_container_logs::format::{local, rfc3339, Entry};
@@ -125,5 +126,32 @@ fn encoder(bencher: Bencher<'_, '_>, metadata: usize) {
         out.clear();
         put_record(&mut out, black_box(&line), Stream::Stdout, &fields);
         out.len()
+    });
+}
+
+/// What each acknowledgement costs beyond the append: of so many containers one moves.
+/// The file is on the disk of cargo's target folder.
+#[divan::bench(args = [1, 1000])]
+fn checkpoint_advance(bencher: Bencher<'_, '_>, containers: usize) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap_or_else(|error| panic!("{error}"));
+    let opened = CheckpointStore::open(&dir.path().join("positions.db"));
+    advance_in_turn(bencher, opened.unwrap_or_else(|error| panic!("{error}")).store, containers);
+}
+
+/// The same without a file: what is left is the price of the system call.
+#[divan::bench]
+fn checkpoint_advance_in_memory(bencher: Bencher<'_, '_>) {
+    advance_in_turn(bencher, CheckpointStore::in_memory(), 1);
+}
+
+fn advance_in_turn(bencher: Bencher<'_, '_>, mut store: CheckpointStore, containers: usize) {
+    let ids: Vec<ContainerId> =
+        (0..containers).filter_map(|number| ContainerId::parse(&format!("{number:064x}"))).collect();
+    let mut offset = 0;
+    bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
+        offset += 1;
+        let resume = Resume { offset, ..Resume::default() };
+        let id = ids[offset as usize % ids.len()];
+        assert!(store.advance(id, black_box(&[Some(resume); 2])).is_ok(), "it is written");
     });
 }

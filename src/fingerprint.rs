@@ -3,8 +3,9 @@
 //! Inode numbers are reused at once (ext4 gives the freed inode of a deleted
 //! generation to the next log file), so a file is known by its bytes: a hash
 //! over its head that grows with the file until [`HEAD_BYTES`], and a hash
-//! over the few bytes just before a position (the *marker*). A Docker record
-//! carries a time in nanoseconds, so the marker is as good as unique.
+//! over the few bytes just before a position (the *marker*). Entries carry a time
+//! in nanoseconds, so the head is as good as unique, and of json-file, where the
+//! time ends the record, the marker too.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -13,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const HEAD_BYTES: usize = 1024;
 
 /// How many bytes before a position the marker covers at most: enough to hold
-/// the `time` of the last record.
+/// the `time` of the last record of json-file.
 pub const MARKER_BYTES: usize = 64;
 
 /// A hash over the first `length` bytes of a file.

@@ -1,11 +1,12 @@
 //! SIGKILL at random moments, under load, rotation and pauses: nothing is lost, and
 //! nothing comes twice but the batch that a kill catches between the append and the
 //! move of the checkpoint. What is counted is what was in the host's files at the
-//! kill, and what comes after it.
+//! kill, and what comes after it. Three containers are Docker's, two a kubelet's.
 //!
 //! `KILLS=n` and `SEED=s` kill oftener and elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,13 +18,17 @@ use crate::support::collector::PATIENCE;
 use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::fluent_bit::{find, plugin, version, FluentBit};
 use crate::support::playing_host::{PlayingHost, Release};
+use crate::support::pod_root::{PodRoot, PodWriter};
+use crate::support::receivers::slow_http;
 use crate::support::{holds_within, skip};
 
-/// Kills of the playing host, and of a real Fluent Bit: a restart of that takes
-/// ten times as long.
+/// Kills of the playing host, of a real Fluent Bit, and of one that pauses: a restart
+/// of that takes ten times as long.
 const PLAYED_KILLS: usize = 170;
 const REAL_KILLS: usize = 40;
+const PAUSED_KILLS: usize = 25;
 const CONTAINERS: [char; 3] = ['a', 'b', 'c'];
+const PODS: [char; 2] = ['d', 'e'];
 
 fn variable(name: &str, or: usize) -> usize {
     std::env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))
@@ -45,6 +50,64 @@ impl Moments {
     }
 }
 
+/// The logs of both runtimes.
+struct Roots {
+    docker: DockerRoot,
+    pods: PodRoot,
+}
+
+impl Roots {
+    fn new() -> Roots {
+        Roots { docker: DockerRoot::new(), pods: PodRoot::new() }
+    }
+
+    /// A place for what the host keeps.
+    fn dir(&self) -> &Path {
+        self.docker.path()
+    }
+
+    /// Options of the input, one a line.
+    fn options(&self) -> String {
+        let (root, pods) = (self.dir().display(), self.pods.pods());
+        let pods = pods.display();
+        format!(
+            "Docker_Root {root}\nPod_Logs {pods}\nPodman_Root {root}/none\nDB {root}/positions.db\n\
+             Tag_Template {{name}}\n"
+        )
+    }
+}
+
+/// A log and who writes it.
+enum Log {
+    Docker(LogWriter),
+    Pod(PodWriter),
+}
+
+impl Log {
+    /// A line, and what comes every so many of them: a rotation; a kubelet has the log
+    /// opened anew a moment later, and the container is restarted now and then.
+    fn line(&mut self, number: usize) {
+        let text = format!("line {number}");
+        match self {
+            Log::Docker(log) => {
+                log.line(&text);
+                if number % 500 == 499 {
+                    log.rotate(1000, false);
+                }
+            }
+            Log::Pod(log) => {
+                log.line(&text);
+                match number % 2000 {
+                    1999 => log.restart(),
+                    at if at % 500 == 469 => log.rotate(),
+                    at if at % 500 == 489 => log.reopen(),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
 /// About 1,000 lines a second into each container, each rotated every 500 lines.
 /// Gives the numbers of lines when stopped.
 struct Load {
@@ -53,14 +116,19 @@ struct Load {
 }
 
 impl Load {
-    fn on(root: &DockerRoot) -> Load {
+    fn on(roots: &Roots) -> Load {
         let stopping = Arc::new(AtomicBool::new(false));
-        let begin = |name: &char| {
-            let log = root.container(*name, &name.to_string());
+        let docker = CONTAINERS.map(|name| Log::Docker(roots.docker.container(name, &name.to_string())));
+        let pods = PODS.map(|name| {
+            let mut log = roots.pods.container("shop", &format!("web-{name}"), &name.to_string());
+            log.max_files = 1000;
+            Log::Pod(log)
+        });
+        let begin = |log| {
             let stopping = Arc::clone(&stopping);
             std::thread::spawn(move || write_until(&stopping, log))
         };
-        let threads = CONTAINERS.iter().map(begin).collect();
+        let threads = docker.into_iter().chain(pods).map(begin).collect();
         Load { stopping, threads }
     }
 
@@ -70,15 +138,12 @@ impl Load {
     }
 }
 
-fn write_until(stopping: &AtomicBool, mut log: LogWriter) -> usize {
+fn write_until(stopping: &AtomicBool, mut log: Log) -> usize {
     let mut number = 0;
     while !stopping.load(Ordering::SeqCst) {
         for _ in 0..5 {
-            log.line(&format!("line {number}"));
+            log.line(number);
             number += 1;
-        }
-        if number % 500 == 0 {
-            log.rotate(1000, false);
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -115,19 +180,25 @@ impl Arrived {
     }
 
     fn has_all(&self, written: &[usize]) -> bool {
-        CONTAINERS.iter().zip(written).all(|(name, count)| self.next_of(&name.to_string()) == *count)
+        CONTAINERS
+            .iter()
+            .chain(&PODS)
+            .zip(written)
+            .all(|(name, count)| self.next_of(&name.to_string()) == *count)
     }
 }
 
 #[test]
 fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
-    let root = DockerRoot::new();
-    let options = format!(
-        "docker_root=\"{}\" db=\"{}\" tag_template={{name}} rescan_interval=50ms",
-        root.path().display(),
-        root.path().join("positions.db").display()
-    );
-    let load = Load::on(&root);
+    let roots = Roots::new();
+    let options: Vec<String> = roots
+        .options()
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, value)| format!("{}=\"{value}\"", name.to_lowercase()))
+        .collect();
+    let options = options.join(" ") + " rescan_interval=50ms";
+    let load = Load::on(&roots);
     let mut moments = Moments::new();
     let mut arrived = Arrived::default();
     let (kills, mut kills_with_repetition) = (variable("KILLS", PLAYED_KILLS), 0);
@@ -187,31 +258,19 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     };
     let Some(plugin) = plugin() else { return skip(name, "the plugin's .so is not built") };
     println!("{name}: {}", version(&program).unwrap_or_else(|problem| problem));
-    let root = DockerRoot::new();
-    let storage = root.path().join("storage");
-    let mut host = FluentBit::new(&program, Some(&plugin), "")
-        .with_service_line(&format!("storage.path {}", storage.display()))
-        .with_service_line("storage.sync normal")
+    let roots = Roots::new();
+    let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
         .with_service_line("storage.max_chunks_up 512")
         .with_service_line("storage.backlog.mem_limit 200M");
     let flush = |host: FluentBit, seconds: &str| host.with_service_line(&format!("Flush {seconds}"));
-    host.set_config(&format!(
-        "[INPUT]\n    Name container_logs\n    Docker_Root {root}\n    DB {root}/positions.db\n    \
-         storage.type filesystem\n    Tag_Template {{name}}\n    Queue_Limit 64k\n",
-        root = root.path().display()
-    ));
+    host.set_config(&input(&roots));
     host = flush(host, "3600");
-    let load = Load::on(&root);
+    let load = Load::on(&roots);
     let mut moments = Moments::new();
     let kills = variable("KILLS", REAL_KILLS);
     for kill in 1..=kills {
-        host.start().expect("Fluent Bit starts");
-        host.wait_until(PATIENCE, "the start", |host| {
-            host.stderr().matches("following containers").count() == kill
-        });
-        std::thread::sleep(Duration::from_micros(moments.below(120_000)));
-        host.signal(Signal::KILL);
-        host.wait_exit(PATIENCE).expect("it is dead");
+        let moment = Duration::from_micros(moments.below(120_000));
+        start_and_kill(&mut host, kill, moment);
     }
     let written = load.stop();
     assert_eq!(host.record_count(), 0, "nothing was flushed before the last kill");
@@ -232,8 +291,43 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     host.signal(Signal::TERM);
     assert!(host.wait_exit(PATIENCE).expect("it ends").success());
     let counts = counts(&host);
+    let repeated = assert_one_batch_at_the_most(&counts, total, kills);
+    println!("{kills} kills of Fluent Bit: {total} lines written, 0 lost, {repeated} repeated");
+}
+
+/// What the kills need of `[SERVICE]`.
+fn with_storage(host: FluentBit, roots: &Roots) -> FluentBit {
+    host.with_service_line(&format!("storage.path {}/storage", roots.dir().display()))
+        .with_service_line("storage.sync normal")
+}
+
+fn input(roots: &Roots) -> String {
+    let options = roots.options().replace('\n', "\n    ");
+    format!(
+        "[INPUT]\n    Name container_logs\n    storage.type filesystem\n    Queue_Limit 64k\n    {options}\n"
+    )
+}
+
+/// Kills it so long after its input has started, for the `start`-th time.
+fn start_and_kill(host: &mut FluentBit, start: usize, moment: Duration) {
+    host.start().expect("Fluent Bit starts");
+    host.wait_until(PATIENCE, "the start", |host| {
+        host.stderr().matches("following containers").count() == start
+    });
+    std::thread::sleep(moment);
+    host.signal(Signal::KILL);
+    host.wait_exit(PATIENCE).expect("it is dead");
+}
+
+/// How often each line of each container came: how many came twice. Each came, and what
+/// came twice are so many batches at the most as there were kills.
+#[track_caller]
+fn assert_one_batch_at_the_most(
+    counts: &BTreeMap<(String, usize), usize>,
+    total: usize,
+    kills: usize,
+) -> usize {
     let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-    println!("{kills} kills of Fluent Bit: {total} lines written, 0 lost, {} repeated", repeated.len());
     // A batch is contiguous: so many stretches of lines that came twice.
     let stretches = repeated
         .windows(2)
@@ -243,4 +337,67 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     assert_eq!(counts.len(), total);
     assert!(repeated.iter().all(|(_, count)| **count == 2), "{repeated:?}");
     assert!(stretches <= kills, "{stretches} batches repeated over {kills} kills: {repeated:?}");
+    repeated.len()
+}
+
+/// The output is slow and few chunks may be up, so Fluent Bit pauses the input again
+/// and again, and kills come while it is paused. What Fluent Bit sends once more since it
+/// was killed before it had ticked it off is a request that came before, word for word.
+#[test]
+fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most() {
+    let name = "kill::kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most";
+    let Some(program) = find() else {
+        return skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
+    };
+    let Some(plugin) = plugin() else { return skip(name, "the plugin's .so is not built") };
+    println!("{name}: {}", version(&program).unwrap_or_else(|problem| problem));
+    let roots = Roots::new();
+    let receiver = slow_http(|| std::thread::sleep(Duration::from_millis(30)));
+    let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
+        .with_service_line("storage.max_chunks_up 4")
+        .with_service_line("Flush 0.2")
+        .with_service_line("scheduler.base 1")
+        .with_service_line("scheduler.cap 1");
+    host.set_config(&format!(
+        "{input}    storage.pause_on_chunks_overlimit on\n[OUTPUT]\n    Name http\n    Match *\n    \
+         Host 127.0.0.1\n    Port {port}\n    Format json\n    Retry_Limit no_limits\n",
+        input = input(&roots),
+        port = receiver.port()
+    ));
+    let load = Load::on(&roots);
+    let mut moments = Moments::new();
+    let (kills, mut paused) = (variable("KILLS", PAUSED_KILLS), 0);
+    let count = |host: &FluentBit, what: &str| {
+        host.stderr().matches(&format!("{what} (storage buf overlimit")).count()
+    };
+    for kill in 1..=kills {
+        let before = count(&host, "paused") - count(&host, "resume");
+        start_and_kill(&mut host, kill, Duration::from_micros(moments.below(600_000)));
+        paused += usize::from(count(&host, "paused") - count(&host, "resume") > before);
+    }
+    let (pauses, resumes) = (count(&host, "paused"), count(&host, "resume"));
+    let total: usize = load.stop().iter().sum();
+    host.start().expect("Fluent Bit starts");
+    let arrived = || {
+        let mut seen = HashSet::new();
+        let mut counts: BTreeMap<(String, usize), usize> = BTreeMap::new();
+        for request in receiver.received().into_iter().filter(|request| seen.insert(request.body.clone())) {
+            let records: Vec<serde_json::Value> = serde_json::from_slice(&request.body).expect("JSON");
+            for record in &records {
+                let text = |key: &str| record[key].as_str().expect("a text").to_owned();
+                let number = text("log")["line ".len()..].parse().expect("a line of ours");
+                *counts.entry((text("container_name"), number)).or_default() += 1;
+            }
+        }
+        counts
+    };
+    host.wait_until(PATIENCE * 2, "every line", |_| arrived().len() >= total);
+    host.signal(Signal::TERM);
+    assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    let repeated = assert_one_batch_at_the_most(&arrived(), total, kills);
+    println!(
+        "{kills} kills of Fluent Bit over {pauses} pauses and {resumes} resumptions, {paused} of them in a pause: \
+         {total} lines written, 0 lost, {repeated} repeated"
+    );
+    assert!(pauses > 0 && resumes > 0 && paused > 0, "the input was hardly ever paused");
 }

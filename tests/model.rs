@@ -12,12 +12,20 @@
 //!
 //! What a history does not have, since no reader could know what to do:
 //!
-//! - A clock that steps under logrotate. A position that is in no file any more, as
-//!   its lines were truncated away, says nothing but a time; whether a copy was made
-//!   before or after it is told by the times of the two alone.
+//! - A clock that steps under logrotate, or back where dockerd compresses. A position
+//!   that is in no file any more, as its lines were truncated away or rotated out,
+//!   says nothing but a time; whether a copy, or an archive, was made before or after
+//!   it is told by the times of the two alone.
 //! - The current file removed by hand where dockerd compresses. dockerd then renames
 //!   nothing, and compresses the file before it once more, with a later time in its
 //!   header: what was read looks like what was written since.
+//! - A log truncated by hand in mid-line where dockerd compresses. All pieces of a line
+//!   have one time, so the archive's does not tell that some came after the position.
+//! - A container that goes on with a line after its folder was away. For the same
+//!   reason; and dockerd had to start it anew.
+//! - A torn entry of the container runtime interface whose text has begun: what is
+//!   glued behind it looks like more of it. Or lines that end with their stream and
+//!   not with their run, in Podman's one file: the next line looks like their rest.
 //! - A folder that goes away and comes back under logrotate. A copy is met when its
 //!   original is read on, which the held file allows while the copy is out of sight:
 //!   by then its place in the order is past.
@@ -29,10 +37,14 @@
 //! `HISTORIES=100000 SEED=7` play more, and others; history N of a run has the
 //! seed SEED + N, so one alone is `HISTORIES=1 SEED=…`.
 
+mod cases;
 mod container;
+mod dockerd;
 mod format;
+mod hand;
 mod history;
 mod instance;
+mod kubelet;
 mod plan;
 mod truth;
 
@@ -46,7 +58,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use history::Totals;
 
 /// As many as `make test` plays.
-const HISTORIES: u64 = 2000;
+const HISTORIES: u64 = 3000;
 
 fn variable(name: &str, or: u64) -> u64 {
     std::env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))

@@ -56,6 +56,25 @@ impl Layout {
             Layout::LocalFrames => measure_frames(data),
         }
     }
+
+    /// How many bytes the last entry of `data` has, which ends with a whole one; 0
+    /// where that cannot be told.
+    pub fn last_entry(self, data: &[u8]) -> usize {
+        match self {
+            Layout::JsonLines | Layout::CriLines => {
+                let before = data.len().saturating_sub(1);
+                data.len() - memrchr(b'\n', &data[..before]).map_or(0, |line_feed| line_feed + 1)
+            }
+            Layout::LocalFrames => last_frame(data),
+        }
+    }
+}
+
+/// The length of the frame that `data` ends with, which stands at its end too.
+fn last_frame(data: &[u8]) -> usize {
+    let Some((_, length)) = data.split_last_chunk::<4>() else { return 0 };
+    let length = u32::from_be_bytes(*length) as usize;
+    length.checked_add(2 * 4).filter(|length| *length <= data.len()).unwrap_or(0)
 }
 
 fn measure_frames(data: &[u8]) -> Stretch {
@@ -89,6 +108,8 @@ mod tests {
     fn lines_are_measured_to_the_last_line_feed() {
         assert_eq!(Layout::JsonLines.measure(b"{}\n{}\n{"), Stretch::Whole(6));
         assert_eq!(Layout::JsonLines.measure(b"{"), Stretch::Incomplete);
+        assert_eq!(Layout::CriLines.last_entry(b"one\nlast\n"), 5);
+        assert_eq!(Layout::CriLines.last_entry(b"only\n"), 5);
     }
 
     #[test]
@@ -99,6 +120,8 @@ mod tests {
             let want = if cut < frame.len() { Stretch::Incomplete } else { Stretch::Whole(frame.len()) };
             assert_eq!(Layout::LocalFrames.measure(&two[..cut]), want, "cut at {cut}");
         }
+        assert_eq!(Layout::LocalFrames.last_entry(&two), frame.len());
+        assert_eq!(Layout::LocalFrames.last_entry(&two[1..frame.len()]), 0);
         let damaged = [b"\xff\xff\xff\xff", &two[..]].concat();
         assert_eq!(Layout::LocalFrames.measure(&damaged), Stretch::Corrupt(4));
     }

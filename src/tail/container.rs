@@ -128,8 +128,8 @@ pub struct Container {
     /// The log cannot be watched and is read at intervals.
     is_polled: bool,
     next_poll: Instant,
-    /// The folder right before the last look into it.
-    looked_at: Option<FolderStamp>,
+    /// The folder, and that of the log, right before the last look into them.
+    looked_at: Option<[FolderStamp; 2]>,
     metadata_failure_reported: bool,
     log_failure_reported: bool,
     unreadable_reported: bool,
@@ -268,7 +268,12 @@ impl Container {
             || self.tailer.grace().is_some();
         is_worth_a_try
             || ((doubts_watch || !self.folder_is_watched)
-                && (self.looked_at.is_none() || self.looked_at != stamp(&self.found.dir)))
+                && (self.looked_at.is_none() || self.looked_at != self.stamp()))
+    }
+
+    fn stamp(&self) -> Option<[FolderStamp; 2]> {
+        let (dir, of_log) = (stamp(&self.found.dir)?, &self.tailer.files().dir);
+        Some([dir, if *of_log == self.found.dir { dir } else { stamp(of_log)? }])
     }
 
     /// The kernel tells of a new name in its folder.
@@ -303,7 +308,7 @@ impl Container {
             }
             return;
         }
-        self.looked_at = stamp(&self.found.dir);
+        self.looked_at = self.stamp();
         self.load_identity(around);
         if !self.has_identity || self.is_excluded {
             return self.check_folder();
@@ -341,7 +346,12 @@ impl Container {
             return Ok(true);
         }
         for files in self.runtime.logs(&self.found) {
-            match is_there(&files) {
+            // Watch first, look then: the file may be made a moment after its folder.
+            let found = match is_there(&files) {
+                Ok(false) if self.watch_log_folder(&files, around) => is_there(&files),
+                found => found,
+            };
+            match found {
                 Ok(true) => self.use_log(files),
                 Ok(false) => continue,
                 Err(error) => {
@@ -352,7 +362,7 @@ impl Container {
             if self.source == Source::Stream {
                 return Ok(true);
             }
-            self.watch_log_folder(around);
+            self.watch_log_folder(&self.tailer.files().clone(), around);
             self.tailer.refresh(around.exchange)?;
             return Ok(self.tailer.is_open());
         }
@@ -375,15 +385,12 @@ impl Container {
         self.tailer = Tailer::new(account, files, start, Arc::clone(&self.identity));
     }
 
-    /// The local driver keeps its files in a folder of its own.
-    fn watch_log_folder(&mut self, around: &mut Surroundings<'_>) {
-        let folder = &self.tailer.files().dir;
-        if *folder != self.found.dir {
-            if let Some(watch) = around.watch.as_mut() {
-                // Where it is refused, the folder above was refused before.
-                let _ = watch.watch_folder(around.key, folder);
-            }
-        }
+    /// The local driver keeps its files in a folder of its own. Whether there is
+    /// such a folder, and it is watched.
+    fn watch_log_folder(&self, files: &LogFiles, around: &mut Surroundings<'_>) -> bool {
+        let Some(watch) = around.watch.as_mut().filter(|_| files.dir != self.found.dir) else { return false };
+        // Where it is refused, the folder above was refused before.
+        watch.watch_folder(around.key, &files.dir).is_ok()
     }
 
     /// The file can be read: from now on it is.
@@ -397,7 +404,7 @@ impl Container {
         if let Some(saved) = released {
             self.tailer.set_start(Start::Saved(saved));
         }
-        self.watch_log_folder(around);
+        self.watch_log_folder(&self.tailer.files().clone(), around);
         if let Err(error) = self.tailer.refresh(around.exchange) {
             self.report_log_failure(around.exchange, &error);
             return;
@@ -681,7 +688,7 @@ impl Container {
                 }
                 if has_more {
                     Outcome::More
-                } else if self.is_told() && self.tailer.grace().is_none() {
+                } else if self.is_told() && self.tailer.grace().is_none() && !self.is_gone {
                     Outcome::Told
                 } else {
                     Outcome::Hot

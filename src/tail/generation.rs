@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!            marker            data: whole lines           rest
-//! buffer  [ up to 64 bytes | line\n line\n … line\n | half a lin ]
+//! buffer  [ the last entry | line\n line\n … line\n | half a lin ]
 //! file     ^ before read_offset  ^ read_offset       ^ where the next read begins
 //! ```
 //!
 //! Each read begins a little before the position and compares those bytes with
 //! what was there: this is how a file that was truncated and has grown past
-//! the position again is told from one that merely grew, at no extra call.
+//! the position again is told from one that merely grew, at no extra call. They
+//! are the last entry, for the end of its text may well be the same again, and its
+//! time stands before that, or is that of the piece before it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,6 +36,9 @@ pub const ENTRY_CAP: usize = 16 << 20;
 /// An unfinished line from this length on is not read again until the file has
 /// grown.
 const LONG_UNFINISHED: usize = 64 * 1024;
+/// The longest stretch before the position that each read compares. The pieces that
+/// runtimes cut fit into it.
+const LONGEST_MARKER: usize = 32 * 1024;
 
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
@@ -578,7 +583,8 @@ impl Generation {
         self.read_offset += (end - start) as u64;
         self.unfinished = 0;
         self.window = SLICE_BYTES;
-        let marker_start = end.saturating_sub(MARKER_BYTES);
+        let last_entry = self.layout.map_or(0, |layout| layout.last_entry(&buffer[..end]));
+        let marker_start = end.saturating_sub(last_entry.clamp(MARKER_BYTES, LONGEST_MARKER));
         self.marker.clear();
         self.marker.extend_from_slice(&buffer[marker_start..end]);
         if let Content::Gzip(gzip) = &mut self.content {
@@ -605,6 +611,28 @@ impl Generation {
         self.resume_at(self.read_offset, &self.marker)
     }
 
+    /// The same where nothing was read yet: the entries that are there by now tell the
+    /// file from others, should it be compressed before it is looked for.
+    pub fn resume_at_start(&self) -> Resume {
+        let resume = self.resume_here();
+        match self.head_now() {
+            Ok(Some(head)) if self.read_offset == 0 => {
+                Resume { fingerprint: Fingerprint::of(&head[..self.telling(&head)]), ..resume }
+            }
+            _ => resume,
+        }
+    }
+
+    /// How much of the head tells the file from others: what has a time in it.
+    fn telling(&self, head: &[u8]) -> usize {
+        match Layout::detect(head).map(|layout| (layout, layout.measure(head))) {
+            Some((_, Stretch::Whole(length))) => length,
+            // Its time stands before its text.
+            Some((Layout::CriLines | Layout::LocalFrames, _)) if head.len() == HEAD_BYTES => HEAD_BYTES,
+            _ => 0,
+        }
+    }
+
     /// The bytes of the unfinished line at the end of the file.
     pub fn read_unfinished(&mut self, buffer: &mut Vec<u8>) -> io::Result<std::ops::Range<usize>> {
         self.make_room(buffer);
@@ -618,3 +646,7 @@ impl Generation {
         Ok(self.marker.len().min(filled)..filled)
     }
 }
+
+#[cfg(test)]
+#[path = "generation_tests.rs"]
+mod tests;

@@ -567,6 +567,7 @@ impl Reader {
                 decoder: &mut self.decoder,
                 cri: &mut self.cri,
                 max_line_bytes: self.config.partial_max_size,
+                now,
             };
             let mut around = Surroundings {
                 exchange: &self.exchange,

@@ -60,6 +60,8 @@ pub struct ReadContext<'a> {
     pub cri: &'a mut cri::Decoder,
     /// `Partial_Max_Size`.
     pub max_line_bytes: usize,
+    /// Now.
+    pub now: Instant,
 }
 
 /// How a slice ended.
@@ -256,7 +258,7 @@ impl Tailer {
                 // dockerd rotates right before a write: as long as the files that
                 // follow are empty, someone renamed the log and it writes on here.
                 Found::AtEnd { .. } if self.generations.iter().skip(1).any(|next| !next.is_empty_now()) => {
-                    if let Some(due) = self.lingers_until() {
+                    if let Some(due) = self.lingers_until(context.now) {
                         return Ok(Step::Lingering(due));
                     }
                     let run = self.run();
@@ -274,14 +276,14 @@ impl Tailer {
     /// Until when the front file may still be written although the next one is:
     /// containerd puts a half-read line behind what it has written before it goes
     /// on in the next file.
-    fn lingers_until(&mut self) -> Option<Instant> {
+    fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
         let (grace, is_last) = (self.files.grace, self.generations.len() == 2);
         let [front, next, ..] = self.generations.make_contiguous() else { return None };
         if grace.is_zero() || !is_last || front.run != next.run || front.plain_file().is_none() {
             return None;
         }
-        let due = *self.next_seen.get_or_insert_with(Instant::now) + grace;
-        (Instant::now() < due).then_some(due)
+        let due = *self.next_seen.get_or_insert(now) + grace;
+        (now < due).then_some(due)
     }
 
     /// Decodes the whole entries of a slice and queues their records. Never
@@ -627,7 +629,7 @@ impl Tailer {
     /// one, and not the one before it.
     pub(super) fn progress_to_front(&mut self, exchange: &Exchange) {
         if let Some(next) = self.generations.front().filter(|next| next.id.birth != 0) {
-            let resume = next.resume_here();
+            let resume = next.resume_at_start();
             self.push_progress(exchange, resume);
         }
     }

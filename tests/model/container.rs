@@ -1,141 +1,186 @@
-//! One container: dockerd, logrotate and the hand of a user over its folder, and
-//! the truth about what stands where.
+//! One container: what it writes into which of its files, and the truth about what
+//! stands where. What becomes of the files is told by those who do it: `dockerd`,
+//! `kubelet`, `logrotate` and a user's `hand`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fluent_bit_container_logs::fingerprint::HEAD_BYTES;
+use fluent_bit_container_logs::host::embedded::Record;
 
-use super::format::{rfc3339, Entry, Part};
-use super::plan::{Format, Settings, SingleFile};
+use super::format::{Entry, Part};
+use super::kubelet::Kubelet;
+use super::plan::{Format, Settings};
 use super::truth::Truth;
 
 const PIECE_BYTES: usize = 16 * 1024;
+/// How long the reader waits for the rest of a line that a tag says will come.
+const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
 
-/// The kernel's clock for files ticks every few milliseconds. dockerd may rotate
-/// twice within a tick; people and logrotate are slower.
-fn tick() {
-    std::thread::sleep(Duration::from_millis(5));
+/// A name in the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// Of which run of the container, where each has files of its own.
+    pub run: u32,
+    /// 0 for what is written now; else the number behind the log's name, or the
+    /// second of the kubelet's stamp.
+    pub number: u32,
+    pub is_gzip: bool,
 }
 
-/// A name in the folder: the number behind the log's name, and whether `.gz` is
-/// behind that.
-type Name = (u32, bool);
+impl Name {
+    pub const CURRENT: Name = Name { run: 0, number: 0, is_gzip: false };
+
+    /// A rotated file of dockerd's, of conmon's or of logrotate's.
+    pub const fn rotated(number: u32, is_gzip: bool) -> Name {
+        Name { run: 0, number, is_gzip }
+    }
+}
 
 /// What a name leads to.
 #[derive(Debug, Clone, Copy)]
-struct Linked {
-    generation: usize,
+pub struct Linked {
+    pub generation: usize,
     /// All of its bytes can be had from here.
-    is_whole: bool,
+    pub is_whole: bool,
 }
 
 /// A compression under way.
-struct Packing {
-    generation: usize,
-    bytes: Vec<u8>,
+pub struct Packing {
+    pub generation: usize,
+    pub bytes: Vec<u8>,
     /// How many of them are written; `None` before the file is created.
-    written: Option<usize>,
+    pub written: Option<usize>,
 }
 
-struct OpenLine {
+/// A line of which pieces are written.
+pub struct OpenLine {
     line: usize,
     pieces: usize,
     time: (i64, u32),
     is_abandoned: bool,
+    /// Where the last one is.
+    pub generation: usize,
 }
 
 pub struct Container {
-    pub id: String,
-    pub dir: PathBuf,
+    id: String,
+    /// What its pod is called, and others the container.
+    name: String,
+    /// What comes and goes with it.
+    pub home: PathBuf,
     pub truth: Truth,
+    pub settings: Settings,
+    /// The folder of its files, and the name of the first.
+    pub folder: PathBuf,
     log: PathBuf,
-    format: Format,
-    max_file: u32,
-    compress: bool,
-    by_logrotate: bool,
-    by_hand: bool,
-    single: SingleFile,
-    /// dockerd's descriptor, and what it writes to.
-    file: File,
-    writes_to: usize,
-    names: BTreeMap<Name, Linked>,
-    packing: Option<Packing>,
+    /// The writer's descriptor, and what it writes to.
+    pub file: File,
+    pub writes_to: usize,
+    pub names: BTreeMap<Name, Linked>,
+    pub packing: Option<Packing>,
+    pub kubelet: Kubelet,
     /// What is missing of a record.
-    half: Option<Vec<u8>>,
-    open: [Option<OpenLine>; 2],
+    pub half: Option<Vec<u8>>,
+    pub open: [Option<OpenLine>; 2],
     /// When the last line was written, by the real clock; no two have one time.
     last: Duration,
     /// The time of the last entry.
-    last_entry: (i64, u32),
-    /// Seconds by which dockerd's clock is off.
+    pub last_entry: (i64, u32),
+    /// Seconds by which the writer's clock is off.
     pub clock: i64,
+    /// When a whole entry was written last, by the reader's time.
+    pub written_at: Instant,
     /// The reader does not see it, or has not taken it up again for certain.
     pub is_away: bool,
 }
 
 impl Container {
     /// Creates and starts container `number`.
-    pub fn start(containers: &Path, number: usize, settings: &Settings) -> Container {
-        let id = format!("{number:064x}");
-        let dir = containers.join(&id);
-        let log = settings.format.log(&dir, &id);
-        fs::create_dir(&dir).expect("a container's folder");
-        let driver = settings.format.driver();
-        let host_config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
-        fs::write(dir.join("hostconfig.json"), host_config.to_string()).expect("hostconfig.json");
-        let config = serde_json::json!({
-            "Name": format!("/web-{number}"),
-            "Config": {"Image": "web"},
-            "State": {"Running": true},
-        });
-        fs::write(dir.join("config.v2.json"), config.to_string()).expect("config.v2.json");
-        fs::create_dir_all(log.parent().expect("a folder")).expect("the log's folder");
+    pub fn start(root: &Path, number: usize, settings: &Settings, now: Instant) -> Container {
+        let (id, name, format) = (format!("{number:064x}"), format!("web-{number}"), settings.format);
+        let home = format.home(root, &id, &name);
+        let log = format.log(&home, &id);
+        let folder = log.parent().expect("a folder").to_owned();
+        fs::create_dir(&home).expect("a container's folder");
+        describe(root, &home, settings.format, &id, &name);
+        fs::create_dir_all(&folder).expect("the log's folder");
         let mut how = OpenOptions::new();
         let file = how.write(true).append(!settings.is_stale).create(true).open(&log).expect("the log");
-        let mut truth = Truth::default();
+        let mut truth = Truth::new(format.is_tagged());
         let writes_to = truth.new_generation();
-        Container {
+        let container = Container {
             id,
-            dir,
+            name,
+            home,
             truth,
+            settings: settings.clone(),
+            folder,
             log,
-            format: settings.format,
-            max_file: settings.max_file,
-            compress: settings.compress,
-            by_logrotate: settings.by_logrotate,
-            by_hand: settings.by_hand,
-            single: settings.single,
             file,
             writes_to,
-            names: BTreeMap::from([((0, false), Linked { generation: writes_to, is_whole: true })]),
+            names: BTreeMap::from([(Name::CURRENT, Linked { generation: writes_to, is_whole: true })]),
             packing: None,
+            kubelet: Kubelet::default(),
             half: None,
             open: [None, None],
             last: Duration::ZERO,
             last_entry: (0, 0),
             clock: 0,
+            written_at: now,
             is_away: false,
+        };
+        container.link();
+        container
+    }
+
+    /// Whose record it is.
+    pub fn owns(&self, record: &Record) -> bool {
+        match self.settings.format {
+            Format::Pod => record.text("pod") == self.name,
+            _ => record.text("container_id") == self.id,
         }
     }
 
-    fn path(&self, (number, is_gzip): Name) -> PathBuf {
-        let number = if number == 0 { String::new() } else { format!(".{number}") };
-        PathBuf::from(format!("{}{number}{}", self.log.display(), if is_gzip { ".gz" } else { "" }))
+    pub fn path(&self, name: Name) -> PathBuf {
+        let gzip = if name.is_gzip { ".gz" } else { "" };
+        if self.settings.format == Format::Pod {
+            let (run, second) = (name.run, name.number);
+            let stamp = format!(".20231114-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60);
+            let stamp = if second == 0 { String::new() } else { stamp };
+            return self.folder.join(format!("{run}.log{stamp}{gzip}"));
+        }
+        let number = if name.number == 0 { String::new() } else { format!(".{}", name.number) };
+        PathBuf::from(format!("{}{number}{gzip}", self.log.display()))
+    }
+
+    /// The name of what is written now.
+    pub fn current(&self) -> Name {
+        Name { run: self.kubelet.run, ..Name::CURRENT }
+    }
+
+    /// The kubelet's link to the log of a run tells its container's id.
+    pub fn link(&self) {
+        if self.settings.format == Format::Pod {
+            let run = self.kubelet.run;
+            let root = self.home.ancestors().nth(2).expect("the root");
+            let name = format!("{}_shop_app-{run:064x}.log", self.name);
+            let link = root.join("containers").join(name);
+            std::os::unix::fs::symlink(self.path(self.current()), link).expect("the link");
+        }
     }
 
     // What the container writes.
 
-    fn time(&mut self) -> (i64, u32) {
+    pub fn time(&mut self) -> (i64, u32) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         self.last = now.max(self.last + Duration::from_nanos(1));
         (self.last.as_secs() as i64 + self.clock, self.last.subsec_nanos())
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
+    pub fn raw(&mut self, bytes: &[u8]) {
         self.file.write_all(bytes).expect("a write");
     }
 
@@ -149,6 +194,8 @@ impl Container {
     /// The bytes of the next entry, known to the truth.
     fn entry(&mut self, stream: usize, line: usize, part: Part, time: (i64, u32)) -> (usize, Vec<u8>) {
         let bytes = match part {
+            // conmon writes what a read brings.
+            Part::Piece(_) if self.settings.format == Format::Podman => 100 + (line * 377) % 8000,
             Part::Piece(_) => PIECE_BYTES,
             _ => 9 + (line * 7) % 23,
         };
@@ -157,7 +204,7 @@ impl Container {
             self.truth.release(number);
         }
         self.last_entry = time;
-        (number, self.format.encode(&Entry { stream, text: &text, part, time }))
+        (number, self.settings.format.encode(&Entry { stream, line, text: &text, part, time }))
     }
 
     /// A line of one entry.
@@ -172,7 +219,8 @@ impl Container {
     fn line(&mut self, stream: usize) -> (usize, Vec<u8>) {
         match self.open[stream].take() {
             Some(open) if !open.is_abandoned => {
-                let made = self.entry(stream, open.line, Part::Last(open.pieces + 1), open.time);
+                let time = self.time_of(&open);
+                let made = self.entry(stream, open.line, Part::Last(open.pieces + 1), time);
                 self.truth.close(open.line, Some(made.0));
                 made
             }
@@ -210,7 +258,8 @@ impl Container {
         }
         self.finish_half();
         let (number, bytes) = self.line(stream);
-        self.raw(&bytes[..bytes.len() * cut / 1000]);
+        let safe = self.settings.format.unsafe_text(&bytes).unwrap_or(bytes.len());
+        self.raw(&bytes[..safe * cut / 1000]);
         self.truth.release(number);
         // A frame's length says that more belongs to it: it takes others behind
         // it to show that it is torn.
@@ -226,17 +275,35 @@ impl Container {
             Some(open) => open,
             None => {
                 let time = self.time();
-                OpenLine { line: self.truth.new_line(), pieces: 0, time, is_abandoned: false }
+                let (line, generation) = (self.truth.new_line(), self.writes_to);
+                OpenLine { line, pieces: 0, time, is_abandoned: false, generation }
             }
         };
         open.pieces += 1;
-        let (_, bytes) = self.entry(stream, open.line, Part::Piece(open.pieces), open.time);
+        open.generation = self.writes_to;
+        let time = self.time_of(&open);
+        let (_, bytes) = self.entry(stream, open.line, Part::Piece(open.pieces), time);
         self.raw(&bytes);
         self.open[stream] = Some(open);
     }
 
-    /// The open line never ends, and another begins.
+    /// dockerd gives all pieces of a line the time of the first, others each its own.
+    fn time_of(&mut self, open: &OpenLine) -> (i64, u32) {
+        if self.settings.format.is_tagged() {
+            self.time()
+        } else {
+            open.time
+        }
+    }
+
+    /// The open line never ends, and another begins. Where tags alone say what belongs
+    /// together, that is known only from a run of the container to the next.
     pub fn abandon(&mut self, stream: usize) {
+        match self.settings.format {
+            Format::Podman => return self.piece(stream),
+            Format::Pod => self.restart_run(),
+            _ => {}
+        }
         if let Some(open) = self.open[stream].take() {
             self.truth.close(open.line, None);
         }
@@ -244,12 +311,40 @@ impl Container {
     }
 
     pub fn tail(&mut self, stream: usize) {
+        match self.settings.format {
+            Format::Podman => return self.write(stream, 1),
+            Format::Pod => {
+                self.piece(stream);
+                return self.restart_run();
+            }
+            _ => {}
+        }
         self.finish_half();
         if let Some(open) = self.open[stream].take() {
             self.truth.close(open.line, None);
         }
         let (_, bytes) = self.only_part(stream, Part::Tail);
         self.raw(&bytes);
+    }
+
+    /// A run has ended, and with it its lines.
+    pub fn end_lines(&mut self) {
+        for open in self.open.iter_mut().filter_map(Option::take) {
+            self.truth.close(open.line, None);
+        }
+    }
+
+    /// Open lines are over, which shows when another begins.
+    pub fn abandon_lines(&mut self) {
+        self.open.iter_mut().flatten().for_each(|open| open.is_abandoned = true);
+    }
+
+    /// Whole, or half written, or in pieces: what a tagged line was written of within so
+    /// long is waited for.
+    pub fn time_passes(&mut self, now: Instant) {
+        if self.settings.format.is_tagged() && now.duration_since(self.written_at) >= TAGGED_LINE_GRACE {
+            self.truth.allow_cuts();
+        }
     }
 
     // What becomes of its files.
@@ -285,37 +380,25 @@ impl Container {
         self.release_what_is_gone();
     }
 
-    fn unlink(&mut self, name: Name) {
+    pub fn unlink(&mut self, name: Name) {
         if self.names.remove(&name).is_some() {
             fs::remove_file(self.path(name)).expect("unlink");
         }
     }
 
-    fn rename(&mut self, from: Name, to: Name) {
+    pub fn rename(&mut self, from: Name, to: Name) {
         if let Some(linked) = self.names.remove(&from) {
             fs::rename(self.path(from), self.path(to)).expect("rename");
             self.names.insert(to, linked);
         }
     }
 
-    /// Opens the current name as dockerd does after a rotation: without O_APPEND.
-    fn open_new(&mut self) {
-        self.empty_current();
-        self.file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(self.path((0, false)))
-            .expect("the log");
-        self.writes_to = self.names[&(0, false)].generation;
-    }
-
     /// The truth of the current name becomes an empty file's: what it held is
     /// truncated, if it was there.
-    fn empty_current(&mut self) {
+    pub fn empty_current(&mut self) {
         let fresh = self.truth.new_generation();
         let linked = Linked { generation: fresh, is_whole: true };
-        if let Some(old) = self.names.insert((0, false), linked) {
+        if let Some(old) = self.names.insert(self.current(), linked) {
             // The reader that holds the file holds what is written to it next.
             let is_held = std::mem::take(&mut self.truth.generations[old.generation].is_held);
             self.truth.generations[fresh].is_held = is_held;
@@ -326,198 +409,30 @@ impl Container {
         }
     }
 
-    pub fn rotate(&mut self) {
-        if self.by_logrotate {
-            return;
-        }
-        self.finish_half();
-        if self.by_hand {
-            // Of two files of one tick, one of them unlinked, nobody can tell which
-            // was the newer.
-            tick();
-        }
-        while self.packing.is_some() {
-            self.pack(1000);
-        }
-        if self.max_file == 1 {
-            match self.single {
-                SingleFile::Truncate => {}
-                SingleFile::Rename => self.rename((0, false), (1, false)),
-                SingleFile::Unlink => self.unlink((0, false)),
-            }
-            self.open_new();
-        } else {
-            let gz = self.compress;
-            self.unlink((self.max_file - 1, gz));
-            for number in (1..self.max_file - 1).rev() {
-                self.rename((number, gz), (number + 1, gz));
-            }
-            self.rename((0, false), (1, false));
-            self.open_new();
-            if let Some(linked) = self.names.get(&(1, false)).filter(|_| gz) {
-                let generation = linked.generation;
-                let bytes = self.packed(&fs::read(self.path((1, false))).expect("the rotated file"));
-                self.packing = Some(Packing { generation, bytes, written: None });
-            }
-        }
-        self.release_what_is_gone();
+    /// The writer opens what it just made, or emptied.
+    pub fn writes_to_current(&mut self, file: File) {
+        self.file = file;
+        self.writes_to = self.names[&self.current()].generation;
     }
 
-    /// dockerd's own header: bare JSON in the extra field, with the time of the entry
-    /// written last, whatever the clock says at the packing.
-    fn packed(&self, plain: &[u8]) -> Vec<u8> {
-        let extra = format!("{{\"lastTime\":\"{}\"}}", rfc3339(self.last_entry));
-        let mut encoder =
-            flate2::GzBuilder::new().extra(extra).write(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(plain).expect("a buffer takes all");
-        encoder.finish().expect("a buffer takes all")
-    }
-
-    /// One step: created with some of its bytes, written to its end, the plain
-    /// file unlinked.
-    pub fn pack(&mut self, cut: usize) {
-        let Some(mut packing) = self.packing.take() else { return };
-        let name = (1, true);
-        match packing.written {
-            None => {
-                // Of a small file nothing but the header is written before the end.
-                let part = if packing.bytes.len() < 4096 { 10 } else { packing.bytes.len() * cut / 1001 };
-                fs::write(self.path(name), &packing.bytes[..part]).expect("a write");
-                packing.written = Some(part);
-                self.names.insert(name, Linked { generation: packing.generation, is_whole: false });
-                self.packing = Some(packing);
-            }
-            Some(part) if part < packing.bytes.len() => {
-                let mut file = OpenOptions::new().append(true).open(self.path(name)).expect("the archive");
-                file.write_all(&packing.bytes[part..]).expect("a write");
-                packing.written = Some(packing.bytes.len());
-                self.names.insert(name, Linked { generation: packing.generation, is_whole: true });
-                self.packing = Some(packing);
-            }
-            Some(_) => self.unlink((1, false)),
-        }
-        self.release_what_is_gone();
-    }
-
-    pub fn daemon_crash(&mut self) {
-        self.packing = None;
-        self.reopen();
-    }
-
-    /// As at a start: appended to, or created.
-    pub fn reopen(&mut self) {
-        self.finish_half();
-        let current = self.path((0, false));
-        self.file = OpenOptions::new().append(true).create(true).open(current).expect("the log");
-        if !self.names.contains_key(&(0, false)) {
+    /// What is opened at a start: appended to, or created.
+    pub fn open_current(&mut self) {
+        let path = self.path(self.current());
+        let file = OpenOptions::new().append(true).create(true).open(path).expect("the log");
+        if !self.names.contains_key(&self.current()) {
             self.empty_current();
         }
-        self.writes_to = self.names[&(0, false)].generation;
-        self.open.iter_mut().flatten().for_each(|open| open.is_abandoned = true);
+        self.writes_to_current(file);
     }
 
-    pub fn truncate(&mut self) {
-        if !self.by_hand {
-            return;
-        }
-        if self.format == Format::Local {
-            // The rest of a frame alone can look like the start of a long one.
-            self.finish_half();
-        }
-        self.half_is_torn();
-        if self.names.contains_key(&(0, false)) {
-            File::options().write(true).truncate(true).open(self.path((0, false))).expect("the log");
-            self.empty_current();
-        }
-        self.release_what_is_gone();
-    }
-
-    /// The half that is there goes with the file, so the record never gets whole.
-    fn half_is_torn(&mut self) {
-        if self.half.is_some() {
-            self.truth.release_generation(self.writes_to);
-        }
-    }
-
-    /// logrotate: the numbers of the plain files move, and a copy becomes `.1`.
-    /// `look` is called while that is under way.
-    pub fn copy_truncate(&mut self, late: bool, mut look: impl FnMut(&mut Container)) {
-        self.finish_half();
-        if !self.by_logrotate || !self.names.contains_key(&(0, false)) {
-            return;
-        }
-        // What is found at a first look in the midst of it cannot be told from
-        // rotated files.
-        look(self);
-        self.shift_plain();
-        tick();
-        let bytes = fs::read(self.path((0, false))).expect("the log");
-        let mut copy = File::create(self.path((1, false))).expect("the copy");
-        copy.write_all(&bytes[..bytes.len() / 2]).expect("a write");
-        look(self);
-        copy.write_all(&bytes[bytes.len() / 2..]).expect("a write");
-        let copied = self.names[&(0, false)];
-        let parts = self.truth.generations[copied.generation].parts();
-        // The time of a long line is that of its first piece, which is no help in
-        // telling that the last one came after the copy.
-        if late && self.open[0].is_none() {
-            self.write(0, 1);
-            // A position behind that line will be nowhere. That all of the copy was
-            // before it shows by the head of the copy, unless that is a hole.
-            if bytes.iter().take(HEAD_BYTES).all(|byte| *byte == 0) {
-                self.truth.allow_generation_again(copied.generation);
-            }
-        }
-        look(self);
-        self.truth.release_from(copied.generation, parts);
-        File::options().write(true).truncate(true).open(self.path((0, false))).expect("the log");
-        self.empty_current();
-        self.truth.generations[copied.generation].is_copy = true;
-        self.names.insert((1, false), copied);
-        self.release_what_is_gone();
-        tick();
-    }
-
-    fn shift_plain(&mut self) {
-        self.unlink((4, false));
-        for number in (1..4).rev() {
-            self.rename((number, false), (number + 1, false));
-        }
-    }
-
-    /// logrotate without copytruncate: dockerd writes on in what is `.1` now.
-    pub fn rename_current(&mut self, create: bool) {
-        if !self.by_logrotate {
-            return;
-        }
-        self.finish_half();
-        self.shift_plain();
-        self.rename((0, false), (1, false));
-        tick();
-        if create && !self.names.contains_key(&(0, false)) {
-            File::create_new(self.path((0, false))).expect("a new log");
-            self.empty_current();
-        }
-        self.release_what_is_gone();
-    }
-
-    pub fn unlink_current(&mut self) {
-        // dockerd would compress the one before it a second time, with a later time
-        // in its header.
-        if !self.by_hand || self.compress {
-            return;
-        }
-        self.unlink((0, false));
-        self.release_what_is_gone();
-    }
-
-    /// `docker rm`, in the order of the directory.
+    /// `docker rm`, in the order of the directory; the kubelet's is like it.
     pub fn remove(&mut self) {
         self.finish_half();
         self.packing = None;
+        self.kubelet = Kubelet::default();
         self.open = [None, None];
         self.truth.close_all();
-        fs::remove_dir_all(&self.dir).expect("the folder");
+        fs::remove_dir_all(&self.home).expect("the folder");
         self.names.clear();
         self.release_what_is_gone();
     }
@@ -526,12 +441,16 @@ impl Container {
     /// what is open then is over.
     pub fn leave(&mut self) -> bool {
         // Its reader comes back to the current file only.
-        if self.names.get(&(0, false)).is_none_or(|current| current.generation != self.writes_to) {
+        if self.names.get(&self.current()).is_none_or(|current| current.generation != self.writes_to) {
             return false;
         }
         self.finish_half();
         self.is_away = true;
         self.truth.allow_cuts();
+        if !self.settings.format.is_tagged() {
+            // dockerd lost the folder, too, and starts the container anew.
+            self.abandon_lines();
+        }
         true
     }
 
@@ -546,4 +465,30 @@ impl Container {
             self.release_what_is_gone();
         }
     }
+}
+
+/// What the runtime says about a container.
+fn describe(root: &Path, home: &Path, format: Format, id: &str, name: &str) {
+    let driver = match format {
+        Format::Json => "json-file",
+        Format::Local => "local",
+        // The names of its folders tell all.
+        Format::Pod => return,
+        Format::Podman => {
+            let file = root.join("storage/overlay-containers/containers.json");
+            let known = fs::read(&file).unwrap_or_else(|_| b"[]".to_vec());
+            let mut known: Vec<serde_json::Value> = serde_json::from_slice(&known).expect("JSON");
+            known.push(serde_json::json!({"id": id, "names": [name]}));
+            let text = serde_json::Value::Array(known).to_string();
+            return fs::write(&file, text).expect("containers.json");
+        }
+    };
+    let host_config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
+    fs::write(home.join("hostconfig.json"), host_config.to_string()).expect("hostconfig.json");
+    let config = serde_json::json!({
+        "Name": format!("/{name}"),
+        "Config": {"Image": "web"},
+        "State": {"Running": true},
+    });
+    fs::write(home.join("config.v2.json"), config.to_string()).expect("config.v2.json");
 }

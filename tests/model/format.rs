@@ -1,4 +1,4 @@
-//! The bytes that dockerd writes for an entry.
+//! Where each runtime writes, and which bytes for an entry.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Entry<'a> {
     pub stream: usize,
+    /// Which line it is of.
+    pub line: usize,
     pub text: &'a str,
     pub part: Part,
     /// Seconds and nanoseconds.
@@ -31,20 +33,42 @@ pub struct Entry<'a> {
 pub const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
 impl Format {
-    /// What `hostconfig.json` calls it.
-    pub fn driver(self) -> &'static str {
+    /// What the option `Runtime` calls it.
+    pub fn runtime(self) -> &'static str {
         match self {
-            Format::Json => "json-file",
-            Format::Local => "local",
+            Format::Json | Format::Local => "docker",
+            Format::Pod => "cri",
+            Format::Podman => "podman",
         }
     }
 
-    /// The current file of a container.
-    pub fn log(self, dir: &Path, id: &str) -> PathBuf {
+    /// The folder below the root that comes and goes with container `id`, of a pod
+    /// called `name`.
+    pub fn home(self, root: &Path, id: &str, name: &str) -> PathBuf {
         match self {
-            Format::Json => dir.join(format!("{id}-json.log")),
-            Format::Local => dir.join("local-logs").join("container.log"),
+            Format::Json | Format::Local => root.join("containers").join(id),
+            Format::Pod => root.join("pods").join(format!("shop_{name}_{}", &id[32..])),
+            Format::Podman => root.join("storage/overlay-containers").join(id),
         }
+    }
+
+    /// Its first current file, in its home.
+    pub fn log(self, home: &Path, id: &str) -> PathBuf {
+        match self {
+            Format::Json => home.join(format!("{id}-json.log")),
+            Format::Local => home.join("local-logs/container.log"),
+            Format::Pod => home.join("app/0.log"),
+            Format::Podman => home.join("userdata/ctr.log"),
+        }
+    }
+
+    /// How many of an entry's bytes stand before its text, if a tear in the text
+    /// would not show: what is glued behind it looks like more of it.
+    pub fn unsafe_text(self, entry: &[u8]) -> Option<usize> {
+        if !self.is_tagged() {
+            return None;
+        }
+        entry.iter().position(|byte| *byte == b'#')
     }
 
     pub fn encode(self, entry: &Entry<'_>) -> Vec<u8> {
@@ -55,6 +79,18 @@ impl Format {
                 record(STREAMS[entry.stream], &text, &rfc3339(entry.time)).into_bytes()
             }
             Format::Local => frame(entry),
+            Format::Pod | Format::Podman => {
+                let tag = if matches!(entry.part, Part::Whole | Part::Last(_)) { "F" } else { "P" };
+                let time = rfc3339(entry.time);
+                // conmon writes all nine digits and an offset, containerd neither.
+                let time = match self {
+                    Format::Podman => time.replace('Z', "+00:00"),
+                    _ => {
+                        format!("{}Z", time.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
+                    }
+                };
+                format!("{time} {} {tag} {}\n", STREAMS[entry.stream], entry.text).into_bytes()
+            }
         }
     }
 }
@@ -107,7 +143,7 @@ fn frame(entry: &Entry<'_>) -> Vec<u8> {
         if is_last {
             put_number(&mut metadata, 1, 1);
         }
-        put_bytes(&mut metadata, 2, &[b'5'; 64]);
+        put_bytes(&mut metadata, 2, format!("{:064x}", entry.line).as_bytes());
         put_number(&mut metadata, 3, ordinal as u64);
         put_bytes(&mut message, 5, &metadata);
     }

@@ -10,10 +10,12 @@ use tempfile::TempDir;
 use super::container::Container;
 use super::format::STREAMS;
 use super::instance::Instance;
-use super::plan::{Action, Plan};
+use super::plan::{Action, Format, Plan};
 
 /// Longer than any interval of the reader's.
 const LONG: Duration = Duration::from_millis(2100);
+/// A runtime that opens a log anew is through with it.
+const SHORT: Duration = Duration::from_millis(20);
 /// Turns after which a reader that is not done is stuck.
 const TURNS: usize = 3000;
 
@@ -37,22 +39,26 @@ struct History<'a> {
     containers: Vec<Container>,
     gone: usize,
     kills: usize,
+    /// The checkpoint as it is on the disk.
+    synced: Option<Vec<u8>>,
 }
 
 pub fn play(plan: &Plan) -> Outcome<Totals> {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let containers = dir.path().join("containers");
-    std::fs::create_dir(&containers).expect("containers/");
-    let settings = &plan.settings;
+    for folder in ["containers", "pods", "storage/overlay-containers"] {
+        std::fs::create_dir_all(dir.path().join(folder)).expect(folder);
+    }
+    let (settings, now) = (&plan.settings, Instant::now());
     let mut history = History {
         plan,
-        now: Instant::now(),
+        now,
         instance: None,
         containers: (0..settings.containers)
-            .map(|number| Container::start(&containers, number + 1, settings))
+            .map(|number| Container::start(dir.path(), number + 1, settings, now))
             .collect(),
         gone: 0,
         kills: 0,
+        synced: None,
         dir,
     };
     history.start();
@@ -72,6 +78,9 @@ pub fn play(plan: &Plan) -> Outcome<Totals> {
 
 impl History<'_> {
     fn act(&mut self, action: &Action) -> Outcome {
+        if let Action::Write { c, .. } | Action::Piece { c, .. } | Action::Abandon { c, .. } = *action {
+            self.container(c).written_at = self.now;
+        }
         match *action {
             Action::Write { c, stream, lines } => self.container(c).write(stream, lines),
             Action::Half { c, stream, cut } => self.container(c).half(stream, cut),
@@ -79,7 +88,7 @@ impl History<'_> {
             Action::Piece { c, stream } => self.container(c).piece(stream),
             Action::Abandon { c, stream } => self.container(c).abandon(stream),
             Action::Tail { c, stream } => self.container(c).tail(stream),
-            Action::Rotate { c } => self.container(c).rotate(),
+            Action::Rotate { c, steps } => self.container(c).rotate(steps),
             Action::Pack { c, cut } => self.container(c).pack(cut),
             Action::DaemonCrash { c } => self.container(c).daemon_crash(),
             Action::Truncate { c } => self.container(c).truncate(),
@@ -103,6 +112,8 @@ impl History<'_> {
             Action::KillInAppend { after } => {
                 self.instance.iter().for_each(|instance| instance.kill_in_append(after));
             }
+            Action::Sync => self.sync(),
+            Action::PowerCut => self.cut_power(),
             Action::Settle => return self.settle(),
         }
         Ok(())
@@ -113,12 +124,27 @@ impl History<'_> {
         &mut self.containers[index]
     }
 
+    /// Time passes. What happens within milliseconds has happened then.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for container in &mut self.containers {
+            if time > SHORT {
+                container.flush_old();
+            }
+            container.time_passes(self.now);
+        }
+    }
+
     fn index(&self, c: usize) -> usize {
         self.gone + c % (self.containers.len() - self.gone)
     }
 
     fn root(&self) -> PathBuf {
         self.dir.path().to_owned()
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.root().join("positions.db")
     }
 
     // The reader.
@@ -128,14 +154,20 @@ impl History<'_> {
             return;
         }
         let settings = &self.plan.settings;
-        let mut options = vec![("Mode", "file")];
+        let (pods, storage) = (self.root().join("pods"), self.root().join("storage"));
+        let mut options = vec![
+            ("Mode", "file"),
+            ("Runtime", settings.format.runtime()),
+            ("Pod_Logs", pods.to_str().expect("UTF-8")),
+            ("Podman_Root", storage.to_str().expect("UTF-8")),
+        ];
         if settings.small_queue {
             options.push(("Queue_Limit", "64k"));
         }
         if settings.by_stream {
             options.push(("Tag_Template", "{name}.{stream}"));
         }
-        self.instance = Some(Instance::start(&self.root(), &self.root().join("positions.db"), &options));
+        self.instance = Some(Instance::start(&self.root(), &self.checkpoint(), &options));
         // Its first look is due at the real time.
         self.now = self.now.max(Instant::now());
     }
@@ -155,8 +187,25 @@ impl History<'_> {
         }
     }
 
+    fn sync(&mut self) {
+        self.synced = std::fs::read(self.checkpoint()).ok();
+        self.containers.iter_mut().for_each(|container| container.truth.synced());
+    }
+
+    fn cut_power(&mut self) {
+        if self.instance.is_none() {
+            return;
+        }
+        self.kill();
+        match &self.synced {
+            Some(checkpoint) => std::fs::write(self.checkpoint(), checkpoint).expect("the checkpoint"),
+            None => std::fs::remove_file(self.checkpoint()).expect("the checkpoint"),
+        }
+        self.containers.iter_mut().for_each(|container| container.truth.lost_power());
+    }
+
     fn turn(&mut self, passed: Duration) {
-        self.now += passed;
+        self.pass(passed);
         if let Some(instance) = &mut self.instance {
             instance.turn(self.now);
             self.containers.iter_mut().for_each(Container::looked_at);
@@ -166,6 +215,7 @@ impl History<'_> {
     fn drain(&mut self) -> Outcome {
         let Some(instance) = &mut self.instance else { return Ok(()) };
         let records = instance.drain();
+        instance.check_books()?;
         let caught = instance.caught();
         let repeatable = records.len() - caught.unwrap_or(0);
         for (number, record) in records.iter().enumerate() {
@@ -181,9 +231,8 @@ impl History<'_> {
     }
 
     fn deliver(&mut self, record: &Record) -> Outcome<(usize, Vec<usize>)> {
-        let id = record.text("container_id");
-        let known = self.containers.iter().position(|container| container.id == id);
-        let index = known.ok_or_else(|| format!("a record of {id}"))?;
+        let known = self.containers.iter().position(|container| container.owns(record));
+        let index = known.ok_or_else(|| format!("a record of nobody: {record:?}"))?;
         let stream = STREAMS.iter().position(|stream| *stream == record.text("stream"));
         let stream = stream.ok_or_else(|| format!("a record of stream {}", record.text("stream")))?;
         let truth = &mut self.containers[index].truth;
@@ -212,7 +261,8 @@ impl History<'_> {
             instance.resume();
             instance.refuse(false);
             // Short steps, then long ones, over all that waits for a time.
-            self.now += if quiet < 4 { Duration::from_millis(50) } else { LONG };
+            self.pass(if quiet < 4 { Duration::from_millis(50) } else { LONG });
+            let Some(instance) = &mut self.instance else { continue };
             let is_behind = instance.turn(self.now) != Pass::CaughtUp;
             let is_busy = is_behind || !instance.is_drained();
             self.containers.iter_mut().for_each(Container::looked_at);
@@ -242,10 +292,12 @@ impl History<'_> {
 
     // What takes more than one side.
 
-    /// Which copies are newer than a position that is nowhere any more is told by
-    /// the clock.
+    /// Which copies and archives are newer than a position that is nowhere any more
+    /// is told by the clock.
     fn step_clock(&mut self, seconds: i64) {
-        if !self.plan.settings.by_logrotate {
+        let settings = &self.plan.settings;
+        let is_in_archives = settings.compress && settings.format != Format::Pod;
+        if !settings.by_logrotate && (seconds > 0 || !is_in_archives) {
             self.containers.iter_mut().for_each(|container| container.clock += seconds);
         }
     }
@@ -279,15 +331,15 @@ impl History<'_> {
         self.containers.swap(index, self.gone);
         self.gone += 1;
         let number = self.containers.len() + 1;
-        let folder = self.dir.path().join("containers");
-        self.containers.push(Container::start(&folder, number, &self.plan.settings));
+        let container = Container::start(self.dir.path(), number, &self.plan.settings, self.now);
+        self.containers.push(container);
         // The next turn lists the containers.
-        self.now += LONG;
+        self.pass(LONG);
     }
 
     fn away(&mut self, c: usize, turns: usize) -> Outcome {
         let index = self.index(c);
-        let home = self.containers[index].dir.clone();
+        let home = self.containers[index].home.clone();
         let away = self.dir.path().join("away");
         // What is in a copy is met when its original is read on, and that may be
         // from the held file, while the copy is away.
@@ -295,12 +347,12 @@ impl History<'_> {
             return Ok(());
         }
         std::fs::rename(&home, &away).expect("rename");
-        self.now += LONG;
+        self.pass(LONG);
         let run = self.run(turns);
         std::fs::rename(&away, &home).expect("rename");
         let is_up = self.instance.is_some();
         self.containers[index].come_back(is_up && turns > 0);
-        self.now += LONG;
+        self.pass(LONG);
         run?;
         // A reader that missed it finishes its earlier life first.
         self.settle()

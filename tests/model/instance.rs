@@ -60,6 +60,8 @@ pub struct Instance {
     plugin: Plugin,
     reader: Reader,
     host: StepHost,
+    /// Records taken so far.
+    taken: u64,
 }
 
 impl Instance {
@@ -79,7 +81,8 @@ impl Instance {
         });
         let (plugin, mut reader) = prepared.expect("tried").expect("the instance starts");
         reader.begin();
-        Instance { plugin, reader, host: StepHost { db: db.to_owned(), answers: RefCell::default() } }
+        let host = StepHost { db: db.to_owned(), answers: RefCell::default() };
+        Instance { plugin, reader, host, taken: 0 }
     }
 
     pub fn turn(&mut self, now: Instant) -> Pass {
@@ -89,7 +92,26 @@ impl Instance {
     /// The host's thread: records that were accepted, and whether this was its end.
     pub fn drain(&mut self) -> Vec<Record> {
         self.plugin.drain(&self.host);
-        std::mem::take(&mut self.host.answers.borrow_mut().records)
+        let records = std::mem::take(&mut self.host.answers.borrow_mut().records);
+        self.taken += records.len() as u64;
+        records
+    }
+
+    /// Whether no byte is in two places of the accounts, and none in none, and what
+    /// they call delivered is what was taken.
+    pub fn check_books(&self) -> Result<(), String> {
+        let accounts = self.plugin.accounts();
+        let single = accounts.all().into_iter().map(|account| account.figures());
+        for figures in single.chain([accounts.total()]) {
+            if !figures.is_balanced() {
+                return Err(format!("the accounts do not balance: {figures:?}"));
+            }
+        }
+        let delivered = accounts.total().delivered.records;
+        if delivered != self.taken {
+            return Err(format!("{delivered} records are called delivered, {} were", self.taken));
+        }
+        Ok(())
     }
 
     pub fn is_drained(&self) -> bool {

@@ -10,6 +10,17 @@ pub enum Format {
     Json,
     /// Driver local.
     Local,
+    /// A pod's container below containerd; the kubelet rotates.
+    Pod,
+    /// Podman's, by conmon, which rotates.
+    Podman,
+}
+
+impl Format {
+    /// Whether a tag says of each piece whether more of its line follows.
+    pub fn is_tagged(self) -> bool {
+        matches!(self, Format::Pod | Format::Podman)
+    }
 }
 
 /// What dockerd does at `max-file=1`.
@@ -33,6 +44,8 @@ pub struct Settings {
     pub by_logrotate: bool,
     /// A user removes and truncates files.
     pub by_hand: bool,
+    /// An old kubelet: an archive has its name before its end is written.
+    pub names_early: bool,
     /// dockerd opened the log as after a rotation, without O_APPEND: when it is
     /// truncated, a hole of NULs comes before what is written next.
     pub is_stale: bool,
@@ -80,16 +93,18 @@ pub enum Action {
         c: usize,
         stream: usize,
     },
-    /// dockerd rotates.
+    /// The runtime, or the kubelet, rotates, and does so many of the steps at once
+    /// that a look may come between.
     Rotate {
         c: usize,
+        steps: usize,
     },
-    /// Its compression of `.1` gets one step further.
+    /// One step further: of dockerd's compression of `.1`, of the kubelet's rotation.
     Pack {
         c: usize,
         cut: usize,
     },
-    /// dockerd dies and comes back: a compression stays as it is.
+    /// dockerd, or the kubelet, dies and comes back: what it was at stays as it is.
     DaemonCrash {
         c: usize,
     },
@@ -160,6 +175,11 @@ pub enum Action {
     KillInAppend {
         after: usize,
     },
+    /// The kernel writes the checkpoint to the disk.
+    Sync,
+    /// The machine loses its power: what the checkpoint was when it was last on the
+    /// disk is what it is.
+    PowerCut,
     /// Runs until all is read, and everything that is owed must be there.
     Settle,
 }
@@ -184,28 +204,39 @@ pub fn plans() -> impl Strategy<Value = Plan> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let format = prop_oneof![3 => Just(Format::Json), 1 => Just(Format::Local)];
+    let format = prop_oneof![
+        5 => Just(Format::Json),
+        2 => Just(Format::Local),
+        3 => Just(Format::Pod),
+        2 => Just(Format::Podman),
+    ];
     let single = prop_oneof![Just(SingleFile::Unlink), Just(SingleFile::Rename), Just(SingleFile::Truncate)];
     let by_logrotate = prop_oneof![3 => Just(false), 1 => Just(true)];
     let rotation = (1..6u32, any::<bool>(), single, by_logrotate, any::<bool>(), any::<bool>());
-    (format, rotation, any::<bool>(), any::<bool>(), 1..3usize).prop_map(
+    (format, rotation, any::<bool>(), any::<bool>(), any::<bool>(), 1..3usize).prop_map(
         |(
             format,
             (max_file, compress, single, by_logrotate, is_stale, by_hand),
+            names_early,
             small_queue,
             by_stream,
             containers,
-        )| Settings {
-            format,
-            max_file,
-            compress: compress && max_file > 1 && !by_logrotate,
-            by_logrotate,
-            by_hand: by_hand && !by_logrotate,
-            is_stale,
-            single,
-            small_queue,
-            by_stream,
-            containers,
+        )| {
+            let is_pod = format == Format::Pod;
+            let by_logrotate = by_logrotate && !is_pod;
+            Settings {
+                format,
+                max_file: if is_pod { max_file.max(2) } else { max_file },
+                compress: (compress && max_file > 1 && !by_logrotate && !format.is_tagged()) || is_pod,
+                by_logrotate,
+                by_hand: by_hand && !by_logrotate,
+                names_early,
+                is_stale: is_stale && !is_pod,
+                single,
+                small_queue,
+                by_stream,
+                containers,
+            }
         },
     )
 }
@@ -224,7 +255,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => on().prop_map(|(c, stream)| Action::Tail { c, stream }),
     ];
     let moved = prop_oneof![
-        6 => c().prop_map(|c| Action::Rotate { c }),
+        6 => (c(), 0..8usize).prop_map(|(c, steps)| Action::Rotate { c, steps }),
         6 => (c(), cut()).prop_map(|(c, cut)| Action::Pack { c, cut }),
         1 => c().prop_map(|c| Action::DaemonCrash { c }),
         2 => c().prop_map(|c| Action::Truncate { c }),
@@ -249,6 +280,8 @@ fn action() -> impl Strategy<Value = Action> {
         4 => Just(Action::Start),
         2 => Just(Action::Kill),
         1 => (0..4usize).prop_map(|after| Action::KillInAppend { after }),
+        1 => Just(Action::Sync),
+        1 => Just(Action::PowerCut),
         1 => Just(Action::Settle),
     ];
     prop_oneof![5 => written, 4 => moved, 6 => read]

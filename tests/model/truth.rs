@@ -54,6 +54,8 @@ impl Generation {
 /// All that was written by one container.
 #[derive(Debug, Default)]
 pub struct Truth {
+    /// A tag says of a piece that more of its line follows, and nothing what.
+    is_tagged: bool,
     parts: Vec<Part>,
     lines: Vec<Line>,
     pub generations: Vec<Generation>,
@@ -63,6 +65,8 @@ pub struct Truth {
     /// Parts of the batches that a kill caught between append and checkpoint, and
     /// those that nothing tells from unread ones after a kill.
     repeatable: HashSet<usize>,
+    /// Parts delivered since the checkpoint was last on the disk.
+    unsynced: Vec<usize>,
     records: usize,
     /// What is open may be delivered as if its container were gone.
     pub may_cut: bool,
@@ -70,6 +74,10 @@ pub struct Truth {
 }
 
 impl Truth {
+    pub fn new(is_tagged: bool) -> Truth {
+        Truth { is_tagged, ..Truth::default() }
+    }
+
     pub fn new_generation(&mut self) -> usize {
         self.generations.push(Generation::default());
         self.generations.len() - 1
@@ -108,7 +116,7 @@ impl Truth {
     ) -> (usize, String) {
         let number = self.parts.len();
         let mut text = format!("#{number:07}:");
-        text.extend(std::iter::repeat_n('x', bytes.saturating_sub(text.len())));
+        text.push_str(&"x".repeat(bytes.saturating_sub(text.len())));
         let part = Part { stream, line, text: text.clone(), is_owed: true, is_delivered: false };
         self.parts.push(part);
         self.lines[line].parts.push(number);
@@ -183,13 +191,17 @@ impl Truth {
         }
         self.cursor[stream] = Some(number);
         self.parts[number].is_delivered = true;
+        self.unsynced.push(number);
         Ok(())
     }
 
     /// Parts of one line belong into one record, and those of two into two.
     fn check_joined(&mut self, numbers: &[usize]) -> Result<(), String> {
         let line = self.parts[numbers[0]].line;
-        if numbers.iter().any(|number| self.parts[*number].line != line) {
+        let line_of = |number: usize| self.parts[number].line;
+        let is_wrong =
+            |pair: &[usize]| line_of(pair[0]) != line_of(pair[1]) && !self.runs_on(line_of(pair[0]));
+        if numbers.windows(2).any(is_wrong) {
             return Err(format!("parts of several lines in one record: {numbers:?}"));
         }
         let parts = &self.parts;
@@ -204,12 +216,28 @@ impl Truth {
         Ok(())
     }
 
+    /// Whether what follows a line looks like more of it: the piece that ends it is
+    /// lost.
+    fn runs_on(&self, line: usize) -> bool {
+        self.is_tagged && self.lines[line].end.is_some_and(|end| !self.parts[end].is_owed)
+    }
+
     /// These may come again after a kill.
     pub fn allow_again(&mut self, numbers: impl IntoIterator<Item = usize>) {
         self.repeatable.extend(numbers);
     }
 
-    /// The same of all parts of a generation.
+    /// The checkpoint is on the disk.
+    pub fn synced(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// The checkpoint is as it was on the disk: what was delivered since comes again.
+    pub fn lost_power(&mut self) {
+        self.repeatable.extend(&self.unsynced);
+    }
+
+    /// All parts of a generation may come again.
     pub fn allow_generation_again(&mut self, generation: usize) {
         self.repeatable.extend(&self.generations[generation].parts);
     }

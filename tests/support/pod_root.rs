@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// `containerLogMaxFiles`, the current one among them.
+/// The default of `containerLogMaxFiles`, the current one among them.
 const MAX_FILES: usize = 5;
 
 /// `/var/log` of a node, and a folder for Docker's root.
@@ -49,6 +49,7 @@ impl PodRoot {
             ticks: 0,
             rotations: 0,
             style: Style::Containerd,
+            max_files: MAX_FILES,
             file: None,
         };
         writer.start_run();
@@ -76,6 +77,7 @@ pub struct PodWriter {
     pub dir: PathBuf,
     pub run: u32,
     pub style: Style,
+    pub max_files: usize,
     links: PathBuf,
     link_begins: String,
     ticks: u64,
@@ -176,7 +178,7 @@ impl PodWriter {
             .map(|entry| entry.path())
             .collect();
         rotated.sort();
-        while rotated.len() > MAX_FILES - 2 {
+        while rotated.len() > self.max_files - 2 {
             std::fs::remove_file(rotated.remove(0)).expect("unlink the oldest");
         }
         for plain in rotated.iter().filter(|path| path.extension().is_none_or(|end| end != "gz")) {

@@ -69,11 +69,17 @@ impl Request {
 
 /// An HTTP/1.1 server that says yes to everything.
 pub fn http() -> Receiver<Request> {
-    Receiver::start(|stream, keep| {
+    slow_http(|| {})
+}
+
+/// The same, and it waits before each answer.
+pub fn slow_http(wait: impl Fn() + Send + Clone + 'static) -> Receiver<Request> {
+    Receiver::start(move |stream, keep| {
         let mut answers = stream.try_clone()?;
         let mut reader = BufReader::new(stream);
         while let Some(request) = read_request(&mut reader)? {
             keep(request);
+            wait();
             answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
         }
         Ok(())
