@@ -31,6 +31,7 @@ mod flb_host;
 mod guard;
 mod host_api;
 mod instances;
+pub mod local_time;
 mod option_map;
 mod properties;
 pub mod signals;

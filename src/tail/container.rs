@@ -209,7 +209,10 @@ impl Container {
 
     /// Adds itself to a survey.
     pub fn add_to(&self, survey: &mut Survey) {
-        survey.count(self.source_kind());
+        let source = self.source_kind();
+        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
+        survey.count(source);
         self.tailer.add_to(survey);
     }
 
