@@ -1,5 +1,6 @@
 //! The program `tail-containers` as people and scripts call it.
 
+mod check;
 mod choice;
 mod stats;
 

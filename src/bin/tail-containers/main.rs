@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod arguments;
+mod check;
 mod printer;
 mod since;
 mod stats;
@@ -25,13 +26,13 @@ use fluent_bit_container_logs::host::{Host, Level};
 use fluent_bit_container_logs::plugin::Plugin;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
-use arguments::Arguments;
+use arguments::{Arguments, Command};
 use printer::Printer;
 use terminal::harmless;
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader of a pipe went away: nobody to print for.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
@@ -41,11 +42,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> io::Result<()> {
-    match arguments.stats {
-        Some(interval) => stats::run(arguments, interval),
-        None => print_records(arguments),
+fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    match (arguments.command, arguments.stats) {
+        (Some(Command::Check), _) => return check::run(arguments),
+        (None, Some(interval)) => stats::run(arguments, interval)?,
+        (None, None) => print_records(arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_records(arguments: &Arguments) -> io::Result<()> {
