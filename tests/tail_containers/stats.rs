@@ -162,7 +162,8 @@ fn on_a_terminal_the_table_fits_whatever_its_size_and_ctrl_c_leaves_it_whole() {
     assert!(raw.contains("\u{1b}[1mCONTAINER"), "its head is bold");
     // The last table stays, and what follows comes below it.
     assert_eq!((screen.lines()[0].starts_with("CONTAINER "), screen.misfits().1), (true, 0));
-    assert!(raw.ends_with("\u{1b}[J"), "{raw:?}");
+    assert!(raw.ends_with("\r\u{1b}[K"), "{raw:?}");
+    assert!(!screen.lines().concat().contains("^C"), "{:#?}", screen.lines());
 }
 
 #[test]

@@ -54,12 +54,8 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
 fn print_records(arguments: &Arguments) -> io::Result<()> {
     let printer = RefCell::new(Printer::new(arguments));
     let failure: Cell<Option<io::Error>> = Cell::new(None);
-    let since = arguments.since;
     let host = EmbeddedHost::new(
         |_tag, record| {
-            if since.is_some_and(|since| record.time < since) {
-                return;
-            }
             if let Err(error) = printer.borrow_mut().print(&record) {
                 failure.set(Some(error));
             }
@@ -69,7 +65,8 @@ fn print_records(arguments: &Arguments) -> io::Result<()> {
                 eprintln!("tail-containers: {}", harmless(message));
             }
         },
-    );
+    )
+    .since(arguments.since);
     follow(arguments, &host, |_plugin, _is_last| {
         failure.take().map_or(Ok(()), Err)?;
         printer.borrow_mut().flush()?;

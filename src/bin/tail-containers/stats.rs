@@ -39,6 +39,10 @@ pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
         while due <= now {
             due += interval;
         }
+        if is_last && arguments.follow && rates.drawn.is_some() {
+            // The moment since the last table says nothing about rates.
+            return screen.leave().map(|()| None);
+        }
         // Of a log that is read once, only the whole is of interest.
         if is_last && !arguments.follow {
             rates = Rates::default();
@@ -186,6 +190,16 @@ impl Screen {
         // In one piece, so that no half of it is seen.
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Clears what the terminal shows of a Ctrl-C, below the table.
+    fn leave(&self) -> io::Result<()> {
+        if !self.is_live {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(b"\r\x1b[K")?;
         out.flush()
     }
 
