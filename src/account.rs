@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint::ContainerId;
+use crate::metrics::SourceKind;
 use crate::position::Timestamp;
 
 /// Bytes and the records they make.
@@ -240,9 +241,19 @@ pub struct Taken {
     pub until: Timestamp,
 }
 
+/// Where a container's log comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its log driver; empty where the runtime has but one way, or does not tell.
+    pub driver: String,
+    /// Which source is read.
+    pub source: SourceKind,
+}
+
 #[derive(Debug, Default)]
 struct Ledger {
     name: String,
+    origin: Option<Origin>,
     figures: Figures,
     /// The time of the first record of each batch that is not accepted.
     waiting: VecDeque<Timestamp>,
@@ -297,6 +308,21 @@ impl Account {
         let mut ledger = self.ledger();
         if ledger.name != name {
             name.clone_into(&mut ledger.name);
+        }
+    }
+
+    /// Where its log comes from, as of the last look; `None` of a container that is
+    /// not to be read, or was not looked at yet.
+    pub fn origin(&self) -> Option<Origin> {
+        self.ledger().origin.clone()
+    }
+
+    /// It comes from there from now on.
+    pub fn set_origin(&self, origin: Option<(&str, SourceKind)>) {
+        let mut ledger = self.ledger();
+        let known = ledger.origin.as_ref().map(|known| (known.driver.as_str(), known.source));
+        if known != origin {
+            ledger.origin = origin.map(|(driver, source)| Origin { driver: driver.to_owned(), source });
         }
     }
 

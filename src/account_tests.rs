@@ -119,3 +119,15 @@ fn losses_of_one_kind_are_said_now_and_then_and_none_is_left_out() {
     assert_eq!(paced.add(amount(6, 1), start + Duration::from_secs(2)), None);
     assert_eq!(paced.add(amount(1, 1), start + REPORT_INTERVAL), Some(amount(12, 3)));
 }
+
+#[test]
+fn an_account_tells_where_its_log_comes_from_until_that_is_not_read_any_more() {
+    let account = Account::new(id(1));
+    assert_eq!(account.origin(), None);
+    for source in [SourceKind::Nowhere, SourceKind::Cache] {
+        account.set_origin(Some(("syslog", source)));
+        assert_eq!(account.origin(), Some(Origin { driver: "syslog".to_owned(), source }));
+    }
+    account.set_origin(None);
+    assert_eq!(account.origin(), None);
+}

@@ -281,28 +281,48 @@ fn one_capability_is_enough_to_read_what_root_owns() {
     });
 }
 
-/// `make demo` shows records of the folder it was told of, through whichever host is here.
+/// `make demo` shows records of the folder it was told of, through whichever host is
+/// here, and ends it with itself: at a Ctrl-C as when its terminal is closed.
 #[test]
-fn the_demo_shows_records() {
-    let test = "examples::the_demo_shows_records";
+fn the_demo_shows_records_and_leaves_nothing_running() {
+    let test = "examples::the_demo_shows_records_and_leaves_nothing_running";
     let Some(plugin) = plugin() else { return skip(test, "the plugin's .so is not built") };
     if !plugin.with_file_name("tail-containers").exists() {
         return skip(test, "no tail-containers beside CONTAINER_LOGS_PLUGIN: run make test");
     }
-    let root = DockerRoot::new();
-    root.container('a', "web").line("shown by the demo");
-    let mut demo = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo"))
-        .env("DOCKER_ROOT", root.path())
-        .env("PLUGIN", &plugin)
-        .env("DEMO_SECONDS", "60")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the demo runs");
-    let shown = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-    let record = shown.into_iter().find(|line| line.contains("shown by the demo"));
-    kill_process(Pid::from_child(&demo), Signal::TERM).expect("our child");
-    demo.wait().expect("it ends");
-    assert!(record.is_some_and(|record| record.contains("web")), "no record within a minute");
+    for signal in [Signal::TERM, Signal::HUP] {
+        let root = DockerRoot::new();
+        root.container('a', "web").line("shown by the demo");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut demo = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo"))
+            .env("DOCKER_ROOT", root.path())
+            .env("PLUGIN", &plugin)
+            .env("DEMO_SECONDS", "60")
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the demo runs");
+        let mut shown = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let record = shown.find(|line| line.contains("shown by the demo"));
+        assert!(record.is_some_and(|record| record.contains("web")), "no record within a minute");
+        let of_the_demo = [folder.path(), root.path()].map(|path| path.display().to_string());
+        assert!(is_any_told_of(&of_the_demo), "the host has a folder of the demo on its command line");
+        kill_process(Pid::from_child(&demo), signal).expect("our child");
+        // Until everybody who has the pipe is gone.
+        shown.for_each(drop);
+        demo.wait().expect("it ends");
+        assert!(!is_any_told_of(&of_the_demo), "something outlives the demo at {signal:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "files at {signal:?}");
+    }
+}
+
+/// Whether one of these words is in the command line of any process.
+fn is_any_told_of(words: &[String]) -> bool {
+    let lines = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = lines.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .any(|line| words.iter().any(|word| line.contains(word.as_str())))
 }

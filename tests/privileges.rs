@@ -16,16 +16,16 @@ use crate::support::pod_root::PodRoot;
 use crate::support::{in_mount_namespace, run, skip};
 
 /// Somebody with no rights on this machine: `nobody` as a rule.
-const NOBODY: u32 = 65534;
-const CAPABILITY: [&str; 3] = [
+pub const NOBODY: u32 = 65534;
+pub const CAPABILITY: [&str; 3] = [
     "--inh-caps=-all,+dac_read_search",
     "--ambient-caps=-all,+dac_read_search",
     "--bounding-set=-all,+dac_read_search",
 ];
-const NO_CAPABILITY: [&str; 2] = ["--inh-caps=-all", "--bounding-set=-all"];
+pub const NO_CAPABILITY: [&str; 2] = ["--inh-caps=-all", "--bounding-set=-all"];
 
 /// The program where anybody may run it; why that cannot be tried otherwise.
-fn program_for_anybody() -> Result<(TempDir, PathBuf), String> {
+pub fn program_for_anybody() -> Result<(TempDir, PathBuf), String> {
     if !geteuid().is_root() {
         return Err("it takes root to become somebody else".to_owned());
     }
@@ -39,7 +39,7 @@ fn program_for_anybody() -> Result<(TempDir, PathBuf), String> {
     Ok((dir, program))
 }
 
-fn as_nobody(capabilities: &[&str], group: u32, program: &Path) -> Command {
+pub fn as_nobody(capabilities: &[&str], group: u32, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={group}")).arg("--clear-groups");
     command.args(capabilities).arg("--no-new-privs").arg(program);
@@ -48,7 +48,7 @@ fn as_nobody(capabilities: &[&str], group: u32, program: &Path) -> Command {
 }
 
 /// Every folder below is for its owner alone, and every file.
-fn for_the_owner_alone(path: &Path) {
+pub fn for_the_owner_alone(path: &Path) {
     let is_folder = fs::symlink_metadata(path).expect("it is there").is_dir();
     if is_folder {
         fs::read_dir(path).expect("a folder").flatten().for_each(|entry| for_the_owner_alone(&entry.path()));

@@ -1,5 +1,9 @@
 //! The program `tail-containers` as people and scripts call it.
 
+mod check;
+mod choice;
+mod stats;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

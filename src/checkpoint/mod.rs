@@ -5,6 +5,7 @@
 //! accepted; none behind it (I1, I2). Reading starts at the lower of the two
 //! and passes over what the other stream has already delivered.
 
+mod inspection;
 mod slot;
 mod store;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use crate::fingerprint::{Fingerprint, Marker};
 use crate::position::{PerStream, Timestamp};
 
+pub use inspection::{inspect, Inspection};
 pub use store::{CheckpointError, CheckpointStore, Opened};
 
 /// A container's id: 64 lower-case hexadecimal digits, kept as 32 bytes.

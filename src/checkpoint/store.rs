@@ -39,7 +39,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// A program that the host starts shares our lock from its fork to its exec, so
 /// it can outlive for a moment the instance that a hot reload has ended.
 const LOCK_TRIES: usize = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a checkpoint cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +142,7 @@ impl CheckpointStore {
         Ok(Opened { store, is_first_start, set_aside, damaged_entries: 0 })
     }
 
-    fn load(file: File, bytes: &[u8]) -> (CheckpointStore, usize) {
+    pub(super) fn load(file: File, bytes: &[u8]) -> (CheckpointStore, usize) {
         let mut store = CheckpointStore { file: Some(file), ..CheckpointStore::in_memory() };
         let mut damaged = 0;
         let slots = bytes.get(HEADER..).unwrap_or_default();
@@ -305,7 +305,7 @@ fn header() -> [u8; HEADER] {
 }
 
 /// The file's bytes, or what is wrong with them.
-fn read_all(mut file: &File) -> io::Result<Result<Vec<u8>, String>> {
+pub(super) fn read_all(mut file: &File) -> io::Result<Result<Vec<u8>, String>> {
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut file, &mut bytes)?;
     Ok(check_header(&bytes).map(|()| bytes))
@@ -335,13 +335,13 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-enum LockError {
+pub(super) enum LockError {
     Io(io::Error),
     InUse,
 }
 
 impl LockError {
-    fn at(self, path: &Path) -> CheckpointError {
+    pub(super) fn at(self, path: &Path) -> CheckpointError {
         match self {
             LockError::Io(source) => CheckpointError::Io { path: path.to_owned(), source },
             LockError::InUse => CheckpointError::InUse { path: path.to_owned() },
@@ -351,7 +351,7 @@ impl LockError {
 
 /// Opens the file that is there and locks it, after a while if another has it.
 /// It is opened anew each time: who had it may have set it aside.
-fn open_when_let_go(path: &Path, mut pause: impl FnMut()) -> Result<File, LockError> {
+pub(super) fn open_when_let_go(path: &Path, mut pause: impl FnMut()) -> Result<File, LockError> {
     for _ in 1..LOCK_TRIES {
         match open_locked(path, false) {
             Err(LockError::InUse) => pause(),

@@ -114,6 +114,10 @@ impl Cri {
 }
 
 impl Runtime for Cri {
+    fn title(&self) -> &'static str {
+        "Kubernetes"
+    }
+
     fn root(&self) -> PathBuf {
         self.pod_logs.canonicalize().unwrap_or_else(|_| self.pod_logs.clone())
     }

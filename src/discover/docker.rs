@@ -194,6 +194,10 @@ impl Docker {
 }
 
 impl Runtime for Docker {
+    fn title(&self) -> &'static str {
+        "Docker"
+    }
+
     fn root(&self) -> PathBuf {
         containers_dir(&self.data_root)
     }

@@ -75,6 +75,10 @@ impl Podman {
 }
 
 impl Runtime for Podman {
+    fn title(&self) -> &'static str {
+        "Podman"
+    }
+
     fn root(&self) -> PathBuf {
         self.storage.canonicalize().unwrap_or_else(|_| self.storage.clone())
     }

@@ -14,6 +14,9 @@ use crate::checkpoint::ContainerId;
 /// state: it may be asked from the first moment on, and again whenever something
 /// has changed.
 pub trait Runtime: Send + Sync {
+    /// What people call it.
+    fn title(&self) -> &'static str;
+
     /// The folder that must be readable for anything to be found, with symlinks
     /// resolved where it exists.
     fn root(&self) -> PathBuf;

@@ -32,6 +32,7 @@ mod flb_host;
 mod guard;
 mod host_api;
 mod instances;
+pub mod local_time;
 mod option_map;
 mod parsers;
 mod properties;

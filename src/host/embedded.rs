@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use rmpv::Value;
+use rmpv::ValueRef;
 use serde_json::{Map, Number};
 
 use super::{AppendRefused, Host, Level};
@@ -32,20 +32,23 @@ impl Record {
 pub struct BadRecord(String);
 
 /// Unpacks a batch as given to [`Host::append`].
-pub fn decode_records(mut bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
+pub fn decode_records(bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
+    decode_since(bytes, None)
+}
+
+fn decode_since(mut bytes: &[u8], since: Option<Timestamp>) -> Result<Vec<Record>, BadRecord> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
-        let value = rmpv::decode::read_value(&mut bytes).map_err(|error| BadRecord(error.to_string()))?;
+        let value = rmpv::decode::read_value_ref(&mut bytes).map_err(|error| BadRecord(error.to_string()))?;
         // The mark of a group is no record.
-        records.extend(decode_record(&value).ok_or_else(|| BadRecord(value.to_string()))?);
+        records.extend(decode_record(&value, since).ok_or_else(|| BadRecord(value.to_string()))?);
     }
     Ok(records)
 }
 
-fn decode_record(value: &Value) -> Option<Option<Record>> {
+fn decode_record(value: &ValueRef<'_>, since: Option<Timestamp>) -> Option<Option<Record>> {
     let [head, body] = value.as_array()?.as_slice() else { return None };
-    let [time, _metadata] = head.as_array()?.as_slice() else { return None };
-    let (0, time) = time.as_ext()? else { return None };
+    let [ValueRef::Ext(0, time), _metadata] = head.as_array()?.as_slice() else { return None };
     let (seconds, nanos) = time.split_first_chunk::<4>()?;
     if is_marker(*seconds) {
         return Some(None);
@@ -54,28 +57,34 @@ fn decode_record(value: &Value) -> Option<Option<Record>> {
         seconds: i64::from(u32::from_be_bytes(*seconds)),
         nanos: u32::from_be_bytes(nanos.try_into().ok()?),
     };
+    if since.is_some_and(|since| time < since) {
+        return Some(None);
+    }
     match to_json(body)? {
         serde_json::Value::Object(body) => Some(Some(Record { time, body })),
         _ => None,
     }
 }
 
-fn to_json(value: &Value) -> Option<serde_json::Value> {
+fn to_json(value: &ValueRef<'_>) -> Option<serde_json::Value> {
     Some(match value {
-        Value::Nil => serde_json::Value::Null,
-        Value::Boolean(value) => (*value).into(),
-        Value::Integer(value) => match (value.as_u64(), value.as_i64()) {
+        ValueRef::Nil => serde_json::Value::Null,
+        ValueRef::Boolean(value) => (*value).into(),
+        ValueRef::Integer(value) => match (value.as_u64(), value.as_i64()) {
             (Some(value), _) => value.into(),
             (None, value) => value?.into(),
         },
-        Value::F32(value) => Number::from_f64(f64::from(*value))?.into(),
-        Value::F64(value) => Number::from_f64(*value)?.into(),
-        Value::String(text) => text.as_str()?.into(),
-        Value::Binary(_) | Value::Ext(..) => return None,
-        Value::Array(values) => serde_json::Value::Array(values.iter().map(to_json).collect::<Option<_>>()?),
-        Value::Map(entries) => {
+        ValueRef::F32(value) => Number::from_f64(f64::from(*value))?.into(),
+        ValueRef::F64(value) => Number::from_f64(*value)?.into(),
+        ValueRef::String(text) => text.as_str()?.into(),
+        ValueRef::Binary(_) | ValueRef::Ext(..) => return None,
+        ValueRef::Array(values) => {
+            serde_json::Value::Array(values.iter().map(to_json).collect::<Option<_>>()?)
+        }
+        ValueRef::Map(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {
+                let ValueRef::String(key) = key else { return None };
                 map.insert(key.as_str()?.to_owned(), to_json(value)?);
             }
             serde_json::Value::Object(map)
@@ -88,6 +97,7 @@ fn to_json(value: &Value) -> Option<serde_json::Value> {
 pub struct EmbeddedHost<R, L> {
     on_record: RefCell<R>,
     on_log: L,
+    since: Option<Timestamp>,
 }
 
 impl<R, L> EmbeddedHost<R, L>
@@ -97,7 +107,12 @@ where
 {
     /// A host that passes on what it gets.
     pub fn new(on_record: R, on_log: L) -> Self {
-        EmbeddedHost { on_record: RefCell::new(on_record), on_log }
+        EmbeddedHost { on_record: RefCell::new(on_record), on_log, since: None }
+    }
+
+    /// Takes those that are older as well, and passes none of them on.
+    pub fn since(self, since: Option<Timestamp>) -> Self {
+        EmbeddedHost { since, ..self }
     }
 }
 
@@ -107,9 +122,9 @@ where
     L: Fn(Level, &str),
 {
     fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
-        match decode_records(bytes) {
+        match decode_since(bytes, self.since) {
             Ok(decoded) => {
-                debug_assert_eq!(decoded.len(), records);
+                debug_assert!(decoded.len() == records || self.since.is_some());
                 let mut on_record = self.on_record.borrow_mut();
                 for record in decoded {
                     on_record(tag, record);

@@ -1,7 +1,6 @@
 //! One container as the reader sees it: its folder, its metadata and its
 //! tailer, and whether there is anything to do for it.
 
-use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::file::{is_shortage, open_regular, stamp, stat_path, FileId, FolderStamp};
 use super::holding::HeldFile;
 use super::pace::Pace;
-use super::rotation;
+use super::source::{self, Choice};
 use super::tailer::{ReadContext, Start, Step, Tailer};
 use super::watch::FileWatch;
 use crate::account::Account;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
-use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::discover::own_container::OwnContainer;
 use crate::discover::{is_on_network, network_file_system, Found, LogFiles, Runtime};
 use crate::event::Event;
@@ -211,20 +210,17 @@ impl Container {
 
     /// Adds itself to a survey.
     pub fn add_to(&self, survey: &mut Survey) {
-        survey.count(self.source_kind());
+        let source = self.source_kind();
+        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
+        survey.count(source);
         self.tailer.add_to(survey);
     }
 
     fn source_kind(&self) -> SourceKind {
         match self.source {
             Source::Stream => SourceKind::Stream,
-            Source::File if self.tailer.is_open() => {
-                match self.tailer.files().path.file_name().and_then(OsStr::to_str) {
-                    Some("container.log") => SourceKind::Local,
-                    Some("container-cached.log") => SourceKind::Cache,
-                    _ => SourceKind::File,
-                }
-            }
+            Source::File if self.tailer.is_open() => source::kind_of(self.tailer.files()),
             Source::File | Source::Nothing => SourceKind::Nowhere,
         }
     }
@@ -324,7 +320,7 @@ impl Container {
                 self.report_log_failure(around.exchange, &error);
                 // What is in deleted files is nowhere else.
                 let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
-                if around.config.mode == Mode::Hybrid && self.runtime.has_api() && !has_only_copy {
+                if source::is_api_allowed(&*self.runtime, around.config) && !has_only_copy {
                     self.look_for_stream(around, "its file cannot be read");
                 }
             }
@@ -345,28 +341,27 @@ impl Container {
             self.tailer.refresh(around.exchange)?;
             return Ok(true);
         }
-        for files in self.runtime.logs(&self.found) {
-            // Watch first, look then: the file may be made a moment after its folder.
-            let found = match is_there(&files) {
-                Ok(false) if self.watch_log_folder(&files, around) => is_there(&files),
-                found => found,
-            };
-            match found {
-                Ok(true) => self.use_log(files),
-                Ok(false) => continue,
-                Err(error) => {
-                    self.use_log(files);
-                    return Err(error);
-                }
-            }
-            if self.source == Source::Stream {
-                return Ok(true);
-            }
-            self.watch_log_folder(&self.tailer.files().clone(), around);
-            self.tailer.refresh(around.exchange)?;
-            return Ok(self.tailer.is_open());
+        let places = self.runtime.logs(&self.found);
+        let mut log = source::find_log(places.clone());
+        // Watch first, look then: a file may be made a moment after its folder.
+        let watches = |files: &LogFiles| self.watch_log_folder(files, around);
+        if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
+            log = source::find_log(places);
         }
-        Ok(false)
+        match log {
+            Ok(Some(files)) => self.use_log(files),
+            Ok(None) => return Ok(false),
+            Err((files, error)) => {
+                self.use_log(files);
+                return Err(error);
+            }
+        }
+        if self.source == Source::Stream {
+            return Ok(true);
+        }
+        self.watch_log_folder(&self.tailer.files().clone(), around);
+        self.tailer.refresh(around.exchange)?;
+        Ok(self.tailer.is_open())
     }
 
     /// Points the tailer, which has opened nothing, at this log.
@@ -416,19 +411,11 @@ impl Container {
 
     /// There is no file: is one to be expected?
     fn look_for_stream_without_file(&mut self, around: &mut Surroundings<'_>) {
-        let Some(driver) = self.driver.clone() else { return };
-        if driver.name == "none" {
-            return self.give_up(around, "log driver none keeps nothing".to_owned());
-        }
         let is_running = self.tailer.metadata().is_running;
-        if driver.name == JSON_FILE_DRIVER || driver.name == "local" || (driver.writes_file() && !is_running)
-        {
-            return;
-        }
-        let reason = format!("log driver {} keeps no file", driver.name);
-        match around.config.mode {
-            Mode::File => self.give_up(around, format!("{reason}, and Mode file never asks the API")),
-            _ => self.look_for_stream(around, &reason),
+        match source::without_files(self.driver.as_ref(), is_running, around.config.mode) {
+            Choice::Nowhere(reason) => self.give_up(around, reason),
+            Choice::Api(reason) => self.look_for_stream(around, &reason),
+            _ => {}
         }
     }
 
@@ -449,11 +436,11 @@ impl Container {
             return;
         }
         if self.driver.as_ref().is_some_and(|driver| driver.name == "none") {
-            return self.give_up(around, "log driver none keeps nothing".to_owned());
+            return self.give_up(around, source::KEEPS_NOTHING.to_owned());
         }
         let Some(streams) = around.streams.as_mut() else {
             if !self.log_failure_reported {
-                self.give_up(around, format!("{reason}, and Docker_Socket is off"));
+                self.give_up(around, source::without_socket(reason));
             }
             return;
         };
@@ -515,7 +502,7 @@ impl Container {
             // A log without it belongs to a container that is being removed.
             Err(MetadataError::Missing { .. }) => {
                 let logs = self.runtime.logs(&self.found);
-                let has_log = logs.iter().any(|files| is_there(files).unwrap_or(true));
+                let has_log = logs.iter().any(|files| source::is_there(files).unwrap_or(true));
                 if !self.has_identity && has_log {
                     // Or to one that was just made: the log came after it.
                     let again = self.runtime.metadata(&self.found, self.run.unwrap_or_default());
@@ -817,24 +804,6 @@ impl Container {
                 Outcome::Hot
             }
         }
-    }
-}
-
-/// Whether a log has any file to be read.
-fn is_there(files: &LogFiles) -> io::Result<bool> {
-    if std::fs::symlink_metadata(&files.dir).is_ok_and(|folder| folder.is_symlink()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symlink"));
-    }
-    match files.current().map(open_regular) {
-        Some(Ok(_)) => return Ok(true),
-        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // In the midst of a rotation, for good if dockerd died there, or after
-    // someone's rename, there are rotated files and no current one.
-    match rotation::list(files) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        listed => listed.map(|listed| !listed.is_empty()),
     }
 }
 

@@ -22,6 +22,7 @@ mod opening;
 mod pace;
 mod roots;
 pub mod rotation;
+pub mod source;
 mod survey;
 pub mod tailer;
 pub mod watch;

@@ -19,6 +19,7 @@ pub mod otlp;
 pub mod playing_host;
 pub mod pod_root;
 pub mod prometheus;
+pub mod pty;
 pub mod receivers;
 pub mod stalling_fs;
 mod supervisor;

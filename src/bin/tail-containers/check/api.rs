@@ -1,0 +1,138 @@
+//! Whether Docker's API answers, asked only where a container needs it, and the
+//! containers that it knows where their folder cannot be read.
+
+use std::path::Path;
+use std::sync::mpsc::{channel, Sender};
+use std::time::Duration;
+
+use fluent_bit_container_logs::checkpoint::ContainerId;
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::discover::docker::{split_env, ContainerMetadata, LogDriver, RUNTIME_NAME};
+use fluent_bit_container_logs::docker::{
+    ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink,
+};
+use fluent_bit_container_logs::position::{Stream, Timestamp};
+
+use super::containers::{Containers, State};
+use super::remedy::Place;
+use super::{count, Finding};
+
+/// How long an answer is awaited; the thread itself gives up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks the API if that is needed, and adds the containers that only it can tell of.
+/// What there is to say about it.
+pub fn ask(
+    config: &Config,
+    containers: &mut Containers,
+    place: &Place,
+    findings: &mut Vec<Finding>,
+) -> String {
+    let needing = containers.all().filter(|seen| seen.needs_api).count();
+    let unseen = containers.groups.iter().position(|group| {
+        let is_there = !matches!(group.state, State::Listed);
+        is_there
+            && group.has_api
+            && findings.iter().any(|finding| finding.about == group.root.display().to_string())
+    });
+    let Some(socket) = &config.docker_socket else { return "off".to_owned() };
+    let shown = format!("unix://{}", socket.display());
+    if needing == 0 && unseen.is_none() {
+        return format!("not asked: no container needs it ({shown})");
+    }
+    let answer = Daemon::new(socket).and_then(|daemon| Ok((daemon.list()?, daemon)));
+    let (listed, daemon) = match answer {
+        Ok(answer) => answer,
+        Err(reason) => {
+            if needing > 0 {
+                let about = format!("{} that only the API has", count(needing));
+                findings.push(Finding::fatal(about, reason.clone(), place.for_socket(socket)));
+            }
+            return format!("{shown} does not answer: {reason}");
+        }
+    };
+    let mut streamed = needing;
+    if let Some(index) = unseen {
+        let root = containers.groups[index].root.clone();
+        for id in listed {
+            let Ok(inspected) = daemon.inspect(id) else { continue };
+            let driver = LogDriver { name: inspected.log_driver.clone(), has_cache_disabled: false };
+            let metadata = metadata(inspected);
+            let mut seen = containers.judged(&id, &metadata, Some(&driver), &root, config);
+            if seen.source.is_empty() {
+                seen.source = "api: its folder cannot be read".to_owned();
+                seen.needs_api = true;
+                streamed += 1;
+            }
+            containers.groups[index].seen.push(seen);
+        }
+        // What the API has is read; that it would be cheaper from files stays worth knowing.
+        let about = root.display().to_string();
+        for finding in findings.iter_mut().filter(|finding| finding.about == about) {
+            finding.is_fatal = false;
+            finding.problem.push_str("; what its containers write is read through the API");
+        }
+    }
+    format!("{shown} answers; {} through it", count(streamed))
+}
+
+fn metadata(inspected: Inspected) -> ContainerMetadata {
+    ContainerMetadata {
+        name: inspected.name,
+        image: inspected.image,
+        labels: inspected.labels,
+        env: split_env(inspected.env),
+        runtime: RUNTIME_NAME.to_owned(),
+        is_running: inspected.running,
+        pod: None,
+    }
+}
+
+/// The daemon, asked one question at a time.
+struct Daemon(DockerThread);
+
+impl Daemon {
+    fn new(socket: &Path) -> Result<Daemon, String> {
+        let thread = DockerThread::start(DockerSocket::Unix(socket.to_owned()), Box::new(Nobody));
+        thread.map(Daemon).map_err(|error| error.to_string())
+    }
+
+    fn list(&self) -> Result<Vec<ContainerId>, String> {
+        await_answer(|answer| self.0.list(move |listed| drop(answer.send(listed))))
+    }
+
+    fn inspect(&self, id: ContainerId) -> Result<Inspected, String> {
+        await_answer(|answer| self.0.inspect(id, move |inspected| drop(answer.send(inspected))))
+    }
+}
+
+fn await_answer<T>(ask: impl FnOnce(Sender<Result<T, String>>)) -> Result<T, String> {
+    let (answer, answered) = channel();
+    ask(answer);
+    answered.recv_timeout(PATIENCE).unwrap_or_else(|_| Err("it gives no answer".to_owned()))
+}
+
+/// Follows nothing, so it is told nothing.
+struct Nobody;
+
+impl StreamSink for Nobody {
+    fn has_space(&mut self) -> bool {
+        false
+    }
+
+    fn entry(&mut self, _: &ContainerId, _: Stream, _: Timestamp, _: &[u8], _: bool) {}
+
+    fn flush(&mut self, _: &ContainerId) {}
+
+    fn ended(&mut self, _: &ContainerId, _: StreamEnd) {}
+
+    fn lost(&mut self, _: &ContainerId) {}
+
+    fn event(&mut self, _: &ContainerId, _: ContainerAction) {}
+
+    fn daemon(&mut self, _: Result<(), String>) {}
+
+    fn since(&mut self, _: &ContainerId) -> Option<Timestamp> {
+        None
+    }
+}

@@ -1,0 +1,275 @@
+//! The containers of each runtime, and where the log of each would be read.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fluent_bit_container_logs::checkpoint::ContainerId;
+use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
+use fluent_bit_container_logs::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
+use fluent_bit_container_logs::discover::own_container::OwnContainer;
+use fluent_bit_container_logs::discover::{network_file_system, runtimes, Found, LogFiles, Runtime};
+use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
+use fluent_bit_container_logs::tail::rotation;
+use fluent_bit_container_logs::tail::source::{choose, kind_of, Choice, KEEPS_NOTHING};
+
+use super::remedy::Place;
+use super::Finding;
+use crate::terminal::harmless;
+
+/// Drivers of Docker's own that send away what they get. The API gives only what is
+/// in Docker's cache of it.
+const SENDING_DRIVERS: [&str; 8] =
+    ["awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "logentries", "splunk", "syslog"];
+
+/// What can be said of a runtime's root.
+pub enum State {
+    /// There is none.
+    Missing,
+    /// It is there.
+    Unreadable(io::Error),
+    /// Its containers are known.
+    Listed,
+}
+
+/// One container.
+pub struct Seen {
+    /// What messages call it.
+    pub name: String,
+    /// Its image, as far as it is known.
+    pub image: String,
+    /// Its log driver, likewise.
+    pub driver: String,
+    /// Where it is read from, in words.
+    pub source: String,
+    /// Whether that is the API, or nothing but a look shows what it is.
+    pub needs_api: bool,
+    /// Its files, if it is read from those, and the folder that is watched.
+    pub files: Option<LogFiles>,
+    /// Its folder.
+    pub dir: PathBuf,
+}
+
+impl Seen {
+    /// As a row of the page.
+    pub fn cells(&self) -> [String; 4] {
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { harmless(text).into_owned() };
+        [or_dash(&self.name), or_dash(&self.image), or_dash(&self.driver), or_dash(&self.source)]
+    }
+}
+
+/// One runtime and its containers.
+pub struct Group {
+    /// What it is called.
+    pub title: &'static str,
+    /// Where it keeps them.
+    pub root: PathBuf,
+    /// Whether that can be listed.
+    pub state: State,
+    /// The containers.
+    pub seen: Vec<Seen>,
+    /// Folders in which they come and go.
+    pub folders: Vec<PathBuf>,
+    /// Whether the API knows them, too, and may be asked.
+    pub has_api: bool,
+}
+
+/// All that was found.
+pub struct Containers {
+    /// By runtime.
+    pub groups: Vec<Group>,
+    own: OwnContainer,
+}
+
+impl Containers {
+    /// Looks at every runtime that is chosen.
+    pub fn look(config: &Config, place: &Place, findings: &mut Vec<Finding>) -> Containers {
+        let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
+        let mut containers = Containers { groups: Vec::new(), own };
+        let mut known = HashSet::new();
+        for runtime in runtimes(config) {
+            let root = runtime.root();
+            let mut group = Group {
+                title: runtime.title(),
+                state: State::Listed,
+                seen: Vec::new(),
+                folders: Vec::new(),
+                has_api: runtime.has_api() && config.mode != Mode::File && config.docker_socket.is_some(),
+                root,
+            };
+            match runtime.list(&group.root) {
+                Ok(listing) => {
+                    group.folders = listing.folders;
+                    for found in listing.containers.into_iter().filter(|found| known.insert(found.id)) {
+                        group.seen.push(containers.see(&*runtime, &found, config, place, findings));
+                    }
+                    if let Some(name) = network_file_system(&group.root) {
+                        findings.push(Finding::minor(
+                            group.root.display().to_string(),
+                            format!("it is on a network file system ({name}), which tells of no change: logs are read four times a second"),
+                            "read on the machine that the containers run on",
+                        ));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => group.state = State::Missing,
+                Err(error) => group.state = State::Unreadable(error),
+            }
+            containers.groups.push(group);
+        }
+        containers.report_roots(config, place, findings);
+        containers
+    }
+
+    /// A runtime that is not used here is not missed, unless there is none at all.
+    fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
+        let is_any_there = self.groups.iter().any(|group| matches!(group.state, State::Listed));
+        let is_auto = config.runtime == RuntimeChoice::Auto;
+        for group in &self.groups {
+            let about = group.root.display().to_string();
+            match &group.state {
+                State::Listed => {}
+                State::Missing if is_auto && (is_any_there || group.title != "Docker") => {}
+                State::Missing => {
+                    let fix = place.for_missing_root(group.title, &group.root, config);
+                    findings.push(Finding::fatal(about, "there is no such folder", fix));
+                }
+                State::Unreadable(error) => {
+                    findings.push(Finding::fatal(about, error.to_string(), place.for_error(error)));
+                }
+            }
+        }
+    }
+
+    fn see(
+        &self,
+        runtime: &dyn Runtime,
+        found: &Found,
+        config: &Config,
+        place: &Place,
+        findings: &mut Vec<Finding>,
+    ) -> Seen {
+        let nameless =
+            || ContainerMetadata { name: found.id.short(), is_running: true, ..ContainerMetadata::default() };
+        let metadata = runtime.metadata(found, 0).unwrap_or_else(|error| {
+            if let MetadataError::Unreadable { path, reason } = error {
+                let fix = match open_regular(&path).err() {
+                    Some(error) => place.for_error(&error),
+                    None => "it is damaged; Docker writes it anew when the container is renamed or starts"
+                        .to_owned(),
+                };
+                let problem = format!("{reason}; its records lack name and image");
+                findings.push(Finding::minor(path.display().to_string(), problem, fix));
+            }
+            nameless()
+        });
+        let driver = runtime.log_driver(found);
+        let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
+        if seen.source.is_empty() {
+            let choice = choose(runtime, found, &metadata, driver.as_ref(), config);
+            seen.take(choice, metadata.is_running, driver.as_ref(), place, findings);
+        }
+        seen
+    }
+
+    /// A container without a source, unless the rules say that it is not read.
+    pub fn judged(
+        &self,
+        id: &ContainerId,
+        metadata: &ContainerMetadata,
+        driver: Option<&LogDriver>,
+        dir: &Path,
+        config: &Config,
+    ) -> Seen {
+        let driver = driver.map_or("", |driver| &driver.name);
+        let excluded = config.selection.excludes(&self.own, id, metadata, driver);
+        Seen {
+            name: metadata.title(),
+            image: metadata.image.clone(),
+            driver: driver.to_owned(),
+            source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
+            needs_api: false,
+            files: None,
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// All containers.
+    pub fn all(&self) -> impl Iterator<Item = &Seen> {
+        self.groups.iter().flat_map(|group| &group.seen)
+    }
+}
+
+impl Seen {
+    fn take(
+        &mut self,
+        choice: Choice,
+        is_running: bool,
+        driver: Option<&LogDriver>,
+        place: &Place,
+        findings: &mut Vec<Finding>,
+    ) {
+        match choice {
+            Choice::Files(files) => {
+                self.source = kind_of(&files).as_str().to_owned();
+                for (path, error) in unreadable(&files) {
+                    findings.push(Finding::fatal(
+                        path.display().to_string(),
+                        error.to_string(),
+                        place.for_error(&error),
+                    ));
+                }
+                self.files = Some(files);
+            }
+            Choice::Unreadable(files, error) => {
+                self.source = format!("nowhere: its file cannot be read: {error}");
+                let fix = place.for_error(&error);
+                findings.push(Finding::fatal(files.path.display().to_string(), error.to_string(), fix));
+            }
+            Choice::Api(reason) => {
+                self.source = format!("api: {reason}");
+                self.needs_api = true;
+                self.report_driver(driver, findings);
+            }
+            Choice::Later if is_running => self.source = "file, which is not there yet".to_owned(),
+            Choice::Later => self.source = "file, once it is started".to_owned(),
+            Choice::Nowhere(reason) => {
+                self.source = format!("nowhere: {reason}");
+                let fix = if reason == KEEPS_NOTHING {
+                    "start it with another log driver (docker run --log-driver json-file), or leave it out (Exclude)"
+                } else {
+                    "allow the API (Mode hybrid, Docker_Socket unix:///var/run/docker.sock), start it with another log driver, or leave it out (Exclude)"
+                };
+                findings.push(Finding::fatal(format!("container {}", self.name), reason, fix));
+            }
+        }
+    }
+
+    /// The API does not give everything either.
+    fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
+        let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str())) else {
+            return;
+        };
+        let about = format!("container {}", self.name);
+        let name = &driver.name;
+        findings.push(match driver.has_cache_disabled {
+            true => Finding::fatal(
+                about,
+                format!("log driver {name} with cache-disabled=true leaves nothing that could be read"),
+                "start it without --log-opt cache-disabled=true",
+            ),
+            false => Finding::fatal(
+                about,
+                format!("log driver {name}, and no copy of what it sends"),
+                "Docker keeps one since 20.10: update it and start the container anew",
+            ),
+        });
+    }
+}
+
+/// The rotated files that cannot be opened.
+fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
+    let listed = rotation::list(files).unwrap_or_default();
+    let opened = listed.into_iter().filter_map(|file| Some((open_regular(&file.path).err()?, file.path)));
+    let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
+    opened.filter(|(error, _)| is_there(error)).map(|(error, path)| (path, error)).collect()
+}

@@ -1,0 +1,153 @@
+//! Whether the kernel's limits are enough for so many containers. Watches are not
+//! counted but taken, all that the reader would take, and let go again: others of the
+//! same user have theirs, too.
+
+use std::path::{Path, PathBuf};
+
+use fluent_bit_container_logs::discover::RootWatch;
+use fluent_bit_container_logs::tail::file::open_regular;
+use fluent_bit_container_logs::tail::watch::FileWatch;
+use rustix::process::{getrlimit, Resource};
+
+use super::containers::{Containers, State};
+use super::Finding;
+
+/// Descriptors that the plugin has beside one for each log: bells, watches, `DB`, and
+/// what the host has for itself.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// What to raise the limits to at least.
+const MANY_WATCHES: u64 = 524_288;
+const MANY_INSTANCES: u64 = 1_024;
+
+const LATE: &str =
+    "new files, and lines of quiet logs, are found at intervals (Rescan_Interval); nothing is lost by that";
+const NO_MORE_WATCHES: &str = "there are no more watches";
+
+/// A limit, which has a value for the machine and one for the user namespace.
+struct Limit {
+    name: String,
+    value: u64,
+}
+
+impl Limit {
+    /// The lower of the two.
+    fn of(kind: &str) -> Limit {
+        let value = |name: &str| -> u64 {
+            let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.trim().parse().unwrap_or(u64::MAX)
+        };
+        let names = [format!("fs.inotify.max_user_{kind}"), format!("user.max_inotify_{kind}")];
+        let limits = names.map(|name| Limit { value: value(&name), name });
+        let [machine, namespace] = limits;
+        if namespace.value < machine.value {
+            namespace
+        } else {
+            machine
+        }
+    }
+
+    fn shown(&self) -> String {
+        if self.value == u64::MAX {
+            "?".to_owned()
+        } else {
+            self.value.to_string()
+        }
+    }
+}
+
+/// Takes the watches.
+pub fn watches(containers: &Containers, findings: &mut Vec<Finding>) -> String {
+    let (instances, watches) = (Limit::of("instances"), Limit::of("watches"));
+    match take_watches(containers) {
+        Ok(taken) => {
+            format!("{taken} watches taken to try; {} = {}", watches.name, watches.shown())
+        }
+        Err((taken, what, error)) => {
+            let (limit, most, about) = match what {
+                What::Instance => (instances, MANY_INSTANCES, "all notification".to_owned()),
+                What::Watch => (watches, MANY_WATCHES, format!("notification beyond {taken} watches")),
+            };
+            let wanted = most.max(limit.value.saturating_mul(2).min(1 << 30));
+            let fix = format!(
+                "sysctl {0}={wanted}, and the same line in a file of /etc/sysctl.d/ ({0} is {1} now)",
+                limit.name,
+                limit.shown()
+            );
+            let problem = format!("{error}: {LATE}");
+            findings.push(Finding::minor(about, problem, fix));
+            format!("not to be had: {error} ({} = {})", limit.name, limit.shown())
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Instance,
+    Watch,
+}
+
+/// How many there are, or how many were to be had, and what failed.
+fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)> {
+    let mut watch = FileWatch::new().map_err(|error| (0, What::Instance, error.to_string()))?;
+    let mut roots = Vec::new();
+    let mut taken = 0;
+    for group in containers.groups.iter().filter(|group| matches!(group.state, State::Listed)) {
+        match RootWatch::new(&group.root, || {}) {
+            Ok(root) => roots.push(root),
+            Err(reason) if reason.contains("watch limit") => {
+                return Err((taken, What::Watch, NO_MORE_WATCHES.to_owned()));
+            }
+            Err(reason) if reason.contains("os error 24") => {
+                return Err((taken, What::Instance, reason));
+            }
+            // Of a file system that has none: said elsewhere.
+            Err(_) => {}
+        }
+        let mut folders: Vec<&PathBuf> = group.folders.iter().collect();
+        for seen in &group.seen {
+            folders.push(&seen.dir);
+            folders.extend(seen.files.as_ref().map(|files| &files.dir));
+        }
+        folders.sort_unstable();
+        folders.dedup();
+        for folder in folders {
+            let watched = watch.watch_folder(taken, folder);
+            taken += take(watched, taken)?;
+        }
+        let files = group.seen.iter().filter_map(|seen| seen.files.as_ref()?.current());
+        for file in files.filter_map(|path| open_regular(path).ok()) {
+            taken += take(watch.watch_log(taken, &file).map(drop), taken)?;
+        }
+    }
+    Ok(taken + roots.len())
+}
+
+/// Whether it was taken. That something is gone meanwhile is no limit.
+fn take(watched: std::io::Result<()>, taken: usize) -> Result<usize, (usize, What, String)> {
+    match watched {
+        Ok(()) => Ok(1),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) => {
+            Err((taken, What::Watch, NO_MORE_WATCHES.to_owned()))
+        }
+        Err(_) => Ok(0),
+    }
+}
+
+/// Compares the limit of open files with what is needed.
+pub fn descriptors(containers: &Containers, findings: &mut Vec<Finding>) -> String {
+    let logs = containers.all().filter(|seen| seen.needs_api || seen.files.is_some()).count() as u64;
+    let needed = OTHER_DESCRIPTORS + logs;
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return format!("about {needed} needed, no limit here");
+    };
+    if limit < needed {
+        let wanted = needed.saturating_mul(2).next_power_of_two().max(1_024);
+        findings.push(Finding::fatal(
+            "some of the logs",
+            format!("about {needed} files would be open, and {limit} may be; those beyond wait"),
+            format!("ulimit -n {wanted}; LimitNOFILE={wanted} in Fluent Bit's unit, docker run --ulimit nofile={wanted}"),
+        ));
+    }
+    format!("about {needed} needed, {limit} allowed here (ulimit -n; Fluent Bit's service has its own LimitNOFILE)")
+}

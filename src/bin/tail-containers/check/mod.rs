@@ -1,0 +1,194 @@
+//! `tail-containers check`: what there is to be read on this machine, from where,
+//! what cannot be read and what to do about it. It opens files and reads no log; the
+//! checkpoint is looked at and not touched; the API is asked only where a container
+//! cannot be read without it.
+
+mod api;
+mod containers;
+mod limits;
+mod remedy;
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use fluent_bit_container_logs::checkpoint::{inspect, CheckpointError, Inspection};
+use fluent_bit_container_logs::config::Config;
+
+use crate::arguments::Arguments;
+use crate::terminal::harmless;
+use containers::{Containers, Group, State};
+use remedy::Place;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether there is something that cannot be read for it.
+    pub is_fatal: bool,
+    /// What it is about: a container, a file, a folder.
+    pub about: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What mends it.
+    pub fix: String,
+}
+
+impl Finding {
+    /// Something that cannot be read.
+    pub fn fatal(about: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { is_fatal: true, about: about.into(), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// Something that is worth knowing; all is read nevertheless.
+    pub fn minor(about: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { is_fatal: false, ..Finding::fatal(about, problem, fix) }
+    }
+}
+
+/// Prints the page; fails where something cannot be read.
+pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    let config = arguments.config().map_err(io::Error::other)?;
+    let place = Place::find();
+    let mut findings = Vec::new();
+    let mut containers = Containers::look(&config, &place, &mut findings);
+    let api = api::ask(&config, &mut containers, &place, &mut findings);
+    let mut page = String::new();
+    for group in &containers.groups {
+        put_group(&mut page, group);
+    }
+    for (what, said) in [
+        ("Docker's API", api),
+        ("Notification", limits::watches(&containers, &mut findings)),
+        ("Open files", limits::descriptors(&containers, &mut findings)),
+        ("DB", checkpoint(&config, &mut findings)),
+    ] {
+        put(&mut page, format_args!("{what:<14}{said}\n"));
+    }
+    put_findings(&mut page, &findings);
+    io::stdout().lock().write_all(page.as_bytes())?;
+    let is_all_read = !findings.iter().any(|finding| finding.is_fatal);
+    Ok(if is_all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // A text takes what it is given.
+    let _ = page.write_fmt(arguments);
+}
+
+fn put_group(page: &mut String, group: &Group) {
+    let state = match &group.state {
+        State::Missing => "none here".to_owned(),
+        State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
+        State::Unreadable(error) => {
+            format!("cannot be read: {error}; {} of the API", count(group.seen.len()))
+        }
+        State::Listed => count(group.seen.len()),
+    };
+    put(page, format_args!("{}, {}: {state}\n", group.title, harmless(&group.root.display().to_string())));
+    let head = ["NAME", "IMAGE", "DRIVER", "SOURCE"].map(str::to_owned);
+    let mut rows: Vec<[String; 4]> = group.seen.iter().map(|seen| seen.cells()).collect();
+    rows.sort();
+    if !rows.is_empty() {
+        rows.insert(0, head);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    for [name, image, driver, source] in &rows {
+        let [name_width, image_width, driver_width] = widths;
+        put(
+            page,
+            format_args!("  {name:name_width$}  {image:image_width$}  {driver:driver_width$}  {source}\n"),
+        );
+    }
+    page.push('\n');
+}
+
+fn count(containers: usize) -> String {
+    match containers {
+        1 => "1 container".to_owned(),
+        count => format!("{count} containers"),
+    }
+}
+
+/// What is wrong, what is mended alike under one number.
+fn put_findings(page: &mut String, findings: &[Finding]) {
+    for (is_fatal, head) in [(true, "Cannot be read:"), (false, "Worth knowing:")] {
+        let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
+        for finding in findings.iter().filter(|finding| finding.is_fatal == is_fatal) {
+            let alike = |(first, _): &&mut (&Finding, Vec<&str>)| {
+                first.problem == finding.problem && first.fix == finding.fix
+            };
+            match groups.iter_mut().find(alike) {
+                Some((_, about)) => about.push(&finding.about),
+                None => groups.push((finding, vec![&finding.about])),
+            }
+        }
+        if groups.is_empty() {
+            continue;
+        }
+        put(page, format_args!("\n{head}\n"));
+        for (number, (finding, about)) in groups.iter().enumerate() {
+            let problem = harmless(&finding.problem);
+            put(page, format_args!("{:3}. {}: {problem}\n", number + 1, harmless(&enumerate(about))));
+            put(page, format_args!("     -> {}\n", harmless(&finding.fix)));
+        }
+    }
+    if !findings.iter().any(|finding| finding.is_fatal) {
+        page.push_str("\nAll of it can be read.\n");
+    }
+}
+
+/// The first few, and how many more.
+fn enumerate(about: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = about.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if about.len() > SHOWN {
+        put(&mut text, format_args!(" and {} more", about.len() - SHOWN));
+    }
+    text
+}
+
+fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
+    let Some(path) = &config.db else {
+        return "none given: a restart reads every log again (-o DB=FILE looks at one)".to_owned();
+    };
+    let shown = path.display();
+    match inspect(path) {
+        Ok(Inspection::Missing) => format!("{shown} is not there yet and can be made"),
+        Ok(Inspection::Whole { containers, damaged_entries: 0 }) => {
+            format!("{shown} is usable and knows {}", count(containers))
+        }
+        Ok(Inspection::Whole { containers, damaged_entries }) => {
+            findings.push(Finding::minor(
+                format!("DB {shown}"),
+                format!("{damaged_entries} damaged entries; their logs are read from their first byte"),
+                "nothing need be done; they are written anew",
+            ));
+            format!("{shown} is usable and knows {}", count(containers))
+        }
+        Ok(Inspection::Damaged(problem)) => {
+            findings.push(Finding::minor(
+                format!("DB {shown}"),
+                format!("{problem}; a start sets it aside and reads every log from its first byte"),
+                "put back a copy of it, or let it be",
+            ));
+            format!("{shown} is no checkpoint: {problem}")
+        }
+        Err(error @ CheckpointError::InUse { .. }) => {
+            findings.push(Finding::fatal(
+                format!("DB {shown}"),
+                "another instance has it locked",
+                format!("give this instance a DB of its own, or end the other one (fuser {shown})"),
+            ));
+            error.to_string().trim_start_matches("DB ").to_owned()
+        }
+        Err(CheckpointError::Io { source, .. }) => {
+            findings.push(Finding::fatal(
+                format!("DB {shown}"),
+                source.to_string(),
+                "its folder must exist and be writable for the user that reads; make it with mkdir -p, or give another file",
+            ));
+            format!("{shown} cannot be used: {source}")
+        }
+    }
+}

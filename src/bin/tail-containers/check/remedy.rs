@@ -1,0 +1,139 @@
+//! What mends an error, depending on who we are and where.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::tail::file::{is_permanent, is_shortage};
+use rustix::process::geteuid;
+use rustix::thread::{capabilities, CapabilitySet};
+
+/// Where Docker's daemon is told of another data root.
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// Files that runtimes make in a container.
+const MARKS_OF_CONTAINERS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
+
+/// Who we are and where.
+pub struct Place {
+    is_root: bool,
+    may_read_all: bool,
+    is_in_container: bool,
+    is_in_user_namespace: bool,
+}
+
+impl Place {
+    /// Looks around.
+    pub fn find() -> Place {
+        let needed = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
+        let uid_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let uid_map: Vec<&str> = uid_map.split_whitespace().collect();
+        Place {
+            is_root: geteuid().is_root(),
+            may_read_all: capabilities(None).is_ok_and(|sets| sets.effective.intersects(needed)),
+            is_in_container: MARKS_OF_CONTAINERS.iter().any(|mark| Path::new(mark).exists()),
+            is_in_user_namespace: uid_map != ["0", "0", "4294967295"],
+        }
+    }
+
+    /// For a file or a folder that cannot be read.
+    pub fn for_error(&self, error: &io::Error) -> String {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return self.for_denial().to_owned();
+        }
+        if is_shortage(error) {
+            return "raise the limit of open files (see below)".to_owned();
+        }
+        if is_permanent(error) {
+            return "no runtime puts a link, a pipe or a folder there, and none is followed: see who did, and remove it".to_owned();
+        }
+        "see what the file system says (dmesg)".to_owned()
+    }
+
+    fn for_denial(&self) -> &'static str {
+        if self.may_read_all && self.is_in_user_namespace {
+            "run outside of this user namespace (docker run --userns=host): its rights do not reach files of the machine's root"
+        } else if self.may_read_all {
+            "a security module forbids it: docker run --security-opt label=disable for SELinux; journalctl -k names it"
+        } else if self.is_root {
+            "give it the capability back that root has elsewhere: docker run --cap-add DAC_READ_SEARCH"
+        } else {
+            "run as root (sudo), or with the capability CAP_DAC_READ_SEARCH: AmbientCapabilities=CAP_DAC_READ_SEARCH in Fluent Bit's unit (docs/least-privilege.md)"
+        }
+    }
+
+    /// For a runtime's folder that is not there.
+    pub fn for_missing_root(&self, title: &str, root: &Path, config: &Config) -> String {
+        if self.is_in_container {
+            return format!("mount it: docker run -v {0}:{0}:ro", root.display());
+        }
+        if title != "Docker" {
+            return format!("start {title}, or say where it keeps its logs (Pod_Logs, Podman_Root)");
+        }
+        if let Some(data_root) = configured_data_root().filter(|path| *path != config.docker_root) {
+            return format!(
+                "{DAEMON_JSON} says where it is: --docker-root {0}, or Docker_Root {0}",
+                data_root.display()
+            );
+        }
+        "docker info -f '{{.DockerRootDir}}' tells where it is, for --docker-root or Docker_Root; rootless Docker has it in ~/.local/share/docker".to_owned()
+    }
+
+    /// For the socket of the API.
+    pub fn for_socket(&self, socket: &Path) -> String {
+        let shown = socket.display();
+        match std::os::unix::net::UnixStream::connect(socket).map_err(|error| error.kind()) {
+            Err(io::ErrorKind::NotFound) if self.is_in_container => {
+                format!("mount it: docker run -v {shown}:{shown}")
+            }
+            Err(io::ErrorKind::PermissionDenied) => {
+                format!("run as root, or as a member of the group that {shown} belongs to (usermod -aG docker USER)")
+            }
+            Err(io::ErrorKind::NotFound) => {
+                "start dockerd (systemctl start docker), or say where its socket is: -o Docker_Socket=unix:///path".to_owned()
+            }
+            Err(io::ErrorKind::ConnectionRefused) => {
+                "nobody listens there any more: start dockerd (systemctl start docker)".to_owned()
+            }
+            _ => "see why dockerd gives no answer: systemctl status docker, journalctl -u docker".to_owned(),
+        }
+    }
+}
+
+fn configured_data_root() -> Option<PathBuf> {
+    let text = std::fs::read_to_string(DAEMON_JSON).ok()?;
+    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+    json.get("data-root")?.as_str().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_is_mended_by_who_one_is() {
+        let fix = |is_root, may_read_all, is_in_user_namespace| {
+            let place = Place { is_root, may_read_all, is_in_container: false, is_in_user_namespace };
+            place.for_error(&io::ErrorKind::PermissionDenied.into())
+        };
+        assert!(fix(false, false, false).contains("CAP_DAC_READ_SEARCH"));
+        assert!(fix(true, false, false).contains("--cap-add DAC_READ_SEARCH"));
+        assert!(fix(true, true, true).contains("--userns=host"));
+        assert!(fix(true, true, false).contains("--security-opt label=disable"));
+    }
+
+    #[test]
+    fn in_a_container_what_is_missing_is_to_be_mounted() {
+        let config = Config::from_lookup(|_| None).unwrap();
+        let root = Path::new("/var/lib/docker/containers");
+        let fix = |is_in_container| {
+            let place =
+                Place { is_root: true, may_read_all: true, is_in_container, is_in_user_namespace: false };
+            (place.for_missing_root("Docker", root, &config), place.for_socket(Path::new("/nowhere/d.sock")))
+        };
+        let (mount, socket) = fix(true);
+        assert_eq!(mount, "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro");
+        assert_eq!(socket, "mount it: docker run -v /nowhere/d.sock:/nowhere/d.sock");
+        let (_, socket) = fix(false);
+        assert!(socket.contains("systemctl start docker"), "{socket}");
+    }
+}

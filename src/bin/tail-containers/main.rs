@@ -1,0 +1,118 @@
+//! Follows the logs of every container of this machine in a terminal, with the
+//! plugin's own library and no Fluent Bit.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod arguments;
+mod check;
+mod printer;
+mod since;
+mod stats;
+mod table;
+mod terminal;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use fluent_bit_container_logs::exchange::Bell;
+use fluent_bit_container_logs::ffi::signals::with_all_blocked;
+use fluent_bit_container_logs::host::embedded::EmbeddedHost;
+use fluent_bit_container_logs::host::{Host, Level};
+use fluent_bit_container_logs::plugin::Plugin;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+
+use arguments::{Arguments, Command};
+use printer::Printer;
+use terminal::harmless;
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        // The reader of a pipe went away: nobody to print for.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tail-containers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    match (arguments.command, arguments.stats) {
+        (Some(Command::Check), _) => return check::run(arguments),
+        (None, Some(interval)) => stats::run(arguments, interval)?,
+        (None, None) => print_records(arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_records(arguments: &Arguments) -> io::Result<()> {
+    let printer = RefCell::new(Printer::new(arguments));
+    let failure: Cell<Option<io::Error>> = Cell::new(None);
+    let host = EmbeddedHost::new(
+        |_tag, record| {
+            if let Err(error) = printer.borrow_mut().print(&record) {
+                failure.set(Some(error));
+            }
+        },
+        |level, message| {
+            if level <= Level::Warn {
+                eprintln!("tail-containers: {}", harmless(message));
+            }
+        },
+    )
+    .since(arguments.since);
+    follow(arguments, &host, |_plugin, _is_last| {
+        failure.take().map_or(Ok(()), Err)?;
+        printer.borrow_mut().flush()?;
+        Ok(None)
+    })
+}
+
+/// Reads for `host` until all is read or a signal comes. `look` is called after
+/// each time that something was handed over, and says when it wants to be called
+/// again at the latest.
+fn follow(
+    arguments: &Arguments,
+    host: &dyn Host,
+    mut look: impl FnMut(&Plugin, bool) -> io::Result<Option<Duration>>,
+) -> io::Result<()> {
+    let config = arguments.config().map_err(io::Error::other)?;
+    let (stop, interrupted) = stop_at_signal()?;
+    let plugin = with_all_blocked(|| Plugin::start(config)).map_err(io::Error::other)?;
+    let result = loop {
+        plugin.drain(host);
+        let is_last = plugin.is_done() || interrupted.load(Ordering::Acquire);
+        let wait = match look(&plugin, is_last) {
+            Ok(_) if is_last => break Ok(()),
+            Ok(wait) => wait.and_then(|wait| Timespec::try_from(wait).ok()),
+            Err(error) => break Err(error),
+        };
+        let host_fd = plugin.host_fd();
+        let mut fds = [PollFd::from_borrowed_fd(host_fd, PollFlags::IN), PollFd::new(&*stop, PollFlags::IN)];
+        match poll(&mut fds, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => break Err(error.into()),
+        }
+    };
+    plugin.stop(host);
+    result
+}
+
+/// A bell that rings, and a flag that is set, at Ctrl-C or a termination.
+fn stop_at_signal() -> io::Result<(Arc<Bell>, Arc<AtomicBool>)> {
+    let bell = Arc::new(Bell::new()?);
+    let flag = Arc::new(AtomicBool::new(false));
+    let (ring, set) = (Arc::clone(&bell), Arc::clone(&flag));
+    ctrlc::set_handler(move || {
+        set.store(true, Ordering::Release);
+        ring.ring();
+    })
+    .map_err(io::Error::other)?;
+    Ok((bell, flag))
+}

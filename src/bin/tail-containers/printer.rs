@@ -1,0 +1,82 @@
+//! Records in a terminal: a line each, with the container's name before it, or a
+//! JSON object each.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+
+use fluent_bit_container_logs::format::rfc3339;
+use fluent_bit_container_logs::host::embedded::Record;
+use serde_json::Value;
+
+use crate::arguments::Arguments;
+use crate::terminal::{harmless, is_colored};
+
+/// Writes records as people or programs want them.
+pub struct Printer {
+    out: BufWriter<io::Stdout>,
+    is_json: bool,
+    is_raw: bool,
+    is_colored: bool,
+    /// Width of the longest name so far.
+    width: usize,
+    /// Colour of each container, in the order of appearance.
+    colors: HashMap<String, usize>,
+}
+
+/// Bright colours first; all readable on a dark and on a light ground.
+const COLORS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+
+impl Printer {
+    /// Nothing printed yet.
+    pub fn new(arguments: &Arguments) -> Printer {
+        Printer {
+            out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            is_json: arguments.json,
+            is_raw: arguments.raw,
+            is_colored: is_colored(arguments.color),
+            width: 0,
+            colors: HashMap::new(),
+        }
+    }
+
+    /// Prints a record, to be seen after a [`Printer::flush`] at the latest.
+    pub fn print(&mut self, record: &Record) -> io::Result<()> {
+        if self.is_json {
+            self.print_json(record)
+        } else {
+            self.print_line(record)
+        }
+    }
+
+    /// Shows what was printed.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn print_json(&mut self, record: &Record) -> io::Result<()> {
+        let date = Value::String(rfc3339::format(record.time));
+        write!(self.out, "{{\"date\":{date}")?;
+        for (key, value) in &record.body {
+            write!(self.out, ",{}:{value}", Value::String(key.clone()))?;
+        }
+        self.out.write_all(b"}\n")
+    }
+
+    fn print_line(&mut self, record: &Record) -> io::Result<()> {
+        let name = &*harmless(record.text("container_name"));
+        self.width = self.width.max(name.chars().count());
+        let width = self.width;
+        if self.is_colored {
+            let next = self.colors.len();
+            let color = *self.colors.entry(name.to_owned()).or_insert(next) % COLORS.len();
+            write!(self.out, "\x1b[{}m{name:width$} |\x1b[0m ", COLORS[color])?;
+        } else {
+            write!(self.out, "{name:width$} | ")?;
+        }
+        let log = record.text("log");
+        let shown = if self.is_raw { Cow::Borrowed(log) } else { harmless(log) };
+        self.out.write_all(shown.as_bytes())?;
+        self.out.write_all(b"\n")
+    }
+}

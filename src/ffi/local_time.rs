@@ -1,0 +1,36 @@
+//! The time zone of this machine, which only the C library knows.
+
+use std::mem::MaybeUninit;
+
+/// The seconds since 1970 at which clocks of this machine's zone show what those of
+/// UTC show `shown` seconds after 1970; `None` where there is no such time.
+pub fn seconds_of_local(shown: i64) -> Option<i64> {
+    let mut parts = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both point to memory of ours that lives through the call.
+    let filled = unsafe { libc::gmtime_r(&raw const shown, parts.as_mut_ptr()) };
+    if filled.is_null() {
+        return None;
+    }
+    // SAFETY: gmtime_r fills the structure whenever it does not answer NULL.
+    let mut parts = unsafe { parts.assume_init() };
+    // Whether it is summer is for the C library to find out.
+    parts.tm_isdst = -1;
+    // SAFETY: `parts` is a whole structure of ours. What mktime reads beside it is the
+    // environment, which Rust's own lock does not guard against C; nothing sets it.
+    let seconds = unsafe { libc::mktime(&raw mut parts) };
+    (seconds != -1).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_time_is_within_a_day_of_the_same_in_utc() {
+        for shown in [0, 1_700_000_000, 1_720_000_000] {
+            let seconds = seconds_of_local(shown).unwrap();
+            assert!((seconds - shown).abs() <= 86_400, "{seconds}");
+            assert_eq!((seconds - shown) % 60, 0, "{seconds}");
+        }
+    }
+}
