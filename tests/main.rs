@@ -17,6 +17,7 @@ mod hybrid;
 mod idle_streams;
 mod instructions;
 mod kill;
+mod kubernetes;
 mod licences;
 mod local_files;
 mod metrics;

@@ -338,7 +338,7 @@ fn example_options() -> Vec<(String, String)> {
     let pairs = input.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
     pairs
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        .filter(|(name, _)| !["Name", "Mem_Buf_Limit"].contains(&name.as_str()))
+        .filter(|(name, _)| !["#", "Name", "Mem_Buf_Limit"].contains(&name.as_str()))
         .collect()
 }
 
@@ -366,5 +366,6 @@ fn the_daemon_sets_configuration_reads_a_node() {
     log.reopen();
     write(&mut log, 3..5);
     assert_eq!(collector.wait_texts(5), numbers(0..5));
-    assert!(collector.tagged().iter().all(|(tag, _)| tag.as_deref() == Some("kube.shop.web-1.app")));
+    let tag = format!("kube.var.log.containers.web-1_shop_app-{}.log", log.id());
+    assert!(collector.tagged().iter().all(|(got, _)| *got == Some(tag.clone())));
 }

@@ -145,7 +145,7 @@ pub struct FluentBit {
     variables: Vec<(String, String)>,
     service_lines: String,
     http_port: Option<u16>,
-    yaml: Option<String>,
+    arguments: Option<Vec<String>>,
     process: Option<Child>,
 }
 
@@ -172,7 +172,7 @@ impl FluentBit {
             variables: Vec::new(),
             service_lines: String::new(),
             http_port: None,
-            yaml: None,
+            arguments: None,
             process: None,
         };
         host.set_config(config);
@@ -186,8 +186,16 @@ impl FluentBit {
     }
 
     /// Runs with this YAML instead of all else, the plugin loaded by `-e`.
-    pub fn with_yaml(mut self, yaml: &str) -> FluentBit {
-        self.yaml = Some(yaml.to_owned());
+    pub fn with_yaml(self, yaml: &str) -> FluentBit {
+        let file = |name| self.dir().join(name).display().to_string();
+        let arguments = ["-e".to_owned(), file(PLUGIN_FILE), "-c".to_owned(), file("fluent-bit.yaml")];
+        fs::write(self.dir().join("fluent-bit.yaml"), yaml).expect("the folder is writable");
+        self.with_arguments(arguments.to_vec())
+    }
+
+    /// Runs with these arguments instead of all else; the plugin is in the host's folder.
+    pub fn with_arguments(mut self, arguments: Vec<String>) -> FluentBit {
+        self.arguments = Some(arguments);
         self
     }
 
@@ -232,16 +240,10 @@ impl FluentBit {
             }
             None => Command::new(&self.program),
         };
-        match &self.yaml {
-            Some(yaml) => {
-                let file = dir.join("fluent-bit.yaml");
-                fs::write(&file, yaml).expect("the folder is writable");
-                command.arg("-e").arg(dir.join(PLUGIN_FILE)).arg("-c").arg(file);
-            }
-            None => {
-                command.arg("-c").arg(dir.join("fluent-bit.conf"));
-            }
-        }
+        match &self.arguments {
+            Some(arguments) => command.args(arguments),
+            None => command.arg("-c").arg(dir.join("fluent-bit.conf")),
+        };
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(self.log("stdout.log")).stderr(self.log("stderr.log"));
         let process = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;

@@ -69,18 +69,28 @@ impl Request {
 
 /// An HTTP/1.1 server that says yes to everything.
 pub fn http() -> Receiver<Request> {
-    slow_http(|| {})
+    answering(|_| (200, String::new()))
 }
 
 /// The same, and it waits before each answer.
-pub fn slow_http(wait: impl Fn() + Send + Clone + 'static) -> Receiver<Request> {
+pub fn slow_http(wait: impl Fn() + Send + Sync + 'static) -> Receiver<Request> {
+    answering(move |_| {
+        wait();
+        (200, String::new())
+    })
+}
+
+/// An HTTP/1.1 server with a status and a body for each request.
+pub fn answering(answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Receiver<Request> {
+    let answer = Arc::new(answer);
     Receiver::start(move |stream, keep| {
         let mut answers = stream.try_clone()?;
         let mut reader = BufReader::new(stream);
         while let Some(request) = read_request(&mut reader)? {
-            keep(request);
-            wait();
-            answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+            keep(request.clone());
+            let (status, body) = answer(&request);
+            let head = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n", body.len());
+            answers.write_all((head + &body).as_bytes())?;
         }
         Ok(())
     })
@@ -101,7 +111,9 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut request = Request { path, headers, body: Vec::new() };
-    let length: u64 = request.header("content-length").parse().map_err(bad)?;
+    // A GET has none.
+    let length = Some(request.header("content-length")).filter(|length| !length.is_empty());
+    let length: u64 = length.map_or(Ok(0), str::parse).map_err(bad)?;
     let mut body = vec![0; usize::try_from(length).map_err(bad)?];
     reader.read_exact(&mut body)?;
     request.body = unpack(request.header("content-encoding"), body)?;
