@@ -13,6 +13,7 @@ use crate::privileges::{
 };
 use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::dockerd::shared;
+use crate::support::pod_root::PodRoot;
 use crate::support::skip;
 
 /// What is printed, and whether all can be read.
@@ -92,6 +93,19 @@ fn each_container_is_shown_with_the_source_that_it_would_be_read_from() {
     assert_eq!(row(&page, "unwanted"), "shop/web:1.2 json-file not read: Exclude name=unwanted");
     assert!(page.contains("not asked: no container needs it"), "{page}");
     assert!(page.ends_with("\nAll of it can be read.\n"), "{page}");
+}
+
+#[test]
+fn pods_and_a_machine_without_containers_are_shown_as_well() {
+    let pods = PodRoot::new();
+    pods.container("shop", "cart", "web").line("one");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
+    command.args(["check", "--runtime", "cri", "--pod-logs"]).arg(pods.pods());
+    let (page, is_all_read) = page(&command.output().expect("tail-containers runs"));
+    assert!(is_all_read && row(&page, "shop/cart/web") == "- - file", "{page}");
+    let (page, is_all_read) = check(DockerRoot::new().path(), &[]);
+    assert!(is_all_read && page.contains("/containers: 0 containers\n"), "{page}");
+    assert!(page.ends_with("There is no container yet; those that come can be read.\n"), "{page}");
 }
 
 #[test]

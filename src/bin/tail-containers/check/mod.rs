@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     ] {
         put(&mut page, format_args!("{what:<14}{said}\n"));
     }
-    put_findings(&mut page, &findings);
+    put_findings(&mut page, &findings, containers.all().count());
     io::stdout().lock().write_all(page.as_bytes())?;
     let is_all_read = !findings.iter().any(|finding| finding.is_fatal);
     Ok(if is_all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -111,7 +111,7 @@ fn count(containers: usize) -> String {
 }
 
 /// What is wrong, what is mended alike under one number.
-fn put_findings(page: &mut String, findings: &[Finding]) {
+fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
     for (is_fatal, head) in [(true, "Cannot be read:"), (false, "Worth knowing:")] {
         let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
         for finding in findings.iter().filter(|finding| finding.is_fatal == is_fatal) {
@@ -134,7 +134,10 @@ fn put_findings(page: &mut String, findings: &[Finding]) {
         }
     }
     if !findings.iter().any(|finding| finding.is_fatal) {
-        page.push_str("\nAll of it can be read.\n");
+        page.push_str(match containers {
+            0 => "\nThere is no container yet; those that come can be read.\n",
+            _ => "\nAll of it can be read.\n",
+        });
     }
 }
 
