@@ -164,6 +164,8 @@ impl Host {
             ("Docker_Root", root.display().to_string()),
             ("DB", root.join("positions.db").display().to_string()),
             ("Docker_Socket", "off".to_owned()),
+            // Another's storage that appears on this machine would be watched, too.
+            ("Runtime", "docker".to_owned()),
         ];
         if let (Some(program), Some(plugin)) = (find(), plugin()) {
             println!("soak: {}", version(&program).unwrap_or_else(|problem| problem));
