@@ -14,6 +14,7 @@ const PLAIN: Settings = Settings {
     single: SingleFile::Unlink,
     small_queue: false,
     by_stream: false,
+    holds_lines: false,
     containers: 1,
 };
 

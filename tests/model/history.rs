@@ -16,6 +16,8 @@ use super::plan::{Action, Format, Plan};
 const LONG: Duration = Duration::from_millis(2100);
 /// A runtime that opens a log anew is through with it.
 const SHORT: Duration = Duration::from_millis(20);
+/// An expression that every line fits, whatever is in it.
+const EVERY_LINE: &str = "(?s-u:.)";
 /// Turns after which a reader that is not done is stuck.
 const TURNS: usize = 3000;
 
@@ -166,6 +168,9 @@ impl History<'_> {
         }
         if settings.by_stream {
             options.push(("Tag_Template", "{name}.{stream}"));
+        }
+        if settings.holds_lines {
+            options.push(("Multiline", EVERY_LINE));
         }
         self.instance = Some(Instance::start(&self.root(), &self.checkpoint(), &options));
         // Its first look is due at the real time.

@@ -54,6 +54,9 @@ pub struct Settings {
     pub small_queue: bool,
     /// A tag for each stream, so batches of one container may part.
     pub by_stream: bool,
+    /// Each line waits for the next one of its stream, as it does where `Multiline` is
+    /// an expression; each is a record all the same.
+    pub holds_lines: bool,
     pub containers: usize,
 }
 
@@ -213,7 +216,8 @@ fn settings() -> impl Strategy<Value = Settings> {
     let single = prop_oneof![Just(SingleFile::Unlink), Just(SingleFile::Rename), Just(SingleFile::Truncate)];
     let by_logrotate = prop_oneof![3 => Just(false), 1 => Just(true)];
     let rotation = (1..6u32, any::<bool>(), single, by_logrotate, any::<bool>(), any::<bool>());
-    (format, rotation, any::<bool>(), any::<bool>(), any::<bool>(), 1..3usize).prop_map(
+    let holds_lines = prop_oneof![3 => Just(false), 1 => Just(true)];
+    (format, rotation, any::<bool>(), any::<bool>(), any::<bool>(), 1..3usize, holds_lines).prop_map(
         |(
             format,
             (max_file, compress, single, by_logrotate, is_stale, by_hand),
@@ -221,6 +225,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             small_queue,
             by_stream,
             containers,
+            holds_lines,
         )| {
             let is_pod = format == Format::Pod;
             let by_logrotate = by_logrotate && !is_pod;
@@ -235,6 +240,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 single,
                 small_queue,
                 by_stream,
+                holds_lines,
                 containers,
             }
         },
