@@ -22,10 +22,11 @@ use crate::metadata::MetadataOptions;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
+use crate::skip::{is_within_second_of, Skip};
 use crate::tag::{TagSource, TagTemplate};
 
 /// How long an open line whose stream has ended waits for a continuation.
-pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
+const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 /// How long a line whose pieces are tagged waits for its last one. Nothing tells
 /// on disk that a stream has ended: the tag says "more follows" even at its end.
 const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
@@ -111,25 +112,6 @@ struct Aside {
     cut: Amount,
 }
 
-/// Entries up to a moment that are passed over, because they were delivered.
-#[derive(Debug, Clone, Copy)]
-struct Skip {
-    until: Moment,
-    /// Entries with that very time seen so far.
-    seen: u32,
-}
-
-impl Skip {
-    /// Whether an entry with this time was delivered before.
-    fn covers(&mut self, time: Timestamp) -> bool {
-        if time != self.until.time {
-            return time < self.until.time;
-        }
-        self.seen += 1;
-        self.seen <= self.until.count
-    }
-}
-
 /// What the reader went past since the last push.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadBytes {
@@ -154,6 +136,7 @@ pub struct Assembler {
     aside: Aside,
     cut: Paced,
     is_tagged: bool,
+    is_to_the_second: bool,
 }
 
 impl Assembler {
@@ -170,6 +153,7 @@ impl Assembler {
             aside: Aside::default(),
             cut: Paced::default(),
             is_tagged: false,
+            is_to_the_second: false,
         }
     }
 
@@ -177,6 +161,11 @@ impl Assembler {
     pub fn set_tagged(&mut self, is_tagged: bool) {
         self.is_tagged = is_tagged;
         self.joiners.iter_mut().for_each(|joiner| joiner.set_tagged(is_tagged));
+    }
+
+    /// The entries to come tell their times in whole seconds.
+    pub fn set_to_the_second(&mut self) {
+        self.is_to_the_second = true;
     }
 
     /// Whose entries it takes, and what became of them.
@@ -201,7 +190,9 @@ impl Assembler {
             let index = stream.index();
             let moment = saved[index].moment;
             self.taken[index] = moment;
-            self.skip[index] = (skip[index] && moment.count > 0).then_some(Skip { until: moment, seen: 0 });
+            let is_to_the_second = self.is_to_the_second || saved[index].is_by_time;
+            let is_known = skip[index] && moment.count > 0;
+            self.skip[index] = is_known.then(|| Skip::new(moment, is_to_the_second));
         }
     }
 
@@ -219,14 +210,19 @@ impl Assembler {
     /// The time of the last entry that is certainly behind us in both streams,
     /// where entries of both are asked for from one time on.
     pub fn since(&self) -> Option<Timestamp> {
+        let mut is_open_from_the_first = false;
         let moments = Stream::ALL.map(|stream| {
             let index = stream.index();
             if self.joiners[index].is_open() {
+                is_open_from_the_first |= self.open_at[index].moment.count == 0;
                 self.open_at[index].moment
             } else {
                 self.taken[index]
             }
         });
+        if is_open_from_the_first {
+            return None;
+        }
         // A stream that has given nothing does not hold the other back: its
         // first entry is later than all that was taken before.
         moments.iter().filter(|moment| moment.count > 0).map(|moment| moment.time).min()
@@ -262,7 +258,9 @@ impl Assembler {
         let identity = &*self.identity;
         let into = &mut self.building[if identity.is_tagged_by_stream { index } else { 0 }];
         let before = self.taken[index];
-        self.taken[index].advance(entry.time);
+        if !(self.is_to_the_second && is_within_second_of(before, entry.time)) {
+            self.taken[index].advance(entry.time);
+        }
         let aside = &mut self.aside;
         let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
             put_line(into, aside, &line, stream, identity);
@@ -341,14 +339,20 @@ impl Assembler {
         self.close_lines_where(|_, joiner| joiner.is_open());
     }
 
-    /// Whether a line is open whose last piece says that its stream has ended.
-    pub fn has_ended_line(&self) -> bool {
-        self.joiners.iter().any(Joiner::stream_ended)
+    /// As [`Assembler::grace`], where that the container has stopped says nothing
+    /// yet: the source may have more of it.
+    pub fn grace_of_stream(&self) -> Option<Duration> {
+        if self.joiners.iter().any(Joiner::stream_ended) {
+            Some(DEAD_LINE_GRACE)
+        } else {
+            (self.is_tagged && self.has_open_line()).then_some(TAGGED_LINE_GRACE)
+        }
     }
 
-    /// Completes such lines, and no other.
+    /// Completes the lines that have had it, and no other.
     pub fn close_ended_lines(&mut self) {
-        self.close_lines_where(|_, joiner| joiner.stream_ended());
+        let is_tagged = self.is_tagged;
+        self.close_lines_where(|_, joiner| joiner.stream_ended() || (is_tagged && joiner.is_open()));
     }
 
     /// Completes the open lines whose stream has ended, and no other.
@@ -464,24 +468,23 @@ fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Str
 mod tests {
     use super::*;
 
-    fn moment(seconds: i64, count: u32) -> Moment {
-        Moment { time: Timestamp { seconds, nanos: 0 }, count }
+    fn take(assembler: &mut Assembler, stream: Stream, seconds: i64, ends_line: bool) {
+        let time = Timestamp { seconds, nanos: 0 };
+        let entry = Entry { time, stream, text: b"x", ends_line, is_utf8: false, attrs: &[] };
+        assembler.take(&entry, 1, 100, Resume::default);
     }
 
+    /// What was written to the other stream meanwhile must not hide its first piece.
     #[test]
-    fn entries_up_to_a_moment_are_passed_over_and_equal_times_are_counted() {
-        let mut skip = Skip { until: moment(5, 2), seen: 0 };
-        let times = [3, 5, 5, 5, 6];
-        let covered = times.map(|seconds| skip.covers(Timestamp { seconds, nanos: 0 }));
-        assert_eq!(covered, [true, true, true, false, false]);
-    }
-
-    #[test]
-    fn a_moment_counts_entries_of_one_time() {
-        let mut at = Moment::default();
-        for (seconds, want) in [(0, 1), (0, 2), (7, 1), (7, 2), (6, 1)] {
-            at.advance(Timestamp { seconds, nanos: 0 });
-            assert_eq!(at, moment(seconds, want));
-        }
+    fn a_line_that_is_open_from_the_first_is_asked_for_from_the_beginning() {
+        let id = ContainerId::from_bytes([1; 32]);
+        let identity = Identity::unnamed(&id, ContainerMetadata::default());
+        let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(identity));
+        assembler.set_tagged(true);
+        take(&mut assembler, Stream::Stdout, 5, false);
+        take(&mut assembler, Stream::Stderr, 10, true);
+        assert_eq!(assembler.since(), None);
+        take(&mut assembler, Stream::Stdout, 11, true);
+        assert_eq!(assembler.since(), Some(Timestamp { seconds: 10, nanos: 0 }));
     }
 }

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::assemble::{Assembler, Identity, ReadBytes, DEAD_LINE_GRACE};
+use crate::assemble::{Assembler, Identity, ReadBytes};
 use crate::checkpoint::{ContainerId, Resume, Saved};
-use crate::discover::docker::{split_env, ContainerMetadata, RUNTIME_NAME};
+use crate::config::{Config, Mode};
+use crate::discover::docker::{split_env, ContainerMetadata};
+use crate::discover::Api;
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -40,6 +42,7 @@ struct Streamed {
 #[derive(Debug)]
 struct Shared {
     exchange: Arc<Exchange>,
+    api: Api,
     socket: PathBuf,
     max_line_bytes: usize,
     streamed: Mutex<HashMap<ContainerId, Streamed>>,
@@ -65,10 +68,15 @@ pub struct Streams {
 
 impl Streams {
     /// Nothing is streamed, and nothing connected.
-    pub fn new(exchange: Arc<Exchange>, socket: PathBuf, max_line_bytes: usize) -> Streams {
-        let shared =
-            Shared { exchange, socket, max_line_bytes, streamed: Mutex::default(), news: Mutex::default() };
+    pub fn new(exchange: Arc<Exchange>, api: Api, socket: PathBuf, max_line_bytes: usize) -> Streams {
+        let (streamed, news) = (Mutex::default(), Mutex::default());
+        let shared = Shared { exchange, api, socket, max_line_bytes, streamed, news };
         Streams { shared: Arc::new(shared), thread: None }
+    }
+
+    /// Whose API it is.
+    pub fn api(&self) -> Api {
+        self.shared.api
     }
 
     fn thread(&mut self) -> io::Result<&DockerThread> {
@@ -88,6 +96,10 @@ impl Streams {
     /// Streams a container from where `saved` says.
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
         let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
+        if self.shared.api == Api::Podman {
+            assembler.set_tagged(true);
+            assembler.set_to_the_second();
+        }
         assembler.resume_from(&saved, [true, true]);
         let streamed = Streamed {
             assembler,
@@ -159,10 +171,8 @@ impl Streams {
         for streamed in self.shared.streamed().values_mut() {
             // That the container has stopped says nothing yet: the daemon may have
             // more of it, and says when it has not (`StreamEnd::Finished`).
-            if !streamed.assembler.has_ended_line() {
-                continue;
-            }
-            let due = streamed.last_entry + DEAD_LINE_GRACE;
+            let Some(grace) = streamed.assembler.grace_of_stream() else { continue };
+            let due = streamed.last_entry + grace;
             if due <= now {
                 streamed.assembler.close_ended_lines();
                 streamed.push(&self.shared.exchange);
@@ -197,7 +207,7 @@ impl Streams {
                         image,
                         labels,
                         env: split_env(env),
-                        runtime: RUNTIME_NAME.to_owned(),
+                        runtime: shared.api.runtime_name().to_owned(),
                         is_running: running,
                         pod: None,
                     };
@@ -211,6 +221,32 @@ impl Streams {
     /// What has been learnt since the last call.
     pub fn take_news(&self) -> News {
         std::mem::take(&mut *self.shared.news())
+    }
+}
+
+/// The streams of each API that may be asked.
+pub struct StreamsByApi(Vec<Streams>);
+
+impl StreamsByApi {
+    /// Nothing is streamed, and nothing connected.
+    pub fn new(exchange: &Arc<Exchange>, config: &Config) -> StreamsByApi {
+        let sockets = [(Api::Docker, &config.docker_socket), (Api::Podman, &config.podman_socket)];
+        let asked = sockets.into_iter().filter(|_| config.mode != Mode::File);
+        let streams = asked.filter_map(|(api, socket)| {
+            let socket = socket.clone()?;
+            Some(Streams::new(Arc::clone(exchange), api, socket, config.partial_max_size))
+        });
+        StreamsByApi(streams.collect())
+    }
+
+    /// Those of one, unless it is off.
+    pub fn of(&mut self, api: Api) -> Option<&mut Streams> {
+        self.0.iter_mut().find(|streams| streams.api() == api)
+    }
+
+    /// All.
+    pub fn iter(&self) -> impl Iterator<Item = &Streams> {
+        self.0.iter()
     }
 }
 

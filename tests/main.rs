@@ -25,6 +25,7 @@ mod model;
 mod outputs;
 mod packages;
 mod podman;
+mod podman_truth;
 mod pods;
 mod privileges;
 mod selection;

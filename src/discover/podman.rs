@@ -7,6 +7,9 @@
 //! ```
 //!
 //! whatever the log driver is called (`json-file` is another name of `k8s-file`).
+//! A log of the driver `journald`, or one that `--log-opt path` put elsewhere, is told
+//! by Podman's API, if that is there; so is, of root's containers, what cannot be read.
+//!
 //! With `max-size` conmon replaces the file by an empty one, and newer ones keep
 //! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
 //! `vfs`, `btrfs`).
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::docker::{read_json, ContainerMetadata, LogDriver, MetadataError};
-use super::runtime::{Found, Listing, LogFiles, Runtime};
+use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use crate::checkpoint::ContainerId;
 
 /// What a driver's folder of containers ends in.
@@ -29,6 +32,8 @@ const CONTAINERS: &str = "-containers";
 const CONTAINERS_FILE: &str = "containers.json";
 /// The storage of an ordinary user, below the home directory.
 const USER_STORAGE: &str = ".local/share/containers/storage";
+/// What a container is run by, beside its log; written at its first start.
+const SPEC: &str = "config.json";
 /// The name of the log.
 const LOG: &str = "ctr.log";
 
@@ -111,7 +116,7 @@ impl Runtime for Podman {
         Ok(ContainerMetadata {
             name: name.unwrap_or_else(|| found.id.short()),
             image: metadata.image_name.unwrap_or_default(),
-            runtime: "podman".to_owned(),
+            runtime: Api::Podman.runtime_name().to_owned(),
             is_running: true,
             ..ContainerMetadata::default()
         })
@@ -121,8 +126,22 @@ impl Runtime for Podman {
         Some(containers_file(found))
     }
 
+    /// It is in Podman's database, which the API reads.
     fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
         None
+    }
+
+    fn api(&self) -> Option<Api> {
+        Some(Api::Podman)
+    }
+
+    /// Every user has a service of his own; root's is the one that is asked.
+    fn is_told_by_api(&self, found: &Found) -> bool {
+        found.origin.starts_with(self.root())
+    }
+
+    fn has_run(&self, found: &Found) -> bool {
+        found.dir.join(SPEC).exists()
     }
 }
 

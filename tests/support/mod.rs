@@ -17,6 +17,7 @@ pub mod logs_api;
 pub mod otlp;
 pub mod playing_host;
 pub mod pod_root;
+pub mod podman;
 pub mod prometheus;
 pub mod receivers;
 pub mod stalling_fs;
