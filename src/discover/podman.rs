@@ -180,3 +180,58 @@ fn list_storage(storage: &Path, listing: &mut Listing) -> io::Result<()> {
 fn is_real_dir(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz_seeds::keep;
+
+    const ID: &str = "abababababababababababababababababababababababababababababababab";
+
+    fn found(storage: &Path) -> Found {
+        let origin = storage.join(format!("overlay-containers/{ID}"));
+        Found { id: ContainerId::parse(ID).unwrap(), dir: origin.join("userdata"), origin }
+    }
+
+    fn metadata_of(containers: &str) -> Result<ContainerMetadata, MetadataError> {
+        keep("podman", containers);
+        let dir = tempfile::tempdir().unwrap();
+        let found = found(dir.path());
+        std::fs::create_dir_all(&found.dir).unwrap();
+        std::fs::write(containers_file(&found), containers).unwrap();
+        Podman::new(dir.path(), Path::new("/nonexistent")).metadata(&found, 0)
+    }
+
+    #[test]
+    fn name_and_image_are_read_as_podman_writes_them() {
+        let metadata = r#"{\"image-name\":\"localhost/web:1\",\"image-id\":\"x\",\"name\":\"web\"}"#;
+        let text = format!(
+            r#"[{{"id":"cd","names":["db"]}},{{"id":"{ID}","names":["web","other"],"metadata":"{metadata}"}}]"#
+        );
+        let read = metadata_of(&text).unwrap();
+        assert_eq!((read.name.as_str(), read.image.as_str()), ("web", "localhost/web:1"));
+        assert_eq!(read.runtime, "podman");
+    }
+
+    #[test]
+    fn what_is_missing_or_not_understood_has_something_in_its_place() {
+        let with = |rest: &str| metadata_of(&format!(r#"[{{"id":"{ID}"{rest}}}]"#)).unwrap();
+        assert_eq!(with(r#","names":["web"],"metadata":"no JSON""#).name, "web");
+        assert_eq!(with(r#","names":null"#).name, ID[..12]);
+        assert!(matches!(metadata_of("[]"), Err(MetadataError::Missing { .. })));
+        assert!(matches!(metadata_of("[{"), Err(MetadataError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_api_tells_of_roots_containers_alone_and_of_those_that_have_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = Podman::new(dir.path(), Path::new("/nonexistent"));
+        let ours = found(&podman.root());
+        assert!(podman.is_told_by_api(&ours));
+        assert!(!podman.is_told_by_api(&found(Path::new("/home/ada/.local/share/containers/storage"))));
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        assert!(!podman.has_run(&ours));
+        std::fs::write(ours.dir.join(SPEC), "{}").unwrap();
+        assert!(podman.has_run(&ours));
+    }
+}
