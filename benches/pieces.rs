@@ -6,7 +6,7 @@ use divan::{black_box, Bencher};
 use fluent_bit_container_logs::checkpoint::{CheckpointStore, ContainerId, Resume};
 use fluent_bit_container_logs::encode::{put_record, Field, RecordFields};
 use fluent_bit_container_logs::format::json_file::{decode_unusual, Decoder};
-use fluent_bit_container_logs::format::{local, rfc3339, Entry};
+use fluent_bit_container_logs::format::{cri, local, rfc3339, Entry};
 use fluent_bit_container_logs::partial::{Joiner, Line, PIECE_BYTES};
 use fluent_bit_container_logs::position::{Stream, Timestamp};
 
@@ -77,6 +77,17 @@ fn local_frame(bencher: Bencher<'_, '_>) {
     };
     assert_eq!(decode(&frame), Some(TEXT.len()));
     bencher.counter(BytesCount::of_slice(&frame)).bench_local(|| decode(black_box(&frame)));
+}
+
+#[divan::bench]
+fn cri_line(bencher: Bencher<'_, '_>) {
+    let line = format!("{TIME} stdout F {TEXT}");
+    let mut decoder = cri::Decoder::default();
+    assert_eq!(decoder.decode(line.as_bytes()).map(|entry| entry.text.len()), Some(TEXT.len()));
+    bencher
+        .counter(BytesCount::of_str(&line))
+        .counter(ItemsCount::new(1u32))
+        .bench_local(|| decoder.decode(black_box(line.as_bytes())).map(|entry| entry.text.len()));
 }
 
 #[divan::bench]

@@ -23,6 +23,7 @@ use crate::multiline::Joiners;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
+use crate::skip::{is_within_second_of, Skip};
 
 /// How long an open line whose stream has ended waits for a continuation.
 pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
@@ -57,25 +58,6 @@ struct Aside {
     cut: Amount,
 }
 
-/// Entries up to a moment that are passed over, because they were delivered.
-#[derive(Debug, Clone, Copy)]
-struct Skip {
-    until: Moment,
-    /// Entries with that very time seen so far.
-    seen: u32,
-}
-
-impl Skip {
-    /// Whether an entry with this time was delivered before.
-    fn covers(&mut self, time: Timestamp) -> bool {
-        if time != self.until.time {
-            return time < self.until.time;
-        }
-        self.seen += 1;
-        self.seen <= self.until.count
-    }
-}
-
 /// What the reader went past since the last push.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadBytes {
@@ -100,6 +82,7 @@ pub struct Assembler {
     aside: Aside,
     cut: Paced,
     is_tagged: bool,
+    is_to_the_second: bool,
     /// Lines that belong together, for a container whose lines may. Apart, so that
     /// the many others have nothing of it.
     texts: Option<Box<Joiners>>,
@@ -120,6 +103,7 @@ impl Assembler {
             aside: Aside::default(),
             cut: Paced::default(),
             is_tagged: false,
+            is_to_the_second: false,
         }
     }
 
@@ -127,6 +111,11 @@ impl Assembler {
     pub fn set_tagged(&mut self, is_tagged: bool) {
         self.is_tagged = is_tagged;
         self.joiners.iter_mut().for_each(|joiner| joiner.set_tagged(is_tagged));
+    }
+
+    /// The entries to come tell their times in whole seconds.
+    pub fn set_to_the_second(&mut self) {
+        self.is_to_the_second = true;
     }
 
     /// Whose entries it takes, and what became of them.
@@ -155,7 +144,9 @@ impl Assembler {
             let index = stream.index();
             let moment = saved[index].moment;
             self.taken[index] = moment;
-            self.skip[index] = (skip[index] && moment.count > 0).then_some(Skip { until: moment, seen: 0 });
+            let is_to_the_second = self.is_to_the_second || saved[index].is_by_time;
+            let is_known = skip[index] && moment.count > 0;
+            self.skip[index] = is_known.then(|| Skip::new(moment, is_to_the_second));
         }
     }
 
@@ -174,8 +165,15 @@ impl Assembler {
     /// The time of the last entry that is certainly behind us in both streams,
     /// where entries of both are asked for from one time on.
     pub fn since(&self) -> Option<Timestamp> {
-        let moments =
-            Stream::ALL.map(|stream| self.open_at(stream).map_or(self.taken[stream.index()], |at| at.moment));
+        let begins = Stream::ALL.map(|stream| self.open_at(stream));
+        // Open from the first entry on: no time is sure to be before it.
+        if begins.iter().flatten().any(|begins| begins.moment.count == 0) {
+            return None;
+        }
+        let moments = Stream::ALL.map(|stream| {
+            let index = stream.index();
+            begins[index].map_or(self.taken[index], |begins| begins.moment)
+        });
         // A stream that has given nothing does not hold the other back: its
         // first entry is later than all that was taken before.
         moments.iter().filter(|moment| moment.count > 0).map(|moment| moment.time).min()
@@ -209,7 +207,9 @@ impl Assembler {
             self.skip[index] = None;
         }
         let before = self.taken[index];
-        self.taken[index].advance(entry.time);
+        if !(self.is_to_the_second && is_within_second_of(before, entry.time)) {
+            self.taken[index].advance(entry.time);
+        }
         if self.texts.is_some() {
             let begins = LazyCell::new(|| Resume { moment: before, ..begins_at() });
             return self.take_for_texts(entry, source_bytes, max_line_bytes, &|| *begins);
@@ -295,19 +295,21 @@ impl Assembler {
     /// How long after its last entry something that is open is complete as it is;
     /// `None` where nothing is open, or its rest is sure to come.
     pub fn grace(&self) -> Option<Duration> {
-        let line = if self.joiners.iter().any(|joiner| self.is_dead(joiner)) {
-            Some(DEAD_LINE_GRACE)
-        } else if self.is_tagged && self.open_lines() > 0 {
-            Some(TAGGED_LINE_GRACE)
-        } else {
-            None
-        };
-        line.into_iter().chain(self.texts_grace()).min()
+        self.grace_where(Assembler::is_dead)
     }
 
-    /// As [`Assembler::grace`], where the source itself says that it has ended.
+    /// As [`Assembler::grace`], where that the container has stopped says nothing
+    /// yet: the source may have more of it.
     pub fn grace_of_stream(&self) -> Option<Duration> {
-        let line = self.joiners.iter().any(Joiner::stream_ended).then_some(DEAD_LINE_GRACE);
+        self.grace_where(|_, joiner| joiner.stream_ended())
+    }
+
+    fn grace_where(&self, is_over: impl Fn(&Assembler, &Joiner) -> bool) -> Option<Duration> {
+        let line = if self.joiners.iter().any(|joiner| is_over(self, joiner)) {
+            Some(DEAD_LINE_GRACE)
+        } else {
+            (self.is_tagged && self.open_lines() > 0).then_some(TAGGED_LINE_GRACE)
+        };
         line.into_iter().chain(self.texts_grace()).min()
     }
 
@@ -340,24 +342,22 @@ impl Assembler {
 
     /// Completes what nothing has come for in so long that nothing will.
     pub fn close_after(&mut self, silence: Duration) {
+        self.close_after_where(silence, Assembler::is_dead);
+    }
+
+    /// As [`Assembler::close_after`], where that the container has stopped says nothing
+    /// yet: the source may have more of it.
+    pub fn close_of_stream_after(&mut self, silence: Duration) {
+        self.close_after_where(silence, |_, joiner| joiner.stream_ended());
+    }
+
+    fn close_after_where(&mut self, silence: Duration, is_over: impl Fn(&Assembler, &Joiner) -> bool) {
         if silence >= DEAD_LINE_GRACE {
-            self.close_lines_where(Assembler::is_dead);
+            self.close_lines_where(is_over);
         }
         if silence >= TAGGED_LINE_GRACE && self.is_tagged {
             self.close_lines_where(|_, joiner| joiner.is_open());
         }
-        self.close_texts_after(silence);
-    }
-
-    /// As [`Assembler::close_after`], where the source itself says that it has ended.
-    pub fn close_of_stream_after(&mut self, silence: Duration) {
-        if silence >= DEAD_LINE_GRACE {
-            self.close_lines_where(|_, joiner| joiner.stream_ended());
-        }
-        self.close_texts_after(silence);
-    }
-
-    fn close_texts_after(&mut self, silence: Duration) {
         if self.texts_grace().is_some_and(|grace| silence >= grace) {
             self.close_texts();
         }
@@ -482,25 +482,25 @@ fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::ContainerId;
 
-    fn moment(seconds: i64, count: u32) -> Moment {
-        Moment { time: Timestamp { seconds, nanos: 0 }, count }
+    fn take(assembler: &mut Assembler, stream: Stream, seconds: i64, ends_line: bool) {
+        let time = Timestamp { seconds, nanos: 0 };
+        let entry = Entry { time, stream, text: b"x", ends_line, is_utf8: false, attrs: &[] };
+        assembler.take(&entry, 1, 100, Resume::default);
     }
 
+    /// What was written to the other stream meanwhile must not hide its first piece.
     #[test]
-    fn entries_up_to_a_moment_are_passed_over_and_equal_times_are_counted() {
-        let mut skip = Skip { until: moment(5, 2), seen: 0 };
-        let times = [3, 5, 5, 5, 6];
-        let covered = times.map(|seconds| skip.covers(Timestamp { seconds, nanos: 0 }));
-        assert_eq!(covered, [true, true, true, false, false]);
-    }
-
-    #[test]
-    fn a_moment_counts_entries_of_one_time() {
-        let mut at = Moment::default();
-        for (seconds, want) in [(0, 1), (0, 2), (7, 1), (7, 2), (6, 1)] {
-            at.advance(Timestamp { seconds, nanos: 0 });
-            assert_eq!(at, moment(seconds, want));
-        }
+    fn a_line_that_is_open_from_the_first_is_asked_for_from_the_beginning() {
+        let id = ContainerId::from_bytes([1; 32]);
+        let identity = Identity::unnamed(&id, ContainerMetadata::default());
+        let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(identity));
+        assembler.set_tagged(true);
+        take(&mut assembler, Stream::Stdout, 5, false);
+        take(&mut assembler, Stream::Stderr, 10, true);
+        assert_eq!(assembler.since(), None);
+        take(&mut assembler, Stream::Stdout, 11, true);
+        assert_eq!(assembler.since(), Some(Timestamp { seconds: 10, nanos: 0 }));
     }
 }

@@ -66,6 +66,7 @@ pub mod position;
 pub mod queue;
 pub mod rate;
 pub mod select;
+mod skip;
 pub mod streams;
 pub mod tag;
 pub mod tail;

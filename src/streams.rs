@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::assemble::{Assembler, ReadBytes, DEAD_LINE_GRACE};
 use crate::checkpoint::{ContainerId, Resume, Saved};
-use crate::discover::docker::{split_env, ContainerMetadata, RUNTIME_NAME};
+use crate::config::{Config, Mode};
+use crate::discover::docker::{split_env, ContainerMetadata};
+use crate::discover::Api;
 use crate::docker::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -44,6 +46,7 @@ struct Streamed {
 #[derive(Debug)]
 struct Shared {
     exchange: Arc<Exchange>,
+    api: Api,
     socket: PathBuf,
     max_line_bytes: usize,
     streamed: Mutex<HashMap<ContainerId, Streamed>>,
@@ -69,10 +72,15 @@ pub struct Streams {
 
 impl Streams {
     /// Nothing is streamed, and nothing connected.
-    pub fn new(exchange: Arc<Exchange>, socket: PathBuf, max_line_bytes: usize) -> Streams {
-        let shared =
-            Shared { exchange, socket, max_line_bytes, streamed: Mutex::default(), news: Mutex::default() };
+    pub fn new(exchange: Arc<Exchange>, api: Api, socket: PathBuf, max_line_bytes: usize) -> Streams {
+        let (streamed, news) = (Mutex::default(), Mutex::default());
+        let shared = Shared { exchange, api, socket, max_line_bytes, streamed, news };
         Streams { shared: Arc::new(shared), thread: None }
+    }
+
+    /// Whose API it is.
+    pub fn api(&self) -> Api {
+        self.shared.api
     }
 
     fn thread(&mut self) -> io::Result<&DockerThread> {
@@ -92,6 +100,10 @@ impl Streams {
     /// Streams a container from where `saved` says.
     pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
         let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
+        if self.shared.api == Api::Podman {
+            assembler.set_tagged(true);
+            assembler.set_to_the_second();
+        }
         assembler.resume_from(&saved, [true, true]);
         self.shared.streamed().insert(id, Streamed::new(assembler, saved));
         self.thread()?.follow(id);
@@ -188,7 +200,7 @@ impl Streams {
                         image,
                         labels,
                         env: split_env(env),
-                        runtime: RUNTIME_NAME.to_owned(),
+                        runtime: shared.api.runtime_name().to_owned(),
                         is_running: running,
                         pod: None,
                     };
@@ -202,6 +214,31 @@ impl Streams {
     /// What has been learnt since the last call.
     pub fn take_news(&self) -> News {
         std::mem::take(&mut *self.shared.news())
+    }
+}
+
+/// The streams of each API that may be asked.
+pub struct StreamsByApi(Vec<Streams>);
+
+impl StreamsByApi {
+    /// Nothing is streamed, and nothing connected.
+    pub fn new(exchange: &Arc<Exchange>, config: &Config) -> StreamsByApi {
+        let asked = Api::ALL.into_iter().filter(|_| config.mode != Mode::File);
+        let streams = asked.filter_map(|api| {
+            let socket = api.socket(config)?.to_owned();
+            Some(Streams::new(Arc::clone(exchange), api, socket, config.partial_max_size))
+        });
+        StreamsByApi(streams.collect())
+    }
+
+    /// Those of one, unless it is off.
+    pub fn of(&mut self, api: Api) -> Option<&mut Streams> {
+        self.0.iter_mut().find(|streams| streams.api() == api)
+    }
+
+    /// All.
+    pub fn iter(&self) -> impl Iterator<Item = &Streams> {
+        self.0.iter()
     }
 }
 
@@ -379,7 +416,8 @@ mod tests {
     /// One container that is streamed, and the Docker thread's side, played here.
     fn streamed() -> (Streams, Sink, ContainerId) {
         let exchange = Arc::new(Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap());
-        let mut streams = Streams::new(exchange, PathBuf::from("/nonexistent/docker.sock"), 1 << 20);
+        let mut streams =
+            Streams::new(exchange, Api::Docker, PathBuf::from("/nonexistent/docker.sock"), 1 << 20);
         streams.thread().unwrap();
         let id = ContainerId::from_bytes([7; 32]);
         let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };

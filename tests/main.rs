@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test reports a broken premise by failing")]
 
 mod accounting;
+mod conmon;
 mod content;
 mod daemon_truth;
 mod docker;
@@ -27,6 +28,7 @@ mod outputs;
 mod packages;
 mod picture;
 mod podman;
+mod podman_truth;
 mod pods;
 mod privileges;
 mod selection;

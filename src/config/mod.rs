@@ -15,8 +15,8 @@ use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
     MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
-    MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD,
-    RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT,
+    READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -63,6 +63,8 @@ pub struct Config {
     pub mode: Mode,
     /// The socket of Docker's API, unless it is off.
     pub docker_socket: Option<PathBuf>,
+    /// The socket of Podman's API, unless it is off.
+    pub podman_socket: Option<PathBuf>,
     /// Which containers are read.
     pub selection: Selection,
     /// Whether the container that we run in is left out.
@@ -158,8 +160,14 @@ impl Config {
         let mode = parse_mode(&mode).map_err(|problem| wrong(&MODE, problem))?;
         let socket = text(&DOCKER_SOCKET).unwrap_or_default();
         let docker_socket = parse_socket(&socket).map_err(|problem| wrong(&DOCKER_SOCKET, problem))?;
-        if mode == Mode::Stream && docker_socket.is_none() {
-            return Err(wrong(&DOCKER_SOCKET, "it is off, and Mode stream reads nothing else".to_owned()));
+        let socket = text(&PODMAN_SOCKET).unwrap_or_default();
+        let podman_socket = parse_socket(&socket).map_err(|problem| wrong(&PODMAN_SOCKET, problem))?;
+        let (asked, option) = match runtime {
+            RuntimeChoice::Podman => (&podman_socket, &PODMAN_SOCKET),
+            _ => (&docker_socket, &DOCKER_SOCKET),
+        };
+        if mode == Mode::Stream && asked.is_none() {
+            return Err(wrong(option, "it is off, and Mode stream reads nothing else".to_owned()));
         }
         let metadata_key = text(&METADATA_KEY).unwrap_or_default();
         if RECORD_KEYS.contains(&metadata_key.as_str()) {
@@ -189,6 +197,7 @@ impl Config {
             podman_root: folder(&PODMAN_ROOT)?,
             mode,
             docker_socket,
+            podman_socket,
             rescan_interval: time(&RESCAN_INTERVAL)?,
             selection: Selection { include: rules(&INCLUDE)?, exclude: rules(&EXCLUDE)? },
             exclude_self: is_on(&EXCLUDE_SELF)?,
@@ -367,6 +376,7 @@ mod tests {
                 podman_root: "/var/lib/containers/storage".into(),
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
+                podman_socket: Some("/run/podman/podman.sock".into()),
                 selection: Selection::default(),
                 exclude_self: true,
                 rescan_interval: Duration::from_secs(2),
@@ -445,6 +455,7 @@ mod tests {
             ("Mode", "both"),
             ("Runtime", "rkt"),
             ("Docker_Socket", "tcp://127.0.0.1:2375"),
+            ("Podman_Socket", "podman.sock"),
             ("Include", "nam=web"),
             ("Exclude", "image=[a"),
             ("Exclude_Self", "maybe"),

@@ -143,7 +143,7 @@ pub const MODE: OptionSpec = OptionSpec {
     name: "Mode",
     kind: Kind::Text,
     default: Some("hybrid"),
-    text: "hybrid: files where a file exists, the Docker API only where none does. file: never the API. stream: everything through the API.",
+    text: "hybrid: files where a file exists, the API of Docker or Podman only where none does. file: never the API. stream: everything through the API.",
 };
 
 /// The API's socket.
@@ -152,6 +152,14 @@ pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
     kind: Kind::Text,
     default: Some("unix:///var/run/docker.sock"),
     text: "Docker's API, for containers whose log is in no file. It is not touched as long as there is none. off: never.",
+};
+
+/// Podman's socket.
+pub const PODMAN_SOCKET: OptionSpec = OptionSpec {
+    name: "Podman_Socket",
+    kind: Kind::Text,
+    default: Some("unix:///run/podman/podman.sock"),
+    text: "Podman's Docker-compatible API, for containers whose log is in no file (log driver journald). It is not touched as long as there is none. off: never.",
 };
 
 /// Rules that let containers in.
@@ -270,13 +278,14 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 27] = [
+pub const OPTIONS: [OptionSpec; 28] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
     PODMAN_ROOT,
     MODE,
     DOCKER_SOCKET,
+    PODMAN_SOCKET,
     INCLUDE,
     EXCLUDE,
     EXCLUDE_SELF,

@@ -11,15 +11,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use super::runtime::{Found, Listing, LogFiles, Runtime};
+use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use super::Pod;
 use crate::checkpoint::ContainerId;
 
 /// The folder of Docker's data root that has one folder per container.
 const CONTAINERS: &str = "containers";
-
-/// What OpenTelemetry calls Docker.
-pub const RUNTIME_NAME: &str = "docker";
 
 /// File with name and image.
 pub const CONFIG_FILE: &str = "config.v2.json";
@@ -129,7 +126,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         image: image.image.unwrap_or_default(),
         labels: image.labels.unwrap_or_default(),
         env: split_env(image.env.unwrap_or_default()),
-        runtime: RUNTIME_NAME.to_owned(),
+        runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
     })
@@ -152,6 +149,12 @@ pub struct LogDriver {
 }
 
 impl LogDriver {
+    /// Whether what it is given is kept nowhere.
+    pub fn keeps_nothing(&self) -> bool {
+        // What is passed through goes to where Podman itself was started.
+        self.name == "none" || self.name.starts_with("passthrough")
+    }
+
     /// Whether Docker writes a file for it, once the container has started:
     /// the driver's own, or since 20.10 the cache of a driver that cannot be
     /// read back.
@@ -240,8 +243,8 @@ impl Runtime for Docker {
         read_log_driver(&found.dir).ok()
     }
 
-    fn has_api(&self) -> bool {
-        true
+    fn api(&self) -> Option<Api> {
+        Some(Api::Docker)
     }
 }
 

@@ -11,7 +11,7 @@ mod runtime;
 
 pub use network_fs::{is_on_network, network_file_system};
 pub use root_watch::RootWatch;
-pub use runtime::{FileRank, Found, Listing, LogFiles, Runtime};
+pub use runtime::{Api, FileRank, Found, Listing, LogFiles, Runtime};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,6 +7,9 @@
 //! ```
 //!
 //! whatever the log driver is called (`json-file` is another name of `k8s-file`).
+//! A log of the driver `journald`, or one that `--log-opt path` put elsewhere, is told
+//! by Podman's API, if that is there; so is, of root's containers, what cannot be read.
+//!
 //! With `max-size` conmon replaces the file by an empty one, and newer ones keep
 //! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
 //! `vfs`, `btrfs`).
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::docker::{read_json, ContainerMetadata, LogDriver, MetadataError};
-use super::runtime::{Found, Listing, LogFiles, Runtime};
+use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use crate::checkpoint::ContainerId;
 
 /// What a driver's folder of containers ends in.
@@ -29,6 +32,8 @@ const CONTAINERS: &str = "-containers";
 const CONTAINERS_FILE: &str = "containers.json";
 /// The storage of an ordinary user, below the home directory.
 const USER_STORAGE: &str = ".local/share/containers/storage";
+/// What a container is run by, beside its log; written at its first start.
+const SPEC: &str = "config.json";
 /// The name of the log.
 const LOG: &str = "ctr.log";
 
@@ -115,7 +120,7 @@ impl Runtime for Podman {
         Ok(ContainerMetadata {
             name: name.unwrap_or_else(|| found.id.short()),
             image: metadata.image_name.unwrap_or_default(),
-            runtime: "podman".to_owned(),
+            runtime: Api::Podman.runtime_name().to_owned(),
             is_running: true,
             ..ContainerMetadata::default()
         })
@@ -125,8 +130,22 @@ impl Runtime for Podman {
         Some(containers_file(found))
     }
 
+    /// It is in Podman's database, which the API reads.
     fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
         None
+    }
+
+    fn api(&self) -> Option<Api> {
+        Some(Api::Podman)
+    }
+
+    /// Every user has a service of his own; root's is the one that is asked.
+    fn is_told_by_api(&self, found: &Found) -> bool {
+        found.origin.starts_with(self.root())
+    }
+
+    fn has_run(&self, found: &Found) -> bool {
+        found.dir.join(SPEC).exists()
     }
 }
 
@@ -164,4 +183,59 @@ fn list_storage(storage: &Path, listing: &mut Listing) -> io::Result<()> {
 /// Whether there is a folder that is no symlink to one.
 fn is_real_dir(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz_seeds::keep;
+
+    const ID: &str = "abababababababababababababababababababababababababababababababab";
+
+    fn found(storage: &Path) -> Found {
+        let origin = storage.join(format!("overlay-containers/{ID}"));
+        Found { id: ContainerId::parse(ID).unwrap(), dir: origin.join("userdata"), origin }
+    }
+
+    fn metadata_of(containers: &str) -> Result<ContainerMetadata, MetadataError> {
+        keep("podman", containers);
+        let dir = tempfile::tempdir().unwrap();
+        let found = found(dir.path());
+        std::fs::create_dir_all(&found.dir).unwrap();
+        std::fs::write(containers_file(&found), containers).unwrap();
+        Podman::new(dir.path(), Path::new("/nonexistent")).metadata(&found, 0)
+    }
+
+    #[test]
+    fn name_and_image_are_read_as_podman_writes_them() {
+        let metadata = r#"{\"image-name\":\"localhost/web:1\",\"image-id\":\"x\",\"name\":\"web\"}"#;
+        let text = format!(
+            r#"[{{"id":"cd","names":["db"]}},{{"id":"{ID}","names":["web","other"],"metadata":"{metadata}"}}]"#
+        );
+        let read = metadata_of(&text).unwrap();
+        assert_eq!((read.name.as_str(), read.image.as_str()), ("web", "localhost/web:1"));
+        assert_eq!(read.runtime, "podman");
+    }
+
+    #[test]
+    fn what_is_missing_or_not_understood_has_something_in_its_place() {
+        let with = |rest: &str| metadata_of(&format!(r#"[{{"id":"{ID}"{rest}}}]"#)).unwrap();
+        assert_eq!(with(r#","names":["web"],"metadata":"no JSON""#).name, "web");
+        assert_eq!(with(r#","names":null"#).name, ID[..12]);
+        assert!(matches!(metadata_of("[]"), Err(MetadataError::Missing { .. })));
+        assert!(matches!(metadata_of("[{"), Err(MetadataError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_api_tells_of_roots_containers_alone_and_of_those_that_have_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = Podman::new(dir.path(), Path::new("/nonexistent"));
+        let ours = found(&podman.root());
+        assert!(podman.is_told_by_api(&ours));
+        assert!(!podman.is_told_by_api(&found(Path::new("/home/ada/.local/share/containers/storage"))));
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        assert!(!podman.has_run(&ours));
+        std::fs::write(ours.dir.join(SPEC), "{}").unwrap();
+        assert!(podman.has_run(&ours));
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::checkpoint::ContainerId;
+use crate::config::Config;
 
 /// A container runtime as it keeps logs and metadata on this machine. It has no
 /// state: it may be asked from the first moment on, and again whenever something
@@ -37,10 +38,67 @@ pub trait Runtime: Send + Sync {
     /// How the container logs, where that may be to no file at all.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
-    /// Whether the Docker API knows these containers too, and can stand in where
-    /// no file can be read.
-    fn has_api(&self) -> bool {
-        false
+    /// The API that knows these containers too, and can stand in where no file can
+    /// be read.
+    fn api(&self) -> Option<Api> {
+        None
+    }
+
+    /// Whether that API tells of this container, too.
+    fn is_told_by_api(&self, _found: &Found) -> bool {
+        self.api().is_some()
+    }
+
+    /// Whether the container has run, or this cannot be told from its folder. Only
+    /// then is it worth asking why it has no log.
+    fn has_run(&self, _found: &Found) -> bool {
+        true
+    }
+}
+
+/// Who answers requests of Docker's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// Docker's daemon.
+    Docker,
+    /// `podman system service`, which has no more than the files or the journal.
+    Podman,
+}
+
+impl Api {
+    /// Both.
+    pub const ALL: [Api; 2] = [Api::Docker, Api::Podman];
+
+    /// What metadata calls the runtime.
+    pub fn runtime_name(self) -> &'static str {
+        match self {
+            Api::Docker => "docker",
+            Api::Podman => "podman",
+        }
+    }
+
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Api::Docker => "Docker",
+            Api::Podman => "Podman",
+        }
+    }
+
+    /// Its socket, unless it is off.
+    pub fn socket(self, config: &Config) -> Option<&Path> {
+        match self {
+            Api::Docker => config.docker_socket.as_deref(),
+            Api::Podman => config.podman_socket.as_deref(),
+        }
+    }
+
+    /// The option that names its socket.
+    pub fn option(self) -> &'static str {
+        match self {
+            Api::Docker => "Docker_Socket",
+            Api::Podman => "Podman_Socket",
+        }
     }
 }
 

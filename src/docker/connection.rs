@@ -25,6 +25,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::entries::error_text;
+use super::podman::{Release, VERSION_HEADER};
 
 /// How long the daemon may take for the head of an answer.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its content type, empty if it has none.
     pub content_type: String,
+    /// The release of Podman, if it is Podman that answers.
+    pub podman: Option<Release>,
     /// The rest.
     pub body: StreamBody,
 }
@@ -89,7 +92,9 @@ async fn get_without_deadline(socket: &Path, target: &str) -> Result<Answer, Str
         .map_err(|error| text_of(&error))?
     };
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let podman = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
     Ok(Answer {
+        podman: podman.map(Release::parse),
         status: response.status(),
         content_type: content_type.unwrap_or_default().to_owned(),
         body: StreamBody { incoming: response.into_body(), driver, _sender: sender },

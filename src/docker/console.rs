@@ -135,6 +135,7 @@ impl ConsoleDecoder {
                 return Ok(text);
             }
         }
+        let carried = self.head.len();
         // Up to the blank that ends a time, or until it cannot be one.
         let room = (LONGEST_TIME + 1).saturating_sub(self.head.len());
         let end = rest.iter().take(room).position(|byte| !is_of_time(*byte)).map(|at| at + 1);
@@ -155,6 +156,13 @@ impl ConsoleDecoder {
                 self.time = time;
                 self.is_timed = true;
                 self.is_continued = !starts_line;
+            }
+            // The chunk before ended in what might have begun a time, and this one may
+            // begin with one.
+            None if carried > 0 => {
+                self.go_on(head.get(..carried).unwrap_or_default(), emit)?;
+                self.state = State::Time { starts_line: false };
+                return Ok(rest);
             }
             // Shorter than what was there, so this comes to an end.
             None => self.go_on(&head, emit)?,

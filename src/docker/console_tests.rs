@@ -47,6 +47,17 @@ fn a_line_at_its_very_start_may_print_a_time() {
     }
 }
 
+/// A chunk may come in two parts, and the second be digits alone.
+#[test]
+fn the_time_of_a_chunk_is_found_behind_one_that_ends_in_digits() {
+    let (first, second) = (stamped(1, "piece 789"), stamped(2, "123 rest\n"));
+    let expected = [line(1, "piece 789", false), line(2, "123 rest", true)];
+    for cut in 0..first.len() {
+        let entries = entries_of(true, &[&first[..cut], &first[cut..], &second]).unwrap();
+        assert_eq!(entries, expected, "cut at {cut}");
+    }
+}
+
 #[test]
 fn the_pieces_of_a_long_line_are_told_apart_from_the_times_between_them() {
     let long = "x".repeat(PIECE);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
+use super::podman::Release;
 use super::requests::Requests;
 use super::StreamSink;
 use crate::checkpoint::ContainerId;
@@ -47,6 +48,8 @@ pub struct Context {
     pub requests: Requests,
     /// The containers that have a follower.
     pub follows: RefCell<HashMap<ContainerId, Rc<Follow>>>,
+    /// The release of Podman, once it was Podman that answered.
+    pub podman: Cell<Option<Release>>,
     /// Whether the events come.
     pub has_events: Cell<bool>,
     /// When the containers shall be listed even before their time.
@@ -71,6 +74,7 @@ impl Context {
             requests: Requests::new(socket.clone()),
             socket,
             follows: RefCell::default(),
+            podman: Cell::new(None),
             has_events: Cell::new(false),
             early_roll_call: Cell::new(None),
             roll_call_changed: Notify::new(),

@@ -13,6 +13,7 @@ use super::connection::{get, Answer, StreamBody};
 use super::context::{Context, Follow};
 use super::entries::EntryDecoder;
 use super::place::{Place, Search, Verdict};
+use super::podman::is_lasting;
 use super::requests::RequestError;
 use super::{Inspected, StreamEnd};
 use crate::checkpoint::ContainerId;
@@ -100,6 +101,7 @@ pub struct Follower {
 struct Traits {
     has_terminal: bool,
     log_rotates: bool,
+    is_in_journal: bool,
 }
 
 /// How a body came to its end.
@@ -127,16 +129,35 @@ impl Follower {
 
     async fn follow_once(&mut self) -> Result<BodyEnd, StreamEnd> {
         let since = self.since();
-        let answer = self.ask(&logs_target(&self.id, &Wanted::Following(since))).await?;
-        let is_old = !answer.content_type.starts_with("application/vnd.docker.");
+        let was_known = self.context.podman.get();
+        let wanted = self.from(since).await?;
+        let mut answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
+        if answer.podman != was_known {
+            // It has its own idea of `since`, and is asked again.
+            let wanted = self.from(since).await?;
+            answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
+        }
         let has_terminal = self.has_terminal(&answer).await?;
-        if is_old && self.log_rotates().await? {
+        let is_old = !answer.content_type.starts_with("application/vnd.docker.");
+        let is_inexact = match answer.podman {
+            Some(_) => !self.traits().await?.is_in_journal,
+            None => is_old && self.log_rotates().await?,
+        };
+        if is_inexact {
             drop(answer);
             return self.read_snapshots().await.map(|()| BodyEnd::Ended);
         }
         let mut search = Search::new(since.map_or(Place::Beginning, Place::Since), true);
         let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(now));
         self.hand_on(answer.body, decoder, &mut search, true).await
+    }
+
+    /// What to ask for, where entries are wanted from `since` on.
+    async fn from(&mut self, since: Option<Timestamp>) -> Result<Option<Timestamp>, StreamEnd> {
+        match (since, self.context.podman.get()) {
+            (Some(since), Some(podman)) => Ok(podman.since(since, self.traits().await?.is_in_journal)),
+            _ => Ok(since),
+        }
     }
 
     /// From which time on the sink wants entries.
@@ -155,11 +176,19 @@ impl Follower {
             }
         };
         self.context.note_answer();
+        self.context.podman.set(answer.podman);
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(StreamEnd::Gone),
             StatusCode::NOT_IMPLEMENTED => Err(StreamEnd::Unsupported(answer.body.error_text().await)),
-            status => Err(StreamEnd::Failed(format!("{status}: {}", answer.body.error_text().await))),
+            status => {
+                let is_podman = answer.podman.is_some();
+                let reason = answer.body.error_text().await;
+                if is_podman && is_lasting(&reason) {
+                    return Err(StreamEnd::Unsupported(reason));
+                }
+                Err(StreamEnd::Failed(format!("{status}: {reason}")))
+            }
         }
     }
 
@@ -183,8 +212,9 @@ impl Follower {
             return Ok(known);
         }
         match self.context.requests.inspect(&self.context, &self.id).await {
-            Ok(Inspected { tty, log_rotates, .. }) => {
-                Ok(*self.inspected.insert(Traits { has_terminal: tty, log_rotates }))
+            Ok(Inspected { tty, log_rotates, log_driver, .. }) => {
+                let is_in_journal = log_driver == "journald";
+                Ok(*self.inspected.insert(Traits { has_terminal: tty, log_rotates, is_in_journal }))
             }
             Err(RequestError::NotFound) => Err(StreamEnd::Gone),
             Err(RequestError::Failed(reason)) => Err(StreamEnd::Failed(reason)),
@@ -279,18 +309,20 @@ pub enum Wanted {
     ToCome,
     /// What is there now: so many entries from the end, or all.
     There(Option<usize>),
+    /// What is there now since a time, or all.
+    ThereSince(Option<Timestamp>),
 }
 
 /// The request for it. The daemon reads nine digits of fraction exactly.
 pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
-    let follow = u8::from(!matches!(wanted, Wanted::There(_)));
+    let follow = u8::from(!matches!(wanted, Wanted::There(_) | Wanted::ThereSince(_)));
     let mut target = format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
     match wanted {
         // A time before 1970 is no time a container was writing at.
-        Wanted::Following(Some(since)) if since.seconds > 0 => {
+        Wanted::Following(Some(since)) | Wanted::ThereSince(Some(since)) if since.seconds > 0 => {
             target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
         }
-        Wanted::Following(_) | Wanted::There(None) => {}
+        Wanted::Following(_) | Wanted::ThereSince(_) | Wanted::There(None) => {}
         Wanted::ToCome => target.push_str("&tail=0"),
         Wanted::There(Some(tail)) => target.push_str(&format!("&tail={tail}")),
     }

@@ -29,6 +29,7 @@ mod daemon_events;
 pub mod entries;
 mod follower;
 mod place;
+mod podman;
 mod requests;
 mod roll_call;
 mod snapshots;

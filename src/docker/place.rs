@@ -41,6 +41,17 @@ pub struct LastEntry {
     pub moments: PerStream<Moment>,
 }
 
+impl Place {
+    /// The time that an answer must reach back to for the place to be found in it.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Place::Beginning => None,
+            Place::Since(time) | Place::LaterThan(time) => Some(*time),
+            Place::After(last) => Some(last.time()),
+        }
+    }
+}
+
 impl LastEntry {
     fn moment(&self) -> Moment {
         self.moments[self.stream.index()]

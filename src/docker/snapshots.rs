@@ -13,6 +13,11 @@
 //!          '── it rings, or a while has passed ── follow what comes
 //! ```
 //!
+//! Podman's follow of a file is not exact at its end: once the container has stopped, what
+//! was not read within a quarter of a second is left out here and there (the library that
+//! it reads with drops lines while it is being stopped). Its files are read so, too, from
+//! the second of the last entry on.
+//!
 //! One connection at a time. The last entries are enough if the one that was handed
 //! on last is among them; else more are asked for, at last all.
 
@@ -92,7 +97,15 @@ impl Follower {
         let mut tail = (*place != Place::Beginning).then_some(FEWEST_ENTRIES + 2 * expected);
         loop {
             tail = tail.filter(|tail| *tail <= MOST_ENTRIES);
-            let answer = self.ask(&logs_target(&self.id, &Wanted::There(tail))).await?;
+            let wanted = match self.context.podman.get() {
+                // Of a log's end it may leave out pieces of lines.
+                Some(podman) => {
+                    tail = None;
+                    Wanted::ThereSince(place.time().and_then(|time| podman.since(time, false)))
+                }
+                None => Wanted::There(tail),
+            };
+            let answer = self.ask(&logs_target(&self.id, &wanted)).await?;
             let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, now());
             let mut search = Search::new(*place, tail.is_none());
             self.hand_on(answer.body, decoder, &mut search, false).await?;

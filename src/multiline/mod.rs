@@ -3,7 +3,7 @@
 //!
 //! It stands behind the joining of a runtime's pieces: whole lines come in, each with
 //! the place where it begins, and texts of several lines go out. There is one
-//! [`Joiner`] per stream, so streams never mix; like an open split line what is open
+//! joiner per stream, so streams never mix; like an open split line what is open
 //! here outlives rotations, holds the position of its stream back (I2), and is read
 //! again after a restart.
 //!

@@ -16,7 +16,7 @@ use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::discover::own_container::OwnContainer;
-use crate::discover::{is_on_network, network_file_system, Found, LogFiles, Runtime};
+use crate::discover::{is_on_network, network_file_system, Api, Found, LogFiles, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::Hints;
@@ -29,6 +29,8 @@ use crate::streams::Streams;
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a container of Podman's may have run without a log before the API is asked.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the first line of a run waits for what its record is to say, and how
 /// often that is looked for: the kubelet makes the link with the container's id a
 /// moment after the log.
@@ -77,7 +79,7 @@ pub struct Surroundings<'a> {
     pub config: &'a Config,
     /// The container that we run in.
     pub own: &'a OwnContainer,
-    /// The containers read through the API, unless that is off.
+    /// The containers read through this one's API, unless that is off.
     pub streams: Option<&'a mut Streams>,
     /// For folders that appear.
     pub watch: Option<&'a mut FileWatch>,
@@ -101,12 +103,15 @@ struct LogWatch {
 /// One container.
 pub struct Container {
     runtime: Arc<dyn Runtime>,
+    api: Option<Api>,
     found: Found,
     tailer: Tailer,
     source: Source,
     identity: Arc<Identity>,
     has_identity: bool,
     driver: Option<LogDriver>,
+    /// Since when it has run and no log of it was found.
+    misses_log: Option<Instant>,
     config_file: Option<FileId>,
     /// Another runtime took it over since the metadata was read.
     is_stale: bool,
@@ -155,11 +160,13 @@ impl Container {
         Container {
             tailer: Tailer::new(account, files, start, Arc::clone(&identity)),
             source: Source::File,
+            api: runtime.api().filter(|_| runtime.is_told_by_api(&found)),
             runtime,
             found,
             identity,
             has_identity: false,
             driver: None,
+            misses_log: None,
             config_file: None,
             is_stale: false,
             run: None,
@@ -200,8 +207,14 @@ impl Container {
         self.tailer.id()
     }
 
+    /// The API that tells of it, if any does.
+    pub fn api(&self) -> Option<Api> {
+        self.api
+    }
+
     /// Another runtime knows more of it: from now on that is asked.
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
+        self.api = runtime.api().filter(|_| runtime.is_told_by_api(&found));
         self.runtime = runtime;
         self.found = found;
         self.is_stale = true;
@@ -261,7 +274,8 @@ impl Container {
             || self.metadata_failure_reported
             || self.log_failure_reported
             || !self.has_identity
-            || self.tailer.grace().is_some();
+            || self.tailer.grace().is_some()
+            || (self.misses_log.is_some() && self.driver.is_none());
         is_worth_a_try
             || ((doubts_watch || !self.folder_is_watched)
                 && (self.looked_at.is_none() || self.looked_at != self.stamp()))
@@ -309,7 +323,7 @@ impl Container {
         if !self.has_identity || self.is_excluded {
             return self.check_folder();
         }
-        if around.config.mode == Mode::Stream && self.runtime.has_api() {
+        if around.config.mode == Mode::Stream && self.api.is_some() {
             return self.look_for_stream(around, "Mode stream");
         }
         match self.open_file(around) {
@@ -320,7 +334,7 @@ impl Container {
                 self.report_log_failure(around.exchange, &error);
                 // What is in deleted files is nowhere else.
                 let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
-                if source::is_api_allowed(&*self.runtime, around.config) && !has_only_copy {
+                if around.config.mode == Mode::Hybrid && self.api.is_some() && !has_only_copy {
                     self.look_for_stream(around, "its file cannot be read");
                 }
             }
@@ -390,6 +404,7 @@ impl Container {
 
     /// The file can be read: from now on it is.
     fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
+        self.misses_log = None;
         if self.source != Source::Stream {
             self.source = Source::File;
             return;
@@ -412,9 +427,23 @@ impl Container {
     /// There is no file: is one to be expected?
     fn look_for_stream_without_file(&mut self, around: &mut Surroundings<'_>) {
         let is_running = self.tailer.metadata().is_running;
-        match source::without_files(self.driver.as_ref(), is_running, around.config.mode) {
+        let driver = self.driver.as_ref();
+        let choice = source::without_files(&*self.runtime, &self.found, driver, is_running, around.config);
+        if driver.is_none() && !matches!(choice, Choice::Later) {
+            // The log comes a moment after the start.
+            let since = *self.misses_log.get_or_insert(around.now);
+            if around.now.duration_since(since) < LOG_PATIENCE {
+                return;
+            }
+        }
+        match choice {
             Choice::Nowhere(reason) => self.give_up(around, reason),
             Choice::Api(reason) => self.look_for_stream(around, &reason),
+            // What it answers is taken up when it comes.
+            Choice::Ask(reason, api) => match around.streams.as_mut() {
+                Some(streams) => streams.inspect(*self.tailer.id()),
+                None => self.give_up(around, source::without_socket(&reason, api)),
+            },
             _ => {}
         }
     }
@@ -435,12 +464,12 @@ impl Container {
             }
             return;
         }
-        if self.driver.as_ref().is_some_and(|driver| driver.name == "none") {
-            return self.give_up(around, source::KEEPS_NOTHING.to_owned());
+        if let Some(nothing) = self.driver.as_ref().and_then(source::keeps_nothing) {
+            return self.give_up(around, nothing);
         }
         let Some(streams) = around.streams.as_mut() else {
-            if !self.log_failure_reported {
-                self.give_up(around, source::without_socket(reason));
+            if let Some(api) = self.api.filter(|_| !self.log_failure_reported) {
+                self.give_up(around, source::without_socket(reason, api));
             }
             return;
         };
@@ -459,7 +488,7 @@ impl Container {
         }
     }
 
-    /// What the API told of a container without files here.
+    /// What the API told of a container without files here, or without a log.
     pub fn set_inspected(
         &mut self,
         around: &mut Surroundings<'_>,
@@ -467,6 +496,9 @@ impl Container {
         driver: String,
     ) {
         self.driver = Some(LogDriver { name: driver, has_cache_disabled: false });
+        if !self.is_remote && self.has_identity {
+            return self.judge(around);
+        }
         self.set_metadata(metadata, around);
         if self.is_excluded {
             return;

@@ -40,15 +40,15 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use slab::Slab;
 
 use crate::checkpoint::ContainerId;
-use crate::config::{Config, Mode, RuntimeChoice};
+use crate::config::{Config, RuntimeChoice};
 use crate::discover::own_container::OwnContainer;
-use crate::discover::{runtimes, Found};
+use crate::discover::{runtimes, Api, Found};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::cri;
 use crate::format::json_file::Decoder;
 use crate::queue::{Batch, Progress};
-use crate::streams::Streams;
+use crate::streams::{News, StreamsByApi};
 use container::{Container, Outcome, Surroundings};
 use holding::Holding;
 use roots::Root;
@@ -90,7 +90,7 @@ pub struct Reader {
     turn: usize,
     file_watch: Option<FileWatch>,
     watch_failure_reported: bool,
-    streams: Option<Streams>,
+    streams: StreamsByApi,
     next_rescan: Instant,
     /// Whose turn it is among the watched folders.
     rescans: usize,
@@ -137,9 +137,7 @@ impl Reader {
     pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
         let holding = Holding::new(config.held_files_limit as u64);
         let roots = runtimes(&config).into_iter().map(Root::new).collect();
-        let streams = config.docker_socket.clone().filter(|_| config.mode != Mode::File);
-        let streams =
-            streams.map(|socket| Streams::new(Arc::clone(&exchange), socket, config.partial_max_size));
+        let streams = StreamsByApi::new(&exchange, &config);
         let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
         Reader {
             streams,
@@ -270,14 +268,25 @@ impl Reader {
 
     /// What the Docker API told, if anything was asked of it.
     fn take_news(&mut self, now: Instant) {
-        let Some(streams) = &mut self.streams else { return };
-        streams.wake();
-        self.next_dead = streams.deliver_dead(now);
-        let news = streams.take_news();
+        let mut all: Vec<(Api, News)> = Vec::new();
+        self.next_dead = None;
+        for streams in self.streams.iter() {
+            streams.wake();
+            let dead = streams.deliver_dead(now);
+            self.next_dead = [self.next_dead, dead].into_iter().flatten().min();
+            all.push((streams.api(), streams.take_news()));
+        }
+        for (api, news) in all {
+            self.take_news_of(api, news, now);
+        }
+    }
+
+    fn take_news_of(&mut self, api: Api, news: News, now: Instant) {
         for id in news.touched {
             self.changed.extend(self.keys.get(&id));
         }
-        let remote = self.roots.iter().position(|root| root.runtime.has_api() && root.is_failure_reported);
+        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.is_failure_reported;
+        let remote = self.roots.iter().position(is_remote);
         if let (Some(listed), Some(root)) = (news.listed, remote) {
             self.take_remote(&listed, root, now);
         }
@@ -287,7 +296,7 @@ impl Reader {
                 exchange: &self.exchange,
                 config: &self.config,
                 own: &self.own,
-                streams: self.streams.as_mut(),
+                streams: self.streams.of(api),
                 watch: None,
                 key,
                 now,
@@ -295,6 +304,7 @@ impl Reader {
             };
             if let Some(container) = self.containers.get_mut(key) {
                 container.set_inspected(&mut around, metadata, driver);
+                self.changed.push(key);
             }
         }
     }
@@ -405,14 +415,17 @@ impl Reader {
         let silent: Vec<bool> = self
             .roots
             .iter()
-            .map(|root| self.is_absent(root) || (is_auto && root.is_missing() && !root.runtime.has_api()))
+            .map(|root| {
+                let is_docker = root.runtime.api() == Some(Api::Docker);
+                self.is_absent(root) || (is_auto && root.is_missing() && !is_docker)
+            })
             .collect();
         let seconds = self.config.rescan_interval.as_secs_f64();
-        let mut ask_api = false;
+        let mut asked: Vec<Api> = Vec::new();
         for (root, is_silent) in self.roots.iter_mut().zip(silent) {
             if !is_silent {
                 root.report(&self.exchange, seconds);
-                ask_api |= root.failure.is_some() && root.runtime.has_api();
+                asked.extend(root.runtime.api().filter(|_| root.failure.is_some()));
             }
             // No such folder means no container in it that is older than us.
             if root.is_missing() {
@@ -420,8 +433,10 @@ impl Reader {
             }
         }
         // The API may know of containers whose folders we do not see.
-        if let Some(streams) = self.streams.as_mut().filter(|_| ask_api) {
-            streams.list();
+        for api in asked {
+            if let Some(streams) = self.streams.of(api) {
+                streams.list();
+            }
         }
     }
 
@@ -532,7 +547,7 @@ impl Reader {
                 exchange: &self.exchange,
                 config: &self.config,
                 own: &self.own,
-                streams: self.streams.as_mut(),
+                streams: container.api().and_then(|api| self.streams.of(api)),
                 watch: self.file_watch.as_mut(),
                 key,
                 now,
@@ -574,7 +589,7 @@ impl Reader {
                 exchange: &self.exchange,
                 config: &self.config,
                 own: &self.own,
-                streams: self.streams.as_mut(),
+                streams: container.api().and_then(|api| self.streams.of(api)),
                 watch: self.file_watch.as_mut(),
                 key,
                 now,

@@ -58,8 +58,8 @@ impl Root {
 
     /// Whether another look would list what the last one did.
     pub fn is_same(&self) -> bool {
-        // Where there is an API, that is asked in its place.
-        if self.is_missing() && !self.runtime.has_api() {
+        // Where it is missed and there is an API, that is asked in its place.
+        if self.is_missing() && !(self.is_failure_reported && self.runtime.api().is_some()) {
             let again = self.runtime.list(&self.runtime.root());
             return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         }

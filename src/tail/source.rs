@@ -8,11 +8,11 @@ use super::file::open_regular;
 use super::rotation;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, JSON_FILE_DRIVER};
-use crate::discover::{Found, LogFiles, Runtime};
+use crate::discover::{Api, Found, LogFiles, Runtime};
 use crate::metrics::SourceKind;
 
-/// What is said of a container without any log.
-pub const KEEPS_NOTHING: &str = "log driver none keeps nothing";
+/// What is said of a container without any log ends so.
+const KEEPS_NOTHING: &str = "keeps nothing";
 
 /// Where a log would be read from.
 #[derive(Debug)]
@@ -21,8 +21,10 @@ pub enum Choice {
     Files(LogFiles),
     /// Its files, once they can be opened: they are there, and this is why not.
     Unreadable(LogFiles, io::Error),
-    /// The Docker API, and why.
+    /// The API, and why.
     Api(String),
+    /// What the API says of how it logs: that it has no file says nothing yet.
+    Ask(String, Api),
     /// Its files, once there are any.
     Later,
     /// Nowhere, and why.
@@ -37,25 +39,39 @@ pub fn choose(
     driver: Option<&LogDriver>,
     config: &Config,
 ) -> Choice {
-    let choice = if config.mode == Mode::Stream && runtime.has_api() {
+    let api = runtime.api().filter(|_| runtime.is_told_by_api(found));
+    let socket = api.and_then(|api| api.socket(config));
+    let choice = if config.mode == Mode::Stream && api.is_some() {
         Choice::Api("Mode stream".to_owned())
     } else {
         match find_log(runtime.logs(found)) {
             Ok(Some(files)) => Choice::Files(files),
-            Ok(None) => without_files(driver, metadata.is_running, config.mode),
-            Err((_, error)) if is_api_allowed(runtime, config) && config.docker_socket.is_some() => {
+            Ok(None) => without_files(runtime, found, driver, metadata.is_running, config),
+            Err((_, error)) if config.mode == Mode::Hybrid && socket.is_some() => {
                 Choice::Api(format!("its file cannot be read: {error}"))
             }
             Err((files, error)) => Choice::Unreadable(files, error),
         }
     };
-    match choice {
-        Choice::Api(_) if driver.is_some_and(|driver| driver.name == "none") => {
-            Choice::Nowhere(KEEPS_NOTHING.to_owned())
-        }
-        Choice::Api(reason) if config.docker_socket.is_none() => Choice::Nowhere(without_socket(&reason)),
-        choice => choice,
+    match (choice, api) {
+        (Choice::Api(reason), Some(api)) => match driver.and_then(keeps_nothing) {
+            Some(nothing) => Choice::Nowhere(nothing),
+            None if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
+            None => Choice::Api(reason),
+        },
+        (Choice::Ask(reason, api), _) if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
+        (choice, _) => choice,
     }
+}
+
+/// Why a container with this driver can be read nowhere, if that is so.
+pub fn keeps_nothing(driver: &LogDriver) -> Option<String> {
+    driver.keeps_nothing().then(|| format!("log driver {} {KEEPS_NOTHING}", driver.name))
+}
+
+/// Whether a reason says that there is no log at all.
+pub fn is_of_no_log(reason: &str) -> bool {
+    reason.ends_with(KEEPS_NOTHING)
 }
 
 /// The first of the places where a log may be that has any file; or the one that has
@@ -90,29 +106,49 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
 }
 
 /// There is no file: is one to be expected?
-pub fn without_files(driver: Option<&LogDriver>, is_running: bool, mode: Mode) -> Choice {
-    let Some(driver) = driver else { return Choice::Later };
-    if driver.name == "none" {
-        return Choice::Nowhere(KEEPS_NOTHING.to_owned());
+pub fn without_files(
+    runtime: &dyn Runtime,
+    found: &Found,
+    driver: Option<&LogDriver>,
+    is_running: bool,
+    config: &Config,
+) -> Choice {
+    let Some(driver) = driver else { return without_driver(runtime, found, config) };
+    if let Some(nothing) = keeps_nothing(driver) {
+        return Choice::Nowhere(nothing);
     }
-    if driver.name == JSON_FILE_DRIVER || driver.name == "local" || (driver.writes_file() && !is_running) {
-        return Choice::Later;
-    }
-    let reason = format!("log driver {} keeps no file", driver.name);
-    match mode {
+    let is_podman = runtime.api() == Some(Api::Podman);
+    let reason = match driver.name.as_str() {
+        name if is_podman && name != "journald" => "its log is not in its folder".to_owned(),
+        JSON_FILE_DRIVER | "local" => return Choice::Later,
+        _ if driver.writes_file() && !is_running => return Choice::Later,
+        name => format!("log driver {name} keeps no file"),
+    };
+    match config.mode {
         Mode::File => Choice::Nowhere(format!("{reason}, and Mode file never asks the API")),
         _ => Choice::Api(reason),
     }
 }
 
-/// Whether the API may stand in where a file cannot be read.
-pub fn is_api_allowed(runtime: &dyn Runtime, config: &Config) -> bool {
-    config.mode == Mode::Hybrid && runtime.has_api()
+/// Podman's files do not tell how a container logs. One that has run and has no log is
+/// asked about.
+fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choice {
+    let Some(api) = runtime.api().filter(|api| *api == Api::Podman && runtime.has_run(found)) else {
+        return Choice::Later;
+    };
+    let reason = "it has no file".to_owned();
+    if config.mode == Mode::File {
+        Choice::Nowhere(format!("{reason}, and Mode file never asks the API"))
+    } else if !runtime.is_told_by_api(found) {
+        Choice::Nowhere(format!("{reason}, and only root's Podman is asked"))
+    } else {
+        Choice::Ask(reason, api)
+    }
 }
 
 /// Why a log that only the API has cannot be had without it.
-pub fn without_socket(reason: &str) -> String {
-    format!("{reason}, and Docker_Socket is off")
+pub fn without_socket(reason: &str, api: Api) -> String {
+    format!("{reason}, and {} is off", api.option())
 }
 
 /// What kind of files these are.
@@ -126,17 +162,35 @@ pub fn kind_of(files: &LogFiles) -> SourceKind {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    fn driver(name: &str, has_cache_disabled: bool) -> LogDriver {
-        LogDriver { name: name.to_owned(), has_cache_disabled }
+    use super::*;
+    use crate::checkpoint::ContainerId;
+    use crate::discover::docker::Docker;
+    use crate::discover::podman::Podman;
+
+    fn config(mode: &str) -> Config {
+        Config::from_lookup(|name| (name == "Mode").then(|| mode.to_owned())).unwrap()
+    }
+
+    fn found(dir: &Path) -> Found {
+        Found { id: ContainerId::from_bytes([7; 32]), dir: dir.to_owned(), origin: dir.to_owned() }
+    }
+
+    fn said(
+        runtime: &dyn Runtime,
+        found: &Found,
+        name: &str,
+        has_cache_disabled: bool,
+        is_running: bool,
+    ) -> String {
+        let driver = (!name.is_empty()).then(|| LogDriver { name: name.to_owned(), has_cache_disabled });
+        format!("{:?}", without_files(runtime, found, driver.as_ref(), is_running, &config("hybrid")))
     }
 
     #[test]
     fn without_a_file_the_driver_says_whether_one_is_to_be_expected() {
-        let said = |driver: Option<LogDriver>, is_running, mode| {
-            format!("{:?}", without_files(driver.as_ref(), is_running, mode))
-        };
+        let (docker, found) = (Docker::new(Path::new("/nonexistent")), found(Path::new("/nonexistent/c")));
         for (name, cache_disabled, is_running, choice) in [
             ("json-file", false, true, "Later"),
             ("local", false, false, "Later"),
@@ -145,12 +199,34 @@ mod tests {
             ("syslog", false, false, "Later"),
             ("syslog", false, true, "Api(\"log driver syslog keeps no file\")"),
             ("syslog", true, false, "Api(\"log driver syslog keeps no file\")"),
+            ("", false, true, "Later"),
         ] {
-            let driver = Some(driver(name, cache_disabled));
-            assert_eq!(said(driver, is_running, Mode::Hybrid), choice, "{name}");
+            assert_eq!(said(&docker, &found, name, cache_disabled, is_running), choice, "{name}");
         }
-        assert_eq!(said(None, true, Mode::Hybrid), "Later");
-        let in_file_mode = said(Some(driver("journald", false)), true, Mode::File);
-        assert!(in_file_mode.contains("Mode file never asks"), "{in_file_mode}");
+        let journald = LogDriver { name: "journald".to_owned(), has_cache_disabled: false };
+        let in_file_mode = without_files(&docker, &found, Some(&journald), true, &config("file"));
+        assert!(format!("{in_file_mode:?}").contains("Mode file never asks"), "{in_file_mode:?}");
+    }
+
+    #[test]
+    fn podmans_containers_are_asked_about_once_they_have_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = Podman::new(dir.path(), Path::new("/nonexistent"));
+        let ours = found(&podman.root().join("overlay-containers/c"));
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        assert_eq!(said(&podman, &ours, "", false, true), "Later");
+        std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
+        assert_eq!(said(&podman, &ours, "", false, true), "Ask(\"it has no file\", Podman)");
+        let of_ada = tempfile::tempdir().unwrap();
+        std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
+        let of_ada = said(&podman, &found(of_ada.path()), "", false, true);
+        assert_eq!(of_ada, "Nowhere(\"it has no file, and only root's Podman is asked\")");
+        for (name, choice) in [
+            ("journald", "Api(\"log driver journald keeps no file\")"),
+            ("k8s-file", "Api(\"its log is not in its folder\")"),
+            ("passthrough", "Nowhere(\"log driver passthrough keeps nothing\")"),
+        ] {
+            assert_eq!(said(&podman, &ours, name, false, true), choice);
+        }
     }
 }

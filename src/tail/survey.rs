@@ -55,7 +55,7 @@ impl Reader {
         for (_, container) in &self.containers {
             container.add_to(&mut survey);
         }
-        if let Some(streams) = &self.streams {
+        for streams in self.streams.iter() {
             survey.open_lines += streams.open_lines();
         }
         survey

@@ -24,11 +24,18 @@ impl Logs {
 /// Asks for the log of a container without a terminal and reads to the end of the
 /// answer. `query` is for example `follow=1&tail=10`.
 pub fn logs(socket: &Path, id: &str, query: &str) -> Logs {
+    logs_after(socket, id, query, || {})
+}
+
+/// As [`logs`], with something done once the answer has begun and before it is read.
+pub fn logs_after(socket: &Path, id: &str, query: &str, before_reading: impl FnOnce()) -> Logs {
     let mut stream = UnixStream::connect(socket).expect("the daemon listens");
     let target = format!("/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&{query}");
     let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a request");
-    let mut answer = Vec::new();
+    let mut answer = vec![0];
+    stream.read_exact(&mut answer).expect("an answer");
+    before_reading();
     stream.read_to_end(&mut answer).expect("an answer");
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();

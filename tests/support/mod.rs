@@ -18,6 +18,7 @@ pub mod logs_api;
 pub mod otlp;
 pub mod playing_host;
 pub mod pod_root;
+pub mod podman;
 pub mod prometheus;
 pub mod pty;
 pub mod receivers;

@@ -1,5 +1,5 @@
-//! Whether Docker's API answers, asked only where a container needs it, and the
-//! containers that it knows where their folder cannot be read.
+//! Whether an API answers, asked only where a container needs it, and the containers
+//! that it knows where their folder cannot be read.
 
 use std::path::Path;
 use std::sync::mpsc::{channel, Sender};
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::discover::docker::{split_env, ContainerMetadata, LogDriver, RUNTIME_NAME};
+use fluent_bit_container_logs::discover::docker::{split_env, ContainerMetadata, LogDriver};
+use fluent_bit_container_logs::discover::Api;
 use fluent_bit_container_logs::docker::{
     ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink,
 };
@@ -23,19 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks the API if that is needed, and adds the containers that only it can tell of.
 /// What there is to say about it.
 pub fn ask(
+    api: Api,
     config: &Config,
     containers: &mut Containers,
     place: &Place,
     findings: &mut Vec<Finding>,
 ) -> String {
-    let needing = containers.all().filter(|seen| seen.needs_api).count();
+    let ours = containers.groups.iter().filter(|group| group.api == Some(api));
+    let needing = ours.flat_map(|group| &group.seen).filter(|seen| seen.needs_api).count();
     let unseen = containers.groups.iter().position(|group| {
         let is_there = !matches!(group.state, State::Listed);
         is_there
-            && group.has_api
+            && group.api == Some(api)
             && findings.iter().any(|finding| finding.about == group.root.display().to_string())
     });
-    let Some(socket) = &config.docker_socket else { return "off".to_owned() };
+    let Some(socket) = api.socket(config) else { return "off".to_owned() };
     let shown = format!("unix://{}", socket.display());
     if needing == 0 && unseen.is_none() {
         return format!("not asked: no container needs it ({shown})");
@@ -46,7 +49,7 @@ pub fn ask(
         Err(reason) => {
             if needing > 0 {
                 let about = format!("{} that only the API has", count(needing));
-                findings.push(Finding::fatal(about, reason.clone(), place.for_socket(socket)));
+                findings.push(Finding::fatal(about, reason.clone(), place.for_socket(api, socket)));
             }
             return format!("{shown} does not answer: {reason}");
         }
@@ -57,7 +60,7 @@ pub fn ask(
         for id in listed {
             let Ok(inspected) = daemon.inspect(id) else { continue };
             let driver = LogDriver { name: inspected.log_driver.clone(), has_cache_disabled: false };
-            let metadata = metadata(inspected);
+            let metadata = metadata(api, inspected);
             let mut seen = containers.judged(&id, &metadata, Some(&driver), &root, config);
             if seen.source.is_empty() {
                 seen.source = "api: its folder cannot be read".to_owned();
@@ -76,13 +79,13 @@ pub fn ask(
     format!("{shown} answers; {} through it", count(streamed))
 }
 
-fn metadata(inspected: Inspected) -> ContainerMetadata {
+fn metadata(api: Api, inspected: Inspected) -> ContainerMetadata {
     ContainerMetadata {
         name: inspected.name,
         image: inspected.image,
         labels: inspected.labels,
         env: split_env(inspected.env),
-        runtime: RUNTIME_NAME.to_owned(),
+        runtime: api.runtime_name().to_owned(),
         is_running: inspected.running,
         pod: None,
     }

@@ -8,10 +8,10 @@ use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
 use fluent_bit_container_logs::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::discover::own_container::OwnContainer;
-use fluent_bit_container_logs::discover::{network_file_system, runtimes, Found, LogFiles, Runtime};
+use fluent_bit_container_logs::discover::{network_file_system, runtimes, Api, Found, LogFiles, Runtime};
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
-use fluent_bit_container_logs::tail::source::{choose, kind_of, Choice, KEEPS_NOTHING};
+use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
 
 use super::remedy::Place;
 use super::Finding;
@@ -70,8 +70,15 @@ pub struct Group {
     pub seen: Vec<Seen>,
     /// Folders in which they come and go.
     pub folders: Vec<PathBuf>,
-    /// Whether the API knows them, too, and may be asked.
-    pub has_api: bool,
+    /// The API that knows them, too, if it may be asked.
+    pub api: Option<Api>,
+}
+
+impl Group {
+    /// Whether the runtime is not used here.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.state, State::Missing)
+    }
 }
 
 /// All that was found.
@@ -94,7 +101,7 @@ impl Containers {
                 state: State::Listed,
                 seen: Vec::new(),
                 folders: Vec::new(),
-                has_api: runtime.has_api() && config.mode != Mode::File && config.docker_socket.is_some(),
+                api: runtime.api().filter(|api| config.mode != Mode::File && api.socket(config).is_some()),
                 root,
             };
             match runtime.list(&group.root) {
@@ -230,14 +237,18 @@ impl Seen {
                 self.needs_api = true;
                 self.report_driver(driver, findings);
             }
+            Choice::Ask(reason, _) => {
+                self.source = format!("api: {reason}");
+                self.needs_api = true;
+            }
             Choice::Later if is_running => self.source = "file, which is not there yet".to_owned(),
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(reason) => {
                 self.source = format!("nowhere: {reason}");
-                let fix = if reason == KEEPS_NOTHING {
+                let fix = if is_of_no_log(&reason) {
                     "start it with another log driver (docker run --log-driver json-file), or leave it out (Exclude)"
                 } else {
-                    "allow the API (Mode hybrid, Docker_Socket unix:///var/run/docker.sock), start it with another log driver, or leave it out (Exclude)"
+                    "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or leave it out (Exclude)"
                 };
                 findings.push(Finding::fatal(format!("container {}", self.name), reason, fix));
             }

@@ -18,6 +18,7 @@ use fluent_bit_container_logs::config::Config;
 use crate::arguments::Arguments;
 use crate::terminal::harmless;
 use containers::{Containers, Group, State};
+use fluent_bit_container_logs::discover::Api;
 use remedy::Place;
 
 /// Something that is not as it should be.
@@ -51,13 +52,20 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let place = Place::find();
     let mut findings = Vec::new();
     let mut containers = Containers::look(&config, &place, &mut findings);
-    let api = api::ask(&config, &mut containers, &place, &mut findings);
+    let apis = Api::ALL.map(|api| {
+        let said = api::ask(api, &config, &mut containers, &place, &mut findings);
+        // Podman's is of no interest where Podman is not.
+        let is_used = containers.groups.iter().any(|group| group.api == Some(api) && !group.is_missing());
+        (format!("{}'s API", api.title()), said, is_used || api == Api::Docker)
+    });
     let mut page = String::new();
     for group in &containers.groups {
         put_group(&mut page, group);
     }
+    for (what, said, _) in apis.iter().filter(|(_, _, is_shown)| *is_shown) {
+        put(&mut page, format_args!("{what:<14}{said}\n"));
+    }
     for (what, said) in [
-        ("Docker's API", api),
         ("Notification", limits::watches(&containers, &mut findings)),
         ("Open files", limits::descriptors(&containers, &mut findings)),
         ("DB", checkpoint(&config, &mut findings)),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::discover::Api;
 use fluent_bit_container_logs::tail::file::{is_permanent, is_shortage};
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
@@ -79,22 +80,26 @@ impl Place {
     }
 
     /// For the socket of the API.
-    pub fn for_socket(&self, socket: &Path) -> String {
+    pub fn for_socket(&self, api: Api, socket: &Path) -> String {
         let shown = socket.display();
+        let (service, start) = match api {
+            Api::Docker => ("docker", "start dockerd (systemctl start docker)"),
+            Api::Podman => ("podman", "start Podman's service (systemctl enable --now podman.socket)"),
+        };
         match std::os::unix::net::UnixStream::connect(socket).map_err(|error| error.kind()) {
             Err(io::ErrorKind::NotFound) if self.is_in_container => {
                 format!("mount it: docker run -v {shown}:{shown}")
             }
             Err(io::ErrorKind::PermissionDenied) => {
-                format!("run as root, or as a member of the group that {shown} belongs to (usermod -aG docker USER)")
+                format!("run as root, or as a member of the group that {shown} belongs to (usermod -aG GROUP USER)")
             }
             Err(io::ErrorKind::NotFound) => {
-                "start dockerd (systemctl start docker), or say where its socket is: -o Docker_Socket=unix:///path".to_owned()
+                format!("{start}, or say where its socket is: -o {}=unix:///path", api.option())
             }
             Err(io::ErrorKind::ConnectionRefused) => {
-                "nobody listens there any more: start dockerd (systemctl start docker)".to_owned()
+                format!("nobody listens there any more: {start}")
             }
-            _ => "see why dockerd gives no answer: systemctl status docker, journalctl -u docker".to_owned(),
+            _ => format!("see why it gives no answer: systemctl status {service}, journalctl -u {service}"),
         }
     }
 }
@@ -128,7 +133,10 @@ mod tests {
         let fix = |is_in_container| {
             let place =
                 Place { is_root: true, may_read_all: true, is_in_container, is_in_user_namespace: false };
-            (place.for_missing_root("Docker", root, &config), place.for_socket(Path::new("/nowhere/d.sock")))
+            (
+                place.for_missing_root("Docker", root, &config),
+                place.for_socket(Api::Docker, Path::new("/nowhere/d.sock")),
+            )
         };
         let (mount, socket) = fix(true);
         assert_eq!(mount, "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro");
