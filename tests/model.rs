@@ -61,7 +61,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use history::Totals;
 
 /// As many as `make test` plays.
-const HISTORIES: u64 = 3000;
+const HISTORIES: u64 = 2000;
 
 fn variable(name: &str, or: u64) -> u64 {
     std::env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))
