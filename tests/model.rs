@@ -1,16 +1,19 @@
 //! Random histories of containers' folders against an obviously right model.
 //!
-//! A history (`plan`) is a list of actions: of dockerd, of logrotate, of a user's
-//! hand, of the host and of the one who kills it. It is played in this process
-//! without threads: the reader is turned when the history says so, so a history
-//! that fails once fails always. `truth` says what must arrive:
+//! A history (`plan`) is a list of actions: of dockerd, of the kubelet or of conmon, of
+//! logrotate, of a user's hand, of the host, of the one who kills it and of the one
+//! who pulls the plug. It is played in this process without threads: the reader is
+//! turned when the history says so, so a history that fails once fails always.
+//! `truth` says what must arrive:
 //!
 //! - whatever was on disk in a file that existed while the reader was up, or that
 //!   survived until it was;
 //! - in the order of each stream, parts of a line joined;
-//! - once, but for the batch that a kill caught between append and checkpoint.
+//! - once, but for the batch that a kill caught between append and checkpoint, and
+//!   what the checkpoint on the disk does not know of when the power goes.
 //!
-//! What a history does not have, since no reader could know what to do:
+//! And the books must balance at each step. What a history does not have, since no
+//! reader could know what to do:
 //!
 //! - A clock that steps under logrotate, or back where dockerd compresses. A position
 //!   that is in no file any more, as its lines were truncated away or rotated out,
@@ -58,7 +61,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use history::Totals;
 
 /// As many as `make test` plays.
-const HISTORIES: u64 = 3000;
+const HISTORIES: u64 = 2000;
 
 fn variable(name: &str, or: u64) -> u64 {
     std::env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))

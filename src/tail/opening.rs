@@ -78,12 +78,13 @@ impl Tailer {
         let mut found: Vec<Option<Generation>> = listed.iter().map(|_| None).collect();
         let mut places: PerStream<Place> = [(0, 0); 2];
         if let Start::Saved(saved) = self.start {
-            let mut lost = None;
+            let mut lost: PerStream<Option<Lost>> = [None, None];
             let until = latest_moments(&saved);
-            for ((place, resume), until) in places.iter_mut().zip(&saved).zip(until) {
-                *place = find(listed, resume, until, &mut found, &mut lost)?;
+            for (index, until) in until.into_iter().enumerate() {
+                places[index] = find(listed, &saved[index], until, &mut found, &mut lost[index])?;
             }
-            if let Some(event) = lost {
+            start_behind_other(listed, &saved, &lost, &mut places);
+            if let Some(event) = lost.into_iter().flatten().next() {
                 self.report_lost(exchange, event);
             }
             self.assembler.resume_from(&saved, saved.map(|resume| resume.is_by_time));
@@ -399,6 +400,26 @@ fn latest_moments(saved: &Saved) -> PerStream<Moment> {
     let place = |resume: &Resume| (resume.birth, resume.offset);
     let furthest = saved.iter().map(place).max();
     saved.map(|resume| if Some(place(&resume)) == furthest { latest } else { None }.unwrap_or(resume.moment))
+}
+
+/// A stream whose file is gone begins behind the one that the other stream was found in,
+/// if it was further than that. Whose archive it is, and so which was first, is known of
+/// compressed files only: a copy is younger than what goes on after it.
+fn start_behind_other(
+    listed: &[ListedFile],
+    saved: &Saved,
+    lost: &PerStream<Option<Lost>>,
+    places: &mut PerStream<Place>,
+) {
+    for (stream, other) in [(0, 1), (1, 0)] {
+        let index = places[other].0;
+        let is_found = lost[other].is_none() && !saved[other].has_no_file();
+        let is_behind = listed[index].rank.is_gzip && saved[other].birth < saved[stream].birth;
+        if lost[stream].is_some() && is_found && is_behind && places[stream].0 <= index {
+            let is_last = index + 1 == listed.len();
+            places[stream] = if is_last { (index, u64::MAX) } else { (index + 1, 0) };
+        }
+    }
 }
 
 /// Whether a position has nothing but a hole of NULs before it. That tells no file

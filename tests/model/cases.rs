@@ -76,3 +76,17 @@ fn a_position_before_half_an_entry_is_found_in_no_other_file() {
     ];
     passes(settings, &actions);
 }
+
+#[test]
+fn a_stream_that_was_further_than_the_other_is_not_read_again_before_that() {
+    let actions = [
+        WRITE,
+        Action::Piece { c: 0, stream: 1 },
+        ROTATE,
+        Action::Piece { c: 0, stream: 0 },
+        Action::Settle,
+        Action::Rotate { c: 0, steps: 3 },
+        Action::Kill,
+    ];
+    passes(Settings { max_file: 3, compress: true, ..PLAIN }, &actions);
+}
