@@ -4,6 +4,7 @@
 
 mod accounting;
 mod conmon;
+mod containerd;
 mod content;
 mod daemon_truth;
 mod docker;

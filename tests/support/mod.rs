@@ -10,6 +10,7 @@
 #![allow(clippy::expect_used, reason = "a test reports a broken premise by failing")]
 
 pub mod collector;
+pub mod cri;
 pub mod dashboard;
 pub mod docker_root;
 pub mod dockerd;
