@@ -623,12 +623,11 @@ impl Generation {
         }
     }
 
-    /// How much of the head tells the file from others: what has a time in it.
+    /// How much of the head tells the file from others: whole entries, or a KiB of one.
     fn telling(&self, head: &[u8]) -> usize {
-        match Layout::detect(head).map(|layout| (layout, layout.measure(head))) {
-            Some((_, Stretch::Whole(length))) => length,
-            // Its time stands before its text.
-            Some((Layout::CriLines | Layout::LocalFrames, _)) if head.len() == HEAD_BYTES => HEAD_BYTES,
+        match Layout::detect(head).map(|layout| layout.measure(head)) {
+            Some(Stretch::Whole(length)) => length,
+            Some(_) if head.len() == HEAD_BYTES => HEAD_BYTES,
             _ => 0,
         }
     }

@@ -90,3 +90,12 @@ fn a_stream_that_was_further_than_the_other_is_not_read_again_before_that() {
     ];
     passes(Settings { max_file: 3, compress: true, ..PLAIN }, &actions);
 }
+
+#[test]
+fn an_archive_of_unknown_age_is_not_read_again_because_the_next_file_began_with_a_long_line() {
+    let run = Action::Run { count: 1 };
+    let piece = Action::Piece { c: 0, stream: 0 };
+    let packed = Action::Rotate { c: 0, steps: 3 };
+    let actions = [ROTATE, WRITE, run.clone(), ROTATE, piece, run, packed, Action::Kill];
+    passes(Settings { max_file: 5, compress: true, ..PLAIN }, &actions);
+}
