@@ -258,15 +258,29 @@ impl Assembler {
         let identity = &*self.identity;
         let into = &mut self.building[if identity.is_tagged_by_stream { index } else { 0 }];
         let before = self.taken[index];
-        if !(self.is_to_the_second && is_within_second_of(before, entry.time)) {
-            self.taken[index].advance(entry.time);
-        }
+        self.taken[index].advance(entry.time);
         let aside = &mut self.aside;
         let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
             put_line(into, aside, &line, stream, identity);
         });
         if begins {
             self.open_at[index] = Resume { moment: before, ..begins_at() };
+        }
+    }
+
+    /// As [`Assembler::take`], of an API's answer, where times may be in whole seconds.
+    pub fn take_from_api(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins_at: impl FnOnce() -> Resume,
+    ) {
+        let index = entry.stream.index();
+        let before = self.taken[index];
+        self.take(entry, source_bytes, max_line_bytes, begins_at);
+        if self.is_to_the_second && is_within_second_of(before, entry.time) {
+            self.taken[index] = before;
         }
     }
 

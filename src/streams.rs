@@ -309,7 +309,7 @@ impl StreamSink for Sink {
         let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };
         let source_bytes = text.len() + usize::from(ends_line);
         streamed.received += source_bytes as u64;
-        streamed.assembler.take(&entry, source_bytes, self.shared.max_line_bytes, || file);
+        streamed.assembler.take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
     }
 
     fn flush(&mut self, id: &ContainerId) {
