@@ -19,7 +19,7 @@ use crate::exchange::Exchange;
 use crate::format::Entry;
 use crate::identity::Identity;
 use crate::merge::Merged;
-use crate::multiline::Joiners;
+use crate::multiline::Texts;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
 use crate::queue::{Batch, Progress};
@@ -85,14 +85,14 @@ pub struct Assembler {
     is_to_the_second: bool,
     /// Lines that belong together, for a container whose lines may. Apart, so that
     /// the many others have nothing of it.
-    texts: Option<Box<Joiners>>,
+    texts: Option<Box<Texts>>,
 }
 
 impl Assembler {
     /// Nothing taken yet.
     pub fn new(account: Arc<Account>, identity: Arc<Identity>) -> Assembler {
         Assembler {
-            texts: Joiners::of(&identity.multiline),
+            texts: Texts::of(&identity.multiline),
             account,
             identity,
             joiners: PerStream::default(),
@@ -128,11 +128,19 @@ impl Assembler {
         &self.identity.metadata
     }
 
-    /// Records from now on carry `identity`.
-    pub fn set_identity(&mut self, identity: Arc<Identity>) {
+    /// Closes the texts that are open, if records with `identity` are joined otherwise.
+    /// What was built is to be pushed before [`Assembler::set_identity`].
+    pub fn close_before(&mut self, identity: &Identity) {
         if identity.multiline != self.identity.multiline {
             self.close_texts();
-            self.texts = Joiners::of(&identity.multiline);
+        }
+    }
+
+    /// Records from now on carry `identity`; nothing may be left that was built, nor
+    /// open that would be joined otherwise.
+    pub fn set_identity(&mut self, identity: Arc<Identity>) {
+        if identity.multiline != self.identity.multiline {
+            self.texts = Texts::of(&identity.multiline);
         }
         self.identity = identity;
     }
@@ -157,7 +165,7 @@ impl Assembler {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
         self.pass_over(self.open_bytes());
         self.joiners = PerStream::default();
-        self.texts = Joiners::of(&self.identity.multiline);
+        self.texts = Texts::of(&self.identity.multiline);
         self.settle(ReadBytes::default(), [None, None]);
         saved
     }
@@ -165,18 +173,11 @@ impl Assembler {
     /// The time of the last entry that is certainly behind us in both streams,
     /// where entries of both are asked for from one time on.
     pub fn since(&self) -> Option<Timestamp> {
-        let begins = Stream::ALL.map(|stream| self.open_at(stream));
-        // Open from the first entry on: no time is sure to be before it.
-        if begins.iter().flatten().any(|begins| begins.moment.count == 0) {
-            return None;
-        }
-        let moments = Stream::ALL.map(|stream| {
-            let index = stream.index();
-            begins[index].map_or(self.taken[index], |begins| begins.moment)
-        });
+        let moments =
+            Stream::ALL.map(|stream| self.open_at(stream).map_or(self.taken[stream.index()], |at| at.moment));
         // A stream that has given nothing does not hold the other back: its
         // first entry is later than all that was taken before.
-        moments.iter().filter(|moment| moment.count > 0).map(|moment| moment.time).min()
+        moments.iter().filter(|moment| **moment != Moment::default()).map(|moment| moment.time).min()
     }
 
     /// The source will begin again at [`Assembler::since`]: forget what is open and
@@ -207,11 +208,9 @@ impl Assembler {
             self.skip[index] = None;
         }
         let before = self.taken[index];
-        if !(self.is_to_the_second && is_within_second_of(before, entry.time)) {
-            self.taken[index].advance(entry.time);
-        }
+        self.taken[index].advance(entry.time);
         if self.texts.is_some() {
-            let begins = LazyCell::new(|| Resume { moment: before, ..begins_at() });
+            let begins = LazyCell::new(|| Resume { moment: before.or_at(entry.time), ..begins_at() });
             return self.take_for_texts(entry, source_bytes, max_line_bytes, &|| *begins);
         }
         let identity = &*self.identity;
@@ -221,7 +220,23 @@ impl Assembler {
             put_line(into, aside, &line, stream, identity);
         });
         if begins {
-            self.open_at[index] = Resume { moment: before, ..begins_at() };
+            self.open_at[index] = Resume { moment: before.or_at(entry.time), ..begins_at() };
+        }
+    }
+
+    /// As [`Assembler::take`], of an API's answer, where times may be in whole seconds.
+    pub fn take_from_api(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins_at: impl FnOnce() -> Resume,
+    ) {
+        let index = entry.stream.index();
+        let before = self.taken[index];
+        self.take(entry, source_bytes, max_line_bytes, begins_at);
+        if self.is_to_the_second && is_within_second_of(before, entry.time) {
+            self.taken[index] = before;
         }
     }
 
@@ -492,14 +507,18 @@ mod tests {
 
     /// What was written to the other stream meanwhile must not hide its first piece.
     #[test]
-    fn a_line_that_is_open_from_the_first_is_asked_for_from_the_beginning() {
+    fn a_line_that_is_open_from_the_first_is_asked_for_from_its_time_on() {
         let id = ContainerId::from_bytes([1; 32]);
         let identity = Identity::unnamed(&id, ContainerMetadata::default());
         let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(identity));
         assembler.set_tagged(true);
         take(&mut assembler, Stream::Stdout, 5, false);
         take(&mut assembler, Stream::Stderr, 10, true);
-        assert_eq!(assembler.since(), None);
+        assert_eq!(assembler.since(), Some(Timestamp { seconds: 5, nanos: 0 }));
+        let saved = assembler.handed_over(Resume::default());
+        assembler.resume_from(&saved, [true, true]);
+        assert_eq!(assembler.since(), Some(Timestamp { seconds: 5, nanos: 0 }), "also after a restart");
+        take(&mut assembler, Stream::Stdout, 5, false);
         take(&mut assembler, Stream::Stdout, 11, true);
         assert_eq!(assembler.since(), Some(Timestamp { seconds: 10, nanos: 0 }));
     }

@@ -10,6 +10,9 @@ use crate::encode::is_marker;
 use crate::host::Parsed;
 use crate::position::Timestamp;
 
+/// A key and its value.
+type Pair = (Value, Value);
+
 /// Which parser, and where its fields go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsing {
@@ -59,44 +62,41 @@ impl Parsing {
             body.iter().cloned().partition(|(key, _)| key.as_str() == Some("log"));
         let Parsed { fields, time: said } = parse(log.first()?.1.as_slice()?)?;
         let Value::Map(fields) = rmpv::decode::read_value(&mut fields.as_slice()).ok()? else { return None };
-        let time = said.map_or_else(|| time.clone(), event_time);
-        let body = self.merged(log, fields, own);
+        let time = said.and_then(event_time).unwrap_or_else(|| time.clone());
+        let body = self.merged(log, fields, own)?;
         Some(Value::Array(vec![Value::Array(vec![time, metadata.clone()]), Value::Map(body)]))
     }
 
-    /// The record's own keys win; the line is kept where a field is left out.
-    fn merged(
-        &self,
-        log: Vec<(Value, Value)>,
-        fields: Vec<(Value, Value)>,
-        own: Vec<(Value, Value)>,
-    ) -> Vec<(Value, Value)> {
-        if let Some(key) = &self.key {
-            let log = log.into_iter().filter(|_| self.keep_log);
-            let fields = (Value::from(key.as_str()), Value::Map(fields));
-            return log.chain([fields]).chain(own).collect();
-        }
-        let mut kept: Vec<(Value, Value)> = Vec::with_capacity(fields.len());
+    /// The record's own keys win, and of a key that comes twice the first counts; the line
+    /// is kept where a field is left out. `None` where there is no place for the fields.
+    fn merged(&self, log: Vec<Pair>, fields: Vec<Pair>, own: Vec<Pair>) -> Option<Vec<Pair>> {
+        let is_in = |pairs: &[Pair], wanted: &Value| pairs.iter().any(|(key, _)| key == wanted);
+        let mut kept: Vec<Pair> = Vec::with_capacity(fields.len());
         let mut keeps_log = self.keep_log;
         for field in fields {
-            let is_taken = |others: &[(Value, Value)]| others.iter().any(|(key, _)| *key == field.0);
-            if is_taken(&own) || is_taken(&kept) {
+            if is_in(&kept, &field.0) || (self.key.is_none() && is_in(&own, &field.0)) {
                 keeps_log = true;
             } else {
                 kept.push(field);
             }
         }
-        if keeps_log {
+        if let Some(key) = self.key.as_deref().map(Value::from) {
+            // `Merge_Log` may have been there before.
+            if is_in(&own, &key) {
+                return None;
+            }
+            kept = vec![(key, Value::Map(kept))];
+        } else if keeps_log {
             kept.retain(|(key, _)| key.as_str() != Some("log"));
         }
-        log.into_iter().filter(|_| keeps_log).chain(kept).chain(own).collect()
+        Some(log.into_iter().filter(|_| keeps_log).chain(kept).chain(own).collect())
     }
 }
 
-/// As `encode` has it.
-fn event_time(time: Timestamp) -> Value {
-    let seconds = i32::try_from(time.seconds.max(0)).unwrap_or(i32::MAX).to_be_bytes();
-    Value::Ext(0, [seconds, time.nanos.to_be_bytes()].concat())
+/// As `encode` has it; `None` for a time that it has no place for.
+fn event_time(time: Timestamp) -> Option<Value> {
+    let seconds = i32::try_from(time.seconds).ok().filter(|seconds| *seconds >= 0)?;
+    Some(Value::Ext(0, [seconds.to_be_bytes(), time.nanos.to_be_bytes()].concat()))
 }
 
 #[cfg(test)]
@@ -173,6 +173,29 @@ mod tests {
             bodies(&parsing(Some("parsed"), false), &["image=mine"]),
             [json!({"parsed": {"image": "mine"}, "stream": "stdout", "image": "shop"})]
         );
+    }
+
+    #[test]
+    fn no_key_stands_twice() {
+        let under = parsing(Some("parsed"), false);
+        assert_eq!(
+            bodies(&under, &["a=1 a=2"]),
+            [json!({"log": "a=1 a=2", "parsed": {"a": "1"}, "stream": "stdout", "image": "shop"})]
+        );
+        // `Merge_Log` has put fields there before.
+        let merged = RecordFields::new(&[("parsed".to_owned(), Field::text("merged"))]);
+        let bytes = batch(&["a=1"], &merged);
+        assert_eq!(under.apply(&bytes, &mut words), bytes);
+    }
+
+    #[test]
+    fn a_time_that_no_record_can_have_is_not_taken() {
+        for seconds in [-1, 1 << 31] {
+            let mut says =
+                |text: &[u8]| Some(Parsed { time: Some(Timestamp { seconds, nanos: 0 }), ..words(text)? });
+            let bytes = parsing(None, false).apply(&batch(&["a=1"], &RecordFields::new(&[])), &mut says);
+            assert_eq!(decode_records(&bytes).unwrap()[0].time, Timestamp { seconds: 0, nanos: 7 });
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ use crate::tail::Reader;
 /// back for its other work and is rung again.
 const DRAIN_BYTES: usize = 4 << 20;
 
+/// Names that are remembered as said; labels may say any number of them.
+const MOST_UNKNOWN_PARSERS: usize = 100;
+
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,7 +55,8 @@ struct Drain {
     unknown_parsers: HashSet<String>,
 }
 
-/// A batch as it is offered to the host.
+/// A batch as it is offered to the host; one at a time, so what a parser makes of it is
+/// outside of the queue's limit.
 #[derive(Debug)]
 struct Offer {
     batch: Batch,
@@ -190,14 +194,17 @@ impl Plugin {
             return Offer { batch, parsed: None };
         };
         let mut is_unknown = false;
-        let parsed = parsing.apply(&batch.bytes, &mut |text| match host.parse(&parsing.parser, text) {
-            Ok(parsed) => parsed,
-            Err(NoParser) => {
+        let parsed = parsing.apply(&batch.bytes, &mut |text| {
+            if is_unknown {
+                return None;
+            }
+            host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
                 is_unknown = true;
                 None
-            }
+            })
         });
-        if is_unknown && drain.unknown_parsers.insert(parsing.parser.clone()) {
+        let has_room = drain.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
+        if is_unknown && has_room && drain.unknown_parsers.insert(parsing.parser.clone()) {
             let account = batch.source.as_ref().map(|(account, _)| account);
             let name = account.map(|account| account.name()).unwrap_or_default();
             let (short_id, parser) = (batch.container.short(), parsing.parser.clone());

@@ -25,7 +25,10 @@ impl Skip {
         Skip { until, is_to_the_second, seen: 0 }
     }
 
-    /// Whether an entry with this time was delivered before.
+    /// Whether an entry with this time was delivered before. Not of the hot path, which
+    /// is to stay small.
+    #[cold]
+    #[inline(never)]
     pub fn covers(&mut self, time: Timestamp) -> bool {
         let until = self.until.time;
         let is_whole = time.nanos == 0 || until.nanos == 0;

@@ -32,6 +32,10 @@ struct Streamed {
     /// The daemon says that the container has stopped. It may have been started since
     /// that was so, and be in the midst of a line: what is open waits a moment.
     has_finished: bool,
+    /// The connection failed: that nothing comes says nothing.
+    is_broken: bool,
+    /// The reader knows that something is open, and looks when it is due.
+    is_awaited: bool,
     /// Bytes of entries since the last push.
     received: u64,
     /// The daemon says that there is no such container.
@@ -145,6 +149,8 @@ impl Streams {
     /// Records from now on carry `identity`.
     pub fn set_identity(&self, id: &ContainerId, identity: Arc<Identity>) {
         if let Some(streamed) = self.shared.streamed().get_mut(id) {
+            streamed.assembler.close_before(&identity);
+            streamed.push(&self.shared.exchange);
             streamed.assembler.set_identity(identity);
         }
     }
@@ -163,13 +169,20 @@ impl Streams {
     pub fn deliver_dead(&self, now: Instant) -> Option<Instant> {
         self.thread.as_ref()?;
         let mut next = None;
+        let is_stalled = !self.shared.exchange.queue.has_space();
         for streamed in self.shared.streamed().values_mut() {
+            if is_stalled {
+                // Nothing is read meanwhile: that is no silence.
+                streamed.last_entry = now;
+            }
             let silence = now.duration_since(streamed.last_entry);
             if streamed.grace().is_some_and(|grace| silence >= grace) {
                 streamed.close_after(silence);
                 streamed.push(&self.shared.exchange);
             }
-            let Some(grace) = streamed.grace() else { continue };
+            let grace = streamed.grace();
+            streamed.is_awaited = grace.is_some();
+            let Some(grace) = grace else { continue };
             let due = streamed.last_entry + grace;
             next = Some(next.map_or(due, |earlier: Instant| earlier.min(due)));
         }
@@ -264,6 +277,8 @@ impl Streamed {
             files,
             last_entry: Instant::now(),
             has_finished: false,
+            is_broken: false,
+            is_awaited: false,
             received: 0,
             is_unknown: false,
             failure_reported: false,
@@ -274,6 +289,9 @@ impl Streamed {
     /// How long after its last entry something that is open is complete as it is. That
     /// the container has stopped says nothing yet: the daemon may have more of it.
     fn grace(&self) -> Option<Duration> {
+        if self.is_broken {
+            return None;
+        }
         if self.has_finished {
             return self.assembler.is_open().then_some(DEAD_LINE_GRACE);
         }
@@ -331,12 +349,16 @@ impl StreamSink for Sink {
         let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };
         let source_bytes = text.len() + usize::from(ends_line);
         streamed.received += source_bytes as u64;
-        streamed.assembler.take(&entry, source_bytes, self.shared.max_line_bytes, || file);
+        streamed.assembler.take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
     }
 
     fn flush(&mut self, id: &ContainerId) {
-        if let Some(streamed) = self.shared.streamed().get_mut(id) {
-            streamed.push(&self.shared.exchange);
+        let mut all = self.shared.streamed();
+        let Some(streamed) = all.get_mut(id) else { return };
+        streamed.push(&self.shared.exchange);
+        if !streamed.is_awaited && streamed.grace().is_some() {
+            streamed.is_awaited = true;
+            self.shared.exchange.reader_bell.ring();
         }
     }
 
@@ -360,6 +382,7 @@ impl StreamSink for Sink {
                 }
             }
             StreamEnd::Failed(reason) => {
+                streamed.is_broken = true;
                 self.shared.exchange.tally.reconnects.add_one();
                 if !std::mem::replace(&mut streamed.failure_reported, true) {
                     self.shared.exchange.report(Event::StreamBroke { name, short_id, reason });
@@ -398,7 +421,7 @@ impl StreamSink for Sink {
     fn since(&mut self, id: &ContainerId) -> Option<Timestamp> {
         let mut all = self.shared.streamed();
         let streamed = all.get_mut(id)?;
-        streamed.has_finished = false;
+        (streamed.has_finished, streamed.is_broken) = (false, false);
         streamed.push(&self.shared.exchange);
         streamed.assembler.begin_again();
         streamed.assembler.since()
@@ -409,7 +432,13 @@ impl StreamSink for Sink {
 mod tests {
     use super::*;
     use crate::checkpoint::CheckpointStore;
+    use crate::hints::Hints;
     use crate::host::embedded::decode_records;
+    use crate::identity::RecordOptions;
+    use crate::merge::MergeOptions;
+    use crate::metadata::MetadataOptions;
+    use crate::multiline::{MultilineOptions, Pattern};
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
     const TIME: Timestamp = Timestamp { seconds: 7, nanos: 0 };
 
@@ -444,12 +473,96 @@ mod tests {
         sink.flush(&id);
         sink.ended(&id, StreamEnd::Finished);
         streams.deliver_dead(Instant::now());
-        assert_eq!(sink.since(&id), None, "from the start of that line");
+        assert_eq!(sink.since(&id), Some(TIME), "from the start of that line");
         for (length, ends_line) in [(16_384, false), (16_384, false), (100, true)] {
             sink.entry(&id, Stream::Stdout, TIME, &piece[..length], ends_line);
         }
         sink.flush(&id);
         assert_eq!(lengths(&streams), [2 * 16_384 + 100]);
+    }
+
+    fn joins_traces(streams: &Streams, id: &ContainerId) {
+        let pattern = Some(Pattern::shared("java").unwrap());
+        let multiline = MultilineOptions { pattern, flush: Duration::from_secs(1), max_bytes: 1000 };
+        let options = RecordOptions {
+            template: None,
+            metadata: &MetadataOptions::default(),
+            merge: &MergeOptions::default(),
+            multiline: &multiline,
+        };
+        let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
+        streams.set_identity(id, Arc::new(Identity::new(id, metadata, options, &Hints::default())));
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanos: 0 }
+    }
+
+    /// At a reconnect, at a restart, and where a file goes on.
+    #[test]
+    fn the_very_first_text_of_a_stream_is_asked_for_again_while_it_is_open() {
+        let (mut streams, mut sink, id) = streamed();
+        joins_traces(&streams, &id);
+        for _ in 0..2 {
+            sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
+            sink.entry(&id, Stream::Stderr, at(101), b"noise", true);
+            sink.flush(&id);
+            assert_eq!(sink.since(&id), Some(at(100)));
+        }
+        let saved = streams.release(&id).unwrap();
+        let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+        let mut assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
+        assembler.resume_from(&saved, [true, true]);
+        assert_eq!(assembler.since(), Some(at(100)));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_no_silence() {
+        let (streams, mut sink, id) = streamed();
+        joins_traces(&streams, &id);
+        sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
+        sink.flush(&id);
+        sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
+        assert_eq!(streams.deliver_dead(Instant::now() + Duration::from_secs(60)), None);
+        assert_eq!(sink.since(&id), Some(at(100)));
+        sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
+        sink.entry(&id, Stream::Stdout, at(100), b"\tat a", true);
+        sink.flush(&id);
+        let due = streams.deliver_dead(Instant::now()).expect("it waits again");
+        assert_eq!(streams.deliver_dead(due), None);
+        assert_eq!(lengths(&streams), ["a.Error: 1\n\tat a".len()]);
+    }
+
+    /// What was read before under the old name and rules goes out under them.
+    #[test]
+    fn what_is_open_is_delivered_before_lines_are_joined_otherwise() {
+        let (streams, mut sink, id) = streamed();
+        joins_traces(&streams, &id);
+        sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
+        sink.flush(&id);
+        let plain = Identity::unnamed(&id, ContainerMetadata::default());
+        streams.set_identity(&id, Arc::new(plain));
+        assert_eq!(lengths(&streams), ["a.Error: 1".len()]);
+    }
+
+    #[test]
+    fn the_reader_is_woken_for_what_is_open_once() {
+        let (streams, mut sink, id) = streamed();
+        joins_traces(&streams, &id);
+        let is_rung = || {
+            let bell = &streams.shared.exchange.reader_bell;
+            let mut fds = [PollFd::new(bell, PollFlags::IN)];
+            let rung = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0;
+            bell.silence();
+            rung
+        };
+        is_rung();
+        sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
+        sink.flush(&id);
+        assert!(is_rung());
+        sink.entry(&id, Stream::Stdout, at(100), b"\tat a", true);
+        sink.flush(&id);
+        assert!(!is_rung(), "it knows");
     }
 
     #[test]

@@ -563,7 +563,7 @@ fn a_label_has_lines_taken_apart_by_fluent_bits_parsers() {
             assert_eq!(json.text("log"), format!("{{\"round\":{round},\"image\":\"mine\"}}"));
             assert_eq!(of("wrong")[round].text("log"), format!("line {round}"));
         }
-        // Once an instance, of which there were four.
+        // Once by each instance that read a line for it; the last one read none.
         assert_eq!(host.stderr().matches("no parser `no-such`").count(), 3, "{}", host.stderr());
     });
 }

@@ -1,6 +1,7 @@
 //! Lines that belong together are one record, whatever comes in between: the other
 //! stream, a rotation, a restart, silence, the end of the container.
 
+use fluent_bit_container_logs::host::embedded::Record;
 use serde_json::json;
 
 use crate::support::collector::Collector;
@@ -65,20 +66,88 @@ fn silence_completes_what_is_open() {
     assert_eq!(collector.wait_texts(2)[1], "two");
 }
 
+/// Only the time of the entries can do it: by the clock of the test nothing is due.
 #[test]
 fn the_noise_of_one_stream_does_not_keep_the_other_waiting() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Multiline", "java"), ("Multiline_Flush", "2s")]);
-    log.piece("stdout", "a.Error: 1\n", "2023-11-14T22:13:20.5Z");
-    log.piece("stdout", "\tat a\n", "2023-11-14T22:13:21.5Z");
-    for (number, time) in ["22", "23", "23.5"].into_iter().enumerate() {
-        log.piece("stderr", &format!("noise {number}\n"), &format!("2023-11-14T22:13:{time}Z"));
+    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    log.piece("stdout", "a.Error: 1\n", "2023-11-14T10:00:00.5Z");
+    log.piece("stdout", "\tat a\n", "2023-11-14T11:00:00.5Z");
+    for (number, time) in ["11:30:00", "11:59:00", "12:00:00.5"].into_iter().enumerate() {
+        log.piece("stderr", &format!("noise {number}\n"), &format!("2023-11-14T{time}Z"));
     }
-    collector.wait_texts(3);
-    log.piece("stderr", "noise 3\n", "2023-11-14T22:13:23.500000001Z");
+    assert_eq!(collector.wait_texts(3), ["noise 0", "noise 1", "noise 2"]);
+    log.piece("stderr", "noise 3\n", "2023-11-14T12:00:00.500000001Z");
     let texts = collector.wait_texts(5);
     assert!(texts.contains(&"a.Error: 1\n\tat a".to_owned()), "{texts:?}");
+}
+
+/// The reader looks by itself when the time has come, however long it waits.
+#[test]
+fn no_rescan_is_needed_for_what_is_due() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let options = [("Multiline", r"^\S"), ("Multiline_Flush", "2s"), ("Rescan_Interval", "1h")];
+    let collector = Collector::start(root.path(), &options);
+    write(&mut log, "stdout", &["one", "  more"]);
+    assert_eq!(collector.wait_texts(1), ["one\n  more"]);
+}
+
+#[test]
+fn a_label_that_changes_loses_nothing_that_is_open() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    log.line("before");
+    collector.wait_texts(1);
+    write(&mut log, "stdout", &TRACE);
+    let on_disk = log.log.metadata().expect("the log").len();
+    collector.wait("all to be read", |collector| collector.figures().read.bytes == on_disk);
+    log.write_config_with("web", true, json!({"fluentbit.io/multiline": "off"}), &[]);
+    assert_eq!(collector.wait_texts(2)[1], trace());
+    write(&mut log, "stdout", &TRACE);
+    assert_eq!(collector.wait_texts(5)[2..], TRACE);
+}
+
+/// From the file to the API and back, in the midst of a trace each time.
+#[test]
+fn a_change_of_source_in_the_midst_of_a_trace_leaves_it_whole() {
+    let test = "multiline::a_change_of_source_in_the_midst_of_a_trace_leaves_it_whole";
+    let docker = match shared() {
+        Ok(docker) => docker,
+        Err(reason) => return skip(test, &reason),
+    };
+    let socket = format!("unix://{}", docker.socket().display());
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = dir.path().join("positions.db").display().to_string();
+    let id = docker.run_detached("multiline-turns", &[], "sleep 1000").expect("docker run");
+    // What the container's first process would print.
+    let print = |line: &str| {
+        let script = format!("printf '{line}\\n' >/proc/1/fd/1; echo noise >/proc/1/fd/2");
+        docker.docker(&["exec", &id, "sh", "-c", &script]).expect("docker exec");
+    };
+    let (mut stdout, mut noise) = (Vec::new(), 0);
+    for (turn, line) in ["a.Error: 1", "\tat a", "\tat b", "\tat c", "done"].into_iter().enumerate() {
+        let mode = if turn % 2 == 0 { "file" } else { "stream" };
+        let options =
+            [("Mode", mode), ("Docker_Socket", &*socket), ("Multiline", "java"), NEVER, ("DB", &*db)];
+        let collector = Collector::start(docker.root(), &options);
+        print(line);
+        collector.wait(&format!("the noise of turn {turn}"), |collector| {
+            noise + collector.texts_of(&id, "stderr").len() > turn
+        });
+        noise += collector.texts_of(&id, "stderr").len();
+        if line == "done" {
+            collector.wait("the end", |collector| collector.texts_of(&id, "stdout").len() == 2);
+        }
+        let ours = |record: &&Record| record.text("container_id") == id && record.text("stream") == "stdout";
+        let records = collector.stop().0;
+        stdout.extend(records.iter().filter(ours).map(|record| record.text("log").to_owned()));
+    }
+    assert_eq!(noise, 5);
+    docker.docker(&["rm", "--force", &id]).expect("docker rm");
+    assert_eq!(stdout, ["a.Error: 1\n\tat a\n\tat b\n\tat c", "done"]);
 }
 
 #[test]
@@ -153,11 +222,31 @@ fn pieces_of_a_long_line_are_joined_before_lines_are() {
         log.long_line("stdout", &long(begin));
     }
     assert_eq!(collector.wait_texts(1), [format!("{}\n{}", long("START"), long("more"))]);
-    // An open piece behind an open text: a restart begins with the text.
+    // An open piece behind an open text.
     log.entry("stdout", &"y".repeat(16_384));
     log.entry("stdout", "START of the third\n");
     let want = format!("{}\n{}", long("START"), "y".repeat(16_384));
     assert_eq!(collector.wait_texts(2)[1], want);
+}
+
+#[test]
+fn a_restart_with_a_piece_open_behind_an_open_text_begins_with_the_text() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [("Multiline", "^START"), NEVER, ("DB", &db)];
+    let collector = Collector::start(root.path(), &options);
+    log.line("START");
+    let piece = "y".repeat(16_384);
+    let time = log.time();
+    log.piece("stdout", &piece, &time);
+    let on_disk = log.log.metadata().expect("the log").len();
+    collector.wait("both to be read", |collector| collector.figures().read.bytes == on_disk);
+    assert_eq!(collector.stop().0, []);
+    let collector = Collector::start(root.path(), &options);
+    log.piece("stdout", "end\n", &time);
+    log.line("START");
+    assert_eq!(collector.wait_texts(1), [format!("START\n{piece}end")]);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use fluent_bit_container_logs::checkpoint::Resume;
-use fluent_bit_container_logs::multiline::{Joiners, MultilineOptions, Pattern};
+use fluent_bit_container_logs::multiline::{MultilineOptions, Pattern, Texts};
 use fluent_bit_container_logs::partial::Line;
 use fluent_bit_container_logs::position::{PerStream, Stream, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(pattern) = Pattern::shared(pattern) else { return };
     let options =
         MultilineOptions { pattern: Some(pattern), flush: Duration::from_secs(1), max_bytes: MAX_BYTES };
-    let mut joiners = Joiners::of(&options).expect("there is a pattern");
+    let mut texts = Texts::of(&options).expect("there is a pattern");
 
     let (mut written, mut joined): (PerStream<Vec<u8>>, PerStream<Vec<u8>>) = Default::default();
     let (mut put_in, mut got_out, mut at) = (0, 0, 0);
@@ -46,14 +46,14 @@ fuzz_target!(|data: &[u8]| {
         let line = Line { time, text, source_bytes, ..Line::default() };
         written[stream.index()].extend_from_slice(text);
         written[stream.index()].push(b'\n');
-        joiners.time_is(time, |stream, line| take(stream, line, &mut joined));
+        texts.time_is(time, |stream, line| take(stream, line, &mut joined));
         let begins = Resume { offset: at, ..Resume::default() };
-        joiners.push(stream, &line, || begins, |line| take(stream, line, &mut joined));
-        assert!(joiners.open_at(stream).is_none_or(|open| open.offset <= at));
+        texts.push(stream, &line, || begins, |line| take(stream, line, &mut joined));
+        assert!(texts.open_at(stream).is_none_or(|open| open.offset <= at));
     }
     for stream in Stream::ALL {
-        joiners.flush(stream, |line| take(stream, line, &mut joined));
+        texts.flush(stream, |line| take(stream, line, &mut joined));
     }
-    assert!(!joiners.is_open() && joiners.source_bytes() == 0);
+    assert!(!texts.is_open() && texts.source_bytes() == 0);
     assert_eq!((got_out, joined), (put_in, written));
 });

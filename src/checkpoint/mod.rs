@@ -76,12 +76,22 @@ impl fmt::Debug for ContainerId {
 pub struct Moment {
     /// The runtime's time of the entry.
     pub time: Timestamp,
-    /// Entries of this stream with this time, one after another; 0 where none
-    /// was taken yet. The pieces of a split line have one time.
+    /// Entries of this stream with this time, one after another. The pieces of a split
+    /// line have one time. 0 where none was taken yet: what is wanted then begins at
+    /// this time, if there is one.
     pub count: u32,
 }
 
 impl Moment {
+    /// As it is, or where none was taken yet, the time from which on entries are wanted.
+    pub fn or_at(self, time: Timestamp) -> Moment {
+        if self == Moment::default() {
+            Moment { time, count: 0 }
+        } else {
+            self
+        }
+    }
+
     /// Another entry with this time was taken.
     #[inline]
     pub fn advance(&mut self, time: Timestamp) {

@@ -139,6 +139,35 @@ mod tests {
         assert_eq!(parse(&PLAYED, config, "first", b""), Ok(None));
     }
 
+    /// Says that it succeeded: with nothing for a text that is empty, and with an empty
+    /// buffer for others.
+    unsafe extern "C" fn parse_nothing(
+        _: *mut libc::c_void,
+        _: *const libc::c_char,
+        length: usize,
+        out: *mut *mut libc::c_void,
+        out_bytes: *mut usize,
+        _: *mut sys::timespec,
+    ) -> libc::c_int {
+        if length > 0 {
+            // SAFETY: any size may be asked for.
+            let buffer = unsafe { libc::malloc(1) };
+            // SAFETY: the plugin promises room for each of the results.
+            unsafe { *out = buffer };
+        }
+        // SAFETY: as above.
+        unsafe { *out_bytes = 0 };
+        0
+    }
+
+    #[test]
+    fn miri_a_success_without_anything_is_survived() {
+        let nothing = ParserApi { get, parse: parse_nothing };
+        let config = std::ptr::dangling_mut();
+        assert_eq!(parse(&nothing, config, "first", b""), Ok(None));
+        assert_eq!(parse(&nothing, config, "first", b"x"), Ok(Some(Parsed { fields: vec![], time: None })));
+    }
+
     #[test]
     fn miri_a_parser_that_there_is_not_is_told_from_one_that_does_not_fit() {
         assert_eq!(parse(&PLAYED, std::ptr::dangling_mut(), "other", b"7"), Err(NoParser));

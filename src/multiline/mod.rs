@@ -3,7 +3,7 @@
 //!
 //! It stands behind the joining of a runtime's pieces: whole lines come in, each with
 //! the place where it begins, and texts of several lines go out. There is one
-//! joiner per stream, so streams never mix; like an open split line what is open
+//! [text](Texts) per stream, so streams never mix; like an open split line what is open
 //! here outlives rotations, holds the position of its stream back (I2), and is read
 //! again after a restart.
 //!
@@ -42,16 +42,16 @@ impl MultilineOptions {
 
 /// What is open of one container.
 #[derive(Debug)]
-pub struct Joiners {
+pub struct Texts {
     pattern: Arc<Pattern>,
     flush: Duration,
     max_bytes: usize,
-    streams: PerStream<Joiner>,
+    streams: PerStream<Text>,
 }
 
 /// What is open of one stream.
 #[derive(Debug, Default)]
-struct Joiner {
+struct Text {
     text: Vec<u8>,
     attrs: Vec<u8>,
     open: Option<Open>,
@@ -70,12 +70,12 @@ struct Open {
     is_utf8: bool,
 }
 
-impl Joiners {
+impl Texts {
     /// Nothing is open yet; `None` where no lines belong together.
-    pub fn of(options: &MultilineOptions) -> Option<Box<Joiners>> {
+    pub fn of(options: &MultilineOptions) -> Option<Box<Texts>> {
         let pattern = options.pattern.clone()?;
         let (flush, max_bytes) = (options.flush, options.max_bytes);
-        Some(Box::new(Joiners { pattern, flush, max_bytes, streams: PerStream::default() }))
+        Some(Box::new(Texts { pattern, flush, max_bytes, streams: PerStream::default() }))
     }
 
     /// How long a line waits for the next one of its stream.
@@ -87,9 +87,13 @@ impl Joiners {
     /// long for it.
     pub fn time_is(&mut self, time: Timestamp, mut deliver: impl FnMut(Stream, Line<'_>)) {
         for stream in Stream::ALL {
-            let joiner = &mut self.streams[stream.index()];
-            if joiner.open.is_some_and(|open| open.last.elapsed_until(time) > self.flush) {
-                joiner.flush(|line| deliver(stream, line));
+            let text = &mut self.streams[stream.index()];
+            let Some(open) = &mut text.open else { continue };
+            if open.last.elapsed_until(time) > self.flush {
+                text.flush(|line| deliver(stream, line));
+            } else {
+                // A clock that was set back must not make it wait until it has caught up.
+                open.last = open.last.min(time);
             }
         }
     }
@@ -103,20 +107,20 @@ impl Joiners {
         begins: impl FnOnce() -> Resume,
         mut deliver: impl FnMut(Line<'_>),
     ) {
-        let joiner = &mut self.streams[stream.index()];
-        match self.pattern.judge(joiner.open.map(|open| open.state), line.text) {
+        let text = &mut self.streams[stream.index()];
+        match self.pattern.judge(text.open.map(|open| open.state), line.text) {
             Verdict::Continues(state) => {
-                if !joiner.has_room(line, self.max_bytes) {
-                    joiner.flush(&mut deliver);
+                if !text.has_room(line, self.max_bytes) {
+                    text.flush(&mut deliver);
                 }
-                joiner.add(line, begins, state);
+                text.add(line, begins, state);
             }
             Verdict::Begins(state) => {
-                joiner.flush(&mut deliver);
-                joiner.add(line, begins, state);
+                text.flush(&mut deliver);
+                text.add(line, begins, state);
             }
             Verdict::Alone => {
-                joiner.flush(&mut deliver);
+                text.flush(&mut deliver);
                 deliver(*line);
             }
         }
@@ -134,17 +138,17 @@ impl Joiners {
 
     /// Whether anything is open.
     pub fn is_open(&self) -> bool {
-        self.streams.iter().any(|joiner| joiner.open.is_some())
+        self.streams.iter().any(|text| text.open.is_some())
     }
 
     /// What the lines that are open took in their source.
     pub fn source_bytes(&self) -> u64 {
-        let open = self.streams.iter().filter_map(|joiner| joiner.open);
+        let open = self.streams.iter().filter_map(|text| text.open);
         open.map(|open| open.source_bytes as u64).sum()
     }
 }
 
-impl Joiner {
+impl Text {
     /// Nothing follows a line that was cut: what was cut off stood there.
     fn has_room(&self, line: &Line<'_>, max_bytes: usize) -> bool {
         self.open.is_some_and(|open| open.cut_bytes == 0)

@@ -33,8 +33,12 @@ pub enum Verdict {
 pub enum State {
     /// A line behind the one that an expression fits.
     Any,
-    /// Java: the exception, or a frame of it.
+    /// Java: an exception, its frames to come.
+    JavaHead,
+    /// Java: a frame, or what else follows one.
     Java,
+    /// JavaScript: the fields of an error, in braces behind its frames.
+    JavaFields,
     /// Go: the panic and what is said of it.
     GoPanic,
     /// Go: a goroutine's head, or a frame's place in the source.
@@ -64,64 +68,87 @@ enum Language {
 const LANGUAGES: [(&str, Language); 3] =
     [("java", Language::Java), ("go", Language::Go), ("python", Language::Python)];
 
-/// One way from line to line: behind a line of `from`, or where nothing is open, a
-/// line that `text` fits is `to`.
+/// One way from line to line: behind a line of one of `from`, or where that is empty and
+/// nothing is open, a line that `text` fits is `to`.
 struct Rule<Text> {
     language: Language,
-    from: Option<State>,
+    from: &'static [State],
     text: Text,
     to: State,
 }
 
 const fn begins(language: Language, text: &'static str, to: State) -> Rule<&'static str> {
-    Rule { language, from: None, text, to }
+    Rule { language, from: &[], text, to }
 }
 
-const fn follows(language: Language, from: State, text: &'static str, to: State) -> Rule<&'static str> {
-    Rule { language, from: Some(from), text, to }
+const fn follows(
+    language: Language,
+    from: &'static [State],
+    text: &'static str,
+    to: State,
+) -> Rule<&'static str> {
+    Rule { language, from, text, to }
 }
+
+/// An exception group's head, also where it is the second of two traces.
+const PYTHON_GROUP: &str = r"^\s+\+ Exception Group Traceback ";
+const GO_HEAD: &str = r"^goroutine \d+ .*\[.*\]:|^runtime stack:$";
 
 /// The rules, in order of precedence. A trace of the Java virtual machine's other
 /// languages, of .NET and of JavaScript has the same frames.
 const RULES: &[Rule<&str>] = {
     use Language::{Go, Java, Python};
-    use State::{GoFunction, GoGap, GoPanic, GoRoutine, PythonError, PythonGap, PythonGroup};
+    use State::{
+        GoFunction, GoGap, GoPanic, GoRoutine, JavaFields, JavaHead, PythonError, PythonGap, PythonGroup,
+    };
+    const IN_JAVA: &[State] = &[JavaHead, State::Java];
     &[
-        follows(Java, State::Java, r"^\s+at \S", State::Java),
-        follows(Java, State::Java, r"^\s*(?:Caused by|Suppressed|Wrapped by): ", State::Java),
-        follows(Java, State::Java, r"^\s+\.\.\. \d+ (?:more|common frames omitted)", State::Java),
-        follows(Java, State::Java, r"^\s*; nested exception is|^\s*nested exception is:?", State::Java),
-        // .NET: an inner exception, and where it ends.
-        follows(Java, State::Java, r"^\s*---> |^\s+--- End of ", State::Java),
-        begins(Java, r"(?:Exception|Error|Throwable)(?::\s|:?\s*$)", State::Java),
-        // Go (runtime/panic.go, runtime/traceback.go).
-        follows(Go, GoPanic, r"^\s*$|^\[signal |^\s+panic: |^\tgoroutine running on other thread", GoPanic),
-        follows(Go, GoPanic, r"^goroutine \d+ .*\[.*\]:", GoRoutine),
-        follows(Go, GoRoutine, r"^created by \S", GoFunction),
-        follows(Go, GoRoutine, r"^\S+\(.*\)$", GoFunction),
-        follows(Go, GoRoutine, r"^\.\.\.\s?.*frames elided\.\.\.$", GoRoutine),
-        follows(Go, GoRoutine, r"^\s*$", GoGap),
-        follows(Go, GoRoutine, r"^exit status \d+$", GoGap),
-        follows(Go, GoFunction, r"^\t.+:\d+", GoRoutine),
-        follows(Go, GoGap, r"^goroutine \d+ .*\[.*\]:", GoRoutine),
-        // The registers at a signal.
-        follows(Go, GoGap, r"^[a-z][a-z0-9]{1,5}\s+0x[0-9a-f]+$", GoGap),
-        follows(Go, GoGap, r"^exit status \d+$", GoGap),
+        // JavaScript prints what else an error has behind its last frame.
+        follows(Java, IN_JAVA, r"^\s+at \S.* \{$", JavaFields),
+        follows(Java, &[JavaFields], r"^\s+\S", JavaFields),
+        follows(Java, &[JavaFields], r"^\}$", State::Java),
+        follows(Java, IN_JAVA, r"^\s+at \S", State::Java),
+        follows(Java, IN_JAVA, r"^\s*(?:Caused by|Suppressed|Wrapped by): |^\s+\[cause\]: ", JavaHead),
+        follows(Java, IN_JAVA, r"^\s+\.\.\. \d+ (?:more|common frames omitted|lines matching)", State::Java),
+        follows(Java, IN_JAVA, r"^\s*; nested exception is|^\s*nested exception is:?", JavaHead),
+        // .NET: an inner exception, and where it or an awaited one ends.
+        follows(Java, IN_JAVA, r"^\s*---> ", JavaHead),
+        follows(Java, IN_JAVA, r"^\s*--- End of ", State::Java),
+        // A message may end in an empty line.
+        follows(Java, &[JavaHead], r"^\s*$", JavaHead),
+        begins(Java, r"(?:Exception|Error|Throwable)(?: \[\w+\])?(?::\s|:?\s*$)", JavaHead),
+        // Go (runtime/panic.go, runtime/traceback.go). Further lines of a message are
+        // indented by a tab.
+        follows(Go, &[GoPanic], r"^\s*$|^\[signal |^\s", GoPanic),
+        follows(Go, &[GoPanic, GoGap], GO_HEAD, GoRoutine),
+        follows(Go, &[GoRoutine], r"^created by \S", GoFunction),
+        follows(Go, &[GoRoutine], r"^\S+\(.*\)$", GoFunction),
+        follows(
+            Go,
+            &[GoRoutine],
+            r"^\.\.\.\s?.*frames elided\.\.\.$|^\tgoroutine running on other thread",
+            GoRoutine,
+        ),
+        follows(Go, &[GoRoutine], r"^\s*$", GoGap),
+        follows(Go, &[GoFunction], r"^\t.+:\d+", GoRoutine),
+        // The registers at a signal, and what `go run` adds.
+        follows(Go, &[GoGap], r"^[a-z][a-z0-9]{1,5}\s+0x[0-9a-f]+$", GoGap),
+        follows(Go, &[GoRoutine, GoGap], r"^exit status \d+$", GoGap),
         begins(Go, r"^panic: |\bhttp: panic serving |^fatal error: ", GoPanic),
         // Python (Lib/traceback.py).
-        follows(Python, State::Python, r"^\s", State::Python),
-        follows(Python, State::Python, r"^[A-Za-z_][\w.]*(?::\s.*|:)?$", PythonError),
-        follows(Python, PythonGroup, r"^\s", PythonGroup),
-        follows(Python, PythonError, r"^\s*$", PythonGap),
+        follows(Python, &[State::Python], r"^\s", State::Python),
+        follows(Python, &[State::Python], r"^[A-Za-z_][\w.<>]*(?::\s.*|:)?$", PythonError),
+        follows(Python, &[PythonGap], PYTHON_GROUP, PythonGroup),
+        follows(Python, &[PythonGroup], r"^\s+\S", PythonGroup),
+        follows(Python, &[PythonError, PythonGroup, PythonGap], r"^\s*$", PythonGap),
         follows(
             Python,
-            PythonGap,
+            &[PythonGap],
             r"^During handling of the above exception, another |^The above exception was the direct cause ",
             PythonGap,
         ),
-        follows(Python, PythonGap, r"^\s*$", PythonGap),
-        follows(Python, PythonGap, r"^Traceback \(most recent call last\):\s*$", State::Python),
-        begins(Python, r"^\s+\+ Exception Group Traceback ", PythonGroup),
+        follows(Python, &[PythonGap], r"^Traceback \(most recent call last\):\s*$", State::Python),
+        begins(Python, PYTHON_GROUP, PythonGroup),
         begins(Python, r"Traceback \(most recent call last\):\s*$", State::Python),
     ]
 };
@@ -193,13 +220,20 @@ impl FromStr for Pattern {
         if let Some(languages) = text.split(',').map(named).collect() {
             return Ok(Pattern { text: text.to_owned(), kind: Kind::Traces(languages) });
         }
+        // More likely a name that is none of ours than an expression.
+        if text.chars().all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c)) {
+            return Err(wrong(
+                "there is nothing in it but words; put ^ before the words that lines begin with",
+            ));
+        }
         let regex = RegexBuilder::new(text).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build();
         let regex = regex.map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
             // The message shows the expression over several lines; the last says why.
             error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
         })?;
-        if regex.is_match(b"") {
+        // Any line and an empty one: no expression that tells lines apart.
+        if regex.is_match(b"") && regex.is_match(b"any") {
             return Err(wrong("it fits every line, so each would begin a record"));
         }
         Ok(Pattern { text: text.to_owned(), kind: Kind::First(regex) })
@@ -222,6 +256,8 @@ impl Pattern {
 
     /// What `line` is behind a line of `last`, or where nothing is open.
     pub fn judge(&self, last: Option<State>, line: &[u8]) -> Verdict {
+        // A terminal ends lines so; no rule is to fail for it.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let languages = match &self.kind {
             Kind::First(regex) => {
                 return if last.is_some() && !regex.is_match(line) {
@@ -233,11 +269,13 @@ impl Pattern {
             Kind::Traces(languages) => languages,
         };
         let rules = || languages.iter().flat_map(|language| rules_of(*language));
-        let next = |from| rules().find(|rule| rule.from == from && rule.text.is_match(line));
-        if let Some(rule) = last.and_then(|last| next(Some(last))) {
+        let follows =
+            |last: State| rules().find(|rule| rule.from.contains(&last) && rule.text.is_match(line));
+        if let Some(rule) = last.and_then(follows) {
             return Verdict::Continues(rule.to);
         }
-        next(None).map_or(Verdict::Alone, |rule| Verdict::Begins(rule.to))
+        let begins = rules().find(|rule| rule.from.is_empty() && rule.text.is_match(line));
+        begins.map_or(Verdict::Alone, |rule| Verdict::Begins(rule.to))
     }
 }
 

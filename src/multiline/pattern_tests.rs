@@ -75,12 +75,26 @@ fn traces_of_java_and_its_kin_are_whole() {
                 .split_once('\n')
                 .unwrap()
                 .1,
+            // A message with an empty line behind it.
+            "java.lang.IllegalStateException: first\n\n\tat a.B.c(B.java:1)\nCaused by: java.io.IOException: x\n\n\t... 8 more",
+            // JavaScript: a code, a cause, fields.
+            "TypeError [ERR_INVALID_ARG_TYPE]: no string\n\
+             \x20   at open (node:fs:573:3)\n\
+             \x20   ... 4 lines matching cause stack trace ...\n\
+             \x20   at main (/srv/app.js:9:3) {\n\
+             \x20 errno: -2,\n\
+             \x20 code: 'ENOENT',\n\
+             \x20 [cause]: Error: disk gone\n\
+             \x20     at read (/srv/app.js:1:1)\n\
+             }",
             // .NET.
             "Unhandled exception. System.InvalidOperationException: no till\n\
              \x20---> System.IO.IOException: busy\n\
              \x20  at Shop.Disk.Read() in /src/Disk.cs:line 4\n\
              \x20  --- End of inner exception stack trace ---\n\
-             \x20  at Shop.Till.Ring() in /src/Till.cs:line 9",
+             \x20  at Shop.Till.Ring() in /src/Till.cs:line 9\n\
+             --- End of stack trace from previous location ---\n\
+             \x20  at Shop.Main() in /src/Main.cs:line 2",
         ],
     );
 }
@@ -118,6 +132,22 @@ fn traces_of_go_are_whole() {
              ...additional frames elided...\n\
              created by net/http.(*Server).Serve in goroutine 1\n\
              \t/usr/local/go/src/net/http/server.go:3285 +0x4b4",
+            // Two errors that were joined, as Go indents them.
+            "panic: first\n\tsecond\n\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:4 +0x1a",
+            "fatal error: stack overflow\n\
+             \n\
+             runtime stack:\n\
+             runtime.throw({0x4a0b2c?, 0x7ffd?})\n\
+             \t/usr/local/go/src/runtime/panic.go:1047 +0x5d\n\
+             \n\
+             goroutine 1 [running]:\n\
+             main.f(0x1)\n\
+             \t/src/main.go:3 +0x2b\n\
+             \n\
+             goroutine 7 [running]:\n\
+             \tgoroutine running on other thread; stack unavailable\n\
+             created by main.main in goroutine 1\n\
+             \t/src/main.go:9 +0x25",
             "fatal error: all goroutines are asleep - deadlock!\n\
              \n\
              goroutine 1 [chan receive]:\n\
@@ -139,6 +169,14 @@ fn traces_of_python_are_whole() {
              \x20 [Previous line repeated 996 more times]\n\
              shop.errors.NoTill: no till",
             "Traceback (most recent call last):\n  File \"a.py\", line 1, in <module>\nKeyboardInterrupt",
+            "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\na.f.<locals>.NoTill: x",
+            "Traceback (most recent call last):\n  File \"a.py\", line 2, in f\nKeyError: 'x'\n\
+             \n\
+             The above exception was the direct cause of the following exception:\n\
+             \n\
+             \x20 + Exception Group Traceback (most recent call last):\n\
+             \x20 |   File \"a.py\", line 1, in <module>\n\
+             \x20 | ExceptionGroup: two (2 sub-exceptions)",
             "Traceback (most recent call last):\n  File \"a.py\", line 2, in f\nKeyError: 'x'\n\
              \n\
              During handling of the above exception, another exception occurred:\n\
@@ -166,6 +204,19 @@ fn traces_of_python_are_whole() {
 fn an_empty_line_behind_a_trace_stays_with_it() {
     let lines = ["Traceback (most recent call last):", "  File \"a.py\"", "KeyError: 'x'", "", "GET / 200"];
     assert_eq!(joined("python", &lines), [lines[..4].join("\n").as_str(), "GET / 200"]);
+}
+
+#[test]
+fn lines_of_a_terminal_end_in_a_carriage_return() {
+    let lines = [
+        "panic: x\r",
+        "\r",
+        "goroutine 1 [running]:\r",
+        "main.main()\r",
+        "\t/src/main.go:4 +0x1a\r",
+        "exit status 2\r",
+    ];
+    assert_eq!(joined("go", &lines), [lines.join("\n")]);
 }
 
 #[test]
@@ -213,7 +264,13 @@ fn what_cannot_be_understood_is_quoted_with_its_reason() {
     );
     assert!(wrong(r"\pL{1000}{1000}").contains("too much memory"), "{}", wrong(r"\pL{1000}{1000}"));
     assert!(wrong("x*").contains("fits every line"), "{}", wrong("x*"));
-    assert!(wrong("").contains("fits every line"));
+    for text in ["pyton", "java,pyton", "ruby", "", "two words"] {
+        assert!(wrong(text).contains("nothing in it but words"), "{}", wrong(text));
+    }
+    // Separators of records are lines like any other.
+    let separator: Pattern = r"^\s*$".parse().unwrap();
+    assert_eq!(separator.judge(Some(State::Any), b""), Verdict::Begins(State::Any));
+    assert_eq!(separator.judge(Some(State::Any), b"text"), Verdict::Continues(State::Any));
 }
 
 #[test]
@@ -225,9 +282,4 @@ fn names_are_compared_without_case_and_equal_patterns_are_shared() {
     let first = Pattern::shared("^shared").unwrap();
     assert!(Arc::ptr_eq(&first, &Pattern::shared("^shared").unwrap()));
     assert!(!Arc::ptr_eq(&first, &Pattern::shared("^other").unwrap()));
-    // A name that is none of ours is an expression, and fits no line but its own.
-    assert_eq!(
-        "ruby".parse::<Pattern>().unwrap().judge(Some(State::Any), b"x"),
-        Verdict::Continues(State::Any)
-    );
 }

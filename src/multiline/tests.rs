@@ -17,7 +17,7 @@ fn begins(offset: u64) -> Resume {
 type Delivered = Vec<(Stream, i64, String, usize)>;
 
 struct Fixture {
-    joiners: Box<Joiners>,
+    texts: Box<Texts>,
     delivered: Delivered,
     offset: u64,
 }
@@ -25,7 +25,7 @@ struct Fixture {
 fn fixture(pattern: &str, max_bytes: usize) -> Fixture {
     let pattern = Some(Pattern::shared(pattern).unwrap());
     let options = MultilineOptions { pattern, flush: Duration::from_secs(1), max_bytes };
-    Fixture { joiners: Joiners::of(&options).unwrap(), delivered: Vec::new(), offset: 0 }
+    Fixture { texts: Texts::of(&options).unwrap(), delivered: Vec::new(), offset: 0 }
 }
 
 fn keep(delivered: &mut Delivered, stream: Stream, line: &Line<'_>) {
@@ -39,8 +39,8 @@ impl Fixture {
         let offset = self.offset;
         self.offset += 100;
         let delivered = &mut self.delivered;
-        self.joiners.time_is(at(millis), |stream, line| keep(delivered, stream, &line));
-        self.joiners.push(
+        self.texts.time_is(at(millis), |stream, line| keep(delivered, stream, &line));
+        self.texts.push(
             stream,
             &line(text, millis),
             || begins(offset),
@@ -48,7 +48,7 @@ impl Fixture {
         );
     }
 
-    /// The texts so far, and what they took in their source.
+    /// What was delivered so far, and what it took in its source.
     fn texts(&self) -> Vec<(&str, usize)> {
         self.delivered.iter().map(|(_, _, text, bytes)| (text.as_str(), *bytes)).collect()
     }
@@ -64,14 +64,14 @@ fn lines_of_two_streams_never_mix_and_each_holds_its_own_place() {
     it.push(Stdout, "\tat a", 2);
     it.push(Stderr, "\tat b", 3);
     assert_eq!(it.delivered, []);
-    assert_eq!(it.joiners.open_at(Stdout), Some(begins(0)));
-    assert_eq!(it.joiners.open_at(Stderr), Some(begins(100)));
-    assert_eq!(it.joiners.source_bytes(), 400);
+    assert_eq!(it.texts.open_at(Stdout), Some(begins(0)));
+    assert_eq!(it.texts.open_at(Stderr), Some(begins(100)));
+    assert_eq!(it.texts.source_bytes(), 400);
     it.push(Stderr, "done", 4);
     let want = [(Stderr, 1, "b.Error: 2\n\tat b".to_owned(), 200), (Stderr, 4, "done".to_owned(), 100)];
     assert_eq!(it.delivered, want);
-    assert_eq!(it.joiners.open_at(Stderr), None);
-    assert_eq!(it.joiners.open_at(Stdout), Some(begins(0)));
+    assert_eq!(it.texts.open_at(Stderr), None);
+    assert_eq!(it.texts.open_at(Stdout), Some(begins(0)));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn lines_that_begin_nothing_are_delivered_at_once() {
     it.push(Stdout, "one", 0);
     it.push(Stdout, "two", 1);
     assert_eq!(it.texts(), [("one", 100), ("two", 100)]);
-    assert!(!it.joiners.is_open());
+    assert!(!it.texts.is_open());
 }
 
 #[test]
@@ -110,13 +110,24 @@ fn a_clock_that_steps_back_ends_nothing() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_is_not_waited_for() {
+    let mut it = fixture("^first", 1000);
+    it.push(Stdout, "first", 3_600_000);
+    it.push(Stderr, "noise", 0);
+    it.push(Stderr, "noise", 1000);
+    assert_eq!(it.texts(), []);
+    it.push(Stderr, "noise", 1001);
+    assert_eq!(it.texts(), [("first", 100)]);
+}
+
+#[test]
 fn what_would_be_too_long_becomes_several_records() {
     let mut it = fixture("^first", 12);
     for (millis, text) in ["first", "second", "third", "fourth", "first"].into_iter().enumerate() {
         it.push(Stdout, text, millis as i64);
     }
     assert_eq!(it.texts(), [("first\nsecond", 200), ("third\nfourth", 200)]);
-    assert_eq!(it.joiners.open_at(Stdout), Some(begins(400)));
+    assert_eq!(it.texts.open_at(Stdout), Some(begins(400)));
 }
 
 #[test]
@@ -124,7 +135,7 @@ fn nothing_is_put_behind_a_line_that_was_cut() {
     let mut it = fixture("^first", 100);
     let cut = Line { cut_bytes: 7, ..line("first", 0) };
     let delivered = &mut it.delivered;
-    it.joiners.push(Stdout, &cut, || begins(0), |line| keep(delivered, Stdout, &line));
+    it.texts.push(Stdout, &cut, || begins(0), |line| keep(delivered, Stdout, &line));
     it.push(Stdout, "second", 1);
     assert_eq!(it.texts(), [("first", 100)]);
 }
@@ -135,9 +146,9 @@ fn a_record_has_time_and_attributes_of_its_first_line() {
     let mut attrs = Vec::new();
     for (text, own, is_utf8) in [("first", &b"\x81\xa1a\xa1b"[..], true), ("second", &b"\x80"[..], false)] {
         let line = Line { attrs: own, is_utf8, ..line(text, 7) };
-        it.joiners.push(Stdout, &line, Resume::default, |_| unreachable!());
+        it.texts.push(Stdout, &line, Resume::default, |_| unreachable!());
     }
-    it.joiners.flush(Stdout, |line| {
+    it.texts.flush(Stdout, |line| {
         attrs = line.attrs.to_vec();
         assert_eq!((line.time, line.is_utf8), (at(7), false));
     });

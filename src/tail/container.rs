@@ -36,9 +36,6 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// moment after the log.
 const RUN_PATIENCE: Duration = Duration::from_secs(1);
 const RUN_INTERVAL: Duration = Duration::from_millis(50);
-/// An open line that waits this long or longer need not be looked at before the
-/// next rescan.
-const LONG_GRACE: Duration = Duration::from_secs(2);
 /// What reading a container's log came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -596,7 +593,7 @@ impl Container {
             multiline: &config.multiline,
         };
         self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
-        self.tailer.set_identity(Arc::clone(&self.identity));
+        self.tailer.set_identity(Arc::clone(&self.identity), around.exchange);
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
             streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
         }
@@ -801,21 +798,18 @@ impl Container {
         }
         self.pace.brought_nothing();
         let silence = now.duration_since(self.last_read);
-        match self.tailer.grace() {
-            Some(grace) if silence >= grace => self.tailer.flush_after(silence, context.exchange),
-            // A write is told of; otherwise it has to be looked for.
-            Some(grace) if grace < LONG_GRACE && self.is_told() => {
-                return Outcome::Waiting(self.last_read + grace);
-            }
-            Some(grace) if grace < LONG_GRACE => return Outcome::Hot,
-            _ => {}
+        if self.tailer.grace().is_some_and(|grace| silence >= grace) {
+            self.tailer.flush_after(silence, context.exchange);
         }
+        // Of what is open still: a line that was closed may have become part of a text.
+        let due = self.tailer.grace().map(|grace| self.last_read + grace);
+        let idle = due.map_or(Outcome::Cool, Outcome::Waiting);
         if self.is_polled {
             self.next_poll = now + POLL_INTERVAL;
             return Outcome::Waiting(self.next_poll);
         }
         if self.is_told() {
-            return Outcome::Cool;
+            return idle;
         }
         if !self.pace.is_sparse() {
             return Outcome::Hot;
@@ -830,7 +824,7 @@ impl Container {
         }
         // What was written between the last read and the watch is not told.
         match self.read_slice(context, now) {
-            Ok(Step::AtEnd { has_read: false }) => Outcome::Cool,
+            Ok(Step::AtEnd { has_read: false }) => idle,
             _ => {
                 self.has_read(around);
                 Outcome::Hot

@@ -140,7 +140,9 @@ impl Tailer {
     }
 
     /// Records from now on carry `identity`.
-    pub fn set_identity(&mut self, identity: Arc<Identity>) {
+    pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
+        self.assembler.close_before(&identity);
+        self.push_closed(exchange);
         self.assembler.set_identity(identity);
     }
 
