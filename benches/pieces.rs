@@ -7,6 +7,7 @@ use fluent_bit_container_logs::checkpoint::{CheckpointStore, ContainerId, Resume
 use fluent_bit_container_logs::encode::{put_record, Field, RecordFields};
 use fluent_bit_container_logs::format::json_file::{decode_unusual, Decoder};
 use fluent_bit_container_logs::format::{cri, local, rfc3339, Entry};
+use fluent_bit_container_logs::multiline::{Pattern, State, Verdict};
 use fluent_bit_container_logs::partial::{Joiner, Line, PIECE_BYTES};
 use fluent_bit_container_logs::position::{Stream, Timestamp};
 
@@ -165,4 +166,28 @@ fn advance_in_turn(bencher: Bencher<'_, '_>, mut store: CheckpointStore, contain
         let id = ids[offset as usize % ids.len()];
         assert!(store.advance(id, black_box(&[Some(resume); 2])).is_ok(), "it is written");
     });
+}
+
+/// What `Multiline` adds to a line that is no part of a trace.
+fn judge(bencher: Bencher<'_, '_>, pattern: &str, last: Option<State>, expected: Verdict) {
+    let Ok(pattern) = pattern.parse::<Pattern>() else { panic!("{pattern} is no pattern") };
+    assert_eq!(pattern.judge(last, TEXT.as_bytes()), expected);
+    bencher
+        .counter(ItemsCount::new(1u32))
+        .bench_local(|| pattern.judge(black_box(last), black_box(TEXT.as_bytes())));
+}
+
+#[divan::bench]
+fn multiline_java(bencher: Bencher<'_, '_>) {
+    judge(bencher, "java", None, Verdict::Alone);
+}
+
+#[divan::bench]
+fn multiline_java_go_python(bencher: Bencher<'_, '_>) {
+    judge(bencher, "java,go,python", None, Verdict::Alone);
+}
+
+#[divan::bench]
+fn multiline_by_expression(bencher: Bencher<'_, '_>) {
+    judge(bencher, r"^\d{4}-\d{2}-\d{2}", Some(State::Any), Verdict::Begins(State::Any));
 }

@@ -51,7 +51,7 @@ fn assert_lines(texts: &[String], numbers: Range<usize>, bytes: usize) {
 
 /// The words for `instance`: a Docker root, and more.
 fn over(root: &DockerRoot, more: &str) -> String {
-    format!("docker_root=\"{}\" {more}", root.path().display())
+    format!("runtime=docker docker_root=\"{}\" {more}", root.path().display())
 }
 
 fn db_path(root: &DockerRoot) -> PathBuf {

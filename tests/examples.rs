@@ -71,9 +71,12 @@ impl Here {
         let root = self.root.path().display();
         text.replace(
             "    Name          container_logs\n",
-            &format!("    Name container_logs\n    Docker_Root {root}\n"),
+            &format!("    Name container_logs\n    Runtime docker\n    Docker_Root {root}\n"),
         )
-        .replace("- name: container_logs\n", &format!("- name: container_logs\n      docker_root: {root}\n"))
+        .replace(
+            "- name: container_logs\n",
+            &format!("- name: container_logs\n      runtime: docker\n      docker_root: {root}\n"),
+        )
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {

@@ -182,7 +182,7 @@ fn names_and_labels_of_any_kind_arrive_and_break_nothing() {
             logs.push(log);
         }
         let config = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Docker_Socket off\n    Labels *\n    \
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Docker_Socket off\n    Labels *\n    \
              Tag_Template logs.{{name}}\n    Log_Level debug\n",
             root.path().display()
         );

@@ -60,7 +60,7 @@ fn value(all: &BTreeMap<String, Vec<Series>>, name: &str, wanted: &[(&str, &str)
 /// of it.
 pub fn host_over(program: &Path, plugin: &Path, root: &DockerRoot, more: &str) -> FluentBit {
     let config = format!(
-        "[INPUT]\n    Name container_logs\n    Alias logs\n    Docker_Root {}\n    Docker_Socket off\n{more}",
+        "[INPUT]\n    Name container_logs\n    Runtime docker\n    Alias logs\n    Docker_Root {}\n    Docker_Socket off\n{more}",
         root.path().display()
     );
     FluentBit::new(program, Some(plugin), &config).with_http_server()

@@ -109,7 +109,7 @@ impl Shop {
         received: impl Fn(&FluentBit) -> Vec<Line>,
     ) {
         let input = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag_Template docker.{{name}}\n    Labels team\n",
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Tag_Template docker.{{name}}\n    Labels team\n",
             self.root.path().display()
         );
         let mut host = FluentBit::new(program, Some(plugin), &(input + output));
@@ -381,7 +381,7 @@ fn opentelemetry_resources() {
         let shop = Shop::open();
         let receiver = receivers::http();
         let config = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n    Labels team\n{}",
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n    Labels team\n{}",
             shop.root.path().display(),
             output("opentelemetry", receiver.port(), &["Logs_URI /v1/logs", "Logs_Body_Key $log"]),
         );
@@ -442,7 +442,7 @@ fn opentelemetry_through_a_filter() {
         }
         let shop = Shop::open();
         let config = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n\
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n\
              [FILTER]\n    Name modify\n    Match *\n    Add seen yes\n",
             shop.root.path().display(),
         );
@@ -464,7 +464,7 @@ fn prometheus_exporter() {
         let shop = Shop::open();
         let port = free_port();
         let config = format!(
-            "[INPUT]\n    Name container_logs\n    Alias docker\n    Docker_Root {}\n    Tag logs\n\
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Alias docker\n    Docker_Root {}\n    Tag logs\n\
              [INPUT]\n    Name fluentbit_metrics\n    Tag metrics\n    Scrape_Interval 1\n\
              [OUTPUT]\n    Name prometheus_exporter\n    Match metrics\n    Host 127.0.0.1\n    Port {port}\n",
             shop.root.path().display()

@@ -19,7 +19,7 @@ fn from_the_start_over_a_reload_and_a_removal_to_the_end() {
         let mut web = root.container('a', "web");
         let mut short_lived = root.container('b', "short\u{1b}[2J-lived");
         let config = format!(
-            "[INPUT]\n    Name container_logs\n    Docker_Root {}\n    DB {}\n    Tag_Template logs.{{name}}.{{stream}}\n",
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    DB {}\n    Tag_Template logs.{{name}}.{{stream}}\n",
             root.path().display(),
             root.path().join("positions.db").display(),
         );

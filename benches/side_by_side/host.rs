@@ -65,7 +65,7 @@ impl Lab {
 
     /// container_logs over a Docker root, with a fresh or given checkpoint.
     pub fn ours(&self, root: &Path, db: &Path) -> Setup {
-        self.container_logs(db).with(&format!("docker_root={}", root.display()))
+        self.container_logs(db).with("runtime=docker").with(&format!("docker_root={}", root.display()))
     }
 
     /// container_logs over the logs of pods.

@@ -187,6 +187,8 @@ fn is_real_dir(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::fuzz_seeds::keep;
 
@@ -224,6 +226,41 @@ mod tests {
         assert_eq!(with(r#","names":null"#).name, ID[..12]);
         assert!(matches!(metadata_of("[]"), Err(MetadataError::Missing { .. })));
         assert!(matches!(metadata_of("[{"), Err(MetadataError::Unreadable { .. })));
+    }
+
+    /// Root's and those of each user that is listed; but nothing that is a symlink, which a
+    /// user could point at others' files.
+    #[test]
+    fn the_storages_of_users_are_found_in_their_homes_and_symlinks_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let id = |digit: char| ContainerId::parse(&digit.to_string().repeat(64)).unwrap();
+        let with_container = |storage: &Path, digit: char| {
+            let userdata = storage.join(format!("overlay-containers/{}/userdata", id(digit)));
+            std::fs::create_dir_all(userdata).unwrap();
+        };
+        with_container(&top.join("root"), 'a');
+        with_container(&top.join("home/ada").join(USER_STORAGE), 'b');
+        with_container(&top.join("elsewhere"), 'c');
+        let of_eve = top.join("home/eve").join(USER_STORAGE);
+        std::fs::create_dir_all(of_eve.parent().unwrap()).unwrap();
+        symlink(top.join("elsewhere"), &of_eve).unwrap();
+        let of_mallory = top.join("home/mallory").join(USER_STORAGE).join("overlay-containers");
+        std::fs::create_dir_all(&of_mallory).unwrap();
+        symlink(
+            top.join(format!("elsewhere/overlay-containers/{}", id('c'))),
+            of_mallory.join(id('c').to_string()),
+        )
+        .unwrap();
+        let passwd = top.join("passwd");
+        let users = ["ada", "eve", "mallory", "nobody"];
+        let line = |user: &str| format!("{user}:x:1000:1000::{}/home/{user}:/bin/sh\n", top.display());
+        std::fs::write(&passwd, users.map(line).concat()).unwrap();
+        let podman = Podman::new(&top.join("root"), &passwd);
+        let mut found: Vec<ContainerId> =
+            podman.list(&podman.root()).unwrap().containers.iter().map(|found| found.id).collect();
+        found.sort();
+        assert_eq!(found, [id('a'), id('b')]);
     }
 
     #[test]
