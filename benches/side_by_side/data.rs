@@ -23,10 +23,7 @@ pub enum Format {
 
 /// The folder of container `number`, with its metadata, and its id.
 pub fn container(root: &Path, number: usize, driver: &str) -> Result<(PathBuf, String), Failure> {
-    // Spread like real ones, and the same in each run.
-    let id: String = (0..4u64)
-        .map(|part| format!("{:016x}", (number as u64 * 4 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
-        .collect();
+    let id = id_of(number);
     let dir = root.join("containers").join(&id);
     std::fs::create_dir_all(&dir)?;
     let config = serde_json::json!({
@@ -41,27 +38,75 @@ pub fn container(root: &Path, number: usize, driver: &str) -> Result<(PathBuf, S
     Ok((dir, id))
 }
 
-/// The json-file log of container `number`, in a folder made for it.
-pub fn json_log(root: &Path, number: usize) -> Result<PathBuf, Failure> {
-    let (dir, id) = container(root, number, "json-file")?;
-    Ok(dir.join(format!("{id}-json.log")))
+/// Spread like real ones, and the same in each run.
+fn id_of(number: usize) -> String {
+    (0..4u64)
+        .map(|part| format!("{:016x}", (number as u64 * 4 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect()
+}
+
+impl Format {
+    /// The format that `FORMAT` names, for the rows over many containers.
+    pub fn of_rows() -> Result<Format, Failure> {
+        match std::env::var("FORMAT").as_deref() {
+            Err(_) | Ok("json-file") => Ok(Format::JsonFile),
+            Ok("cri") => Ok(Format::Cri),
+            Ok(other) => Err(format!("FORMAT: {other} is neither json-file nor cri").into()),
+        }
+    }
+
+    /// The folder below a root in which its containers are.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Format::JsonFile | Format::Local => "containers",
+            Format::Cri => "pods",
+        }
+    }
+
+    /// The log of container `number`, in a folder made for it.
+    pub fn log(self, root: &Path, number: usize) -> Result<PathBuf, Failure> {
+        match self {
+            Format::JsonFile => {
+                let (dir, id) = container(root, number, "json-file")?;
+                Ok(dir.join(format!("{id}-json.log")))
+            }
+            Format::Local => {
+                let dir = container(root, number, "local")?.0.join("local-logs");
+                std::fs::create_dir_all(&dir)?;
+                Ok(dir.join("container.log"))
+            }
+            Format::Cri => {
+                let pod = format!("shop_web-{number}_0e8a3c1e-4f6b-4a57-9d3e-{number:012x}");
+                let dir = root.join("pods").join(pod).join("web");
+                std::fs::create_dir_all(&dir)?;
+                let log = dir.join("0.log");
+                // The kubelet's link, which tells the id.
+                let links = root.join("containers");
+                std::fs::create_dir_all(&links)?;
+                let link = links.join(format!("web-{number}_shop_web-{}.log", id_of(number)));
+                let _ = std::fs::remove_file(&link);
+                std::os::unix::fs::symlink(&log, link)?;
+                Ok(log)
+            }
+        }
+    }
+
+    /// One entry; `text` needs no escape.
+    pub fn put_line(self, out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
+        match self {
+            Format::JsonFile => put_json_line(out, text, nanos),
+            Format::Local => {
+                put_frame(out, text, nanos);
+                Ok(())
+            }
+            Format::Cri => put_cri_line(out, text, nanos),
+        }
+    }
 }
 
 /// One container with `records` lines of a web server; the bytes of its log.
 pub fn big_file(root: &Path, format: Format, records: u64) -> Result<(u64, Answer), Failure> {
-    let (log, mut answer) = match format {
-        Format::JsonFile => (json_log(root, 0)?, Answer::default()),
-        Format::Local => {
-            let (dir, _) = container(root, 0, "local")?;
-            std::fs::create_dir_all(dir.join("local-logs"))?;
-            (dir.join("local-logs/container.log"), Answer::default())
-        }
-        Format::Cri => {
-            let dir = root.join("shop_web-0_0e8a3c1e-4f6b-4a57-9d3e-0c7f5a2b9d10/web");
-            std::fs::create_dir_all(&dir)?;
-            (dir.join("0.log"), Answer::default())
-        }
-    };
+    let (log, mut answer) = (format.log(root, 0)?, Answer::default());
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&log)?);
     put_lines(&mut file, format, 0..records, &mut answer)?;
     file.flush()?;
@@ -70,7 +115,7 @@ pub fn big_file(root: &Path, format: Format, records: u64) -> Result<(u64, Answe
 
 /// Three compressed generations and a current one; plain bytes of the former.
 pub fn compressed_files(root: &Path, records: u64) -> Result<(u64, Answer), Failure> {
-    let log = json_log(root, 0)?;
+    let log = Format::JsonFile.log(root, 0)?;
     let mut answer = Answer::default();
     let mut bytes = 0;
     for (index, name) in [".3.gz", ".2.gz", ".1.gz"].into_iter().enumerate() {
@@ -104,19 +149,15 @@ fn put_lines(
             "2026-11-23 10:00:00 INFO request {number:07} GET /api/v1/items?id={number:07} 200 12ms user=alice"
         )?;
         line.clear();
-        match format {
-            Format::JsonFile => put_json_line(&mut line, &text, nanos)?,
-            Format::Local => put_frame(&mut line, &text, nanos),
-            Format::Cri => put_cri_line(&mut line, &text, nanos)?,
-        }
+        format.put_line(&mut line, &text, nanos)?;
         out.write_all(&line)?;
         answer.add(&text, nanos);
     }
     Ok(())
 }
 
-/// As dockerd writes it; `text` needs no escape.
-pub fn put_json_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
+/// As dockerd writes it.
+fn put_json_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
     out.extend_from_slice(b"{\"log\":\"");
     out.extend_from_slice(text);
     out.extend_from_slice(b"\\n\",\"stream\":\"stdout\",\"time\":\"");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::data::Format;
 use crate::probe::Probe;
 use crate::{native, Failure};
 
@@ -15,10 +16,15 @@ use crate::{native, Failure};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 const PARSERS: &str =
-    "[PARSER]\n    Name docker\n    Format json\n    Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L\n";
+    "[PARSER]\n    Name docker\n    Format json\n    Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L\n\
+     [PARSER]\n    Name cri\n    Format regex\n    \
+     Regex ^(?<time>[^ ]+) (?<stream>stdout|stderr) (?<flag>[^ ]*) (?<log>.*)$\n    \
+     Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L%z\n";
 
 /// What all rows need.
 pub struct Lab {
+    /// What is written in the rows over many containers.
+    pub format: Format,
     pub fluent_bit: Option<PathBuf>,
     pub plugin: PathBuf,
     pub scratch: PathBuf,
@@ -54,6 +60,7 @@ impl Lab {
         let parsers = scratch.join("parsers.conf");
         std::fs::write(&parsers, PARSERS)?;
         Ok(Lab {
+            format: Format::of_rows()?,
             fluent_bit: find_host(),
             plugin: plugin()?,
             scratch: scratch.to_owned(),
@@ -70,7 +77,15 @@ impl Lab {
 
     /// container_logs over the logs of pods.
     pub fn ours_of_pods(&self, root: &Path, db: &Path) -> Setup {
-        self.container_logs(db).with("runtime=cri").with(&format!("pod_logs={}", root.display()))
+        self.container_logs(db).with("runtime=cri").with(&format!("pod_logs={}", root.join("pods").display()))
+    }
+
+    /// container_logs over containers of the format of the rows.
+    pub fn ours_of_rows(&self, root: &Path, db: &Path) -> Setup {
+        match self.format {
+            Format::Cri => self.ours_of_pods(root, db),
+            Format::JsonFile | Format::Local => self.ours(root, db),
+        }
     }
 
     fn container_logs(&self, db: &Path) -> Setup {
@@ -84,12 +99,23 @@ impl Lab {
 
     /// `tail` over all json-files of a Docker root.
     pub fn tail(&self, root: &Path) -> Setup {
+        self.tail_of(&root.join("containers/*/*-json.log"))
+    }
+
+    /// `tail` over containers of the format of the rows, as most have it.
+    pub fn tail_of_rows(&self, root: &Path) -> Setup {
+        match self.format {
+            Format::Cri => self.tail_of(&root.join("pods/*/*/*.log")).with("parser=cri"),
+            Format::JsonFile | Format::Local => self.tail_docker(root),
+        }
+    }
+
+    fn tail_of(&self, path: &Path) -> Setup {
         let setup = Setup {
             arguments: vec!["-R".into(), self.parsers.clone().into(), "-i".into(), "tail".into()],
             environment: Vec::new(),
             is_probed: false,
         };
-        let path = root.join("containers/*/*-json.log");
         setup.with(&format!("path={}", path.display())).with("read_from_head=on").with("refresh_interval=2")
     }
 

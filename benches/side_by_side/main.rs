@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `FLUENT_BIT` | the host; else the first `fluent-bit` on `PATH`; without one the tests' playing host, for the rows it can give |
 //! | `ROWS` | which groups to run, separated by commas; all: see `GROUPS` |
+//! | `FORMAT` | what is written in the rows over many containers: `json-file` (default) or `cri` |
 //! | `BENCH_RECORDS` | records in the big file (4,000,000) |
 //! | `ROUNDS` | timed rounds of each input (3); medians are compared |
 //! | `BENCH_DIR` | where data is written (the system's temporary folder) |
@@ -78,7 +79,7 @@ fn main() -> Result<(), Failure> {
         }
     }
     println!("{}", table.text());
-    if wanted.is_empty() && lab.fluent_bit.is_some() {
+    if wanted.is_empty() && lab.fluent_bit.is_some() && lab.format == data::Format::JsonFile {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md"), table.document())?;
         println!("docs/benchmarks.md is written");
     }

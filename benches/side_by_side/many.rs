@@ -41,15 +41,16 @@ pub fn run(
     is_probed: bool,
 ) -> Result<Live, Failure> {
     let root = tempfile::tempdir_in(&lab.scratch)?;
-    let mut logs = empty_logs(root.path(), 0, load.containers)?;
+    let mut logs = empty_logs(lab.format, root.path(), 0, load.containers)?;
     let setup = setup(&root.path().to_owned());
     let session = lab.start(if is_probed { setup.probed() } else { setup })?;
     std::thread::sleep(Duration::from_secs(1));
     let resident = session.kib("VmRSS:")?;
     let stop = AtomicBool::new(false);
     let (cpu, expected) = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer =
-            scope.spawn(|| write_lines(&mut logs, load.rate, &stop).map_err(|error| error.to_string()));
+        let writer = scope.spawn(|| {
+            write_lines(lab.format, &mut logs, load.rate, &stop).map_err(|error| error.to_string())
+        });
         let measured = measure_window(&session);
         stop.store(true, Ordering::Relaxed);
         let written = writer.join().map_err(|_| "the writer panicked")??;
@@ -73,11 +74,11 @@ fn measure_window(session: &crate::host::Session) -> Result<f64, Failure> {
 }
 
 fn ours(lab: &Lab) -> impl Fn(&PathBuf) -> Setup + '_ {
-    |root| lab.ours(root, &lab.fresh("live.db"))
+    |root| lab.ours_of_rows(root, &lab.fresh("live.db"))
 }
 
 fn tail(lab: &Lab) -> impl Fn(&PathBuf) -> Setup + '_ {
-    |root| lab.tail_docker(root)
+    |root| lab.tail_of_rows(root)
 }
 
 fn cpu_row(lab: &Lab, table: &mut Table, load: Load, most: f64) -> Result<(), Failure> {

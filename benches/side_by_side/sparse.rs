@@ -30,13 +30,13 @@ fn run_idle(lab: &Lab, setup: Setup, settle: Duration) -> Result<Idle, Failure> 
 pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let settle = Duration::from_secs(5);
     let empty = tempfile::tempdir_in(&lab.scratch)?;
-    std::fs::create_dir(empty.path().join("containers"))?;
-    let none = run_idle(lab, lab.ours(empty.path(), &lab.fresh("idle.db")), settle)?;
+    std::fs::create_dir_all(empty.path().join(lab.format.folder()))?;
+    let none = run_idle(lab, lab.ours_of_rows(empty.path(), &lab.fresh("idle.db")), settle)?;
     let thousand = idle_root(lab, 1000)?;
-    let some = run_idle(lab, lab.ours(thousand.path(), &lab.fresh("idle.db")), settle)?;
-    let tail = run_idle(lab, lab.tail_docker(thousand.path()), settle)?;
+    let some = run_idle(lab, lab.ours_of_rows(thousand.path(), &lab.fresh("idle.db")), settle)?;
+    let tail = run_idle(lab, lab.tail_of_rows(thousand.path()), settle)?;
     let many = idle_root(lab, 10_000)?;
-    let most = run_idle(lab, lab.ours(many.path(), &lab.fresh("idle.db")), 3 * settle)?;
+    let most = run_idle(lab, lab.ours_of_rows(many.path(), &lab.fresh("idle.db")), 3 * settle)?;
     let each = (most.resident_kib - some.resident_kib) / 9000.0;
     let text = |idle: &Idle| format!("{:.3} % CPU, {:.1} MiB", idle.cpu, idle.resident_kib / 1024.0);
     table.add(
@@ -59,9 +59,9 @@ pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 
 fn idle_root(lab: &Lab, containers: usize) -> Result<tempfile::TempDir, Failure> {
     let root = tempfile::tempdir_in(&lab.scratch)?;
-    for mut log in empty_logs(root.path(), 0, containers)? {
+    for mut log in empty_logs(lab.format, root.path(), 0, containers)? {
         let mut line = Vec::new();
-        crate::data::put_json_line(&mut line, b"started", 1_795_456_800_000_000_000)?;
+        lab.format.put_line(&mut line, b"started", 1_795_456_800_000_000_000)?;
         log.write_all(&line)?;
     }
     Ok(root)
@@ -70,16 +70,16 @@ fn idle_root(lab: &Lab, containers: usize) -> Result<tempfile::TempDir, Failure>
 /// From the start of the process to the first append, with a checkpoint.
 pub fn start(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let root = tempfile::tempdir_in(&lab.scratch)?;
-    let mut logs = empty_logs(root.path(), 0, 1000)?;
+    let mut logs = empty_logs(lab.format, root.path(), 0, 1000)?;
     let db = lab.fresh("start.db");
-    let mut answer = write_once(&mut logs)?;
-    let first = lab.start(lab.ours(root.path(), &db))?;
+    let mut answer = write_once(lab, &mut logs)?;
+    let first = lab.start(lab.ours_of_rows(root.path(), &db))?;
     first.wait_for(answer.records)?;
     first.stop()?;
     let mut waits = Vec::new();
     for _ in 0..number("ROUNDS", 3)? {
-        answer = write_once(&mut logs)?;
-        let session = lab.start(lab.ours(root.path(), &db).probed())?;
+        answer = write_once(lab, &mut logs)?;
+        let session = lab.start(lab.ours_of_rows(root.path(), &db).probed())?;
         session.wait_for(answer.records)?;
         if session.probe.answer()? != answer {
             return Err("other records than those that are new".into());
@@ -98,13 +98,13 @@ pub fn start(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 }
 
 /// A line in each log.
-fn write_once(logs: &mut [std::fs::File]) -> Result<Answer, Failure> {
+fn write_once(lab: &Lab, logs: &mut [std::fs::File]) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     for (number, log) in logs.iter_mut().enumerate() {
         let nanos = u64::try_from(since_1970().as_nanos())?;
         let text = format!("line of {number} at {nanos}");
         let mut line = Vec::new();
-        crate::data::put_json_line(&mut line, text.as_bytes(), nanos)?;
+        lab.format.put_line(&mut line, text.as_bytes(), nanos)?;
         log.write_all(&line)?;
         answer.add(text.as_bytes(), nanos);
     }

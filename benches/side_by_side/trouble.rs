@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::data::json_log;
 use crate::host::{Lab, Setup};
 use crate::many::delay_text;
 use crate::probe::Answer;
@@ -19,16 +18,18 @@ pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let mut results = Vec::new();
     for _ in 0..number("ROUNDS", 3)? {
         let root = tempfile::tempdir_in(&lab.scratch)?;
-        let mut quiet = empty_logs(root.path(), 0, 99)?;
-        let mut loud = empty_logs(root.path(), 99, 1)?.remove(0);
-        let session = lab.start(lab.ours(root.path(), &lab.fresh("flood.db")).probed())?;
+        let mut quiet = empty_logs(lab.format, root.path(), 0, 99)?;
+        let mut loud = empty_logs(lab.format, root.path(), 99, 1)?.remove(0);
+        let session = lab.start(lab.ours_of_rows(root.path(), &lab.fresh("flood.db")).probed())?;
         std::thread::sleep(Duration::from_secs(1));
         let stop = AtomicBool::new(false);
         let (bytes, expected) = std::thread::scope(|scope| -> Result<_, Failure> {
-            let lines = scope
-                .spawn(|| write_lines(&mut quiet, QUIET_LINES, &stop).map_err(|error| error.to_string()));
-            let flood = scope
-                .spawn(|| writers::flood(&mut loud, FLOOD_BYTES, &stop).map_err(|error| error.to_string()));
+            let lines = scope.spawn(|| {
+                write_lines(lab.format, &mut quiet, QUIET_LINES, &stop).map_err(|error| error.to_string())
+            });
+            let flood = scope.spawn(|| {
+                writers::flood(lab.format, &mut loud, FLOOD_BYTES, &stop).map_err(|error| error.to_string())
+            });
             std::thread::sleep(Duration::from_secs(5));
             stop.store(true, Ordering::Relaxed);
             let lines = lines.join().map_err(|_| "the writer panicked")??;
@@ -53,10 +54,11 @@ pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 
 /// 50,000 lines a second into a log that is rotated at 1 MB, three files kept.
 pub fn rotation(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let (mine, written, rotations) = run_rotation(lab, |root| lab.ours(root, &lab.fresh("rotation.db")))?;
+    let (mine, written, rotations) =
+        run_rotation(lab, |root| lab.ours_of_rows(root, &lab.fresh("rotation.db")))?;
     let (other, other_written, _) = run_rotation(lab, |root| {
         let db = lab.fresh("tail.db");
-        lab.tail_docker(root).with(&format!("db={}", db.display()))
+        lab.tail_of_rows(root).with(&format!("db={}", db.display()))
     })?;
     let text = |answer: &Answer, written: &Answer| {
         let lost = written.records.saturating_sub(answer.records);
@@ -77,12 +79,13 @@ fn run_rotation(
     setup: impl Fn(&std::path::Path) -> Setup,
 ) -> Result<(Answer, Answer, u64), Failure> {
     let root = tempfile::tempdir_in(&lab.scratch)?;
-    let mut logs = [Rotated::new(json_log(root.path(), 0)?)?];
+    let mut logs = [Rotated::new(lab.format, lab.format.log(root.path(), 0)?)?];
     let session = lab.start(setup(root.path()).probed())?;
     std::thread::sleep(Duration::from_secs(1));
     let stop = AtomicBool::new(false);
     let written = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope.spawn(|| write_lines(&mut logs, 50_000, &stop).map_err(|error| error.to_string()));
+        let writer = scope
+            .spawn(|| write_lines(lab.format, &mut logs, 50_000, &stop).map_err(|error| error.to_string()));
         std::thread::sleep(Duration::from_secs(number("WINDOW", 10)?));
         stop.store(true, Ordering::Relaxed);
         Ok(writer.join().map_err(|_| "the writer panicked")??)

@@ -1,4 +1,4 @@
-//! Plays dockerd live: lines at a rate, one `write` each, with the time of right
+//! Plays a runtime live: lines at a rate, one `write` each, with the time of right
 //! now, and rotation by rename.
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::data::{json_log, put_json_line};
+use crate::data::Format;
 use crate::host::since_1970;
 use crate::probe::Answer;
 use crate::Failure;
@@ -16,12 +16,17 @@ use crate::Failure;
 const TICK: Duration = Duration::from_millis(1);
 
 /// `count` containers with empty logs, numbered from `first`.
-pub fn empty_logs(root: &Path, first: usize, count: usize) -> Result<Vec<File>, Failure> {
-    (first..first + count).map(|number| Ok(File::create(json_log(root, number)?)?)).collect()
+pub fn empty_logs(format: Format, root: &Path, first: usize, count: usize) -> Result<Vec<File>, Failure> {
+    (first..first + count).map(|number| Ok(File::create(format.log(root, number)?)?)).collect()
 }
 
 /// Writes `rate` lines a second in all, to the logs in turn, until told to stop.
-pub fn write_lines<W: Write>(logs: &mut [W], rate: u64, stop: &AtomicBool) -> Result<Answer, Failure> {
+pub fn write_lines<W: Write>(
+    format: Format,
+    logs: &mut [W],
+    rate: u64,
+    stop: &AtomicBool,
+) -> Result<Answer, Failure> {
     let began = Instant::now();
     let mut answer = Answer::default();
     let (mut text, mut line) = (Vec::new(), Vec::new());
@@ -36,7 +41,7 @@ pub fn write_lines<W: Write>(logs: &mut [W], rate: u64, stop: &AtomicBool) -> Re
             )?;
             let nanos = u64::try_from(since_1970().as_nanos())?;
             line.clear();
-            put_json_line(&mut line, &text, nanos)?;
+            format.put_line(&mut line, &text, nanos)?;
             let index = usize::try_from(number)? % logs.len();
             logs[index].write_all(&line)?;
             answer.add(&text, nanos);
@@ -47,7 +52,7 @@ pub fn write_lines<W: Write>(logs: &mut [W], rate: u64, stop: &AtomicBool) -> Re
 }
 
 /// Floods one log with `rate` bytes a second, 64 KiB a `write`, until told to stop.
-pub fn flood(log: &mut File, rate: u64, stop: &AtomicBool) -> Result<(u64, Answer), Failure> {
+pub fn flood(format: Format, log: &mut File, rate: u64, stop: &AtomicBool) -> Result<(u64, Answer), Failure> {
     let began = Instant::now();
     let mut answer = Answer::default();
     let (mut bytes, mut number) = (0u64, 0u64);
@@ -62,7 +67,7 @@ pub fn flood(log: &mut File, rate: u64, stop: &AtomicBool) -> Result<(u64, Answe
                 text.extend_from_slice(b"~ flood ");
                 text.extend_from_slice(&number.to_string().into_bytes());
                 text.resize(190, b'.');
-                put_json_line(&mut block, &text, nanos)?;
+                format.put_line(&mut block, &text, nanos)?;
                 answer.add(&text, nanos);
                 number += 1;
             }
@@ -74,8 +79,10 @@ pub fn flood(log: &mut File, rate: u64, stop: &AtomicBool) -> Result<(u64, Answe
     Ok((bytes, answer))
 }
 
-/// One log that is rotated as dockerd does it with `max-size` and `max-file=3`.
+/// One log that is rotated at a size, with three files in all: as dockerd does it, or
+/// as the kubelet does, but as often as that.
 pub struct Rotated {
+    format: Format,
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -83,9 +90,29 @@ pub struct Rotated {
 }
 
 impl Rotated {
-    pub fn new(path: PathBuf) -> Result<Rotated, Failure> {
+    pub fn new(format: Format, path: PathBuf) -> Result<Rotated, Failure> {
         let file = File::create(&path)?;
-        Ok(Rotated { path, file, bytes: 0, rotations: 0 })
+        Ok(Rotated { format, path, file, bytes: 0, rotations: 0 })
+    }
+
+    fn rotate(&mut self) -> std::io::Result<()> {
+        if self.format == Format::Cri {
+            std::fs::rename(&self.path, self.stamped(self.rotations))?;
+            if self.rotations >= 2 {
+                std::fs::remove_file(self.stamped(self.rotations - 2))?;
+            }
+            return Ok(());
+        }
+        if self.rotated(1).exists() {
+            std::fs::rename(self.rotated(1), self.rotated(2))?;
+        }
+        std::fs::rename(&self.path, self.rotated(1))
+    }
+
+    /// By a time, of which each rotation has a later one.
+    fn stamped(&self, rotation: u64) -> PathBuf {
+        let (hour, minute, second) = (rotation / 3600, rotation / 60 % 60, rotation % 60);
+        PathBuf::from(format!("{}.20261125-{hour:02}{minute:02}{second:02}", self.path.display()))
     }
 
     fn rotated(&self, number: u32) -> PathBuf {
@@ -98,10 +125,7 @@ const MAX_SIZE: u64 = 1_000_000;
 impl Write for Rotated {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         if self.bytes >= MAX_SIZE {
-            if self.rotated(1).exists() {
-                std::fs::rename(self.rotated(1), self.rotated(2))?;
-            }
-            std::fs::rename(&self.path, self.rotated(1))?;
+            self.rotate()?;
             self.file = File::create(&self.path)?;
             self.bytes = 0;
             self.rotations += 1;
