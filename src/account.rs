@@ -178,7 +178,7 @@ impl fmt::Display for Figures {
         let Amount { bytes, records } = self.delivered;
         write!(f, "{records} records delivered ({bytes} bytes), {} bytes read", self.read.bytes)?;
         for (bytes, what) in [
-            (self.pending(), "still to be accepted"),
+            (self.pending(), "not yet delivered"),
             (self.unread, "unread"),
             (self.passed_over, "passed over as delivered before"),
         ] {

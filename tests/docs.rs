@@ -92,7 +92,7 @@ fn metric_table() -> String {
 fn option_pages() -> String {
     let mut text = String::from(
         "# Options\n\n\
-         Generated from `src/config/options.rs`. `fluent-bit -i container_logs -h` says the same.\n\n\
+         Generated from `src/config/options.rs`. `fluent-bit -e …/flb-in_container_logs.so -i container_logs -h` says the same.\n\n\
          Values are written as everywhere in Fluent Bit: a size is `512k`, `8M` or `1G` (powers of 1000), a\n\
          time `2s`, `1m`, `1h`, `1d` or, which Fluent Bit has not, `500ms`; a boolean is `on`, `yes` or\n\
          `true`, or the contrary. A list has its values separated by commas, and its option may be given\n\

@@ -266,3 +266,54 @@ fn a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up() {
     let output = run(root.path(), &["--no-follow", "-o", &db]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "what was accepted is known");
 }
+
+/// What became fields is shown as it was written, and lines that are one record stand
+/// below each other.
+#[test]
+fn merged_and_joined_lines_are_readable() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    for line in [r#"{"level":"info"}"#, "a.Error: x", "\tat a.B", "done"] {
+        log.line(line);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_tail-containers"))
+        .args([
+            "--no-follow",
+            "--runtime",
+            "docker",
+            "-o",
+            "Merge_Log=on",
+            "-o",
+            "Multiline=java",
+            "--docker-root",
+        ])
+        .arg(root.path())
+        .output()
+        .expect("it runs");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown, "web | {\"level\":\"info\"}\nweb | a.Error: x\n    | \tat a.B\nweb | done\n");
+}
+
+/// A folder that was named is missed, whatever other runtimes there are.
+#[test]
+fn a_docker_root_that_is_not_there_is_said() {
+    let root = DockerRoot::new();
+    let wrong = root.path().join("wrong");
+    let storage = root.path().join("storage");
+    std::fs::create_dir(&storage).expect("a folder");
+    let run = |command: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_tail-containers"))
+            .args(command)
+            .args(["-o", &format!("Podman_Root={}", storage.display()), "-o", "Docker_Socket=off"])
+            .arg("--docker-root")
+            .arg(&wrong)
+            .output()
+            .expect("it runs")
+    };
+    let said = String::from_utf8_lossy(&run(&["--no-follow"]).stderr).into_owned();
+    assert!(said.contains("cannot read") && said.contains("wrong/containers"), "{said}");
+    let checked = run(&["check"]);
+    let page = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(page.contains("wrong/containers") && page.contains("there is no such folder"), "{page}");
+    assert_eq!(checked.status.code(), Some(1), "{page}");
+}

@@ -45,7 +45,7 @@ pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The operating system said no.
-    #[error("DB {}: {source}", path.display())]
+    #[error("DB {}: {source}{}", path.display(), hint(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -338,6 +338,14 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
 pub(super) enum LockError {
     Io(io::Error),
     InUse,
+}
+
+/// The file itself is made, so it can only be its folder.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; its folder does not exist (mkdir -p)",
+        _ => "",
+    }
 }
 
 impl LockError {

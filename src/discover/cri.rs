@@ -20,11 +20,13 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError};
+use super::folder_stamp::{stamp, FolderStamp};
 use super::runtime::{rank_by_number, FileRank, Found, Listing, LogFiles, Runtime};
 use super::Pod;
 use crate::checkpoint::ContainerId;
@@ -34,10 +36,19 @@ use crate::checkpoint::ContainerId;
 const REOPEN_GRACE: Duration = Duration::from_millis(500);
 
 /// The containers of a node's pods.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Cri {
     pod_logs: PathBuf,
     docker_root: PathBuf,
+    links: Mutex<Option<Links>>,
+}
+
+/// The names in `containers/`, in order. Every container of the node has one, and each
+/// is looked for when a container is met: so they are read once for all.
+#[derive(Debug)]
+struct Links {
+    stamp: FolderStamp,
+    names: Arc<Vec<String>>,
 }
 
 /// Where a container's log is, by the path that it is known by.
@@ -54,7 +65,8 @@ impl Cri {
     /// The pods whose logs are below `pod_logs`; links below Docker's data root
     /// are followed.
     pub fn new(pod_logs: &Path, docker_root: &Path) -> Cri {
-        Cri { pod_logs: pod_logs.to_owned(), docker_root: docker_root.to_owned() }
+        let (pod_logs, docker_root) = (pod_logs.to_owned(), docker_root.to_owned());
+        Cri { pod_logs, docker_root, links: Mutex::default() }
     }
 
     /// Adds the containers of one pod.
@@ -65,6 +77,7 @@ impl Cri {
         docker: Option<&Path>,
         found: &mut Vec<Found>,
     ) -> io::Result<()> {
+        let first = found.len();
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -77,7 +90,7 @@ impl Cri {
             } else if let Some((container, rank)) = name.rsplit_once('_') {
                 let is_log = kind.is_file() && rank_by_run(rank).is_some();
                 let origin = dir.join(format!("{container}_"));
-                if is_log && found.iter().all(|found| found.origin != origin) {
+                if is_log && found[first..].iter().all(|found| found.origin != origin) {
                     found.push(Found { id: key(pod, container), dir: dir.to_owned(), origin });
                 }
             }
@@ -95,16 +108,29 @@ impl Cri {
                 (PathBuf::from(pod).join(format!("{container}_{run}.log")), link_begins(pod, container))
             }
         };
-        for entry in std::fs::read_dir(self.links_dir()).ok()? {
-            let name = entry.ok()?.file_name();
-            let Some(name) = name.to_str().filter(|name| name.starts_with(&begins)) else { continue };
-            let leads_here =
-                std::fs::read_link(self.links_dir().join(name)).is_ok_and(|path| path.ends_with(&target));
-            if leads_here {
-                return Some(name.to_owned());
-            }
+        let names = self.link_names()?;
+        let first = names.partition_point(|name| *name < begins);
+        let mut candidates = names[first..].iter().take_while(|name| name.starts_with(&begins));
+        let leads_here = |name: &&String| {
+            std::fs::read_link(self.links_dir().join(name)).is_ok_and(|path| path.ends_with(&target))
+        };
+        candidates.find(leads_here).cloned()
+    }
+
+    /// All names in `containers/`; `None` where it cannot be read.
+    fn link_names(&self) -> Option<Arc<Vec<String>>> {
+        let now = stamp(&self.links_dir());
+        let mut known = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(links) = known.as_ref().filter(|links| Some(links.stamp) == now) {
+            return Some(Arc::clone(&links.names));
         }
-        None
+        let entries = std::fs::read_dir(self.links_dir()).ok()?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        let names = Arc::new(names);
+        *known = now.map(|stamp| Links { stamp, names: Arc::clone(&names) });
+        Some(names)
     }
 
     /// `/var/log/containers` beside `/var/log/pods`.
@@ -125,7 +151,9 @@ impl Runtime for Cri {
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let docker = containers_dir(&self.docker_root);
         let docker = docker.is_dir().then_some(docker.as_path());
-        let mut listing = Listing::default();
+        // With Docker below, links in the containers' own folders count as well.
+        let is_decided_by_folders = docker.is_none();
+        let mut listing = Listing { is_decided_by_folders, ..Listing::default() };
         for entry in std::fs::read_dir(root)? {
             let entry = entry?;
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());

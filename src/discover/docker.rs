@@ -207,7 +207,7 @@ impl Runtime for Docker {
 
     /// What is not named like a container is none.
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let mut listing = Listing { is_flat: true, ..Listing::default() };
+        let mut listing = Listing { is_decided_by_folders: true, ..Listing::default() };
         for entry in std::fs::read_dir(root)? {
             let entry = entry?;
             if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {

@@ -3,12 +3,14 @@
 
 pub mod cri;
 pub mod docker;
+mod folder_stamp;
 mod network_fs;
 pub mod own_container;
 pub mod podman;
 mod root_watch;
 mod runtime;
 
+pub use folder_stamp::{stamp, FolderStamp};
 pub use network_fs::{is_on_network, network_file_system};
 pub use root_watch::RootWatch;
 pub use runtime::{Api, FileRank, Found, Listing, LogFiles, Runtime};
@@ -17,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::ContainerId;
+use crate::config::options::DOCKER_ROOT;
 use crate::config::{Config, RuntimeChoice};
 
 /// Where the users of this machine are listed.
@@ -37,6 +40,12 @@ pub struct Pod {
     pub restart_count: u32,
     /// Whether nothing more is to be learnt. The id comes a moment after the log.
     pub is_complete: bool,
+}
+
+/// Whether a folder is where Docker keeps its containers by default, so that nobody said
+/// that there should be any in it.
+pub fn is_default_docker_root(dir: &Path) -> bool {
+    DOCKER_ROOT.default.is_some_and(|root| docker::containers_dir(Path::new(root)) == dir)
 }
 
 /// The runtimes whose containers are looked for, in the order of precedence: a

@@ -121,9 +121,9 @@ pub struct Listing {
     pub containers: Vec<Found>,
     /// Folders beside the root where containers may come and go.
     pub folders: Vec<PathBuf>,
-    /// Whether the names in the root, and nothing else, make up the list: while they
-    /// are the same, so is the list.
-    pub is_flat: bool,
+    /// Whether the names in the root and in `folders`, and nothing else, make up the
+    /// list: while they are the same, so is the list.
+    pub is_decided_by_folders: bool,
 }
 
 /// What the name of a log file tells.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::file::{is_shortage, open_regular, stamp, stat_path, FileId, FolderStamp};
+use super::file::{is_shortage, open_regular, stat_path, FileId};
 use super::holding::HeldFile;
 use super::pace::Pace;
 use super::source::{self, Choice};
@@ -16,7 +16,9 @@ use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
 use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::discover::own_container::OwnContainer;
-use crate::discover::{is_on_network, network_file_system, Api, Found, LogFiles, Runtime};
+use crate::discover::{
+    is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime,
+};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::Hints;

@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
 use rustix::io::Errno;
@@ -61,30 +60,6 @@ pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
     Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
 }
 
-/// A folder at a moment: while it is the same, no name in it came or went, and
-/// nobody's right to read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FolderStamp {
-    device: u64,
-    inode: u64,
-    changed: Duration,
-}
-
-/// How old a change must be to tell a folder from a later one: file systems count in
-/// ticks of the kernel's clock, some in whole seconds, a few in two.
-const STAMP_AGE: Duration = Duration::from_secs(3);
-
-/// The stamp of the folder at `path`; `None` where there is none, or where one more
-/// change might leave it as it is.
-pub fn stamp(path: &Path) -> Option<FolderStamp> {
-    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
-    let (id, _) = describe(&stat);
-    let changed = Duration::new(u64::try_from(stat.stx_ctime.tv_sec).ok()?, stat.stx_ctime.tv_nsec);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let is_settled = now.saturating_sub(changed) >= STAMP_AGE;
-    is_settled.then_some(FolderStamp { device: id.device, inode: id.inode, changed })
-}
-
 /// Opens a regular file for reading. Anything else is an error: a pipe in a
 /// log's place would block the reader, and with it all containers; a symlink,
 /// which no runtime puts there, could lead to any file of the machine.
@@ -134,23 +109,5 @@ pub fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bo
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_that_just_changed_has_no_stamp() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(stamp(dir.path()), None);
-        assert_eq!(stamp(&dir.path().join("none")), None);
-    }
-
-    #[test]
-    fn a_folder_that_rests_is_told_from_others() {
-        let (one, other) = (stamp(Path::new("/usr")), stamp(Path::new("/usr/lib")));
-        assert!(one.is_some() && one == stamp(Path::new("/usr")) && one != other);
     }
 }

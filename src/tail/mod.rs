@@ -42,7 +42,7 @@ use slab::Slab;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, RuntimeChoice};
 use crate::discover::own_container::OwnContainer;
-use crate::discover::{runtimes, Api, Found};
+use crate::discover::{is_default_docker_root, runtimes, Api, Found};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::cri;
@@ -405,7 +405,10 @@ impl Reader {
     /// Whether a root is missing because its runtime is not used here.
     fn is_absent(&self, root: &Root) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
-        root.is_missing() && self.config.runtime == RuntimeChoice::Auto && is_any_there()
+        // A folder that somebody named is missed whatever else there is.
+        let is_named = root.runtime.api() == Some(Api::Docker) && !is_default_docker_root(&root.dir);
+        let is_auto = self.config.runtime == RuntimeChoice::Auto;
+        root.is_missing() && is_auto && !is_named && is_any_there()
     }
 
     /// Says what can be read and what not. Where no runtime is found at all, only

@@ -6,9 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::file::{is_shortage, stamp, FolderStamp};
+use super::file::is_shortage;
 use super::watch::FileWatch;
-use crate::discover::{Found, RootWatch, Runtime};
+use crate::discover::{stamp, FolderStamp, Found, RootWatch, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
 
@@ -30,8 +30,8 @@ pub struct Root {
     watch: Option<RootWatch>,
     is_watch_refused: bool,
     folders: HashSet<PathBuf>,
-    /// The folder right before the last look, where all containers are right in it.
-    looked_at: Option<FolderStamp>,
+    /// The folders that decided what the last look found, where they alone do.
+    looked_at: Option<Vec<(PathBuf, FolderStamp)>>,
 }
 
 impl Root {
@@ -63,7 +63,8 @@ impl Root {
             let again = self.runtime.list(&self.runtime.root());
             return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         }
-        self.looked_at.is_some() && self.looked_at == stamp(&self.dir)
+        let is_same = |(dir, seen): &(PathBuf, FolderStamp)| stamp(dir) == Some(*seen);
+        self.looked_at.as_ref().is_some_and(|folders| folders.iter().all(is_same))
     }
 
     /// Looks. Where folders are new, another look is needed, since a container
@@ -73,12 +74,16 @@ impl Root {
         if self.failure.is_some() {
             self.dir = self.runtime.root();
         }
-        let before = stamp(&self.dir);
         self.looked_at = None;
         match self.runtime.list(&self.dir) {
             Ok(listing) => {
                 self.failure = None;
-                self.looked_at = before.filter(|_| listing.is_flat);
+                if listing.is_decided_by_folders {
+                    let folders = std::iter::once(&self.dir).chain(&listing.folders);
+                    // What came or went while we looked is too young for a stamp.
+                    let stamped = folders.map(|dir| Some((dir.clone(), stamp(dir)?)));
+                    self.looked_at = stamped.collect();
+                }
                 self.listed = listing.containers;
                 self.watch_folders(listing.folders, watch)
             }

@@ -162,6 +162,8 @@ impl Arguments {
             "Pod_Logs" => absolute(&self.pod_logs).into_iter().collect(),
             "Runtime" => vec![self.runtime.clone()],
             "Read_From_Head" if self.new => vec!["off".to_owned()],
+            // What is printed is the line, also where it became fields.
+            "Keep_Log" if !self.json => vec!["on".to_owned()],
             _ => Vec::new(),
         }
     }

@@ -74,9 +74,15 @@ impl Printer {
         } else {
             write!(self.out, "{name:width$} | ")?;
         }
-        let log = record.text("log");
-        let shown = if self.is_raw { Cow::Borrowed(log) } else { harmless(log) };
-        self.out.write_all(shown.as_bytes())?;
-        self.out.write_all(b"\n")
+        // Lines that belong together stand below each other.
+        for (number, line) in record.text("log").split('\n').enumerate() {
+            if number > 0 {
+                write!(self.out, "{:width$} | ", "")?;
+            }
+            let shown = if self.is_raw { Cow::Borrowed(line) } else { harmless(line) };
+            self.out.write_all(shown.as_bytes())?;
+            self.out.write_all(b"\n")?;
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,9 @@ use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
 use fluent_bit_container_logs::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::discover::own_container::OwnContainer;
-use fluent_bit_container_logs::discover::{network_file_system, runtimes, Api, Found, LogFiles, Runtime};
+use fluent_bit_container_logs::discover::{
+    is_default_docker_root, network_file_system, runtimes, Api, Found, LogFiles, Runtime,
+};
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
 use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
@@ -135,7 +137,10 @@ impl Containers {
             let about = group.root.display().to_string();
             match &group.state {
                 State::Listed => {}
-                State::Missing if is_auto && (is_any_there || group.title != "Docker") => {}
+                State::Missing
+                    if is_auto
+                        && (group.title != "Docker"
+                            || (is_any_there && is_default_docker_root(&group.root))) => {}
                 State::Missing => {
                     let fix = place.for_missing_root(group.title, &group.root, config);
                     findings.push(Finding::fatal(about, "there is no such folder", fix));
