@@ -36,10 +36,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::{Add, AddAssign};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint::ContainerId;
+use crate::lock::lock;
 use crate::metrics::SourceKind;
 use crate::position::Timestamp;
 
@@ -382,7 +383,7 @@ impl Account {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 }
 
@@ -440,7 +441,7 @@ impl Accounts {
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.books)
     }
 }
 

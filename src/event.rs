@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::host::Level;
+use crate::lock::lock;
 
 /// Events held for the host's thread at the most; beyond it (the host does not
 /// come round for them) further ones are only counted.
@@ -149,24 +150,19 @@ struct Held {
 impl EventQueue {
     /// Adds an event; never blocks for long and never grows without bound.
     pub fn report(&self, event: Event) {
-        if let Ok(mut held) = self.held.lock() {
-            if held.events.len() < HELD_EVENTS {
-                held.events.push_back(event);
-            } else {
-                held.dropped += 1;
-            }
+        let mut held = lock(&self.held);
+        if held.events.len() < HELD_EVENTS {
+            held.events.push_back(event);
+        } else {
+            held.dropped += 1;
         }
     }
 
     /// Takes all events, and how many there was no room for.
     pub fn take(&self) -> (VecDeque<Event>, usize) {
-        match self.held.lock() {
-            Ok(mut held) => {
-                let dropped = std::mem::take(&mut held.dropped);
-                (std::mem::take(&mut held.events), dropped)
-            }
-            Err(_) => (VecDeque::new(), 0),
-        }
+        let mut held = lock(&self.held);
+        let dropped = std::mem::take(&mut held.dropped);
+        (std::mem::take(&mut held.events), dropped)
     }
 }
 

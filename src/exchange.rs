@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use rustix::event::{eventfd, EventfdFlags};
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::account::{Accounts, Amount, Paced};
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
+use crate::lock::lock;
 use crate::metrics::{Latency, Survey, Tally};
 use crate::queue::{Batch, Progress, Queue};
 
@@ -165,17 +166,17 @@ impl Exchange {
     }
 
     fn leaving(&self) -> MutexGuard<'_, HashSet<ContainerId>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.leaving)
     }
 
     /// How things were at the reader's last look round.
     pub fn survey(&self) -> Survey {
-        self.survey.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.survey).clone()
     }
 
     /// Has the host show the metrics with what the reader sees now.
     pub fn show(&self, survey: Survey) {
-        *self.survey.lock().unwrap_or_else(PoisonError::into_inner) = survey;
+        *lock(&self.survey) = survey;
         self.metrics_changed.store(true, Ordering::Release);
         self.host_bell.ring();
     }
@@ -194,7 +195,7 @@ impl Exchange {
     /// Has it logged, now and then, that there is no more of something.
     pub fn report_shortage(&self, error: &std::io::Error) {
         let one = Amount { bytes: 0, records: 1 };
-        let mut shortage = self.shortage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shortage = lock(&self.shortage);
         if shortage.add(one, Instant::now()).is_some() {
             self.report(Event::Shortage { reason: error.to_string() });
         }

@@ -54,6 +54,7 @@ mod fuzz_seeds;
 pub mod hints;
 pub mod host;
 pub mod identity;
+pub mod lock;
 pub mod merge;
 pub mod metadata;
 pub mod metrics;

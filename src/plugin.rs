@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, Level, NoParser};
+use crate::lock::lock;
 use crate::metrics;
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
@@ -160,7 +161,7 @@ impl Plugin {
     }
 
     fn hand_over(&self, host: &dyn Host) {
-        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drain = lock(&self.drain);
         let mut bytes = 0;
         while !self.exchange.paused.load(Ordering::Acquire) {
             let offer = match drain.held.take() {
@@ -222,14 +223,15 @@ impl Plugin {
                 exchange.latency.observe(since.elapsed_until(wall_clock()));
             }
         }
-        if let Ok(mut store) = exchange.checkpoint.lock() {
-            let written = match &batch.progress {
+        let written = {
+            let mut store = lock(&exchange.checkpoint);
+            match &batch.progress {
                 Progress::Advance(advance) => store.advance(batch.container, advance),
                 Progress::Forget => store.forget(&batch.container, Instant::now()),
                 Progress::Started => store.mark_started(),
-            };
-            self.report_checkpoint(written, drain);
-        }
+            }
+        };
+        self.report_checkpoint(written, drain);
         if batch.progress == Progress::Forget {
             exchange.has_left(&batch.container);
         }
@@ -311,12 +313,13 @@ impl Plugin {
     pub fn stop(&self, host: &dyn Host) -> Stopped {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reader = lock(&self.reader).take();
         let stopped = reader.map_or(Stopped::Wholly, ReaderThread::end);
         if stopped == Stopped::WithoutReader {
             host.log(Level::Error, LEFT_BEHIND);
         }
-        if let Ok(mut store) = self.exchange.checkpoint.lock() {
+        {
+            let mut store = lock(&self.exchange.checkpoint);
             if let Err(error) = store.sync() {
                 host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
             }

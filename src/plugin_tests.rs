@@ -66,7 +66,7 @@ fn batch(records: usize, offset: u64) -> Batch {
 }
 
 fn saved_offset(plugin: &Plugin) -> Option<u64> {
-    plugin.exchange.checkpoint.lock().unwrap().saved(&id()).map(|saved| saved[0].offset)
+    lock(&plugin.exchange.checkpoint).saved(&id()).map(|saved| saved[0].offset)
 }
 
 #[test]
@@ -94,6 +94,17 @@ fn a_batch_without_records_moves_the_checkpoint_without_an_append() {
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), Some(7));
     assert!(host.appended.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_panic_under_the_checkpoints_lock_loses_no_position_of_later_batches() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    crate::lock::poison(&plugin.exchange.checkpoint);
+    plugin.exchange.queue.push(batch(3, 100));
+    plugin.drain(&host);
+    assert_eq!(*host.appended.lock().unwrap(), [3]);
+    assert_eq!(saved_offset(&plugin), Some(100));
 }
 
 /// A batch whose container asks for a parser: one record with this text.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::account::Account;
 use crate::checkpoint::{Advance, ContainerId};
+use crate::lock::lock;
 use crate::parsing::Parsing;
 
 /// Emptied buffers kept for the next batches: as many as are in flight between
@@ -139,26 +140,26 @@ impl Queue {
 
     /// Whether nothing is queued or in the host's hands.
     pub fn is_empty(&self) -> bool {
-        self.bytes() == 0 && self.lanes.lock().map_or(true, |lanes| lanes.len() == 0)
+        self.bytes() == 0 && lock(&self.lanes).len() == 0
     }
 
     /// An empty buffer for the next batch.
     pub fn buffer(&self) -> Vec<u8> {
-        self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
+        lock(&self.spare).pop().unwrap_or_default()
     }
 
     /// Adds a batch at the end of its lane. Returns whether the queue was empty, and so
     /// whether the host must be woken: otherwise it has yet to come to the end.
     pub fn push(&self, batch: Batch) -> bool {
         self.bytes.fetch_add(batch.bytes.len(), Ordering::AcqRel);
-        let Ok(mut lanes) = self.lanes.lock() else { return true };
+        let mut lanes = lock(&self.lanes);
         lanes.push(batch);
         lanes.len() == 1
     }
 
     /// Takes the next batch. It stays counted until [`Queue::accepted`].
     pub fn pop(&self) -> Option<Batch> {
-        self.lanes.lock().ok()?.pop()
+        lock(&self.lanes).pop()
     }
 
     /// The host has taken the batch: its room is free, its buffer comes back.
@@ -168,10 +169,9 @@ impl Queue {
         let made_space = before >= self.limit && before - bytes.len() < self.limit;
         if bytes.capacity() <= LARGEST_SPARE {
             bytes.clear();
-            if let Ok(mut spare) = self.spare.lock() {
-                if spare.len() < SPARE_BUFFERS {
-                    spare.push(bytes);
-                }
+            let mut spare = lock(&self.spare);
+            if spare.len() < SPARE_BUFFERS {
+                spare.push(bytes);
             }
         }
         made_space

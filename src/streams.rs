@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::assemble::{Assembler, ReadBytes, DEAD_LINE_GRACE};
@@ -20,6 +20,7 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::Entry;
 use crate::identity::Identity;
+use crate::lock::lock;
 use crate::position::{PerStream, Stream, Timestamp};
 
 /// One streamed container.
@@ -257,11 +258,11 @@ impl StreamsByApi {
 
 impl Shared {
     fn streamed(&self) -> MutexGuard<'_, HashMap<ContainerId, Streamed>> {
-        self.streamed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.streamed)
     }
 
     fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.news)
     }
 
     fn touch(&self, id: &ContainerId) {

@@ -20,7 +20,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -30,6 +30,7 @@ use super::folder_stamp::{stamp, FolderStamp};
 use super::runtime::{rank_by_number, FileRank, Found, Listing, LogFiles, Runtime};
 use super::Pod;
 use crate::checkpoint::ContainerId;
+use crate::lock::lock;
 
 /// How long a renamed file may still be written after the next one is: containerd
 /// lets its old writer go after the new one has begun.
@@ -120,7 +121,7 @@ impl Cri {
     /// All names in `containers/`; `None` where it cannot be read.
     fn link_names(&self) -> Option<Arc<Vec<String>>> {
         let now = stamp(&self.links_dir());
-        let mut known = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.links);
         if let Some(links) = known.as_ref().filter(|links| Some(links.stamp) == now) {
             return Some(Arc::clone(&links.names));
         }

@@ -7,13 +7,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use once_cell::sync::OnceCell;
 
 use super::host_api::find_symbol;
 use super::sys;
+use crate::lock::lock;
 use crate::metrics::{Family, Kind, Reading, Sample, Value};
 
 /// First parts of each metric's name, as Fluent Bit's own inputs have them.
@@ -123,7 +124,7 @@ impl Cmetrics {
         if context.is_null() {
             return;
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let now = timestamp();
         for reading in readings {
             publish_one(api, context, &mut kept, name, reading, now);

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::cmetrics::Cmetrics;
 use super::sys;
+use crate::lock::lock;
 use crate::plugin::Plugin;
 
 /// One input section of the host's configuration.
@@ -69,18 +70,18 @@ static LIVE: Mutex<BTreeMap<usize, Arc<Instance>>> = Mutex::new(BTreeMap::new())
 /// Adds an instance; returns the context to give the host.
 pub fn add(instance: Arc<Instance>) -> *mut libc::c_void {
     let address = Arc::as_ptr(&instance).addr();
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(address, instance);
+    lock(&LIVE).insert(address, instance);
     std::ptr::without_provenance_mut(address)
 }
 
 /// The live instance behind a context.
 pub fn find(context: *mut libc::c_void) -> Option<Arc<Instance>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).get(&context.addr()).cloned()
+    lock(&LIVE).get(&context.addr()).cloned()
 }
 
 /// Takes the instance behind a context out of the live ones.
 pub fn remove(context: *mut libc::c_void) -> Option<Arc<Instance>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&context.addr())
+    lock(&LIVE).remove(&context.addr())
 }
 
 #[cfg(test)]

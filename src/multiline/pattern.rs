@@ -8,10 +8,12 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use once_cell::sync::Lazy;
 use regex::bytes::{Regex, RegexBuilder};
+
+use crate::lock::lock;
 
 /// Bytes that an expression may take compiled, and while it is in use. A label can
 /// say any, and the one who starts containers need not be the one who collects.
@@ -244,7 +246,7 @@ impl Pattern {
     /// As [`FromStr`], but containers that ask for the same share one pattern.
     pub fn shared(text: &str) -> Result<Arc<Pattern>, NoPattern> {
         static KNOWN: Lazy<Mutex<HashMap<String, Weak<Pattern>>>> = Lazy::new(Mutex::default);
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&KNOWN);
         if let Some(pattern) = known.get(text).and_then(Weak::upgrade) {
             return Ok(pattern);
         }
