@@ -35,10 +35,11 @@
 //! `docs/design.md` tells the whole story.
 
 #![deny(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod account;
 pub mod assemble;
+pub mod bounded_file;
 pub mod checkpoint;
 pub mod config;
 pub mod discover;

@@ -37,7 +37,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
         }
         Err(error) => return Err(error.at(path)),
     };
-    match read_all(&file).map_err(failed)? {
+    match read_all(&file, path).map_err(failed)? {
         Ok(bytes) => {
             let (store, damaged_entries) = CheckpointStore::load(file, &bytes);
             Ok(Inspection::Whole { containers: store.containers().len(), damaged_entries })

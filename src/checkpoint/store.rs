@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::slot::{self, SlotCopy, SlotState, SLOT};
 use super::{Advance, ContainerId, Resume, Saved};
+use crate::bounded_file::{read_open, FileKind};
 
 const MAGIC: &[u8; 16] = b"container_logs\0\x01";
 const VERSION: u32 = 1;
@@ -118,7 +119,7 @@ impl CheckpointStore {
         };
         let is_first_start = existing.is_none();
         if let Some(file) = existing {
-            match read_all(&file).map_err(failed)? {
+            match read_all(&file, path).map_err(failed)? {
                 Ok(bytes) => {
                     // A start that ended before its first look does not count.
                     let is_first_start = bytes.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
@@ -305,9 +306,8 @@ fn header() -> [u8; HEADER] {
 }
 
 /// The file's bytes, or what is wrong with them.
-pub(super) fn read_all(mut file: &File) -> io::Result<Result<Vec<u8>, String>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut file, &mut bytes)?;
+pub(super) fn read_all(file: &File, path: &Path) -> io::Result<Result<Vec<u8>, String>> {
+    let bytes = read_open(file, path, FileKind::Checkpoint)?;
     Ok(check_header(&bytes).map(|()| bytes))
 }
 

@@ -24,6 +24,7 @@ use serde::Deserialize;
 
 use super::docker::{read_json, ContainerMetadata, LogDriver, MetadataError};
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
+use crate::bounded_file::{self, FileKind, MOST_CONTAINERS};
 use crate::checkpoint::ContainerId;
 
 /// What a driver's folder of containers ends in.
@@ -68,7 +69,7 @@ impl Podman {
 
     /// The storages of users, as far as there are any.
     fn user_storages(&self) -> Vec<PathBuf> {
-        let passwd = std::fs::read_to_string(&self.passwd).unwrap_or_default();
+        let passwd = bounded_file::read_text(&self.passwd, FileKind::Setting).unwrap_or_default();
         let homes = passwd.lines().filter_map(|line| line.split(':').nth(5));
         let homes = homes.filter(|home| home.len() > 1 && home.starts_with('/'));
         let mut storages: Vec<PathBuf> = homes.map(|home| Path::new(home).join(USER_STORAGE)).collect();
@@ -109,7 +110,7 @@ impl Runtime for Podman {
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
         let path = containers_file(found);
-        let containers: Vec<StoredContainer> = read_json(&path)?;
+        let containers: Vec<StoredContainer> = read_json(&path, FileKind::ContainerList)?;
         let id = found.id.to_string();
         let Some(stored) = containers.into_iter().find(|container| container.id == id) else {
             return Err(MetadataError::Missing { path });
@@ -157,14 +158,14 @@ fn containers_file(found: &Found) -> PathBuf {
 
 /// Adds the containers of one storage.
 fn list_storage(storage: &Path, listing: &mut Listing) -> io::Result<()> {
-    for entry in std::fs::read_dir(storage)? {
+    for entry in bounded_file::list(storage, MOST_CONTAINERS)? {
         let entry = entry?;
         let is_containers = entry.file_name().to_str().is_some_and(|name| name.ends_with(CONTAINERS));
         if !is_containers || !is_real_dir(&entry.path()) {
             continue;
         }
         let dir = entry.path();
-        for entry in std::fs::read_dir(&dir)? {
+        for entry in bounded_file::list(&dir, MOST_CONTAINERS)? {
             let Some(id) = entry?.file_name().to_str().and_then(ContainerId::parse) else { continue };
             let origin = dir.join(id.to_string());
             let userdata = origin.join("userdata");

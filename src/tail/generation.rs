@@ -14,7 +14,7 @@
 //! time stands before that, or is that of the piece before it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -24,6 +24,7 @@ use rustix::fs::SeekFrom;
 use super::file::{bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId};
 use super::gzip::{self, GzipContent};
 use super::holding::HeldFile;
+use crate::bounded_file::read_at_most;
 use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::format::layout::{Layout, Stretch};
@@ -250,7 +251,7 @@ impl Generation {
             return Ok(gzip::read_head(file));
         }
         let mut head = Vec::new();
-        file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+        read_at_most(file, HEAD_BYTES as u64, &mut head)?;
         Ok(head)
     }
 

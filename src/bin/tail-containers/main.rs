@@ -1,7 +1,7 @@
 //! Follows the logs of every container of this machine in a terminal, with the
 //! plugin's own library and no Fluent Bit.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod arguments;
 mod check;
