@@ -33,6 +33,10 @@ pub enum Event {
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): {problem}; the option counts")]
     LabelInvalid { name: String, short_id: String, problem: String },
+    #[error("container {name} ({short_id}): not obeyed: label {labels}: Label_Hints does not name it")]
+    LabelIgnored { name: String, short_id: String, labels: String },
+    #[error("container {name} ({short_id}): label fluentbit.io/parser: `{parser}` took {millis} ms for lines of one batch, and all of Fluent Bit waits for it; from now on the container's lines stay as they are")]
+    ParserSlow { name: String, short_id: String, parser: String, millis: u128 },
     #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines stay as they are")]
     ParserUnknown { name: String, short_id: String, parser: String },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
@@ -110,6 +114,7 @@ impl Event {
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
             | Event::ParserUnknown { .. }
+            | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
             | Event::LinesCut { .. }
             | Event::Truncated { unread: 0, .. }
@@ -129,6 +134,7 @@ impl Event {
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }
             | Event::ContainerIncluded { .. }
+            | Event::LabelIgnored { .. }
             | Event::ContainerExcluded { .. } => Level::Info,
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }

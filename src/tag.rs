@@ -35,6 +35,10 @@ enum Part {
     Field(Field),
 }
 
+/// Bytes of a value that come into a tag: of names longer than any runtime allows the
+/// host would warn at each append.
+const MOST_OF_VALUE: usize = 512;
+
 /// A template that has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagTemplate {
@@ -118,7 +122,7 @@ impl TagTemplate {
             if value.is_empty() {
                 tag.push('_');
             }
-            tag.push_str(&sanitized(value));
+            tag.extend(sanitized(value).chars().take(MOST_OF_VALUE));
         }
         tag
     }

@@ -42,7 +42,7 @@ fn rules_and_the_label_choose_the_containers() {
         labelled(&root, 'e', "other", json!({})),
     ];
     let options =
-        [("Include", "compose_project=shop"), ("Include", "label=team=fr*"), ("Exclude", "name=*-db-*")];
+        [("Include", "compose_project=shop"), ("Include", "label=team=fr*"), ("Exclude", "name=*-db-*"), ("Label_Hints", "exclude")];
     let collector = Collector::start(root.path(), &options);
     for message in [
         "container quiet (dddddddddddd) is not read: it has the label fluentbit.io/exclude",

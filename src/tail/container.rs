@@ -21,7 +21,7 @@ use crate::discover::{
 };
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::hints::Hints;
+use crate::hints::{self, Hints};
 use crate::identity::{Identity, RecordOptions};
 use crate::metrics::{SourceKind, Survey};
 use crate::rate::RateLimit;
@@ -133,6 +133,8 @@ pub struct Container {
     next_poll: Instant,
     /// The folder, and that of the log, right before the last look into them.
     looked_at: Option<[FolderStamp; 2]>,
+    /// What was said of its labels: what is wrong with any, and which are not obeyed.
+    labels_said: (Vec<String>, Vec<&'static str>),
     metadata_failure_reported: bool,
     log_failure_reported: bool,
     unreadable_reported: bool,
@@ -181,6 +183,7 @@ impl Container {
             is_polled: false,
             next_poll: now,
             looked_at: None,
+            labels_said: Default::default(),
             metadata_failure_reported: false,
             log_failure_reported: false,
             unreadable_reported: false,
@@ -582,11 +585,9 @@ impl Container {
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
         self.tailer.account().set_name(&metadata.title());
         let config = around.config;
-        let (hints, problems) = Hints::read(&metadata.labels);
-        for problem in problems {
-            let (name, short_id) = (metadata.name.clone(), self.id().short());
-            around.exchange.report(Event::LabelInvalid { name, short_id, problem });
-        }
+        let read = Hints::read(&metadata.labels, config.label_hints);
+        self.report_labels(&read, &metadata.name, around.exchange);
+        let hints = read.hints;
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
         let options = RecordOptions {
             template: config.tag_template.as_ref(),
@@ -601,6 +602,23 @@ impl Container {
         }
         self.has_identity = true;
         self.judge(around);
+    }
+
+    /// Once, however often the metadata is read.
+    fn report_labels(&mut self, read: &hints::Read, name: &str, exchange: &Exchange) {
+        if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
+            return;
+        }
+        self.labels_said = (read.problems.clone(), read.ignored.clone());
+        let short_id = self.id().short();
+        for problem in &read.problems {
+            let (name, short_id) = (name.to_owned(), short_id.clone());
+            exchange.report(Event::LabelInvalid { name, short_id, problem: problem.clone() });
+        }
+        if !read.ignored.is_empty() {
+            let labels = read.ignored.join(", ");
+            exchange.report(Event::LabelIgnored { name: name.to_owned(), short_id, labels });
+        }
     }
 
     /// Whether the container, as it is called now, is to be read.
