@@ -83,6 +83,8 @@ pub enum Event {
     DamagedArchive { path: PathBuf, reason: String },
     #[error("DB {}: {problem}; it was set aside as {} and every log is read from its first byte", path.display(), aside.display())]
     CheckpointSetAside { path: PathBuf, problem: String, aside: PathBuf },
+    #[error("DB {}: {problem}; nothing was changed, and every log is read from its first byte", path.display())]
+    CheckpointNotUsed { path: PathBuf, problem: String },
     #[error("DB {}: {count} damaged entries were passed over; their logs are read from their first byte", path.display())]
     CheckpointEntriesDamaged { path: PathBuf, count: usize },
     #[error("DB {}: {reason}; positions are kept in memory until it can be written again", path.display())]
@@ -120,6 +122,7 @@ impl Event {
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }
+            | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
             | Event::Unreadable { .. }

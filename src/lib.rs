@@ -63,6 +63,7 @@ pub mod msgpack;
 pub mod multiline;
 pub mod parsing;
 pub mod partial;
+pub mod plain_text;
 pub mod plugin;
 pub mod position;
 pub mod queue;

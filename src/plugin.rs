@@ -120,7 +120,15 @@ impl Plugin {
         let (store, is_first_start) = match &config.db {
             None => (CheckpointStore::in_memory(), true),
             Some(path) => {
-                let opened = CheckpointStore::open(path)?;
+                let opened = if config.saves_positions {
+                    CheckpointStore::open(path)?
+                } else {
+                    let (opened, problem) = CheckpointStore::open_read_only(path)?;
+                    events.extend(
+                        problem.map(|problem| Event::CheckpointNotUsed { path: path.clone(), problem }),
+                    );
+                    opened
+                };
                 if let Some((problem, aside)) = opened.set_aside {
                     events.push(Event::CheckpointSetAside { path: path.clone(), problem, aside });
                 }

@@ -100,6 +100,9 @@ pub struct Config {
     /// Whether to go on once everything there is was read. Not an option of
     /// the plugin; `tail-containers --no-follow` sets it.
     pub follow: bool,
+    /// Whether `db` is written. Always so in the plugin; `tail-containers` only reads it
+    /// unless it is asked to save positions.
+    pub saves_positions: bool,
 }
 
 /// What is wrong with which option.
@@ -233,6 +236,7 @@ impl Config {
             rate_limit: size(&RATE_LIMIT, 0)? as u64,
             metrics_per_container,
             follow: true,
+            saves_positions: true,
         })
     }
 }
@@ -411,6 +415,7 @@ mod tests {
                 rate_limit: 0,
                 metrics_per_container: 100,
                 follow: true,
+                saves_positions: true,
             }
         );
     }

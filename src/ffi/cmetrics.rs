@@ -16,6 +16,7 @@ use super::host_api::find_symbol;
 use super::sys;
 use crate::lock::lock;
 use crate::metrics::{Family, Kind, Reading, Sample, Value};
+use crate::plain_text::one_line;
 
 /// First parts of each metric's name, as Fluent Bit's own inputs have them.
 const NAMESPACE: &CStr = c"fluentbit";
@@ -231,15 +232,13 @@ fn destroy(api: &CmetricsApi, kind: Kind, metric: usize) {
     unsafe { destroy(metric as *mut libc::c_void) };
 }
 
-/// Texts for the host: owned here, NUL-terminated, without control characters
-/// (a container's name may bring any).
+/// Texts for the host: owned here, NUL-terminated, and without characters that are not
+/// what they seem (a container's name may bring any).
 struct TextArray(Vec<CString>);
 
 impl TextArray {
     fn new<'a>(texts: impl Iterator<Item = &'a str>) -> TextArray {
-        let clean =
-            |text: &str| text.chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>();
-        TextArray(texts.map(|text| CString::new(clean(text)).unwrap_or_default()).collect())
+        TextArray(texts.map(|text| CString::new(one_line(text).as_ref()).unwrap_or_default()).collect())
     }
 
     /// Valid for as long as `self` is; the host's signatures lack a `const`.

@@ -8,6 +8,7 @@
 //! | descriptor, option map and their strings | us, when the library is loaded | never: the host keeps pointers into them | any thread, read only |
 //! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread, passed back to the host's functions only |
 //! | `context` | us, in `cb_init` | us, in `cb_exit` | an address to look an instance up by; never dereferenced |
+//! | the collector's descriptor | us, in `cb_init` | us, in `cb_exit`; the host, if it cannot watch it | the host polls it |
 //! | property values, names | the host | the host | copied at once |
 //! | what a parser made of a text | the host, at our call | us, once it is copied | the host's thread |
 //! | metrics | the host, at our call | the host, after `cb_exit`; us, when a series of it has ended | the host's thread |
@@ -25,8 +26,10 @@
 //!   `cb_exit`.
 #![allow(unsafe_code)]
 
+mod allocator;
 mod callbacks;
 mod cmetrics;
+mod collector_fd;
 mod descriptor;
 mod flb_host;
 mod guard;
