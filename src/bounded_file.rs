@@ -84,6 +84,11 @@ pub enum BoundedReadError {
 }
 
 impl BoundedReadError {
+    /// What the operating system said of the file at `path`.
+    pub fn at(path: &Path, source: io::Error) -> BoundedReadError {
+        BoundedReadError::Io { path: path.to_owned(), source }
+    }
+
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
         matches!(self, BoundedReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
@@ -110,18 +115,20 @@ impl From<BoundedReadError> for io::Error {
     }
 }
 
-/// The bytes of the file at `path`.
-pub fn read(path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
+/// Opens the file at `path` to be read by [`read_open`]. It may be no regular file yet.
+pub fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
     let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     if !kind.follows_symlinks() {
         flags |= OFlags::NOFOLLOW;
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
-        .map_err(|source| BoundedReadError::Io { path: path.to_owned(), source })?;
-    read_open(&file, path, kind)
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits() as i32);
+    options.open(path).map_err(|source| BoundedReadError::at(path, source))
+}
+
+/// The bytes of the file at `path`.
+pub fn read(path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
+    read_open(&open(path, kind)?, path, kind)
 }
 
 /// The text of the file at `path`; bytes that are not UTF-8 are replaced.
@@ -134,7 +141,7 @@ pub fn read_text(path: &Path, kind: FileKind) -> Result<String, BoundedReadError
 /// The rest of a file that is open already, from where it stands; `path` is for the
 /// error.
 pub fn read_open(file: &File, path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
-    let failed = |source| BoundedReadError::Io { path: path.to_owned(), source };
+    let failed = |source| BoundedReadError::at(path, source);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(BoundedReadError::NotRegular { path: path.to_owned() });

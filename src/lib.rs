@@ -73,3 +73,4 @@ mod skip;
 pub mod streams;
 pub mod tag;
 pub mod tail;
+pub mod work;

@@ -2,12 +2,13 @@
 //! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
 //! reader sees a whole old file or a whole new one; the pair is not atomic.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::bounded_json::{TextList, TextMap};
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use super::Pod;
 use crate::bounded_file::{self, FileKind};
@@ -87,8 +88,8 @@ struct ConfigV2 {
 #[serde(rename_all = "PascalCase")]
 struct ImageConfig {
     image: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    env: Option<Vec<String>>,
+    labels: Option<TextMap>,
+    env: Option<TextList>,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +109,7 @@ struct HostConfig {
 #[serde(rename_all = "PascalCase")]
 struct LogConfig {
     r#type: Option<String>,
-    config: Option<HashMap<String, String>>,
+    config: Option<TextMap>,
 }
 
 /// Reads name and image of the container whose folder is `dir`.
@@ -122,8 +123,8 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     Ok(ContainerMetadata {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: image.image.unwrap_or_default(),
-        labels: image.labels.unwrap_or_default(),
-        env: split_env(image.env.unwrap_or_default()),
+        labels: image.labels.unwrap_or_default().0,
+        env: split_env(image.env.unwrap_or_default().0),
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
@@ -170,7 +171,7 @@ pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig)?;
     let log = config.log_config.unwrap_or_default();
     let name = log.r#type.filter(|name| !name.is_empty()).unwrap_or_else(|| JSON_FILE_DRIVER.to_owned());
-    let options = log.config.unwrap_or_default();
+    let options = log.config.unwrap_or_default().0;
     let has_cache_disabled = options.get("cache-disabled").is_some_and(|value| value == "true");
     Ok(LogDriver { name, has_cache_disabled })
 }

@@ -20,9 +20,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::docker::{read_json, ContainerMetadata, LogDriver, MetadataError};
+use super::docker::{ContainerMetadata, LogDriver, MetadataError};
+use super::podman_list::ContainerLists;
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use crate::bounded_file::{self, FileKind, MOST_CONTAINERS};
 use crate::checkpoint::ContainerId;
@@ -43,28 +42,15 @@ const LOG: &str = "ctr.log";
 pub struct Podman {
     storage: PathBuf,
     passwd: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct StoredContainer {
-    id: String,
-    names: Option<Vec<String>>,
-    /// JSON in a text.
-    metadata: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-struct StoredMetadata {
-    #[serde(rename = "image-name")]
-    image_name: Option<String>,
-    name: Option<String>,
+    lists: ContainerLists,
 }
 
 impl Podman {
     /// The containers below root's storage, and below those of the users that
     /// `passwd` lists.
     pub fn new(storage: &Path, passwd: &Path) -> Podman {
-        Podman { storage: storage.to_owned(), passwd: passwd.to_owned() }
+        let (storage, passwd) = (storage.to_owned(), passwd.to_owned());
+        Podman { storage, passwd, lists: ContainerLists::default() }
     }
 
     /// The storages of users, as far as there are any.
@@ -110,17 +96,12 @@ impl Runtime for Podman {
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
         let path = containers_file(found);
-        let containers: Vec<StoredContainer> = read_json(&path, FileKind::ContainerList)?;
-        let id = found.id.to_string();
-        let Some(stored) = containers.into_iter().find(|container| container.id == id) else {
+        let Some(listed) = self.lists.find(&path, &found.id)? else {
             return Err(MetadataError::Missing { path });
         };
-        let metadata: StoredMetadata =
-            stored.metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let name = metadata.name.or_else(|| stored.names?.into_iter().next());
         Ok(ContainerMetadata {
-            name: name.unwrap_or_else(|| found.id.short()),
-            image: metadata.image_name.unwrap_or_default(),
+            name: listed.name.unwrap_or_else(|| found.id.short()),
+            image: listed.image,
             runtime: Api::Podman.runtime_name().to_owned(),
             is_running: true,
             ..ContainerMetadata::default()

@@ -24,9 +24,9 @@ use crate::discover::LogFiles;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::cri;
-use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
+use crate::format::json_file::{for_each_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
-use crate::format::local::{self, first_frame, Frame};
+use crate::format::local::{self, first_frame, next_frame, Frame};
 use crate::format::Entry;
 use crate::identity::Identity;
 use crate::metrics::Survey;
@@ -358,9 +358,14 @@ impl Tailer {
     ) -> Option<(u64, u64)> {
         let mut corrupt = None;
         let mut at = range.start;
-        while let Frame::Whole { message, length } = first_frame(&buffer[at..range.end]) {
+        while at < range.end {
             let frame_offset = offset + (at - range.start) as u64;
-            match local::decode(message) {
+            let (message, length) = match first_frame(&buffer[at..range.end]) {
+                Frame::Whole { message, length } => (Some(message), length),
+                // Damage between frames, up to where the next one begins.
+                Frame::Incomplete | Frame::Corrupt => (None, next_frame(&buffer[at..range.end]).max(1)),
+            };
+            match message.and_then(local::decode) {
                 Some(found) => {
                     let mut attrs = Vec::new();
                     if found.attrs.clone().next().is_some() {
@@ -448,9 +453,19 @@ impl Tailer {
         line_feed: usize,
         offset: u64,
     ) -> u64 {
-        let unusual = decode_unusual(&buffer[line.clone()]);
         let source_bytes = line.len() + line_feed;
-        let Some((last, before)) = unusual.entries.split_last() else {
+        let mut left = source_bytes;
+        // The last one has all bytes that are no damage and no other record's: its own
+        // and the line feed.
+        let mut last: Option<(OwnedEntry, usize)> = None;
+        let unusual = for_each_unusual(&buffer[line.clone()], |owned, length| {
+            if let Some((owned, length)) = last.replace((owned, length)) {
+                let length = length.min(left);
+                left -= length;
+                self.take_owned(context, buffer, line.start, &owned, length, offset);
+            }
+        });
+        let Some((last, _)) = last else {
             if unusual.skipped > 0 {
                 return source_bytes as u64;
             }
@@ -458,16 +473,10 @@ impl Tailer {
             self.assembler.pass_over(source_bytes as u64);
             return 0;
         };
-        // Which byte belongs to which of several records is nobody's concern, as
-        // long as their sum is right.
-        let share = (source_bytes - unusual.skipped) / unusual.entries.len();
-        let mut left = source_bytes - unusual.skipped;
-        for owned in before {
-            self.take_owned(context, buffer, line.start, owned, share, offset);
-            left -= share;
-        }
-        self.take_owned(context, buffer, line.start, last, left, offset);
-        unusual.skipped as u64
+        // What is no UTF-8 counts for more than it took.
+        let skipped = unusual.skipped.min(left);
+        self.take_owned(context, buffer, line.start, &last, left - skipped, offset);
+        skipped as u64
     }
 
     fn take_owned(
