@@ -2,13 +2,15 @@
 //! signals, its threads that walk our metrics, a descriptor that it closes, its log, and a
 //! `DB` that names a file of somebody else.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::json;
 
-use crate::support::docker_root::DockerRoot;
+use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::fluent_bit::{find_shipped, plugin, FluentBit};
 use crate::support::playing_host::{PlayingHost, Release, PATIENCE};
 use crate::support::{compile, run, skip, wait_until};
@@ -28,8 +30,9 @@ fn quantum8() -> &'static Path {
 
 /// Many small tables of all kinds: JSON objects of four keys and more, compressed and not, in
 /// records, labels and environments.
-fn small_tables(lines: usize) -> DockerRoot {
+fn small_tables(lines: usize) -> (DockerRoot, Vec<LogWriter>) {
     let root = DockerRoot::new();
+    let mut logs = Vec::new();
     for (digit, name) in [('a', "web"), ('b', "api"), ('c', "job")] {
         let mut log = root.container(digit, name);
         let labels = json!({"a": "1", "b": "2", "c": "3", "d": "4", "com.docker.compose.project": "shop"});
@@ -44,10 +47,40 @@ fn small_tables(lines: usize) -> DockerRoot {
             }
         }
         // Not of the fixed shape, so the general parser has it.
-        let odd = json!({"attrs": {"k": "v"}, "time": "2023-11-14T22:13:20Z", "stream": "stdout", "log": "odd\n", "tag": 1});
+        let odd =
+            json!({"attrs": {"k": "v"}, "time": log.time(), "stream": "stdout", "log": "odd\n", "tag": 1});
         log.raw(format!("{odd}\n").as_bytes());
+        logs.push(log);
     }
-    root
+    (root, logs)
+}
+
+/// Rotates so often that the file with the last position is gone. The archives that are left
+/// say more of themselves than dockerd's do, and are asked for the time of their last line.
+fn rotate_past(logs: &mut [LogWriter]) {
+    for log in logs {
+        for round in 0..6 {
+            log.line(&format!("later {round}"));
+            log.rotate(5, true);
+        }
+        for number in 1..5 {
+            let path = PathBuf::from(format!("{}.{number}.gz", log.log.display()));
+            let mut text = Vec::new();
+            let mut decoder = flate2::read::GzDecoder::new(File::open(&path).expect("an archive"));
+            decoder.read_to_end(&mut text).expect("it is whole");
+            let mut extra = json!({"lastTime": "2030-01-01T00:00:00Z"});
+            for number in 0..20 {
+                // Those of three keys stay small, next to those that grow at the fourth.
+                extra[format!("small {number}")] = json!({"a": 1, "b": 2, "c": 3});
+                extra[format!("grown {number}")] = json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5});
+            }
+            let file = File::create(&path).expect("ours");
+            let mut encoder =
+                flate2::GzBuilder::new().extra(extra.to_string()).write(file, flate2::Compression::fast());
+            encoder.write_all(&text).expect("compress");
+            encoder.finish().expect("compress");
+        }
+    }
 }
 
 const TABLES: &str = "metadata=flat labels=a,b env=STAGE merge_log=on tag_template={name}.{stream}";
@@ -63,23 +96,38 @@ fn the_small_allocator_is_in_force_where_it_is_loaded() {
 #[test]
 fn a_host_whose_allocator_aligns_small_blocks_to_8_gets_every_record() {
     for release in Release::GENERATIONS {
-        let root = small_tables(40);
-        let mut starter = Command::new("env");
-        starter.arg(format!("LD_PRELOAD={}", quantum8().display()));
-        let mut host = PlayingHost::start_by(starter, release.with("-DMETRICS"));
-        host.ok(&format!("instance a {}", over(&root, TABLES)));
-        host.ok("init");
+        let (root, mut logs) = small_tables(40);
+        let db = format!("{TABLES} db=\"{}\"", root.path().join("positions.db").display());
+        let start = || {
+            let mut starter = Command::new("env");
+            starter.arg(format!("LD_PRELOAD={}", quantum8().display()));
+            let mut host = PlayingHost::start_by(starter, release.with("-DMETRICS"));
+            host.ok(&format!("instance a {}", over(&root, &db)));
+            host.ok("init");
+            host
+        };
+        let mut host = start();
         host.run_until(3 * 41);
         assert!(host.texts("a").iter().any(|text| text == "odd"));
         let exit = host.exit();
         exit.assert_clean();
         assert!(exit.log.contains("stopped: 123 records"), "{}", exit.log);
+        rotate_past(&mut logs);
+        let mut host = start();
+        host.run_until(3 * 4);
+        let mut texts = host.texts("a");
+        texts.sort();
+        let expected = (2..6).flat_map(|round| vec![format!("later {round}"); 3]);
+        assert_eq!(texts, expected.collect::<Vec<_>>());
+        let exit = host.exit();
+        exit.assert_clean();
+        assert_eq!(exit.log.matches("rotated past our position").count(), 3, "{}", exit.log);
     }
 }
 
 #[test]
 fn tail_containers_runs_where_small_blocks_are_aligned_to_8() {
-    let root = small_tables(20);
+    let (root, _logs) = small_tables(20);
     let printed = |arguments: &[&str], preload: Option<&Path>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
         command.args(["--runtime", "docker", "-o", "Docker_Socket=off", "--docker-root"]).arg(root.path());
@@ -108,7 +156,7 @@ fn a_fluent_bit_in_the_shipped_configuration_gets_every_record() {
         Ok(program) => program,
         Err(reason) => return skip(test, &reason),
     };
-    let root = small_tables(40);
+    let (root, mut logs) = small_tables(40);
     let config = format!(
         "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Docker_Socket off\n    \
          Metadata flat\n    Labels a,b\n    Env STAGE\n    Merge_Log on\n    DB {}\n",
@@ -116,11 +164,16 @@ fn a_fluent_bit_in_the_shipped_configuration_gets_every_record() {
         root.path().join("positions.db").display(),
     );
     let mut host = FluentBit::new(&program, Some(&plugin), &config).with_http_server();
-    host.start().expect("Fluent Bit starts");
-    host.wait_until(PATIENCE, "every record", |host| host.record_count() >= 3 * 41);
-    host.signal(rustix::process::Signal::TERM);
-    assert!(host.wait_exit(PATIENCE).expect("an end").success(), "{}", host.stderr());
-    assert_eq!(host.record_count(), 3 * 41);
+    for expected in [3 * 41, 3 * 45] {
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "every record", |host| host.record_count() >= expected);
+        host.signal(rustix::process::Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("an end").success(), "{}", host.stderr());
+        assert_eq!(host.record_count(), expected);
+        if expected == 3 * 41 {
+            rotate_past(&mut logs);
+        }
+    }
 }
 
 // ---- signals ----
