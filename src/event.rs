@@ -91,6 +91,8 @@ pub enum Event {
     CheckpointUnwritable { path: PathBuf, reason: String },
     #[error("DB {} is written again", path.display())]
     CheckpointWritable { path: PathBuf },
+    #[error("{containers} containers have had metrics of their own, which Fluent Bit keeps until it is reloaded or restarted; further containers are in the totals only (see Metrics_Per_Container)")]
+    MetricsExhausted { containers: usize },
     #[error("no DB is set: positions live in memory and are lost at exit")]
     NoCheckpoint,
     #[error("the reader stopped: {reason}; nothing more is read until Fluent Bit is restarted")]
@@ -125,6 +127,7 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
             | Event::StreamGap { .. }

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, Level, NoParser};
 use crate::lock::lock;
-use crate::metrics;
+use crate::metrics::{self, ContainerSeries};
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
 
@@ -54,6 +54,8 @@ struct Drain {
     checkpoint_failed: bool,
     /// Parsers that the host has not, said already.
     unknown_parsers: HashSet<String>,
+    /// The containers that have metrics of their own.
+    series: ContainerSeries,
 }
 
 /// A batch as it is offered to the host; one at a time, so what a parser makes of it is
@@ -164,8 +166,16 @@ impl Plugin {
         self.log_events(host);
         self.hand_over(host);
         if self.exchange.take_metrics_changed() {
-            host.publish(&metrics::read(&self.exchange, self.config.metrics_per_container));
+            self.publish(host);
         }
+    }
+
+    /// Shows the metrics as they are now. On the host's thread; first of all in
+    /// `cb_init`, before anything can walk them.
+    pub fn publish(&self, host: &dyn Host) {
+        let mut drain = lock(&self.drain);
+        let most = self.config.metrics_per_container;
+        host.publish(&metrics::read(&self.exchange, &mut drain.series, most));
     }
 
     fn hand_over(&self, host: &dyn Host) {

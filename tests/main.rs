@@ -18,6 +18,7 @@ mod hard_cases;
 mod host;
 mod hybrid;
 mod idle_streams;
+mod inside_the_host;
 mod instructions;
 mod kill;
 mod kubernetes;

@@ -282,7 +282,7 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
     kind: Kind::Number,
     default: Some("100"),
     text:
-        "Containers that get metrics of their own, those with losses first; all are in the totals. 0: none.",
+        "Containers that have metrics of their own at a time, and as many again where something was lost; all are in the totals. Fluent Bit keeps the series of a container that is gone, so ten times as many get them until it is restarted or reloaded. 0: none.",
 };
 
 /// All of them, in the order of the documentation.

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 use super::docker::MetadataError;
 use crate::bounded_file::{self, BoundedReadError, FileKind};
 use crate::checkpoint::ContainerId;
+use crate::lock::lock;
 use crate::work;
 
 /// Lists are kept as long as their files have so many bytes together.
@@ -88,7 +89,7 @@ impl ContainerLists {
         };
         let file = bounded_file::open(path, FileKind::ContainerList).map_err(failed)?;
         let stamp = stamp_of(&file).map_err(|source| failed(BoundedReadError::at(path, source)))?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let Known { read, refused } = &mut *known;
         if refused.iter().any(|(known, seen)| known == path && *seen == stamp) {
             return Err(MetadataError::Missing { path: path.to_owned() });

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use super::cmetrics::Cmetrics;
 use super::collector_fd::{Closed, CollectorFd};
 use super::flb_host::{log_without_instance, FlbHost};
 use super::guard::{guard, guard_instance};
@@ -89,7 +90,9 @@ fn start(
         }
     };
     let fd = collector_fd.number();
-    let instance = Arc::new(Instance::new(plugin, ins, name, collector_fd));
+    let metrics = Cmetrics::create(ins);
+    plugin.publish(&FlbHost::new(api, ins, &name).with_metrics(&metrics));
+    let instance = Arc::new(Instance::new(plugin, ins, name, collector_fd, metrics));
     let context = instances::add(instance);
     // SAFETY: `ins` is the live instance that cb_init was called with; the
     // context is an address the host only hands back.

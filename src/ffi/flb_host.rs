@@ -68,7 +68,7 @@ impl Host for FlbHost<'_> {
 
     fn publish(&self, readings: &[Reading]) {
         if let Some(metrics) = self.metrics {
-            metrics.publish(self.ins, self.name, readings);
+            metrics.publish(self.name, readings);
         }
     }
 }

@@ -31,12 +31,13 @@ impl Instance {
         ins: *mut sys::flb_input_instance,
         name: String,
         collector_fd: CollectorFd,
+        metrics: Cmetrics,
     ) -> Instance {
         Instance {
             plugin,
             ins: ins as usize,
             name,
-            metrics: Cmetrics::default(),
+            metrics,
             collector_fd,
             is_poisoned: AtomicBool::new(false),
         }

@@ -11,7 +11,7 @@
 //! | the collector's descriptor | us, in `cb_init` | us, in `cb_exit`; the host, if it cannot watch it | the host polls it |
 //! | property values, names | the host | the host | copied at once |
 //! | what a parser made of a text | the host, at our call | us, once it is copied | the host's thread |
-//! | metrics | the host, at our call | the host, after `cb_exit`; us, when a series of it has ended | the host's thread |
+//! | metrics | the host, at our call in `cb_init` | the host, after `cb_exit` | set on the host's thread; read by any of the host's |
 //! | record bytes, tags, log text | us | us, after the call | the host copies before it returns |
 //!
 //! # Rules

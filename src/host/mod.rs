@@ -56,8 +56,8 @@ pub trait Host {
         Ok(None)
     }
 
-    /// Shows the metrics as they are now. What was shown before and is not in
-    /// `readings` any more has ended. A host without metrics does nothing.
+    /// Sets the series in `readings`; others stay as they are. A host without metrics does
+    /// nothing.
     fn publish(&self, readings: &[Reading]) {
         let _ = readings;
     }
