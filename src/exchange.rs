@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
+use crate::activity::Activity;
 use crate::account::{Accounts, Amount, Paced};
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
@@ -63,6 +64,8 @@ pub struct Exchange {
     pub checkpoint: Mutex<CheckpointStore>,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
+    /// What the reader does right now.
+    pub activity: Activity,
     /// What became of every byte.
     pub accounts: Accounts,
     /// What has happened so often.
@@ -99,6 +102,7 @@ impl Exchange {
             checkpoint: Mutex::new(checkpoint),
             leaving: Mutex::default(),
             shortage: Mutex::default(),
+            activity: Activity::default(),
             accounts: Accounts::default(),
             tally: Tally::default(),
             latency: Latency::default(),
