@@ -122,11 +122,14 @@ impl ReaderThread {
 
 /// What is said of a reader that is left behind, and what it does.
 fn left_behind(doing: Doing, told: &str) -> String {
-    let cause = match doing {
-        Doing::Listing | Doing::Looking | Doing::Reading => "a file system does not answer: ",
-        Doing::Nothing | Doing::Decoding => "",
-    };
-    format!("{cause}the reader is left behind, {told}; what was not accepted is read at the next start")
+    match doing {
+        Doing::Listing | Doing::Looking | Doing::Reading => format!(
+            "a file system does not answer: the reader is left behind, {told}; what was not accepted is read at the next start"
+        ),
+        Doing::Nothing | Doing::Decoding => {
+            format!("the reader is left behind, {told}; what was not accepted is read at the next start")
+        }
+    }
 }
 
 impl Plugin {

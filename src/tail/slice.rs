@@ -63,8 +63,18 @@ impl<'a> Slice<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::CheckpointStore;
+    use crate::checkpoint::{CheckpointStore, ContainerId};
+    use crate::discover::docker::ContainerMetadata;
+    use crate::discover::LogFiles;
+    use crate::format::cri;
+    use crate::format::json_file::Decoder;
+    use crate::host::embedded::decode_records;
+    use crate::identity::Identity;
+    use crate::multiline::Pattern;
+    use crate::queue::Progress;
+    use crate::tail::tailer::{ReadContext, Start, Step, Tailer};
     use std::sync::atomic::Ordering;
+    use std::sync::Arc;
 
     #[test]
     fn the_clock_and_a_stop_are_looked_at_now_and_then() {
@@ -79,5 +89,79 @@ mod tests {
         assert!(!late.ends_at(PLAIN_STRIDE - 1));
         assert!(late.ends_at(PLAIN_STRIDE));
         assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
+    }
+
+    /// Each slice ends at its first look, as where every line takes long: what comes is
+    /// whole, in order, and each batch moves the position to where the next one begins.
+    #[test]
+    fn slices_that_end_early_lose_nothing_and_repeat_nothing() {
+        let json = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{number:09}Z\"}}\n")
+        };
+        let cri = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            format!("2023-11-14T22:13:20.{number:09}Z stdout F {text}\n")
+        };
+        let lines: [&dyn Fn(usize) -> String; 2] = [&json, &cri];
+        for line in lines {
+            for pattern in [None, Some("^line")] {
+                assert_whole(&(0..600).map(line).collect::<String>(), 600, pattern);
+            }
+        }
+    }
+
+    fn assert_whole(log: &str, count: usize, pattern: Option<&str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::numbered(&dir.path().join("x.log"));
+        std::fs::write(&files.path, log).unwrap();
+        let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        identity.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
+        identity.multiline.max_bytes = 1 << 20;
+        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, Arc::new(identity));
+        tailer.refresh(&exchange).unwrap();
+        exchange.stopping.store(true, Ordering::Release);
+        let (mut buffer, mut decoder, mut cri) = (Vec::new(), Decoder::default(), cri::Decoder::default());
+        let mut texts = Vec::new();
+        let (mut slices, mut offset) = (0, 0);
+        loop {
+            let mut context = ReadContext {
+                exchange: &exchange,
+                buffer: &mut buffer,
+                decoder: &mut decoder,
+                cri: &mut cri,
+                max_line_bytes: 1 << 20,
+                now: Instant::now(),
+            };
+            let step = tailer.read_slice(&mut context).unwrap();
+            if step == (Step::AtEnd { has_read: false }) {
+                break;
+            }
+            slices += 1;
+            let read = tailer.account().figures().read.bytes;
+            assert!(read - offset <= (PLAIN_STRIDE + 4_000) as u64, "{} bytes in a slice", read - offset);
+            assert_eq!(tailer.is_costly(), step == Step::More, "{step:?}");
+            offset = read;
+        }
+        assert_eq!(offset, log.len() as u64);
+        assert!(slices >= log.len() / (PLAIN_STRIDE + 4_000), "{slices}");
+        tailer.flush_open(&exchange);
+        let mut resumes = Vec::new();
+        while let Some(batch) = exchange.queue.pop() {
+            if batch.records > 0 {
+                let records = decode_records(&batch.bytes).unwrap();
+                texts.extend(records.iter().map(|record| record.text("log").to_owned()));
+            }
+            if let Progress::Advance([Some(resume), _]) = batch.progress {
+                resumes.push(resume.offset);
+            }
+        }
+        let numbers = texts.iter().map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
+        assert!(numbers.eq(0..count), "{} texts", texts.len());
+        assert!(resumes.is_sorted() && resumes.last() == Some(&offset), "{resumes:?}");
+        let is_between_lines = |at: &u64| *at == 0 || log.as_bytes()[*at as usize - 1] == b'\n';
+        assert!(resumes.iter().all(is_between_lines), "{resumes:?}");
     }
 }
