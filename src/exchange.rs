@@ -11,8 +11,8 @@ use std::time::Instant;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
-use crate::activity::Activity;
 use crate::account::{Accounts, Amount, Paced};
+use crate::activity::Activity;
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
 use crate::metrics::{Latency, Survey, Tally};

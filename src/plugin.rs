@@ -389,14 +389,16 @@ impl Plugin {
                 return Stopped::WithoutReader;
             }
             let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
-            host.log(Level::Warn, &format!("the stop waited {seconds:.1} s for the reader, which was {told}"));
+            host.log(
+                Level::Warn,
+                &format!("the stop waited {seconds:.1} s for the reader, which was {told}"),
+            );
         }
         // Its panics were caught inside.
         let _ = reader.thread.join();
         Stopped::Wholly
     }
 }
-
 
 /// The reader is made on its own thread: even a look where the roots are can stall.
 fn spawn_reader(

@@ -1,6 +1,7 @@
 //! Containers whose images are made to harm others: by labels, and by lines that take
 //! long to read. What they get at is their own log alone.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
@@ -13,10 +14,11 @@ use crate::support::collector::{Collector, PATIENCE};
 use crate::support::docker_root::{record, DockerRoot, LogWriter};
 use crate::support::fluent_bit::{plugin, with_each_host, FluentBit};
 use crate::support::playing_host::{PlayingHost, Release};
+use crate::support::wait_until;
 
 /// An expression of a label that fits its limits and takes as long as any: a DFA of it has
-/// 2^80 states, so it is matched state by state.
-const WORST_OF_LABEL: &str = "[ab]{0,80}a[ab]{80}c";
+/// 2^40 states, so it is matched state by state.
+const WORST_OF_LABEL: &str = "[ab]{0,40}a[ab]{40}c";
 /// The one of a report: as the option it is allowed, as a label's it is far too large.
 const WORST_OF_OPTION: &str = "[ab]{0,900}a[ab]{900}c";
 
@@ -81,7 +83,8 @@ fn a_label_of_200_kb_is_said_in_few_words_and_does_nothing() {
     assert_eq!(collector.wait_texts(1), ["here"]);
     assert_eq!(collector.tagged()[0].0.as_deref(), Some("docker.mallory"));
     for name in &names[1..] {
-        let said = format!("label fluentbit.io/{name}: 200000 bytes, and 256 are the most; the option counts");
+        let said =
+            format!("label fluentbit.io/{name}: 200000 bytes, and 256 are the most; the option counts");
         collector.wait(name, |collector| collector.has_logged(&said));
     }
     assert!(collector.log().iter().all(|(_, text)| text.len() < 1000), "{:?}", collector.log());
@@ -106,14 +109,23 @@ fn lines_of_a_and_b(bytes: usize) -> String {
     lines
 }
 
-/// What the reader's thread has taken of the processor, whatever else the machine does.
-fn reader_time(host: &PlayingHost) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("it runs");
-    let mut tasks = tasks.map(|task| task.expect("a thread").path());
-    let reader = tasks.find(|task| {
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "clogs-reader")
+/// The reader's thread, as `/proc` shows it.
+fn reader_of(host: &PlayingHost) -> PathBuf {
+    let mut reader = None;
+    wait_until(PATIENCE, "the reader", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("it runs");
+        let is_reader = |task: &PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "clogs-reader")
+        };
+        reader = tasks.map(|task| task.expect("a thread").path()).find(is_reader);
+        reader.is_some()
     });
-    let times = std::fs::read_to_string(reader.expect("the reader").join("schedstat")).expect("its times");
+    reader.expect("it was found")
+}
+
+/// What a thread has taken of the processor, whatever else the machine does.
+fn processor_time(thread: &Path) -> Duration {
+    let times = std::fs::read_to_string(thread.join("schedstat")).expect("its times");
     let nanos = times.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number");
     Duration::from_nanos(nanos)
 }
@@ -132,17 +144,18 @@ fn longest_delay() -> Duration {
 /// Writes lines of one container while others are read, and gives the most that the
 /// reader did before any of them arrived.
 fn delay_of(host: &mut PlayingHost, log: &mut LogWriter) -> Duration {
+    let reader = reader_of(host);
     let mut offset = host.delivered_bytes();
     let mut longest = Duration::ZERO;
     for number in 0..if is_optimised() { 20 } else { 3 } {
         let text = format!("good line {number}");
-        let (begun, before) = (Instant::now(), reader_time(host));
+        let (begun, before) = (Instant::now(), processor_time(&reader));
         log.line(&text);
         while !host.frames_from(&mut offset).iter().any(|frame| frame.texts().any(|got| got == text)) {
             assert!(begun.elapsed() < PATIENCE, "line {number} does not come; log:\n{}", host.log());
             host.run(2);
         }
-        longest = longest.max(reader_time(host) - before);
+        longest = longest.max(processor_time(&reader) - before);
     }
     longest
 }
@@ -172,7 +185,9 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
     let begun = Instant::now();
     let exit = host.exit();
     let stop = begun.elapsed();
-    println!("{what}: the reader did {longest:?} before a line of another container came, the stop took {stop:?}");
+    println!(
+        "{what}: the reader did {longest:?} before a line of another container came, the stop took {stop:?}"
+    );
     exit.assert_clean();
     assert!(longest < longest_delay(), "{what}: {longest:?}");
     assert!(stop < Duration::from_secs(4), "{what}: the stop took {stop:?}");
@@ -184,7 +199,7 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
 
 #[test]
 fn the_expression_of_a_label_delays_no_other_container() {
-    for hostile in [1, 8] {
+    for hostile in [1, if is_optimised() { 8 } else { 3 }] {
         let options = "label_hints=multiline_regex";
         assert_harmless("the worst that a label can say", hostile, Some(WORST_OF_LABEL), options, &[]);
     }
@@ -203,7 +218,7 @@ fn a_large_expression_of_a_label_is_refused_and_delays_nobody() {
 #[test]
 fn the_operators_expression_makes_no_container_delay_another() {
     let options = format!("multiline={WORST_OF_OPTION}");
-    for hostile in [1, 8] {
+    for hostile in [1, if is_optimised() { 8 } else { 3 }] {
         assert_harmless("the worst that the option can say", hostile, None, &options, &[]);
     }
 }
@@ -225,8 +240,10 @@ impl Host for Takes {
 fn costly_logs_have_their_turns_and_plain_ones_have_all() {
     let root = DockerRoot::new();
     let lines = lines_of_a_and_b(300_000);
-    let mut logs: Vec<LogWriter> =
-        ('0'..='9').chain('a'..='b').map(|digit| root.container(digit, &format!("mallory-{digit}"))).collect();
+    let mut logs: Vec<LogWriter> = ('0'..='9')
+        .chain('a'..='b')
+        .map(|digit| root.container(digit, &format!("mallory-{digit}")))
+        .collect();
     logs.iter_mut().for_each(|log| log.raw(lines.as_bytes()));
     let mut good = root.container('c', "good");
     let config = Config::from_lookup(|name| match name {
@@ -269,7 +286,11 @@ fn costly_logs_have_their_turns_and_plain_ones_have_all() {
         }
     }
     turns.remove("good");
-    assert_eq!((turns.len(), turns.values().min(), turns.values().max()), (12, Some(&3), Some(&3)), "{turns:?}");
+    assert_eq!(
+        (turns.len(), turns.values().min(), turns.values().max()),
+        (12, Some(&3), Some(&3)),
+        "{turns:?}"
+    );
 }
 
 /// A parser of the host's whose expression has no end of ways to divide blanks, as stock ones

@@ -103,18 +103,30 @@ mod tests {
             let text = format!("line {number} {}", "x".repeat(number % 3_000));
             format!("2023-11-14T22:13:20.{number:09}Z stdout F {text}\n")
         };
-        let lines: [&dyn Fn(usize) -> String; 2] = [&json, &cri];
-        for line in lines {
+        let local = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            let time = (0..8).map(|_| 0x80u8).chain([1]);
+            let mut message: Vec<u8> = b"\x0a\x06stdout\x10".iter().copied().chain(time).collect();
+            message.extend([0x1a, 0x80 | (text.len() & 0x7f) as u8, (text.len() >> 7) as u8]);
+            message.extend(text.as_bytes());
+            let length = (message.len() as u32).to_be_bytes();
+            [&length[..], &message, &length].concat()
+        };
+        let json = |number: usize| json(number).into_bytes();
+        let cri = |number: usize| cri(number).into_bytes();
+        let entries: [&dyn Fn(usize) -> Vec<u8>; 3] = [&json, &cri, &local];
+        for entry in entries {
             for pattern in [None, Some("^line")] {
-                assert_whole(&(0..600).map(line).collect::<String>(), 600, pattern);
+                assert_whole((0..600).map(entry).collect(), pattern);
             }
         }
     }
 
-    fn assert_whole(log: &str, count: usize, pattern: Option<&str>) {
+    fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
+        let log = entries.concat();
         let dir = tempfile::tempdir().unwrap();
         let files = LogFiles::numbered(&dir.path().join("x.log"));
-        std::fs::write(&files.path, log).unwrap();
+        std::fs::write(&files.path, &log).unwrap();
         let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
         let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
@@ -159,9 +171,13 @@ mod tests {
             }
         }
         let numbers = texts.iter().map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
-        assert!(numbers.eq(0..count), "{} texts", texts.len());
+        assert!(numbers.eq(0..entries.len()), "{} texts", texts.len());
         assert!(resumes.is_sorted() && resumes.last() == Some(&offset), "{resumes:?}");
-        let is_between_lines = |at: &u64| *at == 0 || log.as_bytes()[*at as usize - 1] == b'\n';
-        assert!(resumes.iter().all(is_between_lines), "{resumes:?}");
+        let mut ends = std::collections::HashSet::from([0]);
+        ends.extend(entries.iter().scan(0, |end, entry| {
+            *end += entry.len() as u64;
+            Some(*end)
+        }));
+        assert!(resumes.iter().all(|at| ends.contains(at)), "{resumes:?}");
     }
 }
