@@ -12,6 +12,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
 use crate::account::{Accounts, Amount, Paced};
+use crate::activity::Activity;
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
 use crate::lock::lock;
@@ -64,6 +65,8 @@ pub struct Exchange {
     pub checkpoint: Mutex<CheckpointStore>,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
+    /// What the reader does right now.
+    pub activity: Activity,
     /// What became of every byte.
     pub accounts: Accounts,
     /// What has happened so often.
@@ -100,6 +103,7 @@ impl Exchange {
             checkpoint: Mutex::new(checkpoint),
             leaving: Mutex::default(),
             shortage: Mutex::default(),
+            activity: Activity::default(),
             accounts: Accounts::default(),
             tally: Tally::default(),
             latency: Latency::default(),

@@ -134,9 +134,8 @@ impl Hints {
     /// Reads the labels.
     pub fn read(labels: &BTreeMap<String, String>, obeyed: LabelHints) -> Read {
         let mut read = Read::default();
-        let value_of = |label: &str| {
-            labels.get(label).map(|value| value.trim()).filter(|value| !value.is_empty())
-        };
+        let value_of =
+            |label: &str| labels.get(label).map(|value| value.trim()).filter(|value| !value.is_empty());
         if value_of(EXCLUDE_LABEL).is_some_and(is_true) && !obeyed.obeys(Hint::Exclude) {
             read.ignored.push(EXCLUDE_LABEL);
         }

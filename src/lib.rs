@@ -38,6 +38,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod account;
+pub mod activity;
 pub mod assemble;
 pub mod bounded_file;
 pub mod checkpoint;

@@ -10,8 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::time::{clock_gettime, ClockId, Timespec};
+
 use crate::account::{wall_clock, Accounts, Amount};
-use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::activity::Doing;
+use crate::checkpoint::{CheckpointError, CheckpointStore, ContainerId};
 use crate::config::Config;
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -28,12 +31,23 @@ const DRAIN_BYTES: usize = 4 << 20;
 /// Names that are remembered as said; labels may say any number of them.
 const MOST_UNKNOWN_PARSERS: usize = 100;
 
+/// What the parser that a label asks for may take of the processor for one batch. The
+/// host's regular expressions have no bound of their own, so a text that fits none of
+/// their ends may take seconds or years; of one such call nothing brings us back.
+const MOST_PARSING: Duration = Duration::from_millis(200);
+
+/// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
+const MOST_PARSED: usize = 16 * 1024;
+
+/// How long a drain may keep the host's thread, beside its bytes.
+const DRAIN_TIME: Duration = Duration::from_millis(100);
+
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is said of such a reader.
-const LEFT_BEHIND: &str = "a file system does not answer: the reader is left behind in it, and what was not accepted is read at the next start";
+/// A stop that waits longer says what for.
+const SILENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an instance cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +70,9 @@ struct Drain {
     unknown_parsers: HashSet<String>,
     /// The containers that have metrics of their own.
     series: ContainerSeries,
+    /// Containers whose label asks for a parser that took too long: nothing more is
+    /// parsed for them. Forgotten with the container.
+    slow_parsers: HashSet<ContainerId>,
 }
 
 /// A batch as it is offered to the host; one at a time, so what a parser makes of it is
@@ -97,6 +114,25 @@ pub struct Plugin {
     drain: Mutex<Drain>,
     reader: Mutex<Option<ReaderThread>>,
     config: Config,
+}
+
+impl ReaderThread {
+    /// Whether it ends within this time.
+    fn ends_within(&self, patience: Duration) -> bool {
+        self.ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+/// What is said of a reader that is left behind, and what it does.
+fn left_behind(doing: Doing, told: &str) -> String {
+    match doing {
+        Doing::Listing | Doing::Looking | Doing::Reading => format!(
+            "a file system does not answer: the reader is left behind, {told}; what was not accepted is read at the next start"
+        ),
+        Doing::Nothing | Doing::Decoding => {
+            format!("the reader is left behind, {told}; what was not accepted is read at the next start")
+        }
+    }
 }
 
 impl Plugin {
@@ -181,7 +217,8 @@ impl Plugin {
     fn hand_over(&self, host: &dyn Host) {
         let mut drain = lock(&self.drain);
         let mut bytes = 0;
-        while !self.exchange.paused.load(Ordering::Acquire) {
+        let begun = Instant::now();
+        while !self.exchange.paused.load(Ordering::Acquire) && !self.exchange.is_stopping() {
             let offer = match drain.held.take() {
                 Some(refused) => refused,
                 None => match self.exchange.queue.pop() {
@@ -199,7 +236,7 @@ impl Plugin {
             self.exchange.refused.store(false, Ordering::Release);
             bytes += offer.bytes().len();
             self.accept(offer.batch, &mut drain);
-            if bytes >= DRAIN_BYTES {
+            if bytes >= DRAIN_BYTES || begun.elapsed() >= DRAIN_TIME {
                 self.exchange.host_bell.ring();
                 break;
             }
@@ -209,24 +246,33 @@ impl Plugin {
     /// What a label asks of the host's parsers is done once, however often the host
     /// refuses what comes of it.
     fn offer(&self, batch: Batch, host: &dyn Host, drain: &mut Drain) -> Offer {
-        let Some(parsing) = batch.parsing.as_deref().filter(|_| batch.records > 0) else {
+        let may_be_parsed = batch.records > 0 && !drain.slow_parsers.contains(&batch.container);
+        let Some(parsing) = batch.parsing.as_deref().filter(|_| may_be_parsed) else {
             return Offer { batch, parsed: None };
         };
         let mut is_unknown = false;
+        let mut spent = Duration::ZERO;
         let parsed = parsing.apply(&batch.bytes, &mut |text| {
-            if is_unknown {
+            if is_unknown || spent >= MOST_PARSING || text.len() > MOST_PARSED {
                 return None;
             }
-            host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
+            let before = processor_time();
+            let parsed = host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
                 is_unknown = true;
                 None
-            })
+            });
+            spent += processor_time().saturating_sub(before);
+            parsed
         });
+        if spent >= MOST_PARSING {
+            drain.slow_parsers.insert(batch.container);
+            let (name, short_id) = named(&batch);
+            let (parser, millis) = (parsing.parser.clone(), spent.as_millis());
+            self.exchange.report(Event::ParserSlow { name, short_id, parser, millis });
+        }
         let has_room = drain.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
         if is_unknown && has_room && drain.unknown_parsers.insert(parsing.parser.clone()) {
-            let account = batch.source.as_ref().map(|(account, _)| account);
-            let name = account.map(|account| account.name()).unwrap_or_default();
-            let (short_id, parser) = (batch.container.short(), parsing.parser.clone());
+            let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
             self.exchange.report(Event::ParserUnknown { name, short_id, parser });
         }
         Offer { parsed: Some(parsed), batch }
@@ -251,6 +297,7 @@ impl Plugin {
         };
         self.report_checkpoint(written, drain);
         if batch.progress == Progress::Forget {
+            drain.slow_parsers.remove(&batch.container);
             exchange.has_left(&batch.container);
         }
         if exchange.queue.accepted(batch.bytes) {
@@ -332,10 +379,7 @@ impl Plugin {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
         let reader = lock(&self.reader).take();
-        let stopped = reader.map_or(Stopped::Wholly, ReaderThread::end);
-        if stopped == Stopped::WithoutReader {
-            host.log(Level::Error, LEFT_BEHIND);
-        }
+        let stopped = reader.map_or(Stopped::Wholly, |reader| self.end(reader, host));
         {
             let mut store = lock(&self.exchange.checkpoint);
             if let Err(error) = store.sync() {
@@ -354,15 +398,25 @@ impl Plugin {
         host.log(Level::Info, &format!("stopped: {}", self.exchange.accounts.total()));
         stopped
     }
-}
 
-impl ReaderThread {
-    fn end(self) -> Stopped {
-        if self.ended.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            return Stopped::WithoutReader;
+    /// Waits for the reader, and says what it does where that takes long.
+    fn end(&self, reader: ReaderThread, host: &dyn Host) -> Stopped {
+        if !reader.ends_within(SILENT_PATIENCE) {
+            let (_, told) = self.exchange.activity.tell(&self.exchange.accounts);
+            let begun = Instant::now();
+            if !reader.ends_within(STOP_PATIENCE.saturating_sub(SILENT_PATIENCE)) {
+                let (doing, told) = self.exchange.activity.tell(&self.exchange.accounts);
+                host.log(Level::Error, &left_behind(doing, &told));
+                return Stopped::WithoutReader;
+            }
+            let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
+            host.log(
+                Level::Warn,
+                &format!("the stop waited {seconds:.1} s for the reader, which was {told}"),
+            );
         }
         // Its panics were caught inside.
-        let _ = self.thread.join();
+        let _ = reader.thread.join();
         Stopped::Wholly
     }
 }
@@ -379,6 +433,18 @@ fn spawn_reader(
         drop(gone);
     })?;
     Ok(ReaderThread { thread, ended })
+}
+
+/// Whose a batch is, for messages.
+fn named(batch: &Batch) -> (String, String) {
+    let name = batch.source.as_ref().map(|(account, _)| account.name());
+    (name.unwrap_or_default(), batch.container.short())
+}
+
+/// What this thread has taken of the processor: on a busy machine less than passed.
+fn processor_time() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn a_long_value_makes_no_long_tag() {
+        let long = "n".repeat(100_000);
+        let source = TagSource { name: &long, image: &long, ..TagSource::default() };
+        let tag = TagTemplate::parse("{name}.{image}.x").unwrap().render(source, Stream::Stdout);
+        assert_eq!(tag, format!("{0}.{0}.x", "n".repeat(MOST_OF_VALUE)));
+    }
+
+    #[test]
     fn values_are_made_safe_for_routing() {
         let template = TagTemplate::parse("{name}").unwrap();
         for (name, tag) in [("a b*c/d\n", "a_b_c_d_"), ("", "_"), ("日本", "__")] {

@@ -477,7 +477,8 @@ fn the_hosts_multiline_filter_and_its_parsers_work_behind_us() {
                        Multiline.Parser java\n\
                        [FILTER]\n    Name parser\n    Match parse.access\n    Key_Name log\n    Parser access\n    \
                        Reserve_Data on\n";
-        let config = input(root.path(), &["Tag_Template docker.{name}.{stream}", "Label_Hints tag"]) + filters;
+        let config =
+            input(root.path(), &["Tag_Template docker.{name}.{stream}", "Label_Hints tag"]) + filters;
         let parsers = root.path().join("parsers.conf");
         let parser = "[PARSER]\n    Name access\n    Format regex\n    Regex ^(?<verb>[A-Z]+) (?<path>.*)$\n";
         std::fs::write(&parsers, parser).expect("parsers.conf");

@@ -16,6 +16,7 @@ mod extremes;
 mod faults;
 mod hard_cases;
 mod host;
+mod hostile;
 mod hybrid;
 mod idle_streams;
 mod inside_the_host;

@@ -31,8 +31,8 @@ struct Limits {
 const OPTIONS_LIMITS: Limits = Limits { program: 256 * 1024, cache: 256 * 1024, is_unicode: true };
 
 /// Of a label, which anyone may have written: the usual beginnings of log lines fit, and
-/// the worst that does takes some microseconds a byte.
-const LABELS_LIMITS: Limits = Limits { program: 16 * 1024, cache: 64 * 1024, is_unicode: false };
+/// the worst that does takes a few microseconds a byte.
+const LABELS_LIMITS: Limits = Limits { program: 8 * 1024, cache: 64 * 1024, is_unicode: false };
 
 /// Different expressions of labels that are in use at a time.
 const MOST_OF_LABELS: usize = 64;
@@ -301,7 +301,8 @@ impl InUse {
         }
         known.retain(|_, pattern| pattern.strong_count() > 0);
         if is_of_label && known.keys().filter(|(is_of_label, _)| *is_of_label).count() >= MOST_OF_LABELS {
-            let reason = format!("{MOST_OF_LABELS} other expressions of labels are in use, which is the most");
+            let reason =
+                format!("{MOST_OF_LABELS} other expressions of labels are in use, which is the most");
             return Err(NoPattern { text: text.to_owned(), reason });
         }
         let pattern = Arc::new(expression(text, is_of_label)?);

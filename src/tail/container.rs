@@ -255,6 +255,11 @@ impl Container {
         self.is_hot
     }
 
+    /// Whether its last slice took all the time that a slice may take.
+    pub fn is_costly(&self) -> bool {
+        self.tailer.is_costly()
+    }
+
     /// Whether there is anything to read or to finish.
     pub fn has_work(&self) -> bool {
         self.is_gone || (self.source == Source::File && self.tailer.is_open())

@@ -312,3 +312,24 @@ fn what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed() 
         docker.docker(&["rm", "--force", name]).expect("docker rm");
     }
 }
+
+/// A label that does nothing, or cannot be understood, is no reason to fail.
+#[test]
+fn labels_that_are_not_obeyed_are_listed_with_the_option_that_obeys_them() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let labels = serde_json::json!({"fluentbit.io/tag": "parse.x", "fluentbit.io/multiline": "pyton"});
+    log.write_config_with("web", true, labels, &[]);
+    log.line("one");
+    let (page, is_all_read) = check(root.path(), &["-o", "Docker_Socket=off"]);
+    assert!(is_all_read, "{page}");
+    for part in [
+        "container web: label fluentbit.io/tag is not obeyed",
+        "-> name it in Label_Hints, if whoever writes the image is trusted",
+        "container web: label fluentbit.io/multiline: `pyton` is neither",
+    ] {
+        assert!(page.contains(part), "no `{part}` in {page}");
+    }
+    let (page, _) = check(root.path(), &["-o", "Docker_Socket=off", "-o", "Label_Hints=tag"]);
+    assert!(!page.contains("fluentbit.io/tag"), "{page}");
+}
