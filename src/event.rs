@@ -30,6 +30,12 @@ pub enum Event {
     ContainerExcluded { name: String, short_id: String, reason: String },
     #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
     ContainerIncluded { name: String, short_id: String },
+    #[error("container {name} ({short_id}): names, labels or variables of it are too long or too many, and were cut; its records lack what was cut off, and its lines are complete (see \"Bounds\" in docs/content.md)")]
+    MetadataCut { name: String, short_id: String },
+    #[error("container {name} ({short_id}): Fluent Bit refuses its records and takes those of others; its log waits from now on, and the others go on (see storage.total_limit_size of its outputs)")]
+    RecordsWait { name: String, short_id: String },
+    #[error("container {name} ({short_id}): Fluent Bit refused {records} records ({bytes} bytes of its log; the last one has {size} bytes with all its fields) for {seconds} s while it took what followed; they are lost, and the log is read on (see storage.total_limit_size of its outputs, and Partial_Max_Size)")]
+    RecordsRefused { name: String, short_id: String, records: u64, bytes: u64, size: usize, seconds: f64 },
     #[error("container {name} ({short_id}): {problem}; the option counts")]
     LabelInvalid { name: String, short_id: String, problem: String },
     #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines stay as they are")]
@@ -103,11 +109,14 @@ impl Event {
             | Event::GenerationsMissed { .. }
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
+            | Event::RecordsRefused { .. }
             | Event::ReaderStopped { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
+            | Event::MetadataCut { .. }
+            | Event::RecordsWait { .. }
             | Event::ParserUnknown { .. }
             | Event::Corrupt { .. }
             | Event::LinesCut { .. }

@@ -1,31 +1,23 @@
-//! One instance of the plugin: the checkpoint, the reader's thread, and the
-//! drain that the host's thread calls. Knows no C.
+//! One instance of the plugin: the checkpoint, the reader's thread, and what the
+//! host's thread calls. Knows no C.
 
-use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::account::{wall_clock, Accounts, Amount};
+use crate::account::Accounts;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
+use crate::drain::{Around, Drain};
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::host::{Host, Level, NoParser};
+use crate::host::{Host, Level};
 use crate::metrics;
-use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
-
-/// Bytes handed to the host in one call at the most; then it gets its thread
-/// back for its other work and is rung again.
-const DRAIN_BYTES: usize = 4 << 20;
-
-/// Names that are remembered as said; labels may say any number of them.
-const MOST_UNKNOWN_PARSERS: usize = 100;
 
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
@@ -43,31 +35,6 @@ pub enum StartError {
     /// The operating system refused a thread or a descriptor.
     #[error("cannot start the reader: {0}")]
     System(#[from] std::io::Error),
-}
-
-/// What the host's thread holds between two calls of [`Plugin::drain`].
-#[derive(Debug, Default)]
-struct Drain {
-    /// Refused by the host; the next to go.
-    held: Option<Offer>,
-    checkpoint_failed: bool,
-    /// Parsers that the host has not, said already.
-    unknown_parsers: HashSet<String>,
-}
-
-/// A batch as it is offered to the host; one at a time, so what a parser makes of it is
-/// outside of the queue's limit.
-#[derive(Debug)]
-struct Offer {
-    batch: Batch,
-    /// Its records as a parser of the host left them.
-    parsed: Option<Vec<u8>>,
-}
-
-impl Offer {
-    fn bytes(&self) -> &[u8] {
-        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
-    }
 }
 
 /// How an instance ended.
@@ -153,106 +120,10 @@ impl Plugin {
     pub fn drain(&self, host: &dyn Host) {
         self.exchange.host_bell.silence();
         self.log_events(host);
-        self.hand_over(host);
+        let around = Around { exchange: &self.exchange, config: &self.config, host };
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner).hand_over(around);
         if self.exchange.take_metrics_changed() {
             host.publish(&metrics::read(&self.exchange, self.config.metrics_per_container));
-        }
-    }
-
-    fn hand_over(&self, host: &dyn Host) {
-        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = 0;
-        while !self.exchange.paused.load(Ordering::Acquire) {
-            let offer = match drain.held.take() {
-                Some(refused) => refused,
-                None => match self.exchange.queue.pop() {
-                    Some(batch) => self.offer(batch, host, &mut drain),
-                    None => break,
-                },
-            };
-            let batch = &offer.batch;
-            if batch.records > 0 && host.append(batch.tag.as_deref(), batch.records, offer.bytes()).is_err() {
-                drain.held = Some(offer);
-                self.exchange.refused.store(true, Ordering::Release);
-                self.exchange.reader_bell.ring();
-                return;
-            }
-            self.exchange.refused.store(false, Ordering::Release);
-            bytes += offer.bytes().len();
-            self.accept(offer.batch, &mut drain);
-            if bytes >= DRAIN_BYTES {
-                self.exchange.host_bell.ring();
-                break;
-            }
-        }
-    }
-
-    /// What a label asks of the host's parsers is done once, however often the host
-    /// refuses what comes of it.
-    fn offer(&self, batch: Batch, host: &dyn Host, drain: &mut Drain) -> Offer {
-        let Some(parsing) = batch.parsing.as_deref().filter(|_| batch.records > 0) else {
-            return Offer { batch, parsed: None };
-        };
-        let mut is_unknown = false;
-        let parsed = parsing.apply(&batch.bytes, &mut |text| {
-            if is_unknown {
-                return None;
-            }
-            host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
-                is_unknown = true;
-                None
-            })
-        });
-        let has_room = drain.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
-        if is_unknown && has_room && drain.unknown_parsers.insert(parsing.parser.clone()) {
-            let account = batch.source.as_ref().map(|(account, _)| account);
-            let name = account.map(|account| account.name()).unwrap_or_default();
-            let (short_id, parser) = (batch.container.short(), parsing.parser.clone());
-            self.exchange.report(Event::ParserUnknown { name, short_id, parser });
-        }
-        Offer { parsed: Some(parsed), batch }
-    }
-
-    /// The host has the batch: the checkpoint moves (I1), its room is free.
-    fn accept(&self, batch: Batch, drain: &mut MutexGuard<'_, Drain>) {
-        let exchange = &self.exchange;
-        if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
-            let since = account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
-            if let Some(since) = since {
-                exchange.latency.observe(since.elapsed_until(wall_clock()));
-            }
-        }
-        if let Ok(mut store) = exchange.checkpoint.lock() {
-            let written = match &batch.progress {
-                Progress::Advance(advance) => store.advance(batch.container, advance),
-                Progress::Forget => store.forget(&batch.container, Instant::now()),
-                Progress::Started => store.mark_started(),
-            };
-            self.report_checkpoint(written, drain);
-        }
-        if batch.progress == Progress::Forget {
-            exchange.has_left(&batch.container);
-        }
-        if exchange.queue.accepted(batch.bytes) {
-            exchange.reader_bell.ring();
-        }
-    }
-
-    /// Once when writing begins to fail, and once when it works again.
-    fn report_checkpoint(&self, written: std::io::Result<()>, drain: &mut Drain) {
-        let Some(path) = &self.config.db else { return };
-        match written {
-            Ok(()) if !drain.checkpoint_failed => self.exchange.tally.checkpoint_writes.add_one(),
-            Ok(()) => {
-                drain.checkpoint_failed = false;
-                self.exchange.report(Event::CheckpointWritable { path: path.clone() });
-            }
-            Err(error) if !drain.checkpoint_failed => {
-                drain.checkpoint_failed = true;
-                let reason = error.to_string();
-                self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason });
-            }
-            _ => {}
         }
     }
 

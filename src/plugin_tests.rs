@@ -2,12 +2,14 @@ use super::*;
 use std::sync::Mutex;
 
 use crate::checkpoint::{ContainerId, Resume};
+use crate::drain::DRAIN_BYTES;
 use crate::encode::{put_record, RecordFields};
 use crate::host::embedded::decode_records;
-use crate::host::{AppendRefused, Parsed};
+use crate::host::{AppendRefused, NoParser, Parsed};
 use crate::parsing::Parsing;
 use crate::partial::Line;
 use crate::position::Stream;
+use crate::queue::{Batch, Progress};
 
 /// Keeps what it is told; answers appends as set.
 #[derive(Default)]
@@ -62,6 +64,7 @@ fn batch(records: usize, offset: u64) -> Batch {
         parsing: None,
         source: None,
         progress: Progress::Advance([Some(resume), None]),
+        marks: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use super::Pod;
+use crate::bounds::{Env, Labels};
 use crate::checkpoint::ContainerId;
 
 /// The folder of Docker's data root that has one folder per container.
@@ -44,6 +45,8 @@ pub struct ContainerMetadata {
     pub is_running: bool,
     /// The pod it is in, below a kubelet.
     pub pod: Option<Pod>,
+    /// Whether something was too long, or too much, and is missing here (`bounds`).
+    pub is_cut: bool,
 }
 
 impl ContainerMetadata {
@@ -89,8 +92,8 @@ struct ConfigV2 {
 #[serde(rename_all = "PascalCase")]
 struct ImageConfig {
     image: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    env: Option<Vec<String>>,
+    labels: Option<Labels>,
+    env: Option<Env>,
 }
 
 #[derive(Deserialize)]
@@ -121,15 +124,18 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
     };
     let image = config.config.unwrap_or_default();
-    Ok(ContainerMetadata {
+    let (labels, env) = (image.labels.unwrap_or_default(), image.env.unwrap_or_default());
+    let metadata = ContainerMetadata {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: image.image.unwrap_or_default(),
-        labels: image.labels.unwrap_or_default(),
-        env: split_env(image.env.unwrap_or_default()),
+        labels: labels.pairs,
+        env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
-    })
+        is_cut: labels.is_cut || env.is_cut,
+    };
+    Ok(metadata.bounded())
 }
 
 /// `NAME=value` for each variable, as Docker keeps them.
@@ -297,6 +303,7 @@ mod tests {
                 runtime: "docker".into(),
                 is_running: true,
                 pod: None,
+                is_cut: false,
             }
         );
     }

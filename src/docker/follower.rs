@@ -35,6 +35,9 @@ pub const LAG: Duration = Duration::from_secs(1);
 /// Bytes handled between two flushes at the most.
 const BURST: usize = 64 * 1024;
 
+/// Time between looks whether a container that is held back is wanted again.
+const HELD_BACK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Follows `id` for ever, or until it cannot be followed. `wait` comes first.
 pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
     if !wait.is_zero() {
@@ -285,6 +288,12 @@ impl Follower {
     }
 
     async fn make_space(&mut self, burst: &mut usize) {
+        // Before it is its turn: others do not wait for this one.
+        while self.context.with_sink(|sink| sink.is_held_back(&self.id)) {
+            self.flush(burst);
+            self.context.pause(HELD_BACK_INTERVAL).await;
+            self.waited += HELD_BACK_INTERVAL;
+        }
         if !self.context.has_space() {
             self.flush(burst);
             let begun = Instant::now();

@@ -17,7 +17,7 @@ use super::file::is_permanent;
 use super::generation::{Found, Generation};
 use super::opening::SeenFile;
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
-use crate::assemble::{Assembler, ReadBytes};
+use crate::assemble::{Assembler, ReadBytes, MARK_BYTES};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::discover::LogFiles;
@@ -97,6 +97,26 @@ pub struct Tailer {
     unread: u64,
     /// When the file behind the front one was first seen to have content.
     next_seen: Option<Instant>,
+    slice: Slice,
+}
+
+/// How far a slice is taken, by places in the buffer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    /// All before it is taken.
+    at: usize,
+    /// What was built of all before it is queued.
+    pushed: usize,
+    /// Bytes before that which were no record.
+    skipped_pushed: u64,
+    /// It ends its file: it is taken whole, however full the queue is.
+    is_last: bool,
+}
+
+impl Slice {
+    fn from(start: usize) -> Slice {
+        Slice { at: start, pushed: start, ..Slice::default() }
+    }
 }
 
 impl Tailer {
@@ -116,6 +136,7 @@ impl Tailer {
             corrupt: Paced::default(),
             unread: 0,
             next_seen: None,
+            slice: Slice::default(),
         }
     }
 
@@ -236,7 +257,7 @@ impl Tailer {
                     if offset == 0 && self.opens_unread_copies()? {
                         continue;
                     }
-                    self.take_entries(context, layout, start..end, filled, offset);
+                    let has_more = has_more | self.take_entries(context, layout, start..end, filled, offset);
                     return Ok(if has_more || self.generations.len() > 1 {
                         Step::More
                     } else {
@@ -288,7 +309,8 @@ impl Tailer {
         (now < due).then_some(due)
     }
 
-    /// Decodes the whole entries of a slice and queues their records. Never
+    /// Decodes the whole entries of a slice and queues their records. Returns whether it
+    /// left the slice before its end, since the queue is full. Never
     /// inlined: the instructions in it are counted (tests/instructions.rs).
     #[inline(never)]
     fn take_entries(
@@ -298,8 +320,9 @@ impl Tailer {
         range: Range<usize>,
         filled: usize,
         offset: u64,
-    ) {
+    ) -> bool {
         let exchange = context.exchange;
+        self.slice = Slice::from(range.start);
         self.assembler.begin(exchange);
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
@@ -310,17 +333,51 @@ impl Tailer {
             }
             Layout::LocalFrames => self.take_frames(context, &buffer, range.clone(), offset),
         };
+        let Slice { at: end, pushed, skipped_pushed, .. } = self.slice;
         if let Some(front) = self.generations.front_mut() {
-            front.consume(&buffer, range.end, filled);
+            front.consume(&buffer, end, filled);
             let (path, resume) = (&front.path, front.resume_here());
             if let Some((offset, bytes)) = corrupt {
                 let path = path.clone();
                 self.report_corrupt(exchange, path, offset, bytes);
             }
-            let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-            self.push(exchange, resume, skipped > 0, ReadBytes { total: range.len() as u64, skipped });
+            let skipped = corrupt.map_or(0, |(_, bytes)| bytes) - skipped_pushed;
+            if end > pushed {
+                let read = ReadBytes { total: (end - pushed) as u64, skipped };
+                self.push(exchange, resume, skipped > 0, read);
+            }
         }
         *context.buffer = buffer;
+        end < range.end
+    }
+
+    /// All before `end` of the buffer was taken, and so much was built that the place,
+    /// `offset` in the file, is to be marked or the batch to be closed. `skipped` are the
+    /// bytes of the slice so far that were no record. Returns whether the queue is full:
+    /// then the slice is left here. Rare, and out of the way of the lines.
+    #[cold]
+    fn pause_at(
+        &mut self,
+        exchange: &Exchange,
+        buffer: &[u8],
+        end: usize,
+        offset: u64,
+        skipped: u64,
+    ) -> bool {
+        let Some(front) = self.generations.front_mut() else { return false };
+        front.know_up_to(&buffer[..end]);
+        let resume = front.resume_at(offset, &buffer[..end]);
+        if !self.assembler.is_full() {
+            let moves = self.moves(resume);
+            self.assembler.mark(moves);
+            return false;
+        }
+        let Slice { pushed, skipped_pushed, .. } = self.slice;
+        let read = ReadBytes { total: (end - pushed) as u64, skipped: skipped - skipped_pushed };
+        self.push(exchange, resume, false, read);
+        self.slice = Slice { at: end, pushed: end, skipped_pushed: skipped, ..self.slice };
+        self.assembler.begin(exchange);
+        !self.slice.is_last && !exchange.queue.has_space()
     }
 
     /// Lines, one by one through `take`; where the first damage is, and how many bytes.
@@ -332,11 +389,19 @@ impl Tailer {
         offset: u64,
         take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
     ) -> Option<(u64, u64)> {
-        let mut corrupt = None;
-        let start = range.start;
+        let mut corrupt: Option<(u64, u64)> = None;
+        let (start, end) = (range.start, range.end);
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
             let line_offset = offset + (line_start - start) as u64;
+            // A long line is divided from those before it.
+            if self.assembler.is_due() || start + line_feed - line_start >= MARK_BYTES {
+                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+                if self.pause_at(context.exchange, buffer, line_start, line_offset, skipped) {
+                    self.slice.at = line_start;
+                    return corrupt;
+                }
+            }
             let skipped = take(self, context, buffer, line_start..start + line_feed, 1, line_offset);
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
@@ -344,6 +409,7 @@ impl Tailer {
             }
             line_start = start + line_feed + 1;
         }
+        self.slice.at = end;
         corrupt
     }
 
@@ -356,10 +422,17 @@ impl Tailer {
         range: Range<usize>,
         offset: u64,
     ) -> Option<(u64, u64)> {
-        let mut corrupt = None;
+        let mut corrupt: Option<(u64, u64)> = None;
         let mut at = range.start;
         while let Frame::Whole { message, length } = first_frame(&buffer[at..range.end]) {
             let frame_offset = offset + (at - range.start) as u64;
+            if self.assembler.is_due() || length >= MARK_BYTES {
+                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+                if self.pause_at(context.exchange, buffer, at, frame_offset, skipped) {
+                    self.slice.at = at;
+                    return corrupt;
+                }
+            }
             match local::decode(message) {
                 Some(found) => {
                     let mut attrs = Vec::new();
@@ -384,6 +457,7 @@ impl Tailer {
             }
             at += length;
         }
+        self.slice.at = range.end;
         corrupt
     }
 
@@ -579,6 +653,7 @@ impl Tailer {
             let path = front.path.clone();
             let layout = front.layout();
             self.assembler.set_tagged(layout == Layout::CriLines);
+            self.slice = Slice { is_last: true, ..Slice::from(range.start) };
             let skipped = match layout {
                 Layout::JsonLines => {
                     self.take_last(context, &buffer, range.clone(), offset, Tailer::take_line)
@@ -595,7 +670,14 @@ impl Tailer {
             if let Some(front) = self.generations.front_mut() {
                 front.consume(&buffer, range.end, range.end);
                 let resume = front.resume_here();
-                self.push(context.exchange, resume, true, ReadBytes { total: range.len() as u64, skipped });
+                let Slice { pushed, skipped_pushed, .. } = self.slice;
+                let skipped = skipped - skipped_pushed;
+                self.push(
+                    context.exchange,
+                    resume,
+                    true,
+                    ReadBytes { total: (range.end - pushed) as u64, skipped },
+                );
             }
         }
         *context.buffer = buffer;
@@ -690,9 +772,13 @@ impl Tailer {
     /// Queues what was built. `resume` is the end of what was read, `read`; a
     /// stream that an earlier run took further stays there.
     fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool, read: ReadBytes) {
+        let moves = self.moves(resume);
+        self.assembler.push(exchange, moves, always, read);
+    }
+
+    fn moves(&self, resume: Resume) -> PerStream<Option<Resume>> {
         let number = self.generations.front().map_or(0, |front| front.number);
         let here = Position { generation: number, offset: resume.offset };
-        let moves = self.accepted_before.map(|accepted| (here >= accepted).then_some(resume));
-        self.assembler.push(exchange, moves, always, read);
+        self.accepted_before.map(|accepted| (here >= accepted).then_some(resume))
     }
 }
