@@ -7,8 +7,8 @@
 //! `storage.total_limit_size`, a record that a processor fails on.
 //!
 //! ```text
-//! refused:  the container stands aside; its later batches wait behind (I3), no more of
-//!           its log is read, and the others pass
+//! refused:  the container stands aside; its later batches wait behind (I3), after a
+//!           while no more of its log is read, and the others pass
 //! again:    the batch is halved, again and again, down to one record
 //! alone:    that record is given up, counted and logged if it is certain that the host
 //!           never takes it (see `Drain::is_hopeless`)
@@ -42,6 +42,8 @@ const MOST_REFUSALS: usize = 4;
 /// single record at last.
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// Bytes that stand aside of a container; then no more of it is read.
+const MOST_ASIDE: usize = 64 * 1024;
 /// How long a container stands aside before that is logged.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 /// A host that holds at most this part of a record's size and refuses the record has no
@@ -147,6 +149,7 @@ impl Drain {
             let Some(batch) = self.parts.pop_front().or_else(|| exchange.queue.pop()) else { break };
             if let Some(aside) = self.aside.get_mut(&batch.container) {
                 aside.rest.push_back(batch);
+                aside.hold_back();
                 continue;
             }
             let batch = portion(batch, &mut self.parts, exchange);
@@ -217,12 +220,10 @@ impl Drain {
 
     fn set_aside(&mut self, offer: Offer, now: Instant) {
         let id = offer.batch.container;
-        if let Some((account, _)) = &offer.batch.source {
-            account.hold_back(true);
-        }
         let (first, rest) = (Some(offer), VecDeque::new());
         let aside =
             Aside { first, rest, since: now, refusals: 1, taken: self.taken, next_try: now, alone: None };
+        aside.hold_back();
         self.aside.insert(id, aside);
         self.turns.push_back(id);
     }
@@ -444,6 +445,15 @@ impl Aside {
     fn bytes(&self) -> usize {
         let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
         first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
+    }
+
+    /// No more of the container is read once enough stands aside: what is refused of it
+    /// takes no room from others, and its files are its buffer.
+    fn hold_back(&self) {
+        let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
+        if self.bytes() >= MOST_ASIDE {
+            account.hold_back(true);
+        }
     }
 
     fn is_empty(&self) -> bool {

@@ -30,7 +30,7 @@ pub enum Event {
     ContainerExcluded { name: String, short_id: String, reason: String },
     #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
     ContainerIncluded { name: String, short_id: String },
-    #[error("container {name} ({short_id}): names, labels or variables of it are too long or too many, and were cut; its records lack what was cut off, and its lines are complete (see \"Bounds\" in docs/content.md)")]
+    #[error("container {name} ({short_id}): names, labels or variables of it are too long or too many, and were cut; its records lack what was cut off, and its lines are complete (see docs/content.md, Bounds)")]
     MetadataCut { name: String, short_id: String },
     #[error("container {name} ({short_id}): Fluent Bit refuses its records and takes those of others; its log waits from now on, and the others go on (see storage.total_limit_size of its outputs)")]
     RecordsWait { name: String, short_id: String },
