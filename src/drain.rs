@@ -42,6 +42,8 @@ const MOST_REFUSALS: usize = 4;
 /// single record at last.
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// The same where some routes get it again with each offer.
+const PART_RETRY: Duration = Duration::from_secs(10);
 /// Bytes that stand aside of a container; then no more of it is read.
 const MOST_ASIDE: usize = 64 * 1024;
 /// How long a container stands aside before that is logged.
@@ -75,6 +77,8 @@ pub(crate) struct Drain {
     /// Appends that were accepted so far.
     taken: u64,
     checkpoint_failed: bool,
+    /// It was logged that some routes take what others refuse.
+    has_taken_part: bool,
     /// Parsers that the host has not, said already.
     unknown_parsers: HashSet<String>,
 }
@@ -206,6 +210,7 @@ impl Drain {
                 }
             };
             let offer = if offer.parsed.is_none() { self.offer(offer.batch, around) } else { offer };
+            let held = around.host.holds();
             if self.try_append(&offer, around) {
                 round.bytes += offer.bytes().len();
                 round.refusals = 0;
@@ -213,8 +218,22 @@ impl Drain {
                 self.accept(offer.batch, around);
             } else {
                 round.refusals += 1;
-                return self.refused_again(aside, offer, around, round);
+                let is_taken_in_part = around.host.holds() > held;
+                self.refused_again(aside, offer, around, round);
+                if is_taken_in_part {
+                    self.note_part(aside, around.exchange, round.now);
+                }
+                return;
             }
+        }
+    }
+
+    /// With conditional routes an append can be taken by some of them and still be refused.
+    /// Which they are the host does not tell, so all get it again; the less often the better.
+    fn note_part(&mut self, aside: &mut Aside, exchange: &Exchange, now: Instant) {
+        aside.next_try = now + PART_RETRY;
+        if !std::mem::replace(&mut self.has_taken_part, true) {
+            exchange.report(Event::TakenInPart { seconds: PART_RETRY.as_secs() });
         }
     }
 
@@ -528,3 +547,7 @@ fn report_wait(batch: &Batch, exchange: &Exchange) {
         exchange.report(Event::RecordsWait { name, short_id });
     }
 }
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod tests;

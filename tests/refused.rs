@@ -2,10 +2,16 @@
 //! its tag, or for ever. Others pass it, it loses nothing that the host may take later,
 //! and what the host never takes is counted and logged.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::support::docker_root::{DockerRoot, LogWriter};
-use crate::support::playing_host::{texts_of, Frame, PlayingHost, Release};
+use crate::support::fluent_bit::{with_each_host, FluentBit};
+use crate::support::playing_host::{texts_of, Frame, PlayingHost, Release, PATIENCE};
 
 fn host(root: &Path, options: &str) -> PlayingHost {
     let options = format!(
@@ -256,6 +262,155 @@ fn a_kill_after_the_first_batch_of_a_slice_loses_and_repeats_nothing() {
                 numbers.iter().copied().filter(|number| (number % 3 == 0) == stream).collect();
             let want: Vec<usize> = (0..texts.len()).filter(|number| (number % 3 == 0) == stream).collect();
             assert_eq!(got, want, "{shape} {template}");
+        }
+    }
+}
+
+/// What some routes take and others refuse comes again to the former with each offer.
+#[test]
+fn what_conditional_routes_take_in_part_is_offered_seldom_and_said_once() {
+    let root = DockerRoot::new();
+    let mut web = root.container('a', "web");
+    let mut host = host(root.path(), "");
+    host.ok("partly a 1000");
+    web.line("in part");
+    run_until_logged(&mut host, "took records for some of its conditional routes");
+    host.run(2_000);
+    assert_eq!(of(&host.frames(), "web"), ["in part"; 2], "the first refusal, and the one that tells");
+    host.ok("partly a 0");
+    host.run_until(1);
+    let exit = host.exit();
+    assert_eq!(of(&exit.frames, "web"), ["in part"; 3]);
+    assert_eq!(
+        exit.log.matches("took records for some of its conditional routes").count(),
+        1,
+        "{}",
+        exit.log
+    );
+}
+
+/// Fluent Bit with chunks on the disk and an output that may take 1 MB of it.
+fn limited_host(program: &Path, plugin: &Path, root: &DockerRoot, lines: &[&str], output: &str) -> FluentBit {
+    let input = format!(
+        "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Socket off\n    Docker_Root {}\n    \
+         storage.type filesystem\n    {}\n",
+        root.path().display(),
+        lines.join("\n    ")
+    );
+    let output = format!("[OUTPUT]\n    {output}\n    Match *\n    storage.total_limit_size 1M\n");
+    FluentBit::new(program, Some(plugin), &(input + &output))
+        .with_service_line(&format!("storage.path {}", root.path().join("chunks").display()))
+        .with_service_line("scheduler.base 1")
+        .with_service_line("scheduler.cap 1")
+}
+
+fn texts(host: &FluentBit, name: &str) -> Vec<String> {
+    let records = host.records();
+    let ours = records.iter().filter(|record| record.text("container_name") == name);
+    ours.map(|record| record.text("log").to_owned()).collect()
+}
+
+/// The case of the issue, with a line that is larger than the limit in it.
+#[test]
+fn fluent_bit_takes_what_fits_its_limit_and_passes_over_what_never_does() {
+    let name = "refused::fluent_bit_takes_what_fits_its_limit_and_passes_over_what_never_does";
+    with_each_host(name, |program, plugin| {
+        let root = DockerRoot::new();
+        let mut web = root.container('a', "web");
+        web.write_config_with(
+            "web",
+            true,
+            serde_json::json!({"com.docker.compose.project": "p".repeat(200)}),
+            &[],
+        );
+        write(&mut web, &lines("web", 0..3_400));
+        web.line(&"x".repeat(1_500_000));
+        write(&mut web, &lines("web", 3_400..3_420));
+        let mut other = root.container('b', "other");
+        let options = ["Tag_Template {name}", "Partial_Max_Size 4M", "Refused_Record_Timeout 2s"];
+        let mut host = limited_host(program, plugin, &root, &options, "Name null");
+        host.start().expect("Fluent Bit starts");
+        write(&mut other, &lines("other", 0..20));
+        host.wait_until(PATIENCE, "the other container", |host| texts(host, "other").len() == 20);
+        host.wait_until(PATIENCE, "all that fits", |host| texts(host, "web").len() >= 3_420);
+        assert_eq!(texts(&host, "web"), lines("web", 0..3_420));
+        assert_eq!(texts(&host, "other"), lines("other", 0..20));
+        host.wait_until(PATIENCE, "what is lost", |host| {
+            host.stderr().contains("they are lost, and the log is read on")
+        });
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        assert!(host.stderr().contains("lost: 1 records (15"), "{}", host.stderr());
+    });
+}
+
+/// A destination that takes connections and never answers; then it does. What Fluent Bit
+/// accepted stands in the file of its other output.
+#[test]
+fn fluent_bit_with_a_stalled_destination_loses_nothing_to_its_limit() {
+    let name = "refused::fluent_bit_with_a_stalled_destination_loses_nothing_to_its_limit";
+    with_each_host(name, |program, plugin| {
+        let root = DockerRoot::new();
+        let mut web = root.container('a', "web");
+        let mut other = root.container('b', "other");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let output = format!("Name http\n    Host 127.0.0.1\n    Port {port}\n    Retry_Limit no_limits");
+        let options = ["Refused_Record_Timeout 500ms", "Queue_Limit 1M"];
+        let mut host = limited_host(program, plugin, &root, &options, &output);
+        host.start().expect("Fluent Bit starts");
+        let total = 20_000;
+        for number in 0..total {
+            web.line(&format!("web {number}"));
+            if number % 5_000 == 100 {
+                web.line(&"x".repeat(300_000));
+            }
+        }
+        host.wait_until(PATIENCE, "a refusal", |host| host.stderr().contains("no available chunk"));
+        // Small lines go on fitting into the room that is left, for far longer than the timeout.
+        let begun = Instant::now();
+        for number in 0..40 {
+            other.line(&format!("other {number}"));
+            host.wait_until(PATIENCE, "its time", |_| begun.elapsed() > Duration::from_millis(100 * number));
+        }
+        assert!(texts(&host, "web").len() < total, "all of it was taken in spite of the limit");
+        serve(listener);
+        host.wait_until(PATIENCE * 2, "all records", |host| host.record_count() >= total + 4 + 40);
+        let (longs, shorts): (Vec<String>, Vec<String>) =
+            texts(&host, "web").into_iter().partition(|text| text.starts_with('x'));
+        assert_eq!(shorts, lines("web", 0..total));
+        assert_eq!(longs.iter().map(String::len).collect::<Vec<_>>(), [300_000; 4]);
+        assert_eq!(texts(&host, "other"), lines("other", 0..40));
+        host.signal(Signal::TERM);
+        host.wait_exit(PATIENCE).expect("it ends");
+        assert!(host.stderr().contains("nothing lost"), "{}", host.stderr());
+    });
+}
+
+/// Answers every request with success.
+fn serve(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+}
+
+fn answer(mut stream: TcpStream) -> Option<()> {
+    let mut request = Vec::new();
+    let mut block = [0; 65_536];
+    loop {
+        let count = stream.read(&mut block).ok().filter(|count| *count > 0)?;
+        request.extend_from_slice(&block[..count]);
+        while let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+            let end = head + 4 + length.trim().parse::<usize>().ok()?;
+            if request.len() < end {
+                break;
+            }
+            request.drain(..end);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
         }
     }
 }

@@ -192,6 +192,11 @@ static int append(struct flb_input_instance *ins, size_t records, const char *ta
         ins->refusals--;
     } else if (known && has_no_room(ins, tag, tag_len, size)) {
         /* as an output's storage.total_limit_size does it, for one route or all */
+    } else if (known && ins->partly > 0) {
+        /* as with conditional routes: the first has room, the second has none */
+        ins->partly--;
+        write_frame(ins, records, tag, tag_len, buf, size);
+        ins->held += size;
     } else if (known && size > 0 && !is_paused(ins)) {
         accepted = true;
         if (ins->told_to_stop) {

@@ -122,6 +122,7 @@ struct flb_input_instance {
     bool               pause_due;        /* threaded: cb_pause waits for the own loop */
     bool               told_to_stop;     /* cb_pause of the shutdown has returned */
     unsigned long long refusals;
+    unsigned long long partly;           /* so many appends are taken and get -1 all the same */
     unsigned long long refuses_above;    /* appends of more bytes get -1; 0 for none */
     unsigned long long room;             /* appends get -1 where more would be held; 0 for no bound */
     char               refused_tag[256]; /* appends with it get -1; empty for none */
