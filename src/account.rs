@@ -469,8 +469,8 @@ impl Accounts {
         }
     }
 
-    /// Nothing of a container is refused any more.
-    pub fn let_read_on(&self, id: &ContainerId) {
+    /// A container that was held back is read on.
+    pub fn read_on(&self, id: &ContainerId) {
         if let Some(account) = self.books().open.get(id) {
             account.hold_back(false);
         }

@@ -44,7 +44,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// The same where some routes get it again with each offer.
 const PART_RETRY: Duration = Duration::from_secs(10);
-/// Bytes that stand aside of a container; then no more of it is read.
+/// Bytes that wait behind what is refused of a container; then no more of it is read.
 const MOST_ASIDE: usize = 64 * 1024;
 /// How long a container stands aside before that is logged.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
@@ -54,6 +54,8 @@ const ROOM_PART: usize = 8;
 /// How often the host must take as much of a tag, right after it has refused a record of
 /// it, before that record itself is the reason.
 const MOST_CONTRADICTIONS: u32 = 10;
+/// How many times longer a record is offered that is the last of a container that is gone.
+const LAST_RECORD_FACTOR: u32 = 10;
 /// Records behind one that is refused that are tried at the most.
 const MOST_PROBED: usize = 16;
 
@@ -117,7 +119,9 @@ struct Aside {
 #[derive(Debug)]
 struct Alone {
     since: Instant,
-    /// Since then the host took something of the same tag that is smaller.
+    /// Since then the host took something.
+    took_any: bool,
+    /// It took something of the same tag that is smaller.
     took_smaller: bool,
     /// It took something of the same tag that is as large, since the last refusal.
     took_as_large: bool,
@@ -268,6 +272,7 @@ impl Drain {
         };
         let alone = aside.alone.get_or_insert(Alone {
             since: now,
+            took_any: false,
             took_smaller: false,
             took_as_large: false,
             contradictions: 0,
@@ -277,7 +282,7 @@ impl Drain {
         if has_patience {
             aside.first = Some(offer);
         } else {
-            self.give_up_or_wait(aside, offer, around);
+            self.give_up_or_wait(aside, offer, around, now);
         }
     }
 
@@ -287,12 +292,17 @@ impl Drain {
     ///   had refused the record; or
     /// - it holds next to nothing of ours, so that there is all the room there will ever
     ///   be, and takes something smaller of the same tag: of another container, or what
-    ///   follows the record.
-    fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>) {
+    ///   follows the record. Where the container is gone and nothing follows, it is enough
+    ///   that it takes something of any tag, for much longer.
+    fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, now: Instant) {
+        let is_last = aside.rest.iter().all(|batch| batch.records == 0)
+            && aside.rest.iter().any(|batch| batch.progress == Progress::Forget);
+        let last_wait = around.config.refused_record_timeout * LAST_RECORD_FACTOR;
         let size = offer.bytes().len();
         let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
         let is_hopeless = aside.alone.as_ref().is_some_and(|alone| {
-            alone.contradictions >= MOST_CONTRADICTIONS || (has_room && alone.took_smaller)
+            let is_over = is_last && alone.took_any && now.duration_since(alone.since) >= last_wait;
+            alone.contradictions >= MOST_CONTRADICTIONS || (has_room && (alone.took_smaller || is_over))
         });
         if is_hopeless {
             aside.alone = None;
@@ -307,7 +317,7 @@ impl Drain {
     /// Offers the records that follow, one by one, up to one that is taken: then those
     /// before it are given up. Where the host refuses a small one, too, it has no room.
     fn probe(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>) {
-        let size = offer.bytes().len();
+        let (size, id) = (offer.bytes().len(), offer.batch.container);
         let mut tried = vec![offer];
         while tried.len() <= MOST_PROBED {
             // A stream with a tag of its own has its own route, which says nothing here.
@@ -338,10 +348,15 @@ impl Drain {
                 break;
             }
         }
+        // More of it may tell.
+        let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED;
         let mut tried = tried.into_iter();
         aside.first = tried.next();
         for offer in tried.rev() {
             aside.rest.push_front(offer.batch);
+        }
+        if reads_on {
+            around.exchange.accounts.read_on(&id);
         }
     }
 
@@ -466,13 +481,11 @@ impl Aside {
         first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
     }
 
-    /// No more of the container is read once enough stands aside: what is refused of it
-    /// takes no room from others, and its files are its buffer.
+    /// No more of the container is read once enough waits behind what is refused: its files
+    /// are its buffer.
     fn hold_back(&self) {
         let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
-        if self.bytes() >= MOST_ASIDE {
-            account.hold_back(true);
-        }
+        account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
     }
 
     fn is_empty(&self) -> bool {
@@ -489,6 +502,7 @@ impl Aside {
 
     fn others_took(&mut self, tag: Option<&str>, size: usize) {
         let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
+        alone.took_any = true;
         if first.batch.tag.as_deref() == tag {
             let is_smaller = size < first.bytes().len();
             alone.took_smaller |= is_smaller;
@@ -498,7 +512,7 @@ impl Aside {
 
     /// All of it is taken or given up: the container is read on.
     fn release(self, exchange: &Exchange, id: &ContainerId) {
-        exchange.accounts.let_read_on(id);
+        exchange.accounts.read_on(id);
         exchange.reader_bell.ring();
     }
 }

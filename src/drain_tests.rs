@@ -187,12 +187,13 @@ fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
     assert!(!bench.exchange.queue.has_space(), "it fills the queue");
     bench.turn(&host);
     assert!(bench.exchange.queue.has_space());
-    assert!(bench.account(1).is_held_back(), "no more of it is read");
+    assert!(!bench.account(1).is_held_back(), "what follows tells whether it can ever be taken");
     bench.push(2, "b", &[&text]);
     assert!(!bench.exchange.queue.has_space());
     bench.push(1, "a", &[&text]);
     bench.push(1, "a", &[&text]);
     bench.turn(&host);
+    assert!(bench.account(1).is_held_back(), "no more of it is read");
     assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
     bench.turn(&choosy(|_, _, _| false));
     assert!(bench.is_drained() && !bench.account(1).is_held_back());
@@ -250,6 +251,49 @@ fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller()
     let host = choosy(|_, _, _| false);
     bench.turn(&host);
     assert_eq!(taken(&host, "a"), [too_long.as_str(), "after"]);
+}
+
+/// Otherwise each such container would take room from the others for good.
+#[test]
+fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_taken() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    bench.push(1, "a", &[&long(10)]);
+    for _ in 0..10 {
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+    }
+    assert_eq!(bench.refused(1), 0, "something may follow it");
+    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    let account = bench.account(1);
+    for _ in 0..3 {
+        bench.turn(&host);
+    }
+    assert_eq!(account.figures().refused.records, 1);
+    assert!(bench.is_drained() && !bench.exchange.is_leaving(account.id()));
+}
+
+/// The next record may be read only once what is refused is not all that may be held.
+#[test]
+fn a_container_is_read_on_where_what_is_held_of_it_does_not_tell() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 100_000);
+    let (too_long, longer) = (long(2_000), long(3_000));
+    bench.push(1, "a", &[&longer]);
+    let mut read = 0;
+    for turn in 0..100 {
+        let texts = [&too_long, &too_long, &too_long, "small"];
+        if let Some(text) = texts.get(read).filter(|_| !bench.account(1).is_held_back()) {
+            read += 1;
+            bench.push(1, "a", &[text]);
+        }
+        bench.turn(&host);
+        if bench.is_drained() {
+            assert!(turn > 3);
+            break;
+        }
+    }
+    assert_eq!((bench.refused(1), taken(&host, "a")), (4, vec!["small".to_owned()]));
 }
 
 /// A processor that fails on one record: it holds whatever it holds, and takes as much of
