@@ -6,7 +6,8 @@
 //! read ------+-> cut            of a line's text, behind `Partial_Max_Size`
 //!            |-> open           of lines that wait for their rest      } pending
 //!            '-> queued         of records the host has not accepted   }
-//!                  '-> delivered
+//!                  |-> delivered
+//!                  '-> refused   of records that the host never takes
 //! never read ---> abandoned     destroyed or given up unread
 //!            '--> unread        still there
 //! ```
@@ -21,13 +22,13 @@
 //! The sums hold whenever they are looked at ([`Figures::is_balanced`]):
 //!
 //! ```text
-//! read = delivered + passed over + skipped + cut + open + queued
-//! records read = records delivered + records queued
+//! read = delivered + refused + passed over + skipped + cut + open + queued
+//! records read = records delivered + records refused + records queued
 //! ```
 //!
 //! Each side of them is counted where it happens, so a byte that is dropped
 //! anywhere between shows. What is seen is read or abandoned, and what is lost is
-//! skipped, cut or abandoned; hence, of the bytes that are ours to deliver,
+//! skipped, cut, refused or abandoned; hence, of the bytes that are ours to deliver,
 //! seen = delivered + lost + pending.
 //!
 //! A lock per container, taken once a slice and once a batch, and never held
@@ -36,6 +37,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::{Add, AddAssign};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -101,6 +103,8 @@ pub struct Figures {
     pub read: Amount,
     /// Accepted by the host.
     pub delivered: Amount,
+    /// Given up, since the host refused them for long and took others meanwhile.
+    pub refused: Amount,
     /// Not ours to deliver: accepted in an earlier run, delivered by the source
     /// before this one, read once more by the one after it, or without a text.
     pub passed_over: u64,
@@ -129,7 +133,7 @@ impl Figures {
 
     /// Bytes that will never be delivered.
     pub fn lost(&self) -> u64 {
-        self.skipped + self.cut.bytes + self.abandoned.bytes
+        self.skipped + self.cut.bytes + self.refused.bytes + self.abandoned.bytes
     }
 
     /// What was lost, in words; `None` where nothing was.
@@ -140,6 +144,10 @@ impl Figures {
         }
         if self.cut.records > 0 {
             parts.push(format!("{} bytes cut off {} lines", self.cut.bytes, self.cut.records));
+        }
+        if self.refused.records > 0 {
+            let Amount { bytes, records } = self.refused;
+            parts.push(format!("{records} records ({bytes} bytes) that Fluent Bit refused"));
         }
         let Abandoned { bytes, generations } = self.abandoned;
         if bytes > 0 {
@@ -168,9 +176,10 @@ impl Figures {
 
     /// Whether every byte read is in one place, and in no two.
     pub fn is_balanced(&self) -> bool {
-        let gone = self.delivered.bytes + self.passed_over + self.skipped + self.cut.bytes;
+        let gone =
+            self.delivered.bytes + self.refused.bytes + self.passed_over + self.skipped + self.cut.bytes;
         self.read.bytes == gone + self.pending()
-            && self.read.records == self.delivered.records + self.queued.records
+            && self.read.records == self.delivered.records + self.refused.records + self.queued.records
     }
 }
 
@@ -207,6 +216,7 @@ impl Add for Figures {
     fn add(mut self, other: Figures) -> Figures {
         self.read += other.read;
         self.delivered += other.delivered;
+        self.refused += other.refused;
         self.passed_over += other.passed_over;
         self.skipped += other.skipped;
         self.cut += other.cut;
@@ -264,9 +274,16 @@ struct Ledger {
     unread_since: Timestamp,
     /// A slice was read since the last look at what is unread.
     has_just_read: bool,
+    refusals: Paced,
 }
 
 impl Ledger {
+    fn leaves_queue(&mut self, amount: Amount) {
+        let queued = &mut self.figures.queued;
+        queued.bytes = queued.bytes.saturating_sub(amount.bytes);
+        queued.records = queued.records.saturating_sub(amount.records);
+    }
+
     fn figures(&self) -> Figures {
         let waits_since = if let Some(first) = self.waiting.front() {
             Some(*first)
@@ -285,13 +302,31 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Account {
     id: ContainerId,
+    is_held_back: AtomicBool,
+    has_waited: AtomicBool,
     ledger: Mutex<Ledger>,
 }
 
 impl Account {
     /// Nothing read yet.
     pub fn new(id: ContainerId) -> Account {
-        Account { id, ledger: Mutex::default() }
+        let (is_held_back, has_waited) = (AtomicBool::new(false), AtomicBool::new(false));
+        Account { id, is_held_back, has_waited, ledger: Mutex::default() }
+    }
+
+    /// The host refuses what was read of the container: no more is read until it takes it.
+    pub fn hold_back(&self, is_held_back: bool) {
+        self.is_held_back.store(is_held_back, Ordering::Release);
+    }
+
+    /// Whether this is the first time that it waits so long that it is to be logged.
+    pub fn waits_for_the_first_time(&self) -> bool {
+        !self.has_waited.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether no more is to be read now.
+    pub fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Ordering::Acquire)
     }
 
     /// Whose they are.
@@ -358,11 +393,27 @@ impl Account {
     /// its first record.
     pub fn accepted(&self, amount: Amount) -> Option<Timestamp> {
         let mut ledger = self.ledger();
-        let queued = &mut ledger.figures.queued;
-        queued.bytes = queued.bytes.saturating_sub(amount.bytes);
-        queued.records = queued.records.saturating_sub(amount.records);
+        ledger.leaves_queue(amount);
         ledger.figures.delivered += amount;
         ledger.waiting.pop_front()
+    }
+
+    /// The oldest batch that waited is given up. Returns what is to be said now of all
+    /// that was.
+    pub fn refused(&self, amount: Amount, now: Instant) -> Option<Amount> {
+        let mut ledger = self.ledger();
+        ledger.leaves_queue(amount);
+        ledger.figures.refused += amount;
+        ledger.waiting.pop_front();
+        ledger.refusals.add(amount, now)
+    }
+
+    /// The oldest batch that waited became two.
+    pub fn was_divided(&self) {
+        let mut ledger = self.ledger();
+        if let Some(first) = ledger.waiting.front().copied() {
+            ledger.waiting.push_front(first);
+        }
     }
 
     /// So much is there that was not read yet.
@@ -416,6 +467,13 @@ impl Accounts {
             // What was unread went with it.
             let last = Figures { unread: 0, waits_since: None, ..account.figures() };
             books.closed = books.closed + last;
+        }
+    }
+
+    /// A container that was held back is read on.
+    pub fn read_on(&self, id: &ContainerId) {
+        if let Some(account) = self.books().open.get(id) {
+            account.hold_back(false);
         }
     }
 

@@ -52,8 +52,14 @@ fn every_way_a_byte_can_be_lost_is_in_the_sum() {
     account.abandon(Abandoned { bytes: 1000, generations: 2 });
     let figures = balanced(&account);
     assert_eq!((figures.lost(), figures.seen()), (1025, 1100));
-    account.accepted(amount(45, 2));
+    account.was_divided();
+    assert_eq!(account.refused(amount(15, 1), Instant::now()), Some(amount(15, 1)));
+    assert_eq!(balanced(&account).waits_since, Some(at(1)), "the other part waits");
+    account.accepted(amount(30, 1));
     let figures = balanced(&account);
+    assert_eq!((figures.lost(), figures.waits_since), (1040, None));
+    let losses = figures.losses().unwrap();
+    assert!(losses.contains("1 records (15 bytes) that Fluent Bit refused"), "{losses}");
     let ours = figures.seen() - figures.passed_over;
     assert_eq!(ours, figures.delivered.bytes + figures.lost() + figures.pending());
 }

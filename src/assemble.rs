@@ -22,7 +22,7 @@ use crate::merge::Merged;
 use crate::multiline::Texts;
 use crate::partial::{Joiner, Line};
 use crate::position::{PerStream, Stream, Timestamp};
-use crate::queue::{Batch, Progress};
+use crate::queue::{Batch, Mark, Progress};
 use crate::skip::{is_within_second_of, Skip};
 
 /// How long an open line whose stream has ended waits for a continuation.
@@ -31,10 +31,18 @@ pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 /// on disk that a stream has ended: the tag says "more follows" even at its end.
 const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
 
+/// Bytes built at which a batch is closed, whatever they took in the source: each record
+/// repeats what is said of its container.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// Bytes built between two places at which a batch can be divided, should the host refuse
+/// it. An entry that is as large is divided from those before it.
+pub const MARK_BYTES: usize = 16 * 1024;
+
 /// Records under way to a batch.
 #[derive(Debug, Default)]
 struct Building {
     bytes: Vec<u8>,
+    marks: Vec<Mark>,
     records: usize,
     /// Bytes that they took in their source, without those that were cut off.
     source_bytes: u64,
@@ -79,6 +87,8 @@ pub struct Assembler {
     taken: PerStream<Moment>,
     skip: PerStream<Option<Skip>>,
     building: PerStream<Building>,
+    /// Bytes built at which [`Assembler::is_due`].
+    due: usize,
     aside: Aside,
     cut: Paced,
     is_tagged: bool,
@@ -100,6 +110,7 @@ impl Assembler {
             taken: PerStream::default(),
             skip: PerStream::default(),
             building: PerStream::default(),
+            due: MARK_BYTES,
             aside: Aside::default(),
             cut: Paced::default(),
             is_tagged: false,
@@ -420,6 +431,45 @@ impl Assembler {
         self.open_at(stream).unwrap_or(Resume { moment: self.taken[stream.index()], ..here })
     }
 
+    fn built(&self) -> usize {
+        self.building[0].bytes.len() + self.building[1].bytes.len()
+    }
+
+    /// Whether so much was built that the place is to be marked or the batch closed.
+    #[inline(always)]
+    pub fn is_due(&self) -> bool {
+        self.built() >= self.due
+    }
+
+    /// Whether the batch is to be closed.
+    pub fn is_full(&self) -> bool {
+        self.built() >= BATCH_BYTES
+    }
+
+    /// Notes that what was built can be divided here: `here` is the end of what was
+    /// taken, for each stream that it moves.
+    pub fn mark(&mut self, here: PerStream<Option<Resume>>) {
+        let pending = self.pending(here);
+        for (index, building) in self.building.iter_mut().enumerate() {
+            if building.marks.last().map_or(0, |mark| mark.records) == building.records {
+                continue;
+            }
+            // As in `push`: a batch of one stream moves no other.
+            let advance = match (self.identity.is_tagged_by_stream(), index) {
+                (false, _) => pending,
+                (true, 0) => [pending[0], None],
+                (true, _) => [None, pending[1]],
+            };
+            let (bytes, records) = (building.bytes.len(), building.records);
+            building.marks.push(Mark { bytes, records, source_bytes: building.source_bytes, advance });
+        }
+        self.due = (self.built() + MARK_BYTES).min(BATCH_BYTES);
+    }
+
+    fn pending(&self, here: PerStream<Option<Resume>>) -> Advance {
+        Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)))
+    }
+
     /// Queues what was built. `here` is the end of what was taken, for each
     /// stream that it moves; with `always` also where there are no records.
     /// `read` is what was gone past to get there.
@@ -434,8 +484,8 @@ impl Assembler {
         // Before a batch can be accepted.
         let queued = [self.building[0].carried(), self.building[1].carried()];
         self.settle(read, queued);
-        let pending: Advance =
-            Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)));
+        let pending = self.pending(here);
+        self.due = MARK_BYTES;
         let [first, second] = std::mem::take(&mut self.building);
         let has_second = second.records > 0;
         // Records of one batch may be accepted and those of the next refused:
@@ -474,6 +524,7 @@ impl Assembler {
             records: building.records,
             bytes: building.bytes,
             progress: Progress::Advance(advance),
+            marks: building.marks,
         };
         exchange.push(batch);
     }

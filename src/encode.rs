@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::merge::Merged;
-use crate::msgpack::{put_array_head, put_map_head, put_str, put_u64};
+use crate::msgpack::{put_array_head, put_map_head, put_str, put_u64, value_length};
 use crate::partial::Line;
 use crate::position::{PerStream, Stream, Timestamp};
 
@@ -19,6 +19,8 @@ const EVENT_TIME: [u8; 2] = [0xd7, 0x00];
 /// Seconds that mark the record before a group, and the one behind it.
 const GROUP_START: [u8; 4] = (-1i32).to_be_bytes();
 const GROUP_END: [u8; 4] = (-2i32).to_be_bytes();
+/// Two heads of arrays, the time, two empty maps.
+const GROUP_END_BYTES: usize = 14;
 
 /// Something that records say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,7 @@ pub struct RecordFields {
     keys: Vec<String>,
     group_start: Box<[u8]>,
     group_end: Box<[u8]>,
+    is_cut: bool,
 }
 
 impl RecordFields {
@@ -103,7 +106,18 @@ impl RecordFields {
                 .collect(),
             group_start: Box::default(),
             group_end: Box::default(),
+            is_cut: false,
         }
+    }
+
+    /// The same, with a note whether something is missing in them.
+    pub fn noting(self, is_cut: bool) -> RecordFields {
+        RecordFields { is_cut, ..self }
+    }
+
+    /// Whether something of their container was too long, or too much, and is missing.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The records of a batch stand in a group that says `body`, with `head` for
@@ -125,6 +139,7 @@ impl RecordFields {
             keys: ["log", "attrs", "truncated"].map(str::to_owned).to_vec(),
             group_start: marker(GROUP_START, head, body),
             group_end: marker(GROUP_END, &empty, &empty),
+            is_cut: false,
         }
     }
 
@@ -166,6 +181,20 @@ fn marker(seconds: [u8; 4], head: &Field, body: &Field) -> Box<[u8]> {
 /// Whether a record's seconds say that it is the mark of a group.
 pub fn is_marker(seconds: [u8; 4]) -> bool {
     seconds == GROUP_START || seconds == GROUP_END
+}
+
+/// The mark of a group that `bytes` begin with, and the one that they end with; empty
+/// where there is none. Both are one value each, the latter of a fixed length.
+pub fn group_of(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let begins_with = |bytes: &[u8], seconds: [u8; 4]| {
+        bytes.get(2..4) == Some(&EVENT_TIME) && bytes.get(4..8) == Some(&seconds)
+    };
+    if !begins_with(bytes, GROUP_START) {
+        return (&[], &[]);
+    }
+    let start = bytes.get(..value_length(bytes).unwrap_or(0)).unwrap_or_default();
+    let end = bytes.get(bytes.len().saturating_sub(GROUP_END_BYTES)..).unwrap_or_default();
+    (start, if begins_with(end, GROUP_END) { end } else { &[] })
 }
 
 /// Appends one record to `out`.

@@ -31,6 +31,14 @@ pub enum Event {
     ContainerExcluded { name: String, short_id: String, reason: String },
     #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
     ContainerIncluded { name: String, short_id: String },
+    #[error("container {name} ({short_id}): names, labels or variables of it are too long or too many, and were cut; its records lack what was cut off, and its lines are complete (see docs/content.md, Bounds)")]
+    MetadataCut { name: String, short_id: String },
+    #[error("container {name} ({short_id}): Fluent Bit refuses its records and takes those of others; its log waits from now on, and the others go on (see storage.total_limit_size of its outputs)")]
+    RecordsWait { name: String, short_id: String },
+    #[error("Fluent Bit took records for some of its conditional routes and refused them for others; it is offered all of them again every {seconds} s until every route takes them, so the former get them more than once (see storage.total_limit_size of the outputs, and Mem_Buf_Limit)")]
+    TakenInPart { seconds: u64 },
+    #[error("container {name} ({short_id}): Fluent Bit refused {records} records ({bytes} bytes of its log; the last one has {size} bytes with all its fields) for {seconds} s while it took what followed; they are lost, and the log is read on (see storage.total_limit_size of its outputs, and Partial_Max_Size)")]
+    RecordsRefused { name: String, short_id: String, records: u64, bytes: u64, size: usize, seconds: f64 },
     #[error("container {name} ({short_id}): {problem}; the option counts")]
     LabelInvalid { name: String, short_id: String, problem: String },
     #[error("container {name} ({short_id}): not obeyed: label {labels}: Label_Hints does not name it")]
@@ -112,11 +120,15 @@ impl Event {
             | Event::GenerationsMissed { .. }
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
+            | Event::RecordsRefused { .. }
             | Event::ReaderStopped { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
+            | Event::MetadataCut { .. }
+            | Event::RecordsWait { .. }
+            | Event::TakenInPart { .. }
             | Event::ParserUnknown { .. }
             | Event::ParserSlow { .. }
             | Event::Corrupt { .. }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::bounds::{cut, LONGEST_TAG};
 use crate::checkpoint::ContainerId;
 use crate::discover::docker::ContainerMetadata;
 use crate::encode::RecordFields;
@@ -39,6 +40,7 @@ pub struct Identity {
     /// The tag of each stream's records; the instance's own where there is none.
     pub(crate) tags: PerStream<Option<Arc<str>>>,
     is_tagged_by_stream: bool,
+    is_cut: bool,
 }
 
 impl Identity {
@@ -73,10 +75,15 @@ impl Identity {
             pod: pod.map_or("", |pod| &pod.name),
             pod_uid: pod.map_or("", |pod| &pod.uid),
         };
-        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(Arc::from);
+        let mut is_cut = metadata.is_cut || fields.is_cut();
+        let mut tag_of = |tag: &str| -> Arc<str> {
+            is_cut |= tag.len() > LONGEST_TAG;
+            cut(tag, LONGEST_TAG).into()
+        };
+        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(&mut tag_of);
         let template = options.template.filter(|_| own_tag.is_none());
         let tags = Stream::ALL.map(|stream| match template {
-            Some(template) => Some(template.render(source, stream).into()),
+            Some(template) => Some(tag_of(&template.render(source, stream))),
             None => own_tag.clone(),
         });
         let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
@@ -89,7 +96,18 @@ impl Identity {
             .map(|parser| Arc::new(Parsing { parser, key: merge.key.clone(), keep_log: merge.keep_log }));
         // Often long, and nobody asks for it again.
         metadata.env = Vec::new();
-        Identity { metadata, fields, merge, multiline, parsing, tags, is_tagged_by_stream }
+        Identity { metadata, fields, merge, multiline, parsing, tags, is_tagged_by_stream, is_cut }
+    }
+
+    /// Whether something that the runtime says of the container is missing in its records
+    /// or cut in its tags, since it was too long or too much (`bounds`).
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Whether each stream's records go into batches of their own.
+    pub(crate) fn is_tagged_by_stream(&self) -> bool {
+        self.is_tagged_by_stream
     }
 
     /// Which of the batches under way takes the records of `stream`.

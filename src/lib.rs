@@ -29,8 +29,10 @@
 //! - **I4** Only the host's thread calls the host.
 //! - **I5** No thread of ours outlives `cb_exit`, but for a reader that a dead file
 //!   system holds in a call; the library then stays loaded.
-//! - **I6** Memory is bounded by the queue limit, one shared read buffer and
-//!   one capped join buffer per open split line.
+//! - **I6** Memory is bounded by the queue limit (twice, where the host refuses some
+//!   records), one batch beyond it, one shared read buffer, one capped join buffer per
+//!   open split line, and bounded metadata per container (`bounds`). What is counted is
+//!   bytes *built*: a slice is left where the queue is full.
 //!
 //! `docs/design.md` tells the whole story.
 
@@ -41,10 +43,12 @@ pub mod account;
 pub mod activity;
 pub mod assemble;
 pub mod bounded_file;
+pub mod bounds;
 pub mod checkpoint;
 pub mod config;
 pub mod discover;
 pub mod docker;
+mod drain;
 pub mod encode;
 pub mod event;
 pub mod exchange;
@@ -71,6 +75,7 @@ pub mod queue;
 pub mod rate;
 pub mod select;
 mod skip;
+mod split;
 pub mod streams;
 pub mod tag;
 pub mod tail;

@@ -4,6 +4,7 @@
 use globset::{Glob, GlobMatcher};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::bounds::{Budget, LONGEST_KEY, MOST_PAIRS};
 use crate::discover::docker::ContainerMetadata;
 use crate::discover::Pod;
 use crate::encode::{Field, RecordFields};
@@ -86,15 +87,20 @@ pub struct MetadataOptions {
 impl MetadataOptions {
     /// What the records of a container say about it.
     pub fn fields(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
-        match self.shape {
+        let mut budget = Budget::default();
+        let fields = match self.shape {
             Shape::Off => RecordFields::new(&[]),
-            Shape::Flat => RecordFields::new(&self.plain(id, metadata)),
-            Shape::Nested => RecordFields::new(&[(self.key.clone(), Field::Map(self.plain(id, metadata)))]),
-            Shape::Otel => self.group(id, metadata),
-        }
+            Shape::Flat => RecordFields::new(&self.plain(id, metadata, &mut budget)),
+            Shape::Nested => {
+                let fields = self.plain(id, metadata, &mut budget);
+                RecordFields::new(&[(self.key.clone(), Field::Map(fields))])
+            }
+            Shape::Otel => self.group(id, metadata, &mut budget),
+        };
+        fields.noting(budget.is_cut)
     }
 
-    fn plain(&self, id: &str, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
+    fn plain(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> Vec<(String, Field)> {
         let mut fields = Vec::new();
         if is_id_known(metadata) {
             fields.push(("container_id".to_owned(), Field::text(id)));
@@ -111,11 +117,13 @@ impl MetadataOptions {
                 fields.push((key.to_owned(), Field::Map(map)));
             }
         }
+        budget.fit(&mut fields);
         fields
     }
 
     fn labels_of(&self, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
         let labels = metadata.labels.iter().filter(|(key, _)| self.labels.fit(key));
+        let labels = labels.filter(|(key, _)| key.len() <= LONGEST_KEY);
         labels.map(|(key, value)| (key.clone(), Field::text(value))).collect()
     }
 
@@ -127,7 +135,7 @@ impl MetadataOptions {
     /// As the `opentelemetry` output reads it: the resource in the body of a
     /// group's first record, the stream in each record's own metadata. That
     /// output tells resources apart by a number.
-    fn group(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
+    fn group(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> RecordFields {
         let (name, tag) = split_image(&metadata.image);
         let mut attributes = Vec::new();
         if is_id_known(metadata) {
@@ -151,9 +159,10 @@ impl MetadataOptions {
         }
         attributes.extend(known(metadata));
         for (prefix, fields) in [("label", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
-            attributes
-                .extend(fields.into_iter().map(|(key, value)| (format!("container.{prefix}.{key}"), value)));
+            let fields = fields.into_iter().take(MOST_PAIRS);
+            attributes.extend(fields.map(|(key, value)| (format!("container.{prefix}.{key}"), value)));
         }
+        budget.fit(&mut attributes);
         let resource = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
         let body = Field::Map(vec![
             ("resource".to_owned(), resource),
@@ -210,6 +219,7 @@ fn split_image(image: &str) -> (&str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::{LONGEST_VALUE, MOST_BYTES};
     use crate::encode::put_record;
     use crate::host::embedded::decode_records;
     use crate::partial::Line;
@@ -313,15 +323,31 @@ mod tests {
     }
 
     #[test]
-    fn more_fields_than_a_small_map_holds_are_all_there() {
+    fn what_records_say_of_a_container_is_bounded_in_every_shape() {
         let mut metadata = metadata();
         for number in 0..70_000 {
-            metadata.labels.insert(format!("n{number}"), "v".into());
+            metadata.labels.insert(format!("n{number:05}"), "v".repeat(1 + number % 20_000));
+            metadata.env.push((format!("N{number:05}"), "v".repeat(1000)));
         }
-        let fields = options(Shape::Flat, &["n*"], &[]).fields("abc", &metadata);
-        let mut out = Vec::new();
-        put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stdout, &fields);
-        let records = decode_records(&out).unwrap();
-        assert_eq!(records[0].body["labels"].as_object().unwrap().len(), 70_000);
+        metadata.labels.insert("com.docker.compose.project".into(), "é".repeat(100_000));
+        for shape in [Shape::Flat, Shape::Nested, Shape::Otel] {
+            let fields = options(shape, &["n*"], &["*"]).fields("abc", &metadata);
+            assert!(fields.is_cut(), "{shape:?}");
+            let mut out = fields.group_start().to_vec();
+            put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stdout, &fields);
+            out.extend_from_slice(fields.group_end());
+            assert!(out.len() <= MOST_BYTES + 1000, "{shape:?}: {} bytes", out.len());
+            let record = decode_records(&out).unwrap().remove(0);
+            if shape == Shape::Flat {
+                assert_eq!(
+                    record.text("compose_project"),
+                    "é".repeat(LONGEST_VALUE / 2),
+                    "cut between characters"
+                );
+                assert!(record.body["labels"].as_object().unwrap().len() <= MOST_PAIRS);
+            }
+        }
+        assert!(!options(Shape::Off, &["n*"], &[]).fields("abc", &metadata).is_cut());
+        assert!(!options(Shape::Flat, &["n00001", "team"], &[]).fields("abc", &self::metadata()).is_cut());
     }
 }

@@ -1,5 +1,5 @@
 //! The few kinds of MessagePack values that records are made of, appended to a
-//! buffer.
+//! buffer, and where a value of any kind ends.
 
 /// Appends a string with the shortest header.
 #[inline]
@@ -67,5 +67,106 @@ pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     } else {
         out.push(0xcf);
         out.extend_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// How many bytes the value takes that `bytes` begin with; `None` where it is torn.
+/// What stands within it is passed over without recursion, so depth costs nothing.
+pub fn value_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    let mut wanted: u64 = 1;
+    while wanted > 0 {
+        let first = *bytes.get(at)?;
+        at += 1;
+        // Of what follows the first byte: the bytes of a length, or of a number.
+        let mut number = |width: usize| {
+            let text = bytes.get(at..at + width)?;
+            at += width;
+            Some(text.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        };
+        let (body, members) = match first {
+            0x80..=0x8f => (0, 2 * u64::from(first & 0x0f)),
+            0x90..=0x9f => (0, u64::from(first & 0x0f)),
+            0xa0..=0xbf => (u64::from(first & 0x1f), 0),
+            0xc4 | 0xd9 => (number(1)?, 0),
+            0xc5 | 0xda => (number(2)?, 0),
+            0xc6 | 0xdb => (number(4)?, 0),
+            0xc7 => (number(1)? + 1, 0),
+            0xc8 => (number(2)? + 1, 0),
+            0xc9 => (number(4)? + 1, 0),
+            0xca => (4, 0),
+            0xcb => (8, 0),
+            0xcc..=0xcf => (1 << (first - 0xcc), 0),
+            0xd0..=0xd3 => (1 << (first - 0xd0), 0),
+            0xd4..=0xd8 => (1 + (1 << (first - 0xd4)), 0),
+            0xdc => (0, number(2)?),
+            0xdd => (0, number(4)?),
+            0xde => (0, 2 * number(2)?),
+            0xdf => (0, 2 * number(4)?),
+            // Small numbers, nil, booleans, and the one byte that is never used.
+            _ => (0, 0),
+        };
+        at = at.checked_add(usize::try_from(body).ok()?)?;
+        if at > bytes.len() {
+            return None;
+        }
+        wanted = (wanted - 1).checked_add(members)?;
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rmpv::Value;
+
+    #[test]
+    fn a_value_ends_where_a_decoder_says_it_does() {
+        let long = |length: usize| Value::from("x".repeat(length));
+        let values = [
+            Value::Nil,
+            Value::from(true),
+            Value::from(5),
+            Value::from(-5),
+            Value::from(-200),
+            Value::from(70_000),
+            Value::from(u64::MAX),
+            Value::from(i64::MIN),
+            Value::F32(1.5),
+            Value::F64(1.5),
+            long(5),
+            long(40),
+            long(300),
+            long(70_000),
+            Value::Binary(vec![1; 20]),
+            Value::Binary(vec![1; 300]),
+            Value::Binary(vec![1; 70_000]),
+            Value::Ext(0, vec![0; 8]),
+            Value::Ext(1, vec![0; 3]),
+            Value::Ext(1, vec![0; 300]),
+            Value::Ext(1, vec![0; 70_000]),
+            Value::Array(vec![long(3); 3]),
+            Value::Array(vec![Value::Nil; 20]),
+            Value::Array(vec![Value::Nil; 70_000]),
+            Value::Map(vec![(long(1), Value::Array(vec![long(2)])); 3]),
+            Value::Map(vec![(long(1), long(2)); 20]),
+            Value::Map(vec![(long(1), long(2)); 70_000]),
+        ];
+        for value in values {
+            let mut bytes = Vec::new();
+            rmpv::encode::write_value(&mut bytes, &value).unwrap();
+            let whole = bytes.len();
+            assert_eq!(value_length(&bytes[..whole - 1]), None, "torn");
+            bytes.extend_from_slice(b"\x93more");
+            assert_eq!(value_length(&bytes), Some(whole));
+        }
+        for count in [15, 16, 65_535, 65_536] {
+            let mut bytes = Vec::new();
+            put_map_head(&mut bytes, count);
+            bytes.extend(std::iter::repeat_n(0xc0, 2 * count));
+            assert_eq!(value_length(&bytes), Some(bytes.len()), "a map of {count}");
+        }
+        assert_eq!(value_length(b""), None);
+        assert_eq!(value_length(&[0x91; 100_000]), None, "deep and torn");
     }
 }

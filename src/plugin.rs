@@ -1,46 +1,25 @@
 //! One instance of the plugin: the checkpoint, the reader's thread, and the
 //! drain that the host's thread calls. Knows no C.
 
-use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::time::{clock_gettime, ClockId, Timespec};
-
-use crate::account::{wall_clock, Accounts, Amount};
+use crate::account::Accounts;
 use crate::activity::Doing;
-use crate::checkpoint::{CheckpointError, CheckpointStore, ContainerId};
+use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
+use crate::drain::{Around, Drain};
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::host::{Host, Level, NoParser};
+use crate::host::{Host, Level};
 use crate::lock::lock;
 use crate::metrics::{self, ContainerSeries};
-use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
-
-/// Bytes handed to the host in one call at the most; then it gets its thread
-/// back for its other work and is rung again.
-const DRAIN_BYTES: usize = 4 << 20;
-
-/// Names that are remembered as said; labels may say any number of them.
-const MOST_UNKNOWN_PARSERS: usize = 100;
-
-/// What the parser that a label asks for may take of the processor for one batch. The
-/// host's regular expressions have no bound of their own, so a text that fits none of
-/// their ends may take seconds or years; of one such call nothing brings us back.
-const MOST_PARSING: Duration = Duration::from_millis(200);
-
-/// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
-const MOST_PARSED: usize = 16 * 1024;
-
-/// How long a drain may keep the host's thread, beside its bytes.
-const DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
@@ -58,36 +37,6 @@ pub enum StartError {
     /// The operating system refused a thread or a descriptor.
     #[error("cannot start the reader: {0}")]
     System(#[from] std::io::Error),
-}
-
-/// What the host's thread holds between two calls of [`Plugin::drain`].
-#[derive(Debug, Default)]
-struct Drain {
-    /// Refused by the host; the next to go.
-    held: Option<Offer>,
-    checkpoint_failed: bool,
-    /// Parsers that the host has not, said already.
-    unknown_parsers: HashSet<String>,
-    /// The containers that have metrics of their own.
-    series: ContainerSeries,
-    /// Containers whose label asks for a parser that took too long: nothing more is
-    /// parsed for them. Forgotten with the container.
-    slow_parsers: HashSet<ContainerId>,
-}
-
-/// A batch as it is offered to the host; one at a time, so what a parser makes of it is
-/// outside of the queue's limit.
-#[derive(Debug)]
-struct Offer {
-    batch: Batch,
-    /// Its records as a parser of the host left them.
-    parsed: Option<Vec<u8>>,
-}
-
-impl Offer {
-    fn bytes(&self) -> &[u8] {
-        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
-    }
 }
 
 /// How an instance ended.
@@ -112,6 +61,8 @@ struct ReaderThread {
 pub struct Plugin {
     exchange: Arc<Exchange>,
     drain: Mutex<Drain>,
+    /// The containers that have metrics of their own.
+    series: Mutex<ContainerSeries>,
     reader: Mutex<Option<ReaderThread>>,
     config: Config,
 }
@@ -182,7 +133,13 @@ impl Plugin {
             exchange.report(event);
         }
         let exchange = Arc::new(exchange);
-        let plugin = Plugin { exchange, drain: Mutex::default(), reader: Mutex::default(), config };
+        let plugin = Plugin {
+            exchange,
+            drain: Mutex::default(),
+            series: Mutex::default(),
+            reader: Mutex::default(),
+            config,
+        };
         Ok((plugin, is_first_start))
     }
 
@@ -200,7 +157,8 @@ impl Plugin {
     pub fn drain(&self, host: &dyn Host) {
         self.exchange.host_bell.silence();
         self.log_events(host);
-        self.hand_over(host);
+        let around = Around { exchange: &self.exchange, config: &self.config, host };
+        lock(&self.drain).hand_over(around);
         if self.exchange.take_metrics_changed() {
             self.publish(host);
         }
@@ -209,118 +167,9 @@ impl Plugin {
     /// Shows the metrics as they are now. On the host's thread; first of all in
     /// `cb_init`, before anything can walk them.
     pub fn publish(&self, host: &dyn Host) {
-        let mut drain = lock(&self.drain);
+        let mut series = lock(&self.series);
         let most = self.config.metrics_per_container;
-        host.publish(&metrics::read(&self.exchange, &mut drain.series, most));
-    }
-
-    fn hand_over(&self, host: &dyn Host) {
-        let mut drain = lock(&self.drain);
-        let mut bytes = 0;
-        let begun = Instant::now();
-        while !self.exchange.paused.load(Ordering::Acquire) && !self.exchange.is_stopping() {
-            let offer = match drain.held.take() {
-                Some(refused) => refused,
-                None => match self.exchange.queue.pop() {
-                    Some(batch) => self.offer(batch, host, &mut drain),
-                    None => break,
-                },
-            };
-            let batch = &offer.batch;
-            if batch.records > 0 && host.append(batch.tag.as_deref(), batch.records, offer.bytes()).is_err() {
-                drain.held = Some(offer);
-                self.exchange.refused.store(true, Ordering::Release);
-                self.exchange.reader_bell.ring();
-                return;
-            }
-            self.exchange.refused.store(false, Ordering::Release);
-            bytes += offer.bytes().len();
-            self.accept(offer.batch, &mut drain);
-            if bytes >= DRAIN_BYTES || begun.elapsed() >= DRAIN_TIME {
-                self.exchange.host_bell.ring();
-                break;
-            }
-        }
-    }
-
-    /// What a label asks of the host's parsers is done once, however often the host
-    /// refuses what comes of it.
-    fn offer(&self, batch: Batch, host: &dyn Host, drain: &mut Drain) -> Offer {
-        let may_be_parsed = batch.records > 0 && !drain.slow_parsers.contains(&batch.container);
-        let Some(parsing) = batch.parsing.as_deref().filter(|_| may_be_parsed) else {
-            return Offer { batch, parsed: None };
-        };
-        let mut is_unknown = false;
-        let mut spent = Duration::ZERO;
-        let parsed = parsing.apply(&batch.bytes, &mut |text| {
-            if is_unknown || spent >= MOST_PARSING || text.len() > MOST_PARSED {
-                return None;
-            }
-            let before = processor_time();
-            let parsed = host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
-                is_unknown = true;
-                None
-            });
-            spent += processor_time().saturating_sub(before);
-            parsed
-        });
-        if spent >= MOST_PARSING {
-            drain.slow_parsers.insert(batch.container);
-            let (name, short_id) = named(&batch);
-            let (parser, millis) = (parsing.parser.clone(), spent.as_millis());
-            self.exchange.report(Event::ParserSlow { name, short_id, parser, millis });
-        }
-        let has_room = drain.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
-        if is_unknown && has_room && drain.unknown_parsers.insert(parsing.parser.clone()) {
-            let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
-            self.exchange.report(Event::ParserUnknown { name, short_id, parser });
-        }
-        Offer { parsed: Some(parsed), batch }
-    }
-
-    /// The host has the batch: the checkpoint moves (I1), its room is free.
-    fn accept(&self, batch: Batch, drain: &mut MutexGuard<'_, Drain>) {
-        let exchange = &self.exchange;
-        if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
-            let since = account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
-            if let Some(since) = since {
-                exchange.latency.observe(since.elapsed_until(wall_clock()));
-            }
-        }
-        let written = {
-            let mut store = lock(&exchange.checkpoint);
-            match &batch.progress {
-                Progress::Advance(advance) => store.advance(batch.container, advance),
-                Progress::Forget => store.forget(&batch.container, Instant::now()),
-                Progress::Started => store.mark_started(),
-            }
-        };
-        self.report_checkpoint(written, drain);
-        if batch.progress == Progress::Forget {
-            drain.slow_parsers.remove(&batch.container);
-            exchange.has_left(&batch.container);
-        }
-        if exchange.queue.accepted(batch.bytes) {
-            exchange.reader_bell.ring();
-        }
-    }
-
-    /// Once when writing begins to fail, and once when it works again.
-    fn report_checkpoint(&self, written: std::io::Result<()>, drain: &mut Drain) {
-        let Some(path) = &self.config.db else { return };
-        match written {
-            Ok(()) if !drain.checkpoint_failed => self.exchange.tally.checkpoint_writes.add_one(),
-            Ok(()) => {
-                drain.checkpoint_failed = false;
-                self.exchange.report(Event::CheckpointWritable { path: path.clone() });
-            }
-            Err(error) if !drain.checkpoint_failed => {
-                drain.checkpoint_failed = true;
-                let reason = error.to_string();
-                self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason });
-            }
-            _ => {}
-        }
+        host.publish(&metrics::read(&self.exchange, &mut series, most));
     }
 
     fn log_events(&self, host: &dyn Host) {
@@ -433,18 +282,6 @@ fn spawn_reader(
         drop(gone);
     })?;
     Ok(ReaderThread { thread, ended })
-}
-
-/// Whose a batch is, for messages.
-fn named(batch: &Batch) -> (String, String) {
-    let name = batch.source.as_ref().map(|(account, _)| account.name());
-    (name.unwrap_or_default(), batch.container.short())
-}
-
-/// What this thread has taken of the processor: on a busy machine less than passed.
-fn processor_time() -> Duration {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

@@ -2,12 +2,14 @@ use super::*;
 use std::sync::Mutex;
 
 use crate::checkpoint::{ContainerId, Resume};
+use crate::drain::{processor_time, DRAIN_BYTES, DRAIN_TIME, MOST_PARSED};
 use crate::encode::{put_record, RecordFields};
 use crate::host::embedded::decode_records;
-use crate::host::{AppendRefused, Parsed};
+use crate::host::{AppendRefused, NoParser, Parsed};
 use crate::parsing::Parsing;
 use crate::partial::Line;
 use crate::position::Stream;
+use crate::queue::{Batch, Progress};
 
 /// Keeps what it is told; answers appends as set.
 #[derive(Default)]
@@ -49,7 +51,8 @@ impl Host for Recorder {
 fn idle_plugin() -> Plugin {
     let config = Config::from_lookup(|_| None).unwrap();
     let exchange = Arc::new(Exchange::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
-    Plugin { exchange, drain: Mutex::default(), reader: Mutex::new(None), config }
+    let (drain, series, reader) = (Mutex::default(), Mutex::default(), Mutex::default());
+    Plugin { exchange, drain, series, reader, config }
 }
 
 fn id() -> ContainerId {
@@ -66,6 +69,7 @@ fn batch(records: usize, offset: u64) -> Batch {
         parsing: None,
         source: None,
         progress: Progress::Advance([Some(resume), None]),
+        marks: Vec::new(),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The reader asks [`Queue::has_space`] before it reads a slice of a file; a
 //! full queue means that it reads no further: the files are the buffer. What
-//! is counted stays counted until the host has accepted the batch.
+//! is counted stays counted until the host has accepted the batch. Where records come
+//! to many times their source, a slice is left where the queue is full.
 //!
 //! One container that floods may fill the queue; the lines of all others would
 //! wait until the host has worked through that. So there are two lanes: large
@@ -27,7 +28,7 @@ const BULK_BYTES: usize = 64 * 1024;
 /// So many bytes of small batches in a row, and a large one has its turn.
 const MOST_PASSING: usize = 1 << 20;
 /// A buffer larger than this is given back to the system.
-const LARGEST_SPARE: usize = 4 << 20;
+const LARGEST_SPARE: usize = 2 << 20;
 
 /// What happens to the checkpoint once a batch is accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,22 @@ pub enum Progress {
     Forget,
     /// The first look is done: from now on no start is the very first.
     Started,
+    /// Nothing, until the rest of what this is a part of is accepted, too.
+    Nothing,
+}
+
+/// A place within a batch at which it can be divided: what was built up to there, and
+/// what the acceptance of that much means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// Bytes before it.
+    pub bytes: usize,
+    /// Records before it.
+    pub records: usize,
+    /// Source bytes of those.
+    pub source_bytes: u64,
+    /// How far the container's positions move with them.
+    pub advance: Advance,
 }
 
 /// Records of one container under one tag, contiguous in its log (I3).
@@ -58,13 +75,24 @@ pub struct Batch {
     pub source: Option<(Arc<Account>, u64)>,
     /// What acceptance means for the checkpoint.
     pub progress: Progress,
+    /// Where it can be divided, in order.
+    pub marks: Vec<Mark>,
 }
 
 impl Batch {
     /// A move of the checkpoint without records, of no container.
     pub fn progress(progress: Progress) -> Batch {
         let container = ContainerId::from_bytes([0; 32]);
-        Batch { container, tag: None, records: 0, bytes: Vec::new(), parsing: None, source: None, progress }
+        Batch {
+            container,
+            tag: None,
+            records: 0,
+            bytes: Vec::new(),
+            parsing: None,
+            source: None,
+            progress,
+            marks: Vec::new(),
+        }
     }
 }
 
@@ -119,18 +147,39 @@ pub struct Queue {
     lanes: Mutex<Lanes>,
     spare: Mutex<Vec<Vec<u8>>>,
     bytes: AtomicUsize,
+    /// Those of them that stand aside: of containers whose records the host refuses.
+    aside: AtomicUsize,
     limit: usize,
 }
 
 impl Queue {
-    /// A queue of at most `limit` bytes, or one batch if that is larger.
+    /// A queue of at most `limit` bytes and one batch, and as much again that the host
+    /// refuses.
     pub fn new(limit: usize) -> Queue {
-        Queue { lanes: Mutex::default(), spare: Mutex::default(), bytes: AtomicUsize::new(0), limit }
+        Queue {
+            lanes: Mutex::default(),
+            spare: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
+            limit,
+        }
     }
 
-    /// Whether another slice may be read.
+    /// Whether more may be read. What the host refuses of some containers takes no room
+    /// from the others, up to the limit.
     pub fn has_space(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) < self.limit
+        let aside = self.aside.load(Ordering::Acquire).min(self.limit);
+        self.bytes.load(Ordering::Acquire).saturating_sub(aside) < self.limit
+    }
+
+    /// So many bytes in the host's hands stand aside now.
+    pub fn set_aside(&self, bytes: usize) {
+        self.aside.store(bytes, Ordering::Release);
+    }
+
+    /// A batch was divided, and its parts are so much larger together.
+    pub fn grew(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// Bytes queued or in the host's hands, not yet accepted.
@@ -165,8 +214,9 @@ impl Queue {
     /// The host has taken the batch: its room is free, its buffer comes back.
     /// Returns whether this made a full queue have space again.
     pub fn accepted(&self, mut bytes: Vec<u8>) -> bool {
-        let before = self.bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
-        let made_space = before >= self.limit && before - bytes.len() < self.limit;
+        let had_space = self.has_space();
+        self.bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
+        let made_space = !had_space && self.has_space();
         if bytes.capacity() <= LARGEST_SPARE {
             bytes.clear();
             let mut spare = lock(&self.spare);
@@ -195,6 +245,7 @@ mod tests {
             parsing: None,
             source: None,
             progress: Progress::Forget,
+            marks: Vec::new(),
         }
     }
 

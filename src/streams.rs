@@ -217,8 +217,9 @@ impl Streams {
                         runtime: shared.api.runtime_name().to_owned(),
                         is_running: running,
                         pod: None,
+                        is_cut: false,
                     };
-                    shared.news().inspected.push((id, metadata, log_driver));
+                    shared.news().inspected.push((id, metadata.bounded(), log_driver));
                     shared.exchange.reader_bell.ring();
                 }
             });
@@ -341,6 +342,10 @@ impl StreamSink for Sink {
         self.shared.exchange.queue.has_space()
     }
 
+    fn is_held_back(&mut self, id: &ContainerId) -> bool {
+        self.shared.streamed().get(id).is_some_and(|streamed| streamed.assembler.account().is_held_back())
+    }
+
     fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
         let mut streamed = self.shared.streamed();
         let Some(streamed) = streamed.get_mut(id) else { return };
@@ -351,6 +356,12 @@ impl StreamSink for Sink {
         let source_bytes = text.len() + usize::from(ends_line);
         streamed.received += source_bytes as u64;
         streamed.assembler.take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
+        if streamed.assembler.is_full() {
+            streamed.push(&self.shared.exchange);
+        } else if streamed.assembler.is_due() {
+            let here = streamed.here().map(Some);
+            streamed.assembler.mark(here);
+        }
     }
 
     fn flush(&mut self, id: &ContainerId) {

@@ -6,6 +6,7 @@ use crate::support::docker_root::{record, DockerRoot, LogWriter};
 use crate::support::fluent_bit::{with_each_host, FluentBit};
 use crate::support::playing_host::{Exit, PlayingHost, Release};
 
+use fluent_bit_container_logs::bounds::{cut, LONGEST_NAME, LONGEST_VALUE};
 use rustix::process::Signal;
 
 const MIB: usize = 1 << 20;
@@ -165,8 +166,53 @@ fn metadata_that_is_made_to_hurt_is_said_once_and_stops_nobody() {
     assert_bounded("deep metadata", grown);
 }
 
+/// What an image's author can ask for, each of 10 MB, with a log of empty lines: 256 KiB of
+/// it make 3,400 records that each repeat what is said of the container.
+#[test]
+fn metadata_of_ten_megabytes_is_cut_said_once_and_takes_no_memory() {
+    let long = "é".repeat(5_000_000);
+    let many: serde_json::Map<_, _> = (0..500_000).map(|key| (format!("k{key}"), "v".into())).collect();
+    let variables: Vec<String> = (0..700_000).map(|key| format!("k{key}=v")).collect();
+    let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
+    let long_variable = format!("LONG={long}");
+    let project = serde_json::json!({"com.docker.compose.project": long});
+    let tag = serde_json::json!({"fluentbit.io/tag": "t".repeat(10_000_000)});
+    let none = serde_json::json!({});
+    let cases: [(&str, &str, serde_json::Value, &[&str], usize); 6] = [
+        ("a label", "web", project, &[], 3_400),
+        ("a name", &long, none.clone(), &[], 3_400),
+        // Of these, each record has 64 KiB.
+        ("labels", "web", many.into(), &[], 1_500),
+        ("variables", "web", none.clone(), &variables, 1_500),
+        ("a variable", "web", none, &[&long_variable], 3_400),
+        ("a tag", "web", tag, &[], 3_400),
+    ];
+    for shape in ["flat", "nested"] {
+        for (what, name, labels, env, lines) in &cases[..if shape == "flat" { cases.len() } else { 1 }] {
+            let root = DockerRoot::new();
+            let mut log = root.container('a', "good");
+            let options = format!(
+                "rescan_interval=20ms queue_limit=1M metadata={shape} labels=* env=* tag_template={{name}}"
+            );
+            let watched = Watched::over(&root, &mut log, &options);
+            let mut bad = root.created_container('b', "bad");
+            bad.write_config_with(name, true, labels.clone(), env);
+            bad.open_log();
+            bad.raw(record("stdout", "\n", "2023-11-14T22:14:00.5Z").repeat(*lines).as_bytes());
+            let (grown, exit) = watched.finish(1 + lines);
+            assert_eq!(exit.log.matches("and were cut; its records lack").count(), 1, "{what}: {}", exit.log);
+            let tags = exit.frames.iter().filter_map(|frame| frame.tag.as_ref());
+            assert!(tags.clone().all(|tag| tag.len() <= 1024), "{what}");
+            let records = exit.frames.iter().flat_map(|frame| &frame.records);
+            let longest = records.map(|record| serde_json::json!(record.body).to_string().len()).max();
+            assert!(longest < Some(66_000), "{what}: {longest:?}");
+            assert_bounded(&format!("{what} of 10 MB, {shape}"), grown);
+        }
+    }
+}
+
 /// Docker allows none of these names; a label may be anything. They arrive as they are
-/// in records, and bring nothing into tags, paths or the host's log.
+/// in records, as far as they are kept, and bring nothing into tags, paths or the host's log.
 #[test]
 fn names_and_labels_of_any_kind_arrive_and_break_nothing() {
     let name = "extremes::names_and_labels_of_any_kind_arrive_and_break_nothing";
@@ -196,9 +242,12 @@ fn names_and_labels_of_any_kind_arrive_and_break_nothing() {
         assert!(host.wait_exit(patience).expect("it ends").success());
         for record in host.records() {
             let name = record.text("container_name");
-            assert!(names.contains(&name), "{name:?}");
-            assert_eq!(record.body["labels"]["plain"], name);
-            assert_eq!(record.body["labels"][name], name);
+            let whole = names.iter().find(|whole| cut(whole, LONGEST_NAME) == name);
+            let whole = *whole.unwrap_or_else(|| panic!("{name:?}"));
+            assert_eq!(record.body["labels"]["plain"], cut(whole, LONGEST_VALUE));
+            // A key that is too long is left out.
+            let expected = (whole == name).then(|| serde_json::Value::from(name));
+            assert_eq!(record.body["labels"].get(whole), expected.as_ref());
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             assert!(record.tag.chars().all(is_plain), "{:?}", record.tag);
         }

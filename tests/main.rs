@@ -35,6 +35,7 @@ mod podman;
 mod podman_truth;
 mod pods;
 mod privileges;
+mod refused;
 mod selection;
 mod soak;
 mod stalled;

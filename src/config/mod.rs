@@ -17,7 +17,7 @@ use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
     LABEL_HINTS, MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
     MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT,
-    READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    READ_FROM_HEAD, REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
@@ -83,6 +83,8 @@ pub struct Config {
     pub queue_limit: usize,
     /// Bytes on the disk of deleted files that are not read yet.
     pub held_files_limit: usize,
+    /// How long a record may be refused while others are taken.
+    pub refused_record_timeout: Duration,
     /// Bytes of a joined line.
     pub partial_max_size: usize,
     /// How tags are made, if not the instance's own.
@@ -222,6 +224,7 @@ impl Config {
             db: text(&DB).map(PathBuf::from),
             queue_limit: size(&QUEUE_LIMIT, LEAST_QUEUE_LIMIT)?,
             held_files_limit: size(&HELD_FILES_LIMIT, 0)?,
+            refused_record_timeout: time(&REFUSED_RECORD_TIMEOUT)?,
             partial_max_size,
             tag_template,
             metadata: MetadataOptions {
@@ -403,6 +406,7 @@ mod tests {
                 db: None,
                 queue_limit: 8_000_000,
                 held_files_limit: 1_000_000_000,
+                refused_record_timeout: Duration::from_secs(60),
                 partial_max_size: 1_000_000,
                 tag_template: None,
                 metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },

@@ -122,6 +122,14 @@ pub const HELD_FILES_LIMIT: OptionSpec = OptionSpec {
     text: "Bytes on the disk of files that Docker has deleted and that are held open because Fluent Bit has not taken what is in them. Beyond it the oldest is let go, and its loss counted.",
 };
 
+/// Patience with a record that the host refuses.
+pub const REFUSED_RECORD_TIMEOUT: OptionSpec = OptionSpec {
+    name: "Refused_Record_Timeout",
+    kind: Kind::Time,
+    default: Some("1m"),
+    text: "How long Fluent Bit may refuse a single record although it has room and takes others, as one that is larger than an output's storage.total_limit_size. Then the record is passed over, counted and logged. What is refused for want of room is never passed over.",
+};
+
 /// Bound of a joined line.
 pub const PARTIAL_MAX_SIZE: OptionSpec = OptionSpec {
     name: "Partial_Max_Size",
@@ -286,7 +294,7 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 29] = [
+pub const OPTIONS: [OptionSpec; 30] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
@@ -313,6 +321,7 @@ pub const OPTIONS: [OptionSpec; 29] = [
     RATE_LIMIT,
     QUEUE_LIMIT,
     HELD_FILES_LIMIT,
+    REFUSED_RECORD_TIMEOUT,
     PARTIAL_MAX_SIZE,
     RESCAN_INTERVAL,
     METRICS_PER_CONTAINER,

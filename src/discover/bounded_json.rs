@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Labels, variables of the environment, or log-opts of one container that are known.
@@ -16,25 +16,13 @@ pub(super) const MOST_ENTRIES: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct TextMap(pub BTreeMap<String, String>);
 
-/// Texts in order.
-#[derive(Debug, Default)]
-pub(super) struct TextList(pub Vec<String>);
-
 impl<'de> Deserialize<'de> for TextMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextMap, D::Error> {
         deserializer.deserialize_map(MapVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for TextList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextList, D::Error> {
-        deserializer.deserialize_seq(ListVisitor)
-    }
-}
-
 struct MapVisitor;
-
-struct ListVisitor;
 
 impl<'de> Visitor<'de> for MapVisitor {
     type Value = TextMap;
@@ -51,23 +39,5 @@ impl<'de> Visitor<'de> for MapVisitor {
         }
         while pairs.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(TextMap(map))
-    }
-}
-
-impl<'de> Visitor<'de> for ListVisitor {
-    type Value = TextList;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of texts")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<TextList, A::Error> {
-        let mut list = Vec::new();
-        while list.len() < MOST_ENTRIES {
-            let Some(text) = texts.next_element()? else { return Ok(TextList(list)) };
-            list.push(text);
-        }
-        while texts.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(TextList(list))
     }
 }

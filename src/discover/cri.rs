@@ -215,7 +215,8 @@ impl Runtime for Cri {
             is_running: true,
             pod: Some(pod),
             ..ContainerMetadata::default()
-        })
+        }
+        .bounded())
     }
 
     fn metadata_file(&self, _found: &Found) -> Option<PathBuf> {

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::bounded_json::{TextList, TextMap};
+use super::bounded_json::TextMap;
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use super::Pod;
 use crate::bounded_file::{self, FileKind};
+use crate::bounds::{Env, Labels};
 use crate::checkpoint::ContainerId;
 
 /// The folder of Docker's data root that has one folder per container.
@@ -43,6 +44,8 @@ pub struct ContainerMetadata {
     pub is_running: bool,
     /// The pod it is in, below a kubelet.
     pub pod: Option<Pod>,
+    /// Whether something was too long, or too much, and is missing here (`bounds`).
+    pub is_cut: bool,
 }
 
 impl ContainerMetadata {
@@ -88,8 +91,8 @@ struct ConfigV2 {
 #[serde(rename_all = "PascalCase")]
 struct ImageConfig {
     image: Option<String>,
-    labels: Option<TextMap>,
-    env: Option<TextList>,
+    labels: Option<Labels>,
+    env: Option<Env>,
 }
 
 #[derive(Deserialize)]
@@ -120,15 +123,18 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
     };
     let image = config.config.unwrap_or_default();
-    Ok(ContainerMetadata {
+    let (labels, env) = (image.labels.unwrap_or_default(), image.env.unwrap_or_default());
+    let metadata = ContainerMetadata {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: image.image.unwrap_or_default(),
-        labels: image.labels.unwrap_or_default().0,
-        env: split_env(image.env.unwrap_or_default().0),
+        labels: labels.pairs,
+        env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
-    })
+        is_cut: labels.is_cut || env.is_cut,
+    };
+    Ok(metadata.bounded())
 }
 
 /// `NAME=value` for each variable, as Docker keeps them.
@@ -287,6 +293,7 @@ mod tests {
                 runtime: "docker".into(),
                 is_running: true,
                 pod: None,
+                is_cut: false,
             }
         );
     }

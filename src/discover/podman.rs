@@ -105,7 +105,8 @@ impl Runtime for Podman {
             runtime: Api::Podman.runtime_name().to_owned(),
             is_running: true,
             ..ContainerMetadata::default()
-        })
+        }
+        .bounded())
     }
 
     fn metadata_file(&self, found: &Found) -> Option<PathBuf> {

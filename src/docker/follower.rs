@@ -38,6 +38,9 @@ const BURST: usize = 64 * 1024;
 /// container's lines are matched against.
 const BURST_TIME: Duration = Duration::from_millis(25);
 
+/// Time between looks whether a container that is held back is wanted again.
+const HELD_BACK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Follows `id` for ever, or until it cannot be followed. `wait` comes first.
 pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
     if !wait.is_zero() {
@@ -292,6 +295,12 @@ impl Follower {
     }
 
     async fn make_space(&mut self, burst: &mut usize) {
+        // Before it is its turn: others do not wait for this one.
+        while self.context.with_sink(|sink| sink.is_held_back(&self.id)) {
+            self.flush(burst);
+            self.context.pause(HELD_BACK_INTERVAL).await;
+            self.waited += HELD_BACK_INTERVAL;
+        }
         if !self.context.has_space() {
             self.flush(burst);
             let begun = Instant::now();

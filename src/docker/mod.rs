@@ -102,6 +102,13 @@ pub trait StreamSink: Send {
     /// [`DockerThread::wake`] and every 50 ms.
     fn has_space(&mut self) -> bool;
 
+    /// Whether no more of this container is wanted now, while there is space for others.
+    /// Asked as [`StreamSink::has_space`] is.
+    fn is_held_back(&mut self, id: &ContainerId) -> bool {
+        let _ = id;
+        false
+    }
+
     /// A frame or, of a TTY, a line or a piece of one: its bytes without time
     /// and final LF. `ends_line` tells whether the LF was there; the pieces of a
     /// line that Docker split share one time.

@@ -53,6 +53,12 @@ impl Host for FlbHost<'_> {
         }
     }
 
+    fn holds(&self) -> Option<usize> {
+        let total_size = self.api.total_size?;
+        // SAFETY: `ins` is live (see `new`), and its own thread asks.
+        Some(unsafe { total_size(self.ins) })
+    }
+
     fn log(&self, level: Level, message: &str) {
         // SAFETY: `ins` is live (see `new`).
         let is_wanted = unsafe { (self.api.log_check)(self.ins, level_number(level)) } != 0;

@@ -86,8 +86,15 @@ unsafe extern "C" fn set_collector_event(
     -1
 }
 
-pub(in crate::ffi) static PLAYED_API: HostApi =
-    HostApi { append, set_context, set_collector_event, get_property, input_name, log_check };
+pub(in crate::ffi) static PLAYED_API: HostApi = HostApi {
+    append,
+    set_context,
+    set_collector_event,
+    get_property,
+    input_name,
+    log_check,
+    total_size: None,
+};
 
 #[test]
 fn miri_records_and_tags_reach_the_host_byte_by_byte() {

@@ -29,6 +29,8 @@ pub struct HostApi {
         unsafe extern "C" fn(*const libc::c_char, *mut sys::flb_input_instance) -> *const libc::c_char,
     pub input_name: unsafe extern "C" fn(*mut sys::flb_input_instance) -> *const libc::c_char,
     pub log_check: unsafe extern "C" fn(*mut sys::flb_input_instance, libc::c_int) -> libc::c_int,
+    /// Bytes of the instance's chunks that are in memory; a host may lack it.
+    pub total_size: Option<unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize>,
 }
 
 /// The names of functions the host does not export.
@@ -63,6 +65,17 @@ pub fn log_print() -> sys::clogs_log_print_fn {
     unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_log_print_fn>(address) }
 }
 
+fn total_size() -> Option<unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize> {
+    let address = find_symbol(c"flb_input_chunk_total_size")?;
+    // SAFETY: every release since 2.1 has this function with this signature
+    // (include/fluent-bit/flb_input_chunk.h), and the address is not NULL.
+    Some(unsafe {
+        std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize>(
+            address,
+        )
+    })
+}
+
 fn resolve() -> Result<HostApi, MissingFunctions> {
     let mut missing = Vec::new();
     macro_rules! function {
@@ -92,7 +105,15 @@ fn resolve() -> Result<HostApi, MissingFunctions> {
             Some(get_property),
             Some(input_name),
             Some(log_check),
-        ) => Ok(HostApi { append, set_context, set_collector_event, get_property, input_name, log_check }),
+        ) => Ok(HostApi {
+            append,
+            set_context,
+            set_collector_event,
+            get_property,
+            input_name,
+            log_check,
+            total_size: total_size(),
+        }),
         _ => Err(MissingFunctions(missing)),
     }
 }

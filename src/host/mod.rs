@@ -46,6 +46,12 @@ pub trait Host {
     /// instance's own tag. `Ok` means all of them are in the host's keeping.
     fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused>;
 
+    /// Bytes of this instance's records that the host holds in memory, not delivered by
+    /// its outputs yet; `None` where it does not tell.
+    fn holds(&self) -> Option<usize> {
+        None
+    }
+
     /// One line for the operator.
     fn log(&self, level: Level, message: &str);
 

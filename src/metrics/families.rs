@@ -34,7 +34,7 @@ macro_rules! figure {
     };
 }
 
-static FIGURES: [FigureMetric; 12] = [
+static FIGURES: [FigureMetric; 14] = [
     figure!(Counter, "records_total", "Records that Fluent Bit accepted", |f, _| f.delivered.records as f64),
     figure!(Counter, "bytes_total", "Bytes of logs whose records Fluent Bit accepted", |f, _| f
         .delivered
@@ -56,6 +56,16 @@ static FIGURES: [FigureMetric; 12] = [
         |f, _| f.cut.records as f64
     ),
     figure!(Counter, "truncated_bytes_total", "Bytes that were cut off such lines", |f, _| f.cut.bytes
+        as f64),
+    figure!(
+        Counter,
+        "refused_records_total",
+        "Records given up, since Fluent Bit refused them for long and took others meanwhile",
+        |f, _| f.refused.records as f64
+    ),
+    figure!(Counter, "refused_bytes_total", "Bytes of logs that were given up with such records", |f, _| f
+        .refused
+        .bytes
         as f64),
     figure!(
         Counter,

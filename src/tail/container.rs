@@ -31,6 +31,9 @@ use crate::streams::Streams;
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between looks whether the host takes what it refused of a container; then it is
+/// read on.
+const HELD_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a container of Podman's may have run without a log before the API is asked.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the first line of a run waits for what its record is to say, and how
@@ -136,6 +139,7 @@ pub struct Container {
     /// What was said of its labels: what is wrong with any, and which are not obeyed.
     labels_said: (Vec<String>, Vec<&'static str>),
     metadata_failure_reported: bool,
+    cut_reported: bool,
     log_failure_reported: bool,
     unreadable_reported: bool,
     /// Which of the reader's roots it was found in.
@@ -185,6 +189,7 @@ impl Container {
             looked_at: None,
             labels_said: Default::default(),
             metadata_failure_reported: false,
+            cut_reported: false,
             log_failure_reported: false,
             unreadable_reported: false,
             root: 0,
@@ -601,6 +606,10 @@ impl Container {
             multiline: &config.multiline,
         };
         self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
+        if self.identity.is_cut() && !std::mem::replace(&mut self.cut_reported, true) {
+            let (name, short_id) = (self.identity.metadata.name.clone(), self.id().short());
+            around.exchange.report(Event::MetadataCut { name, short_id });
+        }
         self.tailer.set_identity(Arc::clone(&self.identity), around.exchange);
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
             streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
@@ -710,6 +719,9 @@ impl Container {
         }
         if let Some(due) = self.rate.waits_until(now) {
             return Outcome::Throttled(due);
+        }
+        if self.tailer.account().is_held_back() {
+            return Outcome::Throttled(now + HELD_BACK_INTERVAL);
         }
         if let Some(due) = self.follow_run(around) {
             return Outcome::Waiting(due);

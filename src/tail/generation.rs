@@ -672,6 +672,13 @@ impl Generation {
         }
     }
 
+    /// Takes the head into the fingerprint, as far as it is read: marker and whole entries.
+    pub fn know_up_to(&mut self, read: &[u8]) {
+        if read.len() > self.head.len() {
+            self.grow_fingerprint(read);
+        }
+    }
+
     /// The position at `offset`, with `preceding` the bytes before it (at
     /// least [`MARKER_BYTES`] of them, or all there are).
     pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> Resume {

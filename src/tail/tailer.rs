@@ -19,7 +19,7 @@ use super::opening::SeenFile;
 use super::slice::Slice;
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
 use crate::activity::Doing;
-use crate::assemble::{Assembler, ReadBytes};
+use crate::assemble::{Assembler, ReadBytes, MARK_BYTES};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
 use crate::discover::LogFiles;
@@ -101,6 +101,26 @@ pub struct Tailer {
     is_costly: bool,
     /// When the file behind the front one was first seen to have content.
     next_seen: Option<Instant>,
+    progress: SliceProgress,
+}
+
+/// How far a slice is taken, by places in the buffer.
+#[derive(Debug, Clone, Copy, Default)]
+struct SliceProgress {
+    /// All before it is taken.
+    at: usize,
+    /// What was built of all before it is queued.
+    pushed: usize,
+    /// Bytes before that which were no record.
+    skipped_pushed: u64,
+    /// It ends its file: it is taken whole, however full the queue is.
+    is_last: bool,
+}
+
+impl SliceProgress {
+    fn from(start: usize) -> SliceProgress {
+        SliceProgress { at: start, pushed: start, ..SliceProgress::default() }
+    }
 }
 
 impl Tailer {
@@ -121,6 +141,7 @@ impl Tailer {
             unread: 0,
             is_costly: false,
             next_seen: None,
+            progress: SliceProgress::default(),
         }
     }
 
@@ -248,8 +269,8 @@ impl Tailer {
                     if offset == 0 && self.opens_unread_copies()? {
                         continue;
                     }
-                    let is_ended_early = self.take_entries(context, layout, start..end, filled, offset);
-                    return Ok(if has_more || is_ended_early || self.generations.len() > 1 {
+                    let has_more = has_more | self.take_entries(context, layout, start..end, filled, offset);
+                    return Ok(if has_more || self.generations.len() > 1 {
                         Step::More
                     } else {
                         Step::AtEnd { has_read: true }
@@ -300,9 +321,9 @@ impl Tailer {
         (now < due).then_some(due)
     }
 
-    /// Decodes the whole entries of a slice and queues their records; whether it
-    /// ended before all of them, for the time they took. Never inlined: the
-    /// instructions in it are counted (tests/instructions.rs).
+    /// Decodes the whole entries of a slice and queues their records. Returns whether it
+    /// left the slice before its end: the queue is full, or its lines took too long. Never
+    /// inlined: the instructions in it are counted (tests/instructions.rs).
     #[inline(never)]
     fn take_entries(
         &mut self,
@@ -315,10 +336,12 @@ impl Tailer {
         let exchange = context.exchange;
         exchange.activity.is(Doing::Decoding, self.assembler.account().id());
         let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines());
+        self.progress = SliceProgress::from(range.start);
+        self.is_costly = false;
         self.assembler.begin(exchange);
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
-        let (corrupt, end) = match layout {
+        let corrupt = match layout {
             Layout::JsonLines => {
                 self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_line)
             }
@@ -327,9 +350,7 @@ impl Tailer {
             }
             Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
         };
-        // A slice has one line at least.
-        let end = if end > range.start { end } else { range.end };
-        self.is_costly = end < range.end;
+        let SliceProgress { at: end, pushed, skipped_pushed, .. } = self.progress;
         if let Some(front) = self.generations.front_mut() {
             front.consume(&buffer, end, filled);
             let (path, resume) = (&front.path, front.resume_here());
@@ -337,12 +358,43 @@ impl Tailer {
                 let path = path.clone();
                 self.report_corrupt(exchange, path, offset, bytes);
             }
-            let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-            let total = (end - range.start) as u64;
-            self.push(exchange, resume, skipped > 0, ReadBytes { total, skipped });
+            let skipped = corrupt.map_or(0, |(_, bytes)| bytes) - skipped_pushed;
+            if end > pushed {
+                let read = ReadBytes { total: (end - pushed) as u64, skipped };
+                self.push(exchange, resume, skipped > 0, read);
+            }
         }
         *context.buffer = buffer;
         end < range.end
+    }
+
+    /// All before `end` of the buffer was taken, and so much was built that the place,
+    /// `offset` in the file, is to be marked or the batch to be closed. `skipped` are the
+    /// bytes of the slice so far that were no record. Returns whether the queue is full:
+    /// then the slice is left here. Rare, and out of the way of the lines.
+    #[cold]
+    fn pause_at(
+        &mut self,
+        exchange: &Exchange,
+        buffer: &[u8],
+        end: usize,
+        offset: u64,
+        skipped: u64,
+    ) -> bool {
+        let Some(front) = self.generations.front_mut() else { return false };
+        front.know_up_to(&buffer[..end]);
+        let resume = front.resume_at(offset, &buffer[..end]);
+        if !self.assembler.is_full() {
+            let moves = self.moves(resume);
+            self.assembler.mark(moves);
+            return false;
+        }
+        let SliceProgress { pushed, skipped_pushed, .. } = self.progress;
+        let read = ReadBytes { total: (end - pushed) as u64, skipped: skipped - skipped_pushed };
+        self.push(exchange, resume, false, read);
+        self.progress = SliceProgress { at: end, pushed: end, skipped_pushed: skipped, ..self.progress };
+        self.assembler.begin(exchange);
+        !self.progress.is_last && !exchange.queue.has_space()
     }
 
     /// Lines, one by one through `take`; where the first damage is, and how many bytes,
@@ -355,23 +407,34 @@ impl Tailer {
         range: Range<usize>,
         offset: u64,
         take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
-    ) -> (Option<(u64, u64)>, usize) {
-        let mut corrupt = None;
-        let start = range.start;
+    ) -> Option<(u64, u64)> {
+        let mut corrupt: Option<(u64, u64)> = None;
+        let (start, end) = (range.start, range.end);
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
             let line_offset = offset + (line_start - start) as u64;
+            // A long line is divided from those before it.
+            if self.assembler.is_due() || start + line_feed - line_start >= MARK_BYTES {
+                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+                if self.pause_at(context.exchange, buffer, line_start, line_offset, skipped) {
+                    self.progress.at = line_start;
+                    return corrupt;
+                }
+            }
             let skipped = take(self, context, buffer, line_start..start + line_feed, 1, line_offset);
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
                 corrupt = Some((first, bytes + skipped));
             }
             line_start = start + line_feed + 1;
-            if slice.ends_at(line_start) {
-                break;
+            if slice.ends_at(line_start) && line_start < end {
+                self.is_costly = true;
+                self.progress.at = line_start;
+                return corrupt;
             }
         }
-        (corrupt, line_start)
+        self.progress.at = end;
+        corrupt
     }
 
     /// Frames of the local driver; where the first damage is, and how many
@@ -383,8 +446,8 @@ impl Tailer {
         buffer: &[u8],
         range: Range<usize>,
         offset: u64,
-    ) -> (Option<(u64, u64)>, usize) {
-        let mut corrupt = None;
+    ) -> Option<(u64, u64)> {
+        let mut corrupt: Option<(u64, u64)> = None;
         let mut at = range.start;
         while at < range.end {
             let frame_offset = offset + (at - range.start) as u64;
@@ -393,6 +456,13 @@ impl Tailer {
                 // Damage between frames, up to where the next one begins.
                 Frame::Incomplete | Frame::Corrupt => (None, next_frame(&buffer[at..range.end]).max(1)),
             };
+            if self.assembler.is_due() || length >= MARK_BYTES {
+                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+                if self.pause_at(context.exchange, buffer, at, frame_offset, skipped) {
+                    self.progress.at = at;
+                    return corrupt;
+                }
+            }
             match message.and_then(local::decode) {
                 Some(found) => {
                     let mut attrs = Vec::new();
@@ -416,11 +486,14 @@ impl Tailer {
                 }
             }
             at += length;
-            if slice.ends_at(at) {
-                break;
+            if slice.ends_at(at) && at < range.end {
+                self.is_costly = true;
+                self.progress.at = at;
+                return corrupt;
             }
         }
-        (corrupt, at)
+        self.progress.at = range.end;
+        corrupt
     }
 
     /// One physical line, `line` of the buffer and so many bytes of line feed
@@ -619,6 +692,7 @@ impl Tailer {
             let path = front.path.clone();
             let layout = front.layout();
             self.assembler.set_tagged(layout == Layout::CriLines);
+            self.progress = SliceProgress { is_last: true, ..SliceProgress::from(range.start) };
             let skipped = match layout {
                 Layout::JsonLines => {
                     self.take_last(context, &buffer, range.clone(), offset, Tailer::take_line)
@@ -635,7 +709,14 @@ impl Tailer {
             if let Some(front) = self.generations.front_mut() {
                 front.consume(&buffer, range.end, range.end);
                 let resume = front.resume_here();
-                self.push(context.exchange, resume, true, ReadBytes { total: range.len() as u64, skipped });
+                let SliceProgress { pushed, skipped_pushed, .. } = self.progress;
+                let skipped = skipped - skipped_pushed;
+                self.push(
+                    context.exchange,
+                    resume,
+                    true,
+                    ReadBytes { total: (range.end - pushed) as u64, skipped },
+                );
             }
         }
         *context.buffer = buffer;
@@ -690,7 +771,7 @@ impl Tailer {
         let whole = memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
         let middle = range.start + whole;
         let mut slice = Slice::whole(context.exchange);
-        let (corrupt, _) = self.take_lines(context, &mut slice, buffer, range.start..middle, offset, &take);
+        let corrupt = self.take_lines(context, &mut slice, buffer, range.start..middle, offset, &take);
         let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
         if middle == range.end {
             return skipped;
@@ -731,9 +812,13 @@ impl Tailer {
     /// Queues what was built. `resume` is the end of what was read, `read`; a
     /// stream that an earlier run took further stays there.
     fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool, read: ReadBytes) {
+        let moves = self.moves(resume);
+        self.assembler.push(exchange, moves, always, read);
+    }
+
+    fn moves(&self, resume: Resume) -> PerStream<Option<Resume>> {
         let number = self.generations.front().map_or(0, |front| front.number);
         let here = Position { generation: number, offset: resume.offset };
-        let moves = self.accepted_before.map(|accepted| (here >= accepted).then_some(resume));
-        self.assembler.push(exchange, moves, always, read);
+        self.accepted_before.map(|accepted| (here >= accepted).then_some(resume))
     }
 }

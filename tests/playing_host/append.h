@@ -173,6 +173,13 @@ static void write_frame(struct flb_input_instance *ins, size_t records, const ch
     }
 }
 
+static bool has_no_room(const struct flb_input_instance *ins, const char *tag, size_t tag_len, size_t size)
+{
+    if (ins->refused_tag[0] != 0 && tag != NULL && strlen(ins->refused_tag) == tag_len &&
+        memcmp(tag, ins->refused_tag, tag_len) == 0) return true;
+    return (ins->refuses_above != 0 && size > ins->refuses_above) || (ins->room != 0 && ins->held + size > ins->room);
+}
+
 __attribute__((unused))   /* with MISSING_APPEND */
 static int append(struct flb_input_instance *ins, size_t records, const char *tag, size_t tag_len,
                   const void *buf, size_t size)
@@ -183,6 +190,13 @@ static int append(struct flb_input_instance *ins, size_t records, const char *ta
     known = may_call(ins, "append");
     if (known && ins->refusals > 0) {
         ins->refusals--;
+    } else if (known && has_no_room(ins, tag, tag_len, size)) {
+        /* as an output's storage.total_limit_size does it, for one route or all */
+    } else if (known && ins->partly > 0) {
+        /* as with conditional routes: the first has room, the second has none */
+        ins->partly--;
+        write_frame(ins, records, tag, tag_len, buf, size);
+        ins->held += size;
     } else if (known && size > 0 && !is_paused(ins)) {
         accepted = true;
         if (ins->told_to_stop) {

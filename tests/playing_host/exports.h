@@ -26,6 +26,11 @@ const char *flb_input_get_property(const char *key, struct flb_input_instance *i
     return NULL;
 }
 
+size_t flb_input_chunk_total_size(struct flb_input_instance *ins)
+{
+    return may_call(ins, __func__) ? ins->held : 0;
+}
+
 void flb_input_set_context(struct flb_input_instance *ins, void *context)
 {
     if (may_call(ins, __func__)) ins->context = context;

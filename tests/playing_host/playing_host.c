@@ -34,6 +34,10 @@
  *   run-until N MS     the same, until N records in all are accepted
  *   pause NAME, resume NAME   as a storage limit does; appends get -1 in between
  *   refuse NAME N      the next N appends get -1 though nothing is paused
+ *   refuse-above NAME BYTES   appends of more bytes get -1, as of an output with a limit
+ *   refuse-tag NAME TAG       appends with this tag get -1; `none` for none
+ *   partly NAME N      the next N appends are taken and get -1 all the same
+ *   room NAME BYTES    appends get -1 where more would be held, until a flush
  *   limit NAME BYTES   Mem_Buf_Limit until the next reload; 0 for none
  *   flush NAME         all bytes held for NAME are delivered; resumes if they paused
  *   others NAME        call every callback this host has no own use for: `ok called=N`
@@ -285,6 +289,14 @@ static void obey_for(struct flb_input_instance *ins, const char *command, const 
         return;
     } else if (strcmp(command, "refuse") == 0 && number != NULL) {
         ins->refusals = strtoull(number, NULL, 10);
+    } else if (strcmp(command, "refuse-above") == 0 && number != NULL) {
+        ins->refuses_above = strtoull(number, NULL, 10);
+    } else if (strcmp(command, "partly") == 0 && number != NULL) {
+        ins->partly = strtoull(number, NULL, 10);
+    } else if (strcmp(command, "room") == 0 && number != NULL) {
+        ins->room = strtoull(number, NULL, 10);
+    } else if (strcmp(command, "refuse-tag") == 0 && number != NULL) {
+        snprintf(ins->refused_tag, sizeof(ins->refused_tag), "%s", strcmp(number, "none") == 0 ? "" : number);
     } else if (strcmp(command, "limit") == 0 && number != NULL && !ins->limitless && bytes_of(number) != -1) {
         ins->limit = bytes_of(number);
     } else {

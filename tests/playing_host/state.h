@@ -124,6 +124,10 @@ struct flb_input_instance {
     bool               pause_due;        /* threaded: cb_pause waits for the own loop */
     bool               told_to_stop;     /* cb_pause of the shutdown has returned */
     unsigned long long refusals;
+    unsigned long long partly;           /* so many appends are taken and get -1 all the same */
+    unsigned long long refuses_above;    /* appends of more bytes get -1; 0 for none */
+    unsigned long long room;             /* appends get -1 where more would be held; 0 for no bound */
+    char               refused_tag[256]; /* appends with it get -1; empty for none */
     unsigned long long limit;            /* 0 for none */
     unsigned long long held;             /* bytes accepted since the last flush */
 };
@@ -156,6 +160,7 @@ static char trouble[4096];                   /* why the last step failed, for th
 #define OF_TYPE(type) extern __typeof__(*(type) 0)
 OF_TYPE(clogs_append_fn)              flb_input_log_append_records;
 OF_TYPE(clogs_set_context_fn)         flb_input_set_context;
+extern size_t                         flb_input_chunk_total_size(struct flb_input_instance *ins);
 OF_TYPE(clogs_set_collector_event_fn) flb_input_set_collector_event;
 OF_TYPE(clogs_get_property_fn)        flb_input_get_property;
 OF_TYPE(clogs_input_name_fn)          flb_input_name;

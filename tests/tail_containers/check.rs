@@ -133,6 +133,18 @@ fn what_no_file_has_is_said_with_what_mends_it() {
 }
 
 #[test]
+fn metadata_that_records_will_not_have_whole_is_named() {
+    let root = DockerRoot::new();
+    root.container('a', "web");
+    let long = root.container('b', "long");
+    long.write_config_with("long", true, json!({"com.docker.compose.project": "p".repeat(10_000)}), &[]);
+    let (page, is_all_read) = check(root.path(), &[]);
+    assert!(is_all_read, "{page}");
+    assert_eq!(page.matches("too long or too many").count(), 1, "{page}");
+    assert!(fix(&page, "container long: its names, labels").contains("shorten them"), "{page}");
+}
+
+#[test]
 fn a_file_that_may_not_be_read_is_named_and_the_right_that_is_lacking() {
     let test = "tail_containers::check::a_file_that_may_not_be_read_is_named_and_the_right_that_is_lacking";
     let (_dir, program) = match program_for_anybody() {

@@ -88,7 +88,9 @@ fn metadata(api: Api, inspected: Inspected) -> ContainerMetadata {
         runtime: api.runtime_name().to_owned(),
         is_running: inspected.running,
         pod: None,
+        is_cut: false,
     }
+    .bounded()
 }
 
 /// The daemon, asked one question at a time.

@@ -12,6 +12,7 @@ use fluent_bit_container_logs::discover::{
     is_default_docker_root, network_file_system, runtimes, Api, Found, LogFiles, Runtime,
 };
 use fluent_bit_container_logs::hints::Hints;
+use fluent_bit_container_logs::identity::{Identity, RecordOptions};
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
 use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
@@ -181,6 +182,7 @@ impl Containers {
         if seen.source.is_empty() {
             let choice = choose(runtime, found, &metadata, driver.as_ref(), config);
             seen.take(choice, metadata.is_running, driver.as_ref(), place, findings);
+            report_cut(&found.id, metadata, config, findings);
         }
         seen
     }
@@ -296,6 +298,25 @@ fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut V
             about(),
             format!("label {label} is not obeyed"),
             "name it in Label_Hints, if whoever writes the image is trusted",
+        ));
+    }
+}
+
+/// What records will lack of what the runtime says.
+fn report_cut(id: &ContainerId, metadata: ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
+    let options = RecordOptions {
+        template: config.tag_template.as_ref(),
+        metadata: &config.metadata,
+        merge: &config.merge,
+        multiline: &config.multiline,
+    };
+    let about = format!("container {}", metadata.title());
+    let hints = Hints::read(&metadata.labels, config.label_hints).hints;
+    if Identity::new(id, metadata, options, &hints).is_cut() {
+        findings.push(Finding::minor(
+            about,
+            "its names, labels or variables are too long or too many; its records lack what is cut off",
+            "shorten them, or name fewer in Labels and Env (docs/content.md, Bounds)",
         ));
     }
 }

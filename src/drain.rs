@@ -1,0 +1,606 @@
+//! What the host's thread does with what is queued: hands it over, moves the checkpoint
+//! behind each batch that is accepted, and finds a way past what is refused.
+//!
+//! The host refuses for two reasons, and gives one answer. It has no room now, of all or
+//! of one route: then nothing may be lost, and it is asked again for as long as it takes.
+//! Or it never takes this: a batch that is larger than an output's
+//! `storage.total_limit_size`, a record that a processor fails on.
+//!
+//! ```text
+//! refused:  the container stands aside; its later batches wait behind (I3), after a
+//!           while no more of its log is read, and the others pass
+//! again:    the batch is halved, again and again, down to one record
+//! alone:    that record is given up, counted and logged if it is certain that the host
+//!           never takes it (see `Drain::is_hopeless`)
+//! ```
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::time::{clock_gettime, ClockId, Timespec};
+
+use crate::account::{wall_clock, Amount};
+use crate::checkpoint::ContainerId;
+use crate::config::Config;
+use crate::encode::group_of;
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::host::{Host, NoParser};
+use crate::lock::lock;
+use crate::queue::{Batch, Progress};
+
+/// Bytes handed to the host in one call at the most; then it gets its thread
+/// back for its other work and is rung again.
+pub(crate) const DRAIN_BYTES: usize = 4 << 20;
+/// Names that are remembered as said; labels may say any number of them.
+const MOST_UNKNOWN_PARSERS: usize = 100;
+/// What the parser that a label asks for may take of the processor for one batch. The
+/// host's regular expressions have no bound of their own, so a text that fits none of
+/// their ends may take seconds or years; of one such call nothing brings us back.
+const MOST_PARSING: Duration = Duration::from_millis(200);
+/// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
+pub(crate) const MOST_PARSED: usize = 16 * 1024;
+/// How long a drain may keep the host's thread, beside its bytes.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// Bytes of records that a parser takes apart at a time: what it makes of them is outside
+/// of the queue's limit.
+const PARSED_BYTES: usize = 256 * 1024;
+/// Batches that may be refused in a row in one call, of those that were refused before,
+/// and of the others. Each costs the host a line in its log and a file.
+const MOST_REFUSALS: usize = 4;
+/// Time between two offers of the same while the host takes others: at first, and of a
+/// single record at last.
+const RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// The same where some routes get it again with each offer.
+const PART_RETRY: Duration = Duration::from_secs(10);
+/// Bytes that wait behind what is refused of a container; then no more of it is read.
+const MOST_ASIDE: usize = 64 * 1024;
+/// How long a container stands aside before that is logged.
+const QUIET_WAIT: Duration = Duration::from_secs(10);
+/// A host that holds at most this part of a record's size and refuses the record has no
+/// room for it even if it holds nothing.
+const ROOM_PART: usize = 8;
+/// How often the host must take as much of a tag, right after it has refused a record of
+/// it, before that record itself is the reason.
+const MOST_CONTRADICTIONS: u32 = 10;
+/// How many times longer a record is offered that is the last of a container that is gone.
+const LAST_RECORD_FACTOR: u32 = 10;
+/// Records behind one that is refused that are tried at the most.
+const MOST_PROBED: usize = 16;
+
+/// What handing over needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub exchange: &'a Exchange,
+    pub config: &'a Config,
+    pub host: &'a dyn Host,
+}
+
+/// What the host's thread holds between two calls.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    /// Parts of a batch that was too large for a parser at once; the next to go.
+    parts: VecDeque<Batch>,
+    /// Of containers whose records the host refuses.
+    aside: HashMap<ContainerId, Aside>,
+    /// The same, in the order in which they are offered again.
+    turns: VecDeque<ContainerId>,
+    /// Appends that were accepted so far.
+    taken: u64,
+    checkpoint_failed: bool,
+    /// It was logged that some routes take what others refuse.
+    has_taken_part: bool,
+    /// Parsers that the host has not, said already.
+    unknown_parsers: HashSet<String>,
+    /// Containers whose label asks for a parser that took too long: nothing more is
+    /// parsed for them. Forgotten with the container.
+    slow_parsers: HashSet<ContainerId>,
+}
+
+/// A batch as it is offered to the host.
+#[derive(Debug)]
+struct Offer {
+    batch: Batch,
+    /// Its records as a parser of the host left them.
+    parsed: Option<Vec<u8>>,
+}
+
+impl Offer {
+    fn bytes(&self) -> &[u8] {
+        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
+    }
+}
+
+/// What stands aside of one container.
+#[derive(Debug)]
+struct Aside {
+    /// What is refused.
+    first: Option<Offer>,
+    /// What waits behind it.
+    rest: VecDeque<Batch>,
+    since: Instant,
+    /// Refusals of `first` and of what it is a part of.
+    refusals: u32,
+    /// How many appends the host had accepted at the last of them.
+    taken: u64,
+    next_try: Instant,
+    alone: Option<Alone>,
+}
+
+/// Of a single record that is refused.
+#[derive(Debug)]
+struct Alone {
+    since: Instant,
+    /// Since then the host took something.
+    took_any: bool,
+    /// It took something of the same tag that is smaller.
+    took_smaller: bool,
+    /// It took something of the same tag that is as large, since the last refusal.
+    took_as_large: bool,
+    /// Refusals between which it did.
+    contradictions: u32,
+}
+
+/// One call of [`Drain::hand_over`].
+struct Round {
+    now: Instant,
+    bytes: usize,
+    refusals: usize,
+}
+
+impl Round {
+    fn goes_on(&self, around: Around<'_>) -> bool {
+        self.bytes < DRAIN_BYTES
+            && self.refusals < MOST_REFUSALS
+            && !around.exchange.paused.load(Ordering::Acquire)
+            && !around.exchange.is_stopping()
+            && self.now.elapsed() < DRAIN_TIME
+    }
+}
+
+impl Drain {
+    /// Hands over what is queued, until there is nothing left, the host wants nothing, or
+    /// it is time to give it its thread back.
+    pub(crate) fn hand_over(&mut self, around: Around<'_>) {
+        let exchange = around.exchange;
+        let mut round = Round { now: Instant::now(), bytes: 0, refusals: 0 };
+        let had_aside = !self.aside.is_empty();
+        self.offer_again(around, &mut round);
+        round.refusals = 0;
+        while round.goes_on(around) {
+            let Some(batch) = self.parts.pop_front().or_else(|| exchange.queue.pop()) else { break };
+            if let Some(aside) = self.aside.get_mut(&batch.container) {
+                aside.rest.push_back(batch);
+                aside.hold_back();
+                continue;
+            }
+            let batch = portion(batch, &mut self.parts, exchange);
+            let offer = self.offer(batch, around);
+            if self.try_append(&offer, around) {
+                round.bytes += offer.bytes().len();
+                round.refusals = 0;
+                self.accept(offer.batch, around);
+            } else {
+                round.refusals += 1;
+                self.set_aside(offer, round.now);
+            }
+        }
+        if had_aside || !self.aside.is_empty() {
+            exchange.queue.set_aside(self.aside.values().map(Aside::bytes).sum());
+        }
+        let is_any_refused = !self.aside.is_empty();
+        if exchange.refused.swap(is_any_refused, Ordering::AcqRel) != is_any_refused && is_any_refused {
+            exchange.reader_bell.ring();
+        }
+        if round.bytes >= DRAIN_BYTES || round.now.elapsed() >= DRAIN_TIME {
+            exchange.host_bell.ring();
+        }
+    }
+
+    /// What stands aside and is due, those first that have waited longest.
+    fn offer_again(&mut self, around: Around<'_>, round: &mut Round) {
+        for _ in 0..self.turns.len() {
+            if !round.goes_on(around) {
+                return;
+            }
+            let Some(id) = self.turns.pop_front() else { return };
+            let Some(mut aside) = self.aside.remove(&id) else { continue };
+            if aside.next_try <= round.now {
+                self.go_on_with(&mut aside, around, round);
+            }
+            if aside.is_empty() {
+                aside.release(around.exchange, &id);
+            } else {
+                self.aside.insert(id, aside);
+                self.turns.push_back(id);
+            }
+        }
+    }
+
+    /// Offers what stands aside of a container, in order, up to the first refusal.
+    fn go_on_with(&mut self, aside: &mut Aside, around: Around<'_>, round: &mut Round) {
+        while round.goes_on(around) {
+            let offer = match aside.first.take() {
+                Some(offer) => offer,
+                None => {
+                    let Some(batch) = aside.rest.pop_front() else { return };
+                    Offer { batch: portion(batch, &mut aside.rest, around.exchange), parsed: None }
+                }
+            };
+            let offer = if offer.parsed.is_none() { self.offer(offer.batch, around) } else { offer };
+            let held = around.host.holds();
+            if self.try_append(&offer, around) {
+                round.bytes += offer.bytes().len();
+                round.refusals = 0;
+                aside.alone = None;
+                self.accept(offer.batch, around);
+            } else {
+                round.refusals += 1;
+                let is_taken_in_part = around.host.holds() > held;
+                self.refused_again(aside, offer, around, round);
+                if is_taken_in_part {
+                    self.note_part(aside, around.exchange, round.now);
+                }
+                return;
+            }
+        }
+    }
+
+    /// With conditional routes an append can be taken by some of them and still be refused.
+    /// Which they are the host does not tell, so all get it again; the less often the better.
+    fn note_part(&mut self, aside: &mut Aside, exchange: &Exchange, now: Instant) {
+        aside.next_try = now + PART_RETRY;
+        if !std::mem::replace(&mut self.has_taken_part, true) {
+            exchange.report(Event::TakenInPart { seconds: PART_RETRY.as_secs() });
+        }
+    }
+
+    fn set_aside(&mut self, offer: Offer, now: Instant) {
+        let id = offer.batch.container;
+        let (first, rest) = (Some(offer), VecDeque::new());
+        let aside =
+            Aside { first, rest, since: now, refusals: 1, taken: self.taken, next_try: now, alone: None };
+        aside.hold_back();
+        self.aside.insert(id, aside);
+        self.turns.push_back(id);
+    }
+
+    /// What is refused once more is halved; a single record may be given up.
+    fn refused_again(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &Round) {
+        let now = round.now;
+        aside.refusals += 1;
+        // A host that takes nothing is asked whenever there is a reason to; one that takes
+        // others is not bothered more often than need be.
+        let others_pass = std::mem::replace(&mut aside.taken, self.taken) != self.taken;
+        aside.next_try = if others_pass { now + aside.patience() } else { now };
+        if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
+            report_wait(&offer.batch, around.exchange);
+        }
+        let offer = match halved(offer, around.exchange) {
+            Ok((first, second)) => {
+                aside.first = Some(Offer { batch: first, parsed: None });
+                aside.rest.push_front(second);
+                return;
+            }
+            Err(single) => single,
+        };
+        let alone = aside.alone.get_or_insert(Alone {
+            since: now,
+            took_any: false,
+            took_smaller: false,
+            took_as_large: false,
+            contradictions: 0,
+        });
+        alone.contradictions += u32::from(std::mem::take(&mut alone.took_as_large));
+        let has_patience = now.duration_since(alone.since) < around.config.refused_record_timeout;
+        if has_patience {
+            aside.first = Some(offer);
+        } else {
+            self.give_up_or_wait(aside, offer, around, now);
+        }
+    }
+
+    /// Gives a record up if it is the record, and not the room that there is now. That is
+    /// certain where
+    /// - the host took as much of the same tag again and again, each time right after it
+    ///   had refused the record; or
+    /// - it holds next to nothing of ours, so that there is all the room there will ever
+    ///   be, and takes something smaller of the same tag: of another container, or what
+    ///   follows the record. Where the container is gone and nothing follows, it is enough
+    ///   that it takes something of any tag, for much longer.
+    fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, now: Instant) {
+        let is_last = aside.rest.iter().all(|batch| batch.records == 0)
+            && aside.rest.iter().any(|batch| batch.progress == Progress::Forget);
+        let last_wait = around.config.refused_record_timeout * LAST_RECORD_FACTOR;
+        let size = offer.bytes().len();
+        let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
+        let is_hopeless = aside.alone.as_ref().is_some_and(|alone| {
+            let is_over = is_last && alone.took_any && now.duration_since(alone.since) >= last_wait;
+            alone.contradictions >= MOST_CONTRADICTIONS || (has_room && (alone.took_smaller || is_over))
+        });
+        if is_hopeless {
+            aside.alone = None;
+            self.give_up(offer.batch, around);
+        } else if has_room {
+            self.probe(aside, offer, around);
+        } else {
+            aside.first = Some(offer);
+        }
+    }
+
+    /// Offers the records that follow, one by one, up to one that is taken: then those
+    /// before it are given up. Where the host refuses a small one, too, it has no room.
+    fn probe(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>) {
+        let (size, id) = (offer.bytes().len(), offer.batch.container);
+        let mut tried = vec![offer];
+        while tried.len() <= MOST_PROBED {
+            // A stream with a tag of its own has its own route, which says nothing here.
+            let tag = tried.first().and_then(|first| first.batch.tag.as_ref());
+            let is_of_route =
+                aside.rest.front().is_some_and(|next| next.records == 0 || next.tag.as_ref() == tag);
+            if !is_of_route {
+                break;
+            }
+            let Some(batch) = aside.rest.pop_front() else { break };
+            let single = match batch.without_first() {
+                Ok((first, rest)) => {
+                    note_division(&first, &rest, around.exchange);
+                    aside.rest.push_front(rest);
+                    first
+                }
+                Err(single) => single,
+            };
+            let offer = self.offer(single, around);
+            if offer.batch.records > 0 && self.try_append(&offer, around) {
+                aside.alone = None;
+                tried.into_iter().for_each(|tried| self.give_up(tried.batch, around));
+                return self.accept(offer.batch, around);
+            }
+            let is_small = offer.batch.records > 0 && offer.bytes().len() <= size / ROOM_PART;
+            tried.push(offer);
+            if is_small {
+                break;
+            }
+        }
+        // More of it may tell.
+        let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED;
+        let mut tried = tried.into_iter();
+        aside.first = tried.next();
+        for offer in tried.rev() {
+            aside.rest.push_front(offer.batch);
+        }
+        if reads_on {
+            around.exchange.accounts.read_on(&id);
+        }
+    }
+
+    /// What a label asks of the host's parsers is done once, however often the host
+    /// refuses what comes of it.
+    fn offer(&mut self, batch: Batch, around: Around<'_>) -> Offer {
+        let may_be_parsed = batch.records > 0 && !self.slow_parsers.contains(&batch.container);
+        let Some(parsing) = batch.parsing.as_deref().filter(|_| may_be_parsed) else {
+            return Offer { batch, parsed: None };
+        };
+        let mut is_unknown = false;
+        let mut spent = Duration::ZERO;
+        let parsed = parsing.apply(&batch.bytes, &mut |text| {
+            if is_unknown || spent >= MOST_PARSING || text.len() > MOST_PARSED {
+                return None;
+            }
+            let before = processor_time();
+            let parsed = around.host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
+                is_unknown = true;
+                None
+            });
+            spent += processor_time().saturating_sub(before);
+            parsed
+        });
+        if spent >= MOST_PARSING {
+            self.slow_parsers.insert(batch.container);
+            let (name, short_id) = named(&batch);
+            let (parser, millis) = (parsing.parser.clone(), spent.as_millis());
+            around.exchange.report(Event::ParserSlow { name, short_id, parser, millis });
+        }
+        let has_room = self.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
+        if is_unknown && has_room && self.unknown_parsers.insert(parsing.parser.clone()) {
+            let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
+            around.exchange.report(Event::ParserUnknown { name, short_id, parser });
+        }
+        Offer { parsed: Some(parsed), batch }
+    }
+
+    fn try_append(&mut self, offer: &Offer, around: Around<'_>) -> bool {
+        let batch = &offer.batch;
+        if batch.records == 0 {
+            return true;
+        }
+        let size = offer.bytes().len();
+        if around.host.append(batch.tag.as_deref(), batch.records, offer.bytes()).is_err() {
+            return false;
+        }
+        self.taken += 1;
+        for aside in self.aside.values_mut() {
+            aside.others_took(batch.tag.as_deref(), size);
+        }
+        true
+    }
+
+    /// The host has the batch: the checkpoint moves (I1), its room is free.
+    fn accept(&mut self, batch: Batch, around: Around<'_>) {
+        let exchange = around.exchange;
+        if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
+            let since = account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
+            if let Some(since) = since {
+                exchange.latency.observe(since.elapsed_until(wall_clock()));
+            }
+        }
+        self.pass(batch, around);
+    }
+
+    /// The host never takes the batch, which is one record: it is counted, and the
+    /// checkpoint moves past it.
+    fn give_up(&mut self, batch: Batch, around: Around<'_>) {
+        if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
+            let amount = Amount { bytes: *bytes, records: batch.records as u64 };
+            if let Some(Amount { bytes, records }) = account.refused(amount, Instant::now()) {
+                let (name, short_id) = (account.name(), account.id().short());
+                let (size, timeout) = (batch.bytes.len(), around.config.refused_record_timeout);
+                let seconds = timeout.as_secs_f64();
+                around.exchange.report(Event::RecordsRefused {
+                    name,
+                    short_id,
+                    records,
+                    bytes,
+                    size,
+                    seconds,
+                });
+            }
+        }
+        self.pass(batch, around);
+    }
+
+    fn pass(&mut self, batch: Batch, around: Around<'_>) {
+        let exchange = around.exchange;
+        let written = {
+            let mut store = lock(&exchange.checkpoint);
+            match &batch.progress {
+                Progress::Advance(advance) => store.advance(batch.container, advance),
+                Progress::Forget => store.forget(&batch.container, Instant::now()),
+                Progress::Started => store.mark_started(),
+                Progress::Nothing => Ok(()),
+            }
+        };
+        self.report_checkpoint(written, around);
+        if batch.progress == Progress::Forget {
+            self.slow_parsers.remove(&batch.container);
+            exchange.has_left(&batch.container);
+        }
+        if exchange.queue.accepted(batch.bytes) {
+            exchange.reader_bell.ring();
+        }
+    }
+
+    /// Once when writing begins to fail, and once when it works again.
+    fn report_checkpoint(&mut self, written: std::io::Result<()>, around: Around<'_>) {
+        let exchange = around.exchange;
+        let Some(path) = &around.config.db else { return };
+        match written {
+            Ok(()) if !self.checkpoint_failed => exchange.tally.checkpoint_writes.add_one(),
+            Ok(()) => {
+                self.checkpoint_failed = false;
+                exchange.report(Event::CheckpointWritable { path: path.clone() });
+            }
+            Err(error) if !self.checkpoint_failed => {
+                self.checkpoint_failed = true;
+                let reason = error.to_string();
+                exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Aside {
+    fn bytes(&self) -> usize {
+        let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
+        first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
+    }
+
+    /// No more of the container is read once enough waits behind what is refused: its files
+    /// are its buffer.
+    fn hold_back(&self) {
+        let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
+        account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    /// How long until the next offer, where the host takes others.
+    fn patience(&self) -> Duration {
+        match self.alone {
+            None => RETRY,
+            Some(_) => (RETRY * self.refusals.min(100)).min(LONGEST_RETRY),
+        }
+    }
+
+    fn others_took(&mut self, tag: Option<&str>, size: usize) {
+        let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
+        alone.took_any = true;
+        if first.batch.tag.as_deref() == tag {
+            let is_smaller = size < first.bytes().len();
+            alone.took_smaller |= is_smaller;
+            alone.took_as_large |= !is_smaller;
+        }
+    }
+
+    /// All of it is taken or given up: the container is read on.
+    fn release(self, exchange: &Exchange, id: &ContainerId) {
+        exchange.accounts.read_on(id);
+        exchange.reader_bell.ring();
+    }
+}
+
+/// The first part of a batch that a parser is to take apart, with the others at the front
+/// of `rest`; any other batch as it is.
+fn portion(batch: Batch, rest: &mut VecDeque<Batch>, exchange: &Exchange) -> Batch {
+    let mut batch = batch;
+    while batch.parsing.is_some() && batch.bytes.len() > PARSED_BYTES {
+        batch = match batch.halved() {
+            Ok((first, second)) => {
+                note_division(&first, &second, exchange);
+                rest.push_front(second);
+                first
+            }
+            Err(whole) => return whole,
+        };
+    }
+    batch
+}
+
+fn halved(offer: Offer, exchange: &Exchange) -> Result<(Batch, Batch), Offer> {
+    let Offer { batch, parsed } = offer;
+    match batch.halved() {
+        Ok((first, second)) => {
+            note_division(&first, &second, exchange);
+            Ok((first, second))
+        }
+        Err(batch) => Err(Offer { batch, parsed }),
+    }
+}
+
+/// Both parts have the group's marks that were there once, and are accepted one by one.
+fn note_division(first: &Batch, second: &Batch, exchange: &Exchange) {
+    let (start, end) = group_of(&first.bytes);
+    exchange.queue.grew(start.len() + end.len());
+    if let Some((account, _)) = &second.source {
+        account.was_divided();
+    }
+}
+
+fn report_wait(batch: &Batch, exchange: &Exchange) {
+    let Some((account, _)) = &batch.source else { return };
+    if account.waits_for_the_first_time() {
+        let (name, short_id) = (account.name(), account.id().short());
+        exchange.report(Event::RecordsWait { name, short_id });
+    }
+}
+
+/// Whose a batch is, for messages.
+fn named(batch: &Batch) -> (String, String) {
+    let name = batch.source.as_ref().map(|(account, _)| account.name());
+    (name.unwrap_or_default(), batch.container.short())
+}
+
+/// What this thread has taken of the processor: on a busy machine less than passed.
+pub(crate) fn processor_time() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod tests;

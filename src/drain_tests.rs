@@ -1,0 +1,348 @@
+use super::*;
+use std::sync::{Arc, Mutex};
+
+use crate::account::Account;
+use crate::checkpoint::{CheckpointStore, Resume};
+use crate::encode::{put_record, RecordFields};
+use crate::host::embedded::decode_records;
+use crate::host::{AppendRefused, Level, Parsed};
+use crate::parsing::Parsing;
+use crate::partial::Line;
+use crate::position::Stream;
+use crate::queue::Mark;
+
+/// Refuses what its rule says, and keeps the texts of what it takes, with their tags.
+struct Choosy<R> {
+    refuses: R,
+    held: Mutex<usize>,
+    taken: Mutex<Vec<(String, String)>>,
+    offers: Mutex<usize>,
+}
+
+impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
+    fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
+        *self.offers.lock().unwrap() += 1;
+        let decoded = decode_records(bytes).unwrap();
+        assert_eq!(decoded.len(), records);
+        let texts: Vec<String> = decoded.iter().map(|record| record.text("log").to_owned()).collect();
+        if (self.refuses)(tag.unwrap_or(""), &texts, bytes.len()) {
+            return Err(AppendRefused);
+        }
+        let tag = tag.unwrap_or("").to_owned();
+        self.taken.lock().unwrap().extend(texts.into_iter().map(|text| (tag.clone(), text)));
+        Ok(())
+    }
+
+    fn holds(&self) -> Option<usize> {
+        Some(*self.held.lock().unwrap())
+    }
+
+    fn parse(&self, _: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
+        let mut fields = b"\x81\xa3log".to_vec();
+        crate::msgpack::put_str(&mut fields, text);
+        Ok(Some(Parsed { fields, time: None }))
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+}
+
+struct Bench {
+    drain: Drain,
+    exchange: Exchange,
+    config: Config,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let mut config = Config::from_lookup(|_| None).unwrap();
+        config.refused_record_timeout = Duration::ZERO;
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        Bench { drain: Drain::default(), exchange, config }
+    }
+
+    fn turn(&mut self, host: &dyn Host) {
+        // As if enough time had passed for the next offer.
+        for aside in self.drain.aside.values_mut() {
+            aside.next_try = Instant::now();
+        }
+        self.drain.hand_over(Around { exchange: &self.exchange, config: &self.config, host });
+    }
+
+    fn account(&self, digit: u8) -> Arc<Account> {
+        self.exchange.accounts.open(ContainerId::from_bytes([digit; 32]))
+    }
+
+    /// Queues texts of a container as one batch that is marked behind each record.
+    fn push(&self, digit: u8, tag: &str, texts: &[&str]) {
+        self.push_parsed(digit, tag, texts, None);
+    }
+
+    fn push_parsed(&self, digit: u8, tag: &str, texts: &[&str], parsing: Option<Arc<Parsing>>) {
+        let (mut bytes, mut marks) = (Vec::new(), Vec::new());
+        let mut source_bytes = 0;
+        let account = self.account(digit);
+        let read = account.figures().read.bytes;
+        for (number, text) in texts.iter().enumerate() {
+            let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
+            put_record(&mut bytes, &line, Stream::Stdout, &RecordFields::new(&[]));
+            source_bytes += text.len() as u64;
+            let resume = Resume { offset: read + source_bytes, ..Resume::default() };
+            let advance = [Some(resume), None];
+            marks.push(Mark { bytes: bytes.len(), records: number + 1, source_bytes, advance });
+        }
+        let advance = marks.last().map_or([None, None], |mark| mark.advance);
+        let amount = Amount { bytes: source_bytes, records: texts.len() as u64 };
+        let queued = [Some((amount, Default::default())), None];
+        account.took(&crate::account::Taken { read: source_bytes, queued, ..Default::default() });
+        self.exchange.push(Batch {
+            container: *account.id(),
+            tag: Some(tag.into()),
+            records: texts.len(),
+            bytes,
+            parsing,
+            source: Some((account, source_bytes)),
+            progress: Progress::Advance(advance),
+            marks,
+        });
+    }
+
+    fn saved_offset(&self, digit: u8) -> Option<u64> {
+        let store = self.exchange.checkpoint.lock().unwrap();
+        store.saved(&ContainerId::from_bytes([digit; 32])).map(|saved| saved[0].offset)
+    }
+
+    fn refused(&self, digit: u8) -> u64 {
+        let figures = self.account(digit).figures();
+        assert!(figures.is_balanced(), "{figures:?}");
+        figures.refused.records
+    }
+
+    fn is_drained(&self) -> bool {
+        self.exchange.queue.is_empty() && self.exchange.queue.bytes() == 0
+    }
+}
+
+fn choosy<R: Fn(&str, &[String], usize) -> bool>(refuses: R) -> Choosy<R> {
+    Choosy { refuses, held: Mutex::new(0), taken: Mutex::default(), offers: Mutex::new(0) }
+}
+
+fn taken<R>(host: &Choosy<R>, tag: &str) -> Vec<String> {
+    let all = host.taken.lock().unwrap();
+    all.iter().filter(|(of, _)| of == tag).map(|(_, text)| text.clone()).collect()
+}
+
+const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
+
+fn long(times: usize) -> String {
+    LONG.repeat(times)
+}
+
+#[test]
+fn a_refused_batch_is_halved_until_it_fits_and_the_position_follows_each_part() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, texts, _| texts.len() > 3);
+    let texts: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    bench.push(1, "a", &texts);
+    bench.push(1, "a", &["later"]);
+    let mut last = None;
+    for _ in 0..100 {
+        bench.turn(&host);
+        let offset = bench.saved_offset(1);
+        let so_far = taken(&host, "a").iter().map(|text| text.len() as u64).sum::<u64>();
+        assert_eq!(offset.unwrap_or(0), so_far, "the position is behind all that was taken");
+        assert!(offset >= last);
+        last = offset;
+    }
+    assert_eq!(taken(&host, "a"), [&texts[..], &["later"]].concat());
+    assert_eq!(bench.refused(1), 0);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn others_pass_what_is_refused_and_the_container_itself_keeps_its_order() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|tag, _, _| tag == "a" && !is_open.get());
+    for round in 0..50 {
+        bench.push(1, "a", &["one", "two", "three"]);
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+        assert_eq!(taken(&host, "b").len(), round + 1);
+    }
+    assert_eq!(taken(&host, "a"), [""; 0]);
+    is_open.set(true);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), ["one", "two", "three"].repeat(50));
+    assert_eq!(bench.refused(1), 0);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
+    let mut bench = Bench::new();
+    let host = choosy(|tag, _, _| tag == "a");
+    let text = long(15_000);
+    bench.push(1, "a", &[&text]);
+    assert!(!bench.exchange.queue.has_space(), "it fills the queue");
+    bench.turn(&host);
+    assert!(bench.exchange.queue.has_space());
+    assert!(!bench.account(1).is_held_back(), "what follows tells whether it can ever be taken");
+    bench.push(2, "b", &[&text]);
+    assert!(!bench.exchange.queue.has_space());
+    bench.push(1, "a", &[&text]);
+    bench.push(1, "a", &[&text]);
+    bench.turn(&host);
+    assert!(bench.account(1).is_held_back(), "no more of it is read");
+    assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
+    bench.turn(&choosy(|_, _, _| false));
+    assert!(bench.is_drained() && !bench.account(1).is_held_back());
+}
+
+#[test]
+fn a_record_that_never_fits_is_given_up_once_what_follows_is_taken() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    let (too_long, longer) = (long(10), long(20));
+    bench.push(1, "a", &["before", &too_long]);
+    for _ in 0..10 {
+        bench.turn(&host);
+    }
+    assert_eq!((bench.refused(1), taken(&host, "a").len()), (0, 1), "nothing waits behind it");
+    bench.push(1, "a", &[&longer, "after", &too_long]);
+    bench.push(1, "a", &["last"]);
+    for _ in 0..10 {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), ["before", "after", "last"]);
+    assert_eq!(bench.refused(1), 3);
+    assert_eq!(bench.saved_offset(1), Some(bench.account(1).figures().read.bytes));
+    assert!(bench.is_drained());
+    let events = bench.exchange.events.take().0;
+    let told = events.iter().filter(|event| matches!(event, Event::RecordsRefused { .. })).count();
+    assert_eq!(told, 1, "{events:?}");
+}
+
+#[test]
+fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller() {
+    let mut bench = Bench::new();
+    let too_long = long(100);
+    // It holds so much that there may be room later.
+    let host = choosy(|_, _, bytes| bytes > 500);
+    *host.held.lock().unwrap() = 5_000;
+    bench.push(1, "a", &[&too_long, "after"]);
+    bench.push(2, "a", &["of another container"]);
+    for _ in 0..20 {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), ["of another container"]);
+    // It holds nothing and takes nothing of this tag, be it small.
+    let host = choosy(|tag, _, _| tag == "a");
+    for _ in 0..20 {
+        bench.push(2, "b", &["small"]);
+        bench.turn(&host);
+    }
+    // It takes nothing at all.
+    let host = choosy(|_, _, _| true);
+    for _ in 0..20 {
+        bench.turn(&host);
+    }
+    assert_eq!(bench.refused(1), 0);
+    let host = choosy(|_, _, _| false);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), [too_long.as_str(), "after"]);
+}
+
+/// Otherwise each such container would take room from the others for good.
+#[test]
+fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_taken() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    bench.push(1, "a", &[&long(10)]);
+    for _ in 0..10 {
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+    }
+    assert_eq!(bench.refused(1), 0, "something may follow it");
+    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    let account = bench.account(1);
+    for _ in 0..3 {
+        bench.turn(&host);
+    }
+    assert_eq!(account.figures().refused.records, 1);
+    assert!(bench.is_drained() && !bench.exchange.is_leaving(account.id()));
+}
+
+/// The next record may be read only once what is refused is not all that may be held.
+#[test]
+fn a_container_is_read_on_where_what_is_held_of_it_does_not_tell() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 100_000);
+    let (too_long, longer) = (long(2_000), long(3_000));
+    bench.push(1, "a", &[&longer]);
+    let mut read = 0;
+    for turn in 0..100 {
+        let texts = [&too_long, &too_long, &too_long, "small"];
+        if let Some(text) = texts.get(read).filter(|_| !bench.account(1).is_held_back()) {
+            read += 1;
+            bench.push(1, "a", &[text]);
+        }
+        bench.turn(&host);
+        if bench.is_drained() {
+            assert!(turn > 3);
+            break;
+        }
+    }
+    assert_eq!((bench.refused(1), taken(&host, "a")), (4, vec!["small".to_owned()]));
+}
+
+/// A processor that fails on one record: it holds whatever it holds, and takes as much of
+/// the same tag again and again.
+#[test]
+fn a_record_that_is_refused_for_what_it_is_is_given_up_after_many_contradictions() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, texts, _| texts.iter().any(|text| text == "poison"));
+    *host.held.lock().unwrap() = 1 << 20;
+    bench.push(1, "a", &["before", "poison", "after"]);
+    let mut rounds = 0;
+    while bench.refused(1) == 0 {
+        rounds += 1;
+        assert!(rounds < 100);
+        bench.push(2, "a", &["as long as it"]);
+        bench.turn(&host);
+    }
+    assert!(rounds > MOST_CONTRADICTIONS, "{rounds} rounds");
+    bench.turn(&host);
+    let texts = taken(&host, "a");
+    assert_eq!(texts.iter().filter(|text| !text.starts_with("as")).collect::<Vec<_>>(), ["before", "after"]);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn what_a_parser_is_to_take_apart_goes_in_portions() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > PARSED_BYTES);
+    let text = long(100);
+    let texts = vec![text.as_str(); 200];
+    let parsing = Parsing { parser: "any".to_owned(), key: None, keep_log: false };
+    bench.push_parsed(1, "a", &texts, Some(Arc::new(parsing)));
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), texts);
+    assert!(bench.is_drained());
+    assert_eq!(*host.offers.lock().unwrap(), 8);
+}
+
+#[test]
+fn a_host_that_takes_nothing_is_offered_few_batches_at_a_time() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| true);
+    for digit in 1..100 {
+        bench.push(digit, "a", &["text"]);
+    }
+    for turn in 1..=50 {
+        bench.turn(&host);
+        assert!(*host.offers.lock().unwrap() <= 2 * MOST_REFUSALS * turn);
+    }
+    bench.turn(&choosy(|_, _, _| false));
+    assert!(bench.is_drained());
+}
