@@ -142,11 +142,13 @@ impl<'de> Visitor<'de> for EnvVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Env, A::Error> {
         let (mut env, mut kept) = (Env::default(), Kept::default());
-        while let Some(variable) = list.next_element::<String>()? {
-            if let Some((name, value)) = variable.split_once('=') {
-                if let Some(value) = kept.take(name, value.to_owned()) {
-                    env.pairs.push((name.to_owned(), value));
-                }
+        while let Some(mut variable) = list.next_element::<String>()? {
+            let Some(end) = variable.find('=') else { continue };
+            let name = cut(&variable[..end], LONGEST_KEY + 1).to_owned();
+            // In place: a file at its limit may be one variable, and is in memory already.
+            variable.drain(..=end);
+            if let Some(value) = kept.take(&name, variable) {
+                env.pairs.push((name, value));
             }
         }
         env.is_cut = kept.is_cut;
