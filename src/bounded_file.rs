@@ -171,6 +171,7 @@ pub const MOST_CONTAINERS: usize = 100_000;
 pub const MOST_FILES_OF_CONTAINER: usize = 10_000;
 
 /// The entries of a folder, up to `most`; one more is an error, which names the limit.
+#[expect(clippy::disallowed_methods, reason = "this is the bounded listing")]
 pub fn list(dir: &Path, most: usize) -> io::Result<BoundedListing> {
     Ok(BoundedListing { entries: Some(std::fs::read_dir(dir)?), most, left: most })
 }

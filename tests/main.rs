@@ -24,6 +24,7 @@ mod instructions;
 mod kill;
 mod kubernetes;
 mod licences;
+mod linear;
 mod local_files;
 mod metrics;
 mod model;
