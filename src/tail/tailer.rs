@@ -97,7 +97,7 @@ pub struct Tailer {
     pub(super) missed: Paced,
     corrupt: Paced,
     unread: u64,
-    /// The last slice was ended for the time it took.
+    /// The last slice took long; or the next one may, for all that is known.
     is_costly: bool,
     /// When the file behind the front one was first seen to have content.
     next_seen: Option<Instant>,
@@ -148,6 +148,7 @@ impl Tailer {
     pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
         self.assembler.close_before(&identity);
         self.push_closed(exchange);
+        self.is_costly |= identity.multiline.is_by_expression();
         self.assembler.set_identity(identity);
     }
 
@@ -156,7 +157,8 @@ impl Tailer {
         self.generations.front().map(|front| front.run)
     }
 
-    /// Whether its last slice took all the time that a slice may take.
+    /// Whether its last slice took long, or there was none and lines are matched against
+    /// an expression.
     pub fn is_costly(&self) -> bool {
         self.is_costly
     }
@@ -329,7 +331,7 @@ impl Tailer {
         };
         // A slice has one line at least.
         let end = if end > range.start { end } else { range.end };
-        self.is_costly = end < range.end;
+        self.is_costly = slice.was_costly();
         if let Some(front) = self.generations.front_mut() {
             front.consume(&buffer, end, filled);
             let (path, resume) = (&front.path, front.resume_here());
