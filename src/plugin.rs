@@ -38,8 +38,8 @@ const MOST_PARSING: Duration = Duration::from_millis(200);
 /// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
 const MOST_PARSED: usize = 16 * 1024;
 
-/// How long a drain may keep the host's thread, beside its bytes.
-const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// What parsers may take of the processor in one drain, beside its bytes.
+const DRAIN_PARSING: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
@@ -70,6 +70,8 @@ struct Drain {
     /// Containers whose label asks for a parser that took too long: nothing more is
     /// parsed for them. Forgotten with the container.
     slow_parsers: HashSet<ContainerId>,
+    /// What parsers have taken in this drain.
+    parsing: Duration,
 }
 
 /// A batch as it is offered to the host; one at a time, so what a parser makes of it is
@@ -198,7 +200,7 @@ impl Plugin {
     fn hand_over(&self, host: &dyn Host) {
         let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
-        let begun = Instant::now();
+        drain.parsing = Duration::ZERO;
         while !self.exchange.paused.load(Ordering::Acquire) && !self.exchange.is_stopping() {
             let offer = match drain.held.take() {
                 Some(refused) => refused,
@@ -217,7 +219,7 @@ impl Plugin {
             self.exchange.refused.store(false, Ordering::Release);
             bytes += offer.bytes().len();
             self.accept(offer.batch, &mut drain);
-            if bytes >= DRAIN_BYTES || begun.elapsed() >= DRAIN_TIME {
+            if bytes >= DRAIN_BYTES || drain.parsing >= DRAIN_PARSING {
                 self.exchange.host_bell.ring();
                 break;
             }
@@ -245,6 +247,7 @@ impl Plugin {
             spent += processor_time().saturating_sub(before);
             parsed
         });
+        drain.parsing += spent;
         if spent >= MOST_PARSING {
             drain.slow_parsers.insert(batch.container);
             let (name, short_id) = named(&batch);
