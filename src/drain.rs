@@ -41,8 +41,8 @@ const MOST_UNKNOWN_PARSERS: usize = 100;
 const MOST_PARSING: Duration = Duration::from_millis(200);
 /// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
 pub(crate) const MOST_PARSED: usize = 16 * 1024;
-/// How long a drain may keep the host's thread, beside its bytes.
-pub(crate) const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// What parsers may take of the processor in one drain, beside its bytes.
+pub(crate) const DRAIN_PARSING: Duration = Duration::from_millis(100);
 /// Bytes of records that a parser takes apart at a time: what it makes of them is outside
 /// of the queue's limit.
 const PARSED_BYTES: usize = 256 * 1024;
@@ -97,6 +97,8 @@ pub(crate) struct Drain {
     /// Containers whose label asks for a parser that took too long: nothing more is
     /// parsed for them. Forgotten with the container.
     slow_parsers: HashSet<ContainerId>,
+    /// What parsers have taken in this drain.
+    parsing: Duration,
 }
 
 /// A batch as it is offered to the host.
@@ -150,26 +152,25 @@ struct Round {
     refusals: usize,
 }
 
-impl Round {
-    fn goes_on(&self, around: Around<'_>) -> bool {
-        self.bytes < DRAIN_BYTES
-            && self.refusals < MOST_REFUSALS
+impl Drain {
+    fn goes_on(&self, round: &Round, around: Around<'_>) -> bool {
+        round.bytes < DRAIN_BYTES
+            && self.parsing < DRAIN_PARSING
+            && round.refusals < MOST_REFUSALS
             && !around.exchange.paused.load(Ordering::Acquire)
             && !around.exchange.is_stopping()
-            && self.now.elapsed() < DRAIN_TIME
     }
-}
 
-impl Drain {
     /// Hands over what is queued, until there is nothing left, the host wants nothing, or
     /// it is time to give it its thread back.
     pub(crate) fn hand_over(&mut self, around: Around<'_>) {
         let exchange = around.exchange;
+        self.parsing = Duration::ZERO;
         let mut round = Round { now: Instant::now(), bytes: 0, refusals: 0 };
         let had_aside = !self.aside.is_empty();
         self.offer_again(around, &mut round);
         round.refusals = 0;
-        while round.goes_on(around) {
+        while self.goes_on(&round, around) {
             let Some(batch) = self.parts.pop_front().or_else(|| exchange.queue.pop()) else { break };
             if let Some(aside) = self.aside.get_mut(&batch.container) {
                 aside.rest.push_back(batch);
@@ -194,7 +195,7 @@ impl Drain {
         if exchange.refused.swap(is_any_refused, Ordering::AcqRel) != is_any_refused && is_any_refused {
             exchange.reader_bell.ring();
         }
-        if round.bytes >= DRAIN_BYTES || round.now.elapsed() >= DRAIN_TIME {
+        if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING {
             exchange.host_bell.ring();
         }
     }
@@ -202,7 +203,7 @@ impl Drain {
     /// What stands aside and is due, those first that have waited longest.
     fn offer_again(&mut self, around: Around<'_>, round: &mut Round) {
         for _ in 0..self.turns.len() {
-            if !round.goes_on(around) {
+            if !self.goes_on(round, around) {
                 return;
             }
             let Some(id) = self.turns.pop_front() else { return };
@@ -221,7 +222,7 @@ impl Drain {
 
     /// Offers what stands aside of a container, in order, up to the first refusal.
     fn go_on_with(&mut self, aside: &mut Aside, around: Around<'_>, round: &mut Round) {
-        while round.goes_on(around) {
+        while self.goes_on(round, around) {
             let offer = match aside.first.take() {
                 Some(offer) => offer,
                 None => {
@@ -397,6 +398,7 @@ impl Drain {
             spent += processor_time().saturating_sub(before);
             parsed
         });
+        self.parsing += spent;
         if spent >= MOST_PARSING {
             self.slow_parsers.insert(batch.container);
             let (name, short_id) = named(&batch);

@@ -34,6 +34,11 @@ pub struct MultilineOptions {
 }
 
 impl MultilineOptions {
+    /// Whether what a line costs is up to an expression and to who wrote the line.
+    pub fn is_by_expression(&self) -> bool {
+        self.pattern.as_ref().is_some_and(|pattern| pattern.is_regex())
+    }
+
     /// With another pattern, or none, if a label says so.
     pub fn with(&self, hint: Option<Option<Arc<Pattern>>>) -> MultilineOptions {
         MultilineOptions { pattern: hint.unwrap_or_else(|| self.pattern.clone()), ..self.clone() }

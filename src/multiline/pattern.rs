@@ -40,7 +40,7 @@ const MOST_OF_LABELS: usize = 64;
 /// Bytes of a line, from its start, that an expression is matched against: what makes a
 /// line the first of a record stands at its start, and a match of a line of a megabyte
 /// would take seconds.
-const JUDGED_BYTES: usize = 2 * 1024;
+const JUDGED_BYTES: usize = 1024;
 
 /// The same for the rules of languages, which are small and ours.
 const JUDGED_BY_RULES: usize = 16 * 1024;
@@ -321,6 +321,11 @@ impl Pattern {
     /// classes are those of ASCII.
     pub fn of_label(text: &str) -> Result<Arc<Pattern>, NoPattern> {
         named(text).map_or_else(|| IN_USE.expression(text, true), |pattern| Ok(Arc::new(pattern)))
+    }
+
+    /// Whether it is an expression, not the rules of languages.
+    pub fn is_regex(&self) -> bool {
+        matches!(self.kind, Kind::First(_))
     }
 
     /// Whether `text` is meant as an expression: neither `off` nor words.

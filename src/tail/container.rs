@@ -260,7 +260,7 @@ impl Container {
         self.is_hot
     }
 
-    /// Whether its last slice took all the time that a slice may take.
+    /// Whether its last slice took long, or its first may.
     pub fn is_costly(&self) -> bool {
         self.tailer.is_costly()
     }

@@ -55,7 +55,7 @@ use crate::streams::{News, StreamsByApi};
 use container::{Container, Outcome, Surroundings};
 use holding::Holding;
 use roots::Root;
-use slice::COSTLY_SLICES;
+use slice::{COSTLY_TIME, SLICE_TIME};
 use survey::Surveyor;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
@@ -583,7 +583,7 @@ impl Reader {
         (self.active, self.told) = (0, 0);
         self.is_any_throttled = false;
         self.next_due = None;
-        let mut costly = 0;
+        let mut costly = Duration::ZERO;
         let count = self.hot.len();
         let first = if count == 0 { 0 } else { self.turn % count };
         for step in 0..count {
@@ -595,10 +595,12 @@ impl Reader {
             }
             let key = self.hot[index];
             let Some(container) = self.containers.get_mut(key) else { continue };
-            if container.is_costly() && costly == COSTLY_SLICES {
+            let is_costly = container.is_costly();
+            if is_costly && costly >= COSTLY_TIME {
                 pass = Pass::Behind;
                 continue;
             }
+            let begun = is_costly.then(Instant::now);
             self.exchange.activity.is(Doing::Looking, container.id());
             let mut context = ReadContext {
                 exchange: &self.exchange,
@@ -619,8 +621,8 @@ impl Reader {
                 cycle: self.cycle,
             };
             let outcome = container.read(&mut context, &mut around);
-            if container.is_costly() {
-                costly += 1;
+            if container.is_costly() || is_costly {
+                costly += begun.map_or(SLICE_TIME, |begun| begun.elapsed());
                 // The next pass begins behind the last of those that had their turn.
                 self.turn = index + 1;
             }

@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use crate::exchange::Exchange;
 
 /// What the lines of a slice may take: many times what 256 KiB of plain ones do.
-pub const SLICE_TIME: Duration = Duration::from_millis(25);
+pub const SLICE_TIME: Duration = Duration::from_millis(40);
 
-/// Slices of one pass that may take all of it. The others of the containers that take so
-/// long have their turn in the next passes: however many they are, together they delay
-/// the others no more than this many slices do.
-pub const COSTLY_SLICES: usize = 4;
+/// A slice that takes longer is costly.
+const COSTLY: Duration = Duration::from_millis(10);
+
+/// What the costly slices of one pass may take together. The other containers of that
+/// kind have their turn in the next passes: however many they are, they delay the others
+/// no more than this, and one slice.
+pub const COSTLY_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes between two looks at the clock: of plain lines, a tenth of a millisecond.
 const PLAIN_STRIDE: usize = 16 * 1024;
@@ -27,24 +30,34 @@ const COSTLY_STRIDE: usize = 1024;
 #[derive(Debug)]
 pub struct Slice<'a> {
     exchange: &'a Exchange,
-    ends: Option<Instant>,
+    begun: Option<Instant>,
     stride: usize,
     /// Where in the buffer the next look is due.
     next_look: usize,
+    has_looked: bool,
 }
 
 impl<'a> Slice<'a> {
     /// Begins at `start` of the buffer.
-    pub fn begin(exchange: &'a Exchange, start: usize, is_costly: bool) -> Slice<'a> {
-        let stride = if is_costly { COSTLY_STRIDE } else { PLAIN_STRIDE };
-        let ends = Instant::now().checked_add(SLICE_TIME);
-        Slice { exchange, ends, stride, next_look: start + stride }
+    pub fn begin(exchange: &'a Exchange, start: usize, is_matched: bool) -> Slice<'a> {
+        let stride = if is_matched { COSTLY_STRIDE } else { PLAIN_STRIDE };
+        Slice { exchange, begun: Some(Instant::now()), stride, next_look: start + stride, has_looked: false }
+    }
+
+    /// Whether it took so long that such slices are counted; for a few bytes only the
+    /// machine can have taken it.
+    pub fn was_costly(&self) -> bool {
+        self.has_looked && self.has_taken(COSTLY)
+    }
+
+    fn has_taken(&self, time: Duration) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() >= time)
     }
 
     /// One that ends with its bytes: what follows the last whole line of a file cannot
     /// be left for later.
     pub fn whole(exchange: &'a Exchange) -> Slice<'a> {
-        Slice { exchange, ends: None, stride: usize::MAX, next_look: usize::MAX }
+        Slice { exchange, begun: None, stride: usize::MAX, next_look: usize::MAX, has_looked: false }
     }
 
     /// Whether it ends with the line before `at`.
@@ -55,8 +68,9 @@ impl<'a> Slice<'a> {
 
     #[cold]
     fn is_over(&mut self, at: usize) -> bool {
+        self.has_looked = true;
         self.next_look = at.saturating_add(self.stride);
-        self.exchange.is_stopping() || self.ends.is_some_and(|ends| Instant::now() >= ends)
+        self.exchange.is_stopping() || self.has_taken(SLICE_TIME)
     }
 }
 
@@ -79,15 +93,16 @@ mod tests {
     #[test]
     fn the_clock_and_a_stop_are_looked_at_now_and_then() {
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
-        let mut slice = Slice { ends: None, ..Slice::begin(&exchange, 100, true) };
+        let mut slice = Slice { begun: None, ..Slice::begin(&exchange, 100, true) };
         assert!(!slice.ends_at(100 + COSTLY_STRIDE));
         exchange.stopping.store(true, Ordering::Release);
         assert!(!slice.ends_at(100 + COSTLY_STRIDE + 1), "it was looked a moment ago");
         assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
         exchange.stopping.store(false, Ordering::Release);
-        let mut late = Slice { ends: Some(Instant::now()), ..Slice::begin(&exchange, 0, false) };
-        assert!(!late.ends_at(PLAIN_STRIDE - 1));
-        assert!(late.ends_at(PLAIN_STRIDE));
+        let long_ago = Instant::now().checked_sub(SLICE_TIME);
+        let mut late = Slice { begun: long_ago, ..Slice::begin(&exchange, 0, false) };
+        assert!(!late.ends_at(PLAIN_STRIDE - 1) && !late.was_costly());
+        assert!(late.ends_at(PLAIN_STRIDE) && late.was_costly());
         assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
     }
 
@@ -154,7 +169,6 @@ mod tests {
             slices += 1;
             let read = tailer.account().figures().read.bytes;
             assert!(read - offset <= (PLAIN_STRIDE + 4_000) as u64, "{} bytes in a slice", read - offset);
-            assert_eq!(tailer.is_costly(), step == Step::More, "{step:?}");
             offset = read;
         }
         assert_eq!(offset, log.len() as u64);

@@ -97,7 +97,7 @@ pub struct Tailer {
     pub(super) missed: Paced,
     corrupt: Paced,
     unread: u64,
-    /// The last slice was ended for the time it took.
+    /// The last slice took long; or the next one may, for all that is known.
     is_costly: bool,
     /// When the file behind the front one was first seen to have content.
     next_seen: Option<Instant>,
@@ -169,6 +169,7 @@ impl Tailer {
     pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
         self.assembler.close_before(&identity);
         self.push_closed(exchange);
+        self.is_costly |= identity.multiline.is_by_expression();
         self.assembler.set_identity(identity);
     }
 
@@ -177,7 +178,8 @@ impl Tailer {
         self.generations.front().map(|front| front.run)
     }
 
-    /// Whether its last slice took all the time that a slice may take.
+    /// Whether its last slice took long, or there was none and lines are matched against
+    /// an expression.
     pub fn is_costly(&self) -> bool {
         self.is_costly
     }
@@ -337,7 +339,6 @@ impl Tailer {
         exchange.activity.is(Doing::Decoding, self.assembler.account().id());
         let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines());
         self.progress = SliceProgress::from(range.start);
-        self.is_costly = false;
         self.assembler.begin(exchange);
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
@@ -350,6 +351,7 @@ impl Tailer {
             }
             Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
         };
+        self.is_costly = slice.was_costly();
         let SliceProgress { at: end, pushed, skipped_pushed, .. } = self.progress;
         if let Some(front) = self.generations.front_mut() {
             front.consume(&buffer, end, filled);
@@ -428,7 +430,6 @@ impl Tailer {
             }
             line_start = start + line_feed + 1;
             if slice.ends_at(line_start) && line_start < end {
-                self.is_costly = true;
                 self.progress.at = line_start;
                 return corrupt;
             }
@@ -487,7 +488,6 @@ impl Tailer {
             }
             at += length;
             if slice.ends_at(at) && at < range.end {
-                self.is_costly = true;
                 self.progress.at = at;
                 return corrupt;
             }
