@@ -188,14 +188,20 @@ fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
     bench.turn(&host);
     assert!(bench.exchange.queue.has_space());
     assert!(!bench.account(1).is_held_back(), "what follows tells whether it can ever be taken");
+    assert!(bench.exchange.queue.is_cautious());
     bench.push(2, "b", &[&text]);
     assert!(!bench.exchange.queue.has_space());
-    bench.push(1, "a", &[&text]);
-    bench.push(1, "a", &[&text]);
+    assert!(bench.account(2).waits(&bench.exchange.queue), "for what was read of it");
+    for _ in 0..4 {
+        bench.push(1, "a", &[&text]);
+    }
     bench.turn(&host);
+    assert!(!bench.account(2).waits(&bench.exchange.queue));
     assert!(bench.account(1).is_held_back(), "no more of it is read");
     assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
-    bench.turn(&choosy(|_, _, _| false));
+    for _ in 0..3 {
+        bench.turn(&choosy(|_, _, _| false));
+    }
     assert!(bench.is_drained() && !bench.account(1).is_held_back());
 }
 

@@ -342,7 +342,8 @@ impl StreamSink for Sink {
     }
 
     fn is_held_back(&mut self, id: &ContainerId) -> bool {
-        self.shared.streamed().get(id).is_some_and(|streamed| streamed.assembler.account().is_held_back())
+        let queue = &self.shared.exchange.queue;
+        self.shared.streamed().get(id).is_some_and(|streamed| streamed.assembler.account().waits(queue))
     }
 
     fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
@@ -355,7 +356,7 @@ impl StreamSink for Sink {
         let source_bytes = text.len() + usize::from(ends_line);
         streamed.received += source_bytes as u64;
         streamed.assembler.take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
-        if streamed.assembler.is_full() {
+        if streamed.assembler.is_full(&self.shared.exchange) {
             streamed.push(&self.shared.exchange);
         } else if streamed.assembler.is_due() {
             let here = streamed.here().map(Some);
