@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::account::{wall_clock, Amount};
+use crate::aside::{Alone, Aside, Offer};
 use crate::checkpoint::ContainerId;
 use crate::config::Config;
 use crate::encode::group_of;
@@ -38,14 +39,8 @@ const PARSED_BYTES: usize = 256 * 1024;
 /// Batches that may be refused in a row in one call, of those that were refused before,
 /// and of the others. Each costs the host a line in its log and a file.
 const MOST_REFUSALS: usize = 4;
-/// Time between two offers of the same while the host takes others: at first, and of a
-/// single record at last.
-const RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// The same where some routes get it again with each offer.
+/// Time between two offers where some routes get it again with each.
 const PART_RETRY: Duration = Duration::from_secs(10);
-/// Bytes that wait behind what is refused of a container; then no more of it is read.
-const MOST_ASIDE: usize = 64 * 1024;
 /// How long a container stands aside before that is logged.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 /// A host that holds at most this part of a record's size and refuses the record has no
@@ -83,50 +78,6 @@ pub(crate) struct Drain {
     has_taken_part: bool,
     /// Parsers that the host has not, said already.
     unknown_parsers: HashSet<String>,
-}
-
-/// A batch as it is offered to the host.
-#[derive(Debug)]
-struct Offer {
-    batch: Batch,
-    /// Its records as a parser of the host left them.
-    parsed: Option<Vec<u8>>,
-}
-
-impl Offer {
-    fn bytes(&self) -> &[u8] {
-        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
-    }
-}
-
-/// What stands aside of one container.
-#[derive(Debug)]
-struct Aside {
-    /// What is refused.
-    first: Option<Offer>,
-    /// What waits behind it.
-    rest: VecDeque<Batch>,
-    since: Instant,
-    /// Refusals of `first` and of what it is a part of.
-    refusals: u32,
-    /// How many appends the host had accepted at the last of them.
-    taken: u64,
-    next_try: Instant,
-    alone: Option<Alone>,
-}
-
-/// Of a single record that is refused.
-#[derive(Debug)]
-struct Alone {
-    since: Instant,
-    /// Since then the host took something.
-    took_any: bool,
-    /// It took something of the same tag that is smaller.
-    took_smaller: bool,
-    /// It took something of the same tag that is as large, since the last refusal.
-    took_as_large: bool,
-    /// Refusals between which it did.
-    contradictions: u32,
 }
 
 /// One call of [`Drain::hand_over`].
@@ -243,9 +194,7 @@ impl Drain {
 
     fn set_aside(&mut self, offer: Offer, now: Instant) {
         let id = offer.batch.container;
-        let (first, rest) = (Some(offer), VecDeque::new());
-        let aside =
-            Aside { first, rest, since: now, refusals: 1, taken: self.taken, next_try: now, alone: None };
+        let aside = Aside::new(offer, now, self.taken);
         aside.hold_back();
         self.aside.insert(id, aside);
         self.turns.push_back(id);
@@ -262,21 +211,17 @@ impl Drain {
         if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
             report_wait(&offer.batch, around.exchange);
         }
-        let offer = match halved(offer, around.exchange) {
-            Ok((first, second)) => {
+        let Offer { batch, parsed } = offer;
+        let offer = match batch.halved() {
+            (first, Some(second)) => {
+                note_division(&first, &second, around.exchange);
                 aside.first = Some(Offer { batch: first, parsed: None });
                 aside.rest.push_front(second);
                 return;
             }
-            Err(single) => single,
+            (batch, None) => Offer { batch, parsed },
         };
-        let alone = aside.alone.get_or_insert(Alone {
-            since: now,
-            took_any: false,
-            took_smaller: false,
-            took_as_large: false,
-            contradictions: 0,
-        });
+        let alone = aside.alone.get_or_insert(Alone::since(now));
         alone.contradictions += u32::from(std::mem::take(&mut alone.took_as_large));
         let has_patience = now.duration_since(alone.since) < around.config.refused_record_timeout;
         if has_patience {
@@ -328,14 +273,11 @@ impl Drain {
                 break;
             }
             let Some(batch) = aside.rest.pop_front() else { break };
-            let single = match batch.without_first() {
-                Ok((first, rest)) => {
-                    note_division(&first, &rest, around.exchange);
-                    aside.rest.push_front(rest);
-                    first
-                }
-                Err(single) => single,
-            };
+            let (single, rest) = batch.without_first();
+            if let Some(rest) = rest {
+                note_division(&single, &rest, around.exchange);
+                aside.rest.push_front(rest);
+            }
             let offer = self.offer(single, around);
             if offer.batch.records > 0 && self.try_append(&offer, around) {
                 aside.alone = None;
@@ -475,74 +417,17 @@ impl Drain {
     }
 }
 
-impl Aside {
-    fn bytes(&self) -> usize {
-        let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
-        first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
-    }
-
-    /// No more of the container is read once enough waits behind what is refused: its files
-    /// are its buffer.
-    fn hold_back(&self) {
-        let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
-        account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
-    }
-
-    /// How long until the next offer, where the host takes others.
-    fn patience(&self) -> Duration {
-        match self.alone {
-            None => RETRY,
-            Some(_) => (RETRY * self.refusals.min(100)).min(LONGEST_RETRY),
-        }
-    }
-
-    fn others_took(&mut self, tag: Option<&str>, size: usize) {
-        let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
-        alone.took_any = true;
-        if first.batch.tag.as_deref() == tag {
-            let is_smaller = size < first.bytes().len();
-            alone.took_smaller |= is_smaller;
-            alone.took_as_large |= !is_smaller;
-        }
-    }
-
-    /// All of it is taken or given up: the container is read on.
-    fn release(self, exchange: &Exchange, id: &ContainerId) {
-        exchange.accounts.read_on(id);
-        exchange.reader_bell.ring();
-    }
-}
-
 /// The first part of a batch that a parser is to take apart, with the others at the front
 /// of `rest`; any other batch as it is.
-fn portion(batch: Batch, rest: &mut VecDeque<Batch>, exchange: &Exchange) -> Batch {
-    let mut batch = batch;
+fn portion(mut batch: Batch, rest: &mut VecDeque<Batch>, exchange: &Exchange) -> Batch {
     while batch.parsing.is_some() && batch.bytes.len() > PARSED_BYTES {
-        batch = match batch.halved() {
-            Ok((first, second)) => {
-                note_division(&first, &second, exchange);
-                rest.push_front(second);
-                first
-            }
-            Err(whole) => return whole,
-        };
+        let (first, second) = batch.halved();
+        batch = first;
+        let Some(second) = second else { break };
+        note_division(&batch, &second, exchange);
+        rest.push_front(second);
     }
     batch
-}
-
-fn halved(offer: Offer, exchange: &Exchange) -> Result<(Batch, Batch), Offer> {
-    let Offer { batch, parsed } = offer;
-    match batch.halved() {
-        Ok((first, second)) => {
-            note_division(&first, &second, exchange);
-            Ok((first, second))
-        }
-        Err(batch) => Err(Offer { batch, parsed }),
-    }
 }
 
 /// Both parts have the group's marks that were there once, and are accepted one by one.

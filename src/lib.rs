@@ -40,6 +40,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod account;
+mod aside;
 pub mod assemble;
 pub mod bounds;
 pub mod checkpoint;
