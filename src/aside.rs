@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::ContainerId;
 use crate::exchange::Exchange;
-use crate::queue::Batch;
+use crate::queue::{Batch, Progress};
 
 /// Time between two offers of the same while the host takes others: at first, and of a
 /// single record at last.
@@ -14,6 +14,9 @@ const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// Bytes that wait behind what is refused of a container; then no more of it is read.
 const MOST_ASIDE: usize = 64 * 1024;
+
+/// Bytes of large records that are held of a container while nothing small is among them.
+pub(crate) const MOST_UNTOLD: usize = 2 << 20;
 
 /// A batch as it is offered to the host.
 #[derive(Debug)]
@@ -89,6 +92,15 @@ impl Aside {
     pub fn hold_back(&self) {
         let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
         account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
+    }
+
+    /// Whether nothing follows what is refused, nor will, that is no larger than `small` and
+    /// would tell whether the host has room.
+    pub fn has_nothing_small(&self, small: usize) -> bool {
+        let is_small =
+            |batch: &Batch| batch.records > 1 || (batch.records == 1 && batch.bytes.len() <= small);
+        let is_gone = self.rest.iter().any(|batch| batch.progress == Progress::Forget);
+        !self.rest.iter().any(is_small) && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
     }
 
     /// Whether all of it is dealt with.

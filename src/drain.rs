@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::account::{wall_clock, Amount};
-use crate::aside::{Alone, Aside, Offer};
+use crate::aside::{Alone, Aside, Offer, MOST_UNTOLD};
 use crate::checkpoint::ContainerId;
 use crate::config::Config;
 use crate::encode::group_of;
@@ -49,7 +49,7 @@ const ROOM_PART: usize = 8;
 /// How often the host must take as much of a tag, right after it has refused a record of
 /// it, before that record itself is the reason.
 const MOST_CONTRADICTIONS: u32 = 10;
-/// How many times longer a record is offered that is the last of a container that is gone.
+/// How many times longer a record is offered that nothing small follows.
 const LAST_RECORD_FACTOR: u32 = 10;
 /// Records behind one that is refused that are tried at the most.
 const MOST_PROBED: usize = 16;
@@ -237,14 +237,14 @@ impl Drain {
     ///   had refused the record; or
     /// - it holds next to nothing of ours, so that there is all the room there will ever
     ///   be, and takes something smaller of the same tag: of another container, or what
-    ///   follows the record. Where the container is gone and nothing follows, it is enough
-    ///   that it takes something of any tag, for much longer.
+    ///   follows the record. Where nothing small follows, since the container is gone or
+    ///   writes nothing small, it is enough that it takes something of any tag, for much
+    ///   longer.
     fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, now: Instant) {
-        let is_last = aside.rest.iter().all(|batch| batch.records == 0)
-            && aside.rest.iter().any(|batch| batch.progress == Progress::Forget);
         let last_wait = around.config.refused_record_timeout * LAST_RECORD_FACTOR;
         let size = offer.bytes().len();
         let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
+        let is_last = aside.has_nothing_small(size / ROOM_PART);
         let is_hopeless = aside.alone.as_ref().is_some_and(|alone| {
             let is_over = is_last && alone.took_any && now.duration_since(alone.since) >= last_wait;
             alone.contradictions >= MOST_CONTRADICTIONS || (has_room && (alone.took_smaller || is_over))
@@ -291,7 +291,8 @@ impl Drain {
             }
         }
         // More of it may tell.
-        let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED;
+        let held: usize = tried.iter().map(|offer| offer.batch.bytes.len()).sum();
+        let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED && held < MOST_UNTOLD;
         let mut tried = tried.into_iter();
         aside.first = tried.next();
         for offer in tried.rev() {
