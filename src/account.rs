@@ -45,6 +45,7 @@ use crate::checkpoint::ContainerId;
 use crate::lock::lock;
 use crate::metrics::SourceKind;
 use crate::position::Timestamp;
+use crate::queue::Queue;
 
 /// Bytes and the records they make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -317,6 +318,12 @@ impl Account {
     /// The host refuses what was read of the container: no more is read until it takes it.
     pub fn hold_back(&self, is_held_back: bool) {
         self.is_held_back.store(is_held_back, Ordering::Release);
+    }
+
+    /// Whether the container waits for the host: it is held back, or much is refused of others
+    /// and what was read of this one is not accepted yet.
+    pub fn waits(&self, queue: &Queue) -> bool {
+        self.is_held_back() || (queue.is_cautious() && self.ledger().figures.queued.records > 0)
     }
 
     /// Whether this is the first time that it waits so long that it is to be logged.

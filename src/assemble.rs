@@ -38,6 +38,10 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// it. An entry that is as large is divided from those before it.
 pub const MARK_BYTES: usize = 16 * 1024;
 
+/// The same while much that the host refuses stands aside: what is read of a container may
+/// be refused as well.
+const CAUTIOUS_BATCH_BYTES: usize = 64 * 1024;
+
 /// Records under way to a batch.
 #[derive(Debug, Default)]
 struct Building {
@@ -442,8 +446,9 @@ impl Assembler {
     }
 
     /// Whether the batch is to be closed.
-    pub fn is_full(&self) -> bool {
-        self.built() >= BATCH_BYTES
+    pub fn is_full(&self, exchange: &Exchange) -> bool {
+        let is_cautious = self.built() >= CAUTIOUS_BATCH_BYTES && exchange.queue.is_cautious();
+        self.built() >= BATCH_BYTES || is_cautious
     }
 
     /// Notes that what was built can be divided here: `here` is the end of what was

@@ -28,7 +28,7 @@ pub const LONGEST_TAG: usize = 1024;
 /// Labels, or variables, that are kept of a container, for rules and hints too.
 const MOST_KEPT: usize = 1024;
 /// Bytes of all of them.
-const MOST_KEPT_BYTES: usize = 256 * 1024;
+const MOST_KEPT_BYTES: usize = 64 * 1024;
 /// What a pair of a field takes beside its texts, at the most.
 const PAIR_BYTES: usize = 10;
 /// Labels that ask for something, or that records have under names of their own: they are
@@ -256,7 +256,7 @@ mod tests {
             ..ContainerMetadata::default()
         };
         for number in 0..10_000 {
-            metadata.labels.insert(format!("a{number:06}"), "v".repeat(100));
+            metadata.labels.insert(format!("a{number:06}"), "v".repeat(40));
             metadata.env.push((format!("A{number}"), "v".to_owned()));
         }
         metadata.labels.insert("z".repeat(LONGEST_KEY + 1), "x".into());
@@ -272,6 +272,14 @@ mod tests {
         let again = ContainerMetadata { is_cut: false, ..metadata.clone() }.bounded();
         assert!(!again.is_cut, "what is within bounds stays");
         assert_eq!(ContainerMetadata { is_cut: true, ..again }, metadata);
+    }
+
+    #[test]
+    fn the_sum_of_what_is_kept_is_bounded_and_the_first_ones_are() {
+        let labels = (0..100).map(|number| (format!("k{number:02}"), "v".repeat(5_000))).collect();
+        let metadata = ContainerMetadata { labels, ..ContainerMetadata::default() }.bounded();
+        let keys: Vec<&String> = metadata.labels.keys().collect();
+        assert_eq!((keys.len(), keys[0].as_str(), metadata.is_cut), (MOST_KEPT_BYTES / 5_003, "k00", true));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{clock_gettime, ClockId, Timespec};
 
 use crate::account::{wall_clock, Amount};
+use crate::aside::{Alone, Aside, Offer, MOST_UNTOLD};
 use crate::checkpoint::ContainerId;
 use crate::config::Config;
 use crate::encode::group_of;
@@ -49,14 +50,8 @@ const PARSED_BYTES: usize = 256 * 1024;
 /// Batches that may be refused in a row in one call, of those that were refused before,
 /// and of the others. Each costs the host a line in its log and a file.
 const MOST_REFUSALS: usize = 4;
-/// Time between two offers of the same while the host takes others: at first, and of a
-/// single record at last.
-const RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// The same where some routes get it again with each offer.
+/// Time between two offers where some routes get it again with each.
 const PART_RETRY: Duration = Duration::from_secs(10);
-/// Bytes that wait behind what is refused of a container; then no more of it is read.
-const MOST_ASIDE: usize = 64 * 1024;
 /// How long a container stands aside before that is logged.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 /// A host that holds at most this part of a record's size and refuses the record has no
@@ -65,7 +60,7 @@ const ROOM_PART: usize = 8;
 /// How often the host must take as much of a tag, right after it has refused a record of
 /// it, before that record itself is the reason.
 const MOST_CONTRADICTIONS: u32 = 10;
-/// How many times longer a record is offered that is the last of a container that is gone.
+/// How many times longer a record is offered that nothing small follows.
 const LAST_RECORD_FACTOR: u32 = 10;
 /// Records behind one that is refused that are tried at the most.
 const MOST_PROBED: usize = 16;
@@ -99,50 +94,6 @@ pub(crate) struct Drain {
     slow_parsers: HashSet<ContainerId>,
     /// What parsers have taken in this drain.
     parsing: Duration,
-}
-
-/// A batch as it is offered to the host.
-#[derive(Debug)]
-struct Offer {
-    batch: Batch,
-    /// Its records as a parser of the host left them.
-    parsed: Option<Vec<u8>>,
-}
-
-impl Offer {
-    fn bytes(&self) -> &[u8] {
-        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
-    }
-}
-
-/// What stands aside of one container.
-#[derive(Debug)]
-struct Aside {
-    /// What is refused.
-    first: Option<Offer>,
-    /// What waits behind it.
-    rest: VecDeque<Batch>,
-    since: Instant,
-    /// Refusals of `first` and of what it is a part of.
-    refusals: u32,
-    /// How many appends the host had accepted at the last of them.
-    taken: u64,
-    next_try: Instant,
-    alone: Option<Alone>,
-}
-
-/// Of a single record that is refused.
-#[derive(Debug)]
-struct Alone {
-    since: Instant,
-    /// Since then the host took something.
-    took_any: bool,
-    /// It took something of the same tag that is smaller.
-    took_smaller: bool,
-    /// It took something of the same tag that is as large, since the last refusal.
-    took_as_large: bool,
-    /// Refusals between which it did.
-    contradictions: u32,
 }
 
 /// One call of [`Drain::hand_over`].
@@ -260,9 +211,7 @@ impl Drain {
 
     fn set_aside(&mut self, offer: Offer, now: Instant) {
         let id = offer.batch.container;
-        let (first, rest) = (Some(offer), VecDeque::new());
-        let aside =
-            Aside { first, rest, since: now, refusals: 1, taken: self.taken, next_try: now, alone: None };
+        let aside = Aside::new(offer, now, self.taken);
         aside.hold_back();
         self.aside.insert(id, aside);
         self.turns.push_back(id);
@@ -279,21 +228,17 @@ impl Drain {
         if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
             report_wait(&offer.batch, around.exchange);
         }
-        let offer = match halved(offer, around.exchange) {
-            Ok((first, second)) => {
+        let Offer { batch, parsed } = offer;
+        let offer = match batch.halved() {
+            (first, Some(second)) => {
+                note_division(&first, &second, around.exchange);
                 aside.first = Some(Offer { batch: first, parsed: None });
                 aside.rest.push_front(second);
                 return;
             }
-            Err(single) => single,
+            (batch, None) => Offer { batch, parsed },
         };
-        let alone = aside.alone.get_or_insert(Alone {
-            since: now,
-            took_any: false,
-            took_smaller: false,
-            took_as_large: false,
-            contradictions: 0,
-        });
+        let alone = aside.alone.get_or_insert(Alone::since(now));
         alone.contradictions += u32::from(std::mem::take(&mut alone.took_as_large));
         let has_patience = now.duration_since(alone.since) < around.config.refused_record_timeout;
         if has_patience {
@@ -309,14 +254,14 @@ impl Drain {
     ///   had refused the record; or
     /// - it holds next to nothing of ours, so that there is all the room there will ever
     ///   be, and takes something smaller of the same tag: of another container, or what
-    ///   follows the record. Where the container is gone and nothing follows, it is enough
-    ///   that it takes something of any tag, for much longer.
+    ///   follows the record. Where nothing small follows, since the container is gone or
+    ///   writes nothing small, it is enough that it takes something of any tag, for much
+    ///   longer.
     fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, now: Instant) {
-        let is_last = aside.rest.iter().all(|batch| batch.records == 0)
-            && aside.rest.iter().any(|batch| batch.progress == Progress::Forget);
         let last_wait = around.config.refused_record_timeout * LAST_RECORD_FACTOR;
         let size = offer.bytes().len();
         let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
+        let is_last = aside.has_nothing_small(size / ROOM_PART);
         let is_hopeless = aside.alone.as_ref().is_some_and(|alone| {
             let is_over = is_last && alone.took_any && now.duration_since(alone.since) >= last_wait;
             alone.contradictions >= MOST_CONTRADICTIONS || (has_room && (alone.took_smaller || is_over))
@@ -345,14 +290,11 @@ impl Drain {
                 break;
             }
             let Some(batch) = aside.rest.pop_front() else { break };
-            let single = match batch.without_first() {
-                Ok((first, rest)) => {
-                    note_division(&first, &rest, around.exchange);
-                    aside.rest.push_front(rest);
-                    first
-                }
-                Err(single) => single,
-            };
+            let (single, rest) = batch.without_first();
+            if let Some(rest) = rest {
+                note_division(&single, &rest, around.exchange);
+                aside.rest.push_front(rest);
+            }
             let offer = self.offer(single, around);
             if offer.batch.records > 0 && self.try_append(&offer, around) {
                 aside.alone = None;
@@ -366,7 +308,8 @@ impl Drain {
             }
         }
         // More of it may tell.
-        let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED;
+        let held: usize = tried.iter().map(|offer| offer.batch.bytes.len()).sum();
+        let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED && held < MOST_UNTOLD;
         let mut tried = tried.into_iter();
         aside.first = tried.next();
         for offer in tried.rev() {
@@ -504,74 +447,17 @@ impl Drain {
     }
 }
 
-impl Aside {
-    fn bytes(&self) -> usize {
-        let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
-        first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
-    }
-
-    /// No more of the container is read once enough waits behind what is refused: its files
-    /// are its buffer.
-    fn hold_back(&self) {
-        let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
-        account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
-    }
-
-    /// How long until the next offer, where the host takes others.
-    fn patience(&self) -> Duration {
-        match self.alone {
-            None => RETRY,
-            Some(_) => (RETRY * self.refusals.min(100)).min(LONGEST_RETRY),
-        }
-    }
-
-    fn others_took(&mut self, tag: Option<&str>, size: usize) {
-        let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
-        alone.took_any = true;
-        if first.batch.tag.as_deref() == tag {
-            let is_smaller = size < first.bytes().len();
-            alone.took_smaller |= is_smaller;
-            alone.took_as_large |= !is_smaller;
-        }
-    }
-
-    /// All of it is taken or given up: the container is read on.
-    fn release(self, exchange: &Exchange, id: &ContainerId) {
-        exchange.accounts.read_on(id);
-        exchange.reader_bell.ring();
-    }
-}
-
 /// The first part of a batch that a parser is to take apart, with the others at the front
 /// of `rest`; any other batch as it is.
-fn portion(batch: Batch, rest: &mut VecDeque<Batch>, exchange: &Exchange) -> Batch {
-    let mut batch = batch;
+fn portion(mut batch: Batch, rest: &mut VecDeque<Batch>, exchange: &Exchange) -> Batch {
     while batch.parsing.is_some() && batch.bytes.len() > PARSED_BYTES {
-        batch = match batch.halved() {
-            Ok((first, second)) => {
-                note_division(&first, &second, exchange);
-                rest.push_front(second);
-                first
-            }
-            Err(whole) => return whole,
-        };
+        let (first, second) = batch.halved();
+        batch = first;
+        let Some(second) = second else { break };
+        note_division(&batch, &second, exchange);
+        rest.push_front(second);
     }
     batch
-}
-
-fn halved(offer: Offer, exchange: &Exchange) -> Result<(Batch, Batch), Offer> {
-    let Offer { batch, parsed } = offer;
-    match batch.halved() {
-        Ok((first, second)) => {
-            note_division(&first, &second, exchange);
-            Ok((first, second))
-        }
-        Err(batch) => Err(Offer { batch, parsed }),
-    }
 }
 
 /// Both parts have the group's marks that were there once, and are accepted one by one.

@@ -188,14 +188,20 @@ fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
     bench.turn(&host);
     assert!(bench.exchange.queue.has_space());
     assert!(!bench.account(1).is_held_back(), "what follows tells whether it can ever be taken");
+    assert!(bench.exchange.queue.is_cautious());
     bench.push(2, "b", &[&text]);
     assert!(!bench.exchange.queue.has_space());
-    bench.push(1, "a", &[&text]);
-    bench.push(1, "a", &[&text]);
+    assert!(bench.account(2).waits(&bench.exchange.queue), "for what was read of it");
+    for _ in 0..4 {
+        bench.push(1, "a", &[&text]);
+    }
     bench.turn(&host);
+    assert!(!bench.account(2).waits(&bench.exchange.queue));
     assert!(bench.account(1).is_held_back(), "no more of it is read");
     assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
-    bench.turn(&choosy(|_, _, _| false));
+    for _ in 0..3 {
+        bench.turn(&choosy(|_, _, _| false));
+    }
     assert!(bench.is_drained() && !bench.account(1).is_held_back());
 }
 
@@ -258,7 +264,7 @@ fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller()
 fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_taken() {
     let mut bench = Bench::new();
     let host = choosy(|_, _, bytes| bytes > 500);
-    bench.push(1, "a", &[&long(10)]);
+    bench.push(1, "a", &[&long(10), &long(20), &long(11)]);
     for _ in 0..10 {
         bench.push(2, "b", &["other"]);
         bench.turn(&host);
@@ -266,11 +272,36 @@ fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_take
     assert_eq!(bench.refused(1), 0, "something may follow it");
     bench.exchange.leave(ContainerId::from_bytes([1; 32]));
     let account = bench.account(1);
-    for _ in 0..3 {
+    for _ in 0..20 {
+        bench.push(2, "b", &["other"]);
         bench.turn(&host);
     }
-    assert_eq!(account.figures().refused.records, 1);
+    assert_eq!(account.figures().refused.records, 3);
     assert!(bench.is_drained() && !bench.exchange.is_leaving(account.id()));
+}
+
+/// A container that writes nothing small under a tag of its own.
+#[test]
+fn a_container_of_large_records_alone_holds_little_and_loses_one_after_the_other() {
+    let mut bench = Bench::new();
+    let host = choosy(|tag, _, bytes| tag == "a" && bytes > 100_000);
+    let text = long(8_000);
+    let mut most = 0;
+    for _ in 0..60 {
+        if !bench.account(1).is_held_back() {
+            bench.push(1, "a", &[&text]);
+        }
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+        most = most.max(bench.exchange.queue.bytes());
+    }
+    assert!(bench.refused(1) > 3 && most < 4 << 20, "{} given up, {most} bytes held", bench.refused(1));
+    bench.push(1, "a", &["small"]);
+    for _ in 0..20 {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), ["small"]);
+    assert!(bench.is_drained());
 }
 
 /// The next record may be read only once what is refused is not all that may be held.

@@ -29,8 +29,8 @@
 //! - **I4** Only the host's thread calls the host.
 //! - **I5** No thread of ours outlives `cb_exit`, but for a reader that a dead file
 //!   system holds in a call; the library then stays loaded.
-//! - **I6** Memory is bounded by the queue limit (twice, where the host refuses some
-//!   records), one batch beyond it, one shared read buffer, one capped join buffer per
+//! - **I6** Memory is bounded by the queue limit (five times, where the host refuses
+//!   some records), one batch beyond it, one shared read buffer, one capped join buffer per
 //!   open split line, and bounded metadata per container (`bounds`). What is counted is
 //!   bytes *built*: a slice is left where the queue is full.
 //!
@@ -41,6 +41,7 @@
 
 pub mod account;
 pub mod activity;
+mod aside;
 pub mod assemble;
 pub mod bounded_file;
 pub mod bounds;

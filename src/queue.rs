@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::account::Account;
+use crate::assemble::BATCH_BYTES;
 use crate::checkpoint::{Advance, ContainerId};
 use crate::lock::lock;
 use crate::parsing::Parsing;
@@ -29,6 +30,10 @@ const BULK_BYTES: usize = 64 * 1024;
 const MOST_PASSING: usize = 1 << 20;
 /// A buffer larger than this is given back to the system.
 const LARGEST_SPARE: usize = 2 << 20;
+
+/// What the host refuses of some containers may take so many times the limit, beside the
+/// queue: the more, the more of them there may be before the others must wait.
+const ASIDE_FACTOR: usize = 4;
 
 /// What happens to the checkpoint once a batch is accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,8 +158,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of at most `limit` bytes and one batch, and as much again that the host
-    /// refuses.
+    /// A queue of at most `limit` bytes and one batch, and [`ASIDE_FACTOR`] times as much
+    /// that the host refuses.
     pub fn new(limit: usize) -> Queue {
         Queue {
             lanes: Mutex::default(),
@@ -165,11 +170,21 @@ impl Queue {
         }
     }
 
+    fn most_aside(&self) -> usize {
+        self.limit.max(BATCH_BYTES).saturating_mul(ASIDE_FACTOR)
+    }
+
     /// Whether more may be read. What the host refuses of some containers takes no room
-    /// from the others, up to the limit.
+    /// from the others, up to a limit of its own.
     pub fn has_space(&self) -> bool {
-        let aside = self.aside.load(Ordering::Acquire).min(self.limit);
+        let aside = self.aside.load(Ordering::Acquire).min(self.most_aside());
         self.bytes.load(Ordering::Acquire).saturating_sub(aside) < self.limit
+    }
+
+    /// Whether so much stands aside that little may be read of a container at a time,
+    /// until it is known that the host takes it.
+    pub fn is_cautious(&self) -> bool {
+        self.aside.load(Ordering::Acquire) >= self.most_aside() / 8
     }
 
     /// So many bytes in the host's hands stand aside now.

@@ -11,35 +11,21 @@ use crate::msgpack::value_length;
 use crate::queue::{Batch, Mark, Progress};
 
 impl Batch {
-    /// Whether it has more than one record.
-    pub fn is_divisible(&self) -> bool {
-        self.records > 1
-    }
-
     /// Two batches of about the same size, the first of which is the first to go; the
-    /// batch as it is where it is one record. What each stands in (a group) is in both.
-    pub fn halved(self) -> Result<(Batch, Batch), Batch> {
-        let half = self.bytes.len() / 2;
-        self.divided(half)
+    /// batch as it is where it is one record. What they stand in (a group) is in both.
+    pub fn halved(self) -> (Batch, Option<Batch>) {
+        let near = self.bytes.len() / 2;
+        let is_inside = |mark: &&Mark| mark.records > 0 && mark.records < self.records;
+        let nearest = self.marks.iter().filter(is_inside).min_by_key(|mark| mark.bytes.abs_diff(near));
+        let place = nearest.cloned().map(Place::Marked).or_else(|| self.between_records(near));
+        self.divided_at(place)
     }
 
     /// Its first record, and the others.
-    pub fn without_first(self) -> Result<(Batch, Batch), Batch> {
+    pub fn without_first(self) -> (Batch, Option<Batch>) {
         let (start, _) = group_of(&self.bytes);
-        let near = start.len() + 1;
-        match self.between_records(near) {
-            Some(mark) => Ok(self.divided_at(mark)),
-            None => Err(self),
-        }
-    }
-
-    fn divided(self, near: usize) -> Result<(Batch, Batch), Batch> {
-        let is_inside = |mark: &&Mark| mark.records > 0 && mark.records < self.records;
-        let nearest = self.marks.iter().filter(is_inside).min_by_key(|mark| mark.bytes.abs_diff(near));
-        match nearest.cloned().map(Place::Marked).or_else(|| self.between_records(near)) {
-            Some(place) => Ok(self.divided_at(place)),
-            None => Err(self),
-        }
+        let place = self.between_records(start.len() + 1);
+        self.divided_at(place)
     }
 
     /// The place between two records that is nearest behind `near`, or the last there is.
@@ -61,7 +47,8 @@ impl Batch {
         Some(Place::Unmarked { bytes: at, records })
     }
 
-    fn divided_at(self, place: Place) -> (Batch, Batch) {
+    fn divided_at(self, place: Option<Place>) -> (Batch, Option<Batch>) {
+        let Some(place) = place else { return (self, None) };
         let (bytes, records) = match &place {
             Place::Marked(mark) => (mark.bytes, mark.records),
             Place::Unmarked { bytes, records } => (*bytes, *records),
@@ -111,7 +98,7 @@ impl Batch {
             tag: self.tag,
             parsing: self.parsing,
         };
-        (first, second)
+        (first, Some(second))
     }
 }
 
@@ -183,11 +170,11 @@ mod tests {
     /// Divides until there are single records, the first first.
     fn divided_wholly(batch: Batch, out: &mut Vec<Batch>) {
         match batch.halved() {
-            Ok((first, second)) => {
+            (first, Some(second)) => {
                 divided_wholly(first, out);
                 divided_wholly(second, out);
             }
-            Err(single) => out.push(single),
+            (single, None) => out.push(single),
         }
     }
 
@@ -224,13 +211,15 @@ mod tests {
 
     #[test]
     fn a_half_ends_at_the_mark_that_is_nearest_to_the_middle() {
-        let (first, second) = batch(40, 10, &shapes()[0]).halved().unwrap();
+        let (first, second) = batch(40, 10, &shapes()[0]).halved();
+        let second = second.unwrap();
         assert_eq!((first.records, second.records), (20, 20));
         assert_eq!((source_bytes(&first), source_bytes(&second)), (200, 200));
         assert_eq!(first.progress, Progress::Advance(advance(200)));
         assert_eq!(first.marks.iter().map(|mark| mark.records).collect::<Vec<_>>(), [10]);
         assert_eq!(second.marks.iter().map(|mark| mark.records).collect::<Vec<_>>(), [10, 20]);
-        let (first, second) = second.without_first().unwrap();
+        let (first, second) = second.without_first();
+        let second = second.unwrap();
         assert_eq!((first.records, second.records, texts(&first)[0].as_str()), (1, 19, "line 20"));
         assert_eq!(first.progress, Progress::Nothing);
     }
@@ -238,6 +227,7 @@ mod tests {
     #[test]
     fn what_is_no_batch_of_ours_stays_whole() {
         let torn = Batch { bytes: vec![0x92; 5], marks: Vec::new(), ..batch(3, 1, &shapes()[0]) };
-        assert_eq!(torn.halved().unwrap_err().bytes, [0x92; 5]);
+        let (torn, rest) = torn.halved();
+        assert_eq!((torn.bytes, rest.is_none()), (vec![0x92; 5], true));
     }
 }

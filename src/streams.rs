@@ -343,7 +343,8 @@ impl StreamSink for Sink {
     }
 
     fn is_held_back(&mut self, id: &ContainerId) -> bool {
-        self.shared.streamed().get(id).is_some_and(|streamed| streamed.assembler.account().is_held_back())
+        let queue = &self.shared.exchange.queue;
+        self.shared.streamed().get(id).is_some_and(|streamed| streamed.assembler.account().waits(queue))
     }
 
     fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
@@ -356,7 +357,7 @@ impl StreamSink for Sink {
         let source_bytes = text.len() + usize::from(ends_line);
         streamed.received += source_bytes as u64;
         streamed.assembler.take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
-        if streamed.assembler.is_full() {
+        if streamed.assembler.is_full(&self.shared.exchange) {
             streamed.push(&self.shared.exchange);
         } else if streamed.assembler.is_due() {
             let here = streamed.here().map(Some);
@@ -443,6 +444,7 @@ impl StreamSink for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assemble::BATCH_BYTES;
     use crate::checkpoint::CheckpointStore;
     use crate::hints::Hints;
     use crate::host::embedded::decode_records;
@@ -504,6 +506,37 @@ mod tests {
         };
         let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
         streams.set_identity(id, Arc::new(Identity::new(id, metadata, options, &Hints::default())));
+    }
+
+    /// Each record repeats what is said of the container, so a few KiB from the API can
+    /// become MiB before the thread asks for space again.
+    #[test]
+    fn a_batch_is_closed_by_the_bytes_that_were_built() {
+        let (streams, mut sink, id) = streamed();
+        let labels = std::iter::once(("com.docker.compose.project".to_owned(), "p".repeat(8_000)));
+        let metadata = ContainerMetadata { labels: labels.collect(), ..ContainerMetadata::default() };
+        let options = RecordOptions {
+            template: None,
+            metadata: &MetadataOptions::default(),
+            merge: &MergeOptions::default(),
+            multiline: &MultilineOptions::default(),
+        };
+        let identity = Identity::new(&id, metadata, options, &Hints::default());
+        streams.set_identity(&id, Arc::new(identity));
+        for _ in 0..1_000 {
+            sink.entry(&id, Stream::Stdout, TIME, b"x", true);
+        }
+        assert!(!sink.has_space());
+        sink.flush(&id);
+        let batches: Vec<_> = std::iter::from_fn(|| streams.shared.exchange.queue.pop()).collect();
+        assert!(batches.len() > 6, "{} batches", batches.len());
+        for batch in &batches {
+            assert!(batch.bytes.len() < BATCH_BYTES + 10_000, "{} bytes", batch.bytes.len());
+            assert!(batch.marks.len() > 10 || batch.bytes.len() < BATCH_BYTES, "it can be divided");
+        }
+        let account = streams.shared.exchange.accounts.open(id);
+        assert!(account.figures().is_balanced());
+        assert_eq!((account.figures().read.bytes, account.figures().queued.records), (2_000, 1_000));
     }
 
     fn at(seconds: i64) -> Timestamp {

@@ -38,6 +38,7 @@ mod pods;
 mod privileges;
 mod refused;
 mod selection;
+mod slices;
 mod soak;
 mod stalled;
 mod support;

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::docker_root::{DockerRoot, LogWriter};
+use crate::support::docker_root::{record, DockerRoot, LogWriter};
 use crate::support::fluent_bit::{with_each_host, FluentBit};
 use crate::support::playing_host::{texts_of, Frame, PlayingHost, Release, PATIENCE};
+
+const TIME: &str = "2023-11-14T22:14:00.5Z";
 
 fn host(root: &Path, options: &str) -> PlayingHost {
     let options = format!(
@@ -106,6 +108,36 @@ fn a_tag_that_is_refused_holds_up_no_other_and_loses_nothing() {
     assert_eq!(of(&exit.frames, "refused"), backlog);
     assert_eq!(of(&exit.frames, "other"), lines("other", 0..1_020));
     assert!(exit.log.contains("nothing lost"), "{}", exit.log);
+}
+
+/// Each takes little, so many can be refused before the others wait for them.
+#[test]
+fn forty_containers_that_are_refused_hold_up_no_other() {
+    let root = DockerRoot::new();
+    let backlog = lines("line", 0..5_000);
+    let mut logs: Vec<LogWriter> = (0..40)
+        .map(|number| {
+            let mut log = root.created_with_id(&format!("{number:064x}"), "refused");
+            log.open_log();
+            let records: String =
+                backlog.iter().map(|line| record("stdout", &format!("{line}\n"), TIME)).collect();
+            log.raw(records.as_bytes());
+            log
+        })
+        .collect();
+    let mut other = root.container('b', "other");
+    let mut host = host(root.path(), "tag_template={name} queue_limit=1M");
+    host.ok("refuse-tag a refused");
+    for round in 0..20 {
+        write(&mut other, &lines("other", 50 * round..50 * (round + 1)));
+        host.run_until(50 * (round + 1));
+        host.run(100);
+    }
+    assert_eq!(of(&host.frames(), "other"), lines("other", 0..1_000));
+    host.ok("refuse-tag a none");
+    host.run_until(1_000 + logs.len() * backlog.len());
+    logs.clear();
+    assert!(host.exit().log.contains("nothing lost"));
 }
 
 /// Small lines fit into the room there is, a long one waits for more, as long as it takes.

@@ -31,9 +31,10 @@ use crate::streams::Streams;
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 /// Time between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Time between looks whether the host takes what it refused of a container; then it is
-/// read on.
-const HELD_BACK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between looks whether the host has taken what it is to take before more of a
+/// container is read: what it refused, or what it was not offered yet.
+const HELD_BACK_INTERVAL: Duration = Duration::from_millis(500);
+const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a container of Podman's may have run without a log before the API is asked.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the first line of a run waits for what its record is to say, and how
@@ -720,8 +721,11 @@ impl Container {
         if let Some(due) = self.rate.waits_until(now) {
             return Outcome::Throttled(due);
         }
-        if self.tailer.account().is_held_back() {
-            return Outcome::Throttled(now + HELD_BACK_INTERVAL);
+        if self.tailer.account().waits(&around.exchange.queue) {
+            // The end of the former rings.
+            let is_held_back = self.tailer.account().is_held_back();
+            let interval = if is_held_back { HELD_BACK_INTERVAL } else { CAUTIOUS_INTERVAL };
+            return Outcome::Throttled(now + interval);
         }
         if let Some(due) = self.follow_run(around) {
             return Outcome::Waiting(due);

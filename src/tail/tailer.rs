@@ -372,8 +372,8 @@ impl Tailer {
 
     /// All before `end` of the buffer was taken, and so much was built that the place,
     /// `offset` in the file, is to be marked or the batch to be closed. `skipped` are the
-    /// bytes of the slice so far that were no record. Returns whether the queue is full:
-    /// then the slice is left here. Rare, and out of the way of the lines.
+    /// bytes of the slice so far that were no record. Returns whether no more is to be read
+    /// now: then the slice is left here. Rare, and out of the way of the lines.
     #[cold]
     fn pause_at(
         &mut self,
@@ -386,7 +386,7 @@ impl Tailer {
         let Some(front) = self.generations.front_mut() else { return false };
         front.know_up_to(&buffer[..end]);
         let resume = front.resume_at(offset, &buffer[..end]);
-        if !self.assembler.is_full() {
+        if !self.assembler.is_full(exchange) {
             let moves = self.moves(resume);
             self.assembler.mark(moves);
             return false;
@@ -396,7 +396,7 @@ impl Tailer {
         self.push(exchange, resume, false, read);
         self.progress = SliceProgress { at: end, pushed: end, skipped_pushed: skipped, ..self.progress };
         self.assembler.begin(exchange);
-        !self.progress.is_last && !exchange.queue.has_space()
+        !self.progress.is_last && (!exchange.queue.has_space() || exchange.queue.is_cautious())
     }
 
     /// Lines, one by one through `take`; where the first damage is, and how many bytes,

@@ -1,0 +1,135 @@
+//! What the host refuses of one container, what waits behind it, and what is known of why.
+//! Decides nothing: `drain` does. Pure.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::ContainerId;
+use crate::exchange::Exchange;
+use crate::queue::{Batch, Progress};
+
+/// Time between two offers of the same while the host takes others: at first, and of a
+/// single record at last.
+const RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// Bytes that wait behind what is refused of a container; then no more of it is read.
+const MOST_ASIDE: usize = 64 * 1024;
+
+/// Bytes of large records that are held of a container while nothing small is among them.
+pub(crate) const MOST_UNTOLD: usize = 2 << 20;
+
+/// A batch as it is offered to the host.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub batch: Batch,
+    /// Its records as a parser of the host left them.
+    pub parsed: Option<Vec<u8>>,
+}
+
+impl Offer {
+    /// The records that the host gets.
+    pub fn bytes(&self) -> &[u8] {
+        self.parsed.as_deref().unwrap_or(&self.batch.bytes)
+    }
+}
+
+/// What stands aside of one container.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// What is refused.
+    pub first: Option<Offer>,
+    /// What waits behind it.
+    pub rest: VecDeque<Batch>,
+    /// Since when something of it is refused.
+    pub since: Instant,
+    /// Refusals of `first` and of what it is a part of.
+    pub refusals: u32,
+    /// How many appends the host had accepted at the last of them.
+    pub taken: u64,
+    /// When it is offered again.
+    pub next_try: Instant,
+    /// What is known of `first`, where it is a single record.
+    pub alone: Option<Alone>,
+}
+
+/// Of a single record that is refused.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    /// When it was first refused alone.
+    pub since: Instant,
+    /// Since then the host took something.
+    pub took_any: bool,
+    /// It took something of the same tag that is smaller.
+    pub took_smaller: bool,
+    /// It took something of the same tag that is as large, since the last refusal.
+    pub took_as_large: bool,
+    /// Refusals between which it did.
+    pub contradictions: u32,
+}
+
+impl Alone {
+    /// Nothing was taken yet.
+    pub fn since(since: Instant) -> Alone {
+        Alone { since, took_any: false, took_smaller: false, took_as_large: false, contradictions: 0 }
+    }
+}
+
+impl Aside {
+    /// What was refused for the first time, when the host had accepted so many appends.
+    pub fn new(first: Offer, now: Instant, taken: u64) -> Aside {
+        let (first, rest) = (Some(first), VecDeque::new());
+        Aside { first, rest, since: now, refusals: 1, taken, next_try: now, alone: None }
+    }
+
+    /// What it all takes.
+    pub fn bytes(&self) -> usize {
+        let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
+        first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
+    }
+
+    /// No more of the container is read once enough waits behind what is refused: its files
+    /// are its buffer.
+    pub fn hold_back(&self) {
+        let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
+        account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
+    }
+
+    /// Whether nothing follows what is refused, nor will, that is no larger than `small` and
+    /// would tell whether the host has room.
+    pub fn has_nothing_small(&self, small: usize) -> bool {
+        let is_small =
+            |batch: &Batch| batch.records > 1 || (batch.records == 1 && batch.bytes.len() <= small);
+        let is_gone = self.rest.iter().any(|batch| batch.progress == Progress::Forget);
+        !self.rest.iter().any(is_small) && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
+    }
+
+    /// Whether all of it is dealt with.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    /// How long until the next offer, where the host takes others.
+    pub fn patience(&self) -> Duration {
+        match self.alone {
+            None => RETRY,
+            Some(_) => (RETRY * self.refusals.min(100)).min(LONGEST_RETRY),
+        }
+    }
+
+    /// The host took so many bytes with this tag, of another container.
+    pub fn others_took(&mut self, tag: Option<&str>, size: usize) {
+        let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
+        alone.took_any = true;
+        if first.batch.tag.as_deref() == tag {
+            let is_smaller = size < first.bytes().len();
+            alone.took_smaller |= is_smaller;
+            alone.took_as_large |= !is_smaller;
+        }
+    }
+
+    /// All of it is taken or given up: the container is read on.
+    pub fn release(self, exchange: &Exchange, id: &ContainerId) {
+        exchange.accounts.read_on(id);
+        exchange.reader_bell.ring();
+    }
+}
