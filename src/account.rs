@@ -64,14 +64,15 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Adds a loss; what is to be said now, with all that was not said before.
-    pub fn add(&mut self, amount: Amount, now: Instant) -> Option<Amount> {
+    /// Adds a loss. If it is time, `report` is called with all that was not reported
+    /// before; it returns whether the message was kept, otherwise the next one says it.
+    pub fn add(&mut self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
         self.unsaid += amount;
-        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL) {
-            return None;
+        let is_early = self.last.is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL);
+        if !is_early && report(self.unsaid) {
+            self.last = Some(now);
+            self.unsaid = Amount::default();
         }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
     }
 }
 

@@ -186,19 +186,19 @@ impl Exchange {
         self.metrics_changed.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the host's thread log an event.
-    pub fn report(&self, event: Event) {
-        self.events.report(event);
+    /// Has the host's thread log an event. Returns whether there was room for it; what
+    /// was not kept is to be reported again.
+    pub fn report(&self, event: Event) -> bool {
+        let is_kept = self.events.report(event);
         self.host_bell.ring();
+        is_kept
     }
 
     /// Has it logged, now and then, that there is no more of something.
     pub fn report_shortage(&self, error: &std::io::Error) {
         let one = Amount { bytes: 0, records: 1 };
-        let mut shortage = lock(&self.shortage);
-        if shortage.add(one, Instant::now()).is_some() {
-            self.report(Event::Shortage { reason: error.to_string() });
-        }
+        lock(&self.shortage)
+            .add(one, Instant::now(), |_| self.report(Event::Shortage { reason: error.to_string() }));
     }
 
     /// Whether the reader shall end.

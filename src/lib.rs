@@ -71,3 +71,4 @@ mod skip;
 pub mod streams;
 pub mod tag;
 pub mod tail;
+pub mod trouble;

@@ -20,6 +20,7 @@ use crate::lock::lock;
 use crate::metrics;
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
+use crate::trouble::Trouble;
 
 /// Bytes handed to the host in one call at the most; then it gets its thread
 /// back for its other work and is rung again.
@@ -51,7 +52,8 @@ pub enum StartError {
 struct Drain {
     /// Refused by the host; the next to go.
     held: Option<Offer>,
-    checkpoint_failed: bool,
+    /// Writing the checkpoint fails.
+    checkpoint: Trouble<()>,
     /// Parsers that the host has not, said already.
     unknown_parsers: HashSet<String>,
 }
@@ -205,11 +207,13 @@ impl Plugin {
             })
         });
         let has_room = drain.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
-        if is_unknown && has_room && drain.unknown_parsers.insert(parsing.parser.clone()) {
+        if is_unknown && has_room && !drain.unknown_parsers.contains(&parsing.parser) {
             let account = batch.source.as_ref().map(|(account, _)| account);
             let name = account.map(|account| account.name()).unwrap_or_default();
             let (short_id, parser) = (batch.container.short(), parsing.parser.clone());
-            self.exchange.report(Event::ParserUnknown { name, short_id, parser });
+            if self.exchange.report(Event::ParserUnknown { name, short_id, parser }) {
+                drain.unknown_parsers.insert(parsing.parser.clone());
+            }
         }
         Offer { parsed: Some(parsed), batch }
     }
@@ -244,17 +248,16 @@ impl Plugin {
     fn report_checkpoint(&self, written: std::io::Result<()>, drain: &mut Drain) {
         let Some(path) = &self.config.db else { return };
         match written {
-            Ok(()) if !drain.checkpoint_failed => self.exchange.tally.checkpoint_writes.add_one(),
             Ok(()) => {
-                drain.checkpoint_failed = false;
-                self.exchange.report(Event::CheckpointWritable { path: path.clone() });
+                self.exchange.tally.checkpoint_writes.add_one();
+                drain
+                    .checkpoint
+                    .end(|| self.exchange.report(Event::CheckpointWritable { path: path.clone() }));
             }
-            Err(error) if !drain.checkpoint_failed => {
-                drain.checkpoint_failed = true;
+            Err(error) => drain.checkpoint.begin((), || {
                 let reason = error.to_string();
-                self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason });
-            }
-            _ => {}
+                self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason })
+            }),
         }
     }
 
@@ -263,8 +266,8 @@ impl Plugin {
         for event in events {
             host.log(event.level(), &event.to_string());
         }
-        if dropped > 0 {
-            host.log(Level::Warn, &format!("{dropped} further messages were dropped"));
+        if let Some(level) = dropped.level() {
+            host.log(level, &dropped.to_string());
         }
     }
 

@@ -21,7 +21,9 @@ use crate::exchange::Exchange;
 use crate::format::Entry;
 use crate::identity::Identity;
 use crate::lock::lock;
+use crate::metrics::Unread;
 use crate::position::{PerStream, Stream, Timestamp};
+use crate::trouble::Trouble;
 
 /// One streamed container.
 #[derive(Debug)]
@@ -41,8 +43,10 @@ struct Streamed {
     received: u64,
     /// The daemon says that there is no such container.
     is_unknown: bool,
-    /// Said already: why it cannot be read, or that it broke.
-    failure_reported: bool,
+    /// Why nothing comes: until the daemon answers, that it does not.
+    trouble: Trouble,
+    /// What the daemon said of a log that it cannot read.
+    unreadable: Option<String>,
     /// Said already: that entries are lost.
     gap_reported: bool,
 }
@@ -90,7 +94,7 @@ impl Streams {
 
     fn thread(&mut self) -> io::Result<&DockerThread> {
         if self.thread.is_none() {
-            let sink = Sink { shared: Arc::clone(&self.shared), unreachable_reported: false };
+            let sink = Sink::new(Arc::clone(&self.shared));
             let socket = DockerSocket::Unix(self.shared.socket.clone());
             self.thread = Some(DockerThread::start(socket, Box::new(sink))?);
         }
@@ -119,12 +123,20 @@ impl Streams {
     /// none: the folder comes first, so it is asked again.
     pub fn ask_again(&mut self, id: &ContainerId) {
         let is_unknown = match self.shared.streamed().get_mut(id) {
-            Some(streamed) => std::mem::take(&mut streamed.is_unknown),
+            Some(streamed) => {
+                streamed.report_unreadable(&self.shared.exchange, id);
+                std::mem::take(&mut streamed.is_unknown)
+            }
             None => false,
         };
         if let Some(thread) = self.thread.as_ref().filter(|_| is_unknown) {
             thread.follow(*id);
         }
+    }
+
+    /// Why a container is not read.
+    pub fn unread(&self, id: &ContainerId) -> Option<Unread> {
+        self.shared.streamed().get(id).and_then(|streamed| streamed.trouble.reason())
     }
 
     /// Ends streaming a container; where another source goes on. What comes in
@@ -250,6 +262,11 @@ impl StreamsByApi {
         self.0.iter_mut().find(|streams| streams.api() == api)
     }
 
+    /// Those of one, to look at.
+    pub fn get(&self, api: Api) -> Option<&Streams> {
+        self.0.iter().find(|streams| streams.api() == api)
+    }
+
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Streams> {
         self.0.iter()
@@ -282,9 +299,19 @@ impl Streamed {
             is_awaited: false,
             received: 0,
             is_unknown: false,
-            failure_reported: false,
+            trouble: Trouble::unreported(Unread::ApiUnavailable),
+            unreadable: None,
             gap_reported: false,
         }
+    }
+
+    /// Reports once that the daemon cannot read it, if that is so.
+    fn report_unreadable(&mut self, exchange: &Exchange, id: &ContainerId) {
+        let Some(reason) = self.unreadable.clone() else { return };
+        let (name, short_id) = (self.assembler.metadata().name.clone(), id.short());
+        self.trouble.begin(Unread::DriverUnreadable, || {
+            exchange.report(Event::Unreadable { name, short_id, reason })
+        });
     }
 
     /// How long after its last entry something that is open is complete as it is. That
@@ -333,7 +360,22 @@ impl Streamed {
 /// The Docker thread's side.
 struct Sink {
     shared: Arc<Shared>,
-    unreachable_reported: bool,
+    daemon: Trouble<()>,
+    /// Why the daemon does not answer, as long as it does not.
+    silence: Option<String>,
+}
+
+impl Sink {
+    fn new(shared: Arc<Shared>) -> Sink {
+        Sink { shared, daemon: Trouble::default(), silence: None }
+    }
+
+    /// Once, as long as it lasts.
+    fn report_unreachable(&mut self) {
+        let Some(reason) = self.silence.clone() else { return };
+        let socket = self.shared.socket.clone();
+        self.daemon.begin((), || self.shared.exchange.report(Event::ApiUnreachable { socket, reason }));
+    }
 }
 
 impl StreamSink for Sink {
@@ -371,23 +413,28 @@ impl StreamSink for Sink {
             StreamEnd::Finished => {
                 streamed.has_finished = true;
                 streamed.last_entry = Instant::now();
-                streamed.failure_reported = false;
+                streamed.trouble.end(|| true);
                 drop(all);
                 self.shared.touch(id);
             }
             // Whether it is gone for good, its folder tells.
-            StreamEnd::Gone => streamed.is_unknown = true,
+            StreamEnd::Gone => {
+                streamed.is_unknown = true;
+                streamed.trouble.begin(Unread::Missing, || false);
+            }
             StreamEnd::Unsupported(reason) => {
-                if !std::mem::replace(&mut streamed.failure_reported, true) {
-                    self.shared.exchange.report(Event::Unreadable { name, short_id, reason });
-                }
+                streamed.unreadable = Some(reason);
+                streamed.report_unreadable(&self.shared.exchange, id);
             }
             StreamEnd::Failed(reason) => {
                 streamed.is_broken = true;
                 self.shared.exchange.tally.reconnects.add_one();
-                if !std::mem::replace(&mut streamed.failure_reported, true) {
-                    self.shared.exchange.report(Event::StreamBroke { name, short_id, reason });
-                }
+                let exchange = &self.shared.exchange;
+                streamed.trouble.begin(Unread::ApiUnavailable, || {
+                    exchange.report(Event::StreamBroke { name, short_id, reason })
+                });
+                drop(all);
+                self.report_unreachable();
             }
         }
     }
@@ -395,9 +442,9 @@ impl StreamSink for Sink {
     fn lost(&mut self, id: &ContainerId) {
         let mut all = self.shared.streamed();
         let Some(streamed) = all.get_mut(id) else { return };
-        if !std::mem::replace(&mut streamed.gap_reported, true) {
+        if !streamed.gap_reported {
             let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
-            self.shared.exchange.report(Event::StreamGap { name, short_id });
+            streamed.gap_reported = self.shared.exchange.report(Event::StreamGap { name, short_id });
         }
     }
 
@@ -406,16 +453,22 @@ impl StreamSink for Sink {
     }
 
     fn daemon(&mut self, reachable: Result<(), String>) {
-        let socket = self.shared.socket.clone();
         match reachable {
             Err(reason) => {
-                self.unreachable_reported = true;
-                self.shared.exchange.report(Event::ApiUnreachable { socket, reason });
+                self.silence = Some(reason);
+                self.report_unreachable();
             }
-            Ok(()) if std::mem::take(&mut self.unreachable_reported) => {
-                self.shared.exchange.report(Event::ApiReachable { socket });
+            Ok(()) => {
+                self.silence = None;
+                let socket = self.shared.socket.clone();
+                self.daemon.end(|| self.shared.exchange.report(Event::ApiReachable { socket }));
             }
-            Ok(()) => {}
+        }
+    }
+
+    fn opened(&mut self, id: &ContainerId) {
+        if let Some(streamed) = self.shared.streamed().get_mut(id) {
+            streamed.trouble.rest();
         }
     }
 
@@ -454,7 +507,7 @@ mod tests {
         let identity = Arc::new(Identity::unnamed(&id, metadata));
         let assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
         streams.shared.streamed().insert(id, Streamed::new(assembler, Saved::default()));
-        let sink = Sink { shared: Arc::clone(&streams.shared), unreachable_reported: false };
+        let sink = Sink::new(Arc::clone(&streams.shared));
         (streams, sink, id)
     }
 

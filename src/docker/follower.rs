@@ -178,7 +178,10 @@ impl Follower {
         self.context.note_answer();
         self.context.podman.set(answer.podman);
         match answer.status {
-            StatusCode::OK => Ok(answer),
+            StatusCode::OK => {
+                self.context.with_sink(|sink| sink.opened(&self.id));
+                Ok(answer)
+            }
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(StreamEnd::Gone),
             StatusCode::NOT_IMPLEMENTED => Err(StreamEnd::Unsupported(answer.body.error_text().await)),
             status => {

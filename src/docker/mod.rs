@@ -112,6 +112,11 @@ pub trait StreamSink: Send {
     /// between after each 64 KiB.
     fn flush(&mut self, id: &ContainerId);
 
+    /// The daemon has begun to answer for a container's log.
+    fn opened(&mut self, id: &ContainerId) {
+        let _ = id;
+    }
+
     /// The stream of a container ended or could not be had.
     /// [`StreamEnd::is_retried`] tells whether it comes back by itself.
     fn ended(&mut self, id: &ContainerId, end: StreamEnd);

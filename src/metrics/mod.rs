@@ -9,11 +9,13 @@ mod families;
 mod latency;
 mod survey;
 mod tally;
+mod unread;
 
 pub use families::all_families;
 pub use latency::Latency;
 pub use survey::{SourceKind, Survey};
 pub use tally::{Count, Tally};
+pub use unread::Unread;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use super::watch::FileWatch;
 use crate::account::Account;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
-use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
 use crate::discover::own_container::OwnContainer;
 use crate::discover::{
     is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime,
@@ -23,9 +23,10 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::Hints;
 use crate::identity::{Identity, RecordOptions};
-use crate::metrics::{SourceKind, Survey};
+use crate::metrics::{SourceKind, Survey, Unread};
 use crate::rate::RateLimit;
 use crate::streams::Streams;
+use crate::trouble::Trouble;
 
 /// How long a log waits for metadata that is there but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
@@ -133,9 +134,12 @@ pub struct Container {
     next_poll: Instant,
     /// The folder, and that of the log, right before the last look into them.
     looked_at: Option<[FolderStamp; 2]>,
-    metadata_failure_reported: bool,
-    log_failure_reported: bool,
-    unreadable_reported: bool,
+    /// Its metadata cannot be read.
+    metadata_trouble: Trouble,
+    /// Its log cannot be read.
+    log_trouble: Trouble,
+    /// It can be read nowhere.
+    nowhere: Trouble,
     /// Which of the reader's roots it was found in.
     pub root: usize,
     /// Known from the API only: its folder cannot be seen.
@@ -181,9 +185,9 @@ impl Container {
             is_polled: false,
             next_poll: now,
             looked_at: None,
-            metadata_failure_reported: false,
-            log_failure_reported: false,
-            unreadable_reported: false,
+            metadata_trouble: Trouble::default(),
+            log_trouble: Trouble::default(),
+            nowhere: Trouble::default(),
             root: 0,
             is_remote: false,
             is_gone: false,
@@ -220,13 +224,41 @@ impl Container {
         self.run = None;
     }
 
-    /// Adds itself to a survey.
-    pub fn add_to(&self, survey: &mut Survey) {
+    /// Adds itself to a survey. `streams` are those of its API.
+    pub fn add_to(&self, survey: &mut Survey, streams: Option<&Streams>) {
         let source = self.source_kind();
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
         survey.count(source);
+        if let Some(reason) = self.unread(streams) {
+            survey.count_unread(reason);
+        }
         self.tailer.add_to(survey);
+    }
+
+    /// Why it is not read, though it should be.
+    fn unread(&self, streams: Option<&Streams>) -> Option<Unread> {
+        if self.is_excluded || self.is_gone {
+            return None;
+        }
+        let trouble = self.log_trouble.reason();
+        match self.source {
+            Source::Stream => streams.and_then(|streams| streams.unread(self.id())),
+            Source::Nothing => self.nowhere.reason(),
+            Source::File if trouble.is_some() => trouble,
+            Source::File if self.is_remote => Some(Unread::ApiUnavailable),
+            Source::File if self.has_identity && self.tailer.is_open() => None,
+            Source::File if self.metadata_trouble.is_there() => self.metadata_trouble.reason(),
+            Source::File => self.misses_file().then_some(Unread::Missing),
+        }
+    }
+
+    /// Whether it runs, its driver writes a file, and there is none.
+    fn misses_file(&self) -> bool {
+        let writes_file = |driver: &LogDriver| [JSON_FILE_DRIVER, "local"].contains(&driver.name.as_str());
+        self.tailer.metadata().is_running
+            && self.driver.as_ref().is_some_and(writes_file)
+            && self.first_seen.elapsed() >= LOG_PATIENCE
     }
 
     fn source_kind(&self) -> SourceKind {
@@ -270,8 +302,9 @@ impl Container {
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         let is_worth_a_try = self.is_remote
             || self.source == Source::Stream
-            || self.metadata_failure_reported
-            || self.log_failure_reported
+            || self.metadata_trouble.is_there()
+            || self.log_trouble.is_there()
+            || self.nowhere.is_to_be_reported()
             || !self.has_identity
             || self.tailer.grace().is_some()
             || (self.misses_log.is_some() && self.driver.is_none());
@@ -418,7 +451,7 @@ impl Container {
             self.report_log_failure(around.exchange, &error);
             return;
         }
-        self.log_failure_reported = false;
+        self.log_trouble = Trouble::default();
         let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
         around.exchange.report(Event::StreamEnds { name, short_id });
     }
@@ -449,10 +482,9 @@ impl Container {
 
     fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
         self.source = Source::Nothing;
-        if !std::mem::replace(&mut self.unreadable_reported, true) {
-            let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
-            around.exchange.report(Event::Unreadable { name, short_id, reason });
-        }
+        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+        let unread = if source::is_of_no_log(&reason) { Unread::DriverNone } else { Unread::ApiUnavailable };
+        self.nowhere.begin(unread, || around.exchange.report(Event::Unreadable { name, short_id, reason }));
     }
 
     /// From now on the API is read, unless it is off or already is.
@@ -467,7 +499,7 @@ impl Container {
             return self.give_up(around, nothing);
         }
         let Some(streams) = around.streams.as_mut() else {
-            if let Some(api) = self.api.filter(|_| !self.log_failure_reported) {
+            if let Some(api) = self.api.filter(|_| !self.log_trouble.is_there()) {
                 self.give_up(around, source::without_socket(reason, api));
             }
             return;
@@ -511,7 +543,7 @@ impl Container {
         let file = path.and_then(|path| stat_path(&path).ok()).map(|(id, _)| id);
         if self.has_identity
             && !self.is_stale
-            && !self.metadata_failure_reported
+            && !self.metadata_trouble.is_there()
             && (file.is_none() || file == self.config_file)
         {
             return;
@@ -520,7 +552,7 @@ impl Container {
             Ok(metadata) => {
                 self.config_file = file;
                 self.is_stale = false;
-                self.metadata_failure_reported = false;
+                self.metadata_trouble = Trouble::default();
                 if !self.has_identity {
                     let (name, short_id) = (metadata.title(), self.id().short());
                     around.exchange.report(Event::ContainerFound { name, short_id });
@@ -541,13 +573,14 @@ impl Container {
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
+                around.exchange.tally.read_errors.add_one();
                 if let Some(error) = open_regular(&path).err().filter(is_shortage) {
+                    self.metadata_trouble.begin(Unread::NoDescriptors, || false);
                     return around.exchange.report_shortage(&error);
                 }
-                if !self.metadata_failure_reported {
-                    self.metadata_failure_reported = true;
-                    around.exchange.report(Event::MetadataUnreadable { path, reason });
-                }
+                self.metadata_trouble.begin(Unread::Metadata, || {
+                    around.exchange.report(Event::MetadataUnreadable { path, reason })
+                });
                 if !self.has_identity && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE {
                     self.set_metadata(nameless(self.tailer.id()), around);
                 }
@@ -616,7 +649,9 @@ impl Container {
                 let reason = reason.to_string();
                 around.exchange.report(Event::ContainerExcluded { name, short_id, reason });
             }
-            None if was_excluded => around.exchange.report(Event::ContainerIncluded { name, short_id }),
+            None if was_excluded => {
+                around.exchange.report(Event::ContainerIncluded { name, short_id });
+            }
             _ => {}
         }
     }
@@ -642,21 +677,21 @@ impl Container {
     }
 
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
+        exchange.tally.read_errors.add_one();
+        let unread = Unread::of_error(error);
         if is_shortage(error) {
             // Of one thing for all containers.
-            self.log_failure_reported = true;
+            self.log_trouble.begin(unread, || false);
             return exchange.report_shortage(error);
         }
-        if !std::mem::replace(&mut self.log_failure_reported, true) {
-            let path = self.tailer.files().path.clone();
-            exchange.report(Event::LogUnreadable { path, reason: error.to_string() });
-        }
+        let path = self.tailer.files().path.clone();
+        self.log_trouble
+            .begin(unread, || exchange.report(Event::LogUnreadable { path, reason: error.to_string() }));
     }
 
     fn report_log_readable(&mut self, exchange: &Exchange) {
-        if std::mem::take(&mut self.log_failure_reported) {
-            exchange.report(Event::LogReadable { path: self.tailer.files().path.clone() });
-        }
+        let files = self.tailer.files();
+        self.log_trouble.end(|| exchange.report(Event::LogReadable { path: files.path.clone() }));
     }
 
     /// Reads a slice of its log.

@@ -50,6 +50,7 @@ use crate::format::json_file::Decoder;
 use crate::lock::lock;
 use crate::queue::{Batch, Progress};
 use crate::streams::{News, StreamsByApi};
+use crate::trouble::Trouble;
 use container::{Container, Outcome, Surroundings};
 use holding::Holding;
 use roots::Root;
@@ -90,7 +91,8 @@ pub struct Reader {
     /// Where in `hot` the next pass begins.
     turn: usize,
     file_watch: Option<FileWatch>,
-    watch_failure_reported: bool,
+    /// Changes are looked for, since the kernel does not tell of them.
+    watch_trouble: Trouble<()>,
     streams: StreamsByApi,
     next_rescan: Instant,
     /// Whose turn it is among the watched folders.
@@ -153,7 +155,7 @@ impl Reader {
             changed: Vec::new(),
             turn: 0,
             file_watch: None,
-            watch_failure_reported: false,
+            watch_trouble: Trouble::default(),
             next_rescan: Instant::now(),
             rescans: 0,
             is_any_expected: false,
@@ -286,7 +288,7 @@ impl Reader {
         for id in news.touched {
             self.changed.extend(self.keys.get(&id));
         }
-        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.is_failure_reported;
+        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.trouble.is_there();
         let remote = self.roots.iter().position(is_remote);
         if let (Some(listed), Some(root)) = (news.listed, remote) {
             self.take_remote(&listed, root, now);
@@ -372,14 +374,9 @@ impl Reader {
 
     /// Once: from then on the rescan does it all.
     fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
-        if !self.watch_failure_reported {
-            self.watch_failure_reported = true;
-            self.exchange.report(Event::WatchUnavailable {
-                path,
-                reason,
-                seconds: self.config.rescan_interval.as_secs_f64(),
-            });
-        }
+        let seconds = self.config.rescan_interval.as_secs_f64();
+        self.watch_trouble
+            .begin((), || self.exchange.report(Event::WatchUnavailable { path, reason, seconds }));
     }
 
     /// Adds the containers that are new and marks those that are gone.

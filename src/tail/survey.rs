@@ -51,10 +51,12 @@ impl Reader {
     }
 
     fn survey(&self) -> Survey {
-        let mut survey = Survey { polls: self.watch_failure_reported, ..Survey::default() };
+        let mut survey = Survey { polls: self.watch_trouble.is_there(), ..Survey::default() };
         for (_, container) in &self.containers {
-            container.add_to(&mut survey);
+            container.add_to(&mut survey, container.api().and_then(|api| self.streams.get(api)));
         }
+        let shown = self.roots.iter().filter(|root| root.failure.is_none() || root.trouble.is_there());
+        survey.roots = shown.map(|root| (root.dir.clone(), root.failure.is_none())).collect();
         for streams in self.streams.iter() {
             survey.open_lines += streams.open_lines();
         }
