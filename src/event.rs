@@ -96,6 +96,10 @@ pub enum Event {
     CheckpointWritable { path: PathBuf },
     #[error("no DB is set: positions live in memory and are lost at exit")]
     NoCheckpoint,
+    #[error("the reader has not turned for {seconds} s, as when a file system does not answer; nothing is read meanwhile, and what is written stays in the logs (see docs/troubleshooting.md)")]
+    ReaderStuck { seconds: u64 },
+    #[error("the reader turns again")]
+    ReaderBack,
     #[error("the reader stopped: {reason}; nothing more is read until Fluent Bit is restarted")]
     ReaderStopped { reason: String },
 }
@@ -114,6 +118,7 @@ impl Event {
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
             | Event::ReaderStopped { .. }
+            | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
@@ -132,6 +137,7 @@ impl Event {
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootReadable { .. }
+            | Event::ReaderBack
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
             | Event::StreamBegins { .. }

@@ -15,8 +15,9 @@ use crate::account::{Accounts, Amount, Paced};
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
 use crate::lock::lock;
-use crate::metrics::{Latency, Survey, Tally};
+use crate::metrics::{Health, Latency, Survey, Tally};
 use crate::queue::{Batch, Progress, Queue};
+use crate::threads::Threads;
 
 /// So many bytes in the queue are not kept from the host until a pass ends.
 const MOST_GATHERED: usize = 64 * 1024;
@@ -64,10 +65,14 @@ pub struct Exchange {
     pub checkpoint: Mutex<CheckpointStore>,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
+    /// The threads that the reader has started, for the instance to end.
+    pub threads: Threads,
     /// What became of every byte.
     pub accounts: Accounts,
     /// What has happened so often.
     pub tally: Tally,
+    /// Whether the reader turns and positions are written.
+    pub health: Health,
     /// How old records were when the host accepted them.
     pub latency: Latency,
     survey: Mutex<Survey>,
@@ -100,8 +105,10 @@ impl Exchange {
             checkpoint: Mutex::new(checkpoint),
             leaving: Mutex::default(),
             shortage: Mutex::default(),
+            threads: Threads::default(),
             accounts: Accounts::default(),
             tally: Tally::default(),
+            health: Health::default(),
             latency: Latency::default(),
             survey: Mutex::default(),
             metrics_changed: AtomicBool::new(false),

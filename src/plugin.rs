@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::account::{wall_clock, Accounts, Amount};
@@ -16,10 +14,12 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, Level, NoParser};
+use crate::host_wake::HostWake;
 use crate::lock::lock;
 use crate::metrics;
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
+use crate::threads::OwnedThread;
 use crate::trouble::Trouble;
 
 /// Bytes handed to the host in one call at the most; then it gets its thread
@@ -29,9 +29,16 @@ const DRAIN_BYTES: usize = 4 << 20;
 /// Names that are remembered as said; labels may say any number of them.
 const MOST_UNKNOWN_PARSERS: usize = 100;
 
+/// A reader that has not turned for so long is held up: it turns every ten seconds at least.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits then for the threads that the reader has started, should the reader
+/// not have ended them.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is said of such a reader.
 const LEFT_BEHIND: &str = "a file system does not answer: the reader is left behind in it, and what was not accepted is read at the next start";
@@ -54,6 +61,8 @@ struct Drain {
     held: Option<Offer>,
     /// Writing the checkpoint fails.
     checkpoint: Trouble<()>,
+    /// The reader has not turned for long.
+    stuck_reader: Trouble<()>,
     /// Parsers that the host has not, said already.
     unknown_parsers: HashSet<String>,
 }
@@ -78,24 +87,18 @@ impl Offer {
 pub enum Stopped {
     /// None of its threads lives.
     Wholly,
-    /// Its reader is in a call that does not return; it ends by itself once that does.
+    /// Its reader, or a thread that works for it, is in a call that does not return; it
+    /// ends by itself once that does.
     WithoutReader,
-}
-
-/// The reader's thread.
-#[derive(Debug)]
-struct ReaderThread {
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread has let go of all it had.
-    ended: Receiver<()>,
 }
 
 /// A running instance.
 #[derive(Debug)]
 pub struct Plugin {
     exchange: Arc<Exchange>,
+    wake: HostWake,
     drain: Mutex<Drain>,
-    reader: Mutex<Option<ReaderThread>>,
+    reader: Mutex<Option<OwnedThread>>,
     config: Config,
 }
 
@@ -137,14 +140,18 @@ impl Plugin {
         for event in events {
             exchange.report(event);
         }
+        if config.db.is_some() {
+            exchange.health.set_db_writable(true);
+        }
         let exchange = Arc::new(exchange);
-        let plugin = Plugin { exchange, drain: Mutex::default(), reader: Mutex::default(), config };
+        let wake = HostWake::new(exchange.host_bell.as_fd()).map_err(std::io::Error::from)?;
+        let plugin = Plugin { exchange, wake, drain: Mutex::default(), reader: Mutex::default(), config };
         Ok((plugin, is_first_start))
     }
 
     /// Readable when there is something to drain.
     pub fn host_fd(&self) -> BorrowedFd<'_> {
-        self.exchange.host_bell.as_fd()
+        self.wake.as_fd()
     }
 
     /// Hands queued batches to the host and moves the checkpoint behind each
@@ -155,10 +162,30 @@ impl Plugin {
     /// [`pause`]: Plugin::pause
     pub fn drain(&self, host: &dyn Host) {
         self.exchange.host_bell.silence();
+        let is_time = self.wake.is_time(Instant::now());
+        if is_time {
+            self.check_reader();
+        }
         self.log_events(host);
         self.hand_over(host);
         if self.exchange.take_metrics_changed() {
             host.publish(&metrics::read(&self.exchange, self.config.metrics_per_container));
+        } else if is_time {
+            // The reader may be held up, and what it does not say is to be seen.
+            host.publish(&metrics::read_instance(&self.exchange));
+        }
+    }
+
+    /// A reader that a file system holds up is no silence: it is reported, once.
+    fn check_reader(&self) {
+        let exchange = &self.exchange;
+        let age = exchange.health.since_last_turn();
+        let mut drain = lock(&self.drain);
+        if age < STUCK_AFTER {
+            drain.stuck_reader.end(|| exchange.report(Event::ReaderBack));
+        } else if !exchange.reader_ended.load(Ordering::Acquire) {
+            let seconds = age.as_secs();
+            drain.stuck_reader.begin((), || exchange.report(Event::ReaderStuck { seconds }));
         }
     }
 
@@ -249,15 +276,19 @@ impl Plugin {
         let Some(path) = &self.config.db else { return };
         match written {
             Ok(()) => {
+                self.exchange.health.set_db_writable(true);
                 self.exchange.tally.checkpoint_writes.add_one();
                 drain
                     .checkpoint
                     .end(|| self.exchange.report(Event::CheckpointWritable { path: path.clone() }));
             }
-            Err(error) => drain.checkpoint.begin((), || {
-                let reason = error.to_string();
-                self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason })
-            }),
+            Err(error) => {
+                self.exchange.health.set_db_writable(false);
+                drain.checkpoint.begin((), || {
+                    let reason = error.to_string();
+                    self.exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason })
+                });
+            }
         }
     }
 
@@ -275,6 +306,7 @@ impl Plugin {
     pub fn abandon(&self) {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
+        self.wake.stop();
         self.exchange.host_bell.silence();
     }
 
@@ -317,7 +349,10 @@ impl Plugin {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
         let reader = lock(&self.reader).take();
-        let stopped = reader.map_or(Stopped::Wholly, ReaderThread::end);
+        let mut has_ended = reader.is_none_or(|reader| reader.join_within(STOP_PATIENCE));
+        // A reader that comes back has ended the threads that it started.
+        has_ended &= self.exchange.threads.close(OTHERS_PATIENCE);
+        let stopped = if has_ended { Stopped::Wholly } else { Stopped::WithoutReader };
         if stopped == Stopped::WithoutReader {
             host.log(Level::Error, LEFT_BEHIND);
         }
@@ -341,29 +376,15 @@ impl Plugin {
     }
 }
 
-impl ReaderThread {
-    fn end(self) -> Stopped {
-        if self.ended.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            return Stopped::WithoutReader;
-        }
-        // Its panics were caught inside.
-        let _ = self.thread.join();
-        Stopped::Wholly
-    }
-}
-
 /// The reader is made on its own thread: even a look where the roots are can stall.
 fn spawn_reader(
     exchange: Arc<Exchange>,
     config: Config,
     is_first_start: bool,
-) -> std::io::Result<ReaderThread> {
-    let (gone, ended) = channel();
-    let thread = std::thread::Builder::new().name("clogs-reader".to_owned()).spawn(move || {
+) -> std::io::Result<OwnedThread> {
+    OwnedThread::spawn("clogs-reader", move || {
         run_guarded(&exchange, || Reader::new(Arc::clone(&exchange), config, is_first_start).run());
-        drop(gone);
-    })?;
-    Ok(ReaderThread { thread, ended })
+    })
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

@@ -76,7 +76,8 @@ pub struct News {
 /// The reader's side.
 pub struct Streams {
     shared: Arc<Shared>,
-    thread: Option<DockerThread>,
+    /// The instance can end it, too.
+    thread: Option<Arc<DockerThread>>,
 }
 
 impl Streams {
@@ -96,9 +97,10 @@ impl Streams {
         if self.thread.is_none() {
             let sink = Sink::new(Arc::clone(&self.shared));
             let socket = DockerSocket::Unix(self.shared.socket.clone());
-            self.thread = Some(DockerThread::start(socket, Box::new(sink))?);
+            let threads = &self.shared.exchange.threads;
+            self.thread = Some(threads.start(|| DockerThread::start(socket, Box::new(sink)))?);
         }
-        self.thread.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.thread.as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Split lines that wait for their rest.
@@ -106,8 +108,17 @@ impl Streams {
         self.shared.streamed().values().map(|streamed| streamed.assembler.open_lines()).sum()
     }
 
-    /// Streams a container from where `saved` says.
-    pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
+    /// Streams a container from where `saved` says, which is asked for once that is
+    /// sure to be possible: a tailer that has said it drops the line that is open. Otherwise
+    /// nothing has changed.
+    pub fn follow(
+        &mut self,
+        id: ContainerId,
+        identity: Arc<Identity>,
+        saved: impl FnOnce() -> Saved,
+    ) -> io::Result<Saved> {
+        self.thread()?;
+        let saved = saved();
         let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
         if self.shared.api == Api::Podman {
             assembler.set_tagged(true);
@@ -116,7 +127,7 @@ impl Streams {
         assembler.resume_from(&saved, [true, true]);
         self.shared.streamed().insert(id, Streamed::new(assembler, saved));
         self.thread()?.follow(id);
-        Ok(())
+        Ok(saved)
     }
 
     /// A container whose folder is there while the daemon said that it knows

@@ -14,6 +14,7 @@ mod examples;
 mod extremes;
 mod faults;
 mod hard_cases;
+mod health;
 mod host;
 mod hybrid;
 mod idle_streams;

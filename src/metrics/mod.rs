@@ -6,12 +6,14 @@
 //! those that are there, at most `Metrics_Per_Container` of them.
 
 mod families;
+mod health;
 mod latency;
 mod survey;
 mod tally;
 mod unread;
 
 pub use families::all_families;
+pub use health::Health;
 pub use latency::Latency;
 pub use survey::{SourceKind, Survey};
 pub use tally::{Count, Tally};
@@ -77,6 +79,11 @@ pub struct Reading {
     pub family: &'static Family,
     /// Its series.
     pub samples: Vec<Sample>,
+}
+
+/// Reads the metrics of the instance as a whole.
+pub fn read_instance(exchange: &Exchange) -> Vec<Reading> {
+    families::read_instance(exchange)
 }
 
 /// Reads every metric, with series of their own for `per_container` containers

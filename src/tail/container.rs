@@ -504,11 +504,9 @@ impl Container {
             }
             return;
         };
-        let saved = self.tailer.hand_over();
-        let identity = Arc::clone(&self.identity);
-        let followed = streams.follow(*self.tailer.id(), saved, identity);
-        match followed {
-            Ok(()) => {
+        let (id, identity) = (*self.tailer.id(), Arc::clone(&self.identity));
+        match streams.follow(id, identity, || self.tailer.hand_over()) {
+            Ok(saved) => {
                 self.source = Source::Stream;
                 self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
                 let (name, short_id) = (self.tailer.metadata().title(), self.id().short());

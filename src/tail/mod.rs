@@ -73,6 +73,8 @@ const LONGEST_CYCLE: Duration = Duration::from_millis(200);
 /// in its turn: a thousand idle containers cost next to nothing, and whatever a
 /// notice may have missed is found within a minute.
 const RESCANS_OF_WATCHED: usize = 30;
+/// The longest sleep there is: that the reader turns is its sign of life.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// The longest sleep while the queue is full; rotations are noticed meanwhile.
 const STALLED_SLEEP: Duration = Duration::from_millis(100);
 
@@ -206,6 +208,7 @@ impl Reader {
     /// One cycle, without the sleep at its end; `now` is what time it is for all
     /// that waits.
     pub fn turn(&mut self, now: Instant) -> Pass {
+        self.exchange.health.turn();
         self.take_notices(now);
         self.take_news(now);
         let mut roots_changed = std::mem::take(&mut self.roots_changed);
@@ -644,7 +647,7 @@ impl Reader {
             return;
         }
         let until_rescan = self.next_rescan.saturating_duration_since(Instant::now());
-        let mut longest = until_rescan;
+        let mut longest = until_rescan.min(LONGEST_SLEEP);
         let is_idle = self.active == 0 && self.told == 0;
         match pass {
             Pass::Behind => return,

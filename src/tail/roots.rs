@@ -123,7 +123,7 @@ impl Root {
             return Ok(());
         }
         let bell = Arc::clone(exchange);
-        match RootWatch::new(&self.dir, move || bell.reader_bell.ring()) {
+        match RootWatch::new(&self.dir, &exchange.threads, move || bell.reader_bell.ring()) {
             Ok(watch) => self.watch = Some(watch),
             Err(reason) => {
                 self.is_watch_refused = true;

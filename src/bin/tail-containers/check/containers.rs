@@ -11,6 +11,7 @@ use fluent_bit_container_logs::discover::own_container::OwnContainer;
 use fluent_bit_container_logs::discover::{
     is_default_docker_root, network_file_system, runtimes, Api, Found, LogFiles, Runtime,
 };
+use fluent_bit_container_logs::metrics::Unread;
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
 use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
@@ -143,10 +144,12 @@ impl Containers {
                             || (is_any_there && is_default_docker_root(&group.root))) => {}
                 State::Missing => {
                     let fix = place.for_missing_root(group.title, &group.root, config);
-                    findings.push(Finding::fatal(about, "there is no such folder", fix));
+                    let finding = Finding::fatal(about, "there is no such folder", fix);
+                    findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
-                    findings.push(Finding::fatal(about, error.to_string(), place.for_error(error)));
+                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
+                    findings.push(finding.because(Unread::of_error(error)));
                 }
             }
         }
@@ -170,7 +173,8 @@ impl Containers {
                         .to_owned(),
                 };
                 let problem = format!("{reason}; its records lack name and image");
-                findings.push(Finding::minor(path.display().to_string(), problem, fix));
+                let finding = Finding::minor(path.display().to_string(), problem, fix);
+                findings.push(finding.because(Unread::Metadata));
             }
             nameless()
         });
@@ -224,18 +228,17 @@ impl Seen {
             Choice::Files(files) => {
                 self.source = kind_of(&files).as_str().to_owned();
                 for (path, error) in unreadable(&files) {
-                    findings.push(Finding::fatal(
-                        path.display().to_string(),
-                        error.to_string(),
-                        place.for_error(&error),
-                    ));
+                    let about = path.display().to_string();
+                    let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
+                    findings.push(finding.because(Unread::of_error(&error)));
                 }
                 self.files = Some(files);
             }
             Choice::Unreadable(files, error) => {
                 self.source = format!("nowhere: its file cannot be read: {error}");
                 let fix = place.for_error(&error);
-                findings.push(Finding::fatal(files.path.display().to_string(), error.to_string(), fix));
+                let finding = Finding::fatal(files.path.display().to_string(), error.to_string(), fix);
+                findings.push(finding.because(Unread::of_error(&error)));
             }
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
@@ -250,12 +253,15 @@ impl Seen {
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(reason) => {
                 self.source = format!("nowhere: {reason}");
-                let fix = if is_of_no_log(&reason) {
+                let is_of_no_log = is_of_no_log(&reason);
+                let unread = if is_of_no_log { Unread::DriverNone } else { Unread::ApiUnavailable };
+                let fix = if is_of_no_log {
                     "start it with another log driver (docker run --log-driver json-file), or leave it out (Exclude)"
                 } else {
                     "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or leave it out (Exclude)"
                 };
-                findings.push(Finding::fatal(format!("container {}", self.name), reason, fix));
+                let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
+                findings.push(finding.because(unread));
             }
         }
     }
@@ -267,7 +273,7 @@ impl Seen {
         };
         let about = format!("container {}", self.name);
         let name = &driver.name;
-        findings.push(match driver.has_cache_disabled {
+        let finding = match driver.has_cache_disabled {
             true => Finding::fatal(
                 about,
                 format!("log driver {name} with cache-disabled=true leaves nothing that could be read"),
@@ -278,7 +284,8 @@ impl Seen {
                 format!("log driver {name}, and no copy of what it sends"),
                 "Docker keeps one since 20.10: update it and start the container anew",
             ),
-        });
+        };
+        findings.push(finding.because(Unread::DriverUnreadable));
     }
 }
 
