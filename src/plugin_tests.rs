@@ -193,12 +193,15 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     let dir = tempfile::tempdir().unwrap();
     let container = dir.path().join("containers").join(id().to_string());
     std::fs::create_dir_all(&container).unwrap();
-    std::fs::write(container.join("config.v2.json"), "{\"Name\":\"/web\"}").unwrap();
+    std::fs::write(container.join("config.v2.json"), "{\"Name\":\"/web\",\"State\":{\"Running\":true}}")
+        .unwrap();
     let log = container.join(format!("{}-json.log", id()));
     let entry = |text: &str| {
         format!("{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:14:00.5Z\"}}\n")
     };
-    std::fs::write(&log, entry("first half,")).unwrap();
+    // As long as Docker's pieces of a line are.
+    let piece = "x".repeat(16 * 1024);
+    std::fs::write(&log, entry(&piece)).unwrap();
     let option = |name: &str| match name {
         "Docker_Root" => Some(dir.path().display().to_string()),
         "Docker_Socket" => Some(dir.path().join("docker.sock").display().to_string()),
@@ -228,11 +231,11 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     std::fs::remove_dir(&log).unwrap();
     std::fs::rename(&aside, &log).unwrap();
     let mut writer = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
-    std::io::Write::write_all(&mut writer, entry(" second half\\n").as_bytes()).unwrap();
+    std::io::Write::write_all(&mut writer, entry(", second half\\n").as_bytes()).unwrap();
     turns(3);
     let records = decode_records(&lock(&host.bytes)).unwrap();
     let texts: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
-    assert_eq!(texts, ["first half, second half"]);
+    assert_eq!(texts, [format!("{piece}, second half")]);
 }
 
 /// A batch whose container asks for a parser: one record with this text.

@@ -173,7 +173,8 @@ fn a_log_that_may_not_be_read_is_counted_as_such() {
 fn each_attempt_that_fails_counts_as_a_read_error() {
     let root = DockerRoot::new();
     let spoilt = root.container('a', "spoilt");
-    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    let options = [("Docker_Socket", "off".to_owned()), ("Rescan_Interval", "1s".to_owned())];
+    let mut turned = Turned::over(&root, &options);
     turned.turn(3);
     assert_eq!(turned.value("read_errors_total"), Some(0.0));
     spoil(&spoilt);

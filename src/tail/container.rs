@@ -136,8 +136,10 @@ pub struct Container {
     looked_at: Option<[FolderStamp; 2]>,
     /// Its metadata cannot be read.
     metadata_trouble: Trouble,
-    /// Its log cannot be read.
+    /// Its log cannot be found or opened.
     log_trouble: Trouble,
+    /// A file of its log that is open cannot be read.
+    read_trouble: Trouble,
     /// It can be read nowhere.
     nowhere: Trouble,
     /// Which of the reader's roots it was found in.
@@ -187,6 +189,7 @@ impl Container {
             looked_at: None,
             metadata_trouble: Trouble::default(),
             log_trouble: Trouble::default(),
+            read_trouble: Trouble::default(),
             nowhere: Trouble::default(),
             root: 0,
             is_remote: false,
@@ -225,23 +228,23 @@ impl Container {
     }
 
     /// Adds itself to a survey. `streams` are those of its API.
-    pub fn add_to(&self, survey: &mut Survey, streams: Option<&Streams>) {
+    pub fn add_to(&self, survey: &mut Survey, now: Instant, streams: Option<&Streams>) {
         let source = self.source_kind();
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
         survey.count(source);
-        if let Some(reason) = self.unread(streams) {
+        if let Some(reason) = self.unread(now, streams) {
             survey.count_unread(reason);
         }
         self.tailer.add_to(survey);
     }
 
     /// Why it is not read, though it should be.
-    fn unread(&self, streams: Option<&Streams>) -> Option<Unread> {
+    fn unread(&self, now: Instant, streams: Option<&Streams>) -> Option<Unread> {
         if self.is_excluded || self.is_gone {
             return None;
         }
-        let trouble = self.log_trouble.reason();
+        let trouble = self.log_trouble.reason().or(self.read_trouble.reason());
         match self.source {
             Source::Stream => streams.and_then(|streams| streams.unread(self.id())),
             Source::Nothing => self.nowhere.reason(),
@@ -249,16 +252,16 @@ impl Container {
             Source::File if self.is_remote => Some(Unread::ApiUnavailable),
             Source::File if self.has_identity && self.tailer.is_open() => None,
             Source::File if self.metadata_trouble.is_there() => self.metadata_trouble.reason(),
-            Source::File => self.misses_file().then_some(Unread::Missing),
+            Source::File => self.misses_file(now).then_some(Unread::Missing),
         }
     }
 
     /// Whether it runs, its driver writes a file, and there is none.
-    fn misses_file(&self) -> bool {
+    fn misses_file(&self, now: Instant) -> bool {
         let writes_file = |driver: &LogDriver| [JSON_FILE_DRIVER, "local"].contains(&driver.name.as_str());
         self.tailer.metadata().is_running
             && self.driver.as_ref().is_some_and(writes_file)
-            && self.first_seen.elapsed() >= LOG_PATIENCE
+            && now.duration_since(self.first_seen) >= LOG_PATIENCE
     }
 
     fn source_kind(&self) -> SourceKind {
@@ -304,6 +307,7 @@ impl Container {
             || self.source == Source::Stream
             || self.metadata_trouble.is_there()
             || self.log_trouble.is_there()
+            || self.read_trouble.is_there()
             || self.nowhere.is_to_be_reported()
             || !self.has_identity
             || self.tailer.grace().is_some()
@@ -359,7 +363,10 @@ impl Container {
             return self.look_for_stream(around, "Mode stream");
         }
         match self.open_file(around) {
-            Ok(true) => self.go_to_file(around),
+            Ok(true) => {
+                report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
+                self.go_to_file(around);
+            }
             Ok(false) => self.look_for_stream_without_file(around),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
             Err(error) => {
@@ -674,22 +681,14 @@ impl Container {
         }
     }
 
+    /// Its files cannot be looked at or opened; those that are open may be read on.
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
-        exchange.tally.read_errors.add_one();
-        let unread = Unread::of_error(error);
-        if is_shortage(error) {
-            // Of one thing for all containers.
-            self.log_trouble.begin(unread, || false);
-            return exchange.report_shortage(error);
-        }
-        let path = self.tailer.files().path.clone();
-        self.log_trouble
-            .begin(unread, || exchange.report(Event::LogUnreadable { path, reason: error.to_string() }));
+        report_failure(&mut self.log_trouble, self.tailer.files(), exchange, error);
     }
 
-    fn report_log_readable(&mut self, exchange: &Exchange) {
-        let files = self.tailer.files();
-        self.log_trouble.end(|| exchange.report(Event::LogReadable { path: files.path.clone() }));
+    /// A file that is open cannot be read.
+    fn report_read_failure(&mut self, exchange: &Exchange, error: &io::Error) {
+        report_failure(&mut self.read_trouble, self.tailer.files(), exchange, error);
     }
 
     /// Reads a slice of its log.
@@ -726,7 +725,7 @@ impl Container {
         }
         match self.read_slice(context, now) {
             Ok(step) => {
-                self.report_log_readable(around.exchange);
+                report_readable(&mut self.read_trouble, self.tailer.files(), around.exchange);
                 match step {
                     Step::AtEnd { has_read: false } => return self.at_end(context, around),
                     Step::Lingering(due) => return Outcome::Waiting(due),
@@ -746,7 +745,7 @@ impl Container {
                 }
             }
             Err(error) => {
-                self.report_log_failure(around.exchange, &error);
+                self.report_read_failure(around.exchange, &error);
                 if self.is_gone {
                     self.tailer.give_up(around.exchange);
                     return Outcome::Finished;
@@ -815,7 +814,7 @@ impl Container {
         let (config, now) = (around.config, around.now);
         if self.is_gone {
             if let Err(error) = self.tailer.finish(context) {
-                self.report_log_failure(context.exchange, &error);
+                self.report_read_failure(context.exchange, &error);
             }
             let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
             context.exchange.report(Event::ContainerGone { name, short_id });
@@ -866,6 +865,24 @@ impl Container {
             }
         }
     }
+}
+
+/// Reports once that a log cannot be read.
+fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, error: &io::Error) {
+    exchange.tally.read_errors.add_one();
+    let unread = Unread::of_error(error);
+    if is_shortage(error) {
+        // Of one thing for all containers.
+        trouble.begin(unread, || false);
+        return exchange.report_shortage(error);
+    }
+    let (path, reason) = (files.path.clone(), error.to_string());
+    trouble.begin(unread, || exchange.report(Event::LogUnreadable { path, reason }));
+}
+
+/// Reports that it can be read again, if that is news.
+fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
+    trouble.end(|| exchange.report(Event::LogReadable { path: files.path.clone() }));
 }
 
 /// For a container whose metadata cannot be had: its short id stands in.
