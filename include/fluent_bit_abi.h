@@ -149,7 +149,7 @@ typedef void *(*clogs_cmt_create_fn)(void *cmt, char *ns, char *subsystem, char 
                                      int label_count, char **label_keys);
 typedef int  (*clogs_cmt_set_fn)(void *metric, uint64_t timestamp, double value,
                                  int label_count, char **label_values);
-typedef int  (*clogs_cmt_destroy_fn)(void *metric);
+typedef void (*clogs_cmt_allow_reset_fn)(void *counter);
 typedef void *(*clogs_cmt_buckets_create_fn)(double *upper_bounds, size_t count);
 typedef void *(*clogs_cmt_histogram_create_fn)(void *cmt, char *ns, char *subsystem, char *name, char *help,
                                                void *buckets, int label_count, char **label_keys);

@@ -300,6 +300,11 @@ impl Assembler {
         });
     }
 
+    /// Whether each line is matched against a pattern.
+    pub fn joins_lines(&self) -> bool {
+        self.texts.is_some()
+    }
+
     /// Room for the records to come.
     pub fn begin(&mut self, exchange: &Exchange) {
         if self.building[0].bytes.capacity() == 0 {

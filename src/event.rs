@@ -42,6 +42,10 @@ pub enum Event {
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): {problem}; the option counts")]
     LabelInvalid { name: String, short_id: String, problem: String },
+    #[error("container {name} ({short_id}): not obeyed: label {labels}: Label_Hints does not name it")]
+    LabelIgnored { name: String, short_id: String, labels: String },
+    #[error("container {name} ({short_id}): label fluentbit.io/parser: `{parser}` took {millis} ms for lines of one batch, and all of Fluent Bit waits for it; from now on the container's lines stay as they are")]
+    ParserSlow { name: String, short_id: String, parser: String, millis: u128 },
     #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines stay as they are")]
     ParserUnknown { name: String, short_id: String, parser: String },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
@@ -88,16 +92,20 @@ pub enum Event {
     DamagedArchive { path: PathBuf, reason: String },
     #[error("DB {}: {problem}; it was set aside as {} and every log is read from its first byte", path.display(), aside.display())]
     CheckpointSetAside { path: PathBuf, problem: String, aside: PathBuf },
+    #[error("DB {}: {problem}; nothing was changed, and every log is read from its first byte", path.display())]
+    CheckpointNotUsed { path: PathBuf, problem: String },
     #[error("DB {}: {count} damaged entries were passed over; their logs are read from their first byte", path.display())]
     CheckpointEntriesDamaged { path: PathBuf, count: usize },
     #[error("DB {}: {reason}; positions are kept in memory until it can be written again", path.display())]
     CheckpointUnwritable { path: PathBuf, reason: String },
     #[error("DB {} is written again", path.display())]
     CheckpointWritable { path: PathBuf },
+    #[error("{containers} containers have had metrics of their own, which Fluent Bit keeps until it is reloaded or restarted; further containers are in the totals only (see Metrics_Per_Container)")]
+    MetricsExhausted { containers: usize },
     #[error("no DB is set: positions live in memory and are lost at exit")]
     NoCheckpoint,
-    #[error("the reader has not turned for {seconds} s, as when a file system does not answer; nothing is read meanwhile, and what is written stays in the logs (see docs/troubleshooting.md)")]
-    ReaderStuck { seconds: u64 },
+    #[error("the reader has not turned for {seconds} s: it is {doing}; nothing is read meanwhile, and what is written stays in the logs")]
+    ReaderStuck { seconds: u64, doing: String },
     #[error("the reader turns again")]
     ReaderBack,
     #[error("the reader stopped: {reason}; nothing more is read until Fluent Bit is restarted")]
@@ -124,13 +132,16 @@ impl Event {
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
             | Event::ParserUnknown { .. }
+            | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
             | Event::LinesCut { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }
+            | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
             | Event::StreamGap { .. }
@@ -144,6 +155,7 @@ impl Event {
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }
             | Event::ContainerIncluded { .. }
+            | Event::LabelIgnored { .. }
             | Event::ContainerExcluded { .. } => Level::Info,
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }

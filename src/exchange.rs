@@ -12,6 +12,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
 use crate::account::{Accounts, Amount, Paced};
+use crate::activity::Activity;
 use crate::checkpoint::{CheckpointStore, ContainerId};
 use crate::event::{Event, EventQueue};
 use crate::lock::lock;
@@ -67,6 +68,8 @@ pub struct Exchange {
     shortage: Mutex<Paced>,
     /// The threads that the reader has started, for the instance to end.
     pub threads: Threads,
+    /// What the reader does right now.
+    pub activity: Activity,
     /// What became of every byte.
     pub accounts: Accounts,
     /// What has happened so often.
@@ -106,6 +109,7 @@ impl Exchange {
             leaving: Mutex::default(),
             shortage: Mutex::default(),
             threads: Threads::default(),
+            activity: Activity::default(),
             accounts: Accounts::default(),
             tally: Tally::default(),
             health: Health::default(),

@@ -36,10 +36,12 @@
 //! `docs/design.md` tells the whole story.
 
 #![deny(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod account;
+pub mod activity;
 pub mod assemble;
+pub mod bounded_file;
 pub mod build_info;
 pub mod checkpoint;
 pub mod config;
@@ -65,6 +67,7 @@ pub mod msgpack;
 pub mod multiline;
 pub mod parsing;
 pub mod partial;
+pub mod plain_text;
 pub mod plugin;
 pub mod position;
 pub mod queue;
@@ -76,3 +79,4 @@ pub mod tag;
 pub mod tail;
 pub mod threads;
 pub mod trouble;
+pub mod work;

@@ -8,15 +8,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rustix::time::{clock_gettime, ClockId, Timespec};
+
 use crate::account::{wall_clock, Accounts, Amount};
-use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::activity::Doing;
+use crate::checkpoint::{CheckpointError, CheckpointStore, ContainerId};
 use crate::config::Config;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, Level, NoParser};
 use crate::host_wake::HostWake;
 use crate::lock::lock;
-use crate::metrics;
+use crate::metrics::{self, ContainerSeries};
 use crate::queue::{Batch, Progress};
 use crate::tail::Reader;
 use crate::threads::OwnedThread;
@@ -31,6 +34,16 @@ const MOST_UNKNOWN_PARSERS: usize = 100;
 
 /// A reader that has not turned for so long is held up: it turns every ten seconds at least.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// What the parser that a label asks for may take of the processor for one batch. The
+/// host's regular expressions have no bound of their own, so a text that fits none of
+/// their ends may take seconds or years; of one such call nothing brings us back.
+const MOST_PARSING: Duration = Duration::from_millis(200);
+
+/// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
+const MOST_PARSED: usize = 16 * 1024;
+
+/// How long a drain may keep the host's thread, beside its bytes.
+const DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
@@ -40,8 +53,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// not have ended them.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is said of such a reader.
-const LEFT_BEHIND: &str = "a file system does not answer: the reader is left behind in it, and what was not accepted is read at the next start";
+/// A stop that waits longer says what for.
+const SILENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an instance cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +78,11 @@ struct Drain {
     stuck_reader: Trouble<()>,
     /// Parsers that the host has not, said already.
     unknown_parsers: HashSet<String>,
+    /// The containers that have metrics of their own.
+    series: ContainerSeries,
+    /// Containers whose label asks for a parser that took too long: nothing more is
+    /// parsed for them. Forgotten with the container.
+    slow_parsers: HashSet<ContainerId>,
 }
 
 /// A batch as it is offered to the host; one at a time, so what a parser makes of it is
@@ -102,6 +120,18 @@ pub struct Plugin {
     config: Config,
 }
 
+/// What is said of a reader that is left behind, and what it does.
+fn left_behind(doing: Doing, told: &str) -> String {
+    match doing {
+        Doing::Listing | Doing::Looking | Doing::Reading => format!(
+            "a file system does not answer: the reader is left behind, {told}; what was not accepted is read at the next start"
+        ),
+        Doing::Nothing | Doing::Decoding => {
+            format!("the reader is left behind, {told}; what was not accepted is read at the next start")
+        }
+    }
+}
+
 impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the
     /// signal mask of the caller.
@@ -125,7 +155,15 @@ impl Plugin {
         let (store, is_first_start) = match &config.db {
             None => (CheckpointStore::in_memory(), true),
             Some(path) => {
-                let opened = CheckpointStore::open(path)?;
+                let opened = if config.saves_positions {
+                    CheckpointStore::open(path)?
+                } else {
+                    let (opened, problem) = CheckpointStore::open_read_only(path)?;
+                    events.extend(
+                        problem.map(|problem| Event::CheckpointNotUsed { path: path.clone(), problem }),
+                    );
+                    opened
+                };
                 if let Some((problem, aside)) = opened.set_aside {
                     events.push(Event::CheckpointSetAside { path: path.clone(), problem, aside });
                 }
@@ -169,7 +207,7 @@ impl Plugin {
         self.log_events(host);
         self.hand_over(host);
         if self.exchange.take_metrics_changed() {
-            host.publish(&metrics::read(&self.exchange, self.config.metrics_per_container));
+            self.publish(host);
         } else if is_time {
             // The reader may be held up, and what it does not say is to be seen.
             host.publish(&metrics::read_instance(&self.exchange));
@@ -184,15 +222,25 @@ impl Plugin {
         if age < STUCK_AFTER {
             drain.stuck_reader.end(|| exchange.report(Event::ReaderBack));
         } else if !exchange.reader_ended.load(Ordering::Acquire) {
+            let (_, doing) = exchange.activity.tell(&exchange.accounts);
             let seconds = age.as_secs();
-            drain.stuck_reader.begin((), || exchange.report(Event::ReaderStuck { seconds }));
+            drain.stuck_reader.begin((), || exchange.report(Event::ReaderStuck { seconds, doing }));
         }
+    }
+
+    /// Shows the metrics as they are now. On the host's thread; first of all in
+    /// `cb_init`, before anything can walk them.
+    pub fn publish(&self, host: &dyn Host) {
+        let mut drain = lock(&self.drain);
+        let most = self.config.metrics_per_container;
+        host.publish(&metrics::read(&self.exchange, &mut drain.series, most));
     }
 
     fn hand_over(&self, host: &dyn Host) {
         let mut drain = lock(&self.drain);
         let mut bytes = 0;
-        while !self.exchange.paused.load(Ordering::Acquire) {
+        let begun = Instant::now();
+        while !self.exchange.paused.load(Ordering::Acquire) && !self.exchange.is_stopping() {
             let offer = match drain.held.take() {
                 Some(refused) => refused,
                 None => match self.exchange.queue.pop() {
@@ -210,7 +258,7 @@ impl Plugin {
             self.exchange.refused.store(false, Ordering::Release);
             bytes += offer.bytes().len();
             self.accept(offer.batch, &mut drain);
-            if bytes >= DRAIN_BYTES {
+            if bytes >= DRAIN_BYTES || begun.elapsed() >= DRAIN_TIME {
                 self.exchange.host_bell.ring();
                 break;
             }
@@ -220,24 +268,33 @@ impl Plugin {
     /// What a label asks of the host's parsers is done once, however often the host
     /// refuses what comes of it.
     fn offer(&self, batch: Batch, host: &dyn Host, drain: &mut Drain) -> Offer {
-        let Some(parsing) = batch.parsing.as_deref().filter(|_| batch.records > 0) else {
+        let may_be_parsed = batch.records > 0 && !drain.slow_parsers.contains(&batch.container);
+        let Some(parsing) = batch.parsing.as_deref().filter(|_| may_be_parsed) else {
             return Offer { batch, parsed: None };
         };
         let mut is_unknown = false;
+        let mut spent = Duration::ZERO;
         let parsed = parsing.apply(&batch.bytes, &mut |text| {
-            if is_unknown {
+            if is_unknown || spent >= MOST_PARSING || text.len() > MOST_PARSED {
                 return None;
             }
-            host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
+            let before = processor_time();
+            let parsed = host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
                 is_unknown = true;
                 None
-            })
+            });
+            spent += processor_time().saturating_sub(before);
+            parsed
         });
+        if spent >= MOST_PARSING {
+            drain.slow_parsers.insert(batch.container);
+            let (name, short_id) = named(&batch);
+            let (parser, millis) = (parsing.parser.clone(), spent.as_millis());
+            self.exchange.report(Event::ParserSlow { name, short_id, parser, millis });
+        }
         let has_room = drain.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
         if is_unknown && has_room && !drain.unknown_parsers.contains(&parsing.parser) {
-            let account = batch.source.as_ref().map(|(account, _)| account);
-            let name = account.map(|account| account.name()).unwrap_or_default();
-            let (short_id, parser) = (batch.container.short(), parsing.parser.clone());
+            let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
             if self.exchange.report(Event::ParserUnknown { name, short_id, parser }) {
                 drain.unknown_parsers.insert(parsing.parser.clone());
             }
@@ -264,6 +321,7 @@ impl Plugin {
         };
         self.report_checkpoint(written, drain);
         if batch.progress == Progress::Forget {
+            drain.slow_parsers.remove(&batch.container);
             exchange.has_left(&batch.container);
         }
         if exchange.queue.accepted(batch.bytes) {
@@ -349,12 +407,10 @@ impl Plugin {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
         let reader = lock(&self.reader).take();
-        let mut has_ended = reader.is_none_or(|reader| reader.join_within(STOP_PATIENCE));
+        let mut stopped = reader.map_or(Stopped::Wholly, |reader| self.end(&reader, host));
         // A reader that comes back has ended the threads that it started.
-        has_ended &= self.exchange.threads.close(OTHERS_PATIENCE);
-        let stopped = if has_ended { Stopped::Wholly } else { Stopped::WithoutReader };
-        if stopped == Stopped::WithoutReader {
-            host.log(Level::Error, LEFT_BEHIND);
+        if !self.exchange.threads.close(OTHERS_PATIENCE) {
+            stopped = Stopped::WithoutReader;
         }
         {
             let mut store = lock(&self.exchange.checkpoint);
@@ -374,6 +430,23 @@ impl Plugin {
         host.log(Level::Info, &format!("stopped: {}", self.exchange.accounts.total()));
         stopped
     }
+
+    /// Waits for the reader, and says what it does where that takes long.
+    fn end(&self, reader: &OwnedThread, host: &dyn Host) -> Stopped {
+        if reader.ends_within(SILENT_PATIENCE) {
+            return Stopped::Wholly;
+        }
+        let (_, told) = self.exchange.activity.tell(&self.exchange.accounts);
+        let begun = Instant::now();
+        if !reader.ends_within(STOP_PATIENCE.saturating_sub(SILENT_PATIENCE)) {
+            let (doing, told) = self.exchange.activity.tell(&self.exchange.accounts);
+            host.log(Level::Error, &left_behind(doing, &told));
+            return Stopped::WithoutReader;
+        }
+        let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
+        host.log(Level::Warn, &format!("the stop waited {seconds:.1} s for the reader, which was {told}"));
+        Stopped::Wholly
+    }
 }
 
 /// The reader is made on its own thread: even a look where the roots are can stall.
@@ -385,6 +458,18 @@ fn spawn_reader(
     OwnedThread::spawn("clogs-reader", move || {
         run_guarded(&exchange, || Reader::new(Arc::clone(&exchange), config, is_first_start).run());
     })
+}
+
+/// Whose a batch is, for messages.
+fn named(batch: &Batch) -> (String, String) {
+    let name = batch.source.as_ref().map(|(account, _)| account.name());
+    (name.unwrap_or_default(), batch.container.short())
+}
+
+/// What this thread has taken of the processor: on a busy machine less than passed.
+fn processor_time() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

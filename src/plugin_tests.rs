@@ -18,6 +18,8 @@ struct Recorder {
     /// Texts it was asked to take apart.
     parsed: Mutex<Vec<Vec<u8>>>,
     bytes: Mutex<Vec<u8>>,
+    /// What its parsers take of the processor for each text.
+    toil: Mutex<Duration>,
 }
 
 impl Host for Recorder {
@@ -32,6 +34,8 @@ impl Host for Recorder {
 
     fn parse(&self, parser: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
         self.parsed.lock().unwrap().push(text.to_vec());
+        let until = processor_time() + *self.toil.lock().unwrap();
+        while processor_time() < until {}
         let fields = b"\x81\xa1a\x01".to_vec();
         (parser == "known").then_some(Some(Parsed { fields, time: None })).ok_or(NoParser)
     }
@@ -121,7 +125,7 @@ fn a_reader_that_is_held_up_leaves_no_other_thread_behind() {
     impl crate::threads::EndThread for Helper {
         fn end(&self, patience: Duration) -> bool {
             drop(lock(&self.1).take());
-            self.0.join_within(patience)
+            self.0.ends_within(patience)
         }
     }
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -181,7 +185,7 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
     let said = |text: &str| {
         log.iter().filter(|(_, line)| line.contains(text)).map(|(level, _)| *level).collect::<Vec<_>>()
     };
-    assert_eq!(said("has not turned for 31 s"), [Level::Error]);
+    assert_eq!(said("has not turned for 31 s: it is waiting;"), [Level::Error]);
     assert_eq!(said("has not turned"), [Level::Error]);
     assert_eq!(said("turns again"), [Level::Info]);
 }
@@ -286,6 +290,120 @@ fn a_parser_that_the_host_has_not_is_said_once_and_lines_stay() {
     assert_eq!(texts, ["text 0", "text 1", "text 2"]);
     let log = host.log.lock().unwrap();
     assert_eq!(log.iter().filter(|(_, text)| text.contains("no parser `unknown`")).count(), 1, "{log:?}");
+}
+
+/// Forty texts that take 30 ms each, as of an expression that finds no end: the first
+/// seven are tried. What follows stays as it is, and other containers' are parsed on.
+#[test]
+fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    *host.toil.lock().unwrap() = Duration::from_millis(30);
+    let slow = |count: usize| {
+        let one = to_be_parsed("known", "x  x  x  x");
+        Batch { records: count, bytes: one.bytes.repeat(count), ..one }
+    };
+    plugin.exchange.push(slow(40));
+    plugin.drain(&host);
+    assert_eq!(host.parsed.lock().unwrap().len(), 7);
+    plugin.exchange.push(slow(40));
+    plugin.drain(&host);
+    assert_eq!(host.parsed.lock().unwrap().len(), 7, "it is given up for good");
+    let other = ContainerId::parse(&"d".repeat(64)).unwrap();
+    plugin.exchange.push(Batch { container: other, ..to_be_parsed("known", "other") });
+    plugin.drain(&host);
+    assert_eq!(host.parsed.lock().unwrap().last().map(Vec::as_slice), Some(&b"other"[..]));
+    assert_eq!(host.appended.lock().unwrap().iter().sum::<usize>(), 81, "nothing is lost");
+    plugin.drain(&host);
+    let log = host.log.lock().unwrap();
+    let said: Vec<_> = log.iter().filter(|(_, text)| text.contains("all of Fluent Bit waits")).collect();
+    assert_eq!(said.len(), 1, "{log:?}");
+    assert!(said[0].1.contains("`known` took 2") && said[0].0 == Level::Warn, "{said:?}");
+    drop(log);
+    // A container that is made anew begins anew.
+    plugin.exchange.leave(id());
+    plugin.drain(&host);
+    plugin.exchange.push(slow(1));
+    plugin.drain(&host);
+    assert_eq!(host.parsed.lock().unwrap().len(), 9);
+}
+
+#[test]
+fn a_text_of_many_pieces_is_given_to_no_parser() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    plugin.exchange.push(to_be_parsed("known", &"x".repeat(MOST_PARSED)));
+    plugin.exchange.push(to_be_parsed("known", &"x".repeat(MOST_PARSED + 1)));
+    plugin.drain(&host);
+    assert_eq!(host.parsed.lock().unwrap().len(), 1);
+    assert_eq!(*host.appended.lock().unwrap(), [1, 1]);
+}
+
+/// As where each batch is parsed for just less than is allowed.
+#[test]
+fn the_host_gets_its_thread_back_in_time() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    *host.toil.lock().unwrap() = DRAIN_TIME / 2 + Duration::from_millis(1);
+    (0..10).for_each(|_| plugin.exchange.push(to_be_parsed("known", "x")));
+    plugin.drain(&host);
+    assert!((1..=2).contains(&host.appended.lock().unwrap().len()), "{:?}", host.appended);
+}
+
+/// A reader that is in something for good: the message says what it is in, and blames a
+/// file system only where one is asked.
+#[test]
+fn a_stop_tells_what_the_reader_was_at() {
+    let id = id();
+    type Set = fn(&Exchange, &ContainerId);
+    let cases: [(Set, &str); 3] = [
+        (
+            |exchange, id| exchange.activity.is(Doing::Reading, id),
+            "a file system does not answer: the reader is left behind, reading the log of container web (cccccccccccc); what was not accepted is read at the next start",
+        ),
+        (
+            |exchange, id| exchange.activity.is(Doing::Decoding, id),
+            "the reader is left behind, making records of the lines of container web (cccccccccccc); what",
+        ),
+        (
+            |exchange, _| exchange.activity.lists(std::path::Path::new("/somewhere")),
+            "a file system does not answer: the reader is left behind, listing /somewhere; what",
+        ),
+    ];
+    for (set, want) in cases {
+        let plugin = idle_plugin();
+        let host = Recorder::default();
+        plugin.exchange.accounts.open(id).set_name("web");
+        set(&plugin.exchange, &id);
+        let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+        let reader = OwnedThread::spawn("reader", move || {
+            let _ = held_up.recv();
+        });
+        *lock(&plugin.reader) = Some(reader.unwrap());
+        assert_eq!(plugin.stop(&host), Stopped::WithoutReader);
+        drop(go_on);
+        let log = host.log.lock().unwrap();
+        assert!(log.iter().any(|(level, text)| *level == Level::Error && text.starts_with(want)), "{log:?}");
+    }
+}
+
+/// One that comes back late is no error, but what the stop waited for is said.
+#[test]
+fn a_stop_that_waited_tells_what_for() {
+    let plugin = idle_plugin();
+    let host = Recorder::default();
+    plugin.exchange.activity.lists(std::path::Path::new("/somewhere"));
+    let reader = OwnedThread::spawn("reader", || {
+        // As long as the stop says nothing, and a little.
+        std::thread::sleep(SILENT_PATIENCE + Duration::from_millis(300));
+    });
+    *lock(&plugin.reader) = Some(reader.unwrap());
+    assert_eq!(plugin.stop(&host), Stopped::Wholly);
+    let log = host.log.lock().unwrap();
+    let is_said = |(level, text): &(Level, String)| {
+        *level == Level::Warn && text.ends_with("s for the reader, which was listing /somewhere")
+    };
+    assert!(log.iter().any(is_said), "{log:?}");
 }
 
 #[test]

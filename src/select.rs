@@ -124,6 +124,8 @@ pub struct Selection {
     pub include: Vec<Rule>,
     /// Each of them wins over any of those.
     pub exclude: Vec<Rule>,
+    /// Whether the label that excludes a container is obeyed (`Label_Hints`).
+    pub obeys_label: bool,
 }
 
 /// Why a container is not read.
@@ -154,7 +156,8 @@ impl Selection {
         if own.is(id) || run_id.is_some_and(|id| own.is(&id)) {
             return Some(Excluded::Own);
         }
-        if metadata.labels.get(EXCLUDE_LABEL).is_some_and(|value| is_true(value)) {
+        let asks_for_it = || metadata.labels.get(EXCLUDE_LABEL).is_some_and(|value| is_true(value));
+        if self.obeys_label && asks_for_it() {
             return Some(Excluded::ByLabel);
         }
         if let Some(rule) = self.exclude.iter().find(|rule| rule.fits(metadata, driver)) {
@@ -176,7 +179,7 @@ mod tests {
 
     fn selection(include: &[&str], exclude: &[&str]) -> Selection {
         let rules = |texts: &[&str]| texts.iter().map(|text| Rule::parse(text).unwrap()).collect();
-        Selection { include: rules(include), exclude: rules(exclude) }
+        Selection { include: rules(include), exclude: rules(exclude), obeys_label: true }
     }
 
     fn container(name: &str, image: &str, labels: &[(&str, &str)]) -> ContainerMetadata {
@@ -245,6 +248,8 @@ mod tests {
             let found = excludes(&all, &container("web", "i", &[(EXCLUDE_LABEL, value)]));
             assert_eq!(found, is_out.then_some(Excluded::ByLabel), "{value}");
         }
+        let deaf = Selection { obeys_label: false, ..all.clone() };
+        assert_eq!(excludes(&deaf, &container("web", "i", &[(EXCLUDE_LABEL, "true")])), None);
         let id = ContainerId::parse(&"a".repeat(64)).unwrap();
         let own = OwnContainer::from_parts(&format!("0::/docker/{id}"), "", "");
         let web = container("web", "i", &[]);

@@ -35,6 +35,10 @@ enum Part {
     Field(Field),
 }
 
+/// Bytes of a value that come into a tag: of names longer than any runtime allows the
+/// host would warn at each append.
+const MOST_OF_VALUE: usize = 512;
+
 /// A template that has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagTemplate {
@@ -118,7 +122,7 @@ impl TagTemplate {
             if value.is_empty() {
                 tag.push('_');
             }
-            tag.push_str(&sanitized(value));
+            tag.extend(sanitized(value).chars().take(MOST_OF_VALUE));
         }
         tag
     }
@@ -190,6 +194,14 @@ mod tests {
         assert_eq!(render("{image}"), "registry_5000_shop_web_1.2_sha256_ab");
         assert_eq!(render("{namespace}/{pod}/{pod_uid}"), format!("shop/{}/{}", SOURCE.pod, SOURCE.pod_uid));
         assert_eq!(render("plain"), "plain");
+    }
+
+    #[test]
+    fn a_long_value_makes_no_long_tag() {
+        let long = "n".repeat(100_000);
+        let source = TagSource { name: &long, image: &long, ..TagSource::default() };
+        let tag = TagTemplate::parse("{name}.{image}.x").unwrap().render(source, Stream::Stdout);
+        assert_eq!(tag, format!("{0}.{0}.x", "n".repeat(MOST_OF_VALUE)));
     }
 
     #[test]

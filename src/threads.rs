@@ -42,14 +42,14 @@ impl OwnedThread {
         Ok(OwnedThread { running: Mutex::new(Some(Running { thread, ended })) })
     }
 
-    /// Waits for its end. Returns `false` if that takes longer than `patience`: the thread
-    /// then is left behind, and nobody waits for it any more.
-    pub fn join_within(&self, patience: Duration) -> bool {
-        let Some(Running { thread, ended }) = lock(&self.running).take() else { return true };
-        if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+    /// Waits for its end, up to `patience`. Returns whether it has ended.
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        let Some(running) = lock(&self.running).take() else { return true };
+        if running.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            *lock(&self.running) = Some(running);
             return false;
         }
-        let _ = thread.join();
+        let _ = running.thread.join();
         true
     }
 
@@ -139,7 +139,7 @@ mod tests {
     impl EndThread for Played {
         fn end(&self, patience: Duration) -> bool {
             drop(lock(&self.stop).take());
-            self.thread.join_within(patience)
+            self.thread.ends_within(patience)
         }
     }
 
@@ -162,7 +162,7 @@ mod tests {
         struct Held(Played);
         impl EndThread for Held {
             fn end(&self, patience: Duration) -> bool {
-                self.0.thread.join_within(patience)
+                self.0.thread.ends_within(patience)
             }
         }
         let threads = Threads::default();

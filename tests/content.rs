@@ -24,7 +24,8 @@ fn json_lines_become_fields_where_that_is_asked_for() {
         web.long_line("stdout", line);
         api.long_line("stdout", line);
     }
-    let options = [("Merge_Log", "on"), ("Metadata", "off"), ("Tag_Template", "{name}")];
+    let options =
+        [("Merge_Log", "on"), ("Metadata", "off"), ("Tag_Template", "{name}"), ("Label_Hints", "merge_log")];
     let collector = Collector::start(root.path(), &options);
     collector.wait("every line", |collector| collector.count() == 2 * lines.len());
     let of = |name: &str| -> Vec<Value> {
@@ -67,7 +68,10 @@ fn a_label_chooses_the_tag_and_a_wrong_label_is_said() {
     api.write_config_with("api", true, json!({"fluentbit.io/rate_limit": "fast"}), &[]);
     web.line("one");
     api.line("two");
-    let collector = Collector::start(root.path(), &[("Tag_Template", "docker.{name}.{stream}")]);
+    let collector = Collector::start(
+        root.path(),
+        &[("Tag_Template", "docker.{name}.{stream}"), ("Label_Hints", "tag,rate_limit")],
+    );
     collector.wait_texts(2);
     let mut tags: Vec<(String, String)> = collector
         .tagged()
@@ -95,7 +99,8 @@ fn a_rate_limit_delays_and_drops_nothing() {
         slow.line(&format!("line {number}"));
         fast.line(&format!("line {number}"));
     }
-    let collector = Collector::start(root.path(), &[("Rate_Limit", "10")]);
+    let options = [("Rate_Limit", "10"), ("Label_Hints", "rate_limit")];
+    let collector = Collector::start(root.path(), &options);
     let of = |collector: &Collector, name: &str| -> Vec<String> {
         let records = collector.records();
         let records = records.iter().filter(|record| record.text("container_name") == name);

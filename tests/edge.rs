@@ -110,7 +110,10 @@ fn a_label_has_lines_taken_apart_by_a_parser_of_the_host() {
             log.line("hello world");
             log.line("hello");
         }
-        let mut host = PlayingHost::with_instance(release, &over(&root, "metadata=off tag_template={name}"));
+        let mut host = PlayingHost::with_instance(
+            release,
+            &over(&root, "metadata=off tag_template={name} label_hints=parser"),
+        );
         host.run_until(6);
         let frames = host.frames();
         let of = |name: &str| -> Vec<(i64, Value)> {

@@ -477,7 +477,8 @@ fn the_hosts_multiline_filter_and_its_parsers_work_behind_us() {
                        Multiline.Parser java\n\
                        [FILTER]\n    Name parser\n    Match parse.access\n    Key_Name log\n    Parser access\n    \
                        Reserve_Data on\n";
-        let config = input(root.path(), &["Tag_Template docker.{name}.{stream}"]) + filters;
+        let config =
+            input(root.path(), &["Tag_Template docker.{name}.{stream}", "Label_Hints tag"]) + filters;
         let parsers = root.path().join("parsers.conf");
         let parser = "[PARSER]\n    Name access\n    Format regex\n    Regex ^(?<verb>[A-Z]+) (?<path>.*)$\n";
         std::fs::write(&parsers, parser).expect("parsers.conf");
@@ -522,7 +523,7 @@ fn a_label_has_lines_taken_apart_by_fluent_bits_parsers() {
                     [PARSER]\n    Name json\n    Format json\n";
         std::fs::write(&parsers, text).expect("parsers.conf");
         let db = format!("DB {}", root.path().join("positions.db").display());
-        let config = input(root.path(), &["Tag_Template {name}", &db]);
+        let config = input(root.path(), &["Tag_Template {name}", &db, "Label_Hints parser"]);
         let mut host = FluentBit::new(program, Some(plugin), &config)
             .with_service_line(&format!("Parsers_File {}", parsers.display()))
             .with_service_line("Hot_Reload On");

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module for each thing tested.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test reports a broken premise by failing")]
+#![allow(clippy::disallowed_methods, reason = "a test reads what it wrote itself")]
 
 mod accounting;
 mod conmon;
@@ -16,8 +17,10 @@ mod faults;
 mod hard_cases;
 mod health;
 mod host;
+mod hostile;
 mod hybrid;
 mod idle_streams;
+mod inside_the_host;
 mod instructions;
 mod kill;
 mod kubernetes;

@@ -135,12 +135,18 @@ fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
             "read = delivered + skipped + cut"
         );
 
-        // A container that is gone has no series any more; the totals keep it.
+        // The counters of a container that is gone stand still, and its gauges are 0.
+        let of_other = [("container_id", "bbbbbbbbbbbb")];
         other.remove();
-        host.wait_until(PATIENCE, "one container's series", |host| {
-            scrape(host).get("container_records_total").is_some_and(|series| series.len() == 1)
+        host.wait_until(PATIENCE, "one container", |host| {
+            value(&scrape(host), "containers", &[("source", "file")]) == Some(1.0)
         });
         let all = scrape(&host);
+        assert_eq!(value(&all, "container_records_total", &of_other), Some(1.0));
+        assert_eq!(value(&all, "container_skipped_bytes_total", &of_other), Some(17.0));
+        for gauge in ["container_pending_bytes", "container_lag_bytes", "container_lag_seconds"] {
+            assert_eq!(value(&all, gauge, &of_other), Some(0.0), "{gauge}");
+        }
         assert_eq!(value(&all, "container_records_total", &of_web), Some(101.0));
         assert_eq!(value(&all, "records_total", &[]), Some(102.0));
         host.signal(Signal::TERM);

@@ -274,7 +274,8 @@ fn a_label_chooses_for_one_container_and_a_wrong_one_is_said() {
         log.write_config_with(name, true, json!({"fluentbit.io/multiline": label}), &[]);
         logs.push(log);
     }
-    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    let options = [("Multiline", "java"), NEVER, ("Label_Hints", "multiline_regex")];
+    let collector = Collector::start(root.path(), &options);
     for log in &mut logs {
         write(log, "stdout", &TRACE);
         write(log, "stdout", &["1,first", "second", "2,first"]);

@@ -202,7 +202,7 @@ fn the_dashboard_can_be_drawn_of_what_a_real_prometheus_has() {
     let root = DockerRoot::new();
     let shop = Shop::open(&root);
     let db = format!("    DB {}\n    Tag_Template {{name}}\n", root.path().join("positions.db").display());
-    let mut host = host_over(&program, &plugin, &root, &db);
+    let mut host = host_over(&program, &plugin, &root, &(db + "    Label_Hints rate_limit\n"));
     host.start().expect("the host starts");
     let server = Prometheus::start(&server, host.http_port(), METRICS, &in_project("dashboards/alerts.yml"));
     host.wait_until(PATIENCE, "Prometheus", |_| server.is_ready());

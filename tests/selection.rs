@@ -41,8 +41,12 @@ fn rules_and_the_label_choose_the_containers() {
         labelled(&root, 'd', "quiet", json!({"team": "front", "fluentbit.io/exclude": "true"})),
         labelled(&root, 'e', "other", json!({})),
     ];
-    let options =
-        [("Include", "compose_project=shop"), ("Include", "label=team=fr*"), ("Exclude", "name=*-db-*")];
+    let options = [
+        ("Include", "compose_project=shop"),
+        ("Include", "label=team=fr*"),
+        ("Exclude", "name=*-db-*"),
+        ("Label_Hints", "exclude"),
+    ];
     let collector = Collector::start(root.path(), &options);
     for message in [
         "container quiet (dddddddddddd) is not read: it has the label fluentbit.io/exclude",

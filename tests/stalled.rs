@@ -48,6 +48,12 @@ fn a_file_system_that_does_not_answer_holds_up_its_own_instance_and_no_stop() {
     assert_eq!(texts_of(&host.frames(), "far"), lines(0..10));
 
     assert_eq!(host.log().matches("a file system does not answer").count(), 1, "{}", host.log());
+    let at = "the reader is left behind, ";
+    let told = host.log().split_once(at).map(|(_, told)| told.lines().next().unwrap_or_default().to_owned());
+    let is_of_far = |told: &str| {
+        told.contains("container far (aaaaaaaaaaaa)") || told.contains(&*stalling.path().to_string_lossy())
+    };
+    assert!(told.as_deref().is_some_and(is_of_far), "{told:?}");
 
     stalling.go_on();
     host.run_until(2020);

@@ -5,12 +5,14 @@ mod choice;
 mod stats;
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
 
 use crate::support::docker_root::DockerRoot;
+use crate::support::playing_host::{PlayingHost, Release};
 use crate::support::skip;
 
 fn program(root: &Path, arguments: &[&str]) -> Command {
@@ -77,15 +79,136 @@ fn a_log_steers_the_terminal_only_if_asked_to() {
 }
 
 #[test]
-fn a_db_makes_the_next_run_go_on_where_the_last_one_left_off() {
+fn a_log_reads_in_the_order_in_which_it_stands_and_json_says_the_same_harmlessly() {
+    let root = DockerRoot::new();
+    let text =
+        "pay \u{202e}evil\u{202c} \u{2067}x\u{2069}\u{2028}forged\u{9b}2J \u{1f469}\u{200d}\u{1f4bb} ž";
+    root.container('a', "we\u{202e}b").line(text);
+    let shown = |arguments: &[&str]| String::from_utf8(run(root.path(), arguments).stdout).expect("UTF-8");
+    let expected = "we\u{fffd}b | pay \u{fffd}evil\u{fffd} \u{fffd}x\u{fffd}\u{fffd}forged\u{fffd}2J \u{1f469}\u{200d}\u{1f4bb} ž\n";
+    assert_eq!(shown(&["--no-follow"]), expected);
+    let json = shown(&["--no-follow", "--json"]);
+    assert!(
+        !json.contains(['\u{202e}', '\u{202c}', '\u{2067}', '\u{2069}', '\u{2028}', '\u{9b}']),
+        "{json:?}"
+    );
+    let record: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&record["log"], &record["container_name"]), (&text.into(), &"we\u{202e}b".into()));
+    assert!(shown(&["--no-follow", "--raw"]).contains(text));
+}
+
+#[test]
+fn a_db_makes_the_next_run_go_on_where_the_last_one_left_off_if_positions_are_saved() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
     let db = format!("DB={}", root.path().join("positions.db").display());
     for round in 0..3 {
         log.line(&format!("round {round}"));
-        let output = run(root.path(), &["--no-follow", "-o", &db]);
+        let output = run(root.path(), &["--no-follow", "--save-position", "-o", &db]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("web | round {round}\n"));
     }
+    let output = run(root.path(), &["--no-follow", "--save-position"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("-o DB=FILE"));
+}
+
+/// The DB of a Fluent Bit, which has it locked or is stopped for the moment: what is printed
+/// here must come there all the same.
+#[test]
+fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("positions.db");
+    let db = format!("DB={}", path.display());
+    let shown = |more: &[&str]| {
+        let output = run(root.path(), &[&["-o", &db][..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    log.line("delivered");
+    // One that is not there is missed and not made.
+    let (lines, said) = shown(&["--no-follow"]);
+    assert_eq!(lines, "web | delivered\n");
+    assert!(said.contains("positions.db: there is no such file; nothing was changed"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("ours").count(), 0);
+    let mut host = PlayingHost::start(Release::LATEST);
+    host.ok(&format!(
+        "instance a runtime=docker docker_root=\"{}\" db=\"{}\"",
+        root.path().display(),
+        path.display()
+    ));
+    host.ok("init");
+    host.run_until(1);
+    let state = || {
+        let meta = path.metadata().expect("the DB");
+        (
+            std::fs::read(&path).expect("the DB"),
+            meta.ino(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime_nsec(),
+        )
+    };
+    for is_running in [true, false] {
+        log.line("not delivered yet");
+        let before = state();
+        for more in [&["--no-follow"][..], &["--no-follow", "--json"], &["--no-follow", "--stats"]] {
+            let (lines, said) = shown(more);
+            assert_eq!(
+                lines.matches("not delivered yet").count(),
+                usize::from(more.len() < 2 || more[1] == "--json"),
+                "{lines}"
+            );
+            assert!(!lines.contains("| delivered") && said.is_empty(), "{lines}{said}");
+            assert!(state() == before, "{more:?} wrote to the DB");
+        }
+        // A writer is refused while the host runs.
+        if is_running {
+            let output = run(root.path(), &["--no-follow", "--save-position", "-o", &db]);
+            assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another instance"));
+            assert!(state() == before);
+            host.run_until(2);
+            host = {
+                host.exit().assert_clean();
+                PlayingHost::start(Release::LATEST)
+            };
+        }
+    }
+    host.ok(&format!(
+        "instance a runtime=docker docker_root=\"{}\" db=\"{}\"",
+        root.path().display(),
+        path.display()
+    ));
+    host.ok("init");
+    host.run_until(1);
+    assert_eq!(host.texts("a"), ["not delivered yet"], "it came although it was printed");
+    host.exit().assert_clean();
+}
+
+#[test]
+fn a_db_of_somebody_else_is_an_error_and_stays_as_it_is() {
+    let root = sample();
+    let path = root.path().join("passwd");
+    let db = format!("DB={}", path.display());
+    for (content, why) in
+        [("root:x:0:0::/root:/bin/sh\n", "not a checkpoint"), ("SQLite format 3\0", "tail's database")]
+    {
+        std::fs::write(&path, content).expect("ours");
+        for flags in [&["--no-follow"][..], &["--no-follow", "--save-position"], &["check"]] {
+            let output = run(root.path(), &[flags, &["-o", &db]].concat());
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(
+                !output.status.success() && said.contains(why) && said.contains("passwd"),
+                "{flags:?}: {said}"
+            );
+            assert_eq!(std::fs::read_to_string(&path).expect("it is there"), content);
+        }
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(root.path()).expect("ours").map(|entry| entry.expect("ours").file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("aside")), "{left:?}");
 }
 
 #[test]
@@ -241,10 +364,10 @@ fn a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
     let db = format!("DB={}", root.path().join("positions.db").display());
-    assert!(run(root.path(), &["--no-follow", "-o", &db]).status.success());
+    assert!(run(root.path(), &["--no-follow", "--save-position", "-o", &db]).status.success());
     // No file may grow beyond its first page, which fails as a full disk does:
     // the header is there, and no entry can follow it.
-    let program = program(root.path(), &["-o", &db]);
+    let program = program(root.path(), &["--save-position", "-o", &db]);
     let mut child = spawn_behind("trap '' XFSZ; ulimit -S -f 8", &program);
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     for number in 0..3 {

@@ -2,11 +2,12 @@
 //! little: what `scripts/sanitize` watches under valgrind, where everything
 //! takes thirty times as long.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::docker_root::DockerRoot;
+use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::fluent_bit::{with_each_host, FluentBit};
 
 /// For each step, under valgrind and on a busy machine.
@@ -57,4 +58,61 @@ fn from_the_start_over_a_reload_and_a_removal_to_the_end() {
         assert_eq!(texts, expected.map(|(tag, length)| (tag.to_owned(), length)));
         assert!(!host.stderr().contains("\u{1b}[2J"), "a name brought an escape into the log");
     });
+}
+
+/// A threaded input of the host copies all metrics, ours among them, on a thread of its own.
+/// Nothing that it may be walking is ever destroyed.
+#[test]
+fn metrics_are_scraped_by_another_thread_while_containers_come_and_go() {
+    with_each_host(
+        "whole_life::metrics_are_scraped_by_another_thread_while_containers_come_and_go",
+        |program, plugin| {
+            const THERE: usize = 150;
+            const LEAVE: usize = 30;
+            const SCRAPES: f64 = 12.0;
+            let root = DockerRoot::new();
+            let mut made = 0;
+            let mut container = || {
+                made += 1;
+                let mut log = root.created_with_id(&format!("{made:064x}"), &format!("c{made}"));
+                log.open_log();
+                log.line("hello");
+                log
+            };
+            let mut there: VecDeque<LogWriter> = (0..THERE).map(|_| container()).collect();
+            let mut host = FluentBit::new(program, Some(plugin), "").with_http_server();
+            let yaml = format!(
+            "service:\n  flush: 0.2\n  http_server: on\n  http_listen: 127.0.0.1\n  http_port: {port}\n\
+             pipeline:\n  inputs:\n    - name: container_logs\n      runtime: docker\n      docker_root: {root}\n      \
+             docker_socket: off\n      rescan_interval: 50ms\n      tag_template: logs\n      metrics_per_container: 200\n    \
+             - name: fluentbit_metrics\n      tag: metrics\n      scrape_interval: 1\n      threaded: on\n  \
+             outputs:\n    - name: file\n      match: logs\n      path: {dir}\n      file: records\n    \
+             - name: 'null'\n      match: metrics\n",
+            port = host.http_port(),
+            root = root.path().display(),
+            dir = host.dir().display(),
+        );
+            host = host.with_yaml(&yaml);
+            host.start().expect("Fluent Bit starts");
+            let mut written = THERE;
+            let scrapes = |host: &FluentBit| {
+                let text = host.http_get("/api/v2/metrics/prometheus").unwrap_or_default();
+                let line =
+                    text.lines().find(|line| line.starts_with("fluentbit_input_metrics_scrapes_total{"));
+                line.and_then(|line| line.split("} ").nth(1)?.split(' ').next()?.parse().ok()).unwrap_or(0.0)
+            };
+            while scrapes(&host) < SCRAPES {
+                host.wait_until(PATIENCE, "all records", |host| host.record_count() >= written);
+                for log in there.drain(..LEAVE) {
+                    log.remove();
+                }
+                there.extend((0..LEAVE).map(|_| container()));
+                written += LEAVE;
+            }
+            host.wait_until(PATIENCE, "the last records", |host| host.record_count() >= written);
+            host.signal(Signal::TERM);
+            assert!(host.wait_exit(PATIENCE).expect("an end").success(), "{}", host.stderr());
+            assert_eq!(host.record_count(), written);
+        },
+    );
 }

@@ -1,18 +1,19 @@
 //! The checkpoint file in the hands of others. The first byte chooses:
 //!
-//! - 0: the input is the file. It opens, or is set aside as it was; what is
-//!   saved then is there after the next start.
+//! - 0: the input is the file. It opens, is set aside as it was, or is refused and
+//!   stays as it was; what is saved then is there after the next start.
 //! - 1: a good file with bytes changed, as the input says. What is said of the
 //!   containers whose entries were not touched stays.
 //! - 2: a well-formed entry that says what the input wants. A log is then read
 //!   from where it says or from its start, and nothing worse.
 
 #![no_main]
+#![allow(clippy::disallowed_methods, reason = "a fuzz target reads what it wrote itself")]
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use fluent_bit_container_logs::checkpoint::{CheckpointStore, ContainerId, Moment, Resume};
+use fluent_bit_container_logs::checkpoint::{CheckpointError, CheckpointStore, ContainerId, Moment, Resume};
 use fluent_bit_container_logs::fingerprint::{Fingerprint, Marker};
 use fluent_bit_container_logs::position::Timestamp;
 use fluent_bit_container_logs::tail::generation::{Found, Generation};
@@ -87,14 +88,27 @@ fn clear() {
     }
 }
 
-fn open(bytes: &[u8]) -> CheckpointStore {
+/// `None` if it is not ours.
+fn open(bytes: &[u8]) -> Option<CheckpointStore> {
     clear();
     std::fs::write(db(), bytes).expect("room");
-    let opened = CheckpointStore::open(&db()).expect("no bytes keep us from starting");
+    let opened = match CheckpointStore::open(&db()) {
+        Ok(opened) => opened,
+        Err(CheckpointError::NotOurs { .. }) => {
+            assert_eq!(std::fs::read(db()).expect("it is there"), bytes, "left as it was");
+            assert_eq!(std::fs::read_dir(folder()).expect("the folder").filter(is_a_db).count(), 1);
+            return None;
+        }
+        Err(error) => panic!("no bytes of ours keep us from starting: {error}"),
+    };
     if let Some((_, aside)) = opened.set_aside {
         assert_eq!(std::fs::read(aside).expect("it is there"), bytes, "kept as it was");
     }
-    opened.store
+    Some(opened.store)
+}
+
+fn is_a_db(file: &std::io::Result<std::fs::DirEntry>) -> bool {
+    file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with("db"))
 }
 
 fn changed(script: &[u8]) {
@@ -114,7 +128,10 @@ fn changed(script: &[u8]) {
             }
         }
     }
-    let store = open(&bytes);
+    let Some(store) = open(&bytes) else {
+        assert!(is_header_touched, "only who touches the magic takes it from us");
+        return;
+    };
     if !is_header_touched {
         for (container, _) in (1..=CONTAINERS).zip(is_touched).filter(|(_, is_touched)| !is_touched) {
             let saved = store.saved(&id(container)).expect("an entry that was not touched");
@@ -157,7 +174,7 @@ fn crafted(input: &[u8]) {
         slot.copy_within(..COPY, COPY);
     }
     let bytes = [&good_file()[..HEADER], &slot].concat();
-    let mut store = open(&bytes);
+    let mut store = open(&bytes).expect("its magic is ours");
     let saved = store.take_up(&id(1));
     saves(store);
 
@@ -181,7 +198,11 @@ fn crafted(input: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     match data.split_first() {
-        Some((0, bytes)) => saves(open(bytes)),
+        Some((0, bytes)) => {
+            if let Some(store) = open(bytes) {
+                saves(store);
+            }
+        }
         Some((1, script)) => changed(script),
         Some((2, input)) => crafted(input),
         _ => {}

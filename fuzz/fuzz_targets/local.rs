@@ -1,9 +1,11 @@
 //! The decoder of local files: total, always moves on, what is appended later
-//! changes no verdict but `Incomplete`, and no whole frame is passed over.
+//! changes no verdict but `Incomplete`, no whole frame is passed over, and each byte is
+//! looked at a bounded number of times.
 
 #![no_main]
 
 use fluent_bit_container_logs::format::local::{decode, first_frame, next_frame, Frame};
+use fluent_bit_container_logs::work;
 use libfuzzer_sys::fuzz_target;
 
 /// Whether dockerd may have written what `data` begins with.
@@ -15,6 +17,7 @@ fuzz_target!(|data: &[u8]| {
     decode(data);
     let half = first_frame(&data[..data.len() / 2]);
     assert!(half == Frame::Incomplete || half == first_frame(data));
+    work::take();
     let mut rest = data;
     while !rest.is_empty() {
         let passed = match first_frame(rest) {
@@ -37,4 +40,5 @@ fuzz_target!(|data: &[u8]| {
         };
         rest = &rest[passed..];
     }
+    assert!(work::take() <= 24 * data.len() as u64 + 256, "looked at again and again");
 });

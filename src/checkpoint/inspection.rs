@@ -1,12 +1,12 @@
 //! A look at a checkpoint that changes nothing: nothing is made, moved or written,
 //! and the lock is let go at once.
 
-use std::io;
 use std::path::Path;
 
 use rustix::fs::{access, Access};
 
-use super::store::{open_when_let_go, read_all, CheckpointError, CheckpointStore, LockError, LOCK_PAUSE};
+use super::db_file::{open_when_unlocked, Access as Open, LOCK_PAUSE};
+use super::store::{CheckpointError, CheckpointStore};
 
 /// What a start would find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub enum Inspection {
 /// Looks. The errors are those of a start.
 pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
     let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
-    let file = match open_when_let_go(path, || std::thread::sleep(LOCK_PAUSE)) {
+    let file = match open_when_unlocked(path, Open::Read, || std::thread::sleep(LOCK_PAUSE)) {
         Ok(file) => file,
-        Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.is_not_found() => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));
             access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
@@ -37,9 +37,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
         }
         Err(error) => return Err(error.at(path)),
     };
-    match read_all(&file).map_err(failed)? {
-        Ok(bytes) => {
-            let (store, damaged_entries) = CheckpointStore::load(file, &bytes);
+    access(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| failed(error.into()))?;
+    match CheckpointStore::load(file).map_err(|error| error.at(path))? {
+        Ok((store, _, damaged_entries)) => {
             Ok(Inspection::Whole { containers: store.containers().len(), damaged_entries })
         }
         Err(problem) => Ok(Inspection::Damaged(problem)),
@@ -67,8 +67,11 @@ mod tests {
         assert_eq!(inspect(&path).unwrap(), expected);
         assert_eq!(inspect(&path).unwrap(), expected, "the lock was let go");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
-        std::fs::write(&path, "something else").unwrap();
+        std::fs::write(&path, [0; 100]).unwrap();
         assert!(matches!(inspect(&path).unwrap(), Inspection::Damaged(_)));
+        assert_eq!(std::fs::read(&path).unwrap(), [0; 100]);
+        std::fs::write(&path, "something else").unwrap();
+        assert!(matches!(inspect(&path), Err(CheckpointError::NotOurs { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"something else");
         assert!(matches!(inspect(&dir.path().join("no/folder.db")), Err(CheckpointError::Io { .. })));
     }

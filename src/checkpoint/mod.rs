@@ -5,6 +5,7 @@
 //! accepted; none behind it (I1, I2). Reading starts at the lower of the two
 //! and passes over what the other stream has already delivered.
 
+mod db_file;
 mod inspection;
 mod slot;
 mod store;

@@ -9,24 +9,27 @@
 //! (see `slot`).
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{flock, FlockOperation};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::db_file::{self, create_locked, open_when_unlocked, Access, OpenError, LOCK_PAUSE};
 use super::slot::{self, SlotCopy, SlotState, SLOT};
 use super::{Advance, ContainerId, Resume, Saved};
 
-const MAGIC: &[u8; 16] = b"container_logs\0\x01";
+pub(super) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
 const VERSION: u32 = 1;
 /// The header has a page of its own.
-const HEADER: usize = 4096;
+pub(super) const HEADER: usize = 4096;
 /// Bytes of the header that are used: magic, version, slot size, hash.
 const HEADER_USED: usize = 32;
+
+/// Slots that are read in one piece.
+const SLOTS_AT_ONCE: usize = 128;
 
 /// Behind them, once the first look at the containers is done.
 const STARTED: [u8; 4] = *b"done";
@@ -34,12 +37,6 @@ const STARTED: [u8; 4] = *b"done";
 /// How long the entry of a container that is gone is kept: a Docker root that
 /// was unmounted for a moment comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-
-/// How often a lock that another holds is asked for again, and how long after.
-/// A program that the host starts shares our lock from its fork to its exec, so
-/// it can outlive for a moment the instance that a hot reload has ended.
-const LOCK_TRIES: usize = 50;
-pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a checkpoint cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +48,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What it said.
         source: io::Error,
+    },
+    /// The file is somebody else's, or no regular file. It was left as it is.
+    #[error("DB {}: {problem} (nothing was changed)", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        problem: String,
     },
     /// Another instance holds it.
     #[error("DB {} is in use by another instance; give each container_logs input a DB of its own", path.display())]
@@ -106,33 +111,29 @@ impl CheckpointStore {
         }
     }
 
-    /// Opens or creates the file and takes its lock. A file that is not a
-    /// whole checkpoint of this version is renamed, never overwritten.
+    /// Opens or creates the file and takes its lock. A damaged checkpoint, or one
+    /// of another version, is renamed, never overwritten; a file that is not ours
+    /// is an error and stays as it is.
     pub fn open(path: &Path) -> Result<Opened, CheckpointError> {
         let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
         let mut set_aside = None;
-        let existing = match open_when_let_go(path, || std::thread::sleep(LOCK_PAUSE)) {
+        let existing = match open_when_unlocked(path, Access::Write, || std::thread::sleep(LOCK_PAUSE)) {
             Ok(file) => Some(file),
-            Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.at(path)),
         };
         let is_first_start = existing.is_none();
         if let Some(file) = existing {
-            match read_all(&file).map_err(failed)? {
-                Ok(bytes) => {
-                    // A start that ended before its first look does not count.
-                    let is_first_start = bytes.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
-                    let (store, damaged_entries) = CheckpointStore::load(file, &bytes);
+            match CheckpointStore::load(file).map_err(|error| error.at(path))? {
+                Ok((store, is_first_start, damaged_entries)) => {
                     return Ok(Opened { store, is_first_start, set_aside, damaged_entries });
                 }
                 Err(problem) => {
-                    let aside = aside_name(path);
-                    std::fs::rename(path, &aside).map_err(failed)?;
-                    set_aside = Some((problem, aside));
+                    set_aside = Some((problem, db_file::set_aside(path).map_err(failed)?));
                 }
             }
         }
-        let file = open_locked(path, true).map_err(|error| error.at(path))?;
+        let file = create_locked(path).map_err(|error| error.at(path))?;
         if let Err(error) = file.write_all_at(&header(), 0).and_then(|()| file.sync_all()) {
             // Half a file would be set aside by the next start, as if there had been positions.
             let _ = std::fs::remove_file(path);
@@ -142,25 +143,72 @@ impl CheckpointStore {
         Ok(Opened { store, is_first_start, set_aside, damaged_entries: 0 })
     }
 
-    pub(super) fn load(file: File, bytes: &[u8]) -> (CheckpointStore, usize) {
-        let mut store = CheckpointStore { file: Some(file), ..CheckpointStore::in_memory() };
+    /// Reads the positions of a file that another may be writing, and keeps what
+    /// comes in memory: nothing is made, locked, moved or written. The second
+    /// value says why there are none.
+    pub fn open_read_only(path: &Path) -> Result<(Opened, Option<String>), CheckpointError> {
+        let nothing = |problem: String, is_first_start| {
+            let store = CheckpointStore::in_memory();
+            (Opened { store, is_first_start, set_aside: None, damaged_entries: 0 }, Some(problem))
+        };
+        let file = match db_file::open(path, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => {
+                return Ok(nothing("there is no such file".to_owned(), true))
+            }
+            Err(error) => return Err(error.at(path)),
+        };
+        match CheckpointStore::load(file).map_err(|error| error.at(path))? {
+            Ok((store, is_first_start, damaged_entries)) => {
+                let store = CheckpointStore { file: None, ..store };
+                Ok((Opened { store, is_first_start, set_aside: None, damaged_entries }, None))
+            }
+            Err(problem) => Ok(nothing(problem, false)),
+        }
+    }
+
+    /// The positions in a file of ours, whether its first look at the containers
+    /// is still to come, and how many entries are damaged; or what is wrong with
+    /// the file as a whole. A piece is in memory at a time.
+    pub(super) fn load(file: File) -> Result<Result<(CheckpointStore, bool, usize), String>, OpenError> {
+        let head = db_file::head(&file)?;
+        if let Err(problem) = check_header(&head) {
+            return Ok(Err(problem));
+        }
+        if db_file::is_oversized(&file)? {
+            return Ok(Err("it is larger than any checkpoint".to_owned()));
+        }
+        // A start that ended before its first look does not count.
+        let is_first_start = head.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
+        let mut store = CheckpointStore::in_memory();
         let mut damaged = 0;
-        let slots = bytes.get(HEADER..).unwrap_or_default();
-        for (number, chunk) in slots.chunks(SLOT).enumerate() {
-            store.slot_count = number + 1;
-            match slot::decode(chunk) {
-                SlotState::Free => store.free_slots.push(number),
-                SlotState::Damaged => {
-                    damaged += 1;
-                    store.free_slots.push(number);
-                }
-                SlotState::Used(SlotCopy { sequence, id, saved }) => {
-                    let entry = Entry { slot: number, sequence, saved, gone_since: None, is_dirty: false };
-                    store.insert_newer(id, entry);
-                }
+        let mut piece = vec![0; SLOTS_AT_ONCE * SLOT];
+        loop {
+            let length = db_file::read_at(&file, &mut piece, slot_offset(store.slot_count))?;
+            for slot in piece.get(..length).unwrap_or_default().chunks(SLOT) {
+                damaged += usize::from(store.add_slot(slot));
+            }
+            if length < piece.len() {
+                break;
             }
         }
-        (store, damaged)
+        store.file = Some(file);
+        Ok(Ok((store, is_first_start, damaged)))
+    }
+
+    /// Takes the next slot of the file; whether it is damaged.
+    fn add_slot(&mut self, bytes: &[u8]) -> bool {
+        let number = self.slot_count;
+        self.slot_count += 1;
+        let state = slot::decode(bytes);
+        match state {
+            SlotState::Free | SlotState::Damaged => self.free_slots.push(number),
+            SlotState::Used(SlotCopy { sequence, id, saved }) => {
+                let entry = Entry { slot: number, sequence, saved, gone_since: None, is_dirty: false };
+                self.insert_newer(id, entry);
+            }
+        }
+        state == SlotState::Damaged
     }
 
     /// A power cut can leave two slots of one container: the newer one counts.
@@ -304,22 +352,12 @@ fn header() -> [u8; HEADER] {
     bytes
 }
 
-/// The file's bytes, or what is wrong with them.
-pub(super) fn read_all(mut file: &File) -> io::Result<Result<Vec<u8>, String>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut file, &mut bytes)?;
-    Ok(check_header(&bytes).map(|()| bytes))
-}
-
 fn check_header(bytes: &[u8]) -> Result<(), String> {
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
     if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
-        return Err("its head is all NUL bytes".to_owned());
-    }
-    if !bytes.starts_with(&MAGIC[..14]) {
-        return Err("it is no checkpoint of container_logs".to_owned());
+        return Err("it is all NUL bytes, as a power cut leaves a file".to_owned());
     }
     let Some(found) = bytes.get(..HEADER) else {
         return Err("it is torn".to_owned());
@@ -335,73 +373,13 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) enum LockError {
-    Io(io::Error),
-    InUse,
-}
-
 /// The file itself is made, so it can only be its folder.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::PermissionDenied => "; the file must be readable and writable, and so must its folder",
         io::ErrorKind::NotFound => "; its folder does not exist (mkdir -p)",
         _ => "",
     }
-}
-
-impl LockError {
-    pub(super) fn at(self, path: &Path) -> CheckpointError {
-        match self {
-            LockError::Io(source) => CheckpointError::Io { path: path.to_owned(), source },
-            LockError::InUse => CheckpointError::InUse { path: path.to_owned() },
-        }
-    }
-}
-
-/// Opens the file that is there and locks it, after a while if another has it.
-/// It is opened anew each time: who had it may have set it aside.
-pub(super) fn open_when_let_go(path: &Path, mut pause: impl FnMut()) -> Result<File, LockError> {
-    for _ in 1..LOCK_TRIES {
-        match open_locked(path, false) {
-            Err(LockError::InUse) => pause(),
-            opened_or_failed => return opened_or_failed,
-        }
-    }
-    open_locked(path, false)
-}
-
-/// Opens the file and locks it for as long as it is open. With `create`, it
-/// must not exist yet.
-fn open_locked(path: &Path, create: bool) -> Result<File, LockError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(create).mode(0o600);
-    let file = options.open(path).map_err(|error| {
-        // Two instances that create it at once: one of them comes second.
-        if create && error.kind() == io::ErrorKind::AlreadyExists {
-            LockError::InUse
-        } else {
-            LockError::Io(error)
-        }
-    })?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::InUse),
-        Err(error) => Err(LockError::Io(error.into())),
-    }
-}
-
-/// `NAME.set-aside-SECONDS`, or with a number behind it where that exists.
-fn aside_name(path: &Path) -> PathBuf {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let name = |suffix: String| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".set-aside-{seconds}{suffix}"));
-        PathBuf::from(name)
-    };
-    let plain = name(String::new());
-    if !plain.exists() {
-        return plain;
-    }
-    (1..).map(|number: u32| name(format!("-{number}"))).find(|path| !path.exists()).unwrap_or(plain)
 }
 
 /// A position at the start of nothing, for a container whose log is empty.

@@ -1,3 +1,6 @@
+use std::fs::OpenOptions;
+
+use super::super::db_file::open_locked;
 use super::*;
 use crate::fingerprint::{Fingerprint, Marker};
 
@@ -55,12 +58,12 @@ fn a_second_instance_is_refused() {
 fn a_lock_that_a_forked_child_keeps_for_a_moment_is_waited_for() {
     let (_dir, path) = db();
     drop(CheckpointStore::open(&path).unwrap());
-    let ended = open_locked(&path, false).ok().unwrap();
+    let ended = open_locked(&path, Access::Write).unwrap();
     // Shares the lock as a child does before its exec.
     let mut child = Some(ended.try_clone().unwrap());
     drop(ended);
     let mut pauses = 0;
-    let opened = open_when_let_go(&path, || {
+    let opened = open_when_unlocked(&path, Access::Write, || {
         pauses += 1;
         if pauses == 3 {
             child = None;
@@ -83,16 +86,15 @@ fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
 }
 
 #[test]
-fn a_file_that_is_no_checkpoint_is_set_aside() {
+fn a_checkpoint_that_cannot_be_used_is_set_aside() {
     let older = {
         let mut bytes = header();
         bytes[16] = 0;
         bytes.to_vec()
     };
-    let cases: [(&str, Vec<u8>); 6] = [
+    let cases: [(&str, Vec<u8>); 5] = [
         ("is empty", vec![]),
         ("all NUL", vec![0; 10_000]),
-        ("no checkpoint", b"SQLite format 3\0 and so on".to_vec()),
         ("torn", header()[..100].to_vec()),
         ("version 0", older),
         ("damaged", {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::docker::{DockerSocket, NoSocket};
+use crate::hints::{Hint, LabelHints};
 use crate::merge::MergeOptions;
 use crate::metadata::{is_own_key, Globs, MetadataOptions, Shape, RECORD_KEYS};
 use crate::multiline::{MultilineOptions, NoPattern, Pattern};
@@ -14,7 +15,7 @@ use crate::select::{Rule, Selection};
 use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
-    MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
+    LABEL_HINTS, MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
     MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT,
     READ_FROM_HEAD, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
@@ -67,6 +68,8 @@ pub struct Config {
     pub podman_socket: Option<PathBuf>,
     /// Which containers are read.
     pub selection: Selection,
+    /// Which labels of containers are obeyed.
+    pub label_hints: LabelHints,
     /// Whether the container that we run in is left out.
     pub exclude_self: bool,
     /// Time between full rescans.
@@ -97,6 +100,9 @@ pub struct Config {
     /// Whether to go on once everything there is was read. Not an option of
     /// the plugin; `tail-containers --no-follow` sets it.
     pub follow: bool,
+    /// Whether `db` is written. Always so in the plugin; `tail-containers` only reads it
+    /// unless it is asked to save positions.
+    pub saves_positions: bool,
 }
 
 /// What is wrong with which option.
@@ -185,6 +191,12 @@ impl Config {
         let partial_max_size = size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?;
         let multiline =
             MultilineOptions { pattern, flush: time(&MULTILINE_FLUSH)?, max_bytes: partial_max_size };
+        let hints = match list(&LABEL_HINTS) {
+            hints if hints.is_empty() => split_list(LABEL_HINTS.default.unwrap_or_default()),
+            hints => hints,
+        };
+        let label_hints = LabelHints::parse(hints.iter().map(String::as_str))
+            .map_err(|problem| wrong(&LABEL_HINTS, problem))?;
         let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
         let series = text(&METRICS_PER_CONTAINER).unwrap_or_default();
         let metrics_per_container = series
@@ -199,7 +211,12 @@ impl Config {
             docker_socket,
             podman_socket,
             rescan_interval: time(&RESCAN_INTERVAL)?,
-            selection: Selection { include: rules(&INCLUDE)?, exclude: rules(&EXCLUDE)? },
+            selection: Selection {
+                include: rules(&INCLUDE)?,
+                exclude: rules(&EXCLUDE)?,
+                obeys_label: label_hints.obeys(Hint::Exclude),
+            },
+            label_hints,
             exclude_self: is_on(&EXCLUDE_SELF)?,
             read_from_head: is_on(&READ_FROM_HEAD)?,
             db: text(&DB).map(PathBuf::from),
@@ -219,6 +236,7 @@ impl Config {
             rate_limit: size(&RATE_LIMIT, 0)? as u64,
             metrics_per_container,
             follow: true,
+            saves_positions: true,
         })
     }
 }
@@ -378,6 +396,7 @@ mod tests {
                 docker_socket: Some("/var/run/docker.sock".into()),
                 podman_socket: Some("/run/podman/podman.sock".into()),
                 selection: Selection::default(),
+                label_hints: LabelHints::NONE.with(Hint::Multiline),
                 exclude_self: true,
                 rescan_interval: Duration::from_secs(2),
                 read_from_head: true,
@@ -396,6 +415,7 @@ mod tests {
                 rate_limit: 0,
                 metrics_per_container: 100,
                 follow: true,
+                saves_positions: true,
             }
         );
     }
@@ -465,6 +485,7 @@ mod tests {
             ("Merge_Log_Key", "image"),
             ("Rate_Limit", "fast"),
             ("Labels", "a[b"),
+            ("Label_Hints", "tags"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{name}={value}: {error}");

@@ -175,7 +175,7 @@ pub const EXCLUDE: OptionSpec = OptionSpec {
     name: "Exclude",
     kind: Kind::List,
     default: None,
-    text: "Do not read containers that one of these rules fits, written as for Include; it wins over Include. The label fluentbit.io/exclude=true does the same for a container.",
+    text: "Do not read containers that one of these rules fits, written as for Include; it wins over Include. The label fluentbit.io/exclude=true does the same for a container, where Label_Hints names exclude.",
 };
 
 /// Whether to read our own log.
@@ -210,6 +210,14 @@ pub const LABELS: OptionSpec = OptionSpec {
     text: "Globs of the container's labels that its records have under labels. Those of Compose and Swarm have keys of their own in any case: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
 };
 
+/// Whom labels may tell what.
+pub const LABEL_HINTS: OptionSpec = OptionSpec {
+    name: "Label_Hints",
+    kind: Kind::List,
+    default: Some("multiline"),
+    text: "Labels fluentbit.io/... that containers are obeyed in: exclude, merge_log, multiline (names of languages, or off), multiline_regex (expressions as well), parser, rate_limit, tag; all; or none. Whoever writes an image writes its labels. By default only multiline with names is obeyed, which changes nothing but how the container's own lines are grouped; with the others an image can hide its log, send it where the logs of others are expected, set the keys of its records, or take time: one line can hold up all of Fluent Bit in parser. Name them where you trust whoever writes the images.",
+};
+
 /// Environment that records have.
 pub const ENV: OptionSpec = OptionSpec {
     name: "Env",
@@ -224,7 +232,7 @@ pub const MERGE_LOG: OptionSpec = OptionSpec {
     name: "Merge_Log",
     kind: Kind::Bool,
     default: Some("off"),
-    text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log=true, or false, says it for one container.",
+    text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log=true, or false, says it for one container, where Label_Hints names merge_log.",
 };
 
 /// Where its fields stand.
@@ -249,7 +257,7 @@ pub const MULTILINE: OptionSpec = OptionSpec {
     name: "Multiline",
     kind: Kind::Text,
     default: None,
-    text: "Lines that become one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that the first line of each record fits. The label fluentbit.io/multiline says it for one container, or off.",
+    text: "Lines that become one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that the first line of each record fits. The label fluentbit.io/multiline says it for one container, or off (see Label_Hints).",
 };
 
 /// How long they wait for each other.
@@ -265,7 +273,7 @@ pub const RATE_LIMIT: OptionSpec = OptionSpec {
     name: "Rate_Limit",
     kind: Kind::Size,
     default: Some("0"),
-    text: "Bytes per second that each container's files are read at, over time; 0 for no limit. Nothing is dropped: what waits stays in the files, which are held as Held_Files_Limit says. The label fluentbit.io/rate_limit says it for one container.",
+    text: "Bytes per second that each container's files are read at, over time; 0 for no limit. Nothing is dropped: what waits stays in the files, which are held as Held_Files_Limit says. The label fluentbit.io/rate_limit says it for one container, where Label_Hints names rate_limit.",
 };
 
 /// Bound of the metrics.
@@ -274,11 +282,11 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
     kind: Kind::Number,
     default: Some("100"),
     text:
-        "Containers that get metrics of their own, those with losses first; all are in the totals. 0: none.",
+        "Containers that have metrics of their own at a time, and as many again where something was lost; all are in the totals. Fluent Bit keeps the series of a container that is gone, so ten times as many get them until it is restarted or reloaded. 0: none.",
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 28] = [
+pub const OPTIONS: [OptionSpec; 29] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
@@ -295,6 +303,7 @@ pub const OPTIONS: [OptionSpec; 28] = [
     METADATA,
     METADATA_KEY,
     LABELS,
+    LABEL_HINTS,
     ENV,
     MERGE_LOG,
     MERGE_LOG_KEY,

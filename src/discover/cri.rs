@@ -29,6 +29,7 @@ use super::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError}
 use super::folder_stamp::{stamp, FolderStamp};
 use super::runtime::{rank_by_number, FileRank, Found, Listing, LogFiles, Runtime};
 use super::Pod;
+use crate::bounded_file::{self, MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::checkpoint::ContainerId;
 use crate::lock::lock;
 
@@ -79,7 +80,7 @@ impl Cri {
         found: &mut Vec<Found>,
     ) -> io::Result<()> {
         let first = found.len();
-        for entry in std::fs::read_dir(dir)? {
+        for entry in bounded_file::list(dir, MOST_FILES_OF_CONTAINER)? {
             let entry = entry?;
             let name = entry.file_name();
             let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
@@ -125,7 +126,7 @@ impl Cri {
         if let Some(links) = known.as_ref().filter(|links| Some(links.stamp) == now) {
             return Some(Arc::clone(&links.names));
         }
-        let entries = std::fs::read_dir(self.links_dir()).ok()?;
+        let entries = bounded_file::list(&self.links_dir(), MOST_CONTAINERS).ok()?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
@@ -155,7 +156,7 @@ impl Runtime for Cri {
         // With Docker below, links in the containers' own folders count as well.
         let is_decided_by_folders = docker.is_none();
         let mut listing = Listing { is_decided_by_folders, ..Listing::default() };
-        for entry in std::fs::read_dir(root)? {
+        for entry in bounded_file::list(root, MOST_CONTAINERS)? {
             let entry = entry?;
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let name = entry.file_name();
@@ -293,7 +294,7 @@ fn place_of(origin: &Path) -> Option<Place<'_>> {
 /// folder has, or may come to have, files of its own.
 fn list_links(dir: &Path, docker: Option<&Path>, found: &mut Vec<Found>) -> bool {
     let Some(docker) = docker else { return true };
-    let Ok(entries) = std::fs::read_dir(dir) else { return true };
+    let Ok(entries) = bounded_file::list(dir, MOST_FILES_OF_CONTAINER) else { return true };
     let (mut has_links, mut has_files) = (false, false);
     for entry in entries.flatten() {
         let name = entry.file_name();

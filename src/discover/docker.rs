@@ -2,17 +2,16 @@
 //! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
 //! reader sees a whole old file or a whole new one; the pair is not atomic.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::Deserialize;
 
+use super::bounded_json::{TextList, TextMap};
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
 use super::Pod;
+use crate::bounded_file::{self, FileKind};
 use crate::checkpoint::ContainerId;
 
 /// The folder of Docker's data root that has one folder per container.
@@ -89,8 +88,8 @@ struct ConfigV2 {
 #[serde(rename_all = "PascalCase")]
 struct ImageConfig {
     image: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    env: Option<Vec<String>>,
+    labels: Option<TextMap>,
+    env: Option<TextList>,
 }
 
 #[derive(Deserialize)]
@@ -110,13 +109,13 @@ struct HostConfig {
 #[serde(rename_all = "PascalCase")]
 struct LogConfig {
     r#type: Option<String>,
-    config: Option<HashMap<String, String>>,
+    config: Option<TextMap>,
 }
 
 /// Reads name and image of the container whose folder is `dir`.
 pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let path = dir.join(CONFIG_FILE);
-    let config: ConfigV2 = read_json(&path)?;
+    let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
     let Some(name) = config.name else {
         return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
     };
@@ -124,8 +123,8 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     Ok(ContainerMetadata {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: image.image.unwrap_or_default(),
-        labels: image.labels.unwrap_or_default(),
-        env: split_env(image.env.unwrap_or_default()),
+        labels: image.labels.unwrap_or_default().0,
+        env: split_env(image.env.unwrap_or_default().0),
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
@@ -169,10 +168,10 @@ impl LogDriver {
 
 /// Reads the log driver of the container whose folder is `dir`.
 pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
-    let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE))?;
+    let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig)?;
     let log = config.log_config.unwrap_or_default();
     let name = log.r#type.filter(|name| !name.is_empty()).unwrap_or_else(|| JSON_FILE_DRIVER.to_owned());
-    let options = log.config.unwrap_or_default();
+    let options = log.config.unwrap_or_default().0;
     let has_cache_disabled = options.get("cache-disabled").is_some_and(|value| value == "true");
     Ok(LogDriver { name, has_cache_disabled })
 }
@@ -208,7 +207,7 @@ impl Runtime for Docker {
     /// What is not named like a container is none.
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = Listing { is_decided_by_folders: true, ..Listing::default() };
-        for entry in std::fs::read_dir(root)? {
+        for entry in bounded_file::list(root, bounded_file::MOST_CONTAINERS)? {
             let entry = entry?;
             if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                 continue;
@@ -248,22 +247,13 @@ impl Runtime for Docker {
     }
 }
 
-/// Reads a whole file; a pipe in its place would block the reader.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-pub(super) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, MetadataError> {
-    let bytes = read_regular(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => MetadataError::Missing { path: path.to_owned() },
-        _ => MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+pub(super) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path, kind: FileKind) -> Result<T, MetadataError> {
+    let bytes = bounded_file::read(path, kind).map_err(|error| {
+        if error.is_missing() {
+            MetadataError::Missing { path: path.to_owned() }
+        } else {
+            MetadataError::Unreadable { path: path.to_owned(), reason: error.reason() }
+        }
     })?;
     serde_json::from_slice(&bytes)
         .map_err(|error| MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() })

@@ -1,12 +1,16 @@
 //! Which containers exist and whose logs they are. Reads directories and
 //! metadata files, never a byte of a log.
 
+mod bounded_json;
 pub mod cri;
 pub mod docker;
 mod folder_stamp;
+#[cfg(test)]
+mod memory_tests;
 mod network_fs;
 pub mod own_container;
 pub mod podman;
+mod podman_list;
 mod root_watch;
 mod runtime;
 

@@ -7,6 +7,9 @@
 //! `/etc/hostname` and its like from the container's folder, whose name is the
 //! id. The host name is the short id, unless the user gave one.
 
+use std::path::Path;
+
+use crate::bounded_file::{read_text, FileKind};
 use crate::checkpoint::ContainerId;
 
 /// Files that runtimes mount from the container's own folder.
@@ -23,7 +26,7 @@ pub struct OwnContainer {
 impl OwnContainer {
     /// Looks around in `/proc`. What cannot be read tells nothing.
     pub fn find() -> OwnContainer {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path| read_text(Path::new(path), FileKind::Proc).unwrap_or_default();
         let host_name = read("/proc/sys/kernel/hostname");
         OwnContainer::from_parts(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), &host_name)
     }

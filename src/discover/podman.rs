@@ -20,10 +20,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::docker::{read_json, ContainerMetadata, LogDriver, MetadataError};
+use super::docker::{ContainerMetadata, LogDriver, MetadataError};
+use super::podman_list::ContainerLists;
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
+use crate::bounded_file::{self, FileKind, MOST_CONTAINERS};
 use crate::checkpoint::ContainerId;
 
 /// What a driver's folder of containers ends in.
@@ -42,33 +42,20 @@ const LOG: &str = "ctr.log";
 pub struct Podman {
     storage: PathBuf,
     passwd: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct StoredContainer {
-    id: String,
-    names: Option<Vec<String>>,
-    /// JSON in a text.
-    metadata: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-struct StoredMetadata {
-    #[serde(rename = "image-name")]
-    image_name: Option<String>,
-    name: Option<String>,
+    lists: ContainerLists,
 }
 
 impl Podman {
     /// The containers below root's storage, and below those of the users that
     /// `passwd` lists.
     pub fn new(storage: &Path, passwd: &Path) -> Podman {
-        Podman { storage: storage.to_owned(), passwd: passwd.to_owned() }
+        let (storage, passwd) = (storage.to_owned(), passwd.to_owned());
+        Podman { storage, passwd, lists: ContainerLists::default() }
     }
 
     /// The storages of users, as far as there are any.
     fn user_storages(&self) -> Vec<PathBuf> {
-        let passwd = std::fs::read_to_string(&self.passwd).unwrap_or_default();
+        let passwd = bounded_file::read_text(&self.passwd, FileKind::Setting).unwrap_or_default();
         let homes = passwd.lines().filter_map(|line| line.split(':').nth(5));
         let homes = homes.filter(|home| home.len() > 1 && home.starts_with('/'));
         let mut storages: Vec<PathBuf> = homes.map(|home| Path::new(home).join(USER_STORAGE)).collect();
@@ -109,17 +96,12 @@ impl Runtime for Podman {
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
         let path = containers_file(found);
-        let containers: Vec<StoredContainer> = read_json(&path)?;
-        let id = found.id.to_string();
-        let Some(stored) = containers.into_iter().find(|container| container.id == id) else {
+        let Some(listed) = self.lists.find(&path, &found.id)? else {
             return Err(MetadataError::Missing { path });
         };
-        let metadata: StoredMetadata =
-            stored.metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let name = metadata.name.or_else(|| stored.names?.into_iter().next());
         Ok(ContainerMetadata {
-            name: name.unwrap_or_else(|| found.id.short()),
-            image: metadata.image_name.unwrap_or_default(),
+            name: listed.name.unwrap_or_else(|| found.id.short()),
+            image: listed.image,
             runtime: Api::Podman.runtime_name().to_owned(),
             is_running: true,
             ..ContainerMetadata::default()
@@ -157,14 +139,14 @@ fn containers_file(found: &Found) -> PathBuf {
 
 /// Adds the containers of one storage.
 fn list_storage(storage: &Path, listing: &mut Listing) -> io::Result<()> {
-    for entry in std::fs::read_dir(storage)? {
+    for entry in bounded_file::list(storage, MOST_CONTAINERS)? {
         let entry = entry?;
         let is_containers = entry.file_name().to_str().is_some_and(|name| name.ends_with(CONTAINERS));
         if !is_containers || !is_real_dir(&entry.path()) {
             continue;
         }
         let dir = entry.path();
-        for entry in std::fs::read_dir(&dir)? {
+        for entry in bounded_file::list(&dir, MOST_CONTAINERS)? {
             let Some(id) = entry?.file_name().to_str().and_then(ContainerId::parse) else { continue };
             let origin = dir.join(id.to_string());
             let userdata = origin.join("userdata");

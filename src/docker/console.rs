@@ -17,6 +17,7 @@
 
 use crate::format::rfc3339::TimeParser;
 use crate::position::Timestamp;
+use crate::work;
 
 use super::entries::{split_time, LONGEST_TIME};
 
@@ -97,6 +98,7 @@ impl ConsoleDecoder {
     pub fn finish(&mut self, emit: &mut dyn FnMut(ConsoleEntry<'_>)) -> Result<(), DaemonError> {
         while !self.head.is_empty() {
             let head = std::mem::take(&mut self.head);
+            work::add(head.len());
             self.state = State::Text;
             self.go_on(&head, emit)?;
         }
@@ -145,6 +147,7 @@ impl ConsoleDecoder {
             return Ok(left);
         }
         let head = std::mem::take(&mut self.head);
+        work::add(head.len());
         self.state = State::Text;
         match split_time(&mut self.times, &head) {
             Some((time, _)) => {

@@ -38,6 +38,9 @@ const BODY_SILENCE: Duration = Duration::from_secs(60);
 
 /// Bytes handled between two flushes at the most.
 const BURST: usize = 64 * 1024;
+/// The same in time: what a line costs depends on who wrote it, and on what its
+/// container's lines are matched against.
+const BURST_TIME: Duration = Duration::from_millis(25);
 
 /// Follows `id` for ever, or until it cannot be followed. `wait` comes first.
 pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
@@ -240,6 +243,7 @@ impl Follower {
         is_following: bool,
     ) -> Result<BodyEnd, StreamEnd> {
         let mut burst = 0;
+        let mut begun = Instant::now();
         let mut has_gap = false;
         self.waited = Duration::ZERO;
         loop {
@@ -260,6 +264,9 @@ impl Follower {
                 return Ok(BodyEnd::LetGo);
             }
             let has_ended = chunk.is_none();
+            if burst == 0 {
+                begun = Instant::now();
+            }
             let result = self.context.with_sink(|sink| {
                 let emit = &mut |stream, time, text: &[u8], ends_line| {
                     if search.judge(stream, time, ends_line) == Verdict::HandOn {
@@ -289,7 +296,7 @@ impl Follower {
             if search.is_too_late() {
                 return Ok(BodyEnd::LetGo);
             }
-            if burst >= BURST {
+            if burst >= BURST || begun.elapsed() >= BURST_TIME {
                 self.flush(&mut burst);
                 // Others have bursts, too.
                 tokio::task::yield_now().await;

@@ -5,6 +5,8 @@
 //! A frame that lies whole in what was fed is handed out where it lies; only a
 //! torn one is copied, and no room is kept for it afterwards.
 
+use crate::work;
+
 /// Bytes of a frame's header.
 const HEADER: usize = 8;
 
@@ -78,6 +80,7 @@ impl FrameDecoder {
             self.header_length = 0;
             return Ok(Some(Frame { kind, payload: piece }));
         }
+        work::add(piece.len());
         self.payload.extend_from_slice(piece);
         if self.payload.len() < length {
             return Ok(None);

@@ -111,7 +111,7 @@ impl Drop for DockerThread {
 impl EndThread for DockerThread {
     fn end(&self, patience: Duration) -> bool {
         self.send(Command::Stop);
-        self.thread.join_within(patience)
+        self.thread.ends_within(patience)
     }
 }
 

@@ -2,21 +2,27 @@
 //! logic.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use super::cmetrics::Cmetrics;
+use super::collector_fd::{Closed, CollectorFd};
 use super::flb_host::{log_without_instance, FlbHost};
 use super::guard::{guard, guard_instance};
 use super::host_api::{find_symbol, host_api, HostApi};
 use super::instances::{self, Instance};
 use super::properties;
-use super::signals::with_all_blocked;
+use super::signals::with_signals_blocked;
 use super::sys;
 use crate::config::Config;
 use crate::event::Event;
 use crate::host::{Host, Level};
 use crate::metadata::Shape;
 use crate::plugin::{Plugin, Stopped};
+
+/// The host says at its start that it could not watch us, but not what that means.
+const NOT_WATCHED: &str =
+    "Fluent Bit could not watch this input's descriptor when it started and closed it: \
+     nothing was delivered, and the next start reads on from the same place; see the error at the start";
 
 /// Exported by hosts that know groups of records.
 const GROUPS: &CStr = c"flb_log_event_encoder_group_init";
@@ -74,15 +80,25 @@ fn start(
         let name = instance_name(api, ins);
         FlbHost::new(api, ins, &name).log(event.level(), &event.to_string());
     }
-    let plugin = with_all_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
-    let fd = plugin.host_fd().as_raw_fd();
-    let instance = Arc::new(Instance::new(plugin, ins, instance_name(api, ins)));
+    let plugin = with_signals_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
+    let name = instance_name(api, ins);
+    let collector_fd = match CollectorFd::new(plugin.host_fd()) {
+        Ok(collector_fd) => collector_fd,
+        Err(error) => {
+            plugin.stop(&FlbHost::new(api, ins, &name));
+            return Err(format!("no descriptor for the host to watch: {error}"));
+        }
+    };
+    let fd = collector_fd.number();
+    let metrics = Cmetrics::create(ins);
+    plugin.publish(&FlbHost::new(api, ins, &name).with_metrics(&metrics));
+    let instance = Arc::new(Instance::new(plugin, ins, name, collector_fd, metrics));
     let context = instances::add(instance);
     // SAFETY: `ins` is the live instance that cb_init was called with; the
     // context is an address the host only hands back.
     unsafe { (api.set_context)(ins, context) };
     // SAFETY: as above; `fd` stays open until cb_exit, after which the host
-    // does not poll it any more.
+    // does not poll it any more, or until the host itself closes it.
     if unsafe { (api.set_collector_event)(ins, Some(collect), fd, config) } < 0 {
         finish(context);
         return Err("the host would not watch our descriptor".to_owned());
@@ -161,9 +177,13 @@ pub extern "C" fn exit(context: *mut libc::c_void, _config: *mut sys::flb_config
 fn finish(context: *mut libc::c_void) {
     let Some(instance) = instances::remove(context) else { return };
     let Ok(api) = host_api() else { return };
-    let stopped = instance.plugin().stop(&FlbHost::new(api, instance.ins(), instance.name()));
-    if stopped == Stopped::WithoutReader {
+    let host = FlbHost::new(api, instance.ins(), instance.name());
+    if instance.plugin().stop(&host) == Stopped::WithoutReader {
+        // The bell stays open in that reader's hands. The host takes it out of its event
+        // loop by our number for it, which must therefore stay open, too.
         keep_loaded();
+    } else if instance.close_collector_fd() == Closed::ByHost {
+        host.log(Level::Error, NOT_WATCHED);
     }
 }
 

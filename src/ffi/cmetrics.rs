@@ -1,21 +1,38 @@
 //! Metrics in the host's own endpoint, through the cmetrics functions that it
 //! exports (the same signatures in every release from 3.0.7 to 5.1.1).
 //!
-//! cmetrics cannot take one series out of a metric: what was set once is
-//! exported for ever. A metric of which a series has ended (its container is
-//! gone) is therefore destroyed and made anew with the others.
+//! Other threads of the host walk them while we set them: `in_fluentbit_metrics` with
+//! `Threaded on` copies the whole context with `cmt_cat`. Lists in it are walked without
+//! a lock (in 5.1, too, whose lock covers the lookup of a series alone). So:
+//!
+//! - Nothing is ever destroyed, neither a metric nor a series. The host destroys the
+//!   context with the instance, after `cb_exit`.
+//! - Metrics are made in `cb_init` and never later. `cmt_counter_create` puts a metric into
+//!   the list before it has a name or a map, and a walker of that moment would follow NULL.
+//!   In `cb_init` there is no walker: the host starts collectors, those of threaded inputs,
+//!   too, when every input is initialised (`flb_input_collectors_start`).
+//! - The one series of the histogram is set there, too: 3.0 copies its buckets without
+//!   asking whether there are any.
+//! - Values are atomic in cmetrics. That one series is of this scrape and the next of the
+//!   last is seen by nobody.
+//! - What remains is a series that is added while somebody walks. cmetrics makes it with
+//!   all its labels, then links it in at the end of the list, by a store to its
+//!   neighbour's `next` that comes last. A walker sees the list without it, or with it and
+//!   whole, where stores are seen in their order (x86-64). Where they need not be (arm64) it
+//!   takes a walker in the very nanoseconds between; the host adds the series of its own
+//!   metrics (`cmt_counter_inc` with labels) in just this way, all the time, and there is no
+//!   function by which it could be done better.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use once_cell::sync::OnceCell;
 
 use super::host_api::find_symbol;
 use super::sys;
-use crate::lock::lock;
-use crate::metrics::{Family, Kind, Reading, Sample, Value};
+use crate::metrics::{all_families, Family, Kind, Reading, Sample, Value};
+use crate::plain_text::one_line;
 
 /// First parts of each metric's name, as Fluent Bit's own inputs have them.
 const NAMESPACE: &CStr = c"fluentbit";
@@ -32,7 +49,6 @@ type Create = unsafe extern "C" fn(
 ) -> *mut libc::c_void;
 type Set =
     unsafe extern "C" fn(*mut libc::c_void, u64, f64, libc::c_int, *mut *mut libc::c_char) -> libc::c_int;
-type Destroy = unsafe extern "C" fn(*mut libc::c_void) -> libc::c_int;
 type CreateHistogram = unsafe extern "C" fn(
     *mut libc::c_void,
     *mut libc::c_char,
@@ -59,14 +75,12 @@ struct CmetricsApi {
     context: unsafe extern "C" fn(*mut sys::flb_input_instance) -> *mut libc::c_void,
     counter_create: Create,
     counter_set: Set,
-    counter_destroy: Destroy,
+    counter_allow_reset: unsafe extern "C" fn(*mut libc::c_void),
     gauge_create: Create,
     gauge_set: Set,
-    gauge_destroy: Destroy,
     buckets_create: unsafe extern "C" fn(*mut f64, usize) -> *mut libc::c_void,
     histogram_create: CreateHistogram,
     histogram_set: SetHistogram,
-    histogram_destroy: Destroy,
 }
 
 static CMETRICS_API: OnceCell<Option<CmetricsApi>> = OnceCell::new();
@@ -89,78 +103,47 @@ fn resolve() -> Option<CmetricsApi> {
         context: function!(c"flb_input_get_cmt_instance", sys::clogs_get_cmt_fn),
         counter_create: function!(c"cmt_counter_create", sys::clogs_cmt_create_fn),
         counter_set: function!(c"cmt_counter_set", sys::clogs_cmt_set_fn),
-        counter_destroy: function!(c"cmt_counter_destroy", sys::clogs_cmt_destroy_fn),
+        counter_allow_reset: function!(c"cmt_counter_allow_reset", sys::clogs_cmt_allow_reset_fn),
         gauge_create: function!(c"cmt_gauge_create", sys::clogs_cmt_create_fn),
         gauge_set: function!(c"cmt_gauge_set", sys::clogs_cmt_set_fn),
-        gauge_destroy: function!(c"cmt_gauge_destroy", sys::clogs_cmt_destroy_fn),
         buckets_create: function!(c"cmt_histogram_buckets_create_size", sys::clogs_cmt_buckets_create_fn),
         histogram_create: function!(c"cmt_histogram_create", sys::clogs_cmt_histogram_create_fn),
         histogram_set: function!(c"cmt_histogram_set_default", sys::clogs_cmt_histogram_set_fn),
-        histogram_destroy: function!(c"cmt_histogram_destroy", sys::clogs_cmt_destroy_fn),
     })
 }
 
-/// A metric that the host keeps for us, and which series it has.
-#[derive(Debug)]
-struct Kept {
-    /// Its address as a number; made a pointer again on the host's thread only.
-    metric: usize,
-    series: HashSet<Vec<String>>,
-}
-
-/// The metrics of one instance.
+/// The metrics of one instance: the host's addresses as numbers, made pointers again on
+/// its thread only. They stay valid until the host destroys the instance.
 #[derive(Debug, Default)]
 pub struct Cmetrics {
-    kept: Mutex<HashMap<&'static str, Kept>>,
+    metrics: HashMap<&'static str, usize>,
 }
 
 impl Cmetrics {
-    /// Sets every metric to what was read. To be called on the host's thread
-    /// between `cb_init` and the end of `cb_exit`; `ins` is the live instance.
-    pub fn publish(&self, ins: *mut sys::flb_input_instance, name: &str, readings: &[Reading]) {
-        let Some(api) = cmetrics_api() else { return };
+    /// Makes every metric. To be called in `cb_init` and nowhere else (see above); `ins`
+    /// is the instance that it was called with.
+    pub fn create(ins: *mut sys::flb_input_instance) -> Cmetrics {
+        let Some(api) = cmetrics_api() else { return Cmetrics::default() };
         // SAFETY: `ins` is live (see above).
         let context = unsafe { (api.context)(ins) };
         if context.is_null() {
-            return;
+            return Cmetrics::default();
         }
-        let mut kept = lock(&self.kept);
-        let now = timestamp();
-        for reading in readings {
-            publish_one(api, context, &mut kept, name, reading, now);
-        }
+        let made = all_families().filter_map(|family| Some((family.name, create(api, context, family)?)));
+        Cmetrics { metrics: made.collect() }
     }
-}
 
-fn publish_one(
-    api: &CmetricsApi,
-    context: *mut libc::c_void,
-    kept: &mut HashMap<&'static str, Kept>,
-    name: &str,
-    reading: &Reading,
-    now: u64,
-) {
-    let family = reading.family;
-    let series: HashSet<Vec<String>> = reading.samples.iter().map(|sample| sample.labels.clone()).collect();
-    let has_ended = kept.get(family.name).is_some_and(|kept| !kept.series.is_subset(&series));
-    if has_ended {
-        if let Some(ended) = kept.remove(family.name) {
-            destroy(api, family.kind, ended.metric);
+    /// Sets the series that were read. To be called on the host's thread between `cb_init`
+    /// and the end of `cb_exit`.
+    pub fn publish(&self, name: &str, readings: &[Reading]) {
+        let Some(api) = cmetrics_api() else { return };
+        let now = timestamp();
+        for Reading { family, samples } in readings {
+            let Some(metric) = self.metrics.get(family.name) else { continue };
+            for sample in samples {
+                set(api, *metric, family, name, sample, now);
+            }
         }
-    }
-    let metric = match kept.get_mut(family.name) {
-        Some(kept) => {
-            kept.series = series;
-            kept.metric
-        }
-        None => {
-            let Some(metric) = create(api, context, family) else { return };
-            kept.insert(family.name, Kept { metric, series });
-            metric
-        }
-    };
-    for sample in &reading.samples {
-        set(api, metric, family, name, sample, now);
     }
 }
 
@@ -172,11 +155,18 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
         [NAMESPACE, SUBSYSTEM, &name, &help].map(|text| text.as_ptr().cast_mut());
     let (count, keys) = (keys.count(), key_pointers.as_mut_ptr());
     let metric = match family.kind {
-        // SAFETY: `context` is the live context of the instance; all texts are
-        // NUL-terminated, `keys` has `count` of them, and the host copies all.
-        Kind::Counter => unsafe {
-            (api.counter_create)(context, namespace, subsystem, name, help, count, keys)
-        },
+        Kind::Counter => {
+            // SAFETY: `context` is the live context of the instance; all texts are
+            // NUL-terminated, `keys` has `count` of them, and the host copies all.
+            let counter =
+                unsafe { (api.counter_create)(context, namespace, subsystem, name, help, count, keys) };
+            if !counter.is_null() {
+                // A container that comes back counts from 0, which is refused otherwise.
+                // SAFETY: the counter was made just now.
+                unsafe { (api.counter_allow_reset)(counter) };
+            }
+            counter
+        }
         // SAFETY: as above.
         Kind::Gauge => unsafe { (api.gauge_create)(context, namespace, subsystem, name, help, count, keys) },
         Kind::Histogram(bounds) => {
@@ -199,8 +189,8 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
     let (metric, count, values) = (metric as *mut libc::c_void, values.count(), value_pointers.as_mut_ptr());
     // The only failure is that the host has no memory; the next call sets anew.
     let _ = match (family.kind, &sample.value) {
-        // SAFETY: `metric` was made by `create` for this kind and was not
-        // destroyed; `values` has `count` NUL-terminated texts, which the host
+        // SAFETY: `metric` was made by `create` for this kind and is never
+        // destroyed while the instance lives; `values` has `count` NUL-terminated texts, which the host
         // copies.
         (Kind::Counter, Value::Number(value)) => unsafe {
             (api.counter_set)(metric, now, *value, count, values)
@@ -220,26 +210,13 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
     };
 }
 
-fn destroy(api: &CmetricsApi, kind: Kind, metric: usize) {
-    let destroy = match kind {
-        Kind::Counter => api.counter_destroy,
-        Kind::Gauge => api.gauge_destroy,
-        Kind::Histogram(_) => api.histogram_destroy,
-    };
-    // SAFETY: `metric` was made by `create` for this kind and is forgotten by
-    // the caller.
-    unsafe { destroy(metric as *mut libc::c_void) };
-}
-
-/// Texts for the host: owned here, NUL-terminated, without control characters
-/// (a container's name may bring any).
+/// Texts for the host: owned here, NUL-terminated, and without characters that are not
+/// what they seem (a container's name may bring any).
 struct TextArray(Vec<CString>);
 
 impl TextArray {
     fn new<'a>(texts: impl Iterator<Item = &'a str>) -> TextArray {
-        let clean =
-            |text: &str| text.chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>();
-        TextArray(texts.map(|text| CString::new(clean(text)).unwrap_or_default()).collect())
+        TextArray(texts.map(|text| CString::new(one_line(text).as_ref()).unwrap_or_default()).collect())
     }
 
     /// Valid for as long as `self` is; the host's signatures lack a `const`.

@@ -9,6 +9,7 @@ use super::parsers;
 use super::sys;
 use crate::host::{AppendRefused, Host, Level, NoParser, Parsed};
 use crate::metrics::Reading;
+use crate::plain_text::one_line;
 
 /// Fluent Bit, as seen by one instance during one callback on its thread.
 pub struct FlbHost<'a> {
@@ -67,7 +68,7 @@ impl Host for FlbHost<'_> {
 
     fn publish(&self, readings: &[Reading]) {
         if let Some(metrics) = self.metrics {
-            metrics.publish(self.ins, self.name, readings);
+            metrics.publish(self.name, readings);
         }
     }
 }
@@ -80,7 +81,7 @@ pub fn log_without_instance(level: Level, message: &str) {
 fn print(level: Level, message: &str) {
     let Some(log_print) = log_print() else {
         // No host: a test, or a host too old to log by. Say it somewhere.
-        eprintln!("{message}");
+        eprintln!("{}", one_line(message));
         return;
     };
     let text = clean(message);
@@ -89,12 +90,11 @@ fn print(level: Level, message: &str) {
     unsafe { log_print(level_number(level), std::ptr::null(), 0, c"%s".as_ptr(), text.as_ptr()) };
 }
 
-/// The message as one line. Control characters, which a container's name or a
-/// damaged file may bring, would let it forge further ones.
+/// The message as one line: a container's name or a damaged file must not forge further
+/// ones. Everything that reaches the host's log goes through here.
 fn clean(message: &str) -> CString {
-    let clean: String = message.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    // NUL is a control character, so there is none left.
-    CString::new(clean).unwrap_or_default()
+    // NUL is among what is replaced, so there is none left.
+    CString::new(one_line(message).as_ref()).unwrap_or_default()
 }
 
 fn level_number(level: Level) -> libc::c_int {

@@ -44,6 +44,8 @@ pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: 
 
 #[cfg(test)]
 mod tests {
+    use super::super::cmetrics::Cmetrics;
+    use super::super::collector_fd::CollectorFd;
     use super::*;
     use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
@@ -61,7 +63,14 @@ mod tests {
         })
         .unwrap();
         let plugin = crate::plugin::Plugin::start(config).unwrap();
-        let instance = Instance::new(plugin, std::ptr::null_mut(), "container_logs.0".to_owned());
+        let collector_fd = CollectorFd::new(plugin.host_fd()).unwrap();
+        let instance = Instance::new(
+            plugin,
+            std::ptr::null_mut(),
+            "container_logs.0".to_owned(),
+            collector_fd,
+            Cmetrics::default(),
+        );
         assert_eq!(guard_instance("collect", &instance, 0, || 5), 5);
         assert_eq!(guard_instance("collect", &instance, 0, || panic!("on purpose")), 0);
         assert_eq!(guard_instance("collect", &instance, 0, || 5), 0, "poisoned");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::cmetrics::Cmetrics;
+use super::collector_fd::{Closed, CollectorFd};
 use super::sys;
 use crate::lock::lock;
 use crate::plugin::Plugin;
@@ -19,17 +20,25 @@ pub struct Instance {
     ins: usize,
     name: String,
     metrics: Cmetrics,
+    collector_fd: CollectorFd,
     is_poisoned: AtomicBool,
 }
 
 impl Instance {
     /// An instance around a started plugin.
-    pub fn new(plugin: Plugin, ins: *mut sys::flb_input_instance, name: String) -> Instance {
+    pub fn new(
+        plugin: Plugin,
+        ins: *mut sys::flb_input_instance,
+        name: String,
+        collector_fd: CollectorFd,
+        metrics: Cmetrics,
+    ) -> Instance {
         Instance {
             plugin,
             ins: ins as usize,
             name,
-            metrics: Cmetrics::default(),
+            metrics,
+            collector_fd,
             is_poisoned: AtomicBool::new(false),
         }
     }
@@ -52,6 +61,11 @@ impl Instance {
     /// Its metrics in the host.
     pub fn metrics(&self) -> &Cmetrics {
         &self.metrics
+    }
+
+    /// Closes what the host polls, unless the host has done so.
+    pub fn close_collector_fd(&self) -> Closed {
+        self.collector_fd.close(self.plugin.host_fd())
     }
 
     /// Whether a callback of it has panicked.

@@ -8,9 +8,10 @@
 //! | descriptor, option map and their strings | us, when the library is loaded | never: the host keeps pointers into them | any thread, read only |
 //! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread, passed back to the host's functions only |
 //! | `context` | us, in `cb_init` | us, in `cb_exit` | an address to look an instance up by; never dereferenced |
+//! | the collector's descriptor | us, in `cb_init` | us, in `cb_exit`; the host, if it cannot watch it | the host polls it |
 //! | property values, names | the host | the host | copied at once |
 //! | what a parser made of a text | the host, at our call | us, once it is copied | the host's thread |
-//! | metrics | the host, at our call | the host, after `cb_exit`; us, when a series of it has ended | the host's thread |
+//! | metrics | the host, at our call in `cb_init` | the host, after `cb_exit` | set on the host's thread; read by any of the host's |
 //! | record bytes, tags, log text | us | us, after the call | the host copies before it returns |
 //!
 //! # Rules
@@ -25,8 +26,10 @@
 //!   `cb_exit`.
 #![allow(unsafe_code)]
 
+mod allocator;
 mod callbacks;
 mod cmetrics;
+mod collector_fd;
 mod descriptor;
 mod flb_host;
 mod guard;

@@ -17,6 +17,7 @@ use memchr::{memchr, memmem};
 use super::rfc3339::TimeParser;
 use super::Entry;
 use crate::position::Stream;
+use crate::work;
 
 /// The longest time there is: nine digits of fraction and an offset.
 const LONGEST_TIME: usize = 35;
@@ -24,6 +25,8 @@ const LONGEST_TIME: usize = 35;
 const SHORTEST_TIME: usize = 20;
 /// `2023-11-14T22:13:20.123456789Z`.
 const USUAL_TIME: usize = 30;
+/// Further tags are short words. A bound keeps [`Decoder::resync`] linear.
+const LONGEST_TAGS: usize = 256;
 /// `stdout` and `stderr` are as long.
 const STREAM_BYTES: usize = 6;
 
@@ -64,7 +67,7 @@ impl Decoder {
         let text = match rest.split_first() {
             Some((b' ', text)) => text,
             // Further tags are for those that know them.
-            Some((b':', tags)) => &tags[memchr(b' ', tags)? + 1..],
+            Some((b':', tags)) => &tags[memchr(b' ', &tags[..tags.len().min(LONGEST_TAGS)])? + 1..],
             // An empty content, by a writer that leaves out the blank.
             None => rest,
             Some(_) => return None,
@@ -75,10 +78,24 @@ impl Decoder {
     /// Where in a line that is no entry the next one begins, if anywhere.
     pub fn resync(&mut self, line: &[u8]) -> Option<usize> {
         memmem::find_iter(line, b" std").find_map(|blank| {
+            let stream = &line[blank..];
+            if !stream.starts_with(b" stdout ") && !stream.starts_with(b" stderr ") {
+                return None;
+            }
             let earliest = blank.saturating_sub(LONGEST_TIME);
             let latest = blank.checked_sub(SHORTEST_TIME)?;
-            (earliest.max(1)..=latest).find(|start| self.decode(&line[*start..]).is_some())
+            work::add(blank - earliest);
+            (earliest.max(1)..=latest).find(|start| self.begins_entry(&line[*start..]))
         })
+    }
+
+    /// Whether `line` begins with an entry; sees a bounded number of its bytes.
+    fn begins_entry(&mut self, line: &[u8]) -> bool {
+        let has_date = line.get(4) == Some(&b'-') && line.get(10).is_some_and(|byte| b"Tt".contains(byte));
+        if has_date {
+            work::add(line.len().min(LONGEST_TIME + LONGEST_TAGS));
+        }
+        has_date && self.decode(line).is_some()
     }
 }
 

@@ -22,14 +22,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use memchr::{memmem, memrchr};
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::rfc3339::TimeParser;
 use super::Entry;
 use crate::msgpack::put_string_map;
 use crate::position::{Stream, Timestamp};
+use crate::work;
 
 const PREFIX: &[u8] = b"{\"log\":\"";
 const SUFFIX: &[u8] = b"\"}";
@@ -39,6 +42,8 @@ const STDERR: &[u8] = b"\",\"stream\":\"stderr\",\"time\":";
 const TIME_WINDOW: usize = 40;
 /// `2026-11-23T18:34:00.123456789Z`.
 const USUAL_TIME: usize = 30;
+/// Attributes of one record. A short one takes a tenth of what it is parsed into.
+const MOST_ATTRS: usize = 4096;
 
 /// What decoding keeps between records: the minute of the last time, and the
 /// room in which texts with escapes are put together.
@@ -136,16 +141,49 @@ impl AttrsCache {
             let attrs: Attrs<'_> = serde_json::from_slice(json).ok()?;
             self.json.clear();
             self.json.extend_from_slice(json);
-            self.encoded = encode_attrs(&attrs);
+            self.encoded = encode_attrs(&attrs.0);
         }
         Some(&self.encoded)
     }
 }
 
-/// In the order of the keys, as dockerd writes them.
-type Attrs<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+type AttrMap<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-fn encode_attrs(attrs: &Attrs<'_>) -> Vec<u8> {
+/// In the order of the keys, as dockerd writes them; [`MOST_ATTRS`] at the most.
+struct Attrs<'a>(AttrMap<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Attrs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Attrs<'a>, D::Error> {
+        deserializer.deserialize_map(AttrsVisitor).map(Attrs)
+    }
+}
+
+struct AttrsVisitor;
+
+impl<'de> Visitor<'de> for AttrsVisitor {
+    type Value = AttrMap<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("attributes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AttrMap<'de>, A::Error> {
+        let mut attrs = BTreeMap::new();
+        while let Some((Text(key), Text(value))) = map.next_entry()? {
+            attrs.insert(key, value);
+            if attrs.len() > MOST_ATTRS {
+                return Err(A::Error::custom("too many attributes"));
+            }
+        }
+        Ok(attrs)
+    }
+}
+
+/// Borrowed where it holds no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn encode_attrs(attrs: &AttrMap<'_>) -> Vec<u8> {
     let mut encoded = Vec::new();
     put_string_map(&mut encoded, attrs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())));
     encoded
@@ -334,28 +372,44 @@ pub struct Unusual {
 /// (what a full disk leaves), NULs in front (what a truncation under a writer
 /// leaves). Takes every record that can be had and counts the rest.
 pub fn decode_unusual(line: &[u8]) -> Unusual {
+    let mut entries = Vec::new();
+    let found = for_each_unusual(line, |entry, _| entries.push(entry));
+    Unusual { entries, ..found }
+}
+
+/// As [`decode_unusual`], but gives each record and its length to `take` at once: a
+/// line of 16 MiB may hold a million of them. The result has no entries.
+///
+/// The time that this takes is linear in the line. The first attempt sees all of it;
+/// each later one ends where the next record may begin, for no record of dockerd's
+/// holds the start of another but in its attributes. Without that bound, each of a
+/// thousand starts within each other would be parsed to the end of the line.
+pub fn for_each_unusual(line: &[u8], mut take: impl FnMut(OwnedEntry, usize)) -> Unusual {
     let mut found = Unusual::default();
     // moby writes valid UTF-8 only; what is not was damaged on disk.
     let text = String::from_utf8_lossy(line);
     let is_utf8 = matches!(text, Cow::Borrowed(_));
-    let mut rest: &str = &text;
-    let mut skipped = 0;
-    while !rest.is_empty() {
-        match first_record(rest) {
+    let mut starts = Starts::of(text.as_bytes());
+    let (mut at, mut end) = (0, text.len());
+    while at < text.len() {
+        match first_record(&text[at..end]) {
             Ok((entry, length)) => {
-                let at = if is_utf8 { text.len() - rest.len() } else { 0 };
-                found.entries.extend(entry.map(|entry| OwnedEntry { at, ..entry }));
-                rest = &rest[length..];
+                if let Some(entry) = entry {
+                    take(OwnedEntry { at: if is_utf8 { at } else { 0 }, ..entry }, length);
+                }
+                at += length;
             }
             Err(NotARecord) => {
-                let next = next_start(rest);
-                skipped += next;
-                rest = &rest[next..];
+                starts.pass(at);
+                let next = starts.next.unwrap_or(text.len());
+                found.skipped += next - at;
+                at = next;
             }
         }
+        end = starts.end_of_record(at);
     }
     // The lossy conversion may have lengthened what it replaced.
-    found.skipped = skipped.min(line.len());
+    found.skipped = found.skipped.min(line.len());
     found
 }
 
@@ -365,9 +419,11 @@ fn first_record(text: &str) -> Result<(Option<OwnedEntry>, usize), NotARecord> {
         return Err(NotARecord);
     }
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<AnyRecord>();
-    match stream.next() {
+    let next = stream.next();
+    let length = stream.byte_offset();
+    work::add(if matches!(next, Some(Ok(_))) { length } else { text.len() });
+    match next {
         Some(Ok(record)) => {
-            let length = stream.byte_offset();
             if record.log.is_none() && record.stream.is_none() && record.time.is_none() {
                 return Err(NotARecord);
             }
@@ -391,23 +447,50 @@ impl AnyRecord<'_> {
             _ => Stream::Stdout,
         };
         let time = self.time.and_then(|time| TimeParser::default().parse(time.as_bytes()));
-        let attrs = self.attrs.as_ref().map(encode_attrs).unwrap_or_default();
+        let attrs = self.attrs.as_ref().map(|attrs| encode_attrs(&attrs.0)).unwrap_or_default();
         Some(OwnedEntry { time, stream, text, ends_line, attrs, at: 0 })
     }
 }
 
-/// Where the next record may begin: the first `{"` past the start that opens
-/// with a key dockerd writes first.
-fn next_start(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    memmem::find_iter(&bytes[1..], b"{\"")
-        .map(|at| at + 1)
-        .find(|at| {
-            [&b"{\"log\":"[..], b"{\"stream\":", b"{\"time\":"]
-                .iter()
-                .any(|key| bytes[*at..].starts_with(key))
-        })
-        .unwrap_or(bytes.len())
+/// The places of a line where a record may begin, seen once from the left to the right:
+/// a `{"` that opens with a key dockerd writes first.
+struct Starts<'a, I> {
+    line: &'a [u8],
+    all: I,
+    /// The first one behind what was passed, and the one after it.
+    next: Option<usize>,
+    after: Option<usize>,
+}
+
+impl<'a> Starts<'a, ()> {
+    fn of(line: &'a [u8]) -> Starts<'a, impl Iterator<Item = usize> + 'a> {
+        let opens_record = |at: &usize| {
+            let keys = [&b"{\"log\":"[..], b"{\"stream\":", b"{\"time\":"];
+            keys.iter().any(|key| line[*at..].starts_with(key))
+        };
+        let mut all = memmem::find_iter(line, b"{\"").filter(opens_record);
+        let (next, after) = (all.next(), all.next());
+        Starts { line, all, next, after }
+    }
+}
+
+impl<I: Iterator<Item = usize>> Starts<'_, I> {
+    /// Those up to `at` are behind us.
+    fn pass(&mut self, at: usize) {
+        while self.next.is_some_and(|next| next <= at) {
+            self.next = self.after;
+            self.after = self.all.next();
+        }
+    }
+
+    /// How far a record that begins at `at` may go: to the next start, unless that is
+    /// the first of its own attributes.
+    fn end_of_record(&mut self, at: usize) -> usize {
+        self.pass(at);
+        let is_of_attrs = |start: &usize| self.line[..*start].ends_with(b"\"attrs\":");
+        let end = if self.next.as_ref().is_some_and(is_of_attrs) { self.after } else { self.next };
+        end.unwrap_or(self.line.len())
+    }
 }
 
 #[cfg(test)]

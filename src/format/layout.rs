@@ -21,7 +21,8 @@ pub enum Layout {
 /// What a stretch of a file begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stretch {
-    /// Whole entries of so many bytes together.
+    /// Whole entries of so many bytes together, frames perhaps with damage between or
+    /// behind them.
     Whole(usize),
     /// An entry whose end is not there yet.
     Incomplete,
@@ -77,16 +78,23 @@ fn last_frame(data: &[u8]) -> usize {
     length.checked_add(2 * 4).filter(|length| *length <= data.len()).unwrap_or(0)
 }
 
+/// Damage behind a frame is part of the stretch: if each piece of it ended one, a file
+/// of small frames and damage in turns would be read again for each of them.
 fn measure_frames(data: &[u8]) -> Stretch {
     let mut whole = 0;
-    loop {
+    while whole < data.len() {
         let rest = &data[whole..];
         match first_frame(rest) {
             Frame::Whole { length, .. } => whole += length,
-            Frame::Incomplete if whole == 0 => return Stretch::Incomplete,
             Frame::Corrupt if whole == 0 => return Stretch::Corrupt(next_frame(rest).max(1)),
-            Frame::Incomplete | Frame::Corrupt => return Stretch::Whole(whole),
+            Frame::Corrupt => whole += next_frame(rest).max(1),
+            Frame::Incomplete => break,
         }
+    }
+    if whole == 0 {
+        Stretch::Incomplete
+    } else {
+        Stretch::Whole(whole)
     }
 }
 

@@ -21,6 +21,7 @@
 use memchr::memchr_iter;
 
 use crate::position::{Stream, Timestamp};
+use crate::work;
 
 /// Largest message dockerd reads back; it refuses more (moby
 /// `daemon/logger/local/read.go`, `maxMsgLen`).
@@ -80,6 +81,15 @@ pub fn first_frame(data: &[u8]) -> Frame<'_> {
     }
 }
 
+/// How many bytes the frame takes that `data` begins with, as its header has it; one
+/// more than there are where that is cut off.
+pub fn wanted_bytes(data: &[u8]) -> usize {
+    match data.first_chunk::<LENGTH_BYTES>() {
+        Some(header) => (u32::from_be_bytes(*header) as usize).saturating_add(2 * LENGTH_BYTES),
+        None => data.len() + 1,
+    }
+}
+
 /// Whether a header that is cut off may name a length that dockerd reads back.
 fn may_begin_header(cut: &[u8]) -> bool {
     let mut smallest = [0; LENGTH_BYTES];
@@ -102,12 +112,15 @@ pub fn next_frame(data: &[u8]) -> usize {
     // Or the data ends before the tag.
     let cut = data.len().saturating_sub(LENGTH_BYTES)..data.len();
     let mut starts = tags.chain(cut).filter(|start| *start > 0);
-    starts.find(|start| data.get(*start..).is_some_and(may_be_frame)).unwrap_or(data.len())
+    let passed = starts.find(|start| data.get(*start..).is_some_and(may_be_frame)).unwrap_or(data.len());
+    work::add(passed);
+    passed
 }
 
 /// Whether `data` begins with a frame, or with what there is of one that
 /// dockerd has not finished. Takes constant time.
 fn may_be_frame(data: &[u8]) -> bool {
+    work::add(2 * LENGTH_BYTES);
     match first_frame(data) {
         Frame::Whole { message, .. } => message.first() == Some(&SOURCE_TAG),
         Frame::Incomplete => {

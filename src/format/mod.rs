@@ -28,3 +28,6 @@ pub struct Entry<'a> {
     /// empty where there are none.
     pub attrs: &'a [u8],
 }
+
+#[cfg(test)]
+mod linear_tests;

@@ -71,9 +71,8 @@ pub trait Host {
         Ok(None)
     }
 
-    /// Shows the metrics as they are now. A series that was shown before and is not in
-    /// its family's reading any more has ended; families that are not in `readings` stay as
-    /// they are. A host without metrics does nothing.
+    /// Sets the series in `readings`; others stay as they are. A host without metrics does
+    /// nothing.
     fn publish(&self, readings: &[Reading]) {
         let _ = readings;
     }

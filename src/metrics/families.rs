@@ -1,10 +1,8 @@
 //! The metrics, in two tables: of the instance, and per container.
 
-use std::sync::Arc;
-
 use super::latency::BOUNDS;
-use super::{Count, Family, Kind, Reading, Sample, SourceKind, Unread, Value};
-use crate::account::{wall_clock, Account, Figures};
+use super::{Count, Family, Kind, Reading, Sample, Shown, SourceKind, Unread, Value};
+use crate::account::{wall_clock, Figures};
 use crate::build_info;
 use crate::exchange::Exchange;
 use crate::position::Timestamp;
@@ -258,16 +256,19 @@ pub(super) fn read_instance(exchange: &Exchange) -> Vec<Reading> {
     totals.chain(instance).collect()
 }
 
-/// The metrics with a series for each of these containers.
-pub(super) fn read_containers(shown: &[(Figures, Arc<Account>)], now: Timestamp) -> Vec<Reading> {
-    let labels: Vec<Vec<String>> =
-        shown.iter().map(|(_, account)| vec![account.name(), account.id().short()]).collect();
+/// The metrics with a series for each of these containers. Of one that is gone nothing
+/// waits any more: its gauges end at 0.
+pub(super) fn read_containers(shown: &[Shown], now: Timestamp) -> Vec<Reading> {
     let read = |metric: &'static FigureMetric| {
-        let samples = shown.iter().zip(&labels).map(|((figures, _), labels)| Sample {
-            labels: labels.clone(),
-            value: Value::Number((metric.value)(figures, now)),
+        let family = &metric.of_container;
+        let samples = shown.iter().map(|shown| Sample {
+            labels: shown.labels.clone(),
+            value: Value::Number(match family.kind {
+                Kind::Gauge if shown.has_ended => 0.0,
+                _ => (metric.value)(&shown.figures, now),
+            }),
         });
-        Reading { family: &metric.of_container, samples: samples.collect() }
+        Reading { family, samples: samples.collect() }
     };
     FIGURES.iter().map(read).collect()
 }

@@ -2,12 +2,13 @@
 //! the instance, as metrics with names and help texts. Pure; the host's side
 //! is `ffi::cmetrics`.
 //!
-//! Totals cover every container there is or was; series per container are for
-//! those that are there, at most `Metrics_Per_Container` of them.
+//! Totals cover every container there is or was; which containers have series of their
+//! own is decided in `series`.
 
 mod families;
 mod health;
 mod latency;
+mod series;
 mod survey;
 mod tally;
 mod unread;
@@ -15,13 +16,15 @@ mod unread;
 pub use families::all_families;
 pub use health::Health;
 pub use latency::Latency;
+pub use series::{ContainerSeries, Shown};
 pub use survey::{SourceKind, Survey};
 pub use tally::{Count, Tally};
 pub use unread::Unread;
 
-use std::sync::Arc;
+use std::time::Instant;
 
-use crate::account::{wall_clock, Account, Figures};
+use crate::account::wall_clock;
+use crate::event::Event;
 use crate::exchange::Exchange;
 
 /// How a metric behaves.
@@ -71,8 +74,7 @@ pub struct Sample {
     pub value: Value,
 }
 
-/// A family and all its series. What was there last time and is not now has
-/// ended.
+/// A family and its series.
 #[derive(Debug)]
 pub struct Reading {
     /// Which.
@@ -86,15 +88,14 @@ pub fn read_instance(exchange: &Exchange) -> Vec<Reading> {
     families::read_instance(exchange)
 }
 
-/// Reads every metric, with series of their own for `per_container` containers
-/// at the most: first those that lost something, then by id, so that the choice
-/// does not change from one reading to the next without need.
-pub fn read(exchange: &Exchange, per_container: usize) -> Vec<Reading> {
-    let accounts = exchange.accounts.all().into_iter();
-    let mut shown: Vec<(Figures, Arc<Account>)> =
-        accounts.map(|account| (account.figures(), account)).collect();
-    shown.sort_by_key(|(figures, account)| (figures.lost() == 0, *account.id()));
-    shown.truncate(per_container);
+/// Reads every metric; `series` says which containers have some of their own, `most` at a
+/// time.
+pub fn read(exchange: &Exchange, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
+    let was_exhausted = series.exhausted().is_some();
+    let shown = series.show(exchange.accounts.all(), most, Instant::now());
+    if let (false, Some(containers)) = (was_exhausted, series.exhausted()) {
+        exchange.report(Event::MetricsExhausted { containers });
+    }
     let mut readings = families::read_instance(exchange);
     readings.extend(families::read_containers(&shown, wall_clock()));
     readings

@@ -15,9 +15,35 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::lock::lock;
 
-/// Bytes that an expression may take compiled, and while it is in use. A label can
-/// say any, and the one who starts containers need not be the one who collects.
-const REGEX_BYTES: usize = 256 * 1024;
+/// What an expression may cost. Matching takes time in proportion to the text and to
+/// the program that was made of the expression, so both are bounded.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Bytes of the compiled program.
+    program: usize,
+    /// Bytes that it may take while it is in use.
+    cache: usize,
+    /// Whether `\d` and the like mean those of all scripts, which makes large programs.
+    is_unicode: bool,
+}
+
+/// Of the option: the operator's.
+const OPTIONS_LIMITS: Limits = Limits { program: 256 * 1024, cache: 256 * 1024, is_unicode: true };
+
+/// Of a label, which anyone may have written: the usual beginnings of log lines fit, and
+/// the worst that does takes a few microseconds a byte.
+const LABELS_LIMITS: Limits = Limits { program: 8 * 1024, cache: 64 * 1024, is_unicode: false };
+
+/// Different expressions of labels that are in use at a time.
+const MOST_OF_LABELS: usize = 64;
+
+/// Bytes of a line, from its start, that an expression is matched against: what makes a
+/// line the first of a record stands at its start, and a match of a line of a megabyte
+/// would take seconds.
+const JUDGED_BYTES: usize = 2 * 1024;
+
+/// The same for the rules of languages, which are small and ours.
+const JUDGED_BY_RULES: usize = 16 * 1024;
 
 /// What a line is to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +207,8 @@ fn compiled(language: Language) -> Vec<Rule<Regex>> {
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
+    /// An expression of a label: the same text means less than in the option.
+    is_of_label: bool,
     kind: Kind,
 }
 
@@ -194,7 +222,7 @@ enum Kind {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Pattern) -> bool {
-        self.text == other.text
+        (&self.text, self.is_of_label) == (&other.text, other.is_of_label)
     }
 }
 
@@ -213,47 +241,91 @@ impl FromStr for Pattern {
 
     /// Names of languages, separated by commas, or else a regular expression.
     fn from_str(text: &str) -> Result<Pattern, NoPattern> {
-        let wrong = |reason: &str| NoPattern { text: text.to_owned(), reason: reason.to_owned() };
-        let named = |name: &str| {
-            let (_, language) =
-                LANGUAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))?;
-            Some(*language)
-        };
-        if let Some(languages) = text.split(',').map(named).collect() {
-            return Ok(Pattern { text: text.to_owned(), kind: Kind::Traces(languages) });
+        named(text).map_or_else(|| expression(text, false), Ok)
+    }
+}
+
+/// The languages that `text` names, each once.
+fn named(text: &str) -> Option<Pattern> {
+    let mut languages = Vec::new();
+    for name in text.split(',') {
+        let (_, language) = LANGUAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))?;
+        if !languages.contains(language) {
+            languages.push(*language);
         }
-        // More likely a name that is none of ours than an expression.
-        if text.chars().all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c)) {
-            return Err(wrong(
-                "there is nothing in it but words; put ^ before the words that lines begin with",
-            ));
+    }
+    Some(Pattern { text: text.to_owned(), is_of_label: false, kind: Kind::Traces(languages) })
+}
+
+/// More likely a name that is none of ours than an expression.
+fn is_of_words(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c))
+}
+
+fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
+    let wrong = |reason: &str| NoPattern { text: text.to_owned(), reason: reason.to_owned() };
+    if is_of_words(text) {
+        return Err(wrong("there is nothing in it but words; put ^ before the words that lines begin with"));
+    }
+    let limits = if is_of_label { LABELS_LIMITS } else { OPTIONS_LIMITS };
+    let regex = RegexBuilder::new(text)
+        .unicode(limits.is_unicode)
+        .size_limit(limits.program)
+        .dfa_size_limit(limits.cache)
+        .build();
+    let regex = regex.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
+        // The message shows the expression over several lines; the last says why.
+        error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
+    })?;
+    // Any line and an empty one: no expression that tells lines apart.
+    if regex.is_match(b"") && regex.is_match(b"any") {
+        return Err(wrong("it fits every line, so each would begin a record"));
+    }
+    Ok(Pattern { text: text.to_owned(), is_of_label, kind: Kind::First(regex) })
+}
+
+/// The expressions in use, and whether they are of labels: containers that ask for the
+/// same share one.
+#[derive(Debug, Default)]
+struct InUse(Mutex<HashMap<(bool, String), Weak<Pattern>>>);
+
+static IN_USE: Lazy<InUse> = Lazy::new(InUse::default);
+
+impl InUse {
+    fn expression(&self, text: &str, is_of_label: bool) -> Result<Arc<Pattern>, NoPattern> {
+        let mut known = lock(&self.0);
+        let key = (is_of_label, text.to_owned());
+        if let Some(pattern) = known.get(&key).and_then(Weak::upgrade) {
+            return Ok(pattern);
         }
-        let regex = RegexBuilder::new(text).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build();
-        let regex = regex.map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
-            // The message shows the expression over several lines; the last says why.
-            error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
-        })?;
-        // Any line and an empty one: no expression that tells lines apart.
-        if regex.is_match(b"") && regex.is_match(b"any") {
-            return Err(wrong("it fits every line, so each would begin a record"));
+        known.retain(|_, pattern| pattern.strong_count() > 0);
+        if is_of_label && known.keys().filter(|(is_of_label, _)| *is_of_label).count() >= MOST_OF_LABELS {
+            let reason =
+                format!("{MOST_OF_LABELS} other expressions of labels are in use, which is the most");
+            return Err(NoPattern { text: text.to_owned(), reason });
         }
-        Ok(Pattern { text: text.to_owned(), kind: Kind::First(regex) })
+        let pattern = Arc::new(expression(text, is_of_label)?);
+        known.insert(key, Arc::downgrade(&pattern));
+        Ok(pattern)
     }
 }
 
 impl Pattern {
     /// As [`FromStr`], but containers that ask for the same share one pattern.
     pub fn shared(text: &str) -> Result<Arc<Pattern>, NoPattern> {
-        static KNOWN: Lazy<Mutex<HashMap<String, Weak<Pattern>>>> = Lazy::new(Mutex::default);
-        let mut known = lock(&KNOWN);
-        if let Some(pattern) = known.get(text).and_then(Weak::upgrade) {
-            return Ok(pattern);
-        }
-        let pattern = Arc::new(text.parse::<Pattern>()?);
-        known.retain(|_, pattern| pattern.strong_count() > 0);
-        known.insert(text.to_owned(), Arc::downgrade(&pattern));
-        Ok(pattern)
+        named(text).map_or_else(|| IN_USE.expression(text, false), |pattern| Ok(Arc::new(pattern)))
+    }
+
+    /// As [`Pattern::shared`], of a label: an expression is kept far smaller, and its
+    /// classes are those of ASCII.
+    pub fn of_label(text: &str) -> Result<Arc<Pattern>, NoPattern> {
+        named(text).map_or_else(|| IN_USE.expression(text, true), |pattern| Ok(Arc::new(pattern)))
+    }
+
+    /// Whether `text` is meant as an expression: neither `off` nor words.
+    pub fn is_expression(text: &str) -> bool {
+        named(text).is_none() && !is_of_words(text)
     }
 
     /// What `line` is behind a line of `last`, or where nothing is open.
@@ -262,7 +334,8 @@ impl Pattern {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let languages = match &self.kind {
             Kind::First(regex) => {
-                return if last.is_some() && !regex.is_match(line) {
+                let start = &line[..line.len().min(JUDGED_BYTES)];
+                return if last.is_some() && !regex.is_match(start) {
                     Verdict::Continues(State::Any)
                 } else {
                     Verdict::Begins(State::Any)
@@ -270,6 +343,7 @@ impl Pattern {
             }
             Kind::Traces(languages) => languages,
         };
+        let line = &line[..line.len().min(JUDGED_BY_RULES)];
         let rules = || languages.iter().flat_map(|language| rules_of(*language));
         let follows =
             |last: State| rules().find(|rule| rule.from.contains(&last) && rule.text.is_match(line));

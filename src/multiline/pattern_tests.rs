@@ -279,7 +279,67 @@ fn names_are_compared_without_case_and_equal_patterns_are_shared() {
         "Java, GO".parse::<Pattern>().unwrap().judge(None, b"panic: x"),
         Verdict::Begins(State::GoPanic)
     );
+    // However often it is named, a language's rules are tried once.
+    assert!(
+        matches!(named("go,GO, go,java"), Some(Pattern { kind: Kind::Traces(names), .. }) if names.len() == 2)
+    );
     let first = Pattern::shared("^shared").unwrap();
     assert!(Arc::ptr_eq(&first, &Pattern::shared("^shared").unwrap()));
     assert!(!Arc::ptr_eq(&first, &Pattern::shared("^other").unwrap()));
+}
+
+/// Of the first bytes alone; what stands behind them makes no line the first of a record.
+#[test]
+fn a_long_line_is_judged_by_its_start() {
+    let pattern: Pattern = "^first|END".parse().unwrap();
+    let judge = |line: &str| pattern.judge(Some(State::Any), line.as_bytes());
+    assert_eq!(judge(&("first".to_owned() + &"x".repeat(1 << 20))), Verdict::Begins(State::Any));
+    assert_eq!(judge(&("x".repeat(JUDGED_BYTES - 3) + "END")), Verdict::Begins(State::Any));
+    assert_eq!(judge(&("x".repeat(JUDGED_BYTES - 2) + "END")), Verdict::Continues(State::Any));
+    let java: Pattern = "java".parse().unwrap();
+    let long = "x".repeat(JUDGED_BY_RULES) + ": java.lang.Error: x";
+    assert_eq!(java.judge(None, long.as_bytes()), Verdict::Alone);
+    assert_eq!(java.judge(None, &long.as_bytes()[1000..]), Verdict::Begins(State::JavaHead));
+}
+
+/// What loggers begin their lines with fits; what is made to take time does not, nor what
+/// is large by its classes, its nesting, its counts or its length.
+#[test]
+fn an_expression_of_a_label_is_kept_small() {
+    for usual in [
+        r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?(?:Z|[+-]\d{2}:?\d{2})?\s+(?:INFO|WARN|ERROR|DEBUG)\s",
+        r"^(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s+\d{1,2}\s\d{2}:\d{2}:\d{2}\s\S+\s\w+\[\d+\]:",
+        r"^\[?\w{3} \w{3} \d{2} \d{2}:\d{2}:\d{2}\.\d{6} \d{4}\]",
+        r"^\{",
+        "^début",
+    ] {
+        assert!(Pattern::of_label(usual).is_ok(), "{usual}: {:?}", Pattern::of_label(usual));
+    }
+    for large in [
+        "[ab]{0,900}a[ab]{900}c".to_owned(),
+        "[ab]{0,80}a[ab]{80}c".to_owned(),
+        "(?:a?){300}a{300}c".to_owned(),
+        "(?u)\\pL{100}c".to_owned(),
+        "((((((a{100}){100}){100}){100}){100}){100}){100}".to_owned(),
+        "(?iu)\\w".repeat(30),
+        "(?:".repeat(300),
+    ] {
+        let begun = std::time::Instant::now();
+        assert!(Pattern::of_label(&large).is_err(), "{large}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{large}: {:?}", begun.elapsed());
+    }
+}
+
+/// They are counted apart from those of options, and one that nobody uses makes room.
+#[test]
+fn so_many_expressions_of_labels_are_in_use_at_a_time() {
+    let in_use = InUse::default();
+    let take = |number: usize, is_of_label| in_use.expression(&format!("^{number}"), is_of_label);
+    let mut kept: Vec<Arc<Pattern>> = (0..MOST_OF_LABELS).map(|number| take(number, true).unwrap()).collect();
+    let problem = take(MOST_OF_LABELS, true).unwrap_err().to_string();
+    assert!(problem.contains("64 other expressions of labels"), "{problem}");
+    assert!(take(0, true).is_ok(), "one that is in use");
+    assert!(take(MOST_OF_LABELS, false).is_ok(), "the operator's");
+    kept.pop();
+    assert!(take(MOST_OF_LABELS, true).is_ok());
 }

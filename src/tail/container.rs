@@ -21,7 +21,7 @@ use crate::discover::{
 };
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::hints::Hints;
+use crate::hints::{self, Hints};
 use crate::identity::{Identity, RecordOptions};
 use crate::metrics::{SourceKind, Survey, Unread};
 use crate::rate::RateLimit;
@@ -134,6 +134,8 @@ pub struct Container {
     next_poll: Instant,
     /// The folder, and that of the log, right before the last look into them.
     looked_at: Option<[FolderStamp; 2]>,
+    /// What was said of its labels: what is wrong with any, and which are not obeyed.
+    labels_said: (Vec<String>, Vec<&'static str>),
     /// Its metadata cannot be read.
     metadata_trouble: Trouble,
     /// Its log cannot be found or opened.
@@ -187,6 +189,7 @@ impl Container {
             is_polled: false,
             next_poll: now,
             looked_at: None,
+            labels_said: Default::default(),
             metadata_trouble: Trouble::default(),
             log_trouble: Trouble::default(),
             read_trouble: Trouble::default(),
@@ -285,6 +288,11 @@ impl Container {
     /// Whether it is hot.
     pub fn is_hot(&self) -> bool {
         self.is_hot
+    }
+
+    /// Whether its last slice took all the time that a slice may take.
+    pub fn is_costly(&self) -> bool {
+        self.tailer.is_costly()
     }
 
     /// Whether there is anything to read or to finish.
@@ -620,11 +628,9 @@ impl Container {
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
         self.tailer.account().set_name(&metadata.title());
         let config = around.config;
-        let (hints, problems) = Hints::read(&metadata.labels);
-        for problem in problems {
-            let (name, short_id) = (metadata.name.clone(), self.id().short());
-            around.exchange.report(Event::LabelInvalid { name, short_id, problem });
-        }
+        let read = Hints::read(&metadata.labels, config.label_hints);
+        self.report_labels(&read, &metadata.name, around.exchange);
+        let hints = read.hints;
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
         let options = RecordOptions {
             template: config.tag_template.as_ref(),
@@ -639,6 +645,26 @@ impl Container {
         }
         self.has_identity = true;
         self.judge(around);
+    }
+
+    /// Once, however often the metadata is read.
+    fn report_labels(&mut self, read: &hints::Read, name: &str, exchange: &Exchange) {
+        if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
+            return;
+        }
+        let short_id = self.id().short();
+        let mut is_kept = true;
+        for problem in &read.problems {
+            let (name, short_id) = (name.to_owned(), short_id.clone());
+            is_kept &= exchange.report(Event::LabelInvalid { name, short_id, problem: problem.clone() });
+        }
+        if !read.ignored.is_empty() {
+            let labels = read.ignored.join(", ");
+            is_kept &= exchange.report(Event::LabelIgnored { name: name.to_owned(), short_id, labels });
+        }
+        if is_kept {
+            self.labels_said = (read.problems.clone(), read.ignored.clone());
+        }
     }
 
     /// Whether the container, as it is called now, is to be read.

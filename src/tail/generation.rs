@@ -14,7 +14,7 @@
 //! time stands before that, or is that of the piece before it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -24,18 +24,22 @@ use rustix::fs::SeekFrom;
 use super::file::{bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId};
 use super::gzip::{self, GzipContent};
 use super::holding::HeldFile;
+use crate::bounded_file::read_at_most;
 use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::format::layout::{Layout, Stretch};
+use crate::format::local::wanted_bytes;
 
 /// Bytes read at a time.
 pub const SLICE_BYTES: usize = 256 * 1024;
 /// The longest entry that is kept whole; dockerd's are below 98,371 bytes plus
 /// the attributes, whose size nothing bounds.
 pub const ENTRY_CAP: usize = 16 << 20;
-/// An unfinished line from this length on is not read again until the file has
-/// grown.
-const LONG_UNFINISHED: usize = 64 * 1024;
+/// An unfinished entry below this length may be one whose format is not known yet.
+const TELLING_BYTES: usize = 64;
+/// What is read at a time while a frame is longer than a slice: twice the longest, so
+/// that each read decides on as many bytes as the next one has again.
+const FRAME_WINDOW: usize = 2 << 20;
 /// The longest stretch before the position that each read compares. The pieces that
 /// runtimes cut fit into it.
 const LONGEST_MARKER: usize = 32 * 1024;
@@ -107,8 +111,15 @@ pub struct Generation {
     fingerprint: Fingerprint,
     /// What the fingerprint was taken of.
     head: Vec<u8>,
-    /// Bytes behind `read_offset` known to hold no line feed.
+    /// Bytes behind `read_offset` known to hold no end of an entry. They are read again
+    /// when that has come.
     unfinished: usize,
+    /// The last of them: while they are there, it is the same entry.
+    unfinished_end: Vec<u8>,
+    /// With so many of them an unfinished frame is whole.
+    wanted: usize,
+    /// Bytes that were read of a plain file, each as often as it was.
+    bytes_read: u64,
     /// How much is read at a time: more while an entry is longer than a slice.
     window: usize,
     /// Inside an entry beyond the cap: pass over all up to the line feed.
@@ -146,6 +157,9 @@ impl Generation {
             fingerprint: Fingerprint::default(),
             head: Vec::new(),
             unfinished: 0,
+            unfinished_end: Vec::new(),
+            wanted: 0,
+            bytes_read: 0,
             window: SLICE_BYTES,
             is_skipping: false,
         }
@@ -166,6 +180,12 @@ impl Generation {
     /// Offset of the next line to be read.
     pub fn read_offset(&self) -> u64 {
         self.read_offset
+    }
+
+    /// Bytes that were read of a plain file so far, each as often as it was: what
+    /// following it has cost.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// Bytes that are there, as of the last time it was seen, and were not read.
@@ -250,7 +270,7 @@ impl Generation {
             return Ok(gzip::read_head(file));
         }
         let mut head = Vec::new();
-        file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+        read_at_most(file, HEAD_BYTES as u64, &mut head)?;
         Ok(head)
     }
 
@@ -334,6 +354,13 @@ impl Generation {
         }
         let mut block = vec![0; HEAD_BYTES.max(4096)];
         while end > 0 {
+            if size - end > ENTRY_CAP as u64 {
+                // A line that is too long to be kept is passed over to its end; a record may
+                // begin right behind a hole.
+                let mut last = [0];
+                self.is_skipping = read_exact_at(file, &mut last, size - 1)? && last != [0];
+                return self.seek_to(size);
+            }
             let from = end.saturating_sub(block.len() as u64);
             let part = &mut block[..(end - from) as usize];
             if !read_exact_at(file, part, from)? {
@@ -364,7 +391,7 @@ impl Generation {
     /// Reads on. `buffer` is the reader's, shared by all files; it grows where
     /// an entry is longer than it.
     pub fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Found> {
-        if self.unfinished >= LONG_UNFINISHED && !self.has_grown()? {
+        if self.unfinished > 0 && !self.may_be_finished(buffer)? {
             return Ok(Found::AtEnd { unfinished: self.unfinished });
         }
         self.make_room(buffer);
@@ -407,9 +434,57 @@ impl Generation {
             } else {
                 self.keep_for_refill(&buffer[..filled]);
                 self.unfinished = data.len();
+                self.wanted = if self.layout() == Layout::LocalFrames { wanted_bytes(data) } else { 0 };
+                self.keep_unfinished_end(data);
                 return Ok(Found::AtEnd { unfinished: data.len() });
             }
         }
+    }
+
+    /// Whether the unfinished entry may have its end by now, or is not the one any more
+    /// that was seen. Only what has come behind it is read: an entry that grows by a byte
+    /// a millisecond would otherwise be read again for each of them.
+    fn may_be_finished(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        if let Content::Gzip(gzip) = &self.content {
+            return Ok(!gzip.is_at_end);
+        }
+        if self.layout.is_none() && self.unfinished < TELLING_BYTES {
+            return Ok(true);
+        }
+        self.make_room(buffer);
+        loop {
+            let Content::Plain(file) = &self.content else { return Ok(true) };
+            let from = self.read_offset + (self.unfinished - self.unfinished_end.len()) as u64;
+            let filled = read_up_to(file, &mut buffer[..SLICE_BYTES], from)?;
+            self.bytes_read += filled as u64;
+            let Some(grown) = buffer[..filled].strip_prefix(&self.unfinished_end[..]) else {
+                return Ok(true);
+            };
+            let unfinished = self.unfinished + grown.len();
+            let has_end = match self.layout() {
+                Layout::JsonLines | Layout::CriLines => memchr(b'\n', grown).is_some(),
+                // Within its footer it may already show that it is none.
+                Layout::LocalFrames => unfinished + 4 > self.wanted && !grown.is_empty(),
+            };
+            let with_marker = self.marker.len() + unfinished;
+            if has_end || with_marker >= ENTRY_CAP {
+                self.widen_to(with_marker + 1);
+                return Ok(true);
+            }
+            let is_full = filled == SLICE_BYTES;
+            self.note_end(unfinished as u64, is_full)?;
+            self.unfinished = unfinished;
+            self.keep_unfinished_end(&buffer[..filled]);
+            if !is_full {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn keep_unfinished_end(&mut self, seen: &[u8]) {
+        let end = &seen[seen.len().saturating_sub(MARKER_BYTES)..];
+        self.unfinished_end.clear();
+        self.unfinished_end.extend_from_slice(end);
     }
 
     /// So many bytes are there behind the position; more only if the buffer is
@@ -478,16 +553,14 @@ impl Generation {
     }
 
     fn widen(&mut self, buffer: &mut Vec<u8>) {
-        self.window = (self.window * 2).min(ENTRY_CAP);
+        let least = if self.layout() == Layout::LocalFrames { FRAME_WINDOW } else { 0 };
+        self.widen_to((self.window * 2).max(least));
         self.make_room(buffer);
     }
 
-    /// Whether there is anything behind the unfinished line we know of.
-    fn has_grown(&self) -> io::Result<bool> {
-        match &self.content {
-            Content::Plain(file) => Ok(stat_file(file)?.1 != self.read_offset + self.unfinished as u64),
-            Content::Gzip(gzip) => Ok(!gzip.is_at_end),
-        }
+    /// What is read next holds so many bytes.
+    fn widen_to(&mut self, bytes: usize) {
+        self.window = self.window.max(bytes.next_power_of_two()).min(ENTRY_CAP);
     }
 
     /// Takes more of the head into the fingerprint; `read` is the marker and
@@ -526,7 +599,11 @@ impl Generation {
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let from = self.read_offset - self.marker.len() as u64;
         match &mut self.content {
-            Content::Plain(file) => read_up_to(file, buffer, from),
+            Content::Plain(file) => {
+                let filled = read_up_to(file, buffer, from)?;
+                self.bytes_read += filled as u64;
+                Ok(filled)
+            }
             Content::Gzip(gzip) => Ok(gzip.fill(buffer)),
         }
     }
@@ -583,7 +660,9 @@ impl Generation {
         self.read_offset += (end - start) as u64;
         self.unfinished = 0;
         self.window = SLICE_BYTES;
-        let last_entry = self.layout.map_or(0, |layout| layout.last_entry(&buffer[..end]));
+        // Within an entry that is passed over, there is none to compare.
+        let layout = self.layout.filter(|_| !self.is_skipping);
+        let last_entry = layout.map_or(0, |layout| layout.last_entry(&buffer[..end]));
         let marker_start = end.saturating_sub(last_entry.clamp(MARKER_BYTES, LONGEST_MARKER));
         self.marker.clear();
         self.marker.extend_from_slice(&buffer[marker_start..end]);
@@ -634,6 +713,7 @@ impl Generation {
 
     /// The bytes of the unfinished line at the end of the file.
     pub fn read_unfinished(&mut self, buffer: &mut Vec<u8>) -> io::Result<std::ops::Range<usize>> {
+        self.widen_to(self.marker.len() + self.unfinished + 1);
         self.make_room(buffer);
         let mut filled = self.fill(&mut buffer[..self.window])?;
         while filled == self.window && self.window < ENTRY_CAP {

@@ -1,11 +1,14 @@
 //! Reading a rotated file that dockerd has compressed: a stream, so what was
 //! unpacked and not dealt with is carried over to the next read.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
 
+use crate::bounded_file::read_at_most;
 use crate::checkpoint::Resume;
 use crate::fingerprint::HEAD_BYTES;
 use crate::format::rfc3339::TimeParser;
@@ -98,8 +101,15 @@ impl GzipContent {
 /// in mid-stream still has a head.
 pub fn read_head(file: File) -> Vec<u8> {
     let mut head = Vec::new();
-    let _ = MultiGzDecoder::new(BufReader::new(file)).take(HEAD_BYTES as u64).read_to_end(&mut head);
+    let _ = read_at_most(MultiGzDecoder::new(BufReader::new(file)), HEAD_BYTES as u64, &mut head);
     head
+}
+
+/// What dockerd keeps in the extra field of the header.
+#[derive(Deserialize)]
+struct Extra<'a> {
+    #[serde(rename = "lastTime", borrow)]
+    last_time: Cow<'a, str>,
 }
 
 /// The time of the last record, which dockerd writes into the header as bare
@@ -114,8 +124,8 @@ pub fn last_time(mut file: File) -> Option<Timestamp> {
     }
     let mut extra = vec![0; usize::from(u16::from_le_bytes([header[10], header[11]]))];
     file.read_exact(&mut extra).ok()?;
-    let extra: serde_json::Value = serde_json::from_slice(&extra).ok()?;
-    let time = TimeParser::default().parse(extra.get("lastTime")?.as_str()?.as_bytes())?;
+    let extra: Extra<'_> = serde_json::from_slice(&extra).ok()?;
+    let time = TimeParser::default().parse(extra.last_time.as_bytes())?;
     // Before 1970: the year 1 that stands for no time.
     (time.seconds > 0).then_some(time)
 }

@@ -23,6 +23,7 @@ use super::opening::SeenFile;
 use super::rotation;
 use super::tailer::Tailer;
 use crate::account::{Abandoned, Held};
+use crate::activity::Doing;
 use crate::checkpoint::Resume;
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -87,6 +88,7 @@ impl Holding {
         let mut files = Vec::new();
         for key in hot {
             if let Some(container) = containers.get_mut(*key) {
+                exchange.activity.is(Doing::Looking, container.id());
                 files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
             }
         }

@@ -22,6 +22,7 @@ mod opening;
 mod pace;
 mod roots;
 pub mod rotation;
+mod slice;
 pub mod source;
 mod survey;
 pub mod tailer;
@@ -39,6 +40,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use slab::Slab;
 
+use crate::activity::Doing;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, RuntimeChoice};
 use crate::discover::own_container::OwnContainer;
@@ -54,6 +56,7 @@ use crate::trouble::Trouble;
 use container::{Container, Outcome, Surroundings};
 use holding::Holding;
 use roots::Root;
+use slice::COSTLY_SLICES;
 use survey::Surveyor;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
@@ -351,12 +354,16 @@ impl Reader {
     /// that changed.
     fn rescan(&mut self, now: Instant, roots_changed: bool) {
         self.next_rescan = now + self.config.rescan_interval;
-        if roots_changed || self.is_any_expected || !self.has_started || !self.roots.iter().all(Root::is_same)
-        {
+        let is_same = |root: &Root| {
+            self.exchange.activity.lists(&root.dir);
+            root.is_same()
+        };
+        if roots_changed || self.is_any_expected || !self.has_started || !self.roots.iter().all(is_same) {
             self.list_roots(now);
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
         for (key, container) in &self.containers {
+            self.exchange.activity.is(Doing::Looking, container.id());
             if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
                 self.changed.push(key);
             }
@@ -368,6 +375,7 @@ impl Reader {
         let refused: Vec<(PathBuf, String)> = self
             .roots
             .iter_mut()
+            .inspect(|root| exchange.activity.lists(&root.dir))
             .filter_map(|root| Some((root.dir.clone(), root.watch(&exchange).err()?)))
             .collect();
         for (path, reason) in refused {
@@ -385,6 +393,7 @@ impl Reader {
     /// Adds the containers that are new and marks those that are gone.
     fn list_roots(&mut self, now: Instant) {
         for root in &mut self.roots {
+            self.exchange.activity.lists(&root.dir);
             self.roots_changed |= root.look(self.file_watch.as_mut());
         }
         self.report_roots();
@@ -547,6 +556,10 @@ impl Reader {
         changed.dedup();
         for key in changed.drain(..) {
             let Some(container) = self.containers.get_mut(key) else { continue };
+            if self.exchange.is_stopping() {
+                break;
+            }
+            self.exchange.activity.is(Doing::Looking, container.id());
             container.look(&mut Surroundings {
                 exchange: &self.exchange,
                 config: &self.config,
@@ -570,17 +583,23 @@ impl Reader {
         (self.active, self.told) = (0, 0);
         self.is_any_throttled = false;
         self.next_due = None;
+        let mut costly = 0;
         let count = self.hot.len();
         let first = if count == 0 { 0 } else { self.turn % count };
         for step in 0..count {
             let index = (first + step) % count;
-            if !self.exchange.queue.has_space() {
+            if !self.exchange.queue.has_space() || self.exchange.is_stopping() {
                 self.turn = index;
                 pass = Pass::Stalled;
                 break;
             }
             let key = self.hot[index];
             let Some(container) = self.containers.get_mut(key) else { continue };
+            if container.is_costly() && costly == COSTLY_SLICES {
+                pass = Pass::Behind;
+                continue;
+            }
+            self.exchange.activity.is(Doing::Looking, container.id());
             let mut context = ReadContext {
                 exchange: &self.exchange,
                 buffer: &mut self.buffer,
@@ -600,6 +619,11 @@ impl Reader {
                 cycle: self.cycle,
             };
             let outcome = container.read(&mut context, &mut around);
+            if container.is_costly() {
+                costly += 1;
+                // The next pass begins behind the last of those that had their turn.
+                self.turn = index + 1;
+            }
             match outcome {
                 Outcome::More => pass = Pass::Behind,
                 Outcome::Hot => self.active += 1,
@@ -674,6 +698,7 @@ impl Reader {
                 fds.push(PollFd::from_borrowed_fd(watch.writes(), PollFlags::IN));
             }
         }
+        self.exchange.activity.waits();
         // Interrupted or not: the cycle looks at everything.
         let _ = poll(&mut fds, Some(&timeout));
         self.exchange.reader_bell.silence();

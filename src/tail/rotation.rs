@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::file::{stat_link, FileId};
+use crate::bounded_file::{self, MOST_FILES_OF_CONTAINER};
 use crate::discover::{FileRank, LogFiles};
 
 /// How often the folder is listed until two listings agree.
@@ -53,7 +54,7 @@ fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
     if std::fs::symlink_metadata(&log.dir)?.is_symlink() {
         return Ok(files);
     }
-    for entry in std::fs::read_dir(&log.dir)? {
+    for entry in bounded_file::list(&log.dir, MOST_FILES_OF_CONTAINER)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(rank) = name.to_str().and_then(|name| log.rank_of(name)) else { continue };

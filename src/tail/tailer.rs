@@ -16,7 +16,9 @@ use super::births::Births;
 use super::file::is_permanent;
 use super::generation::{Found, Generation};
 use super::opening::SeenFile;
+use super::slice::Slice;
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
+use crate::activity::Doing;
 use crate::assemble::{Assembler, ReadBytes};
 use crate::checkpoint::{ContainerId, Moment, Resume, Saved};
 use crate::discover::docker::ContainerMetadata;
@@ -24,9 +26,9 @@ use crate::discover::LogFiles;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::cri;
-use crate::format::json_file::{decode_unusual, Decoder, OwnedEntry};
+use crate::format::json_file::{for_each_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
-use crate::format::local::{self, first_frame, Frame};
+use crate::format::local::{self, first_frame, next_frame, Frame};
 use crate::format::Entry;
 use crate::identity::Identity;
 use crate::metrics::Survey;
@@ -95,6 +97,8 @@ pub struct Tailer {
     pub(super) missed: Paced,
     corrupt: Paced,
     unread: u64,
+    /// The last slice was ended for the time it took.
+    is_costly: bool,
     /// When the file behind the front one was first seen to have content.
     next_seen: Option<Instant>,
 }
@@ -115,6 +119,7 @@ impl Tailer {
             missed: Paced::default(),
             corrupt: Paced::default(),
             unread: 0,
+            is_costly: false,
             next_seen: None,
         }
     }
@@ -149,6 +154,11 @@ impl Tailer {
     /// The run of the container whose file is being read.
     pub fn run(&self) -> Option<u32> {
         self.generations.front().map(|front| front.run)
+    }
+
+    /// Whether its last slice took all the time that a slice may take.
+    pub fn is_costly(&self) -> bool {
+        self.is_costly
     }
 
     /// Whether any file of the log is open.
@@ -194,6 +204,7 @@ impl Tailer {
 
     /// Reads on by one slice and queues what it gave.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
+        self.is_costly = false;
         let step = self.read_on(context);
         self.note_unread();
         step
@@ -213,6 +224,7 @@ impl Tailer {
             let Some(front) = self.generations.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
             };
+            context.exchange.activity.is(Doing::Reading, self.assembler.account().id());
             let found = match front.read(context.buffer) {
                 Ok(found) => found,
                 Err(error) if self.generations.len() > 1 && is_permanent(&error) => {
@@ -236,8 +248,8 @@ impl Tailer {
                     if offset == 0 && self.opens_unread_copies()? {
                         continue;
                     }
-                    self.take_entries(context, layout, start..end, filled, offset);
-                    return Ok(if has_more || self.generations.len() > 1 {
+                    let is_ended_early = self.take_entries(context, layout, start..end, filled, offset);
+                    return Ok(if has_more || is_ended_early || self.generations.len() > 1 {
                         Step::More
                     } else {
                         Step::AtEnd { has_read: true }
@@ -288,8 +300,9 @@ impl Tailer {
         (now < due).then_some(due)
     }
 
-    /// Decodes the whole entries of a slice and queues their records. Never
-    /// inlined: the instructions in it are counted (tests/instructions.rs).
+    /// Decodes the whole entries of a slice and queues their records; whether it
+    /// ended before all of them, for the time they took. Never inlined: the
+    /// instructions in it are counted (tests/instructions.rs).
     #[inline(never)]
     fn take_entries(
         &mut self,
@@ -298,40 +311,51 @@ impl Tailer {
         range: Range<usize>,
         filled: usize,
         offset: u64,
-    ) {
+    ) -> bool {
         let exchange = context.exchange;
+        exchange.activity.is(Doing::Decoding, self.assembler.account().id());
+        let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines());
         self.assembler.begin(exchange);
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
-        let corrupt = match layout {
-            Layout::JsonLines => self.take_lines(context, &buffer, range.clone(), offset, Tailer::take_line),
-            Layout::CriLines => {
-                self.take_lines(context, &buffer, range.clone(), offset, Tailer::take_cri_line)
+        let (corrupt, end) = match layout {
+            Layout::JsonLines => {
+                self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_line)
             }
-            Layout::LocalFrames => self.take_frames(context, &buffer, range.clone(), offset),
+            Layout::CriLines => {
+                self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_cri_line)
+            }
+            Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
         };
+        // A slice has one line at least.
+        let end = if end > range.start { end } else { range.end };
+        self.is_costly = end < range.end;
         if let Some(front) = self.generations.front_mut() {
-            front.consume(&buffer, range.end, filled);
+            front.consume(&buffer, end, filled);
             let (path, resume) = (&front.path, front.resume_here());
             if let Some((offset, bytes)) = corrupt {
                 let path = path.clone();
                 self.report_corrupt(exchange, path, offset, bytes);
             }
             let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-            self.push(exchange, resume, skipped > 0, ReadBytes { total: range.len() as u64, skipped });
+            let total = (end - range.start) as u64;
+            self.push(exchange, resume, skipped > 0, ReadBytes { total, skipped });
         }
         *context.buffer = buffer;
+        end < range.end
     }
 
-    /// Lines, one by one through `take`; where the first damage is, and how many bytes.
+    /// Lines, one by one through `take`; where the first damage is, and how many bytes,
+    /// and where the last line that was taken ends.
     fn take_lines(
         &mut self,
         context: &mut ReadContext<'_>,
+        slice: &mut Slice<'_>,
         buffer: &[u8],
         range: Range<usize>,
         offset: u64,
         take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
-    ) -> Option<(u64, u64)> {
+    ) -> (Option<(u64, u64)>, usize) {
         let mut corrupt = None;
         let start = range.start;
         let mut line_start = start;
@@ -343,24 +367,33 @@ impl Tailer {
                 corrupt = Some((first, bytes + skipped));
             }
             line_start = start + line_feed + 1;
+            if slice.ends_at(line_start) {
+                break;
+            }
         }
-        corrupt
+        (corrupt, line_start)
     }
 
     /// Frames of the local driver; where the first damage is, and how many
-    /// bytes.
+    /// bytes, and where the last frame that was taken ends.
     fn take_frames(
         &mut self,
         context: &mut ReadContext<'_>,
+        slice: &mut Slice<'_>,
         buffer: &[u8],
         range: Range<usize>,
         offset: u64,
-    ) -> Option<(u64, u64)> {
+    ) -> (Option<(u64, u64)>, usize) {
         let mut corrupt = None;
         let mut at = range.start;
-        while let Frame::Whole { message, length } = first_frame(&buffer[at..range.end]) {
+        while at < range.end {
             let frame_offset = offset + (at - range.start) as u64;
-            match local::decode(message) {
+            let (message, length) = match first_frame(&buffer[at..range.end]) {
+                Frame::Whole { message, length } => (Some(message), length),
+                // Damage between frames, up to where the next one begins.
+                Frame::Incomplete | Frame::Corrupt => (None, next_frame(&buffer[at..range.end]).max(1)),
+            };
+            match message.and_then(local::decode) {
                 Some(found) => {
                     let mut attrs = Vec::new();
                     if found.attrs.clone().next().is_some() {
@@ -383,8 +416,11 @@ impl Tailer {
                 }
             }
             at += length;
+            if slice.ends_at(at) {
+                break;
+            }
         }
-        corrupt
+        (corrupt, at)
     }
 
     /// One physical line, `line` of the buffer and so many bytes of line feed
@@ -448,9 +484,19 @@ impl Tailer {
         line_feed: usize,
         offset: u64,
     ) -> u64 {
-        let unusual = decode_unusual(&buffer[line.clone()]);
         let source_bytes = line.len() + line_feed;
-        let Some((last, before)) = unusual.entries.split_last() else {
+        let mut left = source_bytes;
+        // The last one has all bytes that are no damage and no other record's: its own
+        // and the line feed.
+        let mut last: Option<(OwnedEntry, usize)> = None;
+        let unusual = for_each_unusual(&buffer[line.clone()], |owned, length| {
+            if let Some((owned, length)) = last.replace((owned, length)) {
+                let length = length.min(left);
+                left -= length;
+                self.take_owned(context, buffer, line.start, &owned, length, offset);
+            }
+        });
+        let Some((last, _)) = last else {
             if unusual.skipped > 0 {
                 return source_bytes as u64;
             }
@@ -458,16 +504,10 @@ impl Tailer {
             self.assembler.pass_over(source_bytes as u64);
             return 0;
         };
-        // Which byte belongs to which of several records is nobody's concern, as
-        // long as their sum is right.
-        let share = (source_bytes - unusual.skipped) / unusual.entries.len();
-        let mut left = source_bytes - unusual.skipped;
-        for owned in before {
-            self.take_owned(context, buffer, line.start, owned, share, offset);
-            left -= share;
-        }
-        self.take_owned(context, buffer, line.start, last, left, offset);
-        unusual.skipped as u64
+        // What is no UTF-8 counts for more than it took.
+        let skipped = unusual.skipped.min(left);
+        self.take_owned(context, buffer, line.start, &last, left - skipped, offset);
+        skipped as u64
     }
 
     fn take_owned(
@@ -647,7 +687,8 @@ impl Tailer {
     ) -> u64 {
         let whole = memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
         let middle = range.start + whole;
-        let corrupt = self.take_lines(context, buffer, range.start..middle, offset, &take);
+        let mut slice = Slice::whole(context.exchange);
+        let (corrupt, _) = self.take_lines(context, &mut slice, buffer, range.start..middle, offset, &take);
         let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
         if middle == range.end {
             return skipped;

@@ -98,6 +98,9 @@ static void free_instance(struct flb_input_instance *ins)
         free(property);
     }
     if (ins->option_map != NULL) flb_config_map_destroy(ins->option_map);
+#ifdef METRICS
+    free_cmt(ins->cmt);
+#endif
     free(ins->line);
     free(ins);
 }
@@ -289,12 +292,41 @@ static void close_context(struct flb_config *config)
     free(config);
 }
 
+#ifdef UNWATCHED
+/* The host cannot watch the descriptor: it closes it, and the number goes to the next one who opens something. */
+static void lose(struct collector *collector)
+{
+    int stranger = memfd_create("stranger", MFD_CLOEXEC);
+
+    LOG(ERROR, "[input collector] COLLECT_EVENT registration failed");
+    if (stranger == -1 || dup3(stranger, collector->fd, O_CLOEXEC) == -1) abort();
+    close(stranger);
+    collector->stranger = collector->fd;
+    collector->fd = -1;
+}
+
+static void check_stranger(int fd)
+{
+    struct stat is;
+
+    if (fstat(fd, &is) != 0) {
+        violation("descriptor %d is closed though it is somebody else's by now", fd);
+        return;
+    }
+    if (is.st_size != 0) violation("%lld bytes were written to somebody else's file", (long long) is.st_size);
+    close(fd);
+}
+#endif
+
 static void exit_job(void *argument)
 {
     struct flb_input_instance *ins = argument;
     struct descriptor *plugin = &ins->config->plugin;
 
     if (plugin->cb_exit != NULL && ins->context != NULL) plugin->cb_exit(ins->context, ins->config);
+#ifdef UNWATCHED
+    for (int i = 0; i < ins->collector_count; i++) check_stranger(ins->collectors[i].stranger);
+#endif
 }
 
 #if GENERATION >= 51
@@ -309,6 +341,9 @@ static void pre_exit_job(void *argument)
 
 static void stop_context(struct flb_config *config)
 {
+#ifdef METRICS
+    stop_scraping();
+#endif
     for (int i = 0; i < config->instance_count; i++) {
         perform(config->instances[i], pause_job);
         config->instances[i]->told_to_stop = true;
@@ -352,6 +387,9 @@ static void pre_run_job(void *argument)
     if (plugin->head.cb_pre_run != NULL) plugin->head.cb_pre_run(ins, ins->config, ins->context);
     for (int i = 0; i < ins->collector_count; i++) {
         ins->collectors[i].due_ns = now_ns() + ins->collectors[i].interval_ns;
+#ifdef UNWATCHED
+        lose(&ins->collectors[i]);
+#endif
     }
 }
 
@@ -379,6 +417,9 @@ static bool start_context(struct flb_config *config)
         stop_context(config);
         return false;
     }
+#ifdef METRICS
+    for (int i = 0; i < config->instance_count; i++) cmt_of(config->instances[i])->is_walked = true;
+#endif
     for (int i = 0; i < config->instance_count; i++) perform(config->instances[i], pre_run_job);
     return true;
 }

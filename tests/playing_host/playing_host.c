@@ -12,6 +12,8 @@
  * -DSHIFTED[=1|2]  a future host with one more callback behind cb_collect (1) or
  *              behind cb_resume (2): every later slot is read from the wrong place
  * -DMISSING_APPEND  a host that does not export flb_input_log_append_records
+ * -DUNWATCHED  a host that cannot watch a collector's descriptor, and closes it
+ * -DMETRICS    a host that is built with metrics (metrics.h)
  * -DSELF_CHECK_LEAK, -DSELF_CHECK_OVERFLOW, -DSELF_CHECK_RACE  a host with that fault,
  *              which a sanitizer must see (scripts/sanitize)
  *
@@ -21,7 +23,7 @@
  * inside the append; shutdown (pause, a short grace in which collectors still
  * fire, pause, exit in reverse order); hot reload on a new pipeline thread.
  *
- * What it does not: chunks, filters, outputs, metrics, parsers, ${VARIABLES}, and
+ * What it does not: chunks, filters, outputs, parsers, ${VARIABLES}, and
  * the ring buffer of threaded instances: their records are accepted at once, on
  * their own thread. Loops turn only during `run`, `run-until` and the grace.
  *
@@ -37,7 +39,10 @@
  *   others NAME        call every callback this host has no own use for: `ok called=N`
  *   calls              collector callbacks so far, to see a busy loop: `ok calls=N`
  *   reload             hot reload with the same instances
- *   threads            `ok COMM:blocked ...`; or `:open`, `:some` (of the signals)
+ *   threads            `ok COMM:blocked ...`; or `:open`, `:some` (of the signals; faults are never blocked)
+ *   fault COMM SIGNAL  send SIGNAL to the thread COMM; the host's handler logs which thread it ran on
+ *   scrape, unscrape   with METRICS: begin, end walking all metrics: `ok walks=N series=M`
+ *   metrics NAME [PREFIX]   with METRICS: `ok METRIC{LABEL,...}=VALUE ...`
  *   options            `ok NAME:TYPE:DEFAULT ...`, a default with blanks in quotes
  *   exit               `ok threads_left=N fds_before=A fds_after=B`, status 0, or
  *                      `error violation TEXT`, status 1. End of input does the same
@@ -50,7 +55,7 @@
  *
  * One translation unit in parts, each built on those before it: state.h (what the host
  * copies and keeps), option_table.h, stage.h (threads), append.h (appends and pauses),
- * exports.h (the other functions a plugin may call), context.h (instances and the
+ * exports.h (the other functions a plugin may call), metrics.h, context.h (instances and the
  * event loop, from loading to exit); here, the script and what it can see.
  */
 #define _GNU_SOURCE
@@ -68,7 +73,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,6 +87,9 @@
 #include "stage.h"
 #include "append.h"
 #include "exports.h"
+#ifdef METRICS
+#include "metrics.h"
+#endif
 #include "context.h"
 
 #define JOINED_MS 100   /* a joined thread may still be listed in /proc for a moment */
@@ -120,6 +131,9 @@ static void answer_threads(void)
 {
     /* What nobody can block (KILL, STOP), and what the C library keeps to itself (32, 33). */
     const uint64_t never = 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1) | 1ull << 31 | 1ull << 32;
+    /* What a thread brings on itself, and the host's handler is to see. */
+    const uint64_t faults = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGILL - 1) | 1ull << (SIGFPE - 1)
+                            | 1ull << (SIGABRT - 1) | 1ull << (SIGTRAP - 1) | 1ull << (SIGSYS - 1);
     DIR *tasks = opendir("/proc/self/task");
     struct dirent *task;
     char path[300], line[256], comm[32] = "";
@@ -138,10 +152,50 @@ static void answer_threads(void)
         }
         fclose(status);
         for (char *blank = comm; (blank = strchr(blank, ' ')) != NULL; ) *blank = '_';
-        printf(" %s:%s", comm, blocked == 0 ? "open" : (blocked | never) == UINT64_MAX ? "blocked" : "some");
+        printf(" %s:%s", comm, blocked == 0 ? "open" : (blocked | never) == (UINT64_MAX ^ faults) ? "blocked" : "some");
     }
     if (tasks != NULL) closedir(tasks);
     answer("%s", "");
+}
+
+/* As the host's handler, which prints a stack trace; once, so that a fault that is real ends the process. */
+static void handle_fault(int number)
+{
+    char comm[16] = "", text[64];
+    int length;
+
+    prctl(PR_GET_NAME, comm);
+    length = snprintf(text, sizeof(text), "[engine] caught signal %d in %s\n", number, comm);
+    if (write(STDERR_FILENO, text, length) != length) abort();
+}
+
+static void send_fault(const char *comm, int number)
+{
+    struct sigaction action = { .sa_handler = handle_fault, .sa_flags = SA_RESETHAND };
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    char path[300], name[32];
+    bool found = false;
+
+    while (tasks != NULL && !found && (task = readdir(tasks)) != NULL) {
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
+        file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (file == NULL) continue;
+        if (fgets(name, sizeof(name), file) != NULL) {
+            name[strcspn(name, "\n")] = '\0';
+            for (char *blank = name; (blank = strchr(blank, ' ')) != NULL; ) *blank = '_';
+            found = strcmp(name, comm) == 0;
+        }
+        fclose(file);
+        if (found) {
+            sigaction(number, &action, NULL);
+            syscall(SYS_tgkill, getpid(), atoi(task->d_name), number);
+        }
+    }
+    if (tasks != NULL) closedir(tasks);
+    answer(found ? "ok" : "error fault: no thread %s", comm);
 }
 
 static void answer_options(void)
@@ -253,6 +307,8 @@ static void obey(const char *line, char **words, int count)
         raise(SIGKILL);
     } else if (strcmp(command, "threads") == 0) {
         answer_threads();
+    } else if (strcmp(command, "fault") == 0 && count == 3) {
+        send_fault(words[1], atoi(words[2]));
     } else if (strcmp(command, "options") == 0) {
         answer_options();
     } else if (strcmp(command, "calls") == 0) {
@@ -264,6 +320,18 @@ static void obey(const char *line, char **words, int count)
     } else if ((strcmp(command, "run") == 0 && count == 2) || (strcmp(command, "run-until") == 0 && count == 3)) {
         run(current, strtoll(words[count - 1], NULL, 10), count == 3 ? strtoull(words[1], NULL, 10) : NO_TARGET);
         answer("ok records=%llu appends=%llu refused=%llu", ledger.records, ledger.appends, ledger.refused);
+#ifdef METRICS
+    } else if (strcmp(command, "scrape") == 0) {
+        start_scraping(current);
+        answer_whether(scraper.is_running);
+    } else if (strcmp(command, "unscrape") == 0) {
+        stop_scraping();
+        answer("ok walks=%llu series=%llu", scraper.walks, scraper.series);
+    } else if (strcmp(command, "metrics") == 0 && count >= 2 && (ins = find_instance(words[1])) != NULL) {
+        printf("ok");
+        print_metrics(ins, count >= 3 ? words[2] : "");
+        answer("%s", "");
+#endif
     } else if (strcmp(command, "reload") == 0) {
         answer_whether(reload());
     } else if (count >= 2 && (ins = find_instance(words[1])) != NULL) {

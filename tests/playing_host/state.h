@@ -89,6 +89,7 @@ struct stage {
 struct collector {
     clogs_collect_cb callback;
     int              fd;             /* -1: a timer, or dead */
+    int              stranger;       /* with UNWATCHED: the number of its fd, which is somebody else's by now */
     long long        interval_ns;    /* 0: an fd */
     long long        due_ns;
 };
@@ -114,6 +115,7 @@ struct flb_input_instance {
     struct clogs_list_node *option_map;
     struct flb_config *config;
     void              *context;
+    struct cmt        *cmt;              /* with METRICS */
     struct stage       own_stage;        /* used if threaded */
     struct collector   collectors[MOST_COLLECTORS];
     int                collector_count;
@@ -163,6 +165,21 @@ OF_TYPE(clogs_parser_do_fn)           flb_parser_do;
 OF_TYPE(clogs_log_print_fn)           flb_log_print PRINTF_LIKE(4, 5);
 OF_TYPE(clogs_config_map_create_fn)   flb_config_map_create;
 OF_TYPE(clogs_config_map_destroy_fn)  flb_config_map_destroy;
+#ifdef METRICS
+OF_TYPE(clogs_get_cmt_fn)              flb_input_get_cmt_instance;
+OF_TYPE(clogs_cmt_create_fn)           cmt_counter_create;
+OF_TYPE(clogs_cmt_set_fn)              cmt_counter_set;
+OF_TYPE(clogs_cmt_allow_reset_fn)      cmt_counter_allow_reset;
+OF_TYPE(clogs_cmt_create_fn)           cmt_gauge_create;
+OF_TYPE(clogs_cmt_set_fn)              cmt_gauge_set;
+OF_TYPE(clogs_cmt_buckets_create_fn)   cmt_histogram_buckets_create_size;
+OF_TYPE(clogs_cmt_histogram_create_fn) cmt_histogram_create;
+OF_TYPE(clogs_cmt_histogram_set_fn)    cmt_histogram_set_default;
+/* Exported so that a plugin that calls them can be caught. */
+int cmt_counter_destroy(void *metric);
+int cmt_gauge_destroy(void *metric);
+int cmt_histogram_destroy(void *metric);
+#endif
 
 #define LOG(level, ...) flb_log_print(CLOGS_FLB_LOG_##level, __FILE__, __LINE__, __VA_ARGS__)
 

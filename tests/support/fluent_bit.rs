@@ -1,7 +1,8 @@
 //! A real Fluent Bit as the host of the plugin, and its records read back.
 //!
-//! The host is what `FLUENT_BIT` names (several may be given, separated as in
-//! `PATH`), else `fluent-bit` on `PATH`, else the one of Fluent Bit's packages.
+//! The hosts are what `FLUENT_BIT` names (several may be given, separated as in
+//! `PATH`), else `fluent-bit` on `PATH` and the one of Fluent Bit's packages, which is
+//! built otherwise: see [`find_shipped`].
 //! Each [`FluentBit`] lives in a folder of its own and can be stopped and started
 //! there again, so that what a plugin stores is tested too. It dies with the
 //! thread that started it at the latest (`setpriv --pdeathsig`), so do not start
@@ -30,6 +31,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -60,9 +62,48 @@ pub fn find_all() -> Vec<PathBuf> {
         Some(list) => std::env::split_paths(&list).collect(),
         None => {
             let packaged = Some(PathBuf::from(PACKAGED_HOST)).filter(|file| is_executable(file));
-            programs("fluent-bit").chain(packaged).take(1).collect()
+            let mut hosts: Vec<PathBuf> = programs("fluent-bit").take(1).collect();
+            let is_known = |packaged: &PathBuf| {
+                hosts.iter().any(|host| fs::canonicalize(host).ok() == fs::canonicalize(packaged).ok())
+            };
+            let other = packaged.filter(|packaged| !is_known(packaged));
+            hosts.extend(other);
+            hosts
         }
     }
+}
+
+/// The first host in the shipped configuration: with a jemalloc whose quantum is 8
+/// (`--with-lg-quantum=3`), as Fluent Bit's official images and packages have it. Else why
+/// there is none.
+pub fn find_shipped() -> Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(ask_for_shipped).clone()
+}
+
+fn ask_for_shipped() -> Result<PathBuf, String> {
+    let mut asked = Vec::new();
+    for host in find_all() {
+        match quantum(&host) {
+            Ok(8) => return Ok(host),
+            Ok(quantum) => asked.push(format!("the quantum of {} is {quantum}", host.display())),
+            Err(problem) => asked.push(problem),
+        }
+    }
+    Err(format!(
+        "no Fluent Bit in the shipped configuration (jemalloc with lg-quantum 3): {}",
+        asked.join("; ")
+    ))
+}
+
+/// To what the host's allocator aligns small blocks: asked in the process itself, by a
+/// library that it loads as a plugin.
+fn quantum(host: &Path) -> Result<u32, String> {
+    let probe = super::compile("quantum8/flb-in_quantum.c", "flb-in_quantum.so", &["-shared", "-fPIC"]);
+    let mut command = Command::new(host);
+    let said = super::run(command.arg("-e").arg(probe).args(["-i", "dummy", "-o", "null"]))?;
+    let number = said.lines().find_map(|line| line.strip_prefix("quantum ")?.parse().ok());
+    number.ok_or_else(|| format!("{} does not tell its quantum: {said}", host.display()))
 }
 
 /// What the host says its version is, such as `v5.1.1`.

@@ -244,12 +244,15 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
     };
     looked_at("is not there yet and can be made", true);
     let printed = |output: Output| String::from_utf8_lossy(&output.stdout).into_owned();
-    let all = printed(run(root.path(), &["--no-follow", "-o", &db]));
+    let all = printed(run(root.path(), &["--no-follow", "--save-position", "-o", &db]));
     assert_eq!(all, "web | one\nweb | two\n");
     log.line("three");
     looked_at("is usable and knows 1 container", true);
-    assert_eq!(printed(run(root.path(), &["--no-follow", "-o", &db])), "web | three\n");
-    let mut follower = program(root.path(), &["-o", &db]).stdout(Stdio::piped()).spawn().expect("it runs");
+    assert_eq!(printed(run(root.path(), &["--no-follow", "--save-position", "-o", &db])), "web | three\n");
+    let mut follower = program(root.path(), &["--save-position", "-o", &db])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
     log.line("four");
     let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
     assert_eq!(lines.next().expect("a line").expect("readable"), "web | four");
@@ -257,9 +260,12 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
     assert!(fix(&page, "another instance has it locked").contains("fuser"), "{page}");
     follower.kill().expect("our child");
     follower.wait().expect("it ends");
-    fs::write(&path, "no checkpoint at all").expect("ours");
+    fs::write(&path, vec![0; 5_000]).expect("ours");
     let page = looked_at("is no checkpoint", true);
     assert!(page.contains("a start sets it aside"), "{page}");
+    fs::write(&path, "no checkpoint at all").expect("ours");
+    let page = looked_at("is not a checkpoint of container_logs", false);
+    assert!(fix(&page, "Fluent Bit does not start with it").contains("a file of its own"), "{page}");
     let elsewhere = format!("DB={}", dbs.path().join("none/positions.db").display());
     let (page, is_all_read) = check(root.path(), &["-o", &elsewhere]);
     assert!(!is_all_read && fix(&page, "none/positions.db: No such file").contains("mkdir"), "{page}");
@@ -305,4 +311,25 @@ fn what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed() 
     for name in names {
         docker.docker(&["rm", "--force", name]).expect("docker rm");
     }
+}
+
+/// A label that does nothing, or cannot be understood, is no reason to fail.
+#[test]
+fn labels_that_are_not_obeyed_are_listed_with_the_option_that_obeys_them() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let labels = serde_json::json!({"fluentbit.io/tag": "parse.x", "fluentbit.io/multiline": "pyton"});
+    log.write_config_with("web", true, labels, &[]);
+    log.line("one");
+    let (page, is_all_read) = check(root.path(), &["-o", "Docker_Socket=off"]);
+    assert!(is_all_read, "{page}");
+    for part in [
+        "container web: label fluentbit.io/tag is not obeyed",
+        "-> name it in Label_Hints, if whoever writes the image is trusted",
+        "container web: label fluentbit.io/multiline: `pyton` is neither",
+    ] {
+        assert!(page.contains(part), "no `{part}` in {page}");
+    }
+    let (page, _) = check(root.path(), &["-o", "Docker_Socket=off", "-o", "Label_Hints=tag"]);
+    assert!(!page.contains("fluentbit.io/tag"), "{page}");
 }

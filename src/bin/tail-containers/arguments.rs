@@ -80,6 +80,12 @@ pub struct Arguments {
     )]
     pub stats: Option<Duration>,
 
+    /// Write the positions into the DB that -o DB=FILE names, so that the next run goes
+    /// on from there; else that file is only read. Not with the DB of a Fluent Bit: what
+    /// is printed here would count as delivered there
+    #[arg(long = "save-position")]
+    save_position: bool,
+
     /// When to colour container names; NO_COLOR is respected
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
@@ -89,7 +95,8 @@ pub struct Arguments {
     #[arg(long)]
     pub raw: bool,
 
-    /// Set any option of the plugin (repeatable), e.g. -o DB=/tmp/positions.db
+    /// Set any option of the plugin (repeatable), e.g. -o Multiline=java. A DB is only read,
+    /// also one that a Fluent Bit has open (see --save-position)
     #[arg(
         short,
         long = "option",
@@ -128,7 +135,10 @@ Examples:
   sudo tail-containers --stats --new            who writes how much, and whether all of it can be read
   sudo tail-containers check                    what can be read on this machine, and what to mend
   sudo tail-containers --no-follow --json       dump what is there, one record a line
-  sudo tail-containers -o DB=/tmp/seen.db       go on where the last run left off";
+  sudo tail-containers -o DB=/tmp/seen.db --save-position
+                                                go on where the last run left off
+  sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
+                                                what Fluent Bit has not delivered yet, and follow";
 
 fn parse_option(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
@@ -146,6 +156,7 @@ impl Arguments {
     pub fn config(&self) -> Result<Config, ConfigError> {
         let mut config = Config::from_lookup(|name| self.option(name))?;
         config.follow = self.follow;
+        config.saves_positions = self.save_position;
         Ok(config)
     }
 

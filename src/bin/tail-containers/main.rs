@@ -1,7 +1,7 @@
 //! Follows the logs of every container of this machine in a terminal, with the
 //! plugin's own library and no Fluent Bit.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod arguments;
 mod check;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use fluent_bit_container_logs::exchange::Bell;
-use fluent_bit_container_logs::ffi::signals::with_all_blocked;
+use fluent_bit_container_logs::ffi::signals::with_signals_blocked;
 use fluent_bit_container_logs::host::embedded::EmbeddedHost;
 use fluent_bit_container_logs::host::{Host, Level};
 use fluent_bit_container_logs::plugin::Plugin;
@@ -83,8 +83,11 @@ fn follow(
     mut look: impl FnMut(&Plugin, bool) -> io::Result<Option<Duration>>,
 ) -> io::Result<()> {
     let config = arguments.config().map_err(io::Error::other)?;
+    if config.saves_positions && config.db.is_none() {
+        return Err(io::Error::other("--save-position needs a file to write to: -o DB=FILE"));
+    }
     let (stop, interrupted) = stop_at_signal()?;
-    let plugin = with_all_blocked(|| Plugin::start(config)).map_err(io::Error::other)?;
+    let plugin = with_signals_blocked(|| Plugin::start(config)).map_err(io::Error::other)?;
     let result = loop {
         plugin.drain(host);
         let is_last = plugin.is_done() || interrupted.load(Ordering::Acquire);

@@ -10,7 +10,7 @@ use fluent_bit_container_logs::host::embedded::Record;
 use serde_json::Value;
 
 use crate::arguments::Arguments;
-use crate::terminal::{harmless, is_colored};
+use crate::terminal::{harmless, harmless_json, is_colored};
 
 /// Writes records as people or programs want them.
 pub struct Printer {
@@ -58,7 +58,8 @@ impl Printer {
         let date = Value::String(rfc3339::format(record.time));
         write!(self.out, "{{\"date\":{date}")?;
         for (key, value) in &record.body {
-            write!(self.out, ",{}:{value}", Value::String(key.clone()))?;
+            let pair = format!("{}:{value}", Value::String(key.clone()));
+            write!(self.out, ",{}", if self.is_raw { Cow::Borrowed(&*pair) } else { harmless_json(&pair) })?;
         }
         self.out.write_all(b"}\n")
     }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 
+use fluent_bit_container_logs::plain_text::is_deceptive;
+
 use crate::arguments::Color;
 
 /// Whether what goes to standard output is coloured.
@@ -16,10 +18,10 @@ pub fn is_colored(when: Color) -> bool {
     }
 }
 
-/// Text that steers no terminal: control characters but the tab in caret
-/// notation, those beyond ASCII as U+FFFD.
+/// Text that steers no terminal and reads in the order in which it stands: control
+/// characters but the tab in caret notation, what is deceptive beyond ASCII as U+FFFD.
 pub fn harmless(text: &str) -> Cow<'_, str> {
-    let is_harmful = |character: char| character.is_control() && character != '\t';
+    let is_harmful = |character: char| is_deceptive(character) && character != '\t';
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }
@@ -31,6 +33,24 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
             }
             _ if is_harmful(character) => shown.push('\u{fffd}'),
             _ => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// JSON whose texts are just as harmless, and say the same: such characters can only stand
+/// in strings, where each may be written by its number.
+pub fn harmless_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_deceptive) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 32);
+    for character in json.chars() {
+        if is_deceptive(character) {
+            let mut units = [0; 2];
+            shown.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            shown.push(character);
         }
     }
     Cow::Owned(shown)

@@ -11,6 +11,7 @@ use fluent_bit_container_logs::discover::own_container::OwnContainer;
 use fluent_bit_container_logs::discover::{
     is_default_docker_root, network_file_system, runtimes, Api, Found, LogFiles, Runtime,
 };
+use fluent_bit_container_logs::hints::Hints;
 use fluent_bit_container_logs::metrics::Unread;
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
@@ -178,6 +179,7 @@ impl Containers {
             }
             nameless()
         });
+        report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found);
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
@@ -286,6 +288,22 @@ impl Seen {
             ),
         };
         findings.push(finding.because(Unread::DriverUnreadable));
+    }
+}
+
+/// Labels that are there and do nothing.
+fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
+    let read = Hints::read(&metadata.labels, config.label_hints);
+    let about = || format!("container {}", metadata.title());
+    for problem in read.problems {
+        findings.push(Finding::minor(about(), problem, "mend the label; the option counts until then"));
+    }
+    for label in read.ignored {
+        findings.push(Finding::minor(
+            about(),
+            format!("label {label} is not obeyed"),
+            "name it in Label_Hints, if whoever writes the image is trusted",
+        ));
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fluent_bit_container_logs::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::discover::RootWatch;
 use fluent_bit_container_logs::tail::file::open_regular;
 use fluent_bit_container_logs::tail::watch::FileWatch;
@@ -35,7 +36,7 @@ impl Limit {
     fn of(kind: &str) -> Limit {
         let value = |name: &str| -> u64 {
             let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let text = read_text(&path, FileKind::Proc).unwrap_or_default();
             text.trim().parse().unwrap_or(u64::MAX)
         };
         let names = [format!("fs.inotify.max_user_{kind}"), format!("user.max_inotify_{kind}")];

@@ -195,6 +195,14 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             ));
             format!("{shown} is no checkpoint: {problem}")
         }
+        Err(CheckpointError::NotOurs { problem, .. }) => {
+            findings.push(Finding::fatal(
+                format!("DB {shown}"),
+                format!("{problem}; Fluent Bit does not start with it, and leaves it as it is"),
+                "give container_logs a file of its own that does not exist yet",
+            ));
+            format!("{shown} cannot be used: {problem}")
+        }
         Err(error @ CheckpointError::InUse { .. }) => {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),

@@ -3,11 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fluent_bit_container_logs::bounded_file::{self, FileKind};
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::discover::Api;
 use fluent_bit_container_logs::tail::file::{is_permanent, is_shortage};
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
+use serde::Deserialize;
 
 /// Where Docker's daemon is told of another data root.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -26,7 +28,8 @@ impl Place {
     /// Looks around.
     pub fn find() -> Place {
         let needed = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
-        let uid_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let uid_map =
+            bounded_file::read_text(Path::new("/proc/self/uid_map"), FileKind::Proc).unwrap_or_default();
         let uid_map: Vec<&str> = uid_map.split_whitespace().collect();
         Place {
             is_root: geteuid().is_root(),
@@ -104,10 +107,17 @@ impl Place {
     }
 }
 
+/// Of the daemon's settings, the one that matters here.
+#[derive(Deserialize)]
+struct DaemonSettings {
+    #[serde(rename = "data-root")]
+    data_root: Option<PathBuf>,
+}
+
 fn configured_data_root() -> Option<PathBuf> {
-    let text = std::fs::read_to_string(DAEMON_JSON).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    json.get("data-root")?.as_str().map(PathBuf::from)
+    let bytes = bounded_file::read(Path::new(DAEMON_JSON), FileKind::Setting).ok()?;
+    let settings: DaemonSettings = serde_json::from_slice(&bytes).ok()?;
+    settings.data_root
 }
 
 #[cfg(test)]

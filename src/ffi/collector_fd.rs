@@ -1,0 +1,95 @@
+//! The descriptor that the host polls for an instance.
+//!
+//! When the host cannot watch it (`collector_start` in its `flb_input.c`: epoll is out of
+//! memory or of watches) it *closes* it, tells nobody, and goes on. The number is then free
+//! and soon somebody else's: a bell that were rung through it would write into a stranger's
+//! file, and our own close at the exit would take it from him. So the host gets a duplicate
+//! through which nothing is ever read or written, and which is closed by us only while it is
+//! still ours.
+
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::fs::OFlags;
+
+/// No descriptor: it was closed.
+const NONE: RawFd = -1;
+
+/// A duplicate of an instance's bell, for the host.
+#[derive(Debug)]
+pub struct CollectorFd(AtomicI32);
+
+/// What had become of it by the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// It was ours until now.
+    ByUs,
+    /// The host had closed it: nothing was ever handed over.
+    ByHost,
+}
+
+impl CollectorFd {
+    /// A duplicate of `bell`.
+    pub fn new(bell: BorrowedFd<'_>) -> std::io::Result<CollectorFd> {
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(bell, 0)?;
+        Ok(CollectorFd(AtomicI32::new(duplicate.into_raw_fd())))
+    }
+
+    /// The number to give to the host.
+    pub fn number(&self) -> RawFd {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Closes it, unless the host has. `bell` is what it was made of.
+    pub fn close(&self, bell: BorrowedFd<'_>) -> Closed {
+        let number = self.0.swap(NONE, Ordering::AcqRel);
+        if !is_duplicate(number, bell) {
+            return Closed::ByHost;
+        }
+        // SAFETY: it is the duplicate that `new` made, nobody has closed it, and no one else
+        // will: `self` has forgotten it.
+        unsafe { libc::close(number) };
+        Closed::ByUs
+    }
+}
+
+/// Whether `number` stands for the same open file as `bell`. Status flags belong to the open
+/// file, so a change of them through one number shows through the other. `O_APPEND` means
+/// nothing to a bell.
+fn is_duplicate(number: RawFd, bell: BorrowedFd<'_>) -> bool {
+    let Ok(flags) = rustix::fs::fcntl_getfl(bell) else { return false };
+    let shows = |flags: OFlags| {
+        rustix::fs::fcntl_setfl(bell, flags).is_ok()
+            && is_appending(number) == Some(flags.contains(OFlags::APPEND))
+    };
+    number != bell.as_raw_fd() && shows(flags ^ OFlags::APPEND) & shows(flags)
+}
+
+fn is_appending(number: RawFd) -> Option<bool> {
+    // SAFETY: any number may be asked for its flags; a closed one is an error.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    (flags >= 0).then_some(flags & libc::O_APPEND != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Bell;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_duplicate_is_closed_once_and_one_that_the_host_closed_is_left_alone() {
+        let (bell, other) = (Bell::new().unwrap(), Bell::new().unwrap());
+        let flags = rustix::fs::fcntl_getfl(&bell).unwrap();
+        let ours = CollectorFd::new(bell.as_fd()).unwrap();
+        assert!(is_duplicate(ours.number(), bell.as_fd()));
+        assert!(!is_duplicate(other.as_fd().as_raw_fd(), bell.as_fd()), "another bell is another file");
+        assert_eq!(ours.close(bell.as_fd()), Closed::ByUs);
+        assert_eq!(ours.close(bell.as_fd()), Closed::ByHost, "there is nothing to close any more");
+        // The host closed it, and the number went to somebody else.
+        let lost = CollectorFd(AtomicI32::new(other.as_fd().as_raw_fd()));
+        assert_eq!(lost.close(bell.as_fd()), Closed::ByHost);
+        assert!(is_appending(other.as_fd().as_raw_fd()).is_some(), "his descriptor is still open");
+        assert_eq!(rustix::fs::fcntl_getfl(&bell).unwrap(), flags, "the flags are as they were");
+    }
+}

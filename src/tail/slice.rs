@@ -1,0 +1,183 @@
+//! How long one container may keep the reader: a slice ends early, with what was read of
+//! it by then, when its lines have taken too much time or the reader is to stop. What a
+//! line costs depends on who wrote it (JSON to be merged, an expression that it is matched
+//! against), so bytes alone bound nothing.
+//!
+//! The clock is looked at between lines, every so many bytes; the longest that a slice
+//! can take is the time here and what the lines between two looks take.
+
+use std::time::{Duration, Instant};
+
+use crate::exchange::Exchange;
+
+/// What the lines of a slice may take: many times what 256 KiB of plain ones do.
+pub const SLICE_TIME: Duration = Duration::from_millis(25);
+
+/// Slices of one pass that may take all of it. The others of the containers that take so
+/// long have their turn in the next passes: however many they are, together they delay
+/// the others no more than this many slices do.
+pub const COSTLY_SLICES: usize = 4;
+
+/// Bytes between two looks at the clock: of plain lines, a tenth of a millisecond.
+const PLAIN_STRIDE: usize = 16 * 1024;
+/// The same of lines that are matched against a pattern.
+const COSTLY_STRIDE: usize = 1024;
+
+/// One slice.
+#[derive(Debug)]
+pub struct Slice<'a> {
+    exchange: &'a Exchange,
+    ends: Option<Instant>,
+    stride: usize,
+    /// Where in the buffer the next look is due.
+    next_look: usize,
+}
+
+impl<'a> Slice<'a> {
+    /// Begins at `start` of the buffer.
+    pub fn begin(exchange: &'a Exchange, start: usize, is_costly: bool) -> Slice<'a> {
+        let stride = if is_costly { COSTLY_STRIDE } else { PLAIN_STRIDE };
+        let ends = Instant::now().checked_add(SLICE_TIME);
+        Slice { exchange, ends, stride, next_look: start + stride }
+    }
+
+    /// One that ends with its bytes: what follows the last whole line of a file cannot
+    /// be left for later.
+    pub fn whole(exchange: &'a Exchange) -> Slice<'a> {
+        Slice { exchange, ends: None, stride: usize::MAX, next_look: usize::MAX }
+    }
+
+    /// Whether it ends with the line before `at`.
+    #[inline]
+    pub fn ends_at(&mut self, at: usize) -> bool {
+        at >= self.next_look && self.is_over(at)
+    }
+
+    #[cold]
+    fn is_over(&mut self, at: usize) -> bool {
+        self.next_look = at.saturating_add(self.stride);
+        self.exchange.is_stopping() || self.ends.is_some_and(|ends| Instant::now() >= ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{CheckpointStore, ContainerId};
+    use crate::discover::docker::ContainerMetadata;
+    use crate::discover::LogFiles;
+    use crate::format::cri;
+    use crate::format::json_file::Decoder;
+    use crate::host::embedded::decode_records;
+    use crate::identity::Identity;
+    use crate::multiline::Pattern;
+    use crate::queue::Progress;
+    use crate::tail::tailer::{ReadContext, Start, Step, Tailer};
+    use std::sync::atomic::Ordering;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_clock_and_a_stop_are_looked_at_now_and_then() {
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let mut slice = Slice { ends: None, ..Slice::begin(&exchange, 100, true) };
+        assert!(!slice.ends_at(100 + COSTLY_STRIDE));
+        exchange.stopping.store(true, Ordering::Release);
+        assert!(!slice.ends_at(100 + COSTLY_STRIDE + 1), "it was looked a moment ago");
+        assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
+        exchange.stopping.store(false, Ordering::Release);
+        let mut late = Slice { ends: Some(Instant::now()), ..Slice::begin(&exchange, 0, false) };
+        assert!(!late.ends_at(PLAIN_STRIDE - 1));
+        assert!(late.ends_at(PLAIN_STRIDE));
+        assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
+    }
+
+    /// Each slice ends at its first look, as where every line takes long: what comes is
+    /// whole, in order, and each batch moves the position to where the next one begins.
+    #[test]
+    fn slices_that_end_early_lose_nothing_and_repeat_nothing() {
+        let json = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{number:09}Z\"}}\n")
+        };
+        let cri = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            format!("2023-11-14T22:13:20.{number:09}Z stdout F {text}\n")
+        };
+        let local = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            let time = (0..8).map(|_| 0x80u8).chain([1]);
+            let mut message: Vec<u8> = b"\x0a\x06stdout\x10".iter().copied().chain(time).collect();
+            message.extend([0x1a, 0x80 | (text.len() & 0x7f) as u8, (text.len() >> 7) as u8]);
+            message.extend(text.as_bytes());
+            let length = (message.len() as u32).to_be_bytes();
+            [&length[..], &message, &length].concat()
+        };
+        let json = |number: usize| json(number).into_bytes();
+        let cri = |number: usize| cri(number).into_bytes();
+        let entries: [&dyn Fn(usize) -> Vec<u8>; 3] = [&json, &cri, &local];
+        for entry in entries {
+            for pattern in [None, Some("^line")] {
+                assert_whole((0..600).map(entry).collect(), pattern);
+            }
+        }
+    }
+
+    fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
+        let log = entries.concat();
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::numbered(&dir.path().join("x.log"));
+        std::fs::write(&files.path, &log).unwrap();
+        let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        identity.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
+        identity.multiline.max_bytes = 1 << 20;
+        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, Arc::new(identity));
+        tailer.refresh(&exchange).unwrap();
+        exchange.stopping.store(true, Ordering::Release);
+        let (mut buffer, mut decoder, mut cri) = (Vec::new(), Decoder::default(), cri::Decoder::default());
+        let mut texts = Vec::new();
+        let (mut slices, mut offset) = (0, 0);
+        loop {
+            let mut context = ReadContext {
+                exchange: &exchange,
+                buffer: &mut buffer,
+                decoder: &mut decoder,
+                cri: &mut cri,
+                max_line_bytes: 1 << 20,
+                now: Instant::now(),
+            };
+            let step = tailer.read_slice(&mut context).unwrap();
+            if step == (Step::AtEnd { has_read: false }) {
+                break;
+            }
+            slices += 1;
+            let read = tailer.account().figures().read.bytes;
+            assert!(read - offset <= (PLAIN_STRIDE + 4_000) as u64, "{} bytes in a slice", read - offset);
+            assert_eq!(tailer.is_costly(), step == Step::More, "{step:?}");
+            offset = read;
+        }
+        assert_eq!(offset, log.len() as u64);
+        assert!(slices >= log.len() / (PLAIN_STRIDE + 4_000), "{slices}");
+        tailer.flush_open(&exchange);
+        let mut resumes = Vec::new();
+        while let Some(batch) = exchange.queue.pop() {
+            if batch.records > 0 {
+                let records = decode_records(&batch.bytes).unwrap();
+                texts.extend(records.iter().map(|record| record.text("log").to_owned()));
+            }
+            if let Progress::Advance([Some(resume), _]) = batch.progress {
+                resumes.push(resume.offset);
+            }
+        }
+        let numbers = texts.iter().map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
+        assert!(numbers.eq(0..entries.len()), "{} texts", texts.len());
+        assert!(resumes.is_sorted() && resumes.last() == Some(&offset), "{resumes:?}");
+        let mut ends = std::collections::HashSet::from([0]);
+        ends.extend(entries.iter().scan(0, |end, entry| {
+            *end += entry.len() as u64;
+            Some(*end)
+        }));
+        assert!(resumes.iter().all(|at| ends.contains(at)), "{resumes:?}");
+    }
+}

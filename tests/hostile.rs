@@ -1,0 +1,326 @@
+//! Containers whose images are made to harm others: by labels, and by lines that take
+//! long to read. What they get at is their own log alone.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::plugin::Plugin;
+use rustix::process::Signal;
+use serde_json::{json, Value};
+
+use crate::support::collector::{Collector, PATIENCE};
+use crate::support::docker_root::{record, DockerRoot, LogWriter};
+use crate::support::fluent_bit::{plugin, with_each_host, FluentBit};
+use crate::support::playing_host::{PlayingHost, Release};
+use crate::support::wait_until;
+
+/// An expression of a label that fits its limits and takes as long as any: a DFA of it has
+/// 2^40 states, so it is matched state by state.
+const WORST_OF_LABEL: &str = "[ab]{0,40}a[ab]{40}c";
+/// The one of a report: as the option it is allowed, as a label's it is far too large.
+const WORST_OF_OPTION: &str = "[ab]{0,900}a[ab]{900}c";
+
+/// All that a label can ask for, at its most.
+fn labels_of_a_hostile_image() -> Value {
+    json!({
+        "fluentbit.io/exclude": "true",
+        "fluentbit.io/merge_log": "true",
+        "fluentbit.io/multiline": WORST_OF_LABEL,
+        "fluentbit.io/parser": "nginx",
+        "fluentbit.io/rate_limit": "1",
+        "fluentbit.io/tag": "billing.of.others",
+    })
+}
+
+#[test]
+fn an_images_labels_hide_nothing_reroute_nothing_and_slow_nothing_by_default() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "mallory");
+    log.write_config_with("mallory", true, labels_of_a_hostile_image(), &[]);
+    let lines = ["{\"tenant\":\"other\"}", "two", "three"];
+    lines.iter().for_each(|line| log.line(line));
+    let options = [("Tag_Template", "docker.{name}"), ("Rescan_Interval", "20ms")];
+    let collector = Collector::start(root.path(), &options);
+    assert_eq!(collector.wait_texts(3), lines);
+    for (tag, record) in collector.tagged() {
+        assert_eq!(tag.as_deref(), Some("docker.mallory"));
+        assert!(!record.body.contains_key("tenant"), "{record:?}");
+    }
+    let said = "container mallory (aaaaaaaaaaaa): not obeyed: label fluentbit.io/exclude, \
+                fluentbit.io/merge_log, fluentbit.io/multiline with an expression (multiline_regex), \
+                fluentbit.io/parser, fluentbit.io/rate_limit, fluentbit.io/tag: Label_Hints does not name it";
+    collector.wait("what is said", |collector| collector.has_logged(said));
+    // Its metadata is read anew, and nothing more is said.
+    log.write_config_with("eve", true, labels_of_a_hostile_image(), &[]);
+    log.line("four");
+    collector.wait("the new name", |collector| {
+        collector.tagged().last().is_some_and(|(tag, _)| tag.as_deref() == Some("docker.eve")) || {
+            log.line("more");
+            false
+        }
+    });
+    let (_, log) = collector.stop();
+    let said: Vec<_> = log.iter().filter(|(_, text)| text.contains("not obeyed")).collect();
+    assert_eq!(said.len(), 1, "{log:?}");
+    assert_eq!(said[0].0, Level::Info);
+}
+
+/// Where they are obeyed, values that are too long are not, and the message is short.
+#[test]
+fn a_label_of_200_kb_is_said_in_few_words_and_does_nothing() {
+    let root = DockerRoot::new();
+    let long = "^x".repeat(100_000);
+    let names = ["exclude", "merge_log", "multiline", "parser", "rate_limit", "tag"];
+    let labels: serde_json::Map<String, Value> =
+        names.iter().map(|name| (format!("fluentbit.io/{name}"), json!(long))).collect();
+    let mut log = root.container('a', "mallory");
+    log.write_config_with("mallory", true, Value::Object(labels), &[]);
+    log.line("here");
+    let options = [("Tag_Template", "docker.{name}"), ("Label_Hints", "all")];
+    let collector = Collector::start(root.path(), &options);
+    assert_eq!(collector.wait_texts(1), ["here"]);
+    assert_eq!(collector.tagged()[0].0.as_deref(), Some("docker.mallory"));
+    for name in &names[1..] {
+        let said =
+            format!("label fluentbit.io/{name}: 200000 bytes, and 256 are the most; the option counts");
+        collector.wait(name, |collector| collector.has_logged(&said));
+    }
+    assert!(collector.log().iter().all(|(_, text)| text.len() < 1000), "{:?}", collector.log());
+}
+
+/// Texts that no expression here fits, in no order that a DFA could make use of.
+fn lines_of_a_and_b(bytes: usize) -> String {
+    let mut seed = 12345u64;
+    let mut next = || {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        if seed >> 33 & 1 == 0 {
+            'a'
+        } else {
+            'b'
+        }
+    };
+    let mut lines = String::with_capacity(bytes + 3_000);
+    while lines.len() < bytes {
+        let text: String = (0..2_000).map(|_| next()).chain(['\n']).collect();
+        lines.push_str(&record("stdout", &text, "2023-11-14T22:13:20.5Z"));
+    }
+    lines
+}
+
+/// The reader's thread, as `/proc` shows it.
+fn reader_of(host: &PlayingHost) -> PathBuf {
+    let mut reader = None;
+    wait_until(PATIENCE, "the reader", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("it runs");
+        let is_reader = |task: &PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "clogs-reader")
+        };
+        reader = tasks.map(|task| task.expect("a thread").path()).find(is_reader);
+        reader.is_some()
+    });
+    reader.expect("it was found")
+}
+
+/// What a thread has taken of the processor, whatever else the machine does.
+fn processor_time(thread: &Path) -> Duration {
+    let times = std::fs::read_to_string(thread.join("schedstat")).expect("its times");
+    let nanos = times.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number");
+    Duration::from_nanos(nanos)
+}
+
+/// Whether the library is an optimised one. Without optimisation an expression takes
+/// some twenty times as long.
+fn is_optimised() -> bool {
+    plugin().is_some_and(|file| file.parent().is_some_and(|folder| folder.ends_with("release")))
+}
+
+/// What a container may be delayed by others.
+fn longest_delay() -> Duration {
+    Duration::from_millis(250) * if is_optimised() { 1 } else { 20 }
+}
+
+/// Writes lines of one container while others are read, and gives the most that the
+/// reader did before any of them arrived.
+fn delay_of(host: &mut PlayingHost, log: &mut LogWriter) -> Duration {
+    let reader = reader_of(host);
+    let mut offset = host.delivered_bytes();
+    let mut longest = Duration::ZERO;
+    for number in 0..if is_optimised() { 20 } else { 3 } {
+        let text = format!("good line {number}");
+        let (begun, before) = (Instant::now(), processor_time(&reader));
+        log.line(&text);
+        while !host.frames_from(&mut offset).iter().any(|frame| frame.texts().any(|got| got == text)) {
+            assert!(begun.elapsed() < PATIENCE, "line {number} does not come; log:\n{}", host.log());
+            host.run(2);
+        }
+        longest = longest.max(processor_time(&reader) - before);
+    }
+    longest
+}
+
+/// A good container beside so many that have this label and 3 MB to be read, by a host with
+/// these options: how long it is delayed, and how long the stop takes.
+#[track_caller]
+fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &str, said: &[&str]) {
+    let root = DockerRoot::new();
+    let mut good = root.container('0', "good");
+    let lines = lines_of_a_and_b(3_000_000);
+    let mut logs = Vec::new();
+    for digit in ('1'..='9').take(hostile) {
+        let mut log = root.container(digit, "mallory");
+        if let Some(label) = label {
+            log.write_config_with("mallory", true, json!({"fluentbit.io/multiline": label}), &[]);
+        }
+        log.raw(lines.as_bytes());
+        logs.push(log);
+    }
+    let options = format!(
+        "docker_root=\"{}\" runtime=docker docker_socket=off metadata=off {options}",
+        root.path().display()
+    );
+    let mut host = PlayingHost::with_instance(Release::LATEST, &options);
+    let longest = delay_of(&mut host, &mut good);
+    let begun = Instant::now();
+    let exit = host.exit();
+    let stop = begun.elapsed();
+    println!(
+        "{what}: the reader did {longest:?} before a line of another container came, the stop took {stop:?}"
+    );
+    exit.assert_clean();
+    assert!(longest < longest_delay(), "{what}: {longest:?}");
+    assert!(stop < Duration::from_secs(4), "{what}: the stop took {stop:?}");
+    assert!(!exit.log.contains("does not answer") && !exit.log.contains("left behind"), "{}", exit.log);
+    for part in said {
+        assert!(exit.log.contains(part), "no `{part}` in {}", exit.log);
+    }
+}
+
+#[test]
+fn the_expression_of_a_label_delays_no_other_container() {
+    for hostile in [1, if is_optimised() { 8 } else { 3 }] {
+        let options = "label_hints=multiline_regex";
+        assert_harmless("the worst that a label can say", hostile, Some(WORST_OF_LABEL), options, &[]);
+    }
+}
+
+/// The one that took 27 seconds.
+#[test]
+fn a_large_expression_of_a_label_is_refused_and_delays_nobody() {
+    let label = Some(WORST_OF_OPTION);
+    assert_harmless("by default", 1, label, "", &["not obeyed: label fluentbit.io/multiline"]);
+    let said = "it would take too much memory; the option counts";
+    assert_harmless("all labels obeyed", 1, label, "label_hints=all", &[said]);
+}
+
+/// An image that knows what the operator's expression finds hard.
+#[test]
+fn the_operators_expression_makes_no_container_delay_another() {
+    let options = format!("multiline={WORST_OF_OPTION}");
+    for hostile in [1, if is_optimised() { 8 } else { 3 }] {
+        assert_harmless("the worst that the option can say", hostile, None, &options, &[]);
+    }
+}
+
+/// Takes what it gets.
+struct Takes;
+
+impl Host for Takes {
+    fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
+        Ok(())
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+}
+
+/// Pass by pass, on any build: beside a plain log, of twelve that take long only so many
+/// have a slice in each pass, each of them has its turn, and a slice of theirs is short.
+#[test]
+fn costly_logs_have_their_turns_and_plain_ones_have_all() {
+    let root = DockerRoot::new();
+    let lines = lines_of_a_and_b(300_000);
+    let mut logs: Vec<LogWriter> = ('0'..='9')
+        .chain('a'..='b')
+        .map(|digit| root.container(digit, &format!("mallory-{digit}")))
+        .collect();
+    logs.iter_mut().for_each(|log| log.raw(lines.as_bytes()));
+    let mut good = root.container('c', "good");
+    let config = Config::from_lookup(|name| match name {
+        "Docker_Root" => Some(root.path().display().to_string()),
+        "Runtime" => Some("docker".to_owned()),
+        "Docker_Socket" => Some("off".to_owned()),
+        "Multiline" => Some(WORST_OF_LABEL.to_owned()),
+        _ => None,
+    })
+    .expect("valid options");
+    let (plugin, mut reader) = Plugin::prepare(config).expect("it starts");
+    reader.begin();
+    let read = |plugin: &Plugin| -> Vec<(String, u64)> {
+        let accounts = plugin.accounts().all();
+        let mut read: Vec<(String, u64)> =
+            accounts.iter().map(|account| (account.name(), account.figures().read.bytes)).collect();
+        read.sort();
+        read
+    };
+    // At the first slice nobody knows what they take.
+    reader.turn(Instant::now());
+    let mut turns = std::collections::HashMap::new();
+    for pass in 0..9 {
+        let before = read(&plugin);
+        good.line("here");
+        reader.turn(Instant::now());
+        plugin.drain(&Takes);
+        let after = read(&plugin);
+        let moved: Vec<(&str, u64)> = before
+            .iter()
+            .zip(&after)
+            .map(|((name, before), (_, after))| (name.as_str(), after - before))
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect();
+        assert!(moved.iter().any(|(name, _)| *name == "good"), "pass {pass}: {moved:?}");
+        assert!(moved.len() <= 5, "pass {pass}: {moved:?}");
+        for (name, bytes) in moved {
+            assert!(bytes < 60_000, "pass {pass}: {name} had {bytes} bytes");
+            *turns.entry(name.to_owned()).or_insert(0) += 1;
+        }
+    }
+    turns.remove("good");
+    assert_eq!(
+        (turns.len(), turns.values().min(), turns.values().max()),
+        (12, Some(&3), Some(&3)),
+        "{turns:?}"
+    );
+}
+
+/// A parser of the host's whose expression has no end of ways to divide blanks, as stock ones
+/// have: by default no image gets at it.
+#[test]
+fn an_image_does_not_hang_fluent_bit_by_a_parser() {
+    with_each_host("hostile::an_image_does_not_hang_fluent_bit_by_a_parser", |program, plugin| {
+        let root = DockerRoot::new();
+        let mut hostile = root.container('a', "mallory");
+        hostile.write_config_with("mallory", true, json!({"fluentbit.io/parser": "blanks"}), &[]);
+        let mut good = root.container('b', "good");
+        let parsers = root.path().join("parsers.conf");
+        let text = "[PARSER]\n    Name blanks\n    Format regex\n    Regex ^(?<verb>[A-Z]+)(\\s*(?<path>\\S*)\\s*)*\"$\n";
+        std::fs::write(&parsers, text).expect("parsers.conf");
+        let config = format!(
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Docker_Socket off\n",
+            root.path().display()
+        );
+        let mut host = FluentBit::new(program, Some(plugin), &config)
+            .with_service_line(&format!("Parsers_File {}", parsers.display()));
+        hostile.line(&format!("GET{}", " ".repeat(3_000)));
+        good.line("first");
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 2);
+        hostile.line(&format!("GET{}", " ".repeat(3_000)));
+        good.line("second");
+        host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 4);
+        let said = "mallory (aaaaaaaaaaaa): not obeyed: label fluentbit.io/parser";
+        host.wait_until(PATIENCE, "what is said", |host| host.stderr().contains(said));
+        host.signal(Signal::TERM);
+        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    });
+}
