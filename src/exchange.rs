@@ -1,6 +1,7 @@
 //! What the reader's thread and the host's thread share: the queue, the
 //! events, a few flags, and for each side a descriptor the other one wakes it
-//! by. Either side may look at any time; neither waits for the other.
+//! by. Either side may look at any time; neither waits for the other: what both change is
+//! locked for moments, and never while a file is read or written.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::account::{Accounts, Amount, Paced};
 use crate::activity::Activity;
-use crate::checkpoint::{CheckpointStore, ContainerId};
+use crate::checkpoint::{CheckpointStore, ContainerId, SharedCheckpoint};
 use crate::event::{Event, EventQueue};
 use crate::lock::lock;
 use crate::metrics::{Health, Latency, Survey, Tally};
@@ -63,7 +64,7 @@ pub struct Exchange {
     pub events: EventQueue,
     /// The positions; written by the host's thread at each acceptance, asked
     /// by the reader when it finds a container.
-    pub checkpoint: Mutex<CheckpointStore>,
+    pub checkpoint: SharedCheckpoint,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
     /// The threads that the reader has started, for the instance to end.
@@ -105,7 +106,7 @@ impl Exchange {
         Ok(Exchange {
             queue: Queue::new(queue_limit),
             events: EventQueue::default(),
-            checkpoint: Mutex::new(checkpoint),
+            checkpoint: SharedCheckpoint::new(checkpoint),
             leaving: Mutex::default(),
             shortage: Mutex::default(),
             threads: Threads::default(),

@@ -311,13 +311,11 @@ impl Plugin {
                 exchange.latency.observe(since.elapsed_until(wall_clock()));
             }
         }
-        let written = {
-            let mut store = lock(&exchange.checkpoint);
-            match &batch.progress {
-                Progress::Advance(advance) => store.advance(batch.container, advance),
-                Progress::Forget => store.forget(&batch.container, Instant::now()),
-                Progress::Started => store.mark_started(),
-            }
+        let checkpoint = &exchange.checkpoint;
+        let written = match &batch.progress {
+            Progress::Advance(advance) => checkpoint.advance(batch.container, advance),
+            Progress::Forget => checkpoint.forget(&batch.container, Instant::now()),
+            Progress::Started => checkpoint.mark_started(),
         };
         self.report_checkpoint(written, drain);
         if batch.progress == Progress::Forget {
@@ -412,13 +410,8 @@ impl Plugin {
         if !self.exchange.threads.close(OTHERS_PATIENCE) {
             stopped = Stopped::WithoutReader;
         }
-        {
-            let mut store = lock(&self.exchange.checkpoint);
-            if let Err(error) = store.sync() {
-                host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
-            }
-            // Frees the lock for whoever comes next: at a hot reload, us.
-            *store = CheckpointStore::in_memory();
+        if let Err(error) = self.exchange.checkpoint.close() {
+            host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
         }
         self.log_events(host);
         for account in self.exchange.accounts.all() {

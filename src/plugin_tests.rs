@@ -71,7 +71,7 @@ fn batch(records: usize, offset: u64) -> Batch {
 }
 
 fn saved_offset(plugin: &Plugin) -> Option<u64> {
-    lock(&plugin.exchange.checkpoint).saved(&id()).map(|saved| saved[0].offset)
+    plugin.exchange.checkpoint.saved(&id()).map(|saved| saved[0].offset)
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_batch_without_records_moves_the_checkpoint_without_an_append() {
 fn a_panic_under_the_checkpoints_lock_loses_no_position_of_later_batches() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    crate::lock::poison(&plugin.exchange.checkpoint);
+    plugin.exchange.checkpoint.poison();
     plugin.exchange.queue.push(batch(3, 100));
     plugin.drain(&host);
     assert_eq!(*host.appended.lock().unwrap(), [3]);

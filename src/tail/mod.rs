@@ -49,7 +49,6 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::cri;
 use crate::format::json_file::Decoder;
-use crate::lock::lock;
 use crate::queue::{Batch, Progress};
 use crate::streams::{News, StreamsByApi};
 use crate::trouble::Trouble;
@@ -497,7 +496,7 @@ impl Reader {
     /// Where the log of a container begins; `is_first` says that it was there at
     /// the first look.
     fn start_of(&self, id: &ContainerId, is_first: bool) -> Start {
-        let saved = lock(&self.exchange.checkpoint).take_up(id);
+        let saved = self.exchange.checkpoint.take_up(id);
         match saved {
             Some(saved) => Start::Saved(saved),
             None if is_first && self.is_first_start && !self.config.read_from_head => Start::End,
@@ -543,7 +542,7 @@ impl Reader {
 
     /// Containers that were removed while we were away.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>) {
-        let known = lock(&self.exchange.checkpoint).containers();
+        let known = self.exchange.checkpoint.containers();
         let is_away = |id: &ContainerId| !listed.contains(id) && !self.keys.contains_key(id);
         for container in known.into_iter().filter(is_away) {
             self.exchange.leave(container);
