@@ -3,6 +3,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 const HEADER: &str = "include/fluent_bit_abi.h";
 
@@ -13,6 +14,8 @@ fn main() {
     // A hot reload closes the library while a new context may already use it;
     // unmapping code that owns threads and TLS destructors is not survivable.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-z,nodelete");
+
+    println!("cargo:rustc-env=CLOGS_COMMIT={}", commit());
 
     let bindings = bindgen::Builder::default()
         .header(HEADER)
@@ -34,4 +37,28 @@ fn main() {
         eprintln!("cannot write the bindings to {}: {error}", out.display());
         std::process::exit(1);
     }
+}
+
+/// The commit that is built: what the environment says (a package is built without `.git`), or
+/// git. Only releases ask git, for otherwise each commit would compile everything anew.
+fn commit() -> String {
+    println!("cargo:rerun-if-env-changed=CLOGS_COMMIT");
+    if let Ok(commit) = env::var("CLOGS_COMMIT") {
+        return commit;
+    }
+    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let asked = is_release.then(|| {
+        // It changes with each commit and each checkout.
+        if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+            println!("cargo:rerun-if-changed={log}");
+        }
+        git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+    });
+    asked.flatten().unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty())
 }

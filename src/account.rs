@@ -67,14 +67,15 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Adds a loss; what is to be said now, with all that was not said before.
-    pub fn add(&mut self, amount: Amount, now: Instant) -> Option<Amount> {
+    /// Adds a loss. If it is time, `report` is called with all that was not reported
+    /// before; it returns whether the message was kept, otherwise the next one says it.
+    pub fn add(&mut self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
         self.unsaid += amount;
-        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL) {
-            return None;
+        let is_early = self.last.is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL);
+        if !is_early && report(self.unsaid) {
+            self.last = Some(now);
+            self.unsaid = Amount::default();
         }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -405,14 +406,14 @@ impl Account {
         ledger.waiting.pop_front()
     }
 
-    /// The oldest batch that waited is given up. Returns what is to be said now of all
-    /// that was.
-    pub fn refused(&self, amount: Amount, now: Instant) -> Option<Amount> {
+    /// The oldest batch that waited is given up. If it is time, `report` is called with all
+    /// that was given up and not reported; it returns whether the message was kept.
+    pub fn refused(&self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
         ledger.figures.refused += amount;
         ledger.waiting.pop_front();
-        ledger.refusals.add(amount, now)
+        ledger.refusals.add(amount, now, report);
     }
 
     /// The oldest batch that waited became two.

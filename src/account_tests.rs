@@ -53,7 +53,12 @@ fn every_way_a_byte_can_be_lost_is_in_the_sum() {
     let figures = balanced(&account);
     assert_eq!((figures.lost(), figures.seen()), (1025, 1100));
     account.was_divided();
-    assert_eq!(account.refused(amount(15, 1), Instant::now()), Some(amount(15, 1)));
+    let mut reported = None;
+    account.refused(amount(15, 1), Instant::now(), |refused| {
+        reported = Some(refused);
+        true
+    });
+    assert_eq!(reported, Some(amount(15, 1)));
     assert_eq!(balanced(&account).waits_since, Some(at(1)), "the other part waits");
     account.accepted(amount(30, 1));
     let figures = balanced(&account);
@@ -120,10 +125,19 @@ fn a_container_that_goes_stays_in_the_total() {
 fn losses_of_one_kind_are_said_now_and_then_and_none_is_left_out() {
     let mut paced = Paced::default();
     let start = Instant::now();
-    assert_eq!(paced.add(amount(10, 1), start), Some(amount(10, 1)));
-    assert_eq!(paced.add(amount(5, 1), start + Duration::from_secs(1)), None);
-    assert_eq!(paced.add(amount(6, 1), start + Duration::from_secs(2)), None);
-    assert_eq!(paced.add(amount(1, 1), start + REPORT_INTERVAL), Some(amount(12, 3)));
+    let mut said = |loss, after, is_kept| {
+        let mut said = None;
+        paced.add(loss, start + after, |amount| {
+            said = Some(amount);
+            is_kept
+        });
+        said
+    };
+    assert_eq!(said(amount(10, 1), Duration::ZERO, true), Some(amount(10, 1)));
+    assert_eq!(said(amount(5, 1), Duration::from_secs(1), true), None);
+    assert_eq!(said(amount(6, 1), Duration::from_secs(2), true), None);
+    assert_eq!(said(amount(1, 1), REPORT_INTERVAL, false), Some(amount(12, 3)), "no room for it");
+    assert_eq!(said(amount(1, 1), REPORT_INTERVAL, true), Some(amount(13, 4)));
 }
 
 #[test]

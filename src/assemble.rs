@@ -511,10 +511,10 @@ impl Assembler {
         if self.aside.cut.records == 0 {
             return;
         }
-        if let Some(Amount { bytes, records: lines }) = self.cut.add(self.aside.cut, Instant::now()) {
-            let (name, short_id) = (self.metadata().name.clone(), self.account.id().short());
-            exchange.report(Event::LinesCut { name, short_id, bytes, lines });
-        }
+        let (name, short_id) = (self.metadata().name.clone(), self.account.id().short());
+        self.cut.add(self.aside.cut, Instant::now(), |Amount { bytes, records: lines }| {
+            exchange.report(Event::LinesCut { name, short_id, bytes, lines })
+        });
     }
 
     fn push_batch(&self, exchange: &Exchange, mut building: Building, tag: usize, advance: Advance) {

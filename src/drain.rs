@@ -28,8 +28,8 @@ use crate::encode::group_of;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, NoParser};
-use crate::lock::lock;
 use crate::queue::{Batch, Progress};
+use crate::trouble::Trouble;
 
 /// Bytes handed to the host in one call at the most; then it gets its thread
 /// back for its other work and is rung again.
@@ -84,7 +84,8 @@ pub(crate) struct Drain {
     turns: VecDeque<ContainerId>,
     /// Appends that were accepted so far.
     taken: u64,
-    checkpoint_failed: bool,
+    /// Writing the checkpoint fails.
+    checkpoint: Trouble<()>,
     /// It was logged that some routes take what others refuse.
     has_taken_part: bool,
     /// Parsers that the host has not, said already.
@@ -204,8 +205,8 @@ impl Drain {
     /// Which they are the host does not tell, so all get it again; the less often the better.
     fn note_part(&mut self, aside: &mut Aside, exchange: &Exchange, now: Instant) {
         aside.next_try = now + PART_RETRY;
-        if !std::mem::replace(&mut self.has_taken_part, true) {
-            exchange.report(Event::TakenInPart { seconds: PART_RETRY.as_secs() });
+        if !self.has_taken_part {
+            self.has_taken_part = exchange.report(Event::TakenInPart { seconds: PART_RETRY.as_secs() });
         }
     }
 
@@ -349,9 +350,11 @@ impl Drain {
             around.exchange.report(Event::ParserSlow { name, short_id, parser, millis });
         }
         let has_room = self.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
-        if is_unknown && has_room && self.unknown_parsers.insert(parsing.parser.clone()) {
+        if is_unknown && has_room && !self.unknown_parsers.contains(&parsing.parser) {
             let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
-            around.exchange.report(Event::ParserUnknown { name, short_id, parser });
+            if around.exchange.report(Event::ParserUnknown { name, short_id, parser }) {
+                self.unknown_parsers.insert(parsing.parser.clone());
+            }
         }
         Offer { parsed: Some(parsed), batch }
     }
@@ -389,10 +392,10 @@ impl Drain {
     fn give_up(&mut self, batch: Batch, around: Around<'_>) {
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
             let amount = Amount { bytes: *bytes, records: batch.records as u64 };
-            if let Some(Amount { bytes, records }) = account.refused(amount, Instant::now()) {
-                let (name, short_id) = (account.name(), account.id().short());
-                let (size, timeout) = (batch.bytes.len(), around.config.refused_record_timeout);
-                let seconds = timeout.as_secs_f64();
+            let (name, short_id) = (account.name(), account.id().short());
+            let (size, timeout) = (batch.bytes.len(), around.config.refused_record_timeout);
+            let seconds = timeout.as_secs_f64();
+            account.refused(amount, Instant::now(), |Amount { bytes, records }| {
                 around.exchange.report(Event::RecordsRefused {
                     name,
                     short_id,
@@ -400,22 +403,20 @@ impl Drain {
                     bytes,
                     size,
                     seconds,
-                });
-            }
+                })
+            });
         }
         self.pass(batch, around);
     }
 
     fn pass(&mut self, batch: Batch, around: Around<'_>) {
         let exchange = around.exchange;
-        let written = {
-            let mut store = lock(&exchange.checkpoint);
-            match &batch.progress {
-                Progress::Advance(advance) => store.advance(batch.container, advance),
-                Progress::Forget => store.forget(&batch.container, Instant::now()),
-                Progress::Started => store.mark_started(),
-                Progress::Nothing => Ok(()),
-            }
+        let checkpoint = &exchange.checkpoint;
+        let written = match &batch.progress {
+            Progress::Advance(advance) => checkpoint.advance(batch.container, advance),
+            Progress::Forget => checkpoint.forget(&batch.container, Instant::now()),
+            Progress::Started => checkpoint.mark_started(),
+            Progress::Nothing => Ok(()),
         };
         self.report_checkpoint(written, around);
         if batch.progress == Progress::Forget {
@@ -432,17 +433,18 @@ impl Drain {
         let exchange = around.exchange;
         let Some(path) = &around.config.db else { return };
         match written {
-            Ok(()) if !self.checkpoint_failed => exchange.tally.checkpoint_writes.add_one(),
             Ok(()) => {
-                self.checkpoint_failed = false;
-                exchange.report(Event::CheckpointWritable { path: path.clone() });
+                exchange.health.set_db_writable(true);
+                exchange.tally.checkpoint_writes.add_one();
+                self.checkpoint.end(|| exchange.report(Event::CheckpointWritable { path: path.clone() }));
             }
-            Err(error) if !self.checkpoint_failed => {
-                self.checkpoint_failed = true;
-                let reason = error.to_string();
-                exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason });
+            Err(error) => {
+                exchange.health.set_db_writable(false);
+                self.checkpoint.begin((), || {
+                    let reason = error.to_string();
+                    exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason })
+                });
             }
-            _ => {}
         }
     }
 }

@@ -107,8 +107,8 @@ impl Bench {
     }
 
     fn saved_offset(&self, digit: u8) -> Option<u64> {
-        let store = self.exchange.checkpoint.lock().unwrap();
-        store.saved(&ContainerId::from_bytes([digit; 32])).map(|saved| saved[0].offset)
+        let id = ContainerId::from_bytes([digit; 32]);
+        self.exchange.checkpoint.saved(&id).map(|saved| saved[0].offset)
     }
 
     fn refused(&self, digit: u8) -> u64 {

@@ -3,15 +3,24 @@
 //! container, file or option it is about, never the payload.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::host::Level;
 use crate::lock::lock;
 
-/// Events held for the host's thread at the most; beyond it (the host does not
-/// come round for them) further ones are only counted.
-const HELD_EVENTS: usize = 256;
+/// Events held for the host's thread at the most: one more is kept while fewer than its
+/// level allows are held, whatever their levels. So what is less serious is dropped first,
+/// a flood of it leaves room for the rest, and nothing that was kept is ever dropped.
+const fn room(level: Level) -> usize {
+    match level {
+        Level::Error => 1024,
+        Level::Warn => 768,
+        Level::Info => 512,
+        Level::Debug => 256,
+    }
+}
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -103,6 +112,10 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions live in memory and are lost at exit")]
     NoCheckpoint,
+    #[error("the reader has not turned for {seconds} s: it is {doing}; nothing is read meanwhile, and what is written stays in the logs")]
+    ReaderStuck { seconds: u64, doing: String },
+    #[error("the reader turns again")]
+    ReaderBack,
     #[error("the reader stopped: {reason}; nothing more is read until Fluent Bit is restarted")]
     ReaderStopped { reason: String },
 }
@@ -122,6 +135,7 @@ impl Event {
             | Event::Truncated { unread: 1.., .. }
             | Event::RecordsRefused { .. }
             | Event::ReaderStopped { .. }
+            | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::MetadataUnreadable { .. }
@@ -146,6 +160,7 @@ impl Event {
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootReadable { .. }
+            | Event::ReaderBack
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
             | Event::StreamBegins { .. }
@@ -168,22 +183,59 @@ pub struct EventQueue {
 #[derive(Debug, Default)]
 struct Held {
     events: VecDeque<Event>,
-    dropped: usize,
+    dropped: Dropped,
+}
+
+/// How many events there was no room for, by level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Those of each level, the most serious first.
+    counts: [usize; 4],
+}
+
+impl Dropped {
+    fn add(&mut self, level: Level) {
+        self.counts[level as usize] += 1;
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> usize {
+        self.counts.iter().sum()
+    }
+
+    /// The most serious level of them; `None` where nothing was dropped.
+    pub fn level(&self) -> Option<Level> {
+        let levels = Level::ALL.into_iter().zip(self.counts);
+        levels.into_iter().find(|(_, count)| *count > 0).map(|(level, _)| level)
+    }
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = Level::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0);
+        let levels: Vec<String> =
+            counted.map(|(level, count)| format!("{}: {count}", level.as_str())).collect();
+        write!(f, "{} further messages were dropped ({})", self.total(), levels.join(", "))
+    }
 }
 
 impl EventQueue {
-    /// Adds an event; never blocks for long and never grows without bound.
-    pub fn report(&self, event: Event) {
+    /// Adds an event; never blocks for long and never grows without bound. Returns
+    /// whether it was kept: what was not counts as never said.
+    pub fn report(&self, event: Event) -> bool {
+        let level = event.level();
         let mut held = lock(&self.held);
-        if held.events.len() < HELD_EVENTS {
+        let is_kept = held.events.len() < room(level);
+        if is_kept {
             held.events.push_back(event);
         } else {
-            held.dropped += 1;
+            held.dropped.add(level);
         }
+        is_kept
     }
 
     /// Takes all events, and how many there was no room for.
-    pub fn take(&self) -> (VecDeque<Event>, usize) {
+    pub fn take(&self) -> (VecDeque<Event>, Dropped) {
         let mut held = lock(&self.held);
         let dropped = std::mem::take(&mut held.dropped);
         (std::mem::take(&mut held.events), dropped)
@@ -194,14 +246,50 @@ impl EventQueue {
 mod tests {
     use super::*;
 
+    fn debug() -> Event {
+        Event::ContainerFound { name: String::new(), short_id: String::new() }
+    }
+
+    fn info() -> Event {
+        Event::Started { root: PathBuf::new() }
+    }
+
+    fn error() -> Event {
+        Event::ReaderStopped { reason: String::new() }
+    }
+
     #[test]
-    fn events_come_out_in_order_and_the_surplus_is_counted() {
+    fn events_come_out_in_order_and_the_surplus_is_counted_by_level() {
         let queue = EventQueue::default();
-        for _ in 0..HELD_EVENTS + 3 {
-            queue.report(Event::NoCheckpoint);
+        for _ in 0..room(Level::Debug) {
+            assert!(queue.report(debug()));
         }
+        assert!(!queue.report(debug()));
+        assert!(queue.report(error()));
+        assert!(queue.report(Event::NoCheckpoint));
+        assert!(!queue.report(debug()));
         let (events, dropped) = queue.take();
-        assert_eq!((events.len(), dropped), (HELD_EVENTS, 3));
-        assert_eq!(queue.take().1, 0);
+        assert_eq!(events.len(), room(Level::Debug) + 2);
+        assert_eq!(events.iter().rev().take(2).collect::<Vec<_>>(), [&Event::NoCheckpoint, &error()]);
+        assert_eq!(dropped.to_string(), "2 further messages were dropped (debug: 2)");
+        assert_eq!(dropped.level(), Some(Level::Debug));
+        assert_eq!(queue.take().1, Dropped::default());
+    }
+
+    /// Whatever floods, what is more serious has room.
+    #[test]
+    fn a_flood_of_one_level_leaves_room_for_every_more_serious_one() {
+        let levels: [fn() -> Event; 4] = [error, || Event::NoCheckpoint, info, debug];
+        for (at, flood) in levels.iter().enumerate() {
+            let queue = EventQueue::default();
+            for _ in 0..10_000 {
+                queue.report(flood());
+            }
+            for (other, event) in levels.iter().enumerate() {
+                assert_eq!(queue.report(event()), other < at, "level {other} after a flood of level {at}");
+            }
+            let (events, dropped) = queue.take();
+            assert!(events.len() <= room(Level::Error) && dropped.total() >= 10_000 - events.len());
+        }
     }
 }

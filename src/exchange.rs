@@ -1,6 +1,7 @@
 //! What the reader's thread and the host's thread share: the queue, the
 //! events, a few flags, and for each side a descriptor the other one wakes it
-//! by. Either side may look at any time; neither waits for the other.
+//! by. Either side may look at any time; neither waits for the other: what both change is
+//! locked for moments, and never while a file is read or written.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,11 +14,12 @@ use rustix::io::Errno;
 
 use crate::account::{Accounts, Amount, Paced};
 use crate::activity::Activity;
-use crate::checkpoint::{CheckpointStore, ContainerId};
+use crate::checkpoint::{CheckpointStore, ContainerId, SharedCheckpoint};
 use crate::event::{Event, EventQueue};
 use crate::lock::lock;
-use crate::metrics::{Latency, Survey, Tally};
+use crate::metrics::{Health, Latency, Survey, Tally};
 use crate::queue::{Batch, Progress, Queue};
+use crate::threads::Threads;
 
 /// So many bytes in the queue are not kept from the host until a pass ends.
 const MOST_GATHERED: usize = 64 * 1024;
@@ -62,15 +64,19 @@ pub struct Exchange {
     pub events: EventQueue,
     /// The positions; written by the host's thread at each acceptance, asked
     /// by the reader when it finds a container.
-    pub checkpoint: Mutex<CheckpointStore>,
+    pub checkpoint: SharedCheckpoint,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
+    /// The threads that the reader has started, for the instance to end.
+    pub threads: Threads,
     /// What the reader does right now.
     pub activity: Activity,
     /// What became of every byte.
     pub accounts: Accounts,
     /// What has happened so often.
     pub tally: Tally,
+    /// Whether the reader turns and positions are written.
+    pub health: Health,
     /// How old records were when the host accepted them.
     pub latency: Latency,
     survey: Mutex<Survey>,
@@ -100,12 +106,14 @@ impl Exchange {
         Ok(Exchange {
             queue: Queue::new(queue_limit),
             events: EventQueue::default(),
-            checkpoint: Mutex::new(checkpoint),
+            checkpoint: SharedCheckpoint::new(checkpoint),
             leaving: Mutex::default(),
             shortage: Mutex::default(),
+            threads: Threads::default(),
             activity: Activity::default(),
             accounts: Accounts::default(),
             tally: Tally::default(),
+            health: Health::default(),
             latency: Latency::default(),
             survey: Mutex::default(),
             metrics_changed: AtomicBool::new(false),
@@ -190,19 +198,19 @@ impl Exchange {
         self.metrics_changed.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the host's thread log an event.
-    pub fn report(&self, event: Event) {
-        self.events.report(event);
+    /// Has the host's thread log an event. Returns whether there was room for it; what
+    /// was not kept is to be reported again.
+    pub fn report(&self, event: Event) -> bool {
+        let is_kept = self.events.report(event);
         self.host_bell.ring();
+        is_kept
     }
 
     /// Has it logged, now and then, that there is no more of something.
     pub fn report_shortage(&self, error: &std::io::Error) {
         let one = Amount { bytes: 0, records: 1 };
-        let mut shortage = lock(&self.shortage);
-        if shortage.add(one, Instant::now()).is_some() {
-            self.report(Event::Shortage { reason: error.to_string() });
-        }
+        lock(&self.shortage)
+            .add(one, Instant::now(), |_| self.report(Event::Shortage { reason: error.to_string() }));
     }
 
     /// Whether the reader shall end.

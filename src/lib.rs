@@ -27,8 +27,9 @@
 //! - **I3** A batch has one tag and one container, and its records are
 //!   contiguous in that container's log.
 //! - **I4** Only the host's thread calls the host.
-//! - **I5** No thread of ours outlives `cb_exit`, but for a reader that a dead file
-//!   system holds in a call; the library then stays loaded.
+//! - **I5** No thread of ours outlives `cb_exit`: the instance ends each of them, whichever
+//!   thread started it. But for a thread that a dead file system holds in a call; the
+//!   library then stays loaded.
 //! - **I6** Memory is bounded by the queue limit (five times, where the host refuses
 //!   some records), one batch beyond it, one shared read buffer, one capped join buffer per
 //!   open split line, and bounded metadata per container (`bounds`). What is counted is
@@ -45,6 +46,7 @@ mod aside;
 pub mod assemble;
 pub mod bounded_file;
 pub mod bounds;
+pub mod build_info;
 pub mod checkpoint;
 pub mod config;
 pub mod discover;
@@ -60,6 +62,7 @@ pub mod format;
 mod fuzz_seeds;
 pub mod hints;
 pub mod host;
+pub mod host_wake;
 pub mod identity;
 pub mod lock;
 pub mod merge;
@@ -80,4 +83,6 @@ mod split;
 pub mod streams;
 pub mod tag;
 pub mod tail;
+pub mod threads;
+pub mod trouble;
 pub mod work;

@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`, whether or not a thread panicked while it held the lock.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[allow(clippy::disallowed_methods, reason = "this is what decides it")]
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

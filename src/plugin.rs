@@ -4,9 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::account::Accounts;
@@ -17,13 +15,22 @@ use crate::drain::{Around, Drain};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, Level};
+use crate::host_wake::HostWake;
 use crate::lock::lock;
 use crate::metrics::{self, ContainerSeries};
 use crate::tail::Reader;
+use crate::threads::OwnedThread;
+use crate::trouble::Trouble;
 
+/// A reader that has not turned for so long is held up: it turns every ten seconds at least.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// How long a stop waits for the reader. It looks whether to end many times a second,
 /// but a file system that does not answer can hold it in a call for ever.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits then for the threads that the reader has started, should the reader
+/// not have ended them.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A stop that waits longer says what for.
 const SILENT_PATIENCE: Duration = Duration::from_secs(1);
@@ -44,34 +51,23 @@ pub enum StartError {
 pub enum Stopped {
     /// None of its threads lives.
     Wholly,
-    /// Its reader is in a call that does not return; it ends by itself once that does.
+    /// Its reader, or a thread that works for it, is in a call that does not return; it
+    /// ends by itself once that does.
     WithoutReader,
-}
-
-/// The reader's thread.
-#[derive(Debug)]
-struct ReaderThread {
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread has let go of all it had.
-    ended: Receiver<()>,
 }
 
 /// A running instance.
 #[derive(Debug)]
 pub struct Plugin {
     exchange: Arc<Exchange>,
+    wake: HostWake,
     drain: Mutex<Drain>,
     /// The containers that have metrics of their own.
     series: Mutex<ContainerSeries>,
-    reader: Mutex<Option<ReaderThread>>,
+    /// The reader has not turned for long.
+    stuck_reader: Mutex<Trouble<()>>,
+    reader: Mutex<Option<OwnedThread>>,
     config: Config,
-}
-
-impl ReaderThread {
-    /// Whether it ends within this time.
-    fn ends_within(&self, patience: Duration) -> bool {
-        self.ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
-    }
 }
 
 /// What is said of a reader that is left behind, and what it does.
@@ -132,11 +128,17 @@ impl Plugin {
         for event in events {
             exchange.report(event);
         }
+        if config.db.is_some() {
+            exchange.health.set_db_writable(true);
+        }
         let exchange = Arc::new(exchange);
+        let wake = HostWake::new(exchange.host_bell.as_fd()).map_err(std::io::Error::from)?;
         let plugin = Plugin {
             exchange,
+            wake,
             drain: Mutex::default(),
             series: Mutex::default(),
+            stuck_reader: Mutex::default(),
             reader: Mutex::default(),
             config,
         };
@@ -145,7 +147,7 @@ impl Plugin {
 
     /// Readable when there is something to drain.
     pub fn host_fd(&self) -> BorrowedFd<'_> {
-        self.exchange.host_bell.as_fd()
+        self.wake.as_fd()
     }
 
     /// Hands queued batches to the host and moves the checkpoint behind each
@@ -156,11 +158,32 @@ impl Plugin {
     /// [`pause`]: Plugin::pause
     pub fn drain(&self, host: &dyn Host) {
         self.exchange.host_bell.silence();
+        let is_time = self.wake.is_time(Instant::now());
+        if is_time {
+            self.check_reader();
+        }
         self.log_events(host);
         let around = Around { exchange: &self.exchange, config: &self.config, host };
         lock(&self.drain).hand_over(around);
         if self.exchange.take_metrics_changed() {
             self.publish(host);
+        } else if is_time {
+            // The reader may be held up, and what it does not say is to be seen.
+            host.publish(&metrics::read_instance(&self.exchange));
+        }
+    }
+
+    /// A reader that a file system holds up is no silence: it is reported, once.
+    fn check_reader(&self) {
+        let exchange = &self.exchange;
+        let age = exchange.health.since_last_turn();
+        let mut stuck_reader = lock(&self.stuck_reader);
+        if age < STUCK_AFTER {
+            stuck_reader.end(|| exchange.report(Event::ReaderBack));
+        } else if !exchange.reader_ended.load(Ordering::Acquire) {
+            let (_, doing) = exchange.activity.tell(&exchange.accounts);
+            let seconds = age.as_secs();
+            stuck_reader.begin((), || exchange.report(Event::ReaderStuck { seconds, doing }));
         }
     }
 
@@ -177,8 +200,8 @@ impl Plugin {
         for event in events {
             host.log(event.level(), &event.to_string());
         }
-        if dropped > 0 {
-            host.log(Level::Warn, &format!("{dropped} further messages were dropped"));
+        if let Some(level) = dropped.level() {
+            host.log(level, &dropped.to_string());
         }
     }
 
@@ -186,6 +209,7 @@ impl Plugin {
     pub fn abandon(&self) {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
+        self.wake.stop();
         self.exchange.host_bell.silence();
     }
 
@@ -228,14 +252,13 @@ impl Plugin {
         self.exchange.stopping.store(true, Ordering::Release);
         self.exchange.reader_bell.ring();
         let reader = lock(&self.reader).take();
-        let stopped = reader.map_or(Stopped::Wholly, |reader| self.end(reader, host));
-        {
-            let mut store = lock(&self.exchange.checkpoint);
-            if let Err(error) = store.sync() {
-                host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
-            }
-            // Frees the lock for whoever comes next: at a hot reload, us.
-            *store = CheckpointStore::in_memory();
+        let mut stopped = reader.map_or(Stopped::Wholly, |reader| self.end(&reader, host));
+        // A reader that comes back has ended the threads that it started.
+        if !self.exchange.threads.close(OTHERS_PATIENCE) {
+            stopped = Stopped::WithoutReader;
+        }
+        if let Err(error) = self.exchange.checkpoint.close() {
+            host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
         }
         self.log_events(host);
         for account in self.exchange.accounts.all() {
@@ -249,23 +272,19 @@ impl Plugin {
     }
 
     /// Waits for the reader, and says what it does where that takes long.
-    fn end(&self, reader: ReaderThread, host: &dyn Host) -> Stopped {
-        if !reader.ends_within(SILENT_PATIENCE) {
-            let (_, told) = self.exchange.activity.tell(&self.exchange.accounts);
-            let begun = Instant::now();
-            if !reader.ends_within(STOP_PATIENCE.saturating_sub(SILENT_PATIENCE)) {
-                let (doing, told) = self.exchange.activity.tell(&self.exchange.accounts);
-                host.log(Level::Error, &left_behind(doing, &told));
-                return Stopped::WithoutReader;
-            }
-            let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
-            host.log(
-                Level::Warn,
-                &format!("the stop waited {seconds:.1} s for the reader, which was {told}"),
-            );
+    fn end(&self, reader: &OwnedThread, host: &dyn Host) -> Stopped {
+        if reader.ends_within(SILENT_PATIENCE) {
+            return Stopped::Wholly;
         }
-        // Its panics were caught inside.
-        let _ = reader.thread.join();
+        let (_, told) = self.exchange.activity.tell(&self.exchange.accounts);
+        let begun = Instant::now();
+        if !reader.ends_within(STOP_PATIENCE.saturating_sub(SILENT_PATIENCE)) {
+            let (doing, told) = self.exchange.activity.tell(&self.exchange.accounts);
+            host.log(Level::Error, &left_behind(doing, &told));
+            return Stopped::WithoutReader;
+        }
+        let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
+        host.log(Level::Warn, &format!("the stop waited {seconds:.1} s for the reader, which was {told}"));
         Stopped::Wholly
     }
 }
@@ -275,13 +294,10 @@ fn spawn_reader(
     exchange: Arc<Exchange>,
     config: Config,
     is_first_start: bool,
-) -> std::io::Result<ReaderThread> {
-    let (gone, ended) = channel();
-    let thread = std::thread::Builder::new().name("clogs-reader".to_owned()).spawn(move || {
+) -> std::io::Result<OwnedThread> {
+    OwnedThread::spawn("clogs-reader", move || {
         run_guarded(&exchange, || Reader::new(Arc::clone(&exchange), config, is_first_start).run());
-        drop(gone);
-    })?;
-    Ok(ReaderThread { thread, ended })
+    })
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.

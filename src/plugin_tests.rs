@@ -51,8 +51,10 @@ impl Host for Recorder {
 fn idle_plugin() -> Plugin {
     let config = Config::from_lookup(|_| None).unwrap();
     let exchange = Arc::new(Exchange::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
+    let wake = HostWake::new(exchange.host_bell.as_fd()).unwrap();
     let (drain, series, reader) = (Mutex::default(), Mutex::default(), Mutex::default());
-    Plugin { exchange, drain, series, reader, config }
+    let stuck_reader = Mutex::default();
+    Plugin { exchange, wake, drain, series, stuck_reader, reader, config }
 }
 
 fn id() -> ContainerId {
@@ -74,7 +76,7 @@ fn batch(records: usize, offset: u64) -> Batch {
 }
 
 fn saved_offset(plugin: &Plugin) -> Option<u64> {
-    lock(&plugin.exchange.checkpoint).saved(&id()).map(|saved| saved[0].offset)
+    plugin.exchange.checkpoint.saved(&id()).map(|saved| saved[0].offset)
 }
 
 #[test]
@@ -108,11 +110,141 @@ fn a_batch_without_records_moves_the_checkpoint_without_an_append() {
 fn a_panic_under_the_checkpoints_lock_loses_no_position_of_later_batches() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    crate::lock::poison(&plugin.exchange.checkpoint);
+    plugin.exchange.checkpoint.poison();
     plugin.exchange.queue.push(batch(3, 100));
     plugin.drain(&host);
     assert_eq!(*host.appended.lock().unwrap(), [3]);
     assert_eq!(saved_offset(&plugin), Some(100));
+}
+
+/// The reader is held up, as by a file system that does not answer: what it has started
+/// ends with the instance all the same.
+#[test]
+fn a_reader_that_is_held_up_leaves_no_other_thread_behind() {
+    let mut plugin = idle_plugin();
+    let host = Recorder::default();
+    let (answer, answered) = std::sync::mpsc::channel::<()>();
+    let has_ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let has_ended_of_thread = Arc::clone(&has_ended);
+    struct Helper(OwnedThread, Mutex<Option<std::sync::mpsc::Sender<()>>>);
+    impl crate::threads::EndThread for Helper {
+        fn end(&self, patience: Duration) -> bool {
+            drop(lock(&self.1).take());
+            self.0.ends_within(patience)
+        }
+    }
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let started = plugin.exchange.threads.start(|| {
+        let thread = OwnedThread::spawn("helper", move || {
+            let _ = stopped.recv();
+            has_ended_of_thread.store(true, Ordering::SeqCst);
+        })?;
+        Ok(Helper(thread, Mutex::new(Some(stop))))
+    });
+    let kept_by_the_reader = started.unwrap();
+    let reader = OwnedThread::spawn("reader", move || {
+        let _kept = kept_by_the_reader;
+        let _ = answered.recv();
+    });
+    plugin.reader = Mutex::new(Some(reader.unwrap()));
+    assert_eq!(plugin.stop(&host), Stopped::WithoutReader);
+    assert!(has_ended.load(Ordering::SeqCst));
+    drop(answer);
+}
+
+#[test]
+fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
+    struct Shown(Recorder, Mutex<Vec<f64>>);
+    impl Host for Shown {
+        fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
+            Ok(())
+        }
+        fn log(&self, level: Level, message: &str) {
+            self.0.log(level, message);
+        }
+        fn publish(&self, readings: &[metrics::Reading]) {
+            let age = readings.iter().find(|reading| reading.family.name == "reader_heartbeat_age_seconds");
+            let Some(metrics::Value::Number(age)) = age.map(|reading| reading.samples[0].value.clone())
+            else {
+                panic!("no heartbeat");
+            };
+            lock(&self.1).push(age);
+        }
+    }
+    let mut plugin = idle_plugin();
+    let host = Shown(Recorder::default(), Mutex::default());
+    for seconds in [0, 31, 62] {
+        Arc::get_mut(&mut plugin.exchange).unwrap().health = metrics::Health::as_of(seconds);
+        plugin.wake.expire();
+        plugin.drain(&host);
+    }
+    // Woken by the bell before its time: nothing is shown anew.
+    plugin.exchange.host_bell.ring();
+    plugin.drain(&host);
+    let ages: Vec<u64> = lock(&host.1).iter().map(|age| *age as u64).collect();
+    assert_eq!(ages, [0, 31, 62]);
+    plugin.exchange.health.turn();
+    plugin.wake.expire();
+    plugin.drain(&host);
+    let log = lock(&host.0.log);
+    let said = |text: &str| {
+        log.iter().filter(|(_, line)| line.contains(text)).map(|(level, _)| *level).collect::<Vec<_>>()
+    };
+    assert_eq!(said("has not turned for 31 s: it is waiting;"), [Level::Error]);
+    assert_eq!(said("has not turned"), [Level::Error]);
+    assert_eq!(said("turns again"), [Level::Info]);
+}
+
+/// No thread for the API can be had when the log can no longer be read: the half of a line that
+/// was read is still there when the log is.
+#[test]
+fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let container = dir.path().join("containers").join(id().to_string());
+    std::fs::create_dir_all(&container).unwrap();
+    std::fs::write(container.join("config.v2.json"), "{\"Name\":\"/web\",\"State\":{\"Running\":true}}")
+        .unwrap();
+    let log = container.join(format!("{}-json.log", id()));
+    let entry = |text: &str| {
+        format!("{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:14:00.5Z\"}}\n")
+    };
+    // As long as Docker's pieces of a line are.
+    let piece = "x".repeat(16 * 1024);
+    std::fs::write(&log, entry(&piece)).unwrap();
+    let option = |name: &str| match name {
+        "Docker_Root" => Some(dir.path().display().to_string()),
+        "Docker_Socket" => Some(dir.path().join("docker.sock").display().to_string()),
+        "Runtime" => Some("docker".to_owned()),
+        _ => None,
+    };
+    let config = Config::from_lookup(option).unwrap();
+    let rescan = config.rescan_interval;
+    let (plugin, mut reader) = Plugin::prepare(config).unwrap();
+    let host = Recorder::default();
+    plugin.exchange.threads.close(Duration::ZERO);
+    reader.begin();
+    let mut now = Instant::now();
+    let mut turns = |count: usize| {
+        for _ in 0..count {
+            now += rescan;
+            reader.turn(now);
+            plugin.drain(&host);
+        }
+    };
+    turns(3);
+    let aside = container.join("aside");
+    std::fs::rename(&log, &aside).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    turns(3);
+    assert!(lock(&host.log).iter().any(|(level, text)| *level == Level::Error && text.contains("-json.log")));
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::rename(&aside, &log).unwrap();
+    let mut writer = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    std::io::Write::write_all(&mut writer, entry(", second half\\n").as_bytes()).unwrap();
+    turns(3);
+    let records = decode_records(&lock(&host.bytes)).unwrap();
+    let texts: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
+    assert_eq!(texts, [format!("{piece}, second half")]);
 }
 
 /// A batch whose container asks for a parser: one record with this text.
@@ -248,10 +380,13 @@ fn a_stop_tells_what_the_reader_was_at() {
         let host = Recorder::default();
         plugin.exchange.accounts.open(id).set_name("web");
         set(&plugin.exchange, &id);
-        let (gone, ended) = channel();
-        *plugin.reader.lock().unwrap() = Some(ReaderThread { thread: std::thread::spawn(|| ()), ended });
+        let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+        let reader = OwnedThread::spawn("reader", move || {
+            let _ = held_up.recv();
+        });
+        *lock(&plugin.reader) = Some(reader.unwrap());
         assert_eq!(plugin.stop(&host), Stopped::WithoutReader);
-        drop(gone);
+        drop(go_on);
         let log = host.log.lock().unwrap();
         assert!(log.iter().any(|(level, text)| *level == Level::Error && text.starts_with(want)), "{log:?}");
     }
@@ -263,13 +398,11 @@ fn a_stop_that_waited_tells_what_for() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     plugin.exchange.activity.lists(std::path::Path::new("/somewhere"));
-    let (gone, ended) = channel::<()>();
-    let thread = std::thread::spawn(move || {
+    let reader = OwnedThread::spawn("reader", || {
         // As long as the stop says nothing, and a little.
         std::thread::sleep(SILENT_PATIENCE + Duration::from_millis(300));
-        drop(gone);
     });
-    *plugin.reader.lock().unwrap() = Some(ReaderThread { thread, ended });
+    *lock(&plugin.reader) = Some(reader.unwrap());
     assert_eq!(plugin.stop(&host), Stopped::Wholly);
     let log = host.log.lock().unwrap();
     let is_said = |(level, text): &(Level, String)| {

@@ -21,7 +21,9 @@ use crate::exchange::Exchange;
 use crate::format::Entry;
 use crate::identity::Identity;
 use crate::lock::lock;
+use crate::metrics::Unread;
 use crate::position::{PerStream, Stream, Timestamp};
+use crate::trouble::Trouble;
 
 /// One streamed container.
 #[derive(Debug)]
@@ -41,8 +43,10 @@ struct Streamed {
     received: u64,
     /// The daemon says that there is no such container.
     is_unknown: bool,
-    /// Said already: why it cannot be read, or that it broke.
-    failure_reported: bool,
+    /// Why nothing comes: until the daemon answers, that it does not.
+    trouble: Trouble,
+    /// What the daemon said of a log that it cannot read.
+    unreadable: Option<String>,
     /// Said already: that entries are lost.
     gap_reported: bool,
 }
@@ -72,7 +76,8 @@ pub struct News {
 /// The reader's side.
 pub struct Streams {
     shared: Arc<Shared>,
-    thread: Option<DockerThread>,
+    /// The instance can end it, too.
+    thread: Option<Arc<DockerThread>>,
 }
 
 impl Streams {
@@ -90,11 +95,12 @@ impl Streams {
 
     fn thread(&mut self) -> io::Result<&DockerThread> {
         if self.thread.is_none() {
-            let sink = Sink { shared: Arc::clone(&self.shared), unreachable_reported: false };
+            let sink = Sink::new(Arc::clone(&self.shared));
             let socket = DockerSocket::Unix(self.shared.socket.clone());
-            self.thread = Some(DockerThread::start(socket, Box::new(sink))?);
+            let threads = &self.shared.exchange.threads;
+            self.thread = Some(threads.start(|| DockerThread::start(socket, Box::new(sink)))?);
         }
-        self.thread.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.thread.as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Split lines that wait for their rest.
@@ -102,8 +108,17 @@ impl Streams {
         self.shared.streamed().values().map(|streamed| streamed.assembler.open_lines()).sum()
     }
 
-    /// Streams a container from where `saved` says.
-    pub fn follow(&mut self, id: ContainerId, saved: Saved, identity: Arc<Identity>) -> io::Result<()> {
+    /// Streams a container from where `saved` says, which is asked for once that is
+    /// sure to be possible: a tailer that has said it drops the line that is open. Otherwise
+    /// nothing has changed.
+    pub fn follow(
+        &mut self,
+        id: ContainerId,
+        identity: Arc<Identity>,
+        saved: impl FnOnce() -> Saved,
+    ) -> io::Result<Saved> {
+        self.thread()?;
+        let saved = saved();
         let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
         if self.shared.api == Api::Podman {
             assembler.set_tagged(true);
@@ -112,19 +127,27 @@ impl Streams {
         assembler.resume_from(&saved, [true, true]);
         self.shared.streamed().insert(id, Streamed::new(assembler, saved));
         self.thread()?.follow(id);
-        Ok(())
+        Ok(saved)
     }
 
     /// A container whose folder is there while the daemon said that it knows
     /// none: the folder comes first, so it is asked again.
     pub fn ask_again(&mut self, id: &ContainerId) {
         let is_unknown = match self.shared.streamed().get_mut(id) {
-            Some(streamed) => std::mem::take(&mut streamed.is_unknown),
+            Some(streamed) => {
+                streamed.report_unreadable(&self.shared.exchange, id);
+                std::mem::take(&mut streamed.is_unknown)
+            }
             None => false,
         };
         if let Some(thread) = self.thread.as_ref().filter(|_| is_unknown) {
             thread.follow(*id);
         }
+    }
+
+    /// Why a container is not read.
+    pub fn unread(&self, id: &ContainerId) -> Option<Unread> {
+        self.shared.streamed().get(id).and_then(|streamed| streamed.trouble.reason())
     }
 
     /// Ends streaming a container; where another source goes on. What comes in
@@ -251,6 +274,11 @@ impl StreamsByApi {
         self.0.iter_mut().find(|streams| streams.api() == api)
     }
 
+    /// Those of one, to look at.
+    pub fn get(&self, api: Api) -> Option<&Streams> {
+        self.0.iter().find(|streams| streams.api() == api)
+    }
+
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Streams> {
         self.0.iter()
@@ -283,9 +311,19 @@ impl Streamed {
             is_awaited: false,
             received: 0,
             is_unknown: false,
-            failure_reported: false,
+            trouble: Trouble::unreported(Unread::ApiUnavailable),
+            unreadable: None,
             gap_reported: false,
         }
+    }
+
+    /// Reports once that the daemon cannot read it, if that is so.
+    fn report_unreadable(&mut self, exchange: &Exchange, id: &ContainerId) {
+        let Some(reason) = self.unreadable.clone() else { return };
+        let (name, short_id) = (self.assembler.metadata().name.clone(), id.short());
+        self.trouble.begin(Unread::DriverUnreadable, || {
+            exchange.report(Event::Unreadable { name, short_id, reason })
+        });
     }
 
     /// How long after its last entry something that is open is complete as it is. That
@@ -334,7 +372,22 @@ impl Streamed {
 /// The Docker thread's side.
 struct Sink {
     shared: Arc<Shared>,
-    unreachable_reported: bool,
+    daemon: Trouble<()>,
+    /// Why the daemon does not answer, as long as it does not.
+    silence: Option<String>,
+}
+
+impl Sink {
+    fn new(shared: Arc<Shared>) -> Sink {
+        Sink { shared, daemon: Trouble::default(), silence: None }
+    }
+
+    /// Once, as long as it lasts.
+    fn report_unreachable(&mut self) {
+        let Some(reason) = self.silence.clone() else { return };
+        let socket = self.shared.socket.clone();
+        self.daemon.begin((), || self.shared.exchange.report(Event::ApiUnreachable { socket, reason }));
+    }
 }
 
 impl StreamSink for Sink {
@@ -383,23 +436,28 @@ impl StreamSink for Sink {
             StreamEnd::Finished => {
                 streamed.has_finished = true;
                 streamed.last_entry = Instant::now();
-                streamed.failure_reported = false;
+                streamed.trouble.end(|| true);
                 drop(all);
                 self.shared.touch(id);
             }
             // Whether it is gone for good, its folder tells.
-            StreamEnd::Gone => streamed.is_unknown = true,
+            StreamEnd::Gone => {
+                streamed.is_unknown = true;
+                streamed.trouble.begin(Unread::Missing, || false);
+            }
             StreamEnd::Unsupported(reason) => {
-                if !std::mem::replace(&mut streamed.failure_reported, true) {
-                    self.shared.exchange.report(Event::Unreadable { name, short_id, reason });
-                }
+                streamed.unreadable = Some(reason);
+                streamed.report_unreadable(&self.shared.exchange, id);
             }
             StreamEnd::Failed(reason) => {
                 streamed.is_broken = true;
                 self.shared.exchange.tally.reconnects.add_one();
-                if !std::mem::replace(&mut streamed.failure_reported, true) {
-                    self.shared.exchange.report(Event::StreamBroke { name, short_id, reason });
-                }
+                let exchange = &self.shared.exchange;
+                streamed.trouble.begin(Unread::ApiUnavailable, || {
+                    exchange.report(Event::StreamBroke { name, short_id, reason })
+                });
+                drop(all);
+                self.report_unreachable();
             }
         }
     }
@@ -407,9 +465,9 @@ impl StreamSink for Sink {
     fn lost(&mut self, id: &ContainerId) {
         let mut all = self.shared.streamed();
         let Some(streamed) = all.get_mut(id) else { return };
-        if !std::mem::replace(&mut streamed.gap_reported, true) {
+        if !streamed.gap_reported {
             let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
-            self.shared.exchange.report(Event::StreamGap { name, short_id });
+            streamed.gap_reported = self.shared.exchange.report(Event::StreamGap { name, short_id });
         }
     }
 
@@ -418,16 +476,22 @@ impl StreamSink for Sink {
     }
 
     fn daemon(&mut self, reachable: Result<(), String>) {
-        let socket = self.shared.socket.clone();
         match reachable {
             Err(reason) => {
-                self.unreachable_reported = true;
-                self.shared.exchange.report(Event::ApiUnreachable { socket, reason });
+                self.silence = Some(reason);
+                self.report_unreachable();
             }
-            Ok(()) if std::mem::take(&mut self.unreachable_reported) => {
-                self.shared.exchange.report(Event::ApiReachable { socket });
+            Ok(()) => {
+                self.silence = None;
+                let socket = self.shared.socket.clone();
+                self.daemon.end(|| self.shared.exchange.report(Event::ApiReachable { socket }));
             }
-            Ok(()) => {}
+        }
+    }
+
+    fn opened(&mut self, id: &ContainerId) {
+        if let Some(streamed) = self.shared.streamed().get_mut(id) {
+            streamed.trouble.rest();
         }
     }
 
@@ -467,7 +531,7 @@ mod tests {
         let identity = Arc::new(Identity::unnamed(&id, metadata));
         let assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
         streams.shared.streamed().insert(id, Streamed::new(assembler, Saved::default()));
-        let sink = Sink { shared: Arc::clone(&streams.shared), unreachable_reported: false };
+        let sink = Sink::new(Arc::clone(&streams.shared));
         (streams, sink, id)
     }
 

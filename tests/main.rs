@@ -15,6 +15,7 @@ mod examples;
 mod extremes;
 mod faults;
 mod hard_cases;
+mod health;
 mod host;
 mod hostile;
 mod hybrid;

@@ -23,7 +23,7 @@ pub fn in_project(name: &str) -> PathBuf {
 }
 
 /// One series: labels and value.
-type Series = (BTreeMap<String, String>, f64);
+pub type Series = (BTreeMap<String, String>, f64);
 
 /// The series of ours in a text in Prometheus' format, by name.
 fn parse(text: &str) -> BTreeMap<String, Vec<Series>> {
@@ -41,12 +41,12 @@ fn parse(text: &str) -> BTreeMap<String, Vec<Series>> {
     all
 }
 
-fn scrape(host: &FluentBit) -> BTreeMap<String, Vec<Series>> {
+pub fn scrape(host: &FluentBit) -> BTreeMap<String, Vec<Series>> {
     host.http_get(METRICS).map(|text| parse(&text)).unwrap_or_default()
 }
 
 /// The value of the one series of `name` whose labels have all of `wanted`.
-fn value(all: &BTreeMap<String, Vec<Series>>, name: &str, wanted: &[(&str, &str)]) -> Option<f64> {
+pub fn value(all: &BTreeMap<String, Vec<Series>>, name: &str, wanted: &[(&str, &str)]) -> Option<f64> {
     let has = |labels: &BTreeMap<String, String>| {
         wanted.iter().all(|(key, value)| labels.get(*key).is_some_and(|label| label == value))
     };
@@ -59,9 +59,14 @@ fn value(all: &BTreeMap<String, Vec<Series>>, name: &str, wanted: &[(&str, &str)
 /// Fluent Bit over `root` with its HTTP server, the input called `logs`, and `more` lines
 /// of it.
 pub fn host_over(program: &Path, plugin: &Path, root: &DockerRoot, more: &str) -> FluentBit {
+    host_over_folder(program, plugin, root.path(), more)
+}
+
+/// As [`host_over`], where the host sees the root at `folder`.
+pub fn host_over_folder(program: &Path, plugin: &Path, folder: &Path, more: &str) -> FluentBit {
     let config = format!(
         "[INPUT]\n    Name container_logs\n    Runtime docker\n    Alias logs\n    Docker_Root {}\n    Docker_Socket off\n{more}",
-        root.path().display()
+        folder.display()
     );
     FluentBit::new(program, Some(plugin), &config).with_http_server()
 }
@@ -84,7 +89,9 @@ fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
         }
         other.raw(b"no record at all\n");
         other.line("a record");
-        let mut host = host_over(&program, &plugin, &root, "    Partial_Max_Size 16384\n");
+        let db = root.path().join("positions.db");
+        let more = format!("    Partial_Max_Size 16384\n    DB {}\n", db.display());
+        let mut host = host_over(&program, &plugin, &root, &more);
         web.long_line("stdout", &"x".repeat(20_000));
         host.start().expect("the host starts");
         host.wait_until(PATIENCE, "the metrics of 102 records", |host| {
@@ -106,6 +113,15 @@ fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
         assert_eq!(value(&all, "containers", &[("source", "stream")]), Some(0.0));
         assert_eq!(value(&all, "watch_mode", &[("mode", "inotify")]), Some(1.0));
         assert_eq!(value(&all, "files_open", &[]), Some(2.0));
+        let of_root = [("root", &*root.path().join("containers").display().to_string())];
+        assert_eq!(value(&all, "root_readable", &of_root), Some(1.0));
+        assert_eq!(value(&all, "checkpoint_writable", &[]), Some(1.0));
+        assert_eq!(value(&all, "read_errors_total", &[]), Some(0.0));
+        assert_eq!(value(&all, "containers_unread", &[("reason", "permission")]), Some(0.0));
+        let build = &all["build_info"][0].0;
+        assert_eq!(build["version"], env!("CARGO_PKG_VERSION"));
+        assert!(["3.0", "3.2", "5.1"].contains(&&*build["abi"]) && !build["commit"].is_empty(), "{build:?}");
+        assert!(value(&all, "reader_heartbeat_age_seconds", &[]).is_some_and(|age| age < 30.0));
         assert_eq!(value(&all, "lag_bytes", &[]), Some(0.0));
         // 3.0 loses the last bucket of every histogram on its way to the endpoint.
         let count = value(&all, "append_latency_seconds_count", &[]);
@@ -190,7 +206,7 @@ fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
     assert_eq!(scraped["result"][0]["metric"]["container_name"], "web", "{scraped}");
     let rules = server.get("/api/v1/rules").expect("the rules");
     let healthy = rules["groups"][0]["rules"].as_array().expect("rules");
-    assert!(healthy.len() >= 6 && healthy.iter().all(|rule| rule["health"] == "ok"), "{rules}");
+    assert!(healthy.len() >= 13 && healthy.iter().all(|rule| rule["health"] == "ok"), "{rules}");
     assert!(healthy.iter().all(|rule| rule["state"] == "inactive"), "nothing is wrong here: {rules}");
 }
 
@@ -201,9 +217,28 @@ fn the_alert_rules_pass_promtool_and_their_own_tests() {
     };
     let checked = prometheus::promtool(&promtool, &["check", "rules"], &in_project("dashboards/alerts.yml"));
     let checked = checked.expect("the rules are well-formed");
-    assert!(checked.contains("7 rules found"), "{checked}");
+    assert!(checked.contains("14 rules found"), "{checked}");
     prometheus::promtool(&promtool, &["test", "rules"], &in_project("dashboards/alerts_test.yml"))
         .expect("the rules do what their tests say");
+}
+
+/// Each alert leads to a chapter that says what to do.
+#[test]
+fn every_alert_has_its_chapter_and_its_test() {
+    let read = |file: &str| std::fs::read_to_string(in_project(file)).expect("the file");
+    let (rules, tests) = (read("dashboards/alerts.yml"), read("dashboards/alerts_test.yml"));
+    let page = read("docs/troubleshooting.md");
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 13, "{alerts:?}");
+    for alert in alerts {
+        assert!(page.contains(&format!("\n### {alert}\n")), "docs/troubleshooting.md has no chapter {alert}");
+        let anchor = format!("runbook: docs/troubleshooting.md#{}\n", alert.to_lowercase());
+        assert!(rules.contains(&anchor), "no {anchor}");
+        // Raised in one test at least, and its labels and texts compared.
+        let name = format!("alertname: {alert}\n");
+        let mut raised = tests.split(&name).skip(1).map(|rest| rest.trim_start().starts_with("exp_alerts:"));
+        assert!(raised.any(|is_raised| is_raised), "alerts_test.yml does not raise {alert}");
+    }
 }
 
 #[test]

@@ -77,6 +77,45 @@ fn a_file_system_that_does_not_answer_holds_up_its_own_instance_and_no_stop() {
     assert_eq!(texts_of(&frames, "near"), lines(0..2000));
 }
 
+/// The reader, which started the thread for the API, is left behind; that thread is not.
+#[test]
+fn a_reader_that_is_left_behind_leaves_no_thread_of_the_api_behind() {
+    let test = "stalled::a_reader_that_is_left_behind_leaves_no_thread_of_the_api_behind";
+    let far = DockerRoot::new();
+    let stalling = match StallingFs::over(far.path()) {
+        Ok(stalling) => stalling,
+        Err(reason) => return skip(test, &reason),
+    };
+    let journald = far.created_container('a', "far");
+    let driver = "{\"LogConfig\":{\"Type\":\"journald\",\"Config\":{}}}";
+    std::fs::write(journald.dir.join("hostconfig.json"), driver).expect("the folder is ours");
+    // An API that takes connections and never answers.
+    let sockets = tempfile::tempdir().expect("a folder");
+    let socket = sockets.path().join("docker.sock");
+    let _api = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let mut host = PlayingHost::start_by(stalling.starter(), Release::LATEST);
+    host.ok(&format!(
+        "instance far docker_root=\"{}\" runtime=docker docker_socket=\"{}\" rescan_interval=20ms",
+        stalling.path().display(),
+        socket.display()
+    ));
+    host.ok("init");
+    let count = |host: &mut PlayingHost, name: &str| {
+        host.threads().iter().filter(|thread| thread.starts_with(name)).count()
+    };
+    wait_until(PATIENCE, "the thread for the API", || count(&mut host, "clogs-docker") == 1);
+    stalling.stall();
+    stalling.wait_until_somebody_waits();
+    host.ok("reload");
+    assert_eq!(host.log().matches("a file system does not answer").count(), 1, "{}", host.log());
+    assert_eq!(count(&mut host, "clogs-docker"), 0);
+    let what = "the reader that is left behind, and the next one";
+    wait_until(PATIENCE, what, || count(&mut host, "clogs-reader") == 2);
+    stalling.go_on();
+    wait_until(PATIENCE, "the reader that was left behind is gone", || count(&mut host, "clogs-reader") == 1);
+    host.exit().assert_clean();
+}
+
 /// The log's writer is another kernel, as behind NFS: inotify knows nothing of it.
 #[test]
 fn a_log_that_is_written_elsewhere_is_read_though_nobody_tells_of_it() {

@@ -2,10 +2,14 @@
 //! the test writes as dockerd does. The library runs in this process; what
 //! arrives is compared line by line with what was written.
 
+use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::host::embedded::EmbeddedHost;
 use fluent_bit_container_logs::host::Level;
+use fluent_bit_container_logs::plugin::Plugin;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::{record, DockerRoot, LogWriter};
@@ -18,6 +22,17 @@ fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
     for line in numbers(range) {
         log.line(&line);
     }
+}
+
+/// For a reader that the test turns itself.
+fn config_over(root: &DockerRoot) -> Config {
+    let option = |name: &str| match name {
+        "Docker_Root" => Some(root.path().display().to_string()),
+        "Runtime" => Some("docker".to_owned()),
+        "Docker_Socket" => Some("off".to_owned()),
+        _ => None,
+    };
+    Config::from_lookup(option).expect("options")
 }
 
 #[test]
@@ -546,6 +561,76 @@ fn a_log_that_may_not_be_read_is_said_once_and_read_when_it_may() {
     collector.wait_texts(2);
     let complaints = collector.log().iter().filter(|(level, _)| *level == Level::Error).count();
     assert_eq!(complaints, 1, "{:?}", collector.log());
+}
+
+/// The host comes for messages once, after the first look at everything: what it gets
+/// then is what there is.
+#[test]
+fn one_unreadable_log_among_three_thousand_is_said_at_the_start() {
+    let root = DockerRoot::new();
+    let containers = root.path().join("containers");
+    for number in 0..3000 {
+        let dir = containers.join(format!("{number:064x}"));
+        std::fs::create_dir(&dir).expect("a folder");
+        std::fs::write(dir.join("config.v2.json"), format!("{{\"Name\":\"/c{number}\"}}")).expect("config");
+    }
+    let secret = root.container('f', "secret");
+    std::fs::remove_file(&secret.log).expect("its log");
+    std::os::unix::fs::symlink(&secret.log, &secret.log).expect("a link to itself");
+    let config = config_over(&root);
+    let (plugin, mut reader) = Plugin::prepare(config).expect("a plugin");
+    reader.begin();
+    reader.turn(Instant::now());
+    let log = RefCell::new(Vec::new());
+    let host =
+        EmbeddedHost::new(|_, _| {}, |level, text: &str| log.borrow_mut().push((level, text.to_owned())));
+    plugin.drain(&host);
+    let log = log.into_inner();
+    let errors: Vec<&str> =
+        log.iter().filter(|(level, _)| *level == Level::Error).map(|(_, text)| text.as_str()).collect();
+    assert!(matches!(errors[..], [text] if text.contains(&secret.log.display().to_string())), "{errors:?}");
+    let dropped = log.iter().find(|(_, text)| text.contains("were dropped")).expect("the rest is counted");
+    assert_eq!(dropped.0, Level::Debug, "{dropped:?}");
+    let found = log.iter().filter(|(_, text)| text.ends_with(" found")).count();
+    assert!(dropped.1.ends_with(&format!("(debug: {})", 3001 - found)), "{found}, {dropped:?}");
+}
+
+/// More than there is room for: what was not kept is said at the next look.
+#[test]
+fn what_there_was_no_room_for_is_said_later() {
+    const LOGS: usize = 1500;
+    let root = DockerRoot::new();
+    let containers = root.path().join("containers");
+    for number in 0..LOGS {
+        let id = format!("{number:064x}");
+        let dir = containers.join(&id);
+        std::fs::create_dir(&dir).expect("a folder");
+        std::fs::write(dir.join("config.v2.json"), format!("{{\"Name\":\"/c{number}\"}}")).expect("config");
+        let log = dir.join(format!("{id}-json.log"));
+        std::os::unix::fs::symlink(&log, &log).expect("a link to itself");
+    }
+    let config = config_over(&root);
+    let rescan = config.rescan_interval;
+    let (plugin, mut reader) = Plugin::prepare(config).expect("a plugin");
+    let errors = RefCell::new(Vec::new());
+    let host = EmbeddedHost::new(
+        |_, _| {},
+        |level, text: &str| {
+            if level == Level::Error && text.contains("-json.log") {
+                errors.borrow_mut().push(text.to_owned());
+            }
+        },
+    );
+    reader.begin();
+    let start = Instant::now();
+    for turn in 0..4 {
+        reader.turn(start + turn * rescan);
+        plugin.drain(&host);
+    }
+    let mut errors = errors.into_inner();
+    errors.sort();
+    errors.dedup();
+    assert_eq!(errors.len(), LOGS);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod db_file;
 mod inspection;
+mod shared;
 mod slot;
 mod store;
 
@@ -16,6 +17,7 @@ use crate::fingerprint::{Fingerprint, Marker};
 use crate::position::{PerStream, Timestamp};
 
 pub use inspection::{inspect, Inspection};
+pub use shared::SharedCheckpoint;
 pub use store::{CheckpointError, CheckpointStore, Opened};
 
 /// A container's id: 64 lower-case hexadecimal digits, kept as 32 bytes.

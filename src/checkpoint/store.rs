@@ -241,6 +241,12 @@ impl CheckpointStore {
         self.entries.get(id).map(|entry| entry.saved)
     }
 
+    /// How many containers have an entry.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// All containers that have an entry and are not marked as gone.
     pub fn containers(&self) -> Vec<ContainerId> {
         self.entries.iter().filter(|(_, entry)| entry.gone_since.is_none()).map(|(id, _)| *id).collect()

@@ -1,14 +1,17 @@
 //! Notification that `containers/` changed. A hint only: the rescan repairs
 //! what it misses and stands in where it cannot be had.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{mpsc, Arc};
+use std::sync::{mpsc, Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::network_fs::network_file_system;
+use crate::lock::lock;
+use crate::threads::{EndThread, Threads};
 
 /// How long the end of the watcher's thread is awaited; it has nothing to do
 /// but end.
@@ -17,15 +20,35 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 /// A watch on the folder of containers.
 pub struct RootWatch {
     changed: Arc<AtomicBool>,
-    watcher: Option<RecommendedWatcher>,
-    /// Disconnected when the watcher's thread has dropped its handler.
-    ended: mpsc::Receiver<()>,
+    thread: Arc<WatcherThread>,
+}
+
+/// The thread that notify runs for it.
+struct WatcherThread {
+    /// Dropping it asks the thread to end.
+    watcher: Mutex<Option<RecommendedWatcher>>,
+    /// Disconnected when the thread has dropped its handler.
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+impl EndThread for WatcherThread {
+    fn end(&self, patience: Duration) -> bool {
+        let watcher = match self.watcher.try_lock() {
+            Ok(mut watcher) => watcher.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            // A watch is being set, which a file system that does not answer holds up. The
+            // call is made on that thread, so nobody can end it.
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        drop(watcher);
+        lock(&self.ended).recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout)
+    }
 }
 
 impl RootWatch {
     /// Watches `dir`, not what is below. At each change `wake` is called, on a
-    /// thread of the watcher's; it must only wake the reader.
-    pub fn new(dir: &Path, wake: impl Fn() + Send + 'static) -> Result<RootWatch, String> {
+    /// thread of the watcher's, one of `threads`; it must only wake the reader.
+    pub fn new(dir: &Path, threads: &Threads, wake: impl Fn() + Send + 'static) -> Result<RootWatch, String> {
         if let Some(name) = network_file_system(dir) {
             return Err(format!("it is on a network file system ({name})"));
         }
@@ -40,9 +63,16 @@ impl RootWatch {
                 wake();
             }
         };
-        let mut watcher = notify::recommended_watcher(handler).map_err(|error| error.to_string())?;
-        watcher.watch(dir, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
-        Ok(RootWatch { changed, watcher: Some(watcher), ended })
+        let start = || {
+            let watcher = notify::recommended_watcher(handler).map_err(io::Error::other)?;
+            Ok(WatcherThread { watcher: Mutex::new(Some(watcher)), ended: Mutex::new(ended) })
+        };
+        let thread = threads.start(start).map_err(|error| error.to_string())?;
+        let watch = RootWatch { changed, thread };
+        if let Some(watcher) = lock(&watch.thread.watcher).as_mut() {
+            watcher.watch(dir, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
+        }
+        Ok(watch)
     }
 
     /// Whether something changed since the last call.
@@ -54,9 +84,8 @@ impl RootWatch {
 impl Drop for RootWatch {
     fn drop(&mut self) {
         // The watcher only asks its thread to end; no thread of ours may
-        // outlive cb_exit (I5), so wait until it has let go of the handler.
-        self.watcher = None;
-        let _ = self.ended.recv_timeout(END_PATIENCE);
+        // outlive cb_exit (I5), so wait until it has dropped the handler.
+        self.thread.end(END_PATIENCE);
     }
 }
 
@@ -68,7 +97,8 @@ mod tests {
     fn a_new_folder_wakes_and_a_dropped_watch_leaves_no_thread() {
         let dir = tempfile::tempdir().unwrap();
         let (wake, woken) = mpsc::channel();
-        let watch = RootWatch::new(dir.path(), move || wake.send(()).unwrap_or_default()).unwrap();
+        let threads = Threads::default();
+        let watch = RootWatch::new(dir.path(), &threads, move || wake.send(()).unwrap_or_default()).unwrap();
         assert!(watch.take_changed(), "the first look is always due");
         assert!(!watch.take_changed());
         std::fs::create_dir(dir.path().join("x")).unwrap();
@@ -76,5 +106,17 @@ mod tests {
         assert!(watch.take_changed());
         drop(watch);
         assert_eq!(woken.recv_timeout(END_PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    /// As where the reader, who keeps the watch, is held up in a call.
+    #[test]
+    fn the_instance_ends_the_thread_of_a_watch_that_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wake, woken) = mpsc::channel();
+        let threads = Threads::default();
+        let watch = RootWatch::new(dir.path(), &threads, move || wake.send(()).unwrap_or_default()).unwrap();
+        assert!(threads.close(END_PATIENCE));
+        assert_eq!(woken.recv_timeout(END_PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+        drop(watch);
     }
 }

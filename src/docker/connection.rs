@@ -125,6 +125,14 @@ impl StreamBody {
         poll_fn(|context| self.poll_chunk(context)).await
     }
 
+    /// As [`chunk`](StreamBody::chunk), and an error if it does not come in time.
+    pub async fn chunk_within(&mut self, most: Duration) -> Option<Result<Bytes, String>> {
+        match timeout(most, self.chunk()).await {
+            Ok(chunk) => chunk,
+            Err(_) => Some(Err(format!("no more of the answer within {most:?}"))),
+        }
+    }
+
     /// As [`chunk`](StreamBody::chunk), without waiting for it.
     pub async fn chunk_at_hand(&mut self) -> Poll<Option<Result<Bytes, String>>> {
         poll_fn(|context| Poll::Ready(self.poll_chunk(context))).await

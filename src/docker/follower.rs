@@ -32,6 +32,10 @@ pub const EARLY_ROLL_CALL: Duration = Duration::from_secs(2);
 /// rotates meanwhile, and does not say so.
 pub const LAG: Duration = Duration::from_secs(1);
 
+/// How long the daemon may take for the next piece of a body that has an end. It unpacks
+/// whole files for it.
+const BODY_SILENCE: Duration = Duration::from_secs(60);
+
 /// Bytes handled between two flushes at the most.
 const BURST: usize = 64 * 1024;
 /// The same in time: what a line costs depends on who wrote it, and on what its
@@ -140,6 +144,7 @@ impl Follower {
         let mut answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
         if answer.podman != was_known {
             // It has its own idea of `since`, and is asked again.
+            drop(answer);
             let wanted = self.from(since).await?;
             answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
         }
@@ -184,7 +189,10 @@ impl Follower {
         self.context.note_answer();
         self.context.podman.set(answer.podman);
         match answer.status {
-            StatusCode::OK => Ok(answer),
+            StatusCode::OK => {
+                self.context.with_sink(|sink| sink.opened(&self.id));
+                Ok(answer)
+            }
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(StreamEnd::Gone),
             StatusCode::NOT_IMPLEMENTED => Err(StreamEnd::Unsupported(answer.body.error_text().await)),
             status => {
@@ -223,7 +231,9 @@ impl Follower {
                 Ok(*self.inspected.insert(Traits { has_terminal: tty, log_rotates, is_in_journal }))
             }
             Err(RequestError::NotFound) => Err(StreamEnd::Gone),
-            Err(RequestError::Failed(reason)) => Err(StreamEnd::Failed(reason)),
+            Err(RequestError::Failed(reason) | RequestError::NoAnswer(reason)) => {
+                Err(StreamEnd::Failed(reason))
+            }
         }
     }
 
@@ -245,7 +255,10 @@ impl Follower {
                 Poll::Ready(chunk) => chunk,
                 Poll::Pending => {
                     self.flush(&mut burst);
-                    let chunk = body.chunk().await;
+                    let chunk = match is_following {
+                        true => body.chunk().await,
+                        false => body.chunk_within(BODY_SILENCE).await,
+                    };
                     self.make_space(&mut burst).await;
                     chunk
                 }

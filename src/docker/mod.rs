@@ -9,11 +9,13 @@
 //! thread ──┬── follower, one per container: connection ──> entries ──> StreamSink
 //!          │   (or, where the daemon cannot follow rotation: snapshots)
 //!          ├── daemon_events: one connection while anything is followed
-//!          └── requests: list and inspect, one connection at a time
+//!          └── requests: list, one at a time; inspect, one at a time for a container
+//!              and a bounded number in all, so that neither holds up the other
 //! ```
 //!
 //! Nothing is connected to while nothing is followed or asked. Each followed
-//! container costs one descriptor; events and requests cost one more each.
+//! container costs one descriptor, events one more, and each request one while it is
+//! in flight. Every request has a time-out; a body that is followed may be silent for ever.
 //!
 //! Nothing ends silently. A stream that ends is told, and is gone on with:
 //! after a stop when the container starts again, after a failure when its
@@ -28,6 +30,7 @@ mod context;
 mod daemon_events;
 pub mod entries;
 mod follower;
+mod inspections;
 mod place;
 mod podman;
 mod requests;
@@ -42,6 +45,8 @@ mod console_tests;
 mod follow_tests;
 #[cfg(test)]
 mod outage_tests;
+#[cfg(test)]
+mod request_tests;
 #[cfg(test)]
 mod scripted_api;
 #[cfg(test)]
@@ -118,6 +123,11 @@ pub trait StreamSink: Send {
     /// Called before the thread waits for anything, at a stream's end, and in
     /// between after each 64 KiB.
     fn flush(&mut self, id: &ContainerId);
+
+    /// The daemon has begun to answer for a container's log.
+    fn opened(&mut self, id: &ContainerId) {
+        let _ = id;
+    }
 
     /// The stream of a container ended or could not be had.
     /// [`StreamEnd::is_retried`] tells whether it comes back by itself.

@@ -1,10 +1,16 @@
-//! List and inspect, through bollard: one request at a time, each on a
-//! connection of its own that is closed after it.
+//! List and inspect, through bollard, each on a connection of its own that is closed
+//! after it.
+//!
+//! Lists and inspections have turns of their own: a daemon that hangs at a container
+//! (its lock is held by something that does not end) still lists. Of inspections a
+//! bounded number is in flight, one for a container.
 //!
 //! bollard asks without a version of the API in the path (it joins an absolute
 //! path to a URL, which drops the version), so the daemon answers in its own
 //! and there is nothing to agree on beforehand.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,12 +18,13 @@ use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{Docker, API_DEFAULT_VERSION};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::connection::{text_of, ANSWER_DEADLINE};
 use super::context::Context;
 use super::entries::error_text;
+use super::inspections::MOST_IN_FLIGHT;
 use super::Inspected;
 use crate::checkpoint::ContainerId;
 
@@ -27,6 +34,9 @@ pub enum RequestError {
     /// There is no such container.
     #[error("no such container")]
     NotFound,
+    /// The daemon has not answered in time.
+    #[error("{0}")]
+    NoAnswer(String),
     /// Everything else.
     #[error("{0}")]
     Failed(String),
@@ -41,21 +51,47 @@ pub struct Listed {
     pub running: bool,
 }
 
-/// The one connection for requests.
+/// The requests in flight.
 pub struct Requests {
     socket: PathBuf,
-    /// Held by the request that has it; the others come in turn.
-    turn: Mutex<()>,
+    /// Held by the list that is in flight.
+    lists: Mutex<()>,
+    /// Taken by each inspection that is.
+    inspections: Semaphore,
+    /// The containers whose inspection is in flight or waits for its turn.
+    inspected: RefCell<HashSet<ContainerId>>,
+    /// Rung when one of them is done.
+    has_inspected: Notify,
+}
+
+/// The one inspection of a container.
+struct OfContainer<'a> {
+    requests: &'a Requests,
+    id: ContainerId,
+}
+
+impl Drop for OfContainer<'_> {
+    fn drop(&mut self) {
+        self.requests.inspected.borrow_mut().remove(&self.id);
+        self.requests.has_inspected.notify_waiters();
+    }
 }
 
 impl Requests {
     /// Connects to nothing yet.
     pub fn new(socket: PathBuf) -> Requests {
-        Requests { socket, turn: Mutex::new(()) }
+        Requests {
+            socket,
+            lists: Mutex::new(()),
+            inspections: Semaphore::new(MOST_IN_FLIGHT),
+            inspected: RefCell::default(),
+            has_inspected: Notify::new(),
+        }
     }
 
     /// All containers, running or not.
     pub async fn list(&self, context: &Context) -> Result<Vec<Listed>, RequestError> {
+        let _turn = self.lists.lock().await;
         let listed = self.ask(context, async |client| {
             let options = ListContainersOptionsBuilder::new().all(true).build();
             client.list_containers(Some(options)).await
@@ -72,8 +108,20 @@ impl Requests {
 
     /// One container.
     pub async fn inspect(&self, context: &Context, id: &ContainerId) -> Result<Inspected, RequestError> {
+        let _of_container = self.one_inspection_of(*id).await;
+        let _turn = self.inspections.acquire().await;
         let id = id.to_string();
         self.ask(context, async |client| client.inspect_container(&id, None).await).await.map(inspected)
+    }
+
+    async fn one_inspection_of(&self, id: ContainerId) -> OfContainer<'_> {
+        loop {
+            let done = self.has_inspected.notified();
+            if self.inspected.borrow_mut().insert(id) {
+                return OfContainer { requests: self, id };
+            }
+            done.await;
+        }
     }
 
     async fn ask<T>(
@@ -81,7 +129,6 @@ impl Requests {
         context: &Context,
         request: impl AsyncFnOnce(&Docker) -> Result<T, Error>,
     ) -> Result<T, RequestError> {
-        let _turn = self.turn.lock().await;
         let begun = Instant::now();
         let whole = async {
             let path = self.socket.to_string_lossy();
@@ -112,7 +159,7 @@ impl Requests {
             Error::RequestTimeoutError => {
                 let reason = format!("{}: no answer within {ANSWER_DEADLINE:?}", self.socket.display());
                 context.note_silence(begun, &reason);
-                reason
+                return Err(RequestError::NoAnswer(reason));
             }
             other => {
                 let reason = format!("{}: {}", self.socket.display(), text_of(&other));

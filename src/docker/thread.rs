@@ -2,13 +2,13 @@
 //! container and one for the daemon's events and lists. When it ends, so do
 //! all tasks, wherever they wait.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
@@ -18,10 +18,13 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 use super::context::{Context, Follow};
 use super::daemon_events::watch_events;
 use super::follower::follow;
+use super::inspections::Inspections;
+use super::requests::RequestError;
 use super::roll_call::call_roll;
 use super::{DockerSocket, Inspected, StreamEnd, StreamSink};
 use crate::checkpoint::ContainerId;
 use crate::plugin::panic_text;
+use crate::threads::{EndThread, OwnedThread};
 
 /// Name of the thread.
 const NAME: &str = "clogs-docker";
@@ -44,7 +47,7 @@ enum Command {
 pub struct DockerThread {
     commands: UnboundedSender<Command>,
     space: Arc<Notify>,
-    thread: Option<JoinHandle<()>>,
+    thread: OwnedThread,
 }
 
 impl DockerThread {
@@ -55,10 +58,9 @@ impl DockerThread {
         let (commands, received) = unbounded_channel();
         let space = Arc::new(Notify::new());
         let space_of_thread = Arc::clone(&space);
-        let thread = std::thread::Builder::new()
-            .name(NAME.to_owned())
-            .spawn(move || run(&runtime, socket, sink, space_of_thread, received))?;
-        Ok(DockerThread { commands, space, thread: Some(thread) })
+        let thread =
+            OwnedThread::spawn(NAME, move || run(&runtime, socket, sink, space_of_thread, received))?;
+        Ok(DockerThread { commands, space, thread })
     }
 
     /// Follows a container, over its restarts and those of the daemon. Does
@@ -77,14 +79,15 @@ impl DockerThread {
         self.space.notify_one();
     }
 
-    /// Asks about a container. `answer` is called on the thread, or dropped if
-    /// that ends first.
+    /// Asks about a container. `answer` is called on the thread, or dropped: if the
+    /// thread ends first, if the same was asked and is not answered yet, or if the daemon
+    /// let an earlier request for this container time out a moment ago.
     pub fn inspect(&self, id: ContainerId, answer: impl FnOnce(Result<Inspected, String>) + Send + 'static) {
         self.send(Command::Inspect(id, Box::new(answer)));
     }
 
-    /// Asks for all containers, running or not. As for
-    /// [`inspect`](DockerThread::inspect).
+    /// Asks for all containers, running or not. `answer` is called on the thread, or
+    /// dropped: if the thread ends first, or if a list is in flight.
     pub fn list(&self, answer: impl FnOnce(Result<Vec<ContainerId>, String>) + Send + 'static) {
         self.send(Command::List(Box::new(answer)));
     }
@@ -101,10 +104,14 @@ impl DockerThread {
 impl Drop for DockerThread {
     fn drop(&mut self) {
         self.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            // Its panics were caught inside.
-            let _ = thread.join();
-        }
+        self.thread.join();
+    }
+}
+
+impl EndThread for DockerThread {
+    fn end(&self, patience: Duration) -> bool {
+        self.send(Command::Stop);
+        self.thread.ends_within(patience)
     }
 }
 
@@ -137,6 +144,18 @@ struct Hub {
     followed_by: HashMap<Id, ContainerId>,
     /// Runs while anything is followed.
     watcher: Option<AbortHandle>,
+    inspections: Rc<RefCell<Inspections<Answer<Inspected>>>>,
+    /// Set while a list is in flight that the reader asked for.
+    is_listing: Rc<Cell<bool>>,
+}
+
+/// Does something when a task has ended, however it ended.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 impl Hub {
@@ -147,6 +166,8 @@ impl Hub {
             followers: HashMap::new(),
             followed_by: HashMap::new(),
             watcher: None,
+            inspections: Rc::default(),
+            is_listing: Rc::default(),
         }
     }
 
@@ -159,6 +180,7 @@ impl Hub {
                 },
                 Some(done) = self.tasks.join_next_with_id() => self.reap(done),
             }
+            self.begin_inspections();
             self.watch_if_needed();
         }
     }
@@ -178,20 +200,39 @@ impl Hub {
                     task.abort();
                 }
             }
-            Command::Inspect(id, answer) => {
-                self.tasks.spawn_local(async move {
-                    let inspected = context.requests.inspect(&context, &id).await;
-                    answer(inspected.map_err(|error| error.to_string()));
-                });
-            }
+            Command::Inspect(id, answer) => self.inspections.borrow_mut().ask(id, answer, Instant::now()),
+            // The one in flight answers soon, and the next look asks again.
+            Command::List(_) if self.is_listing.get() => {}
             Command::List(answer) => {
+                let is_listing = Rc::clone(&self.is_listing);
+                is_listing.set(true);
+                let at_end = AtEnd(move || is_listing.set(false));
                 self.tasks.spawn_local(async move {
+                    let _at_end = at_end;
                     let listed = context.requests.list(&context).await;
                     let ids = listed.map(|listed| listed.iter().map(|it| it.id).collect());
                     answer(ids.map_err(|error| error.to_string()));
                 });
             }
             Command::Stop => {}
+        }
+    }
+
+    /// Inspects what waits for it, as far as there may be more in flight.
+    fn begin_inspections(&mut self) {
+        loop {
+            let Some((id, answer)) = self.inspections.borrow_mut().begin() else { return };
+            let (context, inspections) = (Rc::clone(&self.context), Rc::clone(&self.inspections));
+            let is_late = Rc::new(Cell::new(false));
+            let was_late = Rc::clone(&is_late);
+            let at_end = AtEnd(move || inspections.borrow_mut().end(&id, was_late.get(), Instant::now()));
+            self.tasks.spawn_local(async move {
+                let at_end = at_end;
+                let inspected = context.requests.inspect(&context, &id).await;
+                is_late.set(matches!(inspected, Err(RequestError::NoAnswer(_))));
+                drop(at_end);
+                answer(inspected.map_err(|error| error.to_string()));
+            });
         }
     }
 

@@ -179,10 +179,11 @@ fn finish(context: *mut libc::c_void) {
     let Ok(api) = host_api() else { return };
     let host = FlbHost::new(api, instance.ins(), instance.name());
     if instance.plugin().stop(&host) == Stopped::WithoutReader {
-        // The bell stays open in that reader's hands. The host takes it out of its event
-        // loop by our number for it, which must therefore stay open, too.
         keep_loaded();
-    } else if instance.close_collector_fd() == Closed::ByHost {
+    }
+    // A reader that is left behind keeps its bells, and not what the host watches: with our
+    // two numbers for that the open file goes, and with it its place in the host's event loop.
+    if instance.close_collector_fd() == Closed::ByHost {
         host.log(Level::Error, NOT_WATCHED);
     }
 }

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 
 use super::host_api::find_symbol;
 use super::{callbacks, option_map, sys};
+use crate::build_info::set_abi;
 
 /// Larger than any release's struct: the host copies as many bytes as its own
 /// struct has, and what we do not know of must be zero.
@@ -52,14 +53,17 @@ fn fill_for_this_host() {
     if find_symbol(c"flb_input_plugin_pause").is_some() {
         // SAFETY: see `put`; the descriptor has room for every layout.
         unsafe { put(destination, layout_5_1()) };
+        set_abi("5.1");
     } else if find_symbol(c"flb_notification_enqueue").is_some() {
         // SAFETY: as above.
         unsafe { put(destination, layout_3_2()) };
+        set_abi("3.2");
     } else if find_symbol(c"flb_input_log_append_records").is_some()
         || find_symbol(c"flb_log_print").is_some()
     {
         // SAFETY: as above.
         unsafe { put(destination, layout_3_0()) };
+        set_abi("3.0");
     }
     // Else this is no host: a test, or tail-containers. Nothing to fill.
 }

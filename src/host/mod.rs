@@ -21,6 +21,21 @@ pub enum Level {
     Debug,
 }
 
+impl Level {
+    /// All of them, the most serious first.
+    pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
 /// The host took nothing: it is paused or over its storage limit. The batch is
 /// still ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

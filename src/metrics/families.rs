@@ -1,8 +1,9 @@
 //! The metrics, in two tables: of the instance, and per container.
 
 use super::latency::BOUNDS;
-use super::{Count, Family, Kind, Reading, Sample, Shown, SourceKind, Value};
+use super::{Count, Family, Kind, Reading, Sample, Shown, SourceKind, Unread, Value};
 use crate::account::{wall_clock, Figures};
+use crate::build_info;
 use crate::exchange::Exchange;
 use crate::position::Timestamp;
 
@@ -94,7 +95,7 @@ struct InstanceMetric {
     samples: fn(&Exchange) -> Vec<Sample>,
 }
 
-static INSTANCE: [InstanceMetric; 11] = [
+static INSTANCE: [InstanceMetric; 17] = [
     InstanceMetric {
         family: Family {
             kind: Kind::Gauge,
@@ -116,10 +117,65 @@ static INSTANCE: [InstanceMetric; 11] = [
         },
         samples: |exchange| {
             let polls = exchange.survey().polls;
-            vec![
-                labelled("inotify", f64::from(u8::from(!polls))),
-                labelled("poll", f64::from(u8::from(polls))),
-            ]
+            vec![flag("inotify", !polls), flag("poll", polls)]
+        },
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "containers_unread",
+            help: "Containers that should be read and are not, by the reason: permission, missing, \
+                   no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable.",
+            labels: &["reason"],
+        },
+        samples: |exchange| {
+            let counts = Unread::ALL.into_iter().zip(exchange.survey().unread);
+            counts.map(|(reason, count)| labelled(reason.as_str(), count as f64)).collect()
+        },
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "root_readable",
+            help: "1 for each folder of a runtime that can be listed, 0 where it cannot.",
+            labels: &["root"],
+        },
+        samples: |exchange| {
+            let roots = exchange.survey().roots.into_iter();
+            roots.map(|(dir, is_readable)| flag(&dir.display().to_string(), is_readable)).collect()
+        },
+    },
+    InstanceMetric {
+        family: gauge(
+            "reader_heartbeat_age_seconds",
+            "Age of the reader's last turn, updated every 5 s: it grows while a file system does not answer.",
+        ),
+        samples: |exchange| number(exchange.health.since_last_turn().as_secs_f64()),
+    },
+    InstanceMetric {
+        family: counter(
+            "read_errors_total",
+            "Attempts to read a log, a folder of logs or a container's metadata that failed.",
+        ),
+        samples: |exchange| total(&exchange.tally.read_errors),
+    },
+    InstanceMetric {
+        family: gauge(
+            "checkpoint_writable",
+            "1 while positions can be written to the DB, 0 while they are kept in memory only; not there without a DB.",
+        ),
+        samples: |exchange| exchange.health.is_db_writable().map_or(Vec::new(), |is| number(f64::from(u8::from(is)))),
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "build_info",
+            help: "Always 1: the plugin's version, its commit, and the layout of plugins of the Fluent Bit that loaded it.",
+            labels: &["version", "commit", "abi"],
+        },
+        samples: |_| {
+            let labels = [build_info::VERSION, build_info::COMMIT, build_info::abi()];
+            vec![Sample { labels: labels.map(str::to_owned).to_vec(), value: Value::Number(1.0) }]
         },
     },
     InstanceMetric {
@@ -178,6 +234,10 @@ const fn counter(name: &'static str, help: &'static str) -> Family {
 
 fn labelled(label: &str, value: f64) -> Sample {
     Sample { labels: vec![label.to_owned()], value: Value::Number(value) }
+}
+
+fn flag(label: &str, is_so: bool) -> Sample {
+    labelled(label, f64::from(u8::from(is_so)))
 }
 
 fn number(value: f64) -> Vec<Sample> {

@@ -6,16 +6,20 @@
 //! own is decided in `series`.
 
 mod families;
+mod health;
 mod latency;
 mod series;
 mod survey;
 mod tally;
+mod unread;
 
 pub use families::all_families;
+pub use health::Health;
 pub use latency::Latency;
 pub use series::{ContainerSeries, Shown};
 pub use survey::{SourceKind, Survey};
 pub use tally::{Count, Tally};
+pub use unread::Unread;
 
 use std::time::Instant;
 
@@ -77,6 +81,11 @@ pub struct Reading {
     pub family: &'static Family,
     /// Its series.
     pub samples: Vec<Sample>,
+}
+
+/// Reads the metrics of the instance as a whole.
+pub fn read_instance(exchange: &Exchange) -> Vec<Reading> {
+    families::read_instance(exchange)
 }
 
 /// Reads every metric; `series` says which containers have some of their own, `most` at a

@@ -1,5 +1,9 @@
 //! What the reader sees when it looks round: how things are, not what has been.
 
+use std::path::PathBuf;
+
+use super::Unread;
+
 /// Where a container's log comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
@@ -37,6 +41,10 @@ impl SourceKind {
 pub struct Survey {
     /// How many containers come from each of [`SourceKind::ALL`].
     pub containers: [u64; 5],
+    /// How many are not read though they should be, by each of [`Unread::ALL`].
+    pub unread: [u64; Unread::ALL.len()],
+    /// The folders in which runtimes keep their containers, and whether each can be listed.
+    pub roots: Vec<(PathBuf, bool)>,
     /// Log files held open.
     pub files_open: u64,
     /// Split lines that wait for their rest.
@@ -49,5 +57,10 @@ impl Survey {
     /// One more container.
     pub fn count(&mut self, source: SourceKind) {
         self.containers[source as usize] += 1;
+    }
+
+    /// One more container that is not read, and why.
+    pub fn count_unread(&mut self, reason: Unread) {
+        self.unread[reason as usize] += 1;
     }
 }

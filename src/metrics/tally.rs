@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Tally {
     /// Log files that were read to their end and followed by another one.
     pub rotations: Count,
+    /// Attempts to read a log, its folder or its metadata that failed.
+    pub read_errors: Count,
     /// Requests to the Docker API that broke off.
     pub reconnects: Count,
     /// Times that the host told us to pause.

@@ -14,7 +14,7 @@ use super::watch::FileWatch;
 use crate::account::Account;
 use crate::checkpoint::ContainerId;
 use crate::config::{Config, Mode};
-use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::discover::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
 use crate::discover::own_container::OwnContainer;
 use crate::discover::{
     is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime,
@@ -23,9 +23,10 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hints::{self, Hints};
 use crate::identity::{Identity, RecordOptions};
-use crate::metrics::{SourceKind, Survey};
+use crate::metrics::{SourceKind, Survey, Unread};
 use crate::rate::RateLimit;
 use crate::streams::Streams;
+use crate::trouble::Trouble;
 
 /// How long a log waits for metadata that is there but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
@@ -139,10 +140,16 @@ pub struct Container {
     looked_at: Option<[FolderStamp; 2]>,
     /// What was said of its labels: what is wrong with any, and which are not obeyed.
     labels_said: (Vec<String>, Vec<&'static str>),
-    metadata_failure_reported: bool,
+    /// Its metadata cannot be read.
+    metadata_trouble: Trouble,
+    /// Its log cannot be found or opened.
+    log_trouble: Trouble,
+    /// A file of its log that is open cannot be read.
+    read_trouble: Trouble,
+    /// It can be read nowhere.
+    nowhere: Trouble,
+    /// That its metadata is cut was reported.
     cut_reported: bool,
-    log_failure_reported: bool,
-    unreadable_reported: bool,
     /// Which of the reader's roots it was found in.
     pub root: usize,
     /// Known from the API only: its folder cannot be seen.
@@ -189,10 +196,11 @@ impl Container {
             next_poll: now,
             looked_at: None,
             labels_said: Default::default(),
-            metadata_failure_reported: false,
+            metadata_trouble: Trouble::default(),
+            log_trouble: Trouble::default(),
+            read_trouble: Trouble::default(),
+            nowhere: Trouble::default(),
             cut_reported: false,
-            log_failure_reported: false,
-            unreadable_reported: false,
             root: 0,
             is_remote: false,
             is_gone: false,
@@ -229,13 +237,41 @@ impl Container {
         self.run = None;
     }
 
-    /// Adds itself to a survey.
-    pub fn add_to(&self, survey: &mut Survey) {
+    /// Adds itself to a survey. `streams` are those of its API.
+    pub fn add_to(&self, survey: &mut Survey, now: Instant, streams: Option<&Streams>) {
         let source = self.source_kind();
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
         survey.count(source);
+        if let Some(reason) = self.unread(now, streams) {
+            survey.count_unread(reason);
+        }
         self.tailer.add_to(survey);
+    }
+
+    /// Why it is not read, though it should be.
+    fn unread(&self, now: Instant, streams: Option<&Streams>) -> Option<Unread> {
+        if self.is_excluded || self.is_gone {
+            return None;
+        }
+        let trouble = self.log_trouble.reason().or(self.read_trouble.reason());
+        match self.source {
+            Source::Stream => streams.and_then(|streams| streams.unread(self.id())),
+            Source::Nothing => self.nowhere.reason(),
+            Source::File if trouble.is_some() => trouble,
+            Source::File if self.is_remote => Some(Unread::ApiUnavailable),
+            Source::File if self.has_identity && self.tailer.is_open() => None,
+            Source::File if self.metadata_trouble.is_there() => self.metadata_trouble.reason(),
+            Source::File => self.misses_file(now).then_some(Unread::Missing),
+        }
+    }
+
+    /// Whether it runs, its driver writes a file, and there is none.
+    fn misses_file(&self, now: Instant) -> bool {
+        let writes_file = |driver: &LogDriver| [JSON_FILE_DRIVER, "local"].contains(&driver.name.as_str());
+        self.tailer.metadata().is_running
+            && self.driver.as_ref().is_some_and(writes_file)
+            && now.duration_since(self.first_seen) >= LOG_PATIENCE
     }
 
     fn source_kind(&self) -> SourceKind {
@@ -284,8 +320,10 @@ impl Container {
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         let is_worth_a_try = self.is_remote
             || self.source == Source::Stream
-            || self.metadata_failure_reported
-            || self.log_failure_reported
+            || self.metadata_trouble.is_there()
+            || self.log_trouble.is_there()
+            || self.read_trouble.is_there()
+            || self.nowhere.is_to_be_reported()
             || !self.has_identity
             || self.tailer.grace().is_some()
             || (self.misses_log.is_some() && self.driver.is_none());
@@ -340,7 +378,10 @@ impl Container {
             return self.look_for_stream(around, "Mode stream");
         }
         match self.open_file(around) {
-            Ok(true) => self.go_to_file(around),
+            Ok(true) => {
+                report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
+                self.go_to_file(around);
+            }
             Ok(false) => self.look_for_stream_without_file(around),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
             Err(error) => {
@@ -432,7 +473,7 @@ impl Container {
             self.report_log_failure(around.exchange, &error);
             return;
         }
-        self.log_failure_reported = false;
+        self.log_trouble = Trouble::default();
         let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
         around.exchange.report(Event::StreamEnds { name, short_id });
     }
@@ -463,10 +504,9 @@ impl Container {
 
     fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
         self.source = Source::Nothing;
-        if !std::mem::replace(&mut self.unreadable_reported, true) {
-            let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
-            around.exchange.report(Event::Unreadable { name, short_id, reason });
-        }
+        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+        let unread = if source::is_of_no_log(&reason) { Unread::DriverNone } else { Unread::ApiUnavailable };
+        self.nowhere.begin(unread, || around.exchange.report(Event::Unreadable { name, short_id, reason }));
     }
 
     /// From now on the API is read, unless it is off or already is.
@@ -481,16 +521,14 @@ impl Container {
             return self.give_up(around, nothing);
         }
         let Some(streams) = around.streams.as_mut() else {
-            if let Some(api) = self.api.filter(|_| !self.log_failure_reported) {
+            if let Some(api) = self.api.filter(|_| !self.log_trouble.is_there()) {
                 self.give_up(around, source::without_socket(reason, api));
             }
             return;
         };
-        let saved = self.tailer.hand_over();
-        let identity = Arc::clone(&self.identity);
-        let followed = streams.follow(*self.tailer.id(), saved, identity);
-        match followed {
-            Ok(()) => {
+        let (id, identity) = (*self.tailer.id(), Arc::clone(&self.identity));
+        match streams.follow(id, identity, || self.tailer.hand_over()) {
+            Ok(saved) => {
                 self.source = Source::Stream;
                 self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
                 let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
@@ -525,7 +563,7 @@ impl Container {
         let file = path.and_then(|path| stat_path(&path).ok()).map(|(id, _)| id);
         if self.has_identity
             && !self.is_stale
-            && !self.metadata_failure_reported
+            && !self.metadata_trouble.is_there()
             && (file.is_none() || file == self.config_file)
         {
             return;
@@ -534,7 +572,7 @@ impl Container {
             Ok(metadata) => {
                 self.config_file = file;
                 self.is_stale = false;
-                self.metadata_failure_reported = false;
+                self.metadata_trouble = Trouble::default();
                 if !self.has_identity {
                     let (name, short_id) = (metadata.title(), self.id().short());
                     around.exchange.report(Event::ContainerFound { name, short_id });
@@ -555,13 +593,14 @@ impl Container {
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
+                around.exchange.tally.read_errors.add_one();
                 if let Some(error) = open_regular(&path).err().filter(is_shortage) {
+                    self.metadata_trouble.begin(Unread::NoDescriptors, || false);
                     return around.exchange.report_shortage(&error);
                 }
-                if !self.metadata_failure_reported {
-                    self.metadata_failure_reported = true;
-                    around.exchange.report(Event::MetadataUnreadable { path, reason });
-                }
+                self.metadata_trouble.begin(Unread::Metadata, || {
+                    around.exchange.report(Event::MetadataUnreadable { path, reason })
+                });
                 if !self.has_identity && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE {
                     self.set_metadata(nameless(self.tailer.id()), around);
                 }
@@ -607,9 +646,9 @@ impl Container {
             multiline: &config.multiline,
         };
         self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
-        if self.identity.is_cut() && !std::mem::replace(&mut self.cut_reported, true) {
+        if self.identity.is_cut() && !self.cut_reported {
             let (name, short_id) = (self.identity.metadata.name.clone(), self.id().short());
-            around.exchange.report(Event::MetadataCut { name, short_id });
+            self.cut_reported = around.exchange.report(Event::MetadataCut { name, short_id });
         }
         self.tailer.set_identity(Arc::clone(&self.identity), around.exchange);
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
@@ -624,15 +663,18 @@ impl Container {
         if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
             return;
         }
-        self.labels_said = (read.problems.clone(), read.ignored.clone());
         let short_id = self.id().short();
+        let mut is_kept = true;
         for problem in &read.problems {
             let (name, short_id) = (name.to_owned(), short_id.clone());
-            exchange.report(Event::LabelInvalid { name, short_id, problem: problem.clone() });
+            is_kept &= exchange.report(Event::LabelInvalid { name, short_id, problem: problem.clone() });
         }
         if !read.ignored.is_empty() {
             let labels = read.ignored.join(", ");
-            exchange.report(Event::LabelIgnored { name: name.to_owned(), short_id, labels });
+            is_kept &= exchange.report(Event::LabelIgnored { name: name.to_owned(), short_id, labels });
+        }
+        if is_kept {
+            self.labels_said = (read.problems.clone(), read.ignored.clone());
         }
     }
 
@@ -649,7 +691,9 @@ impl Container {
                 let reason = reason.to_string();
                 around.exchange.report(Event::ContainerExcluded { name, short_id, reason });
             }
-            None if was_excluded => around.exchange.report(Event::ContainerIncluded { name, short_id }),
+            None if was_excluded => {
+                around.exchange.report(Event::ContainerIncluded { name, short_id });
+            }
             _ => {}
         }
     }
@@ -674,22 +718,14 @@ impl Container {
         }
     }
 
+    /// Its files cannot be looked at or opened; those that are open may be read on.
     fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
-        if is_shortage(error) {
-            // Of one thing for all containers.
-            self.log_failure_reported = true;
-            return exchange.report_shortage(error);
-        }
-        if !std::mem::replace(&mut self.log_failure_reported, true) {
-            let path = self.tailer.files().path.clone();
-            exchange.report(Event::LogUnreadable { path, reason: error.to_string() });
-        }
+        report_failure(&mut self.log_trouble, self.tailer.files(), exchange, error);
     }
 
-    fn report_log_readable(&mut self, exchange: &Exchange) {
-        if std::mem::take(&mut self.log_failure_reported) {
-            exchange.report(Event::LogReadable { path: self.tailer.files().path.clone() });
-        }
+    /// A file that is open cannot be read.
+    fn report_read_failure(&mut self, exchange: &Exchange, error: &io::Error) {
+        report_failure(&mut self.read_trouble, self.tailer.files(), exchange, error);
     }
 
     /// Reads a slice of its log.
@@ -732,7 +768,7 @@ impl Container {
         }
         match self.read_slice(context, now) {
             Ok(step) => {
-                self.report_log_readable(around.exchange);
+                report_readable(&mut self.read_trouble, self.tailer.files(), around.exchange);
                 match step {
                     Step::AtEnd { has_read: false } => return self.at_end(context, around),
                     Step::Lingering(due) => return Outcome::Waiting(due),
@@ -752,7 +788,7 @@ impl Container {
                 }
             }
             Err(error) => {
-                self.report_log_failure(around.exchange, &error);
+                self.report_read_failure(around.exchange, &error);
                 if self.is_gone {
                     self.tailer.give_up(around.exchange);
                     return Outcome::Finished;
@@ -821,7 +857,7 @@ impl Container {
         let (config, now) = (around.config, around.now);
         if self.is_gone {
             if let Err(error) = self.tailer.finish(context) {
-                self.report_log_failure(context.exchange, &error);
+                self.report_read_failure(context.exchange, &error);
             }
             let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
             context.exchange.report(Event::ContainerGone { name, short_id });
@@ -872,6 +908,24 @@ impl Container {
             }
         }
     }
+}
+
+/// Reports once that a log cannot be read.
+fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, error: &io::Error) {
+    exchange.tally.read_errors.add_one();
+    let unread = Unread::of_error(error);
+    if is_shortage(error) {
+        // Of one thing for all containers.
+        trouble.begin(unread, || false);
+        return exchange.report_shortage(error);
+    }
+    let (path, reason) = (files.path.clone(), error.to_string());
+    trouble.begin(unread, || exchange.report(Event::LogUnreadable { path, reason }));
+}
+
+/// Reports that it can be read again, if that is news.
+fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
+    trouble.end(|| exchange.report(Event::LogReadable { path: files.path.clone() }));
 }
 
 /// For a container whose metadata cannot be had: its short id stands in.

@@ -49,9 +49,9 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::format::cri;
 use crate::format::json_file::Decoder;
-use crate::lock::lock;
 use crate::queue::{Batch, Progress};
 use crate::streams::{News, StreamsByApi};
+use crate::trouble::Trouble;
 use container::{Container, Outcome, Surroundings};
 use holding::Holding;
 use roots::Root;
@@ -75,6 +75,8 @@ const LONGEST_CYCLE: Duration = Duration::from_millis(200);
 /// in its turn: a thousand idle containers cost next to nothing, and whatever a
 /// notice may have missed is found within a minute.
 const RESCANS_OF_WATCHED: usize = 30;
+/// The longest sleep there is: that the reader turns is its sign of life.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// The longest sleep while the queue is full; rotations are noticed meanwhile.
 const STALLED_SLEEP: Duration = Duration::from_millis(100);
 
@@ -93,7 +95,8 @@ pub struct Reader {
     /// Where in `hot` the next pass begins.
     turn: usize,
     file_watch: Option<FileWatch>,
-    watch_failure_reported: bool,
+    /// Changes are looked for, since the kernel does not tell of them.
+    watch_trouble: Trouble<()>,
     streams: StreamsByApi,
     next_rescan: Instant,
     /// Whose turn it is among the watched folders.
@@ -156,7 +159,7 @@ impl Reader {
             changed: Vec::new(),
             turn: 0,
             file_watch: None,
-            watch_failure_reported: false,
+            watch_trouble: Trouble::default(),
             next_rescan: Instant::now(),
             rescans: 0,
             is_any_expected: false,
@@ -207,6 +210,7 @@ impl Reader {
     /// One cycle, without the sleep at its end; `now` is what time it is for all
     /// that waits.
     pub fn turn(&mut self, now: Instant) -> Pass {
+        self.exchange.health.turn();
         self.take_notices(now);
         self.take_news(now);
         let mut roots_changed = std::mem::take(&mut self.roots_changed);
@@ -289,7 +293,7 @@ impl Reader {
         for id in news.touched {
             self.changed.extend(self.keys.get(&id));
         }
-        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.is_failure_reported;
+        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.trouble.is_there();
         let remote = self.roots.iter().position(is_remote);
         if let (Some(listed), Some(root)) = (news.listed, remote) {
             self.take_remote(&listed, root, now);
@@ -380,14 +384,9 @@ impl Reader {
 
     /// Once: from then on the rescan does it all.
     fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
-        if !self.watch_failure_reported {
-            self.watch_failure_reported = true;
-            self.exchange.report(Event::WatchUnavailable {
-                path,
-                reason,
-                seconds: self.config.rescan_interval.as_secs_f64(),
-            });
-        }
+        let seconds = self.config.rescan_interval.as_secs_f64();
+        self.watch_trouble
+            .begin((), || self.exchange.report(Event::WatchUnavailable { path, reason, seconds }));
     }
 
     /// Adds the containers that are new and marks those that are gone.
@@ -497,7 +496,7 @@ impl Reader {
     /// Where the log of a container begins; `is_first` says that it was there at
     /// the first look.
     fn start_of(&self, id: &ContainerId, is_first: bool) -> Start {
-        let saved = lock(&self.exchange.checkpoint).take_up(id);
+        let saved = self.exchange.checkpoint.take_up(id);
         match saved {
             Some(saved) => Start::Saved(saved),
             None if is_first && self.is_first_start && !self.config.read_from_head => Start::End,
@@ -543,7 +542,7 @@ impl Reader {
 
     /// Containers that were removed while we were away.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>) {
-        let known = lock(&self.exchange.checkpoint).containers();
+        let known = self.exchange.checkpoint.containers();
         let is_away = |id: &ContainerId| !listed.contains(id) && !self.keys.contains_key(id);
         for container in known.into_iter().filter(is_away) {
             self.exchange.leave(container);
@@ -673,7 +672,7 @@ impl Reader {
             return;
         }
         let until_rescan = self.next_rescan.saturating_duration_since(Instant::now());
-        let mut longest = until_rescan;
+        let mut longest = until_rescan.min(LONGEST_SLEEP);
         let is_idle = self.active == 0 && self.told == 0;
         match pass {
             Pass::Behind => return,

@@ -148,12 +148,10 @@ impl Tailer {
             return;
         }
         self.account().abandon(Abandoned { bytes: 0, generations: files });
-        if let Some(Amount { records: files, .. }) =
-            self.missed.add(Amount { bytes: 0, records: files }, Instant::now())
-        {
-            let (name, short_id) = (self.metadata().name.clone(), self.id().short());
-            exchange.report(Event::GenerationsMissed { name, short_id, files });
-        }
+        let (name, short_id) = (self.metadata().name.clone(), self.id().short());
+        self.missed.add(Amount { bytes: 0, records: files }, Instant::now(), |missed| {
+            exchange.report(Event::GenerationsMissed { name, short_id, files: missed.records })
+        });
     }
 
     fn report_lost(&self, exchange: &Exchange, lost: Lost) {
@@ -563,6 +561,7 @@ fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io
             let (path, reason) = (file.path.clone(), error.to_string());
             let unread = stat_path(&file.path).map_or(0, |(_, size)| size);
             account.abandon(Abandoned { bytes: unread, generations: 1 });
+            exchange.tally.read_errors.add_one();
             exchange.report(Event::GenerationUnreadable { path, reason, unread });
             Ok(None)
         }

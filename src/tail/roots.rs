@@ -11,6 +11,8 @@ use super::watch::FileWatch;
 use crate::discover::{stamp, FolderStamp, Found, RootWatch, Runtime};
 use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::metrics::Unread;
+use crate::trouble::Trouble;
 
 /// The root folder of one runtime.
 pub struct Root {
@@ -25,8 +27,8 @@ pub struct Root {
     pub listed: Vec<Found>,
     /// Why the last look failed.
     pub failure: Option<io::Error>,
-    /// That was said.
-    pub is_failure_reported: bool,
+    /// The same, as far as the folder is missed: one of a runtime that is not used here is not.
+    pub trouble: Trouble,
     watch: Option<RootWatch>,
     is_watch_refused: bool,
     folders: HashSet<PathBuf>,
@@ -43,7 +45,7 @@ impl Root {
             is_first_look: true,
             listed: Vec::new(),
             failure: None,
-            is_failure_reported: false,
+            trouble: Trouble::default(),
             watch: None,
             is_watch_refused: false,
             folders: HashSet::new(),
@@ -58,8 +60,11 @@ impl Root {
 
     /// Whether another look would list what the last one did.
     pub fn is_same(&self) -> bool {
+        if self.trouble.is_to_be_reported() {
+            return false;
+        }
         // Where it is missed and there is an API, that is asked in its place.
-        if self.is_missing() && !(self.is_failure_reported && self.runtime.api().is_some()) {
+        if self.is_missing() && !(self.trouble.is_there() && self.runtime.api().is_some()) {
             let again = self.runtime.list(&self.runtime.root());
             return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         }
@@ -118,7 +123,7 @@ impl Root {
             return Ok(());
         }
         let bell = Arc::clone(exchange);
-        match RootWatch::new(&self.dir, move || bell.reader_bell.ring()) {
+        match RootWatch::new(&self.dir, &exchange.threads, move || bell.reader_bell.ring()) {
             Ok(watch) => self.watch = Some(watch),
             Err(reason) => {
                 self.is_watch_refused = true;
@@ -131,17 +136,16 @@ impl Root {
     /// Says once that it cannot be read, and once that it can again.
     pub fn report(&mut self, exchange: &Exchange, seconds: f64) {
         let path = self.dir.clone();
+        if self.failure.is_some() {
+            exchange.tally.read_errors.add_one();
+        }
         match &self.failure {
             Some(error) if is_shortage(error) => exchange.report_shortage(error),
-            Some(error) if !self.is_failure_reported => {
-                self.is_failure_reported = true;
+            Some(error) => self.trouble.begin(Unread::of_error(error), || {
                 let reason = error.to_string();
-                exchange.report(Event::RootUnreadable { path, reason, seconds });
-            }
-            None if std::mem::take(&mut self.is_failure_reported) => {
-                exchange.report(Event::RootReadable { path });
-            }
-            _ => {}
+                exchange.report(Event::RootUnreadable { path, reason, seconds })
+            }),
+            None => self.trouble.end(|| exchange.report(Event::RootReadable { path })),
         }
     }
 }

@@ -10,10 +10,13 @@ use crate::metrics::Survey;
 /// Time between two looks; the host exports its metrics as often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What is shown anew when it has changed: how things are, the sums, and the read errors.
+type Seen = (Survey, Figures, u64);
+
 /// When the reader looked round last and what it saw.
 #[derive(Debug)]
 pub(super) struct Surveyor {
-    last: Option<(Survey, Figures)>,
+    last: Option<Seen>,
     looked: Instant,
     /// The last look saw a change: another one follows it.
     pub(super) next: Option<Instant>,
@@ -39,7 +42,8 @@ impl Reader {
         if !is_due {
             return;
         }
-        let seen = (self.survey(), self.exchange.accounts.total());
+        let errors = self.exchange.tally.read_errors.get();
+        let seen = (self.survey(now), self.exchange.accounts.total(), errors);
         // What waits grows older, though nothing moves.
         let has_changed = self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
         self.surveyor.looked = now;
@@ -50,11 +54,13 @@ impl Reader {
         }
     }
 
-    fn survey(&self) -> Survey {
-        let mut survey = Survey { polls: self.watch_failure_reported, ..Survey::default() };
+    fn survey(&self, now: Instant) -> Survey {
+        let mut survey = Survey { polls: self.watch_trouble.is_there(), ..Survey::default() };
         for (_, container) in &self.containers {
-            container.add_to(&mut survey);
+            container.add_to(&mut survey, now, container.api().and_then(|api| self.streams.get(api)));
         }
+        let shown = self.roots.iter().filter(|root| root.failure.is_none() || root.trouble.is_there());
+        survey.roots = shown.map(|root| (root.dir.clone(), root.failure.is_none())).collect();
         for streams in self.streams.iter() {
             survey.open_lines += streams.open_lines();
         }

@@ -729,10 +729,8 @@ impl Tailer {
         if let Some(front) = self.generations.pop_front() {
             if let Some(reason) = front.damage() {
                 self.account().abandon(Abandoned { bytes: 0, generations: 1 });
-                context
-                    .exchange
-                    .events
-                    .report(Event::DamagedArchive { path: front.path.clone(), reason: reason.to_owned() });
+                let (path, reason) = (front.path.clone(), reason.to_owned());
+                context.exchange.report(Event::DamagedArchive { path, reason });
             }
             self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
             if !self.generations.is_empty() {
@@ -786,6 +784,7 @@ impl Tailer {
             let unread = front.unread();
             self.account().abandon(Abandoned { bytes: unread, generations: 1 });
             let (path, reason) = (front.path, error.to_string());
+            exchange.tally.read_errors.add_one();
             exchange.report(Event::GenerationUnreadable { path, reason, unread });
         }
     }
@@ -799,9 +798,9 @@ impl Tailer {
     }
 
     fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
-        if let Some(Amount { bytes, .. }) = self.corrupt.add(Amount { bytes, records: 0 }, Instant::now()) {
-            exchange.report(Event::Corrupt { path, offset, bytes });
-        }
+        self.corrupt.add(Amount { bytes, records: 0 }, Instant::now(), |corrupt| {
+            exchange.report(Event::Corrupt { path, offset, bytes: corrupt.bytes })
+        });
     }
 
     /// Queues a move of the position without records.

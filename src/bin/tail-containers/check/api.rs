@@ -12,6 +12,7 @@ use fluent_bit_container_logs::discover::Api;
 use fluent_bit_container_logs::docker::{
     ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink,
 };
+use fluent_bit_container_logs::metrics::Unread;
 use fluent_bit_container_logs::position::{Stream, Timestamp};
 
 use super::containers::{Containers, State};
@@ -49,7 +50,8 @@ pub fn ask(
         Err(reason) => {
             if needing > 0 {
                 let about = format!("{} that only the API has", count(needing));
-                findings.push(Finding::fatal(about, reason.clone(), place.for_socket(api, socket)));
+                let finding = Finding::fatal(about, reason.clone(), place.for_socket(api, socket));
+                findings.push(finding.because(Unread::ApiUnavailable));
             }
             return format!("{shown} does not answer: {reason}");
         }

@@ -13,6 +13,7 @@ use fluent_bit_container_logs::discover::{
 };
 use fluent_bit_container_logs::hints::Hints;
 use fluent_bit_container_logs::identity::{Identity, RecordOptions};
+use fluent_bit_container_logs::metrics::Unread;
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
 use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
@@ -145,10 +146,12 @@ impl Containers {
                             || (is_any_there && is_default_docker_root(&group.root))) => {}
                 State::Missing => {
                     let fix = place.for_missing_root(group.title, &group.root, config);
-                    findings.push(Finding::fatal(about, "there is no such folder", fix));
+                    let finding = Finding::fatal(about, "there is no such folder", fix);
+                    findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
-                    findings.push(Finding::fatal(about, error.to_string(), place.for_error(error)));
+                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
+                    findings.push(finding.because(Unread::of_error(error)));
                 }
             }
         }
@@ -172,7 +175,8 @@ impl Containers {
                         .to_owned(),
                 };
                 let problem = format!("{reason}; its records lack name and image");
-                findings.push(Finding::minor(path.display().to_string(), problem, fix));
+                let finding = Finding::minor(path.display().to_string(), problem, fix);
+                findings.push(finding.because(Unread::Metadata));
             }
             nameless()
         });
@@ -228,18 +232,17 @@ impl Seen {
             Choice::Files(files) => {
                 self.source = kind_of(&files).as_str().to_owned();
                 for (path, error) in unreadable(&files) {
-                    findings.push(Finding::fatal(
-                        path.display().to_string(),
-                        error.to_string(),
-                        place.for_error(&error),
-                    ));
+                    let about = path.display().to_string();
+                    let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
+                    findings.push(finding.because(Unread::of_error(&error)));
                 }
                 self.files = Some(files);
             }
             Choice::Unreadable(files, error) => {
                 self.source = format!("nowhere: its file cannot be read: {error}");
                 let fix = place.for_error(&error);
-                findings.push(Finding::fatal(files.path.display().to_string(), error.to_string(), fix));
+                let finding = Finding::fatal(files.path.display().to_string(), error.to_string(), fix);
+                findings.push(finding.because(Unread::of_error(&error)));
             }
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
@@ -254,12 +257,15 @@ impl Seen {
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(reason) => {
                 self.source = format!("nowhere: {reason}");
-                let fix = if is_of_no_log(&reason) {
+                let is_of_no_log = is_of_no_log(&reason);
+                let unread = if is_of_no_log { Unread::DriverNone } else { Unread::ApiUnavailable };
+                let fix = if is_of_no_log {
                     "start it with another log driver (docker run --log-driver json-file), or leave it out (Exclude)"
                 } else {
                     "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or leave it out (Exclude)"
                 };
-                findings.push(Finding::fatal(format!("container {}", self.name), reason, fix));
+                let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
+                findings.push(finding.because(unread));
             }
         }
     }
@@ -271,7 +277,7 @@ impl Seen {
         };
         let about = format!("container {}", self.name);
         let name = &driver.name;
-        findings.push(match driver.has_cache_disabled {
+        let finding = match driver.has_cache_disabled {
             true => Finding::fatal(
                 about,
                 format!("log driver {name} with cache-disabled=true leaves nothing that could be read"),
@@ -282,7 +288,8 @@ impl Seen {
                 format!("log driver {name}, and no copy of what it sends"),
                 "Docker keeps one since 20.10: update it and start the container anew",
             ),
-        });
+        };
+        findings.push(finding.because(Unread::DriverUnreadable));
     }
 }
 

@@ -8,6 +8,7 @@ use fluent_bit_container_logs::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::discover::RootWatch;
 use fluent_bit_container_logs::tail::file::open_regular;
 use fluent_bit_container_logs::tail::watch::FileWatch;
+use fluent_bit_container_logs::threads::Threads;
 use rustix::process::{getrlimit, Resource};
 
 use super::containers::{Containers, State};
@@ -94,7 +95,7 @@ fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)>
     let mut roots = Vec::new();
     let mut taken = 0;
     for group in containers.groups.iter().filter(|group| matches!(group.state, State::Listed)) {
-        match RootWatch::new(&group.root, || {}) {
+        match RootWatch::new(&group.root, &Threads::default(), || {}) {
             Ok(root) => roots.push(root),
             Err(reason) if reason.contains("watch limit") => {
                 return Err((taken, What::Watch, NO_MORE_WATCHES.to_owned()));

@@ -19,6 +19,7 @@ use crate::arguments::Arguments;
 use crate::terminal::harmless;
 use containers::{Containers, Group, State};
 use fluent_bit_container_logs::discover::Api;
+use fluent_bit_container_logs::metrics::Unread;
 use remedy::Place;
 
 /// Something that is not as it should be.
@@ -32,12 +33,20 @@ pub struct Finding {
     pub problem: String,
     /// What mends it.
     pub fix: String,
+    /// What the metric `containers_unread` would say of it.
+    pub reason: Option<Unread>,
 }
 
 impl Finding {
     /// Something that cannot be read.
     pub fn fatal(about: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { is_fatal: true, about: about.into(), problem: problem.into(), fix: fix.into() }
+        let (about, problem, fix) = (about.into(), problem.into(), fix.into());
+        Finding { is_fatal: true, about, problem, fix, reason: None }
+    }
+
+    /// With the reason that the metric would say.
+    pub fn because(self, reason: Unread) -> Finding {
+        Finding { reason: Some(reason), ..self }
     }
 
     /// Something that is worth knowing; all is read nevertheless.
@@ -124,7 +133,7 @@ fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
         let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
         for finding in findings.iter().filter(|finding| finding.is_fatal == is_fatal) {
             let alike = |(first, _): &&mut (&Finding, Vec<&str>)| {
-                first.problem == finding.problem && first.fix == finding.fix
+                (&first.problem, &first.fix, first.reason) == (&finding.problem, &finding.fix, finding.reason)
             };
             match groups.iter_mut().find(alike) {
                 Some((_, about)) => about.push(&finding.about),
@@ -137,7 +146,8 @@ fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
         put(page, format_args!("\n{head}\n"));
         for (number, (finding, about)) in groups.iter().enumerate() {
             let problem = harmless(&finding.problem);
-            put(page, format_args!("{:3}. {}: {problem}\n", number + 1, harmless(&enumerate(about))));
+            let reason = finding.reason.map_or(String::new(), |reason| format!(" [{}]", reason.as_str()));
+            put(page, format_args!("{:3}. {}: {problem}{reason}\n", number + 1, harmless(&enumerate(about))));
             put(page, format_args!("     -> {}\n", harmless(&finding.fix)));
         }
     }

@@ -1,0 +1,173 @@
+//! The threads of one instance (I5). The instance ends them all, whoever started them: the
+//! reader ends the threads that it started, but not while a call into a file system
+//! that does not answer holds it up.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::lock::lock;
+
+/// Ends a thread that another thread has started.
+pub trait EndThread: Send + Sync {
+    /// Asks it to end and waits for that, up to `patience`. Returns whether it has ended.
+    fn end(&self, patience: Duration) -> bool;
+}
+
+/// A thread, and the wait for its end.
+#[derive(Debug)]
+pub struct OwnedThread {
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread has dropped all that it had.
+    ended: Receiver<()>,
+}
+
+impl OwnedThread {
+    /// Starts `body`, which catches its own panics, on a thread that inherits the signal
+    /// mask of the caller.
+    pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<OwnedThread> {
+        let (alive, ended) = channel::<()>();
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            body();
+            drop(alive);
+        })?;
+        Ok(OwnedThread { running: Mutex::new(Some(Running { thread, ended })) })
+    }
+
+    /// Waits for its end, up to `patience`. Returns whether it has ended.
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        let Some(running) = lock(&self.running).take() else { return true };
+        if running.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            *lock(&self.running) = Some(running);
+            return false;
+        }
+        let _ = running.thread.join();
+        true
+    }
+
+    /// Waits for its end, however long that takes.
+    pub fn join(&self) {
+        let running = lock(&self.running).take();
+        if let Some(Running { thread, .. }) = running {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The threads that the reader has started and keeps.
+#[derive(Default)]
+pub struct Threads {
+    register: Mutex<Register>,
+}
+
+#[derive(Default)]
+struct Register {
+    is_closed: bool,
+    /// One that is gone was ended by the reader.
+    threads: Vec<Weak<dyn EndThread>>,
+}
+
+impl Threads {
+    /// Starts a thread, unless the instance is at its end. The caller keeps it and
+    /// ends it when it drops it.
+    pub fn start<T: EndThread + 'static>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<Arc<T>> {
+        let mut register = lock(&self.register);
+        if register.is_closed {
+            return Err(io::Error::other("the instance stops"));
+        }
+        let thread = Arc::new(start()?);
+        register.threads.retain(|thread| thread.strong_count() > 0);
+        let shared: Arc<dyn EndThread> = Arc::clone(&thread) as Arc<dyn EndThread>;
+        register.threads.push(Arc::downgrade(&shared));
+        Ok(thread)
+    }
+
+    /// Ends those that are left, within `patience` together; none starts any more.
+    /// Returns whether all have ended.
+    pub fn close(&self, patience: Duration) -> bool {
+        let threads = {
+            let mut register = lock(&self.register);
+            register.is_closed = true;
+            std::mem::take(&mut register.threads)
+        };
+        let until = Instant::now() + patience;
+        let mut have_ended = true;
+        for thread in threads.iter().filter_map(Weak::upgrade) {
+            have_ended &= thread.end(until.saturating_duration_since(Instant::now()));
+        }
+        have_ended
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let register = lock(&self.register);
+        write!(f, "Threads({}, is_closed: {})", register.threads.len(), register.is_closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Sender;
+
+    use super::*;
+
+    /// Ends when it is asked to, or never.
+    struct Played {
+        stop: Mutex<Option<Sender<()>>>,
+        thread: OwnedThread,
+    }
+
+    impl Played {
+        fn new() -> io::Result<Played> {
+            let (stop, stopped) = channel::<()>();
+            let thread = OwnedThread::spawn("played", move || {
+                let _ = stopped.recv();
+            })?;
+            Ok(Played { stop: Mutex::new(Some(stop)), thread })
+        }
+    }
+
+    impl EndThread for Played {
+        fn end(&self, patience: Duration) -> bool {
+            drop(lock(&self.stop).take());
+            self.thread.ends_within(patience)
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn threads_that_are_kept_are_ended_and_none_starts_afterwards() {
+        let threads = Threads::default();
+        let kept = threads.start(Played::new).unwrap();
+        let dropped = threads.start(Played::new).unwrap();
+        assert!(dropped.end(LONG));
+        drop(dropped);
+        assert!(threads.close(LONG));
+        assert!(lock(&kept.thread.running).is_none(), "it was joined");
+        assert!(threads.start(Played::new).is_err());
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_left_behind() {
+        struct Held(Played);
+        impl EndThread for Held {
+            fn end(&self, patience: Duration) -> bool {
+                self.0.thread.ends_within(patience)
+            }
+        }
+        let threads = Threads::default();
+        let held = threads.start(|| Played::new().map(Held)).unwrap();
+        assert!(!threads.close(Duration::from_millis(1)));
+        drop(lock(&held.0.stop).take());
+    }
+}
