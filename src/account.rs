@@ -284,13 +284,20 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Account {
     id: ContainerId,
+    /// What the runtime calls the container.
+    runtime_id: ContainerId,
     ledger: Mutex<Ledger>,
 }
 
 impl Account {
     /// Nothing read yet.
     pub fn new(id: ContainerId) -> Account {
-        Account { id, ledger: Mutex::default() }
+        Account { id, runtime_id: id, ledger: Mutex::default() }
+    }
+
+    /// The id that messages and metrics show.
+    pub fn short_id(&self) -> String {
+        self.runtime_id.short()
     }
 
     /// Whose they are.
@@ -403,8 +410,13 @@ struct Books {
 impl Accounts {
     /// The account of a container, a new one if it has none.
     pub fn open(&self, id: ContainerId) -> Arc<Account> {
-        let mut books = self.books();
-        Arc::clone(books.open.entry(id).or_insert_with(|| Arc::new(Account::new(id))))
+        self.open_as(id, id)
+    }
+
+    /// As [`Accounts::open`], of a container that its runtime calls otherwise than we do.
+    pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
+        let new = || Arc::new(Account { runtime_id, ..Account::new(id) });
+        Arc::clone(self.books().open.entry(id).or_insert_with(new))
     }
 
     /// The container is gone and all it wrote is dealt with: its sums go into

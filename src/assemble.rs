@@ -452,7 +452,7 @@ impl Assembler {
             return;
         }
         if let Some(Amount { bytes, records: lines }) = self.cut.add(self.aside.cut, Instant::now()) {
-            let (name, short_id) = (self.metadata().name.clone(), self.account.id().short());
+            let (name, short_id) = (self.metadata().title(), self.account.short_id());
             exchange.report(Event::LinesCut { name, short_id, bytes, lines });
         }
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use crate::discover::Hides;
 use crate::host::Level;
 
 /// Events held for the host's thread at the most; beyond it (the host does not
@@ -22,6 +23,10 @@ pub enum Event {
     RootUnreadable { path: PathBuf, reason: String, seconds: f64 },
     #[error("{} can be read now", path.display())]
     RootReadable { path: PathBuf },
+    #[error("cannot read {}: {reason}; {effect}; trying again every {seconds} s", path.display())]
+    FolderUnreadable { path: PathBuf, reason: String, effect: Hides, seconds: f64 },
+    #[error("{} can be read now", path.display())]
+    FolderReadable { path: PathBuf },
     #[error("no change notification for {}: {reason}; looking by itself every {seconds} s instead", path.display())]
     WatchUnavailable { path: PathBuf, reason: String, seconds: f64 },
     #[error("container {name} ({short_id}) found")]
@@ -95,6 +100,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Event::RootUnreadable { .. }
+            | Event::FolderUnreadable { effect: Hides::Containers, .. }
             | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
@@ -106,6 +112,7 @@ impl Event {
             | Event::ReaderStopped { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
+            | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
             | Event::ParserUnknown { .. }
@@ -122,6 +129,7 @@ impl Event {
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootReadable { .. }
+            | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
             | Event::StreamBegins { .. }

@@ -216,6 +216,7 @@ impl Streams {
                         runtime: shared.api.runtime_name().to_owned(),
                         is_running: running,
                         pod: None,
+                        owner: None,
                     };
                     shared.news().inspected.push((id, metadata, log_driver));
                     shared.exchange.reader_bell.ring();

@@ -3,11 +3,10 @@
 
 #![no_main]
 
-use std::path::Path;
-
 use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::discover::podman::Podman;
 use fluent_bit_container_logs::discover::{Found, Runtime};
+use fluent_bit_container_logs::safe_path::{Base, SafePath};
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -16,8 +15,9 @@ fuzz_target!(|data: &[u8]| {
     let id = ContainerId::from_bytes([0xab; 32]);
     std::fs::write(folder().join("containers.json"), data).expect("a file");
     let origin = folder().join(id.to_string());
-    let found = Found { id, dir: origin.join("userdata"), origin };
-    let Ok(read) = Podman::new(folder(), Path::new("/nonexistent")).metadata(&found, 0) else { return };
+    let dir = SafePath::below(&Base::of_machine(folder()), origin.join("userdata"));
+    let found = Found::new(id, dir, origin);
+    let Ok(read) = Podman::new(folder()).metadata(&found, 0) else { return };
     let listed: Vec<Value> = serde_json::from_slice(data).expect("it was understood");
     // An entry may be a list of its values, without their keys.
     let Some(ours) = listed.iter().find(|container| container["id"] == id.to_string()) else { return };

@@ -201,7 +201,7 @@ pub(super) fn read_instance(exchange: &Exchange) -> Vec<Reading> {
 /// The metrics with a series for each of these containers.
 pub(super) fn read_containers(shown: &[(Figures, Arc<Account>)], now: Timestamp) -> Vec<Reading> {
     let labels: Vec<Vec<String>> =
-        shown.iter().map(|(_, account)| vec![account.name(), account.id().short()]).collect();
+        shown.iter().map(|(_, account)| vec![account.name(), account.short_id()]).collect();
     let read = |metric: &'static FigureMetric| {
         let samples = shown.iter().zip(&labels).map(|((figures, _), labels)| Sample {
             labels: labels.clone(),

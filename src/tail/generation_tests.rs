@@ -36,7 +36,7 @@ fn a_log_that_repeats_itself_is_known_to_be_truncated_when_it_has_grown_past_the
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.log");
         std::fs::write(&path, [entry(1), entry(2)].concat()).unwrap();
-        let mut generation = Generation::open(&path, 0).unwrap();
+        let mut generation = Generation::open(&(&path).into(), 0).unwrap();
         assert!(matches!(take_all(&mut generation), Found::Entries { .. }));
         assert_eq!(take_all(&mut generation), Found::AtEnd { unfinished: 0 });
         std::fs::write(&path, [entry(3), entry(4), entry(5)].concat()).unwrap();

@@ -13,6 +13,7 @@ use fluent_bit_container_logs::docker::{
     ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink,
 };
 use fluent_bit_container_logs::position::{Stream, Timestamp};
+use fluent_bit_container_logs::safe_path::SafePath;
 
 use super::containers::{Containers, State};
 use super::remedy::Place;
@@ -61,7 +62,7 @@ pub fn ask(
             let Ok(inspected) = daemon.inspect(id) else { continue };
             let driver = LogDriver { name: inspected.log_driver.clone(), has_cache_disabled: false };
             let metadata = metadata(api, inspected);
-            let mut seen = containers.judged(&id, &metadata, Some(&driver), &root, config);
+            let mut seen = containers.judged(&id, &metadata, Some(&driver), &SafePath::from(&root), config);
             if seen.source.is_empty() {
                 seen.source = "api: its folder cannot be read".to_owned();
                 seen.needs_api = true;
@@ -88,6 +89,7 @@ fn metadata(api: Api, inspected: Inspected) -> ContainerMetadata {
         runtime: api.runtime_name().to_owned(),
         is_running: inspected.running,
         pod: None,
+        owner: None,
     }
 }
 

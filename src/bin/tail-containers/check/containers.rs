@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
 use fluent_bit_container_logs::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::discover::own_container::OwnContainer;
 use fluent_bit_container_logs::discover::{
-    is_default_docker_root, network_file_system, runtimes, Api, Found, LogFiles, Runtime,
+    is_default_docker_root, network_file_system, runtimes, Api, Found, Hides, LogFiles, Runtime,
 };
+use fluent_bit_container_logs::safe_path::SafePath;
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
 use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
@@ -49,7 +50,7 @@ pub struct Seen {
     /// Its files, if it is read from those, and the folder that is watched.
     pub files: Option<LogFiles>,
     /// Its folder.
-    pub dir: PathBuf,
+    pub dir: SafePath,
 }
 
 impl Seen {
@@ -71,7 +72,9 @@ pub struct Group {
     /// The containers.
     pub seen: Vec<Seen>,
     /// Folders in which they come and go.
-    pub folders: Vec<PathBuf>,
+    pub folders: Vec<SafePath>,
+    /// How many of them cannot be read.
+    pub unreadable: usize,
     /// The API that knows them, too, if it may be asked.
     pub api: Option<Api>,
 }
@@ -103,12 +106,22 @@ impl Containers {
                 state: State::Listed,
                 seen: Vec::new(),
                 folders: Vec::new(),
+                unreadable: 0,
                 api: runtime.api().filter(|api| config.mode != Mode::File && api.socket(config).is_some()),
                 root,
             };
             match runtime.list(&group.root) {
                 Ok(listing) => {
                     group.folders = listing.folders;
+                    group.unreadable = listing.unreadable.len();
+                    for it in listing.unreadable {
+                        let (about, fix) = (it.path.display().to_string(), place.for_error(&it.error));
+                        let problem = format!("{}; {}", it.error, it.hides);
+                        findings.push(match it.hides {
+                            Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            _ => Finding::fatal(about, problem, fix),
+                        });
+                    }
                     for found in listing.containers.into_iter().filter(|found| known.insert(found.id)) {
                         group.seen.push(containers.see(&*runtime, &found, config, place, findings));
                     }
@@ -160,11 +173,9 @@ impl Containers {
         place: &Place,
         findings: &mut Vec<Finding>,
     ) -> Seen {
-        let nameless =
-            || ContainerMetadata { name: found.id.short(), is_running: true, ..ContainerMetadata::default() };
         let metadata = runtime.metadata(found, 0).unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
-                let fix = match open_regular(&path).err() {
+                let fix = match open_regular(&found.dir.at(&path)).err() {
                     Some(error) => place.for_error(&error),
                     None => "it is damaged; Docker writes it anew when the container is renamed or starts"
                         .to_owned(),
@@ -172,7 +183,7 @@ impl Containers {
                 let problem = format!("{reason}; its records lack name and image");
                 findings.push(Finding::minor(path.display().to_string(), problem, fix));
             }
-            nameless()
+            ContainerMetadata::nameless(found)
         });
         let driver = runtime.log_driver(found);
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
@@ -189,7 +200,7 @@ impl Containers {
         id: &ContainerId,
         metadata: &ContainerMetadata,
         driver: Option<&LogDriver>,
-        dir: &Path,
+        dir: &SafePath,
         config: &Config,
     ) -> Seen {
         let driver = driver.map_or("", |driver| &driver.name);
@@ -201,7 +212,7 @@ impl Containers {
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
             files: None,
-            dir: dir.to_owned(),
+            dir: dir.clone(),
         }
     }
 
@@ -285,7 +296,7 @@ impl Seen {
 /// The rotated files that cannot be opened.
 fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
     let listed = rotation::list(files).unwrap_or_default();
-    let opened = listed.into_iter().filter_map(|file| Some((open_regular(&file.path).err()?, file.path)));
+    let opened = listed.into_iter().filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
     let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
     opened.filter(|(error, _)| is_there(error)).map(|(error, path)| (path, error)).collect()
 }
