@@ -295,6 +295,11 @@ impl Account {
         Account { id, runtime_id: id, ledger: Mutex::default() }
     }
 
+    /// Whether it is of a container in a user's storage, which its runtime calls otherwise.
+    pub fn is_of_user(&self) -> bool {
+        self.id != self.runtime_id
+    }
+
     /// The id that messages and metrics show.
     pub fn short_id(&self) -> String {
         self.runtime_id.short()

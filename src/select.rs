@@ -238,7 +238,8 @@ mod tests {
         let web = container("web", "i", &[]);
         let owner = Owner { user: "ada".into(), container_id: ContainerId::from_bytes([1; 32]) };
         let of_ada = ContainerMetadata { owner: Some(owner), ..web.clone() };
-        for (rule, fits_ada) in [("user=*", true), ("user=ada", true), ("user=a*", true), ("user=eve", false)] {
+        for (rule, fits_ada) in [("user=*", true), ("user=ada", true), ("user=a*", true), ("user=eve", false)]
+        {
             let rule = Rule::parse(rule).unwrap();
             assert_eq!((rule.fits(&of_ada, ""), rule.fits(&web, "")), (fits_ada, false), "{rule}");
         }

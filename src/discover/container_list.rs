@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -24,6 +25,11 @@ pub struct Stored {
     pub image: String,
 }
 
+/// How often a second a list is read anew. Who writes his own more often, to keep the
+/// reader busy with it, is not followed for the rest of that second.
+const MOST_READS: u32 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A list as it was read.
 type List = Arc<HashMap<ContainerId, Stored>>;
 
@@ -34,7 +40,17 @@ type Version = (u32, u32, u64, u64, i64, u32);
 #[derive(Debug)]
 pub struct ContainerLists {
     most_bytes: u64,
-    known: Mutex<HashMap<PathBuf, (Version, List)>>,
+    known: Mutex<HashMap<PathBuf, Known>>,
+}
+
+/// One list, as far as it is known.
+#[derive(Debug)]
+struct Known {
+    /// `None` where the last one could not be read.
+    list: Option<(Version, List)>,
+    /// Since when the reads are counted, and how many there were.
+    since: Instant,
+    reads: u32,
 }
 
 #[derive(Deserialize)]
@@ -69,16 +85,27 @@ impl ContainerLists {
         let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
         let version = (device.0, device.1, stat.stx_ino, stat.stx_size, changed.0, changed.1);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, list)) = known.get(path.as_ref()).filter(|(seen, _)| *seen == version) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
+            all.clear();
+        }
+        let now = Instant::now();
+        let new = || Known { list: None, since: now, reads: 0 };
+        let known = all.entry(path.to_path_buf()).or_insert_with(new);
+        if let Some((_, list)) = known.list.as_ref().filter(|(seen, _)| *seen == version) {
             return Ok(Arc::clone(list));
         }
+        if now.duration_since(known.since) >= SECOND {
+            *known = new();
+        }
+        if known.reads == MOST_READS {
+            return Err(failed(io::Error::other("it changes faster than it can be read")));
+        }
+        known.reads += 1;
+        known.list = None;
         let bytes = path.read(self.most_bytes).map_err(failed)?;
         let list = parse(&bytes).map_err(|error| failed(io::Error::from(error)))?;
-        if known.len() >= MOST_LISTS {
-            known.clear();
-        }
-        known.insert(path.to_path_buf(), (version, Arc::clone(&list)));
+        known.list = Some((version, Arc::clone(&list)));
         Ok(list)
     }
 }
@@ -128,5 +155,21 @@ mod tests {
         assert_eq!(name(), None);
         let error = lists.read(&SafePath::from(&file)).unwrap_err().to_string();
         assert!(error.contains("limit of 100"), "{error}");
+    }
+
+    /// As somebody who writes a list all the time wants it: each look reads it anew.
+    #[test]
+    fn a_list_that_changes_all_the_time_is_read_so_many_times_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("containers.json");
+        let lists = ContainerLists::new(10_000);
+        let began = Instant::now();
+        let read = (0..1_000).filter(|number| {
+            std::fs::write(&file, format!("[{}]", " ".repeat(*number))).unwrap();
+            lists.read(&SafePath::from(&file)).is_ok()
+        });
+        let read = read.count() as u64;
+        let seconds = began.elapsed().as_secs() + 1;
+        assert!(read >= 20 && read <= seconds * u64::from(MOST_READS), "{read} in {seconds} s");
     }
 }

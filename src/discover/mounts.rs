@@ -83,7 +83,8 @@ fn is_distant(kind: &str) -> bool {
 
 /// The components below the root, the first one last.
 fn names(path: &Path) -> Vec<PathBuf> {
-    let is_name = |component: &Component<'_>| matches!(component, Component::Normal(_) | Component::ParentDir);
+    let is_name =
+        |component: &Component<'_>| matches!(component, Component::Normal(_) | Component::ParentDir);
     path.components().rev().filter(is_name).map(|component| PathBuf::from(component.as_os_str())).collect()
 }
 
@@ -92,9 +93,10 @@ fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| {
-            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
-        });
+        let octal = after
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         bytes.push(octal.unwrap_or(*first));
         rest = if octal.is_some() { after.get(3..).unwrap_or_default() } else { after };
     }

@@ -221,7 +221,10 @@ fn names(
 }
 
 fn too_many(most: usize, what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("it has more than {most} {what}; the rest is not read"))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it has more than {most} {what}; the rest is not read"),
+    )
 }
 
 #[cfg(test)]
@@ -287,7 +290,10 @@ mod tests {
         let listing = podman.list(&podman.root()).unwrap();
         assert_eq!(listing.containers, [ours]);
         let unreadable: Vec<PathBuf> = listing.unreadable.into_iter().map(|it| it.path).collect();
-        assert_eq!(unreadable, [podman.root().join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]);
+        assert_eq!(
+            unreadable,
+            [podman.root().join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]
+        );
         assert!(listing.folders.iter().any(|folder| folder.ends_with("e".repeat(64))));
     }
 

@@ -154,7 +154,8 @@ fn what_a_user_says_of_a_container_is_shown_with_his_name() {
     let mut homes = Homes::new();
     let storage = homes.user("ada");
     with_container(&storage, 'a');
-    let list = format!(r#"[{{"id":"{}","names":["web"],"metadata":"{{\"image-name\":\"img:1\"}}"}}]"#, id('a'));
+    let list =
+        format!(r#"[{{"id":"{}","names":["web"],"metadata":"{{\"image-name\":\"img:1\"}}"}}]"#, id('a'));
     std::fs::write(storage.join("overlay-containers/containers.json"), list).unwrap();
     let users = PodmanUsers::new(&UserChoice::parse(&["ada".to_owned()]).unwrap(), &homes.path("passwd"));
     let listing = users.list(&users.root()).unwrap();

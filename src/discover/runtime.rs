@@ -163,9 +163,7 @@ pub enum Hides {
 impl fmt::Display for Hides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Hides::Containers | Hides::UsersContainers => {
-                "new containers in it are not read, all others are"
-            }
+            Hides::Containers | Hides::UsersContainers => "new containers in it are not read, all others are",
             Hides::ContainerIds => "records of pods lack container_id, and all are read",
         })
     }

@@ -84,7 +84,8 @@ pub fn read(exchange: &Exchange, per_container: usize) -> Vec<Reading> {
     let accounts = exchange.accounts.all().into_iter();
     let mut shown: Vec<(Figures, Arc<Account>)> =
         accounts.map(|account| (account.figures(), account)).collect();
-    shown.sort_by_key(|(figures, account)| (figures.lost() == 0, *account.id()));
+    // Users come last: nobody drives others out of the metrics by losses of his own.
+    shown.sort_by_key(|(figures, account)| (account.is_of_user(), figures.lost() == 0, *account.id()));
     shown.truncate(per_container);
     let mut readings = families::read_instance(exchange);
     readings.extend(families::read_containers(&shown, wall_clock()));

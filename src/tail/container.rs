@@ -553,7 +553,10 @@ impl Container {
                 if !self.has_identity && has_log {
                     // Or to one that was just made: the log came after it.
                     let again = self.runtime.metadata(&self.found, self.run.unwrap_or_default());
-                    self.set_metadata(again.unwrap_or_else(|_| ContainerMetadata::nameless(&self.found)), around);
+                    self.set_metadata(
+                        again.unwrap_or_else(|_| ContainerMetadata::nameless(&self.found)),
+                        around,
+                    );
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {

@@ -533,9 +533,8 @@ impl Reader {
         for (key, container) in &mut self.containers {
             let root = container.root;
             let is_readable = self.roots.get(root).is_some_and(|root| root.failure.is_none());
-            let is_hidden = |container: &Container| {
-                self.roots.get(root).is_some_and(|root| root.hides(container))
-            };
+            let is_hidden =
+                |container: &Container| self.roots.get(root).is_some_and(|root| root.hides(container));
             if (is_readable || is_told(root)) && !listed.contains(container.id()) && !is_hidden(container) {
                 container.is_gone = true;
                 gone.push(key);

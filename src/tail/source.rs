@@ -93,8 +93,7 @@ pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io
 
 /// Whether a log has any file to be read.
 pub fn is_there(files: &LogFiles) -> io::Result<bool> {
-    let is_symlink =
-        |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
+    let is_symlink = |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
     if files.dir.stat().is_ok_and(is_symlink) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symlink"));
     }

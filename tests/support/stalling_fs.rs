@@ -49,6 +49,11 @@ impl StallingFs {
         wait_until(PATIENCE, "a request that is not answered", || self.waiting().exists());
     }
 
+    /// Whether somebody waits for an answer.
+    pub fn somebody_waits(&self) -> bool {
+        self.waiting().exists()
+    }
+
     /// All is answered, what waits too.
     pub fn go_on(&self) {
         std::fs::remove_file(self.switch()).expect("it stalls");

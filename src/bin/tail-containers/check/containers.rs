@@ -145,7 +145,9 @@ impl Containers {
     /// A runtime that is not used here is not missed, unless there is none at all.
     fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
         let is_any_there = self.groups.iter().any(|group| matches!(group.state, State::Listed));
-        let is_auto = config.runtime == RuntimeChoice::Auto;
+        // Of root's Podman and the users' one is enough.
+        let is_auto =
+            config.runtime == RuntimeChoice::Auto || (!config.podman_users.is_empty() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
             match &group.state {
@@ -296,7 +298,9 @@ impl Seen {
 /// The rotated files that cannot be opened.
 fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
     let listed = rotation::list(files).unwrap_or_default();
-    let opened = listed.into_iter().filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
+    let opened = listed
+        .into_iter()
+        .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
     let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
     opened.filter(|(error, _)| is_there(error)).map(|(error, path)| (path, error)).collect()
 }
