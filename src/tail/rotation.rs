@@ -100,7 +100,7 @@ mod tests {
             std::fs::write(dir.path().join(format!("x-json.log{suffix}")), suffix).unwrap();
         }
         std::fs::write(dir.path().join("config.v2.json"), "{}").unwrap();
-        let listed = list(&LogFiles::numbered(&dir.path().join("x-json.log"))).unwrap();
+        let listed = list(&LogFiles::numbered(dir.path().join("x-json.log"))).unwrap();
         let shown: Vec<_> = listed.iter().map(|file| (file.rank.age, file.rank.is_gzip)).collect();
         assert_eq!(shown, [(10, true), (4, false), (2, true), (1, false), (0, false)]);
     }
