@@ -221,3 +221,7 @@ impl Root {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "roots_tests.rs"]
+mod tests;
