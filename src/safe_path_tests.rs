@@ -1,7 +1,7 @@
 use std::io::Read;
 use std::os::unix::fs::{symlink, MetadataExt};
 
-use rustix::fs::{mknodat, Mode};
+use rustix::fs::{mknodat, renameat_with, Mode, RenameFlags};
 use rustix::process::geteuid;
 
 use super::*;
@@ -142,4 +142,43 @@ fn a_path_for_calls_that_take_no_descriptor_leads_to_the_folder_itself() {
     };
     assert_eq!(folder.with_path(names).unwrap(), 1);
     assert!(folder.with_path(|_| Ok(())).is_err());
+}
+
+/// Somebody swaps a folder for a symlink as fast as he can while it is opened.
+#[test]
+fn a_race_of_swaps_never_leads_to_another_file() {
+    let ground = Ground::new();
+    symlink(ground.path("other"), ground.path("home/link")).unwrap();
+    let (folder, link) = (ground.path("home/a"), ground.path("home/link"));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::SeqCst;
+    std::thread::scope(|scope| {
+        let swaps = scope.spawn(|| {
+            let mut swaps = 0_u32;
+            while !is_over.load(order) {
+                renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+                swaps += 1;
+            }
+            swaps
+        });
+        let home = ground.path("home");
+        let top = || open(&home, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut opened = 0;
+        for _ in 0..3_000 {
+            let ways = [
+                open_at_once(&top(), Path::new("a/b/log"), flags, true),
+                open_step_by_step(top(), Path::new("a/b/log"), flags, true),
+            ];
+            for file in ways.into_iter().flatten() {
+                let mut text = String::new();
+                File::from(file).read_to_string(&mut text).unwrap();
+                assert_eq!(text, "ours");
+                opened += 1;
+            }
+        }
+        is_over.store(true, order);
+        let swaps = swaps.join().unwrap();
+        assert!(swaps > 100 && opened > 0, "{swaps} swaps, {opened} opened");
+    });
 }

@@ -35,9 +35,8 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
             reader.turn(now);
         }
         let (events, _) = exchange.events.take();
-        let of_folder = |event: &Event| {
-            matches!(event, Event::FolderUnreadable { .. } | Event::FolderReadable { .. })
-        };
+        let of_folder =
+            |event: &Event| matches!(event, Event::FolderUnreadable { .. } | Event::FolderReadable { .. });
         events.into_iter().filter(of_folder).collect::<Vec<Event>>()
     };
     let said = turns();
