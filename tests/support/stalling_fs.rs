@@ -69,6 +69,20 @@ impl StallingFs {
         std::fs::remove_file(self.broken()).expect("it is broken");
     }
 
+    /// From now on no log can be opened, for want of descriptors of the machine (ENFILE).
+    pub fn lack_descriptors(&self) {
+        std::fs::write(self.shortage(), "").expect("the folder is ours");
+    }
+
+    /// There are descriptors again.
+    pub fn have_descriptors(&self) {
+        std::fs::remove_file(self.shortage()).expect("there are none");
+    }
+
+    fn shortage(&self) -> PathBuf {
+        self.dir.path().join("stall.shortage")
+    }
+
     fn broken(&self) -> PathBuf {
         self.dir.path().join("stall.broken")
     }
