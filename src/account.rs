@@ -304,6 +304,8 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Account {
     id: ContainerId,
+    /// What the runtime calls the container.
+    runtime_id: ContainerId,
     is_held_back: AtomicBool,
     has_waited: AtomicBool,
     ledger: Mutex<Ledger>,
@@ -313,7 +315,7 @@ impl Account {
     /// Nothing read yet.
     pub fn new(id: ContainerId) -> Account {
         let (is_held_back, has_waited) = (AtomicBool::new(false), AtomicBool::new(false));
-        Account { id, is_held_back, has_waited, ledger: Mutex::default() }
+        Account { id, runtime_id: id, is_held_back, has_waited, ledger: Mutex::default() }
     }
 
     /// The host refuses what was read of the container: no more is read until it takes it.
@@ -335,6 +337,16 @@ impl Account {
     /// Whether no more is to be read now.
     pub fn is_held_back(&self) -> bool {
         self.is_held_back.load(Ordering::Acquire)
+    }
+
+    /// Whether it is of a container in a user's storage, which its runtime calls otherwise.
+    pub fn is_of_user(&self) -> bool {
+        self.id != self.runtime_id
+    }
+
+    /// The id that messages and metrics show.
+    pub fn short_id(&self) -> String {
+        self.runtime_id.short()
     }
 
     /// Whose they are.
@@ -463,8 +475,13 @@ struct Books {
 impl Accounts {
     /// The account of a container, a new one if it has none.
     pub fn open(&self, id: ContainerId) -> Arc<Account> {
-        let mut books = self.books();
-        Arc::clone(books.open.entry(id).or_insert_with(|| Arc::new(Account::new(id))))
+        self.open_as(id, id)
+    }
+
+    /// As [`Accounts::open`], of a container that its runtime calls otherwise than we do.
+    pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
+        let new = || Arc::new(Account { runtime_id, ..Account::new(id) });
+        Arc::clone(self.books().open.entry(id).or_insert_with(new))
     }
 
     /// The container is gone and all it wrote is dealt with: its sums go into

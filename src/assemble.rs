@@ -511,7 +511,7 @@ impl Assembler {
         if self.aside.cut.records == 0 {
             return;
         }
-        let (name, short_id) = (self.metadata().name.clone(), self.account.id().short());
+        let (name, short_id) = (self.metadata().title(), self.account.short_id());
         self.cut.add(self.aside.cut, Instant::now(), |Amount { bytes, records: lines }| {
             exchange.report(Event::LinesCut { name, short_id, bytes, lines })
         });

@@ -141,18 +141,23 @@ pub fn read_text(path: &Path, kind: FileKind) -> Result<String, BoundedReadError
 /// The rest of a file that is open already, from where it stands; `path` is for the
 /// error.
 pub fn read_open(file: &File, path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
+    read_up_to(file, path, kind.limit())
+}
+
+/// As [`read_open`], with a limit of the caller's.
+pub fn read_up_to(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, BoundedReadError> {
     let failed = |source| BoundedReadError::at(path, source);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(BoundedReadError::NotRegular { path: path.to_owned() });
     }
-    let (size, limit) = (metadata.len(), kind.limit());
+    let size = metadata.len();
     let too_large = |size| BoundedReadError::TooLarge { path: path.to_owned(), size, limit };
     if size > limit {
         return Err(too_large(size));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    let read = read_at_most(file, limit + 1, &mut bytes).map_err(failed)?;
+    let read = read_at_most(file, limit.saturating_add(1), &mut bytes).map_err(failed)?;
     if read > limit {
         return Err(too_large(read));
     }

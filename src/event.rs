@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use crate::discover::Hides;
 use crate::host::Level;
 use crate::lock::lock;
 
@@ -32,6 +33,10 @@ pub enum Event {
     RootUnreadable { path: PathBuf, reason: String, seconds: f64 },
     #[error("{} can be read now", path.display())]
     RootReadable { path: PathBuf },
+    #[error("cannot read {}: {reason}; {effect}; trying again every {seconds} s", path.display())]
+    FolderUnreadable { path: PathBuf, reason: String, effect: Hides, seconds: f64 },
+    #[error("{} can be read now", path.display())]
+    FolderReadable { path: PathBuf },
     #[error("no change notification for {}: {reason}; looking by itself every {seconds} s instead", path.display())]
     WatchUnavailable { path: PathBuf, reason: String, seconds: f64 },
     #[error("container {name} ({short_id}) found")]
@@ -125,6 +130,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Event::RootUnreadable { .. }
+            | Event::FolderUnreadable { effect: Hides::Containers, .. }
             | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
@@ -138,6 +144,7 @@ impl Event {
             | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
+            | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }
@@ -161,6 +168,7 @@ impl Event {
             Event::Started { .. }
             | Event::RootReadable { .. }
             | Event::ReaderBack
+            | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
             | Event::StreamBegins { .. }

@@ -64,16 +64,22 @@ impl Identity {
     ) -> Identity {
         let pod = metadata.pod.as_ref();
         // The runtime's id where it is known; a tag has one in any case.
-        let known = pod.map_or(Some(id), |pod| pod.container_id.as_ref());
+        let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
+        let known = pod.map_or(of_owner, |pod| pod.container_id.as_ref());
         let id = known.unwrap_or(id).to_string();
         let fields = options.metadata.fields(&id, &metadata);
+        let name = match metadata.owner {
+            Some(_) => metadata.title(),
+            None => metadata.name.clone(),
+        };
         let source = TagSource {
-            name: &metadata.name,
+            name: &name,
             id: &id,
             image: &metadata.image,
             namespace: pod.map_or("", |pod| &pod.namespace),
             pod: pod.map_or("", |pod| &pod.name),
             pod_uid: pod.map_or("", |pod| &pod.uid),
+            user: metadata.owner.as_ref().map_or("", |owner| &owner.user),
         };
         let mut is_cut = metadata.is_cut || fields.is_cut();
         let mut tag_of = |tag: &str| -> Arc<str> {

@@ -77,6 +77,7 @@ pub mod plugin;
 pub mod position;
 pub mod queue;
 pub mod rate;
+pub mod safe_path;
 pub mod select;
 mod skip;
 mod split;

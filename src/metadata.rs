@@ -23,7 +23,7 @@ pub const RECORD_KEYS: [&str; 4] = ["log", "stream", "attrs", "truncated"];
 
 /// Whether records may have this key themselves.
 pub fn is_own_key(key: &str) -> bool {
-    let names = ["container_id", "container_name", "image", "labels", "env"];
+    let names = ["container_id", "container_name", "image", "user", "labels", "env"];
     let known = KNOWN_LABELS.iter().map(|(_, name)| name);
     RECORD_KEYS.iter().chain(&names).chain(&POD_KEYS).chain(known).any(|own| *own == key)
 }
@@ -66,7 +66,8 @@ impl Globs {
         Ok(Globs { globs: globs.collect::<Result<_, String>>()? })
     }
 
-    fn fit(&self, name: &str) -> bool {
+    /// Whether any of them fits.
+    pub fn fit(&self, name: &str) -> bool {
         self.globs.iter().any(|glob| glob.is_match(name))
     }
 }
@@ -111,6 +112,7 @@ impl MetadataOptions {
             Some(pod) => fields.extend(pod_fields(pod, POD_KEYS)),
             None => fields.push(("image".to_owned(), Field::text(&metadata.image))),
         }
+        fields.extend(metadata.owner.as_ref().map(|owner| ("user".to_owned(), Field::text(&owner.user))));
         fields.extend(known(metadata));
         for (key, map) in [("labels", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
             if !map.is_empty() {
@@ -147,6 +149,9 @@ impl MetadataOptions {
                 attributes.extend(pod_fields(pod, OTEL_POD_KEYS));
             }
             None => attributes.push(("container.name".to_owned(), Field::text(&metadata.name))),
+        }
+        if let Some(owner) = &metadata.owner {
+            attributes.push(("container.user".to_owned(), Field::text(&owner.user)));
         }
         if !metadata.runtime.is_empty() {
             attributes.push(("container.runtime".to_owned(), Field::text(&metadata.runtime)));
@@ -220,6 +225,7 @@ fn split_image(image: &str) -> (&str, Option<&str>) {
 mod tests {
     use super::*;
     use crate::bounds::{LONGEST_VALUE, MOST_BYTES};
+    use crate::discover::Owner;
     use crate::encode::put_record;
     use crate::host::embedded::decode_records;
     use crate::partial::Line;
@@ -306,6 +312,25 @@ mod tests {
         assert!(start.contains("[255, 255, 255, 255, 0, 0, 0, 0]"), "{start}");
         assert!(record.contains(r#"{"otlp": {"attributes": {"log.iostream": "stderr"}}}"#), "{record}");
         assert!(end.contains("[255, 255, 255, 254, 0, 0, 0, 0]"), "{end}");
+    }
+
+    #[test]
+    fn the_user_in_whose_storage_a_container_is_stands_in_every_shape() {
+        let container_id = crate::checkpoint::ContainerId::from_bytes([1; 32]);
+        let owner = Owner { user: "ada".into(), container_id };
+        let metadata = ContainerMetadata { owner: Some(owner), ..metadata() };
+        let of = |shape| {
+            let fields = options(shape, &[], &[]).fields("abc", &metadata);
+            let mut out = fields.group_start().to_vec();
+            put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stdout, &fields);
+            out.extend_from_slice(fields.group_end());
+            (Value::Object(decode_records(&out).unwrap().remove(0).body), out)
+        };
+        assert_eq!(of(Shape::Flat).0["user"], "ada");
+        assert_eq!(of(Shape::Nested).0["docker"]["user"], "ada");
+        let start = rmpv::decode::read_value(&mut of(Shape::Otel).1.as_slice()).unwrap().to_string();
+        assert!(start.contains(r#""container.user": "ada""#), "{start}");
+        assert!(record(&options(Shape::Flat, &[], &[])).0.get("user").is_none());
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl Plugin {
         self.log_events(host);
         for account in self.exchange.accounts.all() {
             if let Some(losses) = account.figures().losses() {
-                let (name, short_id) = (account.name(), account.id().short());
+                let (name, short_id) = (account.name(), account.short_id());
                 host.log(Level::Warn, &format!("container {name} ({short_id}) lost {losses}"));
             }
         }

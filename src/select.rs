@@ -23,16 +23,18 @@ enum Subject {
     Driver,
     Namespace,
     Pod,
+    User,
     Label(String),
 }
 
 /// The words before `=` that stand for a value of the container.
-const SUBJECTS: [(&str, Subject); 5] = [
+const SUBJECTS: [(&str, Subject); 6] = [
     ("name", Subject::Name),
     ("image", Subject::Image),
     ("driver", Subject::Driver),
     ("namespace", Subject::Namespace),
     ("pod", Subject::Pod),
+    ("user", Subject::User),
 ];
 
 /// Words that stand for a label somebody else sets.
@@ -101,6 +103,11 @@ impl Rule {
             Subject::Driver => driver,
             Subject::Namespace => metadata.pod.as_ref().map_or("", |pod| &pod.namespace),
             Subject::Pod => metadata.pod.as_ref().map_or("", |pod| &pod.name),
+            // `user=*` means containers of users, and no daemon's.
+            Subject::User => match &metadata.owner {
+                Some(owner) => &owner.user,
+                None => return false,
+            },
             Subject::Label(key) => match metadata.labels.get(key) {
                 Some(value) => value,
                 None => return false,
@@ -153,6 +160,7 @@ impl Selection {
         driver: &str,
     ) -> Option<Excluded> {
         let run_id = metadata.pod.as_ref().and_then(|pod| pod.container_id);
+        let run_id = run_id.or(metadata.owner.as_ref().map(|owner| owner.container_id));
         if own.is(id) || run_id.is_some_and(|id| own.is(&id)) {
             return Some(Excluded::Own);
         }
@@ -176,6 +184,7 @@ pub fn is_true(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discover::Owner;
 
     fn selection(include: &[&str], exclude: &[&str]) -> Selection {
         let rules = |texts: &[&str]| texts.iter().map(|text| Rule::parse(text).unwrap()).collect();
@@ -225,6 +234,22 @@ mod tests {
                 Err(error) => panic!("{rule}: {error}"),
             }
         }
+    }
+
+    #[test]
+    fn a_rule_for_users_fits_their_containers_alone() {
+        let web = container("web", "i", &[]);
+        let owner = Owner { user: "ada".into(), container_id: ContainerId::from_bytes([1; 32]) };
+        let of_ada = ContainerMetadata { owner: Some(owner), ..web.clone() };
+        for (rule, fits_ada) in [("user=*", true), ("user=ada", true), ("user=a*", true), ("user=eve", false)]
+        {
+            let rule = Rule::parse(rule).unwrap();
+            assert_eq!((rule.fits(&of_ada, ""), rule.fits(&web, "")), (fits_ada, false), "{rule}");
+        }
+        let own = OwnContainer::from_parts(&format!("0::/podman/{}", "01".repeat(32)), "", "");
+        let key = ContainerId::from_bytes([9; 32]);
+        assert_eq!(selection(&[], &[]).excludes(&own, &key, &of_ada, ""), Some(Excluded::Own));
+        assert_eq!(selection(&[], &[]).excludes(&own, &key, &web, ""), None);
     }
 
     #[test]

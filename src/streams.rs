@@ -241,6 +241,7 @@ impl Streams {
                         is_running: running,
                         pod: None,
                         is_cut: false,
+                        owner: None,
                     };
                     shared.news().inspected.push((id, metadata.bounded(), log_driver));
                     shared.exchange.reader_bell.ring();

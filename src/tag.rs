@@ -1,5 +1,5 @@
 //! `Tag_Template`: text with `{name} {id} {short_id} {image} {stream}` in it, and for
-//! a container of a pod `{namespace} {pod} {pod_uid}`.
+//! a container of a pod `{namespace} {pod} {pod_uid}`, for one of a user `{user}`.
 
 use std::fmt;
 
@@ -16,9 +16,10 @@ enum Field {
     Namespace,
     Pod,
     PodUid,
+    User,
 }
 
-const FIELDS: [(&str, Field); 8] = [
+const FIELDS: [(&str, Field); 9] = [
     ("name", Field::Name),
     ("id", Field::Id),
     ("short_id", Field::ShortId),
@@ -27,6 +28,7 @@ const FIELDS: [(&str, Field); 8] = [
     ("namespace", Field::Namespace),
     ("pod", Field::Pod),
     ("pod_uid", Field::PodUid),
+    ("user", Field::User),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +55,8 @@ pub struct TemplateError(String);
 /// What a tag is made of.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TagSource<'a> {
-    /// Container name without the slash.
+    /// Container name without the slash; of a user's container with the user before it, so
+    /// that its records get no tag of another container.
     pub name: &'a str,
     /// 64 hexadecimal digits.
     pub id: &'a str,
@@ -65,6 +68,8 @@ pub struct TagSource<'a> {
     pub pod: &'a str,
     /// The uid of its pod.
     pub pod_uid: &'a str,
+    /// The user in whose storage it is.
+    pub user: &'a str,
 }
 
 impl TagTemplate {
@@ -118,6 +123,7 @@ impl TagTemplate {
                 Part::Field(Field::Namespace) => source.namespace,
                 Part::Field(Field::Pod) => source.pod,
                 Part::Field(Field::PodUid) => source.pod_uid,
+                Part::Field(Field::User) => source.user,
             };
             if value.is_empty() {
                 tag.push('_');
@@ -175,6 +181,7 @@ mod tests {
         namespace: "shop",
         pod: "web-6d4cf56db6-x2x7v",
         pod_uid: "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11",
+        user: "ada",
     };
 
     fn keep(template: &str, name: &str) {
@@ -193,6 +200,7 @@ mod tests {
         assert_eq!(render("a.{short_id}.{stream}.z"), "a.0123456789ab.stderr.z");
         assert_eq!(render("{image}"), "registry_5000_shop_web_1.2_sha256_ab");
         assert_eq!(render("{namespace}/{pod}/{pod_uid}"), format!("shop/{}/{}", SOURCE.pod, SOURCE.pod_uid));
+        assert_eq!(render("{user}.x"), "ada.x");
         assert_eq!(render("plain"), "plain");
     }
 

@@ -2,12 +2,11 @@
 //! full, broken or not to be written, and a kernel that has no more room for notices.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::support::docker_root::{record, DockerRoot, LogWriter};
 use crate::support::playing_host::{texts_of, PlayingHost, Release, PATIENCE};
 use crate::support::stalling_fs::StallingFs;
-use crate::support::{compile, holds_within, in_mount_namespace, skip};
+use crate::support::{holds_within, in_mount_namespace, skip};
 
 fn lines(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("line {number}")).collect()
@@ -182,28 +181,28 @@ fn a_broken_disk_is_said_once_and_positions_are_written_when_it_works_again() {
     assert_eq!(exit.log.matches("cannot be flushed to the disk").count(), 1, "{}", exit.log);
 }
 
-/// ENFILE, injected where the library calls open: see `no_descriptors.c`.
+/// ENFILE, of a file system: see `stalling_fs.c`.
 #[test]
 fn without_descriptors_of_the_machine_the_others_are_read_when_there_are_some() {
-    let shim = compile("no_descriptors/no_descriptors.c", "no_descriptors.so", &["-shared", "-fPIC", "-ldl"]);
+    let test = "faults::without_descriptors_of_the_machine_the_others_are_read_when_there_are_some";
     let root = DockerRoot::new();
-    let none = root.path().join("none");
+    let machine = match StallingFs::over(root.path()) {
+        Ok(machine) => machine,
+        Err(reason) => return skip(test, &reason),
+    };
     let mut early = root.container('a', "early");
     write(&mut early, 0..10);
-    let mut starter = Command::new("env");
-    starter.arg(format!("LD_PRELOAD={}", shim.display()));
-    starter.arg(format!("NO_DESCRIPTORS={}", none.display()));
-    let mut host = PlayingHost::start_by(starter, Release::LATEST);
-    host.ok(&instance(root.path(), "rescan_interval=20ms"));
+    let mut host = PlayingHost::start_by(machine.starter(), Release::LATEST);
+    host.ok(&instance(&machine.path(), "rescan_interval=20ms"));
     host.ok("init");
     host.run_until(10);
-    std::fs::write(&none, "").expect("the folder is ours");
+    machine.lack_descriptors();
     write(&mut root.container('b', "late"), 10..20);
     write(&mut early, 20..30);
     host.run_until(20);
     is_said_once(&mut host, "no further log can be opened: Too many open files in system");
     host.run(200);
-    std::fs::remove_file(&none).expect("it is there");
+    machine.have_descriptors();
     host.run_until(30);
     let exit = host.exit();
     exit.assert_clean();

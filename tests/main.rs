@@ -45,4 +45,6 @@ mod stalled;
 mod support;
 mod tail_containers;
 mod tailing;
+mod unreadable;
+mod user_storages;
 mod whole_life;

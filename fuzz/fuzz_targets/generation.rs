@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     let is_json = format % 2 == 0;
     let path = folder().join(if is_json { "x-json.log" } else { "container.log" });
     let mut file = std::fs::File::create(&path).expect("a file");
-    let mut generation = Generation::open(&path, 0).expect("the file");
+    let mut generation = Generation::open(&(&path).into(), 0).expect("the file");
     let mut buffer = Vec::new();
     let mut taken = Vec::new();
     let (mut size, mut looks) = (0, 0);

@@ -8,11 +8,10 @@
 
 #![no_main]
 
-use std::path::Path;
-
 use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::discover::podman::Podman;
 use fluent_bit_container_logs::discover::{Found, Runtime};
+use fluent_bit_container_logs::safe_path::{Base, SafePath};
 use fluent_bit_container_logs::work;
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
@@ -26,9 +25,10 @@ fn id() -> ContainerId {
 fn read(list: &[u8]) -> Option<(String, String)> {
     std::fs::write(folder().join("containers.json"), list).expect("a file");
     let origin = folder().join(id().to_string());
-    let found = Found { id: id(), dir: origin.join("userdata"), origin };
+    let dir = SafePath::below(&Base::of_machine(folder()), origin.join("userdata"));
+    let found = Found::new(id(), dir, origin);
     work::take();
-    let read = Podman::new(folder(), Path::new("/nonexistent")).metadata(&found, 0);
+    let read = Podman::new(folder()).metadata(&found, 0);
     assert!(work::take() <= list.len() as u64, "it was parsed more than once");
     read.ok().map(|metadata| (metadata.name, metadata.image))
 }

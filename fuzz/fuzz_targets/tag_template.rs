@@ -34,6 +34,7 @@ fuzz_target!(|data: &str| {
             .replace("{namespace}", &safe(image))
             .replace("{pod}", &safe(name))
             .replace("{pod_uid}", "_")
+            .replace("{user}", &safe(name))
             .replace("{stream}", stream.name())
     };
     let is_sound = !text.is_empty() && !filled(Stream::Stdout).contains(['{', '}']);
@@ -43,7 +44,8 @@ fuzz_target!(|data: &str| {
             assert!(is_sound, "{text:?} is taken");
             assert_eq!(template.to_string(), text);
             assert_eq!(template.depends_on_stream(), text.contains("{stream}"));
-            let source = TagSource { name, id: ID, image, namespace: image, pod: name, pod_uid: "" };
+            let source =
+                TagSource { name, id: ID, image, namespace: image, pod: name, pod_uid: "", user: name };
             for stream in Stream::ALL {
                 assert_eq!(template.render(source, stream), filled(stream));
             }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::discover::users::UserChoice;
 use crate::docker::{DockerSocket, NoSocket};
 use crate::hints::{Hint, LabelHints};
 use crate::merge::MergeOptions;
@@ -16,14 +17,17 @@ use crate::tag::TagTemplate;
 use options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
     LABEL_HINTS, MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
-    MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT,
-    READ_FROM_HEAD, REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, PODMAN_USERS, POD_LOGS, QUEUE_LIMIT,
+    RATE_LIMIT, READ_FROM_HEAD, REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
 /// The least `Partial_Max_Size`: one piece as dockerd cuts them.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
+
+/// Where the users of a machine are listed.
+const PASSWD: &str = "/etc/passwd";
 
 /// Where logs are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,10 @@ pub struct Config {
     pub pod_logs: PathBuf,
     /// Root's storage of Podman.
     pub podman_root: PathBuf,
+    /// The users whose storages of Podman are read, too.
+    pub podman_users: UserChoice,
+    /// Where the users of the machine are listed. Not an option; tests have their own.
+    pub passwd: PathBuf,
     /// Files, API, or both.
     pub mode: Mode,
     /// The socket of Docker's API, unless it is off.
@@ -209,6 +217,9 @@ impl Config {
             docker_root: folder(&DOCKER_ROOT)?,
             pod_logs: folder(&POD_LOGS)?,
             podman_root: folder(&PODMAN_ROOT)?,
+            podman_users: UserChoice::parse(&list(&PODMAN_USERS))
+                .map_err(|problem| wrong(&PODMAN_USERS, problem))?,
+            passwd: PathBuf::from(PASSWD),
             mode,
             docker_socket,
             podman_socket,
@@ -395,6 +406,8 @@ mod tests {
                 docker_root: "/var/lib/docker".into(),
                 pod_logs: "/var/log/pods".into(),
                 podman_root: "/var/lib/containers/storage".into(),
+                podman_users: UserChoice::default(),
+                passwd: "/etc/passwd".into(),
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
                 podman_socket: Some("/run/podman/podman.sock".into()),
@@ -467,6 +480,7 @@ mod tests {
             ("Docker_Root", "relative/path"),
             ("Pod_Logs", "log/pods"),
             ("Podman_Root", "storage"),
+            ("Podman_Users", "a[b"),
             ("Rescan_Interval", "soon"),
             ("Rescan_Interval", "0"),
             ("Rescan_Interval", "-1"),

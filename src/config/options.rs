@@ -47,6 +47,7 @@ impl OptionSpec {
         self.default.unwrap_or(match self.name {
             "DB" => "/var/lib/fluent-bit/container_logs.db",
             "Tag_Template" => "docker.{name}",
+            "Podman_Users" => "ada",
             "Include" => "compose_project=shop",
             "Exclude" => "name=*-debug",
             "Labels" => "team",
@@ -79,7 +80,15 @@ pub const PODMAN_ROOT: OptionSpec = OptionSpec {
     name: "Podman_Root",
     kind: Kind::Text,
     default: Some("/var/lib/containers/storage"),
-    text: "Root's storage of Podman (`podman info -f '{{.Store.GraphRoot}}'`). The storages of other users are looked for in their home directories.",
+    text: "Root's storage of Podman (`podman info -f '{{.Store.GraphRoot}}'`). Those of other users are read only where Podman_Users names them.",
+};
+
+/// Whose storages are read beside root's.
+pub const PODMAN_USERS: OptionSpec = OptionSpec {
+    name: "Podman_Users",
+    kind: Kind::List,
+    default: None,
+    text: "Users of /etc/passwd whose containers of Podman are read from their home directories: names, globs, or all. Unset: nobody's, and no home directory is touched. A user decides what these containers are called and what they log; their records have the user's name under user.",
 };
 
 /// Where positions are kept.
@@ -103,7 +112,7 @@ pub const TAG_TEMPLATE: OptionSpec = OptionSpec {
     name: "Tag_Template",
     kind: Kind::Text,
     default: None,
-    text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}, and of a pod {namespace} {pod} {pod_uid}. Unset: the instance's Tag.",
+    text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}, of a pod {namespace} {pod} {pod_uid}, of a user's container {user}. Unset: the instance's Tag.",
 };
 
 /// Bound of the queue.
@@ -175,7 +184,7 @@ pub const INCLUDE: OptionSpec = OptionSpec {
     name: "Include",
     kind: Kind::List,
     default: None,
-    text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+    text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
 };
 
 /// Rules that keep containers out.
@@ -294,11 +303,12 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
 };
 
 /// All of them, in the order of the documentation.
-pub const OPTIONS: [OptionSpec; 30] = [
+pub const OPTIONS: [OptionSpec; 31] = [
     RUNTIME,
     DOCKER_ROOT,
     POD_LOGS,
     PODMAN_ROOT,
+    PODMAN_USERS,
     MODE,
     DOCKER_SOCKET,
     PODMAN_SOCKET,

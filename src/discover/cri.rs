@@ -27,11 +27,12 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError};
 use super::folder_stamp::{stamp, FolderStamp};
-use super::runtime::{rank_by_number, FileRank, Found, Listing, LogFiles, Runtime};
+use super::runtime::{rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use super::Pod;
 use crate::bounded_file::{self, MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::checkpoint::ContainerId;
 use crate::lock::lock;
+use crate::safe_path::{Base, SafePath};
 
 /// How long a renamed file may still be written after the next one is: containerd
 /// lets its old writer go after the new one has begun.
@@ -74,26 +75,35 @@ impl Cri {
     /// Adds the containers of one pod.
     fn list_pod(
         &self,
-        dir: &Path,
+        dir: &SafePath,
         pod: &str,
         docker: Option<&Path>,
-        found: &mut Vec<Found>,
+        listing: &mut Listing,
     ) -> io::Result<()> {
+        let found = &mut listing.containers;
         let first = found.len();
         for entry in bounded_file::list(dir, MOST_FILES_OF_CONTAINER)? {
             let entry = entry?;
             let name = entry.file_name();
-            let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
+            let Some(name) = name.to_str() else { continue };
             let path = dir.join(name);
+            let kind = match entry.file_type() {
+                Ok(kind) => kind,
+                Err(error) => {
+                    note(path.to_path_buf(), error, &mut listing.unreadable);
+                    continue;
+                }
+            };
             if kind.is_dir() {
                 if list_links(&path, docker, found) {
-                    found.push(Found { id: key(pod, name), origin: path.clone(), dir: path });
+                    let origin = path.to_path_buf();
+                    found.push(Found::new(key(pod, name), path, origin));
                 }
             } else if let Some((container, rank)) = name.rsplit_once('_') {
                 let is_log = kind.is_file() && rank_by_run(rank).is_some();
-                let origin = dir.join(format!("{container}_"));
-                if is_log && found[first..].iter().all(|found| found.origin != origin) {
-                    found.push(Found { id: key(pod, container), dir: dir.to_owned(), origin });
+                let origin = dir.join(format!("{container}_")).to_path_buf();
+                if is_log && found.iter().skip(first).all(|found| found.origin != origin) {
+                    found.push(Found::new(key(pod, container), dir.clone(), origin));
                 }
             }
         }
@@ -156,17 +166,33 @@ impl Runtime for Cri {
         // With Docker below, links in the containers' own folders count as well.
         let is_decided_by_folders = docker.is_none();
         let mut listing = Listing { is_decided_by_folders, ..Listing::default() };
+        let base = Base::of_machine(root);
         for entry in bounded_file::list(root, MOST_CONTAINERS)? {
-            let entry = entry?;
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    note(root.to_owned(), error, &mut listing.unreadable);
+                    break;
+                }
+            };
             let name = entry.file_name();
-            let Some(pod) = name.to_str().filter(|_| is_dir) else { continue };
-            let dir = root.join(pod);
-            match self.list_pod(&dir, pod, docker, &mut listing.containers) {
+            let Some(pod) = name.to_str() else { continue };
+            let dir = SafePath::below(&base, root.join(pod));
+            let listed = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.list_pod(&dir, pod, docker, &mut listing),
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match listed {
                 Ok(()) => listing.folders.push(dir),
-                // The pod went while we looked.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => note(dir.to_path_buf(), error, &mut listing.unreadable),
+            }
+        }
+        // Who may list a folder may open it. The containers are read without it.
+        if let Err(error) = std::fs::File::open(self.links_dir()) {
+            if error.kind() != io::ErrorKind::NotFound {
+                let path = self.links_dir();
+                listing.unreadable.push(Unreadable { path, error, hides: Hides::ContainerIds });
             }
         }
         Ok(listing)
@@ -175,7 +201,7 @@ impl Runtime for Cri {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let (prefix, dir) = match place_of(&found.origin) {
             Some(Place::Link { .. }) => {
-                return vec![LogFiles::numbered(&found.dir.join(format!("{}-json.log", found.id)))];
+                return vec![LogFiles::numbered(found.dir.join(format!("{}-json.log", found.id)))];
             }
             Some(Place::Shared { container, .. }) => (format!("{container}_"), found.dir.clone()),
             _ => (String::new(), found.dir.clone()),
@@ -219,7 +245,7 @@ impl Runtime for Cri {
         .bounded())
     }
 
-    fn metadata_file(&self, _found: &Found) -> Option<PathBuf> {
+    fn metadata_file(&self, _found: &Found) -> Option<SafePath> {
         None
     }
 
@@ -266,6 +292,13 @@ fn link_begins(pod: &str, container: &str) -> String {
     }
 }
 
+/// Notes what could not be read, unless it went while we looked.
+fn note(path: PathBuf, error: io::Error, unreadable: &mut Vec<Unreadable>) {
+    if error.kind() != io::ErrorKind::NotFound {
+        unreadable.push(Unreadable::folder(path, error));
+    }
+}
+
 /// What the checkpoint knows a container of a pod by. Ids of containers are
 /// random; these are not, so that no pod can choose another container's.
 fn key(pod: &str, container: &str) -> ContainerId {
@@ -304,7 +337,8 @@ fn list_links(dir: &Path, docker: Option<&Path>, found: &mut Vec<Found>) -> bool
         has_links |= is_link;
         has_files |= !is_link;
         if let Some(id) = docker_id(&entry.path(), docker).filter(|_| is_link && rank.age == 0) {
-            found.push(Found { id, dir: docker.join(id.to_string()), origin: entry.path() });
+            let dir = SafePath::below(&Base::of_machine(docker), docker.join(id.to_string()));
+            found.push(Found::new(id, dir, entry.path()));
         }
     }
     has_files || !has_links

@@ -165,10 +165,10 @@ fn a_link_is_followed_into_dockers_root_only() {
     let found = node.found();
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(
-        (found[0].id.to_string(), &found[0].dir),
-        (id.clone(), &node.path(&format!("docker/containers/{id}")))
+        (found[0].id.to_string(), found[0].dir.to_path_buf()),
+        (id.clone(), node.path(&format!("docker/containers/{id}")))
     );
-    assert_eq!(node.cri().logs(&found[0])[0].current(), Some(log.as_path()));
+    assert_eq!(node.cri().logs(&found[0])[0].current(), Some(&SafePath::from(&log)));
     let (name, pod) = node.pod(&found[0], 0);
     assert_eq!((name.as_str(), pod.restart_count, pod.container_id), ("app", 2, Some(found[0].id)));
 }

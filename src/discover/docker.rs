@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::bounded_json::TextMap;
 use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
-use super::Pod;
+use super::{Owner, Pod, Unreadable};
 use crate::bounded_file::{self, FileKind};
 use crate::bounds::{Env, Labels};
 use crate::checkpoint::ContainerId;
+use crate::safe_path::{Base, SafePath};
 
 /// The folder of Docker's data root that has one folder per container.
 const CONTAINERS: &str = "containers";
@@ -46,11 +47,27 @@ pub struct ContainerMetadata {
     pub pod: Option<Pod>,
     /// Whether something was too long, or too much, and is missing here (`bounds`).
     pub is_cut: bool,
+    /// The user in whose storage it is.
+    pub owner: Option<Owner>,
 }
 
 impl ContainerMetadata {
-    /// What messages call it.
+    /// For a container whose metadata cannot be had: its short id stands in.
+    pub fn nameless(found: &Found) -> ContainerMetadata {
+        ContainerMetadata {
+            name: found.runtime_id().short(),
+            is_running: true,
+            owner: found.owner.clone(),
+            ..ContainerMetadata::default()
+        }
+    }
+
+    /// What messages call it. No name of Docker's or of Kubernetes' begins with `~`, so no
+    /// user's container is called like one of the machine's.
     pub fn title(&self) -> String {
+        if let Some(Owner { user, .. }) = &self.owner {
+            return format!("~{user}/{}", self.name);
+        }
         match &self.pod {
             Some(Pod { namespace, name, .. }) if !name.is_empty() => {
                 format!("{namespace}/{name}/{}", self.name)
@@ -132,6 +149,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
+        owner: None,
         is_cut: labels.is_cut || env.is_cut,
     };
     Ok(metadata.bounded())
@@ -213,14 +231,24 @@ impl Runtime for Docker {
     /// What is not named like a container is none.
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = Listing { is_decided_by_folders: true, ..Listing::default() };
+        let base = Base::of_machine(root);
         for entry in bounded_file::list(root, bounded_file::MOST_CONTAINERS)? {
-            let entry = entry?;
-            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                continue;
-            }
-            if let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) {
-                let dir = root.join(id.to_string());
-                listing.containers.push(Found { id, origin: dir.clone(), dir });
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    listing.unreadable.push(Unreadable::folder(root, error));
+                    break;
+                }
+            };
+            let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) else { continue };
+            let dir = root.join(id.to_string());
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => {
+                    listing.containers.push(Found::new(id, SafePath::below(&base, dir.as_path()), dir));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
             }
         }
         Ok(listing)
@@ -233,14 +261,14 @@ impl Runtime for Docker {
             found.dir.join("local-logs").join("container.log"),
             found.dir.join("container-cached.log"),
         ];
-        paths.iter().map(|path| LogFiles::numbered(path)).collect()
+        paths.into_iter().map(LogFiles::numbered).collect()
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
         read_metadata(&found.dir)
     }
 
-    fn metadata_file(&self, found: &Found) -> Option<PathBuf> {
+    fn metadata_file(&self, found: &Found) -> Option<SafePath> {
         Some(found.dir.join(CONFIG_FILE))
     }
 
@@ -294,6 +322,7 @@ mod tests {
                 is_running: true,
                 pod: None,
                 is_cut: false,
+                owner: None,
             }
         );
     }

@@ -9,6 +9,7 @@ use super::podman::Podman;
 use super::{Found, Runtime};
 use crate::bounded_file::FileKind;
 use crate::checkpoint::ContainerId;
+use crate::safe_path::SafePath;
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";
 /// Set for the process that reads.
@@ -53,8 +54,9 @@ fn many_pairs(head: &str, tail: &str) -> String {
 fn no_list_of_podmans_takes_more_than_64_mib() {
     if let Some(dir) = std::env::var_os(READ) {
         let origin = Path::new(&dir).join(ID);
-        let found = Found { id: ContainerId::parse(ID).unwrap(), dir: origin.join("userdata"), origin };
-        let podman = Podman::new(Path::new(&dir), Path::new("/nonexistent"));
+        let found =
+            Found::new(ContainerId::parse(ID).unwrap(), SafePath::from(origin.join("userdata")), origin);
+        let podman = Podman::new(Path::new(&dir));
         let before = peak_kib();
         let _ = podman.metadata(&found, 0);
         println!("\ntaken={}", peak_kib() - before);

@@ -2,22 +2,26 @@
 //! metadata files, never a byte of a log.
 
 mod bounded_json;
+mod container_list;
 pub mod cri;
 pub mod docker;
 mod folder_stamp;
 #[cfg(test)]
 mod memory_tests;
+mod mounts;
 mod network_fs;
 pub mod own_container;
 pub mod podman;
 mod podman_list;
+pub mod podman_users;
 mod root_watch;
 mod runtime;
+pub mod users;
 
 pub use folder_stamp::{stamp, FolderStamp};
 pub use network_fs::{is_on_network, network_file_system};
 pub use root_watch::RootWatch;
-pub use runtime::{Api, FileRank, Found, Listing, LogFiles, Runtime};
+pub use runtime::{Api, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +29,6 @@ use std::sync::Arc;
 use crate::checkpoint::ContainerId;
 use crate::config::options::DOCKER_ROOT;
 use crate::config::{Config, RuntimeChoice};
-
-/// Where the users of this machine are listed.
-const PASSWD: &str = "/etc/passwd";
 
 /// The pod that a container is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,15 @@ pub struct Pod {
     pub is_complete: bool,
 }
 
+/// The user in whose storage a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's name.
+    pub user: String,
+    /// What the runtime calls the container. The user may have chosen it.
+    pub container_id: ContainerId,
+}
+
 /// Whether a folder is where Docker keeps its containers by default, so that nobody said
 /// that there should be any in it.
 pub fn is_default_docker_root(dir: &Path) -> bool {
@@ -53,7 +63,7 @@ pub fn is_default_docker_root(dir: &Path) -> bool {
 }
 
 /// The runtimes whose containers are looked for, in the order of precedence: a
-/// container that several find belongs to the first.
+/// container that several find belongs to the first. Users come last.
 pub fn runtimes(config: &Config) -> Vec<Arc<dyn Runtime>> {
     let choice = config.runtime;
     let is_wanted = |runtime| choice == RuntimeChoice::Auto || choice == runtime;
@@ -61,11 +71,14 @@ pub fn runtimes(config: &Config) -> Vec<Arc<dyn Runtime>> {
     if is_wanted(RuntimeChoice::Cri) {
         wanted.push(Arc::new(cri::Cri::new(&config.pod_logs, &config.docker_root)));
     }
-    if is_wanted(RuntimeChoice::Podman) {
-        wanted.push(Arc::new(podman::Podman::new(&config.podman_root, Path::new(PASSWD))));
-    }
     if is_wanted(RuntimeChoice::Docker) {
         wanted.push(Arc::new(docker::Docker::new(&config.docker_root)));
+    }
+    if is_wanted(RuntimeChoice::Podman) {
+        wanted.push(Arc::new(podman::Podman::new(&config.podman_root)));
+    }
+    if is_wanted(RuntimeChoice::Podman) && !config.podman_users.is_empty() {
+        wanted.push(Arc::new(podman_users::PodmanUsers::new(&config.podman_users, &config.passwd)));
     }
     wanted
 }

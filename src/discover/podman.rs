@@ -8,61 +8,60 @@
 //!
 //! whatever the log driver is called (`json-file` is another name of `k8s-file`).
 //! A log of the driver `journald`, or one that `--log-opt path` put elsewhere, is told
-//! by Podman's API, if that is there; so is, of root's containers, what cannot be read.
+//! by Podman's API, if that is there; so is what cannot be read.
 //!
 //! With `max-size` conmon replaces the file by an empty one, and newer ones keep
 //! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
-//! `vfs`, `btrfs`).
-//!
-//! A user's storage is the user's to arrange: nothing in it that is a symlink is
-//! followed, or others' files could be had delivered.
+//! `vfs`, `btrfs`). Here is root's storage; users' are in `podman_users`.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
+use super::container_list::ContainerLists;
 use super::docker::{ContainerMetadata, LogDriver, MetadataError};
-use super::podman_list::ContainerLists;
-use super::runtime::{Api, Found, Listing, LogFiles, Runtime};
-use crate::bounded_file::{self, FileKind, MOST_CONTAINERS};
+use super::runtime::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use super::Owner;
 use crate::checkpoint::ContainerId;
+use crate::safe_path::{Base, Folder, SafePath};
 
 /// What a driver's folder of containers ends in.
 const CONTAINERS: &str = "-containers";
 /// Names and images.
 const CONTAINERS_FILE: &str = "containers.json";
-/// The storage of an ordinary user, below the home directory.
-const USER_STORAGE: &str = ".local/share/containers/storage";
 /// What a container is run by, beside its log; written at its first start.
 const SPEC: &str = "config.json";
 /// The name of the log.
 const LOG: &str = "ctr.log";
 
-/// The containers of one storage, and of every user's.
-#[derive(Debug, Clone)]
+/// The containers of root's storage.
+#[derive(Debug)]
 pub struct Podman {
     storage: PathBuf,
-    passwd: PathBuf,
     lists: ContainerLists,
 }
 
-impl Podman {
-    /// The containers below root's storage, and below those of the users that
-    /// `passwd` lists.
-    pub fn new(storage: &Path, passwd: &Path) -> Podman {
-        let (storage, passwd) = (storage.to_owned(), passwd.to_owned());
-        Podman { storage, passwd, lists: ContainerLists::default() }
-    }
+/// How much of a storage is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Storage drivers.
+    pub drivers: usize,
+    /// Containers, of all of them.
+    pub containers: usize,
+    /// Names in one folder.
+    pub names: usize,
+    /// Bytes of a list of containers.
+    pub list_bytes: u64,
+}
 
-    /// The storages of users, as far as there are any.
-    fn user_storages(&self) -> Vec<PathBuf> {
-        let passwd = bounded_file::read_text(&self.passwd, FileKind::Setting).unwrap_or_default();
-        let homes = passwd.lines().filter_map(|line| line.split(':').nth(5));
-        let homes = homes.filter(|home| home.len() > 1 && home.starts_with('/'));
-        let mut storages: Vec<PathBuf> = homes.map(|home| Path::new(home).join(USER_STORAGE)).collect();
-        storages.sort_unstable();
-        storages.dedup();
-        storages.retain(|storage| storage.canonicalize().is_ok_and(|path| path == *storage));
-        storages
+/// What root has is limited by what a machine can run.
+const LIMITS: Limits = Limits { drivers: 16, containers: 100_000, names: 100_000, list_bytes: 16 << 20 };
+
+impl Podman {
+    /// The containers below root's storage.
+    pub fn new(storage: &Path) -> Podman {
+        Podman { storage: storage.to_owned(), lists: ContainerLists::new(LIMITS.list_bytes) }
     }
 }
 
@@ -77,39 +76,20 @@ impl Runtime for Podman {
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = Listing::default();
-        let users = self.user_storages();
-        match list_storage(root, &mut listing) {
-            // Only users have containers here.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !users.is_empty() => {}
-            listed => listed?,
-        }
-        for storage in users.iter().filter(|storage| *storage != root) {
-            // One user's storage that cannot be read is no other user's concern.
-            let _ = list_storage(storage, &mut listing);
-        }
+        let storage = SafePath::below(&Base::of_machine(root), root);
+        list_storage(&storage, &storage.open_folder()?, LIMITS, &mut listing, |id| (id, None));
         Ok(listing)
     }
 
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
-        vec![LogFiles::numbered(&found.dir.join(LOG))]
+        logs(found)
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
-        let path = containers_file(found);
-        let Some(listed) = self.lists.find(&path, &found.id)? else {
-            return Err(MetadataError::Missing { path });
-        };
-        Ok(ContainerMetadata {
-            name: listed.name.unwrap_or_else(|| found.id.short()),
-            image: listed.image,
-            runtime: Api::Podman.runtime_name().to_owned(),
-            is_running: true,
-            ..ContainerMetadata::default()
-        }
-        .bounded())
+        metadata(&self.lists, found)
     }
 
-    fn metadata_file(&self, found: &Found) -> Option<PathBuf> {
+    fn metadata_file(&self, found: &Found) -> Option<SafePath> {
         Some(containers_file(found))
     }
 
@@ -122,56 +102,134 @@ impl Runtime for Podman {
         Some(Api::Podman)
     }
 
-    /// Every user has a service of his own; root's is the one that is asked.
-    fn is_told_by_api(&self, found: &Found) -> bool {
-        found.origin.starts_with(self.root())
-    }
-
     fn has_run(&self, found: &Found) -> bool {
-        found.dir.join(SPEC).exists()
+        has_run(found)
     }
+}
+
+/// The log of a container in any storage.
+pub(super) fn logs(found: &Found) -> Vec<LogFiles> {
+    vec![LogFiles::numbered(found.dir.join(LOG))]
+}
+
+/// Whether a container in any storage has run.
+pub(super) fn has_run(found: &Found) -> bool {
+    found.dir.join(SPEC).stat().is_ok()
+}
+
+/// Name and image of a container in any storage.
+pub(super) fn metadata(lists: &ContainerLists, found: &Found) -> Result<ContainerMetadata, MetadataError> {
+    let file = containers_file(found);
+    let list = lists.read(&file)?;
+    let Some(stored) = list.get(&found.runtime_id()) else {
+        return Err(MetadataError::Missing { path: file.to_path_buf() });
+    };
+    Ok(ContainerMetadata {
+        name: stored.name.clone().unwrap_or_else(|| found.runtime_id().short()),
+        image: stored.image.clone(),
+        runtime: Api::Podman.runtime_name().to_owned(),
+        is_running: true,
+        owner: found.owner.clone(),
+        ..ContainerMetadata::default()
+    }
+    .bounded())
 }
 
 /// `<storage>/<driver>-containers/containers.json`; a container is known by its
 /// folder there.
-fn containers_file(found: &Found) -> PathBuf {
-    found.origin.with_file_name(CONTAINERS_FILE)
+pub(super) fn containers_file(found: &Found) -> SafePath {
+    found.dir.at(found.origin.with_file_name(CONTAINERS_FILE))
 }
 
-/// Adds the containers of one storage.
-fn list_storage(storage: &Path, listing: &mut Listing) -> io::Result<()> {
-    for entry in bounded_file::list(storage, MOST_CONTAINERS)? {
-        let entry = entry?;
-        let is_containers = entry.file_name().to_str().is_some_and(|name| name.ends_with(CONTAINERS));
-        if !is_containers || !is_real_dir(&entry.path()) {
-            continue;
+/// Adds the containers of one storage, whose folder is open. `identify` says for the id
+/// that Podman knows a container by what we know it by, and whose it is. What cannot be
+/// read hides nothing but itself.
+pub(super) fn list_storage(
+    storage: &SafePath,
+    folder: &Folder,
+    limits: Limits,
+    listing: &mut Listing,
+    identify: impl Fn(ContainerId) -> (ContainerId, Option<Owner>),
+) {
+    let mut unreadable = Vec::new();
+    let mut note = |path: &Path, error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            unreadable.push(Unreadable { hides: Hides::Containers, ..Unreadable::folder(path, error) });
         }
-        let dir = entry.path();
-        for entry in bounded_file::list(&dir, MOST_CONTAINERS)? {
-            let Some(id) = entry?.file_name().to_str().and_then(ContainerId::parse) else { continue };
-            let origin = dir.join(id.to_string());
-            let userdata = origin.join("userdata");
-            if is_real_dir(&origin) && is_real_dir(&userdata) {
-                listing.containers.push(Found { id, dir: userdata, origin });
-            } else {
+    };
+    let mut drivers = names(folder, storage, limits, &mut note);
+    drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
+    if drivers.len() > limits.drivers {
+        note(storage, too_many(limits.drivers, "storage drivers"));
+        drivers.truncate(limits.drivers);
+    }
+    let mut left = limits.containers;
+    listing.folders.push(storage.clone());
+    for (driver, _) in drivers {
+        let dir = storage.join(driver);
+        let entries = match dir.open_folder() {
+            Ok(folder) => names(&folder, &dir, limits, &mut note),
+            Err(error) => {
+                note(&dir, error);
+                continue;
+            }
+        };
+        let ids = entries.into_iter().filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
+        for (id, name) in ids {
+            if left == 0 {
+                note(&dir, too_many(limits.containers, "containers"));
+                break;
+            }
+            left -= 1;
+            let folder = dir.join(name);
+            let userdata = folder.join("userdata");
+            match userdata.stat() {
+                Ok(stat) if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory => {
+                    let (id, owner) = identify(id);
+                    let found = Found::new(id, userdata, folder.to_path_buf());
+                    listing.containers.push(Found { owner, ..found });
+                }
+                Ok(_) => note(&userdata, io::Error::new(io::ErrorKind::InvalidInput, "it is no folder")),
                 // Its log's folder comes a moment later.
-                listing.folders.push(origin);
+                Err(error) if error.kind() == io::ErrorKind::NotFound => listing.folders.push(folder),
+                Err(error) => note(&folder, error),
             }
         }
         listing.folders.push(dir);
     }
-    Ok(())
+    listing.unreadable.append(&mut unreadable);
 }
 
-/// Whether there is a folder that is no symlink to one.
-fn is_real_dir(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+/// The folders in a folder, in order: what is left out beyond a limit is then the same
+/// each time.
+fn names(
+    folder: &Folder,
+    path: &Path,
+    limits: Limits,
+    note: &mut impl FnMut(&Path, io::Error),
+) -> Vec<(String, FileType)> {
+    let entries = folder.entries(limits.names).unwrap_or_else(|error| {
+        note(path, error);
+        Default::default()
+    });
+    if let Some(error) = entries.failure {
+        note(path, error);
+    }
+    let mut names = entries.names;
+    names.retain(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
+    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    names
+}
+
+fn too_many(most: usize, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it has more than {most} {what}; the rest is not read"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
     use crate::fuzz_seeds::keep;
 
@@ -179,7 +237,11 @@ mod tests {
 
     fn found(storage: &Path) -> Found {
         let origin = storage.join(format!("overlay-containers/{ID}"));
-        Found { id: ContainerId::parse(ID).unwrap(), dir: origin.join("userdata"), origin }
+        Found::new(
+            ContainerId::parse(ID).unwrap(),
+            SafePath::below(&Base::of_machine(storage), origin.join("userdata")),
+            origin,
+        )
     }
 
     fn metadata_of(containers: &str) -> Result<ContainerMetadata, MetadataError> {
@@ -188,7 +250,7 @@ mod tests {
         let found = found(dir.path());
         std::fs::create_dir_all(&found.dir).unwrap();
         std::fs::write(containers_file(&found), containers).unwrap();
-        Podman::new(dir.path(), Path::new("/nonexistent")).metadata(&found, 0)
+        Podman::new(dir.path()).metadata(&found, 0)
     }
 
     #[test]
@@ -211,48 +273,62 @@ mod tests {
         assert!(matches!(metadata_of("[{"), Err(MetadataError::Unreadable { .. })));
     }
 
-    /// Root's and those of each user that is listed; but nothing that is a symlink, which a
-    /// user could point at others' files.
+    /// A file in a container's place, a symlink, a container without a folder yet, and one
+    /// whose folder for the log is a file.
     #[test]
-    fn the_storages_of_users_are_found_in_their_homes_and_symlinks_are_not_followed() {
+    fn what_is_no_container_hides_no_other_one() {
         let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().canonicalize().unwrap();
-        let id = |digit: char| ContainerId::parse(&digit.to_string().repeat(64)).unwrap();
-        let with_container = |storage: &Path, digit: char| {
-            let userdata = storage.join(format!("overlay-containers/{}/userdata", id(digit)));
-            std::fs::create_dir_all(userdata).unwrap();
-        };
-        with_container(&top.join("root"), 'a');
-        with_container(&top.join("home/ada").join(USER_STORAGE), 'b');
-        with_container(&top.join("elsewhere"), 'c');
-        let of_eve = top.join("home/eve").join(USER_STORAGE);
-        std::fs::create_dir_all(of_eve.parent().unwrap()).unwrap();
-        symlink(top.join("elsewhere"), &of_eve).unwrap();
-        let of_mallory = top.join("home/mallory").join(USER_STORAGE).join("overlay-containers");
-        std::fs::create_dir_all(&of_mallory).unwrap();
-        symlink(
-            top.join(format!("elsewhere/overlay-containers/{}", id('c'))),
-            of_mallory.join(id('c').to_string()),
-        )
-        .unwrap();
-        let passwd = top.join("passwd");
-        let users = ["ada", "eve", "mallory", "nobody"];
-        let line = |user: &str| format!("{user}:x:1000:1000::{}/home/{user}:/bin/sh\n", top.display());
-        std::fs::write(&passwd, users.map(line).concat()).unwrap();
-        let podman = Podman::new(&top.join("root"), &passwd);
-        let mut found: Vec<ContainerId> =
-            podman.list(&podman.root()).unwrap().containers.iter().map(|found| found.id).collect();
-        found.sort();
-        assert_eq!(found, [id('a'), id('b')]);
+        let ours = found(&dir.path().canonicalize().unwrap());
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        let containers = dir.path().join("overlay-containers");
+        std::fs::write(containers.join("c".repeat(64)), "").unwrap();
+        std::os::unix::fs::symlink(&ours.origin, containers.join("d".repeat(64))).unwrap();
+        std::fs::create_dir(containers.join("e".repeat(64))).unwrap();
+        std::fs::create_dir(containers.join("f".repeat(64))).unwrap();
+        std::fs::write(containers.join("f".repeat(64)).join("userdata"), "").unwrap();
+        std::fs::write(dir.path().join("vfs-containers"), "").unwrap();
+        let podman = Podman::new(dir.path());
+        let listing = podman.list(&podman.root()).unwrap();
+        assert_eq!(listing.containers, [ours]);
+        let unreadable: Vec<PathBuf> = listing.unreadable.into_iter().map(|it| it.path).collect();
+        assert_eq!(
+            unreadable,
+            [podman.root().join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]
+        );
+        assert!(listing.folders.iter().any(|folder| folder.ends_with("e".repeat(64))));
     }
 
     #[test]
-    fn the_api_tells_of_roots_containers_alone_and_of_those_that_have_run() {
+    fn more_than_the_limits_is_said_and_the_first_ones_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        let podman = Podman::new(dir.path(), Path::new("/nonexistent"));
+        let top = dir.path().canonicalize().unwrap();
+        for (driver, digit) in [("overlay", 'a'), ("overlay", 'b'), ("vfs", 'c'), ("zfs", 'd')] {
+            let id = digit.to_string().repeat(64);
+            std::fs::create_dir_all(top.join(format!("{driver}-containers/{id}/userdata"))).unwrap();
+        }
+        let list = |limits: Limits| {
+            let storage = SafePath::below(&Base::of_machine(&top), &*top);
+            let mut listing = Listing::default();
+            let folder = storage.open_folder().unwrap();
+            list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
+            let reasons: Vec<String> = listing.unreadable.iter().map(|it| it.error.to_string()).collect();
+            (listing.containers.len(), reasons.join("; "))
+        };
+        assert_eq!(list(LIMITS), (4, String::new()));
+        let (count, reason) = list(Limits { drivers: 2, ..LIMITS });
+        assert!(count == 3 && reason.contains("more than 2 storage drivers"), "{count} {reason}");
+        let (count, reason) = list(Limits { containers: 1, ..LIMITS });
+        assert!(count == 1 && reason.contains("more than 1 containers"), "{count} {reason}");
+        let (count, reason) = list(Limits { names: 2, ..LIMITS });
+        assert!((1..=3).contains(&count) && reason.contains("more than 2 entries"), "{count} {reason}");
+    }
+
+    #[test]
+    fn the_api_tells_of_roots_containers_and_of_those_that_have_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = Podman::new(dir.path());
         let ours = found(&podman.root());
         assert!(podman.is_told_by_api(&ours));
-        assert!(!podman.is_told_by_api(&found(Path::new("/home/ada/.local/share/containers/storage"))));
         std::fs::create_dir_all(&ours.dir).unwrap();
         assert!(!podman.has_run(&ours));
         std::fs::write(ours.dir.join(SPEC), "{}").unwrap();

@@ -1,138 +1,31 @@
-//! Podman's `containers.json`: names and images of all containers of a storage. The
-//! file may be any user's, so what it takes to read it is bounded: its size (see
-//! `bounded_file`), and of its entries nothing is kept but what records need.
-//!
-//! It is read once, not once for each of its containers: ten thousand of them would
-//! take ten thousand times ten megabytes.
+//! The text of Podman's `containers.json`: names and images of all containers of a
+//! storage. The file may be any user's, so what it takes to read it is bounded: its size
+//! (see `container_list`), and of its entries nothing is kept but what records need.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::docker::MetadataError;
-use crate::bounded_file::{self, BoundedReadError, FileKind};
 use crate::checkpoint::ContainerId;
-use crate::lock::lock;
 use crate::work;
 
-/// Lists are kept as long as their files have so many bytes together.
-const KEPT_BYTES: u64 = 2 * FileKind::ContainerList.limit();
 /// What Podman keeps of a container in the text `metadata`: a few hundred bytes.
 const LONGEST_METADATA: usize = 1 << 20;
-/// A file that changed so lately may change again without another time of change.
-const SETTLED: Duration = Duration::from_secs(3);
 
 /// What a list says of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Listed {
+pub struct Listed {
     /// Its name, unless there is none.
     pub name: Option<String>,
     /// Its image.
     pub image: String,
 }
 
-/// The lists that were read last, each as long as its file stays the same.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ContainerLists {
-    known: Arc<Mutex<Known>>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    read: VecDeque<ContainerList>,
-    /// Files that are no list, and were said to be none to one of their containers: ten
-    /// thousand others need not say it again.
-    refused: Vec<(PathBuf, FileStamp)>,
-}
-
-#[derive(Debug)]
-struct ContainerList {
-    path: PathBuf,
-    stamp: FileStamp,
-    containers: HashMap<ContainerId, Listed>,
-}
-
-/// A file at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl FileStamp {
-    fn is_settled(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
-        now.saturating_sub(changed) > SETTLED
-    }
-}
-
-impl ContainerLists {
-    /// What the list at `path` says of a container, if it is listed.
-    pub fn find(&self, path: &Path, id: &ContainerId) -> Result<Option<Listed>, MetadataError> {
-        let failed = |error: BoundedReadError| {
-            if error.is_missing() {
-                MetadataError::Missing { path: path.to_owned() }
-            } else {
-                MetadataError::Unreadable { path: path.to_owned(), reason: error.reason() }
-            }
-        };
-        let file = bounded_file::open(path, FileKind::ContainerList).map_err(failed)?;
-        let stamp = stamp_of(&file).map_err(|source| failed(BoundedReadError::at(path, source)))?;
-        let mut known = lock(&self.known);
-        let Known { read, refused } = &mut *known;
-        if refused.iter().any(|(known, seen)| known == path && *seen == stamp) {
-            return Err(MetadataError::Missing { path: path.to_owned() });
-        }
-        refused.retain(|(known, _)| known != path);
-        if let Some(list) = read.iter().find(|list| list.path == path && list.stamp == stamp) {
-            let listed = list.containers.get(id);
-            if listed.is_some() || stamp.is_settled() {
-                return Ok(listed.cloned());
-            }
-        }
-        read.retain(|list| list.path != path);
-        let bytes = bounded_file::read_open(&file, path, FileKind::ContainerList).map_err(|error| {
-            if !matches!(error, BoundedReadError::Io { .. }) {
-                refused.push((path.to_owned(), stamp));
-            }
-            failed(error)
-        })?;
-        let containers = parse(&bytes).map_err(|error| MetadataError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let listed = containers.get(id).cloned();
-        read.push_back(ContainerList { path: path.to_owned(), stamp, containers });
-        while read.len() > 1 && read.iter().map(|list| list.stamp.size).sum::<u64>() > KEPT_BYTES {
-            read.pop_front();
-        }
-        Ok(listed)
-    }
-}
-
-fn stamp_of(file: &std::fs::File) -> io::Result<FileStamp> {
-    let metadata = file.metadata()?;
-    Ok(FileStamp {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.len(),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    })
-}
-
 /// The containers of a list by their ids; of two entries with one id the first counts.
-fn parse(bytes: &[u8]) -> Result<HashMap<ContainerId, Listed>, serde_json::Error> {
+pub(super) fn parse(bytes: &[u8]) -> Result<HashMap<ContainerId, Listed>, serde_json::Error> {
     work::add(bytes.len());
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let containers = json.deserialize_seq(Entries)?;
@@ -220,7 +113,3 @@ impl<'de> Visitor<'de> for Names {
         Ok(first)
     }
 }
-
-#[cfg(test)]
-#[path = "podman_list_tests.rs"]
-mod tests;

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::docker::{ContainerMetadata, LogDriver, MetadataError};
+use super::Owner;
 use crate::checkpoint::ContainerId;
 use crate::config::Config;
+use crate::safe_path::SafePath;
 
 /// A container runtime as it keeps logs and metadata on this machine. It has no
 /// state: it may be asked from the first moment on, and again whenever something
@@ -33,7 +35,7 @@ pub trait Runtime: Send + Sync {
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError>;
 
     /// The file whose replacement means that the metadata may have changed.
-    fn metadata_file(&self, found: &Found) -> Option<PathBuf>;
+    fn metadata_file(&self, found: &Found) -> Option<SafePath>;
 
     /// How the container logs, where that may be to no file at all.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
@@ -106,12 +108,65 @@ impl Api {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// What the checkpoint knows it by. Two runtimes that find the same container
-    /// (Docker below a kubelet) give it the same id.
+    /// (Docker below a kubelet) give it the same id. That of a container in a user's
+    /// storage is made of the storage, too: a user can call a container as he likes.
     pub id: ContainerId,
     /// The folder of its log; when that is gone, so is the container.
-    pub dir: PathBuf,
+    pub dir: SafePath,
     /// The path that the runtime knows it by.
     pub origin: PathBuf,
+    /// The user in whose storage it is; `None` where that is the machine's.
+    pub owner: Option<Owner>,
+}
+
+impl Found {
+    /// A container of a runtime of the machine's.
+    pub fn new(id: ContainerId, dir: SafePath, origin: PathBuf) -> Found {
+        Found { id, dir, origin, owner: None }
+    }
+
+    /// What the runtime calls it.
+    pub fn runtime_id(&self) -> ContainerId {
+        self.owner.as_ref().map_or(self.id, |owner| owner.container_id)
+    }
+}
+
+/// A folder or file that could not be read while the rest was listed.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub error: io::Error,
+    /// What is missing for it.
+    pub hides: Hides,
+}
+
+impl Unreadable {
+    /// A folder in which there may be containers.
+    pub fn folder(path: impl Into<PathBuf>, error: io::Error) -> Unreadable {
+        Unreadable { path: path.into(), error, hides: Hides::Containers }
+    }
+}
+
+/// What is missing where something cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hides {
+    /// Containers that a daemon of the machine's runs.
+    Containers,
+    /// Containers of users.
+    UsersContainers,
+    /// The ids of containers that are read nevertheless.
+    ContainerIds,
+}
+
+impl fmt::Display for Hides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hides::Containers | Hides::UsersContainers => "new containers in it are not read, all others are",
+            Hides::ContainerIds => "records of pods lack container_id, and all are read",
+        })
+    }
 }
 
 /// What a look at a runtime's folders gave.
@@ -120,7 +175,9 @@ pub struct Listing {
     /// The containers.
     pub containers: Vec<Found>,
     /// Folders beside the root where containers may come and go.
-    pub folders: Vec<PathBuf>,
+    pub folders: Vec<SafePath>,
+    /// What could not be read. It hides nothing but what is in it.
+    pub unreadable: Vec<Unreadable>,
     /// Whether the names in the root and in `folders`, and nothing else, make up the
     /// list: while they are the same, so is the list.
     pub is_decided_by_folders: bool,
@@ -142,12 +199,12 @@ pub struct FileRank {
 #[derive(Clone)]
 pub struct LogFiles {
     /// Their folder.
-    pub dir: PathBuf,
+    pub dir: SafePath,
     /// What their names begin with.
     pub prefix: String,
     /// The current file where its name never changes; else the folder, for
     /// messages.
-    pub path: PathBuf,
+    pub path: SafePath,
     /// How long a file may still be written after the next one is.
     pub grace: Duration,
     /// What the rest of a name tells; `None` where it is no file of the log.
@@ -156,11 +213,12 @@ pub struct LogFiles {
 
 impl LogFiles {
     /// A log that is rotated to `.1`, `.2` and so on, from `current`.
-    pub fn numbered(current: &Path) -> LogFiles {
+    pub fn numbered(current: impl Into<SafePath>) -> LogFiles {
+        let path = current.into();
         LogFiles {
-            dir: current.parent().unwrap_or(current).to_owned(),
-            prefix: current.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
-            path: current.to_owned(),
+            dir: path.at(path.parent().unwrap_or(&path)),
+            prefix: path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
+            path,
             grace: Duration::ZERO,
             rank: rank_by_number,
         }
@@ -172,7 +230,7 @@ impl LogFiles {
     }
 
     /// The path of the current file, where its name never changes.
-    pub fn current(&self) -> Option<&Path> {
+    pub fn current(&self) -> Option<&SafePath> {
         // Asked at every read; as paths they would be taken apart each time.
         (self.path.as_os_str() != self.dir.as_os_str()).then_some(&self.path)
     }

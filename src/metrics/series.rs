@@ -80,9 +80,10 @@ impl ContainerSeries {
     fn admit(&mut self, accounts: &[Arc<Account>], most: usize, now: Instant) {
         let mut waiting: Vec<(bool, &Arc<Account>)> = Vec::new();
         for account in accounts.iter().filter(|account| !self.live.contains_key(account.id())) {
-            waiting.push((account.figures().lost() == 0, account));
+            // Users come last: nobody drives others out of the metrics by losses of his own.
+            waiting.push((account.is_of_user() || account.figures().lost() == 0, account));
         }
-        waiting.sort_by_key(|(is_whole, account)| (*is_whole, *account.id()));
+        waiting.sort_by_key(|(is_whole, account)| (account.is_of_user(), *is_whole, *account.id()));
         for (is_whole, account) in waiting {
             let id = *account.id();
             let seen = *self.first_seen.entry(id).or_insert(now);
@@ -109,7 +110,7 @@ impl ContainerSeries {
 }
 
 fn labels_of(account: &Account) -> Vec<String> {
-    vec![account.name(), account.id().short()]
+    vec![account.name(), account.short_id()]
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! tailer, and whether there is anything to do for it.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::hints::{self, Hints};
 use crate::identity::{Identity, RecordOptions};
 use crate::metrics::{SourceKind, Survey, Unread};
 use crate::rate::RateLimit;
+use crate::safe_path::SafePath;
 use crate::streams::Streams;
 use crate::trouble::Trouble;
 
@@ -167,9 +169,9 @@ impl Container {
         start: Start,
         now: Instant,
     ) -> Container {
-        let identity = Arc::new(Identity::unnamed(&found.id, nameless(&found.id)));
+        let identity = Arc::new(Identity::unnamed(&found.id, ContainerMetadata::nameless(&found)));
         let files = runtime.logs(&found).into_iter().next();
-        let files = files.unwrap_or_else(|| LogFiles::numbered(&found.dir));
+        let files = files.unwrap_or_else(|| LogFiles::numbered(found.dir.clone()));
         Container {
             tailer: Tailer::new(account, files, start, Arc::clone(&identity)),
             source: Source::File,
@@ -221,6 +223,17 @@ impl Container {
     /// Its id.
     pub fn id(&self) -> &ContainerId {
         self.tailer.id()
+    }
+
+    /// What its runtime calls it, shortened.
+    fn short_id(&self) -> String {
+        self.tailer.account().short_id()
+    }
+
+    /// Whether it may be there though it is not listed, for something that cannot be
+    /// read lies between.
+    pub fn is_below(&self, unreadable: &Path) -> bool {
+        self.found.dir.starts_with(unreadable) || self.found.origin.starts_with(unreadable)
     }
 
     /// The API that tells of it, if any does.
@@ -309,8 +322,10 @@ impl Container {
 
     /// Watches its folder for names that come and go.
     pub fn watch_folder(&mut self, watch: &mut FileWatch, key: usize) -> io::Result<()> {
-        watch.watch_folder(key, &self.found.dir)?;
-        self.folder_is_watched = network_file_system(&self.found.dir).is_none();
+        self.folder_is_watched = self.found.dir.with_path(|dir| {
+            watch.watch_folder(key, dir)?;
+            Ok(network_file_system(dir).is_none())
+        })?;
         Ok(())
     }
 
@@ -333,6 +348,7 @@ impl Container {
     }
 
     fn stamp(&self) -> Option<[FolderStamp; 2]> {
+        let stamp = |dir: &SafePath| dir.with_path(|path| Ok(stamp(path))).ok().flatten();
         let (dir, of_log) = (stamp(&self.found.dir)?, &self.tailer.files().dir);
         Some([dir, if *of_log == self.found.dir { dir } else { stamp(of_log)? }])
     }
@@ -453,7 +469,7 @@ impl Container {
     fn watch_log_folder(&self, files: &LogFiles, around: &mut Surroundings<'_>) -> bool {
         let Some(watch) = around.watch.as_mut().filter(|_| files.dir != self.found.dir) else { return false };
         // Where it is refused, the folder above was refused before.
-        watch.watch_folder(around.key, &files.dir).is_ok()
+        files.dir.with_path(|dir| watch.watch_folder(around.key, dir)).is_ok()
     }
 
     /// The file can be read: from now on it is.
@@ -474,7 +490,7 @@ impl Container {
             return;
         }
         self.log_trouble = Trouble::default();
-        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+        let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
         around.exchange.report(Event::StreamEnds { name, short_id });
     }
 
@@ -504,7 +520,7 @@ impl Container {
 
     fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
         self.source = Source::Nothing;
-        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+        let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
         let unread = if source::is_of_no_log(&reason) { Unread::DriverNone } else { Unread::ApiUnavailable };
         self.nowhere.begin(unread, || around.exchange.report(Event::Unreadable { name, short_id, reason }));
     }
@@ -531,7 +547,7 @@ impl Container {
             Ok(saved) => {
                 self.source = Source::Stream;
                 self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
-                let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+                let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
                 let reason = reason.to_owned();
                 around.exchange.report(Event::StreamBegins { name, short_id, reason });
             }
@@ -574,7 +590,7 @@ impl Container {
                 self.is_stale = false;
                 self.metadata_trouble = Trouble::default();
                 if !self.has_identity {
-                    let (name, short_id) = (metadata.title(), self.id().short());
+                    let (name, short_id) = (metadata.title(), self.short_id());
                     around.exchange.report(Event::ContainerFound { name, short_id });
                 }
                 if self.driver.is_none() {
@@ -589,12 +605,15 @@ impl Container {
                 if !self.has_identity && has_log {
                     // Or to one that was just made: the log came after it.
                     let again = self.runtime.metadata(&self.found, self.run.unwrap_or_default());
-                    self.set_metadata(again.unwrap_or_else(|_| nameless(self.tailer.id())), around);
+                    self.set_metadata(
+                        again.unwrap_or_else(|_| ContainerMetadata::nameless(&self.found)),
+                        around,
+                    );
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.exchange.tally.read_errors.add_one();
-                if let Some(error) = open_regular(&path).err().filter(is_shortage) {
+                if let Some(error) = open_regular(&self.found.dir.at(&path)).err().filter(is_shortage) {
                     self.metadata_trouble.begin(Unread::NoDescriptors, || false);
                     return around.exchange.report_shortage(&error);
                 }
@@ -602,7 +621,7 @@ impl Container {
                     around.exchange.report(Event::MetadataUnreadable { path, reason })
                 });
                 if !self.has_identity && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE {
-                    self.set_metadata(nameless(self.tailer.id()), around);
+                    self.set_metadata(ContainerMetadata::nameless(&self.found), around);
                 }
             }
         }
@@ -636,7 +655,7 @@ impl Container {
         self.tailer.account().set_name(&metadata.title());
         let config = around.config;
         let read = Hints::read(&metadata.labels, config.label_hints);
-        self.report_labels(&read, &metadata.name, around.exchange);
+        self.report_labels(&read, &metadata.title(), around.exchange);
         let hints = read.hints;
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
         let options = RecordOptions {
@@ -684,7 +703,7 @@ impl Container {
         let metadata = &self.identity.metadata;
         let excluded = around.config.selection.excludes(around.own, self.tailer.id(), metadata, driver);
         let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
-        let (name, short_id) = (metadata.title(), self.tailer.id().short());
+        let (name, short_id) = (metadata.title(), self.short_id());
         match excluded {
             Some(reason) if !was_excluded => {
                 self.let_go(around);
@@ -742,7 +761,7 @@ impl Container {
                 self.next_poll = now + POLL_INTERVAL;
                 return Outcome::Waiting(self.next_poll);
             }
-            self.set_metadata(nameless(self.id()), around);
+            self.set_metadata(ContainerMetadata::nameless(&self.found), around);
         }
         if self.is_excluded {
             if !self.is_gone {
@@ -847,7 +866,7 @@ impl Container {
             streams.finish(self.tailer.id());
         }
         self.tailer.forget(around.exchange);
-        let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+        let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
         around.exchange.report(Event::ContainerGone { name, short_id });
         Outcome::Finished
     }
@@ -859,7 +878,7 @@ impl Container {
             if let Err(error) = self.tailer.finish(context) {
                 self.report_read_failure(context.exchange, &error);
             }
-            let (name, short_id) = (self.tailer.metadata().title(), self.id().short());
+            let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
             context.exchange.report(Event::ContainerGone { name, short_id });
             return Outcome::Finished;
         }
@@ -919,16 +938,11 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, 
         trouble.begin(unread, || false);
         return exchange.report_shortage(error);
     }
-    let (path, reason) = (files.path.clone(), error.to_string());
+    let (path, reason) = (files.path.to_path_buf(), error.to_string());
     trouble.begin(unread, || exchange.report(Event::LogUnreadable { path, reason }));
 }
 
 /// Reports that it can be read again, if that is news.
 fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
-    trouble.end(|| exchange.report(Event::LogReadable { path: files.path.clone() }));
-}
-
-/// For a container whose metadata cannot be had: its short id stands in.
-fn nameless(id: &ContainerId) -> ContainerMetadata {
-    ContainerMetadata { name: id.short(), is_running: true, ..ContainerMetadata::default() }
+    trouble.end(|| exchange.report(Event::LogReadable { path: files.path.to_path_buf() }));
 }

@@ -1,13 +1,14 @@
 //! Files as the kernel knows them, and opening them so that nothing else than a
 //! regular file is ever waited for.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
 
-use rustix::fs::{statx, AtFlags, OFlags, Statx, StatxFlags, CWD};
+use rustix::fs::{statx, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
+
+use crate::safe_path::SafePath;
 
 /// A file as the kernel knows it. Two equal ids with a birth time are one
 /// file; without one, the inode number may have been reused.
@@ -27,20 +28,13 @@ pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
     Ok(describe(&stat))
 }
 
-/// Id and size in bytes of the file at `path`.
-pub fn stat_path(path: &Path) -> io::Result<(FileId, u64)> {
-    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
-    Ok(describe(&stat))
+/// Id and size in bytes of the file at `path`; of a symlink itself.
+pub fn stat_path(path: &SafePath) -> io::Result<(FileId, u64)> {
+    Ok(describe(&path.stat()?))
 }
 
-/// As [`stat_path`], of a symlink itself.
-pub fn stat_link(path: &Path) -> io::Result<(FileId, u64)> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask)?;
-    Ok(describe(&stat))
-}
-
-fn describe(stat: &Statx) -> (FileId, u64) {
+/// Id and size in bytes of what was looked at.
+pub fn describe(stat: &Statx) -> (FileId, u64) {
     let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
         0
     } else {
@@ -63,20 +57,8 @@ pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
 /// Opens a regular file for reading. Anything else is an error: a pipe in a
 /// log's place would block the reader, and with it all containers; a symlink,
 /// which no runtime puts there, could lead to any file of the machine.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    let open = |flags: OFlags| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    // A log that is written and read in turns would have its inode written to the
-    // disk for the time of each read. Only the file's owner may ask for less.
-    let file = match open(flags | OFlags::NOATIME) {
-        Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => open(flags)?,
-        opened => opened?,
-    };
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
-    }
+pub fn open_regular(path: &SafePath) -> io::Result<File> {
+    path.open_file()
 }
 
 /// Whether an error will not go away by trying again.

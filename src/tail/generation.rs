@@ -15,7 +15,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use memchr::{memchr, memrchr};
@@ -29,6 +30,7 @@ use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::format::layout::{Layout, Stretch};
 use crate::format::local::wanted_bytes;
+use crate::safe_path::{Base, SafePath};
 
 /// Bytes read at a time.
 pub const SLICE_BYTES: usize = 256 * 1024;
@@ -95,6 +97,7 @@ pub struct Generation {
     pub id: FileId,
     /// The name it was opened under; a rotation may have changed it since.
     pub path: PathBuf,
+    base: Arc<Base>,
     content: Content,
     /// Known once the first bytes were seen.
     layout: Option<Layout>,
@@ -128,25 +131,26 @@ pub struct Generation {
 
 impl Generation {
     /// Opens a plain file, to be read from its start.
-    pub fn open(path: &Path, number: u32) -> io::Result<Generation> {
+    pub fn open(path: &SafePath, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
         Ok(Generation::new(path, number, id, size, Content::Plain(file)))
     }
 
     /// Opens a compressed file, to be read from its start.
-    pub fn open_gzip(path: &Path, number: u32) -> io::Result<Generation> {
+    pub fn open_gzip(path: &SafePath, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
         Ok(Generation::new(path, number, id, size, Content::Gzip(Box::new(GzipContent::new(file)))))
     }
 
-    fn new(path: &Path, number: u32, id: FileId, size: u64, content: Content) -> Generation {
+    fn new(path: &SafePath, number: u32, id: FileId, size: u64, content: Content) -> Generation {
         Generation {
             number,
             run: 0,
             id,
-            path: path.to_owned(),
+            path: path.to_path_buf(),
+            base: Arc::clone(path.base()),
             content,
             layout: None,
             read_offset: 0,
@@ -165,14 +169,19 @@ impl Generation {
         }
     }
 
+    /// The name it was opened under, to look there again.
+    pub fn safe_path(&self) -> SafePath {
+        SafePath::below(&self.base, &self.path)
+    }
+
     /// The same open file once more from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
         let restarted = match &self.content {
             Content::Plain(file) => {
                 let (id, size) = stat_file(file)?;
-                Generation::new(&self.path, number, id, size, Content::Plain(file.try_clone()?))
+                Generation::new(&self.safe_path(), number, id, size, Content::Plain(file.try_clone()?))
             }
-            Content::Gzip(_) => Generation::open_gzip(&self.path, number)?,
+            Content::Gzip(_) => Generation::open_gzip(&self.safe_path(), number)?,
         };
         Ok(Generation { run: self.run, ..restarted })
     }
@@ -264,7 +273,7 @@ impl Generation {
     }
 
     /// Up to [`HEAD_BYTES`] from the start of the file at `path`.
-    pub fn read_head(path: &Path, is_gzip: bool) -> io::Result<Vec<u8>> {
+    pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
         let file = open_regular(path)?;
         if is_gzip {
             return Ok(gzip::read_head(file));

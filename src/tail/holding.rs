@@ -158,7 +158,7 @@ impl Tailer {
         self.account().abandon(Abandoned { bytes, generations: 1 });
         let fingerprint = Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
         self.remember(SeenFile { id: generation.id, fingerprint });
-        let (name, short_id) = (self.metadata().name.clone(), self.id().short());
+        let (name, short_id) = (self.metadata().title(), self.account().short_id());
         exchange.report(Event::HeldFileDropped { name, short_id, bytes, reason });
         if index == 0 {
             self.progress_to_front(exchange);

@@ -50,9 +50,11 @@ use crate::exchange::Exchange;
 use crate::format::cri;
 use crate::format::json_file::Decoder;
 use crate::queue::{Batch, Progress};
+use crate::safe_path::SafePath;
 use crate::streams::{News, StreamsByApi};
 use crate::trouble::Trouble;
 use container::{Container, Outcome, Surroundings};
+use file::is_permanent;
 use holding::Holding;
 use roots::Root;
 use slice::{COSTLY_TIME, SLICE_TIME};
@@ -109,6 +111,8 @@ pub struct Reader {
     /// The API was not asked for containers yet, or has not answered.
     is_first_list: bool,
     is_first_start: bool,
+    /// Positions of containers that are not listed any more were not given up yet.
+    has_unlisted: bool,
     buffer: Vec<u8>,
     decoder: Decoder,
     cri: cri::Decoder,
@@ -167,6 +171,7 @@ impl Reader {
             has_started: false,
             is_first_list: true,
             is_first_start,
+            has_unlisted: true,
             buffer: Vec::new(),
             decoder: Decoder::default(),
             cri: cri::Decoder::default(),
@@ -323,7 +328,7 @@ impl Reader {
             if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
                 let start = self.start_of(id, self.is_first_list);
                 let dir = self.roots[root].dir.join(id.to_string());
-                let found = Found { id: *id, origin: dir.clone(), dir };
+                let found = Found::new(*id, SafePath::from(&dir), dir);
                 let runtime = Arc::clone(&self.roots[root].runtime);
                 let account = self.exchange.accounts.open(*id);
                 let mut container = Container::new_remote(runtime, found, account, start, now);
@@ -398,9 +403,13 @@ impl Reader {
         self.report_roots();
         let listed = self.take_listed(now);
         self.mark_gone(&listed, |_| false);
-        if !self.has_started && self.roots.iter().all(|root| self.is_settled(root)) {
-            self.has_started = true;
+        let is_settled = self.has_started || self.roots.iter().all(|root| self.is_settled(root));
+        // A container that cannot be seen now must find its position when it can.
+        if is_settled && self.has_unlisted && !self.roots.iter().any(Root::hides_containers) {
+            self.has_unlisted = false;
             self.forget_unlisted(&listed);
+        }
+        if is_settled && !std::mem::replace(&mut self.has_started, true) {
             self.exchange.push(Batch::progress(Progress::Started));
         }
     }
@@ -416,7 +425,8 @@ impl Reader {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
         // A folder that somebody named is missed whatever else there is.
         let is_named = root.runtime.api() == Some(Api::Docker) && !is_default_docker_root(&root.dir);
-        let is_auto = self.config.runtime == RuntimeChoice::Auto;
+        // Of root's Podman and the users' one is enough.
+        let is_auto = self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
         root.is_missing() && is_auto && !is_named && is_any_there()
     }
 
@@ -437,6 +447,7 @@ impl Reader {
         for (root, is_silent) in self.roots.iter_mut().zip(silent) {
             if !is_silent {
                 root.report(&self.exchange, seconds);
+                root.report_unreadable(&self.exchange, seconds);
                 asked.extend(root.runtime.api().filter(|_| root.failure.is_some()));
             }
             // No such folder means no container in it that is older than us.
@@ -508,7 +519,7 @@ impl Reader {
         let id = found.id;
         let start = self.start_of(&id, is_first);
         let runtime = Arc::clone(&self.roots[root].runtime);
-        let account = self.exchange.accounts.open(id);
+        let account = self.exchange.accounts.open_as(id, found.runtime_id());
         let mut container = Container::new(runtime, found, account, start, now);
         container.root = root;
         let key = self.containers.insert(container);
@@ -518,7 +529,8 @@ impl Reader {
         if let (Some(watch), Some(container)) = (&mut self.file_watch, self.containers.get_mut(key)) {
             failure = container.watch_folder(watch, key).err();
         }
-        if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::NotFound) {
+        // That the folder itself may not be read is said of its log.
+        if let Some(error) = failure.filter(|error| !is_of_the_folder(error)) {
             self.report_watch_failure(self.roots[root].dir.clone(), error.to_string());
         }
         self.changed.push(key);
@@ -530,7 +542,9 @@ impl Reader {
         for (key, container) in &mut self.containers {
             let root = container.root;
             let is_readable = self.roots.get(root).is_some_and(|root| root.failure.is_none());
-            if (is_readable || is_told(root)) && !listed.contains(container.id()) {
+            let is_hidden =
+                |container: &Container| self.roots.get(root).is_some_and(|root| root.hides(container));
+            if (is_readable || is_told(root)) && !listed.contains(container.id()) && !is_hidden(container) {
                 container.is_gone = true;
                 gone.push(key);
             }
@@ -704,6 +718,12 @@ impl Reader {
         let _ = poll(&mut fds, Some(&timeout));
         self.exchange.reader_bell.silence();
     }
+}
+
+/// Whether an error is about the path and no limit of the kernel's.
+fn is_of_the_folder(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::NotADirectory];
+    kinds.contains(&error.kind()) || is_permanent(error)
 }
 
 /// Time between two reads of the hot logs, where there are so many, and so many

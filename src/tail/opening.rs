@@ -6,9 +6,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::Instant;
 
-use super::file::{is_permanent, is_shortage, open_regular, stat_link, stat_path, FileId};
+use super::file::{is_permanent, is_shortage, open_regular, stat_path, FileId};
 use super::generation::Generation;
 use super::gzip;
 use super::rotation::{self, ListedFile};
@@ -148,7 +148,7 @@ impl Tailer {
             return;
         }
         self.account().abandon(Abandoned { bytes: 0, generations: files });
-        let (name, short_id) = (self.metadata().name.clone(), self.id().short());
+        let (name, short_id) = (self.metadata().title(), self.account().short_id());
         self.missed.add(Amount { bytes: 0, records: files }, Instant::now(), |missed| {
             exchange.report(Event::GenerationsMissed { name, short_id, files: missed.records })
         });
@@ -160,8 +160,8 @@ impl Tailer {
         exchange.report(match lost {
             Lost::Truncated(path) => Event::TruncatedMeanwhile { path },
             Lost::Generation(last) => Event::GenerationLost {
-                name: self.metadata().name.clone(),
-                short_id: self.id().short(),
+                name: self.metadata().title(),
+                short_id: self.account().short_id(),
                 last: rfc3339::format(last),
             },
         });
@@ -373,8 +373,11 @@ impl Tailer {
     /// held: for folders that cannot be watched.
     pub fn is_rotated(&self) -> bool {
         let newest = self.generations.back();
-        let current = self.files.current().or(newest.map(|newest| newest.path.as_path()));
-        match (newest, current.map(stat_path)) {
+        let current = match self.files.current() {
+            Some(current) => Some(stat_path(current)),
+            None => newest.map(|newest| stat_path(&newest.safe_path())),
+        };
+        match (newest, current) {
             (Some(newest), Some(Ok((id, _)))) => newest.id != id,
             (None, Some(Ok(_))) => true,
             _ => false,
@@ -471,7 +474,7 @@ fn find(
     }
     if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
         // The same file with other content: truncated while we were away.
-        lost.get_or_insert(Lost::Truncated(listed[index].path.clone()));
+        lost.get_or_insert(Lost::Truncated(listed[index].path.to_path_buf()));
         // It may have been copied several times since, and the copy with our
         // position be gone.
         return Ok((first_copy(&listed[..index], since, resume)?, 0));
@@ -507,7 +510,7 @@ fn was_read_whole(file: &ListedFile, resume: &Resume) -> io::Result<bool> {
     let Some(head) = read_head(file)? else { return Ok(false) };
     // A hole tells no file from another.
     let is_hole = head.iter().all(|byte| *byte == 0);
-    Ok(!is_hole && resume.fingerprint.matches(&head) && stat_link(&file.path)?.1 <= resume.offset)
+    Ok(!is_hole && resume.fingerprint.matches(&head) && stat_path(&file.path)?.1 <= resume.offset)
 }
 
 /// Whether an unknown file was copied from `held` after that was truncated at
@@ -533,9 +536,9 @@ fn is_newer(file: &ListedFile, resume: &Resume, until: Moment) -> bool {
 /// Whether a file older than the position's was written after that was made: the
 /// position was in a copy of it (copytruncate), and it has been renamed since.
 fn was_written_since(file: &ListedFile, birth: u64) -> bool {
-    let modified = std::fs::symlink_metadata(&file.path).and_then(|metadata| metadata.modified());
-    let since_epoch = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since_epoch.is_some_and(|time| time.as_nanos() > u128::from(birth))
+    let Ok(stat) = file.path.stat() else { return false };
+    let modified = i128::from(stat.stx_mtime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_mtime.tv_nsec);
+    modified > i128::from(birth)
 }
 
 fn open_listed(file: &ListedFile) -> io::Result<Generation> {
@@ -558,7 +561,7 @@ fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io
     match open_listed(file) {
         Ok(generation) => Ok(Some(generation)),
         Err(error) if !file.is_current() && is_permanent(&error) => {
-            let (path, reason) = (file.path.clone(), error.to_string());
+            let (path, reason) = (file.path.to_path_buf(), error.to_string());
             let unread = stat_path(&file.path).map_or(0, |(_, size)| size);
             account.abandon(Abandoned { bytes: unread, generations: 1 });
             exchange.tally.read_errors.add_one();

@@ -1,18 +1,25 @@
 //! The root folders of the runtimes: what they list, whether they can be read,
 //! and the watches on them.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::container::Container;
 use super::file::is_shortage;
 use super::watch::FileWatch;
-use crate::discover::{stamp, FolderStamp, Found, RootWatch, Runtime};
+use crate::discover::{stamp, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::metrics::Unread;
+use crate::safe_path::SafePath;
 use crate::trouble::Trouble;
+
+/// How many folders that cannot be read are named at one look; the others are at the
+/// next ones, for the host's log has room for so much at a time.
+const NAMED_AT_A_LOOK: usize = 32;
 
 /// The root folder of one runtime.
 pub struct Root {
@@ -31,7 +38,11 @@ pub struct Root {
     pub trouble: Trouble,
     watch: Option<RootWatch>,
     is_watch_refused: bool,
-    folders: HashSet<PathBuf>,
+    folders: HashSet<SafePath>,
+    /// What the last look could not read, while the rest was listed: containers that are
+    /// to be read and are not. And what of that was said, with its reason.
+    pub unreadable: Vec<Unreadable>,
+    reported: HashMap<(PathBuf, String), Hides>,
     /// The folders that decided what the last look found, where they alone do.
     looked_at: Option<Vec<(PathBuf, FolderStamp)>>,
 }
@@ -49,6 +60,8 @@ impl Root {
             watch: None,
             is_watch_refused: false,
             folders: HashSet::new(),
+            unreadable: Vec::new(),
+            reported: HashMap::new(),
             looked_at: None,
         }
     }
@@ -68,6 +81,9 @@ impl Root {
             let again = self.runtime.list(&self.runtime.root());
             return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         }
+        if !self.unreadable.is_empty() {
+            return false;
+        }
         let is_same = |(dir, seen): &(PathBuf, FolderStamp)| stamp(dir) == Some(*seen);
         self.looked_at.as_ref().is_some_and(|folders| folders.iter().all(is_same))
     }
@@ -84,32 +100,92 @@ impl Root {
             Ok(listing) => {
                 self.failure = None;
                 if listing.is_decided_by_folders {
-                    let folders = std::iter::once(&self.dir).chain(&listing.folders);
+                    let below = listing.folders.iter().map(|dir| dir.to_path_buf());
+                    let folders = std::iter::once(self.dir.clone()).chain(below);
                     // What came or went while we looked is too young for a stamp.
-                    let stamped = folders.map(|dir| Some((dir.clone(), stamp(dir)?)));
-                    self.looked_at = stamped.collect();
+                    let stamped = folders.map(|dir| Some((stamp(&dir)?, dir)));
+                    self.looked_at = stamped.map(|one| one.map(|(stamp, dir)| (dir, stamp))).collect();
                 }
+                self.unreadable = listing.unreadable;
                 self.listed = listing.containers;
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
                 self.watch = None;
+                self.unreadable = Vec::new();
                 self.failure = Some(error);
                 false
             }
         }
     }
 
-    fn watch_folders(&mut self, folders: Vec<PathBuf>, watch: Option<&mut FileWatch>) -> bool {
-        let folders: HashSet<PathBuf> = folders.into_iter().collect();
+    fn watch_folders(&mut self, folders: Vec<SafePath>, watch: Option<&mut FileWatch>) -> bool {
+        let folders: HashSet<SafePath> = folders.into_iter().collect();
         let known = std::mem::replace(&mut self.folders, folders);
         let Some(watch) = watch else { return false };
         let mut is_new = false;
         for folder in self.folders.difference(&known) {
             // Where it is refused, the rescan looks.
-            is_new |= watch.watch_root(folder).is_ok();
+            is_new |= folder.with_path(|folder| watch.watch_root(folder)).is_ok();
         }
         is_new
+    }
+
+    /// Whether a container that is not listed may be there nevertheless.
+    pub fn hides(&self, container: &Container) -> bool {
+        self.unreadable.iter().any(|it| container.is_below(&it.path))
+    }
+
+    /// Whether containers of the machine's may be there that nothing is known of. What a
+    /// user hides is his own.
+    pub fn hides_containers(&self) -> bool {
+        self.unreadable.iter().any(|it| it.hides == Hides::Containers)
+    }
+
+    /// Says once of each part that it cannot be read, and once that it can again.
+    pub fn report_unreadable(&mut self, exchange: &Exchange, seconds: f64) {
+        if let Some(shortage) = self.unreadable.iter().find(|it| is_shortage(&it.error)) {
+            // It says nothing of any folder.
+            return exchange.report_shortage(&shortage.error);
+        }
+        if self.failure.is_some() {
+            return;
+        }
+        let now: HashSet<(PathBuf, String)> =
+            self.unreadable.iter().map(|it| (it.path.clone(), it.error.to_string())).collect();
+        let is_unreadable = |path: &PathBuf| now.iter().any(|(unreadable, _)| unreadable == path);
+        let is_listed = |path: &PathBuf| {
+            let mut found = self.listed.iter().flat_map(|found| [&*found.dir, &*found.origin]);
+            found.any(|dir| dir.starts_with(path)) || self.folders.iter().any(|dir| dir.starts_with(path))
+        };
+        let mut readable: Vec<PathBuf> = Vec::new();
+        self.reported.retain(|said, hides| {
+            let (is_still, path) = (now.contains(said), &said.0);
+            // Or it is gone, of which nothing need be said. A user's path is not looked at.
+            let is_there = || match hides {
+                Hides::UsersContainers => is_listed(path),
+                _ => path.symlink_metadata().is_ok(),
+            };
+            if !is_still && !is_unreadable(path) && is_there() {
+                readable.push(path.clone());
+            }
+            is_still
+        });
+        for path in readable {
+            exchange.report(Event::FolderReadable { path });
+        }
+        let mut named = 0;
+        for it in &self.unreadable {
+            let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
+            if named == NAMED_AT_A_LOOK {
+                break;
+            }
+            if let Entry::Vacant(place) = self.reported.entry((path.clone(), reason.clone())) {
+                place.insert(effect);
+                named += 1;
+                exchange.report(Event::FolderUnreadable { path, reason, effect, seconds });
+            }
+        }
     }
 
     /// Whether something changed right below it since the last call.
@@ -149,3 +225,7 @@ impl Root {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "roots_tests.rs"]
+mod tests;

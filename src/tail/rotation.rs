@@ -8,14 +8,21 @@
 
 use std::cmp::Reverse;
 use std::io;
-use std::path::PathBuf;
 
-use super::file::{stat_link, FileId};
-use crate::bounded_file::{self, MOST_FILES_OF_CONTAINER};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::file::{describe, is_shortage, FileId};
 use crate::discover::{FileRank, LogFiles};
+use crate::safe_path::SafePath;
 
+/// How many names a log's folder is read to; rotation leaves a few.
+const MOST_NAMES: usize = 10_000;
 /// How often the folder is listed until two listings agree.
 const LISTINGS: usize = 10;
+
+/// For a file of which the disk tells nothing: equal to no other's.
+const UNKNOWN: FileId = FileId { device: 0, inode: 0, birth: 0 };
 
 /// A file of the log as the folder shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +30,7 @@ pub struct ListedFile {
     /// Its place among the others, by its name.
     pub rank: FileRank,
     /// Where it is.
-    pub path: PathBuf,
+    pub path: SafePath,
     /// Which file that is.
     pub id: FileId,
 }
@@ -51,21 +58,28 @@ pub fn list(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
 
 fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
     let mut files = Vec::new();
-    if std::fs::symlink_metadata(&log.dir)?.is_symlink() {
-        return Ok(files);
+    let folder = match log.dir.open_folder() {
+        // A symlink is in its place.
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(files),
+        opened => opened?,
+    };
+    let entries = folder.entries(MOST_NAMES)?;
+    if let Some(error) = entries.failure {
+        return Err(error);
     }
-    for entry in bounded_file::list(&log.dir, MOST_FILES_OF_CONTAINER)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(rank) = name.to_str().and_then(|name| log.rank_of(name)) else { continue };
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+    for (name, kind) in entries.names {
+        let Some(rank) = log.rank_of(&name) else { continue };
+        if kind == FileType::Symlink {
             continue;
         }
-        let path = log.dir.join(name);
-        match stat_link(&path) {
-            Ok((id, _)) => files.push(ListedFile { rank, path, id }),
+        match folder.stat(&name) {
+            Ok(stat) => files.push(ListedFile { rank, path: log.dir.join(name), id: describe(&stat).0 }),
             // It was renamed or deleted since; the next listing shows it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Of the others nothing is known less for it; that it cannot be opened is said then.
+            Err(error) if rank.age > 0 && !is_shortage(&error) => {
+                files.push(ListedFile { rank, path: log.dir.join(name), id: UNKNOWN });
+            }
             Err(error) => return Err(error),
         }
     }
@@ -86,7 +100,7 @@ mod tests {
             std::fs::write(dir.path().join(format!("x-json.log{suffix}")), suffix).unwrap();
         }
         std::fs::write(dir.path().join("config.v2.json"), "{}").unwrap();
-        let listed = list(&LogFiles::numbered(&dir.path().join("x-json.log"))).unwrap();
+        let listed = list(&LogFiles::numbered(dir.path().join("x-json.log"))).unwrap();
         let shown: Vec<_> = listed.iter().map(|file| (file.rank.age, file.rank.is_gzip)).collect();
         assert_eq!(shown, [(10, true), (4, false), (2, true), (1, false), (0, false)]);
     }

@@ -4,6 +4,8 @@
 use std::ffi::OsStr;
 use std::io;
 
+use rustix::fs::{FileType, Statx};
+
 use super::file::open_regular;
 use super::rotation;
 use crate::config::{Config, Mode};
@@ -74,22 +76,25 @@ pub fn is_of_no_log(reason: &str) -> bool {
     reason.ends_with(KEEPS_NOTHING)
 }
 
-/// The first of the places where a log may be that has any file; or the one that has
-/// some and cannot be read.
+/// The first of the places where a log may be that has any file; where none has, the
+/// first that cannot be read.
 pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
+    let mut failure = None;
     for files in places {
         match is_there(&files) {
             Ok(true) => return Ok(Some(files)),
             Ok(false) => {}
-            Err(error) => return Err((files, error)),
+            Err(error) if failure.is_none() => failure = Some((files, error)),
+            Err(_) => {}
         }
     }
-    Ok(None)
+    failure.map_or(Ok(None), Err)
 }
 
 /// Whether a log has any file to be read.
 pub fn is_there(files: &LogFiles) -> io::Result<bool> {
-    if std::fs::symlink_metadata(&files.dir).is_ok_and(|folder| folder.is_symlink()) {
+    let is_symlink = |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
+    if files.dir.stat().is_ok_and(is_symlink) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symlink"));
     }
     match files.current().map(open_regular) {
@@ -133,14 +138,15 @@ pub fn without_files(
 /// Podman's files do not tell how a container logs. One that has run and has no log is
 /// asked about.
 fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choice {
+    if found.owner.is_some() && runtime.has_run(found) {
+        return Choice::Nowhere("it has no file, and only root's Podman is asked".to_owned());
+    }
     let Some(api) = runtime.api().filter(|api| *api == Api::Podman && runtime.has_run(found)) else {
         return Choice::Later;
     };
     let reason = "it has no file".to_owned();
     if config.mode == Mode::File {
         Choice::Nowhere(format!("{reason}, and Mode file never asks the API"))
-    } else if !runtime.is_told_by_api(found) {
-        Choice::Nowhere(format!("{reason}, and only root's Podman is asked"))
     } else {
         Choice::Ask(reason, api)
     }
@@ -168,13 +174,14 @@ mod tests {
     use crate::checkpoint::ContainerId;
     use crate::discover::docker::Docker;
     use crate::discover::podman::Podman;
+    use crate::discover::Owner;
 
     fn config(mode: &str) -> Config {
         Config::from_lookup(|name| (name == "Mode").then(|| mode.to_owned())).unwrap()
     }
 
     fn found(dir: &Path) -> Found {
-        Found { id: ContainerId::from_bytes([7; 32]), dir: dir.to_owned(), origin: dir.to_owned() }
+        Found::new(ContainerId::from_bytes([7; 32]), dir.into(), dir.to_owned())
     }
 
     fn said(
@@ -211,7 +218,7 @@ mod tests {
     #[test]
     fn podmans_containers_are_asked_about_once_they_have_run() {
         let dir = tempfile::tempdir().unwrap();
-        let podman = Podman::new(dir.path(), Path::new("/nonexistent"));
+        let podman = Podman::new(dir.path());
         let ours = found(&podman.root().join("overlay-containers/c"));
         std::fs::create_dir_all(&ours.dir).unwrap();
         assert_eq!(said(&podman, &ours, "", false, true), "Later");
@@ -219,7 +226,9 @@ mod tests {
         assert_eq!(said(&podman, &ours, "", false, true), "Ask(\"it has no file\", Podman)");
         let of_ada = tempfile::tempdir().unwrap();
         std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
-        let of_ada = said(&podman, &found(of_ada.path()), "", false, true);
+        let owner = Owner { user: "ada".to_owned(), container_id: ContainerId::from_bytes([1; 32]) };
+        let of_ada = Found { owner: Some(owner), ..found(of_ada.path()) };
+        let of_ada = said(&podman, &of_ada, "", false, true);
         assert_eq!(of_ada, "Nowhere(\"it has no file, and only root's Podman is asked\")");
         for (name, choice) in [
             ("journald", "Api(\"log driver journald keeps no file\")"),

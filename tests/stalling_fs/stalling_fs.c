@@ -7,7 +7,9 @@
  *
  * While a file called SWITCH exists no request is answered; the first that waits
  * makes a file called SWITCH.waiting. While a file called SWITCH.broken exists no write
- * and no flush to the disk succeeds: EIO, as of a broken disk. The mount is in a namespace of its own, so it
+ * and no flush to the disk succeeds: EIO, as of a broken disk. While SWITCH.shortage exists
+ * no log can be opened: ENFILE, as where the machine has no more descriptors. (The kernel's
+ * own limit is one for the whole machine, and root is exempt from it.) The mount is in a namespace of its own, so it
  * is gone with the program, whose status is ours. Without the right to mount or
  * without /dev/fuse the status is 77.
  *
@@ -45,6 +47,7 @@ static size_t node_count;
 static char *held[MOST_HELD];
 static size_t held_count;
 static char broken[4096];         /* SWITCH.broken */
+static char shortage[4096];       /* SWITCH.shortage */
 
 static void refuse(const char *what)
 {
@@ -231,6 +234,10 @@ static void serve(const char *request)
         reply(in->unique, EIO, NULL, 0);
         return;
     }
+    if (in->opcode == FUSE_OPEN && access(shortage, F_OK) == 0 && strstr(path_of(in->nodeid), "-json.log") != NULL) {
+        reply(in->unique, ENFILE, NULL, 0);
+        return;
+    }
     switch (in->opcode) {
     case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: break;
     case FUSE_INIT: begin(in, body); break;
@@ -260,6 +267,7 @@ static int serve_until_end(pid_t program, const char *stall)
 
     snprintf(waiting, sizeof(waiting), "%s.waiting", stall);
     snprintf(broken, sizeof(broken), "%s.broken", stall);
+    snprintf(shortage, sizeof(shortage), "%s.shortage", stall);
     for (;;) {
         struct pollfd readable = { .fd = device, .events = POLLIN };
         bool stalls = access(stall, F_OK) == 0;

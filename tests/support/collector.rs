@@ -73,7 +73,7 @@ impl Collector {
 
     /// As [`Collector::start`], or why not.
     pub fn try_start(root: &Path, options: &[(&str, &str)]) -> Result<Collector, StartError> {
-        let config = Config::from_lookup(|name| {
+        let mut config = Config::from_lookup(|name| {
             let given = options.iter().filter(|(option, _)| *option == name);
             let given: Vec<String> = given.map(|(_, value)| (*value).to_owned()).collect();
             // Of this machine's own containers nothing shall be seen.
@@ -91,6 +91,8 @@ impl Collector {
             }
         })
         .expect("valid options");
+        // Nor of its users.
+        config.passwd = root.join("passwd");
         let plugin = Arc::new(Plugin::start(config)?);
         let kept = Arc::new(Kept::default());
         let ending = Arc::new(AtomicBool::new(false));

@@ -49,6 +49,11 @@ impl StallingFs {
         wait_until(PATIENCE, "a request that is not answered", || self.waiting().exists());
     }
 
+    /// Whether somebody waits for an answer.
+    pub fn somebody_waits(&self) -> bool {
+        self.waiting().exists()
+    }
+
     /// All is answered, what waits too.
     pub fn go_on(&self) {
         std::fs::remove_file(self.switch()).expect("it stalls");
@@ -62,6 +67,20 @@ impl StallingFs {
     /// Writes succeed again.
     pub fn mend_writes(&self) {
         std::fs::remove_file(self.broken()).expect("it is broken");
+    }
+
+    /// From now on no log can be opened, for want of descriptors of the machine (ENFILE).
+    pub fn lack_descriptors(&self) {
+        std::fs::write(self.shortage(), "").expect("the folder is ours");
+    }
+
+    /// There are descriptors again.
+    pub fn have_descriptors(&self) {
+        std::fs::remove_file(self.shortage()).expect("there are none");
+    }
+
+    fn shortage(&self) -> PathBuf {
+        self.dir.path().join("stall.shortage")
     }
 
     fn broken(&self) -> PathBuf {

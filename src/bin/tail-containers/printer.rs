@@ -65,7 +65,11 @@ impl Printer {
     }
 
     fn print_line(&mut self, record: &Record) -> io::Result<()> {
-        let name = &*harmless(record.text("container_name"));
+        let name = match record.text("user") {
+            "" => record.text("container_name").to_owned(),
+            user => format!("~{user}/{}", record.text("container_name")),
+        };
+        let name = &*harmless(&name);
         self.width = self.width.max(name.chars().count());
         let width = self.width;
         if self.is_colored {

@@ -14,6 +14,7 @@ use fluent_bit_container_logs::docker::{
 };
 use fluent_bit_container_logs::metrics::Unread;
 use fluent_bit_container_logs::position::{Stream, Timestamp};
+use fluent_bit_container_logs::safe_path::SafePath;
 
 use super::containers::{Containers, State};
 use super::remedy::Place;
@@ -63,7 +64,7 @@ pub fn ask(
             let Ok(inspected) = daemon.inspect(id) else { continue };
             let driver = LogDriver { name: inspected.log_driver.clone(), has_cache_disabled: false };
             let metadata = metadata(api, inspected);
-            let mut seen = containers.judged(&id, &metadata, Some(&driver), &root, config);
+            let mut seen = containers.judged(&id, &metadata, Some(&driver), &SafePath::from(&root), config);
             if seen.source.is_empty() {
                 seen.source = "api: its folder cannot be read".to_owned();
                 seen.needs_api = true;
@@ -91,6 +92,7 @@ fn metadata(api: Api, inspected: Inspected) -> ContainerMetadata {
         is_running: inspected.running,
         pod: None,
         is_cut: false,
+        owner: None,
     }
     .bounded()
 }

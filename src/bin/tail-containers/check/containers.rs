@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
 use fluent_bit_container_logs::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::discover::own_container::OwnContainer;
 use fluent_bit_container_logs::discover::{
-    is_default_docker_root, network_file_system, runtimes, Api, Found, LogFiles, Runtime,
+    is_default_docker_root, network_file_system, runtimes, Api, Found, Hides, LogFiles, Runtime,
 };
 use fluent_bit_container_logs::hints::Hints;
 use fluent_bit_container_logs::identity::{Identity, RecordOptions};
 use fluent_bit_container_logs::metrics::Unread;
+use fluent_bit_container_logs::safe_path::SafePath;
 use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::tail::rotation;
 use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
@@ -52,7 +53,7 @@ pub struct Seen {
     /// Its files, if it is read from those, and the folder that is watched.
     pub files: Option<LogFiles>,
     /// Its folder.
-    pub dir: PathBuf,
+    pub dir: SafePath,
 }
 
 impl Seen {
@@ -74,7 +75,9 @@ pub struct Group {
     /// The containers.
     pub seen: Vec<Seen>,
     /// Folders in which they come and go.
-    pub folders: Vec<PathBuf>,
+    pub folders: Vec<SafePath>,
+    /// How many of them cannot be read.
+    pub unreadable: usize,
     /// The API that knows them, too, if it may be asked.
     pub api: Option<Api>,
 }
@@ -106,12 +109,22 @@ impl Containers {
                 state: State::Listed,
                 seen: Vec::new(),
                 folders: Vec::new(),
+                unreadable: 0,
                 api: runtime.api().filter(|api| config.mode != Mode::File && api.socket(config).is_some()),
                 root,
             };
             match runtime.list(&group.root) {
                 Ok(listing) => {
                     group.folders = listing.folders;
+                    group.unreadable = listing.unreadable.len();
+                    for it in listing.unreadable {
+                        let (about, fix) = (it.path.display().to_string(), place.for_error(&it.error));
+                        let problem = format!("{}; {}", it.error, it.hides);
+                        findings.push(match it.hides {
+                            Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            _ => Finding::fatal(about, problem, fix),
+                        });
+                    }
                     for found in listing.containers.into_iter().filter(|found| known.insert(found.id)) {
                         group.seen.push(containers.see(&*runtime, &found, config, place, findings));
                     }
@@ -135,7 +148,9 @@ impl Containers {
     /// A runtime that is not used here is not missed, unless there is none at all.
     fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
         let is_any_there = self.groups.iter().any(|group| matches!(group.state, State::Listed));
-        let is_auto = config.runtime == RuntimeChoice::Auto;
+        // Of root's Podman and the users' one is enough.
+        let is_auto =
+            config.runtime == RuntimeChoice::Auto || (!config.podman_users.is_empty() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
             match &group.state {
@@ -165,11 +180,9 @@ impl Containers {
         place: &Place,
         findings: &mut Vec<Finding>,
     ) -> Seen {
-        let nameless =
-            || ContainerMetadata { name: found.id.short(), is_running: true, ..ContainerMetadata::default() };
         let metadata = runtime.metadata(found, 0).unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
-                let fix = match open_regular(&path).err() {
+                let fix = match open_regular(&found.dir.at(&path)).err() {
                     Some(error) => place.for_error(&error),
                     None => "it is damaged; Docker writes it anew when the container is renamed or starts"
                         .to_owned(),
@@ -178,7 +191,7 @@ impl Containers {
                 let finding = Finding::minor(path.display().to_string(), problem, fix);
                 findings.push(finding.because(Unread::Metadata));
             }
-            nameless()
+            ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found);
@@ -197,7 +210,7 @@ impl Containers {
         id: &ContainerId,
         metadata: &ContainerMetadata,
         driver: Option<&LogDriver>,
-        dir: &Path,
+        dir: &SafePath,
         config: &Config,
     ) -> Seen {
         let driver = driver.map_or("", |driver| &driver.name);
@@ -209,7 +222,7 @@ impl Containers {
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
             files: None,
-            dir: dir.to_owned(),
+            dir: dir.clone(),
         }
     }
 
@@ -331,7 +344,9 @@ fn report_cut(id: &ContainerId, metadata: ContainerMetadata, config: &Config, fi
 /// The rotated files that cannot be opened.
 fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
     let listed = rotation::list(files).unwrap_or_default();
-    let opened = listed.into_iter().filter_map(|file| Some((open_regular(&file.path).err()?, file.path)));
+    let opened = listed
+        .into_iter()
+        .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
     let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
     opened.filter(|(error, _)| is_there(error)).map(|(error, path)| (path, error)).collect()
 }

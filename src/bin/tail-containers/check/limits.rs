@@ -2,10 +2,11 @@
 //! counted but taken, all that the reader would take, and let go again: others of the
 //! same user have theirs, too.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fluent_bit_container_logs::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::discover::RootWatch;
+use fluent_bit_container_logs::safe_path::SafePath;
 use fluent_bit_container_logs::tail::file::open_regular;
 use fluent_bit_container_logs::tail::watch::FileWatch;
 use fluent_bit_container_logs::threads::Threads;
@@ -106,15 +107,15 @@ fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)>
             // Of a file system that has none: said elsewhere.
             Err(_) => {}
         }
-        let mut folders: Vec<&PathBuf> = group.folders.iter().collect();
+        let mut folders: Vec<&SafePath> = group.folders.iter().collect();
         for seen in &group.seen {
             folders.push(&seen.dir);
             folders.extend(seen.files.as_ref().map(|files| &files.dir));
         }
-        folders.sort_unstable();
+        folders.sort_unstable_by_key(|folder| folder.as_os_str());
         folders.dedup();
         for folder in folders {
-            let watched = watch.watch_folder(taken, folder);
+            let watched = folder.with_path(|folder| watch.watch_folder(taken, folder));
             taken += take(watched, taken)?;
         }
         let files = group.seen.iter().filter_map(|seen| seen.files.as_ref()?.current());

@@ -99,7 +99,11 @@ fn put_group(page: &mut String, group: &Group) {
         State::Unreadable(error) => {
             format!("cannot be read: {error}; {} of the API", count(group.seen.len()))
         }
-        State::Listed => count(group.seen.len()),
+        State::Listed => match group.unreadable {
+            0 => count(group.seen.len()),
+            1 => format!("{}; 1 folder cannot be read", count(group.seen.len())),
+            more => format!("{}; {more} folders cannot be read", count(group.seen.len())),
+        },
     };
     put(page, format_args!("{}, {}: {state}\n", group.title, harmless(&group.root.display().to_string())));
     let head = ["NAME", "IMAGE", "DRIVER", "SOURCE"].map(str::to_owned);

@@ -1,0 +1,162 @@
+//! Which file system a path is on, told without touching the path: a file system of the
+//! network whose server is gone never answers, and whoever asks it waits with it.
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// Types of file systems that answer only as long as somebody else does.
+const DISTANT: [&str; 13] = [
+    "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs",
+    "virtiofs",
+];
+/// How many symlinks are followed, as the kernel does.
+const MOST_LINKS: usize = 40;
+
+/// The mounts of this process, as `/proc/self/mountinfo` tells them.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    /// Where, and the type; later ones cover earlier ones.
+    mounts: Vec<(PathBuf, String)>,
+}
+
+/// The mount in the way to a path.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Distant {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The type of its file system.
+    pub kind: String,
+}
+
+impl Mounts {
+    /// From the text of `/proc/self/mountinfo`.
+    pub fn parse(mountinfo: &str) -> Mounts {
+        let mounts = mountinfo.lines().filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let place = unescaped(before.split(' ').nth(4)?);
+            Some((place, after.split(' ').next()?.to_owned()))
+        });
+        Mounts { mounts: mounts.collect() }
+    }
+
+    /// The mount that `path`, in which nothing is a symlink, is on.
+    fn of(&self, path: &Path) -> Option<&(PathBuf, String)> {
+        let above = self.mounts.iter().filter(|(mount, _)| path.starts_with(mount));
+        // Of equals the last one, which lies on top.
+        above.max_by_key(|(mount, _)| mount.components().count())
+    }
+
+    /// The mount in the way to `path` that may not answer, if there is one. Symlinks on
+    /// the way are read, each only where that is safe.
+    pub fn distant(&self, path: &Path) -> Option<Distant> {
+        let mut rest: Vec<PathBuf> = names(path);
+        let mut reached = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == Path::new("..") {
+                reached.pop();
+                continue;
+            }
+            reached.push(name);
+            if let Some((mount, kind)) = self.of(&reached).filter(|(_, kind)| is_distant(kind)) {
+                return Some(Distant { mount: mount.clone(), kind: kind.clone() });
+            }
+            let Ok(target) = std::fs::read_link(&reached) else { continue };
+            links += 1;
+            if links > MOST_LINKS {
+                return None;
+            }
+            reached.pop();
+            if target.is_absolute() {
+                reached = PathBuf::from("/");
+            }
+            rest.extend(names(&target));
+        }
+        None
+    }
+}
+
+fn is_distant(kind: &str) -> bool {
+    // Of FUSE a program answers, which a user may have written.
+    DISTANT.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.")
+}
+
+/// The components below the root, the first one last.
+fn names(path: &Path) -> Vec<PathBuf> {
+    let is_name =
+        |component: &Component<'_>| matches!(component, Component::Normal(_) | Component::ParentDir);
+    path.components().rev().filter(is_name).map(|component| PathBuf::from(component.as_os_str())).collect()
+}
+
+/// `\040` stands for a blank.
+fn unescaped(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+/// The type under which a path is mounted; for messages.
+impl std::fmt::Display for Distant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mount = String::from_utf8_lossy(self.mount.as_os_str().as_bytes());
+        write!(f, "{mount} is a mount of type {}", self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mounts(top: &Path) -> Mounts {
+        let top = top.display();
+        Mounts::parse(&format!(
+            "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+             23 22 0:44 / {top}/home/a\\040b rw - nfs4 server:/x rw\n\
+             24 22 0:45 / {top}/home/ada rw - fuse.sshfs ada@x: rw\n\
+             25 22 0:46 / {top}/home/eve rw - nfs server:/eve rw\n\
+             26 22 0:47 / {top}/home/eve rw - tmpfs tmpfs rw\n\
+             27 22 0:48 / {top}/net rw - autofs auto rw\n\
+             28 22 0:48 / {top}/usb rw - fuseblk /dev/sdb1 rw\n\
+             garbage\n"
+        ))
+    }
+
+    #[test]
+    fn the_mount_on_top_of_the_longest_way_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let mounts = mounts(&top);
+        let kind = |path: &str| mounts.distant(&top.join(path)).map(|distant| distant.kind);
+        assert_eq!(kind("home/a b/x").as_deref(), Some("nfs4"));
+        assert_eq!(kind("home/ada").as_deref(), Some("fuse.sshfs"));
+        assert_eq!(kind("net/home/x").as_deref(), Some("autofs"));
+        for near in ["home", "home/eve/x", "home/adam", "usb/x", "nothing/there"] {
+            assert_eq!(kind(near), None, "{near}");
+        }
+    }
+
+    #[test]
+    fn a_symlink_on_the_way_is_followed_by_reading_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("home/bob")).unwrap();
+        symlink(top.join("net/home"), top.join("absolute")).unwrap();
+        symlink("../../net", top.join("home/bob/relative")).unwrap();
+        symlink("loop", top.join("loop")).unwrap();
+        let mounts = mounts(&top);
+        for way in ["absolute/x", "home/bob/relative/x"] {
+            assert_eq!(mounts.distant(&top.join(way)).unwrap().mount, top.join("net"), "{way}");
+        }
+        assert_eq!(mounts.distant(&top.join("loop/x")), None);
+    }
+}
