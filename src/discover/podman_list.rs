@@ -107,8 +107,10 @@ impl ContainerLists {
             }
             failed(error)
         })?;
-        let containers = parse(&bytes)
-            .map_err(|error| MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+        let containers = parse(&bytes).map_err(|error| MetadataError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
         let listed = containers.get(id).cloned();
         read.push_back(ContainerList { path: path.to_owned(), stamp, containers });
         while read.len() > 1 && read.iter().map(|list| list.stamp.size).sum::<u64>() > KEPT_BYTES {

@@ -53,7 +53,8 @@ fn a_list_beyond_the_limit_is_refused_by_name_size_and_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("containers.json");
     std::fs::File::create(&path).unwrap().set_len(3 << 30).unwrap();
-    let Err(MetadataError::Unreadable { path: named, reason }) = ContainerLists::default().find(&path, &id(1))
+    let Err(MetadataError::Unreadable { path: named, reason }) =
+        ContainerLists::default().find(&path, &id(1))
     else {
         panic!("it was read")
     };

@@ -69,7 +69,8 @@ fn frame_of(text: &[u8]) -> Vec<u8> {
 fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
     const TEXT: usize = 100_000;
     let text = vec![b'x'; TEXT];
-    let json = [b"{\"log\":\"", &text[..], b"\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n"];
+    let json =
+        [b"{\"log\":\"", &text[..], b"\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n"];
     let cri = [b"2023-11-14T22:13:20Z stdout F ", &text[..], b"\n"].concat();
     let garbage = [b"x", &text[..], b"\n"].concat();
     // Whatever stands before it: the entry before is compared at each ordinary read.
@@ -99,7 +100,9 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
         // Until the first of its bytes tell the format, and again within a frame's footer.
         let few = 128 * 32 * 1024;
         let most = looks * (MARKER_BYTES as u64 + 1) + 3 * size + few;
-        let Found::Entries { start, end, .. } = generation.read(&mut buffer).unwrap() else { panic!("{name}") };
+        let Found::Entries { start, end, .. } = generation.read(&mut buffer).unwrap() else {
+            panic!("{name}")
+        };
         assert_eq!(&buffer[start..end], &entry[..]);
         assert!(generation.bytes_read() <= most, "{name}: {} of {most}", generation.bytes_read());
     }
