@@ -117,6 +117,27 @@ fn a_panic_under_the_checkpoints_lock_loses_no_position_of_later_batches() {
     assert_eq!(saved_offset(&plugin), Some(100));
 }
 
+#[test]
+fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
+    let mut plugin = idle_plugin();
+    plugin.config.db = Some("/somewhere/positions.db".into());
+    let shown = || {
+        let readings = metrics::read_instance(&plugin.exchange);
+        let reading = readings.into_iter().find(|reading| reading.family.name == "checkpoint_writable");
+        reading.unwrap().samples.into_iter().map(|sample| sample.value).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), [], "nothing was written yet, and none was opened");
+    let mut drain = lock(&plugin.drain);
+    for (written, value) in [(true, 1.0), (false, 0.0), (false, 0.0), (true, 1.0)] {
+        let result = if written { Ok(()) } else { Err(std::io::ErrorKind::StorageFull.into()) };
+        plugin.report_checkpoint(result, &mut drain);
+        assert_eq!(shown(), [metrics::Value::Number(value)]);
+    }
+    let (events, _) = plugin.exchange.events.take();
+    let names = events.iter().map(|event| matches!(event, Event::CheckpointUnwritable { .. }));
+    assert_eq!(names.collect::<Vec<_>>(), [true, false], "once each");
+}
+
 /// The reader is held up, as by a file system that does not answer: what it has started
 /// ends with the instance all the same.
 #[test]
