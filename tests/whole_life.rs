@@ -69,7 +69,7 @@ fn metrics_are_scraped_by_another_thread_while_containers_come_and_go() {
         |program, plugin| {
             const THERE: usize = 150;
             const LEAVE: usize = 30;
-            const SCRAPES: f64 = 12.0;
+            const SCRAPES: f64 = 5.0;
             let root = DockerRoot::new();
             let mut made = 0;
             let mut container = || {
