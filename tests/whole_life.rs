@@ -84,7 +84,7 @@ fn metrics_are_scraped_by_another_thread_while_containers_come_and_go() {
             let yaml = format!(
             "service:\n  flush: 0.2\n  http_server: on\n  http_listen: 127.0.0.1\n  http_port: {port}\n\
              pipeline:\n  inputs:\n    - name: container_logs\n      runtime: docker\n      docker_root: {root}\n      \
-             docker_socket: off\n      rescan_interval: 50ms\n      tag_template: logs\n      metrics_per_container: 200\n{scrapers}  \
+             docker_socket: off\n      rescan_interval: 1s\n      tag_template: logs\n      metrics_per_container: 200\n{scrapers}  \
              outputs:\n    - name: file\n      match: logs\n      path: {dir}\n      file: records\n    \
              - name: 'null'\n      match: metrics\n",
             port = host.http_port(),
