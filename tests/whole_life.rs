@@ -69,7 +69,7 @@ fn metrics_are_scraped_by_another_thread_while_containers_come_and_go() {
         |program, plugin| {
             const THERE: usize = 150;
             const LEAVE: usize = 30;
-            const SCRAPES: f64 = 12.0;
+            const SCRAPES: f64 = 8.0;
             let root = DockerRoot::new();
             let mut made = 0;
             let mut container = || {
@@ -84,11 +84,13 @@ fn metrics_are_scraped_by_another_thread_while_containers_come_and_go() {
             let yaml = format!(
             "service:\n  flush: 0.2\n  http_server: on\n  http_listen: 127.0.0.1\n  http_port: {port}\n\
              pipeline:\n  inputs:\n    - name: container_logs\n      runtime: docker\n      docker_root: {root}\n      \
-             docker_socket: off\n      rescan_interval: 50ms\n      tag_template: logs\n      metrics_per_container: 200\n    \
-             - name: fluentbit_metrics\n      tag: metrics\n      scrape_interval: 1\n      threaded: on\n  \
+             docker_socket: off\n      rescan_interval: 1s\n      tag_template: logs\n      metrics_per_container: 200\n{scrapers}  \
              outputs:\n    - name: file\n      match: logs\n      path: {dir}\n      file: records\n    \
              - name: 'null'\n      match: metrics\n",
             port = host.http_port(),
+            // Several, so that one of them is likely to be at it whenever a container goes.
+            scrapers = "    - name: fluentbit_metrics\n      tag: metrics\n      scrape_interval: 1\n      threaded: on\n"
+                .repeat(2),
             root = root.path().display(),
             dir = host.dir().display(),
         );

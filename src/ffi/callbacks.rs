@@ -20,9 +20,7 @@ use crate::metadata::Shape;
 use crate::plugin::{Plugin, Stopped};
 
 /// The host says at its start that it could not watch us, but not what that means.
-const NOT_WATCHED: &str =
-    "Fluent Bit could not watch this input's descriptor when it started and closed it: \
-     nothing was delivered, and the next start reads on from the same place; see the error at the start";
+const NOT_WATCHED: &str = "Fluent Bit could not watch this input's descriptor when it started, and closed it: nothing was delivered, and the next start reads on from the same place";
 
 /// Exported by hosts that know groups of records.
 const GROUPS: &CStr = c"flb_log_event_encoder_group_init";
