@@ -194,7 +194,10 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
     );
     exit.assert_clean();
     assert!(longest < longest_delay(), "{what}: {longest:?}");
-    assert!(stop < Duration::from_secs(4), "{what}: the stop took {stop:?}");
+    assert!(
+        stop < Duration::from_secs(if is_optimised() { 4 } else { 20 }),
+        "{what}: the stop took {stop:?}"
+    );
     assert!(!exit.log.contains("does not answer") && !exit.log.contains("left behind"), "{}", exit.log);
     for part in said {
         assert!(exit.log.contains(part), "no `{part}` in {}", exit.log);
@@ -240,8 +243,8 @@ impl Host for Takes {
 }
 
 /// Pass by pass, on any build: beside a plain log, of twelve that take long only as many
-/// have a slice as fit into a tenth of a second, from the first pass on; they take turns,
-/// and a slice of theirs is short.
+/// have a slice as begin within 50 ms, from the first pass on; they take turns, and a slice
+/// of theirs is short.
 #[test]
 fn costly_logs_have_their_turns_and_plain_ones_have_all() {
     let root = DockerRoot::new();
@@ -280,8 +283,8 @@ fn costly_logs_have_their_turns_and_plain_ones_have_all() {
         moved.iter_mut().for_each(|(name, bytes)| *bytes -= before.get(name).unwrap_or(&0));
         moved.retain(|_, bytes| *bytes > 0);
         assert!(moved.remove("good").is_some(), "pass {pass}: {moved:?}");
-        // Each takes 40 ms, so the third is the last that begins before 100 ms are over.
-        assert!((1..=3).contains(&moved.len()), "pass {pass}: {moved:?}");
+        // Each takes 40 ms, so the second is the last that begins before 50 ms are over.
+        assert!((1..=2).contains(&moved.len()), "pass {pass}: {moved:?}");
         for (name, bytes) in moved {
             assert!(bytes < 100_000, "pass {pass}: {name} had {bytes} bytes");
             *turns.entry(name).or_insert(0) += 1;

@@ -16,10 +16,11 @@ pub const SLICE_TIME: Duration = Duration::from_millis(40);
 /// A slice that takes longer is costly.
 const COSTLY: Duration = Duration::from_millis(10);
 
-/// What the costly slices of one pass may take together. The other containers of that
-/// kind have their turn in the next passes: however many they are, they delay the others
-/// no more than this, and one slice.
-pub const COSTLY_TIME: Duration = Duration::from_millis(100);
+/// When the costly slices of one pass have taken so much together, the other containers of
+/// that kind have their turn in the next passes. A line is written in the midst of a pass
+/// and read in the next one at the latest, so however many they are, they delay it by
+/// twice this and two slices.
+pub const COSTLY_TIME: Duration = Duration::from_millis(50);
 
 /// Bytes between two looks at the clock: of plain lines, a tenth of a millisecond.
 const PLAIN_STRIDE: usize = 16 * 1024;
