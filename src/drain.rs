@@ -429,7 +429,7 @@ impl Drain {
     }
 
     /// Once when writing begins to fail, and once when it works again.
-    fn report_checkpoint(&mut self, written: std::io::Result<()>, around: Around<'_>) {
+    pub(crate) fn report_checkpoint(&mut self, written: std::io::Result<()>, around: Around<'_>) {
         let exchange = around.exchange;
         let Some(path) = &around.config.db else { return };
         match written {

@@ -127,10 +127,12 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
         reading.unwrap().samples.into_iter().map(|sample| sample.value).collect::<Vec<_>>()
     };
     assert_eq!(shown(), [], "nothing was written yet, and none was opened");
+    let host = Recorder::default();
+    let around = Around { exchange: &plugin.exchange, config: &plugin.config, host: &host };
     let mut drain = lock(&plugin.drain);
     for (written, value) in [(true, 1.0), (false, 0.0), (false, 0.0), (true, 1.0)] {
         let result = if written { Ok(()) } else { Err(std::io::ErrorKind::StorageFull.into()) };
-        plugin.report_checkpoint(result, &mut drain);
+        drain.report_checkpoint(result, around);
         assert_eq!(shown(), [metrics::Value::Number(value)]);
     }
     let (events, _) = plugin.exchange.events.take();

@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 use fluent_bit_container_logs::checkpoint::{CheckpointError, CheckpointStore, ContainerId, Moment, Resume};
 use fluent_bit_container_logs::fingerprint::{Fingerprint, Marker};
 use fluent_bit_container_logs::position::Timestamp;
+use fluent_bit_container_logs::safe_path::SafePath;
 use fluent_bit_container_logs::tail::generation::{Found, Generation};
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
@@ -179,12 +180,12 @@ fn crafted(input: &[u8]) {
     saves(store);
 
     let Some([resume, _]) = saved else { return };
-    let plain = folder().join("x-json.log");
+    let plain = SafePath::from(folder().join("x-json.log"));
     std::fs::write(&plain, content).expect("room");
     let mut packed = Vec::new();
     let mut encoder = flate2::read::GzEncoder::new(content, flate2::Compression::fast());
     std::io::Read::read_to_end(&mut encoder, &mut packed).expect("compressible");
-    let gzip = folder().join("x-json.log.1.gz");
+    let gzip = SafePath::from(folder().join("x-json.log.1.gz"));
     std::fs::write(&gzip, packed).expect("room");
     for opened in [Generation::open(&plain, 0), Generation::open_gzip(&gzip, 0)] {
         let mut generation = opened.expect("the file");

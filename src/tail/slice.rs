@@ -141,7 +141,7 @@ mod tests {
     fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
         let log = entries.concat();
         let dir = tempfile::tempdir().unwrap();
-        let files = LogFiles::numbered(&dir.path().join("x.log"));
+        let files = LogFiles::numbered(dir.path().join("x.log"));
         std::fs::write(&files.path, &log).unwrap();
         let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
