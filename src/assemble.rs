@@ -158,6 +158,13 @@ impl Assembler {
         }
     }
 
+    /// What comes of these streams from now on was not delivered, whatever its times say.
+    pub fn end_skip(&mut self, of: PerStream<bool>) {
+        for (skip, _) in self.skip.iter_mut().zip(of).filter(|(_, ends)| *ends) {
+            *skip = None;
+        }
+    }
+
     /// Ends this source, once all that was built is pushed: where each stream
     /// resumes in the next one. What is open is begun anew there, so it is dropped
     /// here.

@@ -596,13 +596,38 @@ impl Generation {
     /// The position at `offset`, with `preceding` the bytes before it (at
     /// least [`MARKER_BYTES`] of them, or all there are).
     pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> Resume {
+        let fingerprint = self.fingerprint_before(offset);
         Resume {
-            fingerprint: self.fingerprint,
+            fingerprint,
             marker: Marker::of(preceding),
             offset,
             inode: self.id.inode,
-            birth: self.id.birth,
+            birth: self.birth_of_log(fingerprint),
             ..Resume::default()
+        }
+    }
+
+    /// The head as far as the position: a copy that was made when the file ended there
+    /// has that, and no more. At the start, and behind a hole, what is known tells more.
+    fn fingerprint_before(&self, offset: u64) -> Fingerprint {
+        let before = usize::try_from(offset).ok().and_then(|offset| self.head.get(..offset));
+        match before {
+            Some(head)
+                if offset < u64::from(self.fingerprint.length) && head.iter().any(|byte| *byte != 0) =>
+            {
+                Fingerprint::of(head)
+            }
+            _ => self.fingerprint,
+        }
+    }
+
+    /// When the log in it was begun. An archive was made later than that, and perhaps
+    /// later than the files that follow; its birth counts where nothing else tells it
+    /// from others.
+    fn birth_of_log(&self, fingerprint: Fingerprint) -> u64 {
+        match self.content {
+            Content::Gzip(_) if fingerprint.length > 0 => 0,
+            _ => self.id.birth,
         }
     }
 
@@ -615,11 +640,16 @@ impl Generation {
     /// file from others, should it be compressed before it is looked for.
     pub fn resume_at_start(&self) -> Resume {
         let resume = self.resume_here();
-        match self.head_now() {
-            Ok(Some(head)) if self.read_offset == 0 => {
-                Resume { fingerprint: Fingerprint::of(&head[..self.telling(&head)]), ..resume }
+        let head = match &self.content {
+            Content::Plain(_) => self.head_now().ok().flatten(),
+            Content::Gzip(gzip) => Some(gzip.head()),
+        };
+        match head.filter(|_| self.read_offset == 0) {
+            Some(head) => {
+                let fingerprint = Fingerprint::of(&head[..self.telling(&head)]);
+                Resume { fingerprint, birth: self.birth_of_log(fingerprint), ..resume }
             }
-            _ => resume,
+            None => resume,
         }
     }
 

@@ -19,8 +19,8 @@ use slab::Slab;
 
 use super::container::Container;
 use super::generation::Generation;
-use super::opening::SeenFile;
 use super::rotation;
+use super::seen::SeenFile;
 use super::tailer::Tailer;
 use crate::account::{Abandoned, Held};
 use crate::checkpoint::Resume;
@@ -155,7 +155,7 @@ impl Tailer {
         let bytes = generation.unread();
         self.account().abandon(Abandoned { bytes, generations: 1 });
         let fingerprint = Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
-        self.remember(SeenFile { id: generation.id, fingerprint });
+        self.seen.remember(SeenFile { id: generation.id, fingerprint });
         let (name, short_id) = (self.metadata().name.clone(), self.id().short());
         exchange.report(Event::HeldFileDropped { name, short_id, bytes, reason });
         if index == 0 {

@@ -22,6 +22,7 @@ mod opening;
 mod pace;
 mod roots;
 pub mod rotation;
+mod seen;
 pub mod source;
 mod survey;
 pub mod tailer;
