@@ -163,6 +163,10 @@ fn a_copy_without_the_last_line_before_a_position_is_not_read_again() {
                     COPIED,
                     Action::Write { c: 0, stream: 0, lines: 1 },
                     Action::Write { c: 0, stream: 1, lines: 1 },
+                    // Of a writer without O_APPEND this one begins with a hole.
+                    Action::KillInAppend { after },
+                    COPIED,
+                    Action::Write { c: 0, stream: 1, lines: 1 },
                 ];
                 passes(Settings { is_stale, by_stream, ..COPIES }, &actions);
             }
