@@ -264,6 +264,15 @@ impl Generation {
         Ok(Some(head))
     }
 
+    /// Whether all that was seen in it is gone and none of it was read; `true` once each time.
+    pub fn is_emptied(&mut self) -> bool {
+        let is_emptied = self.read_offset == 0 && self.known_end > 0 && self.is_empty_now();
+        if is_emptied {
+            self.vanished += std::mem::take(&mut self.known_end);
+        }
+        is_emptied
+    }
+
     /// Whether nothing has been written into it yet.
     pub fn is_empty_now(&self) -> bool {
         self.plain_file().is_some_and(|file| stat_file(file).is_ok_and(|(_, size)| size == 0))

@@ -90,7 +90,7 @@ impl Tailer {
             for (index, resume) in saved.iter().enumerate() {
                 let begin = find(listed, resume, is_pod, &mut found, &mut lost[index])?;
                 places[index] = begin.place;
-                by_time[index] |= begin.doubt_ends > 0;
+                by_time[index] |= begin.doubt_ends > 0 && !resume.is_mid_line;
                 doubt_ends = begin.doubt_ends.max(doubt_ends);
             }
             start_behind_other(listed, &saved, &lost, &mut places);

@@ -173,3 +173,50 @@ fn a_copy_without_the_last_line_before_a_position_is_not_read_again() {
         }
     }
 }
+
+/// Its first piece was delivered alone when the folder was away, and has the same time.
+#[test]
+fn the_rest_of_a_line_in_an_archive_is_read_though_its_time_was_taken() {
+    let actions = [
+        Action::Run { count: 1 },
+        Action::Piece { c: 0, stream: 0 },
+        ROTATE,
+        WRITE,
+        Action::Rotate { c: 0, steps: 3 },
+        Action::Away { c: 0, turns: 1 },
+    ];
+    passes(Settings { max_file: 2, compress: true, ..PLAIN }, &actions);
+}
+
+/// Its first piece was delivered alone when the log was truncated, and has the same time.
+#[test]
+fn the_rest_of_a_line_in_a_copy_is_read_though_its_time_was_taken() {
+    let actions = [
+        Action::Piece { c: 0, stream: 1 },
+        COPIED,
+        Action::Run { count: 1 },
+        Action::Torn { c: 0, stream: 0, cut: 0 },
+        Action::CopyTruncate { c: 0, looks: false, late: false },
+        Action::Stop,
+        WRITE,
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
+
+#[test]
+fn a_copy_that_is_made_while_older_ones_are_read_is_read_too() {
+    let copied = |looks| Action::CopyTruncate { c: 0, looks, late: false };
+    let actions = [
+        Action::Stop,
+        WRITE,
+        copied(false),
+        WRITE,
+        copied(false),
+        WRITE,
+        Action::Start,
+        copied(false),
+        Action::Tail { c: 0, stream: 0 },
+        copied(true),
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
