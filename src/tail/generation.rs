@@ -103,6 +103,8 @@ pub struct Generation {
     deleted: Option<(Instant, u64)>,
     /// Bytes that were seen behind `read_offset` and are no longer there.
     vanished: u64,
+    /// Nothing of it was read, and a copy of it was met.
+    pub is_copied: bool,
     marker: Vec<u8>,
     fingerprint: Fingerprint,
     /// What the fingerprint was taken of.
@@ -142,6 +144,7 @@ impl Generation {
             known_end: size,
             deleted: None,
             vanished: 0,
+            is_copied: false,
             marker: Vec::new(),
             fingerprint: Fingerprint::default(),
             head: Vec::new(),
@@ -264,10 +267,12 @@ impl Generation {
         Ok(Some(head))
     }
 
-    /// Whether all that was seen in it is gone and none of it was read; `true` once each time.
+    /// Whether all that was seen in it, or copied from it, is gone and none of it was read; `true` once each time.
     pub fn is_emptied(&mut self) -> bool {
-        let is_emptied = self.read_offset == 0 && self.known_end > 0 && self.is_empty_now();
+        let is_known = self.known_end > 0 || self.is_copied;
+        let is_emptied = self.read_offset == 0 && is_known && self.is_empty_now();
         if is_emptied {
+            self.is_copied = false;
             self.vanished += std::mem::take(&mut self.known_end);
         }
         is_emptied

@@ -243,7 +243,8 @@ impl Tailer {
     /// what it held before it was truncated (copytruncate).
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
         for index in (0..self.generations.len()).rev() {
-            let copies = self.unread_copies(&self.generations[index], listed)?;
+            let (copies, is_under_way) = self.unread_copies(&self.generations[index], listed)?;
+            self.generations[index].is_copied |= is_under_way;
             // They may be files that were made and are met only now.
             self.births.met(copies.len(), Instant::now());
             for copy in copies.into_iter().rev() {
@@ -253,12 +254,13 @@ impl Tailer {
         Ok(())
     }
 
-    /// The copies of one generation, oldest first.
-    fn unread_copies(&self, held: &Generation, listed: &[ListedFile]) -> io::Result<Vec<Generation>> {
+    /// The copies of one generation, oldest first, and whether there is one of what it
+    /// holds now.
+    fn unread_copies(&self, held: &Generation, listed: &[ListedFile]) -> io::Result<(Vec<Generation>, bool)> {
         let place = listed.iter().position(|file| file.id == held.id && held.id.birth != 0);
-        let Some(place) = place.filter(|_| held.read_offset() == 0) else { return Ok(Vec::new()) };
-        let Some(head) = held.head_now()? else { return Ok(Vec::new()) };
-        let mut copies = Vec::new();
+        let Some(place) = place.filter(|_| held.read_offset() == 0) else { return Ok((Vec::new(), false)) };
+        let Some(head) = held.head_now()? else { return Ok((Vec::new(), false)) };
+        let (mut copies, mut is_under_way) = (Vec::new(), false);
         for file in listed[..place].iter().rev() {
             let of_copy = Head::of(file);
             let Some(copy) = of_copy.read()? else { continue };
@@ -268,6 +270,7 @@ impl Tailer {
             // As long as a copy says what the file says, that was not truncated
             // after it yet.
             if copies.is_empty() && head.starts_with(copy) {
+                is_under_way = true;
                 continue;
             }
             let mut opened = open_listed(file)?;
@@ -275,7 +278,7 @@ impl Tailer {
             copies.push(opened);
         }
         copies.reverse();
-        Ok(copies)
+        Ok((copies, is_under_way))
     }
 
     /// Whether a listed file is one that is open or was read before.

@@ -269,19 +269,19 @@ impl Tailer {
                         return Ok(Step::More);
                     }
                 }
-                // One that follows was emptied before its first byte was taken. A name
-                // does not change by that, so nobody else looks for its copy.
-                Found::AtEnd { .. } if self.follows_emptied() && self.opens_unread_copies()? => {
-                    self.generations.iter_mut().skip(1).for_each(|copied| _ = copied.take_vanished());
+                // One was emptied before its first byte was taken. A name does not change
+                // by that, so nobody else looks for its copy.
+                Found::AtEnd { .. } if self.is_any_emptied() && self.opens_unread_copies()? => {
+                    self.generations.iter_mut().for_each(|copied| _ = copied.take_vanished());
                 }
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
         }
     }
 
-    /// Whether a file behind the front one was found to be truncated; once each time.
-    fn follows_emptied(&mut self) -> bool {
-        self.generations.iter_mut().skip(1).fold(false, |any, next| next.is_emptied() || any)
+    /// Whether a file was found to be truncated before it was begun; once each time.
+    fn is_any_emptied(&mut self) -> bool {
+        self.generations.iter_mut().fold(false, |any, next| next.is_emptied() || any)
     }
 
     /// Until when the front file may still be written although the next one is:

@@ -220,3 +220,11 @@ fn a_copy_that_is_made_while_older_ones_are_read_is_read_too() {
     ];
     passes(Settings { format: Format::Json, ..COPIES }, &actions);
 }
+
+/// Nobody has seen that there was anything in it but the one who met the copy.
+#[test]
+fn a_copy_of_a_log_that_was_written_and_emptied_under_a_full_queue_is_read() {
+    let copied = |c, late| Action::CopyTruncate { c, looks: true, late };
+    let actions = [Action::Write { c: 1, stream: 0, lines: 392 }, copied(1, true), WRITE, copied(0, false)];
+    passes(Settings { format: Format::Json, small_queue: true, containers: 2, ..COPIES }, &actions);
+}
