@@ -281,7 +281,7 @@ impl Tailer {
 
     /// Whether a file was found to be truncated before it was begun; once each time.
     fn is_any_emptied(&mut self) -> bool {
-        self.generations.iter_mut().fold(false, |any, next| next.is_emptied() || any)
+        self.generations.iter_mut().filter_map(|one| one.is_emptied().then_some(())).count() > 0
     }
 
     /// Until when the front file may still be written although the next one is:
