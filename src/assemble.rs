@@ -89,6 +89,8 @@ pub struct Assembler {
     open_at: PerStream<Resume>,
     /// The last entry taken of each stream.
     taken: PerStream<Moment>,
+    /// The time of the line that was delivered last without its end.
+    mid_line: PerStream<Option<Timestamp>>,
     skip: PerStream<Option<Skip>>,
     building: PerStream<Building>,
     /// Bytes built at which [`Assembler::is_due`].
@@ -112,6 +114,7 @@ impl Assembler {
             joiners: PerStream::default(),
             open_at: PerStream::default(),
             taken: PerStream::default(),
+            mid_line: PerStream::default(),
             skip: PerStream::default(),
             building: PerStream::default(),
             due: MARK_BYTES,
@@ -167,9 +170,17 @@ impl Assembler {
             let index = stream.index();
             let moment = saved[index].moment;
             self.taken[index] = moment;
+            self.mid_line[index] = saved[index].is_mid_line.then_some(moment.time);
             let is_to_the_second = self.is_to_the_second || saved[index].is_by_time;
             let is_known = skip[index] && moment.count > 0;
             self.skip[index] = is_known.then(|| Skip::new(moment, is_to_the_second));
+        }
+    }
+
+    /// What comes of these streams from now on was not delivered, whatever its times say.
+    pub fn end_skip(&mut self, of: PerStream<bool>) {
+        for (skip, _) in self.skip.iter_mut().zip(of).filter(|(_, ends)| *ends) {
+            *skip = None;
         }
     }
 
@@ -411,6 +422,10 @@ impl Assembler {
         let into = &mut self.building[identity.building_of(stream)];
         let (aside, texts) = (&mut self.aside, &mut self.texts);
         let open_at = self.open_at[stream.index()];
+        let joiner = &self.joiners[stream.index()];
+        if joiner.is_open() && !joiner.stream_ended() && !self.is_tagged {
+            self.mid_line[stream.index()] = Some(self.taken[stream.index()].time);
+        }
         self.joiners[stream.index()].flush(|line| match texts {
             Some(texts) => {
                 texts.push(stream, &line, || open_at, |line| put_line(into, aside, &line, stream, identity));
@@ -432,7 +447,9 @@ impl Assembler {
     /// Where `stream` resumes if all up to `here` was taken: at the start of what is
     /// open of it (I2), if anything is.
     fn resume(&self, stream: Stream, here: Resume) -> Resume {
-        self.open_at(stream).unwrap_or(Resume { moment: self.taken[stream.index()], ..here })
+        let moment = self.taken[stream.index()];
+        let is_mid_line = self.mid_line[stream.index()] == Some(moment.time);
+        self.open_at(stream).unwrap_or(Resume { moment, is_mid_line, ..here })
     }
 
     fn built(&self) -> usize {

@@ -360,7 +360,7 @@ fn every_right_names_tests_that_there_are() {
 
 /// The files in which the tests of a module may be.
 fn test_sources(module: &str) -> impl Iterator<Item = String> {
-    let folders = ["tests", "tests/tail_containers", "src", "src/checkpoint", "src/tail"];
+    let folders = ["tests", "tests/model", "tests/tail_containers", "src", "src/checkpoint", "src/tail"];
     let files = folders.map(|folder| path(&format!("{folder}/{module}.rs")));
     files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok())
 }

@@ -18,7 +18,7 @@
 //! - A clock that steps under logrotate, or back where dockerd compresses. A position
 //!   that is in no file any more, as its lines were truncated away or rotated out,
 //!   says nothing but a time; whether a copy, or an archive, was made before or after
-//!   it is told by the times of the two alone.
+//!   it is told by the times of their entries alone.
 //! - The current file removed by hand where dockerd compresses. dockerd then renames
 //!   nothing, and compresses the file before it once more, with a later time in its
 //!   header: what was read looks like what was written since.
@@ -75,7 +75,7 @@ fn random_histories_lose_nothing_and_repeat_nothing() {
     let failures = Mutex::new(Vec::new());
     let begun = Instant::now();
     // More than there are cores: histories wait for ticks of the clock of files.
-    let threads = 2 * std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = 4 * std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| loop {

@@ -125,6 +125,9 @@ pub struct Resume {
     pub moment: Moment,
     /// The moment is ahead of the file: entries after it came from the API.
     pub is_by_time: bool,
+    /// The last entry taken was of a line that was delivered without its end: pieces with the
+    /// very same time may follow.
+    pub is_mid_line: bool,
 }
 
 /// Where both streams of a container resume.

@@ -5,7 +5,7 @@
 //! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | zero
 //! stream            =  fp hash u64 | fp length u32 | marker length u32 |
 //!                      marker hash u64 | offset u64 | inode u64 | birth u64 |
-//!                      seconds i64 | nanos u32 | count u32 | by time u32 | zero u32
+//!                      seconds i64 | nanos u32 | count u32 | by time u32 | mid-line u32
 //! ```
 //!
 //! An entry is rewritten in place, its two copies in turn: a write torn by a
@@ -70,7 +70,7 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
         bytes.extend_from_slice(&resume.moment.time.nanos.to_le_bytes());
         bytes.extend_from_slice(&resume.moment.count.to_le_bytes());
         bytes.extend_from_slice(&u32::from(resume.is_by_time).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&u32::from(resume.is_mid_line).to_le_bytes());
     }
     let mut encoded = [0; COPY];
     encoded[..bytes.len()].copy_from_slice(&bytes);
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
         let length = self.u32()?;
         let marker_length = self.u32()?;
         let marker_hash = self.u64()?;
-        let resume = Resume {
+        Some(Resume {
             fingerprint: Fingerprint { length, hash },
             marker: Marker { length: marker_length, hash: marker_hash },
             offset: self.u64()?,
@@ -151,9 +151,8 @@ impl<'a> Fields<'a> {
                 count: self.u32()?,
             },
             is_by_time: self.u32()? != 0,
-        };
-        self.u32()?;
-        Some(resume)
+            is_mid_line: self.u32()? != 0,
+        })
     }
 }
 
@@ -172,6 +171,7 @@ mod tests {
             birth: seed + 4,
             moment: Moment { time: Timestamp { seconds: -(seed as i64), nanos: 5 }, count: 6 },
             is_by_time: seed > 15,
+            is_mid_line: seed < 15,
         };
         SlotCopy {
             sequence,

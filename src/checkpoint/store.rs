@@ -8,7 +8,7 @@
 //! which repeats records and loses none, as each slot holds two checked copies
 //! (see `slot`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -94,6 +94,8 @@ struct Entry {
 pub struct CheckpointStore {
     file: Option<File>,
     entries: HashMap<ContainerId, Entry>,
+    /// Containers that went, and when, in that order; some have come back.
+    gone: VecDeque<(Instant, ContainerId)>,
     free_slots: Vec<usize>,
     slot_count: usize,
     dirty: usize,
@@ -105,6 +107,7 @@ impl CheckpointStore {
         CheckpointStore {
             file: None,
             entries: HashMap::new(),
+            gone: VecDeque::new(),
             free_slots: Vec::new(),
             slot_count: 0,
             dirty: 0,
@@ -297,25 +300,27 @@ impl CheckpointStore {
     /// The container is gone for good; its entry goes some time later.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<()> {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.gone_since.get_or_insert(now);
+            if entry.gone_since.is_none() {
+                entry.gone_since = Some(now);
+                self.gone.push_back((now, *id));
+            }
         }
-        let expired: Vec<ContainerId> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| {
-                entry.gone_since.is_some_and(|since| now.duration_since(since) >= FORGET_AFTER)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in expired {
-            let Some(entry) = self.entries.remove(&id) else { continue };
+        while let Some((since, id)) = self.gone.front().copied() {
+            if now.duration_since(since) < FORGET_AFTER {
+                break;
+            }
+            self.gone.pop_front();
+            // It may have come back, and gone again since.
+            let is_gone = self.entries.get(&id).is_some_and(|entry| entry.gone_since == Some(since));
+            let Some(entry) = is_gone.then(|| self.entries.remove(&id)).flatten() else { continue };
             if entry.is_dirty {
                 self.dirty -= 1;
             }
+            // Who uses it next writes all of it.
+            self.free_slots.push(entry.slot);
             if let Some(file) = &self.file {
                 file.write_all_at(&[0; SLOT], slot_offset(entry.slot))?;
             }
-            self.free_slots.push(entry.slot);
         }
         Ok(())
     }

@@ -201,6 +201,45 @@ fn a_container_that_came_back_is_not_forgotten() {
 }
 
 #[test]
+fn a_container_that_came_back_and_went_again_is_kept_from_then_on() {
+    let mut store = CheckpointStore::in_memory();
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    let gone = Instant::now();
+    store.forget(&id('a'), gone).unwrap();
+    assert!(store.take_up(&id('a')).is_some());
+    store.forget(&id('a'), gone + FORGET_AFTER / 2).unwrap();
+    store.forget(&id('f'), gone + FORGET_AFTER).unwrap();
+    assert!(store.saved(&id('a')).is_some(), "it went again half the time ago");
+    store.forget(&id('f'), gone + FORGET_AFTER * 2).unwrap();
+    assert!(store.saved(&id('a')).is_none());
+    assert!(store.gone.is_empty(), "nothing is left of either time");
+}
+
+/// Each of them once: looking at all entries for each one that goes would be ten thousand
+/// million looks, which take minutes.
+#[test]
+fn a_hundred_thousand_containers_that_go_at_once_are_forgotten_in_no_time() {
+    let mut store = CheckpointStore::in_memory();
+    let ids: Vec<ContainerId> = (0..100_000u32)
+        .map(|number| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            ContainerId::from_bytes(bytes)
+        })
+        .collect();
+    for id in &ids {
+        store.advance(*id, &[Some(resume(1)), None]).unwrap();
+    }
+    let begun = Instant::now();
+    for id in &ids {
+        store.forget(id, begun).unwrap();
+    }
+    store.forget(&ids[0], begun + FORGET_AFTER).unwrap();
+    assert!(store.entries.is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_slot_that_is_used_again_forgets_what_it_held() {
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;

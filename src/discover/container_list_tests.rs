@@ -26,9 +26,9 @@ fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
     write("two");
     assert_eq!(name().as_deref(), Some("two"));
     write(&"x".repeat(100));
-    assert_eq!(name(), None);
     let error = lists.read(&SafePath::from(&file)).unwrap_err().to_string();
     assert!(error.contains("limit of 100"), "{error}");
+    assert_eq!(name(), None);
 }
 
 /// As somebody who writes a list all the time wants it: each look reads it anew.

@@ -110,6 +110,8 @@ pub struct Generation {
     deleted: Option<(Instant, u64)>,
     /// Bytes that were seen behind `read_offset` and are no longer there.
     vanished: u64,
+    /// Nothing of it was read, and a copy of it was met.
+    pub is_copied: bool,
     marker: Vec<u8>,
     fingerprint: Fingerprint,
     /// What the fingerprint was taken of.
@@ -157,6 +159,7 @@ impl Generation {
             known_end: size,
             deleted: None,
             vanished: 0,
+            is_copied: false,
             marker: Vec::new(),
             fingerprint: Fingerprint::default(),
             head: Vec::new(),
@@ -291,6 +294,17 @@ impl Generation {
         let length = read_up_to(file, &mut head, 0)?;
         head.truncate(length);
         Ok(Some(head))
+    }
+
+    /// Whether all that was seen in it, or copied from it, is gone and none of it was read; `true` once each time.
+    pub fn is_emptied(&mut self) -> bool {
+        let is_known = self.known_end > 0 || self.is_copied;
+        let is_emptied = self.read_offset == 0 && is_known && self.is_empty_now();
+        if is_emptied {
+            self.is_copied = false;
+            self.vanished += std::mem::take(&mut self.known_end);
+        }
+        is_emptied
     }
 
     /// Whether nothing has been written into it yet.
@@ -691,13 +705,38 @@ impl Generation {
     /// The position at `offset`, with `preceding` the bytes before it (at
     /// least [`MARKER_BYTES`] of them, or all there are).
     pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> Resume {
+        let fingerprint = self.fingerprint_before(offset);
         Resume {
-            fingerprint: self.fingerprint,
+            fingerprint,
             marker: Marker::of(preceding),
             offset,
             inode: self.id.inode,
-            birth: self.id.birth,
+            birth: self.birth_of_log(fingerprint),
             ..Resume::default()
+        }
+    }
+
+    /// The head as far as the position: a copy that was made when the file ended there
+    /// has that, and no more. At the start, and behind a hole, what is known tells more.
+    fn fingerprint_before(&self, offset: u64) -> Fingerprint {
+        let before = usize::try_from(offset).ok().and_then(|offset| self.head.get(..offset));
+        match before {
+            Some(head)
+                if offset < u64::from(self.fingerprint.length) && head.iter().any(|byte| *byte != 0) =>
+            {
+                Fingerprint::of(head)
+            }
+            _ => self.fingerprint,
+        }
+    }
+
+    /// When the log in it was begun. An archive was made later than that, and perhaps
+    /// later than the files that follow; its birth counts where nothing else tells it
+    /// from others.
+    fn birth_of_log(&self, fingerprint: Fingerprint) -> u64 {
+        match self.content {
+            Content::Gzip(_) if fingerprint.length > 0 => 0,
+            _ => self.id.birth,
         }
     }
 
@@ -710,11 +749,16 @@ impl Generation {
     /// file from others, should it be compressed before it is looked for.
     pub fn resume_at_start(&self) -> Resume {
         let resume = self.resume_here();
-        match self.head_now() {
-            Ok(Some(head)) if self.read_offset == 0 => {
-                Resume { fingerprint: Fingerprint::of(&head[..self.telling(&head)]), ..resume }
+        let head = match &self.content {
+            Content::Plain(_) => self.head_now().ok().flatten(),
+            Content::Gzip(gzip) => Some(gzip.head()),
+        };
+        match head.filter(|_| self.read_offset == 0) {
+            Some(head) => {
+                let fingerprint = Fingerprint::of(&head[..self.telling(&head)]);
+                Resume { fingerprint, birth: self.birth_of_log(fingerprint), ..resume }
             }
-            _ => resume,
+            None => resume,
         }
     }
 

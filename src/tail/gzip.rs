@@ -1,18 +1,15 @@
 //! Reading a rotated file that dockerd has compressed: a stream, so what was
 //! unpacked and not dealt with is carried over to the next read.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 
 use flate2::bufread::MultiGzDecoder;
-use serde::Deserialize;
 
 use crate::bounded_file::read_at_most;
 use crate::checkpoint::Resume;
 use crate::fingerprint::HEAD_BYTES;
-use crate::format::rfc3339::TimeParser;
-use crate::position::Timestamp;
 
 /// A compressed file under way.
 pub struct GzipContent {
@@ -35,6 +32,11 @@ impl GzipContent {
     /// The open file.
     pub fn file(&self) -> &File {
         self.decoder.get_ref().get_ref()
+    }
+
+    /// Up to [`HEAD_BYTES`] from the start, wherever reading is.
+    pub fn head(&self) -> Vec<u8> {
+        read_head(FromStart { file: self.file(), offset: 0 })
     }
 
     /// Fills the buffer with what was carried and what follows; fewer bytes
@@ -97,37 +99,26 @@ impl GzipContent {
     }
 }
 
+/// A file from its start, which moves no one's place in it.
+struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
 /// Up to [`HEAD_BYTES`] from the start of what is compressed. A file that ends
 /// in mid-stream still has a head.
-pub fn read_head(file: File) -> Vec<u8> {
+pub fn read_head(file: impl Read) -> Vec<u8> {
     let mut head = Vec::new();
     let _ = read_at_most(MultiGzDecoder::new(BufReader::new(file)), HEAD_BYTES as u64, &mut head);
     head
-}
-
-/// What dockerd keeps in the extra field of the header.
-#[derive(Deserialize)]
-struct Extra<'a> {
-    #[serde(rename = "lastTime", borrow)]
-    last_time: Cow<'a, str>,
-}
-
-/// The time of the last record, which dockerd writes into the header as bare
-/// JSON in the extra field: `{"lastTime":"2026-11-23T18:34:00Z"}`. `None` where
-/// it is missing or zero, as after a rotation right at a start.
-pub fn last_time(mut file: File) -> Option<Timestamp> {
-    const EXTRA: u8 = 0x04;
-    let mut header = [0; 12];
-    file.read_exact(&mut header).ok()?;
-    if header[..2] != [0x1f, 0x8b] || header[3] & EXTRA == 0 {
-        return None;
-    }
-    let mut extra = vec![0; usize::from(u16::from_le_bytes([header[10], header[11]]))];
-    file.read_exact(&mut extra).ok()?;
-    let extra: Extra<'_> = serde_json::from_slice(&extra).ok()?;
-    let time = TimeParser::default().parse(extra.last_time.as_bytes())?;
-    // Before 1970: the year 1 that stands for no time.
-    (time.seconds > 0).then_some(time)
 }
 
 #[cfg(test)]
@@ -136,22 +127,22 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn the_last_time_is_read_from_dockerds_own_header() {
-        for (extra, want) in [
-            (&br#"{"lastTime":"2023-11-14T22:13:20.5Z"}"#[..], Some((1_700_000_000, 500_000_000))),
-            (br#"{"lastTime":"0001-01-01T00:00:00Z"}"#, None),
-            (b"no JSON", None),
-        ] {
-            let mut file = tempfile::NamedTempFile::new().unwrap();
-            let mut encoder =
-                flate2::GzBuilder::new().extra(extra).write(file.as_file_mut(), flate2::Compression::fast());
-            encoder.write_all(b"text").unwrap();
-            encoder.finish().unwrap();
-            let bytes = std::fs::read(file.path()).unwrap();
-            crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
-            let found = last_time(file.reopen().unwrap()).map(|time| (time.seconds, time.nanos));
-            assert_eq!(found, want);
-            assert_eq!(read_head(file.reopen().unwrap()), b"text");
-        }
+    fn the_head_is_read_from_the_start_wherever_reading_is() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        // dockerd's own header has an extra field.
+        let extra = &br#"{"lastTime":"2023-11-14T22:13:20.5Z"}"#[..];
+        let mut encoder =
+            flate2::GzBuilder::new().extra(extra).write(file.as_file_mut(), flate2::Compression::fast());
+        let text: Vec<u8> = (0..5000u32).map(|number| (number % 251) as u8).collect();
+        encoder.write_all(&text).unwrap();
+        encoder.finish().unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
+        let mut content = GzipContent::new(file.reopen().unwrap());
+        assert_eq!(content.fill(&mut vec![0; 3000]), 3000);
+        assert_eq!(content.head(), text[..HEAD_BYTES]);
+        let mut rest = vec![0; 3000];
+        assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
+        assert_eq!(rest[..2000], text[3000..]);
     }
 }

@@ -19,8 +19,8 @@ use slab::Slab;
 
 use super::container::Container;
 use super::generation::Generation;
-use super::opening::SeenFile;
 use super::rotation;
+use super::seen::SeenFile;
 use super::tailer::Tailer;
 use crate::account::{Abandoned, Held};
 use crate::activity::Doing;
@@ -157,7 +157,7 @@ impl Tailer {
         let bytes = generation.unread();
         self.account().abandon(Abandoned { bytes, generations: 1 });
         let fingerprint = Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
-        self.remember(SeenFile { id: generation.id, fingerprint });
+        self.seen.remember(SeenFile { id: generation.id, fingerprint });
         let (name, short_id) = (self.metadata().title(), self.account().short_id());
         exchange.report(Event::HeldFileDropped { name, short_id, bytes, reason });
         if index == 0 {

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use super::file::{is_permanent, is_shortage, open_regular, stat_path, FileId};
+use super::file::{is_permanent, is_shortage, stat_path};
 use super::generation::Generation;
-use super::gzip;
 use super::rotation::{self, ListedFile};
+use super::seen::{Head, SeenFile};
 use super::tailer::{Start, Tailer};
 use crate::account::{Abandoned, Account, Amount};
-use crate::checkpoint::{Moment, Resume, Saved};
+use crate::checkpoint::{Resume, Saved};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::fingerprint::{Fingerprint, Marker};
@@ -24,17 +24,21 @@ use crate::position::{PerStream, Position, Timestamp};
 /// How often opening is tried again while a rotation moves the names.
 const OPEN_ATTEMPTS: usize = 5;
 
-/// A file that was read or is passed over.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenFile {
-    /// Which file.
-    pub id: FileId,
-    /// Its head, as far as it was known.
-    pub fingerprint: Fingerprint,
-}
+/// How far a birth time, by the kernel's clock that ticks, may be before the time of an
+/// entry that was written earlier.
+const CLOCK_TICK: u64 = 1_000_000_000;
 
 /// Where a stream begins among the listed files.
 type Place = (usize, u64);
+
+/// What [`find`] found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Begin {
+    place: Place,
+    /// Of the files before this one nothing on the disk tells what was accepted. The
+    /// times of their entries do: those up to the last one that was taken.
+    doubt_ends: usize,
+}
 
 impl Tailer {
     /// Looks at the folder and opens every file of the log that is not known
@@ -45,6 +49,7 @@ impl Tailer {
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.next_number;
             let listed = rotation::list(&self.files)?;
+            self.seen.keep_for(listed.len());
             let opened = if self.generations.is_empty() {
                 self.open_first(&listed, exchange)
             } else {
@@ -77,17 +82,22 @@ impl Tailer {
         }
         let mut found: Vec<Option<Generation>> = listed.iter().map(|_| None).collect();
         let mut places: PerStream<Place> = [(0, 0); 2];
+        let mut doubt_ends = 0;
         if let Start::Saved(saved) = self.start {
             let mut lost: PerStream<Option<Lost>> = [None, None];
-            let until = latest_moments(&saved);
-            for (index, until) in until.into_iter().enumerate() {
-                places[index] = find(listed, &saved[index], until, &mut found, &mut lost[index])?;
+            let mut by_time = saved.map(|resume| resume.is_by_time);
+            let is_pod = self.files.current().is_none();
+            for (index, resume) in saved.iter().enumerate() {
+                let begin = find(listed, resume, is_pod, &mut found, &mut lost[index])?;
+                places[index] = begin.place;
+                by_time[index] |= begin.doubt_ends > 0 && !resume.is_mid_line;
+                doubt_ends = begin.doubt_ends.max(doubt_ends);
             }
             start_behind_other(listed, &saved, &lost, &mut places);
             if let Some(event) = lost.into_iter().flatten().next() {
                 self.report_lost(exchange, event);
             }
-            self.assembler.resume_from(&saved, saved.map(|resume| resume.is_by_time));
+            self.assembler.resume_from(&saved, by_time);
             self.accepted = saved;
         }
         let first = match self.start {
@@ -111,7 +121,12 @@ impl Tailer {
                 generations.push_back(generation);
             }
         }
-        self.seen = listed[..first].iter().map(seen_file).collect::<io::Result<_>>()?;
+        self.seen.clear();
+        for file in &listed[..first] {
+            self.seen.remember(seen_file(file)?);
+        }
+        let in_doubt = doubt_ends.saturating_sub(first) as u32;
+        self.doubt_ends = (in_doubt > 0).then_some(in_doubt);
         self.next_number = (listed.len() - first) as u32;
         self.accepted_before =
             places.map(|(index, offset)| Position { generation: index.saturating_sub(first) as u32, offset });
@@ -175,7 +190,7 @@ impl Tailer {
         }
         let mut first_newer = 0;
         for (index, file) in listed.iter().enumerate().rev() {
-            if is_held(file, newest)? {
+            if is_held(file, &Head::of(file), newest)? {
                 first_newer = index + 1;
                 break;
             }
@@ -194,7 +209,7 @@ impl Tailer {
     fn open_unknown(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<Vec<Generation>> {
         let mut opened = Vec::new();
         for file in listed {
-            if self.is_known(file)? {
+            if self.is_known(file, &Head::of(file))? {
                 continue;
             }
             let opens = open_or_pass(file, self.account(), exchange)?;
@@ -226,7 +241,8 @@ impl Tailer {
     /// what it held before it was truncated (copytruncate).
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
         for index in (0..self.generations.len()).rev() {
-            let copies = self.unread_copies(&self.generations[index], listed)?;
+            let (copies, is_under_way) = self.unread_copies(&self.generations[index], listed)?;
+            self.generations[index].is_copied |= is_under_way;
             // They may be files that were made and are met only now.
             self.births.met(copies.len(), Instant::now());
             for copy in copies.into_iter().rev() {
@@ -236,20 +252,23 @@ impl Tailer {
         Ok(())
     }
 
-    /// The copies of one generation, oldest first.
-    fn unread_copies(&self, held: &Generation, listed: &[ListedFile]) -> io::Result<Vec<Generation>> {
+    /// The copies of one generation, oldest first, and whether there is one of what it
+    /// holds now.
+    fn unread_copies(&self, held: &Generation, listed: &[ListedFile]) -> io::Result<(Vec<Generation>, bool)> {
         let place = listed.iter().position(|file| file.id == held.id && held.id.birth != 0);
-        let Some(place) = place.filter(|_| held.read_offset() == 0) else { return Ok(Vec::new()) };
-        let Some(head) = held.head_now()? else { return Ok(Vec::new()) };
-        let mut copies = Vec::new();
+        let Some(place) = place.filter(|_| held.read_offset() == 0) else { return Ok((Vec::new(), false)) };
+        let Some(head) = held.head_now()? else { return Ok((Vec::new(), false)) };
+        let (mut copies, mut is_under_way) = (Vec::new(), false);
         for file in listed[..place].iter().rev() {
-            let Some(copy) = read_head(file)? else { continue };
-            if self.is_known(file)? {
+            let of_copy = Head::of(file);
+            let Some(copy) = of_copy.read()? else { continue };
+            if self.is_known(file, &of_copy)? {
                 break;
             }
             // As long as a copy says what the file says, that was not truncated
             // after it yet.
-            if copies.is_empty() && head.starts_with(&copy) {
+            if copies.is_empty() && head.starts_with(copy) {
+                is_under_way = true;
                 continue;
             }
             let mut opened = open_listed(file)?;
@@ -257,26 +276,26 @@ impl Tailer {
             copies.push(opened);
         }
         copies.reverse();
-        Ok(copies)
+        Ok((copies, is_under_way))
     }
 
     /// Whether a listed file is one that is open or was read before.
-    fn is_known(&self, file: &ListedFile) -> io::Result<bool> {
+    fn is_known(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
         for held in &self.generations {
-            if is_held(file, held)? {
+            if is_held(file, head, held)? {
                 return Ok(true);
             }
         }
-        for seen in self.seen.iter().filter(|seen| file.rank.is_gzip || seen.id == file.id) {
-            // An inode number, and within a tick of the kernel's clock even a
-            // birth time, may be another file's by now.
-            let Some(head) = read_head(file)? else { return Ok(true) };
-            let is_empty = seen.id == file.id && seen.fingerprint.length == 0 && head.is_empty();
-            if is_empty || seen.fingerprint.matches(&head) {
-                return Ok(true);
-            }
+        self.seen.knows(file, head)
+    }
+
+    /// The times of entries say what was accepted only of files whose heads do not.
+    pub(super) fn end_doubt(&mut self) {
+        let is_certain = |ends: u32| self.generations.front().is_some_and(|front| front.number >= ends);
+        if self.doubt_ends.is_some_and(is_certain) {
+            self.doubt_ends = None;
+            self.assembler.end_skip(self.accepted.map(|resume| !resume.is_by_time));
         }
-        Ok(false)
     }
 
     /// A stream may have been accepted further than reading begins. What it was
@@ -309,7 +328,7 @@ impl Tailer {
                 *accepted = Position::default();
             }
         }
-        self.seen.extend(read);
+        read.into_iter().for_each(|file| self.seen.remember(file));
         if copies.is_empty() {
             self.flush_open(exchange);
             self.report_vanished(exchange, unread);
@@ -357,7 +376,7 @@ impl Tailer {
             let mut candidate = open_listed(file)?;
             if candidate.seek(resume)? {
                 copies.clear();
-            } else if self.is_known(file)? {
+            } else if self.is_known(file, &Head::of(file))? {
                 continue;
             } else if copies.is_empty() && !is_later_copy(file, front)? {
                 read.push(seen_file(file)?);
@@ -393,16 +412,6 @@ enum Lost {
     Generation(Timestamp),
 }
 
-/// The last entry before each stream's position, whichever stream it is of: what
-/// was taken before the one that is behind was taken before the other as well.
-fn latest_moments(saved: &Saved) -> PerStream<Moment> {
-    let latest =
-        saved.iter().map(|resume| resume.moment).max_by_key(|moment| (moment.count > 0, moment.time));
-    let place = |resume: &Resume| (resume.birth, resume.offset);
-    let furthest = saved.iter().map(place).max();
-    saved.map(|resume| if Some(place(&resume)) == furthest { latest } else { None }.unwrap_or(resume.moment))
-}
-
 /// A stream whose file is gone begins behind the one that the other stream was found in,
 /// if it was further than that. Whose archive it is, and so which was first, is known of
 /// compressed files only: a copy is younger than what goes on after it.
@@ -415,7 +424,8 @@ fn start_behind_other(
     for (stream, other) in [(0, 1), (1, 0)] {
         let index = places[other].0;
         let is_found = lost[other].is_none() && !saved[other].has_no_file();
-        let is_behind = listed[index].rank.is_gzip && saved[other].birth < saved[stream].birth;
+        let (birth, birth_of_other) = (saved[stream].birth, saved[other].birth);
+        let is_behind = listed[index].rank.is_gzip && birth_of_other != 0 && birth_of_other < birth;
         if lost[stream].is_some() && is_found && is_behind && places[stream].0 <= index {
             let is_last = index + 1 == listed.len();
             places[stream] = if is_last { (index, u64::MAX) } else { (index + 1, 0) };
@@ -437,14 +447,20 @@ fn is_behind_hole(resume: &Resume) -> bool {
 fn find(
     listed: &[ListedFile],
     resume: &Resume,
-    until: Moment,
+    is_pod: bool,
     found: &mut [Option<Generation>],
     lost: &mut Option<Lost>,
-) -> io::Result<Place> {
+) -> io::Result<Begin> {
     if resume.has_no_file() {
-        return Ok((0, 0));
+        return Ok(Begin::default());
     }
-    let since = resume.birth.max(until.time.since_epoch());
+    let certain = |place| Begin { place, doubt_ends: 0 };
+    // What was copied, and in doubt is read by the times of its entries.
+    let copied = |since: u64, index: usize| -> io::Result<Begin> {
+        let first = first_copy(&listed[..index], since, resume)?;
+        Ok(Begin { place: (first, 0), doubt_ends: if first < index { index } else { 0 } })
+    };
+    let since = resume.birth.max(resume.moment.time.since_epoch().saturating_sub(CLOCK_TICK));
     let is_hole = is_behind_hole(resume);
     let at_start =
         Resume { fingerprint: Fingerprint::default(), marker: Marker::default(), offset: 0, ..*resume };
@@ -466,10 +482,9 @@ fn find(
             }
             if resume.fingerprint.length == 0 {
                 // Nothing was read of it yet, nor, unless it has a hole, of its copies.
-                let since = if is_hole { since } else { resume.birth };
-                return Ok((first_copy(&listed[..index], since, resume)?, 0));
+                return copied(if is_hole { since } else { resume.birth }, index);
             }
-            return Ok((index, resume.offset));
+            return Ok(certain((index, resume.offset)));
         }
     }
     if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
@@ -477,17 +492,21 @@ fn find(
         lost.get_or_insert(Lost::Truncated(listed[index].path.to_path_buf()));
         // It may have been copied several times since, and the copy with our
         // position be gone.
-        return Ok((first_copy(&listed[..index], since, resume)?, 0));
+        return copied(since, index);
     }
     lost.get_or_insert(Lost::Generation(resume.moment.time));
-    let mut newer = listed.iter().position(|file| is_newer(file, resume, until));
+    let mut newer = listed.iter().position(|file| is_newer(file, resume));
     // The position may have been in a copy of what the current file held; that
     // file is older than its copies, and what it holds now is newer.
     if newer.is_none() && listed.last().is_some_and(ListedFile::is_current) {
         newer = Some(listed.len() - 1);
     }
+    // An archive was born after its log was. The times of a pod's entries do not help: its
+    // clock may step back, and its archives are read once more.
+    let last_archive = listed.iter().rposition(|file| file.rank.is_gzip && !is_pod);
+    let doubt_ends = last_archive.map_or(0, |index| index + 1);
     // All there is was read before: pass over the last file, to its very end.
-    Ok(newer.map_or((listed.len() - 1, u64::MAX), |index| (index, 0)))
+    Ok(newer.map_or(certain((listed.len() - 1, u64::MAX)), |index| Begin { place: (index, 0), doubt_ends }))
 }
 
 /// The first of the files right before another that came into being after `since`
@@ -507,10 +526,11 @@ fn first_copy(before: &[ListedFile], since: u64, resume: &Resume) -> io::Result<
 /// Whether a copy holds nothing but what was before a position: it was made before
 /// the last lines that were read, and those were truncated away.
 fn was_read_whole(file: &ListedFile, resume: &Resume) -> io::Result<bool> {
-    let Some(head) = read_head(file)? else { return Ok(false) };
+    let head = Head::of(file);
+    let Some(head) = head.read()? else { return Ok(false) };
     // A hole tells no file from another.
     let is_hole = head.iter().all(|byte| *byte == 0);
-    Ok(!is_hole && resume.fingerprint.matches(&head) && stat_path(&file.path)?.1 <= resume.offset)
+    Ok(!is_hole && resume.fingerprint.matches(head) && stat_path(&file.path)?.1 <= resume.offset)
 }
 
 /// Whether an unknown file was copied from `held` after that was truncated at
@@ -520,17 +540,16 @@ fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
     if file.rank.is_gzip || file.id.birth <= held.id.birth {
         return Ok(false);
     }
-    Ok(read_head(file)?.is_some_and(|head| !held.begins_like(&head)))
+    Ok(Head::of(file).read()?.is_some_and(|head| !held.begins_like(head)))
 }
 
 /// Whether a file may hold entries that came after a position whose own file is
 /// gone. What is uncertain counts as newer: better twice than never.
-fn is_newer(file: &ListedFile, resume: &Resume, until: Moment) -> bool {
-    if file.rank.is_gzip {
-        let last = open_regular(&file.path).ok().and_then(gzip::last_time);
-        return until.count == 0 || last.is_none_or(|last| last > until.time);
-    }
-    file.id.birth == 0 || file.id.birth >= resume.birth || was_written_since(file, resume.birth)
+fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
+    file.rank.is_gzip
+        || file.id.birth == 0
+        || file.id.birth >= resume.birth
+        || was_written_since(file, resume.birth)
 }
 
 /// Whether a file older than the position's was written after that was made: the
@@ -572,34 +591,26 @@ fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io
     }
 }
 
-/// The head of a listed file; `None` where it will never be readable.
-fn read_head(file: &ListedFile) -> io::Result<Option<Vec<u8>>> {
-    match Generation::read_head(&file.path, file.rank.is_gzip) {
-        Err(error) if is_permanent(&error) => Ok(None),
-        head => head.map(Some),
-    }
-}
-
 fn seen_file(file: &ListedFile) -> io::Result<SeenFile> {
-    let head = read_head(file)?.unwrap_or_default();
-    Ok(SeenFile { id: file.id, fingerprint: Fingerprint::of(&head) })
+    let head = Head::of(file);
+    Ok(SeenFile { id: file.id, fingerprint: Fingerprint::of(head.read()?.unwrap_or_default()) })
 }
 
 /// Whether a listed file is one we hold: by birth where there is one, and else,
 /// or where dockerd has compressed it since, by content. What we hold may have
 /// grown since we read of it, so its head is looked at anew.
-fn is_held(file: &ListedFile, held: &Generation) -> io::Result<bool> {
+fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Result<bool> {
     if file.id == held.id && held.id.birth != 0 {
         return Ok(true);
     }
     if file.id != held.id && !file.rank.is_gzip {
         return Ok(false);
     }
-    let Some(head) = read_head(file)? else { return Ok(false) };
+    let Some(head) = head.read()? else { return Ok(false) };
     match held.head_now()? {
         // An archive whose writing was broken off holds less.
-        Some(now) if file.rank.is_gzip => Ok(now.starts_with(&head) && !head.is_empty()),
+        Some(now) if file.rank.is_gzip => Ok(now.starts_with(head) && !head.is_empty()),
         Some(now) => Ok(head == now),
-        None => Ok(held.fingerprint().matches(&head)),
+        None => Ok(held.fingerprint().matches(head)),
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::births::Births;
 use super::file::is_permanent;
 use super::generation::{Found, Generation};
-use super::opening::SeenFile;
+use super::seen::{SeenFile, SeenFiles};
 use super::slice::Slice;
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
 use crate::activity::Doing;
@@ -34,10 +34,6 @@ use crate::identity::Identity;
 use crate::metrics::Survey;
 use crate::msgpack::put_string_map;
 use crate::position::{PerStream, Position};
-
-/// Files already read that are remembered per container, so that none is taken
-/// for a new one: more than any sensible `max-file`.
-const SEEN_FILES: usize = 64;
 
 /// Where a log is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +83,14 @@ pub struct Tailer {
     /// Oldest first; the front is read, the back is still written.
     pub(super) generations: VecDeque<Generation>,
     pub(super) next_number: u32,
-    pub(super) seen: Vec<SeenFile>,
+    pub(super) seen: SeenFiles,
     pub(super) assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
     pub(super) accepted_before: PerStream<Position>,
     /// The same as it was saved.
     pub(super) accepted: Saved,
+    /// The first file behind those of which the times of entries say what was accepted.
+    pub(super) doubt_ends: Option<u32>,
     pub(super) births: Births,
     pub(super) missed: Paced,
     corrupt: Paced,
@@ -131,7 +129,8 @@ impl Tailer {
             start,
             generations: VecDeque::new(),
             next_number: 0,
-            seen: Vec::new(),
+            seen: SeenFiles::default(),
+            doubt_ends: None,
             assembler: Assembler::new(account, identity),
             accepted_before: PerStream::default(),
             accepted: Saved::default(),
@@ -305,9 +304,19 @@ impl Tailer {
                         return Ok(Step::More);
                     }
                 }
+                // One was emptied before its first byte was taken. A name does not change
+                // by that, so nobody else looks for its copy.
+                Found::AtEnd { .. } if self.is_any_emptied() && self.opens_unread_copies()? => {
+                    self.generations.iter_mut().for_each(|copied| _ = copied.take_vanished());
+                }
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
         }
+    }
+
+    /// Whether a file was found to be truncated before it was begun; once each time.
+    fn is_any_emptied(&mut self) -> bool {
+        self.generations.iter_mut().filter_map(|one| one.is_emptied().then_some(())).count() > 0
     }
 
     /// Until when the front file may still be written although the next one is:
@@ -732,10 +741,11 @@ impl Tailer {
                 let (path, reason) = (front.path.clone(), reason.to_owned());
                 context.exchange.report(Event::DamagedArchive { path, reason });
             }
-            self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
             if !self.generations.is_empty() {
                 context.exchange.tally.rotations.add_one();
             }
+            self.end_doubt();
             let is_copy_of =
                 |next: &Generation| front.plain_file().is_some() && next.id.birth < front.id.birth;
             // If this was a copy of what follows, it tells what was read.
@@ -780,21 +790,13 @@ impl Tailer {
     /// A rotated file that cannot be read must not hold up those behind it.
     fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
-            self.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
             let unread = front.unread();
             self.account().abandon(Abandoned { bytes: unread, generations: 1 });
             let (path, reason) = (front.path, error.to_string());
             exchange.tally.read_errors.add_one();
             exchange.report(Event::GenerationUnreadable { path, reason, unread });
         }
-    }
-
-    /// It is read, and is no new file when it is met again.
-    pub(super) fn remember(&mut self, file: SeenFile) {
-        if self.seen.len() == SEEN_FILES {
-            self.seen.remove(0);
-        }
-        self.seen.push(file);
     }
 
     fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {

@@ -99,3 +99,132 @@ fn an_archive_of_unknown_age_is_not_read_again_because_the_next_file_began_with_
     let actions = [ROTATE, WRITE, run.clone(), ROTATE, piece, run, packed, Action::Kill];
     passes(Settings { max_file: 5, compress: true, ..PLAIN }, &actions);
 }
+
+/// An archive is younger than the file that is written meanwhile. Its birth says nothing
+/// of which of two positions was first.
+#[test]
+fn a_file_after_an_archive_that_is_younger_is_read_when_that_is_gone() {
+    let piece = |stream| Action::Piece { c: 0, stream };
+    let packed = Action::Rotate { c: 0, steps: 3 };
+    let actions = [
+        Action::Stop,
+        piece(0),
+        packed.clone(),
+        piece(1),
+        Action::Start,
+        Action::Run { count: 3 },
+        Action::Stop,
+        Action::Write { c: 0, stream: 0, lines: 6 },
+        packed,
+    ];
+    passes(Settings { max_file: 2, compress: true, ..PLAIN }, &actions);
+}
+
+#[test]
+fn an_archive_that_was_read_is_not_read_again_because_an_older_one_does_not_tell_its_age() {
+    let actions = [
+        ROTATE,
+        WRITE,
+        ROTATE,
+        Action::Turn { count: 1 },
+        Action::Away { c: 0, turns: 1 },
+        Action::Stop,
+        Action::Rotate { c: 0, steps: 3 },
+    ];
+    passes(Settings { max_file: 4, compress: true, ..PLAIN }, &actions);
+}
+
+const COPIED: Action = Action::CopyTruncate { c: 0, looks: true, late: true };
+const COPIES: Settings = Settings { format: Format::Podman, by_logrotate: true, ..PLAIN };
+
+#[test]
+fn a_copy_that_ends_at_the_position_is_not_read_again() {
+    let settings = Settings { holds_lines: true, ..COPIES };
+    let half = Action::Half { c: 0, stream: 0, cut: 0 };
+    let actions = [half, COPIED, Action::KillInAppend { after: 1 }, WRITE, WRITE];
+    passes(settings.clone(), &actions);
+    let two = |c| Action::Write { c, stream: 0, lines: 2 };
+    let actions = [two(0), two(1), COPIED, Action::KillInAppend { after: 3 }, WRITE];
+    passes(Settings { containers: 2, ..settings }, &actions);
+}
+
+/// One stream's position is behind the truncation, the other's is in what was truncated.
+#[test]
+fn a_copy_without_the_last_line_before_a_position_is_not_read_again() {
+    for is_stale in [true, false] {
+        for by_stream in [true, false] {
+            for after in 0..4 {
+                let actions = [
+                    Action::CopyTruncate { c: 0, looks: false, late: false },
+                    Action::Write { c: 0, stream: 0, lines: 1 },
+                    Action::Write { c: 0, stream: 1, lines: 1 },
+                    Action::Settle,
+                    Action::KillInAppend { after },
+                    COPIED,
+                    Action::Write { c: 0, stream: 0, lines: 1 },
+                    Action::Write { c: 0, stream: 1, lines: 1 },
+                    // Of a writer without O_APPEND this one begins with a hole.
+                    Action::KillInAppend { after },
+                    COPIED,
+                    Action::Write { c: 0, stream: 1, lines: 1 },
+                ];
+                passes(Settings { is_stale, by_stream, ..COPIES }, &actions);
+            }
+        }
+    }
+}
+
+/// Its first piece was delivered alone when the folder was away, and has the same time.
+#[test]
+fn the_rest_of_a_line_in_an_archive_is_read_though_its_time_was_taken() {
+    let actions = [
+        Action::Run { count: 1 },
+        Action::Piece { c: 0, stream: 0 },
+        ROTATE,
+        WRITE,
+        Action::Rotate { c: 0, steps: 3 },
+        Action::Away { c: 0, turns: 1 },
+    ];
+    passes(Settings { max_file: 2, compress: true, ..PLAIN }, &actions);
+}
+
+/// Its first piece was delivered alone when the log was truncated, and has the same time.
+#[test]
+fn the_rest_of_a_line_in_a_copy_is_read_though_its_time_was_taken() {
+    let actions = [
+        Action::Piece { c: 0, stream: 1 },
+        COPIED,
+        Action::Run { count: 1 },
+        Action::Torn { c: 0, stream: 0, cut: 0 },
+        Action::CopyTruncate { c: 0, looks: false, late: false },
+        Action::Stop,
+        WRITE,
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
+
+#[test]
+fn a_copy_that_is_made_while_older_ones_are_read_is_read_too() {
+    let copied = |looks| Action::CopyTruncate { c: 0, looks, late: false };
+    let actions = [
+        Action::Stop,
+        WRITE,
+        copied(false),
+        WRITE,
+        copied(false),
+        WRITE,
+        Action::Start,
+        copied(false),
+        Action::Tail { c: 0, stream: 0 },
+        copied(true),
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
+
+/// Nobody has seen that there was anything in it but the one who met the copy.
+#[test]
+fn a_copy_of_a_log_that_was_written_and_emptied_under_a_full_queue_is_read() {
+    let copied = |c, late| Action::CopyTruncate { c, looks: true, late };
+    let actions = [Action::Write { c: 1, stream: 0, lines: 392 }, copied(1, true), WRITE, copied(0, false)];
+    passes(Settings { format: Format::Json, small_queue: true, containers: 2, ..COPIES }, &actions);
+}
