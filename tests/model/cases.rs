@@ -243,3 +243,18 @@ fn a_copy_of_a_piece_that_was_delivered_alone_is_not_read_again() {
     ];
     passes(Settings { format: Format::Json, ..COPIES }, &actions);
 }
+
+#[test]
+fn a_copy_of_a_piece_that_was_delivered_alone_is_not_read_again_after_a_stop() {
+    let copied = |looks| Action::CopyTruncate { c: 0, looks, late: looks };
+    let actions = [
+        Action::Write { c: 0, stream: 0, lines: 3 },
+        Action::Piece { c: 0, stream: 1 },
+        copied(false),
+        copied(true),
+        Action::Turn { count: 1 },
+        Action::Drain,
+        Action::Stop,
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
