@@ -88,7 +88,8 @@ impl Tailer {
             let mut by_time = saved.map(|resume| resume.is_by_time);
             let is_pod = self.files.current().is_none();
             for (index, resume) in saved.iter().enumerate() {
-                let begin = find(listed, resume, is_pod, &mut found, &mut lost[index])?;
+                let since = copied_since(&saved, index);
+                let begin = find(listed, resume, since, is_pod, &mut found, &mut lost[index])?;
                 places[index] = begin.place;
                 by_time[index] |= begin.doubt_ends > 0 && !resume.is_mid_line;
                 doubt_ends = begin.doubt_ends.max(doubt_ends);
@@ -412,6 +413,24 @@ enum Lost {
     Generation(Timestamp),
 }
 
+/// What was copied before this time, by the kernel's clock, holds nothing that is unread of a
+/// stream whose position is in no file any more.
+fn copied_since(saved: &Saved, stream: usize) -> u64 {
+    let resume = &saved[stream];
+    let place = |resume: &Resume| (resume.birth, resume.offset);
+    let is_furthest = saved.iter().all(|other| place(other) <= place(resume));
+    let latest = saved.iter().map(|resume| resume.moment.time).max().unwrap_or_default();
+    resume.birth.max(if !resume.is_mid_line {
+        // The times of its entries say the rest.
+        resume.moment.time.since_epoch().saturating_sub(CLOCK_TICK)
+    } else if is_furthest {
+        // All that was taken of the other stream was taken before it as well.
+        latest.since_epoch()
+    } else {
+        resume.moment.time.since_epoch()
+    })
+}
+
 /// A stream whose file is gone begins behind the one that the other stream was found in,
 /// if it was further than that. Whose archive it is, and so which was first, is known of
 /// compressed files only: a copy is younger than what goes on after it.
@@ -447,6 +466,7 @@ fn is_behind_hole(resume: &Resume) -> bool {
 fn find(
     listed: &[ListedFile],
     resume: &Resume,
+    since: u64,
     is_pod: bool,
     found: &mut [Option<Generation>],
     lost: &mut Option<Lost>,
@@ -460,7 +480,6 @@ fn find(
         let first = first_copy(&listed[..index], since, resume)?;
         Ok(Begin { place: (first, 0), doubt_ends: if first < index { index } else { 0 } })
     };
-    let since = resume.birth.max(resume.moment.time.since_epoch().saturating_sub(CLOCK_TICK));
     let is_hole = is_behind_hole(resume);
     let at_start =
         Resume { fingerprint: Fingerprint::default(), marker: Marker::default(), offset: 0, ..*resume };

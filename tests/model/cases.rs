@@ -228,3 +228,33 @@ fn a_copy_of_a_log_that_was_written_and_emptied_under_a_full_queue_is_read() {
     let actions = [Action::Write { c: 1, stream: 0, lines: 392 }, copied(1, true), WRITE, copied(0, false)];
     passes(Settings { format: Format::Json, small_queue: true, containers: 2, ..COPIES }, &actions);
 }
+
+#[test]
+fn a_copy_of_a_piece_that_was_delivered_alone_is_not_read_again() {
+    let copied = |looks| Action::CopyTruncate { c: 0, looks, late: looks };
+    let actions = [
+        Action::Abandon { c: 0, stream: 1 },
+        copied(false),
+        copied(true),
+        Action::Settle,
+        Action::Kill,
+        Action::Start,
+        copied(true),
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
+
+#[test]
+fn a_copy_of_a_piece_that_was_delivered_alone_is_not_read_again_after_a_stop() {
+    let copied = |looks| Action::CopyTruncate { c: 0, looks, late: looks };
+    let actions = [
+        Action::Write { c: 0, stream: 0, lines: 3 },
+        Action::Piece { c: 0, stream: 1 },
+        copied(false),
+        copied(true),
+        Action::Turn { count: 1 },
+        Action::Drain,
+        Action::Stop,
+    ];
+    passes(Settings { format: Format::Json, ..COPIES }, &actions);
+}
