@@ -1,7 +1,7 @@
 //! What the documents say must be what the code does. `UPDATE_DOCS=1` writes
 //! the generated parts instead of comparing them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fluent_bit_container_logs::config::options::{Kind, OptionSpec, OPTIONS};
@@ -313,10 +313,9 @@ fn troubleshooting_has_every_warning_and_error() {
     assert!(count > 10, "{count}");
 }
 
-#[test]
-fn every_guarantee_names_tests_and_every_test_it_names_exists() {
-    let text = read("docs/guarantees.md");
-    let (_, body) = text.split_once("\n## ").expect("the first chapter");
+/// Asserts that each statement of a document names a test, and that the tests exist; how
+/// many were named. `body` begins behind the heading of a chapter.
+fn tests_named_behind_each_statement(file: &str, body: &str) -> usize {
     let blocks = body.split("\n\n").flat_map(|block| {
         let is_list = block.starts_with("- ");
         let is_table = block.starts_with("| ");
@@ -329,15 +328,32 @@ fn every_guarantee_names_tests_and_every_test_it_names_exists() {
     for block in blocks.filter(|block| !block.starts_with("## ") && block.contains(' ')) {
         let is_heading = !block.contains('.') && !block.contains('`');
         let tests: Vec<&str> = block.split('`').filter(|word| word.contains("::")).collect();
-        assert!(is_heading || !tests.is_empty(), "no test stands behind: {block}");
+        assert!(is_heading || !tests.is_empty(), "{file}: no test stands behind: {block}");
         for test in tests {
             let (module, name) = test.split_once("::").expect("module::test");
             let is_there = test_sources(module).any(|source| source.contains(&format!("fn {name}()")));
-            assert!(is_there, "docs/guarantees.md names {test}, which does not exist");
+            assert!(is_there, "{file} names {test}, which does not exist");
             named += 1;
         }
     }
+    named
+}
+
+#[test]
+fn every_guarantee_names_tests_and_every_test_it_names_exists() {
+    let text = read("docs/guarantees.md");
+    let (_, body) = text.split_once("\n## ").expect("the first chapter");
+    let named = tests_named_behind_each_statement("docs/guarantees.md", body);
     assert!(named > 20, "{named}");
+}
+
+#[test]
+fn every_sentence_of_the_threat_model_names_tests_and_every_test_it_names_exists() {
+    let text = read("docs/threat-model.md");
+    let (_, body) = text.split_once("\n## Memory\n").expect("the first chapter of statements");
+    let (body, _) = body.split_once("\n## What remains\n").expect("the chapter of known limits");
+    let named = tests_named_behind_each_statement("docs/threat-model.md", body);
+    assert!(named > 60, "{named}");
 }
 
 #[test]
@@ -360,7 +376,21 @@ fn every_right_names_tests_that_there_are() {
 
 /// The files in which the tests of a module may be.
 fn test_sources(module: &str) -> impl Iterator<Item = String> {
-    let folders = ["tests", "tests/model", "tests/tail_containers", "src", "src/checkpoint", "src/tail"];
-    let files = folders.map(|folder| path(&format!("{folder}/{module}.rs")));
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        add_files_named(&path(folder), &[&format!("{module}.rs")], &mut files);
+        add_files_named(&path(&format!("{folder}/{module}")), &["mod.rs", "tests.rs"], &mut files);
+    }
     files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok())
+}
+
+fn add_files_named(folder: &Path, names: &[&str], files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            add_files_named(&entry, names, files);
+        } else if entry.file_name().is_some_and(|name| names.iter().any(|wanted| name == *wanted)) {
+            files.push(entry);
+        }
+    }
 }
