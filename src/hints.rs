@@ -153,8 +153,7 @@ impl Hints {
             } else if is_regex && !obeyed.obeys(Hint::MultilineRegex) {
                 read.ignored.push("fluentbit.io/multiline with an expression (multiline_regex)");
             } else if value.len() > MOST_VALUE {
-                let bytes = value.len();
-                read.problems.push(format!("label {label}: {bytes} bytes, and {MOST_VALUE} are the most"));
+                read.problems.push(format!("label {label}: it is longer than {MOST_VALUE} bytes"));
             } else if let Err(problem) = read.hints.take(hint, value) {
                 read.problems.push(format!("label {label}: {problem}"));
             }
@@ -238,7 +237,7 @@ mod tests {
         for label in [MERGE_LABEL, MULTILINE_LABEL, PARSER_LABEL, RATE_LABEL, TAG_LABEL] {
             let (hints, problems) = read(&[(label, &long)]);
             assert_eq!(hints, Hints::default());
-            assert_eq!(problems, [format!("label {label}: 200000 bytes, and 256 are the most")]);
+            assert_eq!(problems, [format!("label {label}: it is longer than 256 bytes")]);
         }
         assert_eq!(read(&[(TAG_LABEL, &"t".repeat(256))]).1, Vec::<String>::new());
     }
