@@ -255,6 +255,10 @@ impl Drain {
         if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
             report_wait(&offer.batch, around.exchange);
         }
+        if !may_halve(aside, &offer, others_pass, around, now) {
+            aside.first = Some(offer);
+            return;
+        }
         let Offer { batch, parsed } = offer;
         let offer = match batch.halved() {
             (first, Some(second)) => {
@@ -483,6 +487,18 @@ impl Drain {
             }
         }
     }
+}
+
+/// Whether what is refused is to be halved, or to be given up as a single record. At a
+/// mark it always is: the position moves with each part. Between two marks a kill or a
+/// stop repeats the parts before it, so there must be a reason other than a host that
+/// takes nothing now: it takes others, or has all the room there will ever be, or has
+/// refused for long.
+fn may_halve(aside: &Aside, offer: &Offer, others_pass: bool, around: Around<'_>, now: Instant) -> bool {
+    let batch = &offer.batch;
+    let has_room = || around.host.holds().is_some_and(|held| held <= batch.bytes.len() / ROOM_PART);
+    let is_long = || now.duration_since(aside.since) >= around.config.refused_record_timeout;
+    batch.records <= 1 || batch.has_mark_inside() || others_pass || has_room() || is_long()
 }
 
 /// The first part of a batch that a parser is to take apart, with the others at the front
