@@ -42,7 +42,8 @@ const MOST_UNKNOWN_PARSERS: usize = 100;
 const MOST_PARSING: Duration = Duration::from_millis(200);
 /// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
 pub(crate) const MOST_PARSED: usize = 16 * 1024;
-/// What parsers may take of the processor in one drain, beside its bytes.
+/// What parsers may take of the processor in one drain, beside its bytes: for what stands
+/// aside, and as much for the others.
 pub(crate) const DRAIN_PARSING: Duration = Duration::from_millis(100);
 /// Bytes of records that a parser takes apart at a time: what it makes of them is outside
 /// of the queue's limit.
@@ -96,8 +97,8 @@ pub(crate) struct Drain {
     /// Containers whose label asks for a parser that took too long: nothing more is
     /// parsed for them. Forgotten with the container.
     slow_parsers: HashSet<ContainerId>,
-    /// Messages for which there was no room, to be reported again: one more in a round at
-    /// the most, since a round ends with a parser that takes too long.
+    /// Messages for which there was no room, to be reported again. Few: a round has time
+    /// for two parsers that take too long.
     untold: Vec<Event>,
     /// What parsers have taken in this drain.
     parsing: Duration,

@@ -1,6 +1,7 @@
-//! What wakes the host's thread: the bell, and every few seconds a timer, which does not
-//! depend on the reader. The host watches one descriptor, so both are behind an epoll
-//! instance, which itself is readable when one of them is.
+//! What wakes the host's thread: the bell, and every few seconds a timer, many times a
+//! second while the host refuses something; it does not depend on the reader. The host
+//! watches one descriptor, so both are behind an epoll instance, which itself is readable
+//! when one of them is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -471,7 +471,7 @@ fn a_host_that_refuses_is_asked_again_soon_after_the_reader_has_read_everything(
     let mut plugin = idle_plugin();
     let host = Recorder::default();
     Arc::get_mut(&mut plugin.exchange).unwrap().health = metrics::Health::as_of(100);
-    run_guarded(&plugin.exchange, || plugin.exchange.push(batch(3, 100)));
+    run_guarded(&plugin.exchange, || plugin.exchange.push(batch(1, 100)));
     assert_eq!(plugin.exchange.health.since_last_turn(), Duration::ZERO, "no turn is overdue");
     host.refusing.store(true, Ordering::SeqCst);
     plugin.drain(&host);
@@ -485,7 +485,7 @@ fn a_host_that_refuses_is_asked_again_soon_after_the_reader_has_read_everything(
     host.refusing.store(false, Ordering::SeqCst);
     plugin.resume();
     plugin.drain(&host);
-    assert_eq!(*host.appended.lock().unwrap(), [3]);
+    assert_eq!(*host.appended.lock().unwrap(), [1]);
     assert!(plugin.is_done() && !is_rung_within(&plugin, 0));
 }
 

@@ -666,7 +666,7 @@ impl Container {
         };
         self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
         if self.identity.is_cut() && !self.cut_reported {
-            let (name, short_id) = (self.identity.metadata.name.clone(), self.id().short());
+            let (name, short_id) = (self.identity.metadata.title(), self.short_id());
             self.cut_reported = around.exchange.report(Event::MetadataCut { name, short_id });
         }
         self.tailer.set_identity(Arc::clone(&self.identity), around.exchange);
@@ -682,7 +682,7 @@ impl Container {
         if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
             return;
         }
-        let short_id = self.id().short();
+        let short_id = self.short_id();
         let mut is_kept = true;
         for problem in &read.problems {
             let (name, short_id) = (name.to_owned(), short_id.clone());
