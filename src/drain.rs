@@ -392,7 +392,7 @@ impl Drain {
     fn give_up(&mut self, batch: Batch, around: Around<'_>) {
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
             let amount = Amount { bytes: *bytes, records: batch.records as u64 };
-            let (name, short_id) = (account.name(), account.id().short());
+            let (name, short_id) = (account.name(), account.short_id());
             let (size, timeout) = (batch.bytes.len(), around.config.refused_record_timeout);
             let seconds = timeout.as_secs_f64();
             account.refused(amount, Instant::now(), |Amount { bytes, records }| {
@@ -474,15 +474,15 @@ fn note_division(first: &Batch, second: &Batch, exchange: &Exchange) {
 fn report_wait(batch: &Batch, exchange: &Exchange) {
     let Some((account, _)) = &batch.source else { return };
     if account.waits_for_the_first_time() {
-        let (name, short_id) = (account.name(), account.id().short());
+        let (name, short_id) = (account.name(), account.short_id());
         exchange.report(Event::RecordsWait { name, short_id });
     }
 }
 
 /// Whose a batch is, for messages.
 fn named(batch: &Batch) -> (String, String) {
-    let name = batch.source.as_ref().map(|(account, _)| account.name());
-    (name.unwrap_or_default(), batch.container.short())
+    let of_account = batch.source.as_ref().map(|(account, _)| (account.name(), account.short_id()));
+    of_account.unwrap_or_else(|| (String::new(), batch.container.short()))
 }
 
 /// What this thread has taken of the processor: on a busy machine less than passed.

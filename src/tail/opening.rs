@@ -334,7 +334,7 @@ impl Tailer {
             self.flush_open(exchange);
             self.report_vanished(exchange, unread);
         } else {
-            exchange.report(Event::Truncated { path, unread: 0 });
+            self.report_truncated(exchange, path, 0);
         }
         self.generations.pop_front();
         self.generations.push_front(restarted);
@@ -346,11 +346,18 @@ impl Tailer {
     }
 
     /// Bytes of the front file were destroyed that had been seen and not read.
-    pub(super) fn report_vanished(&self, exchange: &Exchange, unread: u64) {
+    pub(super) fn report_vanished(&mut self, exchange: &Exchange, unread: u64) {
         self.account().abandon(Abandoned { bytes: unread, generations: 0 });
         if let Some(path) = self.generations.front().map(|front| front.path.clone()) {
-            exchange.report(Event::Truncated { path, unread });
+            self.report_truncated(exchange, path, unread);
         }
+    }
+
+    fn report_truncated(&mut self, exchange: &Exchange, path: std::path::PathBuf, unread: u64) {
+        let amount = Amount { bytes: unread, records: 1 };
+        self.truncated[usize::from(unread > 0)].add(amount, Instant::now(), |all| {
+            exchange.report(Event::Truncated { path, unread: all.bytes })
+        });
     }
 
     /// The file that goes on where `resume` is, which is the end of what was read
