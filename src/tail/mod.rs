@@ -106,6 +106,8 @@ pub struct Reader {
     /// Where in `hot` the next pass begins.
     turn: usize,
     file_watch: Option<FileWatch>,
+    /// The last look at it left some.
+    has_more_notices: bool,
     /// Changes are looked for, since the kernel does not tell of them.
     watch_trouble: Trouble<()>,
     streams: StreamsByApi,
@@ -175,6 +177,7 @@ impl Reader {
             unlooked: None,
             turn: 0,
             file_watch: None,
+            has_more_notices: false,
             watch_trouble: Trouble::default(),
             next_rescan: Instant::now(),
             rescans: 0,
@@ -248,7 +251,7 @@ impl Reader {
         self.ring_refusing_host(now);
         self.survey_if_due(now);
         match pass {
-            Pass::CaughtUp if !self.changed.is_empty() => Pass::Behind,
+            Pass::CaughtUp if !self.changed.is_empty() || self.has_more_notices => Pass::Behind,
             pass => pass,
         }
     }
@@ -262,7 +265,7 @@ impl Reader {
         let mut notices = Vec::new();
         let mut has_overflowed = false;
         if let Some(watch) = &mut self.file_watch {
-            watch.take(&mut notices);
+            self.has_more_notices = watch.take(&mut notices);
         }
         for notice in notices {
             match notice {

@@ -172,7 +172,9 @@ mod tests {
         let begun = Instant::now().checked_sub(2 * SHORT_SLICE_TIME);
         let short = || Slice { begun, ..Slice::begin(&exchange, 0, true, SHORT_SLICE_TIME) };
         assert!(short().ends_at(COSTLY_STRIDE));
-        assert!(!Slice { begun, ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600)) }.ends_at(1 << 20));
+        assert!(
+            !Slice { begun, ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600)) }.ends_at(1 << 20)
+        );
         assert!(short().cost(COSTLY_STRIDE) >= 2 * SHORT_SLICE_TIME);
         assert!(short().cost(usize::MAX >> 8).is_zero(), "so many bytes may take that");
         assert!(Slice::begin(&exchange, 0, true, SLICE_TIME).cost(1 << 20).is_zero());
@@ -204,6 +206,47 @@ mod tests {
             assert!(!time.took(Duration::ZERO) && !time.is_over());
             assert_eq!(time.next_slice(true), Some(SLICE_TIME));
         }
+    }
+
+    /// Neither a look that finds nothing nor a cheap line makes a stranger of it at once.
+    #[test]
+    fn a_container_counts_as_costly_for_a_second_and_untried_until_a_line_was_matched() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::numbered(dir.path().join("x.log"));
+        std::fs::write(&files.path, "").unwrap();
+        let path = files.path.to_path_buf();
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let plain = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, plain);
+        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        identity.multiline.pattern = Some(Pattern::shared("^a").unwrap());
+        tailer.set_identity(Arc::new(identity), &exchange);
+        tailer.refresh(&exchange).unwrap();
+        let start = Instant::now();
+        let (mut buffer, mut decoder, mut cri) = (Vec::new(), Decoder::default(), cri::Decoder::default());
+        let mut read = |tailer: &mut Tailer| {
+            let mut context = ReadContext {
+                exchange: &exchange,
+                buffer: &mut buffer,
+                decoder: &mut decoder,
+                cri: &mut cri,
+                max_line_bytes: 1 << 20,
+                now: start,
+                slice_time: SLICE_TIME,
+            };
+            tailer.read_slice(&mut context).unwrap()
+        };
+        let much_later = start + Duration::from_secs(3600);
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
+        assert!(tailer.is_costly(much_later), "no line of it was matched yet");
+        std::fs::write(&path, "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n")
+            .unwrap();
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: true });
+        assert!(!tailer.is_costly(start));
+        tailer.costly_until = Some(start + COSTLY_MEMORY);
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
+        assert!(tailer.is_costly(start + COSTLY_MEMORY / 2) && !tailer.is_costly(start + COSTLY_MEMORY));
     }
 
     /// Each slice ends at its first look, as where every line takes long: what comes is

@@ -95,12 +95,14 @@ pub struct Tailer {
     pub(super) doubt_ends: Option<u32>,
     pub(super) births: Births,
     pub(super) missed: Paced,
+    /// That there are more files than are opened was reported.
+    pub(super) surplus_reported: bool,
     /// Truncations by which nothing was lost, and those by which something was.
     pub(super) truncated: [Paced; 2],
     corrupt: Paced,
     unread: u64,
     /// Until when it counts as costly, for its last slice that took long.
-    costly_until: Option<Instant>,
+    pub(super) costly_until: Option<Instant>,
     /// Its lines are matched against an expression, and none was yet: that may take long.
     is_untried: bool,
     /// What the last slice cost, if it was slow.
@@ -144,6 +146,7 @@ impl Tailer {
             accepted: Saved::default(),
             births: Births::default(),
             missed: Paced::default(),
+            surplus_reported: false,
             truncated: Default::default(),
             corrupt: Paced::default(),
             unread: 0,
