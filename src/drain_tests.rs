@@ -377,3 +377,23 @@ fn a_host_that_takes_nothing_is_offered_few_batches_at_a_time() {
     bench.turn(&choosy(|_, _, _| false));
     assert!(bench.is_drained());
 }
+
+#[test]
+fn messages_of_the_host_name_a_users_container_by_the_id_of_its_runtime() {
+    let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+    let (key, runtime_id) = (ContainerId::from_bytes([1; 32]), ContainerId::from_bytes([2; 32]));
+    let account = exchange.accounts.open_as(key, runtime_id);
+    account.set_name("~ada/web");
+    let batch = Batch {
+        container: key,
+        source: Some((account, 1)),
+        records: 1,
+        ..Batch::progress(Progress::Nothing)
+    };
+    let whose = (String::from("~ada/web"), runtime_id.short());
+    assert_eq!(named(&batch), whose);
+    report_wait(&batch, &exchange);
+    let (events, _) = exchange.events.take();
+    let (name, short_id) = whose;
+    assert_eq!(events.into_iter().collect::<Vec<_>>(), [Event::RecordsWait { name, short_id }]);
+}

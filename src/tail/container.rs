@@ -959,3 +959,7 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, 
 fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
     trouble.end(|| exchange.report(Event::LogReadable { path: files.path.to_path_buf() }));
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

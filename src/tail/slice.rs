@@ -31,21 +31,22 @@ const COSTLY_TIME: Duration = Duration::from_millis(50);
 /// fifty containers may turn out costly in one pass of which nothing was known before.
 const SHORT_SLICE_TIME: Duration = Duration::from_millis(1);
 
-/// When the slow slices of a pass have taken so much together, it ends: notices are taken
+/// When such short slices have taken so much of a pass together, it ends: notices are taken
 /// and folders looked at, and the other containers have their turn first in the next one.
-const PASS_TIME: Duration = Duration::from_millis(120);
+const SHORT_TIME: Duration = Duration::from_millis(60);
 
 /// How much of its time a pass over the logs has spent on slow slices.
 #[derive(Debug, Default)]
 pub struct PassTime {
-    spent: Duration,
+    whole: Duration,
+    short: Duration,
 }
 
 impl PassTime {
     /// How long the slice of the next container may take; `None` where its turn is in a
     /// later pass.
     pub fn next_slice(&self, is_costly: bool) -> Option<Duration> {
-        match self.spent < COSTLY_TIME {
+        match self.whole < COSTLY_TIME {
             true => Some(SLICE_TIME),
             false => (!is_costly).then_some(SHORT_SLICE_TIME),
         }
@@ -54,14 +55,17 @@ impl PassTime {
     /// A slice cost so much. Returns whether the next pass begins behind its container,
     /// which had a whole turn.
     pub fn took(&mut self, cost: Duration) -> bool {
-        let was_whole = self.spent < COSTLY_TIME && !cost.is_zero();
-        self.spent += cost;
-        was_whole
+        if self.whole < COSTLY_TIME {
+            self.whole += cost;
+            return !cost.is_zero();
+        }
+        self.short += cost;
+        false
     }
 
     /// Whether the pass is to end here.
     pub fn is_over(&self) -> bool {
-        self.spent >= PASS_TIME
+        self.short >= SHORT_TIME
     }
 }
 
@@ -196,7 +200,7 @@ mod tests {
                     break;
                 }
             }
-            assert!(taken <= PASS_TIME + SHORT_SLICE_TIME + overshoot, "{taken:?}");
+            assert!(taken <= COSTLY_TIME + SLICE_TIME + SHORT_TIME + 4 * overshoot, "{taken:?}");
             assert!(whole == 2 && read > 15, "{whole} of {read} had a whole turn");
             // Of those known to be costly none has its turn now; plain ones have.
             assert_eq!((time.next_slice(true), time.next_slice(false)), (None, Some(SHORT_SLICE_TIME)));
