@@ -150,7 +150,7 @@ mod tests {
     use crate::identity::Identity;
     use crate::multiline::Pattern;
     use crate::queue::Progress;
-    use crate::tail::tailer::{ReadContext, Start, Step, Tailer};
+    use crate::tail::tailer::{Lines, ReadContext, Start, Step, Tailer};
     use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
@@ -248,7 +248,8 @@ mod tests {
             .unwrap();
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: true });
         assert!(!tailer.is_costly(start));
-        tailer.costly_until = Some(start + COSTLY_MEMORY);
+        tailer.lines = Lines::Costly;
+        assert!(tailer.is_costly(much_later), "as long as it waits for its turn");
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
         assert!(tailer.is_costly(start + COSTLY_MEMORY / 2) && !tailer.is_costly(start + COSTLY_MEMORY));
     }

@@ -78,6 +78,19 @@ pub enum Step {
     Lingering(Instant),
 }
 
+/// What is known of how long the lines of a log take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Not long.
+    Plain,
+    /// They are matched against an expression, and none was yet.
+    Untried,
+    /// The last slice took long.
+    Costly,
+    /// One took long, and nothing of the kind followed it; it counts until then.
+    CostlyUntil(Instant),
+}
+
 /// The log of one container.
 pub struct Tailer {
     pub(super) files: LogFiles,
@@ -101,10 +114,7 @@ pub struct Tailer {
     pub(super) truncated: [Paced; 2],
     corrupt: Paced,
     unread: u64,
-    /// Until when it counts as costly, for its last slice that took long.
-    pub(super) costly_until: Option<Instant>,
-    /// Its lines are matched against an expression, and none was yet: that may take long.
-    is_untried: bool,
+    pub(super) lines: Lines,
     /// What the last slice cost, if it was slow.
     slice_cost: Duration,
     /// When the file behind the front one was first seen to have content.
@@ -150,8 +160,7 @@ impl Tailer {
             truncated: Default::default(),
             corrupt: Paced::default(),
             unread: 0,
-            costly_until: None,
-            is_untried: false,
+            lines: Lines::Plain,
             slice_cost: Duration::ZERO,
             next_seen: None,
             progress: SliceProgress::default(),
@@ -182,7 +191,9 @@ impl Tailer {
     pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
         self.assembler.close_before(&identity);
         self.push_closed(exchange);
-        self.is_untried |= identity.multiline.is_by_expression();
+        if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
+            self.lines = Lines::Untried;
+        }
         self.assembler.set_identity(identity);
     }
 
@@ -194,7 +205,11 @@ impl Tailer {
     /// Whether a slice took long a moment ago, or there was none and lines are matched
     /// against an expression.
     pub fn is_costly(&self, now: Instant) -> bool {
-        self.is_untried || self.costly_until.is_some_and(|until| now < until)
+        match self.lines {
+            Lines::Plain => false,
+            Lines::Untried | Lines::Costly => true,
+            Lines::CostlyUntil(until) => now < until,
+        }
     }
 
     /// What the last slice cost, if it was slow.
@@ -247,6 +262,9 @@ impl Tailer {
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         self.slice_cost = Duration::ZERO;
         let step = self.read_on(context);
+        if let (Ok(Step::AtEnd { has_read: false }), Lines::Costly) = (&step, self.lines) {
+            self.lines = Lines::CostlyUntil(context.now + COSTLY_MEMORY);
+        }
         self.note_unread();
         step
     }
@@ -379,11 +397,13 @@ impl Tailer {
             }
             Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
         };
-        self.is_untried = false;
         self.slice_cost = slice.cost(self.progress.at - range.start);
-        if slice.was_costly() {
-            self.costly_until = Some(context.now + COSTLY_MEMORY);
-        }
+        self.lines = match self.lines {
+            _ if slice.was_costly() => Lines::Costly,
+            Lines::Untried => Lines::Plain,
+            Lines::Costly if self.slice_cost.is_zero() => Lines::CostlyUntil(context.now + COSTLY_MEMORY),
+            same => same,
+        };
         let SliceProgress { at: end, pushed, skipped_pushed, .. } = self.progress;
         if let Some(front) = self.generations.front_mut() {
             front.consume(&buffer, end, filled);
