@@ -24,23 +24,18 @@ pub enum FileKind {
     /// `config.v2.json` or `hostconfig.json` of a container. It has the labels of the
     /// image, which may be megabytes.
     ContainerConfig,
-    /// `containers.json` of a storage of Podman's: about 1 KB for each container.
-    ContainerList,
     /// A file of the kernel's in `/proc`. `mountinfo` has about 1 KB for each container.
     Proc,
     /// A setting of the machine: `/etc/passwd`, `daemon.json`.
     Setting,
-    /// The checkpoint: 512 bytes for each container.
-    Checkpoint,
 }
 
 impl FileKind {
     /// How large a file of this kind may be, in bytes.
     pub const fn limit(self) -> u64 {
         match self {
-            FileKind::ContainerConfig | FileKind::ContainerList | FileKind::Proc => 16 << 20,
+            FileKind::ContainerConfig | FileKind::Proc => 16 << 20,
             FileKind::Setting => 8 << 20,
-            FileKind::Checkpoint => 32 << 20,
         }
     }
 
@@ -48,8 +43,8 @@ impl FileKind {
     /// administrator alone can put one.
     const fn follows_symlinks(self) -> bool {
         match self {
-            FileKind::ContainerConfig | FileKind::ContainerList => false,
-            FileKind::Proc | FileKind::Setting | FileKind::Checkpoint => true,
+            FileKind::ContainerConfig => false,
+            FileKind::Proc | FileKind::Setting => true,
         }
     }
 }

@@ -97,6 +97,8 @@ pub enum Event {
     GenerationLost { name: String, short_id: String, last: String },
     #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened, and what was in them is lost")]
     GenerationsMissed { name: String, short_id: String, files: u64 },
+    #[error("container {name} ({short_id}): its folder has {files} more rotated logs than are opened, and the oldest of them are not read: Podman keeps none")]
+    FilesPassedOver { name: String, short_id: String, files: u64 },
     #[error("container {name} ({short_id}): a deleted file with {bytes} bytes unread was let go, and they are lost: {reason}")]
     HeldFileDropped { name: String, short_id: String, bytes: u64, reason: String },
     #[error("container {name} ({short_id}): {bytes} bytes were cut off {lines} lines, which were longer than Partial_Max_Size")]
@@ -154,6 +156,7 @@ impl Event {
             | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
             | Event::LinesCut { .. }
+            | Event::FilesPassedOver { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }

@@ -66,15 +66,19 @@ impl Identity {
         // The runtime's id where it is known; a tag has one in any case.
         let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
         let known = pod.map_or(of_owner, |pod| pod.container_id.as_ref());
-        let id = known.unwrap_or(id).to_string();
-        let fields = options.metadata.fields(&id, &metadata);
-        let name = match metadata.owner {
-            Some(_) => metadata.title(),
-            None => metadata.name.clone(),
+        let id = known.unwrap_or(id);
+        let fields = options.metadata.fields(&id.to_string(), &metadata);
+        // What a user chose for his container is nobody else's in a tag.
+        let named = |text: String| match &metadata.owner {
+            Some(owner) => owner.title_of(&text),
+            None => text,
         };
+        let (name, short_id) = (named(metadata.name.clone()), named(id.short()));
+        let id = named(id.to_string());
         let source = TagSource {
             name: &name,
             id: &id,
+            short_id: &short_id,
             image: &metadata.image,
             namespace: pod.map_or("", |pod| &pod.namespace),
             pod: pod.map_or("", |pod| &pod.name),
@@ -123,6 +127,40 @@ impl Identity {
             stream.index()
         } else {
             0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::Owner;
+
+    #[test]
+    fn what_a_user_chose_makes_no_tag_of_a_container_of_the_machine() {
+        let id = ContainerId::from_bytes([0xab; 32]);
+        let owner = Some(Owner { user: "ada".into(), container_id: id });
+        let of_machine = ContainerMetadata { name: "web".into(), ..ContainerMetadata::default() };
+        let of_user = ContainerMetadata { owner, ..of_machine.clone() };
+        let unnamed = Identity::unnamed(&id, of_user.clone());
+        assert!(unnamed.tags.iter().all(Option::is_none));
+        for (placeholder, value) in
+            [("{id}", "ab".repeat(32)), ("{short_id}", "ab".repeat(6)), ("{name}", "web".to_owned())]
+        {
+            let template = TagTemplate::parse(&format!("docker.{placeholder}")).unwrap();
+            let tag_of = |metadata: &ContainerMetadata, key: [u8; 32]| {
+                let options = RecordOptions {
+                    template: Some(&template),
+                    metadata: &MetadataOptions::default(),
+                    merge: &MergeOptions::default(),
+                    multiline: &MultilineOptions::default(),
+                };
+                let key = ContainerId::from_bytes(key);
+                let identity = Identity::new(&key, metadata.clone(), options, &Hints::default());
+                identity.tags[0].as_deref().unwrap().to_owned()
+            };
+            assert_eq!(tag_of(&of_machine, [0xab; 32]), format!("docker.{value}"));
+            assert_eq!(tag_of(&of_user, [7; 32]), format!("docker._ada_{value}"));
         }
     }
 }

@@ -135,7 +135,7 @@ impl Streams {
     pub fn ask_again(&mut self, id: &ContainerId) {
         let is_unknown = match self.shared.streamed().get_mut(id) {
             Some(streamed) => {
-                streamed.report_unreadable(&self.shared.exchange, id);
+                streamed.report_unreadable(&self.shared.exchange);
                 std::mem::take(&mut streamed.is_unknown)
             }
             None => false,
@@ -318,10 +318,15 @@ impl Streamed {
         }
     }
 
+    /// Whose it is, for messages.
+    fn named(&self) -> (String, String) {
+        (self.assembler.metadata().title(), self.assembler.account().short_id())
+    }
+
     /// Reports once that the daemon cannot read it, if that is so.
-    fn report_unreadable(&mut self, exchange: &Exchange, id: &ContainerId) {
+    fn report_unreadable(&mut self, exchange: &Exchange) {
         let Some(reason) = self.unreadable.clone() else { return };
-        let (name, short_id) = (self.assembler.metadata().name.clone(), id.short());
+        let (name, short_id) = self.named();
         self.trouble.begin(Unread::DriverUnreadable, || {
             exchange.report(Event::Unreadable { name, short_id, reason })
         });
@@ -432,7 +437,7 @@ impl StreamSink for Sink {
     fn ended(&mut self, id: &ContainerId, end: StreamEnd) {
         let mut all = self.shared.streamed();
         let Some(streamed) = all.get_mut(id) else { return };
-        let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
+        let (name, short_id) = streamed.named();
         match end {
             StreamEnd::Finished => {
                 streamed.has_finished = true;
@@ -448,7 +453,7 @@ impl StreamSink for Sink {
             }
             StreamEnd::Unsupported(reason) => {
                 streamed.unreadable = Some(reason);
-                streamed.report_unreadable(&self.shared.exchange, id);
+                streamed.report_unreadable(&self.shared.exchange);
             }
             StreamEnd::Failed(reason) => {
                 streamed.is_broken = true;
@@ -467,7 +472,7 @@ impl StreamSink for Sink {
         let mut all = self.shared.streamed();
         let Some(streamed) = all.get_mut(id) else { return };
         if !streamed.gap_reported {
-            let (name, short_id) = (streamed.assembler.metadata().name.clone(), id.short());
+            let (name, short_id) = streamed.named();
             streamed.gap_reported = self.shared.exchange.report(Event::StreamGap { name, short_id });
         }
     }

@@ -58,8 +58,11 @@ pub struct TagSource<'a> {
     /// Container name without the slash; of a user's container with the user before it, so
     /// that its records get no tag of another container.
     pub name: &'a str,
-    /// 64 hexadecimal digits.
+    /// 64 hexadecimal digits; of a user's container, who may have chosen them, with the user
+    /// before them likewise.
     pub id: &'a str,
+    /// Its first twelve digits, likewise.
+    pub short_id: &'a str,
     /// The image as the user gave it.
     pub image: &'a str,
     /// The namespace of its pod, if it is in one.
@@ -117,7 +120,7 @@ impl TagTemplate {
                 }
                 Part::Field(Field::Name) => source.name,
                 Part::Field(Field::Id) => source.id,
-                Part::Field(Field::ShortId) => source.id.get(..12).unwrap_or(source.id),
+                Part::Field(Field::ShortId) => source.short_id,
                 Part::Field(Field::Image) => source.image,
                 Part::Field(Field::Stream) => stream.name(),
                 Part::Field(Field::Namespace) => source.namespace,
@@ -177,6 +180,7 @@ mod tests {
     const SOURCE: TagSource<'_> = TagSource {
         name: "web-1.prod",
         id: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        short_id: "0123456789ab",
         image: "registry:5000/shop/web:1.2@sha256:ab",
         namespace: "shop",
         pod: "web-6d4cf56db6-x2x7v",

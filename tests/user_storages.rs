@@ -96,8 +96,10 @@ fn the_id_of_dockers_container_in_a_users_storage_takes_nothing_from_it() {
         let is_real = record.text("log").starts_with("real");
         let [_, user, name, its_id] = said(std::slice::from_ref(record))[0];
         assert_eq!((user, name, its_id), (if is_real { "" } else { "mallory" }, "web", &*id));
-        let want =
-            if is_real { "docker.web._.aaaaaaaaaaaa" } else { "docker._mallory_web.mallory.aaaaaaaaaaaa" };
+        let want = match is_real {
+            true => "docker.web._.aaaaaaaaaaaa",
+            false => "docker._mallory_web.mallory._mallory_aaaaaaaaaaaa",
+        };
         assert_eq!(tag.as_deref(), Some(want));
     }
     let mut names: Vec<String> = collector.accounts().iter().map(|account| account.name()).collect();

@@ -44,8 +44,9 @@ fuzz_target!(|data: &str| {
             assert!(is_sound, "{text:?} is taken");
             assert_eq!(template.to_string(), text);
             assert_eq!(template.depends_on_stream(), text.contains("{stream}"));
-            let source =
-                TagSource { name, id: ID, image, namespace: image, pod: name, pod_uid: "", user: name };
+            let short_id = &ID[..12];
+            let (namespace, pod, pod_uid, user) = (image, name, "", name);
+            let source = TagSource { name, id: ID, short_id, image, namespace, pod, pod_uid, user };
             for stream in Stream::ALL {
                 assert_eq!(template.render(source, stream), filled(stream));
             }

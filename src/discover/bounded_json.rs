@@ -1,6 +1,5 @@
-//! Maps and lists of metadata files, up to a number of entries: each entry of a few bytes
-//! takes a hundred in memory, and an image author chooses how many there are. Those
-//! beyond are passed over.
+//! Maps of metadata files, up to a number of entries: each entry of a few bytes takes a
+//! hundred in memory. Those beyond are passed over.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +7,7 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Labels, variables of the environment, or log-opts of one container that are known.
-/// Real ones are a few dozen.
+/// Log-opts of one container that are known. Real ones are a few.
 pub(super) const MOST_ENTRIES: usize = 4096;
 
 /// Texts by their names; of two with one name the last counts.

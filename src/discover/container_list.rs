@@ -13,8 +13,9 @@ use crate::checkpoint::ContainerId;
 use crate::lock::lock;
 use crate::safe_path::SafePath;
 
-/// How many lists are kept: a storage has one for each storage driver that was used.
-const MOST_LISTS: usize = 32;
+/// How many lists are kept: a storage has one for each storage driver that was used. More
+/// than there are as a rule, for those beyond are read anew at each look.
+const MOST_LISTS: usize = 256;
 
 /// How often a second a list is read anew. Who writes his own more often, to keep the
 /// reader busy with it, is not followed for the rest of that second.
@@ -65,7 +66,9 @@ impl ContainerLists {
         let version = (device.0, device.1, stat.stx_ino, stat.stx_size, changed.0, changed.1);
         let mut all = lock(&self.known);
         if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
-            all.clear();
+            // The others keep their lists, and what was counted of them.
+            let oldest = all.iter().min_by_key(|(_, known)| known.since).map(|(path, _)| path.clone());
+            oldest.and_then(|oldest| all.remove(&oldest));
         }
         let now = Instant::now();
         let new = || Known { list: None, since: now, reads: 0 };

@@ -47,6 +47,25 @@ fn a_list_that_changes_all_the_time_is_read_so_many_times_a_second() {
     assert!(read >= 20 && read <= seconds * u64::from(MOST_READS), "{read} in {seconds} s");
 }
 
+#[test]
+fn one_list_too_many_takes_the_place_of_the_oldest_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let lists = ContainerLists::new(100);
+    let file = |number: usize| dir.path().join(number.to_string());
+    let read = |number: usize| lists.read(&SafePath::from(file(number))).unwrap();
+    let first: Vec<List> = (0..=MOST_LISTS)
+        .map(|number| {
+            std::fs::write(file(number), "[]").unwrap();
+            read(number)
+        })
+        .collect();
+    // From the newest: the oldest is read anew and takes the place of the next.
+    for (number, list) in first.iter().enumerate().rev() {
+        assert_eq!(Arc::ptr_eq(list, &read(number)), number > 0, "list {number}");
+    }
+    assert_eq!(lock(&lists.known).len(), MOST_LISTS);
+}
+
 fn id(number: usize) -> ContainerId {
     ContainerId::parse(&format!("{number:064x}")).unwrap()
 }

@@ -62,11 +62,10 @@ impl ContainerMetadata {
         }
     }
 
-    /// What messages call it. No name of Docker's or of Kubernetes' begins with `~`, so no
-    /// user's container is called like one of the machine's.
+    /// What messages call it: no user's container like one of the machine's.
     pub fn title(&self) -> String {
-        if let Some(Owner { user, .. }) = &self.owner {
-            return format!("~{user}/{}", self.name);
+        if let Some(owner) = &self.owner {
+            return owner.title_of(&self.name);
         }
         match &self.pod {
             Some(Pod { namespace, name, .. }) if !name.is_empty() => {

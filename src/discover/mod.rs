@@ -56,6 +56,14 @@ pub struct Owner {
     pub container_id: ContainerId,
 }
 
+impl Owner {
+    /// What messages and tags show in place of a name or an id that the user chose. No name
+    /// of Docker's or of Kubernetes' begins with `~`, so it is none of the machine's.
+    pub fn title_of(&self, chosen: &str) -> String {
+        format!("~{}/{chosen}", self.user)
+    }
+}
+
 /// Whether a folder is where Docker keeps its containers by default, so that nobody said
 /// that there should be any in it.
 pub fn is_default_docker_root(dir: &Path) -> bool {

@@ -150,6 +150,8 @@ pub struct Container {
     read_trouble: Trouble,
     /// It can be read nowhere.
     nowhere: Trouble,
+    /// It is not to be read; for what is logged of that.
+    exclusion: Trouble<()>,
     /// That its metadata is cut was reported.
     cut_reported: bool,
     /// Which of the reader's roots it was found in.
@@ -198,10 +200,11 @@ impl Container {
             next_poll: now,
             looked_at: None,
             labels_said: Default::default(),
-            metadata_trouble: Trouble::default(),
-            log_trouble: Trouble::default(),
-            read_trouble: Trouble::default(),
-            nowhere: Trouble::default(),
+            metadata_trouble: Trouble::paced(),
+            log_trouble: Trouble::paced(),
+            read_trouble: Trouble::paced(),
+            nowhere: Trouble::paced(),
+            exclusion: Trouble::paced(),
             cut_reported: false,
             root: 0,
             is_remote: false,
@@ -310,9 +313,14 @@ impl Container {
         self.is_hot
     }
 
-    /// Whether its last slice took long, or its first may.
-    pub fn is_costly(&self) -> bool {
-        self.tailer.is_costly()
+    /// Whether a slice took long a moment ago, or its first may.
+    pub fn is_costly(&self, now: Instant) -> bool {
+        self.tailer.is_costly(now)
+    }
+
+    /// What the last slice cost, if it was slow.
+    pub fn slice_cost(&self) -> Duration {
+        self.tailer.slice_cost()
     }
 
     /// Whether there is anything to read or to finish.
@@ -339,6 +347,7 @@ impl Container {
             || self.log_trouble.is_there()
             || self.read_trouble.is_there()
             || self.nowhere.is_to_be_reported()
+            || self.exclusion.has_news()
             || !self.has_identity
             || self.tailer.grace().is_some()
             || (self.misses_log.is_some() && self.driver.is_none());
@@ -387,6 +396,9 @@ impl Container {
         }
         self.looked_at = self.stamp();
         self.load_identity(around);
+        if self.exclusion.has_news() {
+            self.judge(around);
+        }
         if !self.has_identity || self.is_excluded {
             return self.check_folder();
         }
@@ -489,7 +501,7 @@ impl Container {
             self.report_log_failure(around.exchange, &error);
             return;
         }
-        self.log_trouble = Trouble::default();
+        report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
         let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
         around.exchange.report(Event::StreamEnds { name, short_id });
     }
@@ -588,7 +600,8 @@ impl Container {
             Ok(metadata) => {
                 self.config_file = file;
                 self.is_stale = false;
-                self.metadata_trouble = Trouble::default();
+                // That it is whole again shows in the records.
+                self.metadata_trouble.end(|| true);
                 if !self.has_identity {
                     let (name, short_id) = (metadata.title(), self.short_id());
                     around.exchange.report(Event::ContainerFound { name, short_id });
@@ -704,16 +717,16 @@ impl Container {
         let excluded = around.config.selection.excludes(around.own, self.tailer.id(), metadata, driver);
         let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
         let (name, short_id) = (metadata.title(), self.short_id());
-        match excluded {
-            Some(reason) if !was_excluded => {
-                self.let_go(around);
-                let reason = reason.to_string();
-                around.exchange.report(Event::ContainerExcluded { name, short_id, reason });
+        let exchange = around.exchange;
+        match excluded.map(|reason| reason.to_string()) {
+            Some(reason) => {
+                if !was_excluded {
+                    self.let_go(around);
+                }
+                let event = Event::ContainerExcluded { name, short_id, reason };
+                self.exclusion.begin((), || exchange.report(event));
             }
-            None if was_excluded => {
-                around.exchange.report(Event::ContainerIncluded { name, short_id });
-            }
-            _ => {}
+            None => self.exclusion.end(|| exchange.report(Event::ContainerIncluded { name, short_id })),
         }
     }
 
@@ -946,3 +959,7 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, 
 fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
     trouble.end(|| exchange.report(Event::LogReadable { path: files.path.to_path_buf() }));
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

@@ -57,7 +57,7 @@ use container::{Container, Outcome, Surroundings};
 use file::is_permanent;
 use holding::Holding;
 use roots::Root;
-use slice::{COSTLY_TIME, SLICE_TIME};
+use slice::PassTime;
 use survey::Surveyor;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
@@ -75,6 +75,9 @@ const LONGEST_CYCLE: Duration = Duration::from_millis(200);
 /// in its turn: a thousand idle containers cost next to nothing, and whatever a
 /// notice may have missed is found within a minute.
 const RESCANS_OF_WATCHED: usize = 30;
+/// How long folders are looked into in one turn; the others are in the next, and the hot logs
+/// are read in between. An image of megabytes of labels takes a tenth of a second.
+const LOOK_TIME: Duration = Duration::from_millis(100);
 /// The longest sleep there is: that the reader turns is its sign of life.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// The longest sleep while the queue is full; rotations are noticed meanwhile.
@@ -91,10 +94,17 @@ pub struct Reader {
     containers: Slab<Container>,
     keys: HashMap<ContainerId, usize>,
     hot: Vec<usize>,
+    /// To be looked into, and at which of them the next look begins.
     changed: Vec<usize>,
+    next_look: usize,
+    look_time: Duration,
+    /// Those of the first list that were not looked into yet.
+    unlooked: Option<HashSet<usize>>,
     /// Where in `hot` the next pass begins.
     turn: usize,
     file_watch: Option<FileWatch>,
+    /// The last look at it left some.
+    has_more_notices: bool,
     /// Changes are looked for, since the kernel does not tell of them.
     watch_trouble: Trouble<()>,
     streams: StreamsByApi,
@@ -131,7 +141,7 @@ pub struct Reader {
 /// What a pass over the hot logs says about the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// There is more to read at once.
+    /// There is more to read, or to look into, at once.
     Behind,
     /// The queue is full.
     Stalled,
@@ -158,8 +168,12 @@ impl Reader {
             keys: HashMap::new(),
             hot: Vec::new(),
             changed: Vec::new(),
+            next_look: 0,
+            look_time: LOOK_TIME,
+            unlooked: None,
             turn: 0,
             file_watch: None,
+            has_more_notices: false,
             watch_trouble: Trouble::default(),
             next_rescan: Instant::now(),
             rescans: 0,
@@ -230,7 +244,10 @@ impl Reader {
         let is_behind = pass != Pass::CaughtUp || self.is_any_throttled;
         self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
         self.survey_if_due(now);
-        pass
+        match pass {
+            Pass::CaughtUp if !self.changed.is_empty() || self.has_more_notices => Pass::Behind,
+            pass => pass,
+        }
     }
 
     /// For messages that concern all roots.
@@ -242,7 +259,7 @@ impl Reader {
         let mut notices = Vec::new();
         let mut has_overflowed = false;
         if let Some(watch) = &mut self.file_watch {
-            watch.take(&mut notices);
+            self.has_more_notices = watch.take(&mut notices);
         }
         for notice in notices {
             match notice {
@@ -395,7 +412,7 @@ impl Reader {
             self.exchange.activity.lists(&root.dir);
             self.roots_changed |= root.look(self.file_watch.as_mut());
         }
-        self.report_roots();
+        self.report_roots(now);
         let listed = self.take_listed(now);
         self.mark_gone(&listed, |_| false);
         let is_settled = self.has_started || self.roots.iter().all(|root| self.is_settled(root));
@@ -405,7 +422,9 @@ impl Reader {
             self.forget_unlisted(&listed);
         }
         if is_settled && !std::mem::replace(&mut self.has_started, true) {
-            self.exchange.push(Batch::progress(Progress::Started));
+            // Told once each has its place: of one that has none yet, a later start would not
+            // know that it was there at the first.
+            self.unlooked = Some(self.changed.iter().copied().collect());
         }
     }
 
@@ -427,7 +446,7 @@ impl Reader {
 
     /// Says what can be read and what not. Where no runtime is found at all, only
     /// Docker's root is missed.
-    fn report_roots(&mut self) {
+    fn report_roots(&mut self, now: Instant) {
         let is_auto = self.config.runtime == RuntimeChoice::Auto;
         let silent: Vec<bool> = self
             .roots
@@ -442,7 +461,7 @@ impl Reader {
         for (root, is_silent) in self.roots.iter_mut().zip(silent) {
             if !is_silent {
                 root.report(&self.exchange, seconds);
-                root.report_unreadable(&self.exchange, seconds);
+                root.report_unreadable(&self.exchange, seconds, now);
                 asked.extend(root.runtime.api().filter(|_| root.failure.is_some()));
             }
             // No such folder means no container in it that is older than us.
@@ -562,10 +581,20 @@ impl Reader {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
         changed.dedup();
+        // In turn, whichever change again meanwhile.
+        let first = changed.partition_point(|key| *key < self.next_look);
+        changed.rotate_left(first);
+        let begun = Instant::now();
+        let mut is_late = false;
         for key in changed.drain(..) {
             let Some(container) = self.containers.get_mut(key) else { continue };
             if self.exchange.is_stopping() {
                 break;
+            }
+            // One that is gone is read to its end in this turn: what is there of it is opened.
+            if is_late && !container.is_gone {
+                self.changed.push(key);
+                continue;
             }
             self.exchange.activity.is(Doing::Looking, container.id());
             container.look(&mut Surroundings {
@@ -581,8 +610,19 @@ impl Reader {
             if container.has_work() {
                 self.heat(key);
             }
+            if let Some(unlooked) = &mut self.unlooked {
+                unlooked.remove(&key);
+            }
+            if !is_late && begun.elapsed() >= self.look_time {
+                (is_late, self.next_look) = (true, key + 1);
+            }
         }
-        self.changed = changed;
+        let containers = &self.containers;
+        let is_there = |key: &usize| containers.contains(*key);
+        if self.unlooked.as_ref().is_some_and(|unlooked| !unlooked.iter().any(is_there)) {
+            self.unlooked = None;
+            self.exchange.push(Batch::progress(Progress::Started));
+        }
     }
 
     /// One slice of each hot log, beginning where the last pass ended.
@@ -591,7 +631,7 @@ impl Reader {
         (self.active, self.told) = (0, 0);
         self.is_any_throttled = false;
         self.next_due = None;
-        let mut costly = Duration::ZERO;
+        let mut time = PassTime::default();
         let count = self.hot.len();
         let first = if count == 0 { 0 } else { self.turn % count };
         for step in 0..count {
@@ -603,11 +643,11 @@ impl Reader {
             }
             let key = self.hot[index];
             let Some(container) = self.containers.get_mut(key) else { continue };
-            let is_costly = container.is_costly();
-            if is_costly && costly >= COSTLY_TIME {
+            let is_costly = container.is_costly(now);
+            let Some(slice_time) = time.next_slice(is_costly) else {
                 pass = Pass::Behind;
                 continue;
-            }
+            };
             let begun = is_costly.then(Instant::now);
             self.exchange.activity.is(Doing::Looking, container.id());
             let mut context = ReadContext {
@@ -617,6 +657,7 @@ impl Reader {
                 cri: &mut self.cri,
                 max_line_bytes: self.config.partial_max_size,
                 now,
+                slice_time,
             };
             let mut around = Surroundings {
                 exchange: &self.exchange,
@@ -629,8 +670,7 @@ impl Reader {
                 cycle: self.cycle,
             };
             let outcome = container.read(&mut context, &mut around);
-            if container.is_costly() || is_costly {
-                costly += begun.map_or(SLICE_TIME, |begun| begun.elapsed());
+            if time.took(begun.map_or(container.slice_cost(), |begun| begun.elapsed())) {
                 // The next pass begins behind the last of those that had their turn.
                 self.turn = index + 1;
             }
@@ -649,9 +689,18 @@ impl Reader {
                 Outcome::WatchRefused(reason) => self.report_watch_failure(self.first_root(), reason),
                 Outcome::Finished => self.remove(key),
             }
+            if time.is_over() {
+                self.turn = index + 1;
+                pass = Pass::Behind;
+                break;
+            }
         }
         let containers = &self.containers;
-        self.hot.retain(|key| containers.get(*key).is_some_and(Container::is_hot));
+        let is_hot = |key: &usize| containers.get(*key).is_some_and(Container::is_hot);
+        if pass != Pass::CaughtUp {
+            self.turn = self.hot.iter().take(self.turn).filter(|key| is_hot(key)).count();
+        }
+        self.hot.retain(is_hot);
         self.cycle = cycle_of(self.active, self.told);
         if self.buffer.len() > generation::SLICE_BYTES && pass == Pass::CaughtUp {
             self.buffer = Vec::new();
@@ -722,3 +771,6 @@ fn cycle_of(active: usize, told: usize) -> Duration {
     }
     cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
 }
+
+#[cfg(test)]
+mod turn_tests;

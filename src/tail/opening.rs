@@ -24,6 +24,10 @@ use crate::position::{PerStream, Position, Timestamp};
 /// How often opening is tried again while a rotation moves the names.
 const OPEN_ATTEMPTS: usize = 5;
 
+/// How many files of a log in a user's storage are opened, the newest of those there are: he
+/// can make as many as he likes, of which each takes a descriptor, and conmon keeps none.
+const MOST_OF_USER: usize = 64;
+
 /// How far a birth time, by the kernel's clock that ticks, may be before the time of an
 /// entry that was written earlier.
 const CLOCK_TICK: u64 = 1_000_000_000;
@@ -48,7 +52,7 @@ impl Tailer {
         self.births.settle(now);
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.next_number;
-            let listed = rotation::list(&self.files)?;
+            let listed = self.listed(exchange)?;
             self.seen.keep_for(listed.len());
             let opened = if self.generations.is_empty() {
                 self.open_first(&listed, exchange)
@@ -70,6 +74,21 @@ impl Tailer {
         }
         // It keeps moving; the next look catches up.
         Ok(())
+    }
+
+    /// The files of the log, oldest first, as far as they are to be opened.
+    fn listed(&mut self, exchange: &Exchange) -> io::Result<Vec<ListedFile>> {
+        let mut listed = rotation::list(&self.files)?;
+        let surplus = passed_over(&listed, self.account());
+        listed.drain(..surplus);
+        if surplus > 0 && !self.surplus_reported {
+            let (name, short_id, files) =
+                (self.metadata().title(), self.account().short_id(), surplus as u64);
+            self.surplus_reported = exchange.report(Event::FilesPassedOver { name, short_id, files });
+            let generations = if self.surplus_reported { files } else { 0 };
+            self.account().abandon(Abandoned { bytes: 0, generations });
+        }
+        Ok(listed)
     }
 
     fn open_first(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
@@ -228,7 +247,7 @@ impl Tailer {
     pub(super) fn opens_unread_copies(&mut self) -> io::Result<bool> {
         let held = self.generations.len();
         match rotation::list(&self.files) {
-            Ok(listed) => self.open_unread_copies(&listed)?,
+            Ok(listed) => self.open_unread_copies(&listed[passed_over(&listed, self.account())..])?,
             // The folder is gone, and its copies with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // Reading what is open is what sets descriptors free.
@@ -334,7 +353,7 @@ impl Tailer {
             self.flush_open(exchange);
             self.report_vanished(exchange, unread);
         } else {
-            exchange.report(Event::Truncated { path, unread: 0 });
+            self.report_truncated(exchange, path, 0);
         }
         self.generations.pop_front();
         self.generations.push_front(restarted);
@@ -346,11 +365,17 @@ impl Tailer {
     }
 
     /// Bytes of the front file were destroyed that had been seen and not read.
-    pub(super) fn report_vanished(&self, exchange: &Exchange, unread: u64) {
+    pub(super) fn report_vanished(&mut self, exchange: &Exchange, unread: u64) {
         self.account().abandon(Abandoned { bytes: unread, generations: 0 });
         if let Some(path) = self.generations.front().map(|front| front.path.clone()) {
-            exchange.report(Event::Truncated { path, unread });
+            self.report_truncated(exchange, path, unread);
         }
+    }
+
+    fn report_truncated(&mut self, exchange: &Exchange, path: std::path::PathBuf, unread: u64) {
+        let amount = Amount { bytes: unread, records: 1 };
+        self.truncated[usize::from(unread > 0)]
+            .add(amount, Instant::now(), |all| exchange.report(Event::Truncated { path, unread: all.bytes }));
     }
 
     /// The file that goes on where `resume` is, which is the end of what was read
@@ -370,6 +395,7 @@ impl Tailer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((copies, read)),
             listed => listed?,
         };
+        let listed = &listed[passed_over(&listed, self.account())..];
         for file in listed.iter().filter(|file| !file.is_current()) {
             if self.generations.iter().any(|held| held.id == file.id) {
                 continue;
@@ -402,6 +428,14 @@ impl Tailer {
             (None, Some(Ok(_))) => true,
             _ => false,
         }
+    }
+}
+
+/// How many of the oldest listed files are not to be opened.
+fn passed_over(listed: &[ListedFile], account: &Account) -> usize {
+    match account.is_of_user() {
+        true => listed.len().saturating_sub(MOST_OF_USER),
+        false => 0,
     }
 }
 
@@ -633,3 +667,7 @@ fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Result<
         None => Ok(held.fingerprint().matches(head)),
     }
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

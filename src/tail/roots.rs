@@ -1,11 +1,11 @@
 //! The root folders of the runtimes: what they list, whether they can be read,
 //! and the watches on them.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::container::Container;
 use super::file::is_shortage;
@@ -20,6 +20,10 @@ use crate::trouble::Trouble;
 /// How many folders that cannot be read are named at one look; the others are at the
 /// next ones, for the host's log has room for so much at a time.
 const NAMED_AT_A_LOOK: usize = 32;
+
+/// The least time between two messages that one folder cannot be read: its owner may close
+/// and open it as often as he likes.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The root folder of one runtime.
 pub struct Root {
@@ -43,6 +47,8 @@ pub struct Root {
     /// to be read and are not. And what of that was said, with its reason.
     pub unreadable: Vec<Unreadable>,
     reported: HashMap<(PathBuf, String), Hides>,
+    /// When it was last reported of a folder that it cannot be read, within the last minute.
+    named: HashMap<PathBuf, Instant>,
     /// The folders that decided what the last look found, where they alone do.
     looked_at: Option<Vec<(PathBuf, FolderStamp)>>,
 }
@@ -62,6 +68,7 @@ impl Root {
             folders: HashSet::new(),
             unreadable: Vec::new(),
             reported: HashMap::new(),
+            named: HashMap::new(),
             looked_at: None,
         }
     }
@@ -143,7 +150,7 @@ impl Root {
     }
 
     /// Says once of each part that it cannot be read, and once that it can again.
-    pub fn report_unreadable(&mut self, exchange: &Exchange, seconds: f64) {
+    pub fn report_unreadable(&mut self, exchange: &Exchange, seconds: f64, at: Instant) {
         if let Some(shortage) = self.unreadable.iter().find(|it| is_shortage(&it.error)) {
             // It says nothing of any folder.
             return exchange.report_shortage(&shortage.error);
@@ -158,7 +165,6 @@ impl Root {
             let mut found = self.listed.iter().flat_map(|found| [&*found.dir, &*found.origin]);
             found.any(|dir| dir.starts_with(path)) || self.folders.iter().any(|dir| dir.starts_with(path))
         };
-        let mut readable: Vec<PathBuf> = Vec::new();
         self.reported.retain(|said, hides| {
             let (is_still, path) = (now.contains(said), &said.0);
             // Or it is gone, of which nothing need be said. A user's path is not looked at.
@@ -166,24 +172,25 @@ impl Root {
                 Hides::UsersContainers => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
             };
-            if !is_still && !is_unreadable(path) && is_there() {
-                readable.push(path.clone());
-            }
-            is_still
+            let is_news = !is_still && !is_unreadable(path) && is_there();
+            let is_kept = !is_news || exchange.report(Event::FolderReadable { path: path.clone() });
+            is_still || !is_kept
         });
-        for path in readable {
-            exchange.report(Event::FolderReadable { path });
-        }
+        self.named.retain(|_, last| at.duration_since(*last) < REPORT_INTERVAL);
         let mut named = 0;
         for it in &self.unreadable {
             let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
             if named == NAMED_AT_A_LOOK {
                 break;
             }
-            if let Entry::Vacant(place) = self.reported.entry((path.clone(), reason.clone())) {
-                place.insert(effect);
-                named += 1;
-                exchange.report(Event::FolderUnreadable { path, reason, effect, seconds });
+            let said = (path.clone(), reason.clone());
+            if self.reported.contains_key(&said) || self.named.contains_key(&path) {
+                continue;
+            }
+            named += 1;
+            if exchange.report(Event::FolderUnreadable { path: path.clone(), reason, effect, seconds }) {
+                self.reported.insert(said, effect);
+                self.named.insert(path, at);
             }
         }
     }

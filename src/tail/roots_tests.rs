@@ -29,9 +29,9 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     let mut reader = Reader::new(Arc::clone(&exchange), config.unwrap(), false);
     reader.begin();
     let mut now = Instant::now();
-    let mut turns = || {
+    let mut turns_of = |seconds| {
         for _ in 0..3 {
-            now += Duration::from_secs(10);
+            now += Duration::from_secs(seconds);
             reader.turn(now);
         }
         let (events, _) = exchange.events.take();
@@ -39,6 +39,7 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
             |event: &Event| matches!(event, Event::FolderUnreadable { .. } | Event::FolderReadable { .. });
         events.into_iter().filter(of_folder).collect::<Vec<Event>>()
     };
+    let mut turns = || turns_of(10);
     let said = turns();
     let [Event::FolderUnreadable { path, reason, .. }] = said.as_slice() else { panic!("{said:?}") };
     assert_eq!((path, reason.as_str()), (&userdata, "it is no folder"));
@@ -52,4 +53,18 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     std::fs::write(&userdata, "").unwrap();
     assert_eq!(turns().len(), 1);
     assert!(!exchange.is_leaving(&hidden));
+    // Whoever closes and opens it all the time is logged once a minute.
+    let (mut unreadable, mut readable) = (0, 0);
+    for _ in 0..10 {
+        std::fs::remove_file(&userdata).unwrap();
+        std::fs::create_dir(&userdata).unwrap();
+        let mut events = turns_of(3);
+        std::fs::remove_dir(&userdata).unwrap();
+        std::fs::write(&userdata, "").unwrap();
+        events.extend(turns_of(3));
+        unreadable += events.iter().filter(|event| matches!(event, Event::FolderUnreadable { .. })).count();
+        readable += events.iter().filter(|event| matches!(event, Event::FolderReadable { .. })).count();
+    }
+    // In 180 s.
+    assert!((2..=3).contains(&unreadable) && (2..=4).contains(&readable), "{unreadable}, {readable}");
 }

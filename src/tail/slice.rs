@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::generation::SLICE_BYTES;
 use crate::exchange::Exchange;
 
 /// What the lines of a slice may take: many times what 256 KiB of plain ones do.
@@ -16,11 +17,57 @@ pub const SLICE_TIME: Duration = Duration::from_millis(40);
 /// A slice that takes longer is costly.
 const COSTLY: Duration = Duration::from_millis(10);
 
-/// When the costly slices of one pass have taken so much together, the other containers of
-/// that kind have their turn in the next passes. A line is written in the midst of a pass
-/// and read in the next one at the latest, so however many they are, they delay it by
+/// How long after a costly slice a container counts as costly: who writes now and then, and
+/// then much at once, is not met as a stranger each time.
+pub const COSTLY_MEMORY: Duration = Duration::from_secs(1);
+
+/// When the slow slices of one pass have taken so much together, the containers that are
+/// known to be costly have their turn in the next passes. A line is written in the midst of
+/// a pass and read in the next one at the latest, so however many they are, they delay it by
 /// twice this and two slices.
-pub const COSTLY_TIME: Duration = Duration::from_millis(50);
+const COSTLY_TIME: Duration = Duration::from_millis(50);
+
+/// What a slice may take once that time is spent: of plain lines a hundred kilobytes. For
+/// fifty containers may turn out costly in one pass of which nothing was known before.
+const SHORT_SLICE_TIME: Duration = Duration::from_millis(1);
+
+/// When such short slices have taken so much of a pass together, it ends: notices are taken
+/// and folders looked at, and the other containers have their turn first in the next one.
+const SHORT_TIME: Duration = Duration::from_millis(60);
+
+/// How much of its time a pass over the logs has spent on slow slices.
+#[derive(Debug, Default)]
+pub struct PassTime {
+    whole: Duration,
+    short: Duration,
+}
+
+impl PassTime {
+    /// How long the slice of the next container may take; `None` where its turn is in a
+    /// later pass.
+    pub fn next_slice(&self, is_costly: bool) -> Option<Duration> {
+        match self.whole < COSTLY_TIME {
+            true => Some(SLICE_TIME),
+            false => (!is_costly).then_some(SHORT_SLICE_TIME),
+        }
+    }
+
+    /// A slice cost so much. Returns whether the next pass begins behind its container,
+    /// which had a whole turn.
+    pub fn took(&mut self, cost: Duration) -> bool {
+        if self.whole < COSTLY_TIME {
+            self.whole += cost;
+            return !cost.is_zero();
+        }
+        self.short += cost;
+        false
+    }
+
+    /// Whether the pass is to end here.
+    pub fn is_over(&self) -> bool {
+        self.short >= SHORT_TIME
+    }
+}
 
 /// Bytes between two looks at the clock: of plain lines, a tenth of a millisecond.
 const PLAIN_STRIDE: usize = 16 * 1024;
@@ -32,6 +79,8 @@ const COSTLY_STRIDE: usize = 1024;
 pub struct Slice<'a> {
     exchange: &'a Exchange,
     begun: Option<Instant>,
+    /// How long it may take.
+    time: Duration,
     stride: usize,
     /// Where in the buffer the next look is due.
     next_look: usize,
@@ -40,9 +89,22 @@ pub struct Slice<'a> {
 
 impl<'a> Slice<'a> {
     /// Begins at `start` of the buffer.
-    pub fn begin(exchange: &'a Exchange, start: usize, is_matched: bool) -> Slice<'a> {
+    pub fn begin(exchange: &'a Exchange, start: usize, is_matched: bool, time: Duration) -> Slice<'a> {
         let stride = if is_matched { COSTLY_STRIDE } else { PLAIN_STRIDE };
-        Slice { exchange, begun: Some(Instant::now()), stride, next_look: start + stride, has_looked: false }
+        let begun = Some(Instant::now());
+        Slice { exchange, begun, time, stride, next_look: start + stride, has_looked: false }
+    }
+
+    /// What it took for so many bytes, if it was slow: a whole slice of such lines would be
+    /// costly. Who is to blame, its lines or the machine, does not matter to the others.
+    pub fn cost(&self, bytes: usize) -> Duration {
+        let taken = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let is_slow = taken.as_nanos() * SLICE_BYTES as u128 > COSTLY.as_nanos() * bytes as u128;
+        if is_slow && taken >= SHORT_SLICE_TIME {
+            taken
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Whether it took so long that such slices are counted; for a few bytes only the
@@ -58,7 +120,8 @@ impl<'a> Slice<'a> {
     /// One that ends with its bytes: what follows the last whole line of a file cannot
     /// be left for later.
     pub fn whole(exchange: &'a Exchange) -> Slice<'a> {
-        Slice { exchange, begun: None, stride: usize::MAX, next_look: usize::MAX, has_looked: false }
+        let (time, stride, next_look) = (Duration::MAX, usize::MAX, usize::MAX);
+        Slice { exchange, begun: None, time, stride, next_look, has_looked: false }
     }
 
     /// Whether it ends with the line before `at`.
@@ -71,7 +134,7 @@ impl<'a> Slice<'a> {
     fn is_over(&mut self, at: usize) -> bool {
         self.has_looked = true;
         self.next_look = at.saturating_add(self.stride);
-        self.exchange.is_stopping() || self.has_taken(SLICE_TIME)
+        self.exchange.is_stopping() || self.has_taken(self.time)
     }
 }
 
@@ -87,24 +150,108 @@ mod tests {
     use crate::identity::Identity;
     use crate::multiline::Pattern;
     use crate::queue::Progress;
-    use crate::tail::tailer::{ReadContext, Start, Step, Tailer};
+    use crate::tail::tailer::{Lines, ReadContext, Start, Step, Tailer};
     use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
     #[test]
     fn the_clock_and_a_stop_are_looked_at_now_and_then() {
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
-        let mut slice = Slice { begun: None, ..Slice::begin(&exchange, 100, true) };
+        let mut slice = Slice { begun: None, ..Slice::begin(&exchange, 100, true, SLICE_TIME) };
         assert!(!slice.ends_at(100 + COSTLY_STRIDE));
         exchange.stopping.store(true, Ordering::Release);
         assert!(!slice.ends_at(100 + COSTLY_STRIDE + 1), "it was looked a moment ago");
         assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
         exchange.stopping.store(false, Ordering::Release);
         let long_ago = Instant::now().checked_sub(SLICE_TIME);
-        let mut late = Slice { begun: long_ago, ..Slice::begin(&exchange, 0, false) };
+        let mut late = Slice { begun: long_ago, ..Slice::begin(&exchange, 0, false, SLICE_TIME) };
         assert!(!late.ends_at(PLAIN_STRIDE - 1) && !late.was_costly());
         assert!(late.ends_at(PLAIN_STRIDE) && late.was_costly());
         assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
+    }
+
+    #[test]
+    fn a_slice_is_as_short_as_it_is_told_to_be_and_slow_by_its_bytes() {
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let begun = Instant::now().checked_sub(2 * SHORT_SLICE_TIME);
+        let short = || Slice { begun, ..Slice::begin(&exchange, 0, true, SHORT_SLICE_TIME) };
+        assert!(short().ends_at(COSTLY_STRIDE));
+        assert!(
+            !Slice { begun, ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600)) }.ends_at(1 << 20)
+        );
+        assert!(short().cost(COSTLY_STRIDE) >= 2 * SHORT_SLICE_TIME);
+        assert!(short().cost(usize::MAX >> 8).is_zero(), "so many bytes may take that");
+        assert!(Slice::begin(&exchange, 0, true, SLICE_TIME).cost(1 << 20).is_zero());
+    }
+
+    /// Containers that wrote 40 ms of lines each in one moment; of none is anything known.
+    #[test]
+    fn a_burst_of_many_costly_containers_does_not_hold_up_a_pass() {
+        // What the lines between two looks at the clock take.
+        let overshoot = Duration::from_millis(1);
+        for strangers in [50, 500] {
+            let (mut time, mut taken, mut whole, mut read) = (PassTime::default(), Duration::ZERO, 0, 0);
+            for _ in 0..strangers {
+                let slice = time.next_slice(false).unwrap().min(SLICE_TIME) + overshoot;
+                taken += slice;
+                whole += usize::from(time.took(slice));
+                read += 1;
+                if time.is_over() {
+                    break;
+                }
+            }
+            assert!(taken <= COSTLY_TIME + SLICE_TIME + SHORT_TIME + 4 * overshoot, "{taken:?}");
+            assert!(whole == 2 && read > 15, "{whole} of {read} had a whole turn");
+            // Of those known to be costly none has its turn now; plain ones have.
+            assert_eq!((time.next_slice(true), time.next_slice(false)), (None, Some(SHORT_SLICE_TIME)));
+        }
+        let mut time = PassTime::default();
+        for _ in 0..10_000 {
+            assert!(!time.took(Duration::ZERO) && !time.is_over());
+            assert_eq!(time.next_slice(true), Some(SLICE_TIME));
+        }
+    }
+
+    /// Neither a look that finds nothing nor a cheap line makes a stranger of it at once.
+    #[test]
+    fn a_container_counts_as_costly_for_a_second_and_untried_until_a_line_was_matched() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::numbered(dir.path().join("x.log"));
+        std::fs::write(&files.path, "").unwrap();
+        let path = files.path.to_path_buf();
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let plain = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, plain);
+        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        identity.multiline.pattern = Some(Pattern::shared("^a").unwrap());
+        tailer.set_identity(Arc::new(identity), &exchange);
+        tailer.refresh(&exchange).unwrap();
+        let start = Instant::now();
+        let (mut buffer, mut decoder, mut cri) = (Vec::new(), Decoder::default(), cri::Decoder::default());
+        let mut read = |tailer: &mut Tailer| {
+            let mut context = ReadContext {
+                exchange: &exchange,
+                buffer: &mut buffer,
+                decoder: &mut decoder,
+                cri: &mut cri,
+                max_line_bytes: 1 << 20,
+                now: start,
+                slice_time: SLICE_TIME,
+            };
+            tailer.read_slice(&mut context).unwrap()
+        };
+        let much_later = start + Duration::from_secs(3600);
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
+        assert!(tailer.is_costly(much_later), "no line of it was matched yet");
+        std::fs::write(&path, "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n")
+            .unwrap();
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: true });
+        assert!(!tailer.is_costly(start));
+        tailer.lines = Lines::Costly;
+        assert!(tailer.is_costly(much_later), "as long as it waits for its turn");
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
+        assert!(tailer.is_costly(start + COSTLY_MEMORY / 2) && !tailer.is_costly(start + COSTLY_MEMORY));
     }
 
     /// Each slice ends at its first look, as where every line takes long: what comes is
@@ -162,6 +309,7 @@ mod tests {
                 cri: &mut cri,
                 max_line_bytes: 1 << 20,
                 now: Instant::now(),
+                slice_time: SLICE_TIME,
             };
             let step = tailer.read_slice(&mut context).unwrap();
             if step == (Step::AtEnd { has_read: false }) {

@@ -16,7 +16,7 @@ use super::births::Births;
 use super::file::is_permanent;
 use super::generation::{Found, Generation, SLICE_BYTES};
 use super::seen::{SeenFile, SeenFiles};
-use super::slice::Slice;
+use super::slice::{Slice, COSTLY_MEMORY};
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
 use crate::activity::Doing;
 use crate::assemble::{Assembler, ReadBytes, MARK_BYTES};
@@ -60,6 +60,8 @@ pub struct ReadContext<'a> {
     pub max_line_bytes: usize,
     /// Now.
     pub now: Instant,
+    /// How long the lines of the slice may take.
+    pub slice_time: Duration,
 }
 
 /// How a slice ended.
@@ -74,6 +76,19 @@ pub enum Step {
     },
     /// The next file has begun, but this one may still be written until then.
     Lingering(Instant),
+}
+
+/// What is known of how long the lines of a log take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Not long.
+    Plain,
+    /// They are matched against an expression, and none was yet.
+    Untried,
+    /// The last slice took long.
+    Costly,
+    /// One took long, and nothing of the kind followed it; it counts until then.
+    CostlyUntil(Instant),
 }
 
 /// The log of one container.
@@ -93,10 +108,15 @@ pub struct Tailer {
     pub(super) doubt_ends: Option<u32>,
     pub(super) births: Births,
     pub(super) missed: Paced,
+    /// That there are more files than are opened was reported.
+    pub(super) surplus_reported: bool,
+    /// Truncations by which nothing was lost, and those by which something was.
+    pub(super) truncated: [Paced; 2],
     corrupt: Paced,
     unread: u64,
-    /// The last slice took long; or the next one may, for all that is known.
-    is_costly: bool,
+    pub(super) lines: Lines,
+    /// What the last slice cost, if it was slow.
+    slice_cost: Duration,
     /// When the file behind the front one was first seen to have content.
     next_seen: Option<Instant>,
     progress: SliceProgress,
@@ -136,9 +156,12 @@ impl Tailer {
             accepted: Saved::default(),
             births: Births::default(),
             missed: Paced::default(),
+            surplus_reported: false,
+            truncated: Default::default(),
             corrupt: Paced::default(),
             unread: 0,
-            is_costly: false,
+            lines: Lines::Plain,
+            slice_cost: Duration::ZERO,
             next_seen: None,
             progress: SliceProgress::default(),
         }
@@ -168,7 +191,9 @@ impl Tailer {
     pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
         self.assembler.close_before(&identity);
         self.push_closed(exchange);
-        self.is_costly |= identity.multiline.is_by_expression();
+        if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
+            self.lines = Lines::Untried;
+        }
         self.assembler.set_identity(identity);
     }
 
@@ -177,10 +202,19 @@ impl Tailer {
         self.generations.front().map(|front| front.run)
     }
 
-    /// Whether its last slice took long, or there was none and lines are matched against
-    /// an expression.
-    pub fn is_costly(&self) -> bool {
-        self.is_costly
+    /// Whether a slice took long a moment ago, or there was none and lines are matched
+    /// against an expression.
+    pub fn is_costly(&self, now: Instant) -> bool {
+        match self.lines {
+            Lines::Plain => false,
+            Lines::Untried | Lines::Costly => true,
+            Lines::CostlyUntil(until) => now < until,
+        }
+    }
+
+    /// What the last slice cost, if it was slow.
+    pub fn slice_cost(&self) -> Duration {
+        self.slice_cost
     }
 
     /// Whether any file of the log is open.
@@ -226,8 +260,11 @@ impl Tailer {
 
     /// Reads on by one slice and queues what it gave.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
-        self.is_costly = false;
+        self.slice_cost = Duration::ZERO;
         let step = self.read_on(context);
+        if let (Ok(Step::AtEnd { has_read: false }), Lines::Costly) = (&step, self.lines) {
+            self.lines = Lines::CostlyUntil(context.now + COSTLY_MEMORY);
+        }
         self.note_unread();
         step
     }
@@ -346,7 +383,7 @@ impl Tailer {
     ) -> bool {
         let exchange = context.exchange;
         exchange.activity.is(Doing::Decoding, self.assembler.account().id());
-        let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines());
+        let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines(), context.slice_time);
         self.progress = SliceProgress::from(range.start);
         self.assembler.begin(exchange, range.len());
         self.assembler.set_tagged(layout == Layout::CriLines);
@@ -360,7 +397,13 @@ impl Tailer {
             }
             Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
         };
-        self.is_costly = slice.was_costly();
+        self.slice_cost = slice.cost(self.progress.at - range.start);
+        self.lines = match self.lines {
+            _ if slice.was_costly() => Lines::Costly,
+            Lines::Untried => Lines::Plain,
+            Lines::Costly if self.slice_cost.is_zero() => Lines::CostlyUntil(context.now + COSTLY_MEMORY),
+            same => same,
+        };
         let SliceProgress { at: end, pushed, skipped_pushed, .. } = self.progress;
         if let Some(front) = self.generations.front_mut() {
             front.consume(&buffer, end, filled);

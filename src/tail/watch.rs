@@ -34,6 +34,10 @@ pub enum Notice {
     Overflow,
 }
 
+/// How many events of each instance are taken at once: who makes and renames files as fast as
+/// they are taken does not keep the reader from the logs.
+const MOST_EVENTS: usize = 4096;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watched {
     Folder(usize),
@@ -122,10 +126,11 @@ impl FileWatch {
         self.writes.forget_all(Watched::Log(key));
     }
 
-    /// Takes all notices there are. Several about one container are usual.
-    pub fn take(&mut self, notices: &mut Vec<Notice>) {
-        self.names.take(notices);
-        self.writes.take(notices);
+    /// Takes the notices there are; returns whether there are so many that some were left.
+    /// Several about one container are usual.
+    pub fn take(&mut self, notices: &mut Vec<Notice>) -> bool {
+        let has_more = self.names.take(notices, MOST_EVENTS);
+        self.writes.take(notices, MOST_EVENTS) || has_more
     }
 }
 
@@ -167,14 +172,20 @@ impl Instance {
         }
     }
 
-    fn take(&mut self, notices: &mut Vec<Notice>) {
+    /// Up to a buffer more than `most`; what was left is in the kernel's queue.
+    fn take(&mut self, notices: &mut Vec<Notice>, most: usize) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
+        let mut taken = 0;
         loop {
+            if taken >= most && reader.is_buffer_empty() {
+                return true;
+            }
+            taken += 1;
             let event = match reader.next() {
                 Ok(event) => event,
                 Err(Errno::INTR) => continue,
-                Err(_) => return,
+                Err(_) => return false,
             };
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 notices.push(Notice::Overflow);
@@ -225,6 +236,37 @@ mod tests {
         assert_eq!(taken(&mut watch), [Notice::FolderChanged(7)]);
         File::create(&log).unwrap();
         assert_eq!(taken(&mut watch), [Notice::FileMade(7, "log".to_owned()), Notice::FolderChanged(7)]);
+    }
+
+    /// In one call so many as fit into its buffer, of two events each at the least.
+    #[test]
+    fn a_flood_of_events_is_taken_bit_by_bit_and_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = FileWatch::new().unwrap();
+        watch.watch_folder(7, dir.path()).unwrap();
+        for number in 0..3_000 {
+            File::create(dir.path().join(number.to_string())).unwrap();
+        }
+        let mut made = Vec::new();
+        let mut calls = 0;
+        loop {
+            let mut notices = Vec::new();
+            let has_more = watch.names.take(&mut notices, 100);
+            assert!(notices.len() < 2_000, "{}", notices.len());
+            let names = notices.into_iter().filter_map(|notice| match notice {
+                Notice::FileMade(7, name) => Some(name),
+                _ => None,
+            });
+            made.extend(names);
+            calls += 1;
+            if !has_more {
+                break;
+            }
+        }
+        assert!(calls > 3, "{calls}");
+        assert!(made.into_iter().eq((0..3_000).map(|number| number.to_string())));
+        let mut notices = Vec::new();
+        assert!(!watch.take(&mut notices) && notices.is_empty());
     }
 
     #[test]
