@@ -307,15 +307,15 @@ pub struct Account {
     /// What the runtime calls the container.
     runtime_id: ContainerId,
     is_held_back: AtomicBool,
-    has_waited: AtomicBool,
+    is_wait_reported: AtomicBool,
     ledger: Mutex<Ledger>,
 }
 
 impl Account {
     /// Nothing read yet.
     pub fn new(id: ContainerId) -> Account {
-        let (is_held_back, has_waited) = (AtomicBool::new(false), AtomicBool::new(false));
-        Account { id, runtime_id: id, is_held_back, has_waited, ledger: Mutex::default() }
+        let (is_held_back, is_wait_reported) = (AtomicBool::new(false), AtomicBool::new(false));
+        Account { id, runtime_id: id, is_held_back, is_wait_reported, ledger: Mutex::default() }
     }
 
     /// The host refuses what was read of the container: no more is read until it takes it.
@@ -329,9 +329,12 @@ impl Account {
         self.is_held_back() || (queue.is_cautious() && self.ledger().figures.queued.records > 0)
     }
 
-    /// Whether this is the first time that it waits so long that it is to be logged.
-    pub fn waits_for_the_first_time(&self) -> bool {
-        !self.has_waited.swap(true, Ordering::AcqRel)
+    /// It waits so long that it is to be logged, once: `report` is called until it returns
+    /// that the message was kept. On the host's thread only.
+    pub fn report_wait(&self, report: impl FnOnce() -> bool) {
+        if !self.is_wait_reported.load(Ordering::Acquire) && report() {
+            self.is_wait_reported.store(true, Ordering::Release);
+        }
     }
 
     /// Whether no more is to be read now.

@@ -26,6 +26,12 @@ pub(crate) struct Offer {
     pub parsed: Option<Vec<u8>>,
 }
 
+impl From<Batch> for Offer {
+    fn from(batch: Batch) -> Offer {
+        Offer { batch, parsed: None }
+    }
+}
+
 impl Offer {
     /// The records that the host gets.
     pub fn bytes(&self) -> &[u8] {
@@ -39,7 +45,7 @@ pub(crate) struct Aside {
     /// What is refused.
     pub first: Option<Offer>,
     /// What waits behind it.
-    pub rest: VecDeque<Batch>,
+    pub rest: VecDeque<Offer>,
     /// Since when something of it is refused.
     pub since: Instant,
     /// Refusals of `first` and of what it is a part of.
@@ -61,16 +67,17 @@ pub(crate) struct Alone {
     pub took_any: bool,
     /// It took something of the same tag that is smaller.
     pub took_smaller: bool,
-    /// It took something of the same tag that is as large, since the last refusal.
-    pub took_as_large: bool,
-    /// Refusals between which it did.
+    /// The round in which it was refused last, until that is contradicted.
+    pub refused_in: Option<u64>,
+    /// Refusals after which, in the same round, it took something of the same tag that is
+    /// as large. The host sends nothing meanwhile, so it had room for this one, too.
     pub contradictions: u32,
 }
 
 impl Alone {
     /// Nothing was taken yet.
     pub fn since(since: Instant) -> Alone {
-        Alone { since, took_any: false, took_smaller: false, took_as_large: false, contradictions: 0 }
+        Alone { since, took_any: false, took_smaller: false, refused_in: None, contradictions: 0 }
     }
 }
 
@@ -84,14 +91,18 @@ impl Aside {
     /// What it all takes.
     pub fn bytes(&self) -> usize {
         let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
-        first + self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>()
+        first + self.bytes_behind()
+    }
+
+    fn bytes_behind(&self) -> usize {
+        self.rest.iter().map(|offer| offer.batch.bytes.len()).sum()
     }
 
     /// No more of the container is read once enough waits behind what is refused: its files
     /// are its buffer.
     pub fn hold_back(&self) {
         let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
-        account.hold_back(self.rest.iter().map(|batch| batch.bytes.len()).sum::<usize>() >= MOST_ASIDE);
+        account.hold_back(self.bytes_behind() >= MOST_ASIDE);
     }
 
     /// Whether nothing follows what is refused, nor will, that is no larger than `small` and
@@ -99,8 +110,8 @@ impl Aside {
     pub fn has_nothing_small(&self, small: usize) -> bool {
         let is_small =
             |batch: &Batch| batch.records > 1 || (batch.records == 1 && batch.bytes.len() <= small);
-        let is_gone = self.rest.iter().any(|batch| batch.progress == Progress::Forget);
-        !self.rest.iter().any(is_small) && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
+        let is_gone = self.rest.iter().any(|offer| offer.batch.progress == Progress::Forget);
+        !self.rest.iter().any(|offer| is_small(&offer.batch)) && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
     }
 
     /// Whether all of it is dealt with.
@@ -116,14 +127,17 @@ impl Aside {
         }
     }
 
-    /// The host took so many bytes with this tag, of another container.
-    pub fn others_took(&mut self, tag: Option<&str>, size: usize) {
+    /// The host took so many bytes with this tag, of another container, in this round.
+    pub fn others_took(&mut self, tag: Option<&str>, size: usize, round: u64) {
         let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
         alone.took_any = true;
         if first.batch.tag.as_deref() == tag {
             let is_smaller = size < first.bytes().len();
             alone.took_smaller |= is_smaller;
-            alone.took_as_large |= !is_smaller;
+            if !is_smaller && alone.refused_in == Some(round) {
+                alone.refused_in = None;
+                alone.contradictions += 1;
+            }
         }
     }
 

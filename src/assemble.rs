@@ -331,10 +331,13 @@ impl Assembler {
         self.texts.is_some()
     }
 
-    /// Room for the records to come.
-    pub fn begin(&mut self, exchange: &Exchange) {
-        if self.building[0].bytes.capacity() == 0 {
-            self.building[0].bytes = exchange.queue.buffer();
+    /// Room for the records of so many bytes to come. Records of short lines take about
+    /// twice as much; where they take more, the room grows.
+    pub fn begin(&mut self, exchange: &Exchange, source_bytes: usize) {
+        let bytes = &mut self.building[0].bytes;
+        if bytes.capacity() == 0 {
+            *bytes = exchange.queue.buffer();
+            bytes.reserve(source_bytes.saturating_mul(2).min(BATCH_BYTES));
         }
     }
 

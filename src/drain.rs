@@ -57,8 +57,8 @@ const QUIET_WAIT: Duration = Duration::from_secs(10);
 /// A host that holds at most this part of a record's size and refuses the record has no
 /// room for it even if it holds nothing.
 const ROOM_PART: usize = 8;
-/// How often the host must take as much of a tag, right after it has refused a record of
-/// it, before that record itself is the reason.
+/// How often the host must take as much of a tag, in the same round in which it has
+/// refused a record of it before, until that record itself is the reason.
 const MOST_CONTRADICTIONS: u32 = 10;
 /// How many times longer a record is offered that nothing small follows.
 const LAST_RECORD_FACTOR: u32 = 10;
@@ -76,12 +76,15 @@ pub(crate) struct Around<'a> {
 /// What the host's thread holds between two calls.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    /// Parts of a batch that was too large for a parser at once; the next to go.
+    /// Parts of a batch that was too large for a parser at once, and what follows of the
+    /// same container: they go before all that is large.
     parts: VecDeque<Batch>,
     /// Of containers whose records the host refuses.
     aside: HashMap<ContainerId, Aside>,
     /// The same, in the order in which they are offered again.
     turns: VecDeque<ContainerId>,
+    /// Calls of [`Drain::hand_over`] so far.
+    rounds: u64,
     /// Appends that were accepted so far.
     taken: u64,
     /// Writing the checkpoint fails.
@@ -93,12 +96,17 @@ pub(crate) struct Drain {
     /// Containers whose label asks for a parser that took too long: nothing more is
     /// parsed for them. Forgotten with the container.
     slow_parsers: HashSet<ContainerId>,
+    /// Messages for which there was no room, to be reported again: one more in a round at
+    /// the most, since a round ends with a parser that takes too long.
+    untold: Vec<Event>,
     /// What parsers have taken in this drain.
     parsing: Duration,
 }
 
-/// One call of [`Drain::hand_over`].
+/// One call of [`Drain::hand_over`]. The host's thread is ours as long as it lasts: the
+/// host sends nothing, and nothing of what it holds becomes free.
 struct Round {
+    number: u64,
     now: Instant,
     bytes: usize,
     refusals: usize,
@@ -106,9 +114,12 @@ struct Round {
 
 impl Drain {
     fn goes_on(&self, round: &Round, around: Around<'_>) -> bool {
+        round.refusals < MOST_REFUSALS && self.has_time(round, around)
+    }
+
+    fn has_time(&self, round: &Round, around: Around<'_>) -> bool {
         round.bytes < DRAIN_BYTES
             && self.parsing < DRAIN_PARSING
-            && round.refusals < MOST_REFUSALS
             && !around.exchange.paused.load(Ordering::Acquire)
             && !around.exchange.is_stopping()
     }
@@ -117,15 +128,19 @@ impl Drain {
     /// it is time to give it its thread back.
     pub(crate) fn hand_over(&mut self, around: Around<'_>) {
         let exchange = around.exchange;
+        self.untold.retain(|event| !exchange.report(event.clone()));
         self.parsing = Duration::ZERO;
-        let mut round = Round { now: Instant::now(), bytes: 0, refusals: 0 };
+        self.rounds += 1;
+        let mut round = Round { number: self.rounds, now: Instant::now(), bytes: 0, refusals: 0 };
         let had_aside = !self.aside.is_empty();
         self.offer_again(around, &mut round);
+        // What stood aside takes no turn of the others.
         round.refusals = 0;
+        let is_cut_short = std::mem::take(&mut self.parsing) >= DRAIN_PARSING;
         while self.goes_on(&round, around) {
-            let Some(batch) = self.parts.pop_front().or_else(|| exchange.queue.pop()) else { break };
+            let Some(batch) = self.next(exchange) else { break };
             if let Some(aside) = self.aside.get_mut(&batch.container) {
-                aside.rest.push_back(batch);
+                aside.rest.push_back(batch.into());
                 aside.hold_back();
                 continue;
             }
@@ -143,13 +158,25 @@ impl Drain {
         if had_aside || !self.aside.is_empty() {
             exchange.queue.set_aside(self.aside.values().map(Aside::bytes).sum());
         }
-        let is_any_refused = !self.aside.is_empty();
-        if exchange.refused.swap(is_any_refused, Ordering::AcqRel) != is_any_refused && is_any_refused {
-            exchange.reader_bell.ring();
-        }
-        if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING {
+        exchange.refused.store(!self.aside.is_empty(), Ordering::Release);
+        if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING || is_cut_short {
             exchange.host_bell.ring();
         }
+    }
+
+    /// The next batch: while a large one goes to its parser in parts, the small ones of
+    /// other containers pass it. What follows of the same container stays behind (I3).
+    fn next(&mut self, exchange: &Exchange) -> Option<Batch> {
+        let Some(container) = self.parts.front().map(|part| part.container) else {
+            return exchange.queue.pop();
+        };
+        while let Some(batch) = exchange.queue.pop_small() {
+            if batch.container != container {
+                return Some(batch);
+            }
+            self.parts.push_back(batch);
+        }
+        self.parts.pop_front()
     }
 
     /// What stands aside and is due, those first that have waited longest.
@@ -175,14 +202,13 @@ impl Drain {
     /// Offers what stands aside of a container, in order, up to the first refusal.
     fn go_on_with(&mut self, aside: &mut Aside, around: Around<'_>, round: &mut Round) {
         while self.goes_on(round, around) {
-            let offer = match aside.first.take() {
-                Some(offer) => offer,
-                None => {
-                    let Some(batch) = aside.rest.pop_front() else { return };
-                    Offer { batch: portion(batch, &mut aside.rest, around.exchange), parsed: None }
-                }
+            let Some(offer) = aside.first.take().or_else(|| aside.rest.pop_front()) else { return };
+            let offer = if offer.parsed.is_none() {
+                let batch = portion(offer.batch, &mut aside.rest, around.exchange);
+                self.offer(batch, around)
+            } else {
+                offer
             };
-            let offer = if offer.parsed.is_none() { self.offer(offer.batch, around) } else { offer };
             let held = around.host.holds();
             if self.try_append(&offer, around) {
                 round.bytes += offer.bytes().len();
@@ -219,7 +245,7 @@ impl Drain {
     }
 
     /// What is refused once more is halved; a single record may be given up.
-    fn refused_again(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &Round) {
+    fn refused_again(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
         let now = round.now;
         aside.refusals += 1;
         // A host that takes nothing is asked whenever there is a reason to; one that takes
@@ -229,36 +255,41 @@ impl Drain {
         if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
             report_wait(&offer.batch, around.exchange);
         }
+        if !may_halve(aside, &offer, others_pass, around, now) {
+            aside.first = Some(offer);
+            return;
+        }
         let Offer { batch, parsed } = offer;
         let offer = match batch.halved() {
             (first, Some(second)) => {
                 note_division(&first, &second, around.exchange);
-                aside.first = Some(Offer { batch: first, parsed: None });
-                aside.rest.push_front(second);
+                aside.first = Some(first.into());
+                aside.rest.push_front(second.into());
                 return;
             }
             (batch, None) => Offer { batch, parsed },
         };
         let alone = aside.alone.get_or_insert(Alone::since(now));
-        alone.contradictions += u32::from(std::mem::take(&mut alone.took_as_large));
+        alone.refused_in = Some(round.number);
         let has_patience = now.duration_since(alone.since) < around.config.refused_record_timeout;
         if has_patience {
             aside.first = Some(offer);
         } else {
-            self.give_up_or_wait(aside, offer, around, now);
+            self.give_up_or_wait(aside, offer, around, round);
         }
     }
 
     /// Gives a record up if it is the record, and not the room that there is now. That is
     /// certain where
-    /// - the host took as much of the same tag again and again, each time right after it
-    ///   had refused the record; or
+    /// - the host took as much of the same tag again and again, each time in the round in
+    ///   which it had refused the record before, so that no room came in between; or
     /// - it holds next to nothing of ours, so that there is all the room there will ever
     ///   be, and takes something smaller of the same tag: of another container, or what
     ///   follows the record. Where nothing small follows, since the container is gone or
     ///   writes nothing small, it is enough that it takes something of any tag, for much
     ///   longer.
-    fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, now: Instant) {
+    fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
+        let now = round.now;
         let last_wait = around.config.refused_record_timeout * LAST_RECORD_FACTOR;
         let size = offer.bytes().len();
         let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
@@ -271,7 +302,7 @@ impl Drain {
             aside.alone = None;
             self.give_up(offer.batch, around);
         } else if has_room {
-            self.probe(aside, offer, around);
+            self.probe(aside, offer, around, round);
         } else {
             aside.first = Some(offer);
         }
@@ -279,29 +310,33 @@ impl Drain {
 
     /// Offers the records that follow, one by one, up to one that is taken: then those
     /// before it are given up. Where the host refuses a small one, too, it has no room.
-    fn probe(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>) {
+    /// All of them are tried in one round, since only then they have the same room; so
+    /// the last to probe in a round may go beyond its refusals, and no other does.
+    fn probe(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
         let (size, id) = (offer.bytes().len(), offer.batch.container);
         let mut tried = vec![offer];
-        while tried.len() <= MOST_PROBED {
+        while tried.len() <= MOST_PROBED && self.has_time(round, around) {
             // A stream with a tag of its own has its own route, which says nothing here.
             let tag = tried.first().and_then(|first| first.batch.tag.as_ref());
-            let is_of_route =
-                aside.rest.front().is_some_and(|next| next.records == 0 || next.tag.as_ref() == tag);
-            if !is_of_route {
+            let is_of_route = |next: &Batch| next.records == 0 || next.tag.as_ref() == tag;
+            if !aside.rest.front().is_some_and(|next| is_of_route(&next.batch)) {
                 break;
             }
-            let Some(batch) = aside.rest.pop_front() else { break };
+            let Some(Offer { batch, parsed }) = aside.rest.pop_front() else { break };
             let (single, rest) = batch.without_first();
+            let is_parsed = parsed.is_some() && rest.is_none();
             if let Some(rest) = rest {
                 note_division(&single, &rest, around.exchange);
-                aside.rest.push_front(rest);
+                aside.rest.push_front(rest.into());
             }
-            let offer = self.offer(single, around);
+            let offer = if is_parsed { Offer { batch: single, parsed } } else { self.offer(single, around) };
             if offer.batch.records > 0 && self.try_append(&offer, around) {
+                round.bytes += offer.bytes().len();
                 aside.alone = None;
                 tried.into_iter().for_each(|tried| self.give_up(tried.batch, around));
                 return self.accept(offer.batch, around);
             }
+            round.refusals += usize::from(offer.batch.records > 0);
             let is_small = offer.batch.records > 0 && offer.bytes().len() <= size / ROOM_PART;
             tried.push(offer);
             if is_small {
@@ -314,7 +349,7 @@ impl Drain {
         let mut tried = tried.into_iter();
         aside.first = tried.next();
         for offer in tried.rev() {
-            aside.rest.push_front(offer.batch);
+            aside.rest.push_front(offer);
         }
         if reads_on {
             around.exchange.accounts.read_on(&id);
@@ -347,7 +382,10 @@ impl Drain {
             self.slow_parsers.insert(batch.container);
             let (name, short_id) = named(&batch);
             let (parser, millis) = (parsing.parser.clone(), spent.as_millis());
-            around.exchange.report(Event::ParserSlow { name, short_id, parser, millis });
+            let event = Event::ParserSlow { name, short_id, parser, millis };
+            if !around.exchange.report(event.clone()) {
+                self.untold.push(event);
+            }
         }
         let has_room = self.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
         if is_unknown && has_room && !self.unknown_parsers.contains(&parsing.parser) {
@@ -370,7 +408,7 @@ impl Drain {
         }
         self.taken += 1;
         for aside in self.aside.values_mut() {
-            aside.others_took(batch.tag.as_deref(), size);
+            aside.others_took(batch.tag.as_deref(), size, self.rounds);
         }
         true
     }
@@ -392,7 +430,7 @@ impl Drain {
     fn give_up(&mut self, batch: Batch, around: Around<'_>) {
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
             let amount = Amount { bytes: *bytes, records: batch.records as u64 };
-            let (name, short_id) = (account.name(), account.id().short());
+            let (name, short_id) = (account.name(), account.short_id());
             let (size, timeout) = (batch.bytes.len(), around.config.refused_record_timeout);
             let seconds = timeout.as_secs_f64();
             account.refused(amount, Instant::now(), |Amount { bytes, records }| {
@@ -416,7 +454,7 @@ impl Drain {
             Progress::Advance(advance) => checkpoint.advance(batch.container, advance),
             Progress::Forget => checkpoint.forget(&batch.container, Instant::now()),
             Progress::Started => checkpoint.mark_started(),
-            Progress::Nothing => Ok(()),
+            Progress::Nothing => Ok(false),
         };
         self.report_checkpoint(written, around);
         if batch.progress == Progress::Forget {
@@ -428,12 +466,14 @@ impl Drain {
         }
     }
 
-    /// Once when writing begins to fail, and once when it works again.
-    pub(crate) fn report_checkpoint(&mut self, written: std::io::Result<()>, around: Around<'_>) {
+    /// Once when writing begins to fail, and once when it works again. Where nothing was
+    /// to be written (`Ok(false)`), neither is known.
+    pub(crate) fn report_checkpoint(&mut self, written: std::io::Result<bool>, around: Around<'_>) {
         let exchange = around.exchange;
         let Some(path) = &around.config.db else { return };
         match written {
-            Ok(()) => {
+            Ok(false) => {}
+            Ok(true) => {
                 exchange.health.set_db_writable(true);
                 exchange.tally.checkpoint_writes.add_one();
                 self.checkpoint.end(|| exchange.report(Event::CheckpointWritable { path: path.clone() }));
@@ -449,15 +489,27 @@ impl Drain {
     }
 }
 
+/// Whether what is refused is to be halved, or to be given up as a single record. At a
+/// mark it always is: the position moves with each part. Between two marks a kill or a
+/// stop repeats the parts before it, so there must be a reason other than a host that
+/// takes nothing now: it takes others, or has all the room there will ever be, or has
+/// refused for long.
+fn may_halve(aside: &Aside, offer: &Offer, others_pass: bool, around: Around<'_>, now: Instant) -> bool {
+    let batch = &offer.batch;
+    let has_room = || around.host.holds().is_some_and(|held| held <= batch.bytes.len() / ROOM_PART);
+    let is_long = || now.duration_since(aside.since) >= around.config.refused_record_timeout;
+    batch.records <= 1 || batch.has_mark_inside() || others_pass || has_room() || is_long()
+}
+
 /// The first part of a batch that a parser is to take apart, with the others at the front
 /// of `rest`; any other batch as it is.
-fn portion(mut batch: Batch, rest: &mut VecDeque<Batch>, exchange: &Exchange) -> Batch {
+fn portion<T: From<Batch>>(mut batch: Batch, rest: &mut VecDeque<T>, exchange: &Exchange) -> Batch {
     while batch.parsing.is_some() && batch.bytes.len() > PARSED_BYTES {
         let (first, second) = batch.halved();
         batch = first;
         let Some(second) = second else { break };
         note_division(&batch, &second, exchange);
-        rest.push_front(second);
+        rest.push_front(second.into());
     }
     batch
 }
@@ -473,16 +525,17 @@ fn note_division(first: &Batch, second: &Batch, exchange: &Exchange) {
 
 fn report_wait(batch: &Batch, exchange: &Exchange) {
     let Some((account, _)) = &batch.source else { return };
-    if account.waits_for_the_first_time() {
-        let (name, short_id) = (account.name(), account.id().short());
-        exchange.report(Event::RecordsWait { name, short_id });
-    }
+    account.report_wait(|| {
+        exchange.report(Event::RecordsWait { name: account.name(), short_id: account.short_id() })
+    });
 }
 
 /// Whose a batch is, for messages.
 fn named(batch: &Batch) -> (String, String) {
-    let name = batch.source.as_ref().map(|(account, _)| account.name());
-    (name.unwrap_or_default(), batch.container.short())
+    match &batch.source {
+        Some((account, _)) => (account.name(), account.short_id()),
+        None => (String::new(), batch.container.short()),
+    }
 }
 
 /// What this thread has taken of the processor: on a busy machine less than passed.

@@ -17,6 +17,9 @@ struct Choosy<R> {
     held: Mutex<usize>,
     taken: Mutex<Vec<(String, String)>>,
     offers: Mutex<usize>,
+    parsed: Mutex<usize>,
+    /// What its parser takes of the processor for each text.
+    toil: Duration,
 }
 
 impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
@@ -38,6 +41,9 @@ impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
     }
 
     fn parse(&self, _: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
+        *self.parsed.lock().unwrap() += 1;
+        let until = processor_time() + self.toil;
+        while processor_time() < until {}
         let mut fields = b"\x81\xa3log".to_vec();
         crate::msgpack::put_str(&mut fields, text);
         Ok(Some(Parsed { fields, time: None }))
@@ -123,7 +129,14 @@ impl Bench {
 }
 
 fn choosy<R: Fn(&str, &[String], usize) -> bool>(refuses: R) -> Choosy<R> {
-    Choosy { refuses, held: Mutex::new(0), taken: Mutex::default(), offers: Mutex::new(0) }
+    Choosy {
+        refuses,
+        held: Mutex::new(0),
+        taken: Mutex::default(),
+        offers: Mutex::new(0),
+        parsed: Mutex::new(0),
+        toil: Duration::ZERO,
+    }
 }
 
 fn taken<R>(host: &Choosy<R>, tag: &str) -> Vec<String> {
@@ -376,4 +389,187 @@ fn a_host_that_takes_nothing_is_offered_few_batches_at_a_time() {
     }
     bench.turn(&choosy(|_, _, _| false));
     assert!(bench.is_drained());
+}
+
+/// An output that is slow, and a container that takes each room that comes: the other is
+/// asked for in between, when there is none.
+#[test]
+fn a_record_that_waits_for_room_is_kept_however_often_others_take_what_comes_free() {
+    let mut bench = Bench::new();
+    let room = std::cell::Cell::new(0);
+    let host = choosy(|_, _, _| room.replace(0_usize) == 0);
+    *host.held.lock().unwrap() = 1 << 20;
+    bench.push(1, "", &["quiet"]);
+    let flood = long(2);
+    let rounds = 5 * MOST_CONTRADICTIONS as usize;
+    for _ in 0..rounds {
+        bench.turn(&host);
+        bench.push(2, "", &[&flood]);
+        room.set(1);
+        // It is not due in this round.
+        for aside in bench.drain.aside.values_mut() {
+            aside.next_try = Instant::now() + Duration::from_secs(60);
+        }
+        bench.drain.hand_over(Around { exchange: &bench.exchange, config: &bench.config, host: &host });
+    }
+    assert_eq!(taken(&host, ""), vec![flood.as_str(); rounds]);
+    assert_eq!(bench.refused(1), 0);
+    room.set(1);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "").last().map(String::as_str), Some("quiet"));
+    assert!(bench.is_drained());
+}
+
+/// A batch that a parser takes apart for three drains.
+#[test]
+fn small_batches_of_others_pass_the_parts_of_one_and_its_own_stay_behind() {
+    let mut bench = Bench::new();
+    let mut host = choosy(|_, _, _| false);
+    host.toil = Duration::from_millis(7);
+    let text = long(200);
+    let texts = vec![text.as_str(); 45];
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    bench.push_parsed(1, "a", &texts, Some(parsing));
+    bench.turn(&host);
+    let first = taken(&host, "a").len();
+    assert!((1..30).contains(&first), "{first} of it are parsed at a time");
+    for digit in 2..6 {
+        bench.push(1, "a", &["behind"]);
+        bench.push(digit, "b", &["small"]);
+    }
+    bench.turn(&host);
+    let all: Vec<String> = host.taken.lock().unwrap().iter().map(|(tag, _)| tag.clone()).collect();
+    assert_eq!(all[first..first + 5], ["b", "b", "b", "b", "a"]);
+    while !bench.is_drained() {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), [&texts[..], &["behind"; 4]].concat());
+}
+
+/// Parsers may be busy with what stands aside in every drain.
+#[test]
+fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let mut host = choosy(|tag, _, _| tag == "a" && !is_open.get());
+    let text = long(200);
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    for _ in 0..2 {
+        bench.push_parsed(1, "a", &[text.as_str(); 20], Some(Arc::clone(&parsing)));
+    }
+    bench.turn(&host);
+    host.toil = Duration::from_millis(7);
+    is_open.set(true);
+    bench.push(2, "b", &["small"]);
+    bench.turn(&host);
+    let so_far = taken(&host, "a").len();
+    assert!((1..40).contains(&so_far), "{so_far} of it are parsed at a time");
+    assert_eq!(taken(&host, "b"), ["small"]);
+}
+
+/// Each refusal costs the host a line in its log and a file, and each text a parser's time.
+#[test]
+fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let too_long = long(10);
+    for digit in 1..=10 {
+        bench.push_parsed(digit, "a", &[too_long.as_str(); 20], Some(Arc::clone(&parsing)));
+    }
+    let mut most = 0;
+    let mut turns = |bench: &mut Bench, count: usize| {
+        for _ in 0..count {
+            let before = *host.offers.lock().unwrap();
+            bench.turn(&host);
+            most = most.max(*host.offers.lock().unwrap() - before);
+        }
+        *host.parsed.lock().unwrap()
+    };
+    let parsed = turns(&mut bench, 200);
+    assert_eq!(turns(&mut bench, 50), parsed, "what is parsed is kept");
+    assert!(most > MOST_PROBED && most <= 2 * MOST_REFUSALS + MOST_PROBED, "{most} offers in a drain");
+    for digit in 1..=10 {
+        assert_eq!(bench.refused(digit), 0);
+    }
+}
+
+impl Bench {
+    fn fill_events(&self) {
+        while self.exchange.report(Event::ReaderStopped { reason: String::new() }) {}
+    }
+
+    fn told(&self, is: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.exchange.events.take().0.into_iter().filter(|event| is(event)).collect()
+    }
+}
+
+/// Of a container in a user's storage, which has a key of ours beside its id.
+#[test]
+fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_are_kept() {
+    let mut bench = Bench::new();
+    let runtime_id = ContainerId::from_bytes([9; 32]);
+    let account = bench.exchange.accounts.open_as(ContainerId::from_bytes([1; 32]), runtime_id);
+    account.set_name("web");
+    let (name, short_id) = ("web".to_owned(), runtime_id.short());
+    // A record that waits, and is given up.
+    let host = choosy(|_, _, bytes| bytes > 500);
+    let is_wait = |event: &Event| matches!(event, Event::RecordsWait { .. });
+    bench.push(1, "a", &[&long(10)]);
+    bench.turn(&host);
+    let waits = |bench: &mut Bench| {
+        for aside in bench.drain.aside.values_mut() {
+            aside.since = Instant::now() - QUIET_WAIT;
+        }
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+        bench.turn(&host);
+    };
+    bench.fill_events();
+    waits(&mut bench);
+    assert_eq!(bench.told(is_wait), []);
+    waits(&mut bench);
+    waits(&mut bench);
+    let wanted = Event::RecordsWait { name: name.clone(), short_id: short_id.clone() };
+    assert_eq!(bench.told(is_wait), [wanted]);
+    bench.push(1, "a", &["after"]);
+    waits(&mut bench);
+    let refused = bench.told(|event| matches!(event, Event::RecordsRefused { .. }));
+    assert!(
+        matches!(&refused[..], [Event::RecordsRefused { short_id: shown, .. }] if *shown == short_id),
+        "{refused:?}"
+    );
+    // A parser that takes too long.
+    let mut host = choosy(|_, _, _| false);
+    host.toil = MOST_PARSING;
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    bench.fill_events();
+    bench.push_parsed(1, "a", &["text"], Some(parsing));
+    let is_slow = |event: &Event| matches!(event, Event::ParserSlow { .. });
+    bench.turn(&host);
+    assert_eq!(bench.told(is_slow), []);
+    bench.turn(&host);
+    bench.turn(&host);
+    let slow = bench.told(is_slow);
+    assert!(
+        matches!(&slow[..], [Event::ParserSlow { name: of, short_id: shown, .. }] if (of, shown) == (&name, &short_id)),
+        "{slow:?}"
+    );
+}
+
+/// A batch that moves no position says nothing of the disk.
+#[test]
+fn a_db_counts_as_writable_only_where_something_was_written() {
+    let mut bench = Bench::new();
+    bench.config.db = Some("/somewhere/positions.db".into());
+    let host = choosy(|_, _, _| false);
+    let around = Around { exchange: &bench.exchange, config: &bench.config, host: &host };
+    bench.drain.report_checkpoint(Err(std::io::ErrorKind::StorageFull.into()), around);
+    bench.push(1, "a", &["text"]);
+    bench.exchange.push(Batch::progress(Progress::Nothing));
+    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    bench.turn(&host);
+    assert!(bench.is_drained());
+    assert_eq!(bench.exchange.health.is_db_writable(), Some(false));
+    assert_eq!(bench.told(|event| matches!(event, Event::CheckpointWritable { .. })), []);
 }

@@ -91,7 +91,7 @@ pub struct Exchange {
     pub reader_bell: Bell,
     /// The host wants nothing now.
     pub paused: AtomicBool,
-    /// The host refused a batch; the reader rings it again after a while.
+    /// The host refuses something: it is asked again after a while.
     pub refused: AtomicBool,
     /// The reader shall end.
     pub stopping: AtomicBool,

@@ -3,6 +3,7 @@
 //! instance, which itself is readable when one of them is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,18 @@ use crate::lock::lock;
 
 /// Time between two wake-ups by the timer.
 pub const INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two wake-ups while the host refuses something.
+pub const RETRY: Duration = Duration::from_millis(100);
 
 /// The descriptor that the host watches.
 #[derive(Debug)]
 pub struct HostWake {
     epoll: OwnedFd,
     timer: OwnedFd,
-    /// When the timer fires, or a moment before.
+    /// When the interval is over, or a moment before.
     next: Mutex<Instant>,
+    /// The timer fires earlier, to ask the host again.
+    is_early: AtomicBool,
 }
 
 impl HostWake {
@@ -35,7 +40,8 @@ impl HostWake {
         for (number, fd) in [bell, timer.as_fd()].into_iter().enumerate() {
             epoll::add(&epoll, fd, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
         }
-        let wake = HostWake { epoll, timer, next: Mutex::new(Instant::now()) };
+        let (next, is_early) = (Mutex::new(Instant::now()), AtomicBool::new(false));
+        let wake = HostWake { epoll, timer, next, is_early };
         wake.set(INTERVAL)?;
         Ok(wake)
     }
@@ -49,6 +55,19 @@ impl HostWake {
             let _ = self.set(INTERVAL);
         }
         is_time
+    }
+
+    /// Fires soon, beside the interval, where the host `is_to_be_asked` again: no reader
+    /// has to live for that. To be called after each wake-up. Costs no system call where
+    /// nothing changes.
+    pub fn ask_again(&self, is_to_be_asked: bool) {
+        if is_to_be_asked || self.is_early.load(Ordering::Relaxed) {
+            self.is_early.store(is_to_be_asked, Ordering::Relaxed);
+            let rest = lock(&self.next).saturating_duration_since(Instant::now());
+            let delay = if is_to_be_asked { rest.min(RETRY) } else { rest };
+            // As in `is_time`. Zero would mean never.
+            let _ = self.arm(delay.max(Duration::from_millis(1)));
+        }
     }
 
     /// The interval is over, as a test wants it.
@@ -66,6 +85,10 @@ impl HostWake {
     fn set(&self, delay: Duration) -> Result<(), Errno> {
         // Taken first, so that it is past when the timer fires.
         *lock(&self.next) = Instant::now() + delay;
+        self.arm(delay)
+    }
+
+    fn arm(&self, delay: Duration) -> Result<(), Errno> {
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let seconds = i64::try_from(delay.as_secs()).unwrap_or(i64::MAX);
         let it_value = Timespec { tv_sec: seconds, tv_nsec: i64::from(delay.subsec_nanos()) };
@@ -90,6 +113,27 @@ mod tests {
     fn is_readable_within(wake: &HostWake, milliseconds: i64) -> bool {
         let time = Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
         poll(&mut [PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)], Some(&time)).unwrap() > 0
+    }
+
+    #[test]
+    fn while_the_host_is_to_be_asked_again_the_timer_fires_soon_and_the_interval_stays() {
+        let bell = Bell::new().unwrap();
+        let wake = HostWake::new(bell.as_fd()).unwrap();
+        let next = *lock(&wake.next);
+        for _ in 0..3 {
+            wake.ask_again(true);
+            assert!(!is_readable_within(&wake, 0));
+            assert!(is_readable_within(&wake, 2_000));
+            assert!(!wake.is_time(Instant::now()));
+        }
+        wake.ask_again(false);
+        assert!(!is_readable_within(&wake, 300));
+        assert_eq!(*lock(&wake.next), next);
+        // The interval is over in the midst of it.
+        wake.expire();
+        wake.ask_again(true);
+        assert!(is_readable_within(&wake, 2_000) && wake.is_time(Instant::now()));
+        assert!(!is_readable_within(&wake, 0));
     }
 
     #[test]

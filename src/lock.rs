@@ -6,8 +6,13 @@
 //! drop what they hold because of it: a batch that is in the host's hands is still counted
 //! and its position still saved. So the poison is ignored. That is sound since what our
 //! locks protect is changed in steps each of which leaves it usable: queues, maps and sums
-//! whose worst state is one entry too few or too many. No lock is held over foreign code
-//! that calls back.
+//! whose worst state is one entry too few or too many.
+//!
+//! Two locks are held while the host's code runs: `Plugin::drain` holds `drain` over the
+//! appends and parsers, `Plugin::publish` holds `series` while the host's metrics are set.
+//! Both are locked by the host's thread alone, so no other waits for them. And it does not
+//! lock one of them twice: what the host may call from inside an append is `cb_pause`,
+//! which sets a flag and takes neither, as does `cb_resume`, which rings a bell besides.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

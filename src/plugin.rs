@@ -165,6 +165,8 @@ impl Plugin {
         self.log_events(host);
         let around = Around { exchange: &self.exchange, config: &self.config, host };
         lock(&self.drain).hand_over(around);
+        let is_refused = self.exchange.refused.load(Ordering::Acquire);
+        self.wake.ask_again(is_refused && !self.exchange.paused.load(Ordering::Acquire));
         if self.exchange.take_metrics_changed() {
             self.publish(host);
         } else if is_time {
@@ -302,9 +304,12 @@ fn spawn_reader(
 
 /// Runs the reader; a panic becomes an event, never a dead process.
 fn run_guarded(exchange: &Exchange, read: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(read)) {
-        let reason = panic_text(&*panic);
-        exchange.report(Event::ReaderStopped { reason });
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(()) => exchange.health.end(),
+        Err(panic) => {
+            let reason = panic_text(&*panic);
+            exchange.report(Event::ReaderStopped { reason });
+        }
     }
     exchange.reader_ended.store(true, Ordering::Release);
     exchange.host_bell.ring();

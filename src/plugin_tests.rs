@@ -88,7 +88,7 @@ fn the_checkpoint_moves_with_each_accepted_batch_and_not_before() {
     host.refusing.store(true, Ordering::SeqCst);
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), None);
-    assert!(plugin.exchange.refused.load(Ordering::SeqCst), "the reader rings again for it");
+    assert!(plugin.exchange.refused.load(Ordering::SeqCst), "the host is asked again");
     host.refusing.store(false, Ordering::SeqCst);
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), Some(100));
@@ -130,9 +130,10 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     let host = Recorder::default();
     let around = Around { exchange: &plugin.exchange, config: &plugin.config, host: &host };
     let mut drain = lock(&plugin.drain);
-    for (written, value) in [(true, 1.0), (false, 0.0), (false, 0.0), (true, 1.0)] {
-        let result = if written { Ok(()) } else { Err(std::io::ErrorKind::StorageFull.into()) };
-        drain.report_checkpoint(result, around);
+    let (wrote, nothing, failed) = (Some(true), Some(false), None);
+    let cases = [(wrote, 1.0), (failed, 0.0), (nothing, 0.0), (failed, 0.0), (wrote, 1.0), (nothing, 1.0)];
+    for (written, value) in cases {
+        drain.report_checkpoint(written.ok_or(std::io::ErrorKind::StorageFull.into()), around);
         assert_eq!(shown(), [metrics::Value::Number(value)]);
     }
     let (events, _) = plugin.exchange.events.take();
@@ -452,10 +453,40 @@ fn a_panic_of_the_reader_is_told_and_ends_the_instance_only() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     run_guarded(&plugin.exchange, || panic!("on purpose"));
+    assert_ne!(plugin.exchange.health.since_last_turn(), Duration::ZERO, "its age grows on");
     plugin.drain(&host);
     let log = host.log.lock().unwrap();
     assert!(log.iter().any(|(level, text)| *level == Level::Error && text.contains("on purpose")), "{log:?}");
     assert!(plugin.exchange.reader_ended.load(Ordering::SeqCst));
+}
+
+/// With `Follow off`: no reader is left to ring, and none is missing.
+#[test]
+fn a_host_that_refuses_is_asked_again_soon_after_the_reader_has_read_everything() {
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
+    let is_rung_within = |plugin: &Plugin, tv_sec: i64| {
+        let mut fds = [PollFd::from_borrowed_fd(plugin.host_fd(), PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec, tv_nsec: 300_000_000 })).unwrap() > 0
+    };
+    let mut plugin = idle_plugin();
+    let host = Recorder::default();
+    Arc::get_mut(&mut plugin.exchange).unwrap().health = metrics::Health::as_of(100);
+    run_guarded(&plugin.exchange, || plugin.exchange.push(batch(3, 100)));
+    assert_eq!(plugin.exchange.health.since_last_turn(), Duration::ZERO, "no turn is overdue");
+    host.refusing.store(true, Ordering::SeqCst);
+    plugin.drain(&host);
+    for _ in 0..3 {
+        assert!(is_rung_within(&plugin, 2), "long before the interval is over");
+        plugin.drain(&host);
+    }
+    plugin.pause();
+    plugin.drain(&host);
+    assert!(!is_rung_within(&plugin, 0), "a host that wants nothing is left alone");
+    host.refusing.store(false, Ordering::SeqCst);
+    plugin.resume();
+    plugin.drain(&host);
+    assert_eq!(*host.appended.lock().unwrap(), [3]);
+    assert!(plugin.is_done() && !is_rung_within(&plugin, 0));
 }
 
 #[test]

@@ -127,14 +127,20 @@ impl Lanes {
         }
     }
 
+    /// The next small one, unless it is the turn of a large one.
+    fn pop_small(&mut self) -> Option<Batch> {
+        let next = if self.passing < MOST_PASSING { self.express.pop_front() } else { None };
+        self.passing = next.as_ref().map_or(0, |batch| self.passing + batch.bytes.len());
+        next
+    }
+
     fn pop(&mut self) -> Option<Batch> {
-        if self.bulk.is_empty() || self.passing < MOST_PASSING {
-            if let Some(batch) = self.express.pop_front() {
-                self.passing += batch.bytes.len();
-                return Some(batch);
-            }
+        if let Some(batch) = self.pop_small() {
+            return Some(batch);
         }
-        self.passing = 0;
+        if self.bulk.is_empty() {
+            return self.pop_small();
+        }
         let batch = self.bulk.pop_front()?;
         if let Some(count) = self.in_bulk.get_mut(&batch.container) {
             *count -= 1;
@@ -224,6 +230,12 @@ impl Queue {
     /// Takes the next batch. It stays counted until [`Queue::accepted`].
     pub fn pop(&self) -> Option<Batch> {
         lock(&self.lanes).pop()
+    }
+
+    /// Takes the next small batch where a large one is in the host's hands and goes in
+    /// parts: `None` where there is none, or where it is that one's turn.
+    pub fn pop_small(&self) -> Option<Batch> {
+        lock(&self.lanes).pop_small()
     }
 
     /// The host has taken the batch: its room is free, its buffer comes back.

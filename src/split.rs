@@ -15,10 +15,18 @@ impl Batch {
     /// batch as it is where it is one record. What they stand in (a group) is in both.
     pub fn halved(self) -> (Batch, Option<Batch>) {
         let near = self.bytes.len() / 2;
-        let is_inside = |mark: &&Mark| mark.records > 0 && mark.records < self.records;
-        let nearest = self.marks.iter().filter(is_inside).min_by_key(|mark| mark.bytes.abs_diff(near));
+        let nearest = self.marks_inside().min_by_key(|mark| mark.bytes.abs_diff(near));
         let place = nearest.cloned().map(Place::Marked).or_else(|| self.between_records(near));
         self.divided_at(place)
+    }
+
+    fn marks_inside(&self) -> impl Iterator<Item = &Mark> {
+        self.marks.iter().filter(|mark| mark.records > 0 && mark.records < self.records)
+    }
+
+    /// Whether it can be halved at a place whose positions are known.
+    pub fn has_mark_inside(&self) -> bool {
+        self.marks_inside().next().is_some()
     }
 
     /// Its first record, and the others.

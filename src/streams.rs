@@ -405,7 +405,7 @@ impl StreamSink for Sink {
         let mut streamed = self.shared.streamed();
         let Some(streamed) = streamed.get_mut(id) else { return };
         streamed.last_entry = Instant::now();
-        streamed.assembler.begin(&self.shared.exchange);
+        streamed.assembler.begin(&self.shared.exchange, 0);
         let file = Resume { is_by_time: true, ..streamed.files[stream.index()] };
         let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };
         let source_bytes = text.len() + usize::from(ends_line);

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test reads what it wrote itself")]
 
 mod accounting;
+mod confined;
 mod conmon;
 mod containerd;
 mod content;

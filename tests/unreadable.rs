@@ -150,7 +150,7 @@ fn a_folder_that_cannot_be_read_at_a_start_keeps_its_position() {
     fs::create_dir(&state).expect("a folder");
     std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY)).expect("we are root");
     let (pods, db) = (root.pods().display().to_string(), format!("DB={}", state.join("db").display()));
-    let arguments = ["--runtime", "cri", "--pod-logs", &*pods, "-o", &*db];
+    let arguments = ["--runtime", "cri", "--pod-logs", &*pods, "-o", &*db, "--save-position"];
     let read_once = || {
         let output = command(&program, &[&arguments[..], &["--no-follow"]].concat()).output();
         String::from_utf8_lossy(&output.expect("setpriv runs").stdout).into_owned()

@@ -62,7 +62,7 @@ impl SharedCheckpoint {
     }
 
     /// Moves a container's positions; see [`CheckpointStore::advance`].
-    pub fn advance(&self, id: ContainerId, advance: &Advance) -> io::Result<()> {
+    pub fn advance(&self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
         let mut store = lock(&self.store);
         self.hear_of_taken_up(&mut store);
         let written = store.advance(id, advance);
@@ -73,7 +73,7 @@ impl SharedCheckpoint {
     }
 
     /// The container is gone for good; see [`CheckpointStore::forget`].
-    pub fn forget(&self, id: &ContainerId, now: Instant) -> io::Result<()> {
+    pub fn forget(&self, id: &ContainerId, now: Instant) -> io::Result<bool> {
         let mut store = lock(&self.store);
         self.hear_of_taken_up(&mut store);
         let written = store.forget(id, now);
@@ -94,8 +94,9 @@ impl SharedCheckpoint {
         }
     }
 
-    /// The first look at the containers is done and accepted.
-    pub fn mark_started(&self) -> io::Result<()> {
+    /// The first look at the containers is done and accepted; see
+    /// [`CheckpointStore::mark_started`].
+    pub fn mark_started(&self) -> io::Result<bool> {
         lock(&self.store).mark_started()
     }
 

@@ -231,12 +231,12 @@ impl CheckpointStore {
         Some(entry.saved)
     }
 
-    /// The first look at the containers is done and accepted.
-    pub fn mark_started(&mut self) -> io::Result<()> {
-        match &self.file {
-            Some(file) => file.write_all_at(&STARTED, HEADER_USED as u64),
-            None => Ok(()),
-        }
+    /// The first look at the containers is done and accepted. Returns whether a byte was
+    /// written.
+    pub fn mark_started(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        file.write_all_at(&STARTED, HEADER_USED as u64)?;
+        Ok(true)
     }
 
     /// What is known of a container.
@@ -256,8 +256,8 @@ impl CheckpointStore {
     }
 
     /// Moves a container's positions. An error leaves them in memory; the next
-    /// success writes all that is missing in the file.
-    pub fn advance(&mut self, id: ContainerId, advance: &Advance) -> io::Result<()> {
+    /// success writes all that is missing in the file. Returns whether a byte was written.
+    pub fn advance(&mut self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
         let entry = match self.entries.get_mut(&id) {
             Some(entry) => entry,
             None => {
@@ -274,14 +274,15 @@ impl CheckpointStore {
             }
         }
         entry.gone_since = None;
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(file) = &self.file else { return Ok(false) };
         let written = write_entry(file, id, entry);
         if entry.is_dirty != written.is_err() {
             entry.is_dirty = written.is_err();
             self.dirty = if entry.is_dirty { self.dirty + 1 } else { self.dirty - 1 };
         }
         written?;
-        self.write_dirty()
+        self.write_dirty()?;
+        Ok(true)
     }
 
     fn write_dirty(&mut self) -> io::Result<()> {
@@ -297,14 +298,16 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// The container is gone for good; its entry goes some time later.
-    pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<()> {
+    /// The container is gone for good; its entry goes some time later. Returns whether a
+    /// byte was written.
+    pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
         if let Some(entry) = self.entries.get_mut(id) {
             if entry.gone_since.is_none() {
                 entry.gone_since = Some(now);
                 self.gone.push_back((now, *id));
             }
         }
+        let mut has_written = false;
         while let Some((since, id)) = self.gone.front().copied() {
             if now.duration_since(since) < FORGET_AFTER {
                 break;
@@ -320,9 +323,10 @@ impl CheckpointStore {
             self.free_slots.push(entry.slot);
             if let Some(file) = &self.file {
                 file.write_all_at(&[0; SLOT], slot_offset(entry.slot))?;
+                has_written = true;
             }
         }
-        Ok(())
+        Ok(has_written)
     }
 
     /// Makes what was written survive a power cut. Slow; for a clean exit.

@@ -273,3 +273,19 @@ fn of_two_slots_of_one_container_the_newer_counts() {
     let store = CheckpointStore::open(&path).unwrap().store;
     assert_eq!(store.saved(&id('a')).unwrap()[0].offset, 3);
 }
+
+/// Who writes nothing learns nothing of the disk.
+#[test]
+fn each_change_says_whether_a_byte_was_written() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let gone = Instant::now();
+    assert!(store.mark_started().unwrap());
+    assert!(store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
+    assert!(!store.forget(&id('a'), gone).unwrap(), "its entry goes later");
+    assert!(!store.forget(&id('b'), gone).unwrap(), "it has none");
+    assert!(store.forget(&id('b'), gone + FORGET_AFTER).unwrap());
+    let mut store = CheckpointStore::in_memory();
+    assert!(!store.mark_started().unwrap());
+    assert!(!store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
+}

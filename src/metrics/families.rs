@@ -148,7 +148,7 @@ static INSTANCE: [InstanceMetric; 17] = [
     InstanceMetric {
         family: gauge(
             "reader_heartbeat_age_seconds",
-            "Age of the reader's last turn, updated every 5 s: it grows while a file system does not answer.",
+            "Age of the reader's last turn, updated every 5 s: it grows while a file system does not answer, and is 0 once the reader has read everything (`Follow off`).",
         ),
         samples: |exchange| number(exchange.health.since_last_turn().as_secs_f64()),
     },

@@ -37,7 +37,12 @@ impl Health {
         self.last_turn.store(since_start, Ordering::Relaxed);
     }
 
-    /// How long ago that was.
+    /// The reader has ended in order: no further turn is due, and no age grows.
+    pub fn end(&self) {
+        self.last_turn.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// How long ago that was; nothing where none is due.
     pub fn since_last_turn(&self) -> Duration {
         let last_turn = Duration::from_millis(self.last_turn.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last_turn)
@@ -65,6 +70,13 @@ mod tests {
         assert!(health.since_last_turn() >= Duration::from_secs(100));
         health.turn();
         assert!(health.since_last_turn() < Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_reader_that_has_ended_in_order_is_not_overdue() {
+        let health = Health::as_of(100);
+        health.end();
+        assert_eq!(health.since_last_turn(), Duration::ZERO);
     }
 
     #[test]

@@ -91,11 +91,8 @@ pub fn read_instance(exchange: &Exchange) -> Vec<Reading> {
 /// Reads every metric; `series` says which containers have some of their own, `most` at a
 /// time.
 pub fn read(exchange: &Exchange, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
-    let was_exhausted = series.exhausted().is_some();
     let shown = series.show(exchange.accounts.all(), most, Instant::now());
-    if let (false, Some(containers)) = (was_exhausted, series.exhausted()) {
-        exchange.report(Event::MetricsExhausted { containers });
-    }
+    series.report_exhausted(|containers| exchange.report(Event::MetricsExhausted { containers }));
     let mut readings = families::read_instance(exchange);
     readings.extend(families::read_containers(&shown, wall_clock()));
     readings

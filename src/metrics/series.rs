@@ -43,6 +43,7 @@ pub struct ContainerSeries {
     made: HashSet<Vec<String>>,
     first_seen: HashMap<ContainerId, Instant>,
     is_exhausted: bool,
+    is_reported: bool,
 }
 
 impl ContainerSeries {
@@ -100,6 +101,14 @@ impl ContainerSeries {
             }
             self.made.insert(labels.clone());
             self.live.insert(id, (labels, Arc::clone(account)));
+        }
+    }
+
+    /// Calls `report` with their number where they keep others from getting any, until it
+    /// returns that the message was kept.
+    pub fn report_exhausted(&mut self, report: impl FnOnce(usize) -> bool) {
+        if let (false, Some(containers)) = (self.is_reported, self.exhausted()) {
+            self.is_reported = report(containers);
         }
     }
 
@@ -185,6 +194,15 @@ mod tests {
             series.show(accounts.all(), 1, now);
         }
         assert_eq!((series.made.len(), series.exhausted()), (TURNOVER, Some(TURNOVER)));
+        series.report_exhausted(|_| false);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            series.report_exhausted(|containers| {
+                told.push(containers);
+                true
+            });
+        }
+        assert_eq!(told, [TURNOVER], "until it is kept, and once");
         // One that had series before gets them again.
         account.set_name("name-0");
         assert_eq!(names(&series.show(accounts.all(), 1, now), false), ["name-0"]);

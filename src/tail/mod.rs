@@ -34,7 +34,6 @@ mod container;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,8 +62,6 @@ use survey::Surveyor;
 use tailer::{ReadContext, Start};
 use watch::{FileWatch, Notice};
 
-/// How long a refused batch waits before the host is asked again.
-const REFUSED_RETRY: Duration = Duration::from_millis(100);
 /// Time between two reads of the hot logs, for each of the first fifty and for
 /// each further one, and its bounds: a few busy containers are read at once, a
 /// thousand in larger batches. A read that brings nothing takes 0.6 µs, so all
@@ -106,7 +103,6 @@ pub struct Reader {
     rescans: usize,
     /// A container is to be taken up once its earlier life is dealt with.
     is_any_expected: bool,
-    next_refused_ring: Instant,
     /// Every root was looked at, and the checkpoint told so.
     has_started: bool,
     /// The API was not asked for containers yet, or has not answered.
@@ -168,7 +164,6 @@ impl Reader {
             next_rescan: Instant::now(),
             rescans: 0,
             is_any_expected: false,
-            next_refused_ring: Instant::now(),
             has_started: false,
             is_first_list: true,
             is_first_start,
@@ -234,7 +229,6 @@ impl Reader {
         self.exchange.end_gathering();
         let is_behind = pass != Pass::CaughtUp || self.is_any_throttled;
         self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
-        self.ring_refusing_host(now);
         self.survey_if_due(now);
         pass
     }
@@ -674,14 +668,6 @@ impl Reader {
         }
     }
 
-    /// A host that refused a batch is asked again after a while.
-    fn ring_refusing_host(&mut self, now: Instant) {
-        if self.exchange.refused.load(Ordering::Acquire) && now >= self.next_refused_ring {
-            self.next_refused_ring = now + REFUSED_RETRY;
-            self.exchange.host_bell.ring();
-        }
-    }
-
     fn sleep(&self, pass: Pass) {
         if self.roots_changed {
             return;
@@ -698,9 +684,6 @@ impl Reader {
         let dues = [self.next_due, self.next_dead, self.surveyor.next, self.holding.next()];
         for due in dues.into_iter().flatten() {
             longest = longest.min(due.saturating_duration_since(Instant::now()));
-        }
-        if self.exchange.refused.load(Ordering::Acquire) {
-            longest = longest.min(REFUSED_RETRY);
         }
         let timeout = Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::births::Births;
 use super::file::is_permanent;
-use super::generation::{Found, Generation};
+use super::generation::{Found, Generation, SLICE_BYTES};
 use super::seen::{SeenFile, SeenFiles};
 use super::slice::Slice;
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
@@ -348,7 +348,7 @@ impl Tailer {
         exchange.activity.is(Doing::Decoding, self.assembler.account().id());
         let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines());
         self.progress = SliceProgress::from(range.start);
-        self.assembler.begin(exchange);
+        self.assembler.begin(exchange, range.len());
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
         let corrupt = match layout {
@@ -404,7 +404,7 @@ impl Tailer {
         let read = ReadBytes { total: (end - pushed) as u64, skipped: skipped - skipped_pushed };
         self.push(exchange, resume, false, read);
         self.progress = SliceProgress { at: end, pushed: end, skipped_pushed: skipped, ..self.progress };
-        self.assembler.begin(exchange);
+        self.assembler.begin(exchange, SLICE_BYTES);
         !self.progress.is_last && (!exchange.queue.has_space() || exchange.queue.is_cautious())
     }
 

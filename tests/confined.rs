@@ -1,0 +1,120 @@
+//! Every hostile container at once, in a process that may have 256 MB: it ends in good
+//! order and an innocent container's lines are all there.
+//!
+//! The limit is that of private writable memory (`RLIMIT_DATA`), where an allocation too
+//! many fails and ends the program; a limit of the address space would count what is
+//! reserved and never touched.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
+use serde_json::json;
+
+use crate::support::docker_root::{record, DockerRoot};
+use crate::support::skip;
+
+const MIB: usize = 1 << 20;
+const LIMIT: usize = 256 * MIB;
+
+/// `tail-containers` over all logs of `root`, confined; `None` without `prlimit`.
+fn confined(root: &DockerRoot, options: &[&str]) -> Option<Output> {
+    let has_prlimit = Command::new("prlimit").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--data={LIMIT}")).arg("--");
+    command.arg(env!("CARGO_BIN_EXE_tail-containers")).args(["--no-follow", "--json", "--runtime", "docker"]);
+    command.arg("--docker-root").arg(root.path()).args(options).stdin(Stdio::null());
+    has_prlimit.then(|| command.output().expect("it runs"))
+}
+
+/// A root with one container of each kind, and `good` among them with 1,000 lines.
+fn hostile_root() -> DockerRoot {
+    let root = DockerRoot::new();
+    let mut digits = ('0'..='9').chain('b'..='f');
+    let mut hostile = |name: &str, labels: serde_json::Value| {
+        let log = root.container(digits.next().expect("a digit"), name);
+        log.write_config_with(name, true, labels, &[]);
+        log
+    };
+    let project = "com.docker.compose.project";
+
+    let mut log = hostile("large-label", json!({ project: "x".repeat(10 * MIB) }));
+    log.raw(record("stdout", "\n", "2026-11-14T22:13:20.5Z").repeat(20_000).as_bytes());
+
+    let many: serde_json::Map<String, serde_json::Value> =
+        (0..200_000).map(|number| (format!("{project}.{number}"), json!("x".repeat(40)))).collect();
+    hostile("many-labels", json!(many)).line("with many labels");
+
+    hostile(&"n".repeat(5 * MIB), json!({})).line("with a long name");
+
+    let mut log = hostile("nested", json!({}));
+    log.raw(b"{\"time\":\"a\",\"z\":[".repeat(16_000).as_slice());
+    log.raw(b"\n");
+    log.raw(b"{\"log\":\"{\\\"a\\\":".repeat(16_000).as_slice());
+    log.raw(b"\n");
+
+    let mut log = hostile("endless", json!({}));
+    log.raw(&vec![b'x'; 40 * MIB]);
+
+    let mut log = hostile("holes", json!({}));
+    log.raw(&vec![0; MIB]);
+    log.raw(b"\n");
+
+    let mut log = hostile("merged", json!({ "fluentbit.io/merge_log": "true" }));
+    let keys: Vec<String> = (0..40_000).map(|number| format!("\\\"k{number}\\\":{number}")).collect();
+    log.raw(record("stdout", &format!("{{{}}}\n", keys.join(",")), "2026-11-14T22:13:20.5Z").as_bytes());
+
+    let expression = json!({ "fluentbit.io/multiline": "[ab]{0,40}a[ab]{40}c" });
+    let mut log = hostile("expression", expression);
+    (0..200).for_each(|_| log.line(&"ab".repeat(700)));
+
+    // What a megabyte becomes when it is unpacked.
+    let mut log = hostile("archive", json!({}));
+    log.line("behind the archive");
+    let archive = std::fs::File::create(log.log.with_extension("log.1.gz")).expect("a file");
+    let mut archive = GzEncoder::new(archive, Compression::fast());
+    let piece = vec![b' '; MIB];
+    (0..128).for_each(|_| archive.write_all(&piece).expect("it is written"));
+    archive.finish().expect("it is written");
+
+    let sparse = hostile("sparse-config", json!({}));
+    let config = sparse.log.with_file_name("config.v2.json");
+    std::fs::File::create(config).expect("a file").set_len(3 << 30).expect("a hole");
+
+    let mut good = root.container('a', "good");
+    (0..1_000).for_each(|number| good.line(&format!("good {number}")));
+    root
+}
+
+#[test]
+fn every_hostile_container_at_once_fits_into_256_mb() {
+    let root = hostile_root();
+    for options in [&[][..], &["-o", "Label_Hints=all", "-o", "Merge_Log=on", "-o", "Labels=*"]] {
+        let Some(output) = confined(&root, options) else {
+            return skip("confined::every_hostile_container_at_once_fits_into_256_mb", "no prlimit");
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options:?}: {}: {errors}", output.status);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        let good: Vec<&str> = lines.lines().filter(|line| line.contains("\"good ")).collect();
+        assert_eq!(good.len(), 1_000, "{options:?}: {errors}");
+        assert!(lines.contains("behind the archive") && lines.contains("with many labels"), "{errors}");
+    }
+}
+
+/// The limit would be noticed: what the test allows is less than these take unbounded.
+#[test]
+fn a_process_that_takes_more_than_256_mb_does_not_end_well() {
+    let name = "confined::a_process_that_takes_more_than_256_mb_does_not_end_well";
+    let command = format!("head -c {} /dev/zero | tail -c {}", LIMIT + MIB, LIMIT + MIB);
+    let mut confined = Command::new("prlimit");
+    confined.arg(format!("--data={LIMIT}")).args(["sh", "-c", &command]);
+    match confined.stdout(Stdio::null()).stderr(Stdio::piped()).output() {
+        Ok(output) => {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(errors.contains("memory"), "{}: {errors}", output.status);
+        }
+        Err(_) => skip(name, "no prlimit"),
+    }
+}
