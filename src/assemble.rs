@@ -492,7 +492,10 @@ impl Assembler {
     }
 
     fn pending(&self, here: PerStream<Option<Resume>>) -> Advance {
-        Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)))
+        // Of a line that was delivered without its end, pieces with the very same time may
+        // follow: what its times do not tell, the file must that it was read in.
+        let tells = |resume: &Resume| !resume.is_mid_line || !resume.is_unbegun_file();
+        Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)).filter(tells))
     }
 
     /// Queues what was built. `here` is the end of what was taken, for each

@@ -403,6 +403,12 @@ impl Resume {
     pub fn has_no_file(&self) -> bool {
         self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
     }
+
+    /// Whether it is the start of a file of which nothing is known but which one it is: once
+    /// that is compressed, it is nowhere.
+    pub fn is_unbegun_file(&self) -> bool {
+        self.fingerprint.length == 0 && self.offset == 0 && !self.has_no_file()
+    }
 }
 
 #[cfg(test)]

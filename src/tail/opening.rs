@@ -465,9 +465,8 @@ fn copied_since(saved: &Saved, stream: usize) -> u64 {
     })
 }
 
-/// A stream whose file is gone begins behind the one that the other stream was found in,
-/// if it was further than that. Whose archive it is, and so which was first, is known of
-/// compressed files only: a copy is younger than what goes on after it.
+/// A stream whose position is nowhere begins no earlier than the other one was found, as far
+/// as that is known.
 fn start_behind_other(
     listed: &[ListedFile],
     saved: &Saved,
@@ -477,11 +476,21 @@ fn start_behind_other(
     for (stream, other) in [(0, 1), (1, 0)] {
         let index = places[other].0;
         let is_found = lost[other].is_none() && !saved[other].has_no_file();
+        if lost[stream].is_none() || !is_found {
+            continue;
+        }
+        // If it was further than the other. Whose archive it is, and so which was first, is known
+        // of compressed files only: a copy is younger than what goes on after it.
         let (birth, birth_of_other) = (saved[stream].birth, saved[other].birth);
         let is_behind = listed[index].rank.is_gzip && birth_of_other != 0 && birth_of_other < birth;
-        if lost[stream].is_some() && is_found && is_behind && places[stream].0 <= index {
+        if is_behind && places[stream].0 <= index {
             let is_last = index + 1 == listed.len();
             places[stream] = if is_last { (index, u64::MAX) } else { (index + 1, 0) };
+        }
+        // Nothing of it is open, so what was not accepted of it is at most what was read together
+        // with the last of the other, of one file.
+        if saved[stream].is_mid_line {
+            places[stream] = places[stream].max((index, 0));
         }
     }
 }

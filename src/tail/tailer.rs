@@ -774,7 +774,7 @@ impl Tailer {
         *context.buffer = buffer;
         // A container that was started anew does not go on in mid-line.
         let [front, next @ ..] = &*self.generations.make_contiguous() else { return Ok(()) };
-        if next.first().is_none_or(|next| next.run != front.run) {
+        if !next.iter().any(|next| next.run == front.run && !next.is_empty_now()) {
             self.flush_open(context.exchange);
         }
         self.next_seen = None;

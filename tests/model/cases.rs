@@ -258,3 +258,39 @@ fn a_copy_of_a_piece_that_was_delivered_alone_is_not_read_again_after_a_stop() {
     ];
     passes(Settings { format: Format::Json, ..COPIES }, &actions);
 }
+
+/// One stream's position is behind the truncation, and the other's, in what was truncated, is
+/// that of a piece that was delivered alone.
+#[test]
+fn a_copy_that_begins_with_a_hole_is_not_read_again_for_a_piece_that_was_delivered_alone() {
+    for by_stream in [true, false] {
+        for after in 0..6 {
+            for stream in 0..2 {
+                let actions = [
+                    Action::Piece { c: 0, stream: 0 },
+                    Action::CopyTruncate { c: 0, looks: false, late: false },
+                    Action::KillInAppend { after },
+                    Action::Piece { c: 0, stream },
+                    COPIED,
+                ];
+                passes(Settings { format: Format::Json, is_stale: true, by_stream, ..COPIES }, &actions);
+            }
+        }
+    }
+}
+
+/// The file behind it was empty, and its archive does not tell that it is that file.
+#[test]
+fn an_archive_with_a_piece_that_was_delivered_alone_is_not_read_again() {
+    for steps in 0..4 {
+        for empty in 1..3 {
+            let packed = Action::Rotate { c: 0, steps: 3 };
+            let mut actions = vec![Action::Piece { c: 0, stream: 1 }, Action::Rotate { c: 0, steps }];
+            actions.push(Action::Turn { count: 1 });
+            actions.extend((0..empty).map(|_| packed.clone()));
+            actions.push(Action::Away { c: 0, turns: 1 });
+            actions.push(Action::Torn { c: 0, stream: 0, cut: 0 });
+            passes(Settings { max_file: 4, compress: true, ..PLAIN }, &actions);
+        }
+    }
+}

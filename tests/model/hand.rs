@@ -4,8 +4,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
 
-use fluent_bit_container_logs::fingerprint::HEAD_BYTES;
-
 use super::container::{Container, Name};
 use super::plan::Format;
 
@@ -65,12 +63,6 @@ impl Container {
         // telling that the last one came after the copy.
         if late && self.open[0].is_none() {
             self.write(0, 1);
-            // A position behind that line will be nowhere. A hole does not tell that all
-            // of the copy was before it, nor do the times of a line's pieces.
-            let is_hole = bytes.iter().take(HEAD_BYTES).all(|byte| *byte == 0);
-            if is_hole && self.open[1].is_some() && !self.settings.format.is_tagged() {
-                self.truth.allow_generation_again(copied.generation);
-            }
         }
         look(self);
         self.truth.release_from(copied.generation, parts);

@@ -237,11 +237,6 @@ impl Truth {
         self.repeatable.extend(&self.unsynced);
     }
 
-    /// All parts of a generation may come again.
-    pub fn allow_generation_again(&mut self, generation: usize) {
-        self.repeatable.extend(&self.generations[generation].parts);
-    }
-
     /// Where all is read: what is owed and has not come.
     pub fn missing(&self) -> Vec<usize> {
         let is_missing = |part: &Part| part.is_owed && !part.is_delivered && self.is_known_to_end(part);
