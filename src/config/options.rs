@@ -128,7 +128,7 @@ pub const HELD_FILES_LIMIT: OptionSpec = OptionSpec {
     name: "Held_Files_Limit",
     kind: Kind::Size,
     default: Some("1G"),
-    text: "Bytes on the disk of files that Docker has deleted and that are held open because Fluent Bit has not taken what is in them. Beyond it the oldest is let go, and its loss counted.",
+    text: "Bytes on the disk of files that Docker has deleted and that are held open because Fluent Bit has not taken what is in them. Beyond it the container that holds the most loses its oldest, and the loss is counted.",
 };
 
 /// Patience with a record that the host refuses.

@@ -4,13 +4,14 @@
 //!
 //! A file counts while it has no name any more and something in it is unread; it
 //! counts whole, since that is what the disk does not get back. Beyond the limit
-//! the file goes whose name went first. If dockerd has compressed it before it
+//! the oldest file goes of the container that holds the most. If dockerd has compressed it before it
 //! was deleted, the compressed one takes its place and nothing is lost; else
 //! what was unread in it is.
 //!
 //! Descriptors are bounded as well. They are the host's, which needs some to
 //! reach its output again.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -92,29 +93,61 @@ impl Holding {
                 files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
             }
         }
-        files.sort_by_key(|(key, file)| (file.since, *key, file.number));
-        let mut held =
-            Held { files: files.len() as u64, bytes: files.iter().map(|(_, file)| file.bytes).sum() };
-        let most_files = most_files();
-        for (key, file) in files {
-            let reason = if held.bytes > self.limit {
-                format!("deleted files hold {} bytes and Held_Files_Limit is {}", held.bytes, self.limit)
-            } else if held.files > most_files {
-                format!(
-                    "{} deleted files are held and this process may open no more than {most_files}",
-                    held.files
-                )
-            } else {
-                break;
-            };
+        let (held, dropped) = over(files, self.limit, most_files());
+        for Dropped { key, number, reason } in dropped {
             if let Some(container) = containers.get_mut(key) {
-                container.drop_held(file.number, exchange, reason);
+                container.drop_held(number, exchange, reason);
             }
-            held.files -= 1;
-            held.bytes -= file.bytes;
         }
         self.is_any_held = held.files > 0;
         exchange.accounts.set_held(held);
+    }
+}
+
+/// A file that is one too many.
+#[derive(Debug)]
+struct Dropped {
+    key: usize,
+    number: u32,
+    reason: String,
+}
+
+/// Which files go, and what is held without them. The oldest of the container that holds
+/// the most of what is short: whoever floods pays for it, and no other container does.
+fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held, Vec<Dropped>) {
+    files.sort_by_key(|(key, file)| (file.since, *key, file.number));
+    let mut held = Held { files: files.len() as u64, bytes: files.iter().map(|(_, file)| file.bytes).sum() };
+    let mut of_containers: BTreeMap<usize, VecDeque<HeldFile>> = BTreeMap::new();
+    for (key, file) in files {
+        of_containers.entry(key).or_default().push_back(file);
+    }
+    let mut dropped = Vec::new();
+    loop {
+        let is_too_large = held.bytes > limit;
+        if !is_too_large && held.files <= most_files {
+            return (held, dropped);
+        }
+        let share = |files: &VecDeque<HeldFile>| match is_too_large {
+            true => files.iter().map(|file| file.bytes).sum(),
+            false => files.len() as u64,
+        };
+        let largest = of_containers.iter_mut().max_by_key(|(_, files)| {
+            (share(files), files.front().map(|oldest| std::cmp::Reverse(oldest.since)))
+        });
+        let Some((key, file)) = largest.and_then(|(key, files)| Some((*key, files.pop_front()?))) else {
+            return (held, dropped);
+        };
+        let reason = if is_too_large {
+            format!("deleted files hold {} bytes and Held_Files_Limit is {limit}", held.bytes)
+        } else {
+            format!(
+                "{} deleted files are held and this process may open no more than {most_files}",
+                held.files
+            )
+        };
+        held.files -= 1;
+        held.bytes -= file.bytes;
+        dropped.push(Dropped { key, number: file.number, reason });
     }
 }
 
@@ -183,5 +216,37 @@ impl Tailer {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped(files: &[(usize, u64)], limit: u64, most_files: u64) -> (Held, Vec<(usize, u32)>) {
+        let began = Instant::now();
+        let files = files.iter().enumerate().map(|(number, (key, bytes))| {
+            let since = began + Duration::from_secs(number as u64);
+            (*key, HeldFile { number: number as u32, bytes: *bytes, since })
+        });
+        let (held, dropped) = over(files.collect(), limit, most_files);
+        (held, dropped.iter().map(|dropped| (dropped.key, dropped.number)).collect())
+    }
+
+    #[test]
+    fn who_holds_the_most_loses_its_oldest_and_nobody_else_does() {
+        // The innocent's file is the oldest of all.
+        let files = [(7, 10), (1, 30), (1, 30), (1, 30)];
+        assert_eq!(dropped(&files, 50, 100), (Held { files: 2, bytes: 40 }, vec![(1, 1), (1, 2)]));
+        assert_eq!(dropped(&files, 100, 100), (Held { files: 4, bytes: 100 }, vec![]));
+        // Of two that hold as much, the one whose file is older.
+        assert_eq!(dropped(&[(1, 10), (2, 10)], 10, 100), (Held { files: 1, bytes: 10 }, vec![(1, 0)]));
+        assert_eq!(dropped(&[(1, 10)], 0, 100), (Held { files: 0, bytes: 0 }, vec![(1, 0)]));
+    }
+
+    #[test]
+    fn descriptors_are_given_back_by_who_holds_the_most_files() {
+        let files = [(7, 1_000), (1, 1), (1, 1), (1, 1)];
+        assert_eq!(dropped(&files, 1 << 20, 2), (Held { files: 2, bytes: 1_001 }, vec![(1, 1), (1, 2)]));
     }
 }
