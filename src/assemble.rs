@@ -492,10 +492,18 @@ impl Assembler {
     }
 
     fn pending(&self, here: PerStream<Option<Resume>>) -> Advance {
-        // Of a line that was delivered without its end, pieces with the very same time may
-        // follow: what its times do not tell, the file must that it was read in.
-        let tells = |resume: &Resume| !resume.is_mid_line || !resume.is_unbegun_file();
-        Stream::ALL.map(|stream| here[stream.index()].map(|here| self.resume(stream, here)).filter(tells))
+        Stream::ALL.map(|stream| {
+            let here = here[stream.index()]?;
+            // What is passed over because of its times is known by the position that these were
+            // saved with: nothing says so of any other.
+            if self.skip[stream.index()].is_some() {
+                return None;
+            }
+            // Of a line that was delivered without its end, pieces with the very same time may
+            // follow: what its times do not tell, the file must that it was read in.
+            let resume = self.resume(stream, here);
+            (!resume.is_mid_line || !resume.is_unbegun_file()).then_some(resume)
+        })
     }
 
     /// Queues what was built. `here` is the end of what was taken, for each

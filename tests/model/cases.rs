@@ -294,3 +294,18 @@ fn an_archive_with_a_piece_that_was_delivered_alone_is_not_read_again() {
         }
     }
 }
+
+/// The second start knows no less than the first: its times alone tell that it was read.
+#[test]
+fn a_copy_that_was_passed_over_at_a_start_is_passed_over_at_the_next_one() {
+    for looks in [true, false] {
+        let copied = |c, looks| Action::CopyTruncate { c, looks, late: looks };
+        let write = Action::Write { c: 1, stream: 0, lines: 1 };
+        let mut actions = vec![copied(1, false), write];
+        if !looks {
+            actions.push(Action::Settle);
+        }
+        actions.extend([copied(1, true), Action::Drain, Action::Stop, Action::Settle, Action::Stop]);
+        passes(Settings { format: Format::Json, containers: 2, ..COPIES }, &actions);
+    }
+}
