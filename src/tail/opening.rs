@@ -336,6 +336,7 @@ impl Tailer {
         } else {
             exchange.report(Event::Truncated { path, unread: 0 });
         }
+        self.assembler.file_ended(Some(resume));
         self.generations.pop_front();
         self.generations.push_front(restarted);
         self.births.met(copies.len(), Instant::now());
