@@ -91,6 +91,8 @@ pub struct Assembler {
     taken: PerStream<Moment>,
     /// The time of the line that was delivered last without its end.
     mid_line: PerStream<Option<Timestamp>>,
+    /// The end of the file that was read last before this one.
+    file_end: Option<Resume>,
     skip: PerStream<Option<Skip>>,
     building: PerStream<Building>,
     /// Bytes built at which [`Assembler::is_due`].
@@ -115,6 +117,7 @@ impl Assembler {
             open_at: PerStream::default(),
             taken: PerStream::default(),
             mid_line: PerStream::default(),
+            file_end: None,
             skip: PerStream::default(),
             building: PerStream::default(),
             due: MARK_BYTES,
@@ -452,7 +455,21 @@ impl Assembler {
     fn resume(&self, stream: Stream, here: Resume) -> Resume {
         let moment = self.taken[stream.index()];
         let is_mid_line = self.mid_line[stream.index()] == Some(moment.time);
+        // Of a line that was delivered without its end, pieces with the very same time may
+        // follow: what its times do not tell, the file must that it was read in.
+        let here = match self.file_end {
+            Some(end) if is_mid_line && here.is_unbegun_file() => end,
+            _ => here,
+        };
         self.open_at(stream).unwrap_or(Resume { moment, is_mid_line, ..here })
+    }
+
+    /// What comes next is of another file. The one before was read up to here, which says
+    /// the same as the start of the next one; `None` where it was not read to its end.
+    pub fn file_ended(&mut self, end: Option<Resume>) {
+        if end.is_none_or(|end| !end.is_unbegun_file()) {
+            self.file_end = end;
+        }
     }
 
     fn built(&self) -> usize {
@@ -499,10 +516,7 @@ impl Assembler {
             if self.skip[stream.index()].is_some() {
                 return None;
             }
-            // Of a line that was delivered without its end, pieces with the very same time may
-            // follow: what its times do not tell, the file must that it was read in.
-            let resume = self.resume(stream, here);
-            (!resume.is_mid_line || !resume.is_unbegun_file()).then_some(resume)
+            Some(self.resume(stream, here))
         })
     }
 

@@ -355,6 +355,7 @@ impl Tailer {
         } else {
             self.report_truncated(exchange, path, 0);
         }
+        self.assembler.file_ended(Some(resume));
         self.generations.pop_front();
         self.generations.push_front(restarted);
         self.births.met(copies.len(), Instant::now());

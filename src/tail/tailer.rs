@@ -784,6 +784,7 @@ impl Tailer {
                 let (path, reason) = (front.path.clone(), reason.to_owned());
                 context.exchange.report(Event::DamagedArchive { path, reason });
             }
+            self.assembler.file_ended(Some(front.resume_here()));
             self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
             if !self.generations.is_empty() {
                 context.exchange.tally.rotations.add_one();
@@ -833,6 +834,7 @@ impl Tailer {
     /// A rotated file that cannot be read must not hold up those behind it.
     fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
+            self.assembler.file_ended(None);
             self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
             let unread = front.unread();
             self.account().abandon(Abandoned { bytes: unread, generations: 1 });

@@ -295,6 +295,24 @@ fn an_archive_with_a_piece_that_was_delivered_alone_is_not_read_again() {
     }
 }
 
+/// The archive behind it is empty, and was begun when that was found out.
+#[test]
+fn a_piece_is_not_delivered_again_because_an_empty_archive_is_behind_it() {
+    for steps in 0..4 {
+        for read_between in [true, false] {
+            let mut actions = vec![Action::Piece { c: 0, stream: 0 }, Action::Rotate { c: 0, steps: 0 }];
+            if read_between {
+                actions.push(Action::Run { count: 2 });
+            }
+            actions.push(Action::Rotate { c: 0, steps });
+            actions.push(Action::Settle);
+            actions.push(Action::Away { c: 0, turns: 1 });
+            actions.push(WRITE);
+            passes(Settings { max_file: 3, compress: true, ..PLAIN }, &actions);
+        }
+    }
+}
+
 /// The second start knows no less than the first: its times alone tell that it was read.
 #[test]
 fn a_copy_that_was_passed_over_at_a_start_is_passed_over_at_the_next_one() {
