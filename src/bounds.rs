@@ -11,17 +11,21 @@ use serde::{Deserialize, Deserializer};
 use crate::discover::docker::ContainerMetadata;
 use crate::encode::Field;
 
-/// Bytes of a name: a container's, an image's, a pod's. Kubernetes allows 253.
-pub const LONGEST_NAME: usize = 1024;
+/// Bytes of a name: a container's, an image's, a pod's. Kubernetes allows 253, and a
+/// reference of an image with its registry, tag and digest is longer.
+pub const LONGEST_NAME: usize = 512;
+/// Bytes of what Compose and Swarm call a container's project, service, task or node: every
+/// record has them, asked for or not, so a line of a few bytes may become that large.
+pub const LONGEST_KNOWN: usize = 256;
 /// Bytes of the value of a label or a variable.
-pub const LONGEST_VALUE: usize = 8 * 1024;
+pub const LONGEST_VALUE: usize = 2 * 1024;
 /// Bytes of the key of a label or a variable. With a longer one it is left out: a part of
 /// a key is another key.
 pub const LONGEST_KEY: usize = 1024;
 /// Labels, or variables, that records have.
 pub const MOST_PAIRS: usize = 256;
 /// Bytes of all that records say of their container.
-pub const MOST_BYTES: usize = 64 * 1024;
+pub const MOST_BYTES: usize = 8 * 1024;
 /// Bytes of a tag. Fluent Bit takes 65,531, and each chunk keeps a copy.
 pub const LONGEST_TAG: usize = 1024;
 
@@ -42,6 +46,17 @@ pub fn cut(text: &str, most: usize) -> &str {
     }
     let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
+}
+
+/// How long the value of a label or a variable may be.
+fn longest_value(key: &str) -> usize {
+    let is_known = ["com.docker.compose.project", "com.docker.compose.service"].contains(&key)
+        || key.starts_with("com.docker.swarm.");
+    if is_known {
+        LONGEST_KNOWN
+    } else {
+        LONGEST_VALUE
+    }
 }
 
 /// Cuts in place, and gives back what memory is not needed any more.
@@ -67,7 +82,7 @@ type PerRank = [usize; 2];
 impl Kept {
     /// The value as it is kept; `None` where the pair is left out.
     fn take(&mut self, key: &str, mut value: String) -> Option<String> {
-        self.is_cut |= shorten(&mut value, LONGEST_VALUE);
+        self.is_cut |= shorten(&mut value, longest_value(key));
         let rank = usize::from(!WANTED.iter().any(|prefix| key.starts_with(prefix)));
         let bytes = self.bytes[rank] + key.len() + value.len();
         if key.len() > LONGEST_KEY || self.count[rank] == MOST_KEPT || bytes > MOST_KEPT_BYTES {

@@ -2,18 +2,55 @@
 //! unpacked and not dealt with is carried over to the next read.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::bounded_file::read_at_most;
 use crate::checkpoint::Resume;
 use crate::fingerprint::HEAD_BYTES;
 
+/// Members of one file. dockerd writes one, and so does gzip; a file that somebody made of
+/// millions of empty ones would hold the reader without giving it a byte.
+const MOST_MEMBERS: usize = 1000;
+
+/// The plain bytes of a file's members, one after the other.
+struct Members<R> {
+    /// `None` only where a member could not be taken out.
+    decoder: Option<GzDecoder<BufReader<R>>>,
+    members: usize,
+}
+
+impl<R: Read> Members<R> {
+    fn new(file: R) -> Members<R> {
+        Members { decoder: Some(GzDecoder::new(BufReader::new(file))), members: 1 }
+    }
+}
+
+impl<R: Read> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(decoder) = &mut self.decoder else { return Ok(0) };
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+            if self.members == MOST_MEMBERS {
+                let reason = format!("it has more than {MOST_MEMBERS} members");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            self.members += 1;
+            self.decoder = self.decoder.take().map(|member| GzDecoder::new(member.into_inner()));
+        }
+    }
+}
+
 /// A compressed file under way.
 pub struct GzipContent {
-    decoder: MultiGzDecoder<BufReader<File>>,
+    file: Arc<File>,
+    decoder: Members<SharedFile>,
     /// Marker and unfinished line of the last read.
     pub carried: Vec<u8>,
     /// Whether the stream has given all it has.
@@ -25,13 +62,14 @@ pub struct GzipContent {
 impl GzipContent {
     /// At the start of the file.
     pub fn new(file: File) -> GzipContent {
-        let decoder = MultiGzDecoder::new(BufReader::new(file));
-        GzipContent { decoder, carried: Vec::new(), is_at_end: false, damage: None }
+        let file = Arc::new(file);
+        let decoder = Members::new(SharedFile(Arc::clone(&file)));
+        GzipContent { file, decoder, carried: Vec::new(), is_at_end: false, damage: None }
     }
 
     /// The open file.
     pub fn file(&self) -> &File {
-        self.decoder.get_ref().get_ref()
+        &self.file
     }
 
     /// Up to [`HEAD_BYTES`] from the start, wherever reading is.
@@ -99,6 +137,15 @@ impl GzipContent {
     }
 }
 
+/// A file whose place moves as it is read.
+struct SharedFile(Arc<File>);
+
+impl Read for SharedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(buffer)
+    }
+}
+
 /// A file from its start, which moves no one's place in it.
 struct FromStart<'a> {
     file: &'a File,
@@ -117,7 +164,7 @@ impl Read for FromStart<'_> {
 /// in mid-stream still has a head.
 pub fn read_head(file: impl Read) -> Vec<u8> {
     let mut head = Vec::new();
-    let _ = read_at_most(MultiGzDecoder::new(BufReader::new(file)), HEAD_BYTES as u64, &mut head);
+    let _ = read_at_most(Members::new(file), HEAD_BYTES as u64, &mut head);
     head
 }
 
@@ -144,5 +191,29 @@ mod tests {
         let mut rest = vec![0; 3000];
         assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
         assert_eq!(rest[..2000], text[3000..]);
+    }
+
+    /// Of one that holds nothing but empty members, of which there are millions, no more are
+    /// looked at than any real file has; of a few all are read.
+    #[test]
+    fn members_are_read_one_after_the_other_up_to_a_number() {
+        let member = |text: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let content = |bytes: &[u8]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            GzipContent::new(file.reopen().unwrap())
+        };
+        let mut buffer = vec![0; 100];
+        let mut few = content(&[member(b"one "), member(b""), member(b"two")].concat());
+        assert_eq!(few.fill(&mut buffer), 7);
+        assert_eq!((&buffer[..7], few.is_at_end, &few.damage), (&b"one two"[..], true, &None));
+        let mut many = content(&[member(b"").repeat(1_000_000), member(b"behind")].concat());
+        assert_eq!(many.fill(&mut buffer), 0);
+        assert_eq!(many.damage.as_deref(), Some("it has more than 1000 members"));
+        assert!(many.head().is_empty());
     }
 }

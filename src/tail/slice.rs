@@ -13,6 +13,9 @@ use crate::exchange::Exchange;
 
 /// What the lines of a slice may take: many times what 256 KiB of plain ones do.
 pub const SLICE_TIME: Duration = Duration::from_millis(40);
+/// The same of lines that are matched against an expression, of which a single one may
+/// take as long again.
+const MATCHED_SLICE_TIME: Duration = Duration::from_millis(20);
 
 /// A slice that takes longer is costly.
 const COSTLY: Duration = Duration::from_millis(10);
@@ -25,7 +28,7 @@ pub const COSTLY_MEMORY: Duration = Duration::from_secs(1);
 /// known to be costly have their turn in the next passes. A line is written in the midst of
 /// a pass and read in the next one at the latest, so however many they are, they delay it by
 /// twice this and two slices.
-const COSTLY_TIME: Duration = Duration::from_millis(50);
+const COSTLY_TIME: Duration = Duration::from_millis(30);
 
 /// What a slice may take once that time is spent: of plain lines a hundred kilobytes. For
 /// fifty containers may turn out costly in one pass of which nothing was known before.
@@ -90,8 +93,11 @@ pub struct Slice<'a> {
 impl<'a> Slice<'a> {
     /// Begins at `start` of the buffer.
     pub fn begin(exchange: &'a Exchange, start: usize, is_matched: bool, time: Duration) -> Slice<'a> {
-        let stride = if is_matched { COSTLY_STRIDE } else { PLAIN_STRIDE };
-        let begun = Some(Instant::now());
+        let (stride, most) = match is_matched {
+            true => (COSTLY_STRIDE, MATCHED_SLICE_TIME),
+            false => (PLAIN_STRIDE, SLICE_TIME),
+        };
+        let (begun, time) = (Some(Instant::now()), time.min(most));
         Slice { exchange, begun, time, stride, next_look: start + stride, has_looked: false }
     }
 
