@@ -593,7 +593,7 @@ mod tests {
         };
         let identity = Identity::new(&id, metadata, options, &Hints::default());
         streams.set_identity(&id, Arc::new(identity));
-        for _ in 0..1_000 {
+        for _ in 0..4_000 {
             sink.entry(&id, Stream::Stdout, TIME, b"x", true);
         }
         assert!(!sink.has_space());
@@ -606,7 +606,7 @@ mod tests {
         }
         let account = streams.shared.exchange.accounts.open(id);
         assert!(account.figures().is_balanced());
-        assert_eq!((account.figures().read.bytes, account.figures().queued.records), (2_000, 1_000));
+        assert_eq!((account.figures().read.bytes, account.figures().queued.records), (8_000, 4_000));
     }
 
     fn at(seconds: i64) -> Timestamp {
