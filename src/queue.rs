@@ -164,7 +164,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of at most `limit` bytes and one batch, and [`ASIDE_FACTOR`] times as much
+    /// A queue of at most `limit` bytes and one batch, and `ASIDE_FACTOR` times as much
     /// that the host refuses.
     pub fn new(limit: usize) -> Queue {
         Queue {

@@ -47,6 +47,7 @@ fn resume(seed: u64) -> Resume {
         birth: seed,
         moment: Moment { time: Timestamp { seconds: seed as i64, nanos: 1 }, count: 1 },
         is_by_time: false,
+        is_mid_line: seed % 2 == 1,
     }
 }
 
