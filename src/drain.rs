@@ -134,7 +134,9 @@ impl Drain {
         self.rounds += 1;
         let mut round = Round { number: self.rounds, now: Instant::now(), bytes: 0, refusals: 0 };
         let had_aside = !self.aside.is_empty();
-        self.offer_again(around, &mut round);
+        if !self.takes_more_of_the_same(&round, around) {
+            self.offer_again(around, &mut round);
+        }
         // What stood aside takes no turn of the others.
         round.refusals = 0;
         let is_cut_short = std::mem::take(&mut self.parsing) >= DRAIN_PARSING;
@@ -163,6 +165,27 @@ impl Drain {
         if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING || is_cut_short {
             exchange.host_bell.ring();
         }
+    }
+
+    /// Puts what is queued of containers that stand aside behind what they have there, up to
+    /// the first batch of another one, which is the next to go. Returns whether that was all
+    /// there is: it is no reason to ask the host again, the timer does.
+    fn takes_more_of_the_same(&mut self, round: &Round, around: Around<'_>) -> bool {
+        let is_idle = self.aside.is_empty() || !self.parts.is_empty();
+        if is_idle || !self.has_time(round, around) {
+            return false;
+        }
+        let mut has_taken = false;
+        while let Some(batch) = around.exchange.queue.pop() {
+            let Some(aside) = self.aside.get_mut(&batch.container) else {
+                self.parts.push_front(batch);
+                return false;
+            };
+            aside.rest.push_back(batch.into());
+            aside.hold_back();
+            has_taken = true;
+        }
+        has_taken
     }
 
     /// The next batch: while a large one goes to its parser in parts, the small ones of
