@@ -25,6 +25,7 @@ use rustix::fs::SeekFrom;
 use super::file::{bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId};
 use super::gzip::{self, GzipContent};
 use super::holding::HeldFile;
+use super::rotation::ListedFile;
 use crate::bounded_file::read_at_most;
 use crate::checkpoint::Resume;
 use crate::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
@@ -144,6 +145,21 @@ impl Generation {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
         Ok(Generation::new(path, number, id, size, Content::Gzip(Box::new(GzipContent::new(file)))))
+    }
+
+    /// Opens a file that was listed, to be read from its start.
+    pub fn open_listed(file: &ListedFile) -> io::Result<Generation> {
+        let mut generation = match file.rank.is_gzip {
+            true => Generation::open_gzip(&file.path, 0)?,
+            false => Generation::open(&file.path, 0)?,
+        };
+        generation.run = file.rank.run;
+        if generation.id == file.id {
+            Ok(generation)
+        } else {
+            // The name leads elsewhere by now: as if it had not been there.
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     fn new(path: &SafePath, number: u32, id: FileId, size: u64, content: Content) -> Generation {
@@ -312,13 +328,14 @@ impl Generation {
         self.plain_file().is_some_and(|file| stat_file(file).is_ok_and(|(_, size)| size == 0))
     }
 
-    /// Moves to where `resume` says, if this is the file it was taken of.
-    pub fn seek(&mut self, resume: &Resume) -> io::Result<bool> {
+    /// Moves to where `resume` says, if this is the file it was taken of; whether it is. Of
+    /// a compressed file `None`, where unpacking up to there takes another call.
+    pub fn seek(&mut self, resume: &Resume) -> io::Result<Option<bool>> {
         let head_bytes = resume.fingerprint.length as usize;
         if head_bytes == 0 {
             // Nothing was read of it yet: only its birth can tell.
             let is_same = resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
-            return Ok(is_same && resume.offset == 0);
+            return Ok(Some(is_same && resume.offset == 0));
         }
         let marker_bytes = resume.marker.length as usize;
         let before = resume.offset.saturating_sub(marker_bytes as u64);
@@ -331,25 +348,25 @@ impl Generation {
                     && read_exact_at(file, &mut head, 0)?
                     && read_exact_at(file, &mut marker, before)?;
                 if !is_read || !resume.fingerprint.matches(&head) {
-                    return Ok(false);
+                    return Ok(Some(false));
                 }
             }
             Content::Gzip(gzip) => {
-                let Some(carried) = gzip.seek(std::mem::take(&mut head), before, resume)? else {
-                    return Ok(false);
-                };
-                marker.copy_from_slice(&carried[..marker_bytes]);
-                gzip.carried = carried;
+                head.clear();
+                match gzip.seek(before, resume)? {
+                    Some(true) => marker.copy_from_slice(&gzip.carried[..marker_bytes]),
+                    unfinished_or_other => return Ok(unfinished_or_other),
+                }
             }
         }
         if !resume.marker.matches(&marker) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         self.read_offset = resume.offset;
         self.fingerprint = resume.fingerprint;
         self.head = head;
         self.marker = marker;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// Whether a position that was taken of this file is still in it.

@@ -16,6 +16,10 @@ use crate::fingerprint::HEAD_BYTES;
 /// millions of empty ones would hold the reader without giving it a byte.
 const MOST_MEMBERS: usize = 1000;
 
+/// Bytes that a seek unpacks in one slice: some 10 ms of text. A gigabyte of it takes
+/// seconds, in which no other log would be read.
+pub const SEEK_BYTES: u64 = 4 << 20;
+
 /// The plain bytes of a file's members, one after the other.
 struct Members<R> {
     /// `None` only where a member could not be taken out.
@@ -51,6 +55,8 @@ impl<R: Read> Read for Members<R> {
 pub struct GzipContent {
     file: Arc<File>,
     decoder: Members<SharedFile>,
+    /// Bytes that a seek has unpacked.
+    passed: u64,
     /// Marker and unfinished line of the last read.
     pub carried: Vec<u8>,
     /// Whether the stream has given all it has.
@@ -64,7 +70,7 @@ impl GzipContent {
     pub fn new(file: File) -> GzipContent {
         let file = Arc::new(file);
         let decoder = Members::new(SharedFile(Arc::clone(&file)));
-        GzipContent { file, decoder, carried: Vec::new(), is_at_end: false, damage: None }
+        GzipContent { file, decoder, passed: 0, carried: Vec::new(), is_at_end: false, damage: None }
     }
 
     /// The open file.
@@ -96,31 +102,34 @@ impl GzipContent {
         filled
     }
 
-    /// Unpacks up to a position; gives the bytes from `before` on that were
-    /// unpacked so far, the marker first, or `None` where this is not the file.
-    /// `head` is a buffer of the fingerprint's length.
-    pub fn seek(&mut self, mut head: Vec<u8>, before: u64, resume: &Resume) -> io::Result<Option<Vec<u8>>> {
-        if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
-            return Ok(None);
-        }
-        let head_bytes = head.len() as u64;
-        let mut carried = match usize::try_from(before) {
-            Ok(before) if before < head.len() => head.split_off(before),
-            _ => {
-                let passed = io::copy(&mut (&mut self.decoder).take(before - head_bytes), &mut io::sink());
-                if passed.ok() != Some(before - head_bytes) {
-                    return Ok(None);
-                }
-                Vec::new()
+    /// Unpacks up to a position, one slice each time; whether this is the file that it was
+    /// taken of, or `None` where another slice is needed to tell. `before` is where the
+    /// position's marker begins; once the file is found, the bytes from there on are in
+    /// [`GzipContent::carried`].
+    pub fn seek(&mut self, before: u64, resume: &Resume) -> io::Result<Option<bool>> {
+        if self.passed == 0 {
+            let mut head = vec![0; resume.fingerprint.length as usize];
+            if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
+                return Ok(Some(false));
             }
-        };
-        let known = head_bytes.max(before);
-        let mut rest = vec![0; resume.offset.saturating_sub(known) as usize];
-        if !self.read_exact(&mut rest)? {
+            self.passed = head.len() as u64;
+            self.carried = head.split_off(usize::try_from(before).unwrap_or(usize::MAX).min(head.len()));
+        }
+        let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
+        let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
+        if passed.ok() != Some(wanted) {
+            return Ok(Some(false));
+        }
+        self.passed += wanted;
+        if self.passed < before {
             return Ok(None);
         }
-        carried.extend_from_slice(&rest);
-        Ok(Some(carried))
+        let mut rest = vec![0; resume.offset.saturating_sub(self.passed) as usize];
+        if !self.read_exact(&mut rest)? {
+            return Ok(Some(false));
+        }
+        self.carried.extend_from_slice(&rest);
+        Ok(Some(true))
     }
 
     /// `false` where the stream ends or is damaged before `buffer` is full.

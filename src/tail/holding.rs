@@ -21,6 +21,7 @@ use slab::Slab;
 use super::container::Container;
 use super::generation::Generation;
 use super::rotation;
+use super::search::{Search, Sought};
 use super::seen::SeenFile;
 use super::tailer::Tailer;
 use crate::account::{Abandoned, Held};
@@ -179,9 +180,18 @@ impl Tailer {
         let Some(index) = self.generations.iter().position(|generation| generation.number == number) else {
             return;
         };
-        if let Ok(Some(packed)) = self.find_packed(&self.generations[index]) {
-            self.generations[index] = packed;
-            return self.note_unread();
+        let mut search = std::mem::take(&mut self.search);
+        let sought = self.find_packed(&self.generations[index], &mut search);
+        self.search = search;
+        match sought {
+            Ok(Sought::Here(packed)) => {
+                self.generations[index] = packed;
+                self.search.end();
+                return self.note_unread();
+            }
+            // The next look will tell.
+            Ok(Sought::Unfinished) => return,
+            Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
         }
         if index == 0 {
             self.flush_open(exchange);
@@ -201,21 +211,26 @@ impl Tailer {
 
     /// The compressed file that holds what a deleted one does, where it was read
     /// up to.
-    fn find_packed(&self, deleted: &Generation) -> io::Result<Option<Generation>> {
-        let Some(head) = deleted.head_now()? else { return Ok(None) };
+    fn find_packed(&self, deleted: &Generation, search: &mut Search) -> io::Result<Sought> {
+        let Some(head) = deleted.head_now()? else { return Ok(Sought::Elsewhere) };
         let resume = match deleted.read_offset() {
             0 => Resume { fingerprint: Fingerprint::of(&head), ..deleted.resume_here() },
             _ => deleted.resume_here(),
         };
         for file in rotation::list(&self.files)?.iter().filter(|file| file.rank.is_gzip) {
-            let is_held = self.generations.iter().any(|held| held.id == file.id);
-            let Ok(mut packed) = Generation::open_gzip(&file.path, deleted.number) else { continue };
-            if !is_held && packed.id == file.id && packed.seek(&resume)? {
-                packed.run = deleted.run;
-                return Ok(Some(packed));
+            if self.generations.iter().any(|held| held.id == file.id) {
+                continue;
+            }
+            match search.seek(file, &resume) {
+                Ok(Sought::Here(mut packed)) => {
+                    (packed.number, packed.run) = (deleted.number, deleted.run);
+                    return Ok(Sought::Here(packed));
+                }
+                Ok(Sought::Unfinished) => return Ok(Sought::Unfinished),
+                Ok(Sought::Elsewhere) | Err(_) => {}
             }
         }
-        Ok(None)
+        Ok(Sought::Elsewhere)
     }
 }
 

@@ -22,6 +22,7 @@ mod opening;
 mod pace;
 mod roots;
 pub mod rotation;
+mod search;
 mod seen;
 mod slice;
 pub mod source;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::file::{is_permanent, is_shortage, stat_path};
 use super::generation::Generation;
 use super::rotation::{self, ListedFile};
+use super::search::{Search, Sought};
 use super::seen::{Head, SeenFile};
 use super::tailer::{Start, Tailer};
 use crate::account::{Abandoned, Account, Amount};
@@ -62,7 +63,9 @@ impl Tailer {
             match opened {
                 // A name moved between listing and opening.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(()) if self.search.is_under_way() => return Ok(()),
                 Ok(()) => {
+                    self.search.end();
                     let met = if known == 0 { listed.len() } else { (self.next_number - known) as usize };
                     self.births.met(met, now);
                     self.report_missed(exchange);
@@ -108,7 +111,13 @@ impl Tailer {
             let is_pod = self.files.current().is_none();
             for (index, resume) in saved.iter().enumerate() {
                 let since = copied_since(&saved, index);
-                let begin = find(listed, resume, since, is_pod, &mut found, &mut lost[index])?;
+                let search = &mut self.search;
+                let Some(begin) = find(listed, resume, since, is_pod, search, &mut found, &mut lost[index])?
+                else {
+                    // Where the other stream's is was found in vain, but for this.
+                    found.into_iter().flatten().for_each(|file| self.search.keep(file, &saved[0]));
+                    return Ok(());
+                };
                 places[index] = begin.place;
                 by_time[index] |= begin.doubt_ends > 0 && !resume.is_mid_line;
                 doubt_ends = begin.doubt_ends.max(doubt_ends);
@@ -291,7 +300,7 @@ impl Tailer {
                 is_under_way = true;
                 continue;
             }
-            let mut opened = open_listed(file)?;
+            let mut opened = Generation::open_listed(file)?;
             opened.number = held.number;
             copies.push(opened);
         }
@@ -335,14 +344,19 @@ impl Tailer {
 
     /// The front file was truncated in place. If someone copied it first
     /// (logrotate's copytruncate), what we had not read is in the copy, and
-    /// what was written since is in the copies after it.
-    pub(super) fn restart_truncated(&mut self, exchange: &Exchange) -> io::Result<()> {
-        let Some(front) = self.generations.front() else { return Ok(()) };
+    /// what was written since is in the copies after it. `false` where a file must be
+    /// unpacked further to tell.
+    pub(super) fn restart_truncated(&mut self, exchange: &Exchange) -> io::Result<bool> {
+        let Some(front) = self.generations.front() else { return Ok(true) };
         let resume = front.resume_here();
         let number = front.number;
         let restarted = front.restarted(number)?;
         let (path, unread) = (front.path.clone(), front.unread());
-        let (copies, read) = self.find_copies(front, &resume)?;
+        let mut search = std::mem::take(&mut self.search);
+        let found = self.find_copies(front, &resume, &mut search);
+        self.search = search;
+        let Some((copies, read)) = found? else { return Ok(false) };
+        self.search.end();
         for accepted in &mut self.accepted_before {
             if accepted.generation <= number {
                 *accepted = Position::default();
@@ -362,7 +376,7 @@ impl Tailer {
         for copy in copies.into_iter().rev() {
             self.generations.push_front(copy);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Bytes of the front file were destroyed that had been seen and not read.
@@ -381,19 +395,20 @@ impl Tailer {
 
     /// The file that goes on where `resume` is, which is the end of what was read
     /// of `front`, and the unknown ones after it. And those that hold nothing but
-    /// what was read.
+    /// what was read. `None` where one must be unpacked further to tell.
     fn find_copies(
         &self,
         front: &Generation,
         resume: &Resume,
-    ) -> io::Result<(Vec<Generation>, Vec<SeenFile>)> {
+        search: &mut Search,
+    ) -> io::Result<Option<(Vec<Generation>, Vec<SeenFile>)>> {
         let (mut copies, mut read) = (Vec::new(), Vec::new());
         if resume.has_no_file() {
-            return Ok((copies, read));
+            return Ok(Some((copies, read)));
         }
         let listed = match rotation::list(&self.files) {
             // The folder is gone, and its copies with it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((copies, read)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some((copies, read))),
             listed => listed?,
         };
         let listed = &listed[passed_over(&listed, self.account())..];
@@ -401,19 +416,23 @@ impl Tailer {
             if self.generations.iter().any(|held| held.id == file.id) {
                 continue;
             }
-            let mut candidate = open_listed(file)?;
-            if candidate.seek(resume)? {
-                copies.clear();
-            } else if self.is_known(file, &Head::of(file))? {
-                continue;
-            } else if copies.is_empty() && !is_later_copy(file, front)? {
-                read.push(seen_file(file)?);
-                continue;
-            }
+            let mut candidate = match search.seek(file, resume)? {
+                Sought::Unfinished => return Ok(None),
+                Sought::Here(candidate) => {
+                    copies.clear();
+                    candidate
+                }
+                Sought::Elsewhere if self.is_known(file, &Head::of(file))? => continue,
+                Sought::Elsewhere if copies.is_empty() && !is_later_copy(file, front)? => {
+                    read.push(seen_file(file)?);
+                    continue;
+                }
+                Sought::Elsewhere => Generation::open_listed(file)?,
+            };
             candidate.number = front.number;
             copies.push(candidate);
         }
-        Ok((copies, read))
+        Ok(Some((copies, read)))
     }
 
     /// Whether the name of the log leads to another file than the newest one
@@ -506,23 +525,25 @@ fn is_behind_hole(resume: &Resume) -> bool {
 }
 
 /// Finds the file that a saved position was taken of: its index and the offset.
-/// Where it is gone, the first file that may hold unread bytes.
+/// Where it is gone, the first file that may hold unread bytes. `None` where a file must be
+/// unpacked further to tell.
 fn find(
     listed: &[ListedFile],
     resume: &Resume,
     since: u64,
     is_pod: bool,
+    search: &mut Search,
     found: &mut [Option<Generation>],
     lost: &mut Option<Lost>,
-) -> io::Result<Begin> {
+) -> io::Result<Option<Begin>> {
     if resume.has_no_file() {
-        return Ok(Begin::default());
+        return Ok(Some(Begin::default()));
     }
-    let certain = |place| Begin { place, doubt_ends: 0 };
+    let certain = |place| Some(Begin { place, doubt_ends: 0 });
     // What was copied, and in doubt is read by the times of its entries.
-    let copied = |since: u64, index: usize| -> io::Result<Begin> {
+    let copied = |since: u64, index: usize| -> io::Result<Option<Begin>> {
         let first = first_copy(&listed[..index], since, resume)?;
-        Ok(Begin { place: (first, 0), doubt_ends: if first < index { index } else { 0 } })
+        Ok(Some(Begin { place: (first, 0), doubt_ends: if first < index { index } else { 0 } }))
     };
     let is_hole = is_behind_hole(resume);
     let at_start =
@@ -532,23 +553,23 @@ fn find(
     let likely = (0..listed.len()).rev().filter(|index| is_likely(&listed[*index]));
     let others = (0..listed.len()).rev().filter(|index| !is_likely(&listed[*index]));
     for index in likely.chain(others) {
-        let mut generation = match open_listed(&listed[index]) {
-            Ok(generation) => generation,
+        let generation = match search.seek(&listed[index], resume) {
+            Ok(Sought::Here(generation)) => generation,
+            Ok(Sought::Elsewhere) => continue,
+            Ok(Sought::Unfinished) => return Ok(None),
             Err(error) if is_permanent(&error) => continue,
             Err(error) => return Err(error),
         };
-        if generation.seek(resume)? {
-            // Both streams may be in one file: reading begins at the lower.
-            let is_lower = found[index].as_ref().is_none_or(|other| resume.offset < other.read_offset());
-            if is_lower {
-                found[index] = Some(generation);
-            }
-            if resume.fingerprint.length == 0 {
-                // Nothing was read of it yet, nor, unless it has a hole, of its copies.
-                return copied(if is_hole { since } else { resume.birth }, index);
-            }
-            return Ok(certain((index, resume.offset)));
+        // Both streams may be in one file: reading begins at the lower.
+        let is_lower = found[index].as_ref().is_none_or(|other| resume.offset < other.read_offset());
+        if is_lower {
+            found[index] = Some(generation);
         }
+        if resume.fingerprint.length == 0 {
+            // Nothing was read of it yet, nor, unless it has a hole, of its copies.
+            return copied(if is_hole { since } else { resume.birth }, index);
+        }
+        return Ok(certain((index, resume.offset)));
     }
     if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
         // The same file with other content: truncated while we were away.
@@ -569,7 +590,8 @@ fn find(
     let last_archive = listed.iter().rposition(|file| file.rank.is_gzip && !is_pod);
     let doubt_ends = last_archive.map_or(0, |index| index + 1);
     // All there is was read before: pass over the last file, to its very end.
-    Ok(newer.map_or(certain((listed.len() - 1, u64::MAX)), |index| Begin { place: (index, 0), doubt_ends }))
+    Ok(newer
+        .map_or(certain((listed.len() - 1, u64::MAX)), |index| Some(Begin { place: (index, 0), doubt_ends })))
 }
 
 /// The first of the files right before another that came into being after `since`
@@ -623,24 +645,10 @@ fn was_written_since(file: &ListedFile, birth: u64) -> bool {
     modified > i128::from(birth)
 }
 
-fn open_listed(file: &ListedFile) -> io::Result<Generation> {
-    let mut generation = match file.rank.is_gzip {
-        true => Generation::open_gzip(&file.path, 0)?,
-        false => Generation::open(&file.path, 0)?,
-    };
-    generation.run = file.rank.run;
-    if generation.id == file.id {
-        Ok(generation)
-    } else {
-        // The name leads elsewhere by now: as if it had not been there.
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
-
-/// As [`open_listed`], but a rotated file that will never open is said and
+/// As [`Generation::open_listed`], but a rotated file that will never open is said and
 /// passed over.
 fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io::Result<Option<Generation>> {
-    match open_listed(file) {
+    match Generation::open_listed(file) {
         Ok(generation) => Ok(Some(generation)),
         Err(error) if !file.is_current() && is_permanent(&error) => {
             let (path, reason) = (file.path.to_path_buf(), error.to_string());

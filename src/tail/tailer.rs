@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::births::Births;
 use super::file::is_permanent;
 use super::generation::{Found, Generation, SLICE_BYTES};
+use super::search::Search;
 use super::seen::{SeenFile, SeenFiles};
 use super::slice::{Slice, COSTLY_MEMORY};
 use crate::account::{wall_clock, Abandoned, Account, Amount, Paced};
@@ -99,6 +100,7 @@ pub struct Tailer {
     pub(super) generations: VecDeque<Generation>,
     pub(super) next_number: u32,
     pub(super) seen: SeenFiles,
+    pub(super) search: Search,
     pub(super) assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
     pub(super) accepted_before: PerStream<Position>,
@@ -150,6 +152,7 @@ impl Tailer {
             generations: VecDeque::new(),
             next_number: 0,
             seen: SeenFiles::default(),
+            search: Search::default(),
             doubt_ends: None,
             assembler: Assembler::new(account, identity),
             accepted_before: PerStream::default(),
@@ -203,9 +206,10 @@ impl Tailer {
     }
 
     /// Whether a slice took long a moment ago, or there was none and lines are matched
-    /// against an expression.
+    /// against an expression, or the next one only unpacks.
     pub fn is_costly(&self, now: Instant) -> bool {
         match self.lines {
+            _ if self.search.is_under_way() => true,
             Lines::Plain => false,
             Lines::Untried | Lines::Costly => true,
             Lines::CostlyUntil(until) => now < until,
@@ -219,7 +223,7 @@ impl Tailer {
 
     /// Whether any file of the log is open.
     pub fn is_open(&self) -> bool {
-        !self.generations.is_empty()
+        !self.generations.is_empty() || self.search.is_under_way()
     }
 
     /// How many files of the log there have been so far; it only grows.
@@ -278,6 +282,14 @@ impl Tailer {
     }
 
     fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
+        if self.search.is_under_way() {
+            context.exchange.activity.is(Doing::Reading, self.assembler.account().id());
+            self.search.go_on()?;
+            if !self.search.is_under_way() && self.generations.is_empty() {
+                self.refresh(context.exchange)?;
+            }
+            return Ok(Step::More);
+        }
         loop {
             self.check_accepted()?;
             let Some(front) = self.generations.front_mut() else {
@@ -327,7 +339,11 @@ impl Tailer {
                     }
                     return Ok(Step::More);
                 }
-                Found::Truncated => self.restart_truncated(context.exchange)?,
+                Found::Truncated => {
+                    if !self.restart_truncated(context.exchange)? {
+                        return Ok(Step::More);
+                    }
+                }
                 // dockerd rotates right before a write: as long as the files that
                 // follow are empty, someone renamed the log and it writes on here.
                 Found::AtEnd { .. } if self.generations.iter().skip(1).any(|next| !next.is_empty_now()) => {
