@@ -185,7 +185,7 @@ impl Tailer {
         self.search = search;
         match sought {
             Ok(Sought::Here(packed)) => {
-                self.generations[index] = packed;
+                self.generations[index] = *packed;
                 self.search.end();
                 return self.note_unread();
             }

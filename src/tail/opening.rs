@@ -420,7 +420,7 @@ impl Tailer {
                 Sought::Unfinished => return Ok(None),
                 Sought::Here(candidate) => {
                     copies.clear();
-                    candidate
+                    *candidate
                 }
                 Sought::Elsewhere if self.is_known(file, &Head::of(file))? => continue,
                 Sought::Elsewhere if copies.is_empty() && !is_later_copy(file, front)? => {
@@ -554,7 +554,7 @@ fn find(
     let others = (0..listed.len()).rev().filter(|index| !is_likely(&listed[*index]));
     for index in likely.chain(others) {
         let generation = match search.seek(&listed[index], resume) {
-            Ok(Sought::Here(generation)) => generation,
+            Ok(Sought::Here(generation)) => *generation,
             Ok(Sought::Elsewhere) => continue,
             Ok(Sought::Unfinished) => return Ok(None),
             Err(error) if is_permanent(&error) => continue,

@@ -16,7 +16,7 @@ use crate::checkpoint::Resume;
 /// Whether a position is in a file.
 pub enum Sought {
     /// It is: the file, open at the position.
-    Here(Generation),
+    Here(Box<Generation>),
     /// It was not taken of this file.
     Elsewhere,
     /// More of the file must be unpacked first.
@@ -36,8 +36,8 @@ struct Archive {
 }
 
 enum State {
-    Unpacking(Generation),
-    Here(Generation),
+    Unpacking(Box<Generation>),
+    Here(Box<Generation>),
     Elsewhere,
 }
 
@@ -47,7 +47,7 @@ impl Search {
         if !file.rank.is_gzip {
             let mut generation = Generation::open_listed(file)?;
             return Ok(match generation.seek(resume)? {
-                Some(true) => Sought::Here(generation),
+                Some(true) => Sought::Here(Box::new(generation)),
                 _ => Sought::Elsewhere,
             });
         }
@@ -55,7 +55,7 @@ impl Search {
         let index = match self.archives.iter().position(is_it) {
             Some(index) => index,
             None => {
-                let state = State::Unpacking(Generation::open_listed(file)?);
+                let state = State::Unpacking(Box::new(Generation::open_listed(file)?));
                 let mut archive = Archive { id: file.id, resume: *resume, state };
                 archive.go_on()?;
                 self.archives.push(archive);
@@ -80,7 +80,7 @@ impl Search {
     pub fn keep(&mut self, generation: Generation, resume: &Resume) {
         if generation.plain_file().is_none() {
             let id = generation.id;
-            self.archives.push(Archive { id, resume: *resume, state: State::Here(generation) });
+            self.archives.push(Archive { id, resume: *resume, state: State::Here(Box::new(generation)) });
         }
     }
 
@@ -117,3 +117,7 @@ impl Archive {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;
