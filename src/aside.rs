@@ -37,6 +37,16 @@ impl Offer {
     pub fn bytes(&self) -> &[u8] {
         self.parsed.as_deref().unwrap_or(&self.batch.bytes)
     }
+
+    /// What a parser's copy takes beside the batch.
+    fn copied(&self) -> usize {
+        self.parsed.as_ref().map_or(0, Vec::len)
+    }
+
+    /// What it takes as long as it stands aside.
+    pub fn held(&self) -> usize {
+        self.batch.bytes.len() + self.copied()
+    }
 }
 
 /// What stands aside of one container.
@@ -48,9 +58,9 @@ pub(crate) struct Aside {
     pub rest: VecDeque<Offer>,
     /// Since when something of it is refused.
     pub since: Instant,
-    /// Refusals of `first` and of what it is a part of.
-    pub refusals: u32,
-    /// How many appends the host had accepted at the last of them.
+    /// It was refused once.
+    pub is_new: bool,
+    /// How many appends the host had accepted at the last refusal.
     pub taken: u64,
     /// When it is offered again.
     pub next_try: Instant,
@@ -63,6 +73,8 @@ pub(crate) struct Aside {
 pub(crate) struct Alone {
     /// When it was first refused alone.
     pub since: Instant,
+    /// How often it was.
+    pub refusals: u32,
     /// Since then the host took something.
     pub took_any: bool,
     /// It took something of the same tag that is smaller.
@@ -77,7 +89,8 @@ pub(crate) struct Alone {
 impl Alone {
     /// Nothing was taken yet.
     pub fn since(since: Instant) -> Alone {
-        Alone { since, took_any: false, took_smaller: false, refused_in: None, contradictions: 0 }
+        let (took_any, took_smaller, refused_in) = (false, false, None);
+        Alone { since, refusals: 0, took_any, took_smaller, refused_in, contradictions: 0 }
     }
 }
 
@@ -85,17 +98,27 @@ impl Aside {
     /// What was refused for the first time, when the host had accepted so many appends.
     pub fn new(first: Offer, now: Instant, taken: u64) -> Aside {
         let (first, rest) = (Some(first), VecDeque::new());
-        Aside { first, rest, since: now, refusals: 1, taken, next_try: now, alone: None }
+        Aside { first, rest, since: now, is_new: true, taken, next_try: now, alone: None }
+    }
+
+    /// What is read of the container meanwhile waits behind what is refused (I3).
+    pub fn push(&mut self, batch: Batch) {
+        self.rest.push_back(batch.into());
+        self.hold_back();
     }
 
     /// What it all takes.
     pub fn bytes(&self) -> usize {
-        let first = self.first.as_ref().map_or(0, |offer| offer.batch.bytes.len());
-        first + self.bytes_behind()
+        self.first.as_ref().map_or(0, Offer::held) + self.bytes_behind()
+    }
+
+    /// What of that parsers' copies take, which are no part of the queue.
+    pub fn copied(&self) -> usize {
+        self.first.iter().chain(&self.rest).map(Offer::copied).sum()
     }
 
     fn bytes_behind(&self) -> usize {
-        self.rest.iter().map(|offer| offer.batch.bytes.len()).sum()
+        self.rest.iter().map(Offer::held).sum()
     }
 
     /// No more of the container is read once enough waits behind what is refused: its files
@@ -121,10 +144,8 @@ impl Aside {
 
     /// How long until the next offer, where the host takes others.
     pub fn patience(&self) -> Duration {
-        match self.alone {
-            None => RETRY,
-            Some(_) => (RETRY * self.refusals.min(100)).min(LONGEST_RETRY),
-        }
+        let refusals = self.alone.as_ref().map_or(1, |alone| alone.refusals);
+        (RETRY * refusals.min(100)).min(LONGEST_RETRY)
     }
 
     /// The host took so many bytes with this tag, of another container, in this round.

@@ -28,6 +28,7 @@ use crate::encode::group_of;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::host::{Host, NoParser};
+use crate::host_wake::RETRY;
 use crate::queue::{Batch, Progress};
 use crate::trouble::Trouble;
 
@@ -84,6 +85,8 @@ pub(crate) struct Drain {
     aside: HashMap<ContainerId, Aside>,
     /// The same, in the order in which they are offered again.
     turns: VecDeque<ContainerId>,
+    /// When they are whatever woke us, if the host refused the last one that it was offered.
+    next_ask: Option<Instant>,
     /// Calls of [`Drain::hand_over`] so far.
     rounds: u64,
     /// Appends that were accepted so far.
@@ -102,6 +105,12 @@ pub(crate) struct Drain {
     untold: Vec<Event>,
     /// What parsers have taken in this drain.
     parsing: Duration,
+}
+
+/// The host has not taken an append.
+struct Refused {
+    /// Some of its routes have.
+    is_in_part: bool,
 }
 
 /// One call of [`Drain::hand_over`]. The host's thread is ours as long as it lasts: the
@@ -134,8 +143,9 @@ impl Drain {
         self.rounds += 1;
         let mut round = Round { number: self.rounds, now: Instant::now(), bytes: 0, refusals: 0 };
         let had_aside = !self.aside.is_empty();
-        if !self.takes_more_of_the_same(&round, around) {
+        if self.next_ask <= Some(round.now) || !self.takes_more_of_the_same(&round, around) {
             self.offer_again(around, &mut round);
+            self.next_ask = (round.refusals > 0).then(|| round.now + RETRY);
         }
         // What stood aside takes no turn of the others.
         round.refusals = 0;
@@ -143,23 +153,26 @@ impl Drain {
         while self.goes_on(&round, around) {
             let Some(batch) = self.next(exchange) else { break };
             if let Some(aside) = self.aside.get_mut(&batch.container) {
-                aside.rest.push_back(batch.into());
-                aside.hold_back();
+                aside.push(batch);
                 continue;
             }
             let batch = portion(batch, &mut self.parts, exchange);
             let offer = self.offer(batch, around);
-            if self.try_append(&offer, around) {
-                round.bytes += offer.bytes().len();
-                round.refusals = 0;
-                self.accept(offer.batch, around);
-            } else {
-                round.refusals += 1;
-                self.set_aside(offer, round.now);
+            match self.try_append(&offer, around) {
+                Ok(()) => {
+                    round.bytes += offer.bytes().len();
+                    round.refusals = 0;
+                    self.accept(offer.batch, around);
+                }
+                Err(refused) => {
+                    round.refusals += 1;
+                    self.set_aside(offer, &refused, exchange, round.now);
+                }
             }
         }
         if had_aside || !self.aside.is_empty() {
-            exchange.queue.set_aside(self.aside.values().map(Aside::bytes).sum());
+            let of_all = |of: fn(&Aside) -> usize| self.aside.values().map(of).sum();
+            exchange.queue.set_aside(of_all(Aside::bytes), of_all(Aside::copied));
         }
         exchange.refused.store(!self.aside.is_empty(), Ordering::Release);
         if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING || is_cut_short {
@@ -169,7 +182,7 @@ impl Drain {
 
     /// Puts what is queued of containers that stand aside behind what they have there, up to
     /// the first batch of another one, which is the next to go. Returns whether that was all
-    /// there is: it is no reason to ask the host again, the timer does.
+    /// there is: it is no reason to ask the host again before its time.
     fn takes_more_of_the_same(&mut self, round: &Round, around: Around<'_>) -> bool {
         let is_idle = self.aside.is_empty() || !self.parts.is_empty();
         if is_idle || !self.has_time(round, around) {
@@ -181,8 +194,7 @@ impl Drain {
                 self.parts.push_front(batch);
                 return false;
             };
-            aside.rest.push_back(batch.into());
-            aside.hold_back();
+            aside.push(batch);
             has_taken = true;
         }
         has_taken
@@ -203,24 +215,44 @@ impl Drain {
         self.parts.pop_front()
     }
 
-    /// What stands aside and is due, those first that have waited longest.
+    /// What stands aside and is due, those first that have waited longest: they have the first
+    /// of what room there is. As long as the host takes it, the next one follows at once. The
+    /// last refusal of the round is left for those that came last: they may have been refused
+    /// by chance, and would wait behind a thousand that are refused for a reason.
     fn offer_again(&mut self, around: Around<'_>, round: &mut Round) {
+        const MOST_OF_LINE: usize = MOST_REFUSALS - 1;
         for _ in 0..self.turns.len() {
-            if !self.goes_on(round, around) {
-                return;
+            if round.refusals >= MOST_OF_LINE || !self.has_time(round, around) {
+                break;
             }
-            let Some(id) = self.turns.pop_front() else { return };
-            let Some(mut aside) = self.aside.remove(&id) else { continue };
-            if aside.next_try <= round.now {
-                self.go_on_with(&mut aside, around, round);
-            }
-            if aside.is_empty() {
-                aside.release(around.exchange, &id);
-            } else {
-                self.aside.insert(id, aside);
-                self.turns.push_back(id);
-            }
+            self.take_turn(0, around, round);
         }
+        while self.goes_on(round, around) {
+            let Some(place) = self.newcomer(round.now) else { return };
+            round.refusals = MOST_OF_LINE;
+            self.take_turn(place, around, round);
+        }
+    }
+
+    /// The turn of who stands at a place in line.
+    fn take_turn(&mut self, place: usize, around: Around<'_>, round: &mut Round) {
+        let Some(id) = self.turns.remove(place) else { return };
+        let Some(mut aside) = self.aside.remove(&id) else { return };
+        if aside.next_try <= round.now {
+            self.go_on_with(&mut aside, around, round);
+        }
+        if aside.is_empty() {
+            aside.release(around.exchange, &id);
+        } else {
+            self.aside.insert(id, aside);
+            self.turns.push_back(id);
+        }
+    }
+
+    /// The place in line of who came last and was not offered again since.
+    fn newcomer(&self, now: Instant) -> Option<usize> {
+        let is_new = |aside: &Aside| aside.is_new && aside.next_try <= now;
+        self.turns.iter().rposition(|id| self.aside.get(id).is_some_and(is_new))
     }
 
     /// Offers what stands aside of a container, in order, up to the first refusal.
@@ -233,36 +265,42 @@ impl Drain {
             } else {
                 offer
             };
-            let held = around.host.holds();
-            if self.try_append(&offer, around) {
-                round.bytes += offer.bytes().len();
-                round.refusals = 0;
-                aside.alone = None;
-                self.accept(offer.batch, around);
-            } else {
-                round.refusals += 1;
-                let is_taken_in_part = around.host.holds() > held;
-                self.refused_again(aside, offer, around, round);
-                if is_taken_in_part {
-                    self.note_part(aside, around.exchange, round.now);
+            match self.try_append(&offer, around) {
+                Ok(()) => {
+                    round.bytes += offer.bytes().len();
+                    round.refusals = 0;
+                    aside.alone = None;
+                    self.accept(offer.batch, around);
                 }
-                return;
+                Err(refused) => {
+                    round.refusals += 1;
+                    self.refused_again(aside, offer, around, round);
+                    return self.note_part(aside, &refused, around.exchange, round.now);
+                }
             }
         }
     }
 
     /// With conditional routes an append can be taken by some of them and still be refused.
     /// Which they are the host does not tell, so all get it again; the less often the better.
-    fn note_part(&mut self, aside: &mut Aside, exchange: &Exchange, now: Instant) {
+    fn note_part(&mut self, aside: &mut Aside, refused: &Refused, exchange: &Exchange, now: Instant) {
+        if !refused.is_in_part {
+            return;
+        }
         aside.next_try = now + PART_RETRY;
         if !self.has_taken_part {
             self.has_taken_part = exchange.report(Event::TakenInPart { seconds: PART_RETRY.as_secs() });
         }
     }
 
-    fn set_aside(&mut self, offer: Offer, now: Instant) {
+    fn set_aside(&mut self, offer: Offer, refused: &Refused, exchange: &Exchange, now: Instant) {
         let id = offer.batch.container;
-        let aside = Aside::new(offer, now, self.taken);
+        let mut aside = Aside::new(offer, now, self.taken);
+        // A pause between two routes is over when the host resumes; only if it comes again at
+        // the next offer, too, that is to be seldom.
+        if !exchange.paused.load(Ordering::Acquire) {
+            self.note_part(&mut aside, refused, exchange, now);
+        }
         aside.hold_back();
         self.aside.insert(id, aside);
         self.turns.push_back(id);
@@ -271,7 +309,7 @@ impl Drain {
     /// What is refused once more is halved; a single record may be given up.
     fn refused_again(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
         let now = round.now;
-        aside.refusals += 1;
+        aside.is_new = false;
         // A host that takes nothing is asked whenever there is a reason to; one that takes
         // others is not bothered more often than need be.
         let others_pass = std::mem::replace(&mut aside.taken, self.taken) != self.taken;
@@ -294,6 +332,7 @@ impl Drain {
             (batch, None) => Offer { batch, parsed },
         };
         let alone = aside.alone.get_or_insert(Alone::since(now));
+        alone.refusals += 1;
         alone.refused_in = Some(round.number);
         let has_patience = now.duration_since(alone.since) < around.config.refused_record_timeout;
         if has_patience {
@@ -354,21 +393,25 @@ impl Drain {
                 aside.rest.push_front(rest.into());
             }
             let offer = if is_parsed { Offer { batch: single, parsed } } else { self.offer(single, around) };
-            if offer.batch.records > 0 && self.try_append(&offer, around) {
-                round.bytes += offer.bytes().len();
-                aside.alone = None;
-                tried.into_iter().for_each(|tried| self.give_up(tried.batch, around));
-                return self.accept(offer.batch, around);
+            let mut is_small = false;
+            if offer.batch.records > 0 {
+                let Err(refused) = self.try_append(&offer, around) else {
+                    round.bytes += offer.bytes().len();
+                    aside.alone = None;
+                    tried.into_iter().for_each(|tried| self.give_up(tried.batch, around));
+                    return self.accept(offer.batch, around);
+                };
+                round.refusals += 1;
+                self.note_part(aside, &refused, around.exchange, round.now);
+                is_small = offer.bytes().len() <= size / ROOM_PART;
             }
-            round.refusals += usize::from(offer.batch.records > 0);
-            let is_small = offer.batch.records > 0 && offer.bytes().len() <= size / ROOM_PART;
             tried.push(offer);
             if is_small {
                 break;
             }
         }
         // More of it may tell.
-        let held: usize = tried.iter().map(|offer| offer.batch.bytes.len()).sum();
+        let held: usize = tried.iter().map(Offer::held).sum();
         let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED && held < MOST_UNTOLD;
         let mut tried = tried.into_iter();
         aside.first = tried.next();
@@ -421,20 +464,23 @@ impl Drain {
         Offer { parsed: Some(parsed), batch }
     }
 
-    fn try_append(&mut self, offer: &Offer, around: Around<'_>) -> bool {
+    /// What the host holds it adds up in each append itself, so the look before costs no
+    /// more than that.
+    fn try_append(&mut self, offer: &Offer, around: Around<'_>) -> Result<(), Refused> {
         let batch = &offer.batch;
         if batch.records == 0 {
-            return true;
+            return Ok(());
         }
         let size = offer.bytes().len();
+        let held = around.host.holds();
         if around.host.append(batch.tag.as_deref(), batch.records, offer.bytes()).is_err() {
-            return false;
+            return Err(Refused { is_in_part: around.host.holds() > held });
         }
         self.taken += 1;
         for aside in self.aside.values_mut() {
             aside.others_took(batch.tag.as_deref(), size, self.rounds);
         }
-        true
+        Ok(())
     }
 
     /// The host has the batch: the checkpoint moves (I1), its room is free.

@@ -20,6 +20,8 @@ struct Choosy<R> {
     parsed: Mutex<usize>,
     /// What its parser takes of the processor for each text.
     toil: Duration,
+    /// Bytes that its first routes take of what the last one refuses.
+    part: usize,
 }
 
 impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
@@ -29,6 +31,7 @@ impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
         assert_eq!(decoded.len(), records);
         let texts: Vec<String> = decoded.iter().map(|record| record.text("log").to_owned()).collect();
         if (self.refuses)(tag.unwrap_or(""), &texts, bytes.len()) {
+            *self.held.lock().unwrap() += self.part;
             return Err(AppendRefused);
         }
         let tag = tag.unwrap_or("").to_owned();
@@ -71,6 +74,11 @@ impl Bench {
         for aside in self.drain.aside.values_mut() {
             aside.next_try = Instant::now();
         }
+        self.drain.next_ask = None;
+        self.hand_over(host);
+    }
+
+    fn hand_over(&mut self, host: &dyn Host) {
         self.drain.hand_over(Around { exchange: &self.exchange, config: &self.config, host });
     }
 
@@ -84,9 +92,12 @@ impl Bench {
     }
 
     fn push_parsed(&self, digit: u8, tag: &str, texts: &[&str], parsing: Option<Arc<Parsing>>) {
+        self.push_of(self.account(digit), tag, texts, parsing);
+    }
+
+    fn push_of(&self, account: Arc<Account>, tag: &str, texts: &[&str], parsing: Option<Arc<Parsing>>) {
         let (mut bytes, mut marks) = (Vec::new(), Vec::new());
         let mut source_bytes = 0;
-        let account = self.account(digit);
         let read = account.figures().read.bytes;
         for (number, text) in texts.iter().enumerate() {
             let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
@@ -136,6 +147,7 @@ fn choosy<R: Fn(&str, &[String], usize) -> bool>(refuses: R) -> Choosy<R> {
         offers: Mutex::new(0),
         parsed: Mutex::new(0),
         toil: Duration::ZERO,
+        part: 0,
     }
 }
 
@@ -410,7 +422,7 @@ fn a_record_that_waits_for_room_is_kept_however_often_others_take_what_comes_fre
         for aside in bench.drain.aside.values_mut() {
             aside.next_try = Instant::now() + Duration::from_secs(60);
         }
-        bench.drain.hand_over(Around { exchange: &bench.exchange, config: &bench.config, host: &host });
+        bench.hand_over(&host);
     }
     assert_eq!(taken(&host, ""), vec![flood.as_str(); rounds]);
     assert_eq!(bench.refused(1), 0);
@@ -572,4 +584,202 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
     assert!(bench.is_drained());
     assert_eq!(bench.exchange.health.is_db_writable(), Some(false));
     assert_eq!(bench.told(|event| matches!(event, Event::CheckpointWritable { .. })), []);
+}
+
+/// With conditional routes; the first refusal tells it as well as a later one.
+#[test]
+fn what_the_first_offer_was_taken_of_in_part_is_offered_seldom_and_said_once() {
+    let mut bench = Bench::new();
+    let mut host = choosy(|tag, _, _| tag == "a");
+    host.part = 10;
+    bench.push(1, "a", &["in part"]);
+    bench.push(2, "b", &["other"]);
+    for _ in 0..5 {
+        bench.drain.next_ask = None;
+        bench.hand_over(&host);
+    }
+    assert_eq!((taken(&host, "b").len(), *host.offers.lock().unwrap()), (1, 2));
+    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })).len(), 1);
+    for _ in 0..3 {
+        bench.turn(&host);
+    }
+    assert_eq!(*host.offers.lock().unwrap(), 5, "after its time it is offered again");
+    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })), []);
+}
+
+/// `Mem_Buf_Limit` is reached by what the first route takes: the resume ends the wait. A
+/// host that pauses at each offer is a host that has no room.
+#[test]
+fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resumes() {
+    let mut bench = Bench::new();
+    let exchange = &bench.exchange;
+    let pauses = std::cell::Cell::new(1);
+    let mut host = choosy(|tag, _, _| {
+        let is_refused = tag == "b" || pauses.replace(0) > 0;
+        exchange.paused.fetch_or(is_refused, Ordering::AcqRel);
+        is_refused
+    });
+    host.part = 10;
+    bench.push(1, "a", &["text"]);
+    let around = Around { exchange, config: &bench.config, host: &host };
+    bench.drain.hand_over(around);
+    bench.drain.hand_over(around);
+    assert_eq!(taken(&host, "a"), [""; 0]);
+    exchange.paused.store(false, Ordering::Release);
+    bench.drain.hand_over(around);
+    assert_eq!(taken(&host, "a"), ["text"]);
+    assert_eq!(*host.offers.lock().unwrap(), 2);
+    bench.push(2, "b", &["text"]);
+    for _ in 0..5 {
+        bench.drain.hand_over(around);
+        exchange.paused.store(false, Ordering::Release);
+    }
+    assert_eq!(*host.offers.lock().unwrap(), 2 + 2, "the first, and the one that tells");
+    drop(host);
+    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })).len(), 1);
+}
+
+/// A parser's copy stands aside beside the batch, and may be as large.
+#[test]
+fn the_copies_of_a_parser_count_among_what_stands_aside() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let text = long(200);
+    for digit in [1, 2] {
+        bench.push_parsed(digit, "a", &[text.as_str(); 15], Some(Arc::clone(&parsing)));
+    }
+    bench.turn(&host);
+    let (bytes, copies) = (bench.exchange.queue.bytes(), *host.parsed.lock().unwrap() * text.len());
+    assert!(bytes < 512 << 10 && bytes + copies > 512 << 10, "{bytes} and {copies} bytes");
+    assert!(bench.exchange.queue.is_cautious(), "an eighth of what may stand aside does");
+    assert!(bench.exchange.queue.has_space());
+    is_open.set(true);
+    bench.turn(&host);
+    assert!(bench.is_drained() && !bench.exchange.queue.is_cautious());
+}
+
+/// Each record that is refused alone is asked for more and more seldom, and the next one
+/// begins anew.
+#[test]
+fn the_patience_with_a_record_says_nothing_of_the_next_one() {
+    let mut bench = Bench::new();
+    let most = std::cell::Cell::new(0);
+    let host = choosy(|tag, texts, _| tag == "a" && texts.iter().any(|text| text.len() > most.get()));
+    *host.held.lock().unwrap() = 1 << 20;
+    bench.push(1, "a", &["1", "22"]);
+    let patience = |bench: &Bench| bench.drain.aside[&ContainerId::from_bytes([1; 32])].patience();
+    for _ in 0..20 {
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+    }
+    assert_eq!(patience(&bench), Duration::from_secs(1));
+    most.set(1);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), ["1"]);
+    assert_eq!(patience(&bench), Duration::from_millis(100));
+}
+
+/// As many small batches stand aside as there are containers on a large machine. Once the
+/// host has room, what it takes is all that its time goes into.
+#[test]
+fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    let push = |bench: &Bench, number: u64| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let account = bench.exchange.accounts.open(ContainerId::from_bytes(id));
+        bench.push_of(account, &format!("tag {number}"), &["text"], None);
+    };
+    (0..1_000).for_each(|number| push(&bench, number));
+    while bench.drain.aside.len() < 1_000 {
+        bench.turn(&host);
+    }
+    is_open.set(true);
+    *host.offers.lock().unwrap() = 0;
+    bench.turn(&host);
+    assert!(bench.is_drained() && bench.drain.aside.is_empty());
+    assert_eq!(*host.offers.lock().unwrap(), 1_000, "none of them is asked for twice");
+}
+
+/// A thousand are refused for long, and one for a moment.
+#[test]
+fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|tag, _, _| tag == "a" || !is_open.get());
+    for digit in 1..=200 {
+        bench.push(digit, "a", &["text"]);
+    }
+    while bench.drain.aside.len() < 200 {
+        bench.turn(&host);
+    }
+    bench.push(201, "b", &["by chance"]);
+    bench.turn(&host);
+    is_open.set(true);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "b"), ["by chance"]);
+    // Who is refused for longer waits for its turn, in which nobody passes it twice.
+    is_open.set(false);
+    bench.push(201, "b", &["for longer"]);
+    bench.turn(&host);
+    bench.turn(&host);
+    is_open.set(true);
+    *host.offers.lock().unwrap() = 0;
+    while taken(&host, "b").len() < 2 {
+        bench.turn(&host);
+    }
+    let offers = *host.offers.lock().unwrap();
+    assert!((150..=201 + MOST_REFUSALS).contains(&offers), "{offers} offers before its turn");
+}
+
+/// An output so slow that there is room for one batch at a time.
+#[test]
+fn what_room_there_is_goes_to_those_that_have_waited_longest() {
+    let mut bench = Bench::new();
+    let room = std::cell::Cell::new(0);
+    let host = choosy(|_, _, _| room.replace(0_usize) == 0);
+    *host.held.lock().unwrap() = 1 << 20;
+    for digit in 1..=20 {
+        bench.push(digit, "quiet", &["text"]);
+    }
+    while bench.drain.aside.len() < 20 {
+        bench.turn(&host);
+    }
+    for _ in 0..26 {
+        for noisy in [101, 102] {
+            if !bench.drain.aside.contains_key(bench.account(noisy).id()) {
+                bench.push(noisy, "noisy", &["text"]);
+            }
+        }
+        room.set(1);
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "quiet").len(), 20);
+}
+
+/// Its wake-ups alone are no reason to ask the host, but must not put that off either.
+#[test]
+fn a_container_that_goes_on_writing_is_offered_again_in_its_time() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    bench.push(1, "a", &["text"]);
+    bench.turn(&host);
+    is_open.set(true);
+    bench.turn(&host);
+    is_open.set(false);
+    for _ in 0..50 {
+        bench.push(1, "a", &["text"]);
+        bench.hand_over(&host);
+    }
+    assert!(*host.offers.lock().unwrap() < 10, "they come in no time");
+    is_open.set(true);
+    bench.push(1, "a", &["last"]);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a").last().map(String::as_str), Some("last"));
+    assert!(bench.is_drained());
 }

@@ -158,8 +158,10 @@ pub struct Queue {
     lanes: Mutex<Lanes>,
     spare: Mutex<Vec<Vec<u8>>>,
     bytes: AtomicUsize,
-    /// Those of them that stand aside: of containers whose records the host refuses.
+    /// Those of them that stand aside: of containers whose records the host refuses. And
+    /// the copies that parsers made of them, which `bytes` has not.
     aside: AtomicUsize,
+    copies: AtomicUsize,
     limit: usize,
 }
 
@@ -172,6 +174,7 @@ impl Queue {
             spare: Mutex::default(),
             bytes: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
+            copies: AtomicUsize::new(0),
             limit,
         }
     }
@@ -184,7 +187,8 @@ impl Queue {
     /// from the others, up to a limit of its own.
     pub fn has_space(&self) -> bool {
         let aside = self.aside.load(Ordering::Acquire).min(self.most_aside());
-        self.bytes.load(Ordering::Acquire).saturating_sub(aside) < self.limit
+        let held = self.bytes.load(Ordering::Acquire) + self.copies.load(Ordering::Acquire);
+        held.saturating_sub(aside) < self.limit
     }
 
     /// Whether so much stands aside that little may be read of a container at a time,
@@ -193,9 +197,11 @@ impl Queue {
         self.aside.load(Ordering::Acquire) >= self.most_aside() / 8
     }
 
-    /// So many bytes in the host's hands stand aside now.
-    pub fn set_aside(&self, bytes: usize) {
+    /// So many bytes stand aside now, of which so many are parsers' copies of what is in
+    /// the host's hands.
+    pub fn set_aside(&self, bytes: usize, copies: usize) {
         self.aside.store(bytes, Ordering::Release);
+        self.copies.store(copies, Ordering::Release);
     }
 
     /// A batch was divided, and its parts are so much larger together.
@@ -290,6 +296,24 @@ mod tests {
         let second = queue.pop().unwrap();
         assert!(!queue.accepted(second.bytes), "there was space before");
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_stands_aside_has_room_of_its_own_and_copies_take_of_it() {
+        let queue = Queue::new(100);
+        let most = queue.most_aside();
+        queue.push(batch(most));
+        queue.set_aside(most, 0);
+        assert!(queue.has_space());
+        queue.set_aside(most + 99, 99);
+        assert!(queue.has_space());
+        queue.set_aside(most + 100, 100);
+        assert!(!queue.has_space(), "what is beyond takes room from the others");
+        queue.set_aside(0, 0);
+        queue.accepted(queue.pop().unwrap().bytes);
+        queue.set_aside(1_000, 1_000);
+        queue.push(batch(100));
+        assert!(!queue.has_space(), "copies hide nothing of what is queued");
     }
 
     #[test]
