@@ -24,6 +24,10 @@ pub enum FileKind {
     /// `config.v2.json` or `hostconfig.json` of a container. It has the labels of the
     /// image, which may be megabytes.
     ContainerConfig,
+    /// `containers.json` of root's storage of Podman. It has what a machine can run.
+    PodmanList,
+    /// The same of a user, who can write there what he likes.
+    UsersPodmanList,
     /// A file of the kernel's in `/proc`. `mountinfo` has about 1 KB for each container.
     Proc,
     /// A setting of the machine: `/etc/passwd`, `daemon.json`.
@@ -34,8 +38,9 @@ impl FileKind {
     /// How large a file of this kind may be, in bytes.
     pub const fn limit(self) -> u64 {
         match self {
-            FileKind::ContainerConfig | FileKind::Proc => 16 << 20,
+            FileKind::ContainerConfig | FileKind::PodmanList | FileKind::Proc => 16 << 20,
             FileKind::Setting => 8 << 20,
+            FileKind::UsersPodmanList => 1 << 20,
         }
     }
 
@@ -43,7 +48,7 @@ impl FileKind {
     /// administrator alone can put one.
     const fn follows_symlinks(self) -> bool {
         match self {
-            FileKind::ContainerConfig => false,
+            FileKind::ContainerConfig | FileKind::PodmanList | FileKind::UsersPodmanList => false,
             FileKind::Proc | FileKind::Setting => true,
         }
     }
@@ -110,8 +115,8 @@ impl From<BoundedReadError> for io::Error {
     }
 }
 
-/// Opens the file at `path` to be read by [`read_open`]. It may be no regular file yet.
-pub fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
+/// Opens the file at `path` to be read by [`read_up_to`]. It may be no regular file yet.
+fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
     let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     if !kind.follows_symlinks() {
         flags |= OFlags::NOFOLLOW;
@@ -123,7 +128,7 @@ pub fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
 
 /// The bytes of the file at `path`.
 pub fn read(path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
-    read_open(&open(path, kind)?, path, kind)
+    read_up_to(&open(path, kind)?, path, kind.limit())
 }
 
 /// The text of the file at `path`; bytes that are not UTF-8 are replaced.
@@ -133,13 +138,8 @@ pub fn read_text(path: &Path, kind: FileKind) -> Result<String, BoundedReadError
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// The rest of a file that is open already, from where it stands; `path` is for the
-/// error.
-pub fn read_open(file: &File, path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
-    read_up_to(file, path, kind.limit())
-}
-
-/// As [`read_open`], with a limit of the caller's.
+/// The rest of a file that is open already, from where it stands, up to `limit`; `path` is
+/// for the error.
 pub fn read_up_to(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, BoundedReadError> {
     let failed = |source| BoundedReadError::at(path, source);
     let metadata = file.metadata().map_err(failed)?;

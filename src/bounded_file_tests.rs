@@ -8,7 +8,13 @@ fn file_of(size: u64) -> tempfile::NamedTempFile {
     file
 }
 
-const KINDS: [FileKind; 3] = [FileKind::ContainerConfig, FileKind::Proc, FileKind::Setting];
+const KINDS: [FileKind; 5] = [
+    FileKind::ContainerConfig,
+    FileKind::PodmanList,
+    FileKind::UsersPodmanList,
+    FileKind::Proc,
+    FileKind::Setting,
+];
 
 #[test]
 fn a_file_at_the_limit_is_read_and_one_byte_more_is_refused_by_name_size_and_limit() {

@@ -86,7 +86,8 @@ pub fn runtimes(config: &Config) -> Vec<Arc<dyn Runtime>> {
         wanted.push(Arc::new(podman::Podman::new(&config.podman_root)));
     }
     if is_wanted(RuntimeChoice::Podman) && !config.podman_users.is_empty() {
-        wanted.push(Arc::new(podman_users::PodmanUsers::new(&config.podman_users, &config.passwd)));
+        let users = podman_users::Users::new(&config.podman_users, &config.passwd);
+        wanted.push(Arc::new(podman::Podman::of_users(users)));
     }
     wanted
 }

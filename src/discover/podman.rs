@@ -12,7 +12,7 @@
 //!
 //! With `max-size` conmon replaces the file by an empty one, and newer ones keep
 //! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
-//! `vfs`, `btrfs`). Here is root's storage; users' are in `podman_users`.
+//! `vfs`, `btrfs`). Where users have theirs is in `podman_users`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,10 @@ use rustix::fs::FileType;
 
 use super::container_list::ContainerLists;
 use super::docker::{ContainerMetadata, LogDriver, MetadataError};
+use super::podman_users::Users;
 use super::runtime::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use super::Owner;
+use crate::bounded_file::FileKind;
 use crate::checkpoint::ContainerId;
 use crate::safe_path::{Base, Folder, SafePath};
 
@@ -35,11 +37,18 @@ const SPEC: &str = "config.json";
 /// The name of the log.
 const LOG: &str = "ctr.log";
 
-/// The containers of root's storage.
+/// The containers of root's storage, or of users'.
 #[derive(Debug)]
 pub struct Podman {
-    storage: PathBuf,
+    storages: Storages,
     lists: ContainerLists,
+}
+
+/// Where they are.
+#[derive(Debug)]
+enum Storages {
+    Root(PathBuf),
+    Users(Users),
 }
 
 /// How much of a storage is read.
@@ -51,30 +60,44 @@ pub(super) struct Limits {
     pub containers: usize,
     /// Names in one folder.
     pub names: usize,
-    /// Bytes of a list of containers.
-    pub list_bytes: u64,
 }
 
 /// What root has is limited by what a machine can run.
-const LIMITS: Limits = Limits { drivers: 16, containers: 100_000, names: 100_000, list_bytes: 16 << 20 };
+const LIMITS: Limits = Limits { drivers: 16, containers: 100_000, names: 100_000 };
 
 impl Podman {
     /// The containers below root's storage.
     pub fn new(storage: &Path) -> Podman {
-        Podman { storage: storage.to_owned(), lists: ContainerLists::new(LIMITS.list_bytes) }
+        let lists = ContainerLists::new(FileKind::PodmanList.limit());
+        Podman { storages: Storages::Root(storage.to_owned()), lists }
+    }
+
+    /// The containers of users.
+    pub fn of_users(users: Users) -> Podman {
+        let lists = ContainerLists::new(FileKind::UsersPodmanList.limit());
+        Podman { storages: Storages::Users(users), lists }
     }
 }
 
 impl Runtime for Podman {
     fn title(&self) -> &'static str {
-        "Podman"
+        match self.storages {
+            Storages::Root(_) => "Podman",
+            Storages::Users(_) => "Podman of users",
+        }
     }
 
     fn root(&self) -> PathBuf {
-        self.storage.canonicalize().unwrap_or_else(|_| self.storage.clone())
+        match &self.storages {
+            Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),
+            Storages::Users(users) => users.passwd().to_owned(),
+        }
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
+        if let Storages::Users(users) = &self.storages {
+            return users.list();
+        }
         let mut listing = Listing::default();
         let storage = SafePath::below(&Base::of_machine(root), root);
         list_storage(&storage, &storage.open_folder()?, LIMITS, &mut listing, |id| (id, None));
@@ -82,11 +105,24 @@ impl Runtime for Podman {
     }
 
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
-        logs(found)
+        vec![LogFiles::numbered(found.dir.join(LOG))]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
-        metadata(&self.lists, found)
+        let file = containers_file(found);
+        let list = self.lists.read(&file)?;
+        let Some(stored) = list.get(&found.runtime_id()) else {
+            return Err(MetadataError::Missing { path: file.to_path_buf() });
+        };
+        Ok(ContainerMetadata {
+            name: stored.name.clone().unwrap_or_else(|| found.runtime_id().short()),
+            image: stored.image.clone(),
+            runtime: Api::Podman.runtime_name().to_owned(),
+            is_running: true,
+            owner: found.owner.clone(),
+            ..ContainerMetadata::default()
+        }
+        .bounded())
     }
 
     fn metadata_file(&self, found: &Found) -> Option<SafePath> {
@@ -98,46 +134,19 @@ impl Runtime for Podman {
         None
     }
 
+    /// Root's: users are served by no process that we ask.
     fn api(&self) -> Option<Api> {
-        Some(Api::Podman)
+        matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
     }
 
     fn has_run(&self, found: &Found) -> bool {
-        has_run(found)
+        found.dir.join(SPEC).stat().is_ok()
     }
-}
-
-/// The log of a container in any storage.
-pub(super) fn logs(found: &Found) -> Vec<LogFiles> {
-    vec![LogFiles::numbered(found.dir.join(LOG))]
-}
-
-/// Whether a container in any storage has run.
-pub(super) fn has_run(found: &Found) -> bool {
-    found.dir.join(SPEC).stat().is_ok()
-}
-
-/// Name and image of a container in any storage.
-pub(super) fn metadata(lists: &ContainerLists, found: &Found) -> Result<ContainerMetadata, MetadataError> {
-    let file = containers_file(found);
-    let list = lists.read(&file)?;
-    let Some(stored) = list.get(&found.runtime_id()) else {
-        return Err(MetadataError::Missing { path: file.to_path_buf() });
-    };
-    Ok(ContainerMetadata {
-        name: stored.name.clone().unwrap_or_else(|| found.runtime_id().short()),
-        image: stored.image.clone(),
-        runtime: Api::Podman.runtime_name().to_owned(),
-        is_running: true,
-        owner: found.owner.clone(),
-        ..ContainerMetadata::default()
-    }
-    .bounded())
 }
 
 /// `<storage>/<driver>-containers/containers.json`; a container is known by its
 /// folder there.
-pub(super) fn containers_file(found: &Found) -> SafePath {
+fn containers_file(found: &Found) -> SafePath {
     found.dir.at(found.origin.with_file_name(CONTAINERS_FILE))
 }
 

@@ -21,11 +21,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{xxh3_128, xxh3_64};
 
-use super::container_list::ContainerLists;
-use super::docker::{ContainerMetadata, LogDriver, MetadataError};
 use super::mounts::Mounts;
-use super::podman::{containers_file, has_run, list_storage, logs, metadata, Limits};
-use super::runtime::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use super::podman::{list_storage, Limits};
+use super::runtime::{Hides, Listing, Unreadable};
 use super::users::{users, User, UserChoice};
 use super::Owner;
 use crate::bounded_file::{read_text, FileKind};
@@ -38,24 +36,27 @@ const USER_STORAGE: &str = ".local/share/containers/storage";
 const MOUNTS: &str = "/proc/self/mountinfo";
 /// What one user may have read: more than a user runs, and so little that it holds up
 /// nobody else.
-const LIMITS: Limits = Limits { drivers: 4, containers: 1_000, names: 10_000, list_bytes: 1 << 20 };
+const LIMITS: Limits = Limits { drivers: 4, containers: 1_000, names: 10_000 };
 /// What the ids of users' containers begin with. Those of runtimes are random, so none
 /// begins so, and no user can choose one that becomes another container's.
 const KEY_BEGINS: [u8; 8] = *b"\xff\xffuser\xff\xff";
 
-/// The containers of users.
+/// The storages of users.
 #[derive(Debug)]
-pub struct PodmanUsers {
+pub struct Users {
     choice: UserChoice,
     passwd: PathBuf,
-    lists: ContainerLists,
 }
 
-impl PodmanUsers {
-    /// The containers of those users among the ones in `passwd` that are chosen.
-    pub fn new(choice: &UserChoice, passwd: &Path) -> PodmanUsers {
-        let lists = ContainerLists::new(LIMITS.list_bytes);
-        PodmanUsers { choice: choice.clone(), passwd: passwd.to_owned(), lists }
+impl Users {
+    /// Of those users among the ones in `passwd` that are chosen.
+    pub fn new(choice: &UserChoice, passwd: &Path) -> Users {
+        Users { choice: choice.clone(), passwd: passwd.to_owned() }
+    }
+
+    /// Where the users are listed.
+    pub(super) fn passwd(&self) -> &Path {
+        &self.passwd
     }
 
     /// Adds the containers of one user; whether there is a storage.
@@ -89,19 +90,9 @@ impl PodmanUsers {
         }
         true
     }
-}
 
-impl Runtime for PodmanUsers {
-    fn title(&self) -> &'static str {
-        "Podman of users"
-    }
-
-    /// Where they are listed.
-    fn root(&self) -> PathBuf {
-        self.passwd.clone()
-    }
-
-    fn list(&self, _root: &Path) -> io::Result<Listing> {
+    /// All their containers.
+    pub(super) fn list(&self) -> io::Result<Listing> {
         let all = users(&read_text(&self.passwd, FileKind::Setting)?);
         let chosen: Vec<&User> = all.iter().filter(|user| self.choice.has(&user.name)).collect();
         let mut listing = Listing::default();
@@ -132,26 +123,6 @@ impl Runtime for PodmanUsers {
             return Err(io::Error::new(io::ErrorKind::NotFound, reason));
         }
         Ok(listing)
-    }
-
-    fn logs(&self, found: &Found) -> Vec<LogFiles> {
-        logs(found)
-    }
-
-    fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
-        metadata(&self.lists, found)
-    }
-
-    fn metadata_file(&self, found: &Found) -> Option<SafePath> {
-        Some(containers_file(found))
-    }
-
-    fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
-        None
-    }
-
-    fn has_run(&self, found: &Found) -> bool {
-        has_run(found)
     }
 }
 

@@ -3,6 +3,9 @@ use std::os::unix::fs::symlink;
 use rustix::process::geteuid;
 
 use super::*;
+use crate::discover::docker::ContainerMetadata;
+use crate::discover::podman::Podman;
+use crate::discover::runtime::{Found, Runtime};
 
 /// Homes below a folder, in which everything belongs to whoever runs the test.
 struct Homes {
@@ -32,7 +35,7 @@ impl Homes {
 
     fn list(&self, choice: &[&str]) -> (Vec<Found>, Vec<String>) {
         let texts: Vec<String> = choice.iter().map(|text| (*text).to_owned()).collect();
-        let users = PodmanUsers::new(&UserChoice::parse(&texts).unwrap(), &self.path("passwd"));
+        let users = Podman::of_users(Users::new(&UserChoice::parse(&texts).unwrap(), &self.path("passwd")));
         let Ok(mut listing) = users.list(&users.root()) else { return Default::default() };
         listing.containers.sort_by(|one, other| one.origin.cmp(&other.origin));
         let said = listing.unreadable.iter().map(|it| format!("{}: {}", it.path.display(), it.error));
@@ -157,7 +160,8 @@ fn what_a_user_says_of_a_container_is_shown_with_his_name() {
     let list =
         format!(r#"[{{"id":"{}","names":["web"],"metadata":"{{\"image-name\":\"img:1\"}}"}}]"#, id('a'));
     std::fs::write(storage.join("overlay-containers/containers.json"), list).unwrap();
-    let users = PodmanUsers::new(&UserChoice::parse(&["ada".to_owned()]).unwrap(), &homes.path("passwd"));
+    let choice = UserChoice::parse(&["ada".to_owned()]).unwrap();
+    let users = Podman::of_users(Users::new(&choice, &homes.path("passwd")));
     let listing = users.list(&users.root()).unwrap();
     let read = users.metadata(&listing.containers[0], 0).unwrap();
     assert_eq!((read.name.as_str(), read.image.as_str()), ("web", "img:1"));
