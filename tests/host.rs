@@ -1,8 +1,7 @@
 //! Real Fluent Bits (`FLUENT_BIT`, or `fluent-bit` on `PATH`) load the plugin
 //! and write what they got with their `file` output; compared line by line.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use crate::support::docker_root::{DockerRoot, LogWriter};
 use crate::support::dockerd;
 use crate::support::fluent_bit::{with_each_host, FluentBit, Record};
 use crate::support::logs_api::logs;
+use crate::support::receivers::http_on;
 use crate::support::skip;
 use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS};
 
@@ -285,34 +285,6 @@ fn through_two_restarts(program: &Path, plugin: &Path, docker: &dockerd::Dockerd
     assert!(host.wait_exit(PATIENCE).expect("it ends").success());
 }
 
-/// An HTTP server that takes everything once it is opened.
-fn serve(listener: TcpListener) {
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer(stream));
-        }
-    });
-}
-
-fn answer(mut stream: TcpStream) -> Option<()> {
-    let mut request = Vec::new();
-    let mut block = [0; 65_536];
-    loop {
-        let count = stream.read(&mut block).ok().filter(|count| *count > 0)?;
-        request.extend_from_slice(&block[..count]);
-        while let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "))?;
-            let end = head + 4 + length.trim().parse::<usize>().ok()?;
-            if request.len() < end {
-                break;
-            }
-            request.drain(..end);
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
-        }
-    }
-}
-
 #[test]
 fn a_stalled_output_pauses_us_and_nothing_is_lost() {
     with_each_host("host::a_stalled_output_pauses_us_and_nothing_is_lost", |program, plugin| {
@@ -339,7 +311,7 @@ fn a_stalled_output_pauses_us_and_nothing_is_lost() {
         host.wait_until(PATIENCE, "the pause", |host| host.stderr().contains("paused (mem buf overlimit"));
         let taken = host.record_count();
         assert!(taken < total, "all of it was taken in spite of the limit");
-        serve(TcpListener::bind(("127.0.0.1", port)).expect("the port is still free"));
+        http_on(TcpListener::bind(("127.0.0.1", port)).expect("the port is still free"));
         host.wait_until(PATIENCE * 2, "all records", |host| host.record_count() >= total);
         assert_exact(&host.records(), total);
     });

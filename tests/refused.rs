@@ -2,8 +2,7 @@
 //! its tag, or for ever. Others pass it, it loses nothing that the host may take later,
 //! and what the host never takes is counted and logged.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use rustix::process::Signal;
 use crate::support::docker_root::{record, DockerRoot, LogWriter};
 use crate::support::fluent_bit::{with_each_host, FluentBit};
 use crate::support::playing_host::{texts_of, Frame, PlayingHost, Release, PATIENCE};
+use crate::support::receivers::http_on;
 
 const TIME: &str = "2023-11-14T22:14:00.5Z";
 
@@ -406,7 +406,7 @@ fn fluent_bit_with_a_stalled_destination_loses_nothing_to_its_limit() {
             host.wait_until(PATIENCE, "its time", |_| begun.elapsed() > Duration::from_millis(100 * number));
         }
         assert!(texts(&host, "web").len() < total, "all of it was taken in spite of the limit");
-        serve(listener);
+        http_on(listener);
         host.wait_until(PATIENCE * 2, "all records", |host| host.record_count() >= total + 4 + 40);
         let (longs, shorts): (Vec<String>, Vec<String>) =
             texts(&host, "web").into_iter().partition(|text| text.starts_with('x'));
@@ -417,32 +417,4 @@ fn fluent_bit_with_a_stalled_destination_loses_nothing_to_its_limit() {
         host.wait_exit(PATIENCE).expect("it ends");
         assert!(host.stderr().contains("nothing lost"), "{}", host.stderr());
     });
-}
-
-/// Answers every request with success.
-fn serve(listener: TcpListener) {
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer(stream));
-        }
-    });
-}
-
-fn answer(mut stream: TcpStream) -> Option<()> {
-    let mut request = Vec::new();
-    let mut block = [0; 65_536];
-    loop {
-        let count = stream.read(&mut block).ok().filter(|count| *count > 0)?;
-        request.extend_from_slice(&block[..count]);
-        while let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "))?;
-            let end = head + 4 + length.trim().parse::<usize>().ok()?;
-            if request.len() < end {
-                break;
-            }
-            request.drain(..end);
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
-        }
-    }
 }

@@ -160,6 +160,29 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
+    /// What the reader lends its tailers, for a test to lend.
+    #[derive(Default)]
+    struct Lent {
+        buffer: Vec<u8>,
+        decoder: Decoder,
+        cri: cri::Decoder,
+    }
+
+    impl Lent {
+        fn read(&mut self, tailer: &mut Tailer, exchange: &Exchange, now: Instant) -> Step {
+            let mut context = ReadContext {
+                exchange,
+                buffer: &mut self.buffer,
+                decoder: &mut self.decoder,
+                cri: &mut self.cri,
+                max_line_bytes: 1 << 20,
+                now,
+                slice_time: SLICE_TIME,
+            };
+            tailer.read_slice(&mut context).unwrap()
+        }
+    }
+
     #[test]
     fn the_clock_and_a_stop_are_looked_at_now_and_then() {
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
@@ -234,19 +257,8 @@ mod tests {
         tailer.set_identity(Arc::new(identity), &exchange);
         tailer.refresh(&exchange).unwrap();
         let start = Instant::now();
-        let (mut buffer, mut decoder, mut cri) = (Vec::new(), Decoder::default(), cri::Decoder::default());
-        let mut read = |tailer: &mut Tailer| {
-            let mut context = ReadContext {
-                exchange: &exchange,
-                buffer: &mut buffer,
-                decoder: &mut decoder,
-                cri: &mut cri,
-                max_line_bytes: 1 << 20,
-                now: start,
-                slice_time: SLICE_TIME,
-            };
-            tailer.read_slice(&mut context).unwrap()
-        };
+        let mut lent = Lent::default();
+        let mut read = |tailer: &mut Tailer| lent.read(tailer, &exchange, start);
         let much_later = start + Duration::from_secs(3600);
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
         assert!(tailer.is_costly(much_later), "no line of it was matched yet");
@@ -304,20 +316,11 @@ mod tests {
         let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, Arc::new(identity));
         tailer.refresh(&exchange).unwrap();
         exchange.stopping.store(true, Ordering::Release);
-        let (mut buffer, mut decoder, mut cri) = (Vec::new(), Decoder::default(), cri::Decoder::default());
+        let mut lent = Lent::default();
         let mut texts = Vec::new();
         let (mut slices, mut offset) = (0, 0);
         loop {
-            let mut context = ReadContext {
-                exchange: &exchange,
-                buffer: &mut buffer,
-                decoder: &mut decoder,
-                cri: &mut cri,
-                max_line_bytes: 1 << 20,
-                now: Instant::now(),
-                slice_time: SLICE_TIME,
-            };
-            let step = tailer.read_slice(&mut context).unwrap();
+            let step = lent.read(&mut tailer, &exchange, Instant::now());
             if step == (Step::AtEnd { has_read: false }) {
                 break;
             }

@@ -19,7 +19,14 @@ pub struct Receiver<T> {
 impl<T: Clone + Send + 'static> Receiver<T> {
     /// `talk` serves one connection to its end; what it gives to the closure is kept.
     fn start(talk: impl Fn(TcpStream, &dyn Fn(T)) -> std::io::Result<()> + Send + Clone + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        Receiver::on(TcpListener::bind(("127.0.0.1", 0)).expect("a free port"), talk)
+    }
+
+    /// The same where somebody may be waiting already.
+    fn on(
+        listener: TcpListener,
+        talk: impl Fn(TcpStream, &dyn Fn(T)) -> std::io::Result<()> + Send + Clone + 'static,
+    ) -> Self {
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let kept = Arc::new(Mutex::new(Vec::new()));
         let keeping = Arc::clone(&kept);
@@ -80,20 +87,31 @@ pub fn slow_http(wait: impl Fn() + Send + Sync + 'static) -> Receiver<Request> {
     })
 }
 
+/// The same where somebody may be waiting already; it keeps nothing, however much comes.
+pub fn http_on(listener: TcpListener) {
+    Receiver::<()>::on(listener, |stream, _| talk_http(stream, |_| (200, String::new())));
+}
+
 /// An HTTP/1.1 server with a status and a body for each request.
 pub fn answering(answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Receiver<Request> {
     let answer = Arc::new(answer);
     Receiver::start(move |stream, keep| {
-        let mut answers = stream.try_clone()?;
-        let mut reader = BufReader::new(stream);
-        while let Some(request) = read_request(&mut reader)? {
+        talk_http(stream, |request| {
             keep(request.clone());
-            let (status, body) = answer(&request);
-            let head = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n", body.len());
-            answers.write_all((head + &body).as_bytes())?;
-        }
-        Ok(())
+            answer(request)
+        })
     })
+}
+
+fn talk_http(stream: TcpStream, answer: impl Fn(&Request) -> (u16, String)) -> std::io::Result<()> {
+    let mut answers = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read_request(&mut reader)? {
+        let (status, body) = answer(&request);
+        let head = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n", body.len());
+        answers.write_all((head + &body).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// The next request of a connection; none at its end.
