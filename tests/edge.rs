@@ -688,13 +688,14 @@ fn a_host_killed_inside_the_append_gets_that_batch_again() {
     assert_lines(&texts_of(&exit.frames, "a"), first_unknown..200, SHORT);
 }
 
-/// The threads of a running instance, once they all have begun.
+/// The threads of a running instance, once they all have begun. Whoever starts one blocks
+/// every signal for the while (pthread_create does), so their masks are awaited, too.
 fn settled_threads(host: &mut PlayingHost) -> Vec<String> {
     let mut threads = Vec::new();
     let is_settled = |threads: &[String]| {
-        ["clogs-reader:", "notify-rs"]
+        ["clogs-reader:blocked", "notify-rs_inoti:blocked"]
             .iter()
-            .all(|name| threads.iter().any(|thread| thread.starts_with(name)))
+            .all(|name| threads.iter().any(|thread| thread == name))
     };
     wait_until(PATIENCE, "the threads begin", || {
         threads = host.threads();
