@@ -10,7 +10,8 @@ use crate::support::collector::Collector;
 use crate::support::podman::{serving, Podman};
 use crate::support::skip;
 use crate::support::writer::{
-    interleaved, numbered, numbered_slowly, of_lengths, unterminated, Script, Stream, EDGE_LENGTHS,
+    in_two_seconds, interleaved, numbered, numbered_slowly, of_lengths, unterminated, Script, Stream,
+    EDGE_LENGTHS,
 };
 
 /// The records of one stream of a container.
@@ -37,6 +38,8 @@ fn everything() -> Script {
         .then(of_lengths(Stream::Stdout, &EDGE_LENGTHS))
         .then(of_lengths(Stream::Stderr, &EDGE_LENGTHS))
         .then(interleaved(300))
+        // conmon writes pieces of 8 KiB, and Podman's API tells the time of each.
+        .then(in_two_seconds(Stream::Stderr, 20_000))
         .then(unterminated(Stream::Stdout, 1234))
 }
 
