@@ -86,6 +86,9 @@ fn through_the_api_all_comes_once_over_restarts_of_all_sides() {
     let options = [("Mode", "stream"), ("DB", db.as_str())];
     let script = everything();
     let whole = podman.write("whole", "k8s-file", &script).expect("podman run");
+    let collector = start(&podman, &options);
+    expect(&collector, &whole, &script);
+    // It begins here, so that it is still writing at the restart.
     let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
     let id = podman.write("slow", "k8s-file", &slow).expect("podman run");
     let expected = slow.of(Stream::Stdout);
@@ -94,8 +97,6 @@ fn through_the_api_all_comes_once_over_restarts_of_all_sides() {
         let records = collector.stop().0.into_iter().filter(|record| record.text("container_id") == id);
         texts.extend(records.map(|record| record.text("log").to_owned()));
     };
-    let collector = start(&podman, &options);
-    expect(&collector, &whole, &script);
     collector.wait("some of them", |collector| records_of(collector, &id, Stream::Stdout).len() > 100);
     take(collector, &mut texts);
     let collector = start(&podman, &options);
@@ -178,13 +179,14 @@ fn a_log_in_the_journal_comes_through_the_api() {
         Ok(whole) => whole,
         Err(reason) => return skip(test, &reason),
     };
-    let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
-    let id = podman.write("slow", "journald", &slow).expect("podman run");
     let file = podman.write("file", "k8s-file", &numbered(Stream::Stdout, "line", 10)).expect("podman run");
-    let expected = slow.of(Stream::Stdout);
     let db = podman.path().join("positions.db").display().to_string();
     let collector = start(&podman, &[("DB", &db)]);
     expect(&collector, &whole, &script);
+    // It begins here, so that it is still writing at the restart.
+    let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
+    let id = podman.write("slow", "journald", &slow).expect("podman run");
+    let expected = slow.of(Stream::Stdout);
     let records = records_of(&collector, &whole, Stream::Stdout);
     assert!(records.iter().all(|record| record.text("container_name") == "whole"));
     assert!(records.iter().all(|record| record.text("image") == "localhost/busybox:test"));
