@@ -193,7 +193,7 @@ impl Assembler {
     pub fn handed_over(&mut self, here: Resume) -> Saved {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
         self.pass_over(self.open_bytes());
-        self.joiners = PerStream::default();
+        self.joiners.iter_mut().for_each(Joiner::forget);
         self.texts = Texts::of(&self.identity.multiline);
         self.settle(ReadBytes::default(), [None, None]);
         saved

@@ -152,6 +152,12 @@ impl Joiner {
         }
     }
 
+    /// Drops the open line, which is read anew. How lines are told stays as it is.
+    pub fn forget(&mut self) {
+        self.open = None;
+        empty(&mut self.text);
+    }
+
     /// Whether a line is open.
     pub fn is_open(&self) -> bool {
         self.open.is_some()

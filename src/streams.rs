@@ -119,11 +119,7 @@ impl Streams {
     ) -> io::Result<Saved> {
         self.thread()?;
         let saved = saved();
-        let mut assembler = Assembler::new(self.shared.exchange.accounts.open(id), identity);
-        if self.shared.api == Api::Podman {
-            assembler.set_tagged(true);
-            assembler.set_to_the_second();
-        }
+        let mut assembler = self.shared.assembler(id, identity);
         assembler.resume_from(&saved, [true, true]);
         self.shared.streamed().insert(id, Streamed::new(assembler, saved));
         self.thread()?.follow(id);
@@ -287,6 +283,16 @@ impl StreamsByApi {
 }
 
 impl Shared {
+    /// One that takes entries as this API tells them.
+    fn assembler(&self, id: ContainerId, identity: Arc<Identity>) -> Assembler {
+        let mut assembler = Assembler::new(self.exchange.accounts.open(id), identity);
+        if self.api == Api::Podman {
+            assembler.set_tagged(true);
+            assembler.set_to_the_second();
+        }
+        assembler
+    }
+
     fn streamed(&self) -> MutexGuard<'_, HashMap<ContainerId, Streamed>> {
         lock(&self.streamed)
     }
@@ -526,16 +532,19 @@ mod tests {
 
     const TIME: Timestamp = Timestamp { seconds: 7, nanos: 0 };
 
-    /// One container that is streamed, and the Docker thread's side, played here.
     fn streamed() -> (Streams, Sink, ContainerId) {
+        streamed_by(Api::Docker)
+    }
+
+    /// One container that is streamed, and the Docker thread's side, played here.
+    fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
         let exchange = Arc::new(Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap());
-        let mut streams =
-            Streams::new(exchange, Api::Docker, PathBuf::from("/nonexistent/docker.sock"), 1 << 20);
+        let mut streams = Streams::new(exchange, api, PathBuf::from("/nonexistent/docker.sock"), 1 << 20);
         streams.thread().unwrap();
         let id = ContainerId::from_bytes([7; 32]);
         let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
         let identity = Arc::new(Identity::unnamed(&id, metadata));
-        let assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
+        let assembler = streams.shared.assembler(id, identity);
         streams.shared.streamed().insert(id, Streamed::new(assembler, Saved::default()));
         let sink = Sink::new(Arc::clone(&streams.shared));
         (streams, sink, id)
@@ -563,6 +572,30 @@ mod tests {
         }
         sink.flush(&id);
         assert_eq!(lengths(&streams), [2 * 16_384 + 100]);
+    }
+
+    /// Podman gives each piece a time of its own, and a log is asked for before it is read:
+    /// that must not make a piece of another second another line, nor at the next time.
+    #[test]
+    fn a_line_of_podmans_in_two_seconds_is_one_however_often_it_is_asked_for() {
+        let (streams, mut sink, id) = streamed_by(Api::Podman);
+        let piece = [b'x'; 8192];
+        let pieces = |sink: &mut Sink, pieces: &[(i64, usize, bool)]| {
+            for &(seconds, length, ends_line) in pieces {
+                sink.entry(&id, Stream::Stderr, at(seconds), &piece[..length], ends_line);
+            }
+            sink.flush(&id);
+        };
+        assert_eq!(sink.since(&id), None);
+        pieces(&mut sink, &[(7, 8192, false), (7, 8192, false), (8, 8192, false)]);
+        // Its rest takes longer than a line does that has lost it.
+        streams.deliver_dead(Instant::now() + 10 * DEAD_LINE_GRACE);
+        sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
+        assert_eq!(lengths(&streams), [0; 0]);
+        assert_eq!(sink.since(&id), Some(at(7)), "from the start of that line");
+        pieces(&mut sink, &[(7, 8192, false), (7, 8192, false), (8, 8192, false), (9, 100, true)]);
+        pieces(&mut sink, &[(9, 1, true)]);
+        assert_eq!(lengths(&streams), [3 * 8192 + 100, 1]);
     }
 
     fn joins_traces(streams: &Streams, id: &ContainerId) {

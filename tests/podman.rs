@@ -10,7 +10,8 @@ use crate::support::collector::Collector;
 use crate::support::podman::{serving, Podman};
 use crate::support::skip;
 use crate::support::writer::{
-    interleaved, numbered, numbered_slowly, of_lengths, unterminated, Script, Stream, EDGE_LENGTHS,
+    in_two_seconds, interleaved, numbered, numbered_slowly, of_lengths, unterminated, Script, Stream,
+    EDGE_LENGTHS,
 };
 
 /// The records of one stream of a container.
@@ -37,6 +38,8 @@ fn everything() -> Script {
         .then(of_lengths(Stream::Stdout, &EDGE_LENGTHS))
         .then(of_lengths(Stream::Stderr, &EDGE_LENGTHS))
         .then(interleaved(300))
+        // conmon writes pieces of 8 KiB, and Podman's API tells the time of each.
+        .then(in_two_seconds(Stream::Stderr, 20_000))
         .then(unterminated(Stream::Stdout, 1234))
 }
 
@@ -83,6 +86,9 @@ fn through_the_api_all_comes_once_over_restarts_of_all_sides() {
     let options = [("Mode", "stream"), ("DB", db.as_str())];
     let script = everything();
     let whole = podman.write("whole", "k8s-file", &script).expect("podman run");
+    let collector = start(&podman, &options);
+    expect(&collector, &whole, &script);
+    // It begins here, so that it is still writing at the restart.
     let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
     let id = podman.write("slow", "k8s-file", &slow).expect("podman run");
     let expected = slow.of(Stream::Stdout);
@@ -91,8 +97,6 @@ fn through_the_api_all_comes_once_over_restarts_of_all_sides() {
         let records = collector.stop().0.into_iter().filter(|record| record.text("container_id") == id);
         texts.extend(records.map(|record| record.text("log").to_owned()));
     };
-    let collector = start(&podman, &options);
-    expect(&collector, &whole, &script);
     collector.wait("some of them", |collector| records_of(collector, &id, Stream::Stdout).len() > 100);
     take(collector, &mut texts);
     let collector = start(&podman, &options);
@@ -175,13 +179,14 @@ fn a_log_in_the_journal_comes_through_the_api() {
         Ok(whole) => whole,
         Err(reason) => return skip(test, &reason),
     };
-    let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
-    let id = podman.write("slow", "journald", &slow).expect("podman run");
     let file = podman.write("file", "k8s-file", &numbered(Stream::Stdout, "line", 10)).expect("podman run");
-    let expected = slow.of(Stream::Stdout);
     let db = podman.path().join("positions.db").display().to_string();
     let collector = start(&podman, &[("DB", &db)]);
     expect(&collector, &whole, &script);
+    // It begins here, so that it is still writing at the restart.
+    let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
+    let id = podman.write("slow", "journald", &slow).expect("podman run");
+    let expected = slow.of(Stream::Stdout);
     let records = records_of(&collector, &whole, Stream::Stdout);
     assert!(records.iter().all(|record| record.text("container_name") == "whole"));
     assert!(records.iter().all(|record| record.text("image") == "localhost/busybox:test"));

@@ -107,6 +107,13 @@ pub fn unterminated(stream: Stream, length: usize) -> Script {
     Script::new(stream, print_ruler(length), [ruler(length)])
 }
 
+/// A line of twice `length` bytes, the halves of which are more than a second apart: their
+/// times differ also where they are told in whole seconds.
+pub fn in_two_seconds(stream: Stream, length: usize) -> Script {
+    let half = print_ruler(length);
+    Script::new(stream, format!("{half}; sleep 1.1; {half}; echo"), [ruler(length).repeat(2)])
+}
+
 /// These very texts, whatever is in them but a line feed.
 pub fn literal(stream: Stream, texts: &[&str]) -> Script {
     let octal = |byte: u8| format!("\\{byte:03o}");
