@@ -67,6 +67,15 @@ const LAST_RECORD_FACTOR: u32 = 10;
 /// Records behind one that is refused that are tried at the most.
 const MOST_PROBED: usize = 16;
 
+/// Records that are so many times larger than what they were read of are swollen: lines
+/// that are next to nothing, each with all that is said of its container. Ordinary ones are
+/// two or three times as large.
+const SWELLING: usize = 4;
+/// Once the host holds as much of ours in its memory, what is swollen waits. Without
+/// `Mem_Buf_Limit` it takes all that it is given, and 70 MB of empty lines become gigabytes
+/// before its next flush.
+const MOST_SWOLLEN: usize = 32 << 20;
+
 /// What handing over needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
@@ -158,6 +167,10 @@ impl Drain {
             }
             let batch = portion(batch, &mut self.parts, exchange);
             let offer = self.offer(batch, around);
+            if has_to_wait(&offer, around.host) {
+                self.set_aside(offer, None, exchange, round.now);
+                continue;
+            }
             match self.try_append(&offer, around) {
                 Ok(()) => {
                     round.bytes += offer.bytes().len();
@@ -166,7 +179,7 @@ impl Drain {
                 }
                 Err(refused) => {
                     round.refusals += 1;
-                    self.set_aside(offer, &refused, exchange, round.now);
+                    self.set_aside(offer, Some(&refused), exchange, round.now);
                 }
             }
         }
@@ -265,6 +278,11 @@ impl Drain {
             } else {
                 offer
             };
+            if has_to_wait(&offer, around.host) {
+                aside.first = Some(offer);
+                aside.next_try = round.now + RETRY;
+                return;
+            }
             match self.try_append(&offer, around) {
                 Ok(()) => {
                     round.bytes += offer.bytes().len();
@@ -293,12 +311,13 @@ impl Drain {
         }
     }
 
-    fn set_aside(&mut self, offer: Offer, refused: &Refused, exchange: &Exchange, now: Instant) {
+    /// What is `refused`, or has to wait.
+    fn set_aside(&mut self, offer: Offer, refused: Option<&Refused>, exchange: &Exchange, now: Instant) {
         let id = offer.batch.container;
         let mut aside = Aside::new(offer, now, self.taken);
         // A pause between two routes is over when the host resumes; only if it comes again at
         // the next offer, too, that is to be seldom.
-        if !exchange.paused.load(Ordering::Acquire) {
+        if let Some(refused) = refused.filter(|_| !exchange.paused.load(Ordering::Acquire)) {
             self.note_part(&mut aside, refused, exchange, now);
         }
         aside.hold_back();
@@ -557,6 +576,14 @@ impl Drain {
             }
         }
     }
+}
+
+/// Whether a batch is swollen and the host holds too much to be given it now. That is no
+/// refusal: its records are not given up for it, however long it lasts.
+fn has_to_wait(offer: &Offer, host: &dyn Host) -> bool {
+    let source = offer.batch.source.as_ref().map_or(u64::MAX, |(_, bytes)| *bytes);
+    let is_swollen = (offer.bytes().len() / SWELLING) as u64 > source;
+    is_swollen && host.holds().is_some_and(|held| held >= MOST_SWOLLEN)
 }
 
 /// Whether what is refused is to be halved, or to be given up as a single record. At a

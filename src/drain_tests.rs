@@ -783,3 +783,25 @@ fn a_container_that_goes_on_writing_is_offered_again_in_its_time() {
     assert_eq!(taken(&host, "a").last().map(String::as_str), Some("last"));
     assert!(bench.is_drained());
 }
+
+/// Without `Mem_Buf_Limit` the host takes whatever it is given.
+#[test]
+fn what_is_swollen_waits_while_the_host_holds_much_and_nothing_of_it_is_given_up() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| false);
+    *host.held.lock().unwrap() = MOST_SWOLLEN;
+    let plain = "x".repeat(1_000);
+    bench.push(1, "tiny", &["a", "b"]);
+    for _ in 0..50 {
+        bench.push(2, "plain", &[&plain]);
+        bench.turn(&host);
+    }
+    bench.push(1, "tiny", &["c"]);
+    bench.turn(&host);
+    assert_eq!((taken(&host, "plain").len(), taken(&host, "tiny").len()), (50, 0));
+    *host.held.lock().unwrap() = MOST_SWOLLEN - 1;
+    bench.turn(&host);
+    assert_eq!(taken(&host, "tiny"), ["a", "b", "c"]);
+    let figures = bench.account(1).figures();
+    assert_eq!((figures.refused, figures.pending()), (Amount::default(), 0));
+}

@@ -6,13 +6,18 @@
 //! reserved and never touched.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use flate2::write::GzEncoder;
 use flate2::Compression;
+use rustix::process::Signal;
 use serde_json::json;
 
+use crate::metrics::{scrape, value};
+use crate::support::collector::PATIENCE;
 use crate::support::docker_root::{record, DockerRoot};
+use crate::support::fluent_bit::{with_each_host, FluentBit};
 use crate::support::skip;
 
 const MIB: usize = 1 << 20;
@@ -117,4 +122,43 @@ fn a_process_that_takes_more_than_256_mb_does_not_end_well() {
         }
         Err(_) => skip(name, "no prlimit"),
     }
+}
+
+/// Each line of 71 bytes becomes a record of 8 KiB, and without `Mem_Buf_Limit` Fluent Bit
+/// takes all that it is given between two flushes.
+#[test]
+fn empty_lines_with_much_metadata_fit_into_256_mb_with_fluent_bit() {
+    const LINES: usize = 120_000;
+    with_each_host(
+        "confined::empty_lines_with_much_metadata_fit_into_256_mb_with_fluent_bit",
+        |program, plugin| {
+            let root = DockerRoot::new();
+            let mut log = root.container('a', "mallory");
+            let labels: serde_json::Map<String, serde_json::Value> =
+                (0..6).map(|number| (format!("label.{number}"), json!("x".repeat(8 << 10)))).collect();
+            log.write_config_with("mallory", true, json!(labels), &[]);
+            log.raw(record("stdout", "\n", "2026-11-14T22:13:20.5Z").repeat(LINES).as_bytes());
+            let confined = root.path().join("confined");
+            let script = format!("#!/bin/sh\nexec prlimit --data={LIMIT} -- {} \"$@\"\n", program.display());
+            std::fs::write(&confined, script).expect("a script");
+            std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o755)).expect("a program");
+            let mut host = FluentBit::new(&confined, Some(plugin), "").with_http_server();
+            let yaml = format!(
+            "service:\n  flush: 0.2\n  http_server: on\n  http_listen: 127.0.0.1\n  http_port: {port}\n\
+             pipeline:\n  inputs:\n    - name: container_logs\n      runtime: docker\n      docker_root: {root}\n      \
+             docker_socket: off\n      read_from_head: on\n      labels: '*'\n  outputs:\n    - name: 'null'\n      match: '*'\n",
+            port = host.http_port(),
+            root = root.path().display(),
+        );
+            host = host.with_yaml(&yaml);
+            host.start().expect("Fluent Bit starts");
+            let all = Some(LINES as f64);
+            host.wait_until(PATIENCE * 3, "all records", |host| {
+                value(&scrape(host), "records_total", &[]) == all
+            });
+            host.signal(Signal::TERM);
+            let end = host.wait_exit(PATIENCE).expect("an end");
+            assert!(end.success(), "{end:?} {}", host.stderr());
+        },
+    );
 }

@@ -491,7 +491,10 @@ impl Generation {
         if self.layout.is_none() && self.unfinished < TELLING_BYTES {
             return Ok(true);
         }
-        self.make_room(buffer);
+        // Not the whole window, which may be 16 MiB, and would be cleared for each byte.
+        if buffer.len() < SLICE_BYTES {
+            buffer.resize(SLICE_BYTES, 0);
+        }
         loop {
             let Content::Plain(file) = &self.content else { return Ok(true) };
             let from = self.read_offset + (self.unfinished - self.unfinished_end.len()) as u64;

@@ -108,6 +108,27 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
     }
 }
 
+/// The reader gives a large buffer back when it has caught up, so each look would make, and
+/// clear, one that the whole entry fits into.
+#[test]
+fn a_large_entry_that_grows_byte_by_byte_takes_no_large_buffer_for_each() {
+    let (_dir, path, mut file) = file_of("x-json.log");
+    file.write_all(b"{\"log\":\"").unwrap();
+    file.write_all(&vec![b'x'; 15 << 20]).unwrap();
+    let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+    let mut buffer = Vec::new();
+    while generation.read(&mut buffer).unwrap() != (Found::AtEnd { unfinished: (15 << 20) + 8 }) {}
+    for _ in 0..100 {
+        file.write_all(b"x").unwrap();
+        let mut buffer = Vec::new();
+        assert!(matches!(generation.read(&mut buffer).unwrap(), Found::AtEnd { .. }));
+        assert!(buffer.capacity() <= SLICE_BYTES, "{}", buffer.capacity());
+    }
+    file.write_all(b"\n").unwrap();
+    let mut buffer = Vec::new();
+    assert!(matches!(generation.read(&mut buffer).unwrap(), Found::Entries { .. }));
+}
+
 /// Without the comparison of what was seen, the new file would be taken for the rest.
 #[test]
 fn a_file_that_is_replaced_under_an_unfinished_line_is_known_to_be_truncated() {
