@@ -40,50 +40,16 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
-pub mod account;
-pub mod activity;
-mod aside;
-pub mod assemble;
-pub mod bounded_file;
-pub mod bounds;
-pub mod build_info;
-pub mod checkpoint;
 pub mod config;
-pub mod discover;
-pub mod docker;
-mod drain;
-pub mod encode;
-pub mod event;
-pub mod exchange;
+pub mod delivery;
 pub mod ffi;
-pub mod fingerprint;
 pub mod format;
 #[cfg(test)]
 mod fuzz_seeds;
-pub mod hints;
-pub mod host;
-pub mod host_wake;
-pub mod identity;
 pub mod lock;
-pub mod merge;
-pub mod metadata;
-pub mod metrics;
-pub mod msgpack;
-pub mod multiline;
-pub mod parsing;
-pub mod partial;
-pub mod plain_text;
+pub mod pipeline;
 pub mod plugin;
-pub mod position;
-pub mod queue;
-pub mod rate;
-pub mod safe_path;
-pub mod select;
-mod skip;
-mod split;
-pub mod streams;
-pub mod tag;
-pub mod tail;
+pub mod runtime;
+pub mod source;
+pub mod telemetry;
 pub mod threads;
-pub mod trouble;
-pub mod work;

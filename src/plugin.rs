@@ -7,20 +7,21 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::account::Accounts;
-use crate::activity::Doing;
-use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::Config;
-use crate::drain::{Around, Drain};
-use crate::event::Event;
-use crate::exchange::Exchange;
-use crate::host::{Host, Level};
-use crate::host_wake::HostWake;
+use crate::delivery::checkpoint::{CheckpointError, CheckpointStore};
+use crate::delivery::drain::{Around, Drain};
+use crate::delivery::host::{Host, Level};
+use crate::delivery::link::Exchange;
+use crate::delivery::waker::HostWake;
 use crate::lock::lock;
-use crate::metrics::{self, ContainerSeries};
-use crate::tail::Reader;
+use crate::source::reader::Reader;
+use crate::telemetry::account::Accounts;
+use crate::telemetry::activity::Doing;
+use crate::telemetry::event::Event;
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::ContainerSeries;
+use crate::telemetry::trouble::Trouble;
 use crate::threads::OwnedThread;
-use crate::trouble::Trouble;
 
 /// A reader that has not turned for so long is held up: it turns every ten seconds at least.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -327,5 +328,4 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 #[cfg(test)]
-#[path = "plugin_tests.rs"]
 mod tests;

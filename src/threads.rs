@@ -2,12 +2,11 @@
 //! reader ends the threads that it started, but not while a call into a file system
 //! that does not answer holds it up.
 
-use std::fmt;
-use std::io;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use crate::lock::lock;
 

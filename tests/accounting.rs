@@ -4,8 +4,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use fluent_bit_container_logs::account::Figures;
-use fluent_bit_container_logs::host::Level;
+use fluent_bit_container_logs::delivery::host::Level;
+use fluent_bit_container_logs::telemetry::account::Figures;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::{record, DockerRoot, LogWriter};
@@ -57,7 +57,10 @@ fn a_refused_batch_is_pending_until_it_is_accepted() {
     write(&mut log, 100);
     let figures = settled(&collector, |figures| figures.read.bytes == size(&log));
     assert_eq!((figures.pending(), figures.queued.records, figures.delivered.bytes), (size(&log), 100, 0));
-    assert!(figures.lag_seconds(fluent_bit_container_logs::account::wall_clock()) > 1e6, "written in 2023");
+    assert!(
+        figures.lag_seconds(fluent_bit_container_logs::telemetry::account::wall_clock()) > 1e6,
+        "written in 2023"
+    );
     collector.refuse(false);
     let figures = settled(&collector, |figures| figures.pending() == 0);
     assert_eq!((figures.delivered.bytes, figures.waits_since), (size(&log), None));

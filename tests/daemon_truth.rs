@@ -1,5 +1,5 @@
 //! What a daemon's answers are worth, without any code of ours between: the ground
-//! on which `src/docker/snapshots.rs` stands. dockerd before 23 cannot follow a log
+//! on which `src/source/api/snapshots.rs` stands. dockerd before 23 cannot follow a log
 //! that rotates, and with `since` leaves out compressed files; what it answers
 //! without either is exact. A newer daemon is held to being exact in everything.
 

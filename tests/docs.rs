@@ -6,7 +6,8 @@ use std::process::Command;
 
 use fluent_bit_container_logs::config::options::{Kind, OptionSpec, OPTIONS};
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::metrics::{self, all_families};
+use fluent_bit_container_logs::telemetry::metrics;
+use fluent_bit_container_logs::telemetry::metrics::all_families;
 
 /// A document, or a part of one, that is made of the table of options.
 struct Generated {
@@ -29,7 +30,7 @@ const GENERATED: [Generated; 5] = [
     Generated {
         file: "docs/metrics.md",
         marks: Some((
-            "<!-- metrics: generated from src/metrics/families.rs -->\n",
+            "<!-- metrics: generated from src/telemetry/metrics/families.rs -->\n",
             "<!-- end of metrics -->\n",
         )),
         text: metric_table,
@@ -292,7 +293,7 @@ fn troubleshooting_quotes_messages_that_there_are() {
 #[test]
 fn troubleshooting_has_every_warning_and_error() {
     let page = read("docs/troubleshooting.md");
-    let source = read("src/event.rs");
+    let source = read("src/telemetry/event.rs");
     let levels = source.split("pub fn level(").nth(1).and_then(|rest| rest.split("=> Level::Warn").next());
     let levels = levels.expect("the errors and warnings");
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
@@ -376,21 +377,21 @@ fn every_right_names_tests_that_there_are() {
 
 /// The files in which the tests of a module may be.
 fn test_sources(module: &str) -> impl Iterator<Item = String> {
+    let ends = [format!("/{module}.rs"), format!("/{module}/mod.rs"), format!("/{module}/tests.rs")];
     let mut files = Vec::new();
     for folder in ["src", "tests"] {
-        add_files_named(&path(folder), &[&format!("{module}.rs")], &mut files);
-        add_files_named(&path(&format!("{folder}/{module}")), &["mod.rs", "tests.rs"], &mut files);
+        add_files(&path(folder), &mut files);
     }
+    files.retain(|file| ends.iter().any(|end| file.display().to_string().ends_with(end)));
     files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok())
 }
 
-fn add_files_named(folder: &Path, names: &[&str], files: &mut Vec<PathBuf>) {
+fn add_files(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() {
-            add_files_named(&entry, names, files);
-        } else if entry.file_name().is_some_and(|name| names.iter().any(|wanted| name == *wanted)) {
-            files.push(entry);
+        match entry.is_dir() {
+            true => add_files(&entry, files),
+            false => files.push(entry),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::support::docker_root::{record, DockerRoot, LogWriter};
 use crate::support::fluent_bit::{with_each_host, FluentBit};
 use crate::support::playing_host::{Exit, PlayingHost, Release};
 
-use fluent_bit_container_logs::bounds::{cut, LONGEST_NAME, LONGEST_VALUE};
+use fluent_bit_container_logs::runtime::bounds::{cut, LONGEST_NAME, LONGEST_VALUE};
 use rustix::process::Signal;
 
 const MIB: usize = 1 << 20;

@@ -12,12 +12,11 @@ use rustix::process::Signal;
 
 use crate::support::collector::PATIENCE;
 use crate::support::docker_root::{DockerRoot, LogWriter};
-use crate::support::dockerd;
 use crate::support::fluent_bit::{with_each_host, FluentBit, Record};
 use crate::support::logs_api::logs;
 use crate::support::receivers::http_on;
-use crate::support::skip;
 use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS};
+use crate::support::{dockerd, skip};
 
 fn input(root: &Path, lines: &[&str]) -> String {
     let mut text =

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
 use fluent_bit_container_logs::plugin::Plugin;
 use rustix::process::Signal;
 use serde_json::{json, Value};

@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fluent_bit_container_logs::metrics::all_families;
+use fluent_bit_container_logs::telemetry::metrics::all_families;
 use rustix::process::Signal;
 
 use crate::support::collector::PATIENCE;
-use crate::support::dashboard;
 use crate::support::docker_root::DockerRoot;
 use crate::support::fluent_bit::{find_all, plugin, version, FluentBit};
 use crate::support::prometheus::{self, Prometheus};
-use crate::support::skip;
+use crate::support::{dashboard, skip};
 
 /// Where Fluent Bit serves them.
 pub const METRICS: &str = "/api/v2/metrics/prometheus";

@@ -1,7 +1,7 @@
 //! Lines that belong together are one record, whatever comes in between: the other
 //! stream, a rotation, a restart, silence, the end of the container.
 
-use fluent_bit_container_logs::host::embedded::Record;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
 use serde_json::json;
 
 use crate::support::collector::Collector;

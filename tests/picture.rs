@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fluent_bit_container_logs::account::wall_clock;
 use fluent_bit_container_logs::format::rfc3339;
+use fluent_bit_container_logs::telemetry::account::wall_clock;
 use plotters::prelude::*;
 use serde_json::Value;
 

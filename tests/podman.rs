@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use fluent_bit_container_logs::host::embedded::Record;
-use fluent_bit_container_logs::host::Level;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
+use fluent_bit_container_logs::delivery::host::Level;
 
 use crate::support::collector::Collector;
 use crate::support::podman::{serving, Podman};

@@ -1,10 +1,10 @@
 //! What the answers of Podman's Docker-compatible API are worth, without any code of ours
-//! between: the ground on which `src/docker/podman.rs` stands.
+//! between: the ground on which `src/source/api/podman.rs` stands.
 
 use std::path::Path;
 
+use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::format::rfc3339::TimeParser;
-use fluent_bit_container_logs::position::Timestamp;
 
 use crate::support::logs_api::{logs, logs_after, Logs};
 use crate::support::podman::{serving, Podman};

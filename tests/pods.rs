@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 
 use fluent_bit_container_logs::config::options::OPTIONS;
-use fluent_bit_container_logs::host::embedded::Record;
-use fluent_bit_container_logs::host::Level;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
+use fluent_bit_container_logs::delivery::host::Level;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::DockerRoot;

@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::host::embedded::EmbeddedHost;
-use fluent_bit_container_logs::host::Level;
+use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
+use fluent_bit_container_logs::delivery::host::Level;
 use fluent_bit_container_logs::plugin::Plugin;
-use fluent_bit_container_logs::tail::Pass;
+use fluent_bit_container_logs::source::reader::Pass;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::{record, DockerRoot, LogWriter};

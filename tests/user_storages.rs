@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
-use fluent_bit_container_logs::host::embedded::Record;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
 use rustix::process::geteuid;
 
 use crate::support::collector::Collector;

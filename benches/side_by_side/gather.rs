@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
 use fluent_bit_container_logs::plugin::Plugin;
 use rustix::event::{poll, PollFd, PollFlags};
 

@@ -13,16 +13,18 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use fluent_bit_container_logs::checkpoint::{CheckpointError, CheckpointStore, ContainerId, Moment, Resume};
-use fluent_bit_container_logs::fingerprint::{Fingerprint, Marker};
-use fluent_bit_container_logs::position::Timestamp;
-use fluent_bit_container_logs::safe_path::SafePath;
-use fluent_bit_container_logs::tail::generation::{Found, Generation};
+use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
+use fluent_bit_container_logs::delivery::checkpoint::{
+    CheckpointError, CheckpointStore, ContainerId, Moment, Resume,
+};
+use fluent_bit_container_logs::format::position::Timestamp;
+use fluent_bit_container_logs::runtime::safe_path::SafePath;
+use fluent_bit_container_logs::source::file::generation::{Found, Generation};
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Sizes in the file, as `src/checkpoint/store.rs` and `slot.rs` have them.
+/// Sizes in the file, as `src/delivery/checkpoint/store.rs` and `slot.rs` have them.
 const HEADER: usize = 4096;
 const SLOT: usize = 512;
 const COPY: usize = 256;

@@ -5,7 +5,7 @@
 #![no_main]
 
 use fluent_bit_container_logs::format::cri::Decoder;
-use fluent_bit_container_logs::work;
+use fluent_bit_container_logs::format::work;
 use libfuzzer_sys::fuzz_target;
 
 const NEXT: &[u8] = b"2023-11-14T22:13:20.000000005+01:00 stderr F next";

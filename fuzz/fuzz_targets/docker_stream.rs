@@ -5,11 +5,11 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::docker::entries::{split_time, EntryDecoder};
-use fluent_bit_container_logs::docker::stdcopy::MOST_PAYLOAD;
+use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::format::rfc3339::TimeParser;
-use fluent_bit_container_logs::position::{Stream, Timestamp};
-use fluent_bit_container_logs::work;
+use fluent_bit_container_logs::format::work;
+use fluent_bit_container_logs::source::api::entries::{split_time, EntryDecoder};
+use fluent_bit_container_logs::source::api::stdcopy::MOST_PAYLOAD;
 use libfuzzer_sys::fuzz_target;
 
 const START: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 5 };

@@ -3,11 +3,11 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::encode::{put_record, Field, RecordFields};
-use fluent_bit_container_logs::host::embedded::decode_records;
-use fluent_bit_container_logs::msgpack::put_string_map;
-use fluent_bit_container_logs::partial::Line;
-use fluent_bit_container_logs::position::{Stream, Timestamp};
+use fluent_bit_container_logs::delivery::host::embedded::decode_records;
+use fluent_bit_container_logs::format::msgpack::put_string_map;
+use fluent_bit_container_logs::format::position::{Stream, Timestamp};
+use fluent_bit_container_logs::pipeline::encode::{put_record, Field, RecordFields};
+use fluent_bit_container_logs::pipeline::partial::Line;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -7,7 +7,7 @@
 #![no_main]
 
 use fluent_bit_container_logs::format::layout::Layout;
-use fluent_bit_container_logs::tail::generation::{Found, Generation};
+use fluent_bit_container_logs::source::file::generation::{Found, Generation};
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use std::io::Write;

@@ -10,9 +10,9 @@ use std::io::{Read, Seek, Write};
 
 use flate2::read::{GzEncoder, MultiGzDecoder};
 use flate2::Compression;
-use fluent_bit_container_logs::checkpoint::Resume;
-use fluent_bit_container_logs::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
-use fluent_bit_container_logs::tail::gzip::{read_head, GzipContent};
+use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
+use fluent_bit_container_logs::delivery::checkpoint::Resume;
+use fluent_bit_container_logs::source::file::content::{read_head, GzipContent};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{memfd_create, MemfdFlags};
 

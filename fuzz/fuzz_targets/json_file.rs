@@ -5,8 +5,8 @@
 #![no_main]
 
 use fluent_bit_container_logs::format::json_file::{decode_unusual, Decoder};
-use fluent_bit_container_logs::position::{Stream, Timestamp};
-use fluent_bit_container_logs::work;
+use fluent_bit_container_logs::format::position::{Stream, Timestamp};
+use fluent_bit_container_logs::format::work;
 use libfuzzer_sys::fuzz_target;
 
 const NEXT: &[u8] = br#"{"log":"next\n","stream":"stderr","time":"2023-11-14T22:13:20.000000005Z"}"#;

@@ -5,7 +5,7 @@
 #![no_main]
 
 use fluent_bit_container_logs::format::local::{decode, first_frame, next_frame, Frame};
-use fluent_bit_container_logs::work;
+use fluent_bit_container_logs::format::work;
 use libfuzzer_sys::fuzz_target;
 
 /// Whether dockerd may have written what `data` begins with.

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::discover::docker::{
+use fluent_bit_container_logs::runtime::docker::{
     read_log_driver, read_metadata, CONFIG_FILE, HOST_CONFIG_FILE,
 };
 use fluent_bit_container_logs_fuzz::folder;

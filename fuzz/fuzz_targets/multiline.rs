@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use fluent_bit_container_logs::checkpoint::Resume;
-use fluent_bit_container_logs::multiline::{MultilineOptions, Pattern, Texts};
-use fluent_bit_container_logs::partial::Line;
-use fluent_bit_container_logs::position::{PerStream, Stream, Timestamp};
+use fluent_bit_container_logs::delivery::checkpoint::Resume;
+use fluent_bit_container_logs::format::position::{PerStream, Stream, Timestamp};
+use fluent_bit_container_logs::pipeline::multiline::{MultilineOptions, Pattern, Texts};
+use fluent_bit_container_logs::pipeline::partial::Line;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_BYTES: usize = 100;

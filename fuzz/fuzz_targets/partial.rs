@@ -4,9 +4,9 @@
 
 #![no_main]
 
+use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::format::Entry;
-use fluent_bit_container_logs::partial::{Joiner, PIECE_BYTES};
-use fluent_bit_container_logs::position::{Stream, Timestamp};
+use fluent_bit_container_logs::pipeline::partial::{Joiner, PIECE_BYTES};
 use libfuzzer_sys::fuzz_target;
 
 /// Time, text, bytes cut off.

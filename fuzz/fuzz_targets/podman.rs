@@ -8,11 +8,11 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::checkpoint::ContainerId;
-use fluent_bit_container_logs::discover::podman::Podman;
-use fluent_bit_container_logs::discover::{Found, Runtime};
-use fluent_bit_container_logs::safe_path::{Base, SafePath};
-use fluent_bit_container_logs::work;
+use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
+use fluent_bit_container_logs::format::work;
+use fluent_bit_container_logs::runtime::podman::Podman;
+use fluent_bit_container_logs::runtime::safe_path::{Base, SafePath};
+use fluent_bit_container_logs::runtime::{Found, Runtime};
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{json, Value};

@@ -5,8 +5,8 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::position::Stream;
-use fluent_bit_container_logs::tag::{TagSource, TagTemplate};
+use fluent_bit_container_logs::format::position::Stream;
+use fluent_bit_container_logs::pipeline::tag::{TagSource, TagTemplate};
 use libfuzzer_sys::fuzz_target;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

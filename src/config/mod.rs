@@ -1,25 +1,26 @@
 //! What the user configured, checked. No I/O.
 
+pub mod labels;
 pub mod options;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::discover::users::UserChoice;
-use crate::docker::{DockerSocket, NoSocket};
-use crate::hints::{Hint, LabelHints};
-use crate::merge::MergeOptions;
-use crate::metadata::{is_own_key, Globs, MetadataOptions, Shape, RECORD_KEYS};
-use crate::multiline::{MultilineOptions, NoPattern, Pattern};
-use crate::select::{Rule, Selection};
-use crate::tag::TagTemplate;
-use options::{
+use crate::config::labels::{Hint, LabelHints};
+use crate::config::options::{
     DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
     LABEL_HINTS, MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
     MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, PODMAN_USERS, POD_LOGS, QUEUE_LIMIT,
     RATE_LIMIT, READ_FROM_HEAD, REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
+use crate::pipeline::fields::{is_own_key, Globs, MetadataOptions, Shape, RECORD_KEYS};
+use crate::pipeline::merge::MergeOptions;
+use crate::pipeline::multiline::{MultilineOptions, NoPattern, Pattern};
+use crate::pipeline::tag::TagTemplate;
+use crate::runtime::select::{Rule, Selection};
+use crate::runtime::users::UserChoice;
+use crate::source::api::{DockerSocket, NoSocket};
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;

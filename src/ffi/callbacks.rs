@@ -4,20 +4,19 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-use super::cmetrics::Cmetrics;
-use super::collector_fd::{Closed, CollectorFd};
-use super::flb_host::{log_without_instance, FlbHost};
-use super::guard::{guard, guard_instance};
-use super::host_api::{find_symbol, host_api, HostApi};
-use super::instances::{self, Instance};
-use super::properties;
-use super::signals::with_signals_blocked;
-use super::sys;
 use crate::config::Config;
-use crate::event::Event;
-use crate::host::{Host, Level};
-use crate::metadata::Shape;
+use crate::delivery::host::{Host, Level};
+use crate::ffi::cmetrics::Cmetrics;
+use crate::ffi::collector_fd::{Closed, CollectorFd};
+use crate::ffi::flb_host::{log_without_instance, FlbHost};
+use crate::ffi::guard::{guard, guard_instance};
+use crate::ffi::host_api::{find_symbol, host_api, HostApi};
+use crate::ffi::instances::Instance;
+use crate::ffi::signals::with_signals_blocked;
+use crate::ffi::{instances, properties, sys};
+use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
+use crate::telemetry::event::Event;
 
 /// The host says at its start that it could not watch us, but not what that means.
 const NOT_WATCHED: &str = "Fluent Bit could not watch this input's descriptor when it started, and closed it: nothing was delivered, and the next start reads on from the same place";

@@ -29,10 +29,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use once_cell::sync::OnceCell;
 
-use super::host_api::find_symbol;
-use super::sys;
-use crate::metrics::{all_families, Family, Kind, Reading, Sample, Value};
-use crate::plain_text::one_line;
+use crate::ffi::host_api::find_symbol;
+use crate::ffi::sys;
+use crate::telemetry::metrics::{all_families, Family, Kind, Reading, Sample, Value};
+use crate::telemetry::plain_text::one_line;
 
 /// First parts of each metric's name, as Fluent Bit's own inputs have them.
 const NAMESPACE: &CStr = c"fluentbit";

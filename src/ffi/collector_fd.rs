@@ -74,7 +74,7 @@ fn is_appending(number: RawFd) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::Bell;
+    use crate::delivery::link::Bell;
     use std::os::fd::AsFd;
 
     #[test]

@@ -5,9 +5,9 @@ use std::cell::UnsafeCell;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
-use super::host_api::find_symbol;
-use super::{callbacks, option_map, sys};
-use crate::build_info::set_abi;
+use crate::ffi::host_api::find_symbol;
+use crate::ffi::{callbacks, option_map, sys};
+use crate::telemetry::build_info::set_abi;
 
 /// Larger than any release's struct: the host copies as many bytes as its own
 /// struct has, and what we do not know of must be zero.
@@ -44,7 +44,7 @@ pub static in_container_logs_plugin: Descriptor = Descriptor::zeroed();
 static FILL: extern "C" fn() = fill;
 
 extern "C" fn fill() {
-    super::guard::guard("load", (), fill_for_this_host);
+    crate::ffi::guard::guard("load", (), fill_for_this_host);
 }
 
 fn fill_for_this_host() {

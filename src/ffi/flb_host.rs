@@ -3,13 +3,12 @@
 
 use std::ffi::CString;
 
-use super::cmetrics::Cmetrics;
-use super::host_api::{log_print, HostApi};
-use super::parsers;
-use super::sys;
-use crate::host::{AppendRefused, Host, Level, NoParser, Parsed};
-use crate::metrics::Reading;
-use crate::plain_text::one_line;
+use crate::delivery::host::{AppendRefused, Host, Level, NoParser, Parsed};
+use crate::ffi::cmetrics::Cmetrics;
+use crate::ffi::host_api::{log_print, HostApi};
+use crate::ffi::{parsers, sys};
+use crate::telemetry::metrics::Reading;
+use crate::telemetry::plain_text::one_line;
 
 /// Fluent Bit, as seen by one instance during one callback on its thread.
 pub struct FlbHost<'a> {
@@ -114,7 +113,6 @@ fn level_number(level: Level) -> libc::c_int {
 }
 
 #[cfg(test)]
-#[path = "flb_host_tests.rs"]
 pub mod tests;
 
 /// For tests of the edge in a process without a host.

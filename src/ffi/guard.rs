@@ -2,9 +2,9 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use super::flb_host::log_without_instance;
-use super::instances::Instance;
-use crate::host::Level;
+use crate::delivery::host::Level;
+use crate::ffi::flb_host::log_without_instance;
+use crate::ffi::instances::Instance;
 use crate::plugin::panic_text;
 
 /// Runs a callback's body. A panic is logged and becomes `failure`.
@@ -44,9 +44,9 @@ pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: 
 
 #[cfg(test)]
 mod tests {
-    use super::super::cmetrics::Cmetrics;
-    use super::super::collector_fd::CollectorFd;
     use super::*;
+    use crate::ffi::cmetrics::Cmetrics;
+    use crate::ffi::collector_fd::CollectorFd;
     use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
     #[test]
@@ -82,6 +82,6 @@ mod tests {
         while is_readable(&instance) {
             guard_instance("collect", &instance, 0, || 5);
         }
-        instance.plugin().stop(&super::super::flb_host::NoHost);
+        instance.plugin().stop(&crate::ffi::flb_host::NoHost);
     }
 }

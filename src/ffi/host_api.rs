@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use once_cell::sync::OnceCell;
 
-use super::sys;
+use crate::ffi::sys;
 
 /// What the plugin calls in the host.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::cmetrics::Cmetrics;
-use super::collector_fd::{Closed, CollectorFd};
-use super::sys;
+use crate::ffi::cmetrics::Cmetrics;
+use crate::ffi::collector_fd::{Closed, CollectorFd};
+use crate::ffi::sys;
 use crate::lock::lock;
 use crate::plugin::Plugin;
 

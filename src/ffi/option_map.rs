@@ -7,9 +7,9 @@
 
 use std::ffi::CString;
 
-use super::host_api::find_symbol;
-use super::{properties, sys};
 use crate::config::options::{Kind, OptionSpec, OPTIONS};
+use crate::ffi::host_api::find_symbol;
+use crate::ffi::{properties, sys};
 
 /// Element sizes that are asked about: those of today and room around them.
 const SIZES: std::ops::RangeInclusive<usize> = 56..=256;
@@ -144,5 +144,4 @@ const _: () = {
 };
 
 #[cfg(test)]
-#[path = "option_map_tests.rs"]
 pub mod tests;

@@ -6,10 +6,10 @@ use std::ffi::CString;
 
 use once_cell::sync::OnceCell;
 
-use super::host_api::find_symbol;
-use super::sys;
-use crate::host::{NoParser, Parsed};
-use crate::position::Timestamp;
+use crate::delivery::host::{NoParser, Parsed};
+use crate::ffi::host_api::find_symbol;
+use crate::ffi::sys;
+use crate::format::position::Timestamp;
 
 /// What the plugin calls in the host.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ fn resolve() -> Option<ParserApi> {
     Some(ParserApi { get, parse })
 }
 
-/// Takes `text` apart by the parser `name`; see [`crate::host::Host::parse`]. To be
+/// Takes `text` apart by the parser `name`; see [`crate::delivery::host::Host::parse`]. To be
 /// called on the host's thread during a callback; `config` is what that was given.
 pub fn parse(
     api: &ParserApi,

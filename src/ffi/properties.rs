@@ -15,8 +15,8 @@ use std::ffi::CStr;
 
 use once_cell::sync::OnceCell;
 
-use super::host_api::find_symbol;
-use super::sys;
+use crate::ffi::host_api::find_symbol;
+use crate::ffi::sys;
 
 /// More than any release's instance has: they are around 2 KB.
 const BLOCK_BYTES: usize = 32 * 1024;

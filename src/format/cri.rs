@@ -14,10 +14,9 @@
 
 use memchr::{memchr, memmem};
 
-use super::rfc3339::TimeParser;
-use super::Entry;
-use crate::position::Stream;
-use crate::work;
+use crate::format::position::Stream;
+use crate::format::rfc3339::TimeParser;
+use crate::format::{work, Entry};
 
 /// The longest time there is: nine digits of fraction and an offset.
 const LONGEST_TIME: usize = 35;
@@ -118,7 +117,7 @@ pub fn is_cri(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Timestamp;
+    use crate::format::position::Timestamp;
 
     fn decode(line: &str) -> Option<(Timestamp, Stream, bool, String)> {
         crate::fuzz_seeds::keep("cri", line.as_bytes());

@@ -28,11 +28,10 @@ use memchr::{memmem, memrchr};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::rfc3339::TimeParser;
-use super::Entry;
-use crate::msgpack::put_string_map;
-use crate::position::{Stream, Timestamp};
-use crate::work;
+use crate::format::msgpack::put_string_map;
+use crate::format::position::{Stream, Timestamp};
+use crate::format::rfc3339::TimeParser;
+use crate::format::{work, Entry};
 
 const PREFIX: &[u8] = b"{\"log\":\"";
 const SUFFIX: &[u8] = b"\"}";
@@ -494,5 +493,4 @@ impl<I: Iterator<Item = usize>> Starts<'_, I> {
 }
 
 #[cfg(test)]
-#[path = "json_file_tests.rs"]
 mod tests;

@@ -3,8 +3,8 @@
 
 use memchr::memrchr;
 
-use super::cri::is_cri;
-use super::local::{first_frame, next_frame, Frame};
+use crate::format::cri::is_cri;
+use crate::format::local::{first_frame, next_frame, Frame};
 
 /// A way of dividing a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! No line takes more than a few times its length, whatever it holds: the bytes that
 //! the slow paths are handed (`work`) are counted over lines of doubling size.
 
-use super::layout::{Layout, Stretch};
-use super::local::{first_frame, next_frame, Frame};
-use super::{cri, json_file};
-use crate::work;
+use crate::format::layout::{Layout, Stretch};
+use crate::format::local::{first_frame, next_frame, Frame};
+use crate::format::{cri, json_file, work};
 
 /// How often a slow path may be handed each byte of its input.
 const MOST_TIMES: u64 = 4;

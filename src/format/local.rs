@@ -20,8 +20,8 @@
 
 use memchr::memchr_iter;
 
-use crate::position::{Stream, Timestamp};
-use crate::work;
+use crate::format::position::{Stream, Timestamp};
+use crate::format::work;
 
 /// Largest message dockerd reads back; it refuses more (moby
 /// `daemon/logger/local/read.go`, `maxMsgLen`).
@@ -316,5 +316,4 @@ fn first_long_varint(data: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-#[path = "local_tests.rs"]
 mod tests;

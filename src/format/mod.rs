@@ -6,9 +6,12 @@ pub mod cri;
 pub mod json_file;
 pub mod layout;
 pub mod local;
+pub mod msgpack;
+pub mod position;
 pub mod rfc3339;
+pub mod work;
 
-use crate::position::{Stream, Timestamp};
+use crate::format::position::{Stream, Timestamp};
 
 /// One entry as the runtime wrote it: a whole line, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

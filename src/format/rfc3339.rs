@@ -1,7 +1,7 @@
 //! Times as Go's `RFC3339Nano` writes them: `2026-11-23T18:34:00.1234Z`, one
 //! to nine digits of fraction, none on a whole second, `Z` or an offset.
 
-use crate::position::Timestamp;
+use crate::format::position::Timestamp;
 
 /// Length of `2026-11-23T18:34`, the part that is the same for a whole minute.
 const MINUTE: usize = 16;

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fluent_bit_container_logs::host::embedded::Record;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
 
 use super::format::{Entry, Part};
 use super::kubelet::Kubelet;

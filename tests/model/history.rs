@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fluent_bit_container_logs::host::embedded::Record;
-use fluent_bit_container_logs::tail::Pass;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
+use fluent_bit_container_logs::source::reader::Pass;
 use tempfile::TempDir;
 
 use super::container::Container;

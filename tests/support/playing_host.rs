@@ -12,7 +12,7 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fluent_bit_container_logs::host::embedded::{decode_records, Record};
+use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
 use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::config::{Config, ConfigError};
-use fluent_bit_container_logs::position::Timestamp;
+use fluent_bit_container_logs::format::position::Timestamp;
 
 use crate::since;
 

@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use fluent_bit_container_logs::exchange::Bell;
+use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
+use fluent_bit_container_logs::delivery::host::{Host, Level};
+use fluent_bit_container_logs::delivery::link::Bell;
 use fluent_bit_container_logs::ffi::signals::with_signals_blocked;
-use fluent_bit_container_logs::host::embedded::EmbeddedHost;
-use fluent_bit_container_logs::host::{Host, Level};
 use fluent_bit_container_logs::plugin::Plugin;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
+use fluent_bit_container_logs::delivery::host::embedded::Record;
 use fluent_bit_container_logs::format::rfc3339;
-use fluent_bit_container_logs::host::embedded::Record;
 use serde_json::Value;
 
 use crate::arguments::Arguments;

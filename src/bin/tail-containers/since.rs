@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fluent_bit_container_logs::account::wall_clock;
 use fluent_bit_container_logs::ffi::local_time::seconds_of_local;
+use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::format::rfc3339::TimeParser;
-use fluent_bit_container_logs::position::Timestamp;
+use fluent_bit_container_logs::telemetry::account::wall_clock;
 
 const FORMS: &str = "write it as 10m, 1h30m, 2026-11-25T18:30:00Z, 2026-11-25 or 1764095400";
 

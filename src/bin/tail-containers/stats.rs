@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use fluent_bit_container_logs::account::{wall_clock, Account, Figures};
-use fluent_bit_container_logs::checkpoint::ContainerId;
-use fluent_bit_container_logs::host::{AppendRefused, Host, Level};
-use fluent_bit_container_logs::metrics::SourceKind;
+use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
 use fluent_bit_container_logs::plugin::Plugin;
+use fluent_bit_container_logs::telemetry::account::{wall_clock, Account, Figures};
+use fluent_bit_container_logs::telemetry::metrics::SourceKind;
 use rustix::termios::tcgetwinsize;
 
 use crate::arguments::Arguments;

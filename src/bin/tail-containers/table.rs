@@ -1,7 +1,7 @@
 //! The table of `--stats` as text: what is in each column, how numbers are
 //! shortened, and what is left away where there is no room. Pure.
 
-use fluent_bit_container_logs::account::Abandoned;
+use fluent_bit_container_logs::telemetry::account::Abandoned;
 
 /// What is said of one container, or of all.
 #[derive(Debug, Clone, Default)]

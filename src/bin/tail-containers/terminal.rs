@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 
-use fluent_bit_container_logs::plain_text::is_deceptive;
+use fluent_bit_container_logs::telemetry::plain_text::is_deceptive;
 
 use crate::arguments::Color;
 

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::mpsc::{channel, Sender};
 use std::time::Duration;
 
-use fluent_bit_container_logs::checkpoint::ContainerId;
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::discover::docker::{split_env, ContainerMetadata, LogDriver};
-use fluent_bit_container_logs::discover::Api;
-use fluent_bit_container_logs::docker::{
+use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
+use fluent_bit_container_logs::format::position::{Stream, Timestamp};
+use fluent_bit_container_logs::runtime::docker::{split_env, ContainerMetadata, LogDriver};
+use fluent_bit_container_logs::runtime::safe_path::SafePath;
+use fluent_bit_container_logs::runtime::Api;
+use fluent_bit_container_logs::source::api::{
     ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink,
 };
-use fluent_bit_container_logs::metrics::Unread;
-use fluent_bit_container_logs::position::{Stream, Timestamp};
-use fluent_bit_container_logs::safe_path::SafePath;
+use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::containers::{Containers, State};
 use super::remedy::Place;

@@ -4,20 +4,20 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
-use fluent_bit_container_logs::checkpoint::ContainerId;
+use fluent_bit_container_logs::config::labels::Hints;
 use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
-use fluent_bit_container_logs::discover::docker::{ContainerMetadata, LogDriver, MetadataError};
-use fluent_bit_container_logs::discover::own_container::OwnContainer;
-use fluent_bit_container_logs::discover::{
+use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
+use fluent_bit_container_logs::pipeline::template::{Identity, RecordOptions};
+use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use fluent_bit_container_logs::runtime::own_container::OwnContainer;
+use fluent_bit_container_logs::runtime::safe_path::SafePath;
+use fluent_bit_container_logs::runtime::{
     is_default_docker_root, network_file_system, runtimes, Api, Found, Hides, LogFiles, Runtime,
 };
-use fluent_bit_container_logs::hints::Hints;
-use fluent_bit_container_logs::identity::{Identity, RecordOptions};
-use fluent_bit_container_logs::metrics::Unread;
-use fluent_bit_container_logs::safe_path::SafePath;
-use fluent_bit_container_logs::tail::file::{is_shortage, open_regular};
-use fluent_bit_container_logs::tail::rotation;
-use fluent_bit_container_logs::tail::source::{choose, is_of_no_log, kind_of, Choice};
+use fluent_bit_container_logs::source::choose::{choose, is_of_no_log, kind_of, Choice};
+use fluent_bit_container_logs::source::file::file_id::{is_shortage, open_regular};
+use fluent_bit_container_logs::source::file::listing;
+use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
 use super::Finding;
@@ -343,7 +343,7 @@ fn report_cut(id: &ContainerId, metadata: ContainerMetadata, config: &Config, fi
 
 /// The rotated files that cannot be opened.
 fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
-    let listed = rotation::list(files).unwrap_or_default();
+    let listed = listing::list(files).unwrap_or_default();
     let opened = listed
         .into_iter()
         .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));

@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use fluent_bit_container_logs::bounded_file::{read_text, FileKind};
-use fluent_bit_container_logs::discover::RootWatch;
-use fluent_bit_container_logs::safe_path::SafePath;
-use fluent_bit_container_logs::tail::file::open_regular;
-use fluent_bit_container_logs::tail::watch::FileWatch;
+use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
+use fluent_bit_container_logs::runtime::safe_path::SafePath;
+use fluent_bit_container_logs::runtime::RootWatch;
+use fluent_bit_container_logs::source::file::file_id::open_regular;
+use fluent_bit_container_logs::source::watch::FileWatch;
 use fluent_bit_container_logs::threads::Threads;
 use rustix::process::{getrlimit, Resource};
 

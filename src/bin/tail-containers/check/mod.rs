@@ -12,14 +12,14 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use fluent_bit_container_logs::checkpoint::{inspect, CheckpointError, Inspection};
 use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::delivery::checkpoint::{inspect, CheckpointError, Inspection};
 
 use crate::arguments::Arguments;
 use crate::terminal::harmless;
 use containers::{Containers, Group, State};
-use fluent_bit_container_logs::discover::Api;
-use fluent_bit_container_logs::metrics::Unread;
+use fluent_bit_container_logs::runtime::Api;
+use fluent_bit_container_logs::telemetry::metrics::Unread;
 use remedy::Place;
 
 /// Something that is not as it should be.

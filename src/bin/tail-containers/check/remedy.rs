@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fluent_bit_container_logs::bounded_file::{self, FileKind};
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::discover::Api;
-use fluent_bit_container_logs::tail::file::{is_permanent, is_shortage};
+use fluent_bit_container_logs::runtime::bounded_file::FileKind;
+use fluent_bit_container_logs::runtime::{bounded_file, Api};
+use fluent_bit_container_logs::source::file::file_id::{is_permanent, is_shortage};
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
 use serde::Deserialize;

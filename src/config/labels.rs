@@ -1,0 +1,289 @@
+//! What a container's labels ask of us, `fluentbit.io/…`, and which of them are obeyed
+//! (`Label_Hints`). The label that excludes it is in `select`. Pure.
+//!
+//! A label may be the image author's, who is not trusted: he may do what he likes to
+//! his own log and nothing to anybody else's. So each hint is off until the operator
+//! names it, but for the one that can do nothing else; and the values of those that
+//! are on are bounded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{parse_bool, parse_size};
+use crate::pipeline::multiline::Pattern;
+use crate::pipeline::tag::sanitized;
+use crate::runtime::select::{is_true, EXCLUDE_LABEL};
+
+/// Whether lines that are JSON objects become fields.
+const MERGE_LABEL: &str = "fluentbit.io/merge_log";
+/// A parser of the host that takes its lines apart.
+const PARSER_LABEL: &str = "fluentbit.io/parser";
+/// The tag of its records.
+const TAG_LABEL: &str = "fluentbit.io/tag";
+/// Which lines are one record.
+const MULTILINE_LABEL: &str = "fluentbit.io/multiline";
+/// Bytes of its log that may be read each second.
+const RATE_LABEL: &str = "fluentbit.io/rate_limit";
+
+/// Bytes of a value: more than any name, number or tag needs, and few enough for a message.
+/// The host warns of a tag that is too long at each append.
+const MOST_VALUE: usize = 256;
+
+/// Something that a label may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Not to be read. An image could hide itself.
+    Exclude,
+    /// JSON lines as fields. A log could set keys that a filter or output goes by.
+    MergeLog,
+    /// Stack traces of languages joined, or none: it groups the lines of its own log.
+    Multiline,
+    /// Lines joined by an expression, which costs the reader's time.
+    MultilineRegex,
+    /// A parser of the host, which knows no bound in time.
+    Parser,
+    /// Another rate: also a higher one; and a low one holds deleted files, whose limit
+    /// all containers share.
+    RateLimit,
+    /// Another tag: records could go where those of others are expected.
+    Tag,
+}
+
+/// How the option spells them.
+const HINTS: [(&str, Hint); 7] = [
+    ("exclude", Hint::Exclude),
+    ("merge_log", Hint::MergeLog),
+    ("multiline", Hint::Multiline),
+    ("multiline_regex", Hint::MultilineRegex),
+    ("parser", Hint::Parser),
+    ("rate_limit", Hint::RateLimit),
+    ("tag", Hint::Tag),
+];
+
+/// `Label_Hints`: which hints are obeyed; a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LabelHints(u8);
+
+impl LabelHints {
+    /// None of them.
+    pub const NONE: LabelHints = LabelHints(0);
+
+    /// Those that `words` name: hints, `all`, or `none`.
+    pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<LabelHints, String> {
+        let mut obeyed = LabelHints::NONE;
+        for word in words {
+            let lower = word.to_ascii_lowercase();
+            match HINTS.iter().find(|(known, _)| *known == lower) {
+                Some((_, hint)) => obeyed = obeyed.with(*hint),
+                None if lower == "all" => obeyed = LabelHints::all(),
+                None if lower == "none" || lower == "off" => {}
+                None => {
+                    let known = HINTS.map(|(known, _)| known).join(", ");
+                    return Err(format!("`{word}` is none of all, none, {known}"));
+                }
+            }
+        }
+        Ok(obeyed)
+    }
+
+    /// All of them: the authors of all images are trusted.
+    pub fn all() -> LabelHints {
+        HINTS.iter().fold(LabelHints::NONE, |obeyed, (_, hint)| obeyed.with(*hint))
+    }
+
+    /// One more.
+    pub fn with(self, hint: Hint) -> LabelHints {
+        // Who allows any expression allows the names, too.
+        let more = if hint == Hint::MultilineRegex { 1 << Hint::Multiline as u8 } else { 0 };
+        LabelHints(self.0 | 1 << hint as u8 | more)
+    }
+
+    /// Whether this one is obeyed.
+    pub fn obeys(self, hint: Hint) -> bool {
+        self.0 & (1 << hint as u8) != 0
+    }
+}
+
+/// What a container's labels say; where they say nothing, the options do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hints {
+    /// Instead of `Merge_Log`.
+    pub merge_log: Option<bool>,
+    /// Instead of `Tag_Template`.
+    pub tag: Option<String>,
+    /// A parser of the host.
+    pub parser: Option<String>,
+    /// Instead of `Multiline`; `Some(None)` where no lines are to be joined.
+    pub multiline: Option<Option<Arc<Pattern>>>,
+    /// Instead of `Rate_Limit`.
+    pub rate_limit: Option<u64>,
+}
+
+/// What the labels of a container came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Read {
+    /// What is obeyed.
+    pub hints: Hints,
+    /// What is wrong with any, in words.
+    pub problems: Vec<String>,
+    /// Labels that are there and not obeyed, as a message lists them.
+    pub ignored: Vec<&'static str>,
+}
+
+impl Hints {
+    /// Reads the labels.
+    pub fn read(labels: &BTreeMap<String, String>, obeyed: LabelHints) -> Read {
+        let mut read = Read::default();
+        let value_of =
+            |label: &str| labels.get(label).map(|value| value.trim()).filter(|value| !value.is_empty());
+        if value_of(EXCLUDE_LABEL).is_some_and(is_true) && !obeyed.obeys(Hint::Exclude) {
+            read.ignored.push(EXCLUDE_LABEL);
+        }
+        for (label, hint) in [
+            (MERGE_LABEL, Hint::MergeLog),
+            (MULTILINE_LABEL, Hint::Multiline),
+            (PARSER_LABEL, Hint::Parser),
+            (RATE_LABEL, Hint::RateLimit),
+            (TAG_LABEL, Hint::Tag),
+        ] {
+            let Some(value) = value_of(label) else { continue };
+            let is_regex = hint == Hint::Multiline && Pattern::is_expression(value);
+            if !obeyed.obeys(hint) {
+                read.ignored.push(label);
+            } else if is_regex && !obeyed.obeys(Hint::MultilineRegex) {
+                read.ignored.push("fluentbit.io/multiline with an expression (multiline_regex)");
+            } else if value.len() > MOST_VALUE {
+                read.problems.push(format!("label {label}: it is longer than {MOST_VALUE} bytes"));
+            } else if let Err(problem) = read.hints.take(hint, value) {
+                read.problems.push(format!("label {label}: {problem}"));
+            }
+        }
+        read
+    }
+
+    fn take(&mut self, hint: Hint, value: &str) -> Result<(), String> {
+        match hint {
+            Hint::MergeLog => self.merge_log = Some(parse_bool(value)?),
+            Hint::RateLimit => self.rate_limit = Some(parse_size(value)? as u64),
+            Hint::Parser => self.parser = Some(value.to_owned()),
+            Hint::Tag => self.tag = Some(sanitized(value)),
+            Hint::Multiline | Hint::MultilineRegex => {
+                let is_off = value.eq_ignore_ascii_case("off");
+                let pattern = (!is_off).then(|| Pattern::of_label(value)).transpose();
+                self.multiline = Some(pattern.map_err(|problem| problem.to_string())?);
+            }
+            Hint::Exclude => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// What they come to where all are obeyed.
+    fn read(pairs: &[(&str, &str)]) -> (Hints, Vec<String>) {
+        let Read { hints, problems, ignored } = Hints::read(&labels(pairs), LabelHints::all());
+        assert!(ignored.is_empty(), "{ignored:?}");
+        (hints, problems)
+    }
+
+    #[test]
+    fn labels_are_read_as_options_are() {
+        let labels = [
+            (MERGE_LABEL, "On"),
+            (TAG_LABEL, " parse.nginx*x "),
+            (RATE_LABEL, "64k"),
+            (PARSER_LABEL, " nginx "),
+            ("other", "x"),
+        ];
+        let want = Hints {
+            merge_log: Some(true),
+            tag: Some("parse.nginx_x".to_owned()),
+            parser: Some("nginx".to_owned()),
+            multiline: None,
+            rate_limit: Some(64_000),
+        };
+        assert_eq!(read(&labels), (want, vec![]));
+        assert_eq!(read(&[(TAG_LABEL, ""), (RATE_LABEL, " ")]), (Hints::default(), vec![]));
+    }
+
+    #[test]
+    fn lines_are_joined_or_left_alone_by_a_label() {
+        let pattern = |text: &str| read(&[(MULTILINE_LABEL, text)]).0.multiline;
+        assert_eq!(pattern("java"), Some(Some(Pattern::shared("java").expect("a name"))));
+        assert_eq!(pattern("Off"), Some(None));
+        let (hints, problems) = read(&[(MULTILINE_LABEL, "^(")]);
+        assert_eq!(hints.multiline, None);
+        assert!(problems[0].contains(MULTILINE_LABEL) && problems[0].contains("`^(`"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_left_to_the_options() {
+        let (hints, problems) = read(&[(MERGE_LABEL, "maybe"), (RATE_LABEL, "fast"), (TAG_LABEL, "t")]);
+        assert_eq!(hints, Hints { tag: Some("t".to_owned()), ..Hints::default() });
+        assert!(problems[0].contains(MERGE_LABEL) && problems[0].contains("maybe"), "{problems:?}");
+        assert!(problems[1].contains(RATE_LABEL) && problems[1].contains("fast"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_said_in_few_words() {
+        let long = "^".repeat(200_000);
+        for label in [MERGE_LABEL, MULTILINE_LABEL, PARSER_LABEL, RATE_LABEL, TAG_LABEL] {
+            let (hints, problems) = read(&[(label, &long)]);
+            assert_eq!(hints, Hints::default());
+            assert_eq!(problems, [format!("label {label}: it is longer than 256 bytes")]);
+        }
+        assert_eq!(read(&[(TAG_LABEL, &"t".repeat(256))]).1, Vec::<String>::new());
+    }
+
+    /// Each hint by itself, and by default only the one that can harm nobody.
+    #[test]
+    fn only_what_the_option_names_is_obeyed() {
+        let all = labels(&[
+            (EXCLUDE_LABEL, "true"),
+            (MERGE_LABEL, "on"),
+            (MULTILINE_LABEL, "java"),
+            (PARSER_LABEL, "json"),
+            (RATE_LABEL, "1k"),
+            (TAG_LABEL, "t"),
+        ]);
+        let parse = |text: &str| LabelHints::parse(text.split(',')).expect(text);
+        assert_eq!(parse("All"), LabelHints::all());
+        assert_eq!((parse("none"), parse("off")), (LabelHints::NONE, LabelHints::NONE));
+        for (word, hint) in HINTS {
+            let read = Hints::read(&all, parse(word));
+            let is_of_multiline = matches!(hint, Hint::Multiline | Hint::MultilineRegex);
+            assert_eq!(read.hints.merge_log.is_some(), hint == Hint::MergeLog);
+            assert_eq!(read.hints.multiline.is_some(), is_of_multiline);
+            assert_eq!(read.hints.parser.is_some(), hint == Hint::Parser);
+            assert_eq!(read.hints.rate_limit.is_some(), hint == Hint::RateLimit);
+            assert_eq!(read.hints.tag.is_some(), hint == Hint::Tag);
+            assert_eq!(read.ignored.contains(&EXCLUDE_LABEL), hint != Hint::Exclude);
+            assert_eq!((read.ignored.len(), read.problems.len()), (5, 0), "{word}");
+        }
+        assert_eq!(Hints::read(&all, LabelHints::NONE).hints, Hints::default());
+        let error = LabelHints::parse(["tag", "tags"]).unwrap_err();
+        assert!(error.contains("`tags`") && error.contains("multiline_regex"), "{error}");
+    }
+
+    #[test]
+    fn an_expression_is_more_than_a_name() {
+        let with = |text: &str, words: &str| {
+            Hints::read(&labels(&[(MULTILINE_LABEL, text)]), LabelHints::parse(words.split(',')).unwrap())
+        };
+        let read = with("^[ab]", "multiline");
+        assert_eq!((read.hints, read.problems.len(), read.ignored.len()), (Hints::default(), 0, 1));
+        assert!(with("^[ab]", "multiline_regex").hints.multiline.is_some());
+        assert!(with("go, java", "multiline").hints.multiline.is_some());
+        // A typing error is none of either.
+        assert!(with("pyton", "multiline").problems[0].contains("pyton"));
+        // That the other labels say nothing is nobody's concern.
+        assert_eq!(Hints::read(&labels(&[(EXCLUDE_LABEL, "false")]), LabelHints::NONE).ignored, [""; 0]);
+    }
+}

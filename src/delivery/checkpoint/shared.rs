@@ -1,0 +1,191 @@
+//! The checkpoint between two threads. The host's thread moves positions, which writes to
+//! the file and may take as long as the disk does. The reader asks for positions, and must
+//! not wait for that: it asks a view in memory, whose lock is never held over a write.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerId, Saved};
+use crate::lock::lock;
+
+/// Of forgotten containers the view keeps some until there are as many as others and more.
+const MOST_FORGOTTEN: usize = 64;
+
+/// The positions of all containers.
+#[derive(Debug)]
+pub struct SharedCheckpoint {
+    /// For the host's thread, which holds it while it writes.
+    store: Mutex<CheckpointStore>,
+    view: Mutex<View>,
+}
+
+/// What the reader asks.
+#[derive(Debug, Default)]
+struct View {
+    saved: HashMap<ContainerId, Saved>,
+    gone: HashSet<ContainerId>,
+    /// Taken up by the reader; the store hears of it before its next change.
+    taken_up: Vec<ContainerId>,
+}
+
+impl SharedCheckpoint {
+    /// Shares `store`.
+    pub fn new(store: CheckpointStore) -> SharedCheckpoint {
+        let containers = store.containers().into_iter();
+        let saved = containers.filter_map(|id| Some((id, store.saved(&id)?))).collect();
+        let view = View { saved, ..View::default() };
+        SharedCheckpoint { store: Mutex::new(store), view: Mutex::new(view) }
+    }
+
+    /// What is known of a container that is there: it is no longer to be forgotten. Waits
+    /// for no disk.
+    pub fn take_up(&self, id: &ContainerId) -> Option<Saved> {
+        let mut view = lock(&self.view);
+        let saved = view.saved.get(id).copied()?;
+        if view.gone.remove(id) {
+            view.taken_up.push(*id);
+        }
+        Some(saved)
+    }
+
+    /// All containers that have a position and are not gone. Waits for no disk.
+    pub fn containers(&self) -> Vec<ContainerId> {
+        let view = lock(&self.view);
+        view.saved.keys().filter(|id| !view.gone.contains(*id)).copied().collect()
+    }
+
+    /// What is known of a container.
+    pub fn saved(&self, id: &ContainerId) -> Option<Saved> {
+        lock(&self.view).saved.get(id).copied()
+    }
+
+    /// Moves a container's positions; see [`CheckpointStore::advance`].
+    pub fn advance(&self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
+        let mut store = lock(&self.store);
+        self.hear_of_taken_up(&mut store);
+        let written = store.advance(id, advance);
+        let mut view = lock(&self.view);
+        view.saved.extend(store.saved(&id).map(|saved| (id, saved)));
+        view.gone.remove(&id);
+        written
+    }
+
+    /// The container is gone for good; see [`CheckpointStore::forget`].
+    pub fn forget(&self, id: &ContainerId, now: Instant) -> io::Result<bool> {
+        let mut store = lock(&self.store);
+        self.hear_of_taken_up(&mut store);
+        let written = store.forget(id, now);
+        let mut view = lock(&self.view);
+        if view.saved.contains_key(id) {
+            view.gone.insert(*id);
+        }
+        if view.saved.len() > 2 * store.len() + MOST_FORGOTTEN {
+            view.saved.retain(|id, _| store.saved(id).is_some());
+            view.gone.retain(|id| store.saved(id).is_some());
+        }
+        written
+    }
+
+    fn hear_of_taken_up(&self, store: &mut CheckpointStore) {
+        for id in std::mem::take(&mut lock(&self.view).taken_up) {
+            store.take_up(&id);
+        }
+    }
+
+    /// The first look at the containers is done and accepted; see
+    /// [`CheckpointStore::mark_started`].
+    pub fn mark_started(&self) -> io::Result<bool> {
+        lock(&self.store).mark_started()
+    }
+
+    /// Makes what was written survive a power cut, and closes the file: whoever comes next
+    /// may have it. At a hot reload, that is us.
+    pub fn close(&self) -> io::Result<()> {
+        let mut store = lock(&self.store);
+        let synced = store.sync();
+        *store = CheckpointStore::in_memory();
+        synced
+    }
+
+    /// As a panic of the host's thread would leave it.
+    #[cfg(test)]
+    pub fn poison(&self) {
+        crate::lock::poison(&self.store);
+        crate::lock::poison(&self.view);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::delivery::checkpoint::Resume;
+
+    fn id(number: u16) -> ContainerId {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        ContainerId::from_bytes(bytes)
+    }
+
+    fn advance_to(offset: u64) -> Advance {
+        [Some(Resume { offset, ..Resume::default() }), None]
+    }
+
+    fn offset(saved: Option<Saved>) -> Option<u64> {
+        saved.map(|saved| saved[0].offset)
+    }
+
+    /// The store's lock is held, as it is while a disk does not answer.
+    #[test]
+    fn the_reader_waits_for_no_write() {
+        let shared = SharedCheckpoint::new(CheckpointStore::in_memory());
+        shared.advance(id(1), &advance_to(7)).unwrap();
+        let _writing = lock(&shared.store);
+        assert_eq!(offset(shared.take_up(&id(1))), Some(7));
+        assert_eq!(shared.containers(), [id(1)]);
+        assert_eq!(shared.take_up(&id(2)), None);
+    }
+
+    #[test]
+    fn the_view_is_what_the_store_knows() {
+        let mut store = CheckpointStore::in_memory();
+        store.advance(id(1), &advance_to(7)).unwrap();
+        let shared = SharedCheckpoint::new(store);
+        assert_eq!(offset(shared.saved(&id(1))), Some(7));
+        shared.advance(id(1), &advance_to(9)).unwrap();
+        shared.advance(id(1), &[None, None]).unwrap();
+        assert_eq!(offset(shared.saved(&id(1))), Some(9));
+        assert_eq!(offset(lock(&shared.store).saved(&id(1))), Some(9));
+    }
+
+    #[test]
+    fn a_container_that_the_reader_took_up_is_not_forgotten() {
+        let shared = SharedCheckpoint::new(CheckpointStore::in_memory());
+        let (gone, long) = (Instant::now(), Duration::from_secs(3600));
+        for number in [1, 2] {
+            shared.advance(id(number), &advance_to(7)).unwrap();
+            shared.forget(&id(number), gone).unwrap();
+        }
+        assert_eq!(shared.containers(), []);
+        assert_eq!(offset(shared.take_up(&id(1))), Some(7));
+        shared.forget(&id(3), gone + long).unwrap();
+        assert_eq!(lock(&shared.store).containers(), [id(1)]);
+        assert_eq!(shared.containers(), [id(1)]);
+    }
+
+    #[test]
+    fn forgotten_containers_do_not_stay_in_memory() {
+        let shared = SharedCheckpoint::new(CheckpointStore::in_memory());
+        let (begin, long) = (Instant::now(), Duration::from_secs(3600));
+        for number in 0..1000 {
+            shared.advance(id(number), &advance_to(7)).unwrap();
+            shared.forget(&id(number), begin + long * u32::from(number)).unwrap();
+        }
+        let view = lock(&shared.view);
+        assert!(view.saved.len() <= MOST_FORGOTTEN + 4 && view.gone.len() <= MOST_FORGOTTEN + 4);
+        assert!(view.taken_up.is_empty());
+    }
+}

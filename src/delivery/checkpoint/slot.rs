@@ -1,0 +1,243 @@
+//! The bytes of one container's entry in the checkpoint file.
+//!
+//! ```text
+//! slot (512 bytes)  =  copy A (256)  copy B (256)
+//! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | zero
+//! stream            =  fp hash u64 | fp length u32 | marker length u32 |
+//!                      marker hash u64 | offset u64 | inode u64 | birth u64 |
+//!                      seconds i64 | nanos u32 | count u32 | by time u32 | mid-line u32
+//! ```
+//!
+//! An entry is rewritten in place, its two copies in turn: a write torn by a
+//! power cut leaves the other copy, one acknowledgement older. The hash covers
+//! all that follows it. Integers are little-endian.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
+use crate::delivery::checkpoint::{ContainerId, Moment, Resume, Saved};
+use crate::format::position::Timestamp;
+
+/// Bytes of one copy.
+pub const COPY: usize = 256;
+/// Bytes of one slot: two copies.
+pub const SLOT: usize = 2 * COPY;
+
+const STREAM: usize = 72;
+
+/// Beyond any number of writes: a copy with a larger sequence was not made by
+/// us, and counting on from it could overflow.
+const LAST_SEQUENCE: u64 = 1 << 62;
+
+/// One decoded copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotCopy {
+    /// Grows with every write of the slot.
+    pub sequence: u64,
+    /// Whose entry.
+    pub id: ContainerId,
+    /// What it says.
+    pub saved: Saved,
+}
+
+/// What a slot holds. Short-lived, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// Never used, or freed: all zero.
+    Free,
+    /// The newer of its valid copies.
+    Used(SlotCopy),
+    /// Bytes, but no valid copy.
+    Damaged,
+}
+
+/// Encodes one copy.
+pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
+    let mut bytes = Vec::with_capacity(COPY);
+    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&copy.sequence.to_le_bytes());
+    bytes.extend_from_slice(copy.id.bytes());
+    for resume in &copy.saved {
+        bytes.extend_from_slice(&resume.fingerprint.hash.to_le_bytes());
+        bytes.extend_from_slice(&resume.fingerprint.length.to_le_bytes());
+        bytes.extend_from_slice(&resume.marker.length.to_le_bytes());
+        bytes.extend_from_slice(&resume.marker.hash.to_le_bytes());
+        bytes.extend_from_slice(&resume.offset.to_le_bytes());
+        bytes.extend_from_slice(&resume.inode.to_le_bytes());
+        bytes.extend_from_slice(&resume.birth.to_le_bytes());
+        bytes.extend_from_slice(&resume.moment.time.seconds.to_le_bytes());
+        bytes.extend_from_slice(&resume.moment.time.nanos.to_le_bytes());
+        bytes.extend_from_slice(&resume.moment.count.to_le_bytes());
+        bytes.extend_from_slice(&u32::from(resume.is_by_time).to_le_bytes());
+        bytes.extend_from_slice(&u32::from(resume.is_mid_line).to_le_bytes());
+    }
+    let mut encoded = [0; COPY];
+    encoded[..bytes.len()].copy_from_slice(&bytes);
+    let hash = xxh3_64(&encoded[8..]);
+    encoded[..8].copy_from_slice(&hash.to_le_bytes());
+    encoded
+}
+
+fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
+    let mut fields = Fields(bytes.get(..COPY)?);
+    let hash = fields.u64()?;
+    if hash != xxh3_64(&bytes[8..COPY]) {
+        return None;
+    }
+    let sequence = fields.u64().filter(|sequence| *sequence <= LAST_SEQUENCE)?;
+    let id = ContainerId::from_bytes(*fields.take::<32>()?);
+    let mut saved = Saved::default();
+    for resume in &mut saved {
+        *resume = fields.resume().filter(is_possible)?;
+    }
+    Some(SlotCopy { sequence, id, saved })
+}
+
+/// Whether a position can be one that [`encode`] was given. A hash protects from
+/// accidents, not from a file that someone made: its lengths are allocated and
+/// its offsets counted with.
+fn is_possible(resume: &Resume) -> bool {
+    let Resume { fingerprint, marker, offset, moment, .. } = resume;
+    fingerprint.length as usize <= HEAD_BYTES
+        && marker.length as usize <= MARKER_BYTES
+        && u64::from(marker.length) <= *offset
+        && i64::try_from(*offset).is_ok()
+        && moment.time.nanos < 1_000_000_000
+}
+
+/// Decodes a slot of [`SLOT`] bytes.
+pub fn decode(bytes: &[u8]) -> SlotState {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return SlotState::Free;
+    }
+    let copies = bytes.chunks(COPY).filter_map(decode_copy);
+    match copies.max_by_key(|copy| copy.sequence) {
+        Some(copy) => SlotState::Used(copy),
+        None => SlotState::Damaged,
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(field)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take::<4>().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn resume(&mut self) -> Option<Resume> {
+        let hash = self.u64()?;
+        let length = self.u32()?;
+        let marker_length = self.u32()?;
+        let marker_hash = self.u64()?;
+        Some(Resume {
+            fingerprint: Fingerprint { length, hash },
+            marker: Marker { length: marker_length, hash: marker_hash },
+            offset: self.u64()?,
+            inode: self.u64()?,
+            birth: self.u64()?,
+            moment: Moment {
+                time: Timestamp { seconds: self.u64()? as i64, nanos: self.u32()? },
+                count: self.u32()?,
+            },
+            is_by_time: self.u32()? != 0,
+            is_mid_line: self.u32()? != 0,
+        })
+    }
+}
+
+const _: () = assert!(8 + 8 + 32 + 2 * STREAM <= COPY);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(sequence: u64) -> SlotCopy {
+        let resume = |seed: u64| Resume {
+            fingerprint: Fingerprint { length: 1024, hash: seed },
+            marker: Marker { length: 64, hash: seed + 1 },
+            offset: seed + 100,
+            inode: seed + 3,
+            birth: seed + 4,
+            moment: Moment { time: Timestamp { seconds: -(seed as i64), nanos: 5 }, count: 6 },
+            is_by_time: seed > 15,
+            is_mid_line: seed < 15,
+        };
+        SlotCopy {
+            sequence,
+            id: ContainerId::parse(&"0f".repeat(32)).unwrap(),
+            saved: [resume(10), resume(20)],
+        }
+    }
+
+    fn slot(first: &[u8], second: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; SLOT];
+        bytes[..first.len()].copy_from_slice(first);
+        bytes[COPY..COPY + second.len()].copy_from_slice(second);
+        bytes
+    }
+
+    /// The entry in the words of the fuzz target: its flags, what the entry says
+    /// without hash and id, and the log.
+    fn keep(copy: &SlotCopy) {
+        for flags in 0..8 {
+            let bytes = encode(copy);
+            let log = [b'x'; 200];
+            crate::fuzz_seeds::keep(
+                "checkpoint",
+                [&[2, flags], &bytes[8..16], &bytes[48..192], &log[..]].concat(),
+            );
+        }
+    }
+
+    #[test]
+    fn the_newer_valid_copy_counts() {
+        let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
+        keep(&copy(4));
+        assert_eq!(decode(&slot(&older, &newer)), SlotState::Used(copy(5)));
+        assert_eq!(decode(&slot(&newer, &older)), SlotState::Used(copy(5)));
+        assert_eq!(decode(&slot(&newer, &[])), SlotState::Used(copy(5)));
+        assert_eq!(decode(&[0; SLOT]), SlotState::Free);
+    }
+
+    #[test]
+    fn a_well_formed_copy_that_says_the_impossible_is_damaged() {
+        let change = |change: fn(&mut SlotCopy)| {
+            let mut copy = copy(4);
+            change(&mut copy);
+            decode(&slot(&encode(&copy), &[]))
+        };
+        assert!(matches!(change(|_| {}), SlotState::Used(_)));
+        for changed in [
+            change(|copy| copy.sequence = u64::MAX),
+            change(|copy| copy.saved[0].fingerprint.length = 1025),
+            change(|copy| copy.saved[1].marker.length = 65),
+            change(|copy| copy.saved[1].offset = u64::from(copy.saved[1].marker.length) - 1),
+            change(|copy| copy.saved[0].offset = 1 << 63),
+            change(|copy| copy.saved[0].moment.time.nanos = 1_000_000_000),
+        ] {
+            assert_eq!(changed, SlotState::Damaged);
+        }
+    }
+
+    #[test]
+    fn a_copy_torn_at_any_byte_gives_way_to_the_other() {
+        let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
+        for cut in 0..190 {
+            let mut torn = newer;
+            torn[cut..].fill(0xee);
+            assert_eq!(decode(&slot(&older, &torn)), SlotState::Used(copy(4)), "cut at {cut}");
+            assert_eq!(decode(&slot(&torn, &[])), SlotState::Damaged, "cut at {cut}");
+        }
+    }
+}

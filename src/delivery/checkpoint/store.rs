@@ -1,0 +1,417 @@
+//! The checkpoint file (`DB`): a header and one slot per container, rewritten
+//! in place by a single `pwrite` at each acknowledgement.
+//!
+//! Why not a log or a database: an acknowledgement costs one system call of
+//! 256 bytes, the file never grows with time, a disk that becomes full does
+//! not stop it, and there is nothing to compact. A killed process loses
+//! nothing (the page cache has it); a power cut can lose the last seconds,
+//! which repeats records and loses none, as each slot holds two checked copies
+//! (see `slot`).
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::delivery::checkpoint::db_file::{
+    create_locked, open_when_unlocked, Access, OpenError, LOCK_PAUSE,
+};
+use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
+use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerId, Resume, Saved};
+
+pub(crate) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
+const VERSION: u32 = 1;
+/// The header has a page of its own.
+pub(crate) const HEADER: usize = 4096;
+/// Bytes of the header that are used: magic, version, slot size, hash.
+const HEADER_USED: usize = 32;
+
+/// Slots that are read in one piece.
+const SLOTS_AT_ONCE: usize = 128;
+
+/// Behind them, once the first look at the containers is done.
+const STARTED: [u8; 4] = *b"done";
+
+/// How long the entry of a container that is gone is kept: a Docker root that
+/// was unmounted for a moment comes back with all its containers.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Why a checkpoint cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The operating system said no.
+    #[error("DB {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The file is somebody else's, or no regular file. It was left as it is.
+    #[error("DB {}: {problem} (nothing was changed)", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        problem: String,
+    },
+    /// Another instance holds it.
+    #[error("DB {} is in use by another instance; give each container_logs input a DB of its own", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A checkpoint that was opened, and what was found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store, ready for use.
+    pub store: CheckpointStore,
+    /// Whether no start came before this one: there was no file.
+    pub is_first_start: bool,
+    /// What was wrong with the file that was there, and where it is now.
+    pub set_aside: Option<(String, PathBuf)>,
+    /// Entries of which no copy was whole.
+    pub damaged_entries: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    slot: usize,
+    sequence: u64,
+    saved: Saved,
+    /// Since when its container is gone.
+    gone_since: Option<Instant>,
+    /// Not yet in the file, because a write failed.
+    is_dirty: bool,
+}
+
+/// The positions of all containers; with a file behind them or without.
+#[derive(Debug)]
+pub struct CheckpointStore {
+    file: Option<File>,
+    entries: HashMap<ContainerId, Entry>,
+    /// Containers that went, and when, in that order; some have come back.
+    gone: VecDeque<(Instant, ContainerId)>,
+    free_slots: Vec<usize>,
+    slot_count: usize,
+    dirty: usize,
+}
+
+impl CheckpointStore {
+    /// Positions that live as long as this value.
+    pub fn in_memory() -> CheckpointStore {
+        CheckpointStore {
+            file: None,
+            entries: HashMap::new(),
+            gone: VecDeque::new(),
+            free_slots: Vec::new(),
+            slot_count: 0,
+            dirty: 0,
+        }
+    }
+
+    /// Opens or creates the file and takes its lock. A damaged checkpoint, or one
+    /// of another version, is renamed, never overwritten; a file that is not ours
+    /// is an error and stays as it is.
+    pub fn open(path: &Path) -> Result<Opened, CheckpointError> {
+        let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
+        let mut set_aside = None;
+        let existing = match open_when_unlocked(path, Access::Write, || std::thread::sleep(LOCK_PAUSE)) {
+            Ok(file) => Some(file),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.at(path)),
+        };
+        let is_first_start = existing.is_none();
+        if let Some(file) = existing {
+            match CheckpointStore::load(file).map_err(|error| error.at(path))? {
+                Ok((store, is_first_start, damaged_entries)) => {
+                    return Ok(Opened { store, is_first_start, set_aside, damaged_entries });
+                }
+                Err(problem) => {
+                    set_aside = Some((problem, db_file::set_aside(path).map_err(failed)?));
+                }
+            }
+        }
+        let file = create_locked(path).map_err(|error| error.at(path))?;
+        if let Err(error) = file.write_all_at(&header(), 0).and_then(|()| file.sync_all()) {
+            // Half a file would be set aside by the next start, as if there had been positions.
+            let _ = std::fs::remove_file(path);
+            return Err(failed(error));
+        }
+        let store = CheckpointStore { file: Some(file), ..CheckpointStore::in_memory() };
+        Ok(Opened { store, is_first_start, set_aside, damaged_entries: 0 })
+    }
+
+    /// Reads the positions of a file that another may be writing, and keeps what
+    /// comes in memory: nothing is made, locked, moved or written. The second
+    /// value says why there are none.
+    pub fn open_read_only(path: &Path) -> Result<(Opened, Option<String>), CheckpointError> {
+        let nothing = |problem: String, is_first_start| {
+            let store = CheckpointStore::in_memory();
+            (Opened { store, is_first_start, set_aside: None, damaged_entries: 0 }, Some(problem))
+        };
+        let file = match db_file::open(path, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => {
+                return Ok(nothing("there is no such file".to_owned(), true))
+            }
+            Err(error) => return Err(error.at(path)),
+        };
+        match CheckpointStore::load(file).map_err(|error| error.at(path))? {
+            Ok((store, is_first_start, damaged_entries)) => {
+                let store = CheckpointStore { file: None, ..store };
+                Ok((Opened { store, is_first_start, set_aside: None, damaged_entries }, None))
+            }
+            Err(problem) => Ok(nothing(problem, false)),
+        }
+    }
+
+    /// The positions in a file of ours, whether its first look at the containers
+    /// is still to come, and how many entries are damaged; or what is wrong with
+    /// the file as a whole. A piece is in memory at a time.
+    pub(crate) fn load(file: File) -> Result<Result<(CheckpointStore, bool, usize), String>, OpenError> {
+        let head = db_file::head(&file)?;
+        if let Err(problem) = check_header(&head) {
+            return Ok(Err(problem));
+        }
+        if db_file::is_oversized(&file)? {
+            return Ok(Err("it is larger than any checkpoint".to_owned()));
+        }
+        // A start that ended before its first look does not count.
+        let is_first_start = head.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
+        let mut store = CheckpointStore::in_memory();
+        let mut damaged = 0;
+        let mut piece = vec![0; SLOTS_AT_ONCE * SLOT];
+        loop {
+            let length = db_file::read_at(&file, &mut piece, slot_offset(store.slot_count))?;
+            for slot in piece.get(..length).unwrap_or_default().chunks(SLOT) {
+                damaged += usize::from(store.add_slot(slot));
+            }
+            if length < piece.len() {
+                break;
+            }
+        }
+        store.file = Some(file);
+        Ok(Ok((store, is_first_start, damaged)))
+    }
+
+    /// Takes the next slot of the file; whether it is damaged.
+    fn add_slot(&mut self, bytes: &[u8]) -> bool {
+        let number = self.slot_count;
+        self.slot_count += 1;
+        let state = slot::decode(bytes);
+        match state {
+            SlotState::Free | SlotState::Damaged => self.free_slots.push(number),
+            SlotState::Used(SlotCopy { sequence, id, saved }) => {
+                let entry = Entry { slot: number, sequence, saved, gone_since: None, is_dirty: false };
+                self.insert_newer(id, entry);
+            }
+        }
+        state == SlotState::Damaged
+    }
+
+    /// A power cut can leave two slots of one container: the newer one counts.
+    fn insert_newer(&mut self, id: ContainerId, entry: Entry) {
+        let older = match self.entries.get(&id) {
+            Some(known) if known.sequence >= entry.sequence => Some(entry),
+            _ => self.entries.insert(id, entry),
+        };
+        self.free_slots.extend(older.map(|older| older.slot));
+    }
+
+    /// What is known of a container that is there: it is no longer to be
+    /// forgotten.
+    pub fn take_up(&mut self, id: &ContainerId) -> Option<Saved> {
+        let entry = self.entries.get_mut(id)?;
+        entry.gone_since = None;
+        Some(entry.saved)
+    }
+
+    /// The first look at the containers is done and accepted. Returns whether a byte was
+    /// written.
+    pub fn mark_started(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        file.write_all_at(&STARTED, HEADER_USED as u64)?;
+        Ok(true)
+    }
+
+    /// What is known of a container.
+    pub fn saved(&self, id: &ContainerId) -> Option<Saved> {
+        self.entries.get(id).map(|entry| entry.saved)
+    }
+
+    /// How many containers have an entry.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All containers that have an entry and are not marked as gone.
+    pub fn containers(&self) -> Vec<ContainerId> {
+        self.entries.iter().filter(|(_, entry)| entry.gone_since.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    /// Moves a container's positions. An error leaves them in memory; the next
+    /// success writes all that is missing in the file. Returns whether a byte was written.
+    pub fn advance(&mut self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
+        let entry = match self.entries.get_mut(&id) {
+            Some(entry) => entry,
+            None => {
+                let slot = self.free_slots.pop().unwrap_or(self.slot_count);
+                self.slot_count = self.slot_count.max(slot + 1);
+                let entry =
+                    Entry { slot, sequence: 0, saved: Saved::default(), gone_since: None, is_dirty: false };
+                self.entries.entry(id).or_insert(entry)
+            }
+        };
+        for (saved, moved) in entry.saved.iter_mut().zip(advance) {
+            if let Some(resume) = moved {
+                *saved = *resume;
+            }
+        }
+        entry.gone_since = None;
+        let Some(file) = &self.file else { return Ok(false) };
+        let written = write_entry(file, id, entry);
+        if entry.is_dirty != written.is_err() {
+            entry.is_dirty = written.is_err();
+            self.dirty = if entry.is_dirty { self.dirty + 1 } else { self.dirty - 1 };
+        }
+        written?;
+        self.write_dirty()?;
+        Ok(true)
+    }
+
+    fn write_dirty(&mut self) -> io::Result<()> {
+        if self.dirty == 0 {
+            return Ok(());
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_dirty) {
+            write_entry(file, *id, entry)?;
+            entry.is_dirty = false;
+            self.dirty -= 1;
+        }
+        Ok(())
+    }
+
+    /// The container is gone for good; its entry goes some time later. Returns whether a
+    /// byte was written.
+    pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
+        if let Some(entry) = self.entries.get_mut(id) {
+            if entry.gone_since.is_none() {
+                entry.gone_since = Some(now);
+                self.gone.push_back((now, *id));
+            }
+        }
+        let mut has_written = false;
+        while let Some((since, id)) = self.gone.front().copied() {
+            if now.duration_since(since) < FORGET_AFTER {
+                break;
+            }
+            self.gone.pop_front();
+            // It may have come back, and gone again since.
+            let is_gone = self.entries.get(&id).is_some_and(|entry| entry.gone_since == Some(since));
+            let Some(entry) = is_gone.then(|| self.entries.remove(&id)).flatten() else { continue };
+            if entry.is_dirty {
+                self.dirty -= 1;
+            }
+            // Who uses it next writes all of it.
+            self.free_slots.push(entry.slot);
+            if let Some(file) = &self.file {
+                file.write_all_at(&[0; SLOT], slot_offset(entry.slot))?;
+                has_written = true;
+            }
+        }
+        Ok(has_written)
+    }
+
+    /// Makes what was written survive a power cut. Slow; for a clean exit.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
+    }
+}
+
+fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()> {
+    let sequence = entry.sequence + 1;
+    let copy = slot::encode(&SlotCopy { sequence, id, saved: entry.saved });
+    if sequence == 1 {
+        // What the slot held before must not outlive its container.
+        let mut slot = [0; SLOT];
+        slot[slot::COPY..].copy_from_slice(&copy);
+        file.write_all_at(&slot, slot_offset(entry.slot))?;
+    } else {
+        let which = if sequence.is_multiple_of(2) { 0 } else { slot::COPY as u64 };
+        file.write_all_at(&copy, slot_offset(entry.slot) + which)?;
+    }
+    // A write that failed is tried again in the same place: the other copy may
+    // be the only whole one.
+    entry.sequence = sequence;
+    Ok(())
+}
+
+fn slot_offset(slot: usize) -> u64 {
+    (HEADER + slot * SLOT) as u64
+}
+
+fn header() -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..16].copy_from_slice(MAGIC);
+    bytes[16..20].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[20..24].copy_from_slice(&(SLOT as u32).to_le_bytes());
+    let hash = xxh3_64(&bytes[..24]);
+    bytes[24..HEADER_USED].copy_from_slice(&hash.to_le_bytes());
+    bytes
+}
+
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
+        return Err("it is all NUL bytes, as a power cut leaves a file".to_owned());
+    }
+    let Some(found) = bytes.get(..HEADER) else {
+        return Err("it is torn".to_owned());
+    };
+    if found[..HEADER_USED] != header()[..HEADER_USED] {
+        let version = found.get(16..20).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        return Err(if version == VERSION {
+            "its header is damaged".to_owned()
+        } else {
+            format!("it has version {version}, this is {VERSION}")
+        });
+    }
+    Ok(())
+}
+
+/// The file itself is made, so it can only be its folder.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; the file must be readable and writable, and so must its folder",
+        io::ErrorKind::NotFound => "; its folder does not exist (mkdir -p)",
+        _ => "",
+    }
+}
+
+/// A position at the start of nothing, for a container whose log is empty.
+impl Resume {
+    /// Whether it says nothing about a file.
+    pub fn has_no_file(&self) -> bool {
+        self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
+    }
+
+    /// Whether it is the start of a file of which nothing is known but which one it is: once
+    /// that is compressed, it is nowhere.
+    pub fn is_unbegun_file(&self) -> bool {
+        self.fingerprint.length == 0 && self.offset == 0 && !self.has_no_file()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+use std::fs::OpenOptions;
+
+use super::*;
+use crate::delivery::checkpoint::db_file::open_locked;
+use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
+
+fn id(digit: char) -> ContainerId {
+    ContainerId::parse(&digit.to_string().repeat(64)).unwrap()
+}
+
+fn resume(offset: u64) -> Resume {
+    Resume {
+        fingerprint: Fingerprint::of(b"head"),
+        marker: Marker::of(&b"marker"[..offset.min(6) as usize]),
+        offset,
+        inode: 7,
+        birth: 8,
+        ..Resume::default()
+    }
+}
+
+fn db() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("positions.db");
+    (dir, path)
+}
+
+#[test]
+fn positions_survive_a_reopen() {
+    let (_dir, path) = db();
+    let mut opened = CheckpointStore::open(&path).unwrap();
+    assert!(opened.is_first_start);
+    for round in 0..5 {
+        opened.store.advance(id('a'), &[Some(resume(round)), None]).unwrap();
+        opened.store.advance(id('b'), &[None, Some(resume(100 + round))]).unwrap();
+    }
+    opened.store.mark_started().unwrap();
+    drop(opened);
+    let opened = CheckpointStore::open(&path).unwrap();
+    assert!(!opened.is_first_start && opened.set_aside.is_none());
+    assert_eq!(opened.store.saved(&id('a')), Some([resume(4), Resume::default()]));
+    assert_eq!(opened.store.saved(&id('b')), Some([Resume::default(), resume(104)]));
+    assert_eq!(opened.store.saved(&id('c')), None);
+}
+
+#[test]
+fn a_second_instance_is_refused() {
+    let (_dir, path) = db();
+    let first = CheckpointStore::open(&path).unwrap();
+    let error = CheckpointStore::open(&path).unwrap_err();
+    assert!(matches!(error, CheckpointError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("positions.db"));
+    drop(first);
+    CheckpointStore::open(&path).unwrap();
+}
+
+#[test]
+fn a_lock_that_a_forked_child_keeps_for_a_moment_is_waited_for() {
+    let (_dir, path) = db();
+    drop(CheckpointStore::open(&path).unwrap());
+    let ended = open_locked(&path, Access::Write).unwrap();
+    // Shares the lock as a child does before its exec.
+    let mut child = Some(ended.try_clone().unwrap());
+    drop(ended);
+    let mut pauses = 0;
+    let opened = open_when_unlocked(&path, Access::Write, || {
+        pauses += 1;
+        if pauses == 3 {
+            child = None;
+        }
+    });
+    assert!(opened.is_ok());
+    assert_eq!(pauses, 3);
+}
+
+#[test]
+fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, path) = db();
+    let mut opened = CheckpointStore::open(&path).unwrap();
+    opened.store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    opened.store.mark_started().unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let made: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(made, [path]);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_used_is_set_aside() {
+    let older = {
+        let mut bytes = header();
+        bytes[16] = 0;
+        bytes.to_vec()
+    };
+    let cases: [(&str, Vec<u8>); 5] = [
+        ("is empty", vec![]),
+        ("all NUL", vec![0; 10_000]),
+        ("torn", header()[..100].to_vec()),
+        ("version 0", older),
+        ("damaged", {
+            let mut bytes = header();
+            bytes[30] ^= 1;
+            bytes.to_vec()
+        }),
+    ];
+    for (problem, bytes) in cases {
+        let (_dir, path) = db();
+        crate::fuzz_seeds::keep("checkpoint", [&[0], &bytes[..]].concat());
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = CheckpointStore::open(&path).unwrap();
+        let (found, aside) = opened.set_aside.expect(problem);
+        assert!(found.contains(problem), "{found}");
+        assert_eq!(std::fs::read(&aside).unwrap(), bytes, "kept as it was");
+        assert!(!opened.is_first_start, "a start came before");
+        drop(opened.store);
+        assert!(CheckpointStore::open(&path).unwrap().set_aside.is_none(), "the new file is whole");
+    }
+}
+
+#[test]
+fn a_damaged_entry_does_not_hurt_the_others() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for digit in ['a', 'b', 'c'] {
+        store.advance(id(digit), &[Some(resume(1)), None]).unwrap();
+    }
+    drop(store);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[HEADER + SLOT..HEADER + 2 * SLOT].fill(0xee);
+    crate::fuzz_seeds::keep("checkpoint", [&[0], &bytes[..]].concat());
+    // At these places in the target's own file, these bytes.
+    for at in [0u16, 20, 40, 4096, 4350, 4700] {
+        crate::fuzz_seeds::keep("checkpoint", [&[1][..], &at.to_le_bytes(), &[0xee, 7, 18, 0]].concat());
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let opened = CheckpointStore::open(&path).unwrap();
+    assert_eq!(opened.damaged_entries, 1);
+    assert!(opened.store.saved(&id('a')).is_some());
+    assert!(opened.store.saved(&id('b')).is_none());
+    assert!(opened.store.saved(&id('c')).is_some());
+}
+
+#[test]
+fn a_torn_last_slot_is_counted_as_damaged() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    store.advance(id('b'), &[Some(resume(1)), None]).unwrap();
+    drop(store);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..HEADER + SLOT + 300]).unwrap();
+    let opened = CheckpointStore::open(&path).unwrap();
+    assert_eq!(opened.damaged_entries, 1);
+    assert!(opened.store.saved(&id('a')).is_some());
+}
+
+#[test]
+fn an_entry_is_kept_a_while_after_its_container_is_gone() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    let gone = Instant::now();
+    store.forget(&id('a'), gone).unwrap();
+    assert!(store.saved(&id('a')).is_some());
+    assert!(store.containers().is_empty());
+    store.forget(&id('f'), gone + FORGET_AFTER).unwrap();
+    assert!(store.saved(&id('a')).is_none());
+    store.advance(id('b'), &[Some(resume(2)), None]).unwrap();
+    drop(store);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), (HEADER + SLOT) as u64, "its slot is used again");
+    let store = CheckpointStore::open(&path).unwrap().store;
+    assert!(store.saved(&id('a')).is_none() && store.saved(&id('b')).is_some());
+}
+
+#[test]
+fn a_missing_directory_is_an_error_that_names_the_file() {
+    let error = CheckpointStore::open(Path::new("/nowhere/at/all.db")).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/at/all.db"), "{error}");
+}
+
+#[test]
+fn a_start_that_ended_before_its_first_look_does_not_count() {
+    let (_dir, path) = db();
+    drop(CheckpointStore::open(&path).unwrap());
+    let mut opened = CheckpointStore::open(&path).unwrap();
+    assert!(opened.is_first_start);
+    opened.store.mark_started().unwrap();
+    drop(opened);
+    assert!(!CheckpointStore::open(&path).unwrap().is_first_start);
+}
+
+#[test]
+fn a_container_that_came_back_is_not_forgotten() {
+    let mut store = CheckpointStore::in_memory();
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    let gone = Instant::now();
+    store.forget(&id('a'), gone).unwrap();
+    assert!(store.take_up(&id('a')).is_some());
+    store.forget(&id('f'), gone + FORGET_AFTER * 2).unwrap();
+    assert!(store.saved(&id('a')).is_some());
+}
+
+#[test]
+fn a_container_that_came_back_and_went_again_is_kept_from_then_on() {
+    let mut store = CheckpointStore::in_memory();
+    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    let gone = Instant::now();
+    store.forget(&id('a'), gone).unwrap();
+    assert!(store.take_up(&id('a')).is_some());
+    store.forget(&id('a'), gone + FORGET_AFTER / 2).unwrap();
+    store.forget(&id('f'), gone + FORGET_AFTER).unwrap();
+    assert!(store.saved(&id('a')).is_some(), "it went again half the time ago");
+    store.forget(&id('f'), gone + FORGET_AFTER * 2).unwrap();
+    assert!(store.saved(&id('a')).is_none());
+    assert!(store.gone.is_empty(), "nothing is left of either time");
+}
+
+/// Each of them once: looking at all entries for each one that goes would be ten thousand
+/// million looks, which take minutes.
+#[test]
+fn a_hundred_thousand_containers_that_go_at_once_are_forgotten_in_no_time() {
+    let mut store = CheckpointStore::in_memory();
+    let ids: Vec<ContainerId> = (0..100_000u32)
+        .map(|number| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            ContainerId::from_bytes(bytes)
+        })
+        .collect();
+    for id in &ids {
+        store.advance(*id, &[Some(resume(1)), None]).unwrap();
+    }
+    let begun = Instant::now();
+    for id in &ids {
+        store.forget(id, begun).unwrap();
+    }
+    store.forget(&ids[0], begun + FORGET_AFTER).unwrap();
+    assert!(store.entries.is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_slot_that_is_used_again_forgets_what_it_held() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for offset in 1..4 {
+        store.advance(id('a'), &[Some(resume(offset)), None]).unwrap();
+    }
+    drop(store);
+    // A power cut has left an older slot of the same container behind it.
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let older = slot::encode(&SlotCopy { sequence: 2, id: id('a'), saved: [resume(77); 2] });
+    file.write_all_at(&older, slot_offset(1)).unwrap();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.advance(id('b'), &[Some(resume(5)), None]).unwrap();
+    drop(store);
+    let store = CheckpointStore::open(&path).unwrap().store;
+    assert_eq!(store.saved(&id('a')), Some([resume(3), Resume::default()]));
+    assert_eq!(store.saved(&id('b')), Some([resume(5), Resume::default()]));
+}
+
+#[test]
+fn of_two_slots_of_one_container_the_newer_counts() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for offset in 1..4 {
+        store.advance(id('a'), &[Some(resume(offset)), None]).unwrap();
+    }
+    drop(store);
+    let older = slot::encode(&SlotCopy { sequence: 1, id: id('a'), saved: [resume(77); 2] });
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&older, slot_offset(1)).unwrap();
+    let store = CheckpointStore::open(&path).unwrap().store;
+    assert_eq!(store.saved(&id('a')).unwrap()[0].offset, 3);
+}
+
+/// Who writes nothing learns nothing of the disk.
+#[test]
+fn each_change_says_whether_a_byte_was_written() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let gone = Instant::now();
+    assert!(store.mark_started().unwrap());
+    assert!(store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
+    assert!(!store.forget(&id('a'), gone).unwrap(), "its entry goes later");
+    assert!(!store.forget(&id('b'), gone).unwrap(), "it has none");
+    assert!(store.forget(&id('b'), gone + FORGET_AFTER).unwrap());
+    let mut store = CheckpointStore::in_memory();
+    assert!(!store.mark_started().unwrap());
+    assert!(!store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
+}

@@ -1,0 +1,807 @@
+use super::*;
+use std::sync::{Arc, Mutex};
+
+use crate::delivery::checkpoint::{CheckpointStore, Resume};
+use crate::delivery::host::embedded::decode_records;
+use crate::delivery::host::{AppendRefused, Level, Parsed};
+use crate::delivery::parser::Parsing;
+use crate::delivery::queue::Mark;
+use crate::format::position::Stream;
+use crate::pipeline::encode::{put_record, RecordFields};
+use crate::pipeline::partial::Line;
+use crate::telemetry::account::Account;
+
+/// Refuses what its rule says, and keeps the texts of what it takes, with their tags.
+struct Choosy<R> {
+    refuses: R,
+    held: Mutex<usize>,
+    taken: Mutex<Vec<(String, String)>>,
+    offers: Mutex<usize>,
+    parsed: Mutex<usize>,
+    /// What its parser takes of the processor for each text.
+    toil: Duration,
+    /// Bytes that its first routes take of what the last one refuses.
+    part: usize,
+}
+
+impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
+    fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
+        *self.offers.lock().unwrap() += 1;
+        let decoded = decode_records(bytes).unwrap();
+        assert_eq!(decoded.len(), records);
+        let texts: Vec<String> = decoded.iter().map(|record| record.text("log").to_owned()).collect();
+        if (self.refuses)(tag.unwrap_or(""), &texts, bytes.len()) {
+            *self.held.lock().unwrap() += self.part;
+            return Err(AppendRefused);
+        }
+        let tag = tag.unwrap_or("").to_owned();
+        self.taken.lock().unwrap().extend(texts.into_iter().map(|text| (tag.clone(), text)));
+        Ok(())
+    }
+
+    fn holds(&self) -> Option<usize> {
+        Some(*self.held.lock().unwrap())
+    }
+
+    fn parse(&self, _: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
+        *self.parsed.lock().unwrap() += 1;
+        let until = processor_time() + self.toil;
+        while processor_time() < until {}
+        let mut fields = b"\x81\xa3log".to_vec();
+        crate::format::msgpack::put_str(&mut fields, text);
+        Ok(Some(Parsed { fields, time: None }))
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+}
+
+struct Bench {
+    drain: Drain,
+    exchange: Exchange,
+    config: Config,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let mut config = Config::from_lookup(|_| None).unwrap();
+        config.refused_record_timeout = Duration::ZERO;
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        Bench { drain: Drain::default(), exchange, config }
+    }
+
+    fn turn(&mut self, host: &dyn Host) {
+        // As if enough time had passed for the next offer.
+        for aside in self.drain.aside.values_mut() {
+            aside.next_try = Instant::now();
+        }
+        self.drain.next_ask = None;
+        self.hand_over(host);
+    }
+
+    fn hand_over(&mut self, host: &dyn Host) {
+        self.drain.hand_over(Around { exchange: &self.exchange, config: &self.config, host });
+    }
+
+    fn account(&self, digit: u8) -> Arc<Account> {
+        self.exchange.accounts.open(ContainerId::from_bytes([digit; 32]))
+    }
+
+    /// Queues texts of a container as one batch that is marked behind each record.
+    fn push(&self, digit: u8, tag: &str, texts: &[&str]) {
+        self.push_parsed(digit, tag, texts, None);
+    }
+
+    fn push_parsed(&self, digit: u8, tag: &str, texts: &[&str], parsing: Option<Arc<Parsing>>) {
+        self.push_of(self.account(digit), tag, texts, parsing);
+    }
+
+    fn push_of(&self, account: Arc<Account>, tag: &str, texts: &[&str], parsing: Option<Arc<Parsing>>) {
+        let (mut bytes, mut marks) = (Vec::new(), Vec::new());
+        let mut source_bytes = 0;
+        let read = account.figures().read.bytes;
+        for (number, text) in texts.iter().enumerate() {
+            let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
+            put_record(&mut bytes, &line, Stream::Stdout, &RecordFields::new(&[]));
+            source_bytes += text.len() as u64;
+            let resume = Resume { offset: read + source_bytes, ..Resume::default() };
+            let advance = [Some(resume), None];
+            marks.push(Mark { bytes: bytes.len(), records: number + 1, source_bytes, advance });
+        }
+        let advance = marks.last().map_or([None, None], |mark| mark.advance);
+        let amount = Amount { bytes: source_bytes, records: texts.len() as u64 };
+        let queued = [Some((amount, Default::default())), None];
+        account.took(&crate::telemetry::account::Taken { read: source_bytes, queued, ..Default::default() });
+        self.exchange.push(Batch {
+            container: *account.id(),
+            tag: Some(tag.into()),
+            records: texts.len(),
+            bytes,
+            parsing,
+            source: Some((account, source_bytes)),
+            progress: Progress::Advance(advance),
+            marks,
+        });
+    }
+
+    fn saved_offset(&self, digit: u8) -> Option<u64> {
+        let id = ContainerId::from_bytes([digit; 32]);
+        self.exchange.checkpoint.saved(&id).map(|saved| saved[0].offset)
+    }
+
+    fn refused(&self, digit: u8) -> u64 {
+        let figures = self.account(digit).figures();
+        assert!(figures.is_balanced(), "{figures:?}");
+        figures.refused.records
+    }
+
+    fn is_drained(&self) -> bool {
+        self.exchange.queue.is_empty() && self.exchange.queue.bytes() == 0
+    }
+}
+
+fn choosy<R: Fn(&str, &[String], usize) -> bool>(refuses: R) -> Choosy<R> {
+    Choosy {
+        refuses,
+        held: Mutex::new(0),
+        taken: Mutex::default(),
+        offers: Mutex::new(0),
+        parsed: Mutex::new(0),
+        toil: Duration::ZERO,
+        part: 0,
+    }
+}
+
+fn taken<R>(host: &Choosy<R>, tag: &str) -> Vec<String> {
+    let all = host.taken.lock().unwrap();
+    all.iter().filter(|(of, _)| of == tag).map(|(_, text)| text.clone()).collect()
+}
+
+const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
+
+fn long(times: usize) -> String {
+    LONG.repeat(times)
+}
+
+#[test]
+fn a_refused_batch_is_halved_until_it_fits_and_the_position_follows_each_part() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, texts, _| texts.len() > 3);
+    let texts: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    bench.push(1, "a", &texts);
+    bench.push(1, "a", &["later"]);
+    let mut last = None;
+    for _ in 0..100 {
+        bench.turn(&host);
+        let offset = bench.saved_offset(1);
+        let so_far = taken(&host, "a").iter().map(|text| text.len() as u64).sum::<u64>();
+        assert_eq!(offset.unwrap_or(0), so_far, "the position is behind all that was taken");
+        assert!(offset >= last);
+        last = offset;
+    }
+    assert_eq!(taken(&host, "a"), [&texts[..], &["later"]].concat());
+    assert_eq!(bench.refused(1), 0);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn others_pass_what_is_refused_and_the_container_itself_keeps_its_order() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|tag, _, _| tag == "a" && !is_open.get());
+    for round in 0..50 {
+        bench.push(1, "a", &["one", "two", "three"]);
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+        assert_eq!(taken(&host, "b").len(), round + 1);
+    }
+    assert_eq!(taken(&host, "a"), [""; 0]);
+    is_open.set(true);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), ["one", "two", "three"].repeat(50));
+    assert_eq!(bench.refused(1), 0);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
+    let mut bench = Bench::new();
+    let host = choosy(|tag, _, _| tag == "a");
+    let text = long(15_000);
+    bench.push(1, "a", &[&text]);
+    assert!(!bench.exchange.queue.has_space(), "it fills the queue");
+    bench.turn(&host);
+    assert!(bench.exchange.queue.has_space());
+    assert!(!bench.account(1).is_held_back(), "what follows tells whether it can ever be taken");
+    assert!(bench.exchange.queue.is_cautious());
+    bench.push(2, "b", &[&text]);
+    assert!(!bench.exchange.queue.has_space());
+    assert!(bench.account(2).waits(&bench.exchange.queue), "for what was read of it");
+    for _ in 0..4 {
+        bench.push(1, "a", &[&text]);
+    }
+    bench.turn(&host);
+    assert!(!bench.account(2).waits(&bench.exchange.queue));
+    assert!(bench.account(1).is_held_back(), "no more of it is read");
+    assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
+    for _ in 0..3 {
+        bench.turn(&choosy(|_, _, _| false));
+    }
+    assert!(bench.is_drained() && !bench.account(1).is_held_back());
+}
+
+#[test]
+fn a_record_that_never_fits_is_given_up_once_what_follows_is_taken() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    let (too_long, longer) = (long(10), long(20));
+    bench.push(1, "a", &["before", &too_long]);
+    for _ in 0..10 {
+        bench.turn(&host);
+    }
+    assert_eq!((bench.refused(1), taken(&host, "a").len()), (0, 1), "nothing waits behind it");
+    bench.push(1, "a", &[&longer, "after", &too_long]);
+    bench.push(1, "a", &["last"]);
+    for _ in 0..10 {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), ["before", "after", "last"]);
+    assert_eq!(bench.refused(1), 3);
+    assert_eq!(bench.saved_offset(1), Some(bench.account(1).figures().read.bytes));
+    assert!(bench.is_drained());
+    let events = bench.exchange.events.take().0;
+    let told = events.iter().filter(|event| matches!(event, Event::RecordsRefused { .. })).count();
+    assert_eq!(told, 1, "{events:?}");
+}
+
+#[test]
+fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller() {
+    let mut bench = Bench::new();
+    let too_long = long(100);
+    // It holds so much that there may be room later.
+    let host = choosy(|_, _, bytes| bytes > 500);
+    *host.held.lock().unwrap() = 5_000;
+    bench.push(1, "a", &[&too_long, "after"]);
+    bench.push(2, "a", &["of another container"]);
+    for _ in 0..20 {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), ["of another container"]);
+    // It holds nothing and takes nothing of this tag, be it small.
+    let host = choosy(|tag, _, _| tag == "a");
+    for _ in 0..20 {
+        bench.push(2, "b", &["small"]);
+        bench.turn(&host);
+    }
+    // It takes nothing at all.
+    let host = choosy(|_, _, _| true);
+    for _ in 0..20 {
+        bench.turn(&host);
+    }
+    assert_eq!(bench.refused(1), 0);
+    let host = choosy(|_, _, _| false);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), [too_long.as_str(), "after"]);
+}
+
+/// Otherwise each such container would take room from the others for good.
+#[test]
+fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_taken() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    bench.push(1, "a", &[&long(10), &long(20), &long(11)]);
+    for _ in 0..10 {
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+    }
+    assert_eq!(bench.refused(1), 0, "something may follow it");
+    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    let account = bench.account(1);
+    for _ in 0..20 {
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+    }
+    assert_eq!(account.figures().refused.records, 3);
+    assert!(bench.is_drained() && !bench.exchange.is_leaving(account.id()));
+}
+
+/// A container that writes nothing small under a tag of its own.
+#[test]
+fn a_container_of_large_records_alone_holds_little_and_loses_one_after_the_other() {
+    let mut bench = Bench::new();
+    let host = choosy(|tag, _, bytes| tag == "a" && bytes > 100_000);
+    let text = long(8_000);
+    let mut most = 0;
+    for _ in 0..60 {
+        if !bench.account(1).is_held_back() {
+            bench.push(1, "a", &[&text]);
+        }
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+        most = most.max(bench.exchange.queue.bytes());
+    }
+    assert!(bench.refused(1) > 3 && most < 4 << 20, "{} given up, {most} bytes held", bench.refused(1));
+    bench.push(1, "a", &["small"]);
+    for _ in 0..20 {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), ["small"]);
+    assert!(bench.is_drained());
+}
+
+/// The next record may be read only once what is refused is not all that may be held.
+#[test]
+fn a_container_is_read_on_where_what_is_held_of_it_does_not_tell() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 100_000);
+    let (too_long, longer) = (long(2_000), long(3_000));
+    bench.push(1, "a", &[&longer]);
+    let mut read = 0;
+    for turn in 0..100 {
+        let texts = [&too_long, &too_long, &too_long, "small"];
+        if let Some(text) = texts.get(read).filter(|_| !bench.account(1).is_held_back()) {
+            read += 1;
+            bench.push(1, "a", &[text]);
+        }
+        bench.turn(&host);
+        if bench.is_drained() {
+            assert!(turn > 3);
+            break;
+        }
+    }
+    assert_eq!((bench.refused(1), taken(&host, "a")), (4, vec!["small".to_owned()]));
+}
+
+/// A processor that fails on one record: it holds whatever it holds, and takes as much of
+/// the same tag again and again.
+#[test]
+fn a_record_that_is_refused_for_what_it_is_is_given_up_after_many_contradictions() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, texts, _| texts.iter().any(|text| text == "poison"));
+    *host.held.lock().unwrap() = 1 << 20;
+    bench.push(1, "a", &["before", "poison", "after"]);
+    let mut rounds = 0;
+    while bench.refused(1) == 0 {
+        rounds += 1;
+        assert!(rounds < 100);
+        bench.push(2, "a", &["as long as it"]);
+        bench.turn(&host);
+    }
+    assert!(rounds > MOST_CONTRADICTIONS, "{rounds} rounds");
+    bench.turn(&host);
+    let texts = taken(&host, "a");
+    assert_eq!(texts.iter().filter(|text| !text.starts_with("as")).collect::<Vec<_>>(), ["before", "after"]);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn what_a_parser_is_to_take_apart_goes_in_portions() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > PARSED_BYTES);
+    let text = long(100);
+    let texts = vec![text.as_str(); 200];
+    let parsing = Parsing { parser: "any".to_owned(), key: None, keep_log: false };
+    bench.push_parsed(1, "a", &texts, Some(Arc::new(parsing)));
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), texts);
+    assert!(bench.is_drained());
+    assert_eq!(*host.offers.lock().unwrap(), 8);
+}
+
+#[test]
+fn a_host_that_takes_nothing_is_offered_few_batches_at_a_time() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| true);
+    for digit in 1..100 {
+        bench.push(digit, "a", &["text"]);
+    }
+    for turn in 1..=50 {
+        bench.turn(&host);
+        assert!(*host.offers.lock().unwrap() <= 2 * MOST_REFUSALS * turn);
+    }
+    bench.turn(&choosy(|_, _, _| false));
+    assert!(bench.is_drained());
+}
+
+/// An output that is slow, and a container that takes each room that comes: the other is
+/// asked for in between, when there is none.
+#[test]
+fn a_record_that_waits_for_room_is_kept_however_often_others_take_what_comes_free() {
+    let mut bench = Bench::new();
+    let room = std::cell::Cell::new(0);
+    let host = choosy(|_, _, _| room.replace(0_usize) == 0);
+    *host.held.lock().unwrap() = 1 << 20;
+    bench.push(1, "", &["quiet"]);
+    let flood = long(2);
+    let rounds = 5 * MOST_CONTRADICTIONS as usize;
+    for _ in 0..rounds {
+        bench.turn(&host);
+        bench.push(2, "", &[&flood]);
+        room.set(1);
+        // It is not due in this round.
+        for aside in bench.drain.aside.values_mut() {
+            aside.next_try = Instant::now() + Duration::from_secs(60);
+        }
+        bench.hand_over(&host);
+    }
+    assert_eq!(taken(&host, ""), vec![flood.as_str(); rounds]);
+    assert_eq!(bench.refused(1), 0);
+    room.set(1);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "").last().map(String::as_str), Some("quiet"));
+    assert!(bench.is_drained());
+}
+
+/// A batch that a parser takes apart for three drains.
+#[test]
+fn small_batches_of_others_pass_the_parts_of_one_and_its_own_stay_behind() {
+    let mut bench = Bench::new();
+    let mut host = choosy(|_, _, _| false);
+    host.toil = Duration::from_millis(7);
+    let text = long(200);
+    let texts = vec![text.as_str(); 45];
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    bench.push_parsed(1, "a", &texts, Some(parsing));
+    bench.turn(&host);
+    let first = taken(&host, "a").len();
+    assert!((1..30).contains(&first), "{first} of it are parsed at a time");
+    for digit in 2..6 {
+        bench.push(1, "a", &["behind"]);
+        bench.push(digit, "b", &["small"]);
+    }
+    bench.turn(&host);
+    let all: Vec<String> = host.taken.lock().unwrap().iter().map(|(tag, _)| tag.clone()).collect();
+    assert_eq!(all[first..first + 5], ["b", "b", "b", "b", "a"]);
+    while !bench.is_drained() {
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "a"), [&texts[..], &["behind"; 4]].concat());
+}
+
+/// Parsers may be busy with what stands aside in every drain.
+#[test]
+fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let mut host = choosy(|tag, _, _| tag == "a" && !is_open.get());
+    let text = long(200);
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    for _ in 0..2 {
+        bench.push_parsed(1, "a", &[text.as_str(); 20], Some(Arc::clone(&parsing)));
+    }
+    bench.turn(&host);
+    host.toil = Duration::from_millis(7);
+    is_open.set(true);
+    bench.push(2, "b", &["small"]);
+    bench.turn(&host);
+    let so_far = taken(&host, "a").len();
+    assert!((1..40).contains(&so_far), "{so_far} of it are parsed at a time");
+    assert_eq!(taken(&host, "b"), ["small"]);
+}
+
+/// Each refusal costs the host a line in its log and a file, and each text a parser's time.
+#[test]
+fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 500);
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let too_long = long(10);
+    for digit in 1..=10 {
+        bench.push_parsed(digit, "a", &[too_long.as_str(); 20], Some(Arc::clone(&parsing)));
+    }
+    let mut most = 0;
+    let mut turns = |bench: &mut Bench, count: usize| {
+        for _ in 0..count {
+            let before = *host.offers.lock().unwrap();
+            bench.turn(&host);
+            most = most.max(*host.offers.lock().unwrap() - before);
+        }
+        *host.parsed.lock().unwrap()
+    };
+    let parsed = turns(&mut bench, 200);
+    assert_eq!(turns(&mut bench, 50), parsed, "what is parsed is kept");
+    assert!(most > MOST_PROBED && most <= 2 * MOST_REFUSALS + MOST_PROBED, "{most} offers in a drain");
+    for digit in 1..=10 {
+        assert_eq!(bench.refused(digit), 0);
+    }
+}
+
+impl Bench {
+    fn fill_events(&self) {
+        while self.exchange.report(Event::ReaderStopped { reason: String::new() }) {}
+    }
+
+    fn told(&self, is: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.exchange.events.take().0.into_iter().filter(|event| is(event)).collect()
+    }
+}
+
+/// Of a container in a user's storage, which has a key of ours beside its id.
+#[test]
+fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_are_kept() {
+    let mut bench = Bench::new();
+    let runtime_id = ContainerId::from_bytes([9; 32]);
+    let account = bench.exchange.accounts.open_as(ContainerId::from_bytes([1; 32]), runtime_id);
+    account.set_name("web");
+    let (name, short_id) = ("web".to_owned(), runtime_id.short());
+    // A record that waits, and is given up.
+    let host = choosy(|_, _, bytes| bytes > 500);
+    let is_wait = |event: &Event| matches!(event, Event::RecordsWait { .. });
+    bench.push(1, "a", &[&long(10)]);
+    bench.turn(&host);
+    let waits = |bench: &mut Bench| {
+        for aside in bench.drain.aside.values_mut() {
+            aside.since = Instant::now() - QUIET_WAIT;
+        }
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+        bench.turn(&host);
+    };
+    bench.fill_events();
+    waits(&mut bench);
+    assert_eq!(bench.told(is_wait), []);
+    waits(&mut bench);
+    waits(&mut bench);
+    let wanted = Event::RecordsWait { name: name.clone(), short_id: short_id.clone() };
+    assert_eq!(bench.told(is_wait), [wanted]);
+    bench.push(1, "a", &["after"]);
+    waits(&mut bench);
+    let refused = bench.told(|event| matches!(event, Event::RecordsRefused { .. }));
+    assert!(
+        matches!(&refused[..], [Event::RecordsRefused { short_id: shown, .. }] if *shown == short_id),
+        "{refused:?}"
+    );
+    // A parser that takes too long.
+    let mut host = choosy(|_, _, _| false);
+    host.toil = MOST_PARSING;
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    bench.fill_events();
+    bench.push_parsed(1, "a", &["text"], Some(parsing));
+    let is_slow = |event: &Event| matches!(event, Event::ParserSlow { .. });
+    bench.turn(&host);
+    assert_eq!(bench.told(is_slow), []);
+    bench.turn(&host);
+    bench.turn(&host);
+    let slow = bench.told(is_slow);
+    assert!(
+        matches!(&slow[..], [Event::ParserSlow { name: of, short_id: shown, .. }] if (of, shown) == (&name, &short_id)),
+        "{slow:?}"
+    );
+}
+
+/// A batch that moves no position says nothing of the disk.
+#[test]
+fn a_db_counts_as_writable_only_where_something_was_written() {
+    let mut bench = Bench::new();
+    bench.config.db = Some("/somewhere/positions.db".into());
+    let host = choosy(|_, _, _| false);
+    let around = Around { exchange: &bench.exchange, config: &bench.config, host: &host };
+    bench.drain.report_checkpoint(Err(std::io::ErrorKind::StorageFull.into()), around);
+    bench.push(1, "a", &["text"]);
+    bench.exchange.push(Batch::progress(Progress::Nothing));
+    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    bench.turn(&host);
+    assert!(bench.is_drained());
+    assert_eq!(bench.exchange.health.is_db_writable(), Some(false));
+    assert_eq!(bench.told(|event| matches!(event, Event::CheckpointWritable { .. })), []);
+}
+
+/// With conditional routes; the first refusal tells it as well as a later one.
+#[test]
+fn what_the_first_offer_was_taken_of_in_part_is_offered_seldom_and_said_once() {
+    let mut bench = Bench::new();
+    let mut host = choosy(|tag, _, _| tag == "a");
+    host.part = 10;
+    bench.push(1, "a", &["in part"]);
+    bench.push(2, "b", &["other"]);
+    for _ in 0..5 {
+        bench.drain.next_ask = None;
+        bench.hand_over(&host);
+    }
+    assert_eq!((taken(&host, "b").len(), *host.offers.lock().unwrap()), (1, 2));
+    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })).len(), 1);
+    for _ in 0..3 {
+        bench.turn(&host);
+    }
+    assert_eq!(*host.offers.lock().unwrap(), 5, "after its time it is offered again");
+    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })), []);
+}
+
+/// `Mem_Buf_Limit` is reached by what the first route takes: the resume ends the wait. A
+/// host that pauses at each offer is a host that has no room.
+#[test]
+fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resumes() {
+    let mut bench = Bench::new();
+    let exchange = &bench.exchange;
+    let pauses = std::cell::Cell::new(1);
+    let mut host = choosy(|tag, _, _| {
+        let is_refused = tag == "b" || pauses.replace(0) > 0;
+        exchange.paused.fetch_or(is_refused, Ordering::AcqRel);
+        is_refused
+    });
+    host.part = 10;
+    bench.push(1, "a", &["text"]);
+    let around = Around { exchange, config: &bench.config, host: &host };
+    bench.drain.hand_over(around);
+    bench.drain.hand_over(around);
+    assert_eq!(taken(&host, "a"), [""; 0]);
+    exchange.paused.store(false, Ordering::Release);
+    bench.drain.hand_over(around);
+    assert_eq!(taken(&host, "a"), ["text"]);
+    assert_eq!(*host.offers.lock().unwrap(), 2);
+    bench.push(2, "b", &["text"]);
+    for _ in 0..5 {
+        bench.drain.hand_over(around);
+        exchange.paused.store(false, Ordering::Release);
+    }
+    assert_eq!(*host.offers.lock().unwrap(), 2 + 2, "the first, and the one that tells");
+    drop(host);
+    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })).len(), 1);
+}
+
+/// A parser's copy stands aside beside the batch, and may be as large.
+#[test]
+fn the_copies_of_a_parser_count_among_what_stands_aside() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let text = long(200);
+    for digit in [1, 2] {
+        bench.push_parsed(digit, "a", &[text.as_str(); 15], Some(Arc::clone(&parsing)));
+    }
+    bench.turn(&host);
+    let (bytes, copies) = (bench.exchange.queue.bytes(), *host.parsed.lock().unwrap() * text.len());
+    assert!(bytes < 512 << 10 && bytes + copies > 512 << 10, "{bytes} and {copies} bytes");
+    assert!(bench.exchange.queue.is_cautious(), "an eighth of what may stand aside does");
+    assert!(bench.exchange.queue.has_space());
+    is_open.set(true);
+    bench.turn(&host);
+    assert!(bench.is_drained() && !bench.exchange.queue.is_cautious());
+}
+
+/// Each record that is refused alone is asked for more and more seldom, and the next one
+/// begins anew.
+#[test]
+fn the_patience_with_a_record_says_nothing_of_the_next_one() {
+    let mut bench = Bench::new();
+    let most = std::cell::Cell::new(0);
+    let host = choosy(|tag, texts, _| tag == "a" && texts.iter().any(|text| text.len() > most.get()));
+    *host.held.lock().unwrap() = 1 << 20;
+    bench.push(1, "a", &["1", "22"]);
+    let patience = |bench: &Bench| bench.drain.aside[&ContainerId::from_bytes([1; 32])].patience();
+    for _ in 0..20 {
+        bench.push(2, "b", &["other"]);
+        bench.turn(&host);
+    }
+    assert_eq!(patience(&bench), Duration::from_secs(1));
+    most.set(1);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), ["1"]);
+    assert_eq!(patience(&bench), Duration::from_millis(100));
+}
+
+/// As many small batches stand aside as there are containers on a large machine. Once the
+/// host has room, what it takes is all that its time goes into.
+#[test]
+fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    let push = |bench: &Bench, number: u64| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let account = bench.exchange.accounts.open(ContainerId::from_bytes(id));
+        bench.push_of(account, &format!("tag {number}"), &["text"], None);
+    };
+    (0..1_000).for_each(|number| push(&bench, number));
+    while bench.drain.aside.len() < 1_000 {
+        bench.turn(&host);
+    }
+    is_open.set(true);
+    *host.offers.lock().unwrap() = 0;
+    bench.turn(&host);
+    assert!(bench.is_drained() && bench.drain.aside.is_empty());
+    assert_eq!(*host.offers.lock().unwrap(), 1_000, "none of them is asked for twice");
+}
+
+/// A thousand are refused for long, and one for a moment.
+#[test]
+fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|tag, _, _| tag == "a" || !is_open.get());
+    for digit in 1..=200 {
+        bench.push(digit, "a", &["text"]);
+    }
+    while bench.drain.aside.len() < 200 {
+        bench.turn(&host);
+    }
+    bench.push(201, "b", &["by chance"]);
+    bench.turn(&host);
+    is_open.set(true);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "b"), ["by chance"]);
+    // Who is refused for longer waits for its turn, in which nobody passes it twice.
+    is_open.set(false);
+    bench.push(201, "b", &["for longer"]);
+    bench.turn(&host);
+    bench.turn(&host);
+    is_open.set(true);
+    *host.offers.lock().unwrap() = 0;
+    while taken(&host, "b").len() < 2 {
+        bench.turn(&host);
+    }
+    let offers = *host.offers.lock().unwrap();
+    assert!((150..=201 + MOST_REFUSALS).contains(&offers), "{offers} offers before its turn");
+}
+
+/// An output so slow that there is room for one batch at a time.
+#[test]
+fn what_room_there_is_goes_to_those_that_have_waited_longest() {
+    let mut bench = Bench::new();
+    let room = std::cell::Cell::new(0);
+    let host = choosy(|_, _, _| room.replace(0_usize) == 0);
+    *host.held.lock().unwrap() = 1 << 20;
+    for digit in 1..=20 {
+        bench.push(digit, "quiet", &["text"]);
+    }
+    while bench.drain.aside.len() < 20 {
+        bench.turn(&host);
+    }
+    for _ in 0..26 {
+        for noisy in [101, 102] {
+            if !bench.drain.aside.contains_key(bench.account(noisy).id()) {
+                bench.push(noisy, "noisy", &["text"]);
+            }
+        }
+        room.set(1);
+        bench.turn(&host);
+    }
+    assert_eq!(taken(&host, "quiet").len(), 20);
+}
+
+/// Its wake-ups alone are no reason to ask the host, but must not put that off either.
+#[test]
+fn a_container_that_goes_on_writing_is_offered_again_in_its_time() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    bench.push(1, "a", &["text"]);
+    bench.turn(&host);
+    is_open.set(true);
+    bench.turn(&host);
+    is_open.set(false);
+    for _ in 0..50 {
+        bench.push(1, "a", &["text"]);
+        bench.hand_over(&host);
+    }
+    assert!(*host.offers.lock().unwrap() < 10, "they come in no time");
+    is_open.set(true);
+    bench.push(1, "a", &["last"]);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a").last().map(String::as_str), Some("last"));
+    assert!(bench.is_drained());
+}
+
+/// Without `Mem_Buf_Limit` the host takes whatever it is given.
+#[test]
+fn what_is_swollen_waits_while_the_host_holds_much_and_nothing_of_it_is_given_up() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| false);
+    *host.held.lock().unwrap() = MOST_SWOLLEN;
+    let plain = "x".repeat(1_000);
+    bench.push(1, "tiny", &["a", "b"]);
+    for _ in 0..50 {
+        bench.push(2, "plain", &[&plain]);
+        bench.turn(&host);
+    }
+    bench.push(1, "tiny", &["c"]);
+    bench.turn(&host);
+    assert_eq!((taken(&host, "plain").len(), taken(&host, "tiny").len()), (50, 0));
+    *host.held.lock().unwrap() = MOST_SWOLLEN - 1;
+    bench.turn(&host);
+    assert_eq!(taken(&host, "tiny"), ["a", "b", "c"]);
+    let figures = bench.account(1).figures();
+    assert_eq!((figures.refused, figures.pending()), (Amount::default(), 0));
+}

@@ -1,0 +1,11 @@
+//! From batches to the host, and from its acknowledgements to the checkpoint.
+
+mod aside;
+pub mod checkpoint;
+pub(crate) mod drain;
+pub mod host;
+pub mod link;
+pub mod parser;
+pub mod queue;
+pub(crate) mod split;
+pub mod waker;

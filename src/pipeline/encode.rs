@@ -1,0 +1,341 @@
+//! Lines to MessagePack, in Fluent Bit's layout
+//! `[[EventTime, {}], {"log": …, "stream": …, "container_id": …, …}]`.
+//!
+//! What is the same for every record of a container and stream is encoded once
+//! ([`RecordFields`]) and copied behind each text.
+
+use std::borrow::Cow;
+
+use crate::format::msgpack::{put_array_head, put_map_head, put_str, put_u64, value_length};
+use crate::format::position::{PerStream, Stream, Timestamp};
+use crate::pipeline::merge::Merged;
+use crate::pipeline::partial::Line;
+
+/// `log`, as a string.
+const LOG_KEY: &[u8] = b"\xa3log";
+/// `fixext 8` of type 0: Fluent Bit's EventTime.
+const EVENT_TIME: [u8; 2] = [0xd7, 0x00];
+
+/// Seconds that mark the record before a group, and the one behind it.
+const GROUP_START: [u8; 4] = (-1i32).to_be_bytes();
+const GROUP_END: [u8; 4] = (-2i32).to_be_bytes();
+/// Two heads of arrays, the time, two empty maps.
+const GROUP_END_BYTES: usize = 14;
+
+/// Something that records say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// Several values.
+    List(Vec<Field>),
+    /// Values with names.
+    Map(Vec<(String, Field)>),
+}
+
+impl Field {
+    /// A text.
+    pub fn text(text: &str) -> Field {
+        Field::Text(text.to_owned())
+    }
+
+    /// Appends it.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Field::Text(text) => put_str(out, text.as_bytes()),
+            Field::Number(number) => put_u64(out, *number),
+            Field::List(values) => {
+                put_array_head(out, values.len());
+                values.iter().for_each(|value| value.put(out));
+            }
+            Field::Map(pairs) => {
+                put_map_head(out, pairs.len());
+                put_pairs(out, pairs);
+            }
+        }
+    }
+}
+
+fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, Field)]) {
+    for (key, value) in pairs {
+        put_str(out, key.as_bytes());
+        value.put(out);
+    }
+}
+
+/// What the records of a container say besides their line, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFields {
+    /// The record's own metadata, beside its time.
+    metadata: PerStream<Box<[u8]>>,
+    /// All between time and text of a record with nothing unusual about it.
+    plain_head: PerStream<Box<[u8]>>,
+    /// The fields behind `log`.
+    encoded: PerStream<Box<[u8]>>,
+    count: usize,
+    keys: Vec<String>,
+    group_start: Box<[u8]>,
+    group_end: Box<[u8]>,
+    is_cut: bool,
+}
+
+impl RecordFields {
+    /// `stream`, then `fields` in the order given.
+    pub fn new(fields: &[(String, Field)]) -> RecordFields {
+        let encoded = Stream::ALL.map(|stream| {
+            let mut out = Vec::new();
+            put_str(&mut out, b"stream");
+            put_str(&mut out, stream.name().as_bytes());
+            put_pairs(&mut out, fields);
+            out.into_boxed_slice()
+        });
+        let empty_map = || Box::from([0x80]);
+        let metadata: PerStream<Box<[u8]>> = [empty_map(), empty_map()];
+        let count = 1 + fields.len();
+        RecordFields {
+            plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, count)),
+            metadata,
+            encoded,
+            count,
+            keys: ["log", "stream", "attrs", "truncated"]
+                .into_iter()
+                .chain(fields.iter().map(|(key, _)| key.as_str()))
+                .map(str::to_owned)
+                .collect(),
+            group_start: Box::default(),
+            group_end: Box::default(),
+            is_cut: false,
+        }
+    }
+
+    /// The same, with a note whether something is missing in them.
+    pub fn noting(self, is_cut: bool) -> RecordFields {
+        RecordFields { is_cut, ..self }
+    }
+
+    /// Whether something of their container was too long, or too much, and is missing.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The records of a batch stand in a group that says `body`, with `head` for
+    /// its metadata; each record's metadata says its stream.
+    pub fn in_group(head: &Field, body: &Field) -> RecordFields {
+        let metadata = Stream::ALL.map(|stream| {
+            let attributes = vec![("log.iostream".to_owned(), Field::text(stream.name()))];
+            let otlp = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
+            let mut out = Vec::new();
+            Field::Map(vec![("otlp".to_owned(), otlp)]).put(&mut out);
+            out.into_boxed_slice()
+        });
+        let empty = Field::Map(Vec::new());
+        RecordFields {
+            plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, 0)),
+            metadata,
+            encoded: PerStream::default(),
+            count: 0,
+            keys: ["log", "attrs", "truncated"].map(str::to_owned).to_vec(),
+            group_start: marker(GROUP_START, head, body),
+            group_end: marker(GROUP_END, &empty, &empty),
+            is_cut: false,
+        }
+    }
+
+    /// The keys that the record has, or may have, itself.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// What stands before the first record of a batch: nothing, as a rule.
+    pub fn group_start(&self) -> &[u8] {
+        &self.group_start
+    }
+
+    /// What stands behind the last one.
+    pub fn group_end(&self) -> &[u8] {
+        &self.group_end
+    }
+}
+
+/// The head of a record with `log` and `count` fields.
+fn plain_head(metadata: &[u8], count: usize) -> Box<[u8]> {
+    let mut out = metadata.to_vec();
+    put_map_head(&mut out, 1 + count);
+    out.extend_from_slice(LOG_KEY);
+    out.into_boxed_slice()
+}
+
+/// A record that is none: a host of 3.2 or later knows it by its time.
+fn marker(seconds: [u8; 4], head: &Field, body: &Field) -> Box<[u8]> {
+    let mut out = vec![0x92, 0x92];
+    out.extend_from_slice(&EVENT_TIME);
+    out.extend_from_slice(&seconds);
+    out.extend_from_slice(&[0; 4]);
+    head.put(&mut out);
+    body.put(&mut out);
+    out.into_boxed_slice()
+}
+
+/// Whether a record's seconds say that it is the mark of a group.
+pub fn is_marker(seconds: [u8; 4]) -> bool {
+    seconds == GROUP_START || seconds == GROUP_END
+}
+
+/// The mark of a group that `bytes` begin with, and the one that they end with; empty
+/// where there is none. Both are one value each, the latter of a fixed length.
+pub fn group_of(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let begins_with = |bytes: &[u8], seconds: [u8; 4]| {
+        bytes.get(2..4) == Some(&EVENT_TIME) && bytes.get(4..8) == Some(&seconds)
+    };
+    if !begins_with(bytes, GROUP_START) {
+        return (&[], &[]);
+    }
+    let start = bytes.get(..value_length(bytes).unwrap_or(0)).unwrap_or_default();
+    let end = bytes.get(bytes.len().saturating_sub(GROUP_END_BYTES)..).unwrap_or_default();
+    (start, if begins_with(end, GROUP_END) { end } else { &[] })
+}
+
+/// Appends one record to `out`.
+#[inline]
+pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &RecordFields) {
+    put_record_merged(out, line, stream, fields, None);
+}
+
+/// As [`put_record`], with the fields that were made of the line.
+#[inline]
+pub fn put_record_merged(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    stream: Stream,
+    fields: &RecordFields,
+    merged: Option<&Merged>,
+) {
+    let encoded = &fields.encoded[stream.index()];
+    let text = if line.is_utf8 { Cow::Borrowed(line.text) } else { repair(line.text) };
+    out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
+    put_head(out, line.time);
+    if merged.is_none() && line.attrs.is_empty() && !line.is_cut() {
+        out.extend_from_slice(&fields.plain_head[stream.index()]);
+        put_str(out, &text);
+        out.extend_from_slice(encoded);
+        return;
+    }
+    out.extend_from_slice(&fields.metadata[stream.index()]);
+    let has_log = merged.is_none_or(Merged::keeps_log);
+    let extra = usize::from(line.is_cut()) + usize::from(!line.attrs.is_empty());
+    let merged_count = merged.map_or(0, Merged::count);
+    put_map_head(out, usize::from(has_log) + fields.count + merged_count + extra);
+    if has_log {
+        out.extend_from_slice(LOG_KEY);
+        put_str(out, &text);
+    }
+    if let Some(merged) = merged {
+        out.extend_from_slice(merged.bytes());
+    }
+    out.extend_from_slice(encoded);
+    if !line.attrs.is_empty() {
+        out.extend_from_slice(b"\xa5attrs");
+        out.extend_from_slice(line.attrs);
+    }
+    if line.is_cut() {
+        out.extend_from_slice(b"\xa9truncated\xc3");
+    }
+}
+
+/// Raw bytes as UTF-8: each byte sequence that is none becomes U+FFFD, as in
+/// dockerd's own json-file.
+fn repair(text: &[u8]) -> Cow<'_, [u8]> {
+    // Asked first because these go by words and not by characters.
+    if text.is_ascii() || std::str::from_utf8(text).is_ok() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(String::from_utf8_lossy(text).into_owned().into_bytes())
+}
+
+/// EventTime holds 32-bit seconds, and hosts since 3.2 take them for signed:
+/// what is negative marks a group, or is passed over. Times before 1970 or after
+/// January 2038, which for now only a broken clock writes, become the nearest one.
+fn put_head(out: &mut Vec<u8>, time: Timestamp) {
+    let seconds = i32::try_from(time.seconds.max(0)).unwrap_or(i32::MAX).to_be_bytes();
+    // Put together first: one check for room instead of four.
+    let mut head = [0x92, 0x92, EVENT_TIME[0], EVENT_TIME[1], 0, 0, 0, 0, 0, 0, 0, 0];
+    head[4..8].copy_from_slice(&seconds);
+    head[8..].copy_from_slice(&time.nanos.to_be_bytes());
+    out.extend_from_slice(&head);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::host::embedded::{decode_records, Record};
+
+    fn round_trip(line: Line<'_>, stream: Stream) -> Record {
+        let flags = stream.index() as u8 * 2 + u8::from(line.cut_bytes > 0) * 4 + u8::from(line.is_utf8) * 8;
+        let time = [&line.time.seconds.to_le_bytes()[..], &line.time.nanos.to_le_bytes()].concat();
+        let text = &line.text[..line.text.len().min(4096)];
+        crate::fuzz_seeds::keep("encode", [&[flags, 0], &time[..], text].concat());
+        let fields = RecordFields::new(&[
+            ("container_name".to_owned(), Field::text("web")),
+            ("image".to_owned(), Field::text(&"i".repeat(40))),
+        ]);
+        let mut out = Vec::new();
+        put_record(&mut out, &line, stream, &fields);
+        let mut records = decode_records(&out).expect("valid MessagePack");
+        assert_eq!(records.len(), 1);
+        records.remove(0)
+    }
+
+    #[test]
+    fn every_header_size_of_a_text_decodes_to_the_same_text() {
+        for length in [0, 1, 31, 32, 255, 256, 65_535, 65_536, 200_000] {
+            let text = "x".repeat(length);
+            let time = Timestamp { seconds: 1_700_000_000, nanos: 999_999_999 };
+            let record = round_trip(
+                Line { time, text: text.as_bytes(), is_utf8: true, ..Line::default() },
+                Stream::Stderr,
+            );
+            assert_eq!(record.time, time);
+            assert_eq!(
+                serde_json::Value::Object(record.body),
+                serde_json::json!({"log": text, "stream": "stderr", "container_name": "web", "image": "i".repeat(40)})
+            );
+        }
+    }
+
+    #[test]
+    fn a_cut_line_says_so() {
+        let record = round_trip(Line { text: b"x", cut_bytes: 1, ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["truncated"], true);
+    }
+
+    #[test]
+    fn raw_bytes_that_are_no_utf8_are_repaired() {
+        let record = round_trip(Line { text: b"a\xffb", ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["log"], "a\u{fffd}b");
+        let record = round_trip(Line { text: "é日".as_bytes(), ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["log"], "é日");
+    }
+
+    #[test]
+    fn attributes_stand_under_a_key_of_their_own() {
+        let mut attrs = Vec::new();
+        let pairs: [(&[u8], &[u8]); 2] = [(b"tag", b"x"), (b"env", b"")];
+        crate::format::msgpack::put_string_map(&mut attrs, pairs.into_iter());
+        let record = round_trip(Line { attrs: &attrs, cut_bytes: 1, ..Line::default() }, Stream::Stdout);
+        assert_eq!(record.body["attrs"], serde_json::json!({"tag": "x", "env": ""}));
+        assert_eq!(record.body["truncated"], true);
+    }
+
+    #[test]
+    fn times_out_of_range_become_the_nearest() {
+        for (seconds, want) in
+            [(-1, 0), (i64::MAX, i64::from(i32::MAX)), (1 << 31, i64::from(i32::MAX)), (0, 0)]
+        {
+            let time = Timestamp { seconds, nanos: 7 };
+            let record = round_trip(Line { time, text: b"", ..Line::default() }, Stream::Stdout);
+            assert_eq!(record.time, Timestamp { seconds: want, nanos: 7 });
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Lines of an application that belong together, as those of a stack trace, become
+//! one record.
+//!
+//! It stands behind the joining of a runtime's pieces: whole lines come in, each with
+//! the place where it begins, and texts of several lines go out. There is one
+//! [text](Texts) per stream, so streams never mix; like an open split line what is open
+//! here outlives rotations, holds the position of its stream back (I2), and is read
+//! again after a restart.
+//!
+//! What is open ends with the line that does not belong to it, or with time. Time is
+//! taken from the entries, so that a backlog is joined as it would have been when it
+//! was written; only where no entry follows does the caller say that enough has
+//! passed.
+
+mod pattern;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::checkpoint::Resume;
+use crate::format::position::{PerStream, Stream, Timestamp};
+pub use crate::pipeline::multiline::pattern::{NoPattern, Pattern, State, Verdict};
+use crate::pipeline::partial::{empty, Line};
+
+/// How lines are joined.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MultilineOptions {
+    /// Which belong together; each stands for itself where there is none.
+    pub pattern: Option<Arc<Pattern>>,
+    /// How long a line waits for the next one of its stream.
+    pub flush: Duration,
+    /// Bytes of a text; what would be longer becomes several records.
+    pub max_bytes: usize,
+}
+
+impl MultilineOptions {
+    /// Whether what a line costs is up to an expression and to who wrote the line.
+    pub fn is_by_expression(&self) -> bool {
+        self.pattern.as_ref().is_some_and(|pattern| pattern.is_regex())
+    }
+
+    /// With another pattern, or none, if a label says so.
+    pub fn with(&self, hint: Option<Option<Arc<Pattern>>>) -> MultilineOptions {
+        MultilineOptions { pattern: hint.unwrap_or_else(|| self.pattern.clone()), ..self.clone() }
+    }
+}
+
+/// What is open of one container.
+#[derive(Debug)]
+pub struct Texts {
+    pattern: Arc<Pattern>,
+    flush: Duration,
+    max_bytes: usize,
+    streams: PerStream<Text>,
+}
+
+/// What is open of one stream.
+#[derive(Debug, Default)]
+struct Text {
+    text: Vec<u8>,
+    attrs: Vec<u8>,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    /// Of the first line.
+    time: Timestamp,
+    begins: Resume,
+    /// Of the last line.
+    last: Timestamp,
+    state: State,
+    cut_bytes: usize,
+    source_bytes: usize,
+    is_utf8: bool,
+}
+
+impl Texts {
+    /// Nothing is open yet; `None` where no lines belong together.
+    pub fn of(options: &MultilineOptions) -> Option<Box<Texts>> {
+        let pattern = options.pattern.clone()?;
+        let (flush, max_bytes) = (options.flush, options.max_bytes);
+        Some(Box::new(Texts { pattern, flush, max_bytes, streams: PerStream::default() }))
+    }
+
+    /// How long a line waits for the next one of its stream.
+    pub fn patience(&self) -> Duration {
+        self.flush
+    }
+
+    /// An entry of this time was read, of either stream: delivers what waited too
+    /// long for it.
+    pub fn time_is(&mut self, time: Timestamp, mut deliver: impl FnMut(Stream, Line<'_>)) {
+        for stream in Stream::ALL {
+            let text = &mut self.streams[stream.index()];
+            let Some(open) = &mut text.open else { continue };
+            if open.last.elapsed_until(time) > self.flush {
+                text.flush(|line| deliver(stream, line));
+            } else {
+                // A clock that was set back must not make it wait until it has caught up.
+                open.last = open.last.min(time);
+            }
+        }
+    }
+
+    /// Takes the next whole line of a stream, which began at `begins`, and delivers
+    /// the texts that are complete with it: none, one, or two.
+    pub fn push(
+        &mut self,
+        stream: Stream,
+        line: &Line<'_>,
+        begins: impl FnOnce() -> Resume,
+        mut deliver: impl FnMut(Line<'_>),
+    ) {
+        let text = &mut self.streams[stream.index()];
+        match self.pattern.judge(text.open.map(|open| open.state), line.text) {
+            Verdict::Continues(state) => {
+                if !text.has_room(line, self.max_bytes) {
+                    text.flush(&mut deliver);
+                }
+                text.add(line, begins, state);
+            }
+            Verdict::Begins(state) => {
+                text.flush(&mut deliver);
+                text.add(line, begins, state);
+            }
+            Verdict::Alone => {
+                text.flush(&mut deliver);
+                deliver(*line);
+            }
+        }
+    }
+
+    /// Delivers what is open of `stream`, as it is.
+    pub fn flush(&mut self, stream: Stream, deliver: impl FnMut(Line<'_>)) {
+        self.streams[stream.index()].flush(deliver);
+    }
+
+    /// Where what is open of `stream` begins.
+    pub fn open_at(&self, stream: Stream) -> Option<Resume> {
+        self.streams[stream.index()].open.map(|open| open.begins)
+    }
+
+    /// Whether anything is open.
+    pub fn is_open(&self) -> bool {
+        self.streams.iter().any(|text| text.open.is_some())
+    }
+
+    /// What the lines that are open took in their source.
+    pub fn source_bytes(&self) -> u64 {
+        let open = self.streams.iter().filter_map(|text| text.open);
+        open.map(|open| open.source_bytes as u64).sum()
+    }
+}
+
+impl Text {
+    /// Nothing follows a line that was cut: what was cut off stood there.
+    fn has_room(&self, line: &Line<'_>, max_bytes: usize) -> bool {
+        self.open.is_some_and(|open| open.cut_bytes == 0)
+            && self.text.len() + 1 + line.text.len() <= max_bytes
+    }
+
+    fn add(&mut self, line: &Line<'_>, begins: impl FnOnce() -> Resume, state: State) {
+        match &mut self.open {
+            Some(open) => {
+                self.text.push(b'\n');
+                open.last = line.time;
+                open.state = state;
+                open.cut_bytes += line.cut_bytes;
+                open.source_bytes += line.source_bytes;
+                open.is_utf8 &= line.is_utf8;
+            }
+            None => {
+                self.attrs.clear();
+                self.attrs.extend_from_slice(line.attrs);
+                self.open = Some(Open {
+                    time: line.time,
+                    begins: begins(),
+                    last: line.time,
+                    state,
+                    cut_bytes: line.cut_bytes,
+                    source_bytes: line.source_bytes,
+                    is_utf8: line.is_utf8,
+                });
+            }
+        }
+        self.text.extend_from_slice(line.text);
+    }
+
+    fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
+        let Some(open) = self.open.take() else { return };
+        deliver(Line {
+            time: open.time,
+            text: &self.text,
+            cut_bytes: open.cut_bytes,
+            is_utf8: open.is_utf8,
+            attrs: &self.attrs,
+            source_bytes: open.source_bytes,
+        });
+        empty(&mut self.text);
+    }
+}
+
+#[cfg(test)]
+mod tests;

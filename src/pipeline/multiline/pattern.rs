@@ -1,0 +1,364 @@
+//! Which lines belong together. A pattern is either the names of programs' languages,
+//! whose stack traces are known by rules, or a regular expression for the first line
+//! of each record.
+//!
+//! With names, a line that begins no trace is a record at once and waits for nothing.
+//! With an expression every line may be followed by more of it, so each waits for the
+//! next one, or for the time-out.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, Weak};
+
+use once_cell::sync::Lazy;
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::lock::lock;
+
+/// What an expression may cost. Matching takes time in proportion to the text and to
+/// the program that was made of the expression, so both are bounded.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Bytes of the compiled program.
+    program: usize,
+    /// Bytes that it may take while it is in use.
+    cache: usize,
+    /// Whether `\d` and the like mean those of all scripts, which makes large programs.
+    is_unicode: bool,
+}
+
+/// Of the option: the operator's.
+const OPTIONS_LIMITS: Limits = Limits { program: 256 * 1024, cache: 256 * 1024, is_unicode: true };
+
+/// Of a label, which anyone may have written: the usual beginnings of log lines fit, and
+/// the worst that does takes a few microseconds a byte.
+const LABELS_LIMITS: Limits = Limits { program: 8 * 1024, cache: 64 * 1024, is_unicode: false };
+
+/// Different expressions of labels that are in use at a time.
+const MOST_OF_LABELS: usize = 64;
+
+/// Bytes of a line, from its start, that an expression is matched against: what makes a
+/// line the first of a record stands at its start, and a match of a line of a megabyte
+/// would take seconds.
+const JUDGED_BYTES: usize = 1024;
+
+/// The same for the rules of languages, which are small and ours.
+const JUDGED_BY_RULES: usize = 16 * 1024;
+
+/// What a line is to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on with what is open.
+    Continues(State),
+    /// It begins something, which more lines may go on with.
+    Begins(State),
+    /// It is a record by itself.
+    Alone,
+}
+
+/// Which line of what is open came last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// A line behind the one that an expression fits.
+    Any,
+    /// Java: an exception, its frames to come.
+    JavaHead,
+    /// Java: a frame, or what else follows one.
+    Java,
+    /// JavaScript: the fields of an error, in braces behind its frames.
+    JavaFields,
+    /// Go: the panic and what is said of it.
+    GoPanic,
+    /// Go: a goroutine's head, or a frame's place in the source.
+    GoRoutine,
+    /// Go: a frame's function.
+    GoFunction,
+    /// Go: the empty line behind a goroutine.
+    GoGap,
+    /// Python: the head, or a frame.
+    Python,
+    /// Python: a group of exceptions, all of it indented.
+    PythonGroup,
+    /// Python: the exception at the end of its trace.
+    PythonError,
+    /// Python: an empty line behind it, or what says why another trace follows.
+    PythonGap,
+}
+
+/// A language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Java,
+    Go,
+    Python,
+}
+
+const LANGUAGES: [(&str, Language); 3] =
+    [("java", Language::Java), ("go", Language::Go), ("python", Language::Python)];
+
+/// One way from line to line: behind a line of one of `from`, or where that is empty and
+/// nothing is open, a line that `text` fits is `to`.
+struct Rule<Text> {
+    language: Language,
+    from: &'static [State],
+    text: Text,
+    to: State,
+}
+
+const fn begins(language: Language, text: &'static str, to: State) -> Rule<&'static str> {
+    Rule { language, from: &[], text, to }
+}
+
+const fn follows(
+    language: Language,
+    from: &'static [State],
+    text: &'static str,
+    to: State,
+) -> Rule<&'static str> {
+    Rule { language, from, text, to }
+}
+
+/// An exception group's head, also where it is the second of two traces.
+const PYTHON_GROUP: &str = r"^\s+\+ Exception Group Traceback ";
+const GO_HEAD: &str = r"^goroutine \d+ .*\[.*\]:|^runtime stack:$";
+
+/// The rules, in order of precedence. A trace of the Java virtual machine's other
+/// languages, of .NET and of JavaScript has the same frames.
+const RULES: &[Rule<&str>] = {
+    use Language::{Go, Java, Python};
+    use State::{
+        GoFunction, GoGap, GoPanic, GoRoutine, JavaFields, JavaHead, PythonError, PythonGap, PythonGroup,
+    };
+    const IN_JAVA: &[State] = &[JavaHead, State::Java];
+    &[
+        // JavaScript prints what else an error has behind its last frame.
+        follows(Java, IN_JAVA, r"^\s+at \S.* \{$", JavaFields),
+        follows(Java, &[JavaFields], r"^\s+\S", JavaFields),
+        follows(Java, &[JavaFields], r"^\}$", State::Java),
+        follows(Java, IN_JAVA, r"^\s+at \S", State::Java),
+        follows(Java, IN_JAVA, r"^\s*(?:Caused by|Suppressed|Wrapped by): |^\s+\[cause\]: ", JavaHead),
+        follows(Java, IN_JAVA, r"^\s+\.\.\. \d+ (?:more|common frames omitted|lines matching)", State::Java),
+        follows(Java, IN_JAVA, r"^\s*; nested exception is|^\s*nested exception is:?", JavaHead),
+        // .NET: an inner exception, and where it or an awaited one ends.
+        follows(Java, IN_JAVA, r"^\s*---> ", JavaHead),
+        follows(Java, IN_JAVA, r"^\s*--- End of ", State::Java),
+        // A message may end in an empty line.
+        follows(Java, &[JavaHead], r"^\s*$", JavaHead),
+        begins(Java, r"(?:Exception|Error|Throwable)(?: \[\w+\])?(?::\s|:?\s*$)", JavaHead),
+        // Go (runtime/panic.go, runtime/traceback.go). Further lines of a message are
+        // indented by a tab.
+        follows(Go, &[GoPanic], r"^\s*$|^\[signal |^\s", GoPanic),
+        follows(Go, &[GoPanic, GoGap], GO_HEAD, GoRoutine),
+        follows(Go, &[GoRoutine], r"^created by \S", GoFunction),
+        follows(Go, &[GoRoutine], r"^\S+\(.*\)$", GoFunction),
+        follows(
+            Go,
+            &[GoRoutine],
+            r"^\.\.\.\s?.*frames elided\.\.\.$|^\tgoroutine running on other thread",
+            GoRoutine,
+        ),
+        follows(Go, &[GoRoutine], r"^\s*$", GoGap),
+        follows(Go, &[GoFunction], r"^\t.+:\d+", GoRoutine),
+        // The registers at a signal, and what `go run` adds.
+        follows(Go, &[GoGap], r"^[a-z][a-z0-9]{1,5}\s+0x[0-9a-f]+$", GoGap),
+        follows(Go, &[GoRoutine, GoGap], r"^exit status \d+$", GoGap),
+        begins(Go, r"^panic: |\bhttp: panic serving |^fatal error: ", GoPanic),
+        // Python (Lib/traceback.py).
+        follows(Python, &[State::Python], r"^\s", State::Python),
+        follows(Python, &[State::Python], r"^[A-Za-z_][\w.<>]*(?::\s.*|:)?$", PythonError),
+        follows(Python, &[PythonGap], PYTHON_GROUP, PythonGroup),
+        follows(Python, &[PythonGroup], r"^\s+\S", PythonGroup),
+        follows(Python, &[PythonError, PythonGroup, PythonGap], r"^\s*$", PythonGap),
+        follows(
+            Python,
+            &[PythonGap],
+            r"^During handling of the above exception, another |^The above exception was the direct cause ",
+            PythonGap,
+        ),
+        follows(Python, &[PythonGap], r"^Traceback \(most recent call last\):\s*$", State::Python),
+        begins(Python, PYTHON_GROUP, PythonGroup),
+        begins(Python, r"Traceback \(most recent call last\):\s*$", State::Python),
+    ]
+};
+
+/// The rules of one language, compiled when it is first asked for.
+fn rules_of(language: Language) -> &'static [Rule<Regex>] {
+    static JAVA: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Java));
+    static GO: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Go));
+    static PYTHON: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Python));
+    match language {
+        Language::Java => &JAVA,
+        Language::Go => &GO,
+        Language::Python => &PYTHON,
+    }
+}
+
+/// A rule that did not compile would be left out; a test compiles all of them.
+fn compiled(language: Language) -> Vec<Rule<Regex>> {
+    let ours = RULES.iter().filter(|rule| rule.language == language);
+    let with_regex = |rule: &Rule<&str>| {
+        let text = RegexBuilder::new(rule.text).unicode(false).build().ok()?;
+        Some(Rule { language, from: rule.from, text, to: rule.to })
+    };
+    ours.filter_map(with_regex).collect()
+}
+
+/// Which lines belong together.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    /// An expression of a label: the same text means less than in the option.
+    is_of_label: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// Stack traces of these languages.
+    Traces(Vec<Language>),
+    /// What the first line of each record is like.
+    First(Regex),
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        (&self.text, self.is_of_label) == (&other.text, other.is_of_label)
+    }
+}
+
+impl Eq for Pattern {}
+
+/// A pattern that cannot be understood, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is neither of java, go, python nor a regular expression: {reason}")]
+pub struct NoPattern {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for Pattern {
+    type Err = NoPattern;
+
+    /// Names of languages, separated by commas, or else a regular expression.
+    fn from_str(text: &str) -> Result<Pattern, NoPattern> {
+        named(text).map_or_else(|| expression(text, false), Ok)
+    }
+}
+
+/// The languages that `text` names, each once.
+fn named(text: &str) -> Option<Pattern> {
+    let mut languages = Vec::new();
+    for name in text.split(',') {
+        let (_, language) = LANGUAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))?;
+        if !languages.contains(language) {
+            languages.push(*language);
+        }
+    }
+    Some(Pattern { text: text.to_owned(), is_of_label: false, kind: Kind::Traces(languages) })
+}
+
+/// More likely a name that is none of ours than an expression.
+fn is_of_words(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c))
+}
+
+fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
+    let wrong = |reason: &str| NoPattern { text: text.to_owned(), reason: reason.to_owned() };
+    if is_of_words(text) {
+        return Err(wrong("there is nothing in it but words; put ^ before the words that lines begin with"));
+    }
+    let limits = if is_of_label { LABELS_LIMITS } else { OPTIONS_LIMITS };
+    let regex = RegexBuilder::new(text)
+        .unicode(limits.is_unicode)
+        .size_limit(limits.program)
+        .dfa_size_limit(limits.cache)
+        .build();
+    let regex = regex.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
+        // The message shows the expression over several lines; the last says why.
+        error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
+    })?;
+    // Any line and an empty one: no expression that tells lines apart.
+    if regex.is_match(b"") && regex.is_match(b"any") {
+        return Err(wrong("it fits every line, so each would begin a record"));
+    }
+    Ok(Pattern { text: text.to_owned(), is_of_label, kind: Kind::First(regex) })
+}
+
+/// The expressions in use, and whether they are of labels: containers that ask for the
+/// same share one.
+#[derive(Debug, Default)]
+struct InUse(Mutex<HashMap<(bool, String), Weak<Pattern>>>);
+
+static IN_USE: Lazy<InUse> = Lazy::new(InUse::default);
+
+impl InUse {
+    fn expression(&self, text: &str, is_of_label: bool) -> Result<Arc<Pattern>, NoPattern> {
+        let mut known = lock(&self.0);
+        let key = (is_of_label, text.to_owned());
+        if let Some(pattern) = known.get(&key).and_then(Weak::upgrade) {
+            return Ok(pattern);
+        }
+        known.retain(|_, pattern| pattern.strong_count() > 0);
+        if is_of_label && known.keys().filter(|(is_of_label, _)| *is_of_label).count() >= MOST_OF_LABELS {
+            let reason =
+                format!("{MOST_OF_LABELS} other expressions of labels are in use, which is the most");
+            return Err(NoPattern { text: text.to_owned(), reason });
+        }
+        let pattern = Arc::new(expression(text, is_of_label)?);
+        known.insert(key, Arc::downgrade(&pattern));
+        Ok(pattern)
+    }
+}
+
+impl Pattern {
+    /// As [`FromStr`], but containers that ask for the same share one pattern.
+    pub fn shared(text: &str) -> Result<Arc<Pattern>, NoPattern> {
+        named(text).map_or_else(|| IN_USE.expression(text, false), |pattern| Ok(Arc::new(pattern)))
+    }
+
+    /// As [`Pattern::shared`], of a label: an expression is kept far smaller, and its
+    /// classes are those of ASCII.
+    pub fn of_label(text: &str) -> Result<Arc<Pattern>, NoPattern> {
+        named(text).map_or_else(|| IN_USE.expression(text, true), |pattern| Ok(Arc::new(pattern)))
+    }
+
+    /// Whether it is an expression, not the rules of languages.
+    pub fn is_regex(&self) -> bool {
+        matches!(self.kind, Kind::First(_))
+    }
+
+    /// Whether `text` is meant as an expression: neither `off` nor words.
+    pub fn is_expression(text: &str) -> bool {
+        named(text).is_none() && !is_of_words(text)
+    }
+
+    /// What `line` is behind a line of `last`, or where nothing is open.
+    pub fn judge(&self, last: Option<State>, line: &[u8]) -> Verdict {
+        // A terminal ends lines so; no rule is to fail for it.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let languages = match &self.kind {
+            Kind::First(regex) => {
+                let start = &line[..line.len().min(JUDGED_BYTES)];
+                return if last.is_some() && !regex.is_match(start) {
+                    Verdict::Continues(State::Any)
+                } else {
+                    Verdict::Begins(State::Any)
+                };
+            }
+            Kind::Traces(languages) => languages,
+        };
+        let line = &line[..line.len().min(JUDGED_BY_RULES)];
+        let rules = || languages.iter().flat_map(|language| rules_of(*language));
+        let follows =
+            |last: State| rules().find(|rule| rule.from.contains(&last) && rule.text.is_match(line));
+        if let Some(rule) = last.and_then(follows) {
+            return Verdict::Continues(rule.to);
+        }
+        let begins = rules().find(|rule| rule.from.is_empty() && rule.text.is_match(line));
+        begins.map_or(Verdict::Alone, |rule| Verdict::Begins(rule.to))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,374 @@
+//! Joins the pieces of a split line. dockerd cuts a line every 16 KiB; pieces
+//! of the other stream may stand between, and a rotation may fall between, so
+//! there is one joiner per container and stream and it outlives the file.
+//!
+//! A piece says only whether its line ends with it. All pieces of one line
+//! carry the time of the first (moby `daemon/logger/copier.go`), so a piece
+//! with another time begins another line: what was open ended with its stream
+//! (the container stopped in mid-line) and is delivered as it is. Where a format
+//! tags its pieces (CRI), each has a time of its own and the tag alone counts.
+//!
+//! Pure; the caller says when time has passed.
+
+use crate::format::position::Timestamp;
+use crate::format::Entry;
+
+/// Length of the pieces dockerd cuts (moby `daemon/logger/copier.go`,
+/// `defaultBufSize`). A shorter piece without a line feed is the unterminated
+/// end of a stream; nothing follows it.
+pub const PIECE_BYTES: usize = 16 * 1024;
+
+/// Bytes of the longest character in UTF-8.
+const LONGEST_CHARACTER: usize = 4;
+
+/// Joined lines keep their buffer for the next one up to this size.
+const KEEP_BYTES: usize = 64 * 1024;
+
+/// A whole line, ready to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Line<'a> {
+    /// Time of its first piece.
+    pub time: Timestamp,
+    /// The text without its line feed.
+    pub text: &'a [u8],
+    /// Bytes of the text that were cut off at the size limit.
+    pub cut_bytes: usize,
+    /// Whether the text is known to be valid UTF-8. A character cut between
+    /// two raw pieces is whole again here, so this is asked of whole lines.
+    pub is_utf8: bool,
+    /// Attributes as a MessagePack map, or nothing.
+    pub attrs: &'a [u8],
+    /// Bytes that its pieces took in their source.
+    pub source_bytes: usize,
+}
+
+impl Line<'_> {
+    /// Whether a part of the text is missing.
+    pub fn is_cut(&self) -> bool {
+        self.cut_bytes > 0
+    }
+}
+
+/// The open line of one stream.
+#[derive(Debug, Default)]
+pub struct Joiner {
+    text: Vec<u8>,
+    attrs: Vec<u8>,
+    open: Option<Open>,
+    is_tagged: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    time: Timestamp,
+    cut_bytes: usize,
+    source_bytes: usize,
+    is_utf8: bool,
+    /// The last piece was shorter than [`PIECE_BYTES`].
+    stream_ended: bool,
+}
+
+impl Joiner {
+    /// Whether entries say by a tag that more of their line follows, rather than
+    /// by what they lack.
+    pub fn set_tagged(&mut self, is_tagged: bool) {
+        self.is_tagged = is_tagged;
+    }
+
+    /// Takes the next entry of the stream and gives each line it completes, in
+    /// order, to `deliver`: none, one, or two where an older open line gives
+    /// way. `source_bytes` is what the entry took in its source; `max_bytes`
+    /// bounds the joined text. Returns whether a line that begins with this
+    /// entry is open now.
+    #[inline]
+    pub fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_bytes: usize,
+        mut deliver: impl FnMut(Line<'_>),
+    ) -> bool {
+        if self.open.is_none() && entry.ends_line {
+            deliver(whole_line(entry, source_bytes, max_bytes));
+            return false;
+        }
+        self.push_piece(entry, source_bytes, max_bytes, &mut deliver)
+    }
+
+    fn push_piece(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_bytes: usize,
+        deliver: &mut dyn FnMut(Line<'_>),
+    ) -> bool {
+        if self.open.is_some_and(|open| open.time != entry.time) && !self.is_tagged {
+            self.flush(&mut *deliver);
+            if entry.ends_line {
+                deliver(whole_line(entry, source_bytes, max_bytes));
+                return false;
+            }
+        }
+        let begins_line = self.open.is_none();
+        let mut open = self.open.unwrap_or_else(|| {
+            self.attrs.clear();
+            self.attrs.extend_from_slice(entry.attrs);
+            Open { time: entry.time, cut_bytes: 0, source_bytes: 0, is_utf8: true, stream_ended: false }
+        });
+        open.is_utf8 &= entry.is_utf8;
+        open.source_bytes += source_bytes;
+        if open.cut_bytes > 0 {
+            open.cut_bytes += entry.text.len();
+        } else {
+            // One byte more than there is room for tells whether a character goes
+            // on behind the limit, in this piece or from the one before.
+            let whole = self.text.len() + entry.text.len();
+            let most = (max_bytes + 1).saturating_sub(self.text.len()).min(entry.text.len());
+            self.text.extend_from_slice(&entry.text[..most]);
+            let kept = cut(&self.text, max_bytes).len();
+            self.text.truncate(kept);
+            open.cut_bytes = whole - kept;
+        }
+        open.stream_ended = entry.text.len() < PIECE_BYTES && !self.is_tagged;
+        self.open = Some(open);
+        if entry.ends_line {
+            self.flush(deliver);
+        }
+        begins_line && self.is_open()
+    }
+
+    /// Delivers the open line as it is, if there is one.
+    pub fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
+        if let Some(open) = self.open.take() {
+            deliver(Line {
+                time: open.time,
+                text: &self.text,
+                cut_bytes: open.cut_bytes,
+                is_utf8: open.is_utf8,
+                attrs: &self.attrs,
+                source_bytes: open.source_bytes,
+            });
+            empty(&mut self.text);
+        }
+    }
+
+    /// Drops the open line, which is read anew. How lines are told stays as it is.
+    pub fn forget(&mut self) {
+        self.open = None;
+        empty(&mut self.text);
+    }
+
+    /// Whether a line is open.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What the pieces of the open line took in their source.
+    pub fn source_bytes(&self) -> usize {
+        self.open.map_or(0, |open| open.source_bytes)
+    }
+
+    /// Whether a line is open whose last piece says that its stream has ended.
+    pub fn stream_ended(&self) -> bool {
+        self.open.is_some_and(|open| open.stream_ended)
+    }
+}
+
+/// Makes room for the next text. What grew beyond what is usual is given back.
+pub(crate) fn empty(text: &mut Vec<u8>) {
+    if text.capacity() > KEEP_BYTES {
+        *text = Vec::new();
+    } else {
+        text.clear();
+    }
+}
+
+/// A line that came as one entry.
+#[inline]
+fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
+    let text = cut(entry.text, max_bytes);
+    let cut_bytes = entry.text.len() - text.len();
+    Line { time: entry.time, text, cut_bytes, is_utf8: entry.is_utf8, attrs: entry.attrs, source_bytes }
+}
+
+/// The most of `text` that fits `max_bytes` without cutting a character; where
+/// it is no UTF-8 near the limit, all that fits.
+fn cut(text: &[u8], max_bytes: usize) -> &[u8] {
+    if text.len() <= max_bytes {
+        return text;
+    }
+    let is_start = |at: &usize| text[*at] & 0xc0 != 0x80;
+    let nearest = max_bytes.saturating_sub(LONGEST_CHARACTER - 1)..=max_bytes;
+    let end = nearest.rev().find(is_start).unwrap_or(max_bytes);
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::position::Stream;
+
+    /// What every piece is said to take in its source.
+    const SOURCE_BYTES: usize = 100;
+
+    fn piece(text: &str, seconds: i64, ends_line: bool) -> Entry<'_> {
+        Entry {
+            time: Timestamp { seconds, nanos: 0 },
+            stream: Stream::Stdout,
+            text: text.as_bytes(),
+            ends_line,
+            is_utf8: true,
+            attrs: &[],
+        }
+    }
+
+    /// In the words of the fuzz target; what is too long for it is left out.
+    fn keep_pieces(pieces: &[Entry<'_>], max: usize) {
+        let Ok(max) = u8::try_from(max) else { return };
+        let mut seed = vec![max, pieces.len() as u8];
+        let mut seconds = 0;
+        for piece in pieces {
+            let step = u8::from(piece.time.seconds != seconds);
+            seconds = piece.time.seconds;
+            seed.extend_from_slice(&[step, u8::from(piece.ends_line), piece.text.len() as u8]);
+        }
+        seed.extend(pieces.iter().flat_map(|piece| piece.text));
+        crate::fuzz_seeds::keep("partial", seed);
+    }
+
+    fn lines(pieces: &[Entry<'_>], max: usize) -> (Vec<(i64, String, bool)>, Joiner) {
+        keep_pieces(pieces, max);
+        let mut joiner = Joiner::default();
+        let mut lines = Vec::new();
+        let mut source = 0;
+        for piece in pieces {
+            joiner.push(piece, SOURCE_BYTES, max, |line| {
+                source += line.source_bytes;
+                lines.push((
+                    line.time.seconds,
+                    String::from_utf8(line.text.to_vec()).unwrap(),
+                    line.is_cut(),
+                ));
+            });
+        }
+        assert_eq!(source + joiner.source_bytes(), pieces.len() * SOURCE_BYTES, "bytes in and out");
+        (lines, joiner)
+    }
+
+    fn whole(seconds: i64, text: &str) -> (i64, String, bool) {
+        (seconds, text.to_owned(), false)
+    }
+
+    #[test]
+    fn whole_lines_pass_through() {
+        let (lines, joiner) = lines(&[piece("a", 1, true), piece("", 2, true)], 100);
+        assert_eq!(lines, [whole(1, "a"), whole(2, "")]);
+        assert!(!joiner.is_open());
+    }
+
+    #[test]
+    fn pieces_with_one_time_are_one_line() {
+        let (lines, _) =
+            lines(&[piece("third ", 1, false), piece("bullet ", 1, false), piece("point", 1, true)], 100);
+        assert_eq!(lines, [whole(1, "third bullet point")]);
+    }
+
+    #[test]
+    fn an_exact_multiple_of_the_piece_ends_with_an_empty_one() {
+        let full = "x".repeat(PIECE_BYTES);
+        let (lines, _) = lines(&[piece(&full, 1, false), piece("", 1, true)], 100_000);
+        assert_eq!(lines, [whole(1, &full)]);
+    }
+
+    #[test]
+    fn another_time_ends_the_open_line() {
+        let (first, _) = lines(&[piece("tail", 1, false), piece("start", 2, true)], 100);
+        assert_eq!(first, [whole(1, "tail"), whole(2, "start")]);
+        let (second, joiner) = lines(&[piece("tail", 1, false), piece("next", 2, false)], 100);
+        assert_eq!(second, [whole(1, "tail")]);
+        assert!(joiner.is_open());
+    }
+
+    #[test]
+    fn a_short_piece_says_that_its_stream_ended() {
+        let (_, joiner) = lines(&[piece("prompt: ", 1, false)], 100);
+        assert!(joiner.stream_ended());
+        let full = "x".repeat(PIECE_BYTES);
+        let (_, joiner) = lines(&[piece(&full, 1, false)], 100_000);
+        assert!(joiner.is_open() && !joiner.stream_ended());
+    }
+
+    #[test]
+    fn tagged_pieces_are_one_line_whatever_their_times_and_lengths() {
+        let mut joiner = Joiner::default();
+        joiner.set_tagged(true);
+        let mut lines = Vec::new();
+        for piece in [piece("a", 1, false), piece("", 2, false), piece("b", 3, true)] {
+            assert!(!joiner.stream_ended());
+            joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+                lines.push((line.time.seconds, String::from_utf8(line.text.to_vec()).unwrap()));
+            });
+        }
+        assert_eq!(lines, [(1, "ab".to_owned())]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_cut_marked_and_read_to_its_end() {
+        let (lines, joiner) = lines(
+            &[piece("0123", 1, false), piece("4567", 1, false), piece("89", 1, true), piece("next", 2, true)],
+            6,
+        );
+        assert_eq!(lines, [(1, "012345".to_owned(), true), whole(2, "next")]);
+        assert!(!joiner.is_open());
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character() {
+        let (lines, _) = lines(&[piece("aé日", 1, true), piece("é", 2, false), piece("日", 2, true)], 4);
+        assert_eq!(lines, [(1, "aé".to_owned(), true), (2, "é".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_cut_between_raw_pieces_splits_no_character_either() {
+        let text = "aé日b".as_bytes();
+        for cut in 1..text.len() {
+            for max in 1..text.len() {
+                let (first, second) = text.split_at(cut);
+                let mut joiner = Joiner::default();
+                let mut joined = Vec::new();
+                for (piece, ends_line) in [(first, false), (second, true)] {
+                    let entry = Entry { text: piece, ends_line, is_utf8: false, ..piece_at_zero() };
+                    joiner.push(&entry, SOURCE_BYTES, max, |line| joined = line.text.to_vec());
+                }
+                let joined = String::from_utf8(joined).unwrap();
+                assert!(joined.len() <= max && joined.len() + 3 > max, "{joined} at {cut} of {max}");
+            }
+        }
+    }
+
+    fn piece_at_zero() -> Entry<'static> {
+        piece("", 0, false)
+    }
+
+    #[test]
+    fn text_that_is_no_utf8_is_cut_at_the_limit() {
+        assert_eq!(cut(&[0x80; 100], 50).len(), 50);
+    }
+
+    /// However a line is cut into pieces, the same line comes out.
+    #[test]
+    fn every_cut_gives_the_same_line() {
+        let text = "The quick brown fox";
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let pieces = [
+                    piece(&text[..first], 1, false),
+                    piece(&text[first..second], 1, false),
+                    piece(&text[second..], 1, true),
+                ];
+                let (lines, _) = lines(&pieces, 100);
+                assert_eq!(lines, [whole(1, text)]);
+            }
+        }
+    }
+}

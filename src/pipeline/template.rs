@@ -1,0 +1,166 @@
+//! What a container's records have in common: what they say of it, their tags, and
+//! what is made of its lines. Made anew when its metadata changes, encoded once. Pure.
+
+use std::sync::Arc;
+
+use crate::config::labels::Hints;
+use crate::delivery::checkpoint::ContainerId;
+use crate::delivery::parser::Parsing;
+use crate::format::position::{PerStream, Stream};
+use crate::pipeline::encode::RecordFields;
+use crate::pipeline::fields::MetadataOptions;
+use crate::pipeline::merge::MergeOptions;
+use crate::pipeline::multiline::MultilineOptions;
+use crate::pipeline::tag::{TagSource, TagTemplate};
+use crate::runtime::bounds::{cut, LONGEST_TAG};
+use crate::runtime::docker::ContainerMetadata;
+
+/// What is made of entries, where a container's labels say nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordOptions<'a> {
+    /// How tags are made.
+    pub template: Option<&'a TagTemplate>,
+    /// What records say of their container.
+    pub metadata: &'a MetadataOptions,
+    /// What becomes of lines that are JSON.
+    pub merge: &'a MergeOptions,
+    /// Which lines belong together.
+    pub multiline: &'a MultilineOptions,
+}
+
+/// What a container's records say about it, encoded once.
+#[derive(Debug)]
+pub struct Identity {
+    /// Name, image and state as last read.
+    pub metadata: ContainerMetadata,
+    pub(crate) fields: RecordFields,
+    pub(crate) merge: MergeOptions,
+    pub(crate) multiline: MultilineOptions,
+    pub(crate) parsing: Option<Arc<Parsing>>,
+    /// The tag of each stream's records; the instance's own where there is none.
+    pub(crate) tags: PerStream<Option<Arc<str>>>,
+    is_tagged_by_stream: bool,
+    is_cut: bool,
+}
+
+impl Identity {
+    /// Until its metadata is read.
+    pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
+        let options = RecordOptions {
+            template: None,
+            metadata: &MetadataOptions::default(),
+            merge: &MergeOptions::default(),
+            multiline: &MultilineOptions::default(),
+        };
+        Identity::new(id, metadata, options, &Hints::default())
+    }
+
+    /// The record fields and tags of container `id`.
+    pub fn new(
+        id: &ContainerId,
+        mut metadata: ContainerMetadata,
+        options: RecordOptions<'_>,
+        hints: &Hints,
+    ) -> Identity {
+        let pod = metadata.pod.as_ref();
+        // The runtime's id where it is known; a tag has one in any case.
+        let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
+        let known = pod.map_or(of_owner, |pod| pod.container_id.as_ref());
+        let id = known.unwrap_or(id);
+        let fields = options.metadata.fields(&id.to_string(), &metadata);
+        // What a user chose for his container is nobody else's in a tag.
+        let named = |text: String| match &metadata.owner {
+            Some(owner) => owner.title_of(&text),
+            None => text,
+        };
+        let (name, short_id) = (named(metadata.name.clone()), named(id.short()));
+        let id = named(id.to_string());
+        let source = TagSource {
+            name: &name,
+            id: &id,
+            short_id: &short_id,
+            image: &metadata.image,
+            namespace: pod.map_or("", |pod| &pod.namespace),
+            pod: pod.map_or("", |pod| &pod.name),
+            pod_uid: pod.map_or("", |pod| &pod.uid),
+            user: metadata.owner.as_ref().map_or("", |owner| &owner.user),
+        };
+        let mut is_cut = metadata.is_cut || fields.is_cut();
+        let mut tag_of = |tag: &str| -> Arc<str> {
+            is_cut |= tag.len() > LONGEST_TAG;
+            cut(tag, LONGEST_TAG).into()
+        };
+        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(&mut tag_of);
+        let template = options.template.filter(|_| own_tag.is_none());
+        let tags = Stream::ALL.map(|stream| match template {
+            Some(template) => Some(tag_of(&template.render(source, stream))),
+            None => own_tag.clone(),
+        });
+        let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
+        let merge =
+            MergeOptions { is_on: hints.merge_log.unwrap_or(options.merge.is_on), ..options.merge.clone() };
+        let multiline = options.multiline.with(hints.multiline.clone());
+        let parsing = hints
+            .parser
+            .clone()
+            .map(|parser| Arc::new(Parsing { parser, key: merge.key.clone(), keep_log: merge.keep_log }));
+        // Often long, and nobody asks for it again.
+        metadata.env = Vec::new();
+        Identity { metadata, fields, merge, multiline, parsing, tags, is_tagged_by_stream, is_cut }
+    }
+
+    /// Whether something that the runtime says of the container is missing in its records
+    /// or cut in its tags, since it was too long or too much (`bounds`).
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Whether each stream's records go into batches of their own.
+    pub(crate) fn is_tagged_by_stream(&self) -> bool {
+        self.is_tagged_by_stream
+    }
+
+    /// Which of the batches under way takes the records of `stream`.
+    #[inline(always)]
+    pub(crate) fn building_of(&self, stream: Stream) -> usize {
+        if self.is_tagged_by_stream {
+            stream.index()
+        } else {
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Owner;
+
+    #[test]
+    fn what_a_user_chose_makes_no_tag_of_a_container_of_the_machine() {
+        let id = ContainerId::from_bytes([0xab; 32]);
+        let owner = Some(Owner { user: "ada".into(), container_id: id });
+        let of_machine = ContainerMetadata { name: "web".into(), ..ContainerMetadata::default() };
+        let of_user = ContainerMetadata { owner, ..of_machine.clone() };
+        let unnamed = Identity::unnamed(&id, of_user.clone());
+        assert!(unnamed.tags.iter().all(Option::is_none));
+        for (placeholder, value) in
+            [("{id}", "ab".repeat(32)), ("{short_id}", "ab".repeat(6)), ("{name}", "web".to_owned())]
+        {
+            let template = TagTemplate::parse(&format!("docker.{placeholder}")).unwrap();
+            let tag_of = |metadata: &ContainerMetadata, key: [u8; 32]| {
+                let options = RecordOptions {
+                    template: Some(&template),
+                    metadata: &MetadataOptions::default(),
+                    merge: &MergeOptions::default(),
+                    multiline: &MultilineOptions::default(),
+                };
+                let key = ContainerId::from_bytes(key);
+                let identity = Identity::new(&key, metadata.clone(), options, &Hints::default());
+                identity.tags[0].as_deref().unwrap().to_owned()
+            };
+            assert_eq!(tag_of(&of_machine, [0xab; 32]), format!("docker.{value}"));
+            assert_eq!(tag_of(&of_user, [7; 32]), format!("docker._ada_{value}"));
+        }
+    }
+}

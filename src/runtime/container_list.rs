@@ -1,0 +1,100 @@
+//! `containers.json` of a storage of Podman's: the names and images of all its
+//! containers. Read once for all of them, and again when the file is another one.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::lock::lock;
+use crate::runtime::docker::MetadataError;
+use crate::runtime::podman_list::{parse, Listed};
+use crate::runtime::safe_path::SafePath;
+
+/// How many lists are kept: a storage has one for each storage driver that was used. More
+/// than there are as a rule, for those beyond are read anew at each look.
+const MOST_LISTS: usize = 256;
+
+/// How often a second a list is read anew. Who writes his own more often, to keep the
+/// reader busy with it, is not followed for the rest of that second.
+const MOST_READS: u32 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A list as it was read.
+type List = Arc<HashMap<ContainerId, Listed>>;
+
+/// Device, inode, size, and the seconds and nanoseconds of the last change.
+type Version = (u32, u32, u64, u64, i64, u32);
+
+/// The lists that were read.
+#[derive(Debug)]
+pub struct ContainerLists {
+    most_bytes: u64,
+    known: Mutex<HashMap<PathBuf, Known>>,
+}
+
+/// One list, as far as it is known.
+#[derive(Debug)]
+struct Known {
+    /// `None` in place of the list where that version was refused, which was said to the
+    /// container that asked first: ten thousand others need not say it again.
+    list: Option<(Version, Option<List>)>,
+    /// Since when the reads are counted, and how many there were.
+    since: Instant,
+    reads: u32,
+}
+
+impl ContainerLists {
+    /// Of files of so many bytes at the most.
+    pub fn new(most_bytes: u64) -> ContainerLists {
+        ContainerLists { most_bytes, known: Mutex::default() }
+    }
+
+    /// What the list at `path` says now.
+    pub fn read(&self, path: &SafePath) -> Result<List, MetadataError> {
+        let missing = || MetadataError::Missing { path: path.to_path_buf() };
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => missing(),
+            _ => MetadataError::Unreadable { path: path.to_path_buf(), reason: error.to_string() },
+        };
+        // Before the read: what changes meanwhile is read anew the next time.
+        let stat = path.stat().map_err(failed)?;
+        let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
+        let device = (stat.stx_dev_major, stat.stx_dev_minor);
+        let version = (device.0, device.1, stat.stx_ino, stat.stx_size, changed.0, changed.1);
+        let mut all = lock(&self.known);
+        if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
+            // The others keep their lists, and what was counted of them.
+            let oldest = all.iter().min_by_key(|(_, known)| known.since).map(|(path, _)| path.clone());
+            oldest.and_then(|oldest| all.remove(&oldest));
+        }
+        let now = Instant::now();
+        let new = || Known { list: None, since: now, reads: 0 };
+        let known = all.entry(path.to_path_buf()).or_insert_with(new);
+        if let Some((_, list)) = known.list.as_ref().filter(|(seen, _)| *seen == version) {
+            return list.as_ref().map(Arc::clone).ok_or_else(missing);
+        }
+        if now.duration_since(known.since) >= SECOND {
+            *known = new();
+        }
+        if known.reads == MOST_READS {
+            return Err(failed(io::Error::other("it changes faster than it can be read")));
+        }
+        known.reads += 1;
+        known.list = None;
+        let bytes = path.read(self.most_bytes).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidInput {
+                known.list = Some((version, None));
+            }
+        });
+        let list = parse(&bytes.map_err(failed)?).map_err(|error| failed(io::Error::from(error)))?;
+        let list = Arc::new(list);
+        known.list = Some((version, Some(Arc::clone(&list))));
+        Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests;

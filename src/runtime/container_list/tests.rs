@@ -1,0 +1,135 @@
+use std::io::Write;
+
+use super::*;
+
+/// Bytes of a list.
+const MOST: u64 = 16 << 20;
+
+#[test]
+fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("containers.json");
+    let id = "ab".repeat(32);
+    let write = |name: &str| {
+        let next = dir.path().join("next");
+        std::fs::write(&next, format!(r#"[{{"id":"{id}","names":["{name}"]}}]"#)).unwrap();
+        std::fs::rename(next, &file).unwrap();
+    };
+    let lists = ContainerLists::new(100);
+    let name = || {
+        let list = lists.read(&SafePath::from(&file)).ok()?;
+        list.get(&ContainerId::parse(&id).unwrap())?.name.clone()
+    };
+    write("one");
+    let first = lists.read(&SafePath::from(&file)).unwrap();
+    assert!(Arc::ptr_eq(&first, &lists.read(&SafePath::from(&file)).unwrap()));
+    write("two");
+    assert_eq!(name().as_deref(), Some("two"));
+    write(&"x".repeat(100));
+    let error = lists.read(&SafePath::from(&file)).unwrap_err().to_string();
+    assert!(error.contains("limit of 100"), "{error}");
+    assert_eq!(name(), None);
+}
+
+/// As somebody who writes a list all the time wants it: each look reads it anew.
+#[test]
+fn a_list_that_changes_all_the_time_is_read_so_many_times_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("containers.json");
+    let lists = ContainerLists::new(10_000);
+    let began = Instant::now();
+    let read = (0..1_000).filter(|number| {
+        std::fs::write(&file, format!("[{}]", " ".repeat(*number))).unwrap();
+        lists.read(&SafePath::from(&file)).is_ok()
+    });
+    let read = read.count() as u64;
+    let seconds = began.elapsed().as_secs() + 1;
+    assert!(read >= 20 && read <= seconds * u64::from(MOST_READS), "{read} in {seconds} s");
+}
+
+#[test]
+fn one_list_too_many_takes_the_place_of_the_oldest_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let lists = ContainerLists::new(100);
+    let file = |number: usize| dir.path().join(number.to_string());
+    let read = |number: usize| lists.read(&SafePath::from(file(number))).unwrap();
+    let first: Vec<List> = (0..=MOST_LISTS)
+        .map(|number| {
+            std::fs::write(file(number), "[]").unwrap();
+            read(number)
+        })
+        .collect();
+    // From the newest: the oldest is read anew and takes the place of the next.
+    for (number, list) in first.iter().enumerate().rev() {
+        assert_eq!(Arc::ptr_eq(list, &read(number)), number > 0, "list {number}");
+    }
+    assert_eq!(lock(&lists.known).len(), MOST_LISTS);
+}
+
+fn id(number: usize) -> ContainerId {
+    ContainerId::parse(&format!("{number:064x}")).unwrap()
+}
+
+/// As Podman 5 writes an entry, with what SELinux adds.
+fn entry(number: usize) -> String {
+    let id = id(number);
+    format!(
+        r#"{{"id":"{id}","names":["shop-web-{number}"],"image":"{id}","layer":"{id}","metadata":"{{\"image-name\":\"docker.io/library/nginx:1.27\",\"image-id\":\"{id}\",\"name\":\"shop-web-{number}\",\"created-at\":1700000000,\"mountlabel\":\"system_u:object_r:container_file_t:s0:c1,c2\"}}","created":"2026-11-23T18:34:00.123456789Z","flags":{{"MountLabel":"system_u:object_r:container_file_t:s0:c1,c2","ProcessLabel":"system_u:system_r:container_t:s0:c1,c2"}}}}"#
+    )
+}
+
+#[test]
+fn a_list_of_ten_thousand_containers_is_read_once_for_all_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("containers.json");
+    let entries: Vec<String> = (0..10_000).map(entry).collect();
+    std::fs::write(&path, format!("[{}]", entries.join(","))).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() < MOST);
+    let lists = ContainerLists::new(MOST);
+    crate::format::work::take();
+    for number in 0..10_000 {
+        let listed = lists.read(&SafePath::from(&path)).unwrap()[&id(number)].clone();
+        assert_eq!(listed.name, Some(format!("shop-web-{number}")));
+        assert_eq!(listed.image, "docker.io/library/nginx:1.27");
+    }
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert_eq!(crate::format::work::take(), size, "it was parsed once");
+}
+
+#[test]
+fn a_list_that_has_changed_is_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("containers.json");
+    let lists = ContainerLists::new(MOST);
+    assert!(matches!(lists.read(&SafePath::from(&path)), Err(MetadataError::Missing { .. })));
+    for number in 1..4 {
+        // As Podman does: another file under the name.
+        let mut new = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
+        write!(new, "[{}]", entry(number)).unwrap();
+        new.persist(&path).unwrap();
+        assert!(lists.read(&SafePath::from(&path)).unwrap().contains_key(&id(number)));
+        assert!(!lists.read(&SafePath::from(&path)).unwrap().contains_key(&id(number + 1)));
+    }
+}
+
+#[test]
+fn a_list_beyond_the_limit_is_refused_unread_once_until_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("containers.json");
+    let file = std::fs::File::create(&path).unwrap();
+    let lists = ContainerLists::new(MOST);
+    for size in [3u64 << 30, 4 << 30] {
+        file.set_len(size).unwrap();
+        crate::format::work::take();
+        let Err(MetadataError::Unreadable { path: named, reason }) = lists.read(&SafePath::from(&path))
+        else {
+            panic!("it was read")
+        };
+        assert_eq!(named, path);
+        assert_eq!(reason, format!("it has {size} bytes, more than the limit of 16777216"));
+        for _ in 1..10 {
+            assert!(matches!(lists.read(&SafePath::from(&path)), Err(MetadataError::Missing { .. })));
+        }
+        assert_eq!(crate::format::work::take(), 0);
+    }
+}

@@ -1,0 +1,396 @@
+//! What Docker keeps on disk about a container: `config.v2.json` (name, image)
+//! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
+//! reader sees a whole old file or a whole new one; the pair is not atomic.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::bounded_file::FileKind;
+use crate::runtime::bounded_json::TextMap;
+use crate::runtime::bounds::{Env, Labels};
+use crate::runtime::safe_path::{Base, SafePath};
+use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
+use crate::runtime::{bounded_file, Owner, Pod, Unreadable};
+
+/// The folder of Docker's data root that has one folder per container.
+const CONTAINERS: &str = "containers";
+
+/// File with name and image.
+pub const CONFIG_FILE: &str = "config.v2.json";
+/// File with the log driver.
+pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
+/// The driver whose files this plugin reads. Containers from before Docker
+/// 1.12 may have an empty type, which meant this one.
+pub const JSON_FILE_DRIVER: &str = "json-file";
+
+/// What records say about their container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContainerMetadata {
+    /// Name without the leading slash.
+    pub name: String,
+    /// Image as the user gave it to `docker run`.
+    pub image: String,
+    /// Its labels, the image's among them.
+    pub labels: BTreeMap<String, String>,
+    /// The variables of its environment.
+    pub env: Vec<(String, String)>,
+    /// What runs it, as OpenTelemetry names it.
+    pub runtime: String,
+    /// Whether the container runs, as far as Docker wrote it down: late at the
+    /// start, stale after a crash of the daemon. Never a reason not to read.
+    pub is_running: bool,
+    /// The pod it is in, below a kubelet.
+    pub pod: Option<Pod>,
+    /// Whether something was too long, or too much, and is missing here (`bounds`).
+    pub is_cut: bool,
+    /// The user in whose storage it is.
+    pub owner: Option<Owner>,
+}
+
+impl ContainerMetadata {
+    /// For a container whose metadata cannot be had: its short id stands in.
+    pub fn nameless(found: &Found) -> ContainerMetadata {
+        ContainerMetadata {
+            name: found.runtime_id().short(),
+            is_running: true,
+            owner: found.owner.clone(),
+            ..ContainerMetadata::default()
+        }
+    }
+
+    /// What messages call it: no user's container like one of the machine's.
+    pub fn title(&self) -> String {
+        if let Some(owner) = &self.owner {
+            return owner.title_of(&self.name);
+        }
+        match &self.pod {
+            Some(Pod { namespace, name, .. }) if !name.is_empty() => {
+                format!("{namespace}/{name}/{}", self.name)
+            }
+            _ => self.name.clone(),
+        }
+    }
+}
+
+/// Why metadata could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// No such file: the container is being created or removed.
+    #[error("{} does not exist", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read or is no such JSON.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConfigV2 {
+    name: Option<String>,
+    config: Option<ImageConfig>,
+    state: Option<State>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfig {
+    image: Option<String>,
+    labels: Option<Labels>,
+    env: Option<Env>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    #[serde(default)]
+    running: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    log_config: Option<LogConfig>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct LogConfig {
+    r#type: Option<String>,
+    config: Option<TextMap>,
+}
+
+/// Reads name and image of the container whose folder is `dir`.
+pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
+    let path = dir.join(CONFIG_FILE);
+    let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
+    let Some(name) = config.name else {
+        return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
+    };
+    let image = config.config.unwrap_or_default();
+    let (labels, env) = (image.labels.unwrap_or_default(), image.env.unwrap_or_default());
+    let metadata = ContainerMetadata {
+        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
+        image: image.image.unwrap_or_default(),
+        labels: labels.pairs,
+        env: env.pairs,
+        runtime: Api::Docker.runtime_name().to_owned(),
+        is_running: config.state.is_some_and(|state| state.running),
+        pod: None,
+        owner: None,
+        is_cut: labels.is_cut || env.is_cut,
+    };
+    Ok(metadata.bounded())
+}
+
+/// `NAME=value` for each variable, as Docker keeps them.
+pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
+    let pairs = env.iter().filter_map(|variable| variable.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A container's log driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDriver {
+    /// `json-file`, `local`, `journald`, `syslog` …
+    pub name: String,
+    /// Whether log-opt `cache-disabled` keeps Docker from caching what the
+    /// driver cannot read back.
+    pub has_cache_disabled: bool,
+}
+
+impl LogDriver {
+    /// Whether what it is given is kept nowhere.
+    pub fn keeps_nothing(&self) -> bool {
+        // What is passed through goes to where Podman itself was started.
+        self.name == "none" || self.name.starts_with("passthrough")
+    }
+
+    /// Whether Docker writes a file for it, once the container has started:
+    /// the driver's own, or since 20.10 the cache of a driver that cannot be
+    /// read back.
+    pub fn writes_file(&self) -> bool {
+        match self.name.as_str() {
+            JSON_FILE_DRIVER | "local" => true,
+            "journald" | "none" => false,
+            _ => !self.has_cache_disabled,
+        }
+    }
+}
+
+/// Reads the log driver of the container whose folder is `dir`.
+pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
+    let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig)?;
+    let log = config.log_config.unwrap_or_default();
+    let name = log.r#type.filter(|name| !name.is_empty()).unwrap_or_else(|| JSON_FILE_DRIVER.to_owned());
+    let options = log.config.unwrap_or_default().0;
+    let has_cache_disabled = options.get("cache-disabled").is_some_and(|value| value == "true");
+    Ok(LogDriver { name, has_cache_disabled })
+}
+
+/// The folder that has one folder per container, with the symlinks of the data
+/// root resolved where it exists.
+pub fn containers_dir(data_root: &Path) -> PathBuf {
+    data_root.canonicalize().unwrap_or_else(|_| data_root.to_owned()).join(CONTAINERS)
+}
+
+/// Docker's containers below one data root.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    data_root: PathBuf,
+}
+
+impl Docker {
+    /// The containers of this data root.
+    pub fn new(data_root: &Path) -> Docker {
+        Docker { data_root: data_root.to_owned() }
+    }
+}
+
+impl Runtime for Docker {
+    fn title(&self) -> &'static str {
+        "Docker"
+    }
+
+    fn root(&self) -> PathBuf {
+        containers_dir(&self.data_root)
+    }
+
+    /// What is not named like a container is none.
+    fn list(&self, root: &Path) -> io::Result<Listing> {
+        let mut listing = Listing { is_decided_by_folders: true, ..Listing::default() };
+        let base = Base::of_machine(root);
+        for entry in bounded_file::list(root, bounded_file::MOST_CONTAINERS)? {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    listing.unreadable.push(Unreadable::folder(root, error));
+                    break;
+                }
+            };
+            let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) else { continue };
+            let dir = root.join(id.to_string());
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => {
+                    listing.containers.push(Found::new(id, SafePath::below(&base, dir.as_path()), dir));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// By driver: json-file's own, local's own, and the cache of all others.
+    fn logs(&self, found: &Found) -> Vec<LogFiles> {
+        let paths = [
+            found.dir.join(format!("{}-json.log", found.id)),
+            found.dir.join("local-logs").join("container.log"),
+            found.dir.join("container-cached.log"),
+        ];
+        paths.into_iter().map(LogFiles::numbered).collect()
+    }
+
+    fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
+        read_metadata(&found.dir)
+    }
+
+    fn metadata_file(&self, found: &Found) -> Option<SafePath> {
+        Some(found.dir.join(CONFIG_FILE))
+    }
+
+    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
+        read_log_driver(&found.dir).ok()
+    }
+
+    fn api(&self) -> Option<Api> {
+        Some(Api::Docker)
+    }
+}
+
+pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path, kind: FileKind) -> Result<T, MetadataError> {
+    let bytes = bounded_file::read(path, kind).map_err(|error| {
+        if error.is_missing() {
+            MetadataError::Missing { path: path.to_owned() }
+        } else {
+            MetadataError::Unreadable { path: path.to_owned(), reason: error.reason() }
+        }
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz_seeds::keep;
+
+    fn dir_with(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        keep("metadata", config);
+        std::fs::write(dir.path().join(CONFIG_FILE), config).unwrap();
+        dir
+    }
+
+    #[test]
+    fn name_and_image_are_read_as_docker_writes_them() {
+        let dir = dir_with(
+            r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":{"team":"front"},"Env":["A=b=c","x"]},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
+        );
+        let metadata = read_metadata(dir.path()).unwrap();
+        assert_eq!(
+            metadata,
+            ContainerMetadata {
+                name: "web".into(),
+                image: "nginx:1.27".into(),
+                labels: BTreeMap::from([("team".to_owned(), "front".to_owned())]),
+                env: vec![("A".to_owned(), "b=c".to_owned())],
+                runtime: "docker".into(),
+                is_running: true,
+                pod: None,
+                is_cut: false,
+                owner: None,
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_missing_inside_is_empty_but_a_name_must_be() {
+        for config in [r#"{"Name":"web"}"#, r#"{"Name":"web","Config":{"Labels":null}}"#] {
+            let metadata = read_metadata(dir_with(config).path()).unwrap();
+            let runtime = "docker".into();
+            assert_eq!(
+                metadata,
+                ContainerMetadata { name: "web".into(), runtime, ..ContainerMetadata::default() }
+            );
+        }
+        let error = read_metadata(dir_with("{}").path()).unwrap_err().to_string();
+        assert!(error.contains(CONFIG_FILE) && error.contains("Name"), "{error}");
+    }
+
+    #[test]
+    fn only_folders_named_by_a_container_id_are_containers() {
+        let data_root = tempfile::tempdir().unwrap();
+        let docker = Docker::new(data_root.path());
+        let root = docker.root();
+        let id = "ab".repeat(32);
+        for name in [id.as_str(), ".tmp-config", "lost+found", &id[1..], &"AB".repeat(32), &"zz".repeat(32)] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        let found: Vec<String> =
+            docker.list(&root).unwrap().containers.iter().map(|found| found.id.to_string()).collect();
+        assert_eq!(found, [id]);
+    }
+
+    #[test]
+    fn a_missing_root_is_an_error_not_an_empty_machine() {
+        let data_root = tempfile::tempdir().unwrap();
+        let docker = Docker::new(data_root.path());
+        assert_eq!(docker.list(&docker.root()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn half_a_file_is_an_error_at_every_length() {
+        let whole = r#"{"Name":"/web","Config":{"Image":"i"},"State":{"Running":true}}"#;
+        for cut in 0..whole.len() {
+            let dir = dir_with(&whole[..cut]);
+            assert!(
+                matches!(read_metadata(dir.path()), Err(MetadataError::Unreadable { .. })),
+                "cut at {cut}"
+            );
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(read_metadata(dir.path()), Err(MetadataError::Missing { .. })));
+    }
+
+    #[test]
+    fn the_log_driver_is_in_the_host_configuration() {
+        for (config, driver, writes_file) in [
+            (r#"{"LogConfig":{"Type":"local","Config":{}}}"#, "local", true),
+            (r#"{"LogConfig":{"Type":"","Config":null}}"#, "json-file", true),
+            (r#"{"LogConfig":{"Type":"syslog","Config":{"syslog-address":"udp://x"}}}"#, "syslog", true),
+            (r#"{"LogConfig":{"Type":"syslog","Config":{"cache-disabled":"true"}}}"#, "syslog", false),
+            (r#"{"LogConfig":{"Type":"journald","Config":{}}}"#, "journald", false),
+            (r#"{"LogConfig":{"Type":"none"}}"#, "none", false),
+            (r#"{}"#, "json-file", true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            keep("metadata", format!("\0{config}"));
+            std::fs::write(dir.path().join(HOST_CONFIG_FILE), config).unwrap();
+            let found = read_log_driver(dir.path()).unwrap();
+            assert_eq!((found.name.as_str(), found.writes_file()), (driver, writes_file));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What reading metadata takes of the memory, for files at their limit in the most
+//! expensive forms. Each is read by a process of its own, which reads nothing else.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::bounded_file::FileKind;
+use crate::runtime::docker::{read_log_driver, read_metadata, CONFIG_FILE, HOST_CONFIG_FILE};
+use crate::runtime::podman::Podman;
+use crate::runtime::safe_path::SafePath;
+use crate::runtime::{Found, Runtime};
+
+const ID: &str = "abababababababababababababababababababababababababababababababab";
+/// Set for the process that reads.
+const READ: &str = "CONTAINER_LOGS_TEST_READ";
+const MOST_KIB: u64 = 64 * 1024;
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// What reading the files in `dir` takes, in KiB, by a process of its own.
+fn taken(test: &str, dir: &Path) -> u64 {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("runtime::memory_tests::{test}"), "--nocapture"])
+        .env(READ, dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(child.stdout).unwrap();
+    let taken = said.lines().find_map(|line| line.split_once("taken=")?.1.parse().ok());
+    taken.unwrap_or_else(|| panic!("{said} {}", String::from_utf8_lossy(&child.stderr)))
+}
+
+fn fill(head: &str, unit: &str, tail: &str) -> String {
+    let units = (FileKind::ContainerConfig.limit() as usize - head.len() - tail.len()) / unit.len();
+    [head, &unit.repeat(units), tail].concat()
+}
+
+/// Pairs of the shortest names that differ.
+fn many_pairs(head: &str, tail: &str) -> String {
+    let mut text = head.to_owned();
+    let mut number = 0;
+    while text.len() + 16 + tail.len() < FileKind::ContainerConfig.limit() as usize {
+        text.push_str(&format!("\"{number:x}\":\"\","));
+        number += 1;
+    }
+    text + "\"\":\"\"" + tail
+}
+
+#[test]
+fn no_list_of_podmans_takes_more_than_64_mib() {
+    if let Some(dir) = std::env::var_os(READ) {
+        let origin = Path::new(&dir).join(ID);
+        let found =
+            Found::new(ContainerId::parse(ID).unwrap(), SafePath::from(origin.join("userdata")), origin);
+        let podman = Podman::new(Path::new(&dir));
+        let before = peak_kib();
+        let _ = podman.metadata(&found, 0);
+        println!("\ntaken={}", peak_kib() - before);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for text in [
+        fill("[", r#"{"id":""},"#, r#"{"id":""}]"#),
+        fill(&format!(r#"[{{"id":"{ID}","names":["a""#), r#","""#, "]}]"),
+        fill(&format!(r#"[{{"id":"{ID}","names":[""#), "x", r#""]}]"#),
+        fill(&format!(r#"[{{"id":"{ID}","names":["\n"#), "x", r#""]}]"#),
+        fill(&format!(r#"[{{"id":"{ID}","z":"#), "[", "]"),
+        fill(&format!(r#"[{{"id":"{ID}","metadata":"{{\"z\":"#), "[", r#""}]"#),
+        fill(&format!(r#"[{{"id":"{ID}","metadata":"{{\"name\":\"\\n"#), "x", r#"\"}"}]"#),
+    ] {
+        std::fs::write(dir.path().join("containers.json"), &text).unwrap();
+        let taken = taken("no_list_of_podmans_takes_more_than_64_mib", dir.path());
+        assert!(taken < MOST_KIB, "{taken} KiB for {}", &text[..100]);
+    }
+}
+
+#[test]
+fn no_configuration_of_a_container_takes_more_than_64_mib() {
+    if let Some(dir) = std::env::var_os(READ) {
+        let before = peak_kib();
+        let read = read_metadata(Path::new(&dir)).map(|metadata| metadata.name);
+        println!("\ntaken={}", peak_kib() - before);
+        assert_eq!(read.unwrap(), "web");
+        read_log_driver(Path::new(&dir)).unwrap();
+        println!("\ntaken={}", peak_kib() - before);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"{"Name":"/web","Config":{"#;
+    for text in [
+        many_pairs(&format!("{config}\"Labels\":{{"), "}}}"),
+        fill(&format!("{config}\"Labels\":{{\"a\":\""), "x", "\"}}}"),
+        fill(&format!("{config}\"Labels\":{{\"a\":\"\\n"), "x", "\"}}}"),
+        fill(&format!("{config}\"Env\":[\"\""), ",\"\"", "]}}"),
+        fill(&format!("{config}\"Env\":[\"A=\\n"), "x", "\"]}}"),
+        fill(&format!("{config}\"Z\":[\"\""), ",\"\"", "]}}"),
+    ] {
+        std::fs::write(dir.path().join(CONFIG_FILE), &text).unwrap();
+        let host_config = many_pairs("{\"LogConfig\":{\"Type\":\"local\",\"Config\":{", "}}}");
+        std::fs::write(dir.path().join(HOST_CONFIG_FILE), host_config).unwrap();
+        let taken = taken("no_configuration_of_a_container_takes_more_than_64_mib", dir.path());
+        assert!(taken < MOST_KIB, "{taken} KiB for {}", &text[..100]);
+    }
+}

@@ -1,0 +1,346 @@
+//! Podman's containers. It has no daemon: a `conmon` per container writes the log
+//! into the storage of the user whose container it is,
+//!
+//! ```text
+//! <storage>/overlay-containers/<id>/userdata/ctr.log     in the format of the CRI
+//! <storage>/overlay-containers/containers.json           names and images
+//! ```
+//!
+//! whatever the log driver is called (`json-file` is another name of `k8s-file`).
+//! A log of the driver `journald`, or one that `--log-opt path` put elsewhere, is told
+//! by Podman's API, if that is there; so is what cannot be read.
+//!
+//! With `max-size` conmon replaces the file by an empty one, and newer ones keep
+//! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
+//! `vfs`, `btrfs`). Where users have theirs is in `podman_users`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::bounded_file::FileKind;
+use crate::runtime::container_list::ContainerLists;
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::podman_users::Users;
+use crate::runtime::safe_path::{Base, Folder, SafePath};
+use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::Owner;
+
+/// What a driver's folder of containers ends in.
+const CONTAINERS: &str = "-containers";
+/// Names and images.
+const CONTAINERS_FILE: &str = "containers.json";
+/// What a container is run by, beside its log; written at its first start.
+const SPEC: &str = "config.json";
+/// The name of the log.
+const LOG: &str = "ctr.log";
+
+/// The containers of root's storage, or of users'.
+#[derive(Debug)]
+pub struct Podman {
+    storages: Storages,
+    lists: ContainerLists,
+}
+
+/// Where they are.
+#[derive(Debug)]
+enum Storages {
+    Root(PathBuf),
+    Users(Users),
+}
+
+/// How much of a storage is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Storage drivers.
+    pub drivers: usize,
+    /// Containers, of all of them.
+    pub containers: usize,
+    /// Names in one folder.
+    pub names: usize,
+}
+
+/// What root has is limited by what a machine can run.
+const LIMITS: Limits = Limits { drivers: 16, containers: 100_000, names: 100_000 };
+
+impl Podman {
+    /// The containers below root's storage.
+    pub fn new(storage: &Path) -> Podman {
+        let lists = ContainerLists::new(FileKind::PodmanList.limit());
+        Podman { storages: Storages::Root(storage.to_owned()), lists }
+    }
+
+    /// The containers of users.
+    pub fn of_users(users: Users) -> Podman {
+        let lists = ContainerLists::new(FileKind::UsersPodmanList.limit());
+        Podman { storages: Storages::Users(users), lists }
+    }
+}
+
+impl Runtime for Podman {
+    fn title(&self) -> &'static str {
+        match self.storages {
+            Storages::Root(_) => "Podman",
+            Storages::Users(_) => "Podman of users",
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        match &self.storages {
+            Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),
+            Storages::Users(users) => users.passwd().to_owned(),
+        }
+    }
+
+    fn list(&self, root: &Path) -> io::Result<Listing> {
+        if let Storages::Users(users) = &self.storages {
+            return users.list();
+        }
+        let mut listing = Listing::default();
+        let storage = SafePath::below(&Base::of_machine(root), root);
+        list_storage(&storage, &storage.open_folder()?, LIMITS, &mut listing, |id| (id, None));
+        Ok(listing)
+    }
+
+    fn logs(&self, found: &Found) -> Vec<LogFiles> {
+        vec![LogFiles::numbered(found.dir.join(LOG))]
+    }
+
+    fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
+        let file = containers_file(found);
+        let list = self.lists.read(&file)?;
+        let Some(stored) = list.get(&found.runtime_id()) else {
+            return Err(MetadataError::Missing { path: file.to_path_buf() });
+        };
+        Ok(ContainerMetadata {
+            name: stored.name.clone().unwrap_or_else(|| found.runtime_id().short()),
+            image: stored.image.clone(),
+            runtime: Api::Podman.runtime_name().to_owned(),
+            is_running: true,
+            owner: found.owner.clone(),
+            ..ContainerMetadata::default()
+        }
+        .bounded())
+    }
+
+    fn metadata_file(&self, found: &Found) -> Option<SafePath> {
+        Some(containers_file(found))
+    }
+
+    /// It is in Podman's database, which the API reads.
+    fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
+        None
+    }
+
+    /// Root's: users are served by no process that we ask.
+    fn api(&self) -> Option<Api> {
+        matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
+    }
+
+    fn has_run(&self, found: &Found) -> bool {
+        found.dir.join(SPEC).stat().is_ok()
+    }
+}
+
+/// `<storage>/<driver>-containers/containers.json`; a container is known by its
+/// folder there.
+fn containers_file(found: &Found) -> SafePath {
+    found.dir.at(found.origin.with_file_name(CONTAINERS_FILE))
+}
+
+/// Adds the containers of one storage, whose folder is open. `identify` says for the id
+/// that Podman knows a container by what we know it by, and whose it is. What cannot be
+/// read hides nothing but itself.
+pub(crate) fn list_storage(
+    storage: &SafePath,
+    folder: &Folder,
+    limits: Limits,
+    listing: &mut Listing,
+    identify: impl Fn(ContainerId) -> (ContainerId, Option<Owner>),
+) {
+    let mut unreadable = Vec::new();
+    let mut note = |path: &Path, error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            unreadable.push(Unreadable { hides: Hides::Containers, ..Unreadable::folder(path, error) });
+        }
+    };
+    let mut drivers = names(folder, storage, limits, &mut note);
+    drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
+    if drivers.len() > limits.drivers {
+        note(storage, too_many(limits.drivers, "storage drivers"));
+        drivers.truncate(limits.drivers);
+    }
+    let mut left = limits.containers;
+    listing.folders.push(storage.clone());
+    for (driver, _) in drivers {
+        let dir = storage.join(driver);
+        let entries = match dir.open_folder() {
+            Ok(folder) => names(&folder, &dir, limits, &mut note),
+            Err(error) => {
+                note(&dir, error);
+                continue;
+            }
+        };
+        let ids = entries.into_iter().filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
+        for (id, name) in ids {
+            if left == 0 {
+                note(&dir, too_many(limits.containers, "containers"));
+                break;
+            }
+            left -= 1;
+            let folder = dir.join(name);
+            let userdata = folder.join("userdata");
+            match userdata.stat() {
+                Ok(stat) if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory => {
+                    let (id, owner) = identify(id);
+                    let found = Found::new(id, userdata, folder.to_path_buf());
+                    listing.containers.push(Found { owner, ..found });
+                }
+                Ok(_) => note(&userdata, io::Error::new(io::ErrorKind::InvalidInput, "it is no folder")),
+                // Its log's folder comes a moment later.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => listing.folders.push(folder),
+                Err(error) => note(&folder, error),
+            }
+        }
+        listing.folders.push(dir);
+    }
+    listing.unreadable.append(&mut unreadable);
+}
+
+/// The folders in a folder, in order: what is left out beyond a limit is then the same
+/// each time.
+fn names(
+    folder: &Folder,
+    path: &Path,
+    limits: Limits,
+    note: &mut impl FnMut(&Path, io::Error),
+) -> Vec<(String, FileType)> {
+    let entries = folder.entries(limits.names).unwrap_or_else(|error| {
+        note(path, error);
+        Default::default()
+    });
+    if let Some(error) = entries.failure {
+        note(path, error);
+    }
+    let mut names = entries.names;
+    names.retain(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
+    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    names
+}
+
+fn too_many(most: usize, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it has more than {most} {what}; the rest is not read"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz_seeds::keep;
+
+    const ID: &str = "abababababababababababababababababababababababababababababababab";
+
+    fn found(storage: &Path) -> Found {
+        let origin = storage.join(format!("overlay-containers/{ID}"));
+        Found::new(
+            ContainerId::parse(ID).unwrap(),
+            SafePath::below(&Base::of_machine(storage), origin.join("userdata")),
+            origin,
+        )
+    }
+
+    fn metadata_of(containers: &str) -> Result<ContainerMetadata, MetadataError> {
+        keep("podman", containers);
+        let dir = tempfile::tempdir().unwrap();
+        let found = found(dir.path());
+        std::fs::create_dir_all(&found.dir).unwrap();
+        std::fs::write(containers_file(&found), containers).unwrap();
+        Podman::new(dir.path()).metadata(&found, 0)
+    }
+
+    #[test]
+    fn name_and_image_are_read_as_podman_writes_them() {
+        let metadata = r#"{\"image-name\":\"localhost/web:1\",\"image-id\":\"x\",\"name\":\"web\"}"#;
+        let text = format!(
+            r#"[{{"id":"cd","names":["db"]}},{{"id":"{ID}","names":["web","other"],"metadata":"{metadata}"}}]"#
+        );
+        let read = metadata_of(&text).unwrap();
+        assert_eq!((read.name.as_str(), read.image.as_str()), ("web", "localhost/web:1"));
+        assert_eq!(read.runtime, "podman");
+    }
+
+    #[test]
+    fn what_is_missing_or_not_understood_has_something_in_its_place() {
+        let with = |rest: &str| metadata_of(&format!(r#"[{{"id":"{ID}"{rest}}}]"#)).unwrap();
+        assert_eq!(with(r#","names":["web"],"metadata":"no JSON""#).name, "web");
+        assert_eq!(with(r#","names":null"#).name, ID[..12]);
+        assert!(matches!(metadata_of("[]"), Err(MetadataError::Missing { .. })));
+        assert!(matches!(metadata_of("[{"), Err(MetadataError::Unreadable { .. })));
+    }
+
+    /// A file in a container's place, a symlink, a container without a folder yet, and one
+    /// whose folder for the log is a file.
+    #[test]
+    fn what_is_no_container_hides_no_other_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = found(&dir.path().canonicalize().unwrap());
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        let containers = dir.path().join("overlay-containers");
+        std::fs::write(containers.join("c".repeat(64)), "").unwrap();
+        std::os::unix::fs::symlink(&ours.origin, containers.join("d".repeat(64))).unwrap();
+        std::fs::create_dir(containers.join("e".repeat(64))).unwrap();
+        std::fs::create_dir(containers.join("f".repeat(64))).unwrap();
+        std::fs::write(containers.join("f".repeat(64)).join("userdata"), "").unwrap();
+        std::fs::write(dir.path().join("vfs-containers"), "").unwrap();
+        let podman = Podman::new(dir.path());
+        let listing = podman.list(&podman.root()).unwrap();
+        assert_eq!(listing.containers, [ours]);
+        let unreadable: Vec<PathBuf> = listing.unreadable.into_iter().map(|it| it.path).collect();
+        assert_eq!(
+            unreadable,
+            [podman.root().join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]
+        );
+        assert!(listing.folders.iter().any(|folder| folder.ends_with("e".repeat(64))));
+    }
+
+    #[test]
+    fn more_than_the_limits_is_said_and_the_first_ones_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        for (driver, digit) in [("overlay", 'a'), ("overlay", 'b'), ("vfs", 'c'), ("zfs", 'd')] {
+            let id = digit.to_string().repeat(64);
+            std::fs::create_dir_all(top.join(format!("{driver}-containers/{id}/userdata"))).unwrap();
+        }
+        let list = |limits: Limits| {
+            let storage = SafePath::below(&Base::of_machine(&top), &*top);
+            let mut listing = Listing::default();
+            let folder = storage.open_folder().unwrap();
+            list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
+            let reasons: Vec<String> = listing.unreadable.iter().map(|it| it.error.to_string()).collect();
+            (listing.containers.len(), reasons.join("; "))
+        };
+        assert_eq!(list(LIMITS), (4, String::new()));
+        let (count, reason) = list(Limits { drivers: 2, ..LIMITS });
+        assert!(count == 3 && reason.contains("more than 2 storage drivers"), "{count} {reason}");
+        let (count, reason) = list(Limits { containers: 1, ..LIMITS });
+        assert!(count == 1 && reason.contains("more than 1 containers"), "{count} {reason}");
+        let (count, reason) = list(Limits { names: 2, ..LIMITS });
+        assert!((1..=3).contains(&count) && reason.contains("more than 2 entries"), "{count} {reason}");
+    }
+
+    #[test]
+    fn the_api_tells_of_roots_containers_and_of_those_that_have_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = Podman::new(dir.path());
+        let ours = found(&podman.root());
+        assert!(podman.is_told_by_api(&ours));
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        assert!(!podman.has_run(&ours));
+        std::fs::write(ours.dir.join(SPEC), "{}").unwrap();
+        assert!(podman.has_run(&ours));
+    }
+}

@@ -1,0 +1,330 @@
+//! Opens and stats what others arrange: the folders and files of containers.
+//!
+//! A path has two parts. The *base* is a folder that only the administrator of the
+//! machine can replace (Docker's `containers/`, `/var/log/pods`, a home directory); it is
+//! resolved as usual. What follows belongs to whoever owns the base: no symlink in it is
+//! followed, wherever it stands and whenever it was put there, so no swap between a look
+//! and an open leads to another file:
+//!
+//! ```text
+//! /home/ada / .local/share/containers/storage/overlay-containers/<id>/userdata/ctr.log
+//! base        openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), or component by component
+//! ```
+//!
+//! Where the base is a user's, three more things hold: an opened file must belong to that
+//! user (a hard link to somebody else's file does not), no mount below the base is
+//! entered (a user can mount a file system that never answers), and what is looked at is
+//! opened first. Reads no log.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::{fmt, io};
+
+use rustix::fs::{
+    open, openat, openat2, statx, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, CWD,
+};
+use rustix::io::Errno;
+
+use crate::runtime::bounded_file;
+
+const STAT_MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+/// The trusted part of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    dir: PathBuf,
+    /// The uid of the user who arranges what is below; `None` for root's daemons.
+    owner: Option<u32>,
+}
+
+impl Base {
+    /// A folder of a daemon of the machine's.
+    pub fn of_machine(dir: &Path) -> Arc<Base> {
+        Arc::new(Base { dir: dir.to_owned(), owner: None })
+    }
+
+    /// The home directory of a user.
+    pub fn of_user(home: &Path, uid: u32) -> Arc<Base> {
+        Arc::new(Base { dir: home.to_owned(), owner: Some(uid) })
+    }
+}
+
+/// A path below a [`Base`]. Equal to another by its text alone.
+#[derive(Clone)]
+pub struct SafePath {
+    base: Arc<Base>,
+    path: PathBuf,
+}
+
+impl SafePath {
+    /// `path` begins with the folder of the base; else it cannot be opened.
+    pub fn below(base: &Arc<Base>, path: impl Into<PathBuf>) -> SafePath {
+        SafePath { base: Arc::clone(base), path: path.into() }
+    }
+
+    /// Something in this folder.
+    pub fn join(&self, name: impl AsRef<Path>) -> SafePath {
+        SafePath::below(&self.base, self.path.join(name))
+    }
+
+    /// Another path below the same base.
+    pub fn at(&self, path: impl Into<PathBuf>) -> SafePath {
+        SafePath::below(&self.base, path)
+    }
+
+    /// Its base.
+    pub fn base(&self) -> &Arc<Base> {
+        &self.base
+    }
+
+    /// Opens a regular file for reading. Anything else is an error: a pipe in a log's
+    /// place would block the reader, and with it all containers.
+    pub fn open_file(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        // A log that is written and read in turns would have its inode written to the
+        // disk for the time of each read. Only the file's owner may ask for less.
+        let file = match self.open(flags | OFlags::NOATIME) {
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => self.open(flags)?,
+            opened => opened?,
+        };
+        let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        match self.base.owner {
+            Some(owner) if stat.stx_uid != owner => {
+                let reason = format!("it belongs to uid {}, not to the user (uid {owner})", stat.stx_uid);
+                Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+            }
+            _ => Ok(File::from(file)),
+        }
+    }
+
+    /// The bytes of a regular file, which may have so many at the most.
+    pub fn read(&self, most: u64) -> io::Result<Vec<u8>> {
+        Ok(bounded_file::read_up_to(&self.open_file()?, &self.path, most)?)
+    }
+
+    /// Opens a folder.
+    pub fn open_folder(&self) -> io::Result<Folder> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+        Ok(Folder { fd: self.open(flags)? })
+    }
+
+    /// What the kernel knows of it; of a symlink itself.
+    pub fn stat(&self) -> io::Result<Statx> {
+        if self.base.owner.is_none() {
+            return Ok(statx(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?);
+        }
+        let opened = self.open(OFlags::PATH | OFlags::NOFOLLOW)?;
+        Ok(statx(&opened, "", AtFlags::EMPTY_PATH, STAT_MASK)?)
+    }
+
+    /// Whether it is a folder, and no symlink to one.
+    pub fn is_folder(&self) -> bool {
+        self.stat().is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory)
+    }
+
+    /// Calls `with` with a path for calls that take nothing else. It leads to this very
+    /// folder even if a user replaces the folder meanwhile.
+    pub fn with_path<T>(&self, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        if self.base.owner.is_none() {
+            return with(&self.path);
+        }
+        let folder = self.open(OFlags::PATH | OFlags::DIRECTORY)?;
+        with(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())))
+    }
+
+    fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "it is not below its folder");
+        let rest = self.path.strip_prefix(&self.base.dir).map_err(|_| outside())?;
+        if !rest.components().all(|component| matches!(component, Component::Normal(_))) {
+            return Err(outside());
+        }
+        let top = open(&self.base.dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if rest.as_os_str().is_empty() {
+            return Ok(openat(&top, ".", flags, Mode::empty())?);
+        }
+        let is_one_mount = self.base.owner.is_some();
+        if has_openat2() {
+            open_at_once(&top, rest, flags, is_one_mount)
+        } else {
+            open_step_by_step(top, rest, flags, is_one_mount)
+        }
+    }
+}
+
+/// Whether the kernel has `openat2` (since 5.6), and a container's seccomp profile
+/// allows it.
+fn has_openat2() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    if let Some(has) = HAS.get() {
+        return *has;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // Nothing is known for good: there may be no descriptor left.
+        Err(error) if ![Errno::NOSYS, Errno::PERM, Errno::INVAL].contains(&error) => true,
+        tried => *HAS.get_or_init(|| tried.is_ok()),
+    }
+}
+
+fn open_at_once(top: &OwnedFd, rest: &Path, flags: OFlags, is_one_mount: bool) -> io::Result<OwnedFd> {
+    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    if is_one_mount {
+        resolve |= ResolveFlags::NO_XDEV;
+    }
+    Ok(openat2(top, rest, flags, Mode::empty(), resolve)?)
+}
+
+/// The same by system calls that every kernel has.
+fn open_step_by_step(top: OwnedFd, rest: &Path, flags: OFlags, is_one_mount: bool) -> io::Result<OwnedFd> {
+    let device = |fd: &OwnedFd| -> io::Result<(u32, u32)> {
+        let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        Ok((stat.stx_dev_major, stat.stx_dev_minor))
+    };
+    let of_top = device(&top)?;
+    let mut folder = top;
+    let mut components = rest.components().peekable();
+    while let Some(name) = components.next() {
+        let is_last = components.peek().is_none();
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = Path::new(&name);
+        let flags = if is_last { flags | OFlags::NOFOLLOW } else { step };
+        let next = match openat(&folder, name, flags, Mode::empty()) {
+            Err(Errno::NOTDIR) if is_symlink(&folder, name) => return Err(Errno::LOOP.into()),
+            opened => opened?,
+        };
+        if is_one_mount && device(&next)? != of_top {
+            return Err(Errno::XDEV.into());
+        }
+        folder = next;
+    }
+    Ok(folder)
+}
+
+fn is_symlink(folder: &OwnedFd, name: &Path) -> bool {
+    let stat = statx(folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink)
+}
+
+impl Deref for SafePath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for SafePath {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Below the folder that it is in: its last component alone is never followed.
+impl From<&Path> for SafePath {
+    fn from(path: &Path) -> SafePath {
+        SafePath::below(&Base::of_machine(path.parent().unwrap_or(path)), path)
+    }
+}
+
+impl From<PathBuf> for SafePath {
+    fn from(path: PathBuf) -> SafePath {
+        SafePath::from(path.as_path())
+    }
+}
+
+impl From<&PathBuf> for SafePath {
+    fn from(path: &PathBuf) -> SafePath {
+        SafePath::from(path.as_path())
+    }
+}
+
+impl From<&SafePath> for SafePath {
+    fn from(path: &SafePath) -> SafePath {
+        path.clone()
+    }
+}
+
+impl PartialEq for SafePath {
+    fn eq(&self, other: &SafePath) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for SafePath {}
+
+impl Hash for SafePath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path.hash(state);
+    }
+}
+
+impl fmt::Debug for SafePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+}
+
+/// What is in a folder, but for names that are not UTF-8, which no runtime gives.
+#[derive(Debug, Default)]
+pub struct Entries {
+    /// The names, in no order; the kind may be unknown.
+    pub names: Vec<(String, FileType)>,
+    /// Why these are not all.
+    pub failure: Option<io::Error>,
+}
+
+impl Folder {
+    /// Its names, up to so many.
+    pub fn entries(&self, most: usize) -> io::Result<Entries> {
+        let mut entries = Entries::default();
+        for entry in Dir::read_from(&self.fd)? {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    entries.failure = Some(error.into());
+                    break;
+                }
+            };
+            if [c".", c".."].contains(&entry.file_name()) {
+                continue;
+            }
+            if entries.names.len() >= most {
+                let reason = format!("the folder has more than {most} entries; the rest is not read");
+                entries.failure = Some(io::Error::new(io::ErrorKind::InvalidInput, reason));
+                break;
+            }
+            if let Ok(name) = CString::from(entry.file_name()).into_string() {
+                entries.names.push((name, entry.file_type()));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// What the kernel knows of something in it; of a symlink itself.
+    pub fn stat(&self, name: &str) -> io::Result<Statx> {
+        Ok(statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?)
+    }
+
+    /// What the kernel knows of the folder itself.
+    pub fn stat_self(&self) -> io::Result<Statx> {
+        Ok(statx(&self.fd, "", AtFlags::EMPTY_PATH, STAT_MASK)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

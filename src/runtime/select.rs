@@ -1,0 +1,292 @@
+//! Which containers are read: `Include`, `Exclude`, the label
+//! `fluentbit.io/exclude`, and the container that this process runs in.
+//!
+//! A container is read if no `Exclude` rule fits it and, where there are
+//! `Include` rules, at least one of them does. Pure.
+
+use std::fmt;
+
+use globset::{Glob, GlobMatcher};
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::own_container::OwnContainer;
+
+/// The label by which a container asks not to be read.
+pub const EXCLUDE_LABEL: &str = "fluentbit.io/exclude";
+
+/// What of a container a rule looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    Name,
+    Image,
+    Driver,
+    Namespace,
+    Pod,
+    User,
+    Label(String),
+}
+
+/// The words before `=` that stand for a value of the container.
+const SUBJECTS: [(&str, Subject); 6] = [
+    ("name", Subject::Name),
+    ("image", Subject::Image),
+    ("driver", Subject::Driver),
+    ("namespace", Subject::Namespace),
+    ("pod", Subject::Pod),
+    ("user", Subject::User),
+];
+
+/// Words that stand for a label somebody else sets.
+const LABEL_SUBJECTS: [(&str, &str); 2] =
+    [("compose_project", "com.docker.compose.project"), ("compose_service", "com.docker.compose.service")];
+
+/// One rule, as `name=web-*`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    text: String,
+    subject: Subject,
+    /// `None` fits any value, as long as there is one.
+    glob: Option<GlobMatcher>,
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Rule) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Rule {}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Rule {
+    /// Checks `text`; the error quotes it.
+    pub fn parse(text: &str) -> Result<Rule, String> {
+        let Some((word, value)) = text.split_once('=') else {
+            return Err(format!("`{text}` is no rule; write it as {}", forms()));
+        };
+        let (word, value) = (word.trim(), value.trim());
+        let (subject, pattern) = if word == "label" {
+            match value.split_once('=') {
+                Some((key, pattern)) => (Subject::Label(key.trim().to_owned()), Some(pattern.trim())),
+                None => (Subject::Label(value.to_owned()), None),
+            }
+        } else if let Some((_, subject)) = SUBJECTS.iter().find(|(known, _)| *known == word) {
+            (subject.clone(), Some(value))
+        } else if let Some((_, label)) = LABEL_SUBJECTS.iter().find(|(known, _)| *known == word) {
+            (Subject::Label((*label).to_owned()), Some(value))
+        } else {
+            return Err(format!("`{text}` begins with none of {}", forms()));
+        };
+        if value.is_empty() || subject == Subject::Label(String::new()) {
+            return Err(format!("`{text}` says nothing behind `=`"));
+        }
+        let glob = match pattern {
+            None => None,
+            Some(pattern) => {
+                let glob = Glob::new(pattern).map_err(|error| format!("`{text}`: {}", error.kind()))?;
+                Some(glob.compile_matcher())
+            }
+        };
+        Ok(Rule { text: text.to_owned(), subject, glob })
+    }
+
+    fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
+        let value = match &self.subject {
+            Subject::Name => metadata.name.as_str(),
+            Subject::Image => metadata.image.as_str(),
+            Subject::Driver => driver,
+            Subject::Namespace => metadata.pod.as_ref().map_or("", |pod| &pod.namespace),
+            Subject::Pod => metadata.pod.as_ref().map_or("", |pod| &pod.name),
+            // `user=*` means containers of users, and no daemon's.
+            Subject::User => match &metadata.owner {
+                Some(owner) => &owner.user,
+                None => return false,
+            },
+            Subject::Label(key) => match metadata.labels.get(key) {
+                Some(value) => value,
+                None => return false,
+            },
+        };
+        self.glob.as_ref().is_none_or(|glob| glob.is_match(value))
+    }
+}
+
+/// How a rule may begin, for an error.
+fn forms() -> String {
+    let names = SUBJECTS.iter().map(|(name, _)| *name).chain(LABEL_SUBJECTS.iter().map(|(name, _)| *name));
+    let names: Vec<String> = names.map(|name| format!("{name}=GLOB")).collect();
+    format!("{}, label=KEY or label=KEY=GLOB", names.join(", "))
+}
+
+/// All rules of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Empty: all are in.
+    pub include: Vec<Rule>,
+    /// Each of them wins over any of those.
+    pub exclude: Vec<Rule>,
+    /// Whether the label that excludes a container is obeyed (`Label_Hints`).
+    pub obeys_label: bool,
+}
+
+/// Why a container is not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Excluded {
+    #[error("this collector runs in it (Exclude_Self)")]
+    Own,
+    #[error("it has the label {EXCLUDE_LABEL}")]
+    ByLabel,
+    #[error("Exclude {0}")]
+    ByRule(String),
+    #[error("no Include rule fits it")]
+    NotIncluded,
+}
+
+impl Selection {
+    /// Why a container is not read, or `None` if it is. A container whose log
+    /// driver is not known has an empty one.
+    pub fn excludes(
+        &self,
+        own: &OwnContainer,
+        id: &ContainerId,
+        metadata: &ContainerMetadata,
+        driver: &str,
+    ) -> Option<Excluded> {
+        let run_id = metadata.pod.as_ref().and_then(|pod| pod.container_id);
+        let run_id = run_id.or(metadata.owner.as_ref().map(|owner| owner.container_id));
+        if own.is(id) || run_id.is_some_and(|id| own.is(&id)) {
+            return Some(Excluded::Own);
+        }
+        let asks_for_it = || metadata.labels.get(EXCLUDE_LABEL).is_some_and(|value| is_true(value));
+        if self.obeys_label && asks_for_it() {
+            return Some(Excluded::ByLabel);
+        }
+        if let Some(rule) = self.exclude.iter().find(|rule| rule.fits(metadata, driver)) {
+            return Some(Excluded::ByRule(rule.to_string()));
+        }
+        let is_in = self.include.is_empty() || self.include.iter().any(|rule| rule.fits(metadata, driver));
+        (!is_in).then_some(Excluded::NotIncluded)
+    }
+}
+
+/// A label that says yes.
+pub fn is_true(value: &str) -> bool {
+    ["true", "on", "yes", "1"].iter().any(|yes| yes.eq_ignore_ascii_case(value.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Owner;
+
+    fn selection(include: &[&str], exclude: &[&str]) -> Selection {
+        let rules = |texts: &[&str]| texts.iter().map(|text| Rule::parse(text).unwrap()).collect();
+        Selection { include: rules(include), exclude: rules(exclude), obeys_label: true }
+    }
+
+    fn container(name: &str, image: &str, labels: &[(&str, &str)]) -> ContainerMetadata {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        ContainerMetadata { name: name.into(), image: image.into(), labels, ..ContainerMetadata::default() }
+    }
+
+    fn excludes(selection: &Selection, metadata: &ContainerMetadata) -> Option<Excluded> {
+        let id = ContainerId::parse(&"a".repeat(64)).unwrap();
+        selection.excludes(&OwnContainer::default(), &id, metadata, "json-file")
+    }
+
+    #[test]
+    fn a_rule_fits_by_what_it_names() {
+        let web = container(
+            "shop-web-1",
+            "registry:5000/shop/web:1.2",
+            &[("team", "front"), ("empty", ""), ("com.docker.compose.project", "shop")],
+        );
+        for (rule, fits) in [
+            ("name=shop-*", true),
+            ("name=web", false),
+            ("name=shop-{web,api}-?", true),
+            ("name = shop-web-[0-9]", true),
+            ("image=*/shop/*", true),
+            ("image=registry:5000/*", true),
+            ("image=nginx*", false),
+            ("driver=json-file", true),
+            ("driver=local", false),
+            ("label=team", true),
+            ("label=team=fr*", true),
+            ("label=team=back", false),
+            ("label=empty", true),
+            ("label=empty=", true),
+            ("label=team=", false),
+            ("label=other", false),
+            ("label=other=*", false),
+            ("compose_project=shop", true),
+            ("compose_service=*", false),
+        ] {
+            match Rule::parse(rule) {
+                Ok(parsed) => assert_eq!(parsed.fits(&web, "json-file"), fits, "{rule}"),
+                Err(error) => panic!("{rule}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_for_users_fits_their_containers_alone() {
+        let web = container("web", "i", &[]);
+        let owner = Owner { user: "ada".into(), container_id: ContainerId::from_bytes([1; 32]) };
+        let of_ada = ContainerMetadata { owner: Some(owner), ..web.clone() };
+        for (rule, fits_ada) in [("user=*", true), ("user=ada", true), ("user=a*", true), ("user=eve", false)]
+        {
+            let rule = Rule::parse(rule).unwrap();
+            assert_eq!((rule.fits(&of_ada, ""), rule.fits(&web, "")), (fits_ada, false), "{rule}");
+        }
+        let own = OwnContainer::from_parts(&format!("0::/podman/{}", "01".repeat(32)), "", "");
+        let key = ContainerId::from_bytes([9; 32]);
+        assert_eq!(selection(&[], &[]).excludes(&own, &key, &of_ada, ""), Some(Excluded::Own));
+        assert_eq!(selection(&[], &[]).excludes(&own, &key, &web, ""), None);
+    }
+
+    #[test]
+    fn any_include_admits_and_any_exclude_wins() {
+        let web = container("web", "nginx", &[]);
+        let api = container("api", "nginx", &[]);
+        let db = container("db", "postgres", &[]);
+        let all = selection(&[], &[]);
+        assert_eq!(excludes(&all, &web), None);
+        let some = selection(&["name=db", "image=nginx"], &["name=api"]);
+        assert_eq!(excludes(&some, &web), None);
+        assert_eq!(excludes(&some, &db), None);
+        assert_eq!(excludes(&some, &api), Some(Excluded::ByRule("name=api".into())));
+        assert_eq!(excludes(&selection(&["name=x"], &[]), &web), Some(Excluded::NotIncluded));
+    }
+
+    #[test]
+    fn the_label_and_the_own_container_win_over_every_include() {
+        let all = selection(&["name=*"], &[]);
+        for (value, is_out) in [("true", true), ("True", true), ("1", true), ("false", false), ("", false)] {
+            let found = excludes(&all, &container("web", "i", &[(EXCLUDE_LABEL, value)]));
+            assert_eq!(found, is_out.then_some(Excluded::ByLabel), "{value}");
+        }
+        let deaf = Selection { obeys_label: false, ..all.clone() };
+        assert_eq!(excludes(&deaf, &container("web", "i", &[(EXCLUDE_LABEL, "true")])), None);
+        let id = ContainerId::parse(&"a".repeat(64)).unwrap();
+        let own = OwnContainer::from_parts(&format!("0::/docker/{id}"), "", "");
+        let web = container("web", "i", &[]);
+        assert_eq!(all.excludes(&own, &id, &web, ""), Some(Excluded::Own));
+    }
+
+    #[test]
+    fn errors_quote_the_rule() {
+        for rule in ["web", "nam=web", "name=", "label=", "label==x", "name=[a", "name={a", "=x", "Name=web"]
+        {
+            let error = Rule::parse(rule).unwrap_err();
+            assert!(error.contains(rule), "{rule}: {error}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The body of a logs request as entries, framed or raw. Pure.
+
+use crate::format::position::{PerStream, Stream, Timestamp};
+use crate::format::rfc3339::TimeParser;
+
+use crate::source::api::console::ConsoleDecoder;
+use crate::source::api::stdcopy::{FrameDecoder, FrameKind};
+
+/// Length of `2006-01-02T15:04:05.000000000-07:00`. Docker writes `Z` for the
+/// zone; Podman writes the local one.
+pub const LONGEST_TIME: usize = 35;
+
+/// Text of a daemon's error is kept up to here.
+const LONGEST_ERROR: usize = 1024;
+
+/// The time at the front of `text`, and what follows the blank after it.
+pub fn split_time<'a>(times: &mut TimeParser, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
+    let near = text.get(..text.len().min(LONGEST_TIME + 1))?;
+    let (time, blank_and_rest) = text.split_at_checked(memchr::memchr(b' ', near)?)?;
+    Some((times.parse(time)?, blank_and_rest.get(1..)?))
+}
+
+/// Receives stream, time, text, and whether the text ends its line.
+pub type Emit<'a> = dyn FnMut(Stream, Timestamp, &[u8], bool) + 'a;
+
+/// Decodes one body.
+#[derive(Debug)]
+pub enum EntryDecoder {
+    /// Of a container without a terminal.
+    Multiplexed(Multiplexed),
+    /// Of a container with one.
+    Raw(Box<ConsoleDecoder>),
+}
+
+/// Frames and the times in them.
+#[derive(Debug)]
+pub struct Multiplexed {
+    frames: FrameDecoder,
+    times: TimeParser,
+    last: PerStream<Timestamp>,
+}
+
+impl EntryDecoder {
+    /// A decoder of a body from its start. `time` is for entries that come
+    /// without one, until one comes with one.
+    pub fn new(has_terminal: bool, time: Timestamp) -> EntryDecoder {
+        if has_terminal {
+            EntryDecoder::Raw(Box::new(ConsoleDecoder::new(time)))
+        } else {
+            EntryDecoder::Multiplexed(Multiplexed {
+                frames: FrameDecoder::default(),
+                times: TimeParser::default(),
+                last: [time; 2],
+            })
+        }
+    }
+
+    /// Goes on with a chunk of the body. An error says why the stream is of no
+    /// use any more.
+    pub fn feed(&mut self, chunk: &[u8], emit: &mut Emit<'_>) -> Result<(), String> {
+        match self {
+            EntryDecoder::Multiplexed(multiplexed) => multiplexed.feed(chunk, emit),
+            EntryDecoder::Raw(console) => console
+                .feed(chunk, &mut |entry| emit(Stream::Stdout, entry.time, entry.text, entry.ends_line))
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The body has ended in order.
+    pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), String> {
+        match self {
+            EntryDecoder::Multiplexed(multiplexed) if multiplexed.frames.is_between_frames() => Ok(()),
+            EntryDecoder::Multiplexed(_) => Err("the stream ended inside a frame".to_owned()),
+            EntryDecoder::Raw(console) => console
+                .finish(&mut |entry| emit(Stream::Stdout, entry.time, entry.text, entry.ends_line))
+                .map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl Multiplexed {
+    fn feed(&mut self, mut chunk: &[u8], emit: &mut Emit<'_>) -> Result<(), String> {
+        while let Some(frame) = self.frames.next(&mut chunk).map_err(|error| error.to_string())? {
+            let stream = match frame.kind {
+                FrameKind::Stdout => Stream::Stdout,
+                FrameKind::Stderr => Stream::Stderr,
+                FrameKind::SystemError => return Err(error_text(frame.payload)),
+            };
+            if frame.payload.is_empty() {
+                continue;
+            }
+            let [stdout, stderr] = &mut self.last;
+            let last = if stream == Stream::Stdout { stdout } else { stderr };
+            let mut text = frame.payload;
+            if let Some((time, rest)) = split_time(&mut self.times, text) {
+                *last = time;
+                text = rest;
+            }
+            let line = text.strip_suffix(b"\n");
+            emit(stream, *last, line.unwrap_or(text), line.is_some());
+        }
+        Ok(())
+    }
+}
+
+/// What a daemon says, fit for a log.
+pub fn error_text(bytes: &[u8]) -> String {
+    let near = bytes.get(..bytes.len().min(LONGEST_ERROR)).unwrap_or_default();
+    let text = String::from_utf8_lossy(near).trim().to_owned();
+    if text.is_empty() {
+        "an error without a text".to_owned()
+    } else {
+        text
+    }
+}

@@ -1,0 +1,388 @@
+//! Follows one container: asks for its stream, hands on what comes, and asks
+//! again when it ends. Ends itself when the container is gone or cannot be
+//! read; otherwise it is aborted by the thread.
+
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::format::position::Timestamp;
+use crate::source::api::backoff::Backoff;
+use crate::source::api::connection::{get, Answer, StreamBody};
+use crate::source::api::context::{Context, Follow};
+use crate::source::api::entries::EntryDecoder;
+use crate::source::api::place::{Place, Search, Verdict};
+use crate::source::api::podman::is_lasting;
+use crate::source::api::requests::RequestError;
+use crate::source::api::{Inspected, StreamEnd};
+
+/// The longest wait between two attempts. A stream that lived so long was a
+/// success.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A stream ended in order after it had lived this long: its container has
+/// stopped, or the daemon has closed the stream of a running one. The list
+/// tells, and is asked for so soon.
+pub const EARLY_ROLL_CALL: Duration = Duration::from_secs(2);
+
+/// A daemon whose stream is not read for so long, all in all, may pass over files of a log that
+/// rotates meanwhile, and does not say so.
+pub const LAG: Duration = Duration::from_secs(1);
+
+/// How long the daemon may take for the next piece of a body that has an end. It unpacks
+/// whole files for it.
+const BODY_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes handled between two flushes at the most.
+const BURST: usize = 64 * 1024;
+/// The same in time: what a line costs depends on who wrote it, and on what its
+/// container's lines are matched against.
+const BURST_TIME: Duration = Duration::from_millis(25);
+
+/// Time between looks whether a container that is held back is wanted again.
+const HELD_BACK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Follows `id` for ever, or until it cannot be followed. `wait` comes first.
+pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
+    if !wait.is_zero() {
+        context.pause(wait).await;
+    }
+    let mut follower =
+        Follower { context, id, inspected: None, has_progressed: false, waited: Duration::ZERO };
+    let mut backoff = Backoff::up_to(LONGEST_WAIT);
+    loop {
+        let starts = follow.starts.get();
+        let begun = Instant::now();
+        let end = follower.attempt().await;
+        let lived = begun.elapsed();
+        if follower.has_progressed || lived >= LONGEST_WAIT || end == StreamEnd::Finished {
+            backoff.reset();
+        }
+        if !end.is_retried() {
+            // First, so that the sink may have it followed anew at once.
+            follower.context.follows.borrow_mut().remove(&id);
+        }
+        let has_failed = matches!(end, StreamEnd::Failed(_));
+        let is_retried = end.is_retried();
+        follower.context.with_sink(|sink| {
+            sink.flush(&id);
+            sink.ended(&id, end);
+        });
+        if !is_retried {
+            return;
+        }
+        if has_failed {
+            follower.context.pause(backoff.after_failure()).await;
+        } else {
+            wait_for_start(&follower.context, &follow, starts, lived).await;
+        }
+    }
+}
+
+/// Waits for a sign of a start that came after there were `starts` of them.
+async fn wait_for_start(context: &Context, follow: &Follow, starts: u64, lived: Duration) {
+    follow.waiting_since.set(Some(Instant::now()));
+    if lived >= EARLY_ROLL_CALL || !context.has_events.get() {
+        context.call_roll_by(Instant::now() + EARLY_ROLL_CALL);
+    }
+    while follow.starts.get() == starts {
+        follow.started.notified().await;
+    }
+    follow.waiting_since.set(None);
+}
+
+/// Reads the stream of one container.
+pub struct Follower {
+    pub(crate) context: Rc<Context>,
+    pub(crate) id: ContainerId,
+    /// Known once and for all: a container never changes it.
+    inspected: Option<Traits>,
+    /// Whether the last attempt brought something later than it asked for.
+    pub(crate) has_progressed: bool,
+    /// How long the last answer waited for space.
+    pub(crate) waited: Duration,
+}
+
+/// What of a container decides how its stream is read.
+#[derive(Debug, Clone, Copy)]
+struct Traits {
+    has_terminal: bool,
+    log_rotates: bool,
+    is_in_journal: bool,
+}
+
+/// How a body came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// In order.
+    Ended,
+    /// By us, to ask again: it waited so long that the daemon may have passed over
+    /// files, or it does not reach back far enough.
+    LetGo,
+}
+
+impl Follower {
+    /// One stream, from request to end.
+    async fn attempt(&mut self) -> StreamEnd {
+        self.has_progressed = false;
+        loop {
+            match self.follow_once().await {
+                Ok(BodyEnd::Ended) => return StreamEnd::Finished,
+                Ok(BodyEnd::LetGo) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn follow_once(&mut self) -> Result<BodyEnd, StreamEnd> {
+        let since = self.since();
+        let was_known = self.context.podman.get();
+        let wanted = self.from(since).await?;
+        let mut answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
+        if answer.podman != was_known {
+            // It has its own idea of `since`, and is asked again.
+            drop(answer);
+            let wanted = self.from(since).await?;
+            answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
+        }
+        let has_terminal = self.has_terminal(&answer).await?;
+        let is_old = !answer.content_type.starts_with("application/vnd.docker.");
+        let is_inexact = match answer.podman {
+            Some(_) => !self.traits().await?.is_in_journal,
+            None => is_old && self.log_rotates().await?,
+        };
+        if is_inexact {
+            drop(answer);
+            return self.read_snapshots().await.map(|()| BodyEnd::Ended);
+        }
+        let mut search = Search::new(since.map_or(Place::Beginning, Place::Since), true);
+        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(now));
+        self.hand_on(answer.body, decoder, &mut search, true).await
+    }
+
+    /// What to ask for, where entries are wanted from `since` on.
+    async fn from(&mut self, since: Option<Timestamp>) -> Result<Option<Timestamp>, StreamEnd> {
+        match (since, self.context.podman.get()) {
+            (Some(since), Some(podman)) => Ok(podman.since(since, self.traits().await?.is_in_journal)),
+            _ => Ok(since),
+        }
+    }
+
+    /// From which time on the sink wants entries.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        self.context.with_sink(|sink| sink.since(&self.id))
+    }
+
+    /// Asks for the container's log.
+    pub(crate) async fn ask(&self, target: &str) -> Result<Answer, StreamEnd> {
+        let begun = Instant::now();
+        let answer = match get(&self.context.socket, target).await {
+            Ok(answer) => answer,
+            Err(reason) => {
+                self.context.note_silence(begun, &reason);
+                return Err(StreamEnd::Failed(reason));
+            }
+        };
+        self.context.note_answer();
+        self.context.podman.set(answer.podman);
+        match answer.status {
+            StatusCode::OK => {
+                self.context.with_sink(|sink| sink.opened(&self.id));
+                Ok(answer)
+            }
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(StreamEnd::Gone),
+            StatusCode::NOT_IMPLEMENTED => Err(StreamEnd::Unsupported(answer.body.error_text().await)),
+            status => {
+                let is_podman = answer.podman.is_some();
+                let reason = answer.body.error_text().await;
+                if is_podman && is_lasting(&reason) {
+                    return Err(StreamEnd::Unsupported(reason));
+                }
+                Err(StreamEnd::Failed(format!("{status}: {reason}")))
+            }
+        }
+    }
+
+    /// Newer daemons say it with the answer; older ones are asked, once.
+    pub(crate) async fn has_terminal(&mut self, answer: &Answer) -> Result<bool, StreamEnd> {
+        if answer.content_type.starts_with("application/vnd.docker.raw-stream") {
+            return Ok(true);
+        }
+        if answer.content_type.starts_with("application/vnd.docker.multiplexed-stream") {
+            return Ok(false);
+        }
+        Ok(self.traits().await?.has_terminal)
+    }
+
+    async fn log_rotates(&mut self) -> Result<bool, StreamEnd> {
+        Ok(self.traits().await?.log_rotates)
+    }
+
+    async fn traits(&mut self) -> Result<Traits, StreamEnd> {
+        if let Some(known) = self.inspected {
+            return Ok(known);
+        }
+        match self.context.requests.inspect(&self.context, &self.id).await {
+            Ok(Inspected { tty, log_rotates, log_driver, .. }) => {
+                let is_in_journal = log_driver == "journald";
+                Ok(*self.inspected.insert(Traits { has_terminal: tty, log_rotates, is_in_journal }))
+            }
+            Err(RequestError::NotFound) => Err(StreamEnd::Gone),
+            Err(RequestError::Failed(reason) | RequestError::NoAnswer(reason)) => {
+                Err(StreamEnd::Failed(reason))
+            }
+        }
+    }
+
+    /// Decodes the body to its end. Waits only with everything flushed.
+    pub(crate) async fn hand_on(
+        &mut self,
+        mut body: StreamBody,
+        mut decoder: EntryDecoder,
+        search: &mut Search,
+        is_following: bool,
+    ) -> Result<BodyEnd, StreamEnd> {
+        let mut burst = 0;
+        let mut begun = Instant::now();
+        let mut has_gap = false;
+        self.waited = Duration::ZERO;
+        loop {
+            self.make_space(&mut burst).await;
+            let chunk = match body.chunk_at_hand().await {
+                Poll::Ready(chunk) => chunk,
+                Poll::Pending => {
+                    self.flush(&mut burst);
+                    let chunk = match is_following {
+                        true => body.chunk().await,
+                        false => body.chunk_within(BODY_SILENCE).await,
+                    };
+                    self.make_space(&mut burst).await;
+                    chunk
+                }
+            };
+            if is_following && self.waited >= LAG && self.log_rotates().await? {
+                return Ok(BodyEnd::LetGo);
+            }
+            let has_ended = chunk.is_none();
+            if burst == 0 {
+                begun = Instant::now();
+            }
+            let result = self.context.with_sink(|sink| {
+                let emit = &mut |stream, time, text: &[u8], ends_line| {
+                    if search.judge(stream, time, ends_line) == Verdict::HandOn {
+                        self.has_progressed |= search.is_past_since(time);
+                        sink.entry(&self.id, stream, time, text, ends_line);
+                    }
+                };
+                match chunk {
+                    Some(Ok(chunk)) => {
+                        burst += chunk.len();
+                        decoder.feed(&chunk, emit)
+                    }
+                    Some(Err(reason)) => Err(reason),
+                    None => decoder.finish(emit),
+                }
+            });
+            if search.has_gap() && !std::mem::replace(&mut has_gap, true) {
+                // Where nothing rotates, the daemon has its own idea of `since`.
+                if self.log_rotates().await.unwrap_or(false) {
+                    self.context.with_sink(|sink| sink.lost(&self.id));
+                }
+            }
+            result.map_err(StreamEnd::Failed)?;
+            if has_ended {
+                return Ok(BodyEnd::Ended);
+            }
+            if search.is_too_late() {
+                return Ok(BodyEnd::LetGo);
+            }
+            if burst >= BURST || begun.elapsed() >= BURST_TIME {
+                self.flush(&mut burst);
+                // Others have bursts, too.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn make_space(&mut self, burst: &mut usize) {
+        // Before it is its turn: others do not wait for this one.
+        while self.context.with_sink(|sink| sink.is_held_back(&self.id)) {
+            self.flush(burst);
+            self.context.pause(HELD_BACK_INTERVAL).await;
+            self.waited += HELD_BACK_INTERVAL;
+        }
+        if !self.context.has_space() {
+            self.flush(burst);
+            let begun = Instant::now();
+            self.context.wait_for_space().await;
+            self.waited += begun.elapsed();
+        }
+    }
+
+    fn flush(&self, burst: &mut usize) {
+        if std::mem::take(burst) > 0 {
+            self.context.with_sink(|sink| sink.flush(&self.id));
+        }
+    }
+}
+
+/// What to ask for.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted {
+    /// All since a time, and what comes.
+    Following(Option<Timestamp>),
+    /// What comes, from now on.
+    ToCome,
+    /// What is there now: so many entries from the end, or all.
+    There(Option<usize>),
+    /// What is there now since a time, or all.
+    ThereSince(Option<Timestamp>),
+}
+
+/// The request for it. The daemon reads nine digits of fraction exactly.
+pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
+    let follow = u8::from(!matches!(wanted, Wanted::There(_) | Wanted::ThereSince(_)));
+    let mut target = format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
+    match wanted {
+        // A time before 1970 is no time a container was writing at.
+        Wanted::Following(Some(since)) | Wanted::ThereSince(Some(since)) if since.seconds > 0 => {
+            target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
+        }
+        Wanted::Following(_) | Wanted::ThereSince(_) | Wanted::There(None) => {}
+        Wanted::ToCome => target.push_str("&tail=0"),
+        Wanted::There(Some(tail)) => target.push_str(&format!("&tail={tail}")),
+    }
+    target
+}
+
+/// The time for entries that come without one.
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
+        nanos: since_epoch.subsec_nanos(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_has_nine_digits_and_is_left_out_without_a_time() {
+        let id = ContainerId::from_bytes([0xab; 32]);
+        let all = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
+        let following = |since| logs_target(&id, &Wanted::Following(since));
+        assert_eq!(following(None), all);
+        assert_eq!(following(Some(Timestamp { seconds: -3, nanos: 1 })), all);
+        let since = Timestamp { seconds: 1_700_000_000, nanos: 42 };
+        assert_eq!(following(Some(since)), format!("{all}&since=1700000000.000000042"));
+        assert_eq!(logs_target(&id, &Wanted::ToCome), format!("{all}&tail=0"));
+        let there = all.replace("follow=1", "follow=0");
+        assert_eq!(logs_target(&id, &Wanted::There(None)), there);
+        assert_eq!(logs_target(&id, &Wanted::There(Some(64))), format!("{there}&tail=64"));
+    }
+}

@@ -1,0 +1,276 @@
+//! Where we are in a container's log, found again in an answer of the daemon.
+//! Pure.
+//!
+//! An answer begins somewhere before what is wanted: `since` gives entries that we
+//! have, too, and `tail` counts entries from the end. What we have is passed over:
+//!
+//! - Within a session, up to the last entry that was handed on. The entries of a
+//!   log keep their order, so what follows that one is new, whatever the clock did.
+//! - At the start of a session only a time is known. The sink passes over what it
+//!   has; here it is made sure that the answer reaches back far enough, and seen
+//!   whether the daemon still has what was taken last.
+
+use crate::delivery::checkpoint::Moment;
+use crate::format::position::{PerStream, Stream, Timestamp};
+
+/// By so many seconds an answer that may begin anywhere must begin earlier than
+/// what is wanted, since the two streams are not written in the order of their times.
+const STREAM_SKEW_SECONDS: i64 = 2;
+
+/// The place after which entries are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before all there is.
+    Beginning,
+    /// The sink has nothing later than this time, and may have all up to it.
+    Since(Timestamp),
+    /// Right after the last entry that was handed on.
+    After(LastEntry),
+    /// That entry is no longer there: what is later than it was.
+    LaterThan(Timestamp),
+}
+
+/// The last entry that was handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastEntry {
+    /// Its stream.
+    pub stream: Stream,
+    /// Whether it ended its line. Only pieces of one line have one time.
+    pub ends_line: bool,
+    /// The last entries of both streams.
+    pub moments: PerStream<Moment>,
+}
+
+impl Place {
+    /// The time that an answer must reach back to for the place to be found in it.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Place::Beginning => None,
+            Place::Since(time) | Place::LaterThan(time) => Some(*time),
+            Place::After(last) => Some(last.time()),
+        }
+    }
+}
+
+impl LastEntry {
+    fn moment(&self) -> Moment {
+        self.moments[self.stream.index()]
+    }
+
+    /// Its time.
+    pub fn time(&self) -> Timestamp {
+        self.moment().time
+    }
+
+    /// Whether it is a line of its own, and so the only entry with its time.
+    fn is_single(&self) -> bool {
+        self.ends_line && self.moment().count == 1
+    }
+}
+
+/// What to do with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is new, as far as can be told here.
+    HandOn,
+    /// It is known.
+    PassOver,
+    /// The answer begins too late: one that reaches back further is needed.
+    TooLate,
+}
+
+/// Looks for a place in one answer, entry by entry.
+#[derive(Debug)]
+pub struct Search {
+    place: Place,
+    /// The answer has all there is, or all since the time wanted.
+    is_whole: bool,
+    is_met: bool,
+    is_too_late: bool,
+    has_gap: bool,
+    /// The last entry of each stream in this answer. Counts of a stream's first
+    /// time in a cut answer are too low if the cut parted a line.
+    runs: PerStream<Moment>,
+    is_first_run: PerStream<bool>,
+    /// The last entry of each stream that was handed on, in this session.
+    handed_on: PerStream<Moment>,
+    /// The last entry that was handed on, in this answer.
+    last: Option<LastEntry>,
+    count: usize,
+}
+
+impl Search {
+    /// Looks for `place` in an answer that is whole, or may begin anywhere.
+    pub fn new(place: Place, is_whole: bool) -> Search {
+        let handed_on = if let Place::After(last) = place { last.moments } else { PerStream::default() };
+        Search {
+            place,
+            is_whole,
+            is_met: place == Place::Beginning,
+            is_too_late: false,
+            has_gap: false,
+            runs: PerStream::default(),
+            is_first_run: [true; 2],
+            handed_on,
+            last: None,
+            count: 0,
+        }
+    }
+
+    /// What to do with the next entry of the answer.
+    pub fn judge(&mut self, stream: Stream, time: Timestamp, ends_line: bool) -> Verdict {
+        let index = stream.index();
+        let run = &mut self.runs[index];
+        self.is_first_run[index] &= run.count == 0 || run.time == time;
+        run.advance(time);
+        if !self.is_met {
+            match self.place {
+                Place::Beginning => {}
+                Place::Since(since) => {
+                    let latest = since.seconds.saturating_sub(STREAM_SKEW_SECONDS);
+                    if !self.is_whole && time.seconds >= latest {
+                        self.is_too_late = true;
+                        return Verdict::TooLate;
+                    }
+                    self.has_gap = time > since;
+                }
+                Place::After(last) => {
+                    let is_counted = self.is_whole || !self.is_first_run[index] || last.is_single();
+                    self.is_met = is_counted && last.stream == stream && last.moment() == self.runs[index];
+                    return Verdict::PassOver;
+                }
+                Place::LaterThan(last) if time <= last => return Verdict::PassOver,
+                Place::LaterThan(_) => self.has_gap = true,
+            }
+            self.is_met = true;
+        }
+        self.handed_on[index].advance(time);
+        self.last = Some(LastEntry { stream, ends_line, moments: self.handed_on });
+        self.count += 1;
+        Verdict::HandOn
+    }
+
+    /// Whether the place was found, once the answer has ended. In all there is,
+    /// only an entry can be missing.
+    pub fn has_found(&self) -> bool {
+        self.is_met || (self.is_whole && !matches!(self.place, Place::After(..)))
+    }
+
+    /// Whether the answer begins too late, so that there is no sense in its rest.
+    pub fn is_too_late(&self) -> bool {
+        self.is_too_late
+    }
+
+    /// Whether entries may be lost before the first that was handed on: the one
+    /// that was taken last is no longer there.
+    pub fn has_gap(&self) -> bool {
+        self.has_gap
+    }
+
+    /// Whether an entry of this time shows that something new has come.
+    pub fn is_past_since(&self, time: Timestamp) -> bool {
+        !matches!(self.place, Place::Since(since) if time <= since)
+    }
+
+    /// How many entries were handed on.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The place at the end of what was handed on.
+    pub fn place(&self) -> Place {
+        self.last.map_or(self.place, Place::After)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{HandOn, PassOver, TooLate};
+
+    const OUT: Stream = Stream::Stdout;
+    const ERR: Stream = Stream::Stderr;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanos: 0 }
+    }
+
+    fn judge(search: &mut Search, entries: &[(Stream, i64, bool)]) -> Vec<Verdict> {
+        let judge = |(stream, seconds, ends_line): &(Stream, i64, bool)| {
+            search.judge(*stream, at(*seconds), *ends_line)
+        };
+        entries.iter().map(judge).collect()
+    }
+
+    fn place_after(entries: &[(Stream, i64, bool)]) -> Place {
+        let mut search = Search::new(Place::Beginning, true);
+        assert!(judge(&mut search, entries).iter().all(|verdict| *verdict == HandOn));
+        search.place()
+    }
+
+    #[test]
+    fn after_an_entry_all_is_new_even_if_the_clock_went_back() {
+        let place = place_after(&[(OUT, 50, true), (ERR, 51, true), (OUT, 52, true)]);
+        let mut search = Search::new(place, false);
+        let entries = [(ERR, 51, true), (OUT, 52, true), (OUT, 7, true), (ERR, 8, true)];
+        assert_eq!(judge(&mut search, &entries), [PassOver, PassOver, HandOn, HandOn]);
+        assert!(search.has_found() && !search.has_gap());
+        let mut next = Search::new(search.place(), false);
+        assert_eq!(judge(&mut next, &[(OUT, 7, true), (ERR, 8, true)]), [PassOver; 2]);
+        assert_eq!((next.has_found(), next.count(), next.place()), (true, 0, search.place()));
+    }
+
+    #[test]
+    fn a_cut_between_the_pieces_of_a_line_is_not_taken_for_the_place() {
+        let pieces = [(OUT, 1, true), (OUT, 5, false)];
+        let place = place_after(&pieces);
+        // The first piece is the last we have; this answer has the next three.
+        let rest = [(OUT, 5, false), (OUT, 5, false), (OUT, 5, true)];
+        let mut cut = Search::new(place, false);
+        assert_eq!(judge(&mut cut, &rest), [PassOver; 3]);
+        assert!(!cut.has_found());
+        for is_whole in [true, false] {
+            let mut search = Search::new(place, is_whole);
+            let all = [&pieces[..], &rest[..]].concat();
+            assert_eq!(judge(&mut search, &all), [PassOver, PassOver, HandOn, HandOn, HandOn]);
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_answer_does_not_reach_back_to_needs_another() {
+        let place = Place::Since(at(50));
+        for first in [48, 50, 51] {
+            let mut search = Search::new(place, false);
+            assert_eq!(judge(&mut search, &[(OUT, first, true)]), [TooLate]);
+            assert!(search.is_too_late() && !search.has_found());
+        }
+        let mut search = Search::new(place, false);
+        assert_eq!(judge(&mut search, &[(OUT, 47, true), (OUT, 50, true), (OUT, 51, true)]), [HandOn; 3]);
+        assert!(search.has_found() && !search.has_gap());
+    }
+
+    #[test]
+    fn a_whole_answer_without_what_was_taken_last_has_a_gap() {
+        for (place, first, has_gap) in [
+            (Place::Since(at(50)), 50, false),
+            (Place::Since(at(50)), 51, true),
+            (Place::LaterThan(at(50)), 51, true),
+            (Place::Beginning, 51, false),
+        ] {
+            let mut search = Search::new(place, true);
+            assert_eq!(judge(&mut search, &[(OUT, first, true)]), [HandOn], "{place:?}");
+            assert_eq!((search.has_found(), search.has_gap()), (true, has_gap), "{place:?}");
+        }
+        let mut gone = Search::new(place_after(&[(OUT, 50, true)]), true);
+        assert_eq!(judge(&mut gone, &[(OUT, 51, true)]), [PassOver]);
+        assert!(!gone.has_found());
+    }
+
+    #[test]
+    fn in_all_there_is_nothing_may_be_missing_but_an_entry() {
+        assert!(Search::new(Place::Since(at(1)), true).has_found());
+        assert!(Search::new(Place::LaterThan(at(1)), true).has_found());
+        assert!(!Search::new(Place::Since(at(1)), false).has_found());
+        assert!(!Search::new(place_after(&[(OUT, 1, true)]), true).has_found());
+    }
+}

@@ -1,0 +1,137 @@
+//! The log of a container that rotates, from a daemon that cannot follow rotation.
+//!
+//! A follow of dockerd before 23 is not exact over a rotation, however it is asked
+//! for: it gives the first entries of the new file twice, passes over whole files,
+//! or falls silent up to the next rotation or for good; with `since`, compressed
+//! files are left out (`tests/daemon_truth.rs` shows it). What it answers without
+//! following is exact, for it opens all files under the lock that rotation takes.
+//! So that is what entries are taken from, and a follow only rings:
+//!
+//! ```text
+//! read what is there ── new entries? ──yes──> pause, read again
+//!          ^                  no
+//!          '── it rings, or a while has passed ── follow what comes
+//! ```
+//!
+//! Podman's follow of a file is not exact at its end: once the container has stopped, what
+//! was not read within a quarter of a second is left out here and there (the library that
+//! it reads with drops lines while it is being stopped). Its files are read so, too, from
+//! the second of the last entry on.
+//!
+//! One connection at a time. The last entries are enough if the one that was handed
+//! on last is among them; else more are asked for, at last all.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep_until, timeout};
+
+use crate::source::api::entries::EntryDecoder;
+use crate::source::api::follower::{logs_target, now, Follower, Wanted};
+use crate::source::api::place::{Place, Search};
+use crate::source::api::StreamEnd;
+
+/// Between two answers that brought something, at least.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The pause is so many times what the answer before took, since the daemon unpacks
+/// compressed files for each: a tenth of its time at the most.
+const PAUSE_FACTOR: u32 = 10;
+
+/// How long a follow that does not ring is trusted, at first and at the most. It may
+/// have fallen silent only if the log rotated since it began.
+const FIRST_SILENCE: Duration = Duration::from_secs(1);
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// As [`PAUSE_FACTOR`], where nothing came.
+const SILENCE_FACTOR: u32 = 100;
+
+/// Entries asked for at first beyond twice those of the last answer, and how many
+/// times more if that did not reach back far enough. Beyond the most, all are asked for.
+const FEWEST_ENTRIES: usize = 64;
+const ENTRIES_FACTOR: usize = 16;
+const MOST_ENTRIES: usize = 100_000;
+
+/// What an answer brought.
+struct Brought {
+    entries: usize,
+    /// How long the daemon took.
+    cost: Duration,
+}
+
+/// How a follow that only rings came to its end.
+#[derive(PartialEq, Eq)]
+enum Ring {
+    Rung,
+    Silent,
+    /// The container has stopped.
+    Ended,
+}
+
+impl Follower {
+    /// Reads until the container stops.
+    pub(crate) async fn read_snapshots(&mut self) -> Result<(), StreamEnd> {
+        let mut place = self.since().map_or(Place::Beginning, Place::Since);
+        let mut silence = FIRST_SILENCE;
+        let mut expected = 0;
+        loop {
+            let brought = self.read_snapshot(&mut place, expected).await?;
+            let rested = Instant::now() + SHORTEST_PAUSE.max(brought.cost * PAUSE_FACTOR);
+            expected = brought.entries;
+            if brought.entries > 0 {
+                silence = FIRST_SILENCE;
+            } else {
+                match self.wait_for_ring(silence.max(brought.cost * SILENCE_FACTOR)).await? {
+                    Ring::Rung => {}
+                    Ring::Silent => silence = (silence * 2).min(LONGEST_SILENCE),
+                    Ring::Ended => return self.read_snapshot(&mut place, 0).await.map(drop),
+                }
+            }
+            sleep_until(rested.into()).await;
+        }
+    }
+
+    /// Hands on what is there after `place`.
+    async fn read_snapshot(&mut self, place: &mut Place, expected: usize) -> Result<Brought, StreamEnd> {
+        let begun = Instant::now();
+        let mut waited = Duration::ZERO;
+        let mut tail = (*place != Place::Beginning).then_some(FEWEST_ENTRIES + 2 * expected);
+        loop {
+            tail = tail.filter(|tail| *tail <= MOST_ENTRIES);
+            let wanted = match self.context.podman.get() {
+                // Of a log's end it may leave out pieces of lines.
+                Some(podman) => {
+                    tail = None;
+                    Wanted::ThereSince(place.time().and_then(|time| podman.since(time, false)))
+                }
+                None => Wanted::There(tail),
+            };
+            let answer = self.ask(&logs_target(&self.id, &wanted)).await?;
+            let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, now());
+            let mut search = Search::new(*place, tail.is_none());
+            self.hand_on(answer.body, decoder, &mut search, false).await?;
+            self.context.with_sink(|sink| sink.flush(&self.id));
+            waited += self.waited;
+            if search.has_found() {
+                *place = search.place();
+                let cost = begun.elapsed().saturating_sub(waited);
+                return Ok(Brought { entries: search.count(), cost });
+            }
+            if let Some(less) = tail {
+                tail = Some(less * ENTRIES_FACTOR);
+            } else if let Place::After(last) = place {
+                *place = Place::LaterThan(last.time());
+            }
+        }
+    }
+
+    /// Waits until something is written, the container stops, or `most` has passed.
+    async fn wait_for_ring(&mut self, most: Duration) -> Result<Ring, StreamEnd> {
+        let mut answer = self.ask(&logs_target(&self.id, &Wanted::ToCome)).await?;
+        match timeout(most, answer.body.chunk()).await {
+            Ok(Some(Ok(_))) => Ok(Ring::Rung),
+            Ok(Some(Err(reason))) => Err(StreamEnd::Failed(reason)),
+            Ok(None) => Ok(Ring::Ended),
+            Err(_) => Ok(Ring::Silent),
+        }
+    }
+}

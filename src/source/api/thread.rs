@@ -1,0 +1,283 @@
+//! The Docker thread: takes commands, and keeps a task for each followed
+//! container and one for the daemon's events and lists. When it ends, so do
+//! all tasks, wherever they wait.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::plugin::panic_text;
+use crate::source::api::context::{Context, Follow};
+use crate::source::api::daemon_events::watch_events;
+use crate::source::api::follower::follow;
+use crate::source::api::inspections::Inspections;
+use crate::source::api::relist::call_roll;
+use crate::source::api::requests::RequestError;
+use crate::source::api::{DockerSocket, Inspected, StreamEnd, StreamSink};
+use crate::threads::{EndThread, OwnedThread};
+
+/// Name of the thread.
+const NAME: &str = "clogs-docker";
+
+/// A task that panicked (a defect) starts again after this time.
+const PANIC_PAUSE: Duration = Duration::from_secs(10);
+
+type Answer<T> = Box<dyn FnOnce(Result<T, String>) + Send>;
+
+enum Command {
+    Follow(ContainerId),
+    Unfollow(ContainerId),
+    Inspect(ContainerId, Answer<Inspected>),
+    List(Answer<Vec<ContainerId>>),
+    Stop,
+}
+
+/// The thread, from outside. All calls return at once, except for the end.
+#[derive(Debug)]
+pub struct DockerThread {
+    commands: UnboundedSender<Command>,
+    space: Arc<Notify>,
+    thread: OwnedThread,
+}
+
+impl DockerThread {
+    /// Starts the thread, which inherits the caller's signal mask. It connects
+    /// to nothing until it is asked for something.
+    pub fn start(socket: DockerSocket, sink: Box<dyn StreamSink>) -> io::Result<DockerThread> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let (commands, received) = unbounded_channel();
+        let space = Arc::new(Notify::new());
+        let space_of_thread = Arc::clone(&space);
+        let thread =
+            OwnedThread::spawn(NAME, move || run(&runtime, socket, sink, space_of_thread, received))?;
+        Ok(DockerThread { commands, space, thread })
+    }
+
+    /// Follows a container, over its restarts and those of the daemon. Does
+    /// nothing if it is followed already.
+    pub fn follow(&self, id: ContainerId) {
+        self.send(Command::Follow(id));
+    }
+
+    /// Ends that. Entries may still come until the thread has heard of it.
+    pub fn unfollow(&self, id: ContainerId) {
+        self.send(Command::Unfollow(id));
+    }
+
+    /// There is space again.
+    pub fn wake(&self) {
+        self.space.notify_one();
+    }
+
+    /// Asks about a container. `answer` is called on the thread, or dropped: if the
+    /// thread ends first, if the same was asked and is not answered yet, or if the daemon
+    /// let an earlier request for this container time out a moment ago.
+    pub fn inspect(&self, id: ContainerId, answer: impl FnOnce(Result<Inspected, String>) + Send + 'static) {
+        self.send(Command::Inspect(id, Box::new(answer)));
+    }
+
+    /// Asks for all containers, running or not. `answer` is called on the thread, or
+    /// dropped: if the thread ends first, or if a list is in flight.
+    pub fn list(&self, answer: impl FnOnce(Result<Vec<ContainerId>, String>) + Send + 'static) {
+        self.send(Command::List(Box::new(answer)));
+    }
+
+    /// Ends the thread and waits for it (I5), as dropping this does.
+    pub fn stop(self) {}
+
+    fn send(&self, command: Command) {
+        // Fails only if the thread has ended, and said so.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Drop for DockerThread {
+    fn drop(&mut self) {
+        self.send(Command::Stop);
+        self.thread.join();
+    }
+}
+
+impl EndThread for DockerThread {
+    fn end(&self, patience: Duration) -> bool {
+        self.send(Command::Stop);
+        self.thread.ends_within(patience)
+    }
+}
+
+fn run(
+    runtime: &Runtime,
+    socket: DockerSocket,
+    sink: Box<dyn StreamSink>,
+    space: Arc<Notify>,
+    commands: UnboundedReceiver<Command>,
+) {
+    let DockerSocket::Unix(path) = socket;
+    let context = Rc::new(Context::new(path, sink, space));
+    let serve = || {
+        let mut hub = Hub::new(Rc::clone(&context));
+        LocalSet::new().block_on(runtime, hub.serve(commands));
+    };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
+        let reason = format!("the thread {NAME} stopped: {}", panic_text(&*panic));
+        // The sink may be what panicked.
+        let _ = catch_unwind(AssertUnwindSafe(|| context.with_sink(|sink| sink.daemon(Err(reason)))));
+    }
+}
+
+/// The tasks, and what each is for.
+struct Hub {
+    context: Rc<Context>,
+    tasks: JoinSet<()>,
+    followers: HashMap<ContainerId, AbortHandle>,
+    /// Which container a task follows; a request is not in here.
+    followed_by: HashMap<Id, ContainerId>,
+    /// Runs while anything is followed.
+    watcher: Option<AbortHandle>,
+    inspections: Rc<RefCell<Inspections<Answer<Inspected>>>>,
+    /// Set while a list is in flight that the reader asked for.
+    is_listing: Rc<Cell<bool>>,
+}
+
+/// Does something when a task has ended, however it ended.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl Hub {
+    fn new(context: Rc<Context>) -> Hub {
+        Hub {
+            context,
+            tasks: JoinSet::new(),
+            followers: HashMap::new(),
+            followed_by: HashMap::new(),
+            watcher: None,
+            inspections: Rc::default(),
+            is_listing: Rc::default(),
+        }
+    }
+
+    async fn serve(&mut self, mut commands: UnboundedReceiver<Command>) {
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop) | None => return,
+                    Some(command) => self.obey(command),
+                },
+                Some(done) = self.tasks.join_next_with_id() => self.reap(done),
+            }
+            self.begin_inspections();
+            self.watch_if_needed();
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let context = Rc::clone(&self.context);
+        match command {
+            Command::Follow(id) => {
+                if !context.follows.borrow().contains_key(&id) {
+                    self.start_follower(id, Duration::ZERO);
+                }
+            }
+            Command::Unfollow(id) => {
+                context.follows.borrow_mut().remove(&id);
+                if let Some(task) = self.followers.remove(&id) {
+                    self.followed_by.remove(&task.id());
+                    task.abort();
+                }
+            }
+            Command::Inspect(id, answer) => self.inspections.borrow_mut().ask(id, answer, Instant::now()),
+            // The one in flight answers soon, and the next look asks again.
+            Command::List(_) if self.is_listing.get() => {}
+            Command::List(answer) => {
+                let is_listing = Rc::clone(&self.is_listing);
+                is_listing.set(true);
+                let at_end = AtEnd(move || is_listing.set(false));
+                self.tasks.spawn_local(async move {
+                    let _at_end = at_end;
+                    let listed = context.requests.list(&context).await;
+                    let ids = listed.map(|listed| listed.iter().map(|it| it.id).collect());
+                    answer(ids.map_err(|error| error.to_string()));
+                });
+            }
+            Command::Stop => {}
+        }
+    }
+
+    /// Inspects what waits for it, as far as there may be more in flight.
+    fn begin_inspections(&mut self) {
+        loop {
+            let Some((id, answer)) = self.inspections.borrow_mut().begin() else { return };
+            let (context, inspections) = (Rc::clone(&self.context), Rc::clone(&self.inspections));
+            let is_late = Rc::new(Cell::new(false));
+            let was_late = Rc::clone(&is_late);
+            let at_end = AtEnd(move || inspections.borrow_mut().end(&id, was_late.get(), Instant::now()));
+            self.tasks.spawn_local(async move {
+                let at_end = at_end;
+                let inspected = context.requests.inspect(&context, &id).await;
+                is_late.set(matches!(inspected, Err(RequestError::NoAnswer(_))));
+                drop(at_end);
+                answer(inspected.map_err(|error| error.to_string()));
+            });
+        }
+    }
+
+    fn start_follower(&mut self, id: ContainerId, wait: Duration) {
+        let state = Rc::new(Follow::default());
+        self.context.follows.borrow_mut().insert(id, Rc::clone(&state));
+        let task = self.tasks.spawn_local(follow(Rc::clone(&self.context), id, state, wait));
+        self.followed_by.insert(task.id(), id);
+        self.followers.insert(id, task);
+    }
+
+    /// A task has ended. A follower that did so in order has let go of its
+    /// container by itself.
+    fn reap(&mut self, done: Result<(Id, ()), JoinError>) {
+        let (task, panic) = match done {
+            Ok((task, ())) => (task, None),
+            Err(error) => (error.id(), error.try_into_panic().ok()),
+        };
+        let Some(id) = self.followed_by.remove(&task) else {
+            return;
+        };
+        if self.followers.get(&id).is_some_and(|follower| follower.id() == task) {
+            self.followers.remove(&id);
+        }
+        if let Some(panic) = panic {
+            let reason = format!("a defect: {}", panic_text(&*panic));
+            self.context.with_sink(|sink| sink.ended(&id, StreamEnd::Failed(reason)));
+            self.start_follower(id, PANIC_PAUSE);
+        }
+    }
+
+    /// Watches the daemon while anything is followed.
+    fn watch_if_needed(&mut self) {
+        let is_needed = !self.context.follows.borrow().is_empty();
+        let is_there = self.watcher.as_ref().is_some_and(|watcher| !watcher.is_finished());
+        if is_needed && !is_there {
+            let context = Rc::clone(&self.context);
+            context.set_events(false);
+            self.watcher = Some(self.tasks.spawn_local(async move {
+                tokio::join!(watch_events(&context), call_roll(&context));
+            }));
+        } else if !is_needed {
+            if let Some(watcher) = self.watcher.take() {
+                watcher.abort();
+            }
+        }
+    }
+}

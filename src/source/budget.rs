@@ -1,0 +1,267 @@
+//! Deleted files that are held open until they are read: what the reader's
+//! stalled output keeps on the disk, and what it may keep there
+//! (`Held_Files_Limit`).
+//!
+//! A file counts while it has no name any more and something in it is unread; it
+//! counts whole, since that is what the disk does not get back. Beyond the limit
+//! the oldest file goes of the container that holds the most. If dockerd has compressed it before it
+//! was deleted, the compressed one takes its place and nothing is lost; else
+//! what was unread in it is.
+//!
+//! Descriptors are bounded as well. They are the host's, which needs some to
+//! reach its output again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::process::{getrlimit, Resource};
+use slab::Slab;
+
+use crate::delivery::checkpoint::fingerprint::Fingerprint;
+use crate::delivery::checkpoint::Resume;
+use crate::delivery::link::Exchange;
+use crate::source::container::Container;
+use crate::source::file::generation::Generation;
+use crate::source::file::known::SeenFile;
+use crate::source::file::listing;
+use crate::source::file::search::{Search, Sought};
+use crate::source::file::tailer::Tailer;
+use crate::telemetry::account::{Abandoned, Held};
+use crate::telemetry::activity::Doing;
+use crate::telemetry::event::Event;
+
+/// Time between two looks at the files that are open.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+/// Deleted files may have this part of the descriptors that the process may
+/// open.
+const DESCRIPTORS_PART: u64 = 2;
+
+/// A deleted file with something unread in it.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldFile {
+    /// Its number among the files of its container.
+    pub number: u32,
+    /// What it takes on the disk.
+    pub bytes: u64,
+    /// Since when it was known to have no name.
+    pub since: Instant,
+}
+
+/// What all containers hold.
+#[derive(Debug)]
+pub struct Holding {
+    limit: u64,
+    next_survey: Option<Instant>,
+    is_any_held: bool,
+}
+
+impl Holding {
+    /// Nothing yet; `limit` in bytes.
+    pub fn new(limit: u64) -> Holding {
+        Holding { limit, next_survey: None, is_any_held: false }
+    }
+
+    /// When the next look is due, if there is to be one.
+    pub fn next(&self) -> Option<Instant> {
+        self.next_survey
+    }
+
+    /// Looks, when it is time, at the files of the containers that are hot:
+    /// what is unread is in no other. `is_behind` says whether there is any.
+    pub fn survey(
+        &mut self,
+        containers: &mut Slab<Container>,
+        hot: &[usize],
+        exchange: &Exchange,
+        is_behind: bool,
+        now: Instant,
+    ) {
+        if !is_behind && !self.is_any_held {
+            self.next_survey = None;
+            return;
+        }
+        // Not at the first slice of a file that is larger than one.
+        let due = *self.next_survey.get_or_insert(now + SURVEY_INTERVAL);
+        if now < due {
+            return;
+        }
+        self.next_survey = Some(now + SURVEY_INTERVAL);
+        let mut files = Vec::new();
+        for key in hot {
+            if let Some(container) = containers.get_mut(*key) {
+                exchange.activity.is(Doing::Looking, container.id());
+                files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
+            }
+        }
+        let (held, dropped) = over(files, self.limit, most_files());
+        for Dropped { key, number, reason } in dropped {
+            if let Some(container) = containers.get_mut(key) {
+                container.drop_held(number, exchange, reason);
+            }
+        }
+        self.is_any_held = held.files > 0;
+        exchange.accounts.set_held(held);
+    }
+}
+
+/// A file that is one too many.
+#[derive(Debug)]
+struct Dropped {
+    key: usize,
+    number: u32,
+    reason: String,
+}
+
+/// Which files go, and what is held without them. The oldest of the container that holds
+/// the most of what is short: whoever floods pays for it, and no other container does.
+fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held, Vec<Dropped>) {
+    files.sort_by_key(|(key, file)| (file.since, *key, file.number));
+    let mut held = Held { files: files.len() as u64, bytes: files.iter().map(|(_, file)| file.bytes).sum() };
+    let mut of_containers: BTreeMap<usize, VecDeque<HeldFile>> = BTreeMap::new();
+    for (key, file) in files {
+        of_containers.entry(key).or_default().push_back(file);
+    }
+    let mut dropped = Vec::new();
+    loop {
+        let is_too_large = held.bytes > limit;
+        if !is_too_large && held.files <= most_files {
+            return (held, dropped);
+        }
+        let share = |files: &VecDeque<HeldFile>| match is_too_large {
+            true => files.iter().map(|file| file.bytes).sum(),
+            false => files.len() as u64,
+        };
+        let largest = of_containers.iter_mut().max_by_key(|(_, files)| {
+            (share(files), files.front().map(|oldest| std::cmp::Reverse(oldest.since)))
+        });
+        let Some((key, file)) = largest.and_then(|(key, files)| Some((*key, files.pop_front()?))) else {
+            return (held, dropped);
+        };
+        let reason = if is_too_large {
+            format!("deleted files hold {} bytes and Held_Files_Limit is {limit}", held.bytes)
+        } else {
+            format!(
+                "{} deleted files are held and this process may open no more than {most_files}",
+                held.files
+            )
+        };
+        held.files -= 1;
+        held.bytes -= file.bytes;
+        dropped.push(Dropped { key, number: file.number, reason });
+    }
+}
+
+fn most_files() -> u64 {
+    getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most / DESCRIPTORS_PART)
+}
+
+impl Tailer {
+    /// Looks at the files that are open: how much is in them, and which are held
+    /// though they were deleted.
+    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
+        let mut held = Vec::new();
+        for generation in &mut self.generations {
+            // A file that cannot be asked is as it was.
+            let _ = generation.survey(now);
+            held.extend(generation.held());
+        }
+        self.note_unread();
+        held
+    }
+
+    /// Whether something is unread in a file that has no name any more.
+    pub fn holds_deleted(&mut self) -> bool {
+        !self.survey(Instant::now()).is_empty()
+    }
+
+    /// Lets a deleted file go that is not read to its end.
+    pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
+        let Some(index) = self.generations.iter().position(|generation| generation.number == number) else {
+            return;
+        };
+        let mut search = std::mem::take(&mut self.search);
+        let sought = self.find_packed(&self.generations[index], &mut search);
+        self.search = search;
+        match sought {
+            Ok(Sought::Here(packed)) => {
+                self.generations[index] = *packed;
+                self.search.end();
+                return self.note_unread();
+            }
+            // The next look will tell.
+            Ok(Sought::Unfinished) => return,
+            Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
+        }
+        if index == 0 {
+            self.flush_open(exchange);
+        }
+        let Some(generation) = self.generations.remove(index) else { return };
+        let bytes = generation.unread();
+        self.account().abandon(Abandoned { bytes, generations: 1 });
+        let fingerprint = Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
+        self.seen.remember(SeenFile { id: generation.id, fingerprint });
+        let (name, short_id) = (self.metadata().title(), self.account().short_id());
+        exchange.report(Event::HeldFileDropped { name, short_id, bytes, reason });
+        if index == 0 {
+            self.progress_to_front(exchange);
+        }
+        self.note_unread();
+    }
+
+    /// The compressed file that holds what a deleted one does, where it was read
+    /// up to.
+    fn find_packed(&self, deleted: &Generation, search: &mut Search) -> io::Result<Sought> {
+        let Some(head) = deleted.head_now()? else { return Ok(Sought::Elsewhere) };
+        let resume = match deleted.read_offset() {
+            0 => Resume { fingerprint: Fingerprint::of(&head), ..deleted.resume_here() },
+            _ => deleted.resume_here(),
+        };
+        for file in listing::list(&self.files)?.iter().filter(|file| file.rank.is_gzip) {
+            if self.generations.iter().any(|held| held.id == file.id) {
+                continue;
+            }
+            match search.seek(file, &resume) {
+                Ok(Sought::Here(mut packed)) => {
+                    (packed.number, packed.run) = (deleted.number, deleted.run);
+                    return Ok(Sought::Here(packed));
+                }
+                Ok(Sought::Unfinished) => return Ok(Sought::Unfinished),
+                Ok(Sought::Elsewhere) | Err(_) => {}
+            }
+        }
+        Ok(Sought::Elsewhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped(files: &[(usize, u64)], limit: u64, most_files: u64) -> (Held, Vec<(usize, u32)>) {
+        let began = Instant::now();
+        let files = files.iter().enumerate().map(|(number, (key, bytes))| {
+            let since = began + Duration::from_secs(number as u64);
+            (*key, HeldFile { number: number as u32, bytes: *bytes, since })
+        });
+        let (held, dropped) = over(files.collect(), limit, most_files);
+        (held, dropped.iter().map(|dropped| (dropped.key, dropped.number)).collect())
+    }
+
+    #[test]
+    fn who_holds_the_most_loses_its_oldest_and_nobody_else_does() {
+        // The innocent's file is the oldest of all.
+        let files = [(7, 10), (1, 30), (1, 30), (1, 30)];
+        assert_eq!(dropped(&files, 50, 100), (Held { files: 2, bytes: 40 }, vec![(1, 1), (1, 2)]));
+        assert_eq!(dropped(&files, 100, 100), (Held { files: 4, bytes: 100 }, vec![]));
+        // Of two that hold as much, the one whose file is older.
+        assert_eq!(dropped(&[(1, 10), (2, 10)], 10, 100), (Held { files: 1, bytes: 10 }, vec![(1, 0)]));
+        assert_eq!(dropped(&[(1, 10)], 0, 100), (Held { files: 0, bytes: 0 }, vec![(1, 0)]));
+    }
+
+    #[test]
+    fn descriptors_are_given_back_by_who_holds_the_most_files() {
+        let files = [(7, 1_000), (1, 1), (1, 1), (1, 1)];
+        assert_eq!(dropped(&files, 1 << 20, 2), (Held { files: 2, bytes: 1_001 }, vec![(1, 1), (1, 2)]));
+    }
+}

@@ -1,0 +1,241 @@
+//! Where the log of a container is to be had. The reader decides by it at each look;
+//! `tail-containers check` says it without reading. Opens files and reads none.
+
+use std::ffi::OsStr;
+use std::io;
+
+use rustix::fs::{FileType, Statx};
+
+use crate::config::{Config, Mode};
+use crate::runtime::docker::{ContainerMetadata, LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::{Api, Found, LogFiles, Runtime};
+use crate::source::file::file_id::open_regular;
+use crate::source::file::listing;
+use crate::telemetry::metrics::SourceKind;
+
+/// What is said of a container without any log ends so.
+const KEEPS_NOTHING: &str = "keeps nothing";
+
+/// Where a log would be read from.
+#[derive(Debug)]
+pub enum Choice {
+    /// Its files, which can be opened.
+    Files(LogFiles),
+    /// Its files, once they can be opened: they are there, and this is why not.
+    Unreadable(LogFiles, io::Error),
+    /// The API, and why.
+    Api(String),
+    /// What the API says of how it logs: that it has no file says nothing yet.
+    Ask(String, Api),
+    /// Its files, once there are any.
+    Later,
+    /// Nowhere, and why.
+    Nowhere(String),
+}
+
+/// Where the log of a container would be read from, as things are.
+pub fn choose(
+    runtime: &dyn Runtime,
+    found: &Found,
+    metadata: &ContainerMetadata,
+    driver: Option<&LogDriver>,
+    config: &Config,
+) -> Choice {
+    let api = runtime.api().filter(|_| runtime.is_told_by_api(found));
+    let socket = api.and_then(|api| api.socket(config));
+    let choice = if config.mode == Mode::Stream && api.is_some() {
+        Choice::Api("Mode stream".to_owned())
+    } else {
+        match find_log(runtime.logs(found)) {
+            Ok(Some(files)) => Choice::Files(files),
+            Ok(None) => without_files(runtime, found, driver, metadata.is_running, config),
+            Err((_, error)) if config.mode == Mode::Hybrid && socket.is_some() => {
+                Choice::Api(format!("its file cannot be read: {error}"))
+            }
+            Err((files, error)) => Choice::Unreadable(files, error),
+        }
+    };
+    match (choice, api) {
+        (Choice::Api(reason), Some(api)) => match driver.and_then(keeps_nothing) {
+            Some(nothing) => Choice::Nowhere(nothing),
+            None if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
+            None => Choice::Api(reason),
+        },
+        (Choice::Ask(reason, api), _) if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
+        (choice, _) => choice,
+    }
+}
+
+/// Why a container with this driver can be read nowhere, if that is so.
+pub fn keeps_nothing(driver: &LogDriver) -> Option<String> {
+    driver.keeps_nothing().then(|| format!("log driver {} {KEEPS_NOTHING}", driver.name))
+}
+
+/// Whether a reason says that there is no log at all.
+pub fn is_of_no_log(reason: &str) -> bool {
+    reason.ends_with(KEEPS_NOTHING)
+}
+
+/// The first of the places where a log may be that has any file; where none has, the
+/// first that cannot be read.
+pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
+    let mut failure = None;
+    for files in places {
+        match is_there(&files) {
+            Ok(true) => return Ok(Some(files)),
+            Ok(false) => {}
+            Err(error) if failure.is_none() => failure = Some((files, error)),
+            Err(_) => {}
+        }
+    }
+    failure.map_or(Ok(None), Err)
+}
+
+/// Whether a log has any file to be read.
+pub fn is_there(files: &LogFiles) -> io::Result<bool> {
+    let is_symlink = |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
+    if files.dir.stat().is_ok_and(is_symlink) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symlink"));
+    }
+    match files.current().map(open_regular) {
+        Some(Ok(_)) => return Ok(true),
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // In the midst of a rotation, for good if dockerd died there, or after
+    // someone's rename, there are rotated files and no current one.
+    match listing::list(files) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        listed => listed.map(|listed| !listed.is_empty()),
+    }
+}
+
+/// There is no file: is one to be expected?
+pub fn without_files(
+    runtime: &dyn Runtime,
+    found: &Found,
+    driver: Option<&LogDriver>,
+    is_running: bool,
+    config: &Config,
+) -> Choice {
+    let Some(driver) = driver else { return without_driver(runtime, found, config) };
+    if let Some(nothing) = keeps_nothing(driver) {
+        return Choice::Nowhere(nothing);
+    }
+    let is_podman = runtime.api() == Some(Api::Podman);
+    let reason = match driver.name.as_str() {
+        name if is_podman && name != "journald" => "its log is not in its folder".to_owned(),
+        JSON_FILE_DRIVER | "local" => return Choice::Later,
+        _ if driver.writes_file() && !is_running => return Choice::Later,
+        name => format!("log driver {name} keeps no file"),
+    };
+    match config.mode {
+        Mode::File => Choice::Nowhere(format!("{reason}, and Mode file never asks the API")),
+        _ => Choice::Api(reason),
+    }
+}
+
+/// Podman's files do not tell how a container logs. One that has run and has no log is
+/// asked about.
+fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choice {
+    if found.owner.is_some() && runtime.has_run(found) {
+        return Choice::Nowhere("it has no file, and only root's Podman is asked".to_owned());
+    }
+    let Some(api) = runtime.api().filter(|api| *api == Api::Podman && runtime.has_run(found)) else {
+        return Choice::Later;
+    };
+    let reason = "it has no file".to_owned();
+    if config.mode == Mode::File {
+        Choice::Nowhere(format!("{reason}, and Mode file never asks the API"))
+    } else {
+        Choice::Ask(reason, api)
+    }
+}
+
+/// Why a log that only the API has cannot be had without it.
+pub fn without_socket(reason: &str, api: Api) -> String {
+    format!("{reason}, and {} is off", api.option())
+}
+
+/// What kind of files these are.
+pub fn kind_of(files: &LogFiles) -> SourceKind {
+    match files.path.file_name().and_then(OsStr::to_str) {
+        Some("container.log") => SourceKind::Local,
+        Some("container-cached.log") => SourceKind::Cache,
+        _ => SourceKind::File,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::delivery::checkpoint::ContainerId;
+    use crate::runtime::docker::Docker;
+    use crate::runtime::podman::Podman;
+    use crate::runtime::Owner;
+
+    fn config(mode: &str) -> Config {
+        Config::from_lookup(|name| (name == "Mode").then(|| mode.to_owned())).unwrap()
+    }
+
+    fn found(dir: &Path) -> Found {
+        Found::new(ContainerId::from_bytes([7; 32]), dir.into(), dir.to_owned())
+    }
+
+    fn said(
+        runtime: &dyn Runtime,
+        found: &Found,
+        name: &str,
+        has_cache_disabled: bool,
+        is_running: bool,
+    ) -> String {
+        let driver = (!name.is_empty()).then(|| LogDriver { name: name.to_owned(), has_cache_disabled });
+        format!("{:?}", without_files(runtime, found, driver.as_ref(), is_running, &config("hybrid")))
+    }
+
+    #[test]
+    fn without_a_file_the_driver_says_whether_one_is_to_be_expected() {
+        let (docker, found) = (Docker::new(Path::new("/nonexistent")), found(Path::new("/nonexistent/c")));
+        for (name, cache_disabled, is_running, choice) in [
+            ("json-file", false, true, "Later"),
+            ("local", false, false, "Later"),
+            ("none", false, true, "Nowhere(\"log driver none keeps nothing\")"),
+            ("journald", false, true, "Api(\"log driver journald keeps no file\")"),
+            ("syslog", false, false, "Later"),
+            ("syslog", false, true, "Api(\"log driver syslog keeps no file\")"),
+            ("syslog", true, false, "Api(\"log driver syslog keeps no file\")"),
+            ("", false, true, "Later"),
+        ] {
+            assert_eq!(said(&docker, &found, name, cache_disabled, is_running), choice, "{name}");
+        }
+        let journald = LogDriver { name: "journald".to_owned(), has_cache_disabled: false };
+        let in_file_mode = without_files(&docker, &found, Some(&journald), true, &config("file"));
+        assert!(format!("{in_file_mode:?}").contains("Mode file never asks"), "{in_file_mode:?}");
+    }
+
+    #[test]
+    fn podmans_containers_are_asked_about_once_they_have_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = Podman::new(dir.path());
+        let ours = found(&podman.root().join("overlay-containers/c"));
+        std::fs::create_dir_all(&ours.dir).unwrap();
+        assert_eq!(said(&podman, &ours, "", false, true), "Later");
+        std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
+        assert_eq!(said(&podman, &ours, "", false, true), "Ask(\"it has no file\", Podman)");
+        let of_ada = tempfile::tempdir().unwrap();
+        std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
+        let owner = Owner { user: "ada".to_owned(), container_id: ContainerId::from_bytes([1; 32]) };
+        let of_ada = Found { owner: Some(owner), ..found(of_ada.path()) };
+        let of_ada = said(&podman, &of_ada, "", false, true);
+        assert_eq!(of_ada, "Nowhere(\"it has no file, and only root's Podman is asked\")");
+        for (name, choice) in [
+            ("journald", "Api(\"log driver journald keeps no file\")"),
+            ("k8s-file", "Api(\"its log is not in its folder\")"),
+            ("passthrough", "Nowhere(\"log driver passthrough keeps nothing\")"),
+        ] {
+            assert_eq!(said(&podman, &ours, name, false, true), choice);
+        }
+    }
+}

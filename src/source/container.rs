@@ -1,0 +1,963 @@
+//! One container as the reader sees it: its folder, its metadata and its
+//! tailer, and whether there is anything to do for it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::labels::Hints;
+use crate::config::{labels, Config, Mode};
+use crate::delivery::checkpoint::ContainerId;
+use crate::delivery::link::Exchange;
+use crate::pipeline::template::{Identity, RecordOptions};
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::own_container::OwnContainer;
+use crate::runtime::safe_path::SafePath;
+use crate::runtime::{is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime};
+use crate::source::api::streams::Streams;
+use crate::source::budget::HeldFile;
+use crate::source::choose;
+use crate::source::choose::Choice;
+use crate::source::file::file_id::{is_shortage, open_regular, stat_path, FileId};
+use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
+use crate::source::pace::Pace;
+use crate::source::rate::RateLimit;
+use crate::source::watch::FileWatch;
+use crate::telemetry::account::Account;
+use crate::telemetry::event::Event;
+use crate::telemetry::metrics::{SourceKind, Survey, Unread};
+use crate::telemetry::trouble::Trouble;
+
+/// How long a log waits for metadata that is there but cannot be read.
+const METADATA_PATIENCE: Duration = Duration::from_secs(5);
+/// Time between reads of a log that cannot be watched.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between looks whether the host has taken what it is to take before more of a
+/// container is read: what it refused, or what it was not offered yet.
+const HELD_BACK_INTERVAL: Duration = Duration::from_millis(500);
+const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a container of Podman's may have run without a log before the API is asked.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first line of a run waits for what its record is to say, and how
+/// often that is looked for: the kubelet makes the link with the container's id a
+/// moment after the log.
+const RUN_PATIENCE: Duration = Duration::from_secs(1);
+const RUN_INTERVAL: Duration = Duration::from_millis(50);
+/// What reading a container's log came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is more to read at once.
+    More,
+    /// Read to the end; stay hot.
+    Hot,
+    /// Nothing to do before then; stay hot.
+    Waiting(Instant),
+    /// There is more, and its rate allows none of it before then; stay hot.
+    Throttled(Instant),
+    /// Read to the end; a watch brings it back.
+    Told,
+    /// Idle; a watch or a rescan brings it back.
+    Cool,
+    /// As `Hot`, and the log cannot be watched.
+    WatchRefused(String),
+    /// Gone and read to the end.
+    Finished,
+}
+
+/// Where a container's log comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Its files, once there are any.
+    File,
+    /// The Docker API.
+    Stream,
+    /// Nowhere; said once.
+    Nothing,
+}
+
+/// What the reader lends a container to look around.
+pub struct Surroundings<'a> {
+    /// Where events go.
+    pub exchange: &'a Exchange,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The container that we run in.
+    pub own: &'a OwnContainer,
+    /// The containers read through this one's API, unless that is off.
+    pub streams: Option<&'a mut Streams>,
+    /// For folders that appear.
+    pub watch: Option<&'a mut FileWatch>,
+    /// The container's key in the watch.
+    pub key: usize,
+    /// Now.
+    pub now: Instant,
+    /// Time between two reads of a hot log.
+    pub cycle: Duration,
+}
+
+/// The watch on the files of a log that are written.
+struct LogWatch {
+    /// What [`FileWatch::watch_log`] gave.
+    numbers: Vec<i32>,
+    /// How many files of the log had been met by then; with another one, there is
+    /// something that is not watched.
+    files: u32,
+}
+
+/// One container.
+pub struct Container {
+    runtime: Arc<dyn Runtime>,
+    api: Option<Api>,
+    found: Found,
+    tailer: Tailer,
+    source: Source,
+    identity: Arc<Identity>,
+    has_identity: bool,
+    driver: Option<LogDriver>,
+    /// Since when it has run and no log of it was found.
+    misses_log: Option<Instant>,
+    config_file: Option<FileId>,
+    /// Another runtime took it over since the metadata was read.
+    is_stale: bool,
+    /// The run of the container that the metadata is of, and since when the log
+    /// of another one has been read.
+    run: Option<u32>,
+    run_seen: Option<(u32, Instant)>,
+    first_seen: Instant,
+    last_read: Instant,
+    pace: Pace,
+    watch: Option<LogWatch>,
+    is_hot: bool,
+    rate: RateLimit,
+    /// The configuration or a label says that it is not to be read.
+    is_excluded: bool,
+    /// The kernel tells of each name that comes or goes in its folder.
+    folder_is_watched: bool,
+    /// The log cannot be watched and is read at intervals.
+    is_polled: bool,
+    next_poll: Instant,
+    /// The folder, and that of the log, right before the last look into them.
+    looked_at: Option<[FolderStamp; 2]>,
+    /// What was said of its labels: what is wrong with any, and which are not obeyed.
+    labels_said: (Vec<String>, Vec<&'static str>),
+    /// Its metadata cannot be read.
+    metadata_trouble: Trouble,
+    /// Its log cannot be found or opened.
+    log_trouble: Trouble,
+    /// A file of its log that is open cannot be read.
+    read_trouble: Trouble,
+    /// It can be read nowhere.
+    nowhere: Trouble,
+    /// It is not to be read; for what is logged of that.
+    exclusion: Trouble<()>,
+    /// That its metadata is cut was reported.
+    cut_reported: bool,
+    /// Which of the reader's roots it was found in.
+    pub root: usize,
+    /// Known from the API only: its folder cannot be seen.
+    pub is_remote: bool,
+    /// Its folder is gone.
+    pub is_gone: bool,
+}
+
+impl Container {
+    /// A container whose folder was just found.
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        found: Found,
+        account: Arc<Account>,
+        start: Start,
+        now: Instant,
+    ) -> Container {
+        let identity = Arc::new(Identity::unnamed(&found.id, ContainerMetadata::nameless(&found)));
+        let files = runtime.logs(&found).into_iter().next();
+        let files = files.unwrap_or_else(|| LogFiles::numbered(found.dir.clone()));
+        Container {
+            tailer: Tailer::new(account, files, start, Arc::clone(&identity)),
+            source: Source::File,
+            api: runtime.api().filter(|_| runtime.is_told_by_api(&found)),
+            runtime,
+            found,
+            identity,
+            has_identity: false,
+            driver: None,
+            misses_log: None,
+            config_file: None,
+            is_stale: false,
+            run: None,
+            run_seen: None,
+            first_seen: now,
+            last_read: now,
+            pace: Pace::default(),
+            watch: None,
+            is_hot: false,
+            rate: RateLimit::default(),
+            is_excluded: false,
+            folder_is_watched: false,
+            is_polled: false,
+            next_poll: now,
+            looked_at: None,
+            labels_said: Default::default(),
+            metadata_trouble: Trouble::paced(),
+            log_trouble: Trouble::paced(),
+            read_trouble: Trouble::paced(),
+            nowhere: Trouble::paced(),
+            exclusion: Trouble::paced(),
+            cut_reported: false,
+            root: 0,
+            is_remote: false,
+            is_gone: false,
+        }
+    }
+
+    /// A container that only the API tells of.
+    pub fn new_remote(
+        runtime: Arc<dyn Runtime>,
+        found: Found,
+        account: Arc<Account>,
+        start: Start,
+        now: Instant,
+    ) -> Container {
+        Container { is_remote: true, ..Container::new(runtime, found, account, start, now) }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ContainerId {
+        self.tailer.id()
+    }
+
+    /// What its runtime calls it, shortened.
+    fn short_id(&self) -> String {
+        self.tailer.account().short_id()
+    }
+
+    /// Whether it may be there though it is not listed, for something that cannot be
+    /// read lies between.
+    pub fn is_below(&self, unreadable: &Path) -> bool {
+        self.found.dir.starts_with(unreadable) || self.found.origin.starts_with(unreadable)
+    }
+
+    /// The API that tells of it, if any does.
+    pub fn api(&self) -> Option<Api> {
+        self.api
+    }
+
+    /// Another runtime knows more of it: from now on that is asked.
+    pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
+        self.api = runtime.api().filter(|_| runtime.is_told_by_api(&found));
+        self.runtime = runtime;
+        self.found = found;
+        self.is_stale = true;
+        self.run = None;
+    }
+
+    /// Adds itself to a survey. `streams` are those of its API.
+    pub fn add_to(&self, survey: &mut Survey, now: Instant, streams: Option<&Streams>) {
+        let source = self.source_kind();
+        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
+        survey.count(source);
+        if let Some(reason) = self.unread(now, streams) {
+            survey.count_unread(reason);
+        }
+        self.tailer.add_to(survey);
+    }
+
+    /// Why it is not read, though it should be.
+    fn unread(&self, now: Instant, streams: Option<&Streams>) -> Option<Unread> {
+        if self.is_excluded || self.is_gone {
+            return None;
+        }
+        let trouble = self.log_trouble.reason().or(self.read_trouble.reason());
+        match self.source {
+            Source::Stream => streams.and_then(|streams| streams.unread(self.id())),
+            Source::Nothing => self.nowhere.reason(),
+            Source::File if trouble.is_some() => trouble,
+            Source::File if self.is_remote => Some(Unread::ApiUnavailable),
+            Source::File if self.has_identity && self.tailer.is_open() => None,
+            Source::File if self.metadata_trouble.is_there() => self.metadata_trouble.reason(),
+            Source::File => self.misses_file(now).then_some(Unread::Missing),
+        }
+    }
+
+    /// Whether it runs, its driver writes a file, and there is none.
+    fn misses_file(&self, now: Instant) -> bool {
+        let writes_file = |driver: &LogDriver| [JSON_FILE_DRIVER, "local"].contains(&driver.name.as_str());
+        self.tailer.metadata().is_running
+            && self.driver.as_ref().is_some_and(writes_file)
+            && now.duration_since(self.first_seen) >= LOG_PATIENCE
+    }
+
+    fn source_kind(&self) -> SourceKind {
+        match self.source {
+            Source::Stream => SourceKind::Stream,
+            Source::File if self.tailer.is_open() => choose::kind_of(self.tailer.files()),
+            Source::File | Source::Nothing => SourceKind::Nowhere,
+        }
+    }
+
+    /// Makes it hot; `false` if it was.
+    pub fn heat(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_hot, true)
+    }
+
+    /// It is no longer hot.
+    pub fn cool(&mut self) {
+        self.is_hot = false;
+    }
+
+    /// Whether it is hot.
+    pub fn is_hot(&self) -> bool {
+        self.is_hot
+    }
+
+    /// Whether a slice took long a moment ago, or its first may.
+    pub fn is_costly(&self, now: Instant) -> bool {
+        self.tailer.is_costly(now)
+    }
+
+    /// What the last slice cost, if it was slow.
+    pub fn slice_cost(&self) -> Duration {
+        self.tailer.slice_cost()
+    }
+
+    /// Whether there is anything to read or to finish.
+    pub fn has_work(&self) -> bool {
+        self.is_gone || (self.source == Source::File && self.tailer.is_open())
+    }
+
+    /// Watches its folder for names that come and go.
+    pub fn watch_folder(&mut self, watch: &mut FileWatch, key: usize) -> io::Result<()> {
+        self.folder_is_watched = self.found.dir.with_path(|dir| {
+            watch.watch_folder(key, dir)?;
+            Ok(network_file_system(dir).is_none())
+        })?;
+        Ok(())
+    }
+
+    /// Whether a rescan is to look into its folder: it is another than at the last
+    /// look, or something failed that is worth another try. `doubts_watch` asks for
+    /// that too where the kernel tells of changes.
+    pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
+        let is_worth_a_try = self.is_remote
+            || self.source == Source::Stream
+            || self.metadata_trouble.is_there()
+            || self.log_trouble.is_there()
+            || self.read_trouble.is_there()
+            || self.nowhere.is_to_be_reported()
+            || self.exclusion.has_news()
+            || !self.has_identity
+            || self.tailer.grace().is_some()
+            || (self.misses_log.is_some() && self.driver.is_none());
+        is_worth_a_try
+            || ((doubts_watch || !self.folder_is_watched)
+                && (self.looked_at.is_none() || self.looked_at != self.stamp()))
+    }
+
+    fn stamp(&self) -> Option<[FolderStamp; 2]> {
+        let stamp = |dir: &SafePath| dir.with_path(|path| Ok(stamp(path))).ok().flatten();
+        let (dir, of_log) = (stamp(&self.found.dir)?, &self.tailer.files().dir);
+        Some([dir, if *of_log == self.found.dir { dir } else { stamp(of_log)? }])
+    }
+
+    /// The kernel tells of a new name in its folder.
+    pub fn file_made(&mut self, name: &str) {
+        if self.source != Source::Stream && !self.is_excluded {
+            self.tailer.file_made(name);
+        }
+    }
+
+    /// Looks at its open files; which are held though they were deleted.
+    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
+        self.tailer.survey(now)
+    }
+
+    /// Lets a deleted file go.
+    pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
+        self.tailer.drop_held(number, exchange, reason);
+    }
+
+    /// The kernel did not tell of all names.
+    pub fn notices_lost(&mut self, now: Instant) {
+        self.tailer.notices_lost(now);
+    }
+
+    /// Looks into the folder: metadata, and where the log is to be had.
+    pub fn look(&mut self, around: &mut Surroundings<'_>) {
+        if self.is_remote {
+            match around.streams.as_mut().filter(|_| !self.is_excluded) {
+                Some(streams) if !self.has_identity => streams.inspect(*self.tailer.id()),
+                Some(streams) => streams.ask_again(self.tailer.id()),
+                None => {}
+            }
+            return;
+        }
+        self.looked_at = self.stamp();
+        self.load_identity(around);
+        if self.exclusion.has_news() {
+            self.judge(around);
+        }
+        if !self.has_identity || self.is_excluded {
+            return self.check_folder();
+        }
+        if around.config.mode == Mode::Stream && self.api.is_some() {
+            return self.look_for_stream(around, "Mode stream");
+        }
+        match self.open_file(around) {
+            Ok(true) => {
+                report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
+                self.go_to_file(around);
+            }
+            Ok(false) => self.look_for_stream_without_file(around),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
+            Err(error) => {
+                self.report_log_failure(around.exchange, &error);
+                // What is in deleted files is nowhere else.
+                let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
+                if around.config.mode == Mode::Hybrid && self.api.is_some() && !has_only_copy {
+                    self.look_for_stream(around, "its file cannot be read");
+                }
+            }
+        }
+        self.check_folder();
+    }
+
+    fn check_folder(&mut self) {
+        let is_missing =
+            stat_path(&self.found.dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        self.is_gone |= is_missing;
+    }
+
+    /// Finds the log's files and opens those that are new; `false` where there
+    /// are none.
+    fn open_file(&mut self, around: &mut Surroundings<'_>) -> io::Result<bool> {
+        if self.source != Source::Stream && self.tailer.is_open() {
+            self.tailer.refresh(around.exchange)?;
+            return Ok(true);
+        }
+        let places = self.runtime.logs(&self.found);
+        let mut log = choose::find_log(places.clone());
+        // Watch first, look then: a file may be made a moment after its folder.
+        let watches = |files: &LogFiles| self.watch_log_folder(files, around);
+        if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
+            log = choose::find_log(places);
+        }
+        match log {
+            Ok(Some(files)) => self.use_log(files),
+            Ok(None) => return Ok(false),
+            Err((files, error)) => {
+                self.use_log(files);
+                return Err(error);
+            }
+        }
+        if self.source == Source::Stream {
+            return Ok(true);
+        }
+        self.watch_log_folder(&self.tailer.files().clone(), around);
+        self.tailer.refresh(around.exchange)?;
+        Ok(self.tailer.is_open())
+    }
+
+    /// Points the tailer, which has opened nothing, at this log.
+    fn use_log(&mut self, files: LogFiles) {
+        if *self.tailer.files() != files && !self.tailer.is_open() {
+            self.restart_tailer(files, self.tailer.start());
+        }
+    }
+
+    fn restart_tailer(&mut self, files: LogFiles, start: Start) {
+        let account = Arc::clone(self.tailer.account());
+        // What it had open is seen by no one any more.
+        account.set_unread(0);
+        // Of files that are closed; they are watched anew should they be opened.
+        self.watch = None;
+        self.tailer = Tailer::new(account, files, start, Arc::clone(&self.identity));
+    }
+
+    /// The local driver keeps its files in a folder of its own. Whether there is
+    /// such a folder, and it is watched.
+    fn watch_log_folder(&self, files: &LogFiles, around: &mut Surroundings<'_>) -> bool {
+        let Some(watch) = around.watch.as_mut().filter(|_| files.dir != self.found.dir) else { return false };
+        // Where it is refused, the folder above was refused before.
+        files.dir.with_path(|dir| watch.watch_folder(around.key, dir)).is_ok()
+    }
+
+    /// The file can be read: from now on it is.
+    fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
+        self.misses_log = None;
+        if self.source != Source::Stream {
+            self.source = Source::File;
+            return;
+        }
+        let released = around.streams.as_mut().and_then(|streams| streams.release(self.tailer.id()));
+        self.source = Source::File;
+        if let Some(saved) = released {
+            self.tailer.set_start(Start::Saved(saved));
+        }
+        self.watch_log_folder(&self.tailer.files().clone(), around);
+        if let Err(error) = self.tailer.refresh(around.exchange) {
+            self.report_log_failure(around.exchange, &error);
+            return;
+        }
+        report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
+        let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
+        around.exchange.report(Event::StreamEnds { name, short_id });
+    }
+
+    /// There is no file: is one to be expected?
+    fn look_for_stream_without_file(&mut self, around: &mut Surroundings<'_>) {
+        let is_running = self.tailer.metadata().is_running;
+        let driver = self.driver.as_ref();
+        let choice = choose::without_files(&*self.runtime, &self.found, driver, is_running, around.config);
+        if driver.is_none() && !matches!(choice, Choice::Later) {
+            // The log comes a moment after the start.
+            let since = *self.misses_log.get_or_insert(around.now);
+            if around.now.duration_since(since) < LOG_PATIENCE {
+                return;
+            }
+        }
+        match choice {
+            Choice::Nowhere(reason) => self.give_up(around, reason),
+            Choice::Api(reason) => self.look_for_stream(around, &reason),
+            // What it answers is taken up when it comes.
+            Choice::Ask(reason, api) => match around.streams.as_mut() {
+                Some(streams) => streams.inspect(*self.tailer.id()),
+                None => self.give_up(around, choose::without_socket(&reason, api)),
+            },
+            _ => {}
+        }
+    }
+
+    fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
+        self.source = Source::Nothing;
+        let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
+        let unread = if choose::is_of_no_log(&reason) { Unread::DriverNone } else { Unread::ApiUnavailable };
+        self.nowhere.begin(unread, || around.exchange.report(Event::Unreadable { name, short_id, reason }));
+    }
+
+    /// From now on the API is read, unless it is off or already is.
+    fn look_for_stream(&mut self, around: &mut Surroundings<'_>, reason: &str) {
+        if self.source == Source::Stream {
+            if let Some(streams) = around.streams.as_mut() {
+                streams.ask_again(self.tailer.id());
+            }
+            return;
+        }
+        if let Some(nothing) = self.driver.as_ref().and_then(choose::keeps_nothing) {
+            return self.give_up(around, nothing);
+        }
+        let Some(streams) = around.streams.as_mut() else {
+            if let Some(api) = self.api.filter(|_| !self.log_trouble.is_there()) {
+                self.give_up(around, choose::without_socket(reason, api));
+            }
+            return;
+        };
+        let (id, identity) = (*self.tailer.id(), Arc::clone(&self.identity));
+        match streams.follow(id, identity, || self.tailer.hand_over()) {
+            Ok(saved) => {
+                self.source = Source::Stream;
+                self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
+                let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
+                let reason = reason.to_owned();
+                around.exchange.report(Event::StreamBegins { name, short_id, reason });
+            }
+            Err(error) => self.report_log_failure(around.exchange, &error),
+        }
+    }
+
+    /// What the API told of a container without files here, or without a log.
+    pub fn set_inspected(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        metadata: ContainerMetadata,
+        driver: String,
+    ) {
+        self.driver = Some(LogDriver { name: driver, has_cache_disabled: false });
+        if !self.is_remote && self.has_identity {
+            return self.judge(around);
+        }
+        self.set_metadata(metadata, around);
+        if self.is_excluded {
+            return;
+        }
+        self.look_for_stream(around, "its folder cannot be read");
+    }
+
+    /// Reads the metadata if the file is another than last time.
+    fn load_identity(&mut self, around: &mut Surroundings<'_>) {
+        let path = self.runtime.metadata_file(&self.found);
+        let file = path.and_then(|path| stat_path(&path).ok()).map(|(id, _)| id);
+        if self.has_identity
+            && !self.is_stale
+            && !self.metadata_trouble.is_there()
+            && (file.is_none() || file == self.config_file)
+        {
+            return;
+        }
+        match self.runtime.metadata(&self.found, self.run.unwrap_or_default()) {
+            Ok(metadata) => {
+                self.config_file = file;
+                self.is_stale = false;
+                // That it is whole again shows in the records.
+                self.metadata_trouble.end(|| true);
+                if !self.has_identity {
+                    let (name, short_id) = (metadata.title(), self.short_id());
+                    around.exchange.report(Event::ContainerFound { name, short_id });
+                }
+                if self.driver.is_none() {
+                    self.driver = self.runtime.log_driver(&self.found);
+                }
+                self.set_metadata(metadata, around);
+            }
+            // A log without it belongs to a container that is being removed.
+            Err(MetadataError::Missing { .. }) => {
+                let logs = self.runtime.logs(&self.found);
+                let has_log = logs.iter().any(|files| choose::is_there(files).unwrap_or(true));
+                if !self.has_identity && has_log {
+                    // Or to one that was just made: the log came after it.
+                    let again = self.runtime.metadata(&self.found, self.run.unwrap_or_default());
+                    self.set_metadata(
+                        again.unwrap_or_else(|_| ContainerMetadata::nameless(&self.found)),
+                        around,
+                    );
+                }
+            }
+            Err(MetadataError::Unreadable { path, reason }) => {
+                around.exchange.tally.read_errors.add_one();
+                if let Some(error) = open_regular(&self.found.dir.at(&path)).err().filter(is_shortage) {
+                    self.metadata_trouble.begin(Unread::NoDescriptors, || false);
+                    return around.exchange.report_shortage(&error);
+                }
+                self.metadata_trouble.begin(Unread::Metadata, || {
+                    around.exchange.report(Event::MetadataUnreadable { path, reason })
+                });
+                if !self.has_identity && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE {
+                    self.set_metadata(ContainerMetadata::nameless(&self.found), around);
+                }
+            }
+        }
+    }
+
+    /// Where each run of the container has files of its own, its records say
+    /// which run they are of. Until when to wait for what they are to say.
+    fn follow_run(&mut self, around: &mut Surroundings<'_>) -> Option<Instant> {
+        let run = self.tailer.run()?;
+        let has_runs = self.tailer.files().current().is_none();
+        if !has_runs || self.run == Some(run) {
+            return None;
+        }
+        let now = around.now;
+        let since = match self.run_seen {
+            Some((seen, since)) if seen == run => since,
+            _ => self.run_seen.insert((run, now)).1,
+        };
+        if let Ok(metadata) = self.runtime.metadata(&self.found, run) {
+            let is_complete = metadata.pod.as_ref().is_none_or(|pod| pod.is_complete);
+            if !is_complete && now.duration_since(since) < RUN_PATIENCE {
+                return Some(now + RUN_INTERVAL);
+            }
+            self.set_metadata(metadata, around);
+        }
+        self.run = Some(run);
+        None
+    }
+
+    fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
+        self.tailer.account().set_name(&metadata.title());
+        let config = around.config;
+        let read = Hints::read(&metadata.labels, config.label_hints);
+        self.report_labels(&read, &metadata.title(), around.exchange);
+        let hints = read.hints;
+        self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
+        let options = RecordOptions {
+            template: config.tag_template.as_ref(),
+            metadata: &config.metadata,
+            merge: &config.merge,
+            multiline: &config.multiline,
+        };
+        self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
+        if self.identity.is_cut() && !self.cut_reported {
+            let (name, short_id) = (self.identity.metadata.title(), self.short_id());
+            self.cut_reported = around.exchange.report(Event::MetadataCut { name, short_id });
+        }
+        self.tailer.set_identity(Arc::clone(&self.identity), around.exchange);
+        if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
+            streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
+        }
+        self.has_identity = true;
+        self.judge(around);
+    }
+
+    /// Once, however often the metadata is read.
+    fn report_labels(&mut self, read: &labels::Read, name: &str, exchange: &Exchange) {
+        if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
+            return;
+        }
+        let short_id = self.short_id();
+        let mut is_kept = true;
+        for problem in &read.problems {
+            let (name, short_id) = (name.to_owned(), short_id.clone());
+            is_kept &= exchange.report(Event::LabelInvalid { name, short_id, problem: problem.clone() });
+        }
+        if !read.ignored.is_empty() {
+            let labels = read.ignored.join(", ");
+            is_kept &= exchange.report(Event::LabelIgnored { name: name.to_owned(), short_id, labels });
+        }
+        if is_kept {
+            self.labels_said = (read.problems.clone(), read.ignored.clone());
+        }
+    }
+
+    /// Whether the container, as it is called now, is to be read.
+    fn judge(&mut self, around: &mut Surroundings<'_>) {
+        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        let metadata = &self.identity.metadata;
+        let excluded = around.config.selection.excludes(around.own, self.tailer.id(), metadata, driver);
+        let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
+        let (name, short_id) = (metadata.title(), self.short_id());
+        let exchange = around.exchange;
+        match excluded.map(|reason| reason.to_string()) {
+            Some(reason) => {
+                if !was_excluded {
+                    self.let_go(around);
+                }
+                let event = Event::ContainerExcluded { name, short_id, reason };
+                self.exclusion.begin((), || exchange.report(event));
+            }
+            None => self.exclusion.end(|| exchange.report(Event::ContainerIncluded { name, short_id })),
+        }
+    }
+
+    /// Closes all files and streams of the container. Where reading was, it
+    /// goes on should the container be read again.
+    fn let_go(&mut self, around: &mut Surroundings<'_>) {
+        let streamed = match (self.source, around.streams.as_mut()) {
+            (Source::Stream, Some(streams)) => streams.release(self.tailer.id()),
+            _ => None,
+        };
+        if streamed.is_some() || self.tailer.is_open() {
+            let saved = streamed.unwrap_or_else(|| self.tailer.hand_over());
+            self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
+        }
+        self.source = Source::File;
+        if let Some(watch) = around.watch.as_mut() {
+            watch.forget(around.key);
+            // Where it is refused now, the rescan sees what happens to it.
+            self.folder_is_watched = false;
+            let _ = self.watch_folder(watch, around.key);
+        }
+    }
+
+    /// Its files cannot be looked at or opened; those that are open may be read on.
+    fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
+        report_failure(&mut self.log_trouble, self.tailer.files(), exchange, error);
+    }
+
+    /// A file that is open cannot be read.
+    fn report_read_failure(&mut self, exchange: &Exchange, error: &io::Error) {
+        report_failure(&mut self.read_trouble, self.tailer.files(), exchange, error);
+    }
+
+    /// Reads a slice of its log.
+    pub fn read(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
+        let (config, now) = (around.config, around.now);
+        if !self.is_gone && now < self.next_poll {
+            return Outcome::Waiting(self.next_poll);
+        }
+        if !self.has_identity {
+            self.load_identity(around);
+        }
+        if !self.has_identity {
+            if !self.is_gone {
+                self.next_poll = now + POLL_INTERVAL;
+                return Outcome::Waiting(self.next_poll);
+            }
+            self.set_metadata(ContainerMetadata::nameless(&self.found), around);
+        }
+        if self.is_excluded {
+            if !self.is_gone {
+                return Outcome::Cool;
+            }
+            self.tailer.forget(around.exchange);
+            return Outcome::Finished;
+        }
+        if self.source == Source::Stream {
+            return self.end_stream(around);
+        }
+        if let Some(due) = self.rate.waits_until(now) {
+            return Outcome::Throttled(due);
+        }
+        if self.tailer.account().waits(&around.exchange.queue) {
+            // The end of the former rings.
+            let is_held_back = self.tailer.account().is_held_back();
+            let interval = if is_held_back { HELD_BACK_INTERVAL } else { CAUTIOUS_INTERVAL };
+            return Outcome::Throttled(now + interval);
+        }
+        if let Some(due) = self.follow_run(around) {
+            return Outcome::Waiting(due);
+        }
+        match self.read_slice(context, now) {
+            Ok(step) => {
+                report_readable(&mut self.read_trouble, self.tailer.files(), around.exchange);
+                match step {
+                    Step::AtEnd { has_read: false } => return self.at_end(context, around),
+                    Step::Lingering(due) => return Outcome::Waiting(due),
+                    _ => {}
+                }
+                self.has_read(around);
+                let has_more = step == Step::More || !config.follow;
+                if has_more || self.pace.is_busy() {
+                    self.unwatch(around);
+                }
+                if has_more {
+                    Outcome::More
+                } else if self.is_told() && self.tailer.grace().is_none() && !self.is_gone {
+                    Outcome::Told
+                } else {
+                    Outcome::Hot
+                }
+            }
+            Err(error) => {
+                self.report_read_failure(around.exchange, &error);
+                if self.is_gone {
+                    self.tailer.give_up(around.exchange);
+                    return Outcome::Finished;
+                }
+                Outcome::Cool
+            }
+        }
+    }
+
+    fn read_slice(&mut self, context: &mut ReadContext<'_>, now: Instant) -> io::Result<Step> {
+        if !self.rate.is_on() {
+            return self.tailer.read_slice(context);
+        }
+        let before = self.tailer.account().figures().read.bytes;
+        let step = self.tailer.read_slice(context);
+        self.rate.has_read(self.tailer.account().figures().read.bytes - before, now);
+        step
+    }
+
+    fn has_read(&mut self, around: &Surroundings<'_>) {
+        self.pace.brought(around.now.duration_since(self.last_read), around.cycle);
+        self.last_read = around.now;
+    }
+
+    /// Whether the kernel tells of each write to the log.
+    fn is_told(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.files == self.tailer.files_met())
+    }
+
+    fn watch_log(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+        self.unwatch(around);
+        let Some(watch) = around.watch.as_mut() else { return Err("inotify is not to be had".to_owned()) };
+        let mut numbers = Vec::with_capacity(1);
+        for file in self.tailer.written_files() {
+            numbers.push(watch.watch_log(around.key, file).map_err(|error| error.to_string())?);
+        }
+        self.watch = Some(LogWatch { numbers, files: self.tailer.files_met() });
+        Ok(())
+    }
+
+    /// The log is read at each cycle from now on.
+    fn unwatch(&mut self, around: &mut Surroundings<'_>) {
+        let (Some(old), Some(watch)) = (self.watch.take(), around.watch.as_mut()) else { return };
+        for number in old.numbers {
+            watch.unwatch_log(around.key, number);
+        }
+        self.pace = Pace::default();
+    }
+
+    /// A streamed container is among the hot ones only to be ended.
+    fn end_stream(&mut self, around: &mut Surroundings<'_>) -> Outcome {
+        if !self.is_gone {
+            return Outcome::Cool;
+        }
+        if let Some(streams) = around.streams.as_mut() {
+            streams.finish(self.tailer.id());
+        }
+        self.tailer.forget(around.exchange);
+        let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
+        around.exchange.report(Event::ContainerGone { name, short_id });
+        Outcome::Finished
+    }
+
+    /// Everything there is was read.
+    fn at_end(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
+        let (config, now) = (around.config, around.now);
+        if self.is_gone {
+            if let Err(error) = self.tailer.finish(context) {
+                self.report_read_failure(context.exchange, &error);
+            }
+            let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
+            context.exchange.report(Event::ContainerGone { name, short_id });
+            return Outcome::Finished;
+        }
+        if !config.follow {
+            self.tailer.flush_open(context.exchange);
+            return Outcome::Cool;
+        }
+        if !self.folder_is_watched && self.tailer.is_rotated() {
+            return match self.tailer.refresh(context.exchange) {
+                Ok(()) => Outcome::Hot,
+                Err(_) => Outcome::Cool,
+            };
+        }
+        self.pace.brought_nothing();
+        let silence = now.duration_since(self.last_read);
+        if self.tailer.grace().is_some_and(|grace| silence >= grace) {
+            self.tailer.flush_after(silence, context.exchange);
+        }
+        // Of what is open still: a line that was closed may have become part of a text.
+        let due = self.tailer.grace().map(|grace| self.last_read + grace);
+        let idle = due.map_or(Outcome::Cool, Outcome::Waiting);
+        if self.is_polled {
+            self.next_poll = now + POLL_INTERVAL;
+            return Outcome::Waiting(self.next_poll);
+        }
+        if self.is_told() {
+            return idle;
+        }
+        if !self.pace.is_sparse() {
+            return Outcome::Hot;
+        }
+        if self.tailer.written_files().any(is_on_network) {
+            self.is_polled = true;
+            return Outcome::Hot;
+        }
+        if let Err(reason) = self.watch_log(around) {
+            self.is_polled = true;
+            return Outcome::WatchRefused(reason);
+        }
+        // What was written between the last read and the watch is not told.
+        match self.read_slice(context, now) {
+            Ok(Step::AtEnd { has_read: false }) => idle,
+            _ => {
+                self.has_read(around);
+                Outcome::Hot
+            }
+        }
+    }
+}
+
+/// Reports once that a log cannot be read.
+fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, error: &io::Error) {
+    exchange.tally.read_errors.add_one();
+    let unread = Unread::of_error(error);
+    if is_shortage(error) {
+        // Of one thing for all containers.
+        trouble.begin(unread, || false);
+        return exchange.report_shortage(error);
+    }
+    let (path, reason) = (files.path.to_path_buf(), error.to_string());
+    trouble.begin(unread, || exchange.report(Event::LogUnreadable { path, reason }));
+}
+
+/// Reports that it can be read again, if that is news.
+fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
+    trouble.end(|| exchange.report(Event::LogReadable { path: files.path.to_path_buf() }));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Reading a rotated file that dockerd has compressed: a stream, so what was
+//! unpacked and not dealt with is carried over to the next read.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use flate2::bufread::GzDecoder;
+
+use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
+use crate::delivery::checkpoint::Resume;
+use crate::runtime::bounded_file::read_at_most;
+
+/// Members of one file. dockerd writes one, and so does gzip; a file that somebody made of
+/// millions of empty ones would hold the reader without giving it a byte.
+const MOST_MEMBERS: usize = 1000;
+
+/// Bytes that a seek unpacks in one slice: some 10 ms of text. A gigabyte of it takes
+/// seconds, in which no other log would be read.
+pub const SEEK_BYTES: u64 = 4 << 20;
+
+/// The plain bytes of a file's members, one after the other.
+struct Members<R> {
+    /// `None` only where a member could not be taken out.
+    decoder: Option<GzDecoder<BufReader<R>>>,
+    members: usize,
+}
+
+impl<R: Read> Members<R> {
+    fn new(file: R) -> Members<R> {
+        Members { decoder: Some(GzDecoder::new(BufReader::new(file))), members: 1 }
+    }
+}
+
+impl<R: Read> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(decoder) = &mut self.decoder else { return Ok(0) };
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+            if self.members == MOST_MEMBERS {
+                let reason = format!("it has more than {MOST_MEMBERS} members");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            self.members += 1;
+            self.decoder = self.decoder.take().map(|member| GzDecoder::new(member.into_inner()));
+        }
+    }
+}
+
+/// A compressed file under way.
+pub struct GzipContent {
+    file: Arc<File>,
+    decoder: Members<SharedFile>,
+    /// Bytes that a seek has unpacked.
+    passed: u64,
+    /// Marker and unfinished line of the last read.
+    pub carried: Vec<u8>,
+    /// Whether the stream has given all it has.
+    pub is_at_end: bool,
+    /// What is wrong with it, once that was met.
+    pub damage: Option<String>,
+}
+
+impl GzipContent {
+    /// At the start of the file.
+    pub fn new(file: File) -> GzipContent {
+        let file = Arc::new(file);
+        let decoder = Members::new(SharedFile(Arc::clone(&file)));
+        GzipContent { file, decoder, passed: 0, carried: Vec::new(), is_at_end: false, damage: None }
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Up to [`HEAD_BYTES`] from the start, wherever reading is.
+    pub fn head(&self) -> Vec<u8> {
+        read_head(FromStart { file: self.file(), offset: 0 })
+    }
+
+    /// Fills the buffer with what was carried and what follows; fewer bytes
+    /// than it has room for means the end.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = self.carried.len().min(buffer.len());
+        buffer[..filled].copy_from_slice(&self.carried[..filled]);
+        while filled < buffer.len() && !self.is_at_end {
+            match self.decoder.read(&mut buffer[filled..]) {
+                Ok(0) => self.is_at_end = true,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.is_at_end = true;
+                    self.damage = Some(error.to_string());
+                }
+            }
+        }
+        filled
+    }
+
+    /// Unpacks up to a position, one slice each time; whether this is the file that it was
+    /// taken of, or `None` where another slice is needed to tell. `before` is where the
+    /// position's marker begins; once the file is found, the bytes from there on are in
+    /// [`GzipContent::carried`].
+    pub fn seek(&mut self, before: u64, resume: &Resume) -> io::Result<Option<bool>> {
+        if self.passed == 0 {
+            let mut head = vec![0; resume.fingerprint.length as usize];
+            if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
+                return Ok(Some(false));
+            }
+            self.passed = head.len() as u64;
+            self.carried = head.split_off(usize::try_from(before).unwrap_or(usize::MAX).min(head.len()));
+        }
+        let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
+        let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
+        if passed.ok() != Some(wanted) {
+            return Ok(Some(false));
+        }
+        self.passed += wanted;
+        if self.passed < before {
+            return Ok(None);
+        }
+        let mut rest = vec![0; resume.offset.saturating_sub(self.passed) as usize];
+        if !self.read_exact(&mut rest)? {
+            return Ok(Some(false));
+        }
+        self.carried.extend_from_slice(&rest);
+        Ok(Some(true))
+    }
+
+    /// `false` where the stream ends or is damaged before `buffer` is full.
+    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        match self.decoder.read_exact(buffer) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                    Ok(false)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// A file whose place moves as it is read.
+struct SharedFile(Arc<File>);
+
+impl Read for SharedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(buffer)
+    }
+}
+
+/// A file from its start, which moves no one's place in it.
+struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Up to [`HEAD_BYTES`] from the start of what is compressed. A file that ends
+/// in mid-stream still has a head.
+pub fn read_head(file: impl Read) -> Vec<u8> {
+    let mut head = Vec::new();
+    let _ = read_at_most(Members::new(file), HEAD_BYTES as u64, &mut head);
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_head_is_read_from_the_start_wherever_reading_is() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        // dockerd's own header has an extra field.
+        let extra = &br#"{"lastTime":"2023-11-14T22:13:20.5Z"}"#[..];
+        let mut encoder =
+            flate2::GzBuilder::new().extra(extra).write(file.as_file_mut(), flate2::Compression::fast());
+        let text: Vec<u8> = (0..5000u32).map(|number| (number % 251) as u8).collect();
+        encoder.write_all(&text).unwrap();
+        encoder.finish().unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
+        let mut content = GzipContent::new(file.reopen().unwrap());
+        assert_eq!(content.fill(&mut vec![0; 3000]), 3000);
+        assert_eq!(content.head(), text[..HEAD_BYTES]);
+        let mut rest = vec![0; 3000];
+        assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
+        assert_eq!(rest[..2000], text[3000..]);
+    }
+
+    /// Of one that holds nothing but empty members, of which there are millions, no more are
+    /// looked at than any real file has; of a few all are read.
+    #[test]
+    fn members_are_read_one_after_the_other_up_to_a_number() {
+        let member = |text: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let content = |bytes: &[u8]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            GzipContent::new(file.reopen().unwrap())
+        };
+        let mut buffer = vec![0; 100];
+        let mut few = content(&[member(b"one "), member(b""), member(b"two")].concat());
+        assert_eq!(few.fill(&mut buffer), 7);
+        assert_eq!((&buffer[..7], few.is_at_end, &few.damage), (&b"one two"[..], true, &None));
+        let mut many = content(&[member(b"").repeat(1_000_000), member(b"behind")].concat());
+        assert_eq!(many.fill(&mut buffer), 0);
+        assert_eq!(many.damage.as_deref(), Some("it has more than 1000 members"));
+        assert!(many.head().is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! Files as the kernel knows them, and opening them so that nothing else than a
+//! regular file is ever waited for.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{statx, AtFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+
+use crate::runtime::safe_path::SafePath;
+
+/// A file as the kernel knows it. Two equal ids with a birth time are one
+/// file; without one, the inode number may have been reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Birth time in nanoseconds since 1970; 0 where unknown.
+    pub birth: u64,
+}
+
+/// Id and size in bytes of an open file.
+pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    Ok(describe(&stat))
+}
+
+/// Id and size in bytes of the file at `path`; of a symlink itself.
+pub fn stat_path(path: &SafePath) -> io::Result<(FileId, u64)> {
+    Ok(describe(&path.stat()?))
+}
+
+/// Id and size in bytes of what was looked at.
+pub fn describe(stat: &Statx) -> (FileId, u64) {
+    let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
+        0
+    } else {
+        u64::try_from(stat.stx_btime.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
+            + u64::from(stat.stx_btime.tv_nsec)
+    };
+    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    (FileId { device, inode: stat.stx_ino, birth }, stat.stx_size)
+}
+
+/// The size of an open file and, if it has no name any more, the bytes that it
+/// takes on the disk.
+pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+    // A hole takes nothing, and a few bytes take a block.
+    let bytes = stat.stx_size.min(stat.stx_blocks.saturating_mul(512));
+    Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
+}
+
+/// Opens a regular file for reading. Anything else is an error: a pipe in a
+/// log's place would block the reader, and with it all containers; a symlink,
+/// which no runtime puts there, could lead to any file of the machine.
+pub fn open_regular(path: &SafePath) -> io::Result<File> {
+    path.open_file()
+}
+
+/// Whether an error will not go away by trying again.
+pub fn is_permanent(error: &io::Error) -> bool {
+    let permanent = [Errno::IO, Errno::STALE, Errno::ISDIR, Errno::LOOP];
+    error.kind() == io::ErrorKind::InvalidInput
+        || permanent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Whether an error says that the process or the machine has no more of
+/// something: it is nothing about this file.
+pub fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, from) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Reads `buffer` full; `false` where the file ends before that.
+pub fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bool> {
+    match file.read_exact_at(buffer, from) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,11 @@
+//! The log of one container on disk: its files in their order, and how far each was read.
+
+mod births;
+pub mod content;
+pub mod file_id;
+pub mod generation;
+pub(super) mod known;
+pub mod listing;
+mod resume;
+pub(super) mod search;
+pub mod tailer;

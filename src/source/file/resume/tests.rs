@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+use crate::pipeline::template::Identity;
+use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::LogFiles;
+
+/// What a user puts beside his log takes no descriptor each.
+#[test]
+fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_reported_once() {
+    const FILES: usize = 200;
+    let (key, runtime_id) = (ContainerId::from_bytes([1; 32]), ContainerId::from_bytes([2; 32]));
+    for (is_of_user, want) in [(true, MOST_OF_USER), (false, FILES)] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("ctr.log");
+        let path = |age: usize| if age == 0 { log.clone() } else { log.with_extension(format!("log.{age}")) };
+        for age in 0..FILES {
+            std::fs::write(path(age), format!("2024-01-01T00:00:00.{age:09}+00:00 stdout F {age}\n"))
+                .unwrap();
+        }
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let account = match is_of_user {
+            true => exchange.accounts.open_as(key, runtime_id),
+            false => exchange.accounts.open(key),
+        };
+        let identity = Arc::new(Identity::unnamed(&key, ContainerMetadata::default()));
+        let mut tailer = Tailer::new(account, LogFiles::numbered(&log), Start::Head, identity);
+        for _ in 0..3 {
+            tailer.refresh(&exchange).unwrap();
+        }
+        let opened: Vec<_> = tailer.generations.iter().map(|one| one.path.clone()).collect();
+        assert_eq!(opened, (0..want).rev().map(path).collect::<Vec<_>>());
+        let (events, _) = exchange.events.take();
+        let surplus = (FILES - want) as u64;
+        assert_eq!(tailer.account().figures().abandoned.generations, surplus);
+        let passed_over = Event::FilesPassedOver {
+            name: tailer.metadata().title(),
+            short_id: runtime_id.short(),
+            files: surplus,
+        };
+        let said = if is_of_user { vec![passed_over] } else { Vec::new() };
+        assert_eq!(events.into_iter().collect::<Vec<_>>(), said);
+    }
+}
+
+/// Truncating a log all the time fills nobody's log; a loss is reported though a truncation
+/// without one was just before.
+#[test]
+fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    std::fs::write(&log, "").unwrap();
+    let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+    let id = ContainerId::from_bytes([1; 32]);
+    let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+    let mut tailer = Tailer::new(exchange.accounts.open(id), LogFiles::numbered(&log), Start::Head, identity);
+    tailer.refresh(&exchange).unwrap();
+    for unread in [0, 7, 0, 8, 0] {
+        tailer.report_vanished(&exchange, unread);
+    }
+    let (events, _) = exchange.events.take();
+    let path = tailer.generations.front().unwrap().path.clone();
+    let said = [0, 7].map(|unread| Event::Truncated { path: path.clone(), unread });
+    assert_eq!(events.into_iter().collect::<Vec<_>>(), said);
+    assert_eq!(tailer.account().figures().abandoned.bytes, 15, "each is counted");
+}

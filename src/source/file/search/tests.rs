@@ -1,0 +1,182 @@
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
+use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+use crate::delivery::host::embedded::decode_records;
+use crate::delivery::link::Exchange;
+use crate::format::cri;
+use crate::format::json_file::Decoder;
+use crate::pipeline::template::Identity;
+use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::LogFiles;
+use crate::source::file::content::SEEK_BYTES;
+use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
+use crate::source::slice::SLICE_TIME;
+use crate::telemetry::event::Event;
+
+const LINES: usize = 2_000;
+
+/// One of every two to the standard error, of some 10 KiB each.
+fn line(number: usize) -> String {
+    let (stream, padding) = (["stdout", "stderr"][number % 2], "x".repeat(10_000));
+    let time = format!("2023-11-14T22:13:20.{number:09}Z");
+    format!("{{\"log\":\"line {number} {padding}\\n\",\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n")
+}
+
+fn pack(path: &Path, text: &[u8]) {
+    let mut encoder = flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text).unwrap();
+    encoder.finish().unwrap();
+}
+
+fn position_at(text: &[u8], offset: usize) -> Resume {
+    Resume {
+        fingerprint: Fingerprint::of(&text[..HEAD_BYTES]),
+        marker: Marker::of(&text[..offset]),
+        offset: offset as u64,
+        ..Resume::default()
+    }
+}
+
+struct Log {
+    tailer: Tailer,
+    exchange: Exchange,
+    buffer: Vec<u8>,
+    decoder: Decoder,
+    cri: cri::Decoder,
+}
+
+impl Log {
+    fn new(path: &Path, start: Start) -> Log {
+        let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+        let tailer = Tailer::new(exchange.accounts.open(id), LogFiles::numbered(path), start, identity);
+        let (decoder, cri) = (Decoder::default(), cri::Decoder::default());
+        Log { tailer, exchange, buffer: Vec::new(), decoder, cri }
+    }
+
+    fn read(&mut self) -> Step {
+        let mut context = ReadContext {
+            exchange: &self.exchange,
+            buffer: &mut self.buffer,
+            decoder: &mut self.decoder,
+            cri: &mut self.cri,
+            max_line_bytes: 1 << 20,
+            now: Instant::now(),
+            slice_time: SLICE_TIME,
+        };
+        self.tailer.read_slice(&mut context).unwrap()
+    }
+
+    /// Slices until the files are open: nothing is read meanwhile, and others go first.
+    fn slices_of_search(&mut self) -> usize {
+        let mut slices = 0;
+        while self.tailer.search.is_under_way() {
+            assert!(self.tailer.is_open() && self.tailer.is_costly(Instant::now()));
+            assert_eq!(self.read(), Step::More);
+            assert_eq!(self.tailer.account().figures().read.bytes, 0);
+            slices += 1;
+        }
+        slices
+    }
+
+    /// The numbers of the lines that come until the end.
+    fn lines(&mut self) -> VecDeque<usize> {
+        while self.read() != (Step::AtEnd { has_read: false }) {}
+        let mut numbers = VecDeque::new();
+        while let Some(batch) = self.exchange.queue.pop() {
+            for record in decode_records(&batch.bytes).unwrap() {
+                numbers.push_back(record.text("log").split(' ').nth(1).unwrap().parse().unwrap());
+            }
+        }
+        numbers
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.exchange.events.take().0.into_iter().collect()
+    }
+}
+
+/// Two positions in one archive, and a younger one that begins alike and ends before them.
+#[test]
+fn a_position_far_in_an_archive_is_found_in_slices() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x-json.log");
+    let lines: Vec<String> = (0..LINES).map(line).collect();
+    let text = lines.concat().into_bytes();
+    let offset_of = |number: usize| lines[..number].iter().map(String::len).sum::<usize>();
+    let (of_stdout, of_stderr) = (offset_of(1_800), offset_of(1_001));
+    pack(&path.with_extension("log.2.gz"), &text);
+    pack(&path.with_extension("log.1.gz"), &text[..offset_of(700)]);
+    std::fs::write(&path, line(LINES)).unwrap();
+    let saved = [position_at(&text, of_stdout), position_at(&text, of_stderr)];
+    let mut log = Log::new(&path, Start::Saved(saved));
+    log.tailer.refresh(&log.exchange).unwrap();
+    let slices = log.slices_of_search();
+    // The younger one is unpacked for each of the positions, too; the first slice of each file
+    // is unpacked as it is met.
+    let unpacked = [offset_of(700), of_stdout, offset_of(700), of_stderr];
+    let want = unpacked.map(|bytes| (bytes as u64).div_ceil(SEEK_BYTES)).iter().sum::<u64>() as usize;
+    assert!((want - 4..=want).contains(&slices), "{slices} slices, {want} are unpacked");
+    assert!(log.events().is_empty());
+    let mut want: Vec<usize> = (1_001..1_800).filter(|number| number % 2 == 1).collect();
+    want.extend(1_800..LINES);
+    // Neither position is in the younger one, so all of it is.
+    want.extend((0..700).chain([LINES]));
+    assert!(log.lines() == want);
+    assert!(log.tailer.search.archives.is_empty());
+}
+
+/// The log is truncated, and what was read of it is in an archive: found in slices, too, and
+/// what follows the position in it is read before what the log holds now.
+#[test]
+fn what_was_truncated_is_found_in_an_archive_in_slices() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x-json.log");
+    let lines: Vec<String> = (0..LINES).map(line).collect();
+    let read = lines[..1_500].concat().into_bytes();
+    std::fs::write(&path, &read).unwrap();
+    let mut log = Log::new(&path, Start::Head);
+    log.tailer.refresh(&log.exchange).unwrap();
+    assert!(log.lines().into_iter().eq(0..1_500));
+    pack(&path.with_extension("log.1.gz"), lines.concat().as_bytes());
+    std::fs::write(&path, line(LINES)).unwrap();
+    assert_eq!(log.read(), Step::More);
+    let mut slices = 0;
+    while log.tailer.search.is_under_way() {
+        assert_eq!(log.read(), Step::More);
+        slices += 1;
+    }
+    assert_eq!(slices, (read.len() as u64).div_ceil(SEEK_BYTES) - 1);
+    assert!(log.lines().into_iter().eq(1_500..=LINES));
+    assert!(log.tailer.search.archives.is_empty());
+}
+
+/// An archive that is renamed meanwhile is the same one; one that is deleted is none.
+#[test]
+fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x-json.log");
+    let text: Vec<u8> = (0..LINES).map(line).collect::<String>().into_bytes();
+    pack(&path.with_extension("log.1.gz"), &text);
+    std::fs::write(&path, line(LINES)).unwrap();
+    let offset = text.len() - line(LINES - 1).len();
+    let mut log = Log::new(&path, Start::Saved([position_at(&text, offset); 2]));
+    log.tailer.refresh(&log.exchange).unwrap();
+    assert!(log.tailer.search.is_under_way());
+    // Rotation renames the archive in the midst of it, and it is the same.
+    std::fs::rename(path.with_extension("log.1.gz"), path.with_extension("log.2.gz")).unwrap();
+    assert_eq!(log.read(), Step::More);
+    std::fs::remove_file(path.with_extension("log.2.gz")).unwrap();
+    while log.tailer.search.is_under_way() {
+        assert_eq!(log.read(), Step::More);
+    }
+    assert_eq!(log.lines(), [LINES]);
+    assert!(matches!(log.events()[..], [Event::GenerationLost { .. }]), "its last line is in no file");
+}

@@ -1,0 +1,885 @@
+//! The log of one container: its generations in order, the split lines that
+//! are open, and what the host may be told once a batch is accepted.
+//!
+//! A generation is held open from the moment it is seen until it is read to
+//! its end, whatever becomes of its name, so rotation and removal lose nothing
+//! that was still there when we looked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::delivery::checkpoint::{ContainerId, Moment, Resume, Saved};
+use crate::delivery::link::Exchange;
+use crate::format::json_file::{for_each_unusual, Decoder, OwnedEntry};
+use crate::format::layout::Layout;
+use crate::format::local::{self, first_frame, next_frame, Frame};
+use crate::format::msgpack::put_string_map;
+use crate::format::position::{PerStream, Position};
+use crate::format::{cri, Entry};
+use crate::pipeline::assembler::{Assembler, ReadBytes, MARK_BYTES};
+use crate::pipeline::template::Identity;
+use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::LogFiles;
+use crate::source::file::births::Births;
+use crate::source::file::file_id::is_permanent;
+use crate::source::file::generation::{Found, Generation, SLICE_BYTES};
+use crate::source::file::known::{SeenFile, SeenFiles};
+use crate::source::file::search::Search;
+use crate::source::slice::{Slice, COSTLY_MEMORY};
+use crate::telemetry::account::{wall_clock, Abandoned, Account, Amount, Paced};
+use crate::telemetry::activity::Doing;
+use crate::telemetry::event::Event;
+use crate::telemetry::metrics::Survey;
+
+/// Where a log is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the first byte of the oldest file.
+    Head,
+    /// Behind the last line there is.
+    End,
+    /// Where an earlier run left off.
+    Saved(Saved),
+}
+
+/// What the reader lends a tailer for one slice.
+pub struct ReadContext<'a> {
+    /// Where batches and events go.
+    pub exchange: &'a Exchange,
+    /// The read buffer of all files.
+    pub buffer: &'a mut Vec<u8>,
+    /// The decoder of all files.
+    pub decoder: &'a mut Decoder,
+    /// The same for files of the container runtime interface.
+    pub cri: &'a mut cri::Decoder,
+    /// `Partial_Max_Size`.
+    pub max_line_bytes: usize,
+    /// Now.
+    pub now: Instant,
+    /// How long the lines of the slice may take.
+    pub slice_time: Duration,
+}
+
+/// How a slice ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to read now.
+    More,
+    /// Everything there was is read.
+    AtEnd {
+        /// Whether this slice read anything.
+        has_read: bool,
+    },
+    /// The next file has begun, but this one may still be written until then.
+    Lingering(Instant),
+}
+
+/// What is known of how long the lines of a log take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source) enum Lines {
+    /// Not long.
+    Plain,
+    /// They are matched against an expression, and none was yet.
+    Untried,
+    /// The last slice took long.
+    Costly,
+    /// One took long, and nothing of the kind followed it; it counts until then.
+    CostlyUntil(Instant),
+}
+
+/// The log of one container.
+pub struct Tailer {
+    pub(in crate::source) files: LogFiles,
+    pub(in crate::source) start: Start,
+    /// Oldest first; the front is read, the back is still written.
+    pub(in crate::source) generations: VecDeque<Generation>,
+    pub(in crate::source) next_number: u32,
+    pub(in crate::source) seen: SeenFiles,
+    pub(in crate::source) search: Search,
+    pub(in crate::source) assembler: Assembler,
+    /// Entries that begin before this were accepted in an earlier run.
+    pub(in crate::source) accepted_before: PerStream<Position>,
+    /// The same as it was saved.
+    pub(in crate::source) accepted: Saved,
+    /// The first file behind those of which the times of entries say what was accepted.
+    pub(in crate::source) doubt_ends: Option<u32>,
+    pub(in crate::source) births: Births,
+    pub(in crate::source) missed: Paced,
+    /// That there are more files than are opened was reported.
+    pub(in crate::source) surplus_reported: bool,
+    /// Truncations by which nothing was lost, and those by which something was.
+    pub(in crate::source) truncated: [Paced; 2],
+    corrupt: Paced,
+    unread: u64,
+    pub(in crate::source) lines: Lines,
+    /// What the last slice cost, if it was slow.
+    slice_cost: Duration,
+    /// When the file behind the front one was first seen to have content.
+    next_seen: Option<Instant>,
+    progress: SliceProgress,
+}
+
+/// How far a slice is taken, by places in the buffer.
+#[derive(Debug, Clone, Copy, Default)]
+struct SliceProgress {
+    /// All before it is taken.
+    at: usize,
+    /// What was built of all before it is queued.
+    pushed: usize,
+    /// Bytes before that which were no record.
+    skipped_pushed: u64,
+    /// It ends its file: it is taken whole, however full the queue is.
+    is_last: bool,
+}
+
+impl SliceProgress {
+    fn from(start: usize) -> SliceProgress {
+        SliceProgress { at: start, pushed: start, ..SliceProgress::default() }
+    }
+}
+
+impl Tailer {
+    /// A tailer that has opened nothing yet.
+    pub fn new(account: Arc<Account>, files: LogFiles, start: Start, identity: Arc<Identity>) -> Tailer {
+        Tailer {
+            files,
+            start,
+            generations: VecDeque::new(),
+            next_number: 0,
+            seen: SeenFiles::default(),
+            search: Search::default(),
+            doubt_ends: None,
+            assembler: Assembler::new(account, identity),
+            accepted_before: PerStream::default(),
+            accepted: Saved::default(),
+            births: Births::default(),
+            missed: Paced::default(),
+            surplus_reported: false,
+            truncated: Default::default(),
+            corrupt: Paced::default(),
+            unread: 0,
+            lines: Lines::Plain,
+            slice_cost: Duration::ZERO,
+            next_seen: None,
+            progress: SliceProgress::default(),
+        }
+    }
+
+    /// Whose log it is.
+    pub fn id(&self) -> &ContainerId {
+        self.account().id()
+    }
+
+    /// What became of its bytes.
+    pub fn account(&self) -> &Arc<Account> {
+        self.assembler.account()
+    }
+
+    /// Its files, by their names.
+    pub fn files(&self) -> &LogFiles {
+        &self.files
+    }
+
+    /// Name, image and state as last read.
+    pub fn metadata(&self) -> &ContainerMetadata {
+        self.assembler.metadata()
+    }
+
+    /// Records from now on carry `identity`.
+    pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
+        self.assembler.close_before(&identity);
+        self.push_closed(exchange);
+        if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
+            self.lines = Lines::Untried;
+        }
+        self.assembler.set_identity(identity);
+    }
+
+    /// The run of the container whose file is being read.
+    pub fn run(&self) -> Option<u32> {
+        self.generations.front().map(|front| front.run)
+    }
+
+    /// Whether a slice took long a moment ago, or there was none and lines are matched
+    /// against an expression, or the next one only unpacks.
+    pub fn is_costly(&self, now: Instant) -> bool {
+        match self.lines {
+            _ if self.search.is_under_way() => true,
+            Lines::Plain => false,
+            Lines::Untried | Lines::Costly => true,
+            Lines::CostlyUntil(until) => now < until,
+        }
+    }
+
+    /// What the last slice cost, if it was slow.
+    pub fn slice_cost(&self) -> Duration {
+        self.slice_cost
+    }
+
+    /// Whether any file of the log is open.
+    pub fn is_open(&self) -> bool {
+        !self.generations.is_empty() || self.search.is_under_way()
+    }
+
+    /// How many files of the log there have been so far; it only grows.
+    pub fn files_met(&self) -> u32 {
+        self.next_number
+    }
+
+    /// The files that may be written: as a rule the one that is being read.
+    pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
+        self.generations.iter().filter_map(Generation::plain_file)
+    }
+
+    /// How long after its last entry something that is open is complete as it is.
+    pub fn grace(&self) -> Option<Duration> {
+        self.assembler.grace()
+    }
+
+    /// Adds what is open to a survey.
+    pub fn add_to(&self, survey: &mut Survey) {
+        survey.files_open += self.generations.len() as u64;
+        survey.open_lines += self.assembler.open_lines();
+    }
+
+    /// Ends reading: where another source goes on. What was queued counts as
+    /// delivered.
+    pub fn hand_over(&mut self) -> Saved {
+        if let Some(front) = self.generations.front() {
+            return self.assembler.handed_over(front.resume_here());
+        }
+        match self.start {
+            Start::Saved(saved) => saved,
+            Start::Head => Saved::default(),
+            Start::End => {
+                [Resume { moment: Moment { time: wall_clock(), count: 1 }, ..Resume::default() }; 2]
+            }
+        }
+    }
+
+    /// Reads on by one slice and queues what it gave.
+    pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
+        self.slice_cost = Duration::ZERO;
+        let step = self.read_on(context);
+        if let (Ok(Step::AtEnd { has_read: false }), Lines::Costly) = (&step, self.lines) {
+            self.lines = Lines::CostlyUntil(context.now + COSTLY_MEMORY);
+        }
+        self.note_unread();
+        step
+    }
+
+    /// Tells the account how much is left to read.
+    pub(in crate::source) fn note_unread(&mut self) {
+        let unread = self.generations.iter().map(Generation::unread).sum();
+        if std::mem::replace(&mut self.unread, unread) != unread {
+            self.account().set_unread(unread);
+        }
+    }
+
+    fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
+        if self.search.is_under_way() {
+            context.exchange.activity.is(Doing::Reading, self.assembler.account().id());
+            self.search.go_on()?;
+            if !self.search.is_under_way() && self.generations.is_empty() {
+                self.refresh(context.exchange)?;
+            }
+            return Ok(Step::More);
+        }
+        loop {
+            self.check_accepted()?;
+            let Some(front) = self.generations.front_mut() else {
+                return Ok(Step::AtEnd { has_read: false });
+            };
+            context.exchange.activity.is(Doing::Reading, self.assembler.account().id());
+            let found = match front.read(context.buffer) {
+                Ok(found) => found,
+                Err(error) if self.generations.len() > 1 && is_permanent(&error) => {
+                    self.give_up_front(context.exchange, &error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let vanished = front.take_vanished();
+            if vanished > 0 {
+                // What was found is of the file that then is no longer the front.
+                if front.read_offset() == 0 && self.opens_unread_copies()? {
+                    continue;
+                }
+                self.report_vanished(context.exchange, vanished);
+            }
+            let Some(front) = self.generations.front_mut() else { continue };
+            match found {
+                Found::Entries { layout, start, end, filled, offset, has_more } => {
+                    // Nothing of it was read, so a truncation would not show.
+                    if offset == 0 && self.opens_unread_copies()? {
+                        continue;
+                    }
+                    let has_more = has_more | self.take_entries(context, layout, start..end, filled, offset);
+                    return Ok(if has_more || self.generations.len() > 1 {
+                        Step::More
+                    } else {
+                        Step::AtEnd { has_read: true }
+                    });
+                }
+                Found::Skipped { offset, bytes } => {
+                    let (path, resume) = (front.path.clone(), front.resume_here());
+                    let is_hole = front.is_behind_hole();
+                    self.report_corrupt(context.exchange, path, offset, bytes);
+                    let read = ReadBytes { total: bytes, skipped: bytes };
+                    if is_hole {
+                        // What was read before says better where we are.
+                        self.assembler.push(context.exchange, [None, None], true, read);
+                    } else {
+                        self.push(context.exchange, resume, true, read);
+                    }
+                    return Ok(Step::More);
+                }
+                Found::Truncated => {
+                    if !self.restart_truncated(context.exchange)? {
+                        return Ok(Step::More);
+                    }
+                }
+                // dockerd rotates right before a write: as long as the files that
+                // follow are empty, someone renamed the log and it writes on here.
+                Found::AtEnd { .. } if self.generations.iter().skip(1).any(|next| !next.is_empty_now()) => {
+                    if let Some(due) = self.lingers_until(context.now) {
+                        return Ok(Step::Lingering(due));
+                    }
+                    let run = self.run();
+                    self.finish_front(context)?;
+                    // What follows is of another run, and has other fields.
+                    if self.run() != run {
+                        return Ok(Step::More);
+                    }
+                }
+                // One was emptied before its first byte was taken. A name does not change
+                // by that, so nobody else looks for its copy.
+                Found::AtEnd { .. } if self.is_any_emptied() && self.opens_unread_copies()? => {
+                    self.generations.iter_mut().for_each(|copied| _ = copied.take_vanished());
+                }
+                Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
+            }
+        }
+    }
+
+    /// Whether a file was found to be truncated before it was begun; once each time.
+    fn is_any_emptied(&mut self) -> bool {
+        self.generations.iter_mut().filter_map(|one| one.is_emptied().then_some(())).count() > 0
+    }
+
+    /// Until when the front file may still be written although the next one is:
+    /// containerd puts a half-read line behind what it has written before it goes
+    /// on in the next file.
+    fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
+        let (grace, is_last) = (self.files.grace, self.generations.len() == 2);
+        let [front, next, ..] = self.generations.make_contiguous() else { return None };
+        if grace.is_zero() || !is_last || front.run != next.run || front.plain_file().is_none() {
+            return None;
+        }
+        let due = *self.next_seen.get_or_insert(now) + grace;
+        (now < due).then_some(due)
+    }
+
+    /// Decodes the whole entries of a slice and queues their records. Returns whether it
+    /// left the slice before its end: the queue is full, or its lines took too long. Never
+    /// inlined: the instructions in it are counted (tests/instructions.rs).
+    #[inline(never)]
+    fn take_entries(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        layout: Layout,
+        range: Range<usize>,
+        filled: usize,
+        offset: u64,
+    ) -> bool {
+        let exchange = context.exchange;
+        exchange.activity.is(Doing::Decoding, self.assembler.account().id());
+        let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines(), context.slice_time);
+        self.progress = SliceProgress::from(range.start);
+        self.assembler.begin(exchange, range.len());
+        self.assembler.set_tagged(layout == Layout::CriLines);
+        let buffer = std::mem::take(context.buffer);
+        let corrupt = match layout {
+            Layout::JsonLines => {
+                self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_line)
+            }
+            Layout::CriLines => {
+                self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_cri_line)
+            }
+            Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
+        };
+        self.slice_cost = slice.cost(self.progress.at - range.start);
+        self.lines = match self.lines {
+            _ if slice.was_costly() => Lines::Costly,
+            Lines::Untried => Lines::Plain,
+            Lines::Costly if self.slice_cost.is_zero() => Lines::CostlyUntil(context.now + COSTLY_MEMORY),
+            same => same,
+        };
+        let SliceProgress { at: end, pushed, skipped_pushed, .. } = self.progress;
+        if let Some(front) = self.generations.front_mut() {
+            front.consume(&buffer, end, filled);
+            let (path, resume) = (&front.path, front.resume_here());
+            if let Some((offset, bytes)) = corrupt {
+                let path = path.clone();
+                self.report_corrupt(exchange, path, offset, bytes);
+            }
+            let skipped = corrupt.map_or(0, |(_, bytes)| bytes) - skipped_pushed;
+            if end > pushed {
+                let read = ReadBytes { total: (end - pushed) as u64, skipped };
+                self.push(exchange, resume, skipped > 0, read);
+            }
+        }
+        *context.buffer = buffer;
+        end < range.end
+    }
+
+    /// All before `end` of the buffer was taken, and so much was built that the place,
+    /// `offset` in the file, is to be marked or the batch to be closed. `skipped` are the
+    /// bytes of the slice so far that were no record. Returns whether no more is to be read
+    /// now: then the slice is left here. Rare, and out of the way of the lines.
+    #[cold]
+    fn pause_at(
+        &mut self,
+        exchange: &Exchange,
+        buffer: &[u8],
+        end: usize,
+        offset: u64,
+        skipped: u64,
+    ) -> bool {
+        let Some(front) = self.generations.front_mut() else { return false };
+        front.know_up_to(&buffer[..end]);
+        let resume = front.resume_at(offset, &buffer[..end]);
+        if !self.assembler.is_full(exchange) {
+            let moves = self.moves(resume);
+            self.assembler.mark(moves);
+            return false;
+        }
+        let SliceProgress { pushed, skipped_pushed, .. } = self.progress;
+        let read = ReadBytes { total: (end - pushed) as u64, skipped: skipped - skipped_pushed };
+        self.push(exchange, resume, false, read);
+        self.progress = SliceProgress { at: end, pushed: end, skipped_pushed: skipped, ..self.progress };
+        self.assembler.begin(exchange, SLICE_BYTES);
+        !self.progress.is_last && (!exchange.queue.has_space() || exchange.queue.is_cautious())
+    }
+
+    /// Lines, one by one through `take`; where the first damage is, and how many bytes,
+    /// and where the last line that was taken ends.
+    fn take_lines(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        slice: &mut Slice<'_>,
+        buffer: &[u8],
+        range: Range<usize>,
+        offset: u64,
+        take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
+    ) -> Option<(u64, u64)> {
+        let mut corrupt: Option<(u64, u64)> = None;
+        let (start, end) = (range.start, range.end);
+        let mut line_start = start;
+        for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
+            let line_offset = offset + (line_start - start) as u64;
+            // A long line is divided from those before it.
+            if self.assembler.is_due() || start + line_feed - line_start >= MARK_BYTES {
+                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+                if self.pause_at(context.exchange, buffer, line_start, line_offset, skipped) {
+                    self.progress.at = line_start;
+                    return corrupt;
+                }
+            }
+            let skipped = take(self, context, buffer, line_start..start + line_feed, 1, line_offset);
+            if skipped > 0 {
+                let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
+                corrupt = Some((first, bytes + skipped));
+            }
+            line_start = start + line_feed + 1;
+            if slice.ends_at(line_start) && line_start < end {
+                self.progress.at = line_start;
+                return corrupt;
+            }
+        }
+        self.progress.at = end;
+        corrupt
+    }
+
+    /// Frames of the local driver; where the first damage is, and how many
+    /// bytes, and where the last frame that was taken ends.
+    fn take_frames(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        slice: &mut Slice<'_>,
+        buffer: &[u8],
+        range: Range<usize>,
+        offset: u64,
+    ) -> Option<(u64, u64)> {
+        let mut corrupt: Option<(u64, u64)> = None;
+        let mut at = range.start;
+        while at < range.end {
+            let frame_offset = offset + (at - range.start) as u64;
+            let (message, length) = match first_frame(&buffer[at..range.end]) {
+                Frame::Whole { message, length } => (Some(message), length),
+                // Damage between frames, up to where the next one begins.
+                Frame::Incomplete | Frame::Corrupt => (None, next_frame(&buffer[at..range.end]).max(1)),
+            };
+            if self.assembler.is_due() || length >= MARK_BYTES {
+                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+                if self.pause_at(context.exchange, buffer, at, frame_offset, skipped) {
+                    self.progress.at = at;
+                    return corrupt;
+                }
+            }
+            match message.and_then(local::decode) {
+                Some(found) => {
+                    let mut attrs = Vec::new();
+                    if found.attrs.clone().next().is_some() {
+                        let pairs: Vec<_> = found.attrs.collect();
+                        put_string_map(&mut attrs, pairs.into_iter());
+                    }
+                    let entry = Entry {
+                        time: found.time,
+                        stream: found.stream,
+                        text: found.line,
+                        ends_line: found.ends_line,
+                        is_utf8: false,
+                        attrs: &attrs,
+                    };
+                    self.take_entry(&entry, frame_offset, length, &buffer[..at], context.max_line_bytes);
+                }
+                None => {
+                    let (first, bytes) = corrupt.unwrap_or((frame_offset, 0));
+                    corrupt = Some((first, bytes + length as u64));
+                }
+            }
+            at += length;
+            if slice.ends_at(at) && at < range.end {
+                self.progress.at = at;
+                return corrupt;
+            }
+        }
+        self.progress.at = range.end;
+        corrupt
+    }
+
+    /// One physical line, `line` of the buffer and so many bytes of line feed
+    /// behind it; returns how many of its bytes were no record.
+    #[inline]
+    fn take_line(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        line: Range<usize>,
+        line_feed: usize,
+        offset: u64,
+    ) -> u64 {
+        let (preceding, rest) = buffer.split_at(line.start);
+        let text = &rest[..line.len()];
+        if let Some(entry) = context.decoder.decode(text) {
+            let source_bytes = text.len() + line_feed;
+            self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+            return 0;
+        }
+        self.take_unusual(context, buffer, line, line_feed, offset)
+    }
+
+    /// As [`Tailer::take_line`], of the container runtime interface. What is no
+    /// entry is passed over up to where one begins.
+    #[inline]
+    fn take_cri_line(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        line: Range<usize>,
+        line_feed: usize,
+        offset: u64,
+    ) -> u64 {
+        let text = &buffer[line.clone()];
+        let mut skipped = 0;
+        let entry = context.cri.decode(text).or_else(|| {
+            skipped = context.cri.resync(text)?;
+            context.cri.decode(&text[skipped..])
+        });
+        let Some(entry) = entry else {
+            if text.is_empty() {
+                self.assembler.pass_over(line_feed as u64);
+                return 0;
+            }
+            return (text.len() + line_feed) as u64;
+        };
+        let source_bytes = text.len() - skipped + line_feed;
+        let preceding = &buffer[..line.start + skipped];
+        let offset = offset + skipped as u64;
+        self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+        skipped as u64
+    }
+
+    #[cold]
+    fn take_unusual(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        line: Range<usize>,
+        line_feed: usize,
+        offset: u64,
+    ) -> u64 {
+        let source_bytes = line.len() + line_feed;
+        let mut left = source_bytes;
+        // The last one has all bytes that are no damage and no other record's: its own
+        // and the line feed.
+        let mut last: Option<(OwnedEntry, usize)> = None;
+        let unusual = for_each_unusual(&buffer[line.clone()], |owned, length| {
+            if let Some((owned, length)) = last.replace((owned, length)) {
+                let length = length.min(left);
+                left -= length;
+                self.take_owned(context, buffer, line.start, &owned, length, offset);
+            }
+        });
+        let Some((last, _)) = last else {
+            if unusual.skipped > 0 {
+                return source_bytes as u64;
+            }
+            // An empty line, or a record that says nothing.
+            self.assembler.pass_over(source_bytes as u64);
+            return 0;
+        };
+        // What is no UTF-8 counts for more than it took.
+        let skipped = unusual.skipped.min(left);
+        self.take_owned(context, buffer, line.start, &last, left - skipped, offset);
+        skipped as u64
+    }
+
+    fn take_owned(
+        &mut self,
+        context: &ReadContext<'_>,
+        buffer: &[u8],
+        line_start: usize,
+        owned: &OwnedEntry,
+        source_bytes: usize,
+        offset: u64,
+    ) {
+        let entry = Entry {
+            time: owned.time.unwrap_or_else(wall_clock),
+            stream: owned.stream,
+            text: owned.text.as_bytes(),
+            ends_line: owned.ends_line,
+            is_utf8: true,
+            attrs: &owned.attrs,
+        };
+        let preceding = &buffer[..line_start + owned.at];
+        let offset = offset + owned.at as u64;
+        self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+    }
+
+    // It has four callers, and one call for each line: that alone is seven instructions.
+    #[inline(always)]
+    fn take_entry(
+        &mut self,
+        entry: &Entry<'_>,
+        offset: u64,
+        source_bytes: usize,
+        preceding: &[u8],
+        max_line_bytes: usize,
+    ) {
+        let Some(front) = self.generations.front() else { return };
+        if (Position { generation: front.number, offset }) < self.accepted_before[entry.stream.index()] {
+            return self.assembler.pass_over(source_bytes as u64);
+        }
+        self.assembler.take(entry, source_bytes, max_line_bytes, || front.resume_at(offset, preceding));
+    }
+
+    /// Delivers what is still open: nothing will complete it.
+    pub fn flush_open(&mut self, exchange: &Exchange) {
+        if self.assembler.is_open() {
+            self.assembler.close();
+            self.push_closed(exchange);
+        }
+    }
+
+    /// Delivers what is open and whose [`Tailer::grace`] is over, when nothing was read
+    /// for so long.
+    pub fn flush_after(&mut self, silence: Duration, exchange: &Exchange) {
+        self.assembler.close_after(silence);
+        self.push_closed(exchange);
+    }
+
+    fn push_closed(&mut self, exchange: &Exchange) {
+        if let Some(front) = self.generations.front() {
+            let resume = front.resume_here();
+            self.push(exchange, resume, false, ReadBytes::default());
+        }
+    }
+
+    /// The container is gone and its log is read: delivers what is left and
+    /// lets the checkpoint forget it.
+    pub fn finish(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
+        while !self.generations.is_empty() {
+            self.finish_front(context)?;
+        }
+        self.forget(context.exchange);
+        Ok(())
+    }
+
+    /// The container is gone and its log cannot be read any more: what is there
+    /// is delivered, and the rest given up.
+    pub fn give_up(&mut self, exchange: &Exchange) {
+        self.flush_open(exchange);
+        let generations = self.generations.iter().filter(|generation| generation.unread() > 0).count() as u64;
+        let bytes = self.generations.iter().map(Generation::unread).sum();
+        self.account().abandon(Abandoned { bytes, generations });
+        self.generations.clear();
+        self.forget(exchange);
+    }
+
+    /// Lets the checkpoint forget the container, once all before is accepted.
+    pub fn forget(&self, exchange: &Exchange) {
+        exchange.leave(*self.id());
+    }
+
+    /// Where it will begin, or would have.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
+    /// Begins elsewhere; nothing may be open.
+    pub fn set_start(&mut self, start: Start) {
+        self.start = start;
+    }
+
+    /// The front file is read to its last line feed and nobody writes it any
+    /// more: what stands behind the line feed is a record without one, or the
+    /// torn end of one.
+    fn finish_front(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
+        let Some(front) = self.generations.front_mut() else { return Ok(()) };
+        let range = front.read_unfinished(context.buffer)?;
+        let buffer = std::mem::take(context.buffer);
+        if !range.is_empty() {
+            let offset = front.read_offset();
+            let path = front.path.clone();
+            let layout = front.layout();
+            self.assembler.set_tagged(layout == Layout::CriLines);
+            self.progress = SliceProgress { is_last: true, ..SliceProgress::from(range.start) };
+            let skipped = match layout {
+                Layout::JsonLines => {
+                    self.take_last(context, &buffer, range.clone(), offset, Tailer::take_line)
+                }
+                Layout::CriLines => {
+                    self.take_last(context, &buffer, range.clone(), offset, Tailer::take_cri_line)
+                }
+                // A frame without its end was never finished.
+                Layout::LocalFrames => range.len() as u64,
+            };
+            if skipped > 0 {
+                self.report_corrupt(context.exchange, path, offset, skipped);
+            }
+            if let Some(front) = self.generations.front_mut() {
+                front.consume(&buffer, range.end, range.end);
+                let resume = front.resume_here();
+                let SliceProgress { pushed, skipped_pushed, .. } = self.progress;
+                let skipped = skipped - skipped_pushed;
+                self.push(
+                    context.exchange,
+                    resume,
+                    true,
+                    ReadBytes { total: (range.end - pushed) as u64, skipped },
+                );
+            }
+        }
+        *context.buffer = buffer;
+        // A container that was started anew does not go on in mid-line.
+        let [front, next @ ..] = &*self.generations.make_contiguous() else { return Ok(()) };
+        if !next.iter().any(|next| next.run == front.run && !next.is_empty_now()) {
+            self.flush_open(context.exchange);
+        }
+        self.next_seen = None;
+        if let Some(front) = self.generations.pop_front() {
+            if let Some(reason) = front.damage() {
+                self.account().abandon(Abandoned { bytes: 0, generations: 1 });
+                let (path, reason) = (front.path.clone(), reason.to_owned());
+                context.exchange.report(Event::DamagedArchive { path, reason });
+            }
+            self.assembler.file_ended(Some(front.resume_here()));
+            self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            if !self.generations.is_empty() {
+                context.exchange.tally.rotations.add_one();
+            }
+            self.end_doubt();
+            let is_copy_of =
+                |next: &Generation| front.plain_file().is_some() && next.id.birth < front.id.birth;
+            // If this was a copy of what follows, it tells what was read.
+            if self.generations.front().is_some_and(is_copy_of) {
+                return Ok(());
+            }
+        }
+        self.progress_to_front(context.exchange);
+        Ok(())
+    }
+
+    /// The front file has become the front: a stop now must find it, even an empty
+    /// one, and not the one before it.
+    pub(in crate::source) fn progress_to_front(&mut self, exchange: &Exchange) {
+        if let Some(next) = self.generations.front().filter(|next| next.id.birth != 0) {
+            let resume = next.resume_at_start();
+            self.push_progress(exchange, resume);
+        }
+    }
+
+    /// The end of a file: as a rule a line without its line feed, but whole ones
+    /// may have been written since the last look.
+    fn take_last(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        buffer: &[u8],
+        range: Range<usize>,
+        offset: u64,
+        take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
+    ) -> u64 {
+        let whole = memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
+        let middle = range.start + whole;
+        let mut slice = Slice::whole(context.exchange);
+        let corrupt = self.take_lines(context, &mut slice, buffer, range.start..middle, offset, &take);
+        let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
+        if middle == range.end {
+            return skipped;
+        }
+        skipped + take(self, context, buffer, middle..range.end, 0, offset + whole as u64)
+    }
+
+    /// A rotated file that cannot be read must not hold up those behind it.
+    fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
+        if let Some(front) = self.generations.pop_front() {
+            self.assembler.file_ended(None);
+            self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            let unread = front.unread();
+            self.account().abandon(Abandoned { bytes: unread, generations: 1 });
+            let (path, reason) = (front.path, error.to_string());
+            exchange.tally.read_errors.add_one();
+            exchange.report(Event::GenerationUnreadable { path, reason, unread });
+        }
+    }
+
+    fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
+        self.corrupt.add(Amount { bytes, records: 0 }, Instant::now(), |corrupt| {
+            exchange.report(Event::Corrupt { path, offset, bytes: corrupt.bytes })
+        });
+    }
+
+    /// Queues a move of the position without records.
+    pub(in crate::source) fn push_progress(&mut self, exchange: &Exchange, resume: Resume) {
+        self.push(exchange, resume, true, ReadBytes::default());
+    }
+
+    /// Queues what was built. `resume` is the end of what was read, `read`; a
+    /// stream that an earlier run took further stays there.
+    fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool, read: ReadBytes) {
+        let moves = self.moves(resume);
+        self.assembler.push(exchange, moves, always, read);
+    }
+
+    fn moves(&self, resume: Resume) -> PerStream<Option<Resume>> {
+        let number = self.generations.front().map_or(0, |front| front.number);
+        let here = Position { generation: number, offset: resume.offset };
+        self.accepted_before.map(|accepted| (here >= accepted).then_some(resume))
+    }
+}

@@ -1,0 +1,759 @@
+//! The reader: one thread for all containers, whatever their number.
+//!
+//! # The cycle
+//!
+//! 1. Take notices: watched logs that were touched, folders whose names changed.
+//! 2. If it is time, or a runtime's root changed, look for containers that came
+//!    or went, and at folders that are not as they were.
+//! 3. Look into the changed folders: new generations, renamed container.
+//! 4. Read a slice of each *hot* log in turn, as long as the queue has space.
+//! 5. Sleep: not at all while there is more to read; a few milliseconds while
+//!    anything is read (the more logs, the longer); else until a notice.
+//!
+//! A log is hot while it is busy; one that is written now and then is watched, and hot
+//! only until it was read for the notice (`pace`).
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use slab::Slab;
+
+use crate::config::{Config, RuntimeChoice};
+use crate::delivery::checkpoint::ContainerId;
+use crate::delivery::link::Exchange;
+use crate::delivery::queue::{Batch, Progress};
+use crate::format::cri;
+use crate::format::json_file::Decoder;
+use crate::runtime::own_container::OwnContainer;
+use crate::runtime::safe_path::SafePath;
+use crate::runtime::{is_default_docker_root, runtimes, Api, Found};
+use crate::source::api::streams::{News, StreamsByApi};
+use crate::source::budget::Holding;
+use crate::source::container::{Container, Outcome, Surroundings};
+use crate::source::file::file_id::is_permanent;
+use crate::source::file::generation::SLICE_BYTES;
+use crate::source::file::tailer::{ReadContext, Start};
+use crate::source::roots::Root;
+use crate::source::slice::PassTime;
+use crate::source::stats::Surveyor;
+use crate::source::watch::{FileWatch, Notice};
+use crate::telemetry::activity::Doing;
+use crate::telemetry::event::Event;
+use crate::telemetry::trouble::Trouble;
+
+/// Time between two reads of the hot logs, for each of the first fifty and for
+/// each further one, and its bounds: a few busy containers are read at once, a
+/// thousand in larger batches. A read that brings nothing takes 0.6 µs, so all
+/// such reads together cost the same however many logs are hot.
+const FEW_LOGS: u32 = 50;
+const CYCLE_PER_LOG: Duration = Duration::from_micros(66);
+const CYCLE_PER_FURTHER_LOG: Duration = Duration::from_micros(200);
+const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
+const LONGEST_CYCLE: Duration = Duration::from_millis(200);
+/// A folder of which the kernel tells all is looked at in one rescan of so many, each
+/// in its turn: a thousand idle containers cost next to nothing, and whatever a
+/// notice may have missed is found within a minute.
+const RESCANS_OF_WATCHED: usize = 30;
+/// How long folders are looked into in one turn; the others are in the next, and the hot logs
+/// are read in between. An image of megabytes of labels takes a tenth of a second.
+const LOOK_TIME: Duration = Duration::from_millis(100);
+/// The longest sleep there is: that the reader turns is its sign of life.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// The longest sleep while the queue is full; rotations are noticed meanwhile.
+const STALLED_SLEEP: Duration = Duration::from_millis(100);
+
+/// The state of the reader's thread.
+pub struct Reader {
+    pub(super) exchange: Arc<Exchange>,
+    config: Config,
+    pub(super) roots: Vec<Root>,
+    /// A folder below a root changed, or is new.
+    roots_changed: bool,
+    own: OwnContainer,
+    pub(super) containers: Slab<Container>,
+    keys: HashMap<ContainerId, usize>,
+    hot: Vec<usize>,
+    /// To be looked into, and at which of them the next look begins.
+    changed: Vec<usize>,
+    next_look: usize,
+    look_time: Duration,
+    /// Those of the first list that were not looked into yet.
+    unlooked: Option<HashSet<usize>>,
+    /// Where in `hot` the next pass begins.
+    turn: usize,
+    file_watch: Option<FileWatch>,
+    /// The last look at it left some.
+    has_more_notices: bool,
+    /// Changes are looked for, since the kernel does not tell of them.
+    pub(super) watch_trouble: Trouble<()>,
+    pub(super) streams: StreamsByApi,
+    next_rescan: Instant,
+    /// Whose turn it is among the watched folders.
+    rescans: usize,
+    /// A container is to be taken up once its earlier life is dealt with.
+    is_any_expected: bool,
+    /// Every root was looked at, and the checkpoint told so.
+    has_started: bool,
+    /// The API was not asked for containers yet, or has not answered.
+    is_first_list: bool,
+    is_first_start: bool,
+    /// Positions of containers that are not listed any more were not given up yet.
+    has_unlisted: bool,
+    buffer: Vec<u8>,
+    decoder: Decoder,
+    cri: cri::Decoder,
+    /// How many logs the last pass found truly hot, how many that are watched it read,
+    /// how long after it the next is due for them, and when the first of those that
+    /// wait is due.
+    active: usize,
+    told: usize,
+    cycle: Duration,
+    next_due: Option<Instant>,
+    /// A log has more than its rate allows.
+    is_any_throttled: bool,
+    /// When something open of a streamed container is to be delivered.
+    next_dead: Option<Instant>,
+    holding: Holding,
+    pub(super) surveyor: Surveyor,
+}
+
+/// What a pass over the hot logs says about the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// There is more to read, or to look into, at once.
+    Behind,
+    /// The queue is full.
+    Stalled,
+    /// All is read.
+    CaughtUp,
+}
+
+impl Reader {
+    /// A reader that has looked at nothing yet. `is_first_start` says that no
+    /// checkpoint came before this start.
+    pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
+        let holding = Holding::new(config.held_files_limit as u64);
+        let roots = runtimes(&config).into_iter().map(Root::new).collect();
+        let streams = StreamsByApi::new(&exchange, &config);
+        let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
+        Reader {
+            streams,
+            own,
+            exchange,
+            config,
+            roots,
+            roots_changed: true,
+            containers: Slab::new(),
+            keys: HashMap::new(),
+            hot: Vec::new(),
+            changed: Vec::new(),
+            next_look: 0,
+            look_time: LOOK_TIME,
+            unlooked: None,
+            turn: 0,
+            file_watch: None,
+            has_more_notices: false,
+            watch_trouble: Trouble::default(),
+            next_rescan: Instant::now(),
+            rescans: 0,
+            is_any_expected: false,
+            has_started: false,
+            is_first_list: true,
+            is_first_start,
+            has_unlisted: true,
+            buffer: Vec::new(),
+            decoder: Decoder::default(),
+            cri: cri::Decoder::default(),
+            active: 0,
+            told: 0,
+            cycle: SHORTEST_CYCLE,
+            next_due: None,
+            is_any_throttled: false,
+            next_dead: None,
+            holding,
+            surveyor: Surveyor::new(Instant::now()),
+        }
+    }
+
+    /// Reads until told to stop, or, with `follow` off, until all is read.
+    pub fn run(&mut self) {
+        self.begin();
+        while !self.exchange.is_stopping() {
+            let now = Instant::now();
+            // Watch first, look then: what happens in between is seen either way.
+            if now >= self.next_rescan {
+                self.watch_roots();
+            }
+            let pass = self.turn(now);
+            if !self.config.follow && pass == Pass::CaughtUp && self.hot.is_empty() {
+                return;
+            }
+            self.sleep(pass);
+        }
+    }
+
+    /// What comes before the first turn.
+    pub fn begin(&mut self) {
+        self.exchange.report(Event::Started { root: self.config.docker_root.clone() });
+        match FileWatch::new() {
+            Ok(watch) => self.file_watch = Some(watch),
+            Err(error) => self.report_watch_failure(self.first_root(), error.to_string()),
+        }
+    }
+
+    /// One cycle, without the sleep at its end; `now` is what time it is for all
+    /// that waits.
+    pub fn turn(&mut self, now: Instant) -> Pass {
+        self.exchange.health.turn();
+        self.take_notices(now);
+        self.take_news(now);
+        let mut roots_changed = std::mem::take(&mut self.roots_changed);
+        for root in &self.roots {
+            roots_changed |= root.take_changed();
+        }
+        if now >= self.next_rescan {
+            self.rescan(now, roots_changed);
+        } else if roots_changed {
+            self.list_roots(now);
+        }
+        self.look_into_changed(now);
+        self.exchange.gather();
+        let pass = self.read_hot(now);
+        self.exchange.end_gathering();
+        let is_behind = pass != Pass::CaughtUp || self.is_any_throttled;
+        self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
+        self.survey_if_due(now);
+        match pass {
+            Pass::CaughtUp if !self.changed.is_empty() || self.has_more_notices => Pass::Behind,
+            pass => pass,
+        }
+    }
+
+    /// For messages that concern all roots.
+    fn first_root(&self) -> PathBuf {
+        self.roots.first().map(|root| root.dir.clone()).unwrap_or_default()
+    }
+
+    fn take_notices(&mut self, now: Instant) {
+        let mut notices = Vec::new();
+        let mut has_overflowed = false;
+        if let Some(watch) = &mut self.file_watch {
+            self.has_more_notices = watch.take(&mut notices);
+        }
+        for notice in notices {
+            match notice {
+                Notice::LogTouched(key) => self.heat(key),
+                Notice::FolderChanged(key) => self.changed.push(key),
+                Notice::FileMade(key, name) => {
+                    if let Some(container) = self.containers.get_mut(key) {
+                        container.file_made(&name);
+                    }
+                }
+                Notice::RootChanged => self.roots_changed = true,
+                Notice::Overflow => {
+                    has_overflowed = true;
+                    let keys: Vec<usize> = self.containers.iter().map(|(key, _)| key).collect();
+                    for key in keys {
+                        self.changed.push(key);
+                        self.heat(key);
+                    }
+                    self.next_rescan = now;
+                }
+            }
+        }
+        if has_overflowed {
+            // What was told after it may be of files met before.
+            let now = Instant::now();
+            for (_, container) in &mut self.containers {
+                container.notices_lost(now);
+            }
+        }
+    }
+
+    /// What the Docker API told, if anything was asked of it.
+    fn take_news(&mut self, now: Instant) {
+        let mut all: Vec<(Api, News)> = Vec::new();
+        self.next_dead = None;
+        for streams in self.streams.iter() {
+            streams.wake();
+            let dead = streams.deliver_dead(now);
+            self.next_dead = [self.next_dead, dead].into_iter().flatten().min();
+            all.push((streams.api(), streams.take_news()));
+        }
+        for (api, news) in all {
+            self.take_news_of(api, news, now);
+        }
+    }
+
+    fn take_news_of(&mut self, api: Api, news: News, now: Instant) {
+        for id in news.touched {
+            self.changed.extend(self.keys.get(&id));
+        }
+        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.trouble.is_there();
+        let remote = self.roots.iter().position(is_remote);
+        if let (Some(listed), Some(root)) = (news.listed, remote) {
+            self.take_remote(&listed, root, now);
+        }
+        for (id, metadata, driver) in news.inspected {
+            let Some(&key) = self.keys.get(&id) else { continue };
+            let mut around = Surroundings {
+                exchange: &self.exchange,
+                config: &self.config,
+                own: &self.own,
+                streams: self.streams.of(api),
+                watch: None,
+                key,
+                now,
+                cycle: self.cycle,
+            };
+            if let Some(container) = self.containers.get_mut(key) {
+                container.set_inspected(&mut around, metadata, driver);
+                self.changed.push(key);
+            }
+        }
+    }
+
+    /// The containers of the API, where their folders cannot be listed.
+    fn take_remote(&mut self, listed: &[ContainerId], root: usize, now: Instant) {
+        for id in listed {
+            if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
+                let start = self.start_of(id, self.is_first_list);
+                let dir = self.roots[root].dir.join(id.to_string());
+                let found = Found::new(*id, SafePath::from(&dir), dir);
+                let runtime = Arc::clone(&self.roots[root].runtime);
+                let account = self.exchange.accounts.open(*id);
+                let mut container = Container::new_remote(runtime, found, account, start, now);
+                container.root = root;
+                let key = self.containers.insert(container);
+                self.keys.insert(*id, key);
+                self.changed.push(key);
+            }
+        }
+        let listed: HashSet<ContainerId> = listed.iter().copied().collect();
+        self.mark_gone(&listed, |of| of == root);
+        if std::mem::take(&mut self.is_first_list) {
+            self.exchange.push(Batch::progress(Progress::Started));
+        }
+    }
+
+    /// Puts a log among the hot ones.
+    fn heat(&mut self, key: usize) {
+        if let Some(container) = self.containers.get_mut(key) {
+            if container.heat() {
+                self.hot.push(key);
+            }
+        }
+    }
+
+    /// Looks for what no notice told of: containers that came and went, folders
+    /// that changed.
+    fn rescan(&mut self, now: Instant, roots_changed: bool) {
+        self.next_rescan = now + self.config.rescan_interval;
+        let is_same = |root: &Root| {
+            self.exchange.activity.lists(&root.dir);
+            root.is_same()
+        };
+        if roots_changed || self.is_any_expected || !self.has_started || !self.roots.iter().all(is_same) {
+            self.list_roots(now);
+        }
+        self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
+        for (key, container) in &self.containers {
+            self.exchange.activity.is(Doing::Looking, container.id());
+            if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
+                self.changed.push(key);
+            }
+        }
+    }
+
+    fn watch_roots(&mut self) {
+        let exchange = Arc::clone(&self.exchange);
+        let refused: Vec<(PathBuf, String)> = self
+            .roots
+            .iter_mut()
+            .inspect(|root| exchange.activity.lists(&root.dir))
+            .filter_map(|root| Some((root.dir.clone(), root.watch(&exchange).err()?)))
+            .collect();
+        for (path, reason) in refused {
+            self.report_watch_failure(path, reason);
+        }
+    }
+
+    /// Once: from then on the rescan does it all.
+    fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
+        let seconds = self.config.rescan_interval.as_secs_f64();
+        self.watch_trouble
+            .begin((), || self.exchange.report(Event::WatchUnavailable { path, reason, seconds }));
+    }
+
+    /// Adds the containers that are new and marks those that are gone.
+    fn list_roots(&mut self, now: Instant) {
+        for root in &mut self.roots {
+            self.exchange.activity.lists(&root.dir);
+            self.roots_changed |= root.look(self.file_watch.as_mut());
+        }
+        self.report_roots(now);
+        let listed = self.take_listed(now);
+        self.mark_gone(&listed, |_| false);
+        let is_settled = self.has_started || self.roots.iter().all(|root| self.is_settled(root));
+        // A container that cannot be seen now must find its position when it can.
+        if is_settled && self.has_unlisted && !self.roots.iter().any(Root::hides_containers) {
+            self.has_unlisted = false;
+            self.forget_unlisted(&listed);
+        }
+        if is_settled && !std::mem::replace(&mut self.has_started, true) {
+            // Told once each has its place: of one that has none yet, a later start would not
+            // know that it was there at the first.
+            self.unlooked = Some(self.changed.iter().copied().collect());
+        }
+    }
+
+    /// Whether nothing more is to be learnt of a root: it was listed, or there
+    /// is none and nobody said that there should be.
+    fn is_settled(&self, root: &Root) -> bool {
+        root.failure.is_none() || self.is_absent(root)
+    }
+
+    /// Whether a root is missing because its runtime is not used here.
+    fn is_absent(&self, root: &Root) -> bool {
+        let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
+        // A folder that somebody named is missed whatever else there is.
+        let is_named = root.runtime.api() == Some(Api::Docker) && !is_default_docker_root(&root.dir);
+        // Of root's Podman and the users' one is enough.
+        let is_auto = self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
+        root.is_missing() && is_auto && !is_named && is_any_there()
+    }
+
+    /// Says what can be read and what not. Where no runtime is found at all, only
+    /// Docker's root is missed.
+    fn report_roots(&mut self, now: Instant) {
+        let is_auto = self.config.runtime == RuntimeChoice::Auto;
+        let silent: Vec<bool> = self
+            .roots
+            .iter()
+            .map(|root| {
+                let is_docker = root.runtime.api() == Some(Api::Docker);
+                self.is_absent(root) || (is_auto && root.is_missing() && !is_docker)
+            })
+            .collect();
+        let seconds = self.config.rescan_interval.as_secs_f64();
+        let mut asked: Vec<Api> = Vec::new();
+        for (root, is_silent) in self.roots.iter_mut().zip(silent) {
+            if !is_silent {
+                root.report(&self.exchange, seconds);
+                root.report_unreadable(&self.exchange, seconds, now);
+                asked.extend(root.runtime.api().filter(|_| root.failure.is_some()));
+            }
+            // No such folder means no container in it that is older than us.
+            if root.is_missing() {
+                root.is_first_look = false;
+            }
+        }
+        // The API may know of containers whose folders we do not see.
+        for api in asked {
+            if let Some(streams) = self.streams.of(api) {
+                streams.list();
+            }
+        }
+    }
+
+    /// Takes up what the roots list; which containers that are.
+    fn take_listed(&mut self, now: Instant) -> HashSet<ContainerId> {
+        let mut listed = HashSet::new();
+        self.is_any_expected = false;
+        for index in 0..self.roots.len() {
+            let root = &mut self.roots[index];
+            let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
+            for found in std::mem::take(&mut root.listed) {
+                if !listed.insert(found.id) {
+                    continue;
+                }
+                match self.keys.get(&found.id) {
+                    Some(&key) => self.meet_again(key, index, found),
+                    // One that came back is taken up when all that was queued of
+                    // its earlier life is accepted: only then is its position
+                    // known.
+                    None if self.exchange.is_leaving(&found.id) => self.is_any_expected = true,
+                    None => self.add(index, found, is_first, now),
+                }
+            }
+        }
+        listed
+    }
+
+    /// A container that is known: perhaps only to the API, or to another runtime.
+    fn meet_again(&mut self, key: usize, root: usize, found: Found) {
+        let Some(container) = self.containers.get_mut(key) else { return };
+        if std::mem::take(&mut container.is_remote) {
+            if let Some(watch) = &mut self.file_watch {
+                // Where it is refused, that was said of another folder.
+                let _ = container.watch_folder(watch, key);
+            }
+            self.changed.push(key);
+        }
+        if container.root != root {
+            container.root = root;
+            container.adopt(Arc::clone(&self.roots[root].runtime), found);
+            self.changed.push(key);
+        }
+    }
+
+    /// Where the log of a container begins; `is_first` says that it was there at
+    /// the first look.
+    fn start_of(&self, id: &ContainerId, is_first: bool) -> Start {
+        let saved = self.exchange.checkpoint.take_up(id);
+        match saved {
+            Some(saved) => Start::Saved(saved),
+            None if is_first && self.is_first_start && !self.config.read_from_head => Start::End,
+            None => Start::Head,
+        }
+    }
+
+    fn add(&mut self, root: usize, found: Found, is_first: bool, now: Instant) {
+        let id = found.id;
+        let start = self.start_of(&id, is_first);
+        let runtime = Arc::clone(&self.roots[root].runtime);
+        let account = self.exchange.accounts.open_as(id, found.runtime_id());
+        let mut container = Container::new(runtime, found, account, start, now);
+        container.root = root;
+        let key = self.containers.insert(container);
+        self.keys.insert(id, key);
+        // Watch first, look then: what happens in between is seen either way.
+        let mut failure = None;
+        if let (Some(watch), Some(container)) = (&mut self.file_watch, self.containers.get_mut(key)) {
+            failure = container.watch_folder(watch, key).err();
+        }
+        // That the folder itself may not be read is said of its log.
+        if let Some(error) = failure.filter(|error| !is_of_the_folder(error)) {
+            self.report_watch_failure(self.roots[root].dir.clone(), error.to_string());
+        }
+        self.changed.push(key);
+    }
+
+    /// Those that are not listed any more are gone, if their root could be.
+    fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_told: impl Fn(usize) -> bool) {
+        let mut gone = Vec::new();
+        for (key, container) in &mut self.containers {
+            let root = container.root;
+            let is_readable = self.roots.get(root).is_some_and(|root| root.failure.is_none());
+            let is_hidden =
+                |container: &Container| self.roots.get(root).is_some_and(|root| root.hides(container));
+            if (is_readable || is_told(root)) && !listed.contains(container.id()) && !is_hidden(container) {
+                container.is_gone = true;
+                gone.push(key);
+            }
+        }
+        for key in gone {
+            self.heat(key);
+        }
+    }
+
+    /// Containers that were removed while we were away.
+    fn forget_unlisted(&self, listed: &HashSet<ContainerId>) {
+        let known = self.exchange.checkpoint.containers();
+        let is_away = |id: &ContainerId| !listed.contains(id) && !self.keys.contains_key(id);
+        for container in known.into_iter().filter(is_away) {
+            self.exchange.leave(container);
+        }
+    }
+
+    fn look_into_changed(&mut self, now: Instant) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        // In turn, whichever change again meanwhile.
+        let first = changed.partition_point(|key| *key < self.next_look);
+        changed.rotate_left(first);
+        let begun = Instant::now();
+        let mut is_late = false;
+        for key in changed.drain(..) {
+            let Some(container) = self.containers.get_mut(key) else { continue };
+            if self.exchange.is_stopping() {
+                break;
+            }
+            // One that is gone is read to its end in this turn: what is there of it is opened.
+            if is_late && !container.is_gone {
+                self.changed.push(key);
+                continue;
+            }
+            self.exchange.activity.is(Doing::Looking, container.id());
+            container.look(&mut Surroundings {
+                exchange: &self.exchange,
+                config: &self.config,
+                own: &self.own,
+                streams: container.api().and_then(|api| self.streams.of(api)),
+                watch: self.file_watch.as_mut(),
+                key,
+                now,
+                cycle: self.cycle,
+            });
+            if container.has_work() {
+                self.heat(key);
+            }
+            if let Some(unlooked) = &mut self.unlooked {
+                unlooked.remove(&key);
+            }
+            if !is_late && begun.elapsed() >= self.look_time {
+                (is_late, self.next_look) = (true, key + 1);
+            }
+        }
+        let containers = &self.containers;
+        let is_there = |key: &usize| containers.contains(*key);
+        if self.unlooked.as_ref().is_some_and(|unlooked| !unlooked.iter().any(is_there)) {
+            self.unlooked = None;
+            self.exchange.push(Batch::progress(Progress::Started));
+        }
+    }
+
+    /// One slice of each hot log, beginning where the last pass ended.
+    fn read_hot(&mut self, now: Instant) -> Pass {
+        let mut pass = Pass::CaughtUp;
+        (self.active, self.told) = (0, 0);
+        self.is_any_throttled = false;
+        self.next_due = None;
+        let mut time = PassTime::default();
+        let count = self.hot.len();
+        let first = if count == 0 { 0 } else { self.turn % count };
+        for step in 0..count {
+            let index = (first + step) % count;
+            if !self.exchange.queue.has_space() || self.exchange.is_stopping() {
+                self.turn = index;
+                pass = Pass::Stalled;
+                break;
+            }
+            let key = self.hot[index];
+            let Some(container) = self.containers.get_mut(key) else { continue };
+            let is_costly = container.is_costly(now);
+            let Some(slice_time) = time.next_slice(is_costly) else {
+                pass = Pass::Behind;
+                continue;
+            };
+            let begun = is_costly.then(Instant::now);
+            self.exchange.activity.is(Doing::Looking, container.id());
+            let mut context = ReadContext {
+                exchange: &self.exchange,
+                buffer: &mut self.buffer,
+                decoder: &mut self.decoder,
+                cri: &mut self.cri,
+                max_line_bytes: self.config.partial_max_size,
+                now,
+                slice_time,
+            };
+            let mut around = Surroundings {
+                exchange: &self.exchange,
+                config: &self.config,
+                own: &self.own,
+                streams: container.api().and_then(|api| self.streams.of(api)),
+                watch: self.file_watch.as_mut(),
+                key,
+                now,
+                cycle: self.cycle,
+            };
+            let outcome = container.read(&mut context, &mut around);
+            if time.took(begun.map_or(container.slice_cost(), |begun| begun.elapsed())) {
+                // The next pass begins behind the last of those that had their turn.
+                self.turn = index + 1;
+            }
+            match outcome {
+                Outcome::More => pass = Pass::Behind,
+                Outcome::Hot => self.active += 1,
+                Outcome::Waiting(due) | Outcome::Throttled(due) => {
+                    self.is_any_throttled |= matches!(outcome, Outcome::Throttled(_));
+                    self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
+                }
+                Outcome::Told => {
+                    self.told += 1;
+                    container.cool();
+                }
+                Outcome::Cool => container.cool(),
+                Outcome::WatchRefused(reason) => self.report_watch_failure(self.first_root(), reason),
+                Outcome::Finished => self.remove(key),
+            }
+            if time.is_over() {
+                self.turn = index + 1;
+                pass = Pass::Behind;
+                break;
+            }
+        }
+        let containers = &self.containers;
+        let is_hot = |key: &usize| containers.get(*key).is_some_and(Container::is_hot);
+        if pass != Pass::CaughtUp {
+            self.turn = self.hot.iter().take(self.turn).filter(|key| is_hot(key)).count();
+        }
+        self.hot.retain(is_hot);
+        self.cycle = cycle_of(self.active, self.told);
+        if self.buffer.len() > SLICE_BYTES && pass == Pass::CaughtUp {
+            self.buffer = Vec::new();
+        }
+        pass
+    }
+
+    fn remove(&mut self, key: usize) {
+        if let Some(watch) = &mut self.file_watch {
+            watch.forget(key);
+        }
+        if let Some(container) = self.containers.try_remove(key) {
+            self.keys.remove(container.id());
+        }
+    }
+
+    fn sleep(&self, pass: Pass) {
+        if self.roots_changed {
+            return;
+        }
+        let until_rescan = self.next_rescan.saturating_duration_since(Instant::now());
+        let mut longest = until_rescan.min(LONGEST_SLEEP);
+        let is_idle = self.active == 0 && self.told == 0;
+        match pass {
+            Pass::Behind => return,
+            Pass::Stalled => longest = longest.min(STALLED_SLEEP),
+            Pass::CaughtUp if is_idle => {}
+            Pass::CaughtUp => longest = longest.min(self.cycle),
+        }
+        let dues = [self.next_due, self.next_dead, self.surveyor.next, self.holding.next()];
+        for due in dues.into_iter().flatten() {
+            longest = longest.min(due.saturating_duration_since(Instant::now()));
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(longest.subsec_nanos()),
+        };
+        let mut fds = vec![PollFd::new(&self.exchange.reader_bell, PollFlags::IN)];
+        if let Some(watch) = &self.file_watch {
+            fds.push(PollFd::from_borrowed_fd(watch.names(), PollFlags::IN));
+            // While logs are read every few milliseconds anyway, no write wakes us.
+            if is_idle && pass == Pass::CaughtUp {
+                fds.push(PollFd::from_borrowed_fd(watch.writes(), PollFlags::IN));
+            }
+        }
+        self.exchange.activity.waits();
+        // Interrupted or not: the cycle looks at everything.
+        let _ = poll(&mut fds, Some(&timeout));
+        self.exchange.reader_bell.silence();
+    }
+}
+
+/// Whether an error is about the path and no limit of the kernel's.
+fn is_of_the_folder(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::NotADirectory];
+    kinds.contains(&error.kind()) || is_permanent(error)
+}
+
+/// Time between two reads of the hot logs, where there are so many, and so many
+/// watched ones were written since the last.
+fn cycle_of(active: usize, told: usize) -> Duration {
+    let count = |logs: usize| u32::try_from(logs).unwrap_or(u32::MAX);
+    let few = count(active).min(FEW_LOGS);
+    let mut cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG.saturating_mul(count(active) - few);
+    if told > 0 {
+        let at_least = CYCLE_PER_LOG * FEW_LOGS;
+        cycle = cycle.max(at_least).max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(told)));
+    }
+    cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
+}
+
+#[cfg(test)]
+mod turn_tests;

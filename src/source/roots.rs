@@ -1,0 +1,237 @@
+//! The root folders of the runtimes: what they list, whether they can be read,
+//! and the watches on them.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::delivery::link::Exchange;
+use crate::runtime::safe_path::SafePath;
+use crate::runtime::{stamp, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable};
+use crate::source::container::Container;
+use crate::source::file::file_id::is_shortage;
+use crate::source::watch::FileWatch;
+use crate::telemetry::event::Event;
+use crate::telemetry::metrics::Unread;
+use crate::telemetry::trouble::Trouble;
+
+/// How many folders that cannot be read are named at one look; the others are at the
+/// next ones, for the host's log has room for so much at a time.
+const NAMED_AT_A_LOOK: usize = 32;
+
+/// The least time between two messages that one folder cannot be read: its owner may close
+/// and open it as often as he likes.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The root folder of one runtime.
+pub struct Root {
+    /// Whose it is.
+    pub runtime: Arc<dyn Runtime>,
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Whether a look at it is still the first: what is found then may be older
+    /// than us.
+    pub is_first_look: bool,
+    /// Its containers, to be taken up.
+    pub listed: Vec<Found>,
+    /// Why the last look failed.
+    pub failure: Option<io::Error>,
+    /// The same, as far as the folder is missed: one of a runtime that is not used here is not.
+    pub trouble: Trouble,
+    watch: Option<RootWatch>,
+    is_watch_refused: bool,
+    folders: HashSet<SafePath>,
+    /// What the last look could not read, while the rest was listed: containers that are
+    /// to be read and are not. And what of that was said, with its reason.
+    pub unreadable: Vec<Unreadable>,
+    reported: HashMap<(PathBuf, String), Hides>,
+    /// When it was last reported of a folder that it cannot be read, within the last minute.
+    named: HashMap<PathBuf, Instant>,
+    /// The folders that decided what the last look found, where they alone do.
+    looked_at: Option<Vec<(PathBuf, FolderStamp)>>,
+}
+
+impl Root {
+    /// Nothing was looked at yet.
+    pub fn new(runtime: Arc<dyn Runtime>) -> Root {
+        Root {
+            dir: runtime.root(),
+            runtime,
+            is_first_look: true,
+            listed: Vec::new(),
+            failure: None,
+            trouble: Trouble::default(),
+            watch: None,
+            is_watch_refused: false,
+            folders: HashSet::new(),
+            unreadable: Vec::new(),
+            reported: HashMap::new(),
+            named: HashMap::new(),
+            looked_at: None,
+        }
+    }
+
+    /// Whether there is no such folder.
+    pub fn is_missing(&self) -> bool {
+        self.failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether another look would list what the last one did.
+    pub fn is_same(&self) -> bool {
+        if self.trouble.is_to_be_reported() {
+            return false;
+        }
+        // Where it is missed and there is an API, that is asked in its place.
+        if self.is_missing() && !(self.trouble.is_there() && self.runtime.api().is_some()) {
+            let again = self.runtime.list(&self.runtime.root());
+            return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        }
+        if !self.unreadable.is_empty() {
+            return false;
+        }
+        let is_same = |(dir, seen): &(PathBuf, FolderStamp)| stamp(dir) == Some(*seen);
+        self.looked_at.as_ref().is_some_and(|folders| folders.iter().all(is_same))
+    }
+
+    /// Looks. Where folders are new, another look is needed, since a container
+    /// may have come before the watch: then this is true.
+    pub fn look(&mut self, watch: Option<&mut FileWatch>) -> bool {
+        // The root may have appeared, or been a link to elsewhere, since.
+        if self.failure.is_some() {
+            self.dir = self.runtime.root();
+        }
+        self.looked_at = None;
+        match self.runtime.list(&self.dir) {
+            Ok(listing) => {
+                self.failure = None;
+                if listing.is_decided_by_folders {
+                    let below = listing.folders.iter().map(|dir| dir.to_path_buf());
+                    let folders = std::iter::once(self.dir.clone()).chain(below);
+                    // What came or went while we looked is too young for a stamp.
+                    let stamped = folders.map(|dir| Some((stamp(&dir)?, dir)));
+                    self.looked_at = stamped.map(|one| one.map(|(stamp, dir)| (dir, stamp))).collect();
+                }
+                self.unreadable = listing.unreadable;
+                self.listed = listing.containers;
+                self.watch_folders(listing.folders, watch)
+            }
+            Err(error) => {
+                self.watch = None;
+                self.unreadable = Vec::new();
+                self.failure = Some(error);
+                false
+            }
+        }
+    }
+
+    fn watch_folders(&mut self, folders: Vec<SafePath>, watch: Option<&mut FileWatch>) -> bool {
+        let folders: HashSet<SafePath> = folders.into_iter().collect();
+        let known = std::mem::replace(&mut self.folders, folders);
+        let Some(watch) = watch else { return false };
+        let mut is_new = false;
+        for folder in self.folders.difference(&known) {
+            // Where it is refused, the rescan looks.
+            is_new |= folder.with_path(|folder| watch.watch_root(folder)).is_ok();
+        }
+        is_new
+    }
+
+    /// Whether a container that is not listed may be there nevertheless.
+    pub fn hides(&self, container: &Container) -> bool {
+        self.unreadable.iter().any(|it| container.is_below(&it.path))
+    }
+
+    /// Whether containers of the machine's may be there that nothing is known of. What a
+    /// user hides is his own.
+    pub fn hides_containers(&self) -> bool {
+        self.unreadable.iter().any(|it| it.hides == Hides::Containers)
+    }
+
+    /// Says once of each part that it cannot be read, and once that it can again.
+    pub fn report_unreadable(&mut self, exchange: &Exchange, seconds: f64, at: Instant) {
+        if let Some(shortage) = self.unreadable.iter().find(|it| is_shortage(&it.error)) {
+            // It says nothing of any folder.
+            return exchange.report_shortage(&shortage.error);
+        }
+        if self.failure.is_some() {
+            return;
+        }
+        let now: HashSet<(PathBuf, String)> =
+            self.unreadable.iter().map(|it| (it.path.clone(), it.error.to_string())).collect();
+        let is_unreadable = |path: &PathBuf| now.iter().any(|(unreadable, _)| unreadable == path);
+        let is_listed = |path: &PathBuf| {
+            let mut found = self.listed.iter().flat_map(|found| [&*found.dir, &*found.origin]);
+            found.any(|dir| dir.starts_with(path)) || self.folders.iter().any(|dir| dir.starts_with(path))
+        };
+        self.reported.retain(|said, hides| {
+            let (is_still, path) = (now.contains(said), &said.0);
+            // Or it is gone, of which nothing need be said. A user's path is not looked at.
+            let is_there = || match hides {
+                Hides::UsersContainers => is_listed(path),
+                _ => path.symlink_metadata().is_ok(),
+            };
+            let is_news = !is_still && !is_unreadable(path) && is_there();
+            let is_kept = !is_news || exchange.report(Event::FolderReadable { path: path.clone() });
+            is_still || !is_kept
+        });
+        self.named.retain(|_, last| at.duration_since(*last) < REPORT_INTERVAL);
+        let mut named = 0;
+        for it in &self.unreadable {
+            let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
+            if named == NAMED_AT_A_LOOK {
+                break;
+            }
+            let said = (path.clone(), reason.clone());
+            if self.reported.contains_key(&said) || self.named.contains_key(&path) {
+                continue;
+            }
+            named += 1;
+            if exchange.report(Event::FolderUnreadable { path: path.clone(), reason, effect, seconds }) {
+                self.reported.insert(said, effect);
+                self.named.insert(path, at);
+            }
+        }
+    }
+
+    /// Whether something changed right below it since the last call.
+    pub fn take_changed(&self) -> bool {
+        self.watch.as_ref().is_some_and(RootWatch::take_changed)
+    }
+
+    /// Watches it, if that is not so yet; says once why not.
+    pub fn watch(&mut self, exchange: &Arc<Exchange>) -> Result<(), String> {
+        if self.watch.is_some() || self.is_watch_refused || !self.dir.is_dir() {
+            return Ok(());
+        }
+        let bell = Arc::clone(exchange);
+        match RootWatch::new(&self.dir, &exchange.threads, move || bell.reader_bell.ring()) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(reason) => {
+                self.is_watch_refused = true;
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once that it cannot be read, and once that it can again.
+    pub fn report(&mut self, exchange: &Exchange, seconds: f64) {
+        let path = self.dir.clone();
+        if self.failure.is_some() {
+            exchange.tally.read_errors.add_one();
+        }
+        match &self.failure {
+            Some(error) if is_shortage(error) => exchange.report_shortage(error),
+            Some(error) => self.trouble.begin(Unread::of_error(error), || {
+                let reason = error.to_string();
+                exchange.report(Event::RootUnreadable { path, reason, seconds })
+            }),
+            None => self.trouble.end(|| exchange.report(Event::RootReadable { path })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

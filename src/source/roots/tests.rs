@@ -1,0 +1,70 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::config::Config;
+use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+use crate::source::reader::Reader;
+
+/// A container whose folder is a file, as if the disk were damaged, and one that was removed
+/// while nobody looked; both have positions.
+#[test]
+fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = dir.path().canonicalize().unwrap();
+    let (hidden, removed) = (ContainerId::from_bytes([0xaa; 32]), ContainerId::from_bytes([0xbb; 32]));
+    let userdata = storage.join(format!("overlay-containers/{hidden}/userdata"));
+    std::fs::create_dir_all(userdata.parent().unwrap()).unwrap();
+    std::fs::write(&userdata, "").unwrap();
+    let mut store = CheckpointStore::in_memory();
+    for id in [hidden, removed] {
+        store.advance(id, &[None, None]).unwrap();
+    }
+    let exchange = Arc::new(Exchange::new(1 << 20, store).unwrap());
+    let config = Config::from_lookup(|name| match name {
+        "Runtime" => Some("podman".to_owned()),
+        "Podman_Root" => Some(storage.display().to_string()),
+        "Podman_Socket" => Some("off".to_owned()),
+        _ => None,
+    });
+    let mut reader = Reader::new(Arc::clone(&exchange), config.unwrap(), false);
+    reader.begin();
+    let mut now = Instant::now();
+    let mut turns_of = |seconds| {
+        for _ in 0..3 {
+            now += Duration::from_secs(seconds);
+            reader.turn(now);
+        }
+        let (events, _) = exchange.events.take();
+        let of_folder =
+            |event: &Event| matches!(event, Event::FolderUnreadable { .. } | Event::FolderReadable { .. });
+        events.into_iter().filter(of_folder).collect::<Vec<Event>>()
+    };
+    let mut turns = || turns_of(10);
+    let said = turns();
+    let [Event::FolderUnreadable { path, reason, .. }] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((path, reason.as_str()), (&userdata, "it is no folder"));
+    assert!(!exchange.is_leaving(&hidden) && !exchange.is_leaving(&removed), "nobody knows yet");
+    std::fs::remove_file(&userdata).unwrap();
+    std::fs::create_dir(&userdata).unwrap();
+    assert_eq!(turns(), [Event::FolderReadable { path: userdata.clone() }]);
+    assert!(!exchange.is_leaving(&hidden) && exchange.is_leaving(&removed));
+    // It is known now, and cannot be seen again: it is not gone for that.
+    std::fs::remove_dir(&userdata).unwrap();
+    std::fs::write(&userdata, "").unwrap();
+    assert_eq!(turns().len(), 1);
+    assert!(!exchange.is_leaving(&hidden));
+    // Whoever closes and opens it all the time is logged once a minute.
+    let (mut unreadable, mut readable) = (0, 0);
+    for _ in 0..10 {
+        std::fs::remove_file(&userdata).unwrap();
+        std::fs::create_dir(&userdata).unwrap();
+        let mut events = turns_of(3);
+        std::fs::remove_dir(&userdata).unwrap();
+        std::fs::write(&userdata, "").unwrap();
+        events.extend(turns_of(3));
+        unreadable += events.iter().filter(|event| matches!(event, Event::FolderUnreadable { .. })).count();
+        readable += events.iter().filter(|event| matches!(event, Event::FolderReadable { .. })).count();
+    }
+    // In 180 s.
+    assert!((2..=3).contains(&unreadable) && (2..=4).contains(&readable), "{unreadable}, {readable}");
+}

@@ -1,0 +1,355 @@
+//! How long one container may keep the reader: a slice ends early, with what was read of
+//! it by then, when its lines have taken too much time or the reader is to stop. What a
+//! line costs depends on who wrote it (JSON to be merged, an expression that it is matched
+//! against), so bytes alone bound nothing.
+//!
+//! The clock is looked at between lines, every so many bytes; the longest that a slice
+//! can take is the time here and what the lines between two looks take.
+
+use std::time::{Duration, Instant};
+
+use crate::delivery::link::Exchange;
+use crate::source::file::generation::SLICE_BYTES;
+
+/// What the lines of a slice may take: many times what 256 KiB of plain ones do.
+pub const SLICE_TIME: Duration = Duration::from_millis(40);
+/// The same of lines that are matched against an expression, of which a single one may
+/// take as long again.
+const MATCHED_SLICE_TIME: Duration = Duration::from_millis(20);
+
+/// A slice that takes longer is costly.
+const COSTLY: Duration = Duration::from_millis(10);
+
+/// How long after a costly slice a container counts as costly: who writes now and then, and
+/// then much at once, is not met as a stranger each time.
+pub const COSTLY_MEMORY: Duration = Duration::from_secs(1);
+
+/// When the slow slices of one pass have taken so much together, the containers that are
+/// known to be costly have their turn in the next passes. A line is written in the midst of
+/// a pass and read in the next one at the latest, so however many they are, they delay it by
+/// twice this and two slices.
+const COSTLY_TIME: Duration = Duration::from_millis(30);
+
+/// What a slice may take once that time is spent: of plain lines a hundred kilobytes. For
+/// fifty containers may turn out costly in one pass of which nothing was known before.
+const SHORT_SLICE_TIME: Duration = Duration::from_millis(1);
+
+/// When such short slices have taken so much of a pass together, it ends: notices are taken
+/// and folders looked at, and the other containers have their turn first in the next one.
+const SHORT_TIME: Duration = Duration::from_millis(60);
+
+/// How much of its time a pass over the logs has spent on slow slices.
+#[derive(Debug, Default)]
+pub struct PassTime {
+    whole: Duration,
+    short: Duration,
+}
+
+impl PassTime {
+    /// How long the slice of the next container may take; `None` where its turn is in a
+    /// later pass.
+    pub fn next_slice(&self, is_costly: bool) -> Option<Duration> {
+        match self.whole < COSTLY_TIME {
+            true => Some(SLICE_TIME),
+            false => (!is_costly).then_some(SHORT_SLICE_TIME),
+        }
+    }
+
+    /// A slice cost so much. Returns whether the next pass begins behind its container,
+    /// which had a whole turn.
+    pub fn took(&mut self, cost: Duration) -> bool {
+        if self.whole < COSTLY_TIME {
+            self.whole += cost;
+            return !cost.is_zero();
+        }
+        self.short += cost;
+        false
+    }
+
+    /// Whether the pass is to end here.
+    pub fn is_over(&self) -> bool {
+        self.short >= SHORT_TIME
+    }
+}
+
+/// Bytes between two looks at the clock: of plain lines, a tenth of a millisecond.
+const PLAIN_STRIDE: usize = 16 * 1024;
+/// The same of lines that are matched against a pattern.
+const COSTLY_STRIDE: usize = 1024;
+
+/// One slice.
+#[derive(Debug)]
+pub struct Slice<'a> {
+    exchange: &'a Exchange,
+    begun: Option<Instant>,
+    /// How long it may take.
+    time: Duration,
+    stride: usize,
+    /// Where in the buffer the next look is due.
+    next_look: usize,
+    has_looked: bool,
+}
+
+impl<'a> Slice<'a> {
+    /// Begins at `start` of the buffer.
+    pub fn begin(exchange: &'a Exchange, start: usize, is_matched: bool, time: Duration) -> Slice<'a> {
+        let (stride, most) = match is_matched {
+            true => (COSTLY_STRIDE, MATCHED_SLICE_TIME),
+            false => (PLAIN_STRIDE, SLICE_TIME),
+        };
+        let (begun, time) = (Some(Instant::now()), time.min(most));
+        Slice { exchange, begun, time, stride, next_look: start + stride, has_looked: false }
+    }
+
+    /// What it took for so many bytes, if it was slow: a whole slice of such lines would be
+    /// costly. Who is to blame, its lines or the machine, does not matter to the others.
+    pub fn cost(&self, bytes: usize) -> Duration {
+        let taken = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let is_slow = taken.as_nanos() * SLICE_BYTES as u128 > COSTLY.as_nanos() * bytes as u128;
+        if is_slow && taken >= SHORT_SLICE_TIME {
+            taken
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Whether it took so long that such slices are counted; for a few bytes only the
+    /// machine can have taken it.
+    pub fn was_costly(&self) -> bool {
+        self.has_looked && self.has_taken(COSTLY)
+    }
+
+    fn has_taken(&self, time: Duration) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() >= time)
+    }
+
+    /// One that ends with its bytes: what follows the last whole line of a file cannot
+    /// be left for later.
+    pub fn whole(exchange: &'a Exchange) -> Slice<'a> {
+        let (time, stride, next_look) = (Duration::MAX, usize::MAX, usize::MAX);
+        Slice { exchange, begun: None, time, stride, next_look, has_looked: false }
+    }
+
+    /// Whether it ends with the line before `at`.
+    #[inline]
+    pub fn ends_at(&mut self, at: usize) -> bool {
+        at >= self.next_look && self.is_over(at)
+    }
+
+    #[cold]
+    fn is_over(&mut self, at: usize) -> bool {
+        self.has_looked = true;
+        self.next_look = at.saturating_add(self.stride);
+        self.exchange.is_stopping() || self.has_taken(self.time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+    use crate::delivery::host::embedded::decode_records;
+    use crate::delivery::queue::Progress;
+    use crate::format::cri;
+    use crate::format::json_file::Decoder;
+    use crate::pipeline::multiline::Pattern;
+    use crate::pipeline::template::Identity;
+    use crate::runtime::docker::ContainerMetadata;
+    use crate::runtime::LogFiles;
+    use crate::source::file::tailer::{Lines, ReadContext, Start, Step, Tailer};
+    use std::sync::atomic::Ordering;
+    use std::sync::Arc;
+
+    /// What the reader lends its tailers, for a test to lend.
+    #[derive(Default)]
+    struct Lent {
+        buffer: Vec<u8>,
+        decoder: Decoder,
+        cri: cri::Decoder,
+    }
+
+    impl Lent {
+        fn read(&mut self, tailer: &mut Tailer, exchange: &Exchange, now: Instant) -> Step {
+            let mut context = ReadContext {
+                exchange,
+                buffer: &mut self.buffer,
+                decoder: &mut self.decoder,
+                cri: &mut self.cri,
+                max_line_bytes: 1 << 20,
+                now,
+                slice_time: SLICE_TIME,
+            };
+            tailer.read_slice(&mut context).unwrap()
+        }
+    }
+
+    #[test]
+    fn the_clock_and_a_stop_are_looked_at_now_and_then() {
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let mut slice = Slice { begun: None, ..Slice::begin(&exchange, 100, true, SLICE_TIME) };
+        assert!(!slice.ends_at(100 + COSTLY_STRIDE));
+        exchange.stopping.store(true, Ordering::Release);
+        assert!(!slice.ends_at(100 + COSTLY_STRIDE + 1), "it was looked a moment ago");
+        assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
+        exchange.stopping.store(false, Ordering::Release);
+        let long_ago = Instant::now().checked_sub(SLICE_TIME);
+        let mut late = Slice { begun: long_ago, ..Slice::begin(&exchange, 0, false, SLICE_TIME) };
+        assert!(!late.ends_at(PLAIN_STRIDE - 1) && !late.was_costly());
+        assert!(late.ends_at(PLAIN_STRIDE) && late.was_costly());
+        assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
+    }
+
+    #[test]
+    fn a_slice_is_as_short_as_it_is_told_to_be_and_slow_by_its_bytes() {
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let begun = Instant::now().checked_sub(2 * SHORT_SLICE_TIME);
+        let short = || Slice { begun, ..Slice::begin(&exchange, 0, true, SHORT_SLICE_TIME) };
+        assert!(short().ends_at(COSTLY_STRIDE));
+        assert!(
+            !Slice { begun, ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600)) }.ends_at(1 << 20)
+        );
+        assert!(short().cost(COSTLY_STRIDE) >= 2 * SHORT_SLICE_TIME);
+        assert!(short().cost(usize::MAX >> 8).is_zero(), "so many bytes may take that");
+        assert!(Slice::begin(&exchange, 0, true, SLICE_TIME).cost(1 << 20).is_zero());
+    }
+
+    /// Containers that wrote 40 ms of lines each in one moment; of none is anything known.
+    #[test]
+    fn a_burst_of_many_costly_containers_does_not_hold_up_a_pass() {
+        // What the lines between two looks at the clock take.
+        let overshoot = Duration::from_millis(1);
+        for strangers in [50, 500] {
+            let (mut time, mut taken, mut whole, mut read) = (PassTime::default(), Duration::ZERO, 0, 0);
+            for _ in 0..strangers {
+                let slice = time.next_slice(false).unwrap().min(SLICE_TIME) + overshoot;
+                taken += slice;
+                whole += usize::from(time.took(slice));
+                read += 1;
+                if time.is_over() {
+                    break;
+                }
+            }
+            assert!(taken <= COSTLY_TIME + SLICE_TIME + SHORT_TIME + 4 * overshoot, "{taken:?}");
+            assert!(whole == 1 && read > 15, "{whole} of {read} had a whole turn");
+            // Of those known to be costly none has its turn now; plain ones have.
+            assert_eq!((time.next_slice(true), time.next_slice(false)), (None, Some(SHORT_SLICE_TIME)));
+        }
+        let mut time = PassTime::default();
+        for _ in 0..10_000 {
+            assert!(!time.took(Duration::ZERO) && !time.is_over());
+            assert_eq!(time.next_slice(true), Some(SLICE_TIME));
+        }
+    }
+
+    /// Neither a look that finds nothing nor a cheap line makes a stranger of it at once.
+    #[test]
+    fn a_container_counts_as_costly_for_a_second_and_untried_until_a_line_was_matched() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::numbered(dir.path().join("x.log"));
+        std::fs::write(&files.path, "").unwrap();
+        let path = files.path.to_path_buf();
+        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let plain = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, plain);
+        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        identity.multiline.pattern = Some(Pattern::shared("^a").unwrap());
+        tailer.set_identity(Arc::new(identity), &exchange);
+        tailer.refresh(&exchange).unwrap();
+        let start = Instant::now();
+        let mut lent = Lent::default();
+        let mut read = |tailer: &mut Tailer| lent.read(tailer, &exchange, start);
+        let much_later = start + Duration::from_secs(3600);
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
+        assert!(tailer.is_costly(much_later), "no line of it was matched yet");
+        std::fs::write(&path, "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n")
+            .unwrap();
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: true });
+        assert!(!tailer.is_costly(start));
+        tailer.lines = Lines::Costly;
+        assert!(tailer.is_costly(much_later), "as long as it waits for its turn");
+        assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
+        assert!(tailer.is_costly(start + COSTLY_MEMORY / 2) && !tailer.is_costly(start + COSTLY_MEMORY));
+    }
+
+    /// Each slice ends at its first look, as where every line takes long: what comes is
+    /// whole, in order, and each batch moves the position to where the next one begins.
+    #[test]
+    fn slices_that_end_early_lose_nothing_and_repeat_nothing() {
+        let json = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{number:09}Z\"}}\n")
+        };
+        let cri = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            format!("2023-11-14T22:13:20.{number:09}Z stdout F {text}\n")
+        };
+        let local = |number: usize| {
+            let text = format!("line {number} {}", "x".repeat(number % 3_000));
+            let time = (0..8).map(|_| 0x80u8).chain([1]);
+            let mut message: Vec<u8> = b"\x0a\x06stdout\x10".iter().copied().chain(time).collect();
+            message.extend([0x1a, 0x80 | (text.len() & 0x7f) as u8, (text.len() >> 7) as u8]);
+            message.extend(text.as_bytes());
+            let length = (message.len() as u32).to_be_bytes();
+            [&length[..], &message, &length].concat()
+        };
+        let json = |number: usize| json(number).into_bytes();
+        let cri = |number: usize| cri(number).into_bytes();
+        let entries: [&dyn Fn(usize) -> Vec<u8>; 3] = [&json, &cri, &local];
+        for entry in entries {
+            for pattern in [None, Some("^line")] {
+                assert_whole((0..600).map(entry).collect(), pattern);
+            }
+        }
+    }
+
+    fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
+        let log = entries.concat();
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::numbered(dir.path().join("x.log"));
+        std::fs::write(&files.path, &log).unwrap();
+        let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        identity.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
+        identity.multiline.max_bytes = 1 << 20;
+        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, Arc::new(identity));
+        tailer.refresh(&exchange).unwrap();
+        exchange.stopping.store(true, Ordering::Release);
+        let mut lent = Lent::default();
+        let mut texts = Vec::new();
+        let (mut slices, mut offset) = (0, 0);
+        loop {
+            let step = lent.read(&mut tailer, &exchange, Instant::now());
+            if step == (Step::AtEnd { has_read: false }) {
+                break;
+            }
+            slices += 1;
+            let read = tailer.account().figures().read.bytes;
+            assert!(read - offset <= (PLAIN_STRIDE + 4_000) as u64, "{} bytes in a slice", read - offset);
+            offset = read;
+        }
+        assert_eq!(offset, log.len() as u64);
+        assert!(slices >= log.len() / (PLAIN_STRIDE + 4_000), "{slices}");
+        tailer.flush_open(&exchange);
+        let mut resumes = Vec::new();
+        while let Some(batch) = exchange.queue.pop() {
+            if batch.records > 0 {
+                let records = decode_records(&batch.bytes).unwrap();
+                texts.extend(records.iter().map(|record| record.text("log").to_owned()));
+            }
+            if let Progress::Advance([Some(resume), _]) = batch.progress {
+                resumes.push(resume.offset);
+            }
+        }
+        let numbers = texts.iter().map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
+        assert!(numbers.eq(0..entries.len()), "{} texts", texts.len());
+        assert!(resumes.is_sorted() && resumes.last() == Some(&offset), "{resumes:?}");
+        let mut ends = std::collections::HashSet::from([0]);
+        ends.extend(entries.iter().scan(0, |end, entry| {
+            *end += entry.len() as u64;
+            Some(*end)
+        }));
+        assert!(resumes.iter().all(|at| ends.contains(at)), "{resumes:?}");
+    }
+}

@@ -1,0 +1,69 @@
+//! The reader looks round for the metrics: at most once a second, and not at
+//! all while nothing moves, so that an idle machine stays idle.
+
+use std::time::{Duration, Instant};
+
+use crate::source::reader::Reader;
+use crate::telemetry::account::Figures;
+use crate::telemetry::metrics::Survey;
+
+/// Time between two looks; the host exports its metrics as often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is shown anew when it has changed: how things are, the sums, and the read errors.
+type Seen = (Survey, Figures, u64);
+
+/// When the reader looked round last and what it saw.
+#[derive(Debug)]
+pub(in crate::source) struct Surveyor {
+    last: Option<Seen>,
+    looked: Instant,
+    /// The last look saw a change: another one follows it.
+    pub(in crate::source) next: Option<Instant>,
+}
+
+impl Surveyor {
+    pub(in crate::source) fn new(now: Instant) -> Surveyor {
+        Surveyor { last: None, looked: now, next: Some(now) }
+    }
+}
+
+impl Reader {
+    /// Looks round if it is time, and has the host show what has changed.
+    pub(in crate::source) fn survey_if_due(&mut self, now: Instant) {
+        let is_due = match self.surveyor.next {
+            Some(next) => now >= next,
+            // Something woke the reader: what it came to is seen a second later.
+            None => {
+                self.surveyor.next = Some((self.surveyor.looked + INTERVAL).max(now));
+                false
+            }
+        };
+        if !is_due {
+            return;
+        }
+        let errors = self.exchange.tally.read_errors.get();
+        let seen = (self.survey(now), self.exchange.accounts.total(), errors);
+        // What waits grows older, though nothing moves.
+        let has_changed = self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
+        self.surveyor.looked = now;
+        self.surveyor.next = has_changed.then(|| now + INTERVAL);
+        if has_changed {
+            self.exchange.show(seen.0.clone());
+            self.surveyor.last = Some(seen);
+        }
+    }
+
+    fn survey(&self, now: Instant) -> Survey {
+        let mut survey = Survey { polls: self.watch_trouble.is_there(), ..Survey::default() };
+        for (_, container) in &self.containers {
+            container.add_to(&mut survey, now, container.api().and_then(|api| self.streams.get(api)));
+        }
+        let shown = self.roots.iter().filter(|root| root.failure.is_none() || root.trouble.is_there());
+        survey.roots = shown.map(|root| (root.dir.clone(), root.failure.is_none())).collect();
+        for streams in self.streams.iter() {
+            survey.open_lines += streams.open_lines();
+        }
+        survey
+    }
+}

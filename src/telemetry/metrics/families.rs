@@ -1,0 +1,284 @@
+//! The metrics, in two tables: of the instance, and per container.
+
+use crate::delivery::link::Exchange;
+use crate::format::position::Timestamp;
+use crate::telemetry::account::{wall_clock, Figures};
+use crate::telemetry::build_info;
+use crate::telemetry::metrics::latency::BOUNDS;
+use crate::telemetry::metrics::{Count, Family, Kind, Reading, Sample, Shown, SourceKind, Unread, Value};
+
+/// Labels of a series of one container. The id comes last and has twelve
+/// characters always: cmetrics finds series by a hash over the values run
+/// together.
+const CONTAINER_LABELS: &[&str] = &["container_name", "container_id"];
+
+/// A metric that is made of figures: there is one of all containers, and one
+/// with a series for each.
+struct FigureMetric {
+    total: Family,
+    of_container: Family,
+    value: fn(&Figures, Timestamp) -> f64,
+}
+
+macro_rules! figure {
+    ($kind:ident, $name:literal, $help:literal, $value:expr) => {
+        FigureMetric {
+            total: Family { kind: Kind::$kind, name: $name, help: concat!($help, "."), labels: &[] },
+            of_container: Family {
+                kind: Kind::$kind,
+                name: concat!("container_", $name),
+                help: concat!($help, ", by container."),
+                labels: CONTAINER_LABELS,
+            },
+            value: $value,
+        }
+    };
+}
+
+static FIGURES: [FigureMetric; 14] = [
+    figure!(Counter, "records_total", "Records that Fluent Bit accepted", |f, _| f.delivered.records as f64),
+    figure!(Counter, "bytes_total", "Bytes of logs whose records Fluent Bit accepted", |f, _| f
+        .delivered
+        .bytes
+        as f64),
+    figure!(Counter, "read_bytes_total", "Bytes of logs that were read", |f, _| f.read.bytes as f64),
+    figure!(
+        Counter,
+        "passed_over_bytes_total",
+        "Bytes that were read and had been delivered before",
+        |f, _| f.passed_over as f64
+    ),
+    figure!(Counter, "skipped_bytes_total", "Bytes that were no record: damaged or torn", |f, _| f.skipped
+        as f64),
+    figure!(
+        Counter,
+        "truncated_lines_total",
+        "Lines that were cut at Partial_Max_Size",
+        |f, _| f.cut.records as f64
+    ),
+    figure!(Counter, "truncated_bytes_total", "Bytes that were cut off such lines", |f, _| f.cut.bytes
+        as f64),
+    figure!(
+        Counter,
+        "refused_records_total",
+        "Records given up, since Fluent Bit refused them for long and took others meanwhile",
+        |f, _| f.refused.records as f64
+    ),
+    figure!(Counter, "refused_bytes_total", "Bytes of logs that were given up with such records", |f, _| f
+        .refused
+        .bytes
+        as f64),
+    figure!(
+        Counter,
+        "abandoned_bytes_total",
+        "Bytes known to have been destroyed or given up before they were read",
+        |f, _| f.abandoned.bytes as f64
+    ),
+    figure!(
+        Counter,
+        "abandoned_files_total",
+        "Log files that were destroyed or given up before they were read",
+        |f, _| f.abandoned.generations as f64
+    ),
+    figure!(Gauge, "pending_bytes", "Bytes that were read and are not accepted yet", |f, _| f.pending()
+        as f64),
+    figure!(Gauge, "lag_bytes", "Bytes between the end of the logs and what Fluent Bit accepted", |f, _| f
+        .lag_bytes()
+        as f64),
+    figure!(Gauge, "lag_seconds", "Age of the oldest entry that Fluent Bit has not accepted", |f, now| f
+        .lag_seconds(now)),
+];
+
+/// A metric of the instance.
+struct InstanceMetric {
+    family: Family,
+    samples: fn(&Exchange) -> Vec<Sample>,
+}
+
+static INSTANCE: [InstanceMetric; 17] = [
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "containers",
+            help: "Containers by where their logs come from: file, local, cache, stream, nowhere.",
+            labels: &["source"],
+        },
+        samples: |exchange| {
+            let counts = SourceKind::ALL.into_iter().zip(exchange.survey().containers);
+            counts.map(|(source, count)| labelled(source.as_str(), count as f64)).collect()
+        },
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "watch_mode",
+            help: "1 for how changes are noticed: inotify, or poll where watches cannot be had.",
+            labels: &["mode"],
+        },
+        samples: |exchange| {
+            let polls = exchange.survey().polls;
+            vec![flag("inotify", !polls), flag("poll", polls)]
+        },
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "containers_unread",
+            help: "Containers that should be read and are not, by the reason: permission, missing, \
+                   no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable.",
+            labels: &["reason"],
+        },
+        samples: |exchange| {
+            let counts = Unread::ALL.into_iter().zip(exchange.survey().unread);
+            counts.map(|(reason, count)| labelled(reason.as_str(), count as f64)).collect()
+        },
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "root_readable",
+            help: "1 for each folder of a runtime that can be listed, 0 where it cannot.",
+            labels: &["root"],
+        },
+        samples: |exchange| {
+            let roots = exchange.survey().roots.into_iter();
+            roots.map(|(dir, is_readable)| flag(&dir.display().to_string(), is_readable)).collect()
+        },
+    },
+    InstanceMetric {
+        family: gauge(
+            "reader_heartbeat_age_seconds",
+            "Age of the reader's last turn, updated every 5 s: it grows while a file system does not answer, and is 0 once the reader has read everything (`Follow off`).",
+        ),
+        samples: |exchange| number(exchange.health.since_last_turn().as_secs_f64()),
+    },
+    InstanceMetric {
+        family: counter(
+            "read_errors_total",
+            "Attempts to read a log, a folder of logs or a container's metadata that failed.",
+        ),
+        samples: |exchange| total(&exchange.tally.read_errors),
+    },
+    InstanceMetric {
+        family: gauge(
+            "checkpoint_writable",
+            "1 while positions can be written to the DB, 0 while they are kept in memory only; not there without a DB.",
+        ),
+        samples: |exchange| exchange.health.is_db_writable().map_or(Vec::new(), |is| number(f64::from(u8::from(is)))),
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Gauge,
+            name: "build_info",
+            help: "Always 1: the plugin's version, its commit, and the layout of plugins of the Fluent Bit that loaded it.",
+            labels: &["version", "commit", "abi"],
+        },
+        samples: |_| {
+            let labels = [build_info::VERSION, build_info::COMMIT, build_info::abi()];
+            vec![Sample { labels: labels.map(str::to_owned).to_vec(), value: Value::Number(1.0) }]
+        },
+    },
+    InstanceMetric {
+        family: gauge("files_open", "Log files that are held open."),
+        samples: |exchange| number(exchange.survey().files_open as f64),
+    },
+    InstanceMetric {
+        family: gauge("held_deleted_bytes", "Bytes not read yet of files that were deleted and are held."),
+        samples: |exchange| number(exchange.accounts.held().bytes as f64),
+    },
+    InstanceMetric {
+        family: gauge("partials_open", "Split lines that wait for their rest."),
+        samples: |exchange| number(exchange.survey().open_lines as f64),
+    },
+    InstanceMetric {
+        family: gauge("queue_bytes", "Bytes of records that wait for Fluent Bit, or are in its hands."),
+        samples: |exchange| number(exchange.queue.bytes() as f64),
+    },
+    InstanceMetric {
+        family: counter(
+            "rotations_total",
+            "Log files that were read to their end and followed by another one.",
+        ),
+        samples: |exchange| total(&exchange.tally.rotations),
+    },
+    InstanceMetric {
+        family: counter("reconnects_total", "Streams of the Docker API that broke off."),
+        samples: |exchange| total(&exchange.tally.reconnects),
+    },
+    InstanceMetric {
+        family: counter("pauses_total", "Times that Fluent Bit told the plugin to pause."),
+        samples: |exchange| total(&exchange.tally.pauses),
+    },
+    InstanceMetric {
+        family: counter("checkpoint_writes_total", "Positions written to the DB."),
+        samples: |exchange| total(&exchange.tally.checkpoint_writes),
+    },
+    InstanceMetric {
+        family: Family {
+            kind: Kind::Histogram(&BOUNDS),
+            name: "append_latency_seconds",
+            help: "Age of a batch's first record when Fluent Bit accepted it.",
+            labels: &[],
+        },
+        samples: |exchange| vec![Sample { labels: Vec::new(), value: exchange.latency.value() }],
+    },
+];
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { kind: Kind::Gauge, name, help, labels: &[] }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { kind: Kind::Counter, name, help, labels: &[] }
+}
+
+fn labelled(label: &str, value: f64) -> Sample {
+    Sample { labels: vec![label.to_owned()], value: Value::Number(value) }
+}
+
+fn flag(label: &str, is_so: bool) -> Sample {
+    labelled(label, f64::from(u8::from(is_so)))
+}
+
+fn number(value: f64) -> Vec<Sample> {
+    vec![Sample { labels: Vec::new(), value: Value::Number(value) }]
+}
+
+fn total(count: &Count) -> Vec<Sample> {
+    number(count.get() as f64)
+}
+
+/// Every metric there is, in the order of the documentation.
+pub fn all_families() -> impl Iterator<Item = &'static Family> {
+    let totals = FIGURES.iter().map(|metric| &metric.total);
+    let of_containers = FIGURES.iter().map(|metric| &metric.of_container);
+    totals.chain(INSTANCE.iter().map(|metric| &metric.family)).chain(of_containers)
+}
+
+/// The metrics of the instance as a whole.
+pub(crate) fn read_instance(exchange: &Exchange) -> Vec<Reading> {
+    let (figures, now) = (exchange.accounts.total(), wall_clock());
+    let totals = FIGURES
+        .iter()
+        .map(|metric| Reading { family: &metric.total, samples: number((metric.value)(&figures, now)) });
+    let instance =
+        INSTANCE.iter().map(|metric| Reading { family: &metric.family, samples: (metric.samples)(exchange) });
+    totals.chain(instance).collect()
+}
+
+/// The metrics with a series for each of these containers. Of one that is gone nothing
+/// waits any more: its gauges end at 0.
+pub(crate) fn read_containers(shown: &[Shown], now: Timestamp) -> Vec<Reading> {
+    let read = |metric: &'static FigureMetric| {
+        let family = &metric.of_container;
+        let samples = shown.iter().map(|shown| Sample {
+            labels: shown.labels.clone(),
+            value: Value::Number(match family.kind {
+                Kind::Gauge if shown.has_ended => 0.0,
+                _ => (metric.value)(&shown.figures, now),
+            }),
+        });
+        Reading { family, samples: samples.collect() }
+    };
+    FIGURES.iter().map(read).collect()
+}

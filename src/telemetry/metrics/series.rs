@@ -1,0 +1,222 @@
+//! Which containers have metrics of their own.
+//!
+//! The host keeps a series that was set once for as long as the instance lives: a series
+//! could only be taken out by destroying what another thread of the host may be walking
+//! (an input that scrapes the host's metrics on a thread of its own). So series are a
+//! budget. A container that is gone leaves its counters as they were at its end, and its
+//! gauges at 0; how many containers ever get series is bounded, and once the bound is
+//! reached further ones are in the totals only, which is logged once.
+//!
+//! The budget is spent on those that matter: the first ones at once, later ones when they
+//! have been there for a minute, or when something of theirs was lost. A job that runs for
+//! some seconds costs nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::delivery::checkpoint::ContainerId;
+use crate::telemetry::account::{Account, Figures};
+
+/// How many containers ever get series, for each that may have them at a time.
+const TURNOVER: usize = 10;
+
+/// How long a container must have been there to get series once the first ones have theirs.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// The figures of one container, and the labels of its series.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Its name and its id.
+    pub labels: Vec<String>,
+    /// What became of its bytes.
+    pub figures: Figures,
+    /// Whether this is the last time: it is gone, or has another name.
+    pub has_ended: bool,
+}
+
+/// The containers that have series, and what was spent on them.
+#[derive(Debug, Default)]
+pub struct ContainerSeries {
+    live: BTreeMap<ContainerId, (Vec<String>, Arc<Account>)>,
+    /// Labels of every series there ever was.
+    made: HashSet<Vec<String>>,
+    first_seen: HashMap<ContainerId, Instant>,
+    is_exhausted: bool,
+    is_reported: bool,
+}
+
+impl ContainerSeries {
+    /// What is to be shown now. `most` containers have series at a time, and as many again
+    /// where something was lost.
+    pub fn show(&mut self, accounts: Vec<Arc<Account>>, most: usize, now: Instant) -> Vec<Shown> {
+        let there: HashMap<ContainerId, &Arc<Account>> =
+            accounts.iter().map(|account| (*account.id(), account)).collect();
+        let mut shown = self.end(&there);
+        self.first_seen.retain(|id, _| there.contains_key(id));
+        self.admit(&accounts, most, now);
+        shown.extend(self.live.values().map(|(labels, account)| Shown {
+            labels: labels.clone(),
+            figures: account.figures(),
+            has_ended: false,
+        }));
+        shown
+    }
+
+    /// Takes out those that are gone or are called otherwise now, with their last figures.
+    fn end(&mut self, there: &HashMap<ContainerId, &Arc<Account>>) -> Vec<Shown> {
+        let mut ended = Vec::new();
+        self.live.retain(|id, (labels, account)| {
+            let goes_on =
+                there.get(id).is_some_and(|now| Arc::ptr_eq(now, account) && *labels == labels_of(now));
+            if !goes_on {
+                let (labels, figures) = (std::mem::take(labels), account.figures());
+                ended.push(Shown { labels, figures, has_ended: true });
+            }
+            goes_on
+        });
+        ended
+    }
+
+    fn admit(&mut self, accounts: &[Arc<Account>], most: usize, now: Instant) {
+        let mut waiting: Vec<(bool, &Arc<Account>)> = Vec::new();
+        for account in accounts.iter().filter(|account| !self.live.contains_key(account.id())) {
+            // Users come last: nobody drives others out of the metrics by losses of his own.
+            waiting.push((account.is_of_user() || account.figures().lost() == 0, account));
+        }
+        waiting.sort_by_key(|(is_whole, account)| (account.is_of_user(), *is_whole, *account.id()));
+        for (is_whole, account) in waiting {
+            let id = *account.id();
+            let seen = *self.first_seen.entry(id).or_insert(now);
+            let has_settled = self.made.len() < most || now.duration_since(seen) >= SETTLED_AFTER;
+            let room = if is_whole { most } else { most.saturating_mul(2) };
+            if self.live.len() >= room || (is_whole && !has_settled) {
+                continue;
+            }
+            let labels = labels_of(account);
+            let is_new = !self.made.contains(&labels);
+            if is_new && self.made.len() >= most.saturating_mul(TURNOVER) {
+                self.is_exhausted = true;
+                continue;
+            }
+            self.made.insert(labels.clone());
+            self.live.insert(id, (labels, Arc::clone(account)));
+        }
+    }
+
+    /// Calls `report` with their number where they keep others from getting any, until it
+    /// returns that the message was kept.
+    pub fn report_exhausted(&mut self, report: impl FnOnce(usize) -> bool) {
+        if let (false, Some(containers)) = (self.is_reported, self.exhausted()) {
+            self.is_reported = report(containers);
+        }
+    }
+
+    /// How many containers have had series, if that keeps others from getting any.
+    pub fn exhausted(&self) -> Option<usize> {
+        self.is_exhausted.then_some(self.made.len())
+    }
+}
+
+fn labels_of(account: &Account) -> Vec<String> {
+    vec![account.name(), account.short_id()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::account::{Abandoned, Accounts};
+
+    fn id(number: u8) -> ContainerId {
+        ContainerId::from_bytes([number; 32])
+    }
+
+    fn open(accounts: &Accounts, number: u8) -> Arc<Account> {
+        let account = accounts.open(id(number));
+        account.set_name(&format!("c{number}"));
+        account
+    }
+
+    fn names(shown: &[Shown], has_ended: bool) -> Vec<String> {
+        let mut names: Vec<String> =
+            shown.iter().filter(|one| one.has_ended == has_ended).map(|one| one.labels[0].clone()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn who_has_series_keeps_them_and_is_shown_once_more_at_the_end() {
+        let (accounts, mut series, now) = (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let _held: Vec<_> = (1..=3).map(|number| open(&accounts, number)).collect();
+        assert_eq!(names(&series.show(accounts.all(), 2, now), false), ["c1", "c2"]);
+        accounts.close(&id(1));
+        let shown = series.show(accounts.all(), 2, now);
+        assert_eq!(
+            (names(&shown, true), names(&shown, false)),
+            (vec!["c1".to_owned()], vec!["c2".to_owned()])
+        );
+        // The third was there for too short a time until now.
+        let later = now + SETTLED_AFTER;
+        let shown = series.show(accounts.all(), 2, later);
+        assert_eq!(
+            (names(&shown, true).len(), names(&shown, false)),
+            (0, vec!["c2".to_owned(), "c3".to_owned()])
+        );
+        assert_eq!(series.exhausted(), None);
+    }
+
+    #[test]
+    fn a_loss_is_shown_at_once_beside_those_that_have_series() {
+        let (accounts, mut series, now) = (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let held: Vec<_> = (1..=4).map(|number| open(&accounts, number)).collect();
+        series.show(accounts.all(), 1, now);
+        for account in &held[1..] {
+            account.abandon(Abandoned { bytes: 1, generations: 1 });
+        }
+        assert_eq!(
+            names(&series.show(accounts.all(), 1, now), false),
+            ["c1", "c2"],
+            "twice as many, no more"
+        );
+        assert_eq!(names(&series.show(accounts.all(), 0, now), false), ["c1", "c2"]);
+        assert!(ContainerSeries::default().show(accounts.all(), 0, now).is_empty());
+    }
+
+    #[test]
+    fn another_name_is_another_series_and_all_of_them_are_bounded() {
+        let (accounts, mut series, mut now) =
+            (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let account = open(&accounts, 1);
+        for round in 0..30 {
+            account.set_name(&format!("name-{round}"));
+            series.show(accounts.all(), 1, now);
+            now += SETTLED_AFTER;
+            series.show(accounts.all(), 1, now);
+        }
+        assert_eq!((series.made.len(), series.exhausted()), (TURNOVER, Some(TURNOVER)));
+        series.report_exhausted(|_| false);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            series.report_exhausted(|containers| {
+                told.push(containers);
+                true
+            });
+        }
+        assert_eq!(told, [TURNOVER], "until it is kept, and once");
+        // One that had series before gets them again.
+        account.set_name("name-0");
+        assert_eq!(names(&series.show(accounts.all(), 1, now), false), ["name-0"]);
+    }
+
+    #[test]
+    fn short_lived_containers_cost_nothing_once_the_first_ones_have_series() {
+        let (accounts, mut series, now) = (Accounts::default(), ContainerSeries::default(), Instant::now());
+        for number in 1..200 {
+            let _held = open(&accounts, number);
+            series.show(accounts.all(), 3, now + Duration::from_secs(u64::from(number)));
+            accounts.close(&id(number));
+        }
+        assert_eq!((series.made.len(), series.exhausted()), (3, None));
+        assert!(series.first_seen.len() <= 1);
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a container that should be read is not.
+
+use std::io;
+
+use crate::source::file::file_id::is_shortage;
+
+/// The reason, as the label `reason` of the metric has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// Its log may not be read.
+    Permission,
+    /// It runs, and there is no log of it, or its API does not know it.
+    Missing,
+    /// The process or the machine has no more file descriptors or memory.
+    NoDescriptors,
+    /// Reading its log failed in another way.
+    IoError,
+    /// Only the API has its log, and that does not answer or may not be asked.
+    ApiUnavailable,
+    /// Its metadata cannot be read, and so it is not known where its log is.
+    Metadata,
+    /// Its log driver keeps nothing (`none`).
+    DriverNone,
+    /// The API cannot read what its log driver writes.
+    DriverUnreadable,
+}
+
+impl Unread {
+    /// All of them, in the order of their series.
+    pub const ALL: [Unread; 8] = [
+        Unread::Permission,
+        Unread::Missing,
+        Unread::NoDescriptors,
+        Unread::IoError,
+        Unread::ApiUnavailable,
+        Unread::Metadata,
+        Unread::DriverNone,
+        Unread::DriverUnreadable,
+    ];
+
+    /// As the label has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unread::Permission => "permission",
+            Unread::Missing => "missing",
+            Unread::NoDescriptors => "no_descriptors",
+            Unread::IoError => "io_error",
+            Unread::ApiUnavailable => "api_unavailable",
+            Unread::Metadata => "metadata",
+            Unread::DriverNone => "driver_none",
+            Unread::DriverUnreadable => "driver_unreadable",
+        }
+    }
+
+    /// What an error at a log says.
+    pub fn of_error(error: &io::Error) -> Unread {
+        match error.kind() {
+            _ if is_shortage(error) => Unread::NoDescriptors,
+            io::ErrorKind::PermissionDenied => Unread::Permission,
+            io::ErrorKind::NotFound => Unread::Missing,
+            _ => Unread::IoError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn an_error_has_the_reason_that_an_operator_can_mend() {
+        for (errno, reason) in [
+            (Errno::ACCESS, "permission"),
+            (Errno::PERM, "permission"),
+            (Errno::NOENT, "missing"),
+            (Errno::MFILE, "no_descriptors"),
+            (Errno::NFILE, "no_descriptors"),
+            (Errno::NOMEM, "no_descriptors"),
+            (Errno::IO, "io_error"),
+            (Errno::STALE, "io_error"),
+            (Errno::LOOP, "io_error"),
+        ] {
+            assert_eq!(Unread::of_error(&errno.into()).as_str(), reason, "{errno}");
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_own_place_and_name() {
+        let names: std::collections::HashSet<&str> =
+            Unread::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Unread::ALL.len());
+        for (index, reason) in Unread::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What we tell of ourselves: accounts of bytes and records, events for the log, metrics.
+
+pub mod account;
+pub mod activity;
+pub mod build_info;
+pub mod event;
+pub mod metrics;
+pub mod plain_text;
+pub mod trouble;
