@@ -3,13 +3,15 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{black_box, Bencher};
-use fluent_bit_container_logs::delivery::checkpoint::{CheckpointStore, ContainerId, Resume};
+use fluent_bit_container_logs::delivery::checkpoint::{CheckpointStore, Resume};
 use fluent_bit_container_logs::format::json_file::{decode_unusual, Decoder};
+use fluent_bit_container_logs::format::msgpack::Field;
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::format::{cri, local, rfc3339, Entry};
-use fluent_bit_container_logs::pipeline::encode::{put_record, Field, RecordFields};
+use fluent_bit_container_logs::pipeline::encode::{put_record, RecordFields};
 use fluent_bit_container_logs::pipeline::multiline::{Pattern, State, Verdict};
 use fluent_bit_container_logs::pipeline::partial::{Joiner, Line, PIECE_BYTES};
+use fluent_bit_container_logs::runtime::id::ContainerId;
 
 const TIME: &str = "2026-11-23T18:00:00.123456789Z";
 const TEXT: &str =

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::delivery::checkpoint::{CheckpointError, CheckpointStore};
 use crate::delivery::drain::{Around, Drain};
-use crate::delivery::host::{Host, Level};
+use crate::delivery::host::Host;
 use crate::delivery::link::Exchange;
 use crate::delivery::waker::HostWake;
 use crate::lock::lock;
 use crate::source::reader::Reader;
 use crate::telemetry::account::Accounts;
 use crate::telemetry::activity::Doing;
-use crate::telemetry::event::Event;
+use crate::telemetry::event::{Event, Level};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::ContainerSeries;
 use crate::telemetry::trouble::Trouble;
-use crate::threads::OwnedThread;
+use crate::threads::{panic_text, OwnedThread};
 
 /// A reader that has not turned for so long is held up: it turns every ten seconds at least.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -164,7 +164,12 @@ impl Plugin {
             self.check_reader();
         }
         self.log_events(host);
-        let around = Around { exchange: &self.exchange, config: &self.config, host };
+        let around = Around {
+            exchange: &self.exchange,
+            refused_record_timeout: self.config.refused_record_timeout,
+            db: self.config.db.as_deref(),
+            host,
+        };
         lock(&self.drain).hand_over(around);
         let is_refused = self.exchange.refused.load(Ordering::Acquire);
         self.wake.ask_again(is_refused && !self.exchange.paused.load(Ordering::Acquire));
@@ -172,7 +177,7 @@ impl Plugin {
             self.publish(host);
         } else if is_time {
             // The reader may be held up, and what it does not say is to be seen.
-            host.publish(&metrics::read_instance(&self.exchange));
+            host.publish(&metrics::read_instance(&self.exchange.metric_sources()));
         }
     }
 
@@ -195,7 +200,8 @@ impl Plugin {
     pub fn publish(&self, host: &dyn Host) {
         let mut series = lock(&self.series);
         let most = self.config.metrics_per_container;
-        host.publish(&metrics::read(&self.exchange, &mut series, most));
+        host.publish(&metrics::read(&self.exchange.metric_sources(), &mut series, most));
+        series.report_exhausted(|containers| self.exchange.report(Event::MetricsExhausted { containers }));
     }
 
     fn log_events(&self, host: &dyn Host) {
@@ -314,17 +320,6 @@ fn run_guarded(exchange: &Exchange, read: impl FnOnce()) {
     }
     exchange.reader_ended.store(true, Ordering::Release);
     exchange.host_bell.ring();
-}
-
-/// What a panic said.
-pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
-    }
 }
 
 #[cfg(test)]

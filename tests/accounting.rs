@@ -4,8 +4,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use fluent_bit_container_logs::delivery::host::Level;
 use fluent_bit_container_logs::telemetry::account::Figures;
+use fluent_bit_container_logs::telemetry::event::Level;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::{record, DockerRoot, LogWriter};

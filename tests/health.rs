@@ -8,9 +8,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::source::reader::Reader;
+use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::{Reading, Value};
 
 use crate::metrics::{host_over_folder, scrape, value};

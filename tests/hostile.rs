@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::plugin::Plugin;
+use fluent_bit_container_logs::telemetry::event::Level;
 use rustix::process::Signal;
 use serde_json::{json, Value};
 

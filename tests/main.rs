@@ -19,6 +19,7 @@ mod hard_cases;
 mod health;
 mod host;
 mod hostile;
+mod house;
 mod hybrid;
 mod idle_streams;
 mod inside_the_host;

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use fluent_bit_container_logs::delivery::host::embedded::Record;
-use fluent_bit_container_logs::delivery::host::Level;
+use fluent_bit_container_logs::telemetry::event::Level;
 
 use crate::support::collector::Collector;
 use crate::support::podman::{serving, Podman};

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::delivery::host::embedded::Record;
-use fluent_bit_container_logs::delivery::host::Level;
+use fluent_bit_container_logs::telemetry::event::Level;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::DockerRoot;

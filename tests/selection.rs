@@ -77,7 +77,7 @@ fn an_excluded_container_is_never_opened_and_may_go() {
     let (records, log) = collector.stop();
     assert!(records.iter().all(|record| record.text("container_name") == "web"));
     assert!(
-        !log.iter().any(|(level, _)| *level < fluent_bit_container_logs::delivery::host::Level::Info),
+        !log.iter().any(|(level, _)| *level < fluent_bit_container_logs::telemetry::event::Level::Info),
         "{log:?}"
     );
 }

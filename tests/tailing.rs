@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
-use fluent_bit_container_logs::delivery::host::Level;
 use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::source::reader::Pass;
+use fluent_bit_container_logs::telemetry::event::Level;
 
 use crate::support::collector::Collector;
 use crate::support::docker_root::{record, DockerRoot, LogWriter};

@@ -6,8 +6,9 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::plugin::Plugin;
+use fluent_bit_container_logs::telemetry::event::Level;
 use rustix::event::{poll, PollFd, PollFlags};
 
 use crate::Failure;

@@ -14,10 +14,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
-use fluent_bit_container_logs::delivery::checkpoint::{
-    CheckpointError, CheckpointStore, ContainerId, Moment, Resume,
-};
+use fluent_bit_container_logs::delivery::checkpoint::{CheckpointError, CheckpointStore, Moment, Resume};
 use fluent_bit_container_logs::format::position::Timestamp;
+use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::source::file::generation::{Found, Generation};
 use fluent_bit_container_logs_fuzz::folder;

@@ -4,9 +4,9 @@
 #![no_main]
 
 use fluent_bit_container_logs::delivery::host::embedded::decode_records;
-use fluent_bit_container_logs::format::msgpack::put_string_map;
+use fluent_bit_container_logs::format::msgpack::{put_string_map, Field};
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
-use fluent_bit_container_logs::pipeline::encode::{put_record, Field, RecordFields};
+use fluent_bit_container_logs::pipeline::encode::{put_record, RecordFields};
 use fluent_bit_container_logs::pipeline::partial::Line;
 use libfuzzer_sys::fuzz_target;
 

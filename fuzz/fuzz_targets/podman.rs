@@ -8,8 +8,8 @@
 
 #![no_main]
 
-use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
 use fluent_bit_container_logs::format::work;
+use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::podman::Podman;
 use fluent_bit_container_logs::runtime::safe_path::{Base, SafePath};
 use fluent_bit_container_logs::runtime::{Found, Runtime};

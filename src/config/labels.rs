@@ -9,9 +9,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{parse_bool, parse_size};
+use crate::config::{parse_bool, parse_size, Config};
+use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::Pattern;
 use crate::pipeline::tag::sanitized;
+use crate::pipeline::template::RecordOptions;
 use crate::runtime::select::{is_true, EXCLUDE_LABEL};
 
 /// Whether lines that are JSON objects become fields.
@@ -131,6 +133,21 @@ pub struct Read {
 }
 
 impl Hints {
+    /// What is made of the entries of a container that has these labels.
+    pub fn record_options<'a>(&'a self, config: &'a Config) -> RecordOptions<'a> {
+        RecordOptions {
+            tag: self.tag.as_deref(),
+            template: config.tag_template.as_ref(),
+            metadata: &config.metadata,
+            merge: MergeOptions {
+                is_on: self.merge_log.unwrap_or(config.merge.is_on),
+                ..config.merge.clone()
+            },
+            multiline: config.multiline.with(self.multiline.clone()),
+            parser: self.parser.as_deref(),
+        }
+    }
+
     /// Reads the labels.
     pub fn read(labels: &BTreeMap<String, String>, obeyed: LabelHints) -> Read {
         let mut read = Read::default();

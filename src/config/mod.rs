@@ -2,8 +2,9 @@
 
 pub mod labels;
 pub mod options;
+pub mod socket;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,16 @@ use crate::config::options::{
     MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, PODMAN_USERS, POD_LOGS, QUEUE_LIMIT,
     RATE_LIMIT, READ_FROM_HEAD, REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
-use crate::pipeline::fields::{is_own_key, Globs, MetadataOptions, Shape, RECORD_KEYS};
+use crate::config::socket::{DockerSocket, NoSocket};
+use crate::pipeline::fields::{is_own_key, MetadataOptions, Shape, RECORD_KEYS};
 use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::{MultilineOptions, NoPattern, Pattern};
 use crate::pipeline::tag::TagTemplate;
+use crate::runtime::docker::containers_dir;
+use crate::runtime::globs::Globs;
 use crate::runtime::select::{Rule, Selection};
 use crate::runtime::users::UserChoice;
-use crate::source::api::{DockerSocket, NoSocket};
+use crate::runtime::{Api, RuntimeChoice, RuntimeOptions};
 
 /// The least `Queue_Limit`: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
@@ -41,17 +45,12 @@ pub enum Mode {
     Stream,
 }
 
-/// Whose containers are looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuntimeChoice {
-    /// Those of every runtime that is found.
-    Auto,
-    /// Docker's.
-    Docker,
-    /// Those of a Kubernetes node.
-    Cri,
-    /// Podman's.
-    Podman,
+/// The option that names the socket of an API.
+pub fn socket_option(api: Api) -> &'static str {
+    match api {
+        Api::Docker => DOCKER_SOCKET.name,
+        Api::Podman => PODMAN_SOCKET.name,
+    }
 }
 
 /// A checked configuration.
@@ -125,6 +124,32 @@ pub struct ConfigError {
 }
 
 impl Config {
+    /// What was said of the runtimes.
+    pub fn runtimes(&self) -> RuntimeOptions<'_> {
+        RuntimeOptions {
+            choice: self.runtime,
+            docker_root: &self.docker_root,
+            pod_logs: &self.pod_logs,
+            podman_root: &self.podman_root,
+            podman_users: &self.podman_users,
+            passwd: &self.passwd,
+        }
+    }
+
+    /// The socket of an API, unless it is off.
+    pub fn socket(&self, api: Api) -> Option<&Path> {
+        match api {
+            Api::Docker => self.docker_socket.as_deref(),
+            Api::Podman => self.podman_socket.as_deref(),
+        }
+    }
+
+    /// Whether a folder is where Docker keeps its containers by default, so that nobody said
+    /// that there should be any in it.
+    pub fn is_default_docker_root(dir: &Path) -> bool {
+        DOCKER_ROOT.default.is_some_and(|root| containers_dir(Path::new(root)) == dir)
+    }
+
     /// Reads every option through `lookup`, which gives the texts the user
     /// wrote: at most one, but for a list.
     pub fn from_lookup<T: IntoIterator<Item = String>>(

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::delivery::link::Exchange;
 use crate::delivery::queue::{Batch, Progress};
+use crate::runtime::id::ContainerId;
 
 /// Time between two offers of the same while the host takes others: at first, and of a
 /// single record at last.

@@ -15,19 +15,19 @@
 //! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::time::{clock_gettime, ClockId, Timespec};
 
-use crate::config::Config;
 use crate::delivery::aside::{Alone, Aside, Offer, MOST_UNTOLD};
-use crate::delivery::checkpoint::ContainerId;
+use crate::delivery::group::group_of;
 use crate::delivery::host::{Host, NoParser};
 use crate::delivery::link::Exchange;
 use crate::delivery::queue::{Batch, Progress};
 use crate::delivery::waker::RETRY;
-use crate::pipeline::encode::group_of;
+use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{wall_clock, Amount};
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
@@ -80,7 +80,10 @@ const MOST_SWOLLEN: usize = 32 << 20;
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub exchange: &'a Exchange,
-    pub config: &'a Config,
+    /// `Refused_Record_Timeout`.
+    pub refused_record_timeout: Duration,
+    /// `DB`.
+    pub db: Option<&'a Path>,
     pub host: &'a dyn Host,
 }
 
@@ -353,7 +356,7 @@ impl Drain {
         let alone = aside.alone.get_or_insert(Alone::since(now));
         alone.refusals += 1;
         alone.refused_in = Some(round.number);
-        let has_patience = now.duration_since(alone.since) < around.config.refused_record_timeout;
+        let has_patience = now.duration_since(alone.since) < around.refused_record_timeout;
         if has_patience {
             aside.first = Some(offer);
         } else {
@@ -372,7 +375,7 @@ impl Drain {
     ///   longer.
     fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
         let now = round.now;
-        let last_wait = around.config.refused_record_timeout * LAST_RECORD_FACTOR;
+        let last_wait = around.refused_record_timeout * LAST_RECORD_FACTOR;
         let size = offer.bytes().len();
         let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
         let is_last = aside.has_nothing_small(size / ROOM_PART);
@@ -520,7 +523,7 @@ impl Drain {
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
             let amount = Amount { bytes: *bytes, records: batch.records as u64 };
             let (name, short_id) = (account.name(), account.short_id());
-            let (size, timeout) = (batch.bytes.len(), around.config.refused_record_timeout);
+            let (size, timeout) = (batch.bytes.len(), around.refused_record_timeout);
             let seconds = timeout.as_secs_f64();
             account.refused(amount, Instant::now(), |Amount { bytes, records }| {
                 around.exchange.report(Event::RecordsRefused {
@@ -559,19 +562,19 @@ impl Drain {
     /// to be written (`Ok(false)`), neither is known.
     pub(crate) fn report_checkpoint(&mut self, written: std::io::Result<bool>, around: Around<'_>) {
         let exchange = around.exchange;
-        let Some(path) = &around.config.db else { return };
+        let Some(path) = around.db else { return };
         match written {
             Ok(false) => {}
             Ok(true) => {
                 exchange.health.set_db_writable(true);
                 exchange.tally.checkpoint_writes.add_one();
-                self.checkpoint.end(|| exchange.report(Event::CheckpointWritable { path: path.clone() }));
+                self.checkpoint.end(|| exchange.report(Event::CheckpointWritable { path: path.to_owned() }));
             }
             Err(error) => {
                 exchange.health.set_db_writable(false);
                 self.checkpoint.begin((), || {
                     let reason = error.to_string();
-                    exchange.report(Event::CheckpointUnwritable { path: path.clone(), reason })
+                    exchange.report(Event::CheckpointUnwritable { path: path.to_owned(), reason })
                 });
             }
         }
@@ -594,7 +597,7 @@ fn has_to_wait(offer: &Offer, host: &dyn Host) -> bool {
 fn may_halve(aside: &Aside, offer: &Offer, others_pass: bool, around: Around<'_>, now: Instant) -> bool {
     let batch = &offer.batch;
     let has_room = || around.host.holds().is_some_and(|held| held <= batch.bytes.len() / ROOM_PART);
-    let is_long = || now.duration_since(aside.since) >= around.config.refused_record_timeout;
+    let is_long = || now.duration_since(aside.since) >= around.refused_record_timeout;
     batch.records <= 1 || batch.has_mark_inside() || others_pass || has_room() || is_long()
 }
 

@@ -12,13 +12,14 @@ use std::time::Instant;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
-use crate::delivery::checkpoint::{CheckpointStore, ContainerId, SharedCheckpoint};
+use crate::delivery::checkpoint::{CheckpointStore, SharedCheckpoint};
 use crate::delivery::queue::{Batch, Progress, Queue};
 use crate::lock::lock;
+use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{Accounts, Amount, Paced};
 use crate::telemetry::activity::Activity;
 use crate::telemetry::event::{Event, EventQueue};
-use crate::telemetry::metrics::{Health, Latency, Survey, Tally};
+use crate::telemetry::metrics::{Health, Latency, Sources, Survey, Tally};
 use crate::threads::Threads;
 
 /// So many bytes in the queue are not kept from the host until a pass ends.
@@ -181,11 +182,6 @@ impl Exchange {
         lock(&self.leaving)
     }
 
-    /// How things were at the reader's last look round.
-    pub fn survey(&self) -> Survey {
-        lock(&self.survey).clone()
-    }
-
     /// Has the host show the metrics with what the reader sees now.
     pub fn show(&self, survey: Survey) {
         *lock(&self.survey) = survey;
@@ -211,6 +207,18 @@ impl Exchange {
         let one = Amount { bytes: 0, records: 1 };
         lock(&self.shortage)
             .add(one, Instant::now(), |_| self.report(Event::Shortage { reason: error.to_string() }));
+    }
+
+    /// What the metrics are made of, as things are now.
+    pub fn metric_sources(&self) -> Sources<'_> {
+        Sources {
+            accounts: &self.accounts,
+            tally: &self.tally,
+            health: &self.health,
+            latency: &self.latency,
+            survey: lock(&self.survey).clone(),
+            queue_bytes: self.queue.bytes(),
+        }
     }
 
     /// Whether the reader shall end.

@@ -3,6 +3,7 @@
 mod aside;
 pub mod checkpoint;
 pub(crate) mod drain;
+pub mod group;
 pub mod host;
 pub mod link;
 pub mod parser;

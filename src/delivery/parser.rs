@@ -6,9 +6,9 @@
 
 use rmpv::Value;
 
+use crate::delivery::group::is_marker;
 use crate::delivery::host::Parsed;
 use crate::format::position::Timestamp;
-use crate::pipeline::encode::is_marker;
 
 /// A key and its value.
 type Pair = (Value, Value);
@@ -103,8 +103,9 @@ fn event_time(time: Timestamp) -> Option<Value> {
 mod tests {
     use super::*;
     use crate::delivery::host::embedded::decode_records;
+    use crate::format::msgpack::Field;
     use crate::format::position::Stream;
-    use crate::pipeline::encode::{put_record, Field, RecordFields};
+    use crate::pipeline::encode::{put_record, RecordFields};
     use crate::pipeline::partial::Line;
     use serde_json::{json, Value as Json};
 

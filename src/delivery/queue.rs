@@ -14,11 +14,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::delivery::checkpoint::{Advance, ContainerId};
+use crate::delivery::checkpoint::Advance;
 use crate::delivery::parser::Parsing;
 use crate::lock::lock;
-use crate::pipeline::assembler::BATCH_BYTES;
+use crate::runtime::id::ContainerId;
 use crate::telemetry::account::Account;
+
+/// Bytes built at which a batch is closed, whatever they took in the source: each record
+/// repeats what is said of its container.
+pub const BATCH_BYTES: usize = 1 << 20;
 
 /// Emptied buffers kept for the next batches: as many as are in flight between
 /// two threads that keep pace. Fresh memory for each batch would cost a page

@@ -6,9 +6,9 @@
 //! a record, is divided between any two records; then the positions move with its last
 //! part, and a kill in between repeats the parts before it.
 
+use crate::delivery::group::group_of;
 use crate::delivery::queue::{Batch, Mark, Progress};
 use crate::format::msgpack::value_length;
-use crate::pipeline::encode::group_of;
 
 impl Batch {
     /// Two batches of about the same size, the first of which is the first to go; the
@@ -121,11 +121,13 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::delivery::checkpoint::{ContainerId, Resume};
+    use crate::delivery::checkpoint::Resume;
     use crate::delivery::host::embedded::decode_records;
+    use crate::format::msgpack::Field;
     use crate::format::position::Stream;
-    use crate::pipeline::encode::{put_record, Field, RecordFields};
+    use crate::pipeline::encode::{put_record, RecordFields};
     use crate::pipeline::partial::Line;
+    use crate::runtime::id::ContainerId;
     use crate::telemetry::account::Account;
 
     fn advance(offset: u64) -> crate::delivery::checkpoint::Advance {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::delivery::host::{Host, Level};
+use crate::delivery::host::Host;
 use crate::ffi::cmetrics::Cmetrics;
 use crate::ffi::collector_fd::{Closed, CollectorFd};
 use crate::ffi::flb_host::{log_without_instance, FlbHost};
@@ -16,7 +16,7 @@ use crate::ffi::signals::with_signals_blocked;
 use crate::ffi::{instances, properties, sys};
 use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
-use crate::telemetry::event::Event;
+use crate::telemetry::event::{Event, Level};
 
 /// The host says at its start that it could not watch us, but not what that means.
 const NOT_WATCHED: &str = "Fluent Bit could not watch this input's descriptor when it started, and closed it: nothing was delivered, and the next start reads on from the same place";

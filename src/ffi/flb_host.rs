@@ -3,10 +3,11 @@
 
 use std::ffi::CString;
 
-use crate::delivery::host::{AppendRefused, Host, Level, NoParser, Parsed};
+use crate::delivery::host::{AppendRefused, Host, NoParser, Parsed};
 use crate::ffi::cmetrics::Cmetrics;
 use crate::ffi::host_api::{log_print, HostApi};
 use crate::ffi::{parsers, sys};
+use crate::telemetry::event::Level;
 use crate::telemetry::metrics::Reading;
 use crate::telemetry::plain_text::one_line;
 

@@ -2,10 +2,10 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use crate::delivery::host::Level;
 use crate::ffi::flb_host::log_without_instance;
 use crate::ffi::instances::Instance;
-use crate::plugin::panic_text;
+use crate::telemetry::event::Level;
+use crate::threads::panic_text;
 
 /// Runs a callback's body. A panic is logged and becomes `failure`.
 pub fn guard<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {

@@ -115,6 +115,50 @@ pub fn value_length(bytes: &[u8]) -> Option<usize> {
     Some(at)
 }
 
+/// Something that records say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// Several values.
+    List(Vec<Field>),
+    /// Values with names.
+    Map(Vec<(String, Field)>),
+}
+
+impl Field {
+    /// A text.
+    pub fn text(text: &str) -> Field {
+        Field::Text(text.to_owned())
+    }
+
+    /// Appends it.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Field::Text(text) => put_str(out, text.as_bytes()),
+            Field::Number(number) => put_u64(out, *number),
+            Field::List(values) => {
+                put_array_head(out, values.len());
+                values.iter().for_each(|value| value.put(out));
+            }
+            Field::Map(pairs) => {
+                put_map_head(out, pairs.len());
+                put_pairs(out, pairs);
+            }
+        }
+    }
+}
+
+/// Appends keys and their values.
+pub fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, Field)]) {
+    for (key, value) in pairs {
+        put_str(out, key.as_bytes());
+        value.put(out);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::{Advance, Moment, Resume, Saved};
 use crate::delivery::link::Exchange;
-use crate::delivery::queue::{Batch, Mark, Progress};
+use crate::delivery::queue::{Batch, Mark, Progress, BATCH_BYTES};
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::Entry;
 use crate::pipeline::dedupe::{is_within_second_of, Skip};
@@ -31,9 +31,6 @@ pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
 /// on disk that a stream has ended: the tag says "more follows" even at its end.
 const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
 
-/// Bytes built at which a batch is closed, whatever they took in the source: each record
-/// repeats what is said of its container.
-pub const BATCH_BYTES: usize = 1 << 20;
 /// Bytes built between two places at which a batch can be divided, should the host refuse
 /// it. An entry that is as large is divided from those before it.
 pub const MARK_BYTES: usize = 16 * 1024;
@@ -603,7 +600,7 @@ fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::checkpoint::ContainerId;
+    use crate::runtime::id::ContainerId;
 
     fn take(assembler: &mut Assembler, stream: Stream, seconds: i64, ends_line: bool) {
         let time = Timestamp { seconds, nanos: 0 };

@@ -6,64 +6,14 @@
 
 use std::borrow::Cow;
 
-use crate::format::msgpack::{put_array_head, put_map_head, put_str, put_u64, value_length};
+use crate::delivery::group::{self, EVENT_TIME};
+use crate::format::msgpack::{put_map_head, put_pairs, put_str, Field};
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::pipeline::merge::Merged;
 use crate::pipeline::partial::Line;
 
 /// `log`, as a string.
 const LOG_KEY: &[u8] = b"\xa3log";
-/// `fixext 8` of type 0: Fluent Bit's EventTime.
-const EVENT_TIME: [u8; 2] = [0xd7, 0x00];
-
-/// Seconds that mark the record before a group, and the one behind it.
-const GROUP_START: [u8; 4] = (-1i32).to_be_bytes();
-const GROUP_END: [u8; 4] = (-2i32).to_be_bytes();
-/// Two heads of arrays, the time, two empty maps.
-const GROUP_END_BYTES: usize = 14;
-
-/// Something that records say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Field {
-    /// A text.
-    Text(String),
-    /// A number.
-    Number(u64),
-    /// Several values.
-    List(Vec<Field>),
-    /// Values with names.
-    Map(Vec<(String, Field)>),
-}
-
-impl Field {
-    /// A text.
-    pub fn text(text: &str) -> Field {
-        Field::Text(text.to_owned())
-    }
-
-    /// Appends it.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Field::Text(text) => put_str(out, text.as_bytes()),
-            Field::Number(number) => put_u64(out, *number),
-            Field::List(values) => {
-                put_array_head(out, values.len());
-                values.iter().for_each(|value| value.put(out));
-            }
-            Field::Map(pairs) => {
-                put_map_head(out, pairs.len());
-                put_pairs(out, pairs);
-            }
-        }
-    }
-}
-
-fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, Field)]) {
-    for (key, value) in pairs {
-        put_str(out, key.as_bytes());
-        value.put(out);
-    }
-}
 
 /// What the records of a container say besides their line, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,15 +80,14 @@ impl RecordFields {
             Field::Map(vec![("otlp".to_owned(), otlp)]).put(&mut out);
             out.into_boxed_slice()
         });
-        let empty = Field::Map(Vec::new());
         RecordFields {
             plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, 0)),
             metadata,
             encoded: PerStream::default(),
             count: 0,
             keys: ["log", "attrs", "truncated"].map(str::to_owned).to_vec(),
-            group_start: marker(GROUP_START, head, body),
-            group_end: marker(GROUP_END, &empty, &empty),
+            group_start: group::start(head, body),
+            group_end: group::end(),
             is_cut: false,
         }
     }
@@ -165,36 +114,6 @@ fn plain_head(metadata: &[u8], count: usize) -> Box<[u8]> {
     put_map_head(&mut out, 1 + count);
     out.extend_from_slice(LOG_KEY);
     out.into_boxed_slice()
-}
-
-/// A record that is none: a host of 3.2 or later knows it by its time.
-fn marker(seconds: [u8; 4], head: &Field, body: &Field) -> Box<[u8]> {
-    let mut out = vec![0x92, 0x92];
-    out.extend_from_slice(&EVENT_TIME);
-    out.extend_from_slice(&seconds);
-    out.extend_from_slice(&[0; 4]);
-    head.put(&mut out);
-    body.put(&mut out);
-    out.into_boxed_slice()
-}
-
-/// Whether a record's seconds say that it is the mark of a group.
-pub fn is_marker(seconds: [u8; 4]) -> bool {
-    seconds == GROUP_START || seconds == GROUP_END
-}
-
-/// The mark of a group that `bytes` begin with, and the one that they end with; empty
-/// where there is none. Both are one value each, the latter of a fixed length.
-pub fn group_of(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let begins_with = |bytes: &[u8], seconds: [u8; 4]| {
-        bytes.get(2..4) == Some(&EVENT_TIME) && bytes.get(4..8) == Some(&seconds)
-    };
-    if !begins_with(bytes, GROUP_START) {
-        return (&[], &[]);
-    }
-    let start = bytes.get(..value_length(bytes).unwrap_or(0)).unwrap_or_default();
-    let end = bytes.get(bytes.len().saturating_sub(GROUP_END_BYTES)..).unwrap_or_default();
-    (start, if begins_with(end, GROUP_END) { end } else { &[] })
 }
 
 /// Appends one record to `out`.

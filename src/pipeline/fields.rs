@@ -1,12 +1,13 @@
 //! What records say about their container: which of it, under which names, and
 //! where in the record. Pure; done once per container, never per record.
 
-use globset::{Glob, GlobMatcher};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::pipeline::encode::{Field, RecordFields};
+use crate::format::msgpack::Field;
+use crate::pipeline::encode::RecordFields;
 use crate::runtime::bounds::{Budget, LONGEST_KEY, MOST_PAIRS};
 use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::globs::Globs;
 use crate::runtime::Pod;
 
 /// Labels of Compose and Swarm, and the names that records give them.
@@ -40,36 +41,6 @@ pub enum Shape {
     Off,
     /// As OpenTelemetry's resource, in a group around the records.
     Otel,
-}
-
-/// Globs of which one must fit.
-#[derive(Debug, Clone, Default)]
-pub struct Globs {
-    globs: Vec<GlobMatcher>,
-}
-
-impl PartialEq for Globs {
-    fn eq(&self, other: &Globs) -> bool {
-        self.globs.iter().map(GlobMatcher::glob).eq(other.globs.iter().map(GlobMatcher::glob))
-    }
-}
-
-impl Eq for Globs {}
-
-impl Globs {
-    /// Checks `texts`; the error quotes the one that is wrong.
-    pub fn parse(texts: &[String]) -> Result<Globs, String> {
-        let globs = texts.iter().map(|text| {
-            let glob = Glob::new(text).map_err(|error| format!("`{text}`: {}", error.kind()))?;
-            Ok(glob.compile_matcher())
-        });
-        Ok(Globs { globs: globs.collect::<Result<_, String>>()? })
-    }
-
-    /// Whether any of them fits.
-    pub fn fit(&self, name: &str) -> bool {
-        self.globs.iter().any(|glob| glob.is_match(name))
-    }
 }
 
 /// What the user wants to know of containers.
@@ -316,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_user_in_whose_storage_a_container_is_stands_in_every_shape() {
-        let container_id = crate::delivery::checkpoint::ContainerId::from_bytes([1; 32]);
+        let container_id = crate::runtime::id::ContainerId::from_bytes([1; 32]);
         let owner = Owner { user: "ada".into(), container_id };
         let metadata = ContainerMetadata { owner: Some(owner), ..metadata() };
         let of = |shape| {

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::config::labels::Hints;
-use crate::delivery::checkpoint::ContainerId;
 use crate::delivery::parser::Parsing;
 use crate::format::position::{PerStream, Stream};
 use crate::pipeline::encode::RecordFields;
@@ -14,18 +12,37 @@ use crate::pipeline::multiline::MultilineOptions;
 use crate::pipeline::tag::{TagSource, TagTemplate};
 use crate::runtime::bounds::{cut, LONGEST_TAG};
 use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::id::ContainerId;
 
-/// What is made of entries, where a container's labels say nothing else.
-#[derive(Debug, Clone, Copy)]
+/// What is made of a container's entries: what the options say, or its labels instead.
+#[derive(Debug, Clone)]
 pub struct RecordOptions<'a> {
-    /// How tags are made.
+    /// The tag that its label gives.
+    pub tag: Option<&'a str>,
+    /// How tags are made where none does.
     pub template: Option<&'a TagTemplate>,
     /// What records say of their container.
     pub metadata: &'a MetadataOptions,
     /// What becomes of lines that are JSON.
-    pub merge: &'a MergeOptions,
+    pub merge: MergeOptions,
     /// Which lines belong together.
-    pub multiline: &'a MultilineOptions,
+    pub multiline: MultilineOptions,
+    /// The parser of the host that its label names.
+    pub parser: Option<&'a str>,
+}
+
+impl<'a> RecordOptions<'a> {
+    /// Nothing but what records say of their container.
+    pub fn plain(metadata: &'a MetadataOptions) -> RecordOptions<'a> {
+        RecordOptions {
+            tag: None,
+            template: None,
+            metadata,
+            merge: MergeOptions::default(),
+            multiline: MultilineOptions::default(),
+            parser: None,
+        }
+    }
 }
 
 /// What a container's records say about it, encoded once.
@@ -46,22 +63,11 @@ pub struct Identity {
 impl Identity {
     /// Until its metadata is read.
     pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
-        let options = RecordOptions {
-            template: None,
-            metadata: &MetadataOptions::default(),
-            merge: &MergeOptions::default(),
-            multiline: &MultilineOptions::default(),
-        };
-        Identity::new(id, metadata, options, &Hints::default())
+        Identity::new(id, metadata, RecordOptions::plain(&MetadataOptions::default()))
     }
 
     /// The record fields and tags of container `id`.
-    pub fn new(
-        id: &ContainerId,
-        mut metadata: ContainerMetadata,
-        options: RecordOptions<'_>,
-        hints: &Hints,
-    ) -> Identity {
+    pub fn new(id: &ContainerId, mut metadata: ContainerMetadata, options: RecordOptions<'_>) -> Identity {
         let pod = metadata.pod.as_ref();
         // The runtime's id where it is known; a tag has one in any case.
         let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
@@ -90,20 +96,17 @@ impl Identity {
             is_cut |= tag.len() > LONGEST_TAG;
             cut(tag, LONGEST_TAG).into()
         };
-        let own_tag: Option<Arc<str>> = hints.tag.as_deref().map(&mut tag_of);
+        let own_tag: Option<Arc<str>> = options.tag.map(&mut tag_of);
         let template = options.template.filter(|_| own_tag.is_none());
         let tags = Stream::ALL.map(|stream| match template {
             Some(template) => Some(tag_of(&template.render(source, stream))),
             None => own_tag.clone(),
         });
         let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
-        let merge =
-            MergeOptions { is_on: hints.merge_log.unwrap_or(options.merge.is_on), ..options.merge.clone() };
-        let multiline = options.multiline.with(hints.multiline.clone());
-        let parsing = hints
-            .parser
-            .clone()
-            .map(|parser| Arc::new(Parsing { parser, key: merge.key.clone(), keep_log: merge.keep_log }));
+        let RecordOptions { merge, multiline, .. } = options;
+        let parsing = options.parser.map(|parser| {
+            Arc::new(Parsing { parser: parser.to_owned(), key: merge.key.clone(), keep_log: merge.keep_log })
+        });
         // Often long, and nobody asks for it again.
         metadata.env = Vec::new();
         Identity { metadata, fields, merge, multiline, parsing, tags, is_tagged_by_stream, is_cut }
@@ -149,14 +152,10 @@ mod tests {
         {
             let template = TagTemplate::parse(&format!("docker.{placeholder}")).unwrap();
             let tag_of = |metadata: &ContainerMetadata, key: [u8; 32]| {
-                let options = RecordOptions {
-                    template: Some(&template),
-                    metadata: &MetadataOptions::default(),
-                    merge: &MergeOptions::default(),
-                    multiline: &MultilineOptions::default(),
-                };
+                let said = MetadataOptions::default();
+                let options = RecordOptions { template: Some(&template), ..RecordOptions::plain(&said) };
                 let key = ContainerId::from_bytes(key);
-                let identity = Identity::new(&key, metadata.clone(), options, &Hints::default());
+                let identity = Identity::new(&key, metadata.clone(), options);
                 identity.tags[0].as_deref().unwrap().to_owned()
             };
             assert_eq!(tag_of(&of_machine, [0xab; 32]), format!("docker.{value}"));

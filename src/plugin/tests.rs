@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::Mutex;
 
-use crate::delivery::checkpoint::{ContainerId, Resume};
+use crate::delivery::checkpoint::Resume;
 use crate::delivery::drain::{processor_time, DRAIN_BYTES, DRAIN_PARSING, MOST_PARSED};
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::host::{AppendRefused, NoParser, Parsed};
@@ -10,6 +10,7 @@ use crate::delivery::queue::{Batch, Progress};
 use crate::format::position::Stream;
 use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
+use crate::runtime::id::ContainerId;
 
 /// Keeps what it is told; answers appends as set.
 #[derive(Default)]
@@ -122,13 +123,18 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     let mut plugin = idle_plugin();
     plugin.config.db = Some("/somewhere/positions.db".into());
     let shown = || {
-        let readings = metrics::read_instance(&plugin.exchange);
+        let readings = metrics::read_instance(&plugin.exchange.metric_sources());
         let reading = readings.into_iter().find(|reading| reading.family.name == "checkpoint_writable");
         reading.unwrap().samples.into_iter().map(|sample| sample.value).collect::<Vec<_>>()
     };
     assert_eq!(shown(), [], "nothing was written yet, and none was opened");
     let host = Recorder::default();
-    let around = Around { exchange: &plugin.exchange, config: &plugin.config, host: &host };
+    let around = Around {
+        exchange: &plugin.exchange,
+        refused_record_timeout: plugin.config.refused_record_timeout,
+        db: plugin.config.db.as_deref(),
+        host: &host,
+    };
     let mut drain = lock(&plugin.drain);
     let (wrote, nothing, failed) = (Some(true), Some(false), None);
     let cases = [(wrote, 1.0), (failed, 0.0), (nothing, 0.0), (failed, 0.0), (wrote, 1.0), (nothing, 1.0)];

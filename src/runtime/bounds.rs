@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::pipeline::encode::Field;
+use crate::format::msgpack::Field;
 use crate::runtime::docker::ContainerMetadata;
 
 /// Bytes of a name: a container's, an image's, a pod's. Kubernetes allows 253, and a

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::lock::lock;
 use crate::runtime::docker::MetadataError;
+use crate::runtime::id::ContainerId;
 use crate::runtime::podman_list::{parse, Listed};
 use crate::runtime::safe_path::SafePath;
 

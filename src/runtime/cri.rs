@@ -25,11 +25,11 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::runtime::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
+use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use crate::runtime::{bounded_file, Pod};

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
+use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::{bounded_file, Owner, Pod, Unreadable};

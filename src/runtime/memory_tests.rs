@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::docker::{read_log_driver, read_metadata, CONFIG_FILE, HOST_CONFIG_FILE};
+use crate::runtime::id::ContainerId;
 use crate::runtime::podman::Podman;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Found, Runtime};

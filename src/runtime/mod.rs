@@ -7,7 +7,10 @@ pub mod bounds;
 mod container_list;
 pub mod cri;
 pub mod docker;
+pub mod file;
 mod folder_stamp;
+pub mod globs;
+pub mod id;
 #[cfg(test)]
 mod memory_tests;
 mod mounts;
@@ -30,9 +33,7 @@ pub use crate::runtime::seam::{Api, FileRank, Found, Hides, Listing, LogFiles, R
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::options::DOCKER_ROOT;
-use crate::config::{Config, RuntimeChoice};
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 
 /// The pod that a container is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,29 +69,53 @@ impl Owner {
     }
 }
 
-/// Whether a folder is where Docker keeps its containers by default, so that nobody said
-/// that there should be any in it.
-pub fn is_default_docker_root(dir: &Path) -> bool {
-    DOCKER_ROOT.default.is_some_and(|root| docker::containers_dir(Path::new(root)) == dir)
+/// Whose containers are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// Those of every runtime that is found.
+    Auto,
+    /// Docker's.
+    Docker,
+    /// Those of a Kubernetes node.
+    Cri,
+    /// Podman's.
+    Podman,
+}
+
+/// What the user said of the runtimes.
+#[derive(Debug, Clone, Copy)]
+pub struct RuntimeOptions<'a> {
+    /// Whose containers.
+    pub choice: RuntimeChoice,
+    /// Docker's data root.
+    pub docker_root: &'a Path,
+    /// The folder of a Kubernetes node's logs.
+    pub pod_logs: &'a Path,
+    /// Root's storage of Podman.
+    pub podman_root: &'a Path,
+    /// The users whose storages of Podman are read, too.
+    pub podman_users: &'a users::UserChoice,
+    /// Where the users of the machine are listed.
+    pub passwd: &'a Path,
 }
 
 /// The runtimes whose containers are looked for, in the order of precedence: a
 /// container that several find belongs to the first. Users come last.
-pub fn runtimes(config: &Config) -> Vec<Arc<dyn Runtime>> {
-    let choice = config.runtime;
+pub fn all(options: RuntimeOptions<'_>) -> Vec<Arc<dyn Runtime>> {
+    let RuntimeOptions { choice, podman_users, .. } = options;
     let is_wanted = |runtime| choice == RuntimeChoice::Auto || choice == runtime;
     let mut wanted: Vec<Arc<dyn Runtime>> = Vec::new();
     if is_wanted(RuntimeChoice::Cri) {
-        wanted.push(Arc::new(cri::Cri::new(&config.pod_logs, &config.docker_root)));
+        wanted.push(Arc::new(cri::Cri::new(options.pod_logs, options.docker_root)));
     }
     if is_wanted(RuntimeChoice::Docker) {
-        wanted.push(Arc::new(docker::Docker::new(&config.docker_root)));
+        wanted.push(Arc::new(docker::Docker::new(options.docker_root)));
     }
     if is_wanted(RuntimeChoice::Podman) {
-        wanted.push(Arc::new(podman::Podman::new(&config.podman_root)));
+        wanted.push(Arc::new(podman::Podman::new(options.podman_root)));
     }
-    if is_wanted(RuntimeChoice::Podman) && !config.podman_users.is_empty() {
-        let users = podman_users::Users::new(&config.podman_users, &config.passwd);
+    if is_wanted(RuntimeChoice::Podman) && !podman_users.is_empty() {
+        let users = podman_users::Users::new(podman_users, options.passwd);
         wanted.push(Arc::new(podman::Podman::of_users(users)));
     }
     wanted

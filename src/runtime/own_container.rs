@@ -9,8 +9,8 @@
 
 use std::path::Path;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::bounded_file::{read_text, FileKind};
+use crate::runtime::id::ContainerId;
 
 /// Files that runtimes mount from the container's own folder.
 const MOUNTED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];

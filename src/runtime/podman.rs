@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::id::ContainerId;
 use crate::runtime::podman_users::Users;
 use crate::runtime::safe_path::{Base, Folder, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};

@@ -9,8 +9,8 @@ use std::fmt;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::format::work;
+use crate::runtime::id::ContainerId;
 
 /// What Podman keeps of a container in the text `metadata`: a few hundred bytes.
 const LONGEST_METADATA: usize = 1 << 20;

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{xxh3_128, xxh3_64};
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::bounded_file::{read_text, FileKind};
+use crate::runtime::id::ContainerId;
 use crate::runtime::mounts::Mounts;
 use crate::runtime::podman::{list_storage, Limits};
 use crate::runtime::safe_path::{Base, SafePath};

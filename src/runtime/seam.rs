@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::config::Config;
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 
@@ -83,22 +82,6 @@ impl Api {
         match self {
             Api::Docker => "Docker",
             Api::Podman => "Podman",
-        }
-    }
-
-    /// Its socket, unless it is off.
-    pub fn socket(self, config: &Config) -> Option<&Path> {
-        match self {
-            Api::Docker => config.docker_socket.as_deref(),
-            Api::Podman => config.podman_socket.as_deref(),
-        }
-    }
-
-    /// The option that names its socket.
-    pub fn option(self) -> &'static str {
-        match self {
-            Api::Docker => "Docker_Socket",
-            Api::Podman => "Podman_Socket",
         }
     }
 }

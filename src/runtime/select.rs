@@ -8,8 +8,8 @@ use std::fmt;
 
 use globset::{Glob, GlobMatcher};
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::id::ContainerId;
 use crate::runtime::own_container::OwnContainer;
 
 /// The label by which a container asks not to be read.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::pipeline::fields::Globs;
+use crate::runtime::globs::Globs;
 
 /// `Podman_Users`: none, unless somebody is named.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

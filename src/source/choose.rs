@@ -1,6 +1,7 @@
 //! Where the log of a container is to be had. The reader decides by it at each look;
 //! `tail-containers check` says it without reading. Opens files and reads none.
 
+use crate::config::socket_option;
 use std::ffi::OsStr;
 use std::io;
 
@@ -8,8 +9,8 @@ use rustix::fs::{FileType, Statx};
 
 use crate::config::{Config, Mode};
 use crate::runtime::docker::{ContainerMetadata, LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::file::open_regular;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
-use crate::source::file::file_id::open_regular;
 use crate::source::file::listing;
 use crate::telemetry::metrics::SourceKind;
 
@@ -42,7 +43,7 @@ pub fn choose(
     config: &Config,
 ) -> Choice {
     let api = runtime.api().filter(|_| runtime.is_told_by_api(found));
-    let socket = api.and_then(|api| api.socket(config));
+    let socket = api.and_then(|api| config.socket(api));
     let choice = if config.mode == Mode::Stream && api.is_some() {
         Choice::Api("Mode stream".to_owned())
     } else {
@@ -154,7 +155,7 @@ fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choi
 
 /// Why a log that only the API has cannot be had without it.
 pub fn without_socket(reason: &str, api: Api) -> String {
-    format!("{reason}, and {} is off", api.option())
+    format!("{reason}, and {} is off", socket_option(api))
 }
 
 /// What kind of files these are.
@@ -171,8 +172,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::delivery::checkpoint::ContainerId;
     use crate::runtime::docker::Docker;
+    use crate::runtime::id::ContainerId;
     use crate::runtime::podman::Podman;
     use crate::runtime::Owner;
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::labels::Hints;
 use crate::config::{labels, Config, Mode};
-use crate::delivery::checkpoint::ContainerId;
 use crate::delivery::link::Exchange;
-use crate::pipeline::template::{Identity, RecordOptions};
+use crate::pipeline::template::Identity;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
+use crate::runtime::id::ContainerId;
 use crate::runtime::own_container::OwnContainer;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime};
@@ -19,7 +20,6 @@ use crate::source::api::streams::Streams;
 use crate::source::budget::HeldFile;
 use crate::source::choose;
 use crate::source::choose::Choice;
-use crate::source::file::file_id::{is_shortage, open_regular, stat_path, FileId};
 use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
 use crate::source::pace::Pace;
 use crate::source::rate::RateLimit;
@@ -670,13 +670,7 @@ impl Container {
         self.report_labels(&read, &metadata.title(), around.exchange);
         let hints = read.hints;
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
-        let options = RecordOptions {
-            template: config.tag_template.as_ref(),
-            metadata: &config.metadata,
-            merge: &config.merge,
-            multiline: &config.multiline,
-        };
-        self.identity = Arc::new(Identity::new(self.id(), metadata, options, &hints));
+        self.identity = Arc::new(Identity::new(self.id(), metadata, hints.record_options(config)));
         if self.identity.is_cut() && !self.cut_reported {
             let (name, short_id) = (self.identity.metadata.title(), self.short_id());
             self.cut_reported = around.exchange.report(Event::MetadataCut { name, short_id });
@@ -788,7 +782,7 @@ impl Container {
         if let Some(due) = self.rate.waits_until(now) {
             return Outcome::Throttled(due);
         }
-        if self.tailer.account().waits(&around.exchange.queue) {
+        if self.tailer.account().waits(around.exchange.queue.is_cautious()) {
             // The end of the former rings.
             let is_held_back = self.tailer.account().is_held_back();
             let interval = if is_held_back { HELD_BACK_INTERVAL } else { CAUTIOUS_INTERVAL };

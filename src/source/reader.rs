@@ -22,19 +22,20 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use slab::Slab;
 
-use crate::config::{Config, RuntimeChoice};
-use crate::delivery::checkpoint::ContainerId;
+use crate::config::Config;
 use crate::delivery::link::Exchange;
 use crate::delivery::queue::{Batch, Progress};
 use crate::format::cri;
 use crate::format::json_file::Decoder;
+use crate::runtime;
+use crate::runtime::file::is_permanent;
+use crate::runtime::id::ContainerId;
 use crate::runtime::own_container::OwnContainer;
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::{is_default_docker_root, runtimes, Api, Found};
+use crate::runtime::{Api, Found, RuntimeChoice};
 use crate::source::api::streams::{News, StreamsByApi};
 use crate::source::budget::Holding;
 use crate::source::container::{Container, Outcome, Surroundings};
-use crate::source::file::file_id::is_permanent;
 use crate::source::file::generation::SLICE_BYTES;
 use crate::source::file::tailer::{ReadContext, Start};
 use crate::source::roots::Root;
@@ -137,7 +138,7 @@ impl Reader {
     /// checkpoint came before this start.
     pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
         let holding = Holding::new(config.held_files_limit as u64);
-        let roots = runtimes(&config).into_iter().map(Root::new).collect();
+        let roots = runtime::all(config.runtimes()).into_iter().map(Root::new).collect();
         let streams = StreamsByApi::new(&exchange, &config);
         let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
         Reader {
@@ -421,7 +422,7 @@ impl Reader {
     fn is_absent(&self, root: &Root) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
         // A folder that somebody named is missed whatever else there is.
-        let is_named = root.runtime.api() == Some(Api::Docker) && !is_default_docker_root(&root.dir);
+        let is_named = root.runtime.api() == Some(Api::Docker) && !Config::is_default_docker_root(&root.dir);
         // Of root's Podman and the users' one is enough.
         let is_auto = self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
         root.is_missing() && is_auto && !is_named && is_any_there()

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::link::Exchange;
+use crate::runtime::file::is_shortage;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{stamp, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable};
 use crate::source::container::Container;
-use crate::source::file::file_id::is_shortage;
 use crate::source::watch::FileWatch;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;

@@ -147,7 +147,7 @@ impl<'a> Slice<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+    use crate::delivery::checkpoint::CheckpointStore;
     use crate::delivery::host::embedded::decode_records;
     use crate::delivery::queue::Progress;
     use crate::format::cri;
@@ -155,6 +155,7 @@ mod tests {
     use crate::pipeline::multiline::Pattern;
     use crate::pipeline::template::Identity;
     use crate::runtime::docker::ContainerMetadata;
+    use crate::runtime::id::ContainerId;
     use crate::runtime::LogFiles;
     use crate::source::file::tailer::{Lines, ReadContext, Start, Step, Tailer};
     use std::sync::atomic::Ordering;

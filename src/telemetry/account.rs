@@ -41,10 +41,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::delivery::checkpoint::ContainerId;
-use crate::delivery::queue::Queue;
 use crate::format::position::Timestamp;
 use crate::lock::lock;
+use crate::runtime::id::ContainerId;
 use crate::telemetry::metrics::SourceKind;
 
 /// Bytes and the records they make.
@@ -323,10 +322,11 @@ impl Account {
         self.is_held_back.store(is_held_back, Ordering::Release);
     }
 
-    /// Whether the container waits for the host: it is held back, or much is refused of others
+    /// Whether the container waits for the host: it is held back, or the queue is cautious, for
+    /// much is refused of others,
     /// and what was read of this one is not accepted yet.
-    pub fn waits(&self, queue: &Queue) -> bool {
-        self.is_held_back() || (queue.is_cautious() && self.ledger().figures.queued.records > 0)
+    pub fn waits(&self, is_cautious: bool) -> bool {
+        self.is_held_back() || (is_cautious && self.ledger().figures.queued.records > 0)
     }
 
     /// It waits so long that it is to be logged, once: `report` is called until it returns

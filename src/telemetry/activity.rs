@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::lock::lock;
+use crate::runtime::id::ContainerId;
 use crate::telemetry::account::Accounts;
 
 /// Bits of a container's id beside what is done for it: its short id.

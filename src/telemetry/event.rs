@@ -7,7 +7,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use crate::delivery::host::Level;
 use crate::lock::lock;
 use crate::runtime::Hides;
 
@@ -250,6 +249,36 @@ impl EventQueue {
         let mut held = lock(&self.held);
         let dropped = std::mem::take(&mut held.dropped);
         (std::mem::take(&mut held.events), dropped)
+    }
+}
+
+/// How serious a log message is. `Error`: data is lost or a human is needed.
+/// `Warn`: something went wrong and we recovered. `Info`: start, stop, a
+/// container found or gone. `Debug`: per file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Data is lost or a human is needed.
+    Error,
+    /// Recovered.
+    Warn,
+    /// Start, stop, found, gone.
+    Info,
+    /// Details per file.
+    Debug,
+}
+
+impl Level {
+    /// All of them, the most serious first.
+    pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use std::time::Instant;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::checkpoint::CheckpointError;
 use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
-use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::source::reader::{Pass, Reader};
+use fluent_bit_container_logs::telemetry::event::Level;
 
 use crate::support::collector::PATIENCE;
 use crate::support::holds_within;

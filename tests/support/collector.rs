@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
-use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::delivery::link::Bell;
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::telemetry::account::{Account, Figures, Held};
+use fluent_bit_container_logs::telemetry::event::Level;
 use rustix::event::{poll, PollFd, PollFlags};
 
 use super::writer::{Script, Stream};

@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
-use fluent_bit_container_logs::delivery::host::{Host, Level};
+use fluent_bit_container_logs::delivery::host::Host;
 use fluent_bit_container_logs::delivery::link::Bell;
 use fluent_bit_container_logs::ffi::signals::with_signals_blocked;
 use fluent_bit_container_logs::plugin::Plugin;
+use fluent_bit_container_logs::telemetry::event::Level;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use arguments::{Arguments, Command};

@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
-use fluent_bit_container_logs::delivery::host::{AppendRefused, Host, Level};
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::plugin::Plugin;
+use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::telemetry::account::{wall_clock, Account, Figures};
+use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::SourceKind;
 use rustix::termios::tcgetwinsize;
 

@@ -49,7 +49,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::checkpoint::ContainerId;
+    use crate::runtime::id::ContainerId;
 
     #[test]
     fn a_look_tells_what_is_there_and_changes_nothing() {

@@ -12,67 +12,12 @@ mod shared;
 mod slot;
 mod store;
 
-use std::fmt;
-
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use crate::format::position::{PerStream, Timestamp};
 
 pub use crate::delivery::checkpoint::inspection::{inspect, Inspection};
 pub use crate::delivery::checkpoint::shared::SharedCheckpoint;
 pub use crate::delivery::checkpoint::store::{CheckpointError, CheckpointStore, Opened};
-
-/// A container's id: 64 lower-case hexadecimal digits, kept as 32 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContainerId([u8; 32]);
-
-impl ContainerId {
-    /// The id that `text` spells, or `None` where it is no container id.
-    pub fn parse(text: &str) -> Option<ContainerId> {
-        let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
-        let mut id = [0; 32];
-        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = hex(pair[0])? << 4 | hex(pair[1])?;
-        }
-        Some(ContainerId(id))
-    }
-
-    /// The raw bytes.
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The id with these raw bytes.
-    pub fn from_bytes(bytes: [u8; 32]) -> ContainerId {
-        ContainerId(bytes)
-    }
-
-    /// The first 12 digits, as `docker ps` shows them.
-    pub fn short(&self) -> String {
-        let mut text = self.to_string();
-        text.truncate(12);
-        text
-    }
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
-impl fmt::Display for ContainerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for ContainerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// The last entry of a stream that was taken: its time, and how many entries
 /// with that very time were taken. What a position is where there is no file.

@@ -7,8 +7,9 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerId, Saved};
+use crate::delivery::checkpoint::{Advance, CheckpointStore, Saved};
 use crate::lock::lock;
+use crate::runtime::id::ContainerId;
 
 /// Of forgotten containers the view keeps some until there are as many as others and more.
 const MOST_FORGOTTEN: usize = 64;

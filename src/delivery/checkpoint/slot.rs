@@ -15,8 +15,9 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
-use crate::delivery::checkpoint::{ContainerId, Moment, Resume, Saved};
+use crate::delivery::checkpoint::{Moment, Resume, Saved};
 use crate::format::position::Timestamp;
+use crate::runtime::id::ContainerId;
 
 /// Bytes of one copy.
 pub const COPY: usize = 256;

@@ -21,7 +21,8 @@ use crate::delivery::checkpoint::db_file::{
     create_locked, open_when_unlocked, Access, OpenError, LOCK_PAUSE,
 };
 use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
-use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerId, Resume, Saved};
+use crate::delivery::checkpoint::{db_file, slot, Advance, Resume, Saved};
+use crate::runtime::id::ContainerId;
 
 pub(crate) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
 const VERSION: u32 = 1;

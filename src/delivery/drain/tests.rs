@@ -1,15 +1,17 @@
 use super::*;
+use crate::config::Config;
 use std::sync::{Arc, Mutex};
 
 use crate::delivery::checkpoint::{CheckpointStore, Resume};
 use crate::delivery::host::embedded::decode_records;
-use crate::delivery::host::{AppendRefused, Level, Parsed};
+use crate::delivery::host::{AppendRefused, Parsed};
 use crate::delivery::parser::Parsing;
 use crate::delivery::queue::Mark;
 use crate::format::position::Stream;
 use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
 use crate::telemetry::account::Account;
+use crate::telemetry::event::Level;
 
 /// Refuses what its rule says, and keeps the texts of what it takes, with their tags.
 struct Choosy<R> {
@@ -79,7 +81,12 @@ impl Bench {
     }
 
     fn hand_over(&mut self, host: &dyn Host) {
-        self.drain.hand_over(Around { exchange: &self.exchange, config: &self.config, host });
+        self.drain.hand_over(Around {
+            exchange: &self.exchange,
+            refused_record_timeout: self.config.refused_record_timeout,
+            db: self.config.db.as_deref(),
+            host,
+        });
     }
 
     fn account(&self, digit: u8) -> Arc<Account> {
@@ -216,12 +223,12 @@ fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
     assert!(bench.exchange.queue.is_cautious());
     bench.push(2, "b", &[&text]);
     assert!(!bench.exchange.queue.has_space());
-    assert!(bench.account(2).waits(&bench.exchange.queue), "for what was read of it");
+    assert!(bench.account(2).waits(bench.exchange.queue.is_cautious()), "for what was read of it");
     for _ in 0..4 {
         bench.push(1, "a", &[&text]);
     }
     bench.turn(&host);
-    assert!(!bench.account(2).waits(&bench.exchange.queue));
+    assert!(!bench.account(2).waits(bench.exchange.queue.is_cautious()));
     assert!(bench.account(1).is_held_back(), "no more of it is read");
     assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
     for _ in 0..3 {
@@ -575,7 +582,12 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
     let mut bench = Bench::new();
     bench.config.db = Some("/somewhere/positions.db".into());
     let host = choosy(|_, _, _| false);
-    let around = Around { exchange: &bench.exchange, config: &bench.config, host: &host };
+    let around = Around {
+        exchange: &bench.exchange,
+        refused_record_timeout: bench.config.refused_record_timeout,
+        db: bench.config.db.as_deref(),
+        host: &host,
+    };
     bench.drain.report_checkpoint(Err(std::io::ErrorKind::StorageFull.into()), around);
     bench.push(1, "a", &["text"]);
     bench.exchange.push(Batch::progress(Progress::Nothing));
@@ -621,7 +633,12 @@ fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resume
     });
     host.part = 10;
     bench.push(1, "a", &["text"]);
-    let around = Around { exchange, config: &bench.config, host: &host };
+    let around = Around {
+        exchange,
+        refused_record_timeout: bench.config.refused_record_timeout,
+        db: bench.config.db.as_deref(),
+        host: &host,
+    };
     bench.drain.hand_over(around);
     bench.drain.hand_over(around);
     assert_eq!(taken(&host, "a"), [""; 0]);

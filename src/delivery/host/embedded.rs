@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use rmpv::ValueRef;
 use serde_json::{Map, Number};
 
-use crate::delivery::host::{AppendRefused, Host, Level};
+use crate::delivery::group::is_marker;
+use crate::delivery::host::{AppendRefused, Host};
 use crate::format::position::Timestamp;
-use crate::pipeline::encode::is_marker;
+use crate::telemetry::event::Level;
 
 /// One record as Fluent Bit would get it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,37 +4,8 @@
 pub mod embedded;
 
 use crate::format::position::Timestamp;
+use crate::telemetry::event::Level;
 use crate::telemetry::metrics::Reading;
-
-/// How serious a log message is. `Error`: data is lost or a human is needed.
-/// `Warn`: something went wrong and we recovered. `Info`: start, stop, a
-/// container found or gone. `Debug`: per file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Data is lost or a human is needed.
-    Error,
-    /// Recovered.
-    Warn,
-    /// Start, stop, found, gone.
-    Info,
-    /// Details per file.
-    Debug,
-}
-
-impl Level {
-    /// All of them, the most serious first.
-    pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Error => "error",
-            Level::Warn => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
-        }
-    }
-}
 
 /// The host took nothing: it is paused or over its storage limit. The batch is
 /// still ours.

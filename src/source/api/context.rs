@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 use crate::source::api::podman::Release;
 use crate::source::api::requests::Requests;
 use crate::source::api::StreamSink;

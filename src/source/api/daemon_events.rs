@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 use crate::source::api::backoff::Backoff;
 use crate::source::api::connection::{get, StreamBody};
 use crate::source::api::context::Context;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 
-use crate::delivery::checkpoint::ContainerId;
 use crate::format::position::Timestamp;
+use crate::runtime::id::ContainerId;
 use crate::source::api::backoff::Backoff;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 
 /// Inspections in flight at the most, each on a connection of its own.
 pub const MOST_IN_FLIGHT: usize = 32;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 use crate::source::api::inspections::MOST_IN_FLIGHT;
 use crate::source::api::scripted_api::{wait_until, Bench, ScriptedApi};
 

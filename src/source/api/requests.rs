@@ -21,7 +21,7 @@ use bollard::{Docker, API_DEFAULT_VERSION};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::timeout;
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 use crate::source::api::connection::{text_of, ANSWER_DEADLINE};
 use crate::source::api::context::Context;
 use crate::source::api::entries::error_text;

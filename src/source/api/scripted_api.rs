@@ -10,9 +10,10 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::config::socket::DockerSocket;
 use crate::format::position::{Stream, Timestamp};
-use crate::source::api::{ContainerAction, DockerSocket, DockerThread, StreamEnd, StreamSink};
+use crate::runtime::id::ContainerId;
+use crate::source::api::{ContainerAction, DockerThread, StreamEnd, StreamSink};
 
 /// A test that waits this long has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);

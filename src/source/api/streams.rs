@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::config::socket::DockerSocket;
 use crate::config::{Config, Mode};
-use crate::delivery::checkpoint::{ContainerId, Resume, Saved};
+use crate::delivery::checkpoint::{Resume, Saved};
 use crate::delivery::link::Exchange;
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::Entry;
@@ -19,8 +20,9 @@ use crate::lock::lock;
 use crate::pipeline::assembler::{Assembler, ReadBytes, DEAD_LINE_GRACE};
 use crate::pipeline::template::Identity;
 use crate::runtime::docker::{split_env, ContainerMetadata};
+use crate::runtime::id::ContainerId;
 use crate::runtime::Api;
-use crate::source::api::{ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink};
+use crate::source::api::{ContainerAction, DockerThread, Inspected, StreamEnd, StreamSink};
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
@@ -260,7 +262,7 @@ impl StreamsByApi {
     pub fn new(exchange: &Arc<Exchange>, config: &Config) -> StreamsByApi {
         let asked = Api::ALL.into_iter().filter(|_| config.mode != Mode::File);
         let streams = asked.filter_map(|api| {
-            let socket = api.socket(config)?.to_owned();
+            let socket = config.socket(api)?.to_owned();
             Some(Streams::new(Arc::clone(exchange), api, socket, config.partial_max_size))
         });
         StreamsByApi(streams.collect())
@@ -409,7 +411,10 @@ impl StreamSink for Sink {
 
     fn is_held_back(&mut self, id: &ContainerId) -> bool {
         let queue = &self.shared.exchange.queue;
-        self.shared.streamed().get(id).is_some_and(|streamed| streamed.assembler.account().waits(queue))
+        self.shared
+            .streamed()
+            .get(id)
+            .is_some_and(|streamed| streamed.assembler.account().waits(queue.is_cautious()))
     }
 
     fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
@@ -520,12 +525,10 @@ impl StreamSink for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::labels::Hints;
     use crate::delivery::checkpoint::CheckpointStore;
     use crate::delivery::host::embedded::decode_records;
-    use crate::pipeline::assembler::BATCH_BYTES;
+    use crate::delivery::queue::BATCH_BYTES;
     use crate::pipeline::fields::MetadataOptions;
-    use crate::pipeline::merge::MergeOptions;
     use crate::pipeline::multiline::{MultilineOptions, Pattern};
     use crate::pipeline::template::RecordOptions;
     use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -601,14 +604,10 @@ mod tests {
     fn joins_traces(streams: &Streams, id: &ContainerId) {
         let pattern = Some(Pattern::shared("java").unwrap());
         let multiline = MultilineOptions { pattern, flush: Duration::from_secs(1), max_bytes: 1000 };
-        let options = RecordOptions {
-            template: None,
-            metadata: &MetadataOptions::default(),
-            merge: &MergeOptions::default(),
-            multiline: &multiline,
-        };
+        let said = MetadataOptions::default();
+        let options = RecordOptions { multiline, ..RecordOptions::plain(&said) };
         let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
-        streams.set_identity(id, Arc::new(Identity::new(id, metadata, options, &Hints::default())));
+        streams.set_identity(id, Arc::new(Identity::new(id, metadata, options)));
     }
 
     /// Each record repeats what is said of the container, so a few KiB from the API can
@@ -618,13 +617,8 @@ mod tests {
         let (streams, mut sink, id) = streamed();
         let labels = std::iter::once(("com.docker.compose.project".to_owned(), "p".repeat(8_000)));
         let metadata = ContainerMetadata { labels: labels.collect(), ..ContainerMetadata::default() };
-        let options = RecordOptions {
-            template: None,
-            metadata: &MetadataOptions::default(),
-            merge: &MergeOptions::default(),
-            multiline: &MultilineOptions::default(),
-        };
-        let identity = Identity::new(&id, metadata, options, &Hints::default());
+        let said = MetadataOptions::default();
+        let identity = Identity::new(&id, metadata, RecordOptions::plain(&said));
         streams.set_identity(&id, Arc::new(identity));
         for _ in 0..4_000 {
             sink.entry(&id, Stream::Stdout, TIME, b"x", true);

@@ -15,16 +15,16 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
-use crate::delivery::checkpoint::ContainerId;
-use crate::plugin::panic_text;
+use crate::config::socket::DockerSocket;
+use crate::runtime::id::ContainerId;
 use crate::source::api::context::{Context, Follow};
 use crate::source::api::daemon_events::watch_events;
 use crate::source::api::follower::follow;
 use crate::source::api::inspections::Inspections;
 use crate::source::api::relist::call_roll;
 use crate::source::api::requests::RequestError;
-use crate::source::api::{DockerSocket, Inspected, StreamEnd, StreamSink};
-use crate::threads::{EndThread, OwnedThread};
+use crate::source::api::{Inspected, StreamEnd, StreamSink};
+use crate::threads::{panic_text, EndThread, OwnedThread};
 
 /// Name of the thread.
 const NAME: &str = "clogs-docker";

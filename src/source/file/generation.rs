@@ -27,13 +27,11 @@ use crate::delivery::checkpoint::Resume;
 use crate::format::layout::{Layout, Stretch};
 use crate::format::local::wanted_bytes;
 use crate::runtime::bounded_file::read_at_most;
+use crate::runtime::file::{bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::source::budget::HeldFile;
 use crate::source::file::content;
 use crate::source::file::content::GzipContent;
-use crate::source::file::file_id::{
-    bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId,
-};
 use crate::source::file::listing::ListedFile;
 
 /// Bytes read at a time.

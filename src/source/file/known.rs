@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
-use crate::source::file::file_id::{is_permanent, FileId};
+use crate::runtime::file::{is_permanent, FileId};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 

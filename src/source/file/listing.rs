@@ -12,9 +12,9 @@ use std::io;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::runtime::file::{describe, is_shortage, FileId};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{FileRank, LogFiles};
-use crate::source::file::file_id::{describe, is_shortage, FileId};
 
 /// How many names a log's folder is read to; rotation leaves a few.
 const MOST_NAMES: usize = 10_000;

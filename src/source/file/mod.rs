@@ -2,7 +2,6 @@
 
 mod births;
 pub mod content;
-pub mod file_id;
 pub mod generation;
 pub(super) mod known;
 pub mod listing;

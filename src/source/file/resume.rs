@@ -13,7 +13,7 @@ use crate::delivery::checkpoint::{Resume, Saved};
 use crate::delivery::link::Exchange;
 use crate::format::position::{PerStream, Position, Timestamp};
 use crate::format::rfc3339;
-use crate::source::file::file_id::{is_permanent, is_shortage, stat_path};
+use crate::runtime::file::{is_permanent, is_shortage, stat_path};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{Head, SeenFile};
 use crate::source::file::listing;

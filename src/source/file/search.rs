@@ -9,7 +9,7 @@
 use std::io;
 
 use crate::delivery::checkpoint::Resume;
-use crate::source::file::file_id::FileId;
+use crate::runtime::file::FileId;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 

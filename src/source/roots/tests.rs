@@ -2,7 +2,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::Config;
-use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+use crate::delivery::checkpoint::CheckpointStore;
+use crate::runtime::id::ContainerId;
 use crate::source::reader::Reader;
 
 /// A container whose folder is a file, as if the disk were damaged, and one that was removed

@@ -1,11 +1,12 @@
 //! The metrics, in two tables: of the instance, and per container.
 
-use crate::delivery::link::Exchange;
 use crate::format::position::Timestamp;
 use crate::telemetry::account::{wall_clock, Figures};
 use crate::telemetry::build_info;
 use crate::telemetry::metrics::latency::BOUNDS;
-use crate::telemetry::metrics::{Count, Family, Kind, Reading, Sample, Shown, SourceKind, Unread, Value};
+use crate::telemetry::metrics::{
+    Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
+};
 
 /// Labels of a series of one container. The id comes last and has twelve
 /// characters always: cmetrics finds series by a hash over the values run
@@ -92,7 +93,7 @@ static FIGURES: [FigureMetric; 14] = [
 /// A metric of the instance.
 struct InstanceMetric {
     family: Family,
-    samples: fn(&Exchange) -> Vec<Sample>,
+    samples: fn(&Sources<'_>) -> Vec<Sample>,
 }
 
 static INSTANCE: [InstanceMetric; 17] = [
@@ -103,8 +104,8 @@ static INSTANCE: [InstanceMetric; 17] = [
             help: "Containers by where their logs come from: file, local, cache, stream, nowhere.",
             labels: &["source"],
         },
-        samples: |exchange| {
-            let counts = SourceKind::ALL.into_iter().zip(exchange.survey().containers);
+        samples: |sources| {
+            let counts = SourceKind::ALL.into_iter().zip(sources.survey.containers);
             counts.map(|(source, count)| labelled(source.as_str(), count as f64)).collect()
         },
     },
@@ -115,8 +116,8 @@ static INSTANCE: [InstanceMetric; 17] = [
             help: "1 for how changes are noticed: inotify, or poll where watches cannot be had.",
             labels: &["mode"],
         },
-        samples: |exchange| {
-            let polls = exchange.survey().polls;
+        samples: |sources| {
+            let polls = sources.survey.polls;
             vec![flag("inotify", !polls), flag("poll", polls)]
         },
     },
@@ -128,8 +129,8 @@ static INSTANCE: [InstanceMetric; 17] = [
                    no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable.",
             labels: &["reason"],
         },
-        samples: |exchange| {
-            let counts = Unread::ALL.into_iter().zip(exchange.survey().unread);
+        samples: |sources| {
+            let counts = Unread::ALL.into_iter().zip(sources.survey.unread);
             counts.map(|(reason, count)| labelled(reason.as_str(), count as f64)).collect()
         },
     },
@@ -140,9 +141,9 @@ static INSTANCE: [InstanceMetric; 17] = [
             help: "1 for each folder of a runtime that can be listed, 0 where it cannot.",
             labels: &["root"],
         },
-        samples: |exchange| {
-            let roots = exchange.survey().roots.into_iter();
-            roots.map(|(dir, is_readable)| flag(&dir.display().to_string(), is_readable)).collect()
+        samples: |sources| {
+            let roots = sources.survey.roots.iter();
+            roots.map(|(dir, is_readable)| flag(&dir.display().to_string(), *is_readable)).collect()
         },
     },
     InstanceMetric {
@@ -150,21 +151,21 @@ static INSTANCE: [InstanceMetric; 17] = [
             "reader_heartbeat_age_seconds",
             "Age of the reader's last turn, updated every 5 s: it grows while a file system does not answer, and is 0 once the reader has read everything (`Follow off`).",
         ),
-        samples: |exchange| number(exchange.health.since_last_turn().as_secs_f64()),
+        samples: |sources| number(sources.health.since_last_turn().as_secs_f64()),
     },
     InstanceMetric {
         family: counter(
             "read_errors_total",
             "Attempts to read a log, a folder of logs or a container's metadata that failed.",
         ),
-        samples: |exchange| total(&exchange.tally.read_errors),
+        samples: |sources| total(&sources.tally.read_errors),
     },
     InstanceMetric {
         family: gauge(
             "checkpoint_writable",
             "1 while positions can be written to the DB, 0 while they are kept in memory only; not there without a DB.",
         ),
-        samples: |exchange| exchange.health.is_db_writable().map_or(Vec::new(), |is| number(f64::from(u8::from(is)))),
+        samples: |sources| sources.health.is_db_writable().map_or(Vec::new(), |is| number(f64::from(u8::from(is)))),
     },
     InstanceMetric {
         family: Family {
@@ -180,38 +181,38 @@ static INSTANCE: [InstanceMetric; 17] = [
     },
     InstanceMetric {
         family: gauge("files_open", "Log files that are held open."),
-        samples: |exchange| number(exchange.survey().files_open as f64),
+        samples: |sources| number(sources.survey.files_open as f64),
     },
     InstanceMetric {
         family: gauge("held_deleted_bytes", "Bytes not read yet of files that were deleted and are held."),
-        samples: |exchange| number(exchange.accounts.held().bytes as f64),
+        samples: |sources| number(sources.accounts.held().bytes as f64),
     },
     InstanceMetric {
         family: gauge("partials_open", "Split lines that wait for their rest."),
-        samples: |exchange| number(exchange.survey().open_lines as f64),
+        samples: |sources| number(sources.survey.open_lines as f64),
     },
     InstanceMetric {
         family: gauge("queue_bytes", "Bytes of records that wait for Fluent Bit, or are in its hands."),
-        samples: |exchange| number(exchange.queue.bytes() as f64),
+        samples: |sources| number(sources.queue_bytes as f64),
     },
     InstanceMetric {
         family: counter(
             "rotations_total",
             "Log files that were read to their end and followed by another one.",
         ),
-        samples: |exchange| total(&exchange.tally.rotations),
+        samples: |sources| total(&sources.tally.rotations),
     },
     InstanceMetric {
         family: counter("reconnects_total", "Streams of the Docker API that broke off."),
-        samples: |exchange| total(&exchange.tally.reconnects),
+        samples: |sources| total(&sources.tally.reconnects),
     },
     InstanceMetric {
         family: counter("pauses_total", "Times that Fluent Bit told the plugin to pause."),
-        samples: |exchange| total(&exchange.tally.pauses),
+        samples: |sources| total(&sources.tally.pauses),
     },
     InstanceMetric {
         family: counter("checkpoint_writes_total", "Positions written to the DB."),
-        samples: |exchange| total(&exchange.tally.checkpoint_writes),
+        samples: |sources| total(&sources.tally.checkpoint_writes),
     },
     InstanceMetric {
         family: Family {
@@ -220,7 +221,7 @@ static INSTANCE: [InstanceMetric; 17] = [
             help: "Age of a batch's first record when Fluent Bit accepted it.",
             labels: &[],
         },
-        samples: |exchange| vec![Sample { labels: Vec::new(), value: exchange.latency.value() }],
+        samples: |sources| vec![Sample { labels: Vec::new(), value: sources.latency.value() }],
     },
 ];
 
@@ -256,13 +257,13 @@ pub fn all_families() -> impl Iterator<Item = &'static Family> {
 }
 
 /// The metrics of the instance as a whole.
-pub(crate) fn read_instance(exchange: &Exchange) -> Vec<Reading> {
-    let (figures, now) = (exchange.accounts.total(), wall_clock());
+pub(crate) fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
+    let (figures, now) = (sources.accounts.total(), wall_clock());
     let totals = FIGURES
         .iter()
         .map(|metric| Reading { family: &metric.total, samples: number((metric.value)(&figures, now)) });
     let instance =
-        INSTANCE.iter().map(|metric| Reading { family: &metric.family, samples: (metric.samples)(exchange) });
+        INSTANCE.iter().map(|metric| Reading { family: &metric.family, samples: (metric.samples)(sources) });
     totals.chain(instance).collect()
 }
 

@@ -23,9 +23,7 @@ pub use crate::telemetry::metrics::unread::Unread;
 
 use std::time::Instant;
 
-use crate::delivery::link::Exchange;
-use crate::telemetry::account::wall_clock;
-use crate::telemetry::event::Event;
+use crate::telemetry::account::{wall_clock, Accounts};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,17 +81,33 @@ pub struct Reading {
     pub samples: Vec<Sample>,
 }
 
+/// What the metrics are made of.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// What became of every byte.
+    pub accounts: &'a Accounts,
+    /// What has happened so often.
+    pub tally: &'a Tally,
+    /// Whether the reader turns and positions are written.
+    pub health: &'a Health,
+    /// How old records were when the host accepted them.
+    pub latency: &'a Latency,
+    /// How things were at the reader's last look round.
+    pub survey: Survey,
+    /// Bytes of records that wait for the host.
+    pub queue_bytes: usize,
+}
+
 /// Reads the metrics of the instance as a whole.
-pub fn read_instance(exchange: &Exchange) -> Vec<Reading> {
-    families::read_instance(exchange)
+pub fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
+    families::read_instance(sources)
 }
 
 /// Reads every metric; `series` says which containers have some of their own, `most` at a
 /// time.
-pub fn read(exchange: &Exchange, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
-    let shown = series.show(exchange.accounts.all(), most, Instant::now());
-    series.report_exhausted(|containers| exchange.report(Event::MetricsExhausted { containers }));
-    let mut readings = families::read_instance(exchange);
+pub fn read(sources: &Sources<'_>, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
+    let shown = series.show(sources.accounts.all(), most, Instant::now());
+    let mut readings = families::read_instance(sources);
     readings.extend(families::read_containers(&shown, wall_clock()));
     readings
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::ContainerId;
+use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{Account, Figures};
 
 /// How many containers ever get series, for each that may have them at a time.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::source::file::file_id::is_shortage;
+use crate::runtime::file::is_shortage;
 
 /// The reason, as the label `reason` of the metric has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

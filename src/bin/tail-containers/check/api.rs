@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::mpsc::{channel, Sender};
 use std::time::Duration;
 
+use fluent_bit_container_logs::config::socket::DockerSocket;
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::runtime::docker::{split_env, ContainerMetadata, LogDriver};
+use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::source::api::{
-    ContainerAction, DockerSocket, DockerThread, Inspected, StreamEnd, StreamSink,
+    ContainerAction, DockerThread, Inspected, StreamEnd, StreamSink,
 };
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
@@ -40,7 +41,7 @@ pub fn ask(
             && group.api == Some(api)
             && findings.iter().any(|finding| finding.about == group.root.display().to_string())
     });
-    let Some(socket) = api.socket(config) else { return "off".to_owned() };
+    let Some(socket) = config.socket(api) else { return "off".to_owned() };
     let shown = format!("unix://{}", socket.display());
     if needing == 0 && unseen.is_none() {
         return format!("not asked: no container needs it ({shown})");

@@ -5,17 +5,18 @@ use std::io;
 use std::path::PathBuf;
 
 use fluent_bit_container_logs::config::labels::Hints;
-use fluent_bit_container_logs::config::{Config, Mode, RuntimeChoice};
-use fluent_bit_container_logs::delivery::checkpoint::ContainerId;
-use fluent_bit_container_logs::pipeline::template::{Identity, RecordOptions};
+use fluent_bit_container_logs::config::{Config, Mode};
+use fluent_bit_container_logs::pipeline::template::Identity;
+use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
+use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
-    is_default_docker_root, network_file_system, runtimes, Api, Found, Hides, LogFiles, Runtime,
+    network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
 use fluent_bit_container_logs::source::choose::{choose, is_of_no_log, kind_of, Choice};
-use fluent_bit_container_logs::source::file::file_id::{is_shortage, open_regular};
 use fluent_bit_container_logs::source::file::listing;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
@@ -102,7 +103,7 @@ impl Containers {
         let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
         let mut containers = Containers { groups: Vec::new(), own };
         let mut known = HashSet::new();
-        for runtime in runtimes(config) {
+        for runtime in runtime::all(config.runtimes()) {
             let root = runtime.root();
             let mut group = Group {
                 title: runtime.title(),
@@ -110,7 +111,7 @@ impl Containers {
                 seen: Vec::new(),
                 folders: Vec::new(),
                 unreadable: 0,
-                api: runtime.api().filter(|api| config.mode != Mode::File && api.socket(config).is_some()),
+                api: runtime.api().filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
                 root,
             };
             match runtime.list(&group.root) {
@@ -158,7 +159,7 @@ impl Containers {
                 State::Missing
                     if is_auto
                         && (group.title != "Docker"
-                            || (is_any_there && is_default_docker_root(&group.root))) => {}
+                            || (is_any_there && Config::is_default_docker_root(&group.root))) => {}
                 State::Missing => {
                     let fix = place.for_missing_root(group.title, &group.root, config);
                     let finding = Finding::fatal(about, "there is no such folder", fix);
@@ -324,15 +325,9 @@ fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut V
 
 /// What records will lack of what the runtime says.
 fn report_cut(id: &ContainerId, metadata: ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let options = RecordOptions {
-        template: config.tag_template.as_ref(),
-        metadata: &config.metadata,
-        merge: &config.merge,
-        multiline: &config.multiline,
-    };
     let about = format!("container {}", metadata.title());
     let hints = Hints::read(&metadata.labels, config.label_hints).hints;
-    if Identity::new(id, metadata, options, &hints).is_cut() {
+    if Identity::new(id, metadata, hints.record_options(config)).is_cut() {
         findings.push(Finding::minor(
             about,
             "its names, labels or variables are too long or too many; its records lack what is cut off",

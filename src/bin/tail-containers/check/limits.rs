@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
+use fluent_bit_container_logs::runtime::file::open_regular;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::RootWatch;
-use fluent_bit_container_logs::source::file::file_id::open_regular;
 use fluent_bit_container_logs::source::watch::FileWatch;
 use fluent_bit_container_logs::threads::Threads;
 use rustix::process::{getrlimit, Resource};

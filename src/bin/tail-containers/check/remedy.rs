@@ -1,12 +1,13 @@
 //! What mends an error, depending on who we are and where.
 
+use fluent_bit_container_logs::config::socket_option;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::runtime::bounded_file::FileKind;
+use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage};
 use fluent_bit_container_logs::runtime::{bounded_file, Api};
-use fluent_bit_container_logs::source::file::file_id::{is_permanent, is_shortage};
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
 use serde::Deserialize;
@@ -97,7 +98,7 @@ impl Place {
                 format!("run as root, or as a member of the group that {shown} belongs to (usermod -aG GROUP USER)")
             }
             Err(io::ErrorKind::NotFound) => {
-                format!("{start}, or say where its socket is: -o {}=unix:///path", api.option())
+                format!("{start}, or say where its socket is: -o {}=unix:///path", socket_option(api))
             }
             Err(io::ErrorKind::ConnectionRefused) => {
                 format!("nobody listens there any more: {start}")

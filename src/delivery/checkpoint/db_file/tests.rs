@@ -232,7 +232,7 @@ fn a_file_that_lost_its_name_while_its_lock_was_waited_for_is_not_taken() {
 fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
     let (folder, path) = folder();
     let mut opened = CheckpointStore::open(&path).unwrap();
-    let id = crate::delivery::checkpoint::ContainerId::from_bytes([7; 32]);
+    let id = crate::runtime::id::ContainerId::from_bytes([7; 32]);
     let resume = crate::delivery::checkpoint::Resume { offset: 5, ..Default::default() };
     opened.store.advance(id, &[Some(resume), None]).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();

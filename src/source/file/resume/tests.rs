@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+use crate::delivery::checkpoint::CheckpointStore;
 use crate::pipeline::template::Identity;
 use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
 
 /// What a user puts beside his log takes no descriptor each.

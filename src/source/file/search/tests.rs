@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use super::*;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
-use crate::delivery::checkpoint::{CheckpointStore, ContainerId};
+use crate::delivery::checkpoint::CheckpointStore;
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::link::Exchange;
 use crate::format::cri;
 use crate::format::json_file::Decoder;
 use crate::pipeline::template::Identity;
 use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
 use crate::source::file::content::SEEK_BYTES;
 use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
