@@ -1,11 +1,11 @@
 //! `container_logs`: a native input plugin for Fluent Bit that finds every
-//! Docker container on the machine by itself and reads its log straight from
-//! the file the runtime writes.
+//! container on the machine by itself and reads its log straight from the file
+//! that the runtime writes. `docs/architecture.md` is the way in.
 //!
 //! # The path of a byte
 //!
 //! ```text
-//! discover ──> tail thread ─────────────────────────────────────────┐
+//! runtime ───> source (thread) ─────────────────────────────────────┐
 //!              file bytes -> lines -> format -> partial -> encode   │ Batch
 //!                                                                   v
 //!              checkpoint <── Ack ── [host thread] drain <── queue ─┘

@@ -4,7 +4,7 @@
 //!
 //! - It tells times in whole seconds, in the zone of its machine; newer releases may
 //!   tell more. So entries cannot be asked for from a moment on, but from a second on,
-//!   and those known are counted off (`assemble::Skip`).
+//!   and those known are counted off (`dedupe::Skip`).
 //! - Entries of the very time of `since` are left out, and a fraction in it goes
 //!   through a float. So the second before is asked for, as a whole number.
 //! - Before 4.4 a follow of a journal from some time on ends at once, unless the
