@@ -52,7 +52,13 @@ fn commit() -> String {
         if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
             println!("cargo:rerun-if-changed={log}");
         }
-        git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        git(&[
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
     });
     asked.flatten().unwrap_or_else(|| "unknown".to_owned())
 }

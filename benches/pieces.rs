@@ -26,17 +26,34 @@ fn record(escaped: &str) -> String {
 }
 
 fn entry(text: &[u8], ends_line: bool) -> Entry<'_> {
-    let time = Timestamp { seconds: 1_795_456_800, nanos: 123_456_789 };
-    Entry { time, stream: Stream::Stdout, text, ends_line, is_utf8: true, attrs: &[] }
+    let time = Timestamp {
+        seconds: 1_795_456_800,
+        nanos: 123_456_789,
+    };
+    Entry {
+        time,
+        stream: Stream::Stdout,
+        text,
+        ends_line,
+        is_utf8: true,
+        attrs: &[],
+    }
 }
 
 fn decode_json(bencher: Bencher<'_, '_>, line: &str) {
     let mut decoder = Decoder::default();
-    assert!(decoder.decode(line.as_bytes()).is_some(), "the fast way knows it");
+    assert!(
+        decoder.decode(line.as_bytes()).is_some(),
+        "the fast way knows it"
+    );
     bencher
         .counter(BytesCount::of_str(line))
         .counter(ItemsCount::new(1u32))
-        .bench_local(|| decoder.decode(black_box(line.as_bytes())).map(|entry| entry.text.len()));
+        .bench_local(|| {
+            decoder
+                .decode(black_box(line.as_bytes()))
+                .map(|entry| entry.text.len())
+        });
 }
 
 #[divan::bench]
@@ -64,7 +81,9 @@ fn json_piece_of_16_kib(bencher: Bencher<'_, '_>) {
 fn json_by_the_general_parser(bencher: Bencher<'_, '_>) {
     let line = format!("{{\"time\":\"{TIME}\", \"stream\":\"stdout\", \"log\":\"{TEXT}\\n\"}}");
     assert_eq!(decode_unusual(line.as_bytes()).entries.len(), 1);
-    bencher.counter(BytesCount::of_str(&line)).bench_local(|| decode_unusual(black_box(line.as_bytes())));
+    bencher
+        .counter(BytesCount::of_str(&line))
+        .bench_local(|| decode_unusual(black_box(line.as_bytes())));
 }
 
 #[divan::bench]
@@ -79,18 +98,29 @@ fn local_frame(bencher: Bencher<'_, '_>) {
         _ => None,
     };
     assert_eq!(decode(&frame), Some(TEXT.len()));
-    bencher.counter(BytesCount::of_slice(&frame)).bench_local(|| decode(black_box(&frame)));
+    bencher
+        .counter(BytesCount::of_slice(&frame))
+        .bench_local(|| decode(black_box(&frame)));
 }
 
 #[divan::bench]
 fn cri_line(bencher: Bencher<'_, '_>) {
     let line = format!("{TIME} stdout F {TEXT}");
     let mut decoder = cri::Decoder::default();
-    assert_eq!(decoder.decode(line.as_bytes()).map(|entry| entry.text.len()), Some(TEXT.len()));
+    assert_eq!(
+        decoder
+            .decode(line.as_bytes())
+            .map(|entry| entry.text.len()),
+        Some(TEXT.len())
+    );
     bencher
         .counter(BytesCount::of_str(&line))
         .counter(ItemsCount::new(1u32))
-        .bench_local(|| decoder.decode(black_box(line.as_bytes())).map(|entry| entry.text.len()));
+        .bench_local(|| {
+            decoder
+                .decode(black_box(line.as_bytes()))
+                .map(|entry| entry.text.len())
+        });
 }
 
 #[divan::bench]
@@ -105,7 +135,9 @@ fn joiner_whole_line(bencher: Bencher<'_, '_>) {
     let whole = entry(TEXT.as_bytes(), true);
     bencher.bench_local(|| {
         let mut bytes = 0;
-        joiner.push(black_box(&whole), TEXT.len(), 1 << 20, |line: Line<'_>| bytes += line.text.len());
+        joiner.push(black_box(&whole), TEXT.len(), 1 << 20, |line: Line<'_>| {
+            bytes += line.text.len()
+        });
         bytes
     });
 }
@@ -115,13 +147,17 @@ fn joiner_four_pieces(bencher: Bencher<'_, '_>) {
     let mut joiner = Joiner::default();
     let text = vec![b'x'; PIECE_BYTES];
     let pieces = [false, false, false, true].map(|ends_line| entry(&text, ends_line));
-    bencher.counter(BytesCount::new(4 * PIECE_BYTES)).bench_local(|| {
-        let mut bytes = 0;
-        for piece in &pieces {
-            joiner.push(black_box(piece), PIECE_BYTES, 1 << 20, |line: Line<'_>| bytes += line.text.len());
-        }
-        bytes
-    });
+    bencher
+        .counter(BytesCount::new(4 * PIECE_BYTES))
+        .bench_local(|| {
+            let mut bytes = 0;
+            for piece in &pieces {
+                joiner.push(black_box(piece), PIECE_BYTES, 1 << 20, |line: Line<'_>| {
+                    bytes += line.text.len()
+                });
+            }
+            bytes
+        });
 }
 
 #[divan::bench(args = [0, 3])]
@@ -131,10 +167,17 @@ fn encoder(bencher: Bencher<'_, '_>, metadata: usize) {
         ("container_name", "web".into()),
         ("image", "shop/web:1.2".into()),
     ];
-    let fields: Vec<(String, Field)> =
-        fields.iter().take(metadata).map(|(key, value)| ((*key).to_owned(), Field::text(value))).collect();
+    let fields: Vec<(String, Field)> = fields
+        .iter()
+        .take(metadata)
+        .map(|(key, value)| ((*key).to_owned(), Field::text(value)))
+        .collect();
     let fields = RecordFields::new(&fields);
-    let line = Line { text: TEXT.as_bytes(), is_utf8: true, ..Line::default() };
+    let line = Line {
+        text: TEXT.as_bytes(),
+        is_utf8: true,
+        ..Line::default()
+    };
     let mut out = Vec::with_capacity(4096);
     bencher.bench_local(|| {
         out.clear();
@@ -147,9 +190,14 @@ fn encoder(bencher: Bencher<'_, '_>, metadata: usize) {
 /// The file is on the disk of cargo's target folder.
 #[divan::bench(args = [1, 1000])]
 fn checkpoint_advance(bencher: Bencher<'_, '_>, containers: usize) {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap_or_else(|error| panic!("{error}"));
+    let dir =
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap_or_else(|error| panic!("{error}"));
     let opened = CheckpointStore::open(&dir.path().join("positions.db"));
-    advance_in_turn(bencher, opened.unwrap_or_else(|error| panic!("{error}")).store, containers);
+    advance_in_turn(
+        bencher,
+        opened.unwrap_or_else(|error| panic!("{error}")).store,
+        containers,
+    );
 }
 
 /// The same without a file: what is left is the price of the system call.
@@ -159,20 +207,29 @@ fn checkpoint_advance_in_memory(bencher: Bencher<'_, '_>) {
 }
 
 fn advance_in_turn(bencher: Bencher<'_, '_>, mut store: CheckpointStore, containers: usize) {
-    let ids: Vec<ContainerId> =
-        (0..containers).filter_map(|number| ContainerId::parse(&format!("{number:064x}"))).collect();
+    let ids: Vec<ContainerId> = (0..containers)
+        .filter_map(|number| ContainerId::parse(&format!("{number:064x}")))
+        .collect();
     let mut offset = 0;
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
         offset += 1;
-        let resume = Resume { offset, ..Resume::default() };
+        let resume = Resume {
+            offset,
+            ..Resume::default()
+        };
         let id = ids[offset as usize % ids.len()];
-        assert!(store.advance(id, black_box(&[Some(resume); 2])).is_ok(), "it is written");
+        assert!(
+            store.advance(id, black_box(&[Some(resume); 2])).is_ok(),
+            "it is written"
+        );
     });
 }
 
 /// What `Multiline` adds to a line that is no part of a trace.
 fn judge(bencher: Bencher<'_, '_>, pattern: &str, last: Option<State>, expected: Verdict) {
-    let Ok(pattern) = pattern.parse::<Pattern>() else { panic!("{pattern} is no pattern") };
+    let Ok(pattern) = pattern.parse::<Pattern>() else {
+        panic!("{pattern} is no pattern")
+    };
     assert_eq!(pattern.judge(last, TEXT.as_bytes()), expected);
     bencher
         .counter(ItemsCount::new(1u32))
@@ -191,5 +248,10 @@ fn multiline_java_go_python(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn multiline_by_expression(bencher: Bencher<'_, '_>) {
-    judge(bencher, r"^\d{4}-\d{2}-\d{2}", Some(State::Any), Verdict::Begins(State::Any));
+    judge(
+        bencher,
+        r"^\d{4}-\d{2}-\d{2}",
+        Some(State::Any),
+        Verdict::Begins(State::Any),
+    );
 }

@@ -77,7 +77,9 @@ fn write_logs(root: &Path, time: Duration) -> io::Result<()> {
         }
         std::thread::sleep(TICK);
     }
-    containers.iter().try_for_each(|container| container.write_config(Some(SystemTime::now())))
+    containers
+        .iter()
+        .try_for_each(|container| container.write_config(Some(SystemTime::now())))
 }
 
 /// What makes one container different from another.
@@ -142,7 +144,13 @@ fn shop() -> [Plan; 3] {
     ]
 }
 
-const GOODS: [&str; 5] = ["teapot", "lantern", "bookshelf", "café-crème-set", "umbrella"];
+const GOODS: [&str; 5] = [
+    "teapot",
+    "lantern",
+    "bookshelf",
+    "café-crème-set",
+    "umbrella",
+];
 
 fn storefront(number: u64, dice: &mut Dice) -> (&'static str, String) {
     let goods = dice.pick(&GOODS);
@@ -152,8 +160,14 @@ fn storefront(number: u64, dice: &mut Dice) -> (&'static str, String) {
         return ("stderr", error);
     }
     let bytes = 500 + dice.roll(20_000);
-    let request = format!("GET /goods/{goods}?page={}&sort=price HTTP/1.1", dice.roll(9) + 1);
-    ("stdout", format!("{client} - - \"{request}\" 200 {bytes} \"-\" \"Mozilla/5.0 (X11; Linux x86_64)\""))
+    let request = format!(
+        "GET /goods/{goods}?page={}&sort=price HTTP/1.1",
+        dice.roll(9) + 1
+    );
+    (
+        "stdout",
+        format!("{client} - - \"{request}\" 200 {bytes} \"-\" \"Mozilla/5.0 (X11; Linux x86_64)\""),
+    )
 }
 
 fn checkout(number: u64, dice: &mut Dice) -> (&'static str, String) {
@@ -165,12 +179,16 @@ fn checkout(number: u64, dice: &mut Dice) -> (&'static str, String) {
             let items: Vec<Value> = (0..800).map(|_| item(dice)).collect();
             (
                 "stdout",
-                json!({"level": "info", "msg": "bulk order", "order": order, "items": items}).to_string(),
+                json!({"level": "info", "msg": "bulk order", "order": order, "items": items})
+                    .to_string(),
             )
         }
         13 => (
             "stderr",
-            format!("panic: payment of order {order} declined <retry in {}s> & kept", dice.roll(30)),
+            format!(
+                "panic: payment of order {order} declined <retry in {}s> & kept",
+                dice.roll(30)
+            ),
         ),
         _ => (
             "stdout",
@@ -183,8 +201,17 @@ fn checkout(number: u64, dice: &mut Dice) -> (&'static str, String) {
 fn stock_keeper(number: u64, dice: &mut Dice) -> (&'static str, String) {
     let goods = dice.pick(&GOODS);
     match number % 9 {
-        4 => ("stderr", format!("Traceback (most recent call last):\tStockError: {goods} is sold out")),
-        _ => ("stdout", format!("INFO\t{goods}: {} left in the warehouse of Zürich", dice.roll(400))),
+        4 => (
+            "stderr",
+            format!("Traceback (most recent call last):\tStockError: {goods} is sold out"),
+        ),
+        _ => (
+            "stdout",
+            format!(
+                "INFO\t{goods}: {} left in the warehouse of Zürich",
+                dice.roll(400)
+            ),
+        ),
     }
 }
 
@@ -201,11 +228,27 @@ struct Container {
 
 impl Container {
     fn create(root: &Path, plan: Plan, dice: &mut Dice) -> io::Result<Container> {
-        let id: String = (0..64).map(|_| char::from(b"0123456789abcdef"[dice.roll(16) as usize])).collect();
+        let id: String = (0..64)
+            .map(|_| char::from(b"0123456789abcdef"[dice.roll(16) as usize]))
+            .collect();
         let folder = root.join("containers").join(&id);
-        DirBuilder::new().recursive(true).mode(0o710).create(&folder)?;
-        let log = Log::open(folder.join(format!("{id}-json.log")), plan.rotation, plan.attrs)?;
-        let container = Container { plan, id, folder, started: SystemTime::now(), log, number: 0 };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o710)
+            .create(&folder)?;
+        let log = Log::open(
+            folder.join(format!("{id}-json.log")),
+            plan.rotation,
+            plan.attrs,
+        )?;
+        let container = Container {
+            plan,
+            id,
+            folder,
+            started: SystemTime::now(),
+            log,
+            number: 0,
+        };
         let host = json!({
             "Binds": null,
             "LogConfig": {"Type": "json-file", "Config": container.plan.log_options},
@@ -251,7 +294,12 @@ impl Container {
 fn replace(path: &Path, mode: u32, content: &Value) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".tmp-{name}{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(content.to_string().as_bytes())?;
     file.sync_all()?;
     fs::rename(temporary, path)
@@ -270,8 +318,18 @@ struct Log {
 
 impl Log {
     fn open(path: PathBuf, rotation: Option<(u64, u32)>, attrs: &'static str) -> io::Result<Log> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&path)?;
-        Ok(Log { path, file, size: 0, rotation, attrs })
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&path)?;
+        Ok(Log {
+            path,
+            file,
+            size: 0,
+            rotation,
+            attrs,
+        })
     }
 
     /// A line that a container has written. One of exactly so many bytes as a
@@ -313,14 +371,20 @@ impl Log {
     /// dockerd does not open for appending.
     fn rotate(&mut self) -> io::Result<()> {
         let rotated = |number: u32| PathBuf::from(format!("{}.{number}", self.path.display()));
-        let kept = self.rotation.map_or(1, |(_, files)| files.saturating_sub(1).max(1));
+        let kept = self
+            .rotation
+            .map_or(1, |(_, files)| files.saturating_sub(1).max(1));
         ignore_missing(fs::remove_file(rotated(kept)))?;
         for number in (1..kept).rev() {
             ignore_missing(fs::rename(rotated(number), rotated(number + 1)))?;
         }
         ignore_missing(fs::rename(&self.path, rotated(1)))?;
-        self.file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&self.path)?;
+        self.file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&self.path)?;
         self.size = 0;
         Ok(())
     }
@@ -350,7 +414,10 @@ fn escape(record: &mut String, text: &[u8]) {
                 _ => record.push(character),
             }
         }
-        chunk.invalid().iter().for_each(|_| record.push_str("\\ufffd"));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|_| record.push_str("\\ufffd"));
     }
 }
 
@@ -371,11 +438,16 @@ fn rfc3339_nano(time: SystemTime) -> String {
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 

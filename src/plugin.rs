@@ -96,7 +96,11 @@ impl Plugin {
     /// Opens the checkpoint and starts nothing: the caller turns the reader.
     pub fn prepare(config: Config) -> Result<(Plugin, Reader), StartError> {
         let (plugin, is_first_start) = Plugin::without_reader(config)?;
-        let reader = Reader::new(Arc::clone(&plugin.exchange), plugin.config.clone(), is_first_start);
+        let reader = Reader::new(
+            Arc::clone(&plugin.exchange),
+            plugin.config.clone(),
+            is_first_start,
+        );
         Ok((plugin, reader))
     }
 
@@ -110,17 +114,25 @@ impl Plugin {
                     CheckpointStore::open(path)?
                 } else {
                     let (opened, problem) = CheckpointStore::open_read_only(path)?;
-                    events.extend(
-                        problem.map(|problem| Event::CheckpointNotUsed { path: path.clone(), problem }),
-                    );
+                    events.extend(problem.map(|problem| Event::CheckpointNotUsed {
+                        path: path.clone(),
+                        problem,
+                    }));
                     opened
                 };
                 if let Some((problem, aside)) = opened.set_aside {
-                    events.push(Event::CheckpointSetAside { path: path.clone(), problem, aside });
+                    events.push(Event::CheckpointSetAside {
+                        path: path.clone(),
+                        problem,
+                        aside,
+                    });
                 }
                 if opened.damaged_entries > 0 {
                     let count = opened.damaged_entries;
-                    events.push(Event::CheckpointEntriesDamaged { path: path.clone(), count });
+                    events.push(Event::CheckpointEntriesDamaged {
+                        path: path.clone(),
+                        count,
+                    });
                 }
                 (opened.store, opened.is_first_start)
             }
@@ -172,7 +184,8 @@ impl Plugin {
         };
         lock(&self.drain).hand_over(around);
         let is_refused = self.exchange.refused.load(Ordering::Acquire);
-        self.wake.ask_again(is_refused && !self.exchange.paused.load(Ordering::Acquire));
+        self.wake
+            .ask_again(is_refused && !self.exchange.paused.load(Ordering::Acquire));
         if self.exchange.take_metrics_changed() {
             self.publish(host);
         } else if is_time {
@@ -191,7 +204,9 @@ impl Plugin {
         } else if !exchange.reader_ended.load(Ordering::Acquire) {
             let (_, doing) = exchange.activity.tell(&exchange.accounts);
             let seconds = age.as_secs();
-            stuck_reader.begin((), || exchange.report(Event::ReaderStuck { seconds, doing }));
+            stuck_reader.begin((), || {
+                exchange.report(Event::ReaderStuck { seconds, doing })
+            });
         }
     }
 
@@ -200,8 +215,14 @@ impl Plugin {
     pub fn publish(&self, host: &dyn Host) {
         let mut series = lock(&self.series);
         let most = self.config.metrics_per_container;
-        host.publish(&metrics::read(&self.exchange.metric_sources(), &mut series, most));
-        series.report_exhausted(|containers| self.exchange.report(Event::MetricsExhausted { containers }));
+        host.publish(&metrics::read(
+            &self.exchange.metric_sources(),
+            &mut series,
+            most,
+        ));
+        series.report_exhausted(|containers| {
+            self.exchange.report(Event::MetricsExhausted { containers })
+        });
     }
 
     fn log_events(&self, host: &dyn Host) {
@@ -267,16 +288,25 @@ impl Plugin {
             stopped = Stopped::WithoutReader;
         }
         if let Err(error) = self.exchange.checkpoint.close() {
-            host.log(Level::Warn, &format!("DB: cannot be flushed to the disk: {error}"));
+            host.log(
+                Level::Warn,
+                &format!("DB: cannot be flushed to the disk: {error}"),
+            );
         }
         self.log_events(host);
         for account in self.exchange.accounts.all() {
             if let Some(losses) = account.figures().losses() {
                 let (name, short_id) = (account.name(), account.short_id());
-                host.log(Level::Warn, &format!("container {name} ({short_id}) lost {losses}"));
+                host.log(
+                    Level::Warn,
+                    &format!("container {name} ({short_id}) lost {losses}"),
+                );
             }
         }
-        host.log(Level::Info, &format!("stopped: {}", self.exchange.accounts.total()));
+        host.log(
+            Level::Info,
+            &format!("stopped: {}", self.exchange.accounts.total()),
+        );
         stopped
     }
 
@@ -293,7 +323,10 @@ impl Plugin {
             return Stopped::WithoutReader;
         }
         let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
-        host.log(Level::Warn, &format!("the stop waited {seconds:.1} s for the reader, which was {told}"));
+        host.log(
+            Level::Warn,
+            &format!("the stop waited {seconds:.1} s for the reader, which was {told}"),
+        );
         Stopped::Wholly
     }
 }
@@ -305,7 +338,9 @@ fn spawn_reader(
     is_first_start: bool,
 ) -> std::io::Result<OwnedThread> {
     OwnedThread::spawn("clogs-reader", move || {
-        run_guarded(&exchange, || Reader::new(Arc::clone(&exchange), config, is_first_start).run());
+        run_guarded(&exchange, || {
+            Reader::new(Arc::clone(&exchange), config, is_first_start).run()
+        });
     })
 }
 

@@ -38,12 +38,16 @@ impl OwnedThread {
             body();
             drop(alive);
         })?;
-        Ok(OwnedThread { running: Mutex::new(Some(Running { thread, ended })) })
+        Ok(OwnedThread {
+            running: Mutex::new(Some(Running { thread, ended })),
+        })
     }
 
     /// Waits for its end, up to `patience`. Returns whether it has ended.
     pub fn ends_within(&self, patience: Duration) -> bool {
-        let Some(running) = lock(&self.running).take() else { return true };
+        let Some(running) = lock(&self.running).take() else {
+            return true;
+        };
         if running.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             *lock(&self.running) = Some(running);
             return false;
@@ -77,7 +81,10 @@ struct Register {
 impl Threads {
     /// Starts a thread, unless the instance is at its end. The caller keeps it and
     /// ends it when it drops it.
-    pub fn start<T: EndThread + 'static>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<Arc<T>> {
+    pub fn start<T: EndThread + 'static>(
+        &self,
+        start: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Arc<T>> {
         let mut register = lock(&self.register);
         if register.is_closed {
             return Err(io::Error::other("the instance stops"));
@@ -109,7 +116,12 @@ impl Threads {
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let register = lock(&self.register);
-        write!(f, "Threads({}, is_closed: {})", register.threads.len(), register.is_closed)
+        write!(
+            f,
+            "Threads({}, is_closed: {})",
+            register.threads.len(),
+            register.is_closed
+        )
     }
 }
 
@@ -142,7 +154,10 @@ mod tests {
             let thread = OwnedThread::spawn("played", move || {
                 let _ = stopped.recv();
             })?;
-            Ok(Played { stop: Mutex::new(Some(stop)), thread })
+            Ok(Played {
+                stop: Mutex::new(Some(stop)),
+                thread,
+            })
         }
     }
 

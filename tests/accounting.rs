@@ -24,7 +24,9 @@ fn size(log: &LogWriter) -> u64 {
 fn settled(collector: &Collector, ready: impl Fn(&Figures) -> bool) -> Figures {
     collector.wait("the figures", |collector| {
         let accounts = collector.accounts();
-        accounts.iter().any(|account| account.name() == "web" && ready(&account.figures()))
+        accounts
+            .iter()
+            .any(|account| account.name() == "web" && ready(&account.figures()))
     });
     collector.figures_of("web")
 }
@@ -44,8 +46,14 @@ fn every_byte_of_a_log_is_delivered_and_counted() {
         log.rotate(3, round % 2 == 0);
     }
     let figures = collector.figures_of("web");
-    assert_eq!((figures.read.bytes, figures.delivered.bytes), (written, written));
-    assert_eq!((figures.lost(), figures.pending(), figures.passed_over), (0, 0, 0));
+    assert_eq!(
+        (figures.read.bytes, figures.delivered.bytes),
+        (written, written)
+    );
+    assert_eq!(
+        (figures.lost(), figures.pending(), figures.passed_over),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -56,14 +64,24 @@ fn a_refused_batch_is_pending_until_it_is_accepted() {
     collector.refuse(true);
     write(&mut log, 100);
     let figures = settled(&collector, |figures| figures.read.bytes == size(&log));
-    assert_eq!((figures.pending(), figures.queued.records, figures.delivered.bytes), (size(&log), 100, 0));
+    assert_eq!(
+        (
+            figures.pending(),
+            figures.queued.records,
+            figures.delivered.bytes
+        ),
+        (size(&log), 100, 0)
+    );
     assert!(
         figures.lag_seconds(fluent_bit_container_logs::telemetry::account::wall_clock()) > 1e6,
         "written in 2023"
     );
     collector.refuse(false);
     let figures = settled(&collector, |figures| figures.pending() == 0);
-    assert_eq!((figures.delivered.bytes, figures.waits_since), (size(&log), None));
+    assert_eq!(
+        (figures.delivered.bytes, figures.waits_since),
+        (size(&log), None)
+    );
 }
 
 #[test]
@@ -76,7 +94,10 @@ fn an_open_line_is_pending_whatever_the_other_stream_says() {
     let rest = record("stdout", "rest\n", "2023-11-14T22:14:00.1Z");
     log.raw(format!("{open}{other}").as_bytes());
     let figures = settled(&collector, |figures| figures.delivered.records == 1);
-    assert_eq!((figures.open, figures.delivered.bytes), (open.len() as u64, other.len() as u64));
+    assert_eq!(
+        (figures.open, figures.delivered.bytes),
+        (open.len() as u64, other.len() as u64)
+    );
     log.raw(rest.as_bytes());
     let figures = settled(&collector, |figures| figures.delivered.records == 2);
     assert_eq!((figures.open, figures.delivered.bytes), (0, size(&log)));
@@ -104,8 +125,10 @@ fn what_is_no_record_is_counted_to_the_byte() {
     // A line feed alone is neither.
     assert_eq!(figures.passed_over, 1);
     let (_, said) = collector.stop();
-    let losses: Vec<_> =
-        said.iter().filter(|(_, text)| text.contains("container web (aaaaaaaaaaaa) lost")).collect();
+    let losses: Vec<_> = said
+        .iter()
+        .filter(|(_, text)| text.contains("container web (aaaaaaaaaaaa) lost"))
+        .collect();
     assert!(
         matches!(losses[..], [(Level::Warn, text)] if text.contains("5048 bytes that were no record")),
         "{said:?}"
@@ -122,7 +145,9 @@ fn what_is_cut_off_a_line_is_counted_to_the_byte() {
     let figures = settled(&collector, |figures| figures.delivered.records == 2);
     assert_eq!((figures.cut.records, figures.cut.bytes), (1, 80_000));
     assert_eq!(figures.delivered.bytes, size(&log) - 80_000);
-    collector.wait("the message", |collector| collector.has_logged("80000 bytes were cut off 1 lines"));
+    collector.wait("the message", |collector| {
+        collector.has_logged("80000 bytes were cut off 1 lines")
+    });
 }
 
 #[test]
@@ -142,7 +167,10 @@ fn what_was_delivered_before_a_restart_is_passed_over() {
     log.raw(rest.as_bytes());
     let collector = Collector::start(root.path(), &options);
     let figures = settled(&collector, |figures| figures.delivered.records == 1);
-    assert_eq!((figures.read.bytes, figures.passed_over), (size(&log), other.len() as u64));
+    assert_eq!(
+        (figures.read.bytes, figures.passed_over),
+        (size(&log), other.len() as u64)
+    );
     assert_eq!(figures.delivered.bytes, (open.len() + rest.len()) as u64);
 }
 
@@ -156,9 +184,14 @@ fn a_container_that_went_is_in_the_total() {
     write(&mut log, 20);
     let written = size(&log);
     log.remove();
-    collector.wait("the container's end", |collector| collector.accounts().is_empty());
+    collector.wait("the container's end", |collector| {
+        collector.accounts().is_empty()
+    });
     let total = collector.figures();
-    assert_eq!((total.delivered.bytes, total.delivered.records), (written, 50));
+    assert_eq!(
+        (total.delivered.bytes, total.delivered.records),
+        (written, 50)
+    );
 }
 
 /// A collector whose output is stalled: its queue is full of another
@@ -182,7 +215,11 @@ fn stalled(root: &DockerRoot, before: usize, options: &[(&str, &str)]) -> Collec
 }
 
 fn lines_of_web(collector: &Collector) -> Vec<String> {
-    collector.texts().into_iter().filter(|text| text.starts_with("line")).collect()
+    collector
+        .texts()
+        .into_iter()
+        .filter(|text| text.starts_with("line"))
+        .collect()
 }
 
 #[test]
@@ -198,14 +235,25 @@ fn bytes_that_were_truncated_away_unread_are_counted() {
         let figures = settled(&collector, |figures| figures.unread == unread);
         assert_eq!(figures.lag_bytes(), unread);
         assert!(figures.waits_since.is_some());
-        let file = std::fs::OpenOptions::new().write(true).open(&log.log).expect("the log");
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&log.log)
+            .expect("the log");
         file.set_len(0).expect("truncate");
         log.line("line after");
         collector.resume();
-        collector.wait("the last line", |c| lines_of_web(c).last().is_some_and(|text| text == "line after"));
+        collector.wait("the last line", |c| {
+            lines_of_web(c)
+                .last()
+                .is_some_and(|text| text == "line after")
+        });
         let figures = settled(&collector, |figures| figures.lag_bytes() == 0);
         // Where nothing was read, nothing tells that what is there now is new.
-        let known = if before == 0 { unread - size(&log) } else { unread };
+        let known = if before == 0 {
+            unread - size(&log)
+        } else {
+            unread
+        };
         assert_eq!(figures.abandoned.bytes, known, "{before} lines read before");
         assert_eq!(figures.delivered.bytes, read + size(&log));
         collector.wait("the message", |collector| {
@@ -219,7 +267,9 @@ fn files_that_were_rotated_away_unseen_are_counted() {
     let root = DockerRoot::new();
     let mut log = root.created_container('a', "web");
     let collector = Collector::start(root.path(), &[("Rescan_Interval", "50ms")]);
-    collector.wait("the container", |collector| collector.has_logged("container web"));
+    collector.wait("the container", |collector| {
+        collector.has_logged("container web")
+    });
     log.open_log();
     log.line("line 0");
     collector.wait_texts(1);
@@ -233,13 +283,19 @@ fn files_that_were_rotated_away_unseen_are_counted() {
             files += 1;
         }
         let last = format!("line {}", files - 1);
-        collector.wait("the last line", |collector| collector.texts().contains(&last));
+        collector.wait("the last line", |collector| {
+            collector.texts().contains(&last)
+        });
         missing = files - collector.texts().len() as u64;
     }
-    let figures = settled(&collector, |figures| figures.abandoned.generations >= missing);
+    let figures = settled(&collector, |figures| {
+        figures.abandoned.generations >= missing
+    });
     assert_eq!(figures.abandoned.generations, missing);
     let said = "rotated away before they could be opened";
-    collector.wait("the message", |collector| missing == 0 || collector.has_logged(said));
+    collector.wait("the message", |collector| {
+        missing == 0 || collector.has_logged(said)
+    });
     assert_eq!(collector.has_logged(said), missing > 0);
 }
 
@@ -276,14 +332,24 @@ fn deleted_files_are_held_up_to_the_limit_and_what_is_let_go_is_counted() {
             && collector.held().files == kept as u64
     });
     assert_eq!(collector.held().bytes, kept_bytes);
-    collector.wait("the message", |collector| collector.has_logged("Held_Files_Limit is 20000"));
+    collector.wait("the message", |collector| {
+        collector.has_logged("Held_Files_Limit is 20000")
+    });
     collector.resume();
-    collector.wait("the last line", |c| lines_of_web(c).last().is_some_and(|text| text == "line last"));
+    collector.wait("the last line", |c| {
+        lines_of_web(c)
+            .last()
+            .is_some_and(|text| text == "line last")
+    });
     let figures = settled(&collector, |figures| figures.pending() == 0);
     assert_eq!(figures.abandoned.generations, dropped as u64);
-    assert_eq!(figures.abandoned.bytes, sizes[..dropped].iter().sum::<u64>());
-    let mut expected: Vec<String> =
-        (dropped..5).flat_map(|round| (0..100).map(move |number| format!("line {round} {number}"))).collect();
+    assert_eq!(
+        figures.abandoned.bytes,
+        sizes[..dropped].iter().sum::<u64>()
+    );
+    let mut expected: Vec<String> = (dropped..5)
+        .flat_map(|round| (0..100).map(move |number| format!("line {round} {number}")))
+        .collect();
     expected.push("line last".to_owned());
     assert_eq!(lines_of_web(&collector), expected);
     collector.wait("nothing held", |collector| collector.held().files == 0);
@@ -302,7 +368,9 @@ fn a_compressed_file_takes_the_place_of_a_deleted_one_that_is_let_go() {
     log.line("line last");
     let deleted = format!("{}.1 (deleted)", log.log.display());
     let holds_deleted = || {
-        let open = std::fs::read_dir("/proc/self/fd").expect("our descriptors").flatten();
+        let open = std::fs::read_dir("/proc/self/fd")
+            .expect("our descriptors")
+            .flatten();
         let mut links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
         links.any(|link| link.to_string_lossy() == deleted)
     };

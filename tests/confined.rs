@@ -25,11 +25,24 @@ const LIMIT: usize = 256 * MIB;
 
 /// `tail-containers` over all logs of `root`, confined; `None` without `prlimit`.
 fn confined(root: &DockerRoot, options: &[&str]) -> Option<Output> {
-    let has_prlimit = Command::new("prlimit").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let has_prlimit = Command::new("prlimit")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok();
     let mut command = Command::new("prlimit");
     command.arg(format!("--data={LIMIT}")).arg("--");
-    command.arg(env!("CARGO_BIN_EXE_tail-containers")).args(["--no-follow", "--json", "--runtime", "docker"]);
-    command.arg("--docker-root").arg(root.path()).args(options).stdin(Stdio::null());
+    command.arg(env!("CARGO_BIN_EXE_tail-containers")).args([
+        "--no-follow",
+        "--json",
+        "--runtime",
+        "docker",
+    ]);
+    command
+        .arg("--docker-root")
+        .arg(root.path())
+        .args(options)
+        .stdin(Stdio::null());
     has_prlimit.then(|| command.output().expect("it runs"))
 }
 
@@ -45,10 +58,15 @@ fn hostile_root() -> DockerRoot {
     let project = "com.docker.compose.project";
 
     let mut log = hostile("large-label", json!({ project: "x".repeat(10 * MIB) }));
-    log.raw(record("stdout", "\n", "2026-11-14T22:13:20.5Z").repeat(20_000).as_bytes());
+    log.raw(
+        record("stdout", "\n", "2026-11-14T22:13:20.5Z")
+            .repeat(20_000)
+            .as_bytes(),
+    );
 
-    let many: serde_json::Map<String, serde_json::Value> =
-        (0..200_000).map(|number| (format!("{project}.{number}"), json!("x".repeat(40)))).collect();
+    let many: serde_json::Map<String, serde_json::Value> = (0..200_000)
+        .map(|number| (format!("{project}.{number}"), json!("x".repeat(40))))
+        .collect();
     hostile("many-labels", json!(many)).line("with many labels");
 
     hostile(&"n".repeat(5 * MIB), json!({})).line("with a long name");
@@ -67,8 +85,17 @@ fn hostile_root() -> DockerRoot {
     log.raw(b"\n");
 
     let mut log = hostile("merged", json!({ "fluentbit.io/merge_log": "true" }));
-    let keys: Vec<String> = (0..40_000).map(|number| format!("\\\"k{number}\\\":{number}")).collect();
-    log.raw(record("stdout", &format!("{{{}}}\n", keys.join(",")), "2026-11-14T22:13:20.5Z").as_bytes());
+    let keys: Vec<String> = (0..40_000)
+        .map(|number| format!("\\\"k{number}\\\":{number}"))
+        .collect();
+    log.raw(
+        record(
+            "stdout",
+            &format!("{{{}}}\n", keys.join(",")),
+            "2026-11-14T22:13:20.5Z",
+        )
+        .as_bytes(),
+    );
 
     let expression = json!({ "fluentbit.io/multiline": "[ab]{0,40}a[ab]{40}c" });
     let mut log = hostile("expression", expression);
@@ -85,7 +112,10 @@ fn hostile_root() -> DockerRoot {
 
     let sparse = hostile("sparse-config", json!({}));
     let config = sparse.log.with_file_name("config.v2.json");
-    std::fs::File::create(config).expect("a file").set_len(3 << 30).expect("a hole");
+    std::fs::File::create(config)
+        .expect("a file")
+        .set_len(3 << 30)
+        .expect("a hole");
 
     let mut good = root.container('a', "good");
     (0..1_000).for_each(|number| good.line(&format!("good {number}")));
@@ -95,16 +125,39 @@ fn hostile_root() -> DockerRoot {
 #[test]
 fn every_hostile_container_at_once_fits_into_256_mb() {
     let root = hostile_root();
-    for options in [&[][..], &["-o", "Label_Hints=all", "-o", "Merge_Log=on", "-o", "Labels=*"]] {
+    for options in [
+        &[][..],
+        &[
+            "-o",
+            "Label_Hints=all",
+            "-o",
+            "Merge_Log=on",
+            "-o",
+            "Labels=*",
+        ],
+    ] {
         let Some(output) = confined(&root, options) else {
-            return skip("confined::every_hostile_container_at_once_fits_into_256_mb", "no prlimit");
+            return skip(
+                "confined::every_hostile_container_at_once_fits_into_256_mb",
+                "no prlimit",
+            );
         };
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{options:?}: {}: {errors}", output.status);
+        assert!(
+            output.status.success(),
+            "{options:?}: {}: {errors}",
+            output.status
+        );
         let lines = String::from_utf8_lossy(&output.stdout);
-        let good: Vec<&str> = lines.lines().filter(|line| line.contains("\"good ")).collect();
+        let good: Vec<&str> = lines
+            .lines()
+            .filter(|line| line.contains("\"good "))
+            .collect();
         assert_eq!(good.len(), 1_000, "{options:?}: {errors}");
-        assert!(lines.contains("behind the archive") && lines.contains("with many labels"), "{errors}");
+        assert!(
+            lines.contains("behind the archive") && lines.contains("with many labels"),
+            "{errors}"
+        );
     }
 }
 
@@ -112,10 +165,20 @@ fn every_hostile_container_at_once_fits_into_256_mb() {
 #[test]
 fn a_process_that_takes_more_than_256_mb_does_not_end_well() {
     let name = "confined::a_process_that_takes_more_than_256_mb_does_not_end_well";
-    let command = format!("head -c {} /dev/zero | tail -c {}", LIMIT + MIB, LIMIT + MIB);
+    let command = format!(
+        "head -c {} /dev/zero | tail -c {}",
+        LIMIT + MIB,
+        LIMIT + MIB
+    );
     let mut confined = Command::new("prlimit");
-    confined.arg(format!("--data={LIMIT}")).args(["sh", "-c", &command]);
-    match confined.stdout(Stdio::null()).stderr(Stdio::piped()).output() {
+    confined
+        .arg(format!("--data={LIMIT}"))
+        .args(["sh", "-c", &command]);
+    match confined
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+    {
         Ok(output) => {
             let errors = String::from_utf8_lossy(&output.stderr);
             assert!(errors.contains("memory"), "{}: {errors}", output.status);
@@ -134,14 +197,23 @@ fn empty_lines_with_much_metadata_fit_into_256_mb_with_fluent_bit() {
         |program, plugin| {
             let root = DockerRoot::new();
             let mut log = root.container('a', "mallory");
-            let labels: serde_json::Map<String, serde_json::Value> =
-                (0..6).map(|number| (format!("label.{number}"), json!("x".repeat(8 << 10)))).collect();
+            let labels: serde_json::Map<String, serde_json::Value> = (0..6)
+                .map(|number| (format!("label.{number}"), json!("x".repeat(8 << 10))))
+                .collect();
             log.write_config_with("mallory", true, json!(labels), &[]);
-            log.raw(record("stdout", "\n", "2026-11-14T22:13:20.5Z").repeat(LINES).as_bytes());
+            log.raw(
+                record("stdout", "\n", "2026-11-14T22:13:20.5Z")
+                    .repeat(LINES)
+                    .as_bytes(),
+            );
             let confined = root.path().join("confined");
-            let script = format!("#!/bin/sh\nexec prlimit --data={LIMIT} -- {} \"$@\"\n", program.display());
+            let script = format!(
+                "#!/bin/sh\nexec prlimit --data={LIMIT} -- {} \"$@\"\n",
+                program.display()
+            );
             std::fs::write(&confined, script).expect("a script");
-            std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o755)).expect("a program");
+            std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o755))
+                .expect("a program");
             let mut host = FluentBit::new(&confined, Some(plugin), "").with_http_server();
             let yaml = format!(
             "service:\n  flush: 0.2\n  http_server: on\n  http_listen: 127.0.0.1\n  http_port: {port}\n\

@@ -31,19 +31,43 @@ impl Conmon {
         let pack =
             "mkdir -p rootfs/bin exits sockets state && cp \"$(command -v busybox)\" rootfs/bin/busybox && \
                     for name in sh seq sed echo sleep head printf; do ln -s busybox rootfs/bin/$name; done";
-        run(Command::new("sh").args(["-c", pack]).current_dir(container.path()))?;
-        run(Command::new(&runc).arg("spec").current_dir(container.path()))?;
+        run(Command::new("sh")
+            .args(["-c", pack])
+            .current_dir(container.path()))?;
+        run(Command::new(&runc)
+            .arg("spec")
+            .current_dir(container.path()))?;
         container.adapt_spec(&script.sh)?;
         let in_dir = |name: &str| container.path().join(name);
         let mut command = Command::new(conmon);
-        command.args(["--cid", &container.id, "--cuuid", &container.id, "--name", "app"]);
+        command.args([
+            "--cid",
+            &container.id,
+            "--cuuid",
+            &container.id,
+            "--name",
+            "app",
+        ]);
         command.arg("--runtime").arg(runc);
         command.arg(format!("--runtime-arg=--root={}", in_dir("runc").display()));
-        command.arg("--bundle").arg(container.path()).arg("--container-pidfile").arg(in_dir("pid"));
-        command.arg("--exit-dir").arg(in_dir("exits")).arg("--socket-dir-path").arg(in_dir("sockets"));
+        command
+            .arg("--bundle")
+            .arg(container.path())
+            .arg("--container-pidfile")
+            .arg(in_dir("pid"));
+        command
+            .arg("--exit-dir")
+            .arg(in_dir("exits"))
+            .arg("--socket-dir-path")
+            .arg(in_dir("sockets"));
         command.arg("--persist-dir").arg(in_dir("state"));
-        command.arg("--log-path").arg(format!("k8s-file:{}", log.log().display()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("--log-path")
+            .arg(format!("k8s-file:{}", log.log().display()));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let status = command.status().map_err(|error| error.to_string())?;
         // It goes into the background, and says of a failure only there.
         if !status.success() || !crate::support::holds_within(PATIENCE, || in_dir("pid").exists()) {
@@ -70,12 +94,19 @@ impl Conmon {
 
     fn runc(&self, arguments: &[&str]) -> Result<String, String> {
         let root: PathBuf = self.path().join("runc");
-        run(Command::new("runc").arg("--root").arg(root).args(arguments).arg(&self.id))
+        run(Command::new("runc")
+            .arg("--root")
+            .arg(root)
+            .args(arguments)
+            .arg(&self.id))
     }
 
     /// As CRI-O does for `ReopenContainerLog`.
     fn reopen_log(&self) {
-        let mut control = fs::OpenOptions::new().write(true).open(self.path().join("ctl")).expect("a pipe");
+        let mut control = fs::OpenOptions::new()
+            .write(true)
+            .open(self.path().join("ctl"))
+            .expect("a pipe");
         control.write_all(b"2 0 0\n").expect("conmon reads it");
     }
 }
@@ -110,8 +141,13 @@ fn what_conmon_writes_over_the_kubelets_rotations_comes_once() {
     collector.wait("all lines", |collector| collector.count() >= expected.len());
     let (records, messages) = collector.stop();
     let got: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
-    let differs = got.iter().zip(&expected).position(|(got, want)| got != want);
+    let differs = got
+        .iter()
+        .zip(&expected)
+        .position(|(got, want)| got != want);
     assert_eq!((differs, got.len()), (None, expected.len()), "{messages:?}");
-    assert!(records.iter().all(|record| record.text("container_id") == container.id));
+    assert!(records
+        .iter()
+        .all(|record| record.text("container_id") == container.id));
     assert!(records.iter().all(|record| record.text("pod") == "web-1"));
 }

@@ -10,10 +10,13 @@ use tempfile::TempDir;
 use crate::support::collector::{Collector, PATIENCE};
 use crate::support::cri::{
     call, ContainerConfig, ContainerMetadata, ContainerSecurity, CreateContainer, Id, ImageSpec,
-    LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodMetadata, PodSecurity, RunPodSandbox, NODE,
+    LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodMetadata, PodSecurity, RunPodSandbox,
+    NODE,
 };
 use crate::support::pod_root::{uid_of, PodRoot, PodWriter};
-use crate::support::writer::{interleaved, numbered_slowly, of_lengths, Script, Stream, EDGE_LENGTHS};
+use crate::support::writer::{
+    interleaved, numbered_slowly, of_lengths, Script, Stream, EDGE_LENGTHS,
+};
 use crate::support::{holds_within, programs, run, skip, wait_until};
 
 const ROTATIONS: usize = 6;
@@ -44,16 +47,32 @@ impl Containerd {
         fs::write(at("config.toml"), config).map_err(|error| error.to_string())?;
         let log = fs::File::create(at("log")).map_err(|error| error.to_string())?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ]);
         command.args(["--mount-proc", "--propagation", "private", "sh", "-c"]);
         // The shims' sockets have a fixed place.
-        command.arg("mount -t tmpfs none /run && exec containerd --config \"$0\"").arg(at("config.toml"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .arg("mount -t tmpfs none /run && exec containerd --config \"$0\"")
+            .arg(at("config.toml"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         let process = command.spawn().map_err(|error| error.to_string())?;
         let containerd = Containerd { dir, process };
         let version = || run(containerd.ctr().arg("version")).is_ok();
         if !holds_within(PATIENCE, version) {
-            return Err(format!("containerd does not answer: {}", containerd.end_of_log()));
+            return Err(format!(
+                "containerd does not answer: {}",
+                containerd.end_of_log()
+            ));
         }
         containerd.import_image()?;
         Ok(containerd)
@@ -65,7 +84,10 @@ impl Containerd {
 
     fn ctr(&self) -> Command {
         let mut command = Command::new("ctr");
-        command.arg("--address").arg(self.socket()).args(["--namespace", "k8s.io"]);
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", "k8s.io"]);
         command
     }
 
@@ -79,31 +101,60 @@ impl Containerd {
                 "$(sha256sum image/layer.tar | cut -d' ' -f1)" >image/config.json &&
             printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$0" >image/manifest.json &&
             tar -C image -cf image.tar manifest.json config.json layer.tar"#;
-        run(Command::new("sh").args(["-c", pack, IMAGE]).current_dir(self.dir.path()))?;
-        run(self.ctr().args(["images", "import"]).arg(self.dir.path().join("image.tar"))).map(drop)
+        run(Command::new("sh")
+            .args(["-c", pack, IMAGE])
+            .current_dir(self.dir.path()))?;
+        run(self
+            .ctr()
+            .args(["images", "import"])
+            .arg(self.dir.path().join("image.tar")))
+        .map(drop)
     }
 
     /// Runs a pod with one container whose log is at `log`; the container's id.
     fn run(&self, script: &Script, log: &PodWriter, pod: &str) -> Result<String, String> {
         let namespaces = NamespaceOption { network: NODE };
-        let metadata = PodMetadata { name: pod.to_owned(), uid: uid_of(pod), namespace: "shop".to_owned() };
-        let folder = log.dir.parent().unwrap_or(Path::new("/")).display().to_string();
+        let metadata = PodMetadata {
+            name: pod.to_owned(),
+            uid: uid_of(pod),
+            namespace: "shop".to_owned(),
+        };
+        let folder = log
+            .dir
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .display()
+            .to_string();
         let config = PodConfig {
             metadata: Some(metadata),
             log_directory: folder,
             linux: Some(LinuxPod {
                 cgroup_parent: control_group(),
-                security: Some(PodSecurity { namespaces: Some(namespaces.clone()) }),
+                security: Some(PodSecurity {
+                    namespaces: Some(namespaces.clone()),
+                }),
             }),
         };
-        let sandbox = self.call("RunPodSandbox", &RunPodSandbox { config: Some(config.clone()) })?;
+        let sandbox = self.call(
+            "RunPodSandbox",
+            &RunPodSandbox {
+                config: Some(config.clone()),
+            },
+        )?;
         let container = ContainerConfig {
-            metadata: Some(ContainerMetadata { name: "app".to_owned(), attempt: 0 }),
-            image: Some(ImageSpec { image: IMAGE.to_owned() }),
+            metadata: Some(ContainerMetadata {
+                name: "app".to_owned(),
+                attempt: 0,
+            }),
+            image: Some(ImageSpec {
+                image: IMAGE.to_owned(),
+            }),
             command: ["/bin/sh", "-c", &script.sh].map(str::to_owned).to_vec(),
             log_path: "app/0.log".to_owned(),
             linux: Some(LinuxContainer {
-                security: Some(ContainerSecurity { namespaces: Some(namespaces) }),
+                security: Some(ContainerSecurity {
+                    namespaces: Some(namespaces),
+                }),
             }),
         };
         let create = CreateContainer {
@@ -118,7 +169,9 @@ impl Containerd {
 
     fn call(&self, method: &str, request: &impl prost::Message) -> Result<String, String> {
         let answer = call(&self.socket(), method, request);
-        answer.map(|answer| answer.id).map_err(|error| format!("{error}: {}", self.end_of_log()))
+        answer
+            .map(|answer| answer.id)
+            .map_err(|error| format!("{error}: {}", self.end_of_log()))
     }
 
     fn end_of_log(&self) -> String {
@@ -138,7 +191,9 @@ impl Drop for Containerd {
              test -z \"$(find /sys/fs/cgroup -type d -path '*{0}*')\"",
             control_group()
         );
-        holds_within(PATIENCE, || run(Command::new("sh").args(["-c", &remove])).is_ok());
+        holds_within(PATIENCE, || {
+            run(Command::new("sh").args(["-c", &remove])).is_ok()
+        });
     }
 }
 
@@ -167,7 +222,9 @@ fn what_containerd_writes_over_the_kubelets_rotations_comes_once() {
     for rotation in 1..=ROTATIONS {
         collector.wait("more lines", |collector| collector.count() > rotation * 200);
         log.rotate();
-        containerd.call("ReopenContainerLog", &Id { id: id.clone() }).expect("it is opened anew");
+        containerd
+            .call("ReopenContainerLog", &Id { id: id.clone() })
+            .expect("it is opened anew");
         wait_until(PATIENCE, "the new file", || log.log().exists());
     }
     let all = script.of(Stream::Stdout).len() + script.of(Stream::Stderr).len();
@@ -175,9 +232,19 @@ fn what_containerd_writes_over_the_kubelets_rotations_comes_once() {
     let (records, messages) = collector.stop();
     for stream in [Stream::Stdout, Stream::Stderr] {
         let expected = script.of(stream);
-        let ours = records.iter().filter(|record| record.text("stream") == stream.name());
+        let ours = records
+            .iter()
+            .filter(|record| record.text("stream") == stream.name());
         let got: Vec<&str> = ours.map(|record| record.text("log")).collect();
-        let differs = got.iter().zip(&expected).position(|(got, want)| got != want);
-        assert_eq!((differs, got.len()), (None, expected.len()), "{}: {messages:?}", stream.name());
+        let differs = got
+            .iter()
+            .zip(&expected)
+            .position(|(got, want)| got != want);
+        assert_eq!(
+            (differs, got.len()),
+            (None, expected.len()),
+            "{}: {messages:?}",
+            stream.name()
+        );
     }
 }

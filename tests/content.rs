@@ -24,13 +24,24 @@ fn json_lines_become_fields_where_that_is_asked_for() {
         web.long_line("stdout", line);
         api.long_line("stdout", line);
     }
-    let options =
-        [("Merge_Log", "on"), ("Metadata", "off"), ("Tag_Template", "{name}"), ("Label_Hints", "merge_log")];
+    let options = [
+        ("Merge_Log", "on"),
+        ("Metadata", "off"),
+        ("Tag_Template", "{name}"),
+        ("Label_Hints", "merge_log"),
+    ];
     let collector = Collector::start(root.path(), &options);
-    collector.wait("every line", |collector| collector.count() == 2 * lines.len());
+    collector.wait("every line", |collector| {
+        collector.count() == 2 * lines.len()
+    });
     let of = |name: &str| -> Vec<Value> {
-        let tagged = collector.tagged().into_iter().filter(|(tag, _)| tag.as_deref() == Some(name));
-        tagged.map(|(_, record)| Value::Object(record.body)).collect()
+        let tagged = collector
+            .tagged()
+            .into_iter()
+            .filter(|(tag, _)| tag.as_deref() == Some(name));
+        tagged
+            .map(|(_, record)| Value::Object(record.body))
+            .collect()
     };
     assert_eq!(
         of("web"),
@@ -42,15 +53,23 @@ fn json_lines_become_fields_where_that_is_asked_for() {
             json!({"stream": "stdout", "long": "x".repeat(40_000)}),
         ]
     );
-    let texts: Vec<Value> = lines.iter().map(|line| json!({"stream": "stdout", "log": line})).collect();
+    let texts: Vec<Value> = lines
+        .iter()
+        .map(|line| json!({"stream": "stdout", "log": line}))
+        .collect();
     assert_eq!(of("api"), texts);
 }
 
 #[test]
 fn merged_fields_stand_under_a_key_and_beside_the_line() {
     let root = DockerRoot::new();
-    root.container('a', "web").line(r#"{"image":"mine","a":1,"a":2}"#);
-    let options = [("Merge_Log", "on"), ("Merge_Log_Key", "json"), ("Keep_Log", "on")];
+    root.container('a', "web")
+        .line(r#"{"image":"mine","a":1,"a":2}"#);
+    let options = [
+        ("Merge_Log", "on"),
+        ("Merge_Log_Key", "json"),
+        ("Keep_Log", "on"),
+    ];
     let collector = Collector::start(root.path(), &options);
     collector.wait_texts(1);
     let record = collector.records().remove(0);
@@ -70,7 +89,10 @@ fn a_label_chooses_the_tag_and_a_wrong_label_is_said() {
     api.line("two");
     let collector = Collector::start(
         root.path(),
-        &[("Tag_Template", "docker.{name}.{stream}"), ("Label_Hints", "tag,rate_limit")],
+        &[
+            ("Tag_Template", "docker.{name}.{stream}"),
+            ("Label_Hints", "tag,rate_limit"),
+        ],
     );
     collector.wait_texts(2);
     let mut tags: Vec<(String, String)> = collector
@@ -80,9 +102,14 @@ fn a_label_chooses_the_tag_and_a_wrong_label_is_said() {
         .collect();
     tags.sort();
     let want = [("docker.api.stdout", "two"), ("parse.nginx", "one")];
-    assert_eq!(tags, want.map(|(tag, text)| (tag.to_owned(), text.to_owned())));
+    assert_eq!(
+        tags,
+        want.map(|(tag, text)| (tag.to_owned(), text.to_owned()))
+    );
     collector.wait("the complaint", |collector| {
-        collector.has_logged("container api (bbbbbbbbbbbb): label fluentbit.io/rate_limit: `fast` is no size")
+        collector.has_logged(
+            "container api (bbbbbbbbbbbb): label fluentbit.io/rate_limit: `fast` is no size",
+        )
     });
 }
 
@@ -103,10 +130,16 @@ fn a_rate_limit_delays_and_drops_nothing() {
     let collector = Collector::start(root.path(), &options);
     let of = |collector: &Collector, name: &str| -> Vec<String> {
         let records = collector.records();
-        let records = records.iter().filter(|record| record.text("container_name") == name);
-        records.map(|record| record.text("log").to_owned()).collect()
+        let records = records
+            .iter()
+            .filter(|record| record.text("container_name") == name);
+        records
+            .map(|record| record.text("log").to_owned())
+            .collect()
     };
-    collector.wait("the first slice", |collector| !of(collector, "slow").is_empty());
+    collector.wait("the first slice", |collector| {
+        !of(collector, "slow").is_empty()
+    });
     for number in total / 2..total {
         slow.line(&format!("line {number}"));
         fast.line(&format!("line {number}"));
@@ -114,9 +147,14 @@ fn a_rate_limit_delays_and_drops_nothing() {
             slow.rotate(9, false);
         }
     }
-    collector.wait("the log without a limit", |collector| of(collector, "fast").len() == total);
+    collector.wait("the log without a limit", |collector| {
+        of(collector, "fast").len() == total
+    });
     // All files count, though nothing is read meanwhile.
-    let on_disk: u64 = log_files(&slow.log).iter().map(|file| file.metadata().expect("a file").len()).sum();
+    let on_disk: u64 = log_files(&slow.log)
+        .iter()
+        .map(|file| file.metadata().expect("a file").len())
+        .sum();
     collector.wait("the lag", |collector| {
         let figures = collector.figures_of("slow");
         figures.lag_bytes() + figures.delivered.bytes == on_disk
@@ -124,10 +162,19 @@ fn a_rate_limit_delays_and_drops_nothing() {
     let delayed = of(&collector, "slow").len();
     assert!(delayed < total / 2, "{delayed} lines in spite of the limit");
     slow.write_config_with("slow", true, json!({"fluentbit.io/rate_limit": "0"}), &[]);
-    collector.wait("all the rest", |collector| of(collector, "slow").len() >= total);
+    collector.wait("all the rest", |collector| {
+        of(collector, "slow").len() >= total
+    });
     let texts = of(&collector, "slow");
-    let wrong = texts.iter().enumerate().find(|(number, text)| **text != format!("line {number}"));
-    assert!(wrong.is_none() && texts.len() == total, "{} lines, {wrong:?}", texts.len());
+    let wrong = texts
+        .iter()
+        .enumerate()
+        .find(|(number, text)| **text != format!("line {number}"));
+    assert!(
+        wrong.is_none() && texts.len() == total,
+        "{} lines, {wrong:?}",
+        texts.len()
+    );
 }
 
 /// The reader sleeps for its rate, and yet sees what Docker deletes meanwhile.
@@ -155,13 +202,23 @@ fn what_a_rate_limit_leaves_is_held_up_to_the_limit_and_counted() {
         let met = known(&collector);
         write(&mut slow);
         // The file of this round is opened before it goes.
-        collector.wait("its lines in the account", |collector| known(collector) > met);
+        collector.wait("its lines in the account", |collector| {
+            known(collector) > met
+        });
         written += slow.log.metadata().expect("the log").len();
         slow.rotate(2, false);
         collector.wait("what is lost", |collector| {
             known(collector) == written && collector.held().bytes <= 300_000
         });
     }
-    assert!(collector.figures().abandoned.bytes > 100_000, "{:?}", collector.figures());
-    assert!(collector.has_logged("Held_Files_Limit is 300000"), "{:?}", collector.log());
+    assert!(
+        collector.figures().abandoned.bytes > 100_000,
+        "{:?}",
+        collector.figures()
+    );
+    assert!(
+        collector.has_logged("Held_Files_Limit is 300000"),
+        "{:?}",
+        collector.log()
+    );
 }

@@ -44,14 +44,22 @@ fn write(log: &mut LogWriter, numbers: Range<usize>, bytes: usize) {
 #[track_caller]
 fn assert_lines(texts: &[String], numbers: Range<usize>, bytes: usize) {
     for (index, (text, number)) in texts.iter().zip(numbers.clone()).enumerate() {
-        assert_eq!(*text, line(number, bytes), "line {index} of {}", texts.len());
+        assert_eq!(
+            *text,
+            line(number, bytes),
+            "line {index} of {}",
+            texts.len()
+        );
     }
     assert_eq!(texts.len(), numbers.len(), "number of lines");
 }
 
 /// The words for `instance`: a Docker root, and more.
 fn over(root: &DockerRoot, more: &str) -> String {
-    format!("runtime=docker docker_root=\"{}\" {more}", root.path().display())
+    format!(
+        "runtime=docker docker_root=\"{}\" {more}",
+        root.path().display()
+    )
 }
 
 fn db_path(root: &DockerRoot) -> PathBuf {
@@ -83,13 +91,18 @@ impl BusyWriter {
             }
             written
         });
-        BusyWriter { ending, thread: Some(thread) }
+        BusyWriter {
+            ending,
+            thread: Some(thread),
+        }
     }
 
     /// How many lines there are in the end.
     fn stop(mut self) -> usize {
         self.ending.store(true, Ordering::SeqCst);
-        self.thread.take().map_or(0, |thread| thread.join().expect("the writer"))
+        self.thread
+            .take()
+            .map_or(0, |thread| thread.join().expect("the writer"))
     }
 }
 
@@ -103,7 +116,11 @@ impl Drop for BusyWriter {
 fn a_label_has_lines_taken_apart_by_a_parser_of_the_host() {
     for release in Release::GENERATIONS {
         let root = DockerRoot::new();
-        let labels = [('a', "known", "first-word"), ('b', "unknown", "no-such"), ('c', "plain", "")];
+        let labels = [
+            ('a', "known", "first-word"),
+            ('b', "unknown", "no-such"),
+            ('c', "plain", ""),
+        ];
         for (digit, name, parser) in labels {
             let mut log = root.container(digit, name);
             log.write_config_with(name, true, json!({"fluentbit.io/parser": parser}), &[]);
@@ -117,13 +134,26 @@ fn a_label_has_lines_taken_apart_by_a_parser_of_the_host() {
         host.run_until(6);
         let frames = host.frames();
         let of = |name: &str| -> Vec<(i64, Value)> {
-            let frames = frames.iter().filter(|frame| frame.tag.as_deref() == Some(name));
+            let frames = frames
+                .iter()
+                .filter(|frame| frame.tag.as_deref() == Some(name));
             let records = frames.flat_map(|frame| &frame.records);
-            records.map(|record| (record.time.seconds, Value::Object(record.body.clone()))).collect()
+            records
+                .map(|record| (record.time.seconds, Value::Object(record.body.clone())))
+                .collect()
         };
-        let (time, plain) = (1_700_000_000, |text: &str| json!({"log": text, "stream": "stdout"}));
+        let (time, plain) = (
+            1_700_000_000,
+            |text: &str| json!({"log": text, "stream": "stdout"}),
+        );
         let whole = vec![(time, plain("hello world")), (time, plain("hello"))];
-        assert_eq!(of("known"), [(5, json!({"word": "hello", "stream": "stdout"})), whole[1].clone()]);
+        assert_eq!(
+            of("known"),
+            [
+                (5, json!({"word": "hello", "stream": "stdout"})),
+                whole[1].clone()
+            ]
+        );
         assert_eq!((of("unknown"), of("plain")), (whole.clone(), whole));
         let said =
             "container unknown (bbbbbbbbbbbb): label fluentbit.io/parser: Fluent Bit has no parser `no-such`";
@@ -151,7 +181,10 @@ fn every_release_sees_the_options_of_the_documentation() {
             };
             let default = option.default.unwrap_or_default();
             let quote = if default.contains(' ') { "\"" } else { "" };
-            format!("{}:{kind}:{quote}{default}{quote}", option.name.to_ascii_lowercase())
+            format!(
+                "{}:{kind}:{quote}{default}{quote}",
+                option.name.to_ascii_lowercase()
+            )
         })
         .collect();
     for release in Release::ALL {
@@ -168,9 +201,24 @@ fn every_release_gets_every_record_exactly_and_is_left_clean() {
     let long = "0123456789 <&> \t ".repeat(3_000);
     let many: Vec<String> = (0..500).map(|number| line(number, SHORT)).collect();
     let containers: [(char, &str, &str, Vec<&str>); 3] = [
-        ('a', "web", "stdout", vec!["hello <world> \"quoted\" \t\u{1b}[0m žluť 日本", "", "last"]),
-        ('b', "data.base-1", "stderr", vec![&long, "after the long line"]),
-        ('c', "job", "stdout", many.iter().map(String::as_str).collect()),
+        (
+            'a',
+            "web",
+            "stdout",
+            vec!["hello <world> \"quoted\" \t\u{1b}[0m žluť 日本", "", "last"],
+        ),
+        (
+            'b',
+            "data.base-1",
+            "stderr",
+            vec![&long, "after the long line"],
+        ),
+        (
+            'c',
+            "job",
+            "stdout",
+            many.iter().map(String::as_str).collect(),
+        ),
     ];
     for release in Release::ALL {
         let root = DockerRoot::new();
@@ -187,25 +235,52 @@ fn every_release_gets_every_record_exactly_and_is_left_clean() {
                     "container_name": name,
                     "image": "shop/web:1.2",
                 });
-                expected.entry(format!("docker.{name}")).or_default().push((SECONDS, number, body));
+                expected
+                    .entry(format!("docker.{name}"))
+                    .or_default()
+                    .push((SECONDS, number, body));
             }
         }
         let total = containers.iter().map(|(.., texts)| texts.len()).sum();
-        let mut host = PlayingHost::with_instance(release, &over(&root, "tag_template=docker.{name}"));
+        let mut host =
+            PlayingHost::with_instance(release, &over(&root, "tag_template=docker.{name}"));
         host.run_until(total);
-        assert_eq!(host.run(20).records, total, "{release:?}: more than was written");
+        assert_eq!(
+            host.run(20).records,
+            total,
+            "{release:?}: more than was written"
+        );
         let exit = host.exit();
         exit.assert_clean();
         let mut arrived: BTreeMap<String, Vec<(i64, u32, Value)>> = BTreeMap::new();
-        for Frame { instance, tag, records } in exit.frames {
+        for Frame {
+            instance,
+            tag,
+            records,
+        } in exit.frames
+        {
             assert_eq!(instance, "a");
             let of_tag = arrived.entry(tag.expect("a tag of its own")).or_default();
-            of_tag.extend(records.into_iter().map(|r| (r.time.seconds, r.time.nanos, Value::Object(r.body))));
+            of_tag.extend(
+                records
+                    .into_iter()
+                    .map(|r| (r.time.seconds, r.time.nanos, Value::Object(r.body))),
+            );
         }
-        assert_eq!(arrived.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-        for (got, want) in arrived.iter().zip(&expected).flat_map(|(got, want)| got.1.iter().zip(want.1)) {
+        assert_eq!(
+            arrived.keys().collect::<Vec<_>>(),
+            expected.keys().collect::<Vec<_>>()
+        );
+        for (got, want) in arrived
+            .iter()
+            .zip(&expected)
+            .flat_map(|(got, want)| got.1.iter().zip(want.1))
+        {
             let (shown, wanted) = (format!("{got:?}"), format!("{want:?}"));
-            assert!(got == want, "{release:?}: {shown:.500}\n instead of {wanted:.500}");
+            assert!(
+                got == want,
+                "{release:?}: {shown:.500}\n instead of {wanted:.500}"
+            );
         }
     }
 }
@@ -223,10 +298,14 @@ fn without_a_tag_template_the_host_gives_its_own_tag() {
 fn messages_obey_the_log_level_and_are_never_a_format() {
     let root = DockerRoot::new();
     write(&mut root.container('a', "web"), 0..1, SHORT);
-    let mut host = PlayingHost::with_instance(Release::LATEST, &over(&root, "log_level=warn alias=%s%n%d"));
+    let mut host =
+        PlayingHost::with_instance(Release::LATEST, &over(&root, "log_level=warn alias=%s%n%d"));
     host.run_until(1);
     let log = host.exit().log;
-    let ours: Vec<&str> = log.lines().filter(|line| line.contains("[input:container_logs:")).collect();
+    let ours: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("[input:container_logs:"))
+        .collect();
     assert_eq!(
         ours,
         ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions live in memory and are lost at exit"]
@@ -252,7 +331,10 @@ fn every_value_of_a_repeated_option_is_read() {
         root.container(digit, name).line(name);
     }
     for release in Release::ALL {
-        let options = over(&root, "Include=name=web INCLUDE=name=api include=name=db exclude=name=x,name=db");
+        let options = over(
+            &root,
+            "Include=name=web INCLUDE=name=api include=name=db exclude=name=x,name=db",
+        );
         let mut host = PlayingHost::with_instance(release, &options);
         host.run_until(2);
         host.run(50);
@@ -263,7 +345,10 @@ fn every_value_of_a_repeated_option_is_read() {
     }
     let mut host = PlayingHost::start(Release::LATEST);
     let error = host.error("instance a Rescan_Interval=1s rescan_interval=2s");
-    assert!(error.contains("'Rescan_Interval' is set 2 times"), "{error}");
+    assert!(
+        error.contains("'Rescan_Interval' is set 2 times"),
+        "{error}"
+    );
     host.exit().assert_clean();
 }
 
@@ -281,7 +366,11 @@ fn a_wrong_value_fails_the_start_and_names_its_option() {
         ("Include", "nam=web"),
         ("Exclude", "label=a=[b"),
     ] {
-        let root = if option == "Docker_Root" { String::new() } else { over(&root, "") };
+        let root = if option == "Docker_Root" {
+            String::new()
+        } else {
+            over(&root, "")
+        };
         let mut host = PlayingHost::start(Release::LATEST);
         host.ok(&format!("instance a {root} {option}={wrong}"));
         assert_eq!(host.error("init"), "init a");
@@ -293,7 +382,11 @@ fn a_wrong_value_fails_the_start_and_names_its_option() {
                 && line.contains(option)
                 && line.contains(shown)
         };
-        assert!(exit.log.lines().any(says_it), "{option}={wrong}:\n{}", exit.log);
+        assert!(
+            exit.log.lines().any(says_it),
+            "{option}={wrong}:\n{}",
+            exit.log
+        );
     }
 }
 
@@ -303,7 +396,10 @@ fn threaded_on_is_refused_and_the_instance_before_it_ends_cleanly() {
     for release in Release::GENERATIONS {
         let mut host = PlayingHost::start(release);
         host.ok(&format!("instance a {}", over(&root, "")));
-        host.ok(&format!("instance b {}", over(&root, "threaded=on alias=second")));
+        host.ok(&format!(
+            "instance b {}",
+            over(&root, "threaded=on alias=second")
+        ));
         host.ok(&format!("instance c {}", over(&root, "")));
         assert_eq!(host.error("init"), "init b");
         let exit = host.exit();
@@ -314,7 +410,12 @@ fn threaded_on_is_refused_and_the_instance_before_it_ends_cleanly() {
                 && line.contains("`Threaded on` is refused")
         };
         assert!(exit.log.lines().any(says_it), "{release:?}:\n{}", exit.log);
-        assert_eq!(exit.log.matches("stopped: 0 records").count(), 1, "{release:?}:\n{}", exit.log);
+        assert_eq!(
+            exit.log.matches("stopped: 0 records").count(),
+            1,
+            "{release:?}:\n{}",
+            exit.log
+        );
     }
 }
 
@@ -327,7 +428,12 @@ fn a_host_without_the_append_function_is_told_its_name() {
         assert_eq!(host.error("init"), "init a");
         let exit = host.exit();
         exit.assert_clean();
-        assert!(exit.log.contains("does not export flb_input_log_append_records;"), "{}", exit.log);
+        assert!(
+            exit.log
+                .contains("does not export flb_input_log_append_records;"),
+            "{}",
+            exit.log
+        );
     }
 }
 
@@ -411,7 +517,10 @@ fn a_second_instance_on_the_same_database_is_refused() {
     let db = db_path(&first);
     let mut host = PlayingHost::start(Release::LATEST);
     host.ok(&format!("instance a {}", over_with_db(&first, "")));
-    host.ok(&format!("instance b {}", over(&second, &format!("db=\"{}\"", db.display()))));
+    host.ok(&format!(
+        "instance b {}",
+        over(&second, &format!("db=\"{}\"", db.display()))
+    ));
     assert_eq!(host.error("init"), "init b");
     let exit = host.exit();
     exit.assert_clean();
@@ -421,7 +530,9 @@ fn a_second_instance_on_the_same_database_is_refused() {
     };
     assert!(exit.log.lines().any(says_it), "{}", exit.log);
     // The first one has let go of it.
-    PlayingHost::with_instance(Release::LATEST, &over_with_db(&first, "")).exit().assert_clean();
+    PlayingHost::with_instance(Release::LATEST, &over_with_db(&first, ""))
+        .exit()
+        .assert_clean();
 }
 
 #[test]
@@ -439,7 +550,11 @@ fn a_pause_stops_appends_at_once_and_nothing_is_lost_or_repeated() {
             write(&mut log, written..written + 1000, LONG);
             let calls = host.calls();
             let counts = host.run(150);
-            assert_eq!((counts.records, counts.refused), (written, 0), "{release:?}: appended while paused");
+            assert_eq!(
+                (counts.records, counts.refused),
+                (written, 0),
+                "{release:?}: appended while paused"
+            );
             let calls = host.calls() - calls;
             assert!(calls <= 10, "{release:?}: {calls} calls while paused");
             host.ok("resume a");
@@ -459,7 +574,10 @@ fn a_pause_from_inside_the_append_is_obeyed_under_a_backlog() {
     let root = DockerRoot::new();
     write(&mut root.container('a', "web"), 0..LINES, LONG);
     let mut host = PlayingHost::start(Release::LATEST);
-    host.ok(&format!("instance a {}", over(&root, &format!("{SMALL_QUEUE} mem_buf_limit=400k"))));
+    host.ok(&format!(
+        "instance a {}",
+        over(&root, &format!("{SMALL_QUEUE} mem_buf_limit=400k"))
+    ));
     host.ok("init");
     let deadline = Instant::now() + PATIENCE;
     let mut counts = host.run(1);
@@ -515,12 +633,18 @@ fn a_host_that_refuses_for_long_is_not_asked_in_a_busy_loop() {
     let counts = host.run(1_000);
     let calls = host.calls();
     assert!(counts.refused > 0 && counts.records == 0, "{counts:?}");
-    assert!(counts.refused <= 30 && calls <= 60, "{counts:?}, {calls} calls in a second");
+    assert!(
+        counts.refused <= 30 && calls <= 60,
+        "{counts:?}, {calls} calls in a second"
+    );
     // Paused on top of it, it is not to be asked at all.
     host.ok("pause a");
     host.run(500);
     let while_paused = host.calls() - calls;
-    assert!(while_paused <= 20, "{while_paused} calls in half a second of a pause");
+    assert!(
+        while_paused <= 20,
+        "{while_paused} calls in half a second of a pause"
+    );
     host.ok("refuse a 0");
     host.ok("resume a");
     let lines = writer.stop();
@@ -533,7 +657,8 @@ fn a_host_that_refuses_for_long_is_not_asked_in_a_busy_loop() {
 fn an_idle_instance_leaves_the_hosts_thread_alone() {
     let root = DockerRoot::new();
     write(&mut root.container('a', "web"), 0..10, SHORT);
-    let mut host = PlayingHost::with_instance(Release::LATEST, &over(&root, "rescan_interval=20ms"));
+    let mut host =
+        PlayingHost::with_instance(Release::LATEST, &over(&root, "rescan_interval=20ms"));
     host.run_until(10);
     host.run(50);
     let calls = host.calls();
@@ -547,7 +672,8 @@ fn three_hot_reloads_deliver_every_line_once_and_leave_nothing_behind() {
     for release in Release::GENERATIONS {
         let root = DockerRoot::new();
         let log = root.container('a', "web");
-        let mut host = PlayingHost::with_instance(release, &over_with_db(&root, "rescan_interval=50ms"));
+        let mut host =
+            PlayingHost::with_instance(release, &over_with_db(&root, "rescan_interval=50ms"));
         let writer = BusyWriter::start(log);
         host.run_until(100);
         let (threads, descriptors) = (settled_threads(&mut host), host.open_descriptors());
@@ -560,7 +686,11 @@ fn three_hot_reloads_deliver_every_line_once_and_leave_nothing_behind() {
             assert_eq!(settled_threads(&mut host), threads);
             // A rescan has a folder open for a moment.
             let has_not_grown = || host.open_descriptors() <= descriptors;
-            wait_until(PATIENCE, "no more descriptors than before the reload", has_not_grown);
+            wait_until(
+                PATIENCE,
+                "no more descriptors than before the reload",
+                has_not_grown,
+            );
         }
         let lines = writer.stop();
         host.run_until(lines);
@@ -579,7 +709,8 @@ fn three_hot_reloads_deliver_every_line_once_and_leave_nothing_behind() {
 #[test]
 fn a_killed_host_loses_nothing_and_repeats_at_most_its_last_batch() {
     let root = DockerRoot::new();
-    let writers = ['a', 'b'].map(|digit| BusyWriter::start(root.container(digit, &digit.to_string())));
+    let writers =
+        ['a', 'b'].map(|digit| BusyWriter::start(root.container(digit, &digit.to_string())));
     let options = over_with_db(&root, "tag_template={name} rescan_interval=50ms");
     let mut progress = Progress::default();
     for bytes in [1, 200_000, 20_000, 400_000, 50_000, 100_000] {
@@ -657,9 +788,16 @@ fn a_host_killed_inside_the_append_gets_that_batch_again() {
     let pipe = root.path().join("stderr");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a named pipe");
     let nonblocking = libc::O_NONBLOCK;
-    let mut full =
-        OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(&pipe).expect("it");
-    let stderr = OpenOptions::new().write(true).open(&pipe).expect("its other end");
+    let mut full = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(nonblocking)
+        .open(&pipe)
+        .expect("it");
+    let stderr = OpenOptions::new()
+        .write(true)
+        .open(&pipe)
+        .expect("its other end");
 
     let mut host = PlayingHost::start_with_log(Release::LATEST, Stdio::from(stderr));
     host.ok(&format!("instance a {}", over_with_db(&root, "")));
@@ -710,8 +848,11 @@ fn our_threads_have_names_and_block_every_signal() {
     for release in Release::GENERATIONS {
         let mut host = PlayingHost::with_instance(release, &over(&root, ""));
         let threads = settled_threads(&mut host);
-        let ours: Vec<&str> =
-            threads.iter().map(String::as_str).filter(|name| !name.ends_with(":open")).collect();
+        let ours: Vec<&str> = threads
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.ends_with(":open"))
+            .collect();
         assert_eq!(ours, ["clogs-reader:blocked", "notify-rs_inoti:blocked"]);
         // The host's own are as they were: its main thread and the pipeline.
         assert_eq!(threads.len(), 4, "{threads:?}");
@@ -723,22 +864,39 @@ fn our_threads_have_names_and_block_every_signal() {
 fn the_library_exports_one_symbol_and_stays_mapped() {
     let readelf = |arguments: &[&str]| {
         let library = plugin().expect("cargo has built the library beside this test");
-        let output = Command::new("readelf").args(arguments).arg(library).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = Command::new("readelf")
+            .args(arguments)
+            .arg(library)
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let Some(symbols) = readelf(&["--wide", "--dyn-syms"]) else {
-        skip("the_library_exports_one_symbol_and_stays_mapped", "there is no readelf (binutils)");
+        skip(
+            "the_library_exports_one_symbol_and_stays_mapped",
+            "there is no readelf (binutils)",
+        );
         return;
     };
     // Num: Value Size Type Bind Vis Ndx Name
-    let table = symbols.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let table = symbols
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
     let exported: Vec<String> = table
-        .filter(|row| row.len() >= 8 && ["GLOBAL", "WEAK", "UNIQUE"].contains(&row[4]) && row[6] != "UND")
+        .filter(|row| {
+            row.len() >= 8 && ["GLOBAL", "WEAK", "UNIQUE"].contains(&row[4]) && row[6] != "UND"
+        })
         .map(|row| format!("{} {}", row[3], row[7]))
         .collect();
     assert_eq!(exported, ["OBJECT in_container_logs_plugin"]);
     let dynamic = readelf(&["--wide", "--dynamic"]).unwrap_or_default();
-    let flags = dynamic.lines().find(|line| line.contains("(FLAGS_1)")).unwrap_or_default();
+    let flags = dynamic
+        .lines()
+        .find(|line| line.contains("(FLAGS_1)"))
+        .unwrap_or_default();
     assert!(flags.contains("NODELETE"), "{flags:?}");
 }
 
@@ -758,7 +916,11 @@ fn an_exit_with_a_full_queue_and_a_paused_host_does_not_hang() {
         host.run(100);
         let begun = Instant::now();
         let exit = host.exit();
-        assert!(begun.elapsed() < Duration::from_secs(5), "the exit took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "the exit took {:?}",
+            begun.elapsed()
+        );
         exit.assert_clean();
         let delivered = texts_of(&exit.frames, "a");
         assert_lines(&delivered, 0..delivered.len(), LONG);

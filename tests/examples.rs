@@ -50,12 +50,17 @@ struct Here {
 
 impl Here {
     fn new(plugin: &Path) -> Here {
-        let dir = TempDir::with_prefix_in("example-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let dir =
+            TempDir::with_prefix_in("example-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let library = dir.path().join("flb-in_container_logs.so");
-        std::os::unix::fs::symlink(plugin.canonicalize().expect("it is built"), &library).expect("a link");
+        std::os::unix::fs::symlink(plugin.canonicalize().expect("it is built"), &library)
+            .expect("a link");
         let plugins = format!("[PLUGINS]\n    Path {}\n", library.display());
         fs::write(dir.path().join("container_logs.plugins.conf"), plugins).expect("it is writable");
-        Here { dir, root: DockerRoot::new() }
+        Here {
+            dir,
+            root: DockerRoot::new(),
+        }
     }
 
     /// An example's text with this machine's paths.
@@ -92,23 +97,41 @@ fn is_before_4(host: &Path) -> bool {
 
 #[test]
 fn every_fluent_bit_configuration_is_taken_by_the_host() {
-    with_each_host("examples::every_fluent_bit_configuration_is_taken_by_the_host", |host, plugin| {
-        let configurations = [files("fluent-bit.conf"), files("fluent-bit.yaml")].concat();
-        assert!(configurations.len() >= 3, "{configurations:?}");
-        for file in configurations {
-            let is_yaml = file.extension().is_some_and(|extension| extension == "yaml");
-            if is_yaml && is_before_4(host) {
-                continue;
+    with_each_host(
+        "examples::every_fluent_bit_configuration_is_taken_by_the_host",
+        |host, plugin| {
+            let configurations = [files("fluent-bit.conf"), files("fluent-bit.yaml")].concat();
+            assert!(configurations.len() >= 3, "{configurations:?}");
+            for file in configurations {
+                let is_yaml = file
+                    .extension()
+                    .is_some_and(|extension| extension == "yaml");
+                if is_yaml && is_before_4(host) {
+                    continue;
+                }
+                let here = Here::new(plugin);
+                let text = fs::read_to_string(&file).expect("it can be read");
+                let name = if is_yaml {
+                    "fluent-bit.yaml"
+                } else {
+                    "fluent-bit.conf"
+                };
+                let adapted = here.write(name, &here.adapt(&text));
+                let output = Command::new(host)
+                    .args(["--dry-run", "-c"])
+                    .arg(adapted)
+                    .output()
+                    .expect("it runs");
+                let said =
+                    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+                assert!(
+                    said.contains("configuration test is successful"),
+                    "{}: {said}",
+                    file.display()
+                );
             }
-            let here = Here::new(plugin);
-            let text = fs::read_to_string(&file).expect("it can be read");
-            let name = if is_yaml { "fluent-bit.yaml" } else { "fluent-bit.conf" };
-            let adapted = here.write(name, &here.adapt(&text));
-            let output = Command::new(host).args(["--dry-run", "-c"]).arg(adapted).output().expect("it runs");
-            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert!(said.contains("configuration test is successful"), "{}: {said}", file.display());
-        }
-    });
+        },
+    );
 }
 
 /// What Fluent Bit with the configuration `file` sends to Loki first.
@@ -133,14 +156,22 @@ fn first_push(host: &Path, file: &Path, loki: &Receiver<Request>) -> serde_json:
 /// The configuration that the README shows, word for word but for paths and the port.
 #[test]
 fn the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels() {
-    let name = "examples::the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels";
+    let name =
+        "examples::the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels";
     let readme = fs::read_to_string(examples().with_file_name("README.md")).expect("the README");
-    let shown = readme.split("```\n").find(|block| block.contains("    Name          loki\n"));
+    let shown = readme
+        .split("```\n")
+        .find(|block| block.contains("    Name          loki\n"));
     let shown = shown.expect("the README shows a configuration for Loki");
     with_each_host(name, |host, plugin| {
         let here = Here::new(plugin);
         let mut log = here.root.container('a', "shop-checkout-1");
-        log.write_config_with("shop-checkout-1", true, serde_json::json!({"team": "till"}), &[]);
+        log.write_config_with(
+            "shop-checkout-1",
+            true,
+            serde_json::json!({"team": "till"}),
+            &[],
+        );
         log.line("order placed");
         let loki = receivers::http();
         let text = here.with_root(&here.adapt(shown));
@@ -173,7 +204,10 @@ fn compose_brings_lines_to_loki_with_name_and_image() {
         let loki = receivers::http();
         let text = here.with_root(&here.adapt(&read("compose/fluent-bit.yaml")));
         let text = text.replace("host: loki\n", "host: 127.0.0.1\n");
-        let file = here.write("fluent-bit.yaml", &text.replace("3100", &loki.port().to_string()));
+        let file = here.write(
+            "fluent-bit.yaml",
+            &text.replace("3100", &loki.port().to_string()),
+        );
         let push = first_push(host, &file, &loki);
         let labels = serde_json::json!({
             "job": "docker", "container_name": "compose-shop-1", "image": "shop/web:1.2", "stream": "stdout"
@@ -188,11 +222,17 @@ fn compose_brings_lines_to_loki_with_name_and_image() {
 fn the_compose_file_is_whole() {
     let text = read("compose/compose.yaml");
     let mut mounts = 0;
-    for line in text.lines().filter_map(|line| line.trim().strip_prefix("- .")) {
+    for line in text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ."))
+    {
         let source = format!(".{}", line.split(':').next().expect("a source"));
         // What is built need not be there yet.
         if !source.contains("target/release") {
-            assert!(examples().join("compose").join(&source).exists(), "{source}");
+            assert!(
+                examples().join("compose").join(&source).exists(),
+                "{source}"
+            );
         }
         mounts += 1;
     }
@@ -203,12 +243,18 @@ fn the_compose_file_is_whole() {
     let has_compose = run(Command::new("docker").args(["compose", "version"])).is_ok();
     let mut check = if has_compose {
         let mut check = Command::new("docker");
-        check.args(["compose", "--file"]).arg(&file).args(["config", "--quiet"]);
+        check
+            .args(["compose", "--file"])
+            .arg(&file)
+            .args(["config", "--quiet"]);
         check
     } else if run(Command::new("python3").args(["-c", "import yaml"])).is_ok() {
         let mut check = Command::new("python3");
         check
-            .args(["-c", "import sys, yaml; yaml.safe_load(open(sys.argv[1]))['services']['loki']"])
+            .args([
+                "-c",
+                "import sys, yaml; yaml.safe_load(open(sys.argv[1]))['services']['loki']",
+            ])
             .arg(&file);
         check
     } else {
@@ -233,11 +279,21 @@ fn the_units_are_taken_by_systemd() {
         let copy = dir.path().join("fluent-bit.service");
         fs::write(&copy, text).expect("it is writable");
         let mut check = Command::new("systemd-analyze");
-        check.args(["verify", "--man=no"]).arg(&copy).stdin(std::process::Stdio::null());
+        check
+            .args(["verify", "--man=no"])
+            .arg(&copy)
+            .stdin(std::process::Stdio::null());
         let output = check.output().expect("systemd-analyze runs");
         let said = String::from_utf8_lossy(&output.stderr);
-        let ours: Vec<&str> = said.lines().filter(|line| line.contains("fluent-bit.service")).collect();
-        assert!(output.status.success() && ours.is_empty(), "{}: {said}", unit.display());
+        let ours: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("fluent-bit.service"))
+            .collect();
+        assert!(
+            output.status.success() && ours.is_empty(),
+            "{}: {said}",
+            unit.display()
+        );
     }
 }
 
@@ -246,11 +302,17 @@ fn the_units_are_taken_by_systemd() {
 fn one_capability_is_enough_to_read_what_root_owns() {
     let name = "examples::one_capability_is_enough_to_read_what_root_owns";
     if find_all().is_empty() || !geteuid().is_root() {
-        return skip(name, "it takes a Fluent Bit, and root to become somebody else");
+        return skip(
+            name,
+            "it takes a Fluent Bit, and root to become somebody else",
+        );
     }
     let unit = read("non-root/fluent-bit.service");
     let from = unit.find("--inh-caps").expect("the switches of setpriv");
-    let switches = unit[from..].split("/opt/").next().expect("the program follows");
+    let switches = unit[from..]
+        .split("/opt/")
+        .next()
+        .expect("the program follows");
     let switches = switches.replace(['#', '\\', '\n'], " ");
     with_each_host(name, |host, plugin| {
         let here = Here::new(plugin);
@@ -270,8 +332,13 @@ fn one_capability_is_enough_to_read_what_root_owns() {
         );
         owner_only(&wrapper, 0o755);
         let input = here.with_root(&read("non-root/fluent-bit.conf"));
-        let input =
-            input.split("[INPUT]").nth(1).expect("an input").split("[OUTPUT]").next().expect("its lines");
+        let input = input
+            .split("[INPUT]")
+            .nth(1)
+            .expect("an input")
+            .split("[OUTPUT]")
+            .next()
+            .expect("its lines");
         let mut host = FluentBit::new(&wrapper, Some(plugin), "");
         let input = input.replace("/var/lib/fluent-bit", &host.dir().display().to_string());
         host.set_config(&format!("[INPUT]{input}"));
@@ -289,9 +356,14 @@ fn one_capability_is_enough_to_read_what_root_owns() {
 #[test]
 fn the_demo_shows_records_and_leaves_nothing_running() {
     let test = "examples::the_demo_shows_records_and_leaves_nothing_running";
-    let Some(plugin) = plugin() else { return skip(test, "the plugin's .so is not built") };
+    let Some(plugin) = plugin() else {
+        return skip(test, "the plugin's .so is not built");
+    };
     if !plugin.with_file_name("tail-containers").exists() {
-        return skip(test, "no tail-containers beside CONTAINER_LOGS_PLUGIN: run make test");
+        return skip(
+            test,
+            "no tail-containers beside CONTAINER_LOGS_PLUGIN: run make test",
+        );
     }
     for signal in [Signal::TERM, Signal::HUP] {
         let root = DockerRoot::new();
@@ -307,17 +379,32 @@ fn the_demo_shows_records_and_leaves_nothing_running() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the demo runs");
-        let mut shown = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let mut shown = BufReader::new(demo.stdout.take().expect("a pipe"))
+            .lines()
+            .map_while(Result::ok);
         let record = shown.find(|line| line.contains("shown by the demo"));
-        assert!(record.is_some_and(|record| record.contains("web")), "no record within a minute");
+        assert!(
+            record.is_some_and(|record| record.contains("web")),
+            "no record within a minute"
+        );
         let of_the_demo = [folder.path(), root.path()].map(|path| path.display().to_string());
-        assert!(is_any_told_of(&of_the_demo), "the host has a folder of the demo on its command line");
+        assert!(
+            is_any_told_of(&of_the_demo),
+            "the host has a folder of the demo on its command line"
+        );
         kill_process(Pid::from_child(&demo), signal).expect("our child");
         // Until everybody who has the pipe is gone.
         shown.for_each(drop);
         demo.wait().expect("it ends");
-        assert!(!is_any_told_of(&of_the_demo), "something outlives the demo at {signal:?}");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "files at {signal:?}");
+        assert!(
+            !is_any_told_of(&of_the_demo),
+            "something outlives the demo at {signal:?}"
+        );
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            0,
+            "files at {signal:?}"
+        );
     }
 }
 

@@ -27,7 +27,10 @@ impl Watched {
         log.line("before");
         let mut host = PlayingHost::with_instance(
             Release::LATEST,
-            &format!("docker_root=\"{}\" runtime=docker docker_socket=off {options}", root.path().display()),
+            &format!(
+                "docker_root=\"{}\" runtime=docker docker_socket=off {options}",
+                root.path().display()
+            ),
         );
         host.run_until(1);
         let before = highest_memory(&host);
@@ -47,8 +50,16 @@ impl Watched {
 
 fn highest_memory(host: &PlayingHost) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("it runs");
-    let highest = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
-    highest.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    let highest = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("its memory");
+    highest
+        .trim()
+        .trim_end_matches(" kB")
+        .parse::<usize>()
+        .expect("a number")
+        * 1024
 }
 
 fn texts(exit: &Exit) -> Vec<&str> {
@@ -57,7 +68,10 @@ fn texts(exit: &Exit) -> Vec<&str> {
 
 #[track_caller]
 fn assert_bounded(what: &str, grown: usize) {
-    println!("{what}: {:.1} MiB more at the highest", grown as f64 / MIB as f64);
+    println!(
+        "{what}: {:.1} MiB more at the highest",
+        grown as f64 / MIB as f64
+    );
     assert!(grown < MOST, "{what}: {grown} bytes");
 }
 
@@ -70,8 +84,18 @@ fn a_line_of_64_mib_is_cut_and_said_once() {
     log.line("after");
     let (grown, exit) = watched.finish(3);
     let got = texts(&exit);
-    assert_eq!((got[0], got[1].len(), got[2]), ("before", 1_000_000, "after"));
-    assert_eq!(exit.log.matches("which were longer than Partial_Max_Size").count(), 1, "{}", exit.log);
+    assert_eq!(
+        (got[0], got[1].len(), got[2]),
+        ("before", 1_000_000, "after")
+    );
+    assert_eq!(
+        exit.log
+            .matches("which were longer than Partial_Max_Size")
+            .count(),
+        1,
+        "{}",
+        exit.log
+    );
     assert_bounded("a line of 64 MiB", grown);
 }
 
@@ -86,8 +110,19 @@ fn sixty_four_mib_without_a_line_feed_are_passed_over_and_said_once() {
     log.line("after");
     let (grown, exit) = watched.finish(2);
     assert_eq!(texts(&exit), ["before", "after"]);
-    assert_eq!(exit.log.matches("are no record and were passed over").count(), 1, "{}", exit.log);
-    assert!(exit.log.contains(&format!("lost {} bytes", 64 * MIB + 1)), "{}", exit.log);
+    assert_eq!(
+        exit.log
+            .matches("are no record and were passed over")
+            .count(),
+        1,
+        "{}",
+        exit.log
+    );
+    assert!(
+        exit.log.contains(&format!("lost {} bytes", 64 * MIB + 1)),
+        "{}",
+        exit.log
+    );
     assert_bounded("64 MiB without a line feed", grown);
 }
 
@@ -114,26 +149,49 @@ fn json_that_is_made_to_hurt_stays_text_or_is_passed_over() {
     let watched = Watched::over(&root, &mut log, "merge_log=on");
     let deep = format!("{}1{}", "{\"a\":".repeat(150_000), "}".repeat(150_000));
     let deep_list = format!("{{\"a\":{}{}}}", "[".repeat(400_000), "]".repeat(400_000));
-    let wide =
-        format!("{{{}\"end\":1}}", (0..60_000).map(|key| format!("\"k{key}\":{{}},")).collect::<String>());
+    let wide = format!(
+        "{{{}\"end\":1}}",
+        (0..60_000)
+            .map(|key| format!("\"k{key}\":{{}},"))
+            .collect::<String>()
+    );
     let unclosed = "{\"a\":".repeat(150_000);
     for bomb in [&deep, &deep_list, &wide, &unclosed] {
         log.line(bomb);
     }
     for attrs in [&deep, &deep_list] {
         let plain = record("stdout", "with attributes\n", "2023-11-14T22:14:00.5Z");
-        log.raw(plain.replace("\"stream\"", &format!("\"attrs\":{attrs},\"stream\"")).as_bytes());
+        log.raw(
+            plain
+                .replace("\"stream\"", &format!("\"attrs\":{attrs},\"stream\""))
+                .as_bytes(),
+        );
     }
     log.line("after");
     let (grown, exit) = watched.finish(6);
-    let records: Vec<_> = exit.frames.iter().flat_map(|frame| &frame.records).collect();
-    assert_eq!(records.len(), 6, "two records with such attributes are none");
+    let records: Vec<_> = exit
+        .frames
+        .iter()
+        .flat_map(|frame| &frame.records)
+        .collect();
+    assert_eq!(
+        records.len(),
+        6,
+        "two records with such attributes are none"
+    );
     assert_eq!(records[1].text("log"), deep);
     assert_eq!(records[2].text("log"), deep_list);
     assert_eq!(records[3].text("log"), wide, "too many keys");
     assert_eq!(records[4].text("log"), unclosed);
     assert_eq!(records[5].text("log"), "after");
-    assert_eq!(exit.log.matches("are no record and were passed over").count(), 1, "{}", exit.log);
+    assert_eq!(
+        exit.log
+            .matches("are no record and were passed over")
+            .count(),
+        1,
+        "{}",
+        exit.log
+    );
     assert_bounded("JSON bombs", grown);
 }
 
@@ -150,19 +208,35 @@ fn metadata_that_is_made_to_hurt_is_said_once_and_stops_nobody() {
     .expect("the folder is ours");
     // What nobody asks for may be as deep as it likes.
     let mut odd = root.container('c', "odd");
-    std::fs::write(odd.dir.join("config.v2.json"), format!("{{\"Name\":\"/odd\",\"Other\":{deep}}}"))
-        .expect("the folder is ours");
+    std::fs::write(
+        odd.dir.join("config.v2.json"),
+        format!("{{\"Name\":\"/odd\",\"Other\":{deep}}}"),
+    )
+    .expect("the folder is ours");
     odd.line("hello");
     let watched = Watched::over(&root, &mut log, "rescan_interval=20ms");
     bad.line("under the short id after five seconds");
     log.line("after");
     let (grown, exit) = watched.finish(4);
-    assert_eq!(exit.log.matches("config.v2.json").count(), 1, "{}", exit.log);
-    let names =
-        exit.frames.iter().flat_map(|frame| &frame.records).map(|record| record.text("container_name"));
+    assert_eq!(
+        exit.log.matches("config.v2.json").count(),
+        1,
+        "{}",
+        exit.log
+    );
+    let names = exit
+        .frames
+        .iter()
+        .flat_map(|frame| &frame.records)
+        .map(|record| record.text("container_name"));
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
-    assert_eq!(names, ["bbbbbbbbbbbb", "good", "good", "odd"], "{}", exit.log);
+    assert_eq!(
+        names,
+        ["bbbbbbbbbbbb", "good", "good", "odd"],
+        "{}",
+        exit.log
+    );
     assert_bounded("deep metadata", grown);
 }
 
@@ -171,7 +245,9 @@ fn metadata_that_is_made_to_hurt_is_said_once_and_stops_nobody() {
 #[test]
 fn metadata_of_ten_megabytes_is_cut_said_once_and_takes_no_memory() {
     let long = "é".repeat(5_000_000);
-    let many: serde_json::Map<_, _> = (0..500_000).map(|key| (format!("k{key}"), "v".into())).collect();
+    let many: serde_json::Map<_, _> = (0..500_000)
+        .map(|key| (format!("k{key}"), "v".into()))
+        .collect();
     let variables: Vec<String> = (0..700_000).map(|key| format!("k{key}=v")).collect();
     let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
     let long_variable = format!("LONG={long}");
@@ -188,7 +264,9 @@ fn metadata_of_ten_megabytes_is_cut_said_once_and_takes_no_memory() {
         ("a tag", "web", tag, &[], 3_400),
     ];
     for shape in ["flat", "nested"] {
-        for (what, name, labels, env, lines) in &cases[..if shape == "flat" { cases.len() } else { 1 }] {
+        for (what, name, labels, env, lines) in
+            &cases[..if shape == "flat" { cases.len() } else { 1 }]
+        {
             let root = DockerRoot::new();
             let mut log = root.container('a', "good");
             let options = format!(
@@ -198,13 +276,24 @@ fn metadata_of_ten_megabytes_is_cut_said_once_and_takes_no_memory() {
             let mut bad = root.created_container('b', "bad");
             bad.write_config_with(name, true, labels.clone(), env);
             bad.open_log();
-            bad.raw(record("stdout", "\n", "2023-11-14T22:14:00.5Z").repeat(*lines).as_bytes());
+            bad.raw(
+                record("stdout", "\n", "2023-11-14T22:14:00.5Z")
+                    .repeat(*lines)
+                    .as_bytes(),
+            );
             let (grown, exit) = watched.finish(1 + lines);
-            assert_eq!(exit.log.matches("and were cut; its records lack").count(), 1, "{what}: {}", exit.log);
+            assert_eq!(
+                exit.log.matches("and were cut; its records lack").count(),
+                1,
+                "{what}: {}",
+                exit.log
+            );
             let tags = exit.frames.iter().filter_map(|frame| frame.tag.as_ref());
             assert!(tags.clone().all(|tag| tag.len() <= 1024), "{what}");
             let records = exit.frames.iter().flat_map(|frame| &frame.records);
-            let longest = records.map(|record| serde_json::json!(record.body).to_string().len()).max();
+            let longest = records
+                .map(|record| serde_json::json!(record.body).to_string().len())
+                .max();
             assert!(longest < Some(66_000), "{what}: {longest:?}");
             assert_bounded(&format!("{what} of 10 MB, {shape}"), grown);
         }
@@ -217,13 +306,22 @@ fn metadata_of_ten_megabytes_is_cut_said_once_and_takes_no_memory() {
 fn names_and_labels_of_any_kind_arrive_and_break_nothing() {
     let name = "extremes::names_and_labels_of_any_kind_arrive_and_break_nothing";
     let long = "long ".repeat(2_000);
-    let names = ["../../etc/a b/\u{1b}[2J\n\r\t\u{7}", "\u{202e}žluť \u{85} {id} %s$(x)`y`", &long];
+    let names = [
+        "../../etc/a b/\u{1b}[2J\n\r\t\u{7}",
+        "\u{202e}žluť \u{85} {id} %s$(x)`y`",
+        &long,
+    ];
     with_each_host(name, |program, plugin| {
         let root = DockerRoot::new();
         let mut logs = Vec::new();
         for (digit, name) in ('1'..).zip(names) {
             let mut log = root.container(digit, name);
-            log.write_config_with(name, true, serde_json::json!({ name: name, "plain": name }), &[]);
+            log.write_config_with(
+                name,
+                true,
+                serde_json::json!({ name: name, "plain": name }),
+                &[],
+            );
             log.line("here");
             logs.push(log);
         }
@@ -235,9 +333,13 @@ fn names_and_labels_of_any_kind_arrive_and_break_nothing() {
         let mut host = FluentBit::new(program, Some(plugin), &config);
         host.start().expect("Fluent Bit starts");
         let patience = crate::support::collector::PATIENCE;
-        host.wait_until(patience, "the records", |host| host.record_count() >= names.len());
+        host.wait_until(patience, "the records", |host| {
+            host.record_count() >= names.len()
+        });
         logs.remove(0).remove();
-        host.wait_until(patience, "the removal is said", |host| host.stderr().contains("is gone"));
+        host.wait_until(patience, "the removal is said", |host| {
+            host.stderr().contains("is gone")
+        });
         host.signal(Signal::TERM);
         assert!(host.wait_exit(patience).expect("it ends").success());
         for record in host.records() {
@@ -252,11 +354,18 @@ fn names_and_labels_of_any_kind_arrive_and_break_nothing() {
             assert!(record.tag.chars().all(is_plain), "{:?}", record.tag);
         }
         let log = host.stderr();
-        let of_ours = log.lines().filter(|line| line.contains("container_logs")).collect::<Vec<_>>();
+        let of_ours = log
+            .lines()
+            .filter(|line| line.contains("container_logs"))
+            .collect::<Vec<_>>();
         for line in &of_ours {
             let text = line.split_once("container_logs").expect("it was found").1;
             assert!(!text.chars().any(char::is_control), "{text:?}");
-            assert!(text.len() < 5_000, "{} bytes in a line of the log", text.len());
+            assert!(
+                text.len() < 5_000,
+                "{} bytes in a line of the log",
+                text.len()
+            );
         }
         assert!(of_ours.len() > names.len(), "{log}");
     });

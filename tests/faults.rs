@@ -17,12 +17,21 @@ fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
 }
 
 fn instance(root: &Path, more: &str) -> String {
-    format!("instance a docker_root=\"{}\" runtime=docker docker_socket=off {more}", root.display())
+    format!(
+        "instance a docker_root=\"{}\" runtime=docker docker_socket=off {more}",
+        root.display()
+    )
 }
 
 /// With a `DB` in this folder.
 fn instance_with_db(root: &Path, folder: &Path) -> String {
-    instance(root, &format!("rescan_interval=20ms db=\"{}\"", folder.join("positions.db").display()))
+    instance(
+        root,
+        &format!(
+            "rescan_interval=20ms db=\"{}\"",
+            folder.join("positions.db").display()
+        ),
+    )
 }
 
 fn times_said(host: &PlayingHost, part: &str) -> usize {
@@ -36,7 +45,11 @@ fn is_said_once(host: &mut PlayingHost, part: &str) {
         host.run(20);
         times_said(host, part) > 0
     });
-    assert!(is_said && times_said(host, part) == 1, "{part}: {}", host.log());
+    assert!(
+        is_said && times_said(host, part) == 1,
+        "{part}: {}",
+        host.log()
+    );
 }
 
 /// The disk is full when a ninth container comes: eight entries fit into a page.
@@ -46,19 +59,29 @@ fn a_full_disk_is_said_once_and_positions_are_written_when_there_is_space() {
     let root = DockerRoot::new();
     let disk = root.path().join("disk");
     std::fs::create_dir(&disk).expect("a mount point");
-    let mount =
-        format!("mount -t tmpfs -o size=12k none {0} && head -c 4096 /dev/zero >{0}/filler", disk.display());
+    let mount = format!(
+        "mount -t tmpfs -o size=12k none {0} && head -c 4096 /dev/zero >{0}/filler",
+        disk.display()
+    );
     let starter = match in_mount_namespace(&mount) {
         Ok(starter) => starter,
         Err(reason) => return skip(test, &reason),
     };
-    let mut logs: Vec<_> = "12345678".chars().map(|digit| root.container(digit, "some")).collect();
+    let mut logs: Vec<_> = "12345678"
+        .chars()
+        .map(|digit| root.container(digit, "some"))
+        .collect();
     logs.iter_mut().for_each(|log| write(log, 0..1));
     let mut host = PlayingHost::start_by(starter, Release::LATEST);
     host.ok(&instance_with_db(root.path(), &disk));
     host.ok("init");
     host.run_until(8);
-    assert_eq!(times_said(&host, "positions are kept in memory"), 0, "{}", host.log());
+    assert_eq!(
+        times_said(&host, "positions are kept in memory"),
+        0,
+        "{}",
+        host.log()
+    );
 
     let mut ninth = root.container('9', "ninth");
     write(&mut ninth, 0..100);
@@ -91,12 +114,15 @@ fn a_full_disk_is_said_once_and_positions_are_written_when_there_is_space() {
 /// the next start would take it for positions that were lost.
 #[test]
 fn a_disk_that_is_full_from_the_start_is_said_and_the_next_start_is_still_the_first() {
-    let test = "faults::a_disk_that_is_full_from_the_start_is_said_and_the_next_start_is_still_the_first";
+    let test =
+        "faults::a_disk_that_is_full_from_the_start_is_said_and_the_next_start_is_still_the_first";
     let root = DockerRoot::new();
     let disk = root.path().join("disk");
     std::fs::create_dir(&disk).expect("a mount point");
-    let mount =
-        format!("mount -t tmpfs -o size=4k none {0} && head -c 4096 /dev/zero >{0}/filler", disk.display());
+    let mount = format!(
+        "mount -t tmpfs -o size=4k none {0} && head -c 4096 /dev/zero >{0}/filler",
+        disk.display()
+    );
     let starter = match in_mount_namespace(&mount) {
         Ok(starter) => starter,
         Err(reason) => return skip(test, &reason),
@@ -104,9 +130,17 @@ fn a_disk_that_is_full_from_the_start_is_said_and_the_next_start_is_still_the_fi
     let mut host = PlayingHost::start_by(starter, Release::LATEST);
     host.ok(&instance_with_db(root.path(), &disk));
     host.error("init");
-    assert_eq!(times_said(&host, "positions.db: No space left on device"), 1, "{}", host.log());
+    assert_eq!(
+        times_said(&host, "positions.db: No space left on device"),
+        1,
+        "{}",
+        host.log()
+    );
     let seen_by_the_host = PathBuf::from(format!("/proc/{}/root{}", host.pid(), disk.display()));
-    let left: Vec<_> = std::fs::read_dir(seen_by_the_host).expect("it is there").flatten().collect();
+    let left: Vec<_> = std::fs::read_dir(seen_by_the_host)
+        .expect("it is there")
+        .flatten()
+        .collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
@@ -126,7 +160,10 @@ fn a_folder_that_may_not_be_written_refuses_the_start_with_its_reason() {
             host.run_until(1);
             host.exit().assert_clean();
         }
-        let mount = format!("mount --bind {0} {0} && mount -o remount,ro,bind {0}", folder.display());
+        let mount = format!(
+            "mount --bind {0} {0} && mount -o remount,ro,bind {0}",
+            folder.display()
+        );
         let starter = match in_mount_namespace(&mount) {
             Ok(starter) => starter,
             Err(reason) => return skip(test, &reason),
@@ -134,7 +171,12 @@ fn a_folder_that_may_not_be_written_refuses_the_start_with_its_reason() {
         let mut host = PlayingHost::start_by(starter, Release::LATEST);
         host.ok(&instance_with_db(root.path(), &folder));
         host.error("init");
-        assert_eq!(times_said(&host, "positions.db: Read-only file system"), 1, "{}", host.log());
+        assert_eq!(
+            times_said(&host, "positions.db: Read-only file system"),
+            1,
+            "{}",
+            host.log()
+        );
     }
 }
 
@@ -152,7 +194,12 @@ fn a_broken_disk_is_said_once_and_positions_are_written_when_it_works_again() {
     host.ok(&instance_with_db(root.path(), &disk.path()));
     disk.break_writes();
     host.error("init");
-    assert_eq!(times_said(&host, "positions.db: Input/output error"), 1, "{}", host.log());
+    assert_eq!(
+        times_said(&host, "positions.db: Input/output error"),
+        1,
+        "{}",
+        host.log()
+    );
     drop(host);
     disk.mend_writes();
 
@@ -178,7 +225,12 @@ fn a_broken_disk_is_said_once_and_positions_are_written_when_it_works_again() {
     let exit = host.exit();
     exit.assert_clean();
     assert_eq!(texts_of(&exit.frames, "a"), lines(0..70));
-    assert_eq!(exit.log.matches("cannot be flushed to the disk").count(), 1, "{}", exit.log);
+    assert_eq!(
+        exit.log.matches("cannot be flushed to the disk").count(),
+        1,
+        "{}",
+        exit.log
+    );
 }
 
 /// ENFILE, of a file system: see `stalling_fs.c`.
@@ -200,7 +252,10 @@ fn without_descriptors_of_the_machine_the_others_are_read_when_there_are_some() 
     write(&mut root.container('b', "late"), 10..20);
     write(&mut early, 20..30);
     host.run_until(20);
-    is_said_once(&mut host, "no further log can be opened: Too many open files in system");
+    is_said_once(
+        &mut host,
+        "no further log can be opened: Too many open files in system",
+    );
     host.run(200);
     machine.have_descriptors();
     host.run_until(30);
@@ -209,7 +264,12 @@ fn without_descriptors_of_the_machine_the_others_are_read_when_there_are_some() 
     let mut texts = texts_of(&exit.frames, "a");
     texts.sort_unstable_by_key(|text| text["line ".len()..].parse::<usize>().expect("a number"));
     assert_eq!(texts, lines(0..30));
-    assert_eq!(exit.log.matches("no further log can be opened").count(), 1, "{}", exit.log);
+    assert_eq!(
+        exit.log.matches("no further log can be opened").count(),
+        1,
+        "{}",
+        exit.log
+    );
 }
 
 /// More notices than the kernel keeps, in a folder of a container and in the root, while
@@ -218,10 +278,16 @@ fn without_descriptors_of_the_machine_the_others_are_read_when_there_are_some() 
 #[test]
 fn a_queue_of_notices_that_overflows_loses_nothing() {
     let test = "faults::a_queue_of_notices_that_overflows_loses_nothing";
-    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap_or_default();
+    let limit =
+        std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap_or_default();
     let most = match limit.trim().parse::<usize>() {
         Ok(most) if most <= 1 << 17 => most,
-        _ => return skip(test, &format!("a queue of {limit} notices takes too long to fill")),
+        _ => {
+            return skip(
+                test,
+                &format!("a queue of {limit} notices takes too long to fill"),
+            )
+        }
     };
     let root = DockerRoot::new();
     let mut idle = root.container('a', "idle");
@@ -247,7 +313,11 @@ fn a_queue_of_notices_that_overflows_loses_nothing() {
     rotated.rotate(3, true);
     write(&mut rotated, 10..20);
     let new = root.created_container('c', "new");
-    std::fs::write(&new.log, record("stdout", "line 0\n", "2023-11-14T22:14:00.5Z")).expect("a log");
+    std::fs::write(
+        &new.log,
+        record("stdout", "line 0\n", "2023-11-14T22:14:00.5Z"),
+    )
+    .expect("a log");
     host.continue_process();
     host.run_until(2 + 9 + 19 + 1);
     // And notices are taken as before.
@@ -258,8 +328,15 @@ fn a_queue_of_notices_that_overflows_loses_nothing() {
     exit.assert_clean();
     let mut of = std::collections::BTreeMap::<String, Vec<String>>::new();
     for record in exit.frames.iter().flat_map(|frame| &frame.records) {
-        of.entry(record.text("container_name").to_owned()).or_default().push(record.text("log").to_owned());
+        of.entry(record.text("container_name").to_owned())
+            .or_default()
+            .push(record.text("log").to_owned());
     }
     let expected = [("idle", 0..20), ("new", 0..1), ("rotated", 0..20)];
-    assert_eq!(of, expected.map(|(name, range)| (name.to_owned(), lines(range))).into());
+    assert_eq!(
+        of,
+        expected
+            .map(|(name, range)| (name.to_owned(), lines(range)))
+            .into()
+    );
 }

@@ -26,9 +26,13 @@ fn settled(root: &DockerRoot, collector: &Collector, count: usize) -> Vec<String
     const MARKER: &str = "marker ";
     let others = |collector: &Collector| {
         let texts = collector.texts().into_iter();
-        texts.filter(|text| !text.starts_with(MARKER)).collect::<Vec<_>>()
+        texts
+            .filter(|text| !text.starts_with(MARKER))
+            .collect::<Vec<_>>()
     };
-    collector.wait(&format!("{count} texts"), |collector| others(collector).len() >= count);
+    collector.wait(&format!("{count} texts"), |collector| {
+        others(collector).len() >= count
+    });
     // A container of its own each time, for one that comes back is read on.
     static MARKED: AtomicUsize = AtomicUsize::new(0);
     let id = format!("{:064x}", MARKED.fetch_add(1, Ordering::SeqCst));
@@ -47,7 +51,11 @@ fn same(got: Vec<String>, want: Vec<String>) {
     if got == want {
         return;
     }
-    let at = got.iter().zip(&want).position(|(a, b)| a != b).unwrap_or(got.len().min(want.len()));
+    let at = got
+        .iter()
+        .zip(&want)
+        .position(|(a, b)| a != b)
+        .unwrap_or(got.len().min(want.len()));
     panic!(
         "{} got, {} wanted, first difference at {at}: {:?} for {:?}",
         got.len(),
@@ -110,8 +118,10 @@ fn a_stalled_output_repeats_nothing_when_unread_generations_are_compressed() {
         std::thread::sleep(Duration::from_millis(20));
     }
     collector.resume();
-    let texts =
-        settled(&root, &collector, rounds + 5000).into_iter().filter(|t| t.starts_with("line")).collect();
+    let texts = settled(&root, &collector, rounds + 5000)
+        .into_iter()
+        .filter(|t| t.starts_with("line"))
+        .collect();
     same(texts, numbers(0..rounds));
 }
 
@@ -143,7 +153,11 @@ fn a_log_that_opens_but_cannot_be_read_is_said_once() {
     let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
     collector.wait("the message", |c| c.has_logged("json.log"));
     std::thread::sleep(Duration::from_millis(500));
-    let said: Vec<_> = collector.log().into_iter().filter(|(_, m)| m.contains("json.log")).collect();
+    let said: Vec<_> = collector
+        .log()
+        .into_iter()
+        .filter(|(_, m)| m.contains("json.log"))
+        .collect();
     assert!(said.len() <= 2, "{} messages: {:?}", said.len(), &said[..3]);
 }
 
@@ -218,7 +232,10 @@ fn a_long_unfinished_end_is_read_whole() {
     std::thread::sleep(Duration::from_millis(200));
     log.rotate(3, false);
     log.line("line 1");
-    let lengths: Vec<usize> = settled(&root, &collector, 3).iter().map(String::len).collect();
+    let lengths: Vec<usize> = settled(&root, &collector, 3)
+        .iter()
+        .map(String::len)
+        .collect();
     assert_eq!(lengths, [6, 600_000, 6]);
 }
 
@@ -232,7 +249,12 @@ fn the_queue_limit_holds_after_a_very_long_entry() {
     let mut many = Vec::new();
     for n in 0..400_000 {
         many.extend(
-            record("stdout", &format!("line {n}\n"), &format!("2023-11-14T22:15:00.{n:09}Z")).into_bytes(),
+            record(
+                "stdout",
+                &format!("line {n}\n"),
+                &format!("2023-11-14T22:15:00.{n:09}Z"),
+            )
+            .into_bytes(),
         );
     }
     log.raw(&many);
@@ -304,7 +326,10 @@ fn a_fifo_in_a_logs_place_stops_nobody() {
     let collector = Collector::start(root.path(), &[]);
     let is_read = crate::support::holds_within(PATIENCE, || collector.count() >= 5);
     // Lets a reader that hangs go on, so that the test can end.
-    let _ = std::fs::OpenOptions::new().read(true).write(true).open(&bad.log);
+    let _ = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&bad.log);
     assert!(is_read, "{} lines came", collector.count());
     same(settled(&root, &collector, 5), numbers(0..5));
 }
@@ -313,7 +338,10 @@ fn a_fifo_in_a_logs_place_stops_nobody() {
 fn a_stream_whose_first_batch_was_never_accepted_is_read_from_its_start() {
     let root = DockerRoot::new();
     let db = root.path().join("positions.db");
-    let options = [("DB", db.to_str().unwrap()), ("Tag_Template", "{name}.{stream}")];
+    let options = [
+        ("DB", db.to_str().unwrap()),
+        ("Tag_Template", "{name}.{stream}"),
+    ];
     let mut log = root.container('a', "web");
     let collector = Collector::start(root.path(), &options);
     collector.accept_only(1);
@@ -363,12 +391,19 @@ fn what_was_copied_and_truncated_before_it_was_read_is_read_from_the_copy() {
     write(&mut log, 0..10);
     std::thread::sleep(Duration::from_millis(200));
     std::fs::copy(&log.log, format!("{}.1", log.log.display())).unwrap();
-    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&log.log)
+        .unwrap();
     std::thread::sleep(Duration::from_millis(200));
     write(&mut log, 10..12);
     collector.resume();
     let texts = settled(&root, &collector, 5013).into_iter();
-    same(texts.filter(|text| text.starts_with("line")).collect(), numbers(0..12));
+    same(
+        texts.filter(|text| text.starts_with("line")).collect(),
+        numbers(0..12),
+    );
 }
 
 /// What follows was found by the model test (`tests/model.rs`).
@@ -393,7 +428,10 @@ fn the_end_of_one_stream_does_not_cut_an_open_line_of_the_other() {
     log.piece("stdout", "prompt: ", "2023-11-14T22:15:00.26Z");
     collector.wait("the prompt", |c| c.texts() == ["prompt: "]);
     log.piece("stderr", "end\n", "2023-11-14T22:15:00.25Z");
-    same(collector.wait_texts(2), vec!["prompt: ".to_owned(), format!("{piece}end")]);
+    same(
+        collector.wait_texts(2),
+        vec!["prompt: ".to_owned(), format!("{piece}end")],
+    );
 }
 
 #[test]
@@ -414,7 +452,11 @@ fn what_is_copied_and_truncated_twice_while_we_are_away_is_read_from_the_copies(
         let name = |number: usize| format!("{}.{number}", log.log.display());
         std::fs::rename(name(1), name(2)).unwrap();
         std::fs::copy(&log.log, name(1)).unwrap();
-        std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+        std::fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&log.log)
+            .unwrap();
     }
     write(&mut log, 11..12);
     let collector = Collector::start(root.path(), &options);
@@ -425,7 +467,8 @@ fn what_is_copied_and_truncated_twice_while_we_are_away_is_read_from_the_copies(
 /// original is older than it, and holds what came after it.
 #[test]
 fn a_renamed_original_that_is_still_written_is_read_though_its_copy_is_younger() {
-    let name = "hard_cases::a_renamed_original_that_is_still_written_is_read_though_its_copy_is_younger";
+    let name =
+        "hard_cases::a_renamed_original_that_is_still_written_is_read_though_its_copy_is_younger";
     let root = DockerRoot::new();
     let db = root.path().join("positions.db");
     let options = [("DB", db.to_str().unwrap())];
@@ -443,7 +486,11 @@ fn a_renamed_original_that_is_still_written_is_read_though_its_copy_is_younger()
             _ => return skip(name, "the file system keeps no birth times"),
         }
     }
-    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&log.log)
+        .unwrap();
     let collector = Collector::start(root.path(), &options);
     same(settled(&root, &collector, 1), numbers(0..1));
     collector.stop();
@@ -473,7 +520,11 @@ fn a_copy_without_the_last_line_that_was_read_is_not_read_again() {
     write(&mut log, 20..21);
     collector.wait_texts(21);
     collector.stop();
-    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&log.log)
+        .unwrap();
     write(&mut log, 21..22);
     let collector = Collector::start(root.path(), &options);
     same(settled(&root, &collector, 1), numbers(21..22));
@@ -501,16 +552,29 @@ fn a_planted_symlink_is_followed_nowhere() {
     symlink(&folder, local.dir.join("local-logs")).unwrap();
     let mut named = root.container('d', "named");
     std::fs::remove_file(named.dir.join("config.v2.json")).unwrap();
-    symlink(secret.dir.join("config.v2.json"), named.dir.join("config.v2.json")).unwrap();
+    symlink(
+        secret.dir.join("config.v2.json"),
+        named.dir.join("config.v2.json"),
+    )
+    .unwrap();
     symlink(&secret.dir, containers.join("f".repeat(64))).unwrap();
 
     rotated.line("own");
     named.line("own");
-    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms"), ("Docker_Socket", "off")]);
+    let collector = Collector::start(
+        root.path(),
+        &[("Rescan_Interval", "20ms"), ("Docker_Socket", "off")],
+    );
     same(settled(&root, &collector, 2), vec!["own".to_owned(); 2]);
-    assert!(collector.records().iter().all(|record| record.text("container_name") != "outside"));
+    assert!(collector
+        .records()
+        .iter()
+        .all(|record| record.text("container_name") != "outside"));
     let said = collector.log();
-    for path in [&current.log, &local.dir.join("local-logs").join("container.log")] {
+    for path in [
+        &current.log,
+        &local.dir.join("local-logs").join("container.log"),
+    ] {
         let path = path.display().to_string();
         let times = said.iter().filter(|(_, text)| text.contains(&path)).count();
         assert_eq!(times, 1, "{path} in {said:?}");

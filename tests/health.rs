@@ -41,7 +41,12 @@ impl Host for Shown {
             values.retain(|key, _| key.split(' ').next() != Some(name));
             for sample in &reading.samples {
                 if let Value::Number(value) = sample.value {
-                    values.insert(format!("{name} {}", sample.labels.join(" ")).trim().to_owned(), value);
+                    values.insert(
+                        format!("{name} {}", sample.labels.join(" "))
+                            .trim()
+                            .to_owned(),
+                        value,
+                    );
                 }
             }
         }
@@ -59,7 +64,10 @@ struct Turned {
 impl Turned {
     fn over(root: &DockerRoot, options: &[(&str, String)]) -> Turned {
         let option = |name: &str| {
-            let given = options.iter().find(|(option, _)| *option == name).map(|(_, value)| value.clone());
+            let given = options
+                .iter()
+                .find(|(option, _)| *option == name)
+                .map(|(_, value)| value.clone());
             given.or_else(|| match name {
                 "Docker_Root" => Some(root.path().display().to_string()),
                 "Runtime" => Some("docker".to_owned()),
@@ -69,7 +77,12 @@ impl Turned {
         let (plugin, mut reader) =
             Plugin::prepare(Config::from_lookup(option).expect("options")).expect("a start");
         reader.begin();
-        Turned { plugin, reader, host: Shown::default(), now: Instant::now() }
+        Turned {
+            plugin,
+            reader,
+            host: Shown::default(),
+            now: Instant::now(),
+        }
     }
 
     fn turn(&mut self, seconds: u64) {
@@ -124,9 +137,13 @@ fn each_container_that_is_not_read_is_counted_with_its_reason() {
     let torn = root.created_container('f', "torn");
     fs::write(torn.dir.join("config.v2.json"), "{").expect("the folder is ours");
     // It never ran: no log is missed.
-    root.created_container('1', "created").write_config("created", false);
+    root.created_container('1', "created")
+        .write_config("created", false);
     let socket = root.path().join("no.sock").display().to_string();
-    let mut turned = Turned::over(&root, &[("Docker_Socket", socket), ("Mode", "hybrid".to_owned())]);
+    let mut turned = Turned::over(
+        &root,
+        &[("Docker_Socket", socket), ("Mode", "hybrid".to_owned())],
+    );
     turned.turn(10);
     let with_api = [
         // Its file cannot be read, nor can the API be asked instead.
@@ -153,7 +170,13 @@ fn each_container_that_is_not_read_is_counted_with_its_reason() {
     gone.open_log();
     torn.write_config("torn", false);
     turned.turn(10);
-    assert_eq!(turned.unread(), [("api_unavailable".to_owned(), 1.0), ("driver_none".to_owned(), 1.0)]);
+    assert_eq!(
+        turned.unread(),
+        [
+            ("api_unavailable".to_owned(), 1.0),
+            ("driver_none".to_owned(), 1.0)
+        ]
+    );
 }
 
 #[test]
@@ -174,7 +197,10 @@ fn a_log_that_may_not_be_read_is_counted_as_such() {
 fn each_attempt_that_fails_counts_as_a_read_error() {
     let root = DockerRoot::new();
     let spoilt = root.container('a', "spoilt");
-    let options = [("Docker_Socket", "off".to_owned()), ("Rescan_Interval", "1s".to_owned())];
+    let options = [
+        ("Docker_Socket", "off".to_owned()),
+        ("Rescan_Interval", "1s".to_owned()),
+    ];
     let mut turned = Turned::over(&root, &options);
     turned.turn(3);
     assert_eq!(turned.value("read_errors_total"), Some(0.0));
@@ -243,18 +269,32 @@ fn the_age_of_a_reader_that_hangs_grows_in_the_hosts_endpoint() {
     let starter = stalling.starter();
     let words = std::iter::once(starter.get_program()).chain(starter.get_args());
     let words: Vec<String> = words.map(|word| format!("'{}'", word.display())).collect();
-    let text = format!("#!/bin/sh\nexec {} '{}' \"$@\"\n", words.join(" "), program.display());
+    let text = format!(
+        "#!/bin/sh\nexec {} '{}' \"$@\"\n",
+        words.join(" "),
+        program.display()
+    );
     fs::write(&script, text).expect("a file in a new folder");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("chmod");
     let mut host = host_over_folder(&script, &plugin, &stalling.path(), "");
     host.start().expect("the host starts");
-    let age = |host: &_| value(&scrape(host), "reader_heartbeat_age_seconds", &[("name", "logs")]);
-    host.wait_until(PATIENCE, "a record", |host| value(&scrape(host), "records_total", &[]) == Some(1.0));
+    let age = |host: &_| {
+        value(
+            &scrape(host),
+            "reader_heartbeat_age_seconds",
+            &[("name", "logs")],
+        )
+    };
+    host.wait_until(PATIENCE, "a record", |host| {
+        value(&scrape(host), "records_total", &[]) == Some(1.0)
+    });
     assert!(age(&host).expect("an age") < 7.0, "{:?}", age(&host));
     stalling.stall();
     web.line("not read");
     stalling.wait_until_somebody_waits();
-    host.wait_until(PATIENCE, "an age of more than two intervals", |host| age(host) > Some(11.0));
+    host.wait_until(PATIENCE, "an age of more than two intervals", |host| {
+        age(host) > Some(11.0)
+    });
     stalling.go_on();
     host.wait_until(PATIENCE, "the second record", |host| {
         value(&scrape(host), "records_total", &[]) == Some(2.0)

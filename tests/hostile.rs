@@ -43,7 +43,10 @@ fn an_images_labels_hide_nothing_reroute_nothing_and_slow_nothing_by_default() {
     log.write_config_with("mallory", true, labels_of_a_hostile_image(), &[]);
     let lines = ["{\"tenant\":\"other\"}", "two", "three"];
     lines.iter().for_each(|line| log.line(line));
-    let options = [("Tag_Template", "docker.{name}"), ("Rescan_Interval", "20ms")];
+    let options = [
+        ("Tag_Template", "docker.{name}"),
+        ("Rescan_Interval", "20ms"),
+    ];
     let collector = Collector::start(root.path(), &options);
     assert_eq!(collector.wait_texts(3), lines);
     for (tag, record) in collector.tagged() {
@@ -58,13 +61,20 @@ fn an_images_labels_hide_nothing_reroute_nothing_and_slow_nothing_by_default() {
     log.write_config_with("eve", true, labels_of_a_hostile_image(), &[]);
     log.line("four");
     collector.wait("the new name", |collector| {
-        collector.tagged().last().is_some_and(|(tag, _)| tag.as_deref() == Some("docker.eve")) || {
-            log.line("more");
-            false
-        }
+        collector
+            .tagged()
+            .last()
+            .is_some_and(|(tag, _)| tag.as_deref() == Some("docker.eve"))
+            || {
+                log.line("more");
+                false
+            }
     });
     let (_, log) = collector.stop();
-    let said: Vec<_> = log.iter().filter(|(_, text)| text.contains("not obeyed")).collect();
+    let said: Vec<_> = log
+        .iter()
+        .filter(|(_, text)| text.contains("not obeyed"))
+        .collect();
     assert_eq!(said.len(), 1, "{log:?}");
     assert_eq!(said[0].0, Level::Info);
 }
@@ -74,9 +84,18 @@ fn an_images_labels_hide_nothing_reroute_nothing_and_slow_nothing_by_default() {
 fn a_label_of_200_kb_is_said_in_few_words_and_does_nothing() {
     let root = DockerRoot::new();
     let long = "^x".repeat(100_000);
-    let names = ["exclude", "merge_log", "multiline", "parser", "rate_limit", "tag"];
-    let labels: serde_json::Map<String, Value> =
-        names.iter().map(|name| (format!("fluentbit.io/{name}"), json!(long))).collect();
+    let names = [
+        "exclude",
+        "merge_log",
+        "multiline",
+        "parser",
+        "rate_limit",
+        "tag",
+    ];
+    let labels: serde_json::Map<String, Value> = names
+        .iter()
+        .map(|name| (format!("fluentbit.io/{name}"), json!(long)))
+        .collect();
     let mut log = root.container('a', "mallory");
     log.write_config_with("mallory", true, Value::Object(labels), &[]);
     log.line("here");
@@ -85,17 +104,24 @@ fn a_label_of_200_kb_is_said_in_few_words_and_does_nothing() {
     assert_eq!(collector.wait_texts(1), ["here"]);
     assert_eq!(collector.tagged()[0].0.as_deref(), Some("docker.mallory"));
     for name in &names[1..] {
-        let said = format!("label fluentbit.io/{name}: it is longer than 256 bytes; the option counts");
+        let said =
+            format!("label fluentbit.io/{name}: it is longer than 256 bytes; the option counts");
         collector.wait(name, |collector| collector.has_logged(&said));
     }
-    assert!(collector.log().iter().all(|(_, text)| text.len() < 1000), "{:?}", collector.log());
+    assert!(
+        collector.log().iter().all(|(_, text)| text.len() < 1000),
+        "{:?}",
+        collector.log()
+    );
 }
 
 /// Texts that no expression here fits, in no order that a DFA could make use of.
 fn lines_of_a_and_b(bytes: usize) -> String {
     let mut seed = 12345u64;
     let mut next = || {
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         if seed >> 33 & 1 == 0 {
             'a'
         } else {
@@ -116,9 +142,12 @@ fn reader_of(host: &PlayingHost) -> PathBuf {
     wait_until(PATIENCE, "the reader", || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("it runs");
         let is_reader = |task: &PathBuf| {
-            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "clogs-reader")
+            std::fs::read_to_string(task.join("comm"))
+                .is_ok_and(|name| name.trim() == "clogs-reader")
         };
-        reader = tasks.map(|task| task.expect("a thread").path()).find(is_reader);
+        reader = tasks
+            .map(|task| task.expect("a thread").path())
+            .find(is_reader);
         reader.is_some()
     });
     reader.expect("it was found")
@@ -127,14 +156,21 @@ fn reader_of(host: &PlayingHost) -> PathBuf {
 /// What a thread has taken of the processor, whatever else the machine does.
 fn processor_time(thread: &Path) -> Duration {
     let times = std::fs::read_to_string(thread.join("schedstat")).expect("its times");
-    let nanos = times.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number");
+    let nanos = times
+        .split(' ')
+        .next()
+        .and_then(|nanos| nanos.parse().ok())
+        .expect("a number");
     Duration::from_nanos(nanos)
 }
 
 /// Whether the library is an optimised one. Without optimisation an expression takes
 /// some twenty times as long.
 fn is_optimised() -> bool {
-    plugin().is_some_and(|file| file.parent().is_some_and(|folder| folder.ends_with("release")))
+    plugin().is_some_and(|file| {
+        file.parent()
+            .is_some_and(|folder| folder.ends_with("release"))
+    })
 }
 
 /// What a container may be delayed by others.
@@ -153,8 +189,16 @@ fn delay_of(host: &mut PlayingHost, log: &mut LogWriter) -> Duration {
         let text = format!("good line {number}");
         let (begun, before) = (Instant::now(), processor_time(&reader));
         log.line(&text);
-        while !host.frames_from(&mut offset).iter().any(|frame| frame.texts().any(|got| got == text)) {
-            assert!(begun.elapsed() < PATIENCE, "line {number} does not come; log:\n{}", host.log());
+        while !host
+            .frames_from(&mut offset)
+            .iter()
+            .any(|frame| frame.texts().any(|got| got == text))
+        {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "line {number} does not come; log:\n{}",
+                host.log()
+            );
             host.run(2);
         }
         if number > 0 {
@@ -175,7 +219,12 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
     for digit in ('1'..='9').take(hostile) {
         let mut log = root.container(digit, "mallory");
         if let Some(label) = label {
-            log.write_config_with("mallory", true, json!({"fluentbit.io/multiline": label}), &[]);
+            log.write_config_with(
+                "mallory",
+                true,
+                json!({"fluentbit.io/multiline": label}),
+                &[],
+            );
         }
         log.raw(lines.as_bytes());
         logs.push(log);
@@ -198,7 +247,11 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
         stop < Duration::from_secs(if is_optimised() { 4 } else { 20 }),
         "{what}: the stop took {stop:?}"
     );
-    assert!(!exit.log.contains("does not answer") && !exit.log.contains("left behind"), "{}", exit.log);
+    assert!(
+        !exit.log.contains("does not answer") && !exit.log.contains("left behind"),
+        "{}",
+        exit.log
+    );
     for part in said {
         assert!(exit.log.contains(part), "no `{part}` in {}", exit.log);
     }
@@ -208,7 +261,13 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
 fn the_expression_of_a_label_delays_no_other_container() {
     for hostile in [1, if is_optimised() { 8 } else { 3 }] {
         let options = "label_hints=multiline_regex";
-        assert_harmless("the worst that a label can say", hostile, Some(WORST_OF_LABEL), options, &[]);
+        assert_harmless(
+            "the worst that a label can say",
+            hostile,
+            Some(WORST_OF_LABEL),
+            options,
+            &[],
+        );
     }
 }
 
@@ -216,7 +275,13 @@ fn the_expression_of_a_label_delays_no_other_container() {
 #[test]
 fn a_large_expression_of_a_label_is_refused_and_delays_nobody() {
     let label = Some(WORST_OF_OPTION);
-    assert_harmless("by default", 1, label, "", &["not obeyed: label fluentbit.io/multiline"]);
+    assert_harmless(
+        "by default",
+        1,
+        label,
+        "",
+        &["not obeyed: label fluentbit.io/multiline"],
+    );
     let said = "it would take too much memory; the option counts";
     assert_harmless("all labels obeyed", 1, label, "label_hints=all", &[said]);
 }
@@ -227,7 +292,13 @@ fn the_operators_expression_makes_no_container_delay_another() {
     // The good one's lines wait for each other as well, but not for long.
     let options = format!("multiline={WORST_OF_OPTION} multiline_flush=10ms");
     for hostile in [1, if is_optimised() { 8 } else { 3 }] {
-        assert_harmless("the worst that the option can say", hostile, None, &options, &[]);
+        assert_harmless(
+            "the worst that the option can say",
+            hostile,
+            None,
+            &options,
+            &[],
+        );
     }
 }
 
@@ -271,7 +342,10 @@ fn costly_logs_have_their_turns_and_plain_ones_have_all() {
     reader.begin();
     let read = |plugin: &Plugin| -> HashMap<String, u64> {
         let accounts = plugin.accounts().all();
-        accounts.iter().map(|account| (account.name(), account.figures().read.bytes)).collect()
+        accounts
+            .iter()
+            .map(|account| (account.name(), account.figures().read.bytes))
+            .collect()
     };
     let mut turns: HashMap<String, usize> = HashMap::new();
     for pass in 0..15 {
@@ -280,7 +354,9 @@ fn costly_logs_have_their_turns_and_plain_ones_have_all() {
         reader.turn(Instant::now());
         plugin.drain(&Takes);
         let mut moved = read(&plugin);
-        moved.iter_mut().for_each(|(name, bytes)| *bytes -= before.get(name).unwrap_or(&0));
+        moved
+            .iter_mut()
+            .for_each(|(name, bytes)| *bytes -= before.get(name).unwrap_or(&0));
         moved.retain(|_, bytes| *bytes > 0);
         assert!(moved.remove("good").is_some(), "pass {pass}: {moved:?}");
         // Each takes 40 ms, so the second is the last that begins before 50 ms are over.
@@ -291,7 +367,9 @@ fn costly_logs_have_their_turns_and_plain_ones_have_all() {
         }
     }
     let (least, most) = (turns.values().min(), turns.values().max());
-    let is_even = least.zip(most).is_some_and(|(least, most)| most - least <= 1);
+    let is_even = least
+        .zip(most)
+        .is_some_and(|(least, most)| most - least <= 1);
     assert!(turns.len() == logs.len() && is_even, "{turns:?}");
 }
 
@@ -302,7 +380,10 @@ fn a_log_that_goes_on_far_in_an_archive_holds_nobody_up() {
     const LINES: usize = 2_500;
     let root = DockerRoot::new();
     let db = root.path().join("positions");
-    let options = [("DB", db.to_str().expect("a path")), ("Rescan_Interval", "20ms")];
+    let options = [
+        ("DB", db.to_str().expect("a path")),
+        ("Rescan_Interval", "20ms"),
+    ];
     let text = "x".repeat(16_000);
     let mut before = root.container('b', "alice");
     let mut long = root.container('a', "mallory");
@@ -323,30 +404,40 @@ fn a_log_that_goes_on_far_in_an_archive_holds_nobody_up() {
 /// have: by default no image gets at it.
 #[test]
 fn an_image_does_not_hang_fluent_bit_by_a_parser() {
-    with_each_host("hostile::an_image_does_not_hang_fluent_bit_by_a_parser", |program, plugin| {
-        let root = DockerRoot::new();
-        let mut hostile = root.container('a', "mallory");
-        hostile.write_config_with("mallory", true, json!({"fluentbit.io/parser": "blanks"}), &[]);
-        let mut good = root.container('b', "good");
-        let parsers = root.path().join("parsers.conf");
-        let text = "[PARSER]\n    Name blanks\n    Format regex\n    Regex ^(?<verb>[A-Z]+)(\\s*(?<path>\\S*)\\s*)*\"$\n";
-        std::fs::write(&parsers, text).expect("parsers.conf");
-        let config = format!(
+    with_each_host(
+        "hostile::an_image_does_not_hang_fluent_bit_by_a_parser",
+        |program, plugin| {
+            let root = DockerRoot::new();
+            let mut hostile = root.container('a', "mallory");
+            hostile.write_config_with(
+                "mallory",
+                true,
+                json!({"fluentbit.io/parser": "blanks"}),
+                &[],
+            );
+            let mut good = root.container('b', "good");
+            let parsers = root.path().join("parsers.conf");
+            let text = "[PARSER]\n    Name blanks\n    Format regex\n    Regex ^(?<verb>[A-Z]+)(\\s*(?<path>\\S*)\\s*)*\"$\n";
+            std::fs::write(&parsers, text).expect("parsers.conf");
+            let config = format!(
             "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Docker_Socket off\n",
             root.path().display()
         );
-        let mut host = FluentBit::new(program, Some(plugin), &config)
-            .with_service_line(&format!("Parsers_File {}", parsers.display()));
-        hostile.line(&format!("GET{}", " ".repeat(3_000)));
-        good.line("first");
-        host.start().expect("Fluent Bit starts");
-        host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 2);
-        hostile.line(&format!("GET{}", " ".repeat(3_000)));
-        good.line("second");
-        host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 4);
-        let said = "mallory (aaaaaaaaaaaa): not obeyed: label fluentbit.io/parser";
-        host.wait_until(PATIENCE, "what is said", |host| host.stderr().contains(said));
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
-    });
+            let mut host = FluentBit::new(program, Some(plugin), &config)
+                .with_service_line(&format!("Parsers_File {}", parsers.display()));
+            hostile.line(&format!("GET{}", " ".repeat(3_000)));
+            good.line("first");
+            host.start().expect("Fluent Bit starts");
+            host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 2);
+            hostile.line(&format!("GET{}", " ".repeat(3_000)));
+            good.line("second");
+            host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 4);
+            let said = "mallory (aaaaaaaaaaaa): not obeyed: label fluentbit.io/parser";
+            host.wait_until(PATIENCE, "what is said", |host| {
+                host.stderr().contains(said)
+            });
+            host.signal(Signal::TERM);
+            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        },
+    );
 }

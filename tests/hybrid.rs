@@ -52,7 +52,9 @@ fn socket_option(docker: &Dockerd) -> String {
 
 #[test]
 fn every_driver_that_keeps_a_file_is_read_from_it() {
-    let Some(docker) = daemon("hybrid::every_driver_that_keeps_a_file_is_read_from_it") else { return };
+    let Some(docker) = daemon("hybrid::every_driver_that_keeps_a_file_is_read_from_it") else {
+        return;
+    };
     let syslog = Syslog::start();
     let address = syslog.address();
     let api = Api::start(docker.socket());
@@ -62,56 +64,118 @@ fn every_driver_that_keeps_a_file_is_read_from_it() {
         .then(interleaved(300));
     let drivers: [(&str, &[&str]); 5] = [
         ("json", &["--log-driver", "json-file"]),
-        ("attrs", &["--log-driver", "json-file", "--log-opt", "env=COLOR", "--env", "COLOR=blue"]),
+        (
+            "attrs",
+            &[
+                "--log-driver",
+                "json-file",
+                "--log-opt",
+                "env=COLOR",
+                "--env",
+                "COLOR=blue",
+            ],
+        ),
         ("local", &["--log-driver", "local"]),
         (
             "local-rotated",
-            &["--log-driver", "local", "--log-opt", "max-size=200k", "--log-opt", "max-file=5"],
+            &[
+                "--log-driver",
+                "local",
+                "--log-opt",
+                "max-size=200k",
+                "--log-opt",
+                "max-file=5",
+            ],
         ),
         ("syslog", &["--log-driver", "syslog", "--log-opt", &address]),
     ];
     for (label, options) in drivers {
-        let id = docker.run_detached(&format!("file-{label}"), options, &script.sh).expect("docker run");
+        let id = docker
+            .run_detached(&format!("file-{label}"), options, &script.sh)
+            .expect("docker run");
         collector.assert_arrives(&id, &script, label);
         let terminal = [options, &["--tty"]].concat();
         let id = docker
             .run_detached(&format!("tty-{label}"), &terminal, "echo one; echo two >&2")
             .expect("docker run");
-        collector.wait("two lines", |collector| collector.texts_of(&id, "stdout").len() == 2);
-        assert_eq!(collector.texts_of(&id, "stdout"), ["one\r", "two\r"], "{label}");
+        collector.wait("two lines", |collector| {
+            collector.texts_of(&id, "stdout").len() == 2
+        });
+        assert_eq!(
+            collector.texts_of(&id, "stdout"),
+            ["one\r", "two\r"],
+            "{label}"
+        );
     }
     let records = collector.records();
-    let with_attrs = records.iter().find(|record| record.text("container_name") == "file-attrs");
-    assert_eq!(with_attrs.expect("a record").body["attrs"], serde_json::json!({"COLOR": "blue"}));
-    assert_eq!(api.requests(), 0, "the API was touched although every container is on a file");
+    let with_attrs = records
+        .iter()
+        .find(|record| record.text("container_name") == "file-attrs");
+    assert_eq!(
+        with_attrs.expect("a record").body["attrs"],
+        serde_json::json!({"COLOR": "blue"})
+    );
+    assert_eq!(
+        api.requests(),
+        0,
+        "the API was touched although every container is on a file"
+    );
 }
 
 #[test]
 fn what_cannot_be_read_is_said_once_per_container() {
-    let Some(docker) = daemon("hybrid::what_cannot_be_read_is_said_once_per_container") else { return };
+    let Some(docker) = daemon("hybrid::what_cannot_be_read_is_said_once_per_container") else {
+        return;
+    };
     let syslog = Syslog::start();
     let address = syslog.address();
     let drivers: [(&str, &[&str]); 2] = [
         ("none", &["--log-driver", "none"]),
-        ("uncached", &["--log-driver", "syslog", "--log-opt", &address, "--log-opt", "cache-disabled=true"]),
+        (
+            "uncached",
+            &[
+                "--log-driver",
+                "syslog",
+                "--log-opt",
+                &address,
+                "--log-opt",
+                "cache-disabled=true",
+            ],
+        ),
     ];
     for mode in ["hybrid", "file", "stream"] {
-        let options =
-            [("Mode", mode), ("Docker_Socket", &socket_option(docker)), ("Rescan_Interval", "50ms")];
+        let options = [
+            ("Mode", mode),
+            ("Docker_Socket", &socket_option(docker)),
+            ("Rescan_Interval", "50ms"),
+        ];
         let collector = Collector::start(docker.root(), &options);
         for (label, options) in drivers {
             let name = format!("unread-{label}-{mode}");
-            docker.run_detached(&name, options, "echo lost; sleep 1000").expect("docker run");
+            docker
+                .run_detached(&name, options, "echo lost; sleep 1000")
+                .expect("docker run");
             let said = |collector: &Collector| {
                 let log = collector.log();
-                log.iter().filter(|(_, text)| text.contains(&name) && text.contains("cannot be read")).count()
+                log.iter()
+                    .filter(|(_, text)| text.contains(&name) && text.contains("cannot be read"))
+                    .count()
             };
-            collector.wait(&format!("the message about {name}"), |collector| said(collector) > 0);
-            docker.docker(&["restart", "--time", "0", &name]).expect("docker restart");
+            collector.wait(&format!("the message about {name}"), |collector| {
+                said(collector) > 0
+            });
+            docker
+                .docker(&["restart", "--time", "0", &name])
+                .expect("docker restart");
             let marker = format!("marker-{label}-{mode}");
-            docker.run_detached(&marker, &[], "echo marker").expect("docker run");
+            docker
+                .run_detached(&marker, &[], "echo marker")
+                .expect("docker run");
             collector.wait("the marker", |collector| {
-                collector.records().iter().any(|record| record.text("container_name") == marker)
+                collector
+                    .records()
+                    .iter()
+                    .any(|record| record.text("container_name") == marker)
             });
             assert_eq!(said(&collector), 1, "{:?}", collector.log());
             docker.docker(&["rm", "--force", &name]).expect("docker rm");
@@ -121,10 +185,15 @@ fn what_cannot_be_read_is_said_once_per_container() {
 
 #[test]
 fn mode_stream_delivers_every_driver_through_the_api() {
-    let Some(docker) = daemon("hybrid::mode_stream_delivers_every_driver_through_the_api") else { return };
+    let Some(docker) = daemon("hybrid::mode_stream_delivers_every_driver_through_the_api") else {
+        return;
+    };
     let syslog = Syslog::start();
     let address = syslog.address();
-    let options = [("Mode", "stream"), ("Docker_Socket", &socket_option(docker))];
+    let options = [
+        ("Mode", "stream"),
+        ("Docker_Socket", &socket_option(docker)),
+    ];
     let collector = Collector::start(docker.root(), &options);
     let script = of_lengths(Stream::Stdout, &LENGTHS)
         .then(of_lengths(Stream::Stderr, &LENGTHS))
@@ -132,33 +201,61 @@ fn mode_stream_delivers_every_driver_through_the_api() {
         .then(numbered_slowly(Stream::Stdout, "line", 300, "0.005"));
     let drivers: [(&str, &[&str]); 4] = [
         ("json", &["--log-driver", "json-file"]),
-        ("rotated", &["--log-driver", "json-file", "--log-opt", "max-size=100k", "--log-opt", "max-file=9"]),
+        (
+            "rotated",
+            &[
+                "--log-driver",
+                "json-file",
+                "--log-opt",
+                "max-size=100k",
+                "--log-opt",
+                "max-file=9",
+            ],
+        ),
         ("local", &["--log-driver", "local"]),
         ("syslog", &["--log-driver", "syslog", "--log-opt", &address]),
     ];
     for (label, options) in drivers {
-        let id = docker.run_detached(&format!("stream-{label}"), options, &script.sh).expect("docker run");
+        let id = docker
+            .run_detached(&format!("stream-{label}"), options, &script.sh)
+            .expect("docker run");
         collector.assert_arrives(&id, &script, label);
     }
     // With a terminal each line ends in a carriage return, and all are of stdout.
-    let on_terminal =
-        of_lengths(Stream::Stdout, &LENGTHS).then(numbered_slowly(Stream::Stdout, "line", 200, "0.005"));
-    let expected: Vec<String> =
-        on_terminal.of(Stream::Stdout).iter().map(|line| format!("{line}\r")).collect();
+    let on_terminal = of_lengths(Stream::Stdout, &LENGTHS).then(numbered_slowly(
+        Stream::Stdout,
+        "line",
+        200,
+        "0.005",
+    ));
+    let expected: Vec<String> = on_terminal
+        .of(Stream::Stdout)
+        .iter()
+        .map(|line| format!("{line}\r"))
+        .collect();
     for (label, options) in drivers {
         let options = [options, &["--tty"]].concat();
-        let id = docker.run_detached(&format!("stream-tty-{label}"), &options, &on_terminal.sh).expect("run");
+        let id = docker
+            .run_detached(&format!("stream-tty-{label}"), &options, &on_terminal.sh)
+            .expect("run");
         collector.wait(&format!("{label}, with a terminal"), |collector| {
             collector.texts_of(&id, "stdout").len() >= expected.len()
         });
         let texts = collector.texts_of(&id, "stdout");
-        let first = texts.iter().zip(&expected).position(|(got, want)| got != want);
+        let first = texts
+            .iter()
+            .zip(&expected)
+            .position(|(got, want)| got != want);
         let lengths: Vec<usize> = texts.iter().take(12).map(String::len).collect();
         assert!(
             first.is_none() && texts.len() == expected.len(),
             "{label}: {} at {first:?}, of lengths {lengths:?}; the daemon's own log:\n{}",
             texts.len(),
-            outline(&docker.docker(&["logs", "--timestamps", &id]).expect("docker logs"))
+            outline(
+                &docker
+                    .docker(&["logs", "--timestamps", &id])
+                    .expect("docker logs")
+            )
         );
     }
 }
@@ -166,30 +263,44 @@ fn mode_stream_delivers_every_driver_through_the_api() {
 /// The first lines of a log, each shortened to its time and how long it is.
 fn outline(log: &str) -> String {
     let lines = log.lines().take(12);
-    lines.map(|line| format!("{} {}\n", line.get(..36).unwrap_or(line), line.len())).collect()
+    lines
+        .map(|line| format!("{} {}\n", line.get(..36).unwrap_or(line), line.len()))
+        .collect()
 }
 
 #[test]
 fn a_stream_goes_on_over_stop_start_rename_and_our_own_restarts() {
-    let Some(docker) = daemon("hybrid::a_stream_goes_on_over_stop_start_rename_and_our_own_restarts") else {
+    let Some(docker) =
+        daemon("hybrid::a_stream_goes_on_over_stop_start_rename_and_our_own_restarts")
+    else {
         return;
     };
     let dir = tempfile::tempdir().expect("a folder");
     let db = dir.path().join("positions.db");
     let socket = socket_option(docker);
-    let stream = [("Mode", "stream"), ("Docker_Socket", &*socket), ("DB", db.to_str().expect("a path"))];
+    let stream = [
+        ("Mode", "stream"),
+        ("Docker_Socket", &*socket),
+        ("DB", db.to_str().expect("a path")),
+    ];
     let file = [("Mode", "file"), ("DB", db.to_str().expect("a path"))];
     let script = numbered_slowly(Stream::Stdout, "line", 800, "0.005");
-    let id = docker.run_detached("to-and-fro", &[], &script.sh).expect("docker run");
+    let id = docker
+        .run_detached("to-and-fro", &[], &script.sh)
+        .expect("docker run");
     let mut texts: Vec<String> = Vec::new();
     for round in 0.. {
         // From file to stream and back, by restarting with the other mode.
-        let collector = Collector::start(docker.root(), if round % 2 == 0 { &stream } else { &file });
+        let collector =
+            Collector::start(docker.root(), if round % 2 == 0 { &stream } else { &file });
         let target = (texts.len() + 150).min(800);
-        collector
-            .wait("more lines", |collector| texts.len() + collector.texts_of(&id, "stdout").len() >= target);
+        collector.wait("more lines", |collector| {
+            texts.len() + collector.texts_of(&id, "stdout").len() >= target
+        });
         let (records, _) = collector.stop();
-        let ours = records.iter().filter(|record| record.text("container_id") == id);
+        let ours = records
+            .iter()
+            .filter(|record| record.text("container_id") == id);
         texts.extend(ours.map(|record| record.text("log").to_owned()));
         if texts.len() >= 800 {
             break;
@@ -197,17 +308,29 @@ fn a_stream_goes_on_over_stop_start_rename_and_our_own_restarts() {
     }
     assert_eq!(texts, script.of(Stream::Stdout));
     let collector = Collector::start(docker.root(), &stream);
-    docker.docker(&["rename", "to-and-fro", "renamed"]).expect("docker rename");
+    docker
+        .docker(&["rename", "to-and-fro", "renamed"])
+        .expect("docker rename");
     for _ in 0..2 {
-        docker.docker(&["restart", "--time", "0", "renamed"]).expect("docker restart");
+        docker
+            .docker(&["restart", "--time", "0", "renamed"])
+            .expect("docker restart");
     }
     collector.wait("the last line of the last run", |collector| {
         let records = collector.records();
-        let ours = records.iter().filter(|record| record.text("container_id") == id);
-        ours.filter(|record| record.text("log") == "line 800").count() >= 1
+        let ours = records
+            .iter()
+            .filter(|record| record.text("container_id") == id);
+        ours.filter(|record| record.text("log") == "line 800")
+            .count()
+            >= 1
     });
     let records = collector.records();
-    let last = records.iter().rev().find(|record| record.text("container_id") == id).expect("a record");
+    let last = records
+        .iter()
+        .rev()
+        .find(|record| record.text("container_id") == id)
+        .expect("a record");
     assert_eq!(last.text("container_name"), "renamed");
 }
 
@@ -218,11 +341,18 @@ fn a_daemon_restart_under_load_loses_and_repeats_nothing_in_the_stream() {
         Ok(docker) => docker,
         Err(reason) => return skip(test, &reason),
     };
-    let options = [("Mode", "stream"), ("Docker_Socket", &*socket_option(&docker))];
+    let options = [
+        ("Mode", "stream"),
+        ("Docker_Socket", &*socket_option(&docker)),
+    ];
     let collector = Collector::start(docker.root(), &options);
     let script = numbered_slowly(Stream::Stdout, "line", 800, "0.01");
-    let id = docker.run_detached("live", &[], &script.sh).expect("docker run");
-    collector.wait("the first lines", |collector| collector.texts_of(&id, "stdout").len() > 50);
+    let id = docker
+        .run_detached("live", &[], &script.sh)
+        .expect("docker run");
+    collector.wait("the first lines", |collector| {
+        collector.texts_of(&id, "stdout").len() > 50
+    });
     docker.restart_daemon().expect("the daemon restarts");
     collector.assert_arrives(&id, &script, "live");
     assert!(collector.has_logged("Docker API"), "{:?}", collector.log());
@@ -230,13 +360,22 @@ fn a_daemon_restart_under_load_loses_and_repeats_nothing_in_the_stream() {
 
 #[test]
 fn two_hundred_containers_that_live_for_a_moment_are_all_read() {
-    let Some(docker) = daemon("hybrid::two_hundred_containers_that_live_for_a_moment_are_all_read") else {
+    let Some(docker) = daemon("hybrid::two_hundred_containers_that_live_for_a_moment_are_all_read")
+    else {
         return;
     };
     let collector = Collector::start(docker.root(), &[("Docker_Socket", "off")]);
     let run = |number: usize| {
         let line = format!("moment {number}");
-        let args = ["run", "--rm", "--network", "none", "busybox:test", "echo", &line];
+        let args = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "busybox:test",
+            "echo",
+            &line,
+        ];
         docker.docker(&args).expect("docker run --rm");
     };
     // One after another, then twenty at a time.
@@ -255,7 +394,10 @@ fn two_hundred_containers_that_live_for_a_moment_are_all_read() {
         let texts = collector.texts();
         let mut numbers: Vec<usize> = texts
             .iter()
-            .filter_map(|text| text.strip_prefix("moment ").and_then(|number| number.parse().ok()))
+            .filter_map(|text| {
+                text.strip_prefix("moment ")
+                    .and_then(|number| number.parse().ok())
+            })
             .collect();
         numbers.sort_unstable();
         numbers
@@ -274,7 +416,8 @@ struct Api {
 impl Api {
     fn start(daemon: &Path) -> Api {
         let dir = tempfile::tempdir().expect("a folder");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("chmod");
         let path = dir.path().join("docker.sock");
         let listener = UnixListener::bind(&path).expect("a socket");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("chmod");
@@ -288,7 +431,11 @@ impl Api {
                 }
             }
         });
-        Api { path, requests, _dir: dir }
+        Api {
+            path,
+            requests,
+            _dir: dir,
+        }
     }
 
     fn option(&self) -> String {
@@ -302,8 +449,13 @@ impl Api {
 
 /// Copies both ways until either side ends.
 fn pass_on(client: UnixStream, server: UnixStream) {
-    let pairs =
-        [(client.try_clone().expect("a clone"), server.try_clone().expect("a clone")), (server, client)];
+    let pairs = [
+        (
+            client.try_clone().expect("a clone"),
+            server.try_clone().expect("a clone"),
+        ),
+        (server, client),
+    ];
     for (mut from, mut to) in pairs {
         std::thread::spawn(move || {
             let mut block = [0; 16_384];
@@ -338,7 +490,9 @@ impl Follower {
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push(serde_json::from_str(&line).expect("JSON"));
+                kept.lock()
+                    .unwrap()
+                    .push(serde_json::from_str(&line).expect("JSON"));
             }
         });
         let errors = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -347,13 +501,18 @@ impl Follower {
                 said.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        Follower { child, records, complaints }
+        Follower {
+            child,
+            records,
+            complaints,
+        }
     }
 
     fn texts(&self, id: &str) -> Vec<String> {
         let records = self.records.lock().unwrap();
         let ours = records.iter().filter(|record| record["container_id"] == id);
-        ours.map(|record| record["log"].as_str().expect("a text").to_owned()).collect()
+        ours.map(|record| record["log"].as_str().expect("a text").to_owned())
+            .collect()
     }
 
     fn said(&self) -> String {
@@ -370,9 +529,13 @@ impl Drop for Follower {
 
 /// Lets others look into a folder, and into those above it.
 fn open_folders(dir: &Path) {
-    for folder in dir.ancestors().take_while(|folder| folder.parent().is_some()) {
+    for folder in dir
+        .ancestors()
+        .take_while(|folder| folder.parent().is_some())
+    {
         let mode = folder.metadata().expect("a folder").permissions().mode();
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode | 0o055)).expect("chmod");
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode | 0o055))
+            .expect("chmod");
     }
 }
 
@@ -383,11 +546,15 @@ fn permissions_removed_and_restored_under_load_lose_and_repeat_nothing() {
         Ok(docker) => docker,
         Err(reason) => return skip(test, &reason),
     };
-    let Some(program) = program_for_nobody() else { return skip(test, "setpriv is missing") };
+    let Some(program) = program_for_nobody() else {
+        return skip(test, "setpriv is missing");
+    };
     let api = Api::start(docker.socket());
     let script = numbered_slowly(Stream::Stdout, "line", 1500, "0.005");
     let options = ["--log-opt", "max-size=40k", "--log-opt", "max-file=9"];
-    let id = docker.run_detached("secret", &options, &script.sh).expect("docker run");
+    let id = docker
+        .run_detached("secret", &options, &script.sh)
+        .expect("docker run");
     let log = docker.log_path(&id);
     open_folders(log.parent().expect("a folder"));
     for file in ["config.v2.json", "hostconfig.json"] {
@@ -395,9 +562,16 @@ fn permissions_removed_and_restored_under_load_lose_and_repeat_nothing() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("chmod");
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program.0);
-    command.arg("--docker-root").arg(docker.root()).arg("--json");
-    command.args(["-o", "Rescan_Interval=50ms", "-o"]).arg(format!("Docker_Socket={}", api.option()));
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program.0);
+    command
+        .arg("--docker-root")
+        .arg(docker.root())
+        .arg("--json");
+    command
+        .args(["-o", "Rescan_Interval=50ms", "-o"])
+        .arg(format!("Docker_Socket={}", api.option()));
     let follower = Follower::start(command);
     let wait = |what: &str, condition: &dyn Fn() -> bool| {
         crate::support::wait_until(
@@ -418,14 +592,27 @@ fn permissions_removed_and_restored_under_load_lose_and_repeat_nothing() {
         returns += 1;
     }
     wait("every line", &|| follower.texts(&id).len() >= 1500);
-    assert_eq!(follower.texts(&id), script.of(Stream::Stdout), "{}", follower.said());
+    assert_eq!(
+        follower.texts(&id),
+        script.of(Stream::Stdout),
+        "{}",
+        follower.said()
+    );
     assert!(returns > 3 && api.requests() > 0);
-    assert!(follower.said().contains("cannot read"), "{}", follower.said());
+    assert!(
+        follower.said().contains("cannot read"),
+        "{}",
+        follower.said()
+    );
 }
 
 /// A copy of tail-containers that others may run, and the folder it is in.
 fn program_for_nobody() -> Option<(PathBuf, tempfile::TempDir)> {
-    Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().ok()?;
+    Command::new("setpriv")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .ok()?;
     let dir = tempfile::tempdir().ok()?;
     let program = dir.path().join("tail-containers");
     std::fs::copy(env!("CARGO_BIN_EXE_tail-containers"), &program).ok()?;
@@ -435,35 +622,64 @@ fn program_for_nobody() -> Option<(PathBuf, tempfile::TempDir)> {
 
 #[test]
 fn a_root_that_cannot_be_seen_is_read_through_the_api_and_from_its_files_when_it_can() {
-    let test = "hybrid::a_root_that_cannot_be_seen_is_read_through_the_api_and_from_its_files_when_it_can";
+    let test =
+        "hybrid::a_root_that_cannot_be_seen_is_read_through_the_api_and_from_its_files_when_it_can";
     let Some(docker) = daemon(test) else { return };
     let dir = tempfile::tempdir().expect("a folder");
     let seen = dir.path().join("docker");
     let api = Api::start(docker.socket());
-    let options = [("Docker_Socket", &*api.option()), ("Rescan_Interval", "50ms")];
-    let script =
-        numbered(Stream::Stdout, "early", 20).then(numbered_slowly(Stream::Stdout, "line", 600, "0.01"));
-    let id = docker.run_detached("unseen", &[], &script.sh).expect("docker run");
+    let options = [
+        ("Docker_Socket", &*api.option()),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let script = numbered(Stream::Stdout, "early", 20).then(numbered_slowly(
+        Stream::Stdout,
+        "line",
+        600,
+        "0.01",
+    ));
+    let id = docker
+        .run_detached("unseen", &[], &script.sh)
+        .expect("docker run");
     let collector = Collector::start(&seen, &options);
-    collector.wait("lines through the API", |collector| collector.texts_of(&id, "stdout").len() > 60);
+    collector.wait("lines through the API", |collector| {
+        collector.texts_of(&id, "stdout").len() > 60
+    });
     std::os::unix::fs::symlink(docker.root(), &seen).expect("a link");
-    collector.wait("the return", |collector| collector.has_logged("from its file again"));
+    collector.wait("the return", |collector| {
+        collector.has_logged("from its file again")
+    });
     collector.assert_arrives(&id, &script, "unseen");
     let records = collector.records();
-    let ours = records.iter().find(|record| record.text("container_id") == id).expect("a record");
-    assert_eq!((ours.text("container_name"), ours.text("image")), ("unseen", "busybox:test"));
+    let ours = records
+        .iter()
+        .find(|record| record.text("container_id") == id)
+        .expect("a record");
+    assert_eq!(
+        (ours.text("container_name"), ours.text("image")),
+        ("unseen", "busybox:test")
+    );
 }
 
 #[test]
 fn a_socket_that_appears_later_is_found() {
-    let Some(docker) = daemon("hybrid::a_socket_that_appears_later_is_found") else { return };
+    let Some(docker) = daemon("hybrid::a_socket_that_appears_later_is_found") else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("docker.sock");
     let option = path.display().to_string();
-    let collector = Collector::start(docker.root(), &[("Mode", "stream"), ("Docker_Socket", &option)]);
+    let collector = Collector::start(
+        docker.root(),
+        &[("Mode", "stream"), ("Docker_Socket", &option)],
+    );
     let script = numbered(Stream::Stdout, "line", 50);
-    let id = docker.run_detached("before-the-socket", &[], &script.sh).expect("docker run");
-    collector.wait("the message", |collector| collector.has_logged("Docker API"));
+    let id = docker
+        .run_detached("before-the-socket", &[], &script.sh)
+        .expect("docker run");
+    collector.wait("the message", |collector| {
+        collector.has_logged("Docker API")
+    });
     std::os::unix::fs::symlink(docker.socket(), &path).expect("a link");
     collector.assert_arrives(&id, &script, "later");
 }

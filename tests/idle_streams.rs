@@ -39,7 +39,11 @@ impl IdleApi {
         let path = dir.join("docker.sock");
         let listener = UnixListener::bind(&path).expect("a socket");
         let (open, most_open) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let api = IdleApi { path, open: Arc::clone(&open), most_open: Arc::clone(&most_open) };
+        let api = IdleApi {
+            path,
+            open: Arc::clone(&open),
+            most_open: Arc::clone(&most_open),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 most_open.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -49,7 +53,10 @@ impl IdleApi {
                     let _ = answer(&stream, daemon, lines);
                     open.fetch_sub(1, Ordering::SeqCst);
                 };
-                std::thread::Builder::new().stack_size(256 * 1024).spawn(work).expect("a thread");
+                std::thread::Builder::new()
+                    .stack_size(256 * 1024)
+                    .spawn(work)
+                    .expect("a thread");
             }
         });
         api
@@ -66,18 +73,30 @@ fn answer(mut stream: &UnixStream, daemon: Daemon, lines: usize) -> std::io::Res
     }
     if first.contains("/json") {
         let body = r#"{"Config":{"Tty":false},"HostConfig":{"LogConfig":{"Type":"local"}}}"#;
-        let body = if first.contains("/containers/json") { "[]" } else { body };
+        let body = if first.contains("/containers/json") {
+            "[]"
+        } else {
+            body
+        };
         let length = body.len();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}");
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}"
+        );
         return write!(stream, "{head}\r\n\r\n{body}");
     }
     let kind = match daemon {
         Daemon::New => "Content-Type: application/vnd.docker.multiplexed-stream\r\n",
         Daemon::Old => "",
     };
-    write!(stream, "HTTP/1.1 200 OK\r\n{kind}Transfer-Encoding: chunked\r\n\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\n{kind}Transfer-Encoding: chunked\r\n\r\n"
+    )?;
     if first.contains("/logs?") && !first.contains("tail=0") {
-        let tail = first.split("tail=").nth(1).and_then(|tail| tail.split(' ').next()?.parse().ok());
+        let tail = first
+            .split("tail=")
+            .nth(1)
+            .and_then(|tail| tail.split(' ').next()?.parse().ok());
         let from = tail.map_or(0, |tail| lines.saturating_sub(tail));
         for number in from..lines {
             stream.write_all(&chunk(number))?;
@@ -93,7 +112,11 @@ fn answer(mut stream: &UnixStream, daemon: Daemon, lines: usize) -> std::io::Res
 fn chunk(number: usize) -> Vec<u8> {
     let text = format!("2026-11-23T18:34:00.{number:09}Z {}\n", "x".repeat(900));
     let mut chunk = format!("{:x}\r\n\u{1}\0\0\0", text.len() + 8).into_bytes();
-    chunk.extend_from_slice(&u32::try_from(text.len()).expect("a short text").to_be_bytes());
+    chunk.extend_from_slice(
+        &u32::try_from(text.len())
+            .expect("a short text")
+            .to_be_bytes(),
+    );
     chunk.extend_from_slice(text.as_bytes());
     chunk.extend_from_slice(b"\r\n");
     chunk
@@ -117,9 +140,15 @@ impl Reader {
         let dir = tempfile::tempdir().expect("a folder");
         let api = IdleApi::listen(dir.path(), daemon, LINES / containers);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
-        command.arg("--docker-root").arg(root.path()).args(["--json", "-o", "Mode=stream", "-o"]);
+        command
+            .arg("--docker-root")
+            .arg(root.path())
+            .args(["--json", "-o", "Mode=stream", "-o"]);
         command.arg(format!("Docker_Socket={}", api.path.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("it runs");
         let lines = Arc::new(AtomicUsize::new(0));
         let (count, output) = (Arc::clone(&lines), child.stdout.take().expect("a pipe"));
@@ -128,12 +157,25 @@ impl Reader {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let reader = Reader { child, api, _root: root, _dir: dir };
+        let reader = Reader {
+            child,
+            api,
+            _root: root,
+            _dir: dir,
+        };
         let has_come = holds_within(PATIENCE, || lines.load(Ordering::SeqCst) >= LINES);
-        assert!(has_come, "{} of {LINES} lines came", lines.load(Ordering::SeqCst));
+        assert!(
+            has_come,
+            "{} of {LINES} lines came",
+            lines.load(Ordering::SeqCst)
+        );
         // The events besides the streams, and no request.
         let is_idle = || reader.api.open.load(Ordering::SeqCst) == containers + 1;
-        assert!(holds_within(PATIENCE, is_idle), "{} are open", reader.api.open.load(Ordering::SeqCst));
+        assert!(
+            holds_within(PATIENCE, is_idle),
+            "{} are open",
+            reader.api.open.load(Ordering::SeqCst)
+        );
         assert_eq!(lines.load(Ordering::SeqCst), LINES);
         reader
     }
@@ -145,13 +187,19 @@ impl Reader {
     /// Kilobytes of memory that are its own.
     fn memory(&self) -> usize {
         let rollup = std::fs::read_to_string(self.process("smaps_rollup")).expect("smaps_rollup");
-        let anonymous = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
-        let number = anonymous.and_then(|line| line.split_whitespace().next()).expect("a figure");
+        let anonymous = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Anonymous:"));
+        let number = anonymous
+            .and_then(|line| line.split_whitespace().next())
+            .expect("a figure");
         number.parse().expect("a number")
     }
 
     fn threads(&self) -> Vec<String> {
-        let tasks = std::fs::read_dir(self.process("task")).expect("its threads").flatten();
+        let tasks = std::fs::read_dir(self.process("task"))
+            .expect("its threads")
+            .flatten();
         let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
         let mut names: Vec<String> = tasks.map(|task| name(task).expect("a name")).collect();
         names.sort();
@@ -159,7 +207,9 @@ impl Reader {
     }
 
     fn descriptors(&self) -> usize {
-        std::fs::read_dir(self.process("fd")).expect("its descriptors").count()
+        std::fs::read_dir(self.process("fd"))
+            .expect("its descriptors")
+            .count()
     }
 }
 
@@ -175,10 +225,17 @@ fn idle_containers_stay_within_bounds(daemon: Daemon) {
     let all = Reader::start(daemon, CONTAINERS);
     let more = CONTAINERS - 1;
     let each = all.memory().saturating_sub(one.memory()) / more;
-    println!("{daemon:?} daemon, {CONTAINERS} idle containers: {each} KiB each, {} in all", all.memory());
+    println!(
+        "{daemon:?} daemon, {CONTAINERS} idle containers: {each} KiB each, {} in all",
+        all.memory()
+    );
     assert!(each < 64, "{each} KiB each");
     assert_eq!(all.threads(), one.threads());
-    let docker_threads = all.threads().iter().filter(|name| name.trim() == "clogs-docker").count();
+    let docker_threads = all
+        .threads()
+        .iter()
+        .filter(|name| name.trim() == "clogs-docker")
+        .count();
     assert_eq!(docker_threads, 1, "{:?}", all.threads());
     let descriptors = || (one.descriptors(), all.descriptors());
     // A snapshot has its connection for a moment only.

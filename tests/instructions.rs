@@ -36,10 +36,20 @@ fn toolchain() -> Option<String> {
     let version = String::from_utf8(output.stdout).ok()?;
     let words: Vec<&str> = version.split_whitespace().take(2).collect();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let maker = cpu.lines().find_map(|line| line.strip_prefix("vendor_id")?.split_once(": "));
+    let maker = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("vendor_id")?.split_once(": "));
     let maker = maker.map_or("unknown", |(_, maker)| maker);
-    let vectors = if cpu.contains(" avx2 ") { "avx2" } else { "no avx2" };
-    Some(format!("{} {} {maker} {vectors}", words.join(" "), std::env::consts::ARCH))
+    let vectors = if cpu.contains(" avx2 ") {
+        "avx2"
+    } else {
+        "no avx2"
+    };
+    Some(format!(
+        "{} {} {maker} {vectors}",
+        words.join(" "),
+        std::env::consts::ARCH
+    ))
 }
 
 /// Instructions in the hot function per line, over a log of [`LINES`].
@@ -70,7 +80,9 @@ fn count(program: &Path, out: &Path) -> Result<f64, String> {
         .status()
         .map_err(|error| error.to_string())?;
     let profile = std::fs::read_to_string(out).map_err(|error| error.to_string())?;
-    let totals = profile.lines().find_map(|line| line.strip_prefix("totals: "));
+    let totals = profile
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "));
     let totals = totals.and_then(|totals| totals.trim().parse::<f64>().ok());
     totals
         .filter(|_| status.success())
@@ -82,25 +94,39 @@ fn count(program: &Path, out: &Path) -> Result<f64, String> {
 fn the_hot_path_takes_no_more_instructions_than_it_did() {
     let name = "instructions::the_hot_path_takes_no_more_instructions_than_it_did";
     let Some(program) = release_program() else {
-        return skip(name, "no release build beside CONTAINER_LOGS_PLUGIN: run make test");
+        return skip(
+            name,
+            "no release build beside CONTAINER_LOGS_PLUGIN: run make test",
+        );
     };
     if Command::new("valgrind").arg("--version").output().is_err() {
         return skip(name, "no valgrind");
     }
-    let Some(toolchain) = toolchain() else { return skip(name, "no rustc tells its version") };
+    let Some(toolchain) = toolchain() else {
+        return skip(name, "no rustc tells its version");
+    };
     let pinned = std::fs::read_to_string(PINNED).unwrap_or_default();
-    let known = pinned.lines().find_map(|line| line.strip_prefix(&toolchain)?.strip_prefix(": "));
+    let known = pinned
+        .lines()
+        .find_map(|line| line.strip_prefix(&toolchain)?.strip_prefix(": "));
     let is_update = std::env::var_os("UPDATE_INSTRUCTIONS").is_some();
     if known.is_none() && !is_update {
         return skip(name, &format!("no count is pinned for {toolchain}"));
     }
     let folder = tempfile::tempdir().unwrap();
     let counted = count(&program, &folder.path().join("profile")).unwrap();
-    assert!(counted > 100.0, "{counted} instructions a line: {HOT_FUNCTION} was not found in the program");
+    assert!(
+        counted > 100.0,
+        "{counted} instructions a line: {HOT_FUNCTION} was not found in the program"
+    );
     if is_update {
-        let others =
-            pinned.lines().filter(|line| !line.starts_with(&toolchain)).map(|line| format!("{line}\n"));
-        let text: String = others.chain([format!("{toolchain}: {counted:.0}\n")]).collect();
+        let others = pinned
+            .lines()
+            .filter(|line| !line.starts_with(&toolchain))
+            .map(|line| format!("{line}\n"));
+        let text: String = others
+            .chain([format!("{toolchain}: {counted:.0}\n")])
+            .collect();
         return std::fs::write(PINNED, text).unwrap();
     }
     let known: f64 = known.unwrap().parse().unwrap();

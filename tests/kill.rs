@@ -31,7 +31,9 @@ const CONTAINERS: [char; 3] = ['a', 'b', 'c'];
 const PODS: [char; 2] = ['d', 'e'];
 
 fn variable(name: &str, or: usize) -> usize {
-    std::env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map_or(or, |text| text.parse().expect("a number"))
 }
 
 /// Xorshift: moments that differ from run to run of the loop and not of the test.
@@ -58,7 +60,10 @@ struct Roots {
 
 impl Roots {
     fn new() -> Roots {
-        Roots { docker: DockerRoot::new(), pods: PodRoot::new() }
+        Roots {
+            docker: DockerRoot::new(),
+            pods: PodRoot::new(),
+        }
     }
 
     /// A place for what the host keeps.
@@ -118,9 +123,12 @@ struct Load {
 impl Load {
     fn on(roots: &Roots) -> Load {
         let stopping = Arc::new(AtomicBool::new(false));
-        let docker = CONTAINERS.map(|name| Log::Docker(roots.docker.container(name, &name.to_string())));
+        let docker =
+            CONTAINERS.map(|name| Log::Docker(roots.docker.container(name, &name.to_string())));
         let pods = PODS.map(|name| {
-            let mut log = roots.pods.container("shop", &format!("web-{name}"), &name.to_string());
+            let mut log = roots
+                .pods
+                .container("shop", &format!("web-{name}"), &name.to_string());
             log.max_files = 1000;
             Log::Pod(log)
         });
@@ -134,7 +142,10 @@ impl Load {
 
     fn stop(self) -> Vec<usize> {
         self.stopping.store(true, Ordering::SeqCst);
-        self.threads.into_iter().map(|thread| thread.join().expect("a writer")).collect()
+        self.threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a writer"))
+            .collect()
     }
 }
 
@@ -164,7 +175,9 @@ impl Arrived {
     /// first of the batch that was caught.
     #[track_caller]
     fn take(&mut self, container: &str, text: &str) {
-        let number = text.strip_prefix("line ").and_then(|number| number.parse().ok());
+        let number = text
+            .strip_prefix("line ")
+            .and_then(|number| number.parse().ok());
         let number: usize = number.unwrap_or_else(|| panic!("a line of ours: {text}"));
         let next = self.next.entry(container.to_owned()).or_default();
         let allowed = self.repeatable.remove(container);
@@ -254,15 +267,24 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
 fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     let name = "kill::kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most";
     let Some(program) = find() else {
-        return skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
+        return skip(
+            name,
+            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
+        );
     };
-    let Some(plugin) = plugin() else { return skip(name, "the plugin's .so is not built") };
-    println!("{name}: {}", version(&program).unwrap_or_else(|problem| problem));
+    let Some(plugin) = plugin() else {
+        return skip(name, "the plugin's .so is not built");
+    };
+    println!(
+        "{name}: {}",
+        version(&program).unwrap_or_else(|problem| problem)
+    );
     let roots = Roots::new();
     let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
         .with_service_line("storage.max_chunks_up 512")
         .with_service_line("storage.backlog.mem_limit 200M");
-    let flush = |host: FluentBit, seconds: &str| host.with_service_line(&format!("Flush {seconds}"));
+    let flush =
+        |host: FluentBit, seconds: &str| host.with_service_line(&format!("Flush {seconds}"));
     host.set_config(&input(&roots));
     host = flush(host, "3600");
     let load = Load::on(&roots);
@@ -273,16 +295,24 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
         start_and_kill(&mut host, kill, moment);
     }
     let written = load.stop();
-    assert_eq!(host.record_count(), 0, "nothing was flushed before the last kill");
+    assert_eq!(
+        host.record_count(),
+        0,
+        "nothing was flushed before the last kill"
+    );
     let mut host = flush(host, "0.2");
     host.start().expect("Fluent Bit starts");
     let total: usize = written.iter().sum();
-    host.wait_until(PATIENCE * 2, "all lines", |host| host.record_count() >= total);
+    host.wait_until(PATIENCE * 2, "all lines", |host| {
+        host.record_count() >= total
+    });
     // How often each line came: order between chunks of two runs is Fluent Bit's.
     let counts = |host: &FluentBit| {
         let mut counts: BTreeMap<(String, usize), usize> = BTreeMap::new();
         for record in host.records() {
-            let number = record.text("log")["line ".len()..].parse().expect("a line of ours");
+            let number = record.text("log")["line ".len()..]
+                .parse()
+                .expect("a line of ours");
             *counts.entry((record.tag.clone(), number)).or_default() += 1;
         }
         counts
@@ -335,8 +365,14 @@ fn assert_one_batch_at_the_most(
         .count()
         + usize::from(!repeated.is_empty());
     assert_eq!(counts.len(), total);
-    assert!(repeated.iter().all(|(_, count)| **count == 2), "{repeated:?}");
-    assert!(stretches <= kills, "{stretches} batches repeated over {kills} kills: {repeated:?}");
+    assert!(
+        repeated.iter().all(|(_, count)| **count == 2),
+        "{repeated:?}"
+    );
+    assert!(
+        stretches <= kills,
+        "{stretches} batches repeated over {kills} kills: {repeated:?}"
+    );
     repeated.len()
 }
 
@@ -345,12 +381,21 @@ fn assert_one_batch_at_the_most(
 /// was killed before it had ticked it off is a request that came before, word for word.
 #[test]
 fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most() {
-    let name = "kill::kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most";
+    let name =
+        "kill::kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most";
     let Some(program) = find() else {
-        return skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
+        return skip(
+            name,
+            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
+        );
     };
-    let Some(plugin) = plugin() else { return skip(name, "the plugin's .so is not built") };
-    println!("{name}: {}", version(&program).unwrap_or_else(|problem| problem));
+    let Some(plugin) = plugin() else {
+        return skip(name, "the plugin's .so is not built");
+    };
+    println!(
+        "{name}: {}",
+        version(&program).unwrap_or_else(|problem| problem)
+    );
     let roots = Roots::new();
     let receiver = slow_http(|| std::thread::sleep(Duration::from_millis(30)));
     let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
@@ -368,11 +413,17 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
     let mut moments = Moments::new();
     let (kills, mut paused) = (variable("KILLS", PAUSED_KILLS), 0);
     let count = |host: &FluentBit, what: &str| {
-        host.stderr().matches(&format!("{what} (storage buf overlimit")).count()
+        host.stderr()
+            .matches(&format!("{what} (storage buf overlimit"))
+            .count()
     };
     for kill in 1..=kills {
         let before = count(&host, "paused") - count(&host, "resume");
-        start_and_kill(&mut host, kill, Duration::from_micros(moments.below(600_000)));
+        start_and_kill(
+            &mut host,
+            kill,
+            Duration::from_micros(moments.below(600_000)),
+        );
         paused += usize::from(count(&host, "paused") - count(&host, "resume") > before);
     }
     let (pauses, resumes) = (count(&host, "paused"), count(&host, "resume"));
@@ -381,11 +432,18 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
     let arrived = || {
         let mut seen = HashSet::new();
         let mut counts: BTreeMap<(String, usize), usize> = BTreeMap::new();
-        for request in receiver.received().into_iter().filter(|request| seen.insert(request.body.clone())) {
-            let records: Vec<serde_json::Value> = serde_json::from_slice(&request.body).expect("JSON");
+        for request in receiver
+            .received()
+            .into_iter()
+            .filter(|request| seen.insert(request.body.clone()))
+        {
+            let records: Vec<serde_json::Value> =
+                serde_json::from_slice(&request.body).expect("JSON");
             for record in &records {
                 let text = |key: &str| record[key].as_str().expect("a text").to_owned();
-                let number = text("log")["line ".len()..].parse().expect("a line of ours");
+                let number = text("log")["line ".len()..]
+                    .parse()
+                    .expect("a line of ours");
                 *counts.entry((text("container_name"), number)).or_default() += 1;
             }
         }
@@ -399,5 +457,8 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
         "{kills} kills of Fluent Bit over {pauses} pauses and {resumes} resumptions, {paused} of them in a pause: \
          {total} lines written, 0 lost, {repeated} repeated"
     );
-    assert!(pauses > 0 && resumes > 0 && paused > 0, "the input was hardly ever paused");
+    assert!(
+        pauses > 0 && resumes > 0 && paused > 0,
+        "the input was hardly ever paused"
+    );
 }

@@ -6,9 +6,16 @@ use std::process::Command;
 use crate::support::run;
 
 fn allowed() -> Vec<String> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).expect("deny.toml");
-    let list = text.split("allow = [").nth(1).and_then(|rest| rest.split(']').next()).expect("a list");
-    let names = list.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml"))
+        .expect("deny.toml");
+    let list = text
+        .split("allow = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .expect("a list");
+    let names = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
     names.map(str::to_owned).collect()
 }
 
@@ -18,14 +25,20 @@ fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let expression = expression.replace('/', " OR ");
     let mut words = expression.replace('(', " ( ").replace(')', " ) ");
     words = words.replace(" WITH ", "+WITH+");
-    let words: Vec<String> = words.split_whitespace().map(|word| word.replace("+WITH+", " WITH ")).collect();
+    let words: Vec<String> = words
+        .split_whitespace()
+        .map(|word| word.replace("+WITH+", " WITH "))
+        .collect();
     let mut rest = words.iter().map(String::as_str).peekable();
     let holds = any_of(&mut rest, allowed);
     assert_eq!(rest.next(), None, "{expression}");
     holds
 }
 
-fn any_of<'w>(words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>, allowed: &[String]) -> bool {
+fn any_of<'w>(
+    words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
+    allowed: &[String],
+) -> bool {
     let mut holds = all_of(words, allowed);
     while words.next_if_eq(&"OR").is_some() {
         holds |= all_of(words, allowed);
@@ -33,7 +46,10 @@ fn any_of<'w>(words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>, al
     holds
 }
 
-fn all_of<'w>(words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>, allowed: &[String]) -> bool {
+fn all_of<'w>(
+    words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
+    allowed: &[String],
+) -> bool {
     let mut holds = one(words, allowed);
     while words.next_if_eq(&"AND").is_some() {
         holds &= one(words, allowed);
@@ -41,7 +57,10 @@ fn all_of<'w>(words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>, al
     holds
 }
 
-fn one<'w>(words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>, allowed: &[String]) -> bool {
+fn one<'w>(
+    words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
+    allowed: &[String],
+) -> bool {
     match words.next() {
         Some("(") => {
             let holds = any_of(words, allowed);
@@ -60,18 +79,36 @@ fn every_dependency_has_a_licence_that_is_allowed() {
     let mut metadata = Command::new(env!("CARGO"));
     // Not `--offline`: called by itself on a new machine it fetches the packages of the
     // fuzz targets, which no build of the library has asked for. `make test` has them.
-    metadata.args(["metadata", "--format-version", "1", "--locked", "--filter-platform"]);
+    metadata.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--filter-platform",
+    ]);
     metadata.arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
     let metadata = run(metadata.current_dir(env!("CARGO_MANIFEST_DIR"))).expect("cargo metadata");
     let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
-    let others: Vec<_> = packages.iter().filter(|package| !package["source"].is_null()).collect();
+    let others: Vec<_> = packages
+        .iter()
+        .filter(|package| !package["source"].is_null())
+        .collect();
     assert!(others.len() > 50, "{}", others.len());
     for package in others {
-        let (name, licence) = (&package["name"], package["license"].as_str().unwrap_or_default());
-        assert!(is_allowed(licence, &allowed), "{name}: {licence:?} is not in deny.toml");
+        let (name, licence) = (
+            &package["name"],
+            package["license"].as_str().unwrap_or_default(),
+        );
+        assert!(
+            is_allowed(licence, &allowed),
+            "{name}: {licence:?} is not in deny.toml"
+        );
         let source = package["source"].as_str().expect("a source");
-        assert!(source.starts_with("registry+"), "{name} comes from {source}");
+        assert!(
+            source.starts_with("registry+"),
+            "{name} comes from {source}"
+        );
     }
 }
 

@@ -17,7 +17,8 @@ const SHORT_FRAMES: usize = 64 * 1024;
 const TIMES: usize = 4;
 /// What is linear takes four times as much; what is quadratic takes sixteen times.
 const MOST: f64 = 5.0;
-const RECORD: &str = "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-23T18:00:00.000000001Z\"}\n";
+const RECORD: &str =
+    "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-23T18:00:00.000000001Z\"}\n";
 const CRI_ENTRY: &str = "2026-11-23T18:00:00.000000001Z stdout F x\n";
 
 /// Lines of a unit repeated, each as long as `bytes`; good entries around them.
@@ -86,8 +87,13 @@ fn frames(bytes: usize) -> Vec<u8> {
 
 /// Lines of an application that are, or look like, JSON.
 fn merged_lines(bytes: usize) -> Vec<u8> {
-    let keys: String = (0..bytes / 16).map(|number| format!("\"key{number:08}\":1,")).collect();
-    let objects = format!("{{\"a\":[{}{{}}]}}", "{\"same\":1,\"same\":2},".repeat(bytes / 20));
+    let keys: String = (0..bytes / 16)
+        .map(|number| format!("\"key{number:08}\":1,"))
+        .collect();
+    let objects = format!(
+        "{{\"a\":[{}{{}}]}}",
+        "{\"same\":1,\"same\":2},".repeat(bytes / 20)
+    );
     let mut log = RECORD.to_owned();
     for text in [
         format!("{{\"a\":{}}}", "[".repeat(bytes)),
@@ -115,7 +121,14 @@ fn count(log: &[u8], folder: &Path) -> f64 {
         .arg(format!("--toggle-collect={READER}"))
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(env!("CARGO_BIN_EXE_tail-containers"))
-        .args(["--no-follow", "-o", "Merge_Log=on", "--runtime", "docker", "--docker-root"])
+        .args([
+            "--no-follow",
+            "-o",
+            "Merge_Log=on",
+            "--runtime",
+            "docker",
+            "--docker-root",
+        ])
         .arg(root.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -123,7 +136,10 @@ fn count(log: &[u8], folder: &Path) -> f64 {
         .unwrap();
     assert!(status.success(), "valgrind: {status}");
     let profile = std::fs::read_to_string(profile).unwrap();
-    let totals = profile.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
+    let totals = profile
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .unwrap();
     totals.trim().parse().unwrap()
 }
 
@@ -134,28 +150,50 @@ fn is_linear(test: &str, short_bytes: usize, log_of: impl Fn(usize) -> Vec<u8>) 
     let folder = tempfile::tempdir().unwrap();
     let short = count(&log_of(short_bytes), folder.path());
     let long = count(&log_of(TIMES * short_bytes), folder.path());
-    assert!(short > short_bytes as f64, "{short} instructions: {READER} was not found in the program");
+    assert!(
+        short > short_bytes as f64,
+        "{short} instructions: {READER} was not found in the program"
+    );
     let times = long / short;
-    assert!(times < MOST, "{TIMES} times the bytes took {times:.1} times the instructions");
+    assert!(
+        times < MOST,
+        "{TIMES} times the bytes took {times:.1} times the instructions"
+    );
     println!("{test}: {TIMES} times the bytes took {times:.2} times the instructions");
 }
 
 #[test]
 fn hostile_json_lines_take_time_in_proportion_to_their_length() {
-    is_linear("hostile_json_lines_take_time_in_proportion_to_their_length", SHORT, json_lines);
+    is_linear(
+        "hostile_json_lines_take_time_in_proportion_to_their_length",
+        SHORT,
+        json_lines,
+    );
 }
 
 #[test]
 fn hostile_cri_lines_take_time_in_proportion_to_their_length() {
-    is_linear("hostile_cri_lines_take_time_in_proportion_to_their_length", SHORT, cri_lines);
+    is_linear(
+        "hostile_cri_lines_take_time_in_proportion_to_their_length",
+        SHORT,
+        cri_lines,
+    );
 }
 
 #[test]
 fn hostile_frames_take_time_in_proportion_to_their_length() {
-    is_linear("hostile_frames_take_time_in_proportion_to_their_length", SHORT_FRAMES, frames);
+    is_linear(
+        "hostile_frames_take_time_in_proportion_to_their_length",
+        SHORT_FRAMES,
+        frames,
+    );
 }
 
 #[test]
 fn hostile_objects_to_merge_take_time_in_proportion_to_their_length() {
-    is_linear("hostile_objects_to_merge_take_time_in_proportion_to_their_length", SHORT, merged_lines);
+    is_linear(
+        "hostile_objects_to_merge_take_time_in_proportion_to_their_length",
+        SHORT,
+        merged_lines,
+    );
 }

@@ -26,7 +26,12 @@ impl Held {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let Frame::Whole { message, length } = first_frame(rest) else {
-                panic!("{}: {:?} at {}", file.display(), first_frame(rest), bytes.len() - rest.len())
+                panic!(
+                    "{}: {:?} at {}",
+                    file.display(),
+                    first_frame(rest),
+                    bytes.len() - rest.len()
+                )
             };
             let entry = decode(message).expect("a log entry");
             assert!(entry.time.seconds > 1_600_000_000, "{:?}", entry.time);
@@ -48,15 +53,25 @@ impl Held {
 
 /// `name.9` … `name.1`, `name`, as far as they exist.
 fn files(current: &Path) -> Vec<PathBuf> {
-    let rotated = (1..100).rev().map(|number| PathBuf::from(format!("{}.{number}", current.display())));
-    rotated.filter(|file| file.exists()).chain([current.to_owned()]).collect()
+    let rotated = (1..100)
+        .rev()
+        .map(|number| PathBuf::from(format!("{}.{number}", current.display())));
+    rotated
+        .filter(|file| file.exists())
+        .chain([current.to_owned()])
+        .collect()
 }
 
 #[test]
 fn what_a_real_daemon_wrote_decodes_byte_by_byte() {
     let docker = match shared() {
         Ok(docker) => docker,
-        Err(reason) => return skip("local_files::what_a_real_daemon_wrote_decodes_byte_by_byte", &reason),
+        Err(reason) => {
+            return skip(
+                "local_files::what_a_real_daemon_wrote_decodes_byte_by_byte",
+                &reason,
+            )
+        }
     };
     let known = numbered(Stream::Stdout, "line", 5000)
         .then(of_lengths(Stream::Stdout, &EDGE_LENGTHS))
@@ -70,16 +85,24 @@ fn what_a_real_daemon_wrote_decodes_byte_by_byte() {
         "{}; printf 'bad \\377\\376 \\200\\n'; printf '%16383s\\303\\251\\n' ''; {}",
         known.sh, end.sh
     );
-    let mut stdout: Vec<Vec<u8>> =
-        known.of(Stream::Stdout).iter().map(|line| line.as_bytes().to_vec()).collect();
+    let mut stdout: Vec<Vec<u8>> = known
+        .of(Stream::Stdout)
+        .iter()
+        .map(|line| line.as_bytes().to_vec())
+        .collect();
     stdout.push(b"bad \xff\xfe \x80".to_vec());
     stdout.push([&[b' '; 16_383][..], b"\xc3\xa9"].concat());
     let tail = end.of(Stream::Stdout)[0].as_bytes();
 
     let rotated = ["max-size=30k", "max-file=90", "compress=false"];
     let local = |options: &[&str]| {
-        let options = options.iter().flat_map(|option| ["--log-opt".to_owned(), option.to_string()]);
-        ["--log-driver".to_owned(), "local".to_owned()].into_iter().chain(options).collect::<Vec<_>>()
+        let options = options
+            .iter()
+            .flat_map(|option| ["--log-opt".to_owned(), option.to_string()]);
+        ["--log-driver".to_owned(), "local".to_owned()]
+            .into_iter()
+            .chain(options)
+            .collect::<Vec<_>>()
     };
     // A driver that cannot be read, so that Docker keeps a cache: somebody has
     // to take what it sends, or it keeps nothing.
@@ -92,10 +115,16 @@ fn what_a_real_daemon_wrote_decodes_byte_by_byte() {
     for (name, options, file) in [
         ("plain", local(&[]), "local-logs/container.log"),
         ("rotated", local(&rotated), "local-logs/container.log"),
-        ("cache", syslog.map(str::to_owned).to_vec(), "container-cached.log"),
+        (
+            "cache",
+            syslog.map(str::to_owned).to_vec(),
+            "container-cached.log",
+        ),
     ] {
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let id = docker.run_detached(&format!("local-{name}"), &options, &sh).expect("docker run");
+        let id = docker
+            .run_detached(&format!("local-{name}"), &options, &sh)
+            .expect("docker run");
         assert_eq!(docker.wait(&id), Ok(0));
         let files = files(&docker.root().join("containers").join(&id).join(file));
         assert_eq!(files.len() > 1, name == "rotated", "{files:?}");
@@ -104,11 +133,21 @@ fn what_a_real_daemon_wrote_decodes_byte_by_byte() {
             held.read(file);
         }
         let [got_out, got_err] = &held.lines;
-        assert_eq!(got_out.iter().zip(&stdout).position(|(got, want)| got != want), None, "{name}");
+        assert_eq!(
+            got_out
+                .iter()
+                .zip(&stdout)
+                .position(|(got, want)| got != want),
+            None,
+            "{name}"
+        );
         assert_eq!(got_out.len(), stdout.len(), "{name}");
         let stderr = known.of(Stream::Stderr);
         assert_eq!(
-            got_err.iter().zip(&stderr).position(|(got, want)| got != want.as_bytes()),
+            got_err
+                .iter()
+                .zip(&stderr)
+                .position(|(got, want)| got != want.as_bytes()),
             None,
             "{name}"
         );

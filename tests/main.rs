@@ -1,7 +1,14 @@
 //! The integration tests: one binary, a module for each thing tested.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test reports a broken premise by failing")]
-#![allow(clippy::disallowed_methods, reason = "a test reads what it wrote itself")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test reports a broken premise by failing"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads what it wrote itself"
+)]
 
 mod accounting;
 mod confined;

@@ -64,7 +64,9 @@ use history::Totals;
 const HISTORIES: u64 = 2000;
 
 fn variable(name: &str, or: u64) -> u64 {
-    std::env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map_or(or, |text| text.parse().expect("a number"))
 }
 
 #[test]
@@ -94,10 +96,19 @@ fn random_histories_lose_nothing_and_repeat_nothing() {
         }
     });
     let sums = *sums.lock().expect("no panic");
-    println!("{count} histories from seed {first} in {:?}: {sums:?}", begun.elapsed());
+    println!(
+        "{count} histories from seed {first} in {:?}: {sums:?}",
+        begun.elapsed()
+    );
     let failures = failures.into_inner().expect("no panic");
-    assert!(failures.is_empty(), "the histories of these seeds failed: {failures:?}");
-    assert!(sums.owed > 10 * count as usize / 2, "the histories write too little: {sums:?}");
+    assert!(
+        failures.is_empty(),
+        "the histories of these seeds failed: {failures:?}"
+    );
+    assert!(
+        sums.owed > 10 * count as usize / 2,
+        "the histories write too little: {sums:?}"
+    );
 }
 
 fn add(sums: &mut Totals, totals: &Totals) {
@@ -112,9 +123,15 @@ fn one(seed: u64) -> Result<Totals, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let config = Config { failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 3000,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let tree = plan::plans().new_tree(&mut runner).map_err(|reason| reason.to_string())?;
+    let tree = plan::plans()
+        .new_tree(&mut runner)
+        .map_err(|reason| reason.to_string())?;
     let size = tree.current().actions.len();
     let totals = Mutex::new(Totals::default());
     let played = runner.run_one(tree, |plan| {
@@ -123,9 +140,10 @@ fn one(seed: u64) -> Result<Totals, String> {
     });
     match played {
         Ok(_) => Ok(totals.into_inner().expect("no panic")),
-        Err(TestError::Fail(reason, plan)) => {
-            Err(format!("{reason}\n  {} of {size} actions: {plan}", plan.actions.len()))
-        }
+        Err(TestError::Fail(reason, plan)) => Err(format!(
+            "{reason}\n  {} of {size} actions: {plan}",
+            plan.actions.len()
+        )),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -14,8 +14,11 @@ use crate::support::writer::{literal, Stream};
 /// Nothing is flushed by time within a test.
 const NEVER: (&str, &str) = ("Multiline_Flush", "1h");
 
-const TRACE: [&str; 3] =
-    ["java.lang.IllegalStateException: no shelf", "\tat shop.Shelf.find(Shelf.java:17)", "\t... 3 more"];
+const TRACE: [&str; 3] = [
+    "java.lang.IllegalStateException: no shelf",
+    "\tat shop.Shelf.find(Shelf.java:17)",
+    "\t... 3 more",
+];
 
 fn trace() -> String {
     TRACE.join("\n")
@@ -44,12 +47,17 @@ fn a_stack_trace_is_one_record_and_other_lines_wait_for_nothing() {
     collector.wait_texts(5);
     let records = collector.records();
     for (stream, last) in [("stdout", "GET / 200"), ("stderr", "bye")] {
-        let of_stream = records[1..].iter().filter(|record| record.text("stream") == stream);
+        let of_stream = records[1..]
+            .iter()
+            .filter(|record| record.text("stream") == stream);
         let texts: Vec<&str> = of_stream.map(|record| record.text("log")).collect();
         assert_eq!(texts, [trace().as_str(), last], "{stream}");
     }
     // The time is that of the first line.
-    let first = records.iter().find(|record| record.text("log") == trace()).expect("a trace");
+    let first = records
+        .iter()
+        .find(|record| record.text("log") == trace())
+        .expect("a trace");
     assert_eq!(first.time.nanos, 2);
 }
 
@@ -74,13 +82,23 @@ fn the_noise_of_one_stream_does_not_keep_the_other_waiting() {
     let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
     log.piece("stdout", "a.Error: 1\n", "2023-11-14T10:00:00.5Z");
     log.piece("stdout", "\tat a\n", "2023-11-14T11:00:00.5Z");
-    for (number, time) in ["11:30:00", "11:59:00", "12:00:00.5"].into_iter().enumerate() {
-        log.piece("stderr", &format!("noise {number}\n"), &format!("2023-11-14T{time}Z"));
+    for (number, time) in ["11:30:00", "11:59:00", "12:00:00.5"]
+        .into_iter()
+        .enumerate()
+    {
+        log.piece(
+            "stderr",
+            &format!("noise {number}\n"),
+            &format!("2023-11-14T{time}Z"),
+        );
     }
     assert_eq!(collector.wait_texts(3), ["noise 0", "noise 1", "noise 2"]);
     log.piece("stderr", "noise 3\n", "2023-11-14T12:00:00.500000001Z");
     let texts = collector.wait_texts(5);
-    assert!(texts.contains(&"a.Error: 1\n\tat a".to_owned()), "{texts:?}");
+    assert!(
+        texts.contains(&"a.Error: 1\n\tat a".to_owned()),
+        "{texts:?}"
+    );
 }
 
 /// The reader looks by itself when the time has come, however long it waits.
@@ -88,7 +106,11 @@ fn the_noise_of_one_stream_does_not_keep_the_other_waiting() {
 fn no_rescan_is_needed_for_what_is_due() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
-    let options = [("Multiline", r"^\S"), ("Multiline_Flush", "2s"), ("Rescan_Interval", "1h")];
+    let options = [
+        ("Multiline", r"^\S"),
+        ("Multiline_Flush", "2s"),
+        ("Rescan_Interval", "1h"),
+    ];
     let collector = Collector::start(root.path(), &options);
     write(&mut log, "stdout", &["one", "  more"]);
     assert_eq!(collector.wait_texts(1), ["one\n  more"]);
@@ -103,7 +125,9 @@ fn a_label_that_changes_loses_nothing_that_is_open() {
     collector.wait_texts(1);
     write(&mut log, "stdout", &TRACE);
     let on_disk = log.log.metadata().expect("the log").len();
-    collector.wait("all to be read", |collector| collector.figures().read.bytes == on_disk);
+    collector.wait("all to be read", |collector| {
+        collector.figures().read.bytes == on_disk
+    });
     log.write_config_with("web", true, json!({"fluentbit.io/multiline": "off"}), &[]);
     assert_eq!(collector.wait_texts(2)[1], trace());
     write(&mut log, "stdout", &TRACE);
@@ -121,17 +145,29 @@ fn a_change_of_source_in_the_midst_of_a_trace_leaves_it_whole() {
     let socket = format!("unix://{}", docker.socket().display());
     let dir = tempfile::tempdir().expect("a folder");
     let db = dir.path().join("positions.db").display().to_string();
-    let id = docker.run_detached("multiline-turns", &[], "sleep 1000").expect("docker run");
+    let id = docker
+        .run_detached("multiline-turns", &[], "sleep 1000")
+        .expect("docker run");
     // What the container's first process would print.
     let print = |line: &str| {
         let script = format!("printf '{line}\\n' >/proc/1/fd/1; echo noise >/proc/1/fd/2");
-        docker.docker(&["exec", &id, "sh", "-c", &script]).expect("docker exec");
+        docker
+            .docker(&["exec", &id, "sh", "-c", &script])
+            .expect("docker exec");
     };
     let (mut stdout, mut noise) = (Vec::new(), 0);
-    for (turn, line) in ["a.Error: 1", "\tat a", "\tat b", "\tat c", "done"].into_iter().enumerate() {
+    for (turn, line) in ["a.Error: 1", "\tat a", "\tat b", "\tat c", "done"]
+        .into_iter()
+        .enumerate()
+    {
         let mode = if turn % 2 == 0 { "file" } else { "stream" };
-        let options =
-            [("Mode", mode), ("Docker_Socket", &*socket), ("Multiline", "java"), NEVER, ("DB", &*db)];
+        let options = [
+            ("Mode", mode),
+            ("Docker_Socket", &*socket),
+            ("Multiline", "java"),
+            NEVER,
+            ("DB", &*db),
+        ];
         let collector = Collector::start(docker.root(), &options);
         print(line);
         collector.wait(&format!("the noise of turn {turn}"), |collector| {
@@ -139,11 +175,20 @@ fn a_change_of_source_in_the_midst_of_a_trace_leaves_it_whole() {
         });
         noise += collector.texts_of(&id, "stderr").len();
         if line == "done" {
-            collector.wait("the end", |collector| collector.texts_of(&id, "stdout").len() == 2);
+            collector.wait("the end", |collector| {
+                collector.texts_of(&id, "stdout").len() == 2
+            });
         }
-        let ours = |record: &&Record| record.text("container_id") == id && record.text("stream") == "stdout";
+        let ours = |record: &&Record| {
+            record.text("container_id") == id && record.text("stream") == "stdout"
+        };
         let records = collector.stop().0;
-        stdout.extend(records.iter().filter(ours).map(|record| record.text("log").to_owned()));
+        stdout.extend(
+            records
+                .iter()
+                .filter(ours)
+                .map(|record| record.text("log").to_owned()),
+        );
     }
     assert_eq!(noise, 5);
     docker.docker(&["rm", "--force", &id]).expect("docker rm");
@@ -161,7 +206,11 @@ fn rotation_in_the_midst_of_a_trace_leaves_it_whole() {
             log.rotate(9, compress);
         }
         log.line("done");
-        assert_eq!(collector.wait_texts(2), [trace(), "done".to_owned()], "compress: {compress}");
+        assert_eq!(
+            collector.wait_texts(2),
+            [trace(), "done".to_owned()],
+            "compress: {compress}"
+        );
     }
 }
 
@@ -188,14 +237,26 @@ fn a_restart_in_the_midst_of_a_trace_leaves_it_whole() {
         }
         let collector = Collector::start(root.path(), &options);
         log.line("after");
-        collector.wait("the end", |collector| collector.texts().contains(&"after".to_owned()));
+        collector.wait("the end", |collector| {
+            collector.texts().contains(&"after".to_owned())
+        });
         texts.extend(collector.stop().0);
         let of = |stream: &str| -> Vec<&str> {
-            let records = texts.iter().filter(|record| record.text("stream") == stream);
+            let records = texts
+                .iter()
+                .filter(|record| record.text("stream") == stream);
             records.map(|record| record.text("log")).collect()
         };
-        assert_eq!(of("stdout"), ["before", trace().as_str(), "after"], "rotates: {rotates:?}");
-        assert_eq!(of("stderr"), ["noise 0", "noise 1", "noise 2", "noise 3"], "rotates: {rotates:?}");
+        assert_eq!(
+            of("stdout"),
+            ["before", trace().as_str(), "after"],
+            "rotates: {rotates:?}"
+        );
+        assert_eq!(
+            of("stderr"),
+            ["noise 0", "noise 1", "noise 2", "noise 3"],
+            "rotates: {rotates:?}"
+        );
     }
 }
 
@@ -221,7 +282,10 @@ fn pieces_of_a_long_line_are_joined_before_lines_are() {
     for begin in ["START", "more", "START"] {
         log.long_line("stdout", &long(begin));
     }
-    assert_eq!(collector.wait_texts(1), [format!("{}\n{}", long("START"), long("more"))]);
+    assert_eq!(
+        collector.wait_texts(1),
+        [format!("{}\n{}", long("START"), long("more"))]
+    );
     // An open piece behind an open text.
     log.entry("stdout", &"y".repeat(16_384));
     log.entry("stdout", "START of the third\n");
@@ -241,7 +305,9 @@ fn a_restart_with_a_piece_open_behind_an_open_text_begins_with_the_text() {
     let time = log.time();
     log.piece("stdout", &piece, &time);
     let on_disk = log.log.metadata().expect("the log").len();
-    collector.wait("both to be read", |collector| collector.figures().read.bytes == on_disk);
+    collector.wait("both to be read", |collector| {
+        collector.figures().read.bytes == on_disk
+    });
     assert_eq!(collector.stop().0, []);
     let collector = Collector::start(root.path(), &options);
     log.piece("stdout", "end\n", &time);
@@ -253,28 +319,47 @@ fn a_restart_with_a_piece_open_behind_an_open_text_begins_with_the_text() {
 fn what_would_exceed_the_longest_line_becomes_several_records() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
-    let options = [("Multiline", "^START"), NEVER, ("Partial_Max_Size", "20000")];
+    let options = [
+        ("Multiline", "^START"),
+        NEVER,
+        ("Partial_Max_Size", "20000"),
+    ];
     let collector = Collector::start(root.path(), &options);
     let line = |begin: &str| format!("{begin} {}", "x".repeat(9_000));
     for begin in ["START", "a", "b", "c", "START"] {
         log.line(&line(begin));
     }
-    let want = [format!("{}\n{}", line("START"), line("a")), format!("{}\n{}", line("b"), line("c"))];
+    let want = [
+        format!("{}\n{}", line("START"), line("a")),
+        format!("{}\n{}", line("b"), line("c")),
+    ];
     assert_eq!(collector.wait_texts(2), want);
-    assert!(collector.records().iter().all(|record| !record.body.contains_key("truncated")));
+    assert!(collector
+        .records()
+        .iter()
+        .all(|record| !record.body.contains_key("truncated")));
 }
 
 #[test]
 fn a_label_chooses_for_one_container_and_a_wrong_one_is_said() {
     let root = DockerRoot::new();
-    let labels = [('a', "plain", "off"), ('b', "first", r"^\d+,"), ('c', "wrong", "^("), ('d', "none", "")];
+    let labels = [
+        ('a', "plain", "off"),
+        ('b', "first", r"^\d+,"),
+        ('c', "wrong", "^("),
+        ('d', "none", ""),
+    ];
     let mut logs: Vec<LogWriter> = Vec::new();
     for (digit, name, label) in labels {
         let log = root.container(digit, name);
         log.write_config_with(name, true, json!({"fluentbit.io/multiline": label}), &[]);
         logs.push(log);
     }
-    let options = [("Multiline", "java"), NEVER, ("Label_Hints", "multiline_regex")];
+    let options = [
+        ("Multiline", "java"),
+        NEVER,
+        ("Label_Hints", "multiline_regex"),
+    ];
     let collector = Collector::start(root.path(), &options);
     for log in &mut logs {
         write(log, "stdout", &TRACE);
@@ -282,20 +367,30 @@ fn a_label_chooses_for_one_container_and_a_wrong_one_is_said() {
     }
     let of = |name: &str| -> Vec<String> {
         let records = collector.records();
-        let records = records.iter().filter(|record| record.text("container_name") == name);
-        records.map(|record| record.text("log").to_owned()).collect()
+        let records = records
+            .iter()
+            .filter(|record| record.text("container_name") == name);
+        records
+            .map(|record| record.text("log").to_owned())
+            .collect()
     };
     collector.wait("all", |_| {
-        of("plain").len() == 6 && of("first").len() == 2 && of("wrong").len() == 4 && of("none").len() == 4
+        of("plain").len() == 6
+            && of("first").len() == 2
+            && of("wrong").len() == 4
+            && of("none").len() == 4
     });
     let rest = ["1,first", "second", "2,first"].map(str::to_owned);
     let joined = [vec![trace()], rest.to_vec()].concat();
-    assert_eq!(of("plain"), [TRACE.map(str::to_owned).to_vec(), rest.to_vec()].concat());
+    assert_eq!(
+        of("plain"),
+        [TRACE.map(str::to_owned).to_vec(), rest.to_vec()].concat()
+    );
     assert_eq!(of("first"), [trace(), "1,first\nsecond".to_owned()]);
     assert_eq!((of("wrong"), of("none")), (joined.clone(), joined));
-    assert!(
-        collector.has_logged("container wrong (cccccccccccc): label fluentbit.io/multiline: `^(` is neither")
-    );
+    assert!(collector.has_logged(
+        "container wrong (cccccccccccc): label fluentbit.io/multiline: `^(` is neither"
+    ));
 }
 
 #[test]
@@ -304,10 +399,17 @@ fn json_over_several_lines_becomes_fields() {
     let mut log = root.container('a', "web");
     let options = [("Multiline", r"^\{"), NEVER, ("Merge_Log", "on")];
     let collector = Collector::start(root.path(), &options);
-    write(&mut log, "stdout", &["{", "  \"level\": \"info\",", "  \"n\": 7", "}", "{"]);
+    write(
+        &mut log,
+        "stdout",
+        &["{", "  \"level\": \"info\",", "  \"n\": 7", "}", "{"],
+    );
     collector.wait_texts(1);
     let body = &collector.records()[0].body;
-    assert_eq!((&body["level"], &body["n"], body.get("log")), (&json!("info"), &json!(7), None));
+    assert_eq!(
+        (&body["level"], &body["n"], body.get("log")),
+        (&json!("info"), &json!(7), None)
+    );
 }
 
 #[test]
@@ -345,19 +447,28 @@ fn every_source_joins_alike() {
         script = script.then(literal(Stream::Stdout, &[line]).after("0.1"));
         script = script.then(literal(Stream::Stderr, &[line]));
     }
-    script = script.then(literal(Stream::Stdout, &["after"])).then(literal(Stream::Stderr, &["after"]));
+    script = script
+        .then(literal(Stream::Stdout, &["after"]))
+        .then(literal(Stream::Stderr, &["after"]));
     let rotated: &[&str] = &["--log-opt", "max-size=1k", "--log-opt", "max-file=9"];
     for mode in ["hybrid", "stream"] {
-        let options =
-            [("Mode", mode), ("Docker_Socket", &socket), ("Multiline", "java"), ("Multiline_Flush", "30s")];
+        let options = [
+            ("Mode", mode),
+            ("Docker_Socket", &socket),
+            ("Multiline", "java"),
+            ("Multiline_Flush", "30s"),
+        ];
         let collector = Collector::start(docker.root(), &options);
         for (driver, more) in [("json-file", rotated), ("local", &[])] {
             let name = format!("multiline-{mode}-{driver}");
             let arguments = [&["--log-driver", driver], more].concat();
-            let id = docker.run_detached(&name, &arguments, &script.sh).expect("docker run");
-            for (stream, want) in
-                [("stdout", vec!["before", &trace(), "after"]), ("stderr", vec![&trace(), "after"])]
-            {
+            let id = docker
+                .run_detached(&name, &arguments, &script.sh)
+                .expect("docker run");
+            for (stream, want) in [
+                ("stdout", vec!["before", &trace(), "after"]),
+                ("stderr", vec![&trace(), "after"]),
+            ] {
                 collector.wait(&format!("{name} {stream}"), |collector| {
                     collector.texts_of(&id, stream).len() >= want.len()
                 });
@@ -376,14 +487,24 @@ fn silence_completes_what_is_open_of_a_stream() {
         Err(reason) => return skip(test, &reason),
     };
     let socket = format!("unix://{}", docker.socket().display());
-    let options =
-        [("Mode", "stream"), ("Docker_Socket", &socket), ("Multiline", "java"), ("Multiline_Flush", "100ms")];
+    let options = [
+        ("Mode", "stream"),
+        ("Docker_Socket", &socket),
+        ("Multiline", "java"),
+        ("Multiline_Flush", "100ms"),
+    ];
     let collector = Collector::start(docker.root(), &options);
     let script = literal(Stream::Stdout, &TRACE);
     let id = docker
-        .run_detached("multiline-silent", &[], &format!("{}; sleep 1000", script.sh))
+        .run_detached(
+            "multiline-silent",
+            &[],
+            &format!("{}; sleep 1000", script.sh),
+        )
         .expect("docker run");
-    collector.wait("the trace", |collector| !collector.texts_of(&id, "stdout").is_empty());
+    collector.wait("the trace", |collector| {
+        !collector.texts_of(&id, "stdout").is_empty()
+    });
     assert_eq!(collector.texts_of(&id, "stdout"), [trace()]);
     docker.docker(&["rm", "--force", &id]).expect("docker rm");
 }

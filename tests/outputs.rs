@@ -35,7 +35,8 @@ impl Line {
     fn of(time_ns: u64, body: &Value) -> Line {
         let text = |key: &str| {
             let text = body[key].as_str();
-            text.unwrap_or_else(|| panic!("no text {key} in {body:.300}")).to_owned()
+            text.unwrap_or_else(|| panic!("no text {key} in {body:.300}"))
+                .to_owned()
         };
         Line {
             container: text("container_name"),
@@ -72,8 +73,7 @@ impl Shop {
         for (digit, name) in [('a', "shop-web-1"), ('b', "shop-checkout-1")] {
             let mut writer = root.container(digit, name);
             let team = format!("team of {name}");
-            let labels =
-                serde_json::json!({"com.docker.compose.project": "shop", "team": team, "other": "x"});
+            let labels = serde_json::json!({"com.docker.compose.project": "shop", "team": team, "other": "x"});
             writer.write_config_with(name, true, labels, &[]);
             for (number, (stream, text)) in said_by(name).into_iter().enumerate() {
                 if text.len() < 16_384 {
@@ -94,7 +94,11 @@ impl Shop {
             writers.push(writer);
         }
         lines.sort();
-        Shop { root, lines, _writers: writers }
+        Shop {
+            root,
+            lines,
+            _writers: writers,
+        }
     }
 
     /// Runs a host with this output until all lines have arrived, and once more
@@ -127,8 +131,15 @@ impl Shop {
         });
         let mut expected: Vec<Line> = expected.collect();
         expected.sort();
-        let first = received.iter().zip(&expected).find(|(got, want)| got != want);
-        assert!(first.is_none(), "got, expected: {first:.600?}\n{}", host.stderr());
+        let first = received
+            .iter()
+            .zip(&expected)
+            .find(|(got, want)| got != want);
+        assert!(
+            first.is_none(),
+            "got, expected: {first:.600?}\n{}",
+            host.stderr()
+        );
         assert_eq!(received.len(), expected.len(), "{}", host.stderr());
     }
 }
@@ -136,10 +147,18 @@ impl Shop {
 /// Plain lines, and what outputs like to stumble over.
 fn said_by(name: &str) -> Vec<(&'static str, String)> {
     let mut said: Vec<(&str, String)> = (0..300)
-        .map(|number| (if number % 3 == 0 { "stderr" } else { "stdout" }, format!("{name} line {number}")))
+        .map(|number| {
+            (
+                if number % 3 == 0 { "stderr" } else { "stdout" },
+                format!("{name} line {number}"),
+            )
+        })
         .collect();
     said.extend([
-        ("stdout", "\"quoted\" \\ back\\\\slash \t tab {\"json\": [1, null]}".to_owned()),
+        (
+            "stdout",
+            "\"quoted\" \\ back\\\\slash \t tab {\"json\": [1, null]}".to_owned(),
+        ),
         ("stderr", "Zürich 世界 \u{1f600} \u{2028}".to_owned()),
         ("stdout", "  blanks around  ".to_owned()),
         // Three pieces of Docker's.
@@ -168,7 +187,10 @@ fn file() {
             assert!(records
                 .iter()
                 .all(|record| record.tag == format!("docker.{}", record.text("container_name"))));
-            records.iter().map(|record| Line::of(record.time_ns, &record.body)).collect()
+            records
+                .iter()
+                .map(|record| Line::of(record.time_ns, &record.body))
+                .collect()
         });
     });
 }
@@ -179,17 +201,24 @@ fn stdout() {
         let output = "[OUTPUT]\n    Name stdout\n    Match docker.*\n    Format json_lines\n";
         Shop::open().deliver(program, plugin, output, 1000, |host| {
             let text = host.stdout();
-            let complete = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-            let records = complete.filter(|line| line.starts_with('{')).map(|line| json(line.as_bytes()));
-            records.map(|body| Line::of(seconds_and_microseconds(&body["date"]), &body)).collect()
+            let complete = text
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            let records = complete
+                .filter(|line| line.starts_with('{'))
+                .map(|line| json(line.as_bytes()));
+            records
+                .map(|body| Line::of(seconds_and_microseconds(&body["date"]), &body))
+                .collect()
         });
     });
 }
 
 /// `[OUTPUT]` for a receiver of this process.
 fn output(name: &str, port: u16, lines: &[&str]) -> String {
-    let mut text =
-        format!("[OUTPUT]\n    Name {name}\n    Match docker.*\n    Host 127.0.0.1\n    Port {port}\n");
+    let mut text = format!(
+        "[OUTPUT]\n    Name {name}\n    Match docker.*\n    Host 127.0.0.1\n    Port {port}\n"
+    );
     for line in lines {
         text.push_str(&format!("    {line}\n"));
     }
@@ -200,7 +229,11 @@ fn output(name: &str, port: u16, lines: &[&str]) -> String {
 fn http_as_json() {
     with_each_host("outputs::http_as_json", |program, plugin| {
         let receiver = receivers::http();
-        let output = output("http", receiver.port(), &["URI /logs", "Format json", "Header_Tag X-Tag"]);
+        let output = output(
+            "http",
+            receiver.port(),
+            &["URI /logs", "Format json", "Header_Tag X-Tag"],
+        );
         Shop::open().deliver(program, plugin, &output, 1000, |_| {
             let requests = receiver.received();
             let records = requests.iter().flat_map(|request| {
@@ -210,11 +243,16 @@ fn http_as_json() {
                 records.into_iter().inspect(move |body| {
                     assert_eq!(
                         Some(tag.as_str()),
-                        body["container_name"].as_str().map(|name| format!("docker.{name}")).as_deref()
+                        body["container_name"]
+                            .as_str()
+                            .map(|name| format!("docker.{name}"))
+                            .as_deref()
                     );
                 })
             });
-            records.map(|body| Line::of(seconds_and_microseconds(&body["date"]), &body)).collect()
+            records
+                .map(|body| Line::of(seconds_and_microseconds(&body["date"]), &body))
+                .collect()
         });
     });
 }
@@ -223,7 +261,11 @@ fn http_as_json() {
 fn http_as_msgpack() {
     with_each_host("outputs::http_as_msgpack", |program, plugin| {
         let receiver = receivers::http();
-        let output = output("http", receiver.port(), &["Format msgpack", "Compress gzip"]);
+        let output = output(
+            "http",
+            receiver.port(),
+            &["Format msgpack", "Compress gzip"],
+        );
         Shop::open().deliver(program, plugin, &output, 1, |_| {
             let mut lines = Vec::new();
             for request in receiver.received() {
@@ -246,16 +288,23 @@ fn line_of_msgpack(time: &rmpv::Value, body: &rmpv::Value) -> Line {
     let time = time.as_array().map_or(time, |head| &head[0]);
     let (kind, time) = time.as_ext().expect("an EventTime");
     assert_eq!((kind, time.len()), (0, 8));
-    let half = |at: usize| u64::from(u32::from_be_bytes(time[at..at + 4].try_into().expect("four bytes")));
+    let half = |at: usize| {
+        u64::from(u32::from_be_bytes(
+            time[at..at + 4].try_into().expect("four bytes"),
+        ))
+    };
     Line::of(half(0) * 1_000_000_000 + half(4), &json_of_msgpack(body))
 }
 
 fn json_of_msgpack(value: &rmpv::Value) -> Value {
     match value {
         rmpv::Value::Map(entries) => {
-            let entries = entries
-                .iter()
-                .map(|(key, value)| (key.as_str().expect("a text").to_owned(), json_of_msgpack(value)));
+            let entries = entries.iter().map(|(key, value)| {
+                (
+                    key.as_str().expect("a text").to_owned(),
+                    json_of_msgpack(value),
+                )
+            });
             Value::Object(entries.collect())
         }
         other => other.as_str().expect("a text or a map").into(),
@@ -264,35 +313,48 @@ fn json_of_msgpack(value: &rmpv::Value) -> Value {
 
 #[test]
 fn forward_with_acknowledgement() {
-    with_each_host("outputs::forward_with_acknowledgement", |program, plugin| {
-        let receiver = receivers::forward();
-        let lines = ["Require_Ack_Response true", "Compress gzip"];
-        let output = output("forward", receiver.port(), &lines);
-        Shop::open().deliver(program, plugin, &output, 1, |_| {
-            let events = receiver.received().into_iter();
-            events
-                .map(|event| {
-                    let line = line_of_msgpack(&event.time, &event.body);
-                    assert_eq!(event.tag, format!("docker.{}", line.container));
-                    line
-                })
-                .collect()
-        });
-    });
+    with_each_host(
+        "outputs::forward_with_acknowledgement",
+        |program, plugin| {
+            let receiver = receivers::forward();
+            let lines = ["Require_Ack_Response true", "Compress gzip"];
+            let output = output("forward", receiver.port(), &lines);
+            Shop::open().deliver(program, plugin, &output, 1, |_| {
+                let events = receiver.received().into_iter();
+                events
+                    .map(|event| {
+                        let line = line_of_msgpack(&event.time, &event.body);
+                        assert_eq!(event.tag, format!("docker.{}", line.container));
+                        line
+                    })
+                    .collect()
+            });
+        },
+    );
 }
 
 #[test]
 fn forward_to_another_fluent_bit() {
-    with_each_host("outputs::forward_to_another_fluent_bit", |program, plugin| {
-        let port = free_port();
-        let input = format!("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port {port}\n");
-        let mut aggregator = FluentBit::new(program, None, &input);
-        aggregator.start().expect("Fluent Bit starts");
-        aggregator.wait_until(PATIENCE, "the port", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Shop::open().deliver(program, plugin, &output("forward", port, &[]), 1, |_| {
-            aggregator.records().iter().map(|record| Line::of(record.time_ns, &record.body)).collect()
-        });
-    });
+    with_each_host(
+        "outputs::forward_to_another_fluent_bit",
+        |program, plugin| {
+            let port = free_port();
+            let input =
+                format!("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port {port}\n");
+            let mut aggregator = FluentBit::new(program, None, &input);
+            aggregator.start().expect("Fluent Bit starts");
+            aggregator.wait_until(PATIENCE, "the port", |_| {
+                TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
+            Shop::open().deliver(program, plugin, &output("forward", port, &[]), 1, |_| {
+                aggregator
+                    .records()
+                    .iter()
+                    .map(|record| Line::of(record.time_ns, &record.body))
+                    .collect()
+            });
+        },
+    );
 }
 
 /// A port that nobody listens on now.
@@ -310,15 +372,28 @@ fn loki() {
             "Labels job=docker, team=$labels['team']",
             "Label_Keys $container_name,$stream,$image,$compose_project",
         ];
-        let as_text = ["Remove_Keys container_id,labels", "Drop_Single_Key on", "Line_Format key_value"];
+        let as_text = [
+            "Remove_Keys container_id,labels",
+            "Drop_Single_Key on",
+            "Line_Format key_value",
+        ];
         for (lines, is_json) in [(["Compress gzip", "", ""], true), (as_text, false)] {
             let receiver = receivers::http();
-            let output = output("loki", receiver.port(), &[labels.as_slice(), &lines].concat());
+            let output = output(
+                "loki",
+                receiver.port(),
+                &[labels.as_slice(), &lines].concat(),
+            );
             Shop::open().deliver(program, plugin, &output, 1, |_| {
                 let requests = receiver.received();
                 let encoding = if is_json { "gzip" } else { "" };
-                assert!(requests.iter().all(|request| request.header("content-encoding") == encoding));
-                requests.iter().flat_map(|request| pushed(request, is_json)).collect()
+                assert!(requests
+                    .iter()
+                    .all(|request| request.header("content-encoding") == encoding));
+                requests
+                    .iter()
+                    .flat_map(|request| pushed(request, is_json))
+                    .collect()
             });
         }
     });
@@ -333,13 +408,24 @@ fn pushed(request: &Request, is_json: bool) -> Vec<Line> {
         let labels = stream["stream"].as_object().expect("labels");
         assert_eq!(labels["job"], "docker");
         for value in stream["values"].as_array().expect("values") {
-            let time = value[0].as_str().expect("a time").parse().expect("nanoseconds");
+            let time = value[0]
+                .as_str()
+                .expect("a time")
+                .parse()
+                .expect("nanoseconds");
             let text = value[1].as_str().expect("a line");
-            let rest = if is_json { json(text.as_bytes()) } else { serde_json::json!({ "log": text }) };
+            let rest = if is_json {
+                json(text.as_bytes())
+            } else {
+                serde_json::json!({ "log": text })
+            };
             let mut body = labels.clone();
             body.extend(rest.as_object().expect("fields").clone());
             // What became a label is no longer in the line.
-            body.insert("labels".to_owned(), serde_json::json!({"team": labels["team"]}));
+            body.insert(
+                "labels".to_owned(),
+                serde_json::json!({"team": labels["team"]}),
+            );
             assert_eq!(labels.len(), 6, "{labels:?}");
             lines.push(Line::of(time, &Value::Object(body)));
         }
@@ -351,7 +437,11 @@ fn pushed(request: &Request, is_json: bool) -> Vec<Line> {
 fn opentelemetry() {
     with_each_host("outputs::opentelemetry", |program, plugin| {
         let receiver = receivers::http();
-        let lines = ["Logs_URI /v1/logs", "Logs_Body_Key $log", "Logs_Body_Key_Attributes true"];
+        let lines = [
+            "Logs_URI /v1/logs",
+            "Logs_Body_Key $log",
+            "Logs_Body_Key_Attributes true",
+        ];
         let output = output("opentelemetry", receiver.port(), &lines);
         Shop::open().deliver(program, plugin, &output, 1, |_| {
             receiver.received().iter().flat_map(exported).collect()
@@ -388,7 +478,9 @@ fn opentelemetry_resources() {
         let mut host = FluentBit::new(program, Some(plugin), &config);
         host.start().expect("Fluent Bit starts");
         if version(program).expect("a version").starts_with("v3.0.") {
-            host.wait_until(PATIENCE, "the refusal", |host| host.stderr().contains("needs 3.2 or later"));
+            host.wait_until(PATIENCE, "the refusal", |host| {
+                host.stderr().contains("needs 3.2 or later")
+            });
             assert!(!host.wait_exit(PATIENCE).expect("it refuses").success());
             return;
         }
@@ -400,7 +492,11 @@ fn opentelemetry_resources() {
             });
             let lines = records.map(|(resource, record)| {
                 let resource = otlp::map_to_json(resource);
-                assert_eq!(resource["container.id"].as_str().map(str::len), Some(64), "{resource}");
+                assert_eq!(
+                    resource["container.id"].as_str().map(str::len),
+                    Some(64),
+                    "{resource}"
+                );
                 assert_eq!(resource["container.runtime"], "docker", "{resource}");
                 let attributes = otlp::map_to_json(record.attributes);
                 let tags = resource["container.image.tags"][0].as_str();
@@ -419,13 +515,21 @@ fn opentelemetry_resources() {
             });
             lines.collect::<Vec<Line>>()
         };
-        host.wait_until(PATIENCE, "every line at the receiver", |_| received().len() >= shop.lines.len());
+        host.wait_until(PATIENCE, "every line at the receiver", |_| {
+            received().len() >= shop.lines.len()
+        });
         host.signal(Signal::TERM);
         assert!(host.wait_exit(PATIENCE).expect("it ends").success());
         let mut lines = received();
         lines.sort();
-        let first = lines.iter().zip(&shop.lines).find(|(got, want)| got != want);
-        assert!(first.is_none() && lines.len() == shop.lines.len(), "got, expected: {first:.600?}");
+        let first = lines
+            .iter()
+            .zip(&shop.lines)
+            .find(|(got, want)| got != want);
+        assert!(
+            first.is_none() && lines.len() == shop.lines.len(),
+            "got, expected: {first:.600?}"
+        );
         // To other outputs the groups do not show.
         let records = host.records();
         assert_eq!(records.len(), shop.lines.len());
@@ -436,25 +540,32 @@ fn opentelemetry_resources() {
 /// the groups, and no record.
 #[test]
 fn opentelemetry_through_a_filter() {
-    with_each_host("outputs::opentelemetry_through_a_filter", |program, plugin| {
-        if version(program).expect("a version").starts_with("v3.0.") {
-            return;
-        }
-        let shop = Shop::open();
-        let config = format!(
+    with_each_host(
+        "outputs::opentelemetry_through_a_filter",
+        |program, plugin| {
+            if version(program).expect("a version").starts_with("v3.0.") {
+                return;
+            }
+            let shop = Shop::open();
+            let config = format!(
             "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n    Tag docker.all\n    Metadata otel\n\
              [FILTER]\n    Name modify\n    Match *\n    Add seen yes\n",
             shop.root.path().display(),
         );
-        let mut host = FluentBit::new(program, Some(plugin), &config);
-        host.start().expect("Fluent Bit starts");
-        host.wait_until(PATIENCE, "every record", |host| host.record_count() >= shop.lines.len());
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
-        let records = host.records();
-        assert_eq!(records.len(), shop.lines.len());
-        assert!(records.iter().all(|record| record.body["seen"] == "yes" && !record.text("log").is_empty()));
-    });
+            let mut host = FluentBit::new(program, Some(plugin), &config);
+            host.start().expect("Fluent Bit starts");
+            host.wait_until(PATIENCE, "every record", |host| {
+                host.record_count() >= shop.lines.len()
+            });
+            host.signal(Signal::TERM);
+            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            let records = host.records();
+            assert_eq!(records.len(), shop.lines.len());
+            assert!(records
+                .iter()
+                .all(|record| record.body["seen"] == "yes" && !record.text("log").is_empty()));
+        },
+    );
 }
 
 /// The host's own count of our records, as Prometheus reads it.
@@ -475,9 +586,9 @@ fn prometheus_exporter() {
         let mut seen = None;
         host.wait_until(PATIENCE, "the count of records", |_| {
             let metrics = http_get(port, "/metrics").unwrap_or_default();
-            let count = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix("fluentbit_input_records_total{name=\"docker\"} "));
+            let count = metrics.lines().find_map(|line| {
+                line.strip_prefix("fluentbit_input_records_total{name=\"docker\"} ")
+            });
             seen = count.map(|count| count.trim().parse::<f64>().expect("a number"));
             seen == Some(expected)
         });

@@ -39,17 +39,25 @@ struct CleanRoot {
 impl CleanRoot {
     /// With a Fluent Bit where its packages have it, and a container's log.
     fn new(fluent_bit: &Path) -> CleanRoot {
-        let root = CleanRoot { dir: tempfile::tempdir().expect("a temporary folder") };
+        let root = CleanRoot {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+        };
         for folder in ["etc/fluent-bit", "opt/fluent-bit/bin", "var/lib", "tmp"] {
             fs::create_dir_all(root.path(folder)).expect("a folder in a new folder");
         }
-        fs::copy(fluent_bit, root.path("opt/fluent-bit/bin/fluent-bit")).expect("Fluent Bit can be copied");
+        fs::copy(fluent_bit, root.path("opt/fluent-bit/bin/fluent-bit"))
+            .expect("Fluent Bit can be copied");
         root.bring_libraries_of(fluent_bit);
-        fs::write(root.path("etc/fluent-bit/fluent-bit.conf"), FLUENT_BIT_CONF).expect("it is writable");
+        fs::write(root.path("etc/fluent-bit/fluent-bit.conf"), FLUENT_BIT_CONF)
+            .expect("it is writable");
         fs::write(root.path("etc/fluent-bit/plugins.conf"), "[PLUGINS]\n").expect("it is writable");
         let docker = DockerRoot::new();
         docker.container('a', "web");
-        run(Command::new("cp").arg("-a").arg(docker.path()).arg(root.path("var/lib/docker"))).expect("cp");
+        run(Command::new("cp")
+            .arg("-a")
+            .arg(docker.path())
+            .arg(root.path("var/lib/docker")))
+        .expect("cp");
         root
     }
 
@@ -60,7 +68,9 @@ impl CleanRoot {
 
     fn bring_libraries_of(&self, program: &Path) {
         let listed = run(Command::new("ldd").arg(program)).expect("ldd");
-        let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        let libraries = listed
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
         for library in libraries {
             let inside = self.path(library.trim_start_matches('/'));
             fs::create_dir_all(inside.parent().expect("a folder")).expect("the root is writable");
@@ -85,8 +95,15 @@ impl CleanRoot {
     fn says(&self, text: &str) {
         let id = "a".repeat(64);
         let log = self.path(&format!("var/lib/docker/containers/{id}/{id}-json.log"));
-        let mut log = fs::OpenOptions::new().append(true).open(log).expect("the container's log");
-        let line = record("stdout", &format!("{text}\n"), "2023-11-14T22:13:20.000000001Z");
+        let mut log = fs::OpenOptions::new()
+            .append(true)
+            .open(log)
+            .expect("the container's log");
+        let line = record(
+            "stdout",
+            &format!("{text}\n"),
+            "2023-11-14T22:13:20.000000001Z",
+        );
         log.write_all(line.as_bytes()).expect("a write");
     }
 
@@ -103,7 +120,11 @@ impl CleanRoot {
         let log = fs::File::create(self.path("host.log")).expect("the root is writable");
         let mut command = self.command("/opt/fluent-bit/bin/fluent-bit");
         command.args(["-c", "/etc/fluent-bit/fluent-bit.conf"]);
-        let process = command.stdout(Stdio::null()).stderr(log).spawn().expect("setpriv runs");
+        let process = command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("setpriv runs");
         Host(process)
     }
 }
@@ -136,7 +157,9 @@ impl Drop for Host {
 /// Whether programs can be run in a root of their own here, or why not.
 fn can_enter_a_root() -> Result<(), String> {
     for program in ["setpriv", "chroot", "ldd"] {
-        programs(program).next().ok_or_else(|| format!("{program} is not installed"))?;
+        programs(program)
+            .next()
+            .ok_or_else(|| format!("{program} is not installed"))?;
     }
     if geteuid().is_root() {
         return Ok(());
@@ -152,17 +175,27 @@ fn assert_it_ships(root: &CleanRoot, prefix: &str) {
     for (number, text) in ["hello", "and again"].into_iter().enumerate() {
         root.says(text);
         let mut host = root.start_host();
-        wait_until(PATIENCE, "a record more", || root.records().len() > number || host.has_ended());
+        wait_until(PATIENCE, "a record more", || {
+            root.records().len() > number || host.has_ended()
+        });
         host.end();
         let records = root.records();
         assert_eq!(records.len(), number + 1, "{records:?}\n{}", root.log());
         let last = &records[number];
         assert!(last.starts_with("docker.web: [1700000000."), "{last}");
-        assert!(last.contains(&format!("{{\"log\":\"{text}\",\"stream\":\"stdout\"")), "{last}");
+        assert!(
+            last.contains(&format!("{{\"log\":\"{text}\",\"stream\":\"stdout\"")),
+            "{last}"
+        );
     }
     assert!(root.path("var/lib/fluent-bit/container_logs.db").exists());
-    let shown = run(root.command(&format!("/{prefix}/bin/tail-containers")).arg("--no-follow"));
-    assert_eq!(shown.expect("it runs").trim_end(), "web | hello\nweb | and again");
+    let shown = run(root
+        .command(&format!("/{prefix}/bin/tail-containers"))
+        .arg("--no-follow"));
+    assert_eq!(
+        shown.expect("it runs").trim_end(),
+        "web | hello\nweb | and again"
+    );
 }
 
 #[test]
@@ -174,17 +207,22 @@ fn make_install_serves_a_clean_root() {
     with_each_host(name, |host, plugin| {
         let release = tempfile::tempdir().expect("a temporary folder");
         let tail_containers = env!("CARGO_BIN_EXE_tail-containers");
-        for (built, file) in
-            [(plugin, "flb-in_container_logs.so"), (tail_containers.as_ref(), "tail-containers")]
-        {
+        for (built, file) in [
+            (plugin, "flb-in_container_logs.so"),
+            (tail_containers.as_ref(), "tail-containers"),
+        ] {
             let built = built.canonicalize().expect("it has been built");
-            std::os::unix::fs::symlink(built, release.path().join(file)).expect("a link in a new folder");
+            std::os::unix::fs::symlink(built, release.path().join(file))
+                .expect("a link in a new folder");
         }
         let root = CleanRoot::new(host);
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install");
         let install = |arguments: &[&str]| {
             let mut command = Command::new(script);
-            command.args(arguments).env("RELEASE", release.path()).env("DESTDIR", root.dir.path());
+            command
+                .args(arguments)
+                .env("RELEASE", release.path())
+                .env("DESTDIR", root.dir.path());
             run(command.env_remove("PREFIX").env_remove("SYSCONFDIR")).expect("it installs")
         };
         install(&[]);
@@ -194,11 +232,18 @@ fn make_install_serves_a_clean_root() {
         let config = root.path("etc/fluent-bit/conf.d/container_logs.conf");
         fs::write(&config, "# edited").expect("it is writable");
         assert!(install(&[]).contains("kept as it is"));
-        assert_eq!(fs::read_to_string(&config).expect("it is there"), "# edited");
+        assert_eq!(
+            fs::read_to_string(&config).expect("it is there"),
+            "# edited"
+        );
 
         install(&["--remove"]);
-        assert!(!root.path("usr/local/lib/fluent-bit/flb-in_container_logs.so").exists());
-        assert!(!root.path("usr/local/share/doc/fluent-bit-container-logs").exists());
+        assert!(!root
+            .path("usr/local/lib/fluent-bit/flb-in_container_logs.so")
+            .exists());
+        assert!(!root
+            .path("usr/local/share/doc/fluent-bit-container-logs")
+            .exists());
         assert!(config.exists());
     });
 }
@@ -222,10 +267,16 @@ fn the_debian_package_serves_a_clean_root() {
         fs::write(root.path("var/lib/dpkg/status"), "").expect("the root is writable");
         let dpkg = |action: &str, what: &std::ffi::OsStr| {
             let mut command = Command::new("dpkg");
-            command.arg("--root").arg(root.dir.path()).arg("--log").arg(root.path("dpkg.log"));
+            command
+                .arg("--root")
+                .arg(root.dir.path())
+                .arg("--log")
+                .arg(root.path("dpkg.log"));
             // Its libraries are here, but no package of this root brought them; and
             // there is no shell inside for its scripts.
-            command.args(["--force-depends", "--force-script-chrootless", action]).arg(what);
+            command
+                .args(["--force-depends", "--force-script-chrootless", action])
+                .arg(what);
             run(&mut command).expect("dpkg succeeds")
         };
         dpkg("--install", &deb);
@@ -234,11 +285,17 @@ fn the_debian_package_serves_a_clean_root() {
         assert!(documents.join("copyright").exists() && documents.join("README.md").exists());
 
         dpkg("--remove", "fluent-bit-container-logs".as_ref());
-        assert!(!root.path("usr/lib/fluent-bit/flb-in_container_logs.so").exists());
-        assert!(root.path("etc/fluent-bit/conf.d/container_logs.conf").exists());
+        assert!(!root
+            .path("usr/lib/fluent-bit/flb-in_container_logs.so")
+            .exists());
+        assert!(root
+            .path("etc/fluent-bit/conf.d/container_logs.conf")
+            .exists());
         assert!(root.path("var/lib/fluent-bit/container_logs.db").exists());
         dpkg("--purge", "fluent-bit-container-logs".as_ref());
-        assert!(!root.path("etc/fluent-bit/conf.d/container_logs.conf").exists());
+        assert!(!root
+            .path("etc/fluent-bit/conf.d/container_logs.conf")
+            .exists());
         assert!(!root.path("var/lib/fluent-bit").exists());
     });
 }

@@ -48,38 +48,49 @@ const CONTAINERS: [(&str, usize, u64, usize); 6] = [
 impl Shop {
     fn open(root: &DockerRoot) -> Shop {
         let stopping = Arc::new(AtomicBool::new(false));
-        let threads = CONTAINERS.iter().zip('a'..).map(|(&(name, burst, pause, rotation), digit)| {
-            let mut log = root.container(digit, name);
-            if name == "limited" {
-                let labels = serde_json::json!({"fluentbit.io/rate_limit": "20k"});
-                log.write_config_with(name, true, labels, &[]);
-            }
-            let stopping = Arc::clone(&stopping);
-            std::thread::spawn(move || {
-                let mut written = 0;
-                while !stopping.load(Ordering::SeqCst) {
-                    for _ in 0..burst {
-                        let text = format!("{name} {written} of what a shop has to say about its day\n");
-                        log.piece("stdout", &text, &rfc3339::format(wall_clock()));
-                        written += 1;
-                        if written % rotation == 0 {
-                            log.rotate(9, true);
+        let threads =
+            CONTAINERS
+                .iter()
+                .zip('a'..)
+                .map(|(&(name, burst, pause, rotation), digit)| {
+                    let mut log = root.container(digit, name);
+                    if name == "limited" {
+                        let labels = serde_json::json!({"fluentbit.io/rate_limit": "20k"});
+                        log.write_config_with(name, true, labels, &[]);
+                    }
+                    let stopping = Arc::clone(&stopping);
+                    std::thread::spawn(move || {
+                        let mut written = 0;
+                        while !stopping.load(Ordering::SeqCst) {
+                            for _ in 0..burst {
+                                let text = format!(
+                                    "{name} {written} of what a shop has to say about its day\n"
+                                );
+                                log.piece("stdout", &text, &rfc3339::format(wall_clock()));
+                                written += 1;
+                                if written % rotation == 0 {
+                                    log.rotate(9, true);
+                                }
+                            }
+                            if name == "torn" {
+                                log.raw(b"{\"log\":\"half a rec");
+                            }
+                            // The load's own pace; nothing is awaited by it.
+                            std::thread::sleep(Duration::from_millis(pause));
                         }
-                    }
-                    if name == "torn" {
-                        log.raw(b"{\"log\":\"half a rec");
-                    }
-                    // The load's own pace; nothing is awaited by it.
-                    std::thread::sleep(Duration::from_millis(pause));
-                }
-            })
-        });
-        Shop { threads: threads.collect(), stopping }
+                    })
+                });
+        Shop {
+            threads: threads.collect(),
+            stopping,
+        }
     }
 
     fn close(self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.threads.into_iter().for_each(|thread| thread.join().expect("a writer"));
+        self.threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("a writer"));
     }
 }
 
@@ -97,7 +108,8 @@ fn series_of(server: &Prometheus, panel: &Panel, start: u64, end: u64) -> Vec<Se
             let points = found["values"].as_array().into_iter().flatten();
             let point = |pair: &Value| {
                 let value: f64 = pair[1].as_str()?.parse().ok()?;
-                Some((pair[0].as_f64()? - start as f64, value)).filter(|(_, value)| value.is_finite())
+                Some((pair[0].as_f64()? - start as f64, value))
+                    .filter(|(_, value)| value.is_finite())
             };
             all.push(Series {
                 name: named(legend, &found["metric"]),
@@ -110,8 +122,12 @@ fn series_of(server: &Prometheus, panel: &Panel, start: u64, end: u64) -> Vec<Se
 
 /// Grafana's legend, `{{label}}` filled in.
 fn named(legend: &str, labels: &Value) -> String {
-    let label = legend.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-    label.map_or(legend, |label| labels[label].as_str().unwrap_or(legend)).to_owned()
+    let label = legend
+        .strip_prefix("{{")
+        .and_then(|rest| rest.strip_suffix("}}"));
+    label
+        .map_or(legend, |label| labels[label].as_str().unwrap_or(legend))
+        .to_owned()
 }
 
 /// A number with its unit, as short as it can be told.
@@ -130,20 +146,34 @@ fn shown(value: f64, unit: &str) -> String {
         _ => "",
     };
     let number = format!("{:.1}", value / scale);
-    format!("{}{prefix}{unit}", number.strip_suffix(".0").unwrap_or(&number))
+    format!(
+        "{}{prefix}{unit}",
+        number.strip_suffix(".0").unwrap_or(&number)
+    )
 }
 
 /// Draws each panel where the dashboard has it; gives how many lines were drawn.
 fn draw(file: &Path, drawn: &[(Panel, Vec<Series>)], seconds: f64) -> usize {
     let top = drawn.iter().map(|(panel, _)| panel.y).min().unwrap_or(0);
-    let bottom = drawn.iter().map(|(panel, _)| panel.y + panel.height).max().unwrap_or(0) - top;
+    let bottom = drawn
+        .iter()
+        .map(|(panel, _)| panel.y + panel.height)
+        .max()
+        .unwrap_or(0)
+        - top;
     let root = SVGBackend::new(file, (24 * UNIT.0, bottom * UNIT.1)).into_drawing_area();
     root.fill(&WHITE).expect("a ground");
     let mut lines = 0;
     for (panel, series) in drawn {
         let place = (panel.x * UNIT.0, (panel.y - top) * UNIT.1);
-        let area = root.clone().shrink(place, (panel.width * UNIT.0, panel.height * UNIT.1));
-        let highest = series.iter().flat_map(|one| &one.points).map(|point| point.1).fold(0.0, f64::max);
+        let area = root
+            .clone()
+            .shrink(place, (panel.width * UNIT.0, panel.height * UNIT.1));
+        let highest = series
+            .iter()
+            .flat_map(|one| &one.points)
+            .map(|point| point.1)
+            .fold(0.0, f64::max);
         let ceiling = if highest > 0.0 { highest * 1.1 } else { 1.0 };
         let mut chart = ChartBuilder::on(&area)
             .caption(&panel.title, ("sans-serif", 15))
@@ -166,10 +196,15 @@ fn draw(file: &Path, drawn: &[(Panel, Vec<Series>)], seconds: f64) -> usize {
         let mut names = 0;
         for (index, one) in series.iter().enumerate() {
             let color = Palette99::pick(index).stroke_width(1);
-            let line = chart.draw_series(LineSeries::new(one.points.iter().copied(), color)).expect("a line");
-            if names < MOST_NAMES && (one.points.iter().any(|point| point.1 > 0.0) || series.len() == 1) {
+            let line = chart
+                .draw_series(LineSeries::new(one.points.iter().copied(), color))
+                .expect("a line");
+            if names < MOST_NAMES
+                && (one.points.iter().any(|point| point.1 > 0.0) || series.len() == 1)
+            {
                 names += 1;
-                line.label(&one.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], color));
+                line.label(&one.name)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], color));
             }
             lines += 1;
         }
@@ -186,7 +221,10 @@ fn draw(file: &Path, drawn: &[(Panel, Vec<Series>)], seconds: f64) -> usize {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970")
+        .as_secs()
 }
 
 #[test]
@@ -195,25 +233,49 @@ fn the_dashboard_can_be_drawn_of_what_a_real_prometheus_has() {
     let (Some(plugin), Some(program)) = (plugin(), find()) else {
         return skip(test, "no Fluent Bit, or the plugin's .so is not built");
     };
-    let Some(server) = prometheus::find() else { return skip(test, "no prometheus") };
-    let minutes: Option<f64> =
-        std::env::var("PICTURE_MINUTES").ok().map(|text| text.parse().expect("a number of minutes"));
+    let Some(server) = prometheus::find() else {
+        return skip(test, "no prometheus");
+    };
+    let minutes: Option<f64> = std::env::var("PICTURE_MINUTES")
+        .ok()
+        .map(|text| text.parse().expect("a number of minutes"));
     let seconds = minutes.map_or(6, |minutes| (minutes * 60.0) as u64);
     let root = DockerRoot::new();
     let shop = Shop::open(&root);
-    let db = format!("    DB {}\n    Tag_Template {{name}}\n", root.path().join("positions.db").display());
-    let mut host = host_over(&program, &plugin, &root, &(db + "    Label_Hints rate_limit\n"));
+    let db = format!(
+        "    DB {}\n    Tag_Template {{name}}\n",
+        root.path().join("positions.db").display()
+    );
+    let mut host = host_over(
+        &program,
+        &plugin,
+        &root,
+        &(db + "    Label_Hints rate_limit\n"),
+    );
     host.start().expect("the host starts");
-    let server = Prometheus::start(&server, host.http_port(), METRICS, &in_project("dashboards/alerts.yml"));
+    let server = Prometheus::start(
+        &server,
+        host.http_port(),
+        METRICS,
+        &in_project("dashboards/alerts.yml"),
+    );
     host.wait_until(PATIENCE, "Prometheus", |_| server.is_ready());
-    let panels = || panels().into_iter().filter(|panel| panel.kind == "timeseries");
+    let panels = || {
+        panels()
+            .into_iter()
+            .filter(|panel| panel.kind == "timeseries")
+    };
     let has_data = |panel: &Panel| {
         panel.queries.iter().all(|(query, _)| {
             let data = server.query(query).expect("an answer");
-            data["result"].as_array().is_some_and(|series| !series.is_empty())
+            data["result"]
+                .as_array()
+                .is_some_and(|series| !series.is_empty())
         })
     };
-    host.wait_until(PATIENCE, "data in every panel", |_| panels().all(|panel| has_data(&panel)));
+    host.wait_until(PATIENCE, "data in every panel", |_| {
+        panels().all(|panel| has_data(&panel))
+    });
     // Behind the first seconds, of which no rate is known yet.
     let start = now() + if minutes.is_some() { RATE_SECONDS } else { 0 };
     host.wait_until(
@@ -235,12 +297,27 @@ fn the_dashboard_can_be_drawn_of_what_a_real_prometheus_has() {
     let lines = draw(&file, &drawn, seconds as f64);
     let picture = std::fs::read_to_string(&file).expect("the picture");
     for (panel, series) in &drawn {
-        assert!(picture.contains(panel.title.as_str()), "{} is not drawn", panel.title);
-        assert!(series.iter().any(|one| one.points.len() > 1), "{} has no line", panel.title);
+        assert!(
+            picture.contains(panel.title.as_str()),
+            "{} is not drawn",
+            panel.title
+        );
+        assert!(
+            series.iter().any(|one| one.points.len() > 1),
+            "{} has no line",
+            panel.title
+        );
     }
     for name in ["storefront", "p95", "file", "skipped"] {
         assert!(picture.contains(name), "no line is called {name}");
     }
-    assert!(picture.matches("<polyline").count() >= lines, "{lines} lines");
-    println!("{} panels, {lines} lines, {seconds} s: {}", drawn.len(), file.display());
+    assert!(
+        picture.matches("<polyline").count() >= lines,
+        "{lines} lines"
+    );
+    println!(
+        "{} panels, {lines} lines, {seconds} s: {}",
+        drawn.len(),
+        file.display()
+    );
 }

@@ -12,7 +12,9 @@ use crate::support::writer::{numbered, numbered_slowly, of_lengths, Script, Stre
 use crate::support::{skip, wait_until};
 
 fn time_of(text: &str) -> Timestamp {
-    TimeParser::default().parse(text.as_bytes()).expect("a time")
+    TimeParser::default()
+        .parse(text.as_bytes())
+        .expect("a time")
 }
 
 fn script() -> Script {
@@ -26,13 +28,19 @@ fn ended(podman: &Podman, name: &str) {
 /// The times of the entries in its file.
 fn times_in(file: &Path) -> Vec<Timestamp> {
     let text = std::fs::read_to_string(file).expect("the log");
-    text.lines().map(|line| time_of(line.split(' ').next().expect("a time"))).collect()
+    text.lines()
+        .map(|line| time_of(line.split(' ').next().expect("a time")))
+        .collect()
 }
 
 /// Of an answer since some second, those entries that are not of it or later.
 fn texts_since(all: &Logs, second: i64) -> Vec<&str> {
     let is_later = |entry: &&(String, String)| time_of(&entry.0).seconds > second;
-    all.entries.iter().filter(is_later).map(|(_, text)| text.as_str()).collect()
+    all.entries
+        .iter()
+        .filter(is_later)
+        .map(|(_, text)| text.as_str())
+        .collect()
 }
 
 #[test]
@@ -44,7 +52,9 @@ fn what_is_in_a_file_is_answered_whole_with_times_in_whole_seconds() {
     };
     let script = script();
     let expected = script.of(Stream::Stdout);
-    let id = podman.write("truth", "k8s-file", &script).expect("podman run");
+    let id = podman
+        .write("truth", "k8s-file", &script)
+        .expect("podman run");
     // A follow that begins at once, and one that begins when all is over.
     let following = logs(&podman.socket(), &id, "follow=1");
     ended(&podman, "truth");
@@ -58,17 +68,38 @@ fn what_is_in_a_file_is_answered_whole_with_times_in_whole_seconds() {
     let seconds = |times: &[Timestamp]| times.iter().map(|time| time.seconds).collect::<Vec<_>>();
     assert_eq!(seconds(&api), seconds(&file));
     let is_exact = api == file;
-    println!("times are {}", if is_exact { "exact" } else { "in whole seconds" });
+    println!(
+        "times are {}",
+        if is_exact {
+            "exact"
+        } else {
+            "in whole seconds"
+        }
+    );
     assert!(is_exact || api.iter().all(|time| time.nanos == 0));
 
     // A whole second is understood exactly, and leaves out only what is before it. A
     // fraction goes through a float in releases that tell whole seconds.
     let second = file[600].seconds;
-    let since = logs(&podman.socket(), &id, &format!("follow=0&since={}", second - 1));
-    assert_eq!(since.texts(), texts_since(&all, second - 2), "nothing was written at a second's very start");
-    let at = format!("follow=0&since={second}.{:09}", file[600].nanos.saturating_sub(1));
+    let since = logs(
+        &podman.socket(),
+        &id,
+        &format!("follow=0&since={}", second - 1),
+    );
+    assert_eq!(
+        since.texts(),
+        texts_since(&all, second - 2),
+        "nothing was written at a second's very start"
+    );
+    let at = format!(
+        "follow=0&since={second}.{:09}",
+        file[600].nanos.saturating_sub(1)
+    );
     let from_fraction = logs(&podman.socket(), &id, &at).entries.len();
-    println!("since a nanosecond before line 601: {from_fraction} of {} came", expected.len() - 600);
+    println!(
+        "since a nanosecond before line 601: {from_fraction} of {} came",
+        expected.len() - 600
+    );
 }
 
 #[test]
@@ -80,7 +111,9 @@ fn pieces_of_a_line_come_one_by_one_and_are_together_all_of_it() {
     };
     let script = numbered(Stream::Stdout, "line", 3).then(of_lengths(Stream::Stdout, &[40_000]));
     let script = script.then(numbered(Stream::Stdout, "line", 3));
-    let id = podman.write("truth", "k8s-file", &script).expect("podman run");
+    let id = podman
+        .write("truth", "k8s-file", &script)
+        .expect("podman run");
     ended(&podman, "truth");
     let whole = logs(&podman.socket(), &id, "follow=0");
     assert!(whole.entries.len() > script.of(Stream::Stdout).len());
@@ -101,14 +134,22 @@ fn a_file_that_is_read_slowly_is_whole_only_if_it_is_not_followed() {
         Ok(podman) => podman,
         Err(reason) => return skip(test, &reason),
     };
-    let script = numbered(Stream::Stdout, "a line that is long enough to fill all that lies between", 60_000);
+    let script = numbered(
+        Stream::Stdout,
+        "a line that is long enough to fill all that lies between",
+        60_000,
+    );
     let expected = script.of(Stream::Stdout);
-    let id = podman.write("truth", "k8s-file", &script).expect("podman run");
+    let id = podman
+        .write("truth", "k8s-file", &script)
+        .expect("podman run");
     ended(&podman, "truth");
     let slowly = |number: u32, query: &str| {
         logs_after(&podman.socket(), &id, query, || {
             let name = format!("pause-{number}");
-            podman.run_detached(&name, &["--log-driver=none"], "sleep 2").expect("podman run");
+            podman
+                .run_detached(&name, &["--log-driver=none"], "sleep 2")
+                .expect("podman run");
             ended(&podman, &name);
         })
     };
@@ -131,7 +172,9 @@ fn a_follow_over_a_limit_of_size_keeps_the_order_and_may_lose() {
     };
     let script = numbered_slowly(Stream::Stdout, "line", 2000, "0.001");
     let options = ["--log-driver=k8s-file", "--log-opt=max-size=20k"];
-    let id = podman.run_detached("truth", &options, &script.sh).expect("podman run");
+    let id = podman
+        .run_detached("truth", &options, &script.sh)
+        .expect("podman run");
     let following = logs(&podman.socket(), &id, "follow=1");
     let expected = script.of(Stream::Stdout);
     let mut from = 0;
@@ -145,7 +188,8 @@ fn a_follow_over_a_limit_of_size_keeps_the_order_and_may_lose() {
 
 #[test]
 fn a_journal_is_answered_whole_and_before_4_4_not_followed_from_a_time_on() {
-    let test = "podman_truth::a_journal_is_answered_whole_and_before_4_4_not_followed_from_a_time_on";
+    let test =
+        "podman_truth::a_journal_is_answered_whole_and_before_4_4_not_followed_from_a_time_on";
     let podman = match serving(Podman::with_journal) {
         Ok(podman) => podman,
         Err(reason) => return skip(test, &reason),
@@ -157,11 +201,17 @@ fn a_journal_is_answered_whole_and_before_4_4_not_followed_from_a_time_on() {
         Err(reason) => return skip(test, &reason),
     };
     let mut first = Vec::new();
-    wait_until(crate::support::collector::PATIENCE, "lines of three seconds", || {
-        first = logs(&podman.socket(), &id, "follow=0").entries;
-        let seconds = |entry: Option<&(String, String)>| entry.map_or(0, |(time, _)| time_of(time).seconds);
-        seconds(first.last()) >= seconds(first.first()) + 2
-    });
+    wait_until(
+        crate::support::collector::PATIENCE,
+        "lines of three seconds",
+        || {
+            first = logs(&podman.socket(), &id, "follow=0").entries;
+            let seconds = |entry: Option<&(String, String)>| {
+                entry.map_or(0, |(time, _)| time_of(time).seconds)
+            };
+            seconds(first.last()) >= seconds(first.first()) + 2
+        },
+    );
     let last = time_of(&first[first.len() - 1].0).seconds;
     let since = logs(&podman.socket(), &id, &format!("follow=1&since={last}"));
     let following = logs(&podman.socket(), &id, "follow=1");
@@ -170,9 +220,21 @@ fn a_journal_is_answered_whole_and_before_4_4_not_followed_from_a_time_on() {
     let all = logs(&podman.socket(), &id, "follow=0");
     assert_eq!(all.texts(), expected);
     let is_followed = since.texts().last() == expected.last();
-    println!("a follow since a time {}", if is_followed { "goes on" } else { "ends at once" });
-    let version = podman.podman(&["version", "--format", "{{.Client.Version}}"]).expect("podman version");
-    let mut numbers = version.trim().split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    println!(
+        "a follow since a time {}",
+        if is_followed {
+            "goes on"
+        } else {
+            "ends at once"
+        }
+    );
+    let version = podman
+        .podman(&["version", "--format", "{{.Client.Version}}"])
+        .expect("podman version");
+    let mut numbers = version
+        .trim()
+        .split('.')
+        .map(|number| number.parse::<u32>().unwrap_or(0));
     let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     assert_eq!(is_followed, release >= (4, 4), "{version}");
     let later = logs(&podman.socket(), &id, &format!("follow=0&since={last}"));

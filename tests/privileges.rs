@@ -33,7 +33,8 @@ pub fn program_for_anybody() -> Result<(TempDir, PathBuf), String> {
     let program = dir.path().join("tail-containers");
     fs::copy(env!("CARGO_BIN_EXE_tail-containers"), &program).map_err(|error| error.to_string())?;
     for path in [dir.path(), &program] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+            .map_err(|error| error.to_string())?;
     }
     run(as_nobody(&CAPABILITY, NOBODY, &program).arg("--version"))?;
     Ok((dir, program))
@@ -41,9 +42,17 @@ pub fn program_for_anybody() -> Result<(TempDir, PathBuf), String> {
 
 pub fn as_nobody(capabilities: &[&str], group: u32, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={group}")).arg("--clear-groups");
-    command.args(capabilities).arg("--no-new-privs").arg(program);
-    command.args(["--no-follow", "-o", "Docker_Socket=off"]).stdin(Stdio::null());
+    command
+        .arg(format!("--reuid={NOBODY}"))
+        .arg(format!("--regid={group}"))
+        .arg("--clear-groups");
+    command
+        .args(capabilities)
+        .arg("--no-new-privs")
+        .arg(program);
+    command
+        .args(["--no-follow", "-o", "Docker_Socket=off"])
+        .stdin(Stdio::null());
     command
 }
 
@@ -51,7 +60,10 @@ pub fn as_nobody(capabilities: &[&str], group: u32, program: &Path) -> Command {
 pub fn for_the_owner_alone(path: &Path) {
     let is_folder = fs::symlink_metadata(path).expect("it is there").is_dir();
     if is_folder {
-        fs::read_dir(path).expect("a folder").flatten().for_each(|entry| for_the_owner_alone(&entry.path()));
+        fs::read_dir(path)
+            .expect("a folder")
+            .flatten()
+            .for_each(|entry| for_the_owner_alone(&entry.path()));
     }
     if is_folder || path.is_file() {
         let mode = if is_folder { 0o700 } else { 0o600 };
@@ -66,7 +78,8 @@ fn out(output: &Output) -> String {
 /// Of each source: with the one capability all of it is read, and without it nothing.
 #[test]
 fn one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said() {
-    let test = "privileges::one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said";
+    let test =
+        "privileges::one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said";
     let (_dir, program) = match program_for_anybody() {
         Ok(program) => program,
         Err(reason) => return skip(test, &reason),
@@ -82,12 +95,19 @@ fn one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said()
     fs::create_dir_all(&userdata).expect("folders");
     let stored = serde_json::json!([{"id": id, "names": ["pod-less"], "metadata": "{}"}]);
     fs::write(containers.join("containers.json"), stored.to_string()).expect("a file");
-    fs::write(userdata.join("ctr.log"), "2024-01-01T00:00:00.000000001+00:00 stdout F from podman\n")
-        .expect("a log");
+    fs::write(
+        userdata.join("ctr.log"),
+        "2024-01-01T00:00:00.000000001+00:00 stdout F from podman\n",
+    )
+    .expect("a log");
     let sources = [
         ("docker", docker.path().to_owned(), "web | from a file\n"),
         ("cri", pods.pods(), " | from a pod\n"),
-        ("podman", podman.path().to_owned(), "pod-less | from podman\n"),
+        (
+            "podman",
+            podman.path().to_owned(),
+            "pod-less | from podman\n",
+        ),
     ];
     for (runtime, root, line) in sources {
         for_the_owner_alone(if runtime == "cri" { pods.path() } else { &root });
@@ -95,7 +115,11 @@ fn one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said()
             let option = format!("Podman_Root={}", root.display());
             let mut command = as_nobody(capabilities, NOBODY, &program);
             command.args(["--runtime", runtime, "-o", &option]);
-            command.arg("--docker-root").arg(&root).arg("--pod-logs").arg(&root);
+            command
+                .arg("--docker-root")
+                .arg(&root)
+                .arg("--pod-logs")
+                .arg(&root);
             command.output().expect("setpriv runs")
         };
         let with = run_as_nobody(&CAPABILITY);
@@ -123,12 +147,17 @@ fn a_group_that_may_read_is_enough() {
     let containers = root.path().join("containers");
     let config = log.dir.join("config.v2.json");
     let folders = [root.path(), &containers, &log.dir].map(|folder| (folder, 0o750));
-    for (path, mode) in folders.into_iter().chain([(log.log.as_path(), 0o640), (&config, 0o640)]) {
+    for (path, mode) in folders
+        .into_iter()
+        .chain([(log.log.as_path(), 0o640), (&config, 0o640)])
+    {
         chown(path, None, Some(GROUP)).expect("we are root");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
     }
     let mut command = as_nobody(&NO_CAPABILITY, GROUP, &program);
-    command.args(["--runtime", "docker", "--docker-root"]).arg(root.path());
+    command
+        .args(["--runtime", "docker", "--docker-root"])
+        .arg(root.path());
     let output = command.output().expect("setpriv runs");
     assert_eq!(out(&output), "web | for the group\n", "{output:?}");
 }
@@ -168,8 +197,15 @@ fn a_root_that_is_mounted_read_only_is_enough() {
     host.run(100);
     let exit = host.exit();
     exit.assert_clean();
-    assert_eq!(texts_of(&exit.frames, "a"), ["line 0", "line 1", "line 2", "line 3"]);
-    assert!(!exit.log.contains("[error]") && !exit.log.contains("[ warn]"), "{}", exit.log);
+    assert_eq!(
+        texts_of(&exit.frames, "a"),
+        ["line 0", "line 1", "line 2", "line 3"]
+    );
+    assert!(
+        !exit.log.contains("[error]") && !exit.log.contains("[ warn]"),
+        "{}",
+        exit.log
+    );
 }
 
 /// Containers on files need no socket: whoever listens there is never called. What is
@@ -180,7 +216,9 @@ fn files_need_no_socket_and_the_checkpoint_is_all_that_is_written() {
     let place = tempfile::tempdir().expect("a folder");
     let socket = place.path().join("docker.sock");
     let listener = UnixListener::bind(&socket).expect("a socket");
-    listener.set_nonblocking(true).expect("a socket can be asked without waiting");
+    listener
+        .set_nonblocking(true)
+        .expect("a socket can be asked without waiting");
     let mut log = root.container('a', "web");
     log.line("line 0");
     log.rotate(3, true);
@@ -201,9 +239,16 @@ fn files_need_no_socket_and_the_checkpoint_is_all_that_is_written() {
     host.run_until(2);
     host.run(200);
     host.exit().assert_clean();
-    assert_eq!(listener.accept().err().map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
+    assert_eq!(
+        listener.accept().err().map(|error| error.kind()),
+        Some(std::io::ErrorKind::WouldBlock)
+    );
     assert_eq!(listed(dbs.path()), [(db.clone(), 0o600)]);
-    assert_eq!(listed(root.path()), before, "nothing below the root is touched");
+    assert_eq!(
+        listed(root.path()),
+        before,
+        "nothing below the root is touched"
+    );
 }
 
 /// Everything below a folder, with its rights.
@@ -227,18 +272,28 @@ fn without_the_socket_what_only_the_api_has_is_said_and_files_are_read() {
     let mut web = root.container('a', "web");
     let driver = serde_json::json!({"LogConfig": {"Type": "journald", "Config": {}}});
     let api_only = root.created_container('b', "journal");
-    fs::write(api_only.dir.join("hostconfig.json"), driver.to_string()).expect("the folder is ours");
+    fs::write(api_only.dir.join("hostconfig.json"), driver.to_string())
+        .expect("the folder is ours");
     web.line("line 0");
     web.raw(record("stdout", "line 1\n", "2023-11-14T22:14:00.5Z").as_bytes());
-    let options = format!("docker_root=\"{}\" runtime=docker docker_socket=off", root.path().display());
+    let options = format!(
+        "docker_root=\"{}\" runtime=docker docker_socket=off",
+        root.path().display()
+    );
     let mut host = PlayingHost::with_instance(Release::LATEST, &options);
     host.run_until(2);
     crate::support::wait_until(crate::support::playing_host::PATIENCE, "the reason", || {
         host.run(20);
-        host.log().contains("container journal (bbbbbbbbbbbb) cannot be read")
+        host.log()
+            .contains("container journal (bbbbbbbbbbbb) cannot be read")
     });
     let exit = host.exit();
     exit.assert_clean();
     assert_eq!(texts_of(&exit.frames, "a"), ["line 0", "line 1"]);
-    assert_eq!(exit.log.matches("cannot be read").count(), 1, "{}", exit.log);
+    assert_eq!(
+        exit.log.matches("cannot be read").count(),
+        1,
+        "{}",
+        exit.log
+    );
 }

@@ -66,7 +66,10 @@ fn a_batch_that_is_larger_than_the_host_takes_is_divided_and_others_pass() {
         let backlog = lines("big", 0..3_400);
         write(&mut big, &backlog);
         let mut other = root.container('b', "other");
-        let mut host = host(root.path(), &format!("tag_template={{name}} metadata={shape}"));
+        let mut host = host(
+            root.path(),
+            &format!("tag_template={{name}} metadata={shape}"),
+        );
         host.ok("refuse-above a 100000");
         let later = lines("other", 0..20);
         write(&mut other, &later);
@@ -74,7 +77,10 @@ fn a_batch_that_is_larger_than_the_host_takes_is_divided_and_others_pass() {
         let exit = host.exit();
         exit.assert_clean();
         let of_tag = |tag: &str| -> Vec<String> {
-            let ours = exit.frames.iter().filter(|frame| frame.tag.as_deref() == Some(tag));
+            let ours = exit
+                .frames
+                .iter()
+                .filter(|frame| frame.tag.as_deref() == Some(tag));
             ours.flat_map(Frame::texts).map(str::to_owned).collect()
         };
         assert_eq!(of_tag("big"), backlog, "{shape}");
@@ -90,7 +96,10 @@ fn a_tag_that_is_refused_holds_up_no_other_and_loses_nothing() {
     let backlog = lines("refused", 0..20_000);
     write(&mut refused, &backlog);
     let mut other = root.container('b', "other");
-    let mut host = host(root.path(), "tag_template={name} queue_limit=500k refused_record_timeout=100ms");
+    let mut host = host(
+        root.path(),
+        "tag_template={name} queue_limit=500k refused_record_timeout=100ms",
+    );
     host.ok("refuse-tag a refused");
     for round in 0..10 {
         write(&mut other, &lines("other", 100 * round..100 * (round + 1)));
@@ -119,8 +128,10 @@ fn forty_containers_that_are_refused_hold_up_no_other() {
         .map(|number| {
             let mut log = root.created_with_id(&format!("{number:064x}"), "refused");
             log.open_log();
-            let records: String =
-                backlog.iter().map(|line| record("stdout", &format!("{line}\n"), TIME)).collect();
+            let records: String = backlog
+                .iter()
+                .map(|line| record("stdout", &format!("{line}\n"), TIME))
+                .collect();
             log.raw(records.as_bytes());
             log
         })
@@ -173,9 +184,13 @@ fn what_is_refused_for_want_of_room_is_never_passed_over() {
 #[test]
 fn a_host_that_refuses_everything_for_long_loses_nothing() {
     let root = DockerRoot::new();
-    let mut logs: Vec<LogWriter> =
-        ('1'..='9').map(|digit| root.container(digit, &format!("web{digit}"))).collect();
-    let mut host = host(root.path(), "tag_template={name} refused_record_timeout=50ms queue_limit=100k");
+    let mut logs: Vec<LogWriter> = ('1'..='9')
+        .map(|digit| root.container(digit, &format!("web{digit}")))
+        .collect();
+    let mut host = host(
+        root.path(),
+        "tag_template={name} refused_record_timeout=50ms queue_limit=100k",
+    );
     host.ok("refuse a 1000000");
     for log in &mut logs {
         write(log, &lines("line", 0..1_000));
@@ -186,7 +201,10 @@ fn a_host_that_refuses_everything_for_long_loses_nothing() {
     host.run_until(9_000);
     let exit = host.exit();
     for digit in '1'..='9' {
-        assert_eq!(of(&exit.frames, &format!("web{digit}")), lines("line", 0..1_000));
+        assert_eq!(
+            of(&exit.frames, &format!("web{digit}")),
+            lines("line", 0..1_000)
+        );
     }
     assert!(exit.log.contains("nothing lost"), "{}", exit.log);
 }
@@ -197,7 +215,10 @@ fn a_record_that_the_host_never_takes_is_counted_logged_once_and_passed_over() {
     for options in ["tag_template={name}", ""] {
         let root = DockerRoot::new();
         let db = root.path().join("positions.db");
-        let options = format!("{options} db=\"{}\" refused_record_timeout=300ms", db.display());
+        let options = format!(
+            "{options} db=\"{}\" refused_record_timeout=300ms",
+            db.display()
+        );
         let mut web = root.container('a', "web");
         let mut other = root.container('b', "other");
         let mut first = host(root.path(), &options);
@@ -211,15 +232,29 @@ fn a_record_that_the_host_never_takes_is_counted_logged_once_and_passed_over() {
         run_until_logged(&mut first, "while it took what followed; they are lost");
         let exit = first.exit();
         exit.assert_clean();
-        assert_eq!(of(&exit.frames, "web"), [lines("before", 0..10), lines("after", 0..20)].concat());
+        assert_eq!(
+            of(&exit.frames, "web"),
+            [lines("before", 0..10), lines("after", 0..20)].concat()
+        );
         assert_eq!(of(&exit.frames, "other"), lines("other", 0..20));
-        assert_eq!(exit.log.matches("while it took what followed; they are lost").count(), 1, "{}", exit.log);
+        assert_eq!(
+            exit.log
+                .matches("while it took what followed; they are lost")
+                .count(),
+            1,
+            "{}",
+            exit.log
+        );
         assert!(exit.log.contains("lost: 2 records ("), "{}", exit.log);
         write(&mut web, &lines("later", 0..5));
         let mut second = host(root.path(), &options);
         second.run_until(5);
         second.run(300);
-        assert_eq!(of(&second.exit().frames, "web"), lines("later", 0..5), "the position is behind it");
+        assert_eq!(
+            of(&second.exit().frames, "web"),
+            lines("later", 0..5),
+            "the position is behind it"
+        );
     }
 }
 
@@ -240,14 +275,20 @@ fn a_stop_while_a_part_of_a_batch_is_refused_loses_and_repeats_nothing() {
         let mut first = host(root.path(), &options);
         first.ok("refuse-above a 50000");
         first.run_until(before.len());
-        let frames = if is_killed { first.kill().0 } else { first.exit().frames };
+        let frames = if is_killed {
+            first.kill().0
+        } else {
+            first.exit().frames
+        };
         let mut second = host(root.path(), &options);
         let taken = of(&frames, "web").len();
         second.run_until(before.len() + after.len() + 2 - taken);
         second.run(300);
         let frames = [frames, second.exit().frames].concat();
         let of_tag = |tag: &str| -> Vec<String> {
-            let ours = frames.iter().filter(|frame| frame.tag.as_deref() == Some(tag));
+            let ours = frames
+                .iter()
+                .filter(|frame| frame.tag.as_deref() == Some(tag));
             ours.flat_map(Frame::texts).map(str::to_owned).collect()
         };
         let stdout = of_tag("web.stdout");
@@ -261,25 +302,45 @@ fn a_stop_while_a_part_of_a_batch_is_refused_loses_and_repeats_nothing() {
 /// A slice becomes many batches; the host takes the first, and dies.
 #[test]
 fn a_kill_after_the_first_batch_of_a_slice_loses_and_repeats_nothing() {
-    for (shape, template) in [("flat", "{name}"), ("flat", "{name}.{stream}"), ("nested", "{name}")] {
+    for (shape, template) in [
+        ("flat", "{name}"),
+        ("flat", "{name}.{stream}"),
+        ("nested", "{name}"),
+    ] {
         let root = DockerRoot::new();
         let db = root.path().join("positions.db");
-        let options = format!("db=\"{}\" metadata={shape} labels=big tag_template={template}", db.display());
+        let options = format!(
+            "db=\"{}\" metadata={shape} labels=big tag_template={template}",
+            db.display()
+        );
         let mut web = root.container('a', "web");
-        web.write_config_with("web", true, serde_json::json!({"big": "b".repeat(4_000)}), &[]);
+        web.write_config_with(
+            "web",
+            true,
+            serde_json::json!({"big": "b".repeat(4_000)}),
+            &[],
+        );
         let texts = lines("line", 0..2_000);
         for (number, text) in texts.iter().enumerate() {
-            web.entry(if number % 3 == 0 { "stderr" } else { "stdout" }, &format!("{text}\n"));
+            web.entry(
+                if number % 3 == 0 { "stderr" } else { "stdout" },
+                &format!("{text}\n"),
+            );
         }
         let mut got = Vec::new();
-        let is_whole = |got: &[Frame]| got.iter().flat_map(|frame| &frame.records).count() >= texts.len();
+        let is_whole =
+            |got: &[Frame]| got.iter().flat_map(|frame| &frame.records).count() >= texts.len();
         for _ in 0..3 {
             let mut host = host(root.path(), &options);
             host.ok("limit a 1");
             host.run_until(1);
             let (frames, is_torn) = host.kill();
             assert!(!is_torn);
-            assert!(frames.len() < 5 && !is_whole(&frames), "a slice is many batches: {}", frames.len());
+            assert!(
+                frames.len() < 5 && !is_whole(&frames),
+                "a slice is many batches: {}",
+                frames.len()
+            );
             got.extend(frames);
         }
         let taken: usize = got.iter().map(|frame| frame.records.len()).sum();
@@ -287,12 +348,24 @@ fn a_kill_after_the_first_batch_of_a_slice_loses_and_repeats_nothing() {
         last.run_until(texts.len() - taken);
         last.run(300);
         got.extend(last.exit().frames);
-        let number = |text: &str| text.trim_start_matches("line ").parse::<usize>().expect("a number");
-        let numbers: Vec<usize> = texts_of(&got, "a").iter().map(|text| number(text)).collect();
+        let number = |text: &str| {
+            text.trim_start_matches("line ")
+                .parse::<usize>()
+                .expect("a number")
+        };
+        let numbers: Vec<usize> = texts_of(&got, "a")
+            .iter()
+            .map(|text| number(text))
+            .collect();
         for stream in [true, false] {
-            let got: Vec<usize> =
-                numbers.iter().copied().filter(|number| (number % 3 == 0) == stream).collect();
-            let want: Vec<usize> = (0..texts.len()).filter(|number| (number % 3 == 0) == stream).collect();
+            let got: Vec<usize> = numbers
+                .iter()
+                .copied()
+                .filter(|number| (number % 3 == 0) == stream)
+                .collect();
+            let want: Vec<usize> = (0..texts.len())
+                .filter(|number| (number % 3 == 0) == stream)
+                .collect();
             assert_eq!(got, want, "{shape} {template}");
         }
     }
@@ -308,13 +381,19 @@ fn what_conditional_routes_take_in_part_is_offered_seldom_and_said_once() {
     web.line("in part");
     run_until_logged(&mut host, "took records for some of its conditional routes");
     host.run(2_000);
-    assert_eq!(of(&host.frames(), "web"), ["in part"], "the first refusal tells");
+    assert_eq!(
+        of(&host.frames(), "web"),
+        ["in part"],
+        "the first refusal tells"
+    );
     host.ok("partly a 0");
     host.run_until(1);
     let exit = host.exit();
     assert_eq!(of(&exit.frames, "web"), ["in part"; 2]);
     assert_eq!(
-        exit.log.matches("took records for some of its conditional routes").count(),
+        exit.log
+            .matches("took records for some of its conditional routes")
+            .count(),
         1,
         "{}",
         exit.log
@@ -322,7 +401,13 @@ fn what_conditional_routes_take_in_part_is_offered_seldom_and_said_once() {
 }
 
 /// Fluent Bit with chunks on the disk and an output that may take 1 MB of it.
-fn limited_host(program: &Path, plugin: &Path, root: &DockerRoot, lines: &[&str], output: &str) -> FluentBit {
+fn limited_host(
+    program: &Path,
+    plugin: &Path,
+    root: &DockerRoot,
+    lines: &[&str],
+    output: &str,
+) -> FluentBit {
     let input = format!(
         "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Socket off\n    Docker_Root {}\n    \
          storage.type filesystem\n    {}\n",
@@ -331,14 +416,19 @@ fn limited_host(program: &Path, plugin: &Path, root: &DockerRoot, lines: &[&str]
     );
     let output = format!("[OUTPUT]\n    {output}\n    Match *\n    storage.total_limit_size 1M\n");
     FluentBit::new(program, Some(plugin), &(input + &output))
-        .with_service_line(&format!("storage.path {}", root.path().join("chunks").display()))
+        .with_service_line(&format!(
+            "storage.path {}",
+            root.path().join("chunks").display()
+        ))
         .with_service_line("scheduler.base 1")
         .with_service_line("scheduler.cap 1")
 }
 
 fn texts(host: &FluentBit, name: &str) -> Vec<String> {
     let records = host.records();
-    let ours = records.iter().filter(|record| record.text("container_name") == name);
+    let ours = records
+        .iter()
+        .filter(|record| record.text("container_name") == name);
     ours.map(|record| record.text("log").to_owned()).collect()
 }
 
@@ -359,20 +449,33 @@ fn fluent_bit_takes_what_fits_its_limit_and_passes_over_what_never_does() {
         web.line(&"x".repeat(1_500_000));
         write(&mut web, &lines("web", 3_400..3_420));
         let mut other = root.container('b', "other");
-        let options = ["Tag_Template {name}", "Partial_Max_Size 4M", "Refused_Record_Timeout 2s"];
+        let options = [
+            "Tag_Template {name}",
+            "Partial_Max_Size 4M",
+            "Refused_Record_Timeout 2s",
+        ];
         let mut host = limited_host(program, plugin, &root, &options, "Name null");
         host.start().expect("Fluent Bit starts");
         write(&mut other, &lines("other", 0..20));
-        host.wait_until(PATIENCE, "the other container", |host| texts(host, "other").len() == 20);
-        host.wait_until(PATIENCE, "all that fits", |host| texts(host, "web").len() >= 3_420);
+        host.wait_until(PATIENCE, "the other container", |host| {
+            texts(host, "other").len() == 20
+        });
+        host.wait_until(PATIENCE, "all that fits", |host| {
+            texts(host, "web").len() >= 3_420
+        });
         assert_eq!(texts(&host, "web"), lines("web", 0..3_420));
         assert_eq!(texts(&host, "other"), lines("other", 0..20));
         host.wait_until(PATIENCE, "what is lost", |host| {
-            host.stderr().contains("they are lost, and the log is read on")
+            host.stderr()
+                .contains("they are lost, and the log is read on")
         });
         host.signal(Signal::TERM);
         assert!(host.wait_exit(PATIENCE).expect("it ends").success());
-        assert!(host.stderr().contains("lost: 1 records (15"), "{}", host.stderr());
+        assert!(
+            host.stderr().contains("lost: 1 records (15"),
+            "{}",
+            host.stderr()
+        );
     });
 }
 
@@ -387,7 +490,8 @@ fn fluent_bit_with_a_stalled_destination_loses_nothing_to_its_limit() {
         let mut other = root.container('b', "other");
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let output = format!("Name http\n    Host 127.0.0.1\n    Port {port}\n    Retry_Limit no_limits");
+        let output =
+            format!("Name http\n    Host 127.0.0.1\n    Port {port}\n    Retry_Limit no_limits");
         let options = ["Refused_Record_Timeout 500ms", "Queue_Limit 1M"];
         let mut host = limited_host(program, plugin, &root, &options, &output);
         host.start().expect("Fluent Bit starts");
@@ -398,20 +502,33 @@ fn fluent_bit_with_a_stalled_destination_loses_nothing_to_its_limit() {
                 web.line(&"x".repeat(300_000));
             }
         }
-        host.wait_until(PATIENCE, "a refusal", |host| host.stderr().contains("no available chunk"));
+        host.wait_until(PATIENCE, "a refusal", |host| {
+            host.stderr().contains("no available chunk")
+        });
         // Small lines go on fitting into the room that is left, for far longer than the timeout.
         let begun = Instant::now();
         for number in 0..40 {
             other.line(&format!("other {number}"));
-            host.wait_until(PATIENCE, "its time", |_| begun.elapsed() > Duration::from_millis(100 * number));
+            host.wait_until(PATIENCE, "its time", |_| {
+                begun.elapsed() > Duration::from_millis(100 * number)
+            });
         }
-        assert!(texts(&host, "web").len() < total, "all of it was taken in spite of the limit");
+        assert!(
+            texts(&host, "web").len() < total,
+            "all of it was taken in spite of the limit"
+        );
         http_on(listener);
-        host.wait_until(PATIENCE * 2, "all records", |host| host.record_count() >= total + 4 + 40);
-        let (longs, shorts): (Vec<String>, Vec<String>) =
-            texts(&host, "web").into_iter().partition(|text| text.starts_with('x'));
+        host.wait_until(PATIENCE * 2, "all records", |host| {
+            host.record_count() >= total + 4 + 40
+        });
+        let (longs, shorts): (Vec<String>, Vec<String>) = texts(&host, "web")
+            .into_iter()
+            .partition(|text| text.starts_with('x'));
         assert_eq!(shorts, lines("web", 0..total));
-        assert_eq!(longs.iter().map(String::len).collect::<Vec<_>>(), [300_000; 4]);
+        assert_eq!(
+            longs.iter().map(String::len).collect::<Vec<_>>(),
+            [300_000; 4]
+        );
         assert_eq!(texts(&host, "other"), lines("other", 0..40));
         host.signal(Signal::TERM);
         host.wait_exit(PATIENCE).expect("it ends");

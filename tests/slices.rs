@@ -21,7 +21,10 @@ fn stream(number: usize) -> &'static str {
 }
 
 fn texts(of: &str) -> Vec<String> {
-    (0..LINES).filter(|number| stream(*number) == of).map(|number| format!("line {number}")).collect()
+    (0..LINES)
+        .filter(|number| stream(*number) == of)
+        .map(|number| format!("line {number}"))
+        .collect()
 }
 
 fn json_lines() -> Vec<u8> {
@@ -39,7 +42,10 @@ fn json_lines() -> Vec<u8> {
 fn cri_lines() -> Vec<u8> {
     let mut log = String::new();
     for number in 0..LINES {
-        log.push_str(&format!("2023-11-14T22:13:20.{number:09}Z {} F line {number}\n", stream(number)));
+        log.push_str(&format!(
+            "2023-11-14T22:13:20.{number:09}Z {} F line {number}\n",
+            stream(number)
+        ));
         if number % 500 == 499 {
             log.push_str(GARBAGE);
         }
@@ -59,7 +65,10 @@ fn local_frames() -> Vec<u8> {
     let mut log = Vec::new();
     for number in 0..LINES {
         let mut message = Vec::new();
-        for (field, text) in [(0x0a, stream(number).to_owned()), (0x1a, format!("line {number}"))] {
+        for (field, text) in [
+            (0x0a, stream(number).to_owned()),
+            (0x1a, format!("line {number}")),
+        ] {
             if field == 0x1a {
                 message.push(0x10);
                 varint(&mut message, 1_700_000_000_000_000_000 + number as u64);
@@ -77,35 +86,64 @@ fn local_frames() -> Vec<u8> {
 /// Reads what `write` writes, through a queue that one batch fills: an instance of which the
 /// host takes a batch and no more, and the one after it.
 #[track_caller]
-fn assert_exact(what: &str, root: &Path, options: &[(&str, &str)], skipped: u64, write: impl FnOnce()) {
+fn assert_exact(
+    what: &str,
+    root: &Path,
+    options: &[(&str, &str)],
+    skipped: u64,
+    write: impl FnOnce(),
+) {
     let db = root.join("positions.db");
     let db = db.to_str().expect("a plain path");
-    let options = [&[("Queue_Limit", "64000"), ("DB", db), ("Labels", "big")], options].concat();
+    let options = [
+        &[("Queue_Limit", "64000"), ("DB", db), ("Labels", "big")],
+        options,
+    ]
+    .concat();
     let first = Collector::start(root, &options);
     first.accept_only(1);
     write();
-    first.wait("what waits", |first| first.count() > 0 && first.figures().pending() > 0);
+    first.wait("what waits", |first| {
+        first.count() > 0 && first.figures().pending() > 0
+    });
     let lost = first.figures().lost();
     let mut records = first.stop().0;
-    assert!(!records.is_empty() && records.len() < LINES / 2, "{what}: a slice is many batches");
+    assert!(
+        !records.is_empty() && records.len() < LINES / 2,
+        "{what}: a slice is many batches"
+    );
     let second = Collector::start(root, &options);
     let rest = LINES - records.len();
-    second.wait(what, |second| second.count() >= rest && second.figures().lag_bytes() == 0);
+    second.wait(what, |second| {
+        second.count() >= rest && second.figures().lag_bytes() == 0
+    });
     let figures = second.figures();
     records.extend(second.stop().0);
     for of in ["stdout", "stderr"] {
         let got = records.iter().filter(|record| record.text("stream") == of);
-        assert_eq!(got.map(|record| record.text("log")).collect::<Vec<_>>(), texts(of), "{what} {of}");
+        assert_eq!(
+            got.map(|record| record.text("log")).collect::<Vec<_>>(),
+            texts(of),
+            "{what} {of}"
+        );
     }
     // What was read and not taken before the stop was read twice, and so was the damage in it.
     let sum = lost + figures.lost();
-    assert!(sum >= skipped && sum <= 2 * skipped, "{what}: {lost} and {figures}");
+    assert!(
+        sum >= skipped && sum <= 2 * skipped,
+        "{what}: {lost} and {figures}"
+    );
 }
 
 fn docker_root() -> (DockerRoot, std::path::PathBuf) {
     let root = DockerRoot::new();
     let log = root.created_container('a', "web");
-    log.write_config_with("web", true, serde_json::json!({"big": "b".repeat(LABEL)}), &[]);
+    log.write_config_with(
+        "web",
+        true,
+        serde_json::json!({"big": "b".repeat(LABEL)}),
+        &[],
+    );
     (root, log.log.clone())
 }
 
@@ -113,14 +151,19 @@ fn docker_root() -> (DockerRoot, std::path::PathBuf) {
 fn a_slice_that_fills_the_queue_is_left_and_taken_up_in_every_format() {
     let skipped = (LINES / 500 * GARBAGE.len()) as u64;
     for template in ["{name}", "{name}.{stream}"] {
-        let docker = [("Runtime", "docker"), ("Docker_Socket", "off"), ("Tag_Template", template)];
+        let docker = [
+            ("Runtime", "docker"),
+            ("Docker_Socket", "off"),
+            ("Tag_Template", template),
+        ];
         let (root, log) = docker_root();
         assert_exact("json-file", root.path(), &docker, skipped, || {
             std::fs::write(&log, json_lines()).expect("the folder is ours");
         });
 
         let (root, log) = docker_root();
-        let archive = std::fs::File::create(format!("{}.1.gz", log.display())).expect("the folder is ours");
+        let archive =
+            std::fs::File::create(format!("{}.1.gz", log.display())).expect("the folder is ours");
         let mut encoder = flate2::write::GzEncoder::new(archive, flate2::Compression::fast());
         std::io::Write::write_all(&mut encoder, &json_lines()).expect("a write");
         encoder.finish().expect("a write");
@@ -131,7 +174,8 @@ fn a_slice_that_fills_the_queue_is_left_and_taken_up_in_every_format() {
         let folder = log.with_file_name("local-logs");
         std::fs::create_dir(&folder).expect("the folder is ours");
         assert_exact("local", root.path(), &docker, 0, || {
-            std::fs::write(folder.join("container.log"), local_frames()).expect("the folder is ours");
+            std::fs::write(folder.join("container.log"), local_frames())
+                .expect("the folder is ours");
         });
 
         let root = PodRoot::new();

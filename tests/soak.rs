@@ -64,12 +64,19 @@ struct Load {
 impl Load {
     fn on(root: Arc<DockerRoot>) -> Load {
         let written = Written::default();
-        let (is_ending, removes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+        let (is_ending, removes) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(true)),
+        );
         let turn = Arc::default();
-        let (rotations, short_lived) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (rotations, short_lived) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let thread = {
-            let (written, is_ending, turn) =
-                (Arc::clone(&written), Arc::clone(&is_ending), Arc::clone(&turn));
+            let (written, is_ending, turn) = (
+                Arc::clone(&written),
+                Arc::clone(&is_ending),
+                Arc::clone(&turn),
+            );
             let (removes, rotations) = (Arc::clone(&removes), Arc::clone(&rotations));
             let short_lived = Arc::clone(&short_lived);
             std::thread::spawn(move || {
@@ -87,7 +94,15 @@ impl Load {
                 }
             })
         };
-        Load { written, is_ending, turn, removes, rotations, short_lived, thread }
+        Load {
+            written,
+            is_ending,
+            turn,
+            removes,
+            rotations,
+            short_lived,
+            thread,
+        }
     }
 
     fn end(self) {
@@ -112,7 +127,12 @@ impl Writers {
             (name, log)
         };
         let lasting = (0..CONTAINERS).map(begin).collect();
-        Writers { lasting, short_lived: Default::default(), written, rotations: 0 }
+        Writers {
+            lasting,
+            short_lived: Default::default(),
+            written,
+            rotations: 0,
+        }
     }
 
     fn write(&mut self, root: &DockerRoot, tick: usize, removes: bool) {
@@ -120,7 +140,11 @@ impl Writers {
         for (number, (name, log)) in self.lasting.iter_mut().enumerate() {
             let (lines, rotated_after) = rate(number);
             let is_turn_of_slow = tick % 10 == number % 10;
-            let lines = if lines == 0 { usize::from(is_turn_of_slow) } else { lines };
+            let lines = if lines == 0 {
+                usize::from(is_turn_of_slow)
+            } else {
+                lines
+            };
             let count = written.entry(name.clone()).or_default();
             for _ in 0..lines {
                 // A line follows at once: while the new file is empty the old one is
@@ -168,15 +192,22 @@ impl Host {
             ("Runtime", "docker".to_owned()),
         ];
         if let (Some(program), Some(plugin)) = (find(), plugin()) {
-            println!("soak: {}", version(&program).unwrap_or_else(|problem| problem));
-            let lines = options.map(|(name, value)| format!("    {name} {value}\n")).concat();
+            println!(
+                "soak: {}",
+                version(&program).unwrap_or_else(|problem| problem)
+            );
+            let lines = options
+                .map(|(name, value)| format!("    {name} {value}\n"))
+                .concat();
             let config = format!("[INPUT]\n    Name container_logs\n{lines}");
             let mut host = FluentBit::new(&program, Some(&plugin), &config);
             host.start().expect("Fluent Bit starts");
             return Host::Real(host);
         }
         println!("soak: the playing host, since there is no Fluent Bit");
-        let options = options.map(|(name, value)| format!("{}=\"{value}\" ", name.to_lowercase())).concat();
+        let options = options
+            .map(|(name, value)| format!("{}=\"{value}\" ", name.to_lowercase()))
+            .concat();
         Host::Played(PlayingHost::with_instance(Release::LATEST, &options))
     }
 
@@ -192,7 +223,11 @@ impl Host {
         match self {
             Host::Real(host) => {
                 std::thread::sleep(Duration::from_millis(50));
-                assert!(host.is_running(), "Fluent Bit has ended:\n{}", host.stderr());
+                assert!(
+                    host.is_running(),
+                    "Fluent Bit has ended:\n{}",
+                    host.stderr()
+                );
             }
             Host::Played(host) => drop(host.run(50)),
         }
@@ -201,7 +236,8 @@ impl Host {
     fn reload(&mut self) {
         match self {
             Host::Real(host) => {
-                let count = |host: &FluentBit| host.stderr().matches("following containers").count();
+                let count =
+                    |host: &FluentBit| host.stderr().matches("following containers").count();
                 let before = count(host);
                 host.signal(Signal::HUP);
                 host.wait_until(PATIENCE, "the reload", |host| count(host) > before);
@@ -216,13 +252,23 @@ impl Host {
             Host::Real(host) => host
                 .records_from(offset)
                 .iter()
-                .map(|record| (record.text("container_name").to_owned(), record.text("log").to_owned()))
+                .map(|record| {
+                    (
+                        record.text("container_name").to_owned(),
+                        record.text("log").to_owned(),
+                    )
+                })
                 .collect(),
             Host::Played(host) => host
                 .frames_from(offset)
                 .iter()
                 .flat_map(|frame| &frame.records)
-                .map(|record| (record.text("container_name").to_owned(), record.text("log").to_owned()))
+                .map(|record| {
+                    (
+                        record.text("container_name").to_owned(),
+                        record.text("log").to_owned(),
+                    )
+                })
                 .collect(),
         }
     }
@@ -258,20 +304,30 @@ struct Held {
 impl Held {
     fn by(pid: u32, root: &Path) -> Held {
         let entries = |folder: &str| {
-            let entries = std::fs::read_dir(format!("/proc/{pid}/{folder}")).expect("the process is there");
+            let entries =
+                std::fs::read_dir(format!("/proc/{pid}/{folder}")).expect("the process is there");
             entries.flatten().collect::<Vec<_>>()
         };
         let descriptors = entries("fd");
         let is_deleted_log =
             |link: &Path| link.starts_with(root) && link.to_string_lossy().ends_with("(deleted)");
-        let links = descriptors.iter().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let links = descriptors
+            .iter()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok());
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("its memory");
         Held {
             threads: entries("task").len(),
             deleted: links.filter(|link| is_deleted_log(link)).count(),
             descriptors: descriptors.len(),
-            rss_kib: rss.trim().trim_end_matches(" kB").parse().expect("a number"),
+            rss_kib: rss
+                .trim()
+                .trim_end_matches(" kB")
+                .parse()
+                .expect("a number"),
         }
     }
 
@@ -287,8 +343,12 @@ impl Held {
 
 /// What the descriptors of a process are of.
 fn open_files(pid: u32) -> Vec<String> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there").flatten();
-    entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string())).collect()
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the process is there")
+        .flatten();
+    entries
+        .filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string()))
+        .collect()
 }
 
 /// Which lines arrived, of each container as numbers, since the last quiet moment.
@@ -303,8 +363,13 @@ struct Ledger {
 impl Ledger {
     fn take(&mut self, host: &mut Host) {
         for (container, text) in host.arrived(&mut self.offset) {
-            let number = text.strip_prefix("line ").and_then(|number| number.parse().ok());
-            self.arrived.entry(container).or_default().push(number.expect("a line of ours"));
+            let number = text
+                .strip_prefix("line ")
+                .and_then(|number| number.parse().ok());
+            self.arrived
+                .entry(container)
+                .or_default()
+                .push(number.expect("a line of ours"));
             self.count += 1;
         }
     }
@@ -312,15 +377,34 @@ impl Ledger {
     /// Everything that was written has arrived, once.
     #[track_caller]
     fn settle(&mut self, written: &BTreeMap<String, usize>) {
-        let others: Vec<_> = self.arrived.keys().filter(|name| !written.contains_key(*name)).collect();
-        assert_eq!(others, Vec::<&String>::new(), "lines of a container that wrote none");
+        let others: Vec<_> = self
+            .arrived
+            .keys()
+            .filter(|name| !written.contains_key(*name))
+            .collect();
+        assert_eq!(
+            others,
+            Vec::<&String>::new(),
+            "lines of a container that wrote none"
+        );
         for (container, &count) in written {
             let from = self.settled.insert(container.clone(), count).unwrap_or(0);
             let mut numbers = self.arrived.remove(container).unwrap_or_default();
             numbers.sort_unstable();
-            let differs = numbers.iter().copied().zip(from..count).find(|(got, want)| got != want);
-            assert_eq!(differs, None, "{container}: a line that is lost or came twice");
-            assert_eq!(numbers.len(), count - from, "{container}: lines {from}..{count}");
+            let differs = numbers
+                .iter()
+                .copied()
+                .zip(from..count)
+                .find(|(got, want)| got != want);
+            assert_eq!(
+                differs, None,
+                "{container}: a line that is lost or came twice"
+            );
+            assert_eq!(
+                numbers.len(),
+                count - from,
+                "{container}: lines {from}..{count}"
+            );
         }
         self.offset = 0;
     }
@@ -344,7 +428,10 @@ fn in_a_quiet_moment(
         nothing_is_written = Some(turn).filter(|_| is_usual);
         is_usual
     });
-    assert!(is_quiet, "there are never {SHORT_LIVED} containers besides the lasting ones");
+    assert!(
+        is_quiet,
+        "there are never {SHORT_LIVED} containers besides the lasting ones"
+    );
     let written = load.written.lock().expect("nobody panics with it").clone();
     let total: usize = written.values().sum();
     let has_all = holds_within(PATIENCE, || {
@@ -361,7 +448,11 @@ fn in_a_quiet_moment(
         held = Held::by(host.pid(), root);
         held.deleted == 0 && as_in.is_none_or(|first| held.descriptors <= first.descriptors)
     });
-    assert!(is_as_before, "{held:?} after {as_in:?}: {:#?}", open_files(host.pid()));
+    assert!(
+        is_as_before,
+        "{held:?} after {as_in:?}: {:#?}",
+        open_files(host.pid())
+    );
     held
 }
 
@@ -370,7 +461,10 @@ fn slope(samples: &[(f64, f64)]) -> f64 {
     let count = samples.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
     let (x, y) = (mean(|sample| sample.0), mean(|sample| sample.1));
-    let covariance: f64 = samples.iter().map(|sample| (sample.0 - x) * (sample.1 - y)).sum();
+    let covariance: f64 = samples
+        .iter()
+        .map(|sample| (sample.0 - x) * (sample.1 - y))
+        .sum();
     let variance: f64 = samples.iter().map(|sample| (sample.0 - x).powi(2)).sum();
     if variance == 0.0 {
         0.0
@@ -427,12 +521,19 @@ fn threads_descriptors_and_memory_do_not_grow_and_no_line_is_lost() {
     // What the first reload and the first rotations leave in the allocator is there to stay.
     let warm = &quiet[quiet.len().div_ceil(4)..];
     let slope_of = |samples: &[(f64, Held)], of: fn(&Held) -> usize| {
-        slope(&samples.iter().map(|(minute, held)| (*minute, of(held) as f64)).collect::<Vec<_>>())
+        slope(
+            &samples
+                .iter()
+                .map(|(minute, held)| (*minute, of(held) as f64))
+                .collect::<Vec<_>>(),
+        )
     };
     println!("                      start   middle      end  slope/min  highest");
     let row = |name: &str, samples: &[(f64, Held)], of: fn(&Held) -> usize| {
         let slope = slope_of(samples, of);
-        let figures = [of(&first), of(&middle), of(&last)].map(|figure| format!("{figure:>9}")).concat();
+        let figures = [of(&first), of(&middle), of(&last)]
+            .map(|figure| format!("{figure:>9}"))
+            .concat();
         println!("{name:<18}{figures}  {slope:>9.2}{:>9}", of(&highest));
         slope
     };
@@ -443,8 +544,17 @@ fn threads_descriptors_and_memory_do_not_grow_and_no_line_is_lost() {
     let span = warm[warm.len() - 1].0 - warm[0].0;
     let noise = (NOISE_KIB + NOISE_KIB_PER_RELOAD * (warm.len() - 1) as f64) / span;
     println!("RSS after warm-up: {rss:.0} KiB a minute, {noise:.0} are noise");
-    assert!(threads <= 0.0 && last.threads <= first.threads, "threads: {quiet:?}");
-    assert!(descriptors <= 0.0 && last.descriptors <= first.descriptors, "descriptors: {quiet:?}");
-    assert!(deleted <= 0.0 && last.deleted == 0, "deleted files: {quiet:?}");
+    assert!(
+        threads <= 0.0 && last.threads <= first.threads,
+        "threads: {quiet:?}"
+    );
+    assert!(
+        descriptors <= 0.0 && last.descriptors <= first.descriptors,
+        "descriptors: {quiet:?}"
+    );
+    assert!(
+        deleted <= 0.0 && last.deleted == 0,
+        "deleted files: {quiet:?}"
+    );
     assert!(rss <= noise, "memory: {quiet:?}");
 }

@@ -43,24 +43,40 @@ fn a_file_system_that_does_not_answer_holds_up_its_own_instance_and_no_stop() {
     lines(0..1000).iter().for_each(|line| near_log.line(line));
     host.run_until(1010);
     host.ok("reload");
-    lines(1000..2000).iter().for_each(|line| near_log.line(line));
+    lines(1000..2000)
+        .iter()
+        .for_each(|line| near_log.line(line));
     host.run_until(2010);
     assert_eq!(texts_of(&host.frames(), "far"), lines(0..10));
 
-    assert_eq!(host.log().matches("a file system does not answer").count(), 1, "{}", host.log());
+    assert_eq!(
+        host.log().matches("a file system does not answer").count(),
+        1,
+        "{}",
+        host.log()
+    );
     let at = "the reader is left behind, ";
-    let told = host.log().split_once(at).map(|(_, told)| told.lines().next().unwrap_or_default().to_owned());
+    let told = host
+        .log()
+        .split_once(at)
+        .map(|(_, told)| told.lines().next().unwrap_or_default().to_owned());
     let is_of_far = |told: &str| {
-        told.contains("container far (aaaaaaaaaaaa)") || told.contains(&*stalling.path().to_string_lossy())
+        told.contains("container far (aaaaaaaaaaaa)")
+            || told.contains(&*stalling.path().to_string_lossy())
     };
     assert!(told.as_deref().is_some_and(is_of_far), "{told:?}");
 
     stalling.go_on();
     host.run_until(2020);
     let readers = |host: &mut PlayingHost| {
-        host.threads().iter().filter(|thread| thread.starts_with("clogs-reader")).count()
+        host.threads()
+            .iter()
+            .filter(|thread| thread.starts_with("clogs-reader"))
+            .count()
     };
-    wait_until(PATIENCE, "the reader that was left behind is gone", || readers(&mut host) == 2);
+    wait_until(PATIENCE, "the reader that was left behind is gone", || {
+        readers(&mut host) == 2
+    });
     lines(20..30).iter().for_each(|line| far_log.line(line));
     host.run_until(2030);
     stalling.stall();
@@ -101,18 +117,30 @@ fn a_reader_that_is_left_behind_leaves_no_thread_of_the_api_behind() {
     ));
     host.ok("init");
     let count = |host: &mut PlayingHost, name: &str| {
-        host.threads().iter().filter(|thread| thread.starts_with(name)).count()
+        host.threads()
+            .iter()
+            .filter(|thread| thread.starts_with(name))
+            .count()
     };
-    wait_until(PATIENCE, "the thread for the API", || count(&mut host, "clogs-docker") == 1);
+    wait_until(PATIENCE, "the thread for the API", || {
+        count(&mut host, "clogs-docker") == 1
+    });
     stalling.stall();
     stalling.wait_until_somebody_waits();
     host.ok("reload");
-    assert_eq!(host.log().matches("a file system does not answer").count(), 1, "{}", host.log());
+    assert_eq!(
+        host.log().matches("a file system does not answer").count(),
+        1,
+        "{}",
+        host.log()
+    );
     assert_eq!(count(&mut host, "clogs-docker"), 0);
     let what = "the reader that is left behind, and the next one";
     wait_until(PATIENCE, what, || count(&mut host, "clogs-reader") == 2);
     stalling.go_on();
-    wait_until(PATIENCE, "the reader that was left behind is gone", || count(&mut host, "clogs-reader") == 1);
+    wait_until(PATIENCE, "the reader that was left behind is gone", || {
+        count(&mut host, "clogs-reader") == 1
+    });
     host.exit().assert_clean();
 }
 
@@ -128,7 +156,10 @@ fn a_log_that_is_written_elsewhere_is_read_though_nobody_tells_of_it() {
     let mut log = far.container('a', "far");
     let mut host = PlayingHost::start_by(stalling.starter(), Release::LATEST);
     let root = stalling.path();
-    host.ok(&format!("instance far docker_root=\"{}\" runtime=docker docker_socket=off", root.display()));
+    host.ok(&format!(
+        "instance far docker_root=\"{}\" runtime=docker docker_socket=off",
+        root.display()
+    ));
     host.ok("init");
     for (count, line) in (1..=5).zip(lines(0..5)) {
         log.line(&line);

@@ -17,12 +17,18 @@ use crate::support::skip;
 
 fn program(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
-    command.args(["--runtime", "docker", "--docker-root"]).arg(root).args(arguments).stdin(Stdio::null());
+    command
+        .args(["--runtime", "docker", "--docker-root"])
+        .arg(root)
+        .args(arguments)
+        .stdin(Stdio::null());
     command
 }
 
 fn run(root: &Path, arguments: &[&str]) -> Output {
-    program(root, arguments).output().expect("tail-containers runs")
+    program(root, arguments)
+        .output()
+        .expect("tail-containers runs")
 }
 
 fn sample() -> DockerRoot {
@@ -41,11 +47,24 @@ fn no_follow_prints_what_is_there_and_ends() {
     let root = sample();
     let output = run(root.path(), &["--no-follow"]);
     assert!(output.status.success());
-    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect();
     // The names' column grows with the longest name so far.
-    lines.iter_mut().for_each(|line| *line = line.replace("web      |", "web |"));
+    lines
+        .iter_mut()
+        .for_each(|line| *line = line.replace("web      |", "web |"));
     lines.sort();
-    assert_eq!(lines, ["database | ready", "web | <oops>", "web | hello", "web | no line feed"]);
+    assert_eq!(
+        lines,
+        [
+            "database | ready",
+            "web | <oops>",
+            "web | hello",
+            "web | no line feed"
+        ]
+    );
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
@@ -54,10 +73,15 @@ fn json_is_one_record_a_line() {
     let root = sample();
     let output = run(root.path(), &["--no-follow", "--json"]);
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    let records: Vec<serde_json::Value> =
-        lines.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
+    let records: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object"))
+        .collect();
     assert_eq!(records.len(), 4);
-    let oops = records.iter().find(|record| record["log"] == "<oops>").expect("the record");
+    let oops = records
+        .iter()
+        .find(|record| record["log"] == "<oops>")
+        .expect("the record");
     let expected = serde_json::json!({
         "date": "2023-11-14T22:13:20.000000002Z",
         "log": "<oops>",
@@ -72,10 +96,18 @@ fn json_is_one_record_a_line() {
 #[test]
 fn a_log_steers_the_terminal_only_if_asked_to() {
     let root = DockerRoot::new();
-    root.container('a', "we\u{1b}b").entry("stdout", "\u{1b}[2J\ta\rb\u{7f}\u{9b}31m ž\n");
-    let shown = |arguments: &[&str]| String::from_utf8(run(root.path(), arguments).stdout).expect("UTF-8");
-    assert_eq!(shown(&["--no-follow"]), "we^[b | ^[[2J\ta^Mb^?\u{fffd}31m ž\n");
-    assert_eq!(shown(&["--no-follow", "--raw"]), "we^[b | \u{1b}[2J\ta\rb\u{7f}\u{9b}31m ž\n");
+    root.container('a', "we\u{1b}b")
+        .entry("stdout", "\u{1b}[2J\ta\rb\u{7f}\u{9b}31m ž\n");
+    let shown =
+        |arguments: &[&str]| String::from_utf8(run(root.path(), arguments).stdout).expect("UTF-8");
+    assert_eq!(
+        shown(&["--no-follow"]),
+        "we^[b | ^[[2J\ta^Mb^?\u{fffd}31m ž\n"
+    );
+    assert_eq!(
+        shown(&["--no-follow", "--raw"]),
+        "we^[b | \u{1b}[2J\ta\rb\u{7f}\u{9b}31m ž\n"
+    );
 }
 
 #[test]
@@ -84,7 +116,8 @@ fn a_log_reads_in_the_order_in_which_it_stands_and_json_says_the_same_harmlessly
     let text =
         "pay \u{202e}evil\u{202c} \u{2067}x\u{2069}\u{2028}forged\u{9b}2J \u{1f469}\u{200d}\u{1f4bb} ž";
     root.container('a', "we\u{202e}b").line(text);
-    let shown = |arguments: &[&str]| String::from_utf8(run(root.path(), arguments).stdout).expect("UTF-8");
+    let shown =
+        |arguments: &[&str]| String::from_utf8(run(root.path(), arguments).stdout).expect("UTF-8");
     let expected = "we\u{fffd}b | pay \u{fffd}evil\u{fffd} \u{fffd}x\u{fffd}\u{fffd}forged\u{fffd}2J \u{1f469}\u{200d}\u{1f4bb} ž\n";
     assert_eq!(shown(&["--no-follow"]), expected);
     let json = shown(&["--no-follow", "--json"]);
@@ -93,7 +126,10 @@ fn a_log_reads_in_the_order_in_which_it_stands_and_json_says_the_same_harmlessly
         "{json:?}"
     );
     let record: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!((&record["log"], &record["container_name"]), (&text.into(), &"we\u{202e}b".into()));
+    assert_eq!(
+        (&record["log"], &record["container_name"]),
+        (&text.into(), &"we\u{202e}b".into())
+    );
     assert!(shown(&["--no-follow", "--raw"]).contains(text));
 }
 
@@ -105,7 +141,10 @@ fn a_db_makes_the_next_run_go_on_where_the_last_one_left_off_if_positions_are_sa
     for round in 0..3 {
         log.line(&format!("round {round}"));
         let output = run(root.path(), &["--no-follow", "--save-position", "-o", &db]);
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("web | round {round}\n"));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("web | round {round}\n")
+        );
     }
     let output = run(root.path(), &["--no-follow", "--save-position"]);
     assert!(!output.status.success());
@@ -123,7 +162,11 @@ fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
     let db = format!("DB={}", path.display());
     let shown = |more: &[&str]| {
         let output = run(root.path(), &[&["-o", &db][..], more].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr))
     };
@@ -131,7 +174,10 @@ fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
     // One that is not there is missed and not made.
     let (lines, said) = shown(&["--no-follow"]);
     assert_eq!(lines, "web | delivered\n");
-    assert!(said.contains("positions.db: there is no such file; nothing was changed"), "{said}");
+    assert!(
+        said.contains("positions.db: there is no such file; nothing was changed"),
+        "{said}"
+    );
     assert_eq!(std::fs::read_dir(folder.path()).expect("ours").count(), 0);
     let mut host = PlayingHost::start(Release::LATEST);
     host.ok(&format!(
@@ -154,14 +200,21 @@ fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
     for is_running in [true, false] {
         log.line("not delivered yet");
         let before = state();
-        for more in [&["--no-follow"][..], &["--no-follow", "--json"], &["--no-follow", "--stats"]] {
+        for more in [
+            &["--no-follow"][..],
+            &["--no-follow", "--json"],
+            &["--no-follow", "--stats"],
+        ] {
             let (lines, said) = shown(more);
             assert_eq!(
                 lines.matches("not delivered yet").count(),
                 usize::from(more.len() < 2 || more[1] == "--json"),
                 "{lines}"
             );
-            assert!(!lines.contains("| delivered") && said.is_empty(), "{lines}{said}");
+            assert!(
+                !lines.contains("| delivered") && said.is_empty(),
+                "{lines}{said}"
+            );
             assert!(state() == before, "{more:?} wrote to the DB");
         }
         // A writer is refused while the host runs.
@@ -183,7 +236,11 @@ fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
     ));
     host.ok("init");
     host.run_until(1);
-    assert_eq!(host.texts("a"), ["not delivered yet"], "it came although it was printed");
+    assert_eq!(
+        host.texts("a"),
+        ["not delivered yet"],
+        "it came although it was printed"
+    );
     host.exit().assert_clean();
 }
 
@@ -192,23 +249,39 @@ fn a_db_of_somebody_else_is_an_error_and_stays_as_it_is() {
     let root = sample();
     let path = root.path().join("passwd");
     let db = format!("DB={}", path.display());
-    for (content, why) in
-        [("root:x:0:0::/root:/bin/sh\n", "not a checkpoint"), ("SQLite format 3\0", "tail's database")]
-    {
+    for (content, why) in [
+        ("root:x:0:0::/root:/bin/sh\n", "not a checkpoint"),
+        ("SQLite format 3\0", "tail's database"),
+    ] {
         std::fs::write(&path, content).expect("ours");
-        for flags in [&["--no-follow"][..], &["--no-follow", "--save-position"], &["check"]] {
+        for flags in [
+            &["--no-follow"][..],
+            &["--no-follow", "--save-position"],
+            &["check"],
+        ] {
             let output = run(root.path(), &[flags, &["-o", &db]].concat());
-            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            let said =
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
             assert!(
                 !output.status.success() && said.contains(why) && said.contains("passwd"),
                 "{flags:?}: {said}"
             );
-            assert_eq!(std::fs::read_to_string(&path).expect("it is there"), content);
+            assert_eq!(
+                std::fs::read_to_string(&path).expect("it is there"),
+                content
+            );
         }
     }
-    let left: Vec<_> =
-        std::fs::read_dir(root.path()).expect("ours").map(|entry| entry.expect("ours").file_name()).collect();
-    assert!(!left.iter().any(|name| name.to_string_lossy().contains("aside")), "{left:?}");
+    let left: Vec<_> = std::fs::read_dir(root.path())
+        .expect("ours")
+        .map(|entry| entry.expect("ours").file_name())
+        .collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().contains("aside")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -229,7 +302,12 @@ fn it_follows_in_colour_until_it_is_told_to_end() {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
     assert!(child.wait().expect("it ends").success());
     let mut complaints = String::new();
-    child.stderr.take().expect("a pipe").read_to_string(&mut complaints).expect("readable");
+    child
+        .stderr
+        .take()
+        .expect("a pipe")
+        .read_to_string(&mut complaints)
+        .expect("readable");
     assert_eq!(complaints, "");
 }
 
@@ -240,7 +318,10 @@ fn with_inotify_limit(root: &Path, kind: &str, limit: u32) -> Command {
     let program = program(root, &["-o", "Rescan_Interval=50ms"]);
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", &script, "sh"]);
-    command.arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+    command
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null());
     command
 }
 
@@ -248,12 +329,23 @@ fn with_inotify_limit(root: &Path, kind: &str, limit: u32) -> Command {
 fn without_change_notification_it_looks_by_itself_and_says_so_once() {
     let test = "tail_containers::without_change_notification_it_looks_by_itself_and_says_so_once";
     let can = Command::new("unshare")
-        .args(["--user", "--map-root-user", "test", "-w", "/proc/sys/user/max_inotify_watches"])
+        .args([
+            "--user",
+            "--map-root-user",
+            "test",
+            "-w",
+            "/proc/sys/user/max_inotify_watches",
+        ])
         .status();
     if !can.is_ok_and(|status| status.success()) {
         return skip(test, "no user namespace can be made here");
     }
-    for (kind, limit) in [("instances", 0), ("instances", 1), ("watches", 0), ("watches", 2)] {
+    for (kind, limit) in [
+        ("instances", 0),
+        ("instances", 1),
+        ("watches", 0),
+        ("watches", 2),
+    ] {
         let root = DockerRoot::new();
         let mut log = root.container('a', "web");
         log.line("line 0");
@@ -275,7 +367,11 @@ fn without_change_notification_it_looks_by_itself_and_says_so_once() {
         kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(said.matches("no change notification").count(), 1, "{kind} {limit}: {said}");
+        assert_eq!(
+            said.matches("no change notification").count(),
+            1,
+            "{kind} {limit}: {said}"
+        );
         assert_eq!(said.lines().count(), 1, "{kind} {limit}: {said}");
     }
 }
@@ -335,11 +431,17 @@ fn spawn_behind(limits: &str, program: &Command) -> Child {
 fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_some() {
     let root = DockerRoot::new();
     let digits = "0123456789abcdef";
-    let mut logs: Vec<_> = digits.chars().map(|digit| root.container(digit, &format!("c{digit}"))).collect();
+    let mut logs: Vec<_> = digits
+        .chars()
+        .map(|digit| root.container(digit, &format!("c{digit}")))
+        .collect();
     for log in &mut logs {
         log.line("hello");
     }
-    let program = program(root.path(), &["-o", "Rescan_Interval=50ms", "-o", "Docker_Socket=off"]);
+    let program = program(
+        root.path(),
+        &["-o", "Rescan_Interval=50ms", "-o", "Docker_Socket=off"],
+    );
     let mut child = spawn_behind("ulimit -n 18", &program);
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut greeted = std::collections::BTreeSet::new();
@@ -347,14 +449,21 @@ fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_so
     while greeted.len() < digits.len() {
         let line = lines.next().expect("a line").expect("readable");
         let name = line.split_whitespace().next().expect("a name").to_owned();
-        let at = logs.iter().position(|log| name == format!("c{}", &log.id[..1])).expect("a log");
+        let at = logs
+            .iter()
+            .position(|log| name == format!("c{}", &log.id[..1]))
+            .expect("a log");
         logs.remove(at).remove();
         assert!(greeted.insert(name), "{line} came twice");
     }
     kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(said.matches("no further log can be opened").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("no further log can be opened").count(),
+        1,
+        "{said}"
+    );
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
@@ -364,7 +473,11 @@ fn a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
     let db = format!("DB={}", root.path().join("positions.db").display());
-    assert!(run(root.path(), &["--no-follow", "--save-position", "-o", &db]).status.success());
+    assert!(
+        run(root.path(), &["--no-follow", "--save-position", "-o", &db])
+            .status
+            .success()
+    );
     // No file may grow beyond its first page, which fails as a full disk does:
     // the header is there, and no entry can follow it.
     let program = program(root.path(), &["--save-position", "-o", &db]);
@@ -372,22 +485,38 @@ fn a_checkpoint_that_cannot_be_written_is_said_once_and_catches_up() {
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     for number in 0..3 {
         log.line(&format!("line {number}"));
-        assert_eq!(lines.next().expect("a line").expect("readable"), format!("web | line {number}"));
+        assert_eq!(
+            lines.next().expect("a line").expect("readable"),
+            format!("web | line {number}")
+        );
     }
     let pid = child.id().to_string();
-    let raised = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status();
+    let raised = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited"])
+        .status();
     let is_raised = raised.is_ok_and(|status| status.success());
     log.line("line 3");
-    assert_eq!(lines.next().expect("a line").expect("readable"), "web | line 3");
+    assert_eq!(
+        lines.next().expect("a line").expect("readable"),
+        "web | line 3"
+    );
     kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(said.matches("positions are kept in memory").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("positions are kept in memory").count(),
+        1,
+        "{said}"
+    );
     if !is_raised {
         return skip(test, "no prlimit");
     }
     let output = run(root.path(), &["--no-follow", "-o", &db]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "what was accepted is known");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "",
+        "what was accepted is known"
+    );
 }
 
 /// What became fields is shown as it was written, and lines that are one record stand
@@ -414,7 +543,10 @@ fn merged_and_joined_lines_are_readable() {
         .output()
         .expect("it runs");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(shown, "web | {\"level\":\"info\"}\nweb | a.Error: x\n    | \tat a.B\nweb | done\n");
+    assert_eq!(
+        shown,
+        "web | {\"level\":\"info\"}\nweb | a.Error: x\n    | \tat a.B\nweb | done\n"
+    );
 }
 
 /// A folder that was named is missed, whatever other runtimes there are.
@@ -427,16 +559,27 @@ fn a_docker_root_that_is_not_there_is_said() {
     let run = |command: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_tail-containers"))
             .args(command)
-            .args(["-o", &format!("Podman_Root={}", storage.display()), "-o", "Docker_Socket=off"])
+            .args([
+                "-o",
+                &format!("Podman_Root={}", storage.display()),
+                "-o",
+                "Docker_Socket=off",
+            ])
             .arg("--docker-root")
             .arg(&wrong)
             .output()
             .expect("it runs")
     };
     let said = String::from_utf8_lossy(&run(&["--no-follow"]).stderr).into_owned();
-    assert!(said.contains("cannot read") && said.contains("wrong/containers"), "{said}");
+    assert!(
+        said.contains("cannot read") && said.contains("wrong/containers"),
+        "{said}"
+    );
     let checked = run(&["check"]);
     let page = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(page.contains("wrong/containers") && page.contains("there is no such folder"), "{page}");
+    assert!(
+        page.contains("wrong/containers") && page.contains("there is no such folder"),
+        "{page}"
+    );
     assert_eq!(checked.status.code(), Some(1), "{page}");
 }

@@ -40,11 +40,18 @@ fn config_over(root: &DockerRoot) -> Config {
 fn records_carry_text_stream_time_and_metadata() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
-    log.piece("stderr", "hello <world> \"quoted\" \t\u{1b}[0m žluť 日本\n", "2023-11-14T22:13:20.12345Z");
+    log.piece(
+        "stderr",
+        "hello <world> \"quoted\" \t\u{1b}[0m žluť 日本\n",
+        "2023-11-14T22:13:20.12345Z",
+    );
     let collector = Collector::start(root.path(), &[]);
     collector.wait_texts(1);
     let record = collector.records().remove(0);
-    assert_eq!((record.time.seconds, record.time.nanos), (1_700_000_000, 123_450_000));
+    assert_eq!(
+        (record.time.seconds, record.time.nanos),
+        (1_700_000_000, 123_450_000)
+    );
     assert_eq!(
         serde_json::Value::Object(record.body),
         serde_json::json!({
@@ -65,21 +72,26 @@ fn a_container_that_comes_later_is_read_from_its_first_byte() {
         let mut old = root.container(first, "old");
         write(&mut old, 0..3);
         let collector = Collector::start(root.path(), &[("Read_From_Head", head)]);
-        collector.wait("the first look", |collector| collector.has_logged("container old"));
+        collector.wait("the first look", |collector| {
+            collector.has_logged("container old")
+        });
         let mut new = root.container(second, "new");
         write(&mut new, 100..105);
         let of = |name: &str| {
             let records = collector.records();
-            records.iter().filter(|r| r.text("container_name") == name).count()
+            records
+                .iter()
+                .filter(|r| r.text("container_name") == name)
+                .count()
         };
         collector.wait("the new container", |_| of("new") == 5);
         write(&mut old, 3..4);
         let expected = if head == "on" { 4 } else { 1 };
         collector.wait("the old container", |_| of("old") >= expected);
         let (records, _) = collector.stop();
-        let olds = records
-            .iter()
-            .filter(|r| r.text("container_name") == "old" && r.text("container_id").starts_with(first));
+        let olds = records.iter().filter(|r| {
+            r.text("container_name") == "old" && r.text("container_id").starts_with(first)
+        });
         assert_eq!(olds.count(), expected);
         std::fs::remove_dir_all(&old.dir).expect("remove");
         std::fs::remove_dir_all(&new.dir).expect("remove");
@@ -98,7 +110,10 @@ fn a_torn_record_is_read_once_it_is_whole() {
         log.raw(&[*byte]);
     }
     log.line("after");
-    assert_eq!(collector.wait_texts(3), ["before", "torn at every byte", "after"]);
+    assert_eq!(
+        collector.wait_texts(3),
+        ["before", "torn at every byte", "after"]
+    );
     assert!(!collector.has_logged("no record"));
 }
 
@@ -116,12 +131,17 @@ fn rotation_by_rename_is_followed_without_loss() {
         // Faster than max-file keeps: each file must be opened when it appears.
         // What a rotation destroyed before we could look is the exception, so
         // the test waits for each round to be seen when it asserts exactness.
-        collector.wait("the last line", |c| c.texts().last().is_some_and(|text| text == "line 200"));
+        collector.wait("the last line", |c| {
+            c.texts().last().is_some_and(|text| text == "line 200")
+        });
         let texts = collector.texts();
         let all = numbers(0..201);
         let mut expected = all.iter();
         for text in &texts {
-            assert!(expected.any(|line| line == text), "{text} repeated or out of order");
+            assert!(
+                expected.any(|line| line == text),
+                "{text} repeated or out of order"
+            );
         }
     }
 }
@@ -138,8 +158,11 @@ fn rotation_in_step_with_the_reader_is_exact() {
             log.line(&format!("after rotation {round}"));
             collector.wait_texts((round + 1) * 11);
         }
-        let texts: Vec<String> =
-            collector.texts().into_iter().filter(|text| text.starts_with("line")).collect();
+        let texts: Vec<String> = collector
+            .texts()
+            .into_iter()
+            .filter(|text| text.starts_with("line"))
+            .collect();
         assert_eq!(texts, numbers(0..300), "compress {compress}");
     }
 }
@@ -165,7 +188,11 @@ fn truncation_in_place_starts_again_at_the_first_byte() {
     for round in 0..10 {
         write(&mut log, round * 3..round * 3 + 3);
         collector.wait_texts(round * 3 + 3);
-        std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).expect("truncate");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&log.log)
+            .expect("truncate");
     }
     assert_eq!(collector.texts(), numbers(0..30));
     assert!(collector.has_logged("truncated"));
@@ -181,9 +208,19 @@ fn a_log_truncated_and_grown_past_the_position_is_noticed() {
     // One write: the reader never sees the file short.
     let mut bytes = Vec::new();
     for number in 3..50 {
-        bytes.extend(record("stdout", &format!("line {number}\n"), "2023-11-14T22:14:00.5Z").into_bytes());
+        bytes.extend(
+            record(
+                "stdout",
+                &format!("line {number}\n"),
+                "2023-11-14T22:14:00.5Z",
+            )
+            .into_bytes(),
+        );
     }
-    let file = std::fs::OpenOptions::new().write(true).open(&log.log).expect("the log");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&log.log)
+        .expect("the log");
     std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("overwrite");
     assert_eq!(collector.wait_texts(50), numbers(0..50));
 }
@@ -200,7 +237,11 @@ fn copytruncate_loses_nothing_that_was_copied() {
     write(&mut log, 3..20_000);
     let copy = format!("{}.1", log.log.display());
     std::fs::copy(&log.log, copy).expect("copy");
-    std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).expect("truncate");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&log.log)
+        .expect("truncate");
     write(&mut log, 20_000..20_003);
     collector.resume();
     assert_eq!(collector.wait_texts(20_003), numbers(0..20_003));
@@ -214,9 +255,14 @@ fn a_nul_hole_is_passed_over_and_counted() {
     let collector = Collector::start(root.path(), &[]);
     collector.wait_texts(2);
     // A writer without O_APPEND goes on at its offset after a truncation.
-    let file = std::fs::OpenOptions::new().write(true).truncate(true).open(&log.log).expect("truncate");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&log.log)
+        .expect("truncate");
     let tail = record("stdout", "line 2\n", "2023-11-14T22:14:00.5Z");
-    std::os::unix::fs::FileExt::write_all_at(&file, tail.as_bytes(), 3 << 30).expect("sparse write");
+    std::os::unix::fs::FileExt::write_all_at(&file, tail.as_bytes(), 3 << 30)
+        .expect("sparse write");
     log.line("line 3");
     assert_eq!(collector.wait_texts(4), numbers(0..4));
     assert!(collector.has_logged("passed over"));
@@ -232,7 +278,11 @@ fn damage_is_passed_over_to_the_next_record() {
     log.raw(b"garbage\n");
     log.raw(b"\0\0\0\0");
     log.line("line 2");
-    log.raw(record("stdout", "line 3\n", "2023-11-14T22:14:00.5Z").trim_end().as_bytes());
+    log.raw(
+        record("stdout", "line 3\n", "2023-11-14T22:14:00.5Z")
+            .trim_end()
+            .as_bytes(),
+    );
     log.line("line 4");
     let collector = Collector::start(root.path(), &[]);
     assert_eq!(collector.wait_texts(5), numbers(0..5));
@@ -240,7 +290,9 @@ fn damage_is_passed_over_to_the_next_record() {
     // "{"log":"torn by a full disk" + "garbage" and its line feed + 4 NULs
     let lost = format!("lost {} bytes that were no record", 27 + 8 + 4);
     for part in ["are no record and were passed over", &lost] {
-        let said = messages.iter().filter(|(level, text)| *level == Level::Warn && text.contains(part));
+        let said = messages
+            .iter()
+            .filter(|(level, text)| *level == Level::Warn && text.contains(part));
         assert_eq!(said.count(), 1, "{part} once: {messages:?}");
     }
 }
@@ -296,7 +348,10 @@ fn an_unterminated_end_of_a_stream_is_delivered() {
     log.write_config("web", true);
     log.entry("stdout", "tail of one run");
     log.entry("stdout", "start of the next\n");
-    assert_eq!(collector.wait_texts(3)[1..], ["tail of one run", "start of the next"]);
+    assert_eq!(
+        collector.wait_texts(3)[1..],
+        ["tail of one run", "start of the next"]
+    );
 }
 
 #[test]
@@ -308,11 +363,18 @@ fn a_removed_container_is_read_to_its_end() {
     collector.wait_texts(1);
     collector.pause();
     write(&mut log, 1..20_000);
-    log.raw(record("stdout", "line 20000\n", "2023-11-14T22:14:00.5Z").trim_end().as_bytes());
+    log.raw(
+        record("stdout", "line 20000\n", "2023-11-14T22:14:00.5Z")
+            .trim_end()
+            .as_bytes(),
+    );
     log.remove();
     collector.resume();
     assert_eq!(collector.wait_texts(20_001), numbers(0..20_001));
-    assert!(collector.records().iter().all(|record| record.text("container_name") == "short"));
+    assert!(collector
+        .records()
+        .iter()
+        .all(|record| record.text("container_name") == "short"));
 }
 
 #[test]
@@ -342,11 +404,20 @@ fn a_rename_shows_in_later_records() {
     collector.wait("the new name", |collector| {
         log_once(&log, count);
         count += 1;
-        collector.records().last().is_some_and(|record| record.text("container_name") == "after")
+        collector
+            .records()
+            .last()
+            .is_some_and(|record| record.text("container_name") == "after")
     });
     let tagged = collector.tagged();
-    assert_eq!(tagged.first().and_then(|(tag, _)| tag.as_deref()), Some("docker.before"));
-    assert_eq!(tagged.last().and_then(|(tag, _)| tag.as_deref()), Some("docker.after"));
+    assert_eq!(
+        tagged.first().and_then(|(tag, _)| tag.as_deref()),
+        Some("docker.before")
+    );
+    assert_eq!(
+        tagged.last().and_then(|(tag, _)| tag.as_deref()),
+        Some("docker.after")
+    );
 }
 
 #[test]
@@ -362,7 +433,13 @@ fn everything_is_resumed_after_a_restart() {
         collector.wait_texts(50);
         write(&mut log, round * 100 + 50..round * 100 + 100);
         collector.wait_texts(100);
-        received.extend(collector.stop().0.iter().map(|record| record.text("log").to_owned()));
+        received.extend(
+            collector
+                .stop()
+                .0
+                .iter()
+                .map(|record| record.text("log").to_owned()),
+        );
     }
     assert_eq!(received, numbers(0..500));
 }
@@ -388,7 +465,10 @@ fn generations_written_while_we_were_away_are_read_in_order() {
         let (records, messages) = collector.stop();
         let texts: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
         assert_eq!(texts, numbers(100..400), "compress {compress}");
-        assert!(!messages.iter().any(|(level, _)| *level <= Level::Warn), "{messages:?}");
+        assert!(
+            !messages.iter().any(|(level, _)| *level <= Level::Warn),
+            "{messages:?}"
+        );
     }
 }
 
@@ -430,14 +510,21 @@ fn an_open_split_line_is_completed_once_over_a_restart() {
     collector.wait_texts(1);
     log.line("last");
     collector.wait_texts(2);
-    assert_eq!(collector.texts(), [format!("{piece}end"), "last".to_owned()], "stderr is not repeated");
+    assert_eq!(
+        collector.texts(),
+        [format!("{piece}end"), "last".to_owned()],
+        "stderr is not repeated"
+    );
 }
 
 #[test]
 fn streams_with_tags_of_their_own_resume_each_by_itself() {
     let root = DockerRoot::new();
     let db = root.path().join("positions.db");
-    let options = [("DB", db.to_str().expect("a path")), ("Tag_Template", "{name}.{stream}")];
+    let options = [
+        ("DB", db.to_str().expect("a path")),
+        ("Tag_Template", "{name}.{stream}"),
+    ];
     let mut log = root.container('a', "web");
     for number in 0..1000 {
         let stream = if number % 3 == 0 { "stderr" } else { "stdout" };
@@ -446,11 +533,22 @@ fn streams_with_tags_of_their_own_resume_each_by_itself() {
     let mut received = Vec::new();
     for _ in 0..3 {
         let collector = Collector::start(root.path(), &options);
-        collector.wait("some records", |collector| !collector.texts().is_empty() || received.len() == 1000);
+        collector.wait("some records", |collector| {
+            !collector.texts().is_empty() || received.len() == 1000
+        });
         for (tag, record) in collector.tagged() {
-            assert_eq!(tag.expect("a tag"), format!("web.{}", record.text("stream")));
+            assert_eq!(
+                tag.expect("a tag"),
+                format!("web.{}", record.text("stream"))
+            );
         }
-        received.extend(collector.stop().0.iter().map(|record| record.text("log").to_owned()));
+        received.extend(
+            collector
+                .stop()
+                .0
+                .iter()
+                .map(|record| record.text("log").to_owned()),
+        );
     }
     received.sort_by_key(|text| text[5..].parse::<usize>().expect("a number"));
     assert_eq!(received, numbers(0..1000));
@@ -498,8 +596,13 @@ fn positions_of_an_unreadable_checkpoint_are_set_aside_and_reading_goes_on() {
     std::fs::write(&db, vec![0; 5000]).expect("an all-NUL file");
     let mut log = root.container('a', "web");
     write(&mut log, 0..3);
-    let collector =
-        Collector::start(root.path(), &[("DB", db.to_str().expect("a path")), ("Read_From_Head", "off")]);
+    let collector = Collector::start(
+        root.path(),
+        &[
+            ("DB", db.to_str().expect("a path")),
+            ("Read_From_Head", "off"),
+        ],
+    );
     assert_eq!(collector.wait_texts(3), numbers(0..3));
     assert!(collector.has_logged("positions.db") && collector.has_logged("NUL"));
 }
@@ -508,14 +611,23 @@ fn positions_of_an_unreadable_checkpoint_are_set_aside_and_reading_goes_on() {
 fn a_root_that_appears_later_is_found() {
     let root = tempfile::tempdir().expect("a folder");
     let later = root.path().join("later");
-    let collector = Collector::start(&later, &[("Rescan_Interval", "20ms"), ("Read_From_Head", "off")]);
-    collector.wait("the message", |collector| collector.has_logged("cannot read"));
+    let collector = Collector::start(
+        &later,
+        &[("Rescan_Interval", "20ms"), ("Read_From_Head", "off")],
+    );
+    collector.wait("the message", |collector| {
+        collector.has_logged("cannot read")
+    });
     let made = DockerRoot::new();
     write(&mut made.container('a', "web"), 0..3);
     std::os::unix::fs::symlink(made.path(), &later).expect("a link");
     assert_eq!(collector.wait_texts(3), numbers(0..3));
     assert!(collector.has_logged("can be read now"));
-    let complaints = collector.log().iter().filter(|(_, text)| text.contains("cannot read")).count();
+    let complaints = collector
+        .log()
+        .iter()
+        .filter(|(_, text)| text.contains("cannot read"))
+        .count();
     assert_eq!(complaints, 1);
 }
 
@@ -531,11 +643,17 @@ fn metadata_that_cannot_be_read_is_said_once_and_stops_nobody() {
     bad.line("from bad");
     collector.wait_texts(1);
     assert_eq!(collector.texts(), ["from good"]);
-    collector.wait("the message", |collector| collector.has_logged("config.v2.json"));
+    collector.wait("the message", |collector| {
+        collector.has_logged("config.v2.json")
+    });
     bad.write_config("bad", true);
     collector.wait_texts(2);
     assert_eq!(collector.records()[1].text("container_name"), "bad");
-    let complaints = collector.log().iter().filter(|(_, text)| text.contains("config.v2.json")).count();
+    let complaints = collector
+        .log()
+        .iter()
+        .filter(|(_, text)| text.contains("config.v2.json"))
+        .count();
     assert_eq!(complaints, 1);
 }
 
@@ -560,7 +678,11 @@ fn a_log_that_may_not_be_read_is_said_once_and_read_when_it_may() {
     }
     std::fs::set_permissions(&secret.log, std::fs::Permissions::from_mode(0o640)).expect("chmod");
     collector.wait_texts(2);
-    let complaints = collector.log().iter().filter(|(level, _)| *level == Level::Error).count();
+    let complaints = collector
+        .log()
+        .iter()
+        .filter(|(level, _)| *level == Level::Error)
+        .count();
     assert_eq!(complaints, 1, "{:?}", collector.log());
 }
 
@@ -573,7 +695,11 @@ fn one_unreadable_log_among_three_thousand_is_said_at_the_start() {
     for number in 0..3000 {
         let dir = containers.join(format!("{number:064x}"));
         std::fs::create_dir(&dir).expect("a folder");
-        std::fs::write(dir.join("config.v2.json"), format!("{{\"Name\":\"/c{number}\"}}")).expect("config");
+        std::fs::write(
+            dir.join("config.v2.json"),
+            format!("{{\"Name\":\"/c{number}\"}}"),
+        )
+        .expect("config");
     }
     let secret = root.container('f', "secret");
     std::fs::remove_file(&secret.log).expect("its log");
@@ -583,17 +709,34 @@ fn one_unreadable_log_among_three_thousand_is_said_at_the_start() {
     reader.begin();
     while reader.turn(Instant::now()) == Pass::Behind {}
     let log = RefCell::new(Vec::new());
-    let host =
-        EmbeddedHost::new(|_, _| {}, |level, text: &str| log.borrow_mut().push((level, text.to_owned())));
+    let host = EmbeddedHost::new(
+        |_, _| {},
+        |level, text: &str| log.borrow_mut().push((level, text.to_owned())),
+    );
     plugin.drain(&host);
     let log = log.into_inner();
-    let errors: Vec<&str> =
-        log.iter().filter(|(level, _)| *level == Level::Error).map(|(_, text)| text.as_str()).collect();
-    assert!(matches!(errors[..], [text] if text.contains(&secret.log.display().to_string())), "{errors:?}");
-    let dropped = log.iter().find(|(_, text)| text.contains("were dropped")).expect("the rest is counted");
+    let errors: Vec<&str> = log
+        .iter()
+        .filter(|(level, _)| *level == Level::Error)
+        .map(|(_, text)| text.as_str())
+        .collect();
+    assert!(
+        matches!(errors[..], [text] if text.contains(&secret.log.display().to_string())),
+        "{errors:?}"
+    );
+    let dropped = log
+        .iter()
+        .find(|(_, text)| text.contains("were dropped"))
+        .expect("the rest is counted");
     assert_eq!(dropped.0, Level::Debug, "{dropped:?}");
-    let found = log.iter().filter(|(_, text)| text.ends_with(" found")).count();
-    assert!(dropped.1.ends_with(&format!("(debug: {})", 3001 - found)), "{found}, {dropped:?}");
+    let found = log
+        .iter()
+        .filter(|(_, text)| text.ends_with(" found"))
+        .count();
+    assert!(
+        dropped.1.ends_with(&format!("(debug: {})", 3001 - found)),
+        "{found}, {dropped:?}"
+    );
 }
 
 /// More than there is room for: what was not kept is said at the next look.
@@ -606,7 +749,11 @@ fn what_there_was_no_room_for_is_said_later() {
         let id = format!("{number:064x}");
         let dir = containers.join(&id);
         std::fs::create_dir(&dir).expect("a folder");
-        std::fs::write(dir.join("config.v2.json"), format!("{{\"Name\":\"/c{number}\"}}")).expect("config");
+        std::fs::write(
+            dir.join("config.v2.json"),
+            format!("{{\"Name\":\"/c{number}\"}}"),
+        )
+        .expect("config");
         let log = dir.join(format!("{id}-json.log"));
         std::os::unix::fs::symlink(&log, &log).expect("a link to itself");
     }
@@ -643,8 +790,16 @@ fn a_thousand_containers_at_once_are_all_read() {
         let id = format!("{number:064x}");
         let dir = containers.join(&id);
         std::fs::create_dir(&dir).expect("a folder");
-        std::fs::write(dir.join("config.v2.json"), format!("{{\"Name\":\"/c{number}\"}}")).expect("config");
-        let line = record("stdout", &format!("line {number}\n"), "2023-11-14T22:14:00.5Z");
+        std::fs::write(
+            dir.join("config.v2.json"),
+            format!("{{\"Name\":\"/c{number}\"}}"),
+        )
+        .expect("config");
+        let line = record(
+            "stdout",
+            &format!("line {number}\n"),
+            "2023-11-14T22:14:00.5Z",
+        );
         std::fs::write(dir.join(format!("{id}-json.log")), line).expect("log");
     }
     let mut texts = collector.wait_texts(1000);
@@ -665,10 +820,15 @@ fn an_idle_log_is_read_at_once_when_it_is_written() {
         std::thread::sleep(Duration::from_millis(5 * round as u64));
     }
     let mut late = root.created_container('b', "late");
-    collector.wait("the folder is seen", |collector| collector.has_logged("late"));
+    collector.wait("the folder is seen", |collector| {
+        collector.has_logged("late")
+    });
     late.open_log();
     late.line("from late");
-    assert_eq!(collector.wait_texts(21).last().map(String::as_str), Some("from late"));
+    assert_eq!(
+        collector.wait_texts(21).last().map(String::as_str),
+        Some("from late")
+    );
 }
 
 /// Each turn from idle to busy and back; the first line after one must not be missed.
@@ -695,9 +855,13 @@ fn a_log_that_turns_busy_and_idle_is_read_to_its_end() {
 
 fn log_once(log: &LogWriter, number: usize) {
     use std::io::Write;
-    let mut file = std::fs::OpenOptions::new().append(true).open(&log.log).expect("the log");
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&log.log)
+        .expect("the log");
     let time = format!("2023-11-14T22:16:00.{number:09}Z");
-    file.write_all(record("stdout", &format!("line {number}\n"), &time).as_bytes()).expect("a write");
+    file.write_all(record("stdout", &format!("line {number}\n"), &time).as_bytes())
+        .expect("a write");
 }
 
 /// How many files of this log this process has open for reading only.
@@ -708,11 +872,12 @@ fn open_logs(log: &LogWriter) -> usize {
         .filter(|entry| {
             let number = entry.file_name();
             let target = std::fs::read_link(entry.path()).unwrap_or_default();
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", number.to_string_lossy()));
-            let is_reader = info
-                .unwrap_or_default()
-                .lines()
-                .any(|line| line.strip_prefix("flags:").is_some_and(|flags| flags.trim().ends_with('0')));
+            let info =
+                std::fs::read_to_string(format!("/proc/self/fdinfo/{}", number.to_string_lossy()));
+            let is_reader = info.unwrap_or_default().lines().any(|line| {
+                line.strip_prefix("flags:")
+                    .is_some_and(|flags| flags.trim().ends_with('0'))
+            });
             is_reader
                 && target.to_string_lossy().starts_with(&dir)
                 && target.to_string_lossy().contains("-json.log")

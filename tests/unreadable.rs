@@ -24,9 +24,21 @@ struct Running {
 
 fn command(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", &format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}")]);
-    command.arg("--clear-groups").args(NO_CAPABILITY).arg("--no-new-privs").arg(program).args(arguments);
-    command.args(["-o", "Docker_Socket=off", "-o", "Rescan_Interval=50ms"]).stdin(Stdio::null());
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        &format!("--reuid={NOBODY}"),
+        &format!("--regid={NOBODY}"),
+    ]);
+    command
+        .arg("--clear-groups")
+        .args(NO_CAPABILITY)
+        .arg("--no-new-privs")
+        .arg(program)
+        .args(arguments);
+    command
+        .args(["-o", "Docker_Socket=off", "-o", "Rescan_Interval=50ms"])
+        .stdin(Stdio::null());
     command
 }
 
@@ -35,14 +47,20 @@ impl Running {
         let file = || NamedTempFile::new().expect("a file");
         let (out, errors) = (file(), file());
         let to = |file: &NamedTempFile| Stdio::from(file.reopen().expect("it is ours"));
-        let child = command.stdout(to(&out)).stderr(to(&errors)).spawn().expect("setpriv runs");
+        let child = command
+            .stdout(to(&out))
+            .stderr(to(&errors))
+            .spawn()
+            .expect("setpriv runs");
         Running { child, out, errors }
     }
 
     /// The lines so far, without the names before them, in order.
     fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.out).expect("it is ours");
-        let lines = text.lines().filter_map(|line| Some(line.split_once("| ")?.1.to_owned()));
+        let lines = text
+            .lines()
+            .filter_map(|line| Some(line.split_once("| ")?.1.to_owned()));
         let mut lines: Vec<String> = lines.collect();
         lines.sort();
         lines
@@ -54,7 +72,11 @@ impl Running {
 
     #[track_caller]
     fn wait_lines(&self, count: usize) -> Vec<String> {
-        let what = format!("{count} lines; there are {:?}, and {}", self.lines(), self.said());
+        let what = format!(
+            "{count} lines; there are {:?}, and {}",
+            self.lines(),
+            self.said()
+        );
         wait_until(PATIENCE, &what, || self.lines().len() >= count);
         self.lines()
     }
@@ -95,7 +117,10 @@ fn pod_folder(log: &PodWriter) -> PathBuf {
 }
 
 fn of_pods(numbers: &[usize]) -> Vec<String> {
-    numbers.iter().map(|number| format!("of pod {number}")).collect()
+    numbers
+        .iter()
+        .map(|number| format!("of pod {number}"))
+        .collect()
 }
 
 /// One of five is closed from the start; then one that is read is closed, and both opened.
@@ -110,29 +135,59 @@ fn a_pod_folder_that_cannot_be_read_fails_alone_is_named_and_heals() {
     let (third, fourth) = (pod_folder(&logs[2]), pod_folder(&logs[3]));
     set_mode(&third, 0);
     let pods = root.pods().display().to_string();
-    let running = Running::start(command(&program, &["--runtime", "cri", "--pod-logs", &pods]));
+    let running = Running::start(command(
+        &program,
+        &["--runtime", "cri", "--pod-logs", &pods],
+    ));
     assert_eq!(running.wait_lines(4), of_pods(&[1, 2, 4, 5]));
-    running.wait_said(&format!("cannot read {}: Permission denied", third.display()));
+    running.wait_said(&format!(
+        "cannot read {}: Permission denied",
+        third.display()
+    ));
 
     set_mode(&fourth, 0);
-    running.wait_said(&format!("cannot read {}: Permission denied", fourth.display()));
+    running.wait_said(&format!(
+        "cannot read {}: Permission denied",
+        fourth.display()
+    ));
     logs[3].line("while it is closed");
     logs[0].line("of another one");
     let lines = running.wait_lines(6);
-    assert!(lines.contains(&"while it is closed".to_owned()), "what is open is read on: {lines:?}");
+    assert!(
+        lines.contains(&"while it is closed".to_owned()),
+        "what is open is read on: {lines:?}"
+    );
 
     set_mode(&third, 0o755);
     set_mode(&fourth, 0o755);
     logs[2].line("third again");
     logs[3].line("fourth again");
     let mut want = of_pods(&[1, 2, 3, 4, 5]);
-    want.extend(["fourth again", "of another one", "third again", "while it is closed"].map(str::to_owned));
+    want.extend(
+        [
+            "fourth again",
+            "of another one",
+            "third again",
+            "while it is closed",
+        ]
+        .map(str::to_owned),
+    );
     want.sort();
     assert_eq!(running.wait_lines(9), want, "nothing is lost or repeated");
     let said = running.said();
-    assert_eq!(said.matches("cannot read").count(), 2, "each is logged once: {said}");
-    assert!(!said.contains(&format!("cannot read {pods}: ")), "the root is not blamed: {said}");
-    assert!(said.contains("new containers in it are not read, all others are"), "{said}");
+    assert_eq!(
+        said.matches("cannot read").count(),
+        2,
+        "each is logged once: {said}"
+    );
+    assert!(
+        !said.contains(&format!("cannot read {pods}: ")),
+        "the root is not blamed: {said}"
+    );
+    assert!(
+        said.contains("new containers in it are not read, all others are"),
+        "{said}"
+    );
     assert!(!said.contains("no change notification"), "{said}");
 }
 
@@ -149,8 +204,19 @@ fn a_folder_that_cannot_be_read_at_a_start_keeps_its_position() {
     let state = dir.path().join("state");
     fs::create_dir(&state).expect("a folder");
     std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY)).expect("we are root");
-    let (pods, db) = (root.pods().display().to_string(), format!("DB={}", state.join("db").display()));
-    let arguments = ["--runtime", "cri", "--pod-logs", &*pods, "-o", &*db, "--save-position"];
+    let (pods, db) = (
+        root.pods().display().to_string(),
+        format!("DB={}", state.join("db").display()),
+    );
+    let arguments = [
+        "--runtime",
+        "cri",
+        "--pod-logs",
+        &*pods,
+        "-o",
+        &*db,
+        "--save-position",
+    ];
     let read_once = || {
         let output = command(&program, &[&arguments[..], &["--no-follow"]].concat()).output();
         String::from_utf8_lossy(&output.expect("setpriv runs").stdout).into_owned()
@@ -161,7 +227,11 @@ fn a_folder_that_cannot_be_read_at_a_start_keeps_its_position() {
     logs[2].line("since");
     set_mode(&third, 0o755);
     let text = read_once();
-    assert_eq!((text.lines().count(), text.contains("| since")), (1, true), "{text}");
+    assert_eq!(
+        (text.lines().count(), text.contains("| since")),
+        (1, true),
+        "{text}"
+    );
 }
 
 #[test]
@@ -175,12 +245,22 @@ fn the_folder_of_links_is_missed_for_ids_alone() {
     let links = root.path().join("containers");
     set_mode(&links, 0);
     let pods = root.pods().display().to_string();
-    let running = Running::start(command(&program, &["--runtime", "cri", "--json", "--pod-logs", &pods]));
-    running.wait_said(&format!("cannot read {}: Permission denied", links.display()));
+    let running = Running::start(command(
+        &program,
+        &["--runtime", "cri", "--json", "--pod-logs", &pods],
+    ));
+    running.wait_said(&format!(
+        "cannot read {}: Permission denied",
+        links.display()
+    ));
     running.wait_said("records of pods lack container_id, and all are read");
     let read = || fs::read_to_string(&running.out).expect("it is ours");
     wait_until(PATIENCE, "five records", || read().lines().count() == 5);
-    assert!(!read().contains("container_id") && read().contains("\"pod\":\"web-3\""), "{}", read());
+    assert!(
+        !read().contains("container_id") && read().contains("\"pod\":\"web-3\""),
+        "{}",
+        read()
+    );
     drop(logs);
 }
 
@@ -198,33 +278,66 @@ fn one_container_of_any_runtime_that_cannot_be_read_hides_no_other() {
     let mut closed = docker.container('b', "closed");
     closed.line("not readable");
     set_mode(&closed.dir, 0);
-    fs::write(docker.path().join("containers").join("c".repeat(64)), "no folder").expect("a file");
+    fs::write(
+        docker.path().join("containers").join("c".repeat(64)),
+        "no folder",
+    )
+    .expect("a file");
 
     let podman = tempfile::tempdir().expect("a folder");
     set_mode(podman.path(), 0o755);
     for digit in ["a", "b"] {
-        let userdata = podman.path().join(format!("overlay-containers/{}/userdata", digit.repeat(64)));
+        let userdata = podman
+            .path()
+            .join(format!("overlay-containers/{}/userdata", digit.repeat(64)));
         fs::create_dir_all(&userdata).expect("folders");
         let mut log = fs::File::create(userdata.join("ctr.log")).expect("a log");
-        writeln!(log, "2024-01-01T00:00:00.000000001+00:00 stdout F of {digit}").expect("a log");
+        writeln!(
+            log,
+            "2024-01-01T00:00:00.000000001+00:00 stdout F of {digit}"
+        )
+        .expect("a log");
     }
-    let of_podman = podman.path().join(format!("overlay-containers/{}", "b".repeat(64)));
+    let of_podman = podman
+        .path()
+        .join(format!("overlay-containers/{}", "b".repeat(64)));
     set_mode(&of_podman, 0);
-    let roots =
-        [("docker", docker.path(), "readable", &closed.dir), ("podman", podman.path(), "of a", &of_podman)];
+    let roots = [
+        ("docker", docker.path(), "readable", &closed.dir),
+        ("podman", podman.path(), "of a", &of_podman),
+    ];
     for (runtime, root, line, folder) in roots {
-        let (shown, option) = (root.display().to_string(), format!("Podman_Root={}", root.display()));
-        let arguments =
-            ["--runtime", runtime, "--docker-root", &shown, "-o", &option, "-o", "Podman_Socket=off"];
+        let (shown, option) = (
+            root.display().to_string(),
+            format!("Podman_Root={}", root.display()),
+        );
+        let arguments = [
+            "--runtime",
+            runtime,
+            "--docker-root",
+            &shown,
+            "-o",
+            &option,
+            "-o",
+            "Podman_Socket=off",
+        ];
         let running = Running::start(command(&program, &arguments));
         assert_eq!(running.wait_lines(1), [line], "{runtime}");
         running.wait_said(&folder.display().to_string());
-        assert!(running.said().contains("Permission denied"), "{}", running.said());
+        assert!(
+            running.said().contains("Permission denied"),
+            "{}",
+            running.said()
+        );
         drop(running);
-        let output =
-            command(&program, &[&["check"], &arguments[..]].concat()).output().expect("setpriv runs");
+        let output = command(&program, &[&["check"], &arguments[..]].concat())
+            .output()
+            .expect("setpriv runs");
         let page = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(page.contains(&*folder.to_string_lossy()) && !output.status.success(), "{page}");
+        assert!(
+            page.contains(&*folder.to_string_lossy()) && !output.status.success(),
+            "{page}"
+        );
         set_mode(folder, 0o755);
     }
 }
@@ -240,12 +353,25 @@ fn check_names_the_pod_folder_that_cannot_be_read_and_shows_the_others() {
     let third = pod_folder(&logs[2]);
     set_mode(&third, 0);
     let pods = root.pods().display().to_string();
-    let output = command(&program, &["check", "--runtime", "cri", "--pod-logs", &pods]).output();
+    let output = command(
+        &program,
+        &["check", "--runtime", "cri", "--pod-logs", &pods],
+    )
+    .output();
     let output = output.expect("setpriv runs");
     let page = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success(), "{page}");
-    assert!(page.contains("4 containers; 1 folder cannot be read"), "{page}");
-    assert!(page.contains(&format!("{}: Permission denied", third.display())), "{page}");
-    assert!(page.contains("shop/web-2/app") && page.contains("CAP_DAC_READ_SEARCH"), "{page}");
+    assert!(
+        page.contains("4 containers; 1 folder cannot be read"),
+        "{page}"
+    );
+    assert!(
+        page.contains(&format!("{}: Permission denied", third.display())),
+        "{page}"
+    );
+    assert!(
+        page.contains("shop/web-2/app") && page.contains("CAP_DAC_READ_SEARCH"),
+        "{page}"
+    );
     set_mode(&third, 0o755);
 }

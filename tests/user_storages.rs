@@ -24,7 +24,11 @@ struct UsersContainer {
 
 /// Adds a user whose files are those of whoever runs the test.
 fn user(root: &Path, name: &str, home: &Path) {
-    let mut passwd = OpenOptions::new().append(true).create(true).open(root.join("passwd")).expect("passwd");
+    let mut passwd = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(root.join("passwd"))
+        .expect("passwd");
     let uid = geteuid().as_raw();
     writeln!(passwd, "{name}:x:{uid}:{uid}::{}:/bin/sh", home.display()).expect("it is ours");
 }
@@ -56,18 +60,25 @@ fn line(text: &str) -> String {
 }
 
 fn start(root: &DockerRoot, options: &[(&str, &str)]) -> Collector {
-    let all: Vec<(&str, &str)> = [("Runtime", "auto"), ("Docker_Socket", "off"), ("Rescan_Interval", "50ms")]
-        .iter()
-        .chain(options)
-        .copied()
-        .collect();
+    let all: Vec<(&str, &str)> = [
+        ("Runtime", "auto"),
+        ("Docker_Socket", "off"),
+        ("Rescan_Interval", "50ms"),
+    ]
+    .iter()
+    .chain(options)
+    .copied()
+    .collect();
     Collector::start(root.path(), &all)
 }
 
 /// Text, user, name and id of each record.
 fn said(records: &[Record]) -> Vec<[&str; 4]> {
     let keys = ["log", "user", "container_name", "container_id"];
-    records.iter().map(|record| keys.map(|key| record.text(key))).collect()
+    records
+        .iter()
+        .map(|record| keys.map(|key| record.text(key)))
+        .collect()
 }
 
 /// A user takes the id of a container of root's Docker, which anybody may read in `/proc`,
@@ -80,8 +91,11 @@ fn the_id_of_dockers_container_in_a_users_storage_takes_nothing_from_it() {
     let mut forged = UsersContainer::new(&home, 'a', "web");
     forged.line("forged");
     let db = root.path().join("positions.db").display().to_string();
-    let options =
-        [("Podman_Users", "all"), ("DB", &*db), ("Tag_Template", "docker.{name}.{user}.{short_id}")];
+    let options = [
+        ("Podman_Users", "all"),
+        ("DB", &*db),
+        ("Tag_Template", "docker.{name}.{user}.{short_id}"),
+    ];
     let collector = start(&root, &options);
     collector.wait_texts(1);
     let mut real = root.container('a', "web");
@@ -95,16 +109,27 @@ fn the_id_of_dockers_container_in_a_users_storage_takes_nothing_from_it() {
     for (tag, record) in &tagged {
         let is_real = record.text("log").starts_with("real");
         let [_, user, name, its_id] = said(std::slice::from_ref(record))[0];
-        assert_eq!((user, name, its_id), (if is_real { "" } else { "mallory" }, "web", &*id));
+        assert_eq!(
+            (user, name, its_id),
+            (if is_real { "" } else { "mallory" }, "web", &*id)
+        );
         let want = match is_real {
             true => "docker.web._.aaaaaaaaaaaa",
             false => "docker._mallory_web.mallory._mallory_aaaaaaaaaaaa",
         };
         assert_eq!(tag.as_deref(), Some(want));
     }
-    let mut names: Vec<String> = collector.accounts().iter().map(|account| account.name()).collect();
+    let mut names: Vec<String> = collector
+        .accounts()
+        .iter()
+        .map(|account| account.name())
+        .collect();
     names.sort();
-    assert_eq!(names, ["web", "~mallory/web"], "metrics and messages tell them apart");
+    assert_eq!(
+        names,
+        ["web", "~mallory/web"],
+        "metrics and messages tell them apart"
+    );
     collector.stop();
     forged.line("forged later");
     real.line("real later");
@@ -123,7 +148,13 @@ fn a_rule_that_fits_a_users_container_silences_no_other_with_its_id() {
         UsersContainer::new(&home, 'a', &format!("{name}-x")).line(name);
     }
     root.container('a', "web").line("real");
-    let collector = start(&root, &[("Podman_Users", "ada,mallory"), ("Exclude", "name=mallory*")]);
+    let collector = start(
+        &root,
+        &[
+            ("Podman_Users", "ada,mallory"),
+            ("Exclude", "name=mallory*"),
+        ],
+    );
     let mut texts = collector.wait_texts(2);
     texts.sort();
     assert_eq!(texts, ["ada", "real"]);
@@ -142,9 +173,11 @@ fn users_are_read_only_where_they_are_named() {
     }
     let mut real = root.container('a', "web");
     real.line("real");
-    for (choice, want) in
-        [("off", &["real"] as &[&str]), ("ada", &["ada", "real"]), ("all", &["ada", "eve", "real"])]
-    {
+    for (choice, want) in [
+        ("off", &["real"] as &[&str]),
+        ("ada", &["ada", "real"]),
+        ("all", &["ada", "eve", "real"]),
+    ] {
         let collector = start(&root, &[("Podman_Users", choice)]);
         let mut texts = collector.wait_texts(want.len());
         texts.sort();
@@ -173,7 +206,9 @@ fn nothing_is_read_that_a_user_only_points_at() {
     symlink(secrets.join("ctr.log"), linked.log()).expect("a symlink");
     let collector = start(&root, &[("Podman_Users", "mallory")]);
     collector.wait_texts(1);
-    collector.wait("the symlink was looked at", |collector| collector.has_logged("symbolic links"));
+    collector.wait("the symlink was looked at", |collector| {
+        collector.has_logged("symbolic links")
+    });
     let mut count = 1;
     let mut next = |log: &mut UsersContainer| {
         log.file = File::create(log.log()).expect("a log");
@@ -192,22 +227,31 @@ fn nothing_is_read_that_a_user_only_points_at() {
     let kept = log.folder.with_file_name("kept");
     fs::rename(&log.folder, &kept).expect("it is ours");
     symlink(&secrets, &log.folder).expect("a symlink");
-    collector.wait("the symlink was looked at", |collector| collector.has_logged("it is no folder"));
+    collector.wait("the symlink was looked at", |collector| {
+        collector.has_logged("it is no folder")
+    });
     fs::remove_file(&log.folder).expect("it is there");
     fs::rename(&kept, &log.folder).expect("it is ours");
     let said = format!("{} can be read now", log.folder.display());
-    collector.wait("that it is a folder again", |collector| collector.has_logged(&said));
+    collector.wait("that it is a folder again", |collector| {
+        collector.has_logged(&said)
+    });
     next(&mut log);
 
     if geteuid().is_root() {
         chown(secrets.join("ctr.log"), Some(12345), None).expect("we are root");
         fs::hard_link(secrets.join("ctr.log"), log.folder.join("next")).expect("a link");
         fs::rename(log.folder.join("next"), log.log()).expect("it is ours");
-        collector.wait("the owner was seen", |collector| collector.has_logged("it belongs to uid 12345"));
+        collector.wait("the owner was seen", |collector| {
+            collector.has_logged("it belongs to uid 12345")
+        });
         fs::remove_file(log.log()).expect("it is there");
         next(&mut log);
     } else {
-        skip("user_storages::nothing_is_read_that_a_user_only_points_at (hard link)", "it takes root");
+        skip(
+            "user_storages::nothing_is_read_that_a_user_only_points_at (hard link)",
+            "it takes root",
+        );
     }
     let texts = collector.texts();
     assert!(!texts.iter().any(|text| text == "secret"), "{texts:?}");
@@ -263,7 +307,11 @@ fn a_dead_home_directory_stops_nobody_who_does_not_ask_for_it() {
     assert_eq!(sorted(&host, "off"), ["from docker"]);
     assert_eq!(sorted(&host, "all"), ["from ada", "from docker"]);
     assert!(!stalling.somebody_waits(), "nobody touched that home");
-    assert!(host.log().contains("is a mount of type fuse"), "{}", host.log());
+    assert!(
+        host.log().contains("is a mount of type fuse"),
+        "{}",
+        host.log()
+    );
     of_docker.line("more");
     host.run_until(5);
     assert!(!stalling.somebody_waits(), "nobody touched that home");

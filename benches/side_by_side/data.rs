@@ -41,7 +41,12 @@ pub fn container(root: &Path, number: usize, driver: &str) -> Result<(PathBuf, S
 /// Spread like real ones, and the same in each run.
 fn id_of(number: usize) -> String {
     (0..4u64)
-        .map(|part| format!("{:016x}", (number as u64 * 4 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .map(|part| {
+            format!(
+                "{:016x}",
+                (number as u64 * 4 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            )
+        })
         .collect()
 }
 
@@ -121,7 +126,12 @@ pub fn compressed_files(root: &Path, records: u64) -> Result<(u64, Answer), Fail
     for (index, name) in [".3.gz", ".2.gz", ".1.gz"].into_iter().enumerate() {
         let mut plain = Vec::new();
         let first = index as u64 * records;
-        put_lines(&mut plain, Format::JsonFile, first..first + records, &mut answer)?;
+        put_lines(
+            &mut plain,
+            Format::JsonFile,
+            first..first + records,
+            &mut answer,
+        )?;
         bytes += plain.len() as u64;
         let file = File::create(format!("{}{name}", log.display()))?;
         let mut gzip = GzEncoder::new(file, Compression::new(6));
@@ -129,7 +139,12 @@ pub fn compressed_files(root: &Path, records: u64) -> Result<(u64, Answer), Fail
         gzip.finish()?;
     }
     let mut current = File::create(&log)?;
-    put_lines(&mut current, Format::JsonFile, 3 * records..3 * records + 1, &mut answer)?;
+    put_lines(
+        &mut current,
+        Format::JsonFile,
+        3 * records..3 * records + 1,
+        &mut answer,
+    )?;
     Ok((bytes, answer))
 }
 

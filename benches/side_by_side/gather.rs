@@ -52,7 +52,11 @@ impl Host for Keeper {
             return Err(AppendRefused);
         }
         let mut file = self.file.borrow_mut();
-        for part in [&(records as u32).to_be_bytes()[..], &(bytes.len() as u32).to_be_bytes(), bytes] {
+        for part in [
+            &(records as u32).to_be_bytes()[..],
+            &(bytes.len() as u32).to_be_bytes(),
+            bytes,
+        ] {
             file.write_all(part).map_err(|_| AppendRefused)?;
         }
         kept.0 += bytes.len();
@@ -67,17 +71,27 @@ impl Host for Keeper {
 /// batches in `file`. `options` as in a configuration file.
 pub fn ready_records(root: &Path, file: &Path, options: &[(&str, &str)]) -> Result<Ready, Failure> {
     let config = Config::from_lookup(|name| {
-        let given = options.iter().find(|(option, _)| option.eq_ignore_ascii_case(name));
+        let given = options
+            .iter()
+            .find(|(option, _)| option.eq_ignore_ascii_case(name));
         let given = given.map(|(_, value)| (*value).to_owned());
         given.or_else(|| (name == "Docker_Root").then(|| root.display().to_string()))
     })?;
-    let keeper = Keeper { file: RefCell::new(BufWriter::new(File::create(file)?)), kept: RefCell::default() };
+    let keeper = Keeper {
+        file: RefCell::new(BufWriter::new(File::create(file)?)),
+        kept: RefCell::default(),
+    };
     let plugin = Plugin::start(config)?;
     while keeper.kept.borrow().0 < KEPT_BYTES && !plugin.is_done() {
-        poll(&mut [PollFd::from_borrowed_fd(plugin.host_fd(), PollFlags::IN)], None)?;
+        poll(
+            &mut [PollFd::from_borrowed_fd(plugin.host_fd(), PollFlags::IN)],
+            None,
+        )?;
         plugin.drain(&keeper);
     }
     plugin.stop(&keeper);
     keeper.file.borrow_mut().flush()?;
-    Ok(Ready { batches: keeper.kept.take().1 })
+    Ok(Ready {
+        batches: keeper.kept.take().1,
+    })
 }

@@ -72,12 +72,16 @@ impl Lab {
 
     /// container_logs over a Docker root, with a fresh or given checkpoint.
     pub fn ours(&self, root: &Path, db: &Path) -> Setup {
-        self.container_logs(db).with("runtime=docker").with(&format!("docker_root={}", root.display()))
+        self.container_logs(db)
+            .with("runtime=docker")
+            .with(&format!("docker_root={}", root.display()))
     }
 
     /// container_logs over the logs of pods.
     pub fn ours_of_pods(&self, root: &Path, db: &Path) -> Setup {
-        self.container_logs(db).with("runtime=cri").with(&format!("pod_logs={}", root.join("pods").display()))
+        self.container_logs(db)
+            .with("runtime=cri")
+            .with(&format!("pod_logs={}", root.join("pods").display()))
     }
 
     /// container_logs over containers of the format of the rows.
@@ -90,7 +94,12 @@ impl Lab {
 
     fn container_logs(&self, db: &Path) -> Setup {
         let setup = Setup {
-            arguments: vec!["-e".into(), self.plugin.clone().into(), "-i".into(), "container_logs".into()],
+            arguments: vec![
+                "-e".into(),
+                self.plugin.clone().into(),
+                "-i".into(),
+                "container_logs".into(),
+            ],
             environment: Vec::new(),
             is_probed: false,
         };
@@ -105,18 +114,28 @@ impl Lab {
     /// `tail` over containers of the format of the rows, as most have it.
     pub fn tail_of_rows(&self, root: &Path) -> Setup {
         match self.format {
-            Format::Cri => self.tail_of(&root.join("pods/*/*/*.log")).with("parser=cri"),
+            Format::Cri => self
+                .tail_of(&root.join("pods/*/*/*.log"))
+                .with("parser=cri"),
             Format::JsonFile | Format::Local => self.tail_docker(root),
         }
     }
 
     fn tail_of(&self, path: &Path) -> Setup {
         let setup = Setup {
-            arguments: vec!["-R".into(), self.parsers.clone().into(), "-i".into(), "tail".into()],
+            arguments: vec![
+                "-R".into(),
+                self.parsers.clone().into(),
+                "-i".into(),
+                "tail".into(),
+            ],
             environment: Vec::new(),
             is_probed: false,
         };
-        setup.with(&format!("path={}", path.display())).with("read_from_head=on").with("refresh_interval=2")
+        setup
+            .with(&format!("path={}", path.display()))
+            .with("read_from_head=on")
+            .with("refresh_interval=2")
     }
 
     /// `tail` as most have it.
@@ -155,7 +174,10 @@ impl Lab {
     }
 
     pub fn start(&self, setup: Setup) -> Result<Session, Failure> {
-        let host = self.fluent_bit.as_ref().ok_or("no Fluent Bit: set FLUENT_BIT")?;
+        let host = self
+            .fluent_bit
+            .as_ref()
+            .ok_or("no Fluent Bit: set FLUENT_BIT")?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let probe = Probe::new(&self.scratch.join("probe"))?;
         let log = self.scratch.join("host.log");
@@ -163,16 +185,28 @@ impl Lab {
         command.args(["-f", "1", "-H", "-L", "127.0.0.1", "-P", &port.to_string()]);
         command.arg("-e").arg(&self.probe).args(&setup.arguments);
         command.args(["-F", "clogs_probe", "-m", "*", "-o", "null", "-m", "*"]);
-        command.envs(setup.environment).env("CLOGS_PROBE", &probe.path);
+        command
+            .envs(setup.environment)
+            .env("CLOGS_PROBE", &probe.path);
         if setup.is_probed {
             command.env("CLOGS_PROBE_FULL", "1");
         }
         let file = File::create(&log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
         let began = since_1970();
         let child = command.spawn()?;
         let proc = PathBuf::from(format!("/proc/{}", child.id()));
-        Ok(Session { child, proc, port, probe, log, began })
+        Ok(Session {
+            child,
+            proc,
+            port,
+            probe,
+            log,
+            began,
+        })
     }
 
     /// Runs until `records` have come, and no more.
@@ -180,7 +214,11 @@ impl Lab {
         let session = self.start(setup)?;
         session.wait_for(records)?;
         let wall = session.probe.last_append()?.saturating_sub(session.began);
-        Ok(Cost { cpu: session.cpu()?, wall, peak_kib: session.kib("VmHWM:")? })
+        Ok(Cost {
+            cpu: session.cpu()?,
+            wall,
+            peak_kib: session.kib("VmHWM:")?,
+        })
     }
 }
 
@@ -216,7 +254,11 @@ impl Session {
                 return Ok(());
             }
             if counted > records || Instant::now() > deadline {
-                return Err(format!("{counted} records instead of {records}; {}", self.log_tail()).into());
+                return Err(format!(
+                    "{counted} records instead of {records}; {}",
+                    self.log_tail()
+                )
+                .into());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -226,11 +268,14 @@ impl Session {
     pub fn counted(&self) -> Option<u64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(b"GET /api/v1/metrics HTTP/1.0\r\n\r\n").ok()?;
+        stream
+            .write_all(b"GET /api/v1/metrics HTTP/1.0\r\n\r\n")
+            .ok()?;
         let mut answer = String::new();
         // The host may close without a last word; what came is judged below.
         let _ = stream.read_to_string(&mut answer);
-        let metrics: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+        let metrics: serde_json::Value =
+            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
         metrics["input"].as_object()?.values().next()?["records"].as_u64()
     }
 
@@ -263,21 +308,31 @@ impl Session {
     fn cpu_ticks(&self) -> Result<Duration, Failure> {
         let stat = std::fs::read_to_string(self.proc.join("stat"))?;
         let fields = stat.rsplit_once(')').ok_or("a stat line")?.1;
-        let ticks: u64 =
-            fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u64>)
+            .sum::<Result<_, _>>()?;
         Ok(Duration::from_millis(ticks * 10))
     }
 
     /// A line of `/proc/PID/status`: `VmRSS:` or `VmHWM:`.
     pub fn kib(&self, key: &str) -> Result<u64, Failure> {
         let status = std::fs::read_to_string(self.proc.join("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).ok_or("the line")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .ok_or("the line")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// How many lines of the host's log hold `part`.
     pub fn logged(&self, part: &str) -> Result<usize, Failure> {
-        Ok(std::fs::read_to_string(&self.log)?.lines().filter(|line| line.contains(part)).count())
+        Ok(std::fs::read_to_string(&self.log)?
+            .lines()
+            .filter(|line| line.contains(part))
+            .count())
     }
 
     fn log_tail(&self) -> String {
@@ -303,7 +358,9 @@ impl Drop for Session {
 }
 
 pub fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// A container is an open file.
@@ -311,7 +368,13 @@ fn raise_descriptor_limit() {
     use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
     let limit = getrlimit(Resource::Nofile);
     // Where it stays low the rows with many containers will say so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
 }
 
 fn find_host() -> Option<PathBuf> {
@@ -319,7 +382,9 @@ fn find_host() -> Option<PathBuf> {
         return std::env::split_paths(&host).next();
     }
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join("fluent-bit")).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join("fluent-bit"))
+        .find(|file| file.is_file())
 }
 
 /// The release build of the plugin, which `make bench` made just before.

@@ -16,7 +16,10 @@
 //!
 //! With all rows, `docs/benchmarks.md` is written anew.
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads what it wrote itself")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads what it wrote itself"
+)]
 
 mod data;
 mod gather;
@@ -60,8 +63,15 @@ const GROUPS: [Group; 13] = [
 
 fn main() -> Result<(), Failure> {
     let wanted = std::env::var("ROWS").unwrap_or_default();
-    let wanted: Vec<&str> = wanted.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    if let Some(name) = wanted.iter().find(|name| GROUPS.iter().all(|(group, _)| group != *name)) {
+    let wanted: Vec<&str> = wanted
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect();
+    if let Some(name) = wanted
+        .iter()
+        .find(|name| GROUPS.iter().all(|(group, _)| group != *name))
+    {
         let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
         return Err(format!("ROWS: no {name}; there are {}", names.join(", ")).into());
     }
@@ -74,7 +84,11 @@ fn main() -> Result<(), Failure> {
     println!("{}", table.heading());
     for (name, group) in GROUPS {
         // The playing host stands in for a Fluent Bit that is not there.
-        let is_due = if name == "playing" { lab.fluent_bit.is_none() } else { lab.fluent_bit.is_some() };
+        let is_due = if name == "playing" {
+            lab.fluent_bit.is_none()
+        } else {
+            lab.fluent_bit.is_some()
+        };
         if wanted.contains(&name) || (wanted.is_empty() && is_due) {
             eprintln!("== {name}");
             group(&lab, &mut table)?;
@@ -82,7 +96,10 @@ fn main() -> Result<(), Failure> {
     }
     println!("{}", table.text());
     if wanted.is_empty() && lab.fluent_bit.is_some() && lab.format == data::Format::JsonFile {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md"), table.document())?;
+        std::fs::write(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md"),
+            table.document(),
+        )?;
         println!("docs/benchmarks.md is written");
     }
     Ok(())

@@ -61,8 +61,17 @@ pub fn run(
     if is_probed && session.probe.answer()?.texts != expected.texts {
         return Err("other content than was written".into());
     }
-    let delays = if is_probed { Some(session.probe.delays()?) } else { None };
-    Ok(Live { cpu, grown_mib, overflows: session.logged("overflow")?, delays })
+    let delays = if is_probed {
+        Some(session.probe.delays()?)
+    } else {
+        None
+    };
+    Ok(Live {
+        cpu,
+        grown_mib,
+        overflows: session.logged("overflow")?,
+        delays,
+    })
 }
 
 fn measure_window(session: &crate::host::Session) -> Result<f64, Failure> {
@@ -86,7 +95,10 @@ fn cpu_row(lab: &Lab, table: &mut Table, load: Load, most: f64) -> Result<(), Fa
     let other = run(lab, load, tail(lab), false)?;
     let axis = format!("{} containers, {} lines/s", load.containers, load.rate);
     let text = |live: &Live| {
-        format!("{:.2} % CPU, RSS +{:.0} MiB, {} overflows", live.cpu, live.grown_mib, live.overflows)
+        format!(
+            "{:.2} % CPU, RSS +{:.0} MiB, {} overflows",
+            live.cpu, live.grown_mib, live.overflows
+        )
     };
     if load.containers < 1000 {
         let target = format!("≤ {most} % CPU");
@@ -100,15 +112,39 @@ fn cpu_row(lab: &Lab, table: &mut Table, load: Load, most: f64) -> Result<(), Fa
 }
 
 pub fn fifty_slow(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    cpu_row(lab, table, Load { containers: 50, rate: 1000 }, 1.5)
+    cpu_row(
+        lab,
+        table,
+        Load {
+            containers: 50,
+            rate: 1000,
+        },
+        1.5,
+    )
 }
 
 pub fn fifty_fast(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    cpu_row(lab, table, Load { containers: 50, rate: 20_000 }, 8.0)
+    cpu_row(
+        lab,
+        table,
+        Load {
+            containers: 50,
+            rate: 20_000,
+        },
+        8.0,
+    )
 }
 
 pub fn thousand(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    cpu_row(lab, table, Load { containers: 1000, rate: 10_000 }, 12.0)
+    cpu_row(
+        lab,
+        table,
+        Load {
+            containers: 1000,
+            rate: 10_000,
+        },
+        12.0,
+    )
 }
 
 /// `p50 0.8, p95 2.1, p99 4.0 ms`
@@ -124,7 +160,10 @@ fn delay_row(
     target: &str,
     is_met: impl Fn(&Delays) -> bool,
 ) -> Result<(), Failure> {
-    let axis = format!("write → append, {} containers, {} lines/s", load.containers, load.rate);
+    let axis = format!(
+        "write → append, {} containers, {} lines/s",
+        load.containers, load.rate
+    );
     let other = run(lab, load, tail(lab), true)?.delays.ok_or("delays")?;
     // Judged by the round whose p95 is in the middle; all are shown.
     let mut rounds = Vec::new();
@@ -134,19 +173,43 @@ fn delay_row(
     rounds.sort_by(|a, b| a.percentile(95).total_cmp(&b.percentile(95)));
     let texts: Vec<String> = rounds.iter().map(delay_text).collect();
     let middle = &rounds[rounds.len() / 2];
-    table.add(&axis, target, texts.join("; "), delay_text(&other), is_met(middle));
+    table.add(
+        &axis,
+        target,
+        texts.join("; "),
+        delay_text(&other),
+        is_met(middle),
+    );
     Ok(())
 }
 
 pub fn delay_of_fifty(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let target = "p50 ≤ 2 ms, p95 ≤ 10 ms, p99 ≤ 25 ms";
-    delay_row(lab, table, Load { containers: 50, rate: 1000 }, target, |delays| {
-        delays.percentile(50) <= 2.0 && delays.percentile(95) <= 10.0 && delays.percentile(99) <= 25.0
-    })
+    delay_row(
+        lab,
+        table,
+        Load {
+            containers: 50,
+            rate: 1000,
+        },
+        target,
+        |delays| {
+            delays.percentile(50) <= 2.0
+                && delays.percentile(95) <= 10.0
+                && delays.percentile(99) <= 25.0
+        },
+    )
 }
 
 pub fn delay_of_thousand(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    delay_row(lab, table, Load { containers: 1000, rate: 10_000 }, "p95 ≤ 250 ms", |delays| {
-        delays.percentile(95) <= 250.0
-    })
+    delay_row(
+        lab,
+        table,
+        Load {
+            containers: 1000,
+            rate: 10_000,
+        },
+        "p95 ≤ 250 ms",
+        |delays| delays.percentile(95) <= 250.0,
+    )
 }

@@ -17,11 +17,21 @@ pub fn ready_records() -> Result<PathBuf, Failure> {
 
 fn compile(source: &str, plugin: &str) -> Result<PathBuf, Failure> {
     let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/side_by_side/native");
-    build(&["-O2", "-shared", "-fPIC"], &native.join(source), plugin, &[])
+    build(
+        &["-O2", "-shared", "-fPIC"],
+        &native.join(source),
+        plugin,
+        &[],
+    )
 }
 
 /// Compiles `source` to the file `name`.
-pub fn build(flags: &[&str], source: &Path, name: &str, libraries: &[&str]) -> Result<PathBuf, Failure> {
+pub fn build(
+    flags: &[&str],
+    source: &Path,
+    name: &str,
+    libraries: &[&str],
+) -> Result<PathBuf, Failure> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(folder)?;
     let program = folder.join(name);

@@ -25,9 +25,17 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
         let db = lab.fresh("played.db");
         let options = format!("docker_root={} db={}", root.display(), db.display());
         mine.push(run(&host, &lab.plugin, &options, &[], records)?);
-        let environment =
-            [("CLOGS_READY_FILE", batches.clone()), ("CLOGS_READY_TOTAL", PathBuf::from(ready.to_string()))];
-        floor.push(run(&host_of_floor, lab.ready_plugin(), "", &environment, ready)?);
+        let environment = [
+            ("CLOGS_READY_FILE", batches.clone()),
+            ("CLOGS_READY_TOTAL", PathBuf::from(ready.to_string())),
+        ];
+        floor.push(run(
+            &host_of_floor,
+            lab.ready_plugin(),
+            "",
+            &environment,
+            ready,
+        )?);
     }
     table.note(format!(
         "{records} records, {} MB, through the playing host, which keeps nothing.",
@@ -35,8 +43,16 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     ));
     let ratio = median(&mine) / median(&floor);
     let target = "none: no Fluent Bit to compare with";
-    table.skip("CPU, one big json-file, with metadata", target, &spread(&mine, "CPU-s"));
-    table.skip("CPU, the floor", target, &format!("{}: {ratio:.2} ×", spread(&floor, "CPU-s")));
+    table.skip(
+        "CPU, one big json-file, with metadata",
+        target,
+        &spread(&mine, "CPU-s"),
+    );
+    table.skip(
+        "CPU, the floor",
+        target,
+        &format!("{}: {ratio:.2} ×", spread(&floor, "CPU-s")),
+    );
     Ok(())
 }
 
@@ -44,7 +60,13 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 fn build(plugin: &str, program: &str) -> Result<PathBuf, Failure> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/playing_host/playing_host.c");
     let name = format!("-DPLUGIN_NAME=\"{plugin}\"");
-    let flags = ["-O2", "-rdynamic", "-DGENERATION=51", "-DOPTION_SIZE=104", &name];
+    let flags = [
+        "-O2",
+        "-rdynamic",
+        "-DGENERATION=51",
+        "-DOPTION_SIZE=104",
+        &name,
+    ];
     native::build(&flags, &source, program, &["-ldl", "-lpthread"])
 }
 
@@ -68,12 +90,16 @@ fn run(
     let mut answers = BufReader::new(child.stdout.take().ok_or("its output")?).lines();
     let before = children_cpu();
     let began = Instant::now();
-    for command in
-        [format!("instance a {options}"), "init".into(), format!("run-until {records} 120000"), "exit".into()]
-    {
+    for command in [
+        format!("instance a {options}"),
+        "init".into(),
+        format!("run-until {records} 120000"),
+        "exit".into(),
+    ] {
         writeln!(script, "{command}")?;
         let answer = answers.next().ok_or("the playing host is gone")??;
-        let is_counted = !command.starts_with("run") || answer.contains(&format!("records={records} "));
+        let is_counted =
+            !command.starts_with("run") || answer.contains(&format!("records={records} "));
         if !answer.starts_with("ok") || !is_counted {
             return Err(format!("{command}: {answer} after {:?}", began.elapsed()).into());
         }
@@ -86,7 +112,11 @@ fn run(
 fn children_cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: f64 =
-        fields.split_whitespace().skip(13).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 = fields
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
     ticks / 100.0
 }

@@ -30,12 +30,14 @@ impl Answer {
     /// A line that was written at `nanos` since 1970.
     pub fn add(&mut self, text: &[u8], nanos: u64) {
         const PRIME: u64 = 0x100_0000_01b3;
-        let hash = text
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+        let hash = text.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
+        });
         self.records += 1;
         self.texts = self.texts.wrapping_add(hash);
-        self.timed_texts = self.timed_texts.wrapping_add((hash ^ nanos).wrapping_mul(PRIME));
+        self.timed_texts = self
+            .timed_texts
+            .wrapping_add((hash ^ nanos).wrapping_mul(PRIME));
     }
 
     /// Those of several writers.
@@ -51,9 +53,17 @@ impl Answer {
 impl Probe {
     /// A fresh file, for one run of a host.
     pub fn new(path: &Path) -> Result<Probe, Failure> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         file.set_len((HEAD_BYTES + 4 * MOST_SAMPLES) as u64)?;
-        Ok(Probe { file, path: path.to_owned() })
+        Ok(Probe {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     fn number(&self, index: usize) -> Result<u64, Failure> {
@@ -67,7 +77,11 @@ impl Probe {
         if self.number(7)? > 0 {
             return Err("records that are not in Fluent Bit's layout, or have no log".into());
         }
-        Ok(Answer { records: self.number(0)?, texts: self.number(1)?, timed_texts: self.number(2)? })
+        Ok(Answer {
+            records: self.number(0)?,
+            texts: self.number(1)?,
+            timed_texts: self.number(2)?,
+        })
     }
 
     /// When the first append came, since 1970.
@@ -103,6 +117,8 @@ impl Delays {
     /// In milliseconds.
     pub fn percentile(&self, percent: usize) -> f64 {
         let last = self.micros.len().saturating_sub(1);
-        self.micros.get(last * percent / 100).map_or(f64::NAN, |micros| f64::from(*micros) / 1000.0)
+        self.micros
+            .get(last * percent / 100)
+            .map_or(f64::NAN, |micros| f64::from(*micros) / 1000.0)
     }
 }

@@ -23,7 +23,10 @@ fn run_idle(lab: &Lab, setup: Setup, settle: Duration) -> Result<Idle, Failure> 
     std::thread::sleep(Duration::from_secs(number("IDLE_WINDOW", 20)?));
     let used = session.cpu()?.saturating_sub(before);
     let cpu = 100.0 * used.as_secs_f64() / began.elapsed().as_secs_f64();
-    Ok(Idle { cpu, resident_kib: session.kib("VmRSS:")? as f64 })
+    Ok(Idle {
+        cpu,
+        resident_kib: session.kib("VmRSS:")? as f64,
+    })
 }
 
 /// Containers that have written one line each, long ago.
@@ -31,26 +34,52 @@ pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let settle = Duration::from_secs(5);
     let empty = tempfile::tempdir_in(&lab.scratch)?;
     std::fs::create_dir_all(empty.path().join(lab.format.folder()))?;
-    let none = run_idle(lab, lab.ours_of_rows(empty.path(), &lab.fresh("idle.db")), settle)?;
+    let none = run_idle(
+        lab,
+        lab.ours_of_rows(empty.path(), &lab.fresh("idle.db")),
+        settle,
+    )?;
     let thousand = idle_root(lab, 1000)?;
-    let some = run_idle(lab, lab.ours_of_rows(thousand.path(), &lab.fresh("idle.db")), settle)?;
+    let some = run_idle(
+        lab,
+        lab.ours_of_rows(thousand.path(), &lab.fresh("idle.db")),
+        settle,
+    )?;
     let tail = run_idle(lab, lab.tail_of_rows(thousand.path()), settle)?;
     let many = idle_root(lab, 10_000)?;
-    let most = run_idle(lab, lab.ours_of_rows(many.path(), &lab.fresh("idle.db")), 3 * settle)?;
+    let most = run_idle(
+        lab,
+        lab.ours_of_rows(many.path(), &lab.fresh("idle.db")),
+        3 * settle,
+    )?;
     let each = (most.resident_kib - some.resident_kib) / 9000.0;
-    let text = |idle: &Idle| format!("{:.3} % CPU, {:.1} MiB", idle.cpu, idle.resident_kib / 1024.0);
+    let text = |idle: &Idle| {
+        format!(
+            "{:.3} % CPU, {:.1} MiB",
+            idle.cpu,
+            idle.resident_kib / 1024.0
+        )
+    };
     table.add(
         "1,000 idle containers",
         "≤ 0.15 % CPU, ≤ 4 KB each",
         format!("{}, {each:.2} KiB each", text(&some)),
-        format!("tail: {}; container_logs with none: {}", text(&tail), text(&none)),
+        format!(
+            "tail: {}; container_logs with none: {}",
+            text(&tail),
+            text(&none)
+        ),
         some.cpu <= 0.15 && each <= 4.0,
     );
     let own = |idle: &Idle| (idle.cpu - none.cpu).max(0.0);
     table.add(
         "10,000 idle containers",
         "≤ 10 × 1,000",
-        format!("{}: {:.1} × without the host's own", text(&most), own(&most) / own(&some).max(0.001)),
+        format!(
+            "{}: {:.1} × without the host's own",
+            text(&most),
+            own(&most) / own(&some).max(0.001)
+        ),
         String::new(),
         most.cpu <= 10.0 * some.cpu,
     );
@@ -61,7 +90,8 @@ fn idle_root(lab: &Lab, containers: usize) -> Result<tempfile::TempDir, Failure>
     let root = tempfile::tempdir_in(&lab.scratch)?;
     for mut log in empty_logs(lab.format, root.path(), 0, containers)? {
         let mut line = Vec::new();
-        lab.format.put_line(&mut line, b"started", 1_795_456_800_000_000_000)?;
+        lab.format
+            .put_line(&mut line, b"started", 1_795_456_800_000_000_000)?;
         log.write_all(&line)?;
     }
     Ok(root)
@@ -84,7 +114,14 @@ pub fn start(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
         if session.probe.answer()? != answer {
             return Err("other records than those that are new".into());
         }
-        waits.push(session.probe.first_append()?.saturating_sub(session.began).as_secs_f64() * 1000.0);
+        waits.push(
+            session
+                .probe
+                .first_append()?
+                .saturating_sub(session.began)
+                .as_secs_f64()
+                * 1000.0,
+        );
         session.stop()?;
     }
     table.add(

@@ -23,21 +23,30 @@ impl Table {
     pub fn new(host: Option<&Path>) -> Result<Table, Failure> {
         let first_line = |program: &Path, argument: &str| {
             let output = Command::new(program).arg(argument).output().ok()?;
-            String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+            String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .next()
+                .map(str::to_owned)
         };
         let host = match host {
-            Some(host) => first_line(host, "--version").unwrap_or_else(|| host.display().to_string()),
+            Some(host) => {
+                first_line(host, "--version").unwrap_or_else(|| host.display().to_string())
+            }
             None => "no Fluent Bit: the playing host, without tail".to_owned(),
         };
         let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
-        let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let model = cpus
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let cpu = format!(
             "{} × {}",
             std::thread::available_parallelism()?,
             model.map_or("unknown processor", |(_, name)| name)
         );
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let git = Command::new("git").args(["describe", "--always", "--dirty"]).output()?;
+        let git = Command::new("git")
+            .args(["describe", "--always", "--dirty"])
+            .output()?;
         let commit = String::from_utf8_lossy(&git.stdout).trim().to_owned();
         let date = Command::new("date").args(["-u", "+%F %R UTC"]).output()?;
         let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
@@ -47,7 +56,11 @@ impl Table {
             "{date}, commit {commit}, {cpu}, Linux {}, {host}, load before the run {load}",
             kernel.trim()
         );
-        Ok(Table { heading, rows: Vec::new(), notes: Vec::new() })
+        Ok(Table {
+            heading,
+            rows: Vec::new(),
+            notes: Vec::new(),
+        })
     }
 
     pub fn heading(&self) -> &str {
@@ -56,18 +69,43 @@ impl Table {
 
     /// A row with a target.
     pub fn add(&mut self, axis: &str, target: &str, measured: String, other: String, is_met: bool) {
-        self.push(axis, target, measured, other, if is_met { "met" } else { "NOT MET" });
+        self.push(
+            axis,
+            target,
+            measured,
+            other,
+            if is_met { "met" } else { "NOT MET" },
+        );
     }
 
     /// A row that could not be had here.
     pub fn skip(&mut self, axis: &str, target: &str, reason: &str) {
-        self.push(axis, target, reason.to_owned(), String::new(), "not measured");
+        self.push(
+            axis,
+            target,
+            reason.to_owned(),
+            String::new(),
+            "not measured",
+        );
     }
 
-    fn push(&mut self, axis: &str, target: &str, measured: String, other: String, verdict: &'static str) {
+    fn push(
+        &mut self,
+        axis: &str,
+        target: &str,
+        measured: String,
+        other: String,
+        verdict: &'static str,
+    ) {
         println!("{axis} | {target} | {measured} | {other} | {verdict}");
         let (axis, target) = (axis.to_owned(), target.to_owned());
-        self.rows.push(Row { axis, target, measured, other, verdict });
+        self.rows.push(Row {
+            axis,
+            target,
+            measured,
+            other,
+            verdict,
+        });
     }
 
     /// A line below the table.
@@ -81,7 +119,13 @@ impl Table {
             "\n| axis | target | container_logs | beside it | verdict |\n|---|---|---|---|---|\n",
         );
         for row in &self.rows {
-            let Row { axis, target, measured, other, verdict } = row;
+            let Row {
+                axis,
+                target,
+                measured,
+                other,
+                verdict,
+            } = row;
             text += &format!("| {axis} | {target} | {measured} | {other} | {verdict} |\n");
         }
         for note in &self.notes {

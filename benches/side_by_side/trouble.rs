@@ -20,15 +20,20 @@ pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
         let root = tempfile::tempdir_in(&lab.scratch)?;
         let mut quiet = empty_logs(lab.format, root.path(), 0, 99)?;
         let mut loud = empty_logs(lab.format, root.path(), 99, 1)?.remove(0);
-        let session = lab.start(lab.ours_of_rows(root.path(), &lab.fresh("flood.db")).probed())?;
+        let session = lab.start(
+            lab.ours_of_rows(root.path(), &lab.fresh("flood.db"))
+                .probed(),
+        )?;
         std::thread::sleep(Duration::from_secs(1));
         let stop = AtomicBool::new(false);
         let (bytes, expected) = std::thread::scope(|scope| -> Result<_, Failure> {
             let lines = scope.spawn(|| {
-                write_lines(lab.format, &mut quiet, QUIET_LINES, &stop).map_err(|error| error.to_string())
+                write_lines(lab.format, &mut quiet, QUIET_LINES, &stop)
+                    .map_err(|error| error.to_string())
             });
             let flood = scope.spawn(|| {
-                writers::flood(lab.format, &mut loud, FLOOD_BYTES, &stop).map_err(|error| error.to_string())
+                writers::flood(lab.format, &mut loud, FLOOD_BYTES, &stop)
+                    .map_err(|error| error.to_string())
             });
             std::thread::sleep(Duration::from_secs(5));
             stop.store(true, Ordering::Relaxed);
@@ -41,28 +46,41 @@ pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
             return Err("other content than was written".into());
         }
         let delays = session.probe.delays()?;
-        results
-            .push((delays.percentile(95), format!("{} at {} MB/s", delay_text(&delays), bytes / 5_000_000)));
+        results.push((
+            delays.percentile(95),
+            format!("{} at {} MB/s", delay_text(&delays), bytes / 5_000_000),
+        ));
     }
     results.sort_by(|a, b| a.0.total_cmp(&b.0));
     let texts: Vec<&str> = results.iter().map(|(_, text)| text.as_str()).collect();
     let middle = results[results.len() / 2].0;
     let axis = "one container floods 100 MB/s, 99 are quiet: delay of the quiet";
-    table.add(axis, "p95 ≤ 50 ms", texts.join("; "), String::new(), middle <= 50.0);
+    table.add(
+        axis,
+        "p95 ≤ 50 ms",
+        texts.join("; "),
+        String::new(),
+        middle <= 50.0,
+    );
     Ok(())
 }
 
 /// 50,000 lines a second into a log that is rotated at 1 MB, three files kept.
 pub fn rotation(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let (mine, written, rotations) =
-        run_rotation(lab, |root| lab.ours_of_rows(root, &lab.fresh("rotation.db")))?;
+    let (mine, written, rotations) = run_rotation(lab, |root| {
+        lab.ours_of_rows(root, &lab.fresh("rotation.db"))
+    })?;
     let (other, other_written, _) = run_rotation(lab, |root| {
         let db = lab.fresh("tail.db");
         lab.tail_of_rows(root).with(&format!("db={}", db.display()))
     })?;
     let text = |answer: &Answer, written: &Answer| {
         let lost = written.records.saturating_sub(answer.records);
-        format!("{lost} of {} lost ({:.1} %)", written.records, 100.0 * lost as f64 / written.records as f64)
+        format!(
+            "{lost} of {} lost ({:.1} %)",
+            written.records,
+            100.0 * lost as f64 / written.records as f64
+        )
     };
     table.add(
         "rotation flood, 50,000 lines/s, 1 MB × 3",
@@ -84,8 +102,9 @@ fn run_rotation(
     std::thread::sleep(Duration::from_secs(1));
     let stop = AtomicBool::new(false);
     let written = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope
-            .spawn(|| write_lines(lab.format, &mut logs, 50_000, &stop).map_err(|error| error.to_string()));
+        let writer = scope.spawn(|| {
+            write_lines(lab.format, &mut logs, 50_000, &stop).map_err(|error| error.to_string())
+        });
         std::thread::sleep(Duration::from_secs(number("WINDOW", 10)?));
         stop.store(true, Ordering::Relaxed);
         Ok(writer.join().map_err(|_| "the writer panicked")??)

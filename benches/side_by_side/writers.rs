@@ -16,8 +16,15 @@ use crate::Failure;
 const TICK: Duration = Duration::from_millis(1);
 
 /// `count` containers with empty logs, numbered from `first`.
-pub fn empty_logs(format: Format, root: &Path, first: usize, count: usize) -> Result<Vec<File>, Failure> {
-    (first..first + count).map(|number| Ok(File::create(format.log(root, number)?)?)).collect()
+pub fn empty_logs(
+    format: Format,
+    root: &Path,
+    first: usize,
+    count: usize,
+) -> Result<Vec<File>, Failure> {
+    (first..first + count)
+        .map(|number| Ok(File::create(format.log(root, number)?)?))
+        .collect()
 }
 
 /// Writes `rate` lines a second in all, to the logs in turn, until told to stop.
@@ -52,7 +59,12 @@ pub fn write_lines<W: Write>(
 }
 
 /// Floods one log with `rate` bytes a second, 64 KiB a `write`, until told to stop.
-pub fn flood(format: Format, log: &mut File, rate: u64, stop: &AtomicBool) -> Result<(u64, Answer), Failure> {
+pub fn flood(
+    format: Format,
+    log: &mut File,
+    rate: u64,
+    stop: &AtomicBool,
+) -> Result<(u64, Answer), Failure> {
     let began = Instant::now();
     let mut answer = Answer::default();
     let (mut bytes, mut number) = (0u64, 0u64);
@@ -92,7 +104,13 @@ pub struct Rotated {
 impl Rotated {
     pub fn new(format: Format, path: PathBuf) -> Result<Rotated, Failure> {
         let file = File::create(&path)?;
-        Ok(Rotated { format, path, file, bytes: 0, rotations: 0 })
+        Ok(Rotated {
+            format,
+            path,
+            file,
+            bytes: 0,
+            rotations: 0,
+        })
     }
 
     fn rotate(&mut self) -> std::io::Result<()> {
@@ -112,7 +130,10 @@ impl Rotated {
     /// By a time, of which each rotation has a later one.
     fn stamped(&self, rotation: u64) -> PathBuf {
         let (hour, minute, second) = (rotation / 3600, rotation / 60 % 60, rotation % 60);
-        PathBuf::from(format!("{}.20261125-{hour:02}{minute:02}{second:02}", self.path.display()))
+        PathBuf::from(format!(
+            "{}.20261125-{hour:02}{minute:02}{second:02}",
+            self.path.display()
+        ))
     }
 
     fn rotated(&self, number: u32) -> PathBuf {

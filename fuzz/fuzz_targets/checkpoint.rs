@@ -8,13 +8,18 @@
 //!   from where it says or from its start, and nothing worse.
 
 #![no_main]
-#![allow(clippy::disallowed_methods, reason = "a fuzz target reads what it wrote itself")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a fuzz target reads what it wrote itself"
+)]
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
-use fluent_bit_container_logs::delivery::checkpoint::{CheckpointError, CheckpointStore, Moment, Resume};
+use fluent_bit_container_logs::delivery::checkpoint::{
+    CheckpointError, CheckpointStore, Moment, Resume,
+};
 use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
@@ -46,7 +51,13 @@ fn resume(seed: u64) -> Resume {
         offset: seed + 100,
         inode: seed,
         birth: seed,
-        moment: Moment { time: Timestamp { seconds: seed as i64, nanos: 1 }, count: 1 },
+        moment: Moment {
+            time: Timestamp {
+                seconds: seed as i64,
+                nanos: 1,
+            },
+            count: 1,
+        },
         is_by_time: false,
         is_mid_line: seed % 2 == 1,
     }
@@ -60,7 +71,9 @@ fn good_file() -> &'static [u8] {
         let mut store = CheckpointStore::open(&path).expect("a new file").store;
         for container in 1..=CONTAINERS {
             for round in 0..=container {
-                store.advance(id(container), &[Some(resume(u64::from(round))), None]).expect("room");
+                store
+                    .advance(id(container), &[Some(resume(u64::from(round))), None])
+                    .expect("room");
             }
         }
         drop(store);
@@ -70,13 +83,22 @@ fn good_file() -> &'static [u8] {
 
 /// What is saved now is there at the next start.
 fn saves(mut store: CheckpointStore) {
-    let before: Vec<_> = store.containers().into_iter().map(|known| (known, store.saved(&known))).collect();
+    let before: Vec<_> = store
+        .containers()
+        .into_iter()
+        .map(|known| (known, store.saved(&known)))
+        .collect();
     for round in 0..3 {
-        store.advance(id(NEW), &[None, Some(resume(round))]).expect("room");
+        store
+            .advance(id(NEW), &[None, Some(resume(round))])
+            .expect("room");
     }
     drop(store);
     let store = CheckpointStore::open(&db()).expect("it opens again").store;
-    assert_eq!(store.saved(&id(NEW)).map(|[_, stderr]| stderr), Some(resume(2)));
+    assert_eq!(
+        store.saved(&id(NEW)).map(|[_, stderr]| stderr),
+        Some(resume(2))
+    );
     for (known, saved) in before.into_iter().filter(|(known, _)| *known != id(NEW)) {
         assert_eq!(store.saved(&known), saved, "{known}");
     }
@@ -85,7 +107,10 @@ fn saves(mut store: CheckpointStore) {
 fn clear() {
     for file in std::fs::read_dir(folder()).expect("the folder") {
         let path = file.expect("a file").path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("db")) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("db"))
+        {
             std::fs::remove_file(path).expect("a file to remove");
         }
     }
@@ -98,20 +123,35 @@ fn open(bytes: &[u8]) -> Option<CheckpointStore> {
     let opened = match CheckpointStore::open(&db()) {
         Ok(opened) => opened,
         Err(CheckpointError::NotOurs { .. }) => {
-            assert_eq!(std::fs::read(db()).expect("it is there"), bytes, "left as it was");
-            assert_eq!(std::fs::read_dir(folder()).expect("the folder").filter(is_a_db).count(), 1);
+            assert_eq!(
+                std::fs::read(db()).expect("it is there"),
+                bytes,
+                "left as it was"
+            );
+            assert_eq!(
+                std::fs::read_dir(folder())
+                    .expect("the folder")
+                    .filter(is_a_db)
+                    .count(),
+                1
+            );
             return None;
         }
         Err(error) => panic!("no bytes of ours keep us from starting: {error}"),
     };
     if let Some((_, aside)) = opened.set_aside {
-        assert_eq!(std::fs::read(aside).expect("it is there"), bytes, "kept as it was");
+        assert_eq!(
+            std::fs::read(aside).expect("it is there"),
+            bytes,
+            "kept as it was"
+        );
     }
     Some(opened.store)
 }
 
 fn is_a_db(file: &std::io::Result<std::fs::DirEntry>) -> bool {
-    file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with("db"))
+    file.as_ref()
+        .is_ok_and(|file| file.file_name().to_string_lossy().starts_with("db"))
 }
 
 fn changed(script: &[u8]) {
@@ -122,7 +162,11 @@ fn changed(script: &[u8]) {
         let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() + HEADER);
         // The header has little that matters and much room: half the changes
         // fall into the entries.
-        let at = if at >= bytes.len() { at - bytes.len() } else { at };
+        let at = if at >= bytes.len() {
+            at - bytes.len()
+        } else {
+            at
+        };
         if bytes[at] != change[2] {
             bytes[at] = change[2];
             match at.checked_sub(HEADER) {
@@ -132,12 +176,20 @@ fn changed(script: &[u8]) {
         }
     }
     let Some(store) = open(&bytes) else {
-        assert!(is_header_touched, "only who touches the magic takes it from us");
+        assert!(
+            is_header_touched,
+            "only who touches the magic takes it from us"
+        );
         return;
     };
     if !is_header_touched {
-        for (container, _) in (1..=CONTAINERS).zip(is_touched).filter(|(_, is_touched)| !is_touched) {
-            let saved = store.saved(&id(container)).expect("an entry that was not touched");
+        for (container, _) in (1..=CONTAINERS)
+            .zip(is_touched)
+            .filter(|(_, is_touched)| !is_touched)
+        {
+            let saved = store
+                .saved(&id(container))
+                .expect("an entry that was not touched");
             assert_eq!(saved[0], resume(u64::from(container)));
         }
     }
@@ -166,7 +218,10 @@ fn crafted(input: &[u8]) {
     }
     if flags & 2 != 0 {
         let length = u32::from_le_bytes([slot[60], slot[61], slot[62], slot[63]]) as usize;
-        let offset = slot[72..80].iter().rev().fold(0usize, |offset, byte| offset << 8 | usize::from(*byte));
+        let offset = slot[72..80]
+            .iter()
+            .rev()
+            .fold(0usize, |offset, byte| offset << 8 | usize::from(*byte));
         let before = offset.saturating_sub(length).min(content.len());
         let marker = &content[before..before.saturating_add(length).min(content.len())];
         let hash = xxh3_64(marker).to_le_bytes();
@@ -192,7 +247,9 @@ fn crafted(input: &[u8]) {
     for opened in [Generation::open(&plain, 0), Generation::open_gzip(&gzip, 0)] {
         let mut generation = opened.expect("the file");
         // All of it fits into one slice of an archive.
-        let sought = generation.seek(&resume).expect("no position is an error of the file");
+        let sought = generation
+            .seek(&resume)
+            .expect("no position is an error of the file");
         if sought.expect("a slice tells") {
             assert!(resume.offset <= content.len() as u64, "past the end");
             let found = generation.read(&mut Vec::new()).expect("readable");

@@ -20,7 +20,10 @@ fuzz_target!(|line: &[u8]| {
     if decoder.decode(&glued).is_none() {
         work::take();
         let at = decoder.resync(&glued).expect("the entry behind is found");
-        assert!(work::take() <= 64 * glued.len() as u64, "looked at again and again");
+        assert!(
+            work::take() <= 64 * glued.len() as u64,
+            "looked at again and again"
+        );
         assert!(at > 0);
         let entry = decoder.decode(&glued[at..]).expect("it is an entry");
         assert!(entry.text.ends_with(b"next"));

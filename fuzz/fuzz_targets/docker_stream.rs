@@ -12,15 +12,19 @@ use fluent_bit_container_logs::source::api::entries::{split_time, EntryDecoder};
 use fluent_bit_container_logs::source::api::stdcopy::MOST_PAYLOAD;
 use libfuzzer_sys::fuzz_target;
 
-const START: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 5 };
+const START: Timestamp = Timestamp {
+    seconds: 1_700_000_000,
+    nanos: 5,
+};
 
 type Entry = (Stream, Timestamp, Vec<u8>, bool);
 
 /// What comes out, and whether the body was sound to its end.
 fn fed<'a>(has_terminal: bool, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Entry>, bool) {
     let mut entries = Vec::new();
-    let mut emit =
-        |stream, time, text: &[u8], ends_line| entries.push((stream, time, text.to_vec(), ends_line));
+    let mut emit = |stream, time, text: &[u8], ends_line| {
+        entries.push((stream, time, text.to_vec(), ends_line))
+    };
     let mut decoder = EntryDecoder::new(has_terminal, START);
     let mut is_sound = true;
     for chunk in chunks {
@@ -35,7 +39,9 @@ fn plain(mut body: &[u8]) -> (Vec<Entry>, bool) {
     let mut entries = Vec::new();
     let mut last = [START; 2];
     while !body.is_empty() {
-        let Some((header, rest)) = body.split_first_chunk::<8>() else { return (entries, false) };
+        let Some((header, rest)) = body.split_first_chunk::<8>() else {
+            return (entries, false);
+        };
         let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
         if header[0] > 2 || header[1..4] != [0; 3] || length > MOST_PAYLOAD || length > rest.len() {
             return (entries, false);
@@ -45,9 +51,13 @@ fn plain(mut body: &[u8]) -> (Vec<Entry>, bool) {
         if payload.is_empty() {
             continue;
         }
-        let stream = if header[0] == 2 { Stream::Stderr } else { Stream::Stdout };
-        let (time, text) =
-            split_time(&mut TimeParser::default(), payload).unwrap_or((last[stream.index()], payload));
+        let stream = if header[0] == 2 {
+            Stream::Stderr
+        } else {
+            Stream::Stdout
+        };
+        let (time, text) = split_time(&mut TimeParser::default(), payload)
+            .unwrap_or((last[stream.index()], payload));
         last[stream.index()] = time;
         match text.strip_suffix(b"\n") {
             Some(line) => entries.push((stream, time, line.to_vec(), true)),
@@ -58,13 +68,24 @@ fn plain(mut body: &[u8]) -> (Vec<Entry>, bool) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let [has_terminal, chunk, body @ ..] = data else { return };
+    let [has_terminal, chunk, body @ ..] = data else {
+        return;
+    };
     let has_terminal = has_terminal % 2 == 1;
     work::take();
     let (entries, is_sound) = fed(has_terminal, body.chunks(usize::from(*chunk) + 1));
-    assert!(work::take() <= 80 * body.len() as u64 + 256, "looked at again and again");
+    assert!(
+        work::take() <= 80 * body.len() as u64 + 256,
+        "looked at again and again"
+    );
     if has_terminal {
-        assert!(entries.iter().map(|(_, _, text, _)| text.len()).sum::<usize>() <= body.len());
+        assert!(
+            entries
+                .iter()
+                .map(|(_, _, text, _)| text.len())
+                .sum::<usize>()
+                <= body.len()
+        );
     } else {
         assert_eq!((entries, is_sound), plain(body));
     }

@@ -12,14 +12,21 @@ use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use std::io::Write;
 
-const NEXT: &[u8] = b"{\"log\":\"next\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n";
+const NEXT: &[u8] =
+    b"{\"log\":\"next\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n";
 
 /// Reads to the end there is now; all that was given out goes to `taken`.
 fn read_all(generation: &mut Generation, buffer: &mut Vec<u8>, size: u64, taken: &mut Vec<u8>) {
     for _ in 0..=2 * size + 2 {
         let before = generation.read_offset();
         match generation.read(buffer).expect("memory does not fail") {
-            Found::Entries { start, end, filled, offset, .. } => {
+            Found::Entries {
+                start,
+                end,
+                filled,
+                offset,
+                ..
+            } => {
                 assert_eq!(offset, before);
                 assert!(start < end && end <= filled);
                 taken.extend_from_slice(&buffer[start..end]);
@@ -40,9 +47,15 @@ fn read_all(generation: &mut Generation, buffer: &mut Vec<u8>, size: u64, taken:
 }
 
 fuzz_target!(|data: &[u8]| {
-    let [format, step, content @ ..] = data else { return };
+    let [format, step, content @ ..] = data else {
+        return;
+    };
     let is_json = format % 2 == 0;
-    let path = folder().join(if is_json { "x-json.log" } else { "container.log" });
+    let path = folder().join(if is_json {
+        "x-json.log"
+    } else {
+        "container.log"
+    });
     let mut file = std::fs::File::create(&path).expect("a file");
     let mut generation = Generation::open(&(&path).into(), 0).expect("the file");
     let mut buffer = Vec::new();
@@ -58,7 +71,11 @@ fuzz_target!(|data: &[u8]| {
     // Which frames there are is decided with more of them there.
     if has_lines || looks == 1 {
         let most = 8 * size + 512 * looks;
-        assert!(generation.bytes_read() <= most, "{} of {size} in {looks} looks", generation.bytes_read());
+        assert!(
+            generation.bytes_read() <= most,
+            "{} of {size} in {looks} looks",
+            generation.bytes_read()
+        );
     }
     if is_json {
         // Behind a line feed: what comes before it is a line of its own.
@@ -66,7 +83,11 @@ fuzz_target!(|data: &[u8]| {
         size += 1 + NEXT.len() as u64;
         read_all(&mut generation, &mut buffer, size, &mut taken);
         if generation.layout() == Layout::JsonLines {
-            assert!(taken.ends_with(NEXT), "{:?}", String::from_utf8_lossy(&taken));
+            assert!(
+                taken.ends_with(NEXT),
+                "{:?}",
+                String::from_utf8_lossy(&taken)
+            );
             assert_eq!(generation.read_offset(), size);
         }
     }

@@ -3,14 +3,19 @@
 //! input as the content: every position in it is found again.
 
 #![no_main]
-#![allow(clippy::disallowed_methods, reason = "a fuzz target reads what it wrote itself")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a fuzz target reads what it wrote itself"
+)]
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
 use flate2::read::{GzEncoder, MultiGzDecoder};
 use flate2::Compression;
-use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
+use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{
+    Fingerprint, Marker, HEAD_BYTES,
+};
 use fluent_bit_container_logs::delivery::checkpoint::Resume;
 use fluent_bit_container_logs::source::file::content::{read_head, GzipContent};
 use libfuzzer_sys::fuzz_target;
@@ -24,7 +29,9 @@ fn file(bytes: &[u8]) -> File {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((size, data)) = data.split_first() else { return };
+    let Some((size, data)) = data.split_first() else {
+        return;
+    };
 
     let mut plain = Vec::new();
     let end = MultiGzDecoder::new(data).read_to_end(&mut plain);
@@ -40,8 +47,15 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(content.damage.is_some(), end.is_err());
 
     let mut packed = Vec::new();
-    GzEncoder::new(data, Compression::fast()).read_to_end(&mut packed).expect("compressible");
-    for offset in [0, usize::from(*size).min(data.len()), data.len() / 2, data.len()] {
+    GzEncoder::new(data, Compression::fast())
+        .read_to_end(&mut packed)
+        .expect("compressible");
+    for offset in [
+        0,
+        usize::from(*size).min(data.len()),
+        data.len() / 2,
+        data.len(),
+    ] {
         let resume = Resume {
             fingerprint: Fingerprint::of(data),
             marker: Marker::of(&data[..offset]),
@@ -50,11 +64,17 @@ fuzz_target!(|data: &[u8]| {
         };
         let before = offset - resume.marker.length as usize;
         let mut content = GzipContent::new(file(&packed));
-        let found = content.seek(before as u64, &resume).expect("memory does not fail");
+        let found = content
+            .seek(before as u64, &resume)
+            .expect("memory does not fail");
         if data.is_empty() {
             continue;
         }
-        assert_eq!(found, Some(true), "the position is in it, in the first slice");
+        assert_eq!(
+            found,
+            Some(true),
+            "the position is in it, in the first slice"
+        );
         let mut rest = vec![0; data.len() + 1];
         let filled = content.fill(&mut rest);
         assert_eq!(&rest[..filled], &data[before..]);

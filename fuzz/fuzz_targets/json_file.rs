@@ -9,7 +9,8 @@ use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::format::work;
 use libfuzzer_sys::fuzz_target;
 
-const NEXT: &[u8] = br#"{"log":"next\n","stream":"stderr","time":"2023-11-14T22:13:20.000000005Z"}"#;
+const NEXT: &[u8] =
+    br#"{"log":"next\n","stream":"stderr","time":"2023-11-14T22:13:20.000000005Z"}"#;
 
 fuzz_target!(|line: &[u8]| {
     work::take();
@@ -20,7 +21,9 @@ fuzz_target!(|line: &[u8]| {
     assert!(general.skipped <= line.len());
     if let Some(entry) = Decoder::default().decode(line) {
         assert_eq!(general.skipped, 0);
-        let [only] = general.entries.as_slice() else { panic!("one record, not {:?}", general.entries) };
+        let [only] = general.entries.as_slice() else {
+            panic!("one record, not {:?}", general.entries)
+        };
         assert_eq!(only.text.as_bytes(), entry.text);
         assert_eq!(
             (only.time, only.stream, only.ends_line),
@@ -30,8 +33,17 @@ fuzz_target!(|line: &[u8]| {
     }
     let followed = decode_unusual(&[line, NEXT].concat());
     let next = followed.entries.last().expect("the whole record behind");
-    assert_eq!((next.text.as_str(), next.stream, next.ends_line), ("next", Stream::Stderr, true));
-    assert_eq!(next.time, Some(Timestamp { seconds: 1_700_000_000, nanos: 5 }));
+    assert_eq!(
+        (next.text.as_str(), next.stream, next.ends_line),
+        ("next", Stream::Stderr, true)
+    );
+    assert_eq!(
+        next.time,
+        Some(Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 5
+        })
+    );
     if std::str::from_utf8(line).is_ok() {
         assert_eq!(next.at, line.len());
     }

@@ -10,7 +10,13 @@ use libfuzzer_sys::fuzz_target;
 
 /// Whether dockerd may have written what `data` begins with.
 fn is_whole(data: &[u8]) -> bool {
-    matches!(first_frame(data), Frame::Whole { message: [0x0a, ..], .. })
+    matches!(
+        first_frame(data),
+        Frame::Whole {
+            message: [0x0a, ..],
+            ..
+        }
+    )
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -34,11 +40,17 @@ fuzz_target!(|data: &[u8]| {
                 let passed = next_frame(rest);
                 assert!((1..=rest.len()).contains(&passed));
                 assert_ne!(first_frame(&rest[passed..]), Frame::Corrupt);
-                assert!((1..passed).all(|at| !is_whole(&rest[at..])), "a frame was passed over");
+                assert!(
+                    (1..passed).all(|at| !is_whole(&rest[at..])),
+                    "a frame was passed over"
+                );
                 passed
             }
         };
         rest = &rest[passed..];
     }
-    assert!(work::take() <= 24 * data.len() as u64 + 256, "looked at again and again");
+    assert!(
+        work::take() <= 24 * data.len() as u64 + 256,
+        "looked at again and again"
+    );
 });

@@ -11,22 +11,39 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {
-    let split = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let split = data
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(data.len());
     let (config, host_config) = (&data[..split], data.get(split + 1..).unwrap_or_default());
     std::fs::write(folder().join(CONFIG_FILE), config).expect("a file");
     std::fs::write(folder().join(HOST_CONFIG_FILE), host_config).expect("a file");
 
-    if let (Ok(read), Ok(Value::Object(value))) = (read_metadata(folder()), serde_json::from_slice(config)) {
+    if let (Ok(read), Ok(Value::Object(value))) =
+        (read_metadata(folder()), serde_json::from_slice(config))
+    {
         let name = value["Name"].as_str().expect("a name");
         assert_eq!(read.name, name.strip_prefix('/').unwrap_or(name));
-        let image = value.get("Config").and_then(|config| config.get("Image")).and_then(Value::as_str);
+        let image = value
+            .get("Config")
+            .and_then(|config| config.get("Image"))
+            .and_then(Value::as_str);
         assert_eq!(read.image, image.unwrap_or_default());
     }
-    if let (Ok(read), Ok(Value::Object(value))) =
-        (read_log_driver(folder()), serde_json::from_slice(host_config))
-    {
-        let driver = value.get("LogConfig").and_then(|config| config.get("Type")).and_then(Value::as_str);
-        assert_eq!(read.name, driver.filter(|name| !name.is_empty()).unwrap_or("json-file"));
+    if let (Ok(read), Ok(Value::Object(value))) = (
+        read_log_driver(folder()),
+        serde_json::from_slice(host_config),
+    ) {
+        let driver = value
+            .get("LogConfig")
+            .and_then(|config| config.get("Type"))
+            .and_then(Value::as_str);
+        assert_eq!(
+            read.name,
+            driver
+                .filter(|name| !name.is_empty())
+                .unwrap_or("json-file")
+        );
         read.writes_file();
     }
 });

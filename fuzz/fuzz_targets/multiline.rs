@@ -16,12 +16,22 @@ use libfuzzer_sys::fuzz_target;
 const MAX_BYTES: usize = 100;
 
 fuzz_target!(|data: &[u8]| {
-    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let end = data
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(data.len());
     let (pattern, rest) = data.split_at(end);
-    let Ok(pattern) = std::str::from_utf8(pattern) else { return };
-    let Ok(pattern) = Pattern::shared(pattern) else { return };
-    let options =
-        MultilineOptions { pattern: Some(pattern), flush: Duration::from_secs(1), max_bytes: MAX_BYTES };
+    let Ok(pattern) = std::str::from_utf8(pattern) else {
+        return;
+    };
+    let Ok(pattern) = Pattern::shared(pattern) else {
+        return;
+    };
+    let options = MultilineOptions {
+        pattern: Some(pattern),
+        flush: Duration::from_secs(1),
+        max_bytes: MAX_BYTES,
+    };
     let mut texts = Texts::of(&options).expect("there is a pattern");
 
     let (mut written, mut joined): (PerStream<Vec<u8>>, PerStream<Vec<u8>>) = Default::default();
@@ -35,7 +45,11 @@ fuzz_target!(|data: &[u8]| {
         into.push(b'\n');
     };
     let mut seconds = 0;
-    for line in rest.get(1..).unwrap_or_default().split(|byte| *byte == b'\n') {
+    for line in rest
+        .get(1..)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n')
+    {
         let [head, text @ ..] = line else { continue };
         seconds += i64::from(head / 2 % 4) - 1;
         let stream = Stream::ALL[usize::from(head % 2)];
@@ -43,12 +57,25 @@ fuzz_target!(|data: &[u8]| {
         let source_bytes = text.len() + 3;
         put_in += source_bytes;
         at += source_bytes as u64;
-        let line = Line { time, text, source_bytes, ..Line::default() };
+        let line = Line {
+            time,
+            text,
+            source_bytes,
+            ..Line::default()
+        };
         written[stream.index()].extend_from_slice(text);
         written[stream.index()].push(b'\n');
         texts.time_is(time, |stream, line| take(stream, line, &mut joined));
-        let begins = Resume { offset: at, ..Resume::default() };
-        texts.push(stream, &line, || begins, |line| take(stream, line, &mut joined));
+        let begins = Resume {
+            offset: at,
+            ..Resume::default()
+        };
+        texts.push(
+            stream,
+            &line,
+            || begins,
+            |line| take(stream, line, &mut joined),
+        );
         assert!(texts.open_at(stream).is_none_or(|open| open.offset <= at));
     }
     for stream in Stream::ALL {

@@ -18,12 +18,17 @@ fn cut(text: &[u8], most: usize) -> &[u8] {
         return text;
     }
     // A character has three bytes at the most behind its first.
-    let start = (most.saturating_sub(3)..=most).rev().find(|at| text[*at] & 0xc0 != 0x80).unwrap_or(most);
+    let start = (most.saturating_sub(3)..=most)
+        .rev()
+        .find(|at| text[*at] & 0xc0 != 0x80)
+        .unwrap_or(most);
     &text[..start]
 }
 
 fuzz_target!(|data: &[u8]| {
-    let [most, count, rest @ ..] = data else { return };
+    let [most, count, rest @ ..] = data else {
+        return;
+    };
     let most = usize::from(*most);
     let (pieces, mut texts) = rest.split_at(rest.len().min(usize::from(*count % 32) * 3));
 
@@ -40,13 +45,22 @@ fuzz_target!(|data: &[u8]| {
     let (mut put_in, mut got_out) = (0, 0);
     let mut time = Timestamp::default();
     for piece in pieces.chunks_exact(3) {
-        let [step, ends_line, length] = piece else { continue };
+        let [step, ends_line, length] = piece else {
+            continue;
+        };
         time.nanos += u32::from(step % 2);
         let (text, left) = texts.split_at(texts.len().min(usize::from(*length)));
         texts = left;
         let ends_line = ends_line % 2 == 1;
         let is_utf8 = std::str::from_utf8(text).is_ok();
-        let entry = Entry { time, stream: Stream::Stdout, text, ends_line, is_utf8, attrs: &[] };
+        let entry = Entry {
+            time,
+            stream: Stream::Stdout,
+            text,
+            ends_line,
+            is_utf8,
+            attrs: &[],
+        };
         // What the entry took in its source: more than its text.
         let source_bytes = text.len() + 7;
         put_in += source_bytes;
@@ -59,12 +73,17 @@ fuzz_target!(|data: &[u8]| {
             deliver_plain(&mut open);
         }
         assert_eq!(begins, open.is_none() && !ends_line);
-        open.get_or_insert_with(|| (time, Vec::new())).1.extend_from_slice(text);
+        open.get_or_insert_with(|| (time, Vec::new()))
+            .1
+            .extend_from_slice(text);
         if ends_line {
             deliver_plain(&mut open);
         }
         assert_eq!(joiner.is_open(), open.is_some());
-        assert_eq!(joiner.stream_ended(), open.is_some() && text.len() < PIECE_BYTES);
+        assert_eq!(
+            joiner.stream_ended(),
+            open.is_some() && text.len() < PIECE_BYTES
+        );
     }
     joiner.flush(|line| {
         got_out += line.source_bytes;

@@ -29,23 +29,34 @@ fn read(list: &[u8]) -> Option<(String, String)> {
     let found = Found::new(id(), dir, origin);
     work::take();
     let read = Podman::new(folder()).metadata(&found, 0);
-    assert!(work::take() <= list.len() as u64, "it was parsed more than once");
+    assert!(
+        work::take() <= list.len() as u64,
+        "it was parsed more than once"
+    );
     read.ok().map(|metadata| (metadata.name, metadata.image))
 }
 
 /// An entry may be a list of its values, without their keys.
 fn field<'a>(value: &'a Value, key: &str, index: usize) -> &'a Value {
-    value.get(key).or_else(|| value.get(index)).unwrap_or(&Value::Null)
+    value
+        .get(key)
+        .or_else(|| value.get(index))
+        .unwrap_or(&Value::Null)
 }
 
 /// Name and image as they are written for the container.
 fn written(list: &[Value]) -> Option<(String, String)> {
     // Digits of either case make the same id.
     let is_ours = |entry: &&Value| {
-        field(entry, "id", 0).as_str().and_then(ContainerId::parse).is_some_and(|other| other == id())
+        field(entry, "id", 0)
+            .as_str()
+            .and_then(ContainerId::parse)
+            .is_some_and(|other| other == id())
     };
     let ours = list.iter().find(is_ours)?;
-    let own = field(ours, "metadata", 2).as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let own = field(ours, "metadata", 2)
+        .as_str()
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
     let own = own.unwrap_or(Value::Null);
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let name = text(field(&own, "name", 1)).or_else(|| text(field(ours, "names", 1).get(0)?));

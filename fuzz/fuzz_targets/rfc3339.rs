@@ -7,7 +7,10 @@ use fluent_bit_container_logs::format::rfc3339::{format, TimeParser};
 use libfuzzer_sys::fuzz_target;
 
 fn number(text: &[u8]) -> i64 {
-    std::str::from_utf8(text).expect("digits").parse().expect("digits")
+    std::str::from_utf8(text)
+        .expect("digits")
+        .parse()
+        .expect("digits")
 }
 
 fn is_leap(year: i64) -> bool {
@@ -36,7 +39,11 @@ fn count(text: &[u8]) -> i64 {
             }
         }
     };
-    days * 86_400 + number(&text[11..13]) * 3600 + number(&text[14..16]) * 60 + number(&text[17..19]) - zone
+    days * 86_400
+        + number(&text[11..13]) * 3600
+        + number(&text[14..16]) * 60
+        + number(&text[17..19])
+        - zone
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -12,8 +12,16 @@ use libfuzzer_sys::fuzz_target;
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn safe(value: &str) -> String {
-    let safe: String =
-        value.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+    let safe: String = value
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || ".-_".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     if safe.is_empty() {
         "_".to_owned()
     } else {
@@ -24,7 +32,10 @@ fn safe(value: &str) -> String {
 fuzz_target!(|data: &str| {
     let mut parts = data.splitn(3, '\0');
     let text = parts.next().unwrap_or_default();
-    let (name, image) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (name, image) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let filled = |stream: Stream| {
         // One after another: no value can bring in a brace.
         text.replace("{name}", &safe(name))
@@ -46,7 +57,16 @@ fuzz_target!(|data: &str| {
             assert_eq!(template.depends_on_stream(), text.contains("{stream}"));
             let short_id = &ID[..12];
             let (namespace, pod, pod_uid, user) = (image, name, "", name);
-            let source = TagSource { name, id: ID, short_id, image, namespace, pod, pod_uid, user };
+            let source = TagSource {
+                name,
+                id: ID,
+                short_id,
+                image,
+                namespace,
+                pod,
+                pod_uid,
+                user,
+            };
             for stream in Stream::ALL {
                 assert_eq!(template.render(source, stream), filled(stream));
             }

@@ -90,13 +90,19 @@ impl LabelHints {
 
     /// All of them: the authors of all images are trusted.
     pub fn all() -> LabelHints {
-        HINTS.iter().fold(LabelHints::NONE, |obeyed, (_, hint)| obeyed.with(*hint))
+        HINTS
+            .iter()
+            .fold(LabelHints::NONE, |obeyed, (_, hint)| obeyed.with(*hint))
     }
 
     /// One more.
     pub fn with(self, hint: Hint) -> LabelHints {
         // Who allows any expression allows the names, too.
-        let more = if hint == Hint::MultilineRegex { 1 << Hint::Multiline as u8 } else { 0 };
+        let more = if hint == Hint::MultilineRegex {
+            1 << Hint::Multiline as u8
+        } else {
+            0
+        };
         LabelHints(self.0 | 1 << hint as u8 | more)
     }
 
@@ -151,8 +157,12 @@ impl Hints {
     /// Reads the labels.
     pub fn read(labels: &BTreeMap<String, String>, obeyed: LabelHints) -> Read {
         let mut read = Read::default();
-        let value_of =
-            |label: &str| labels.get(label).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let value_of = |label: &str| {
+            labels
+                .get(label)
+                .map(|value| value.trim())
+                .filter(|value| !value.is_empty())
+        };
         if value_of(EXCLUDE_LABEL).is_some_and(is_true) && !obeyed.obeys(Hint::Exclude) {
             read.ignored.push(EXCLUDE_LABEL);
         }
@@ -163,14 +173,19 @@ impl Hints {
             (RATE_LABEL, Hint::RateLimit),
             (TAG_LABEL, Hint::Tag),
         ] {
-            let Some(value) = value_of(label) else { continue };
+            let Some(value) = value_of(label) else {
+                continue;
+            };
             let is_regex = hint == Hint::Multiline && Pattern::is_expression(value);
             if !obeyed.obeys(hint) {
                 read.ignored.push(label);
             } else if is_regex && !obeyed.obeys(Hint::MultilineRegex) {
-                read.ignored.push("fluentbit.io/multiline with an expression (multiline_regex)");
+                read.ignored
+                    .push("fluentbit.io/multiline with an expression (multiline_regex)");
             } else if value.len() > MOST_VALUE {
-                read.problems.push(format!("label {label}: it is longer than {MOST_VALUE} bytes"));
+                read.problems.push(format!(
+                    "label {label}: it is longer than {MOST_VALUE} bytes"
+                ));
             } else if let Err(problem) = read.hints.take(hint, value) {
                 read.problems.push(format!("label {label}: {problem}"));
             }
@@ -200,12 +215,19 @@ mod tests {
     use super::*;
 
     fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
-        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     /// What they come to where all are obeyed.
     fn read(pairs: &[(&str, &str)]) -> (Hints, Vec<String>) {
-        let Read { hints, problems, ignored } = Hints::read(&labels(pairs), LabelHints::all());
+        let Read {
+            hints,
+            problems,
+            ignored,
+        } = Hints::read(&labels(pairs), LabelHints::all());
         assert!(ignored.is_empty(), "{ignored:?}");
         (hints, problems)
     }
@@ -227,36 +249,73 @@ mod tests {
             rate_limit: Some(64_000),
         };
         assert_eq!(read(&labels), (want, vec![]));
-        assert_eq!(read(&[(TAG_LABEL, ""), (RATE_LABEL, " ")]), (Hints::default(), vec![]));
+        assert_eq!(
+            read(&[(TAG_LABEL, ""), (RATE_LABEL, " ")]),
+            (Hints::default(), vec![])
+        );
     }
 
     #[test]
     fn lines_are_joined_or_left_alone_by_a_label() {
         let pattern = |text: &str| read(&[(MULTILINE_LABEL, text)]).0.multiline;
-        assert_eq!(pattern("java"), Some(Some(Pattern::shared("java").expect("a name"))));
+        assert_eq!(
+            pattern("java"),
+            Some(Some(Pattern::shared("java").expect("a name")))
+        );
         assert_eq!(pattern("Off"), Some(None));
         let (hints, problems) = read(&[(MULTILINE_LABEL, "^(")]);
         assert_eq!(hints.multiline, None);
-        assert!(problems[0].contains(MULTILINE_LABEL) && problems[0].contains("`^(`"), "{problems:?}");
+        assert!(
+            problems[0].contains(MULTILINE_LABEL) && problems[0].contains("`^(`"),
+            "{problems:?}"
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_said_and_left_to_the_options() {
-        let (hints, problems) = read(&[(MERGE_LABEL, "maybe"), (RATE_LABEL, "fast"), (TAG_LABEL, "t")]);
-        assert_eq!(hints, Hints { tag: Some("t".to_owned()), ..Hints::default() });
-        assert!(problems[0].contains(MERGE_LABEL) && problems[0].contains("maybe"), "{problems:?}");
-        assert!(problems[1].contains(RATE_LABEL) && problems[1].contains("fast"), "{problems:?}");
+        let (hints, problems) = read(&[
+            (MERGE_LABEL, "maybe"),
+            (RATE_LABEL, "fast"),
+            (TAG_LABEL, "t"),
+        ]);
+        assert_eq!(
+            hints,
+            Hints {
+                tag: Some("t".to_owned()),
+                ..Hints::default()
+            }
+        );
+        assert!(
+            problems[0].contains(MERGE_LABEL) && problems[0].contains("maybe"),
+            "{problems:?}"
+        );
+        assert!(
+            problems[1].contains(RATE_LABEL) && problems[1].contains("fast"),
+            "{problems:?}"
+        );
     }
 
     #[test]
     fn a_value_that_is_too_long_is_said_in_few_words() {
         let long = "^".repeat(200_000);
-        for label in [MERGE_LABEL, MULTILINE_LABEL, PARSER_LABEL, RATE_LABEL, TAG_LABEL] {
+        for label in [
+            MERGE_LABEL,
+            MULTILINE_LABEL,
+            PARSER_LABEL,
+            RATE_LABEL,
+            TAG_LABEL,
+        ] {
             let (hints, problems) = read(&[(label, &long)]);
             assert_eq!(hints, Hints::default());
-            assert_eq!(problems, [format!("label {label}: it is longer than 256 bytes")]);
+            assert_eq!(
+                problems,
+                [format!("label {label}: it is longer than 256 bytes")]
+            );
         }
-        assert_eq!(read(&[(TAG_LABEL, &"t".repeat(256))]).1, Vec::<String>::new());
+        assert_eq!(
+            read(&[(TAG_LABEL, &"t".repeat(256))]).1,
+            Vec::<String>::new()
+        );
     }
 
     /// Each hint by itself, and by default only the one that can harm nobody.
@@ -272,7 +331,10 @@ mod tests {
         ]);
         let parse = |text: &str| LabelHints::parse(text.split(',')).expect(text);
         assert_eq!(parse("All"), LabelHints::all());
-        assert_eq!((parse("none"), parse("off")), (LabelHints::NONE, LabelHints::NONE));
+        assert_eq!(
+            (parse("none"), parse("off")),
+            (LabelHints::NONE, LabelHints::NONE)
+        );
         for (word, hint) in HINTS {
             let read = Hints::read(&all, parse(word));
             let is_of_multiline = matches!(hint, Hint::Multiline | Hint::MultilineRegex);
@@ -286,21 +348,33 @@ mod tests {
         }
         assert_eq!(Hints::read(&all, LabelHints::NONE).hints, Hints::default());
         let error = LabelHints::parse(["tag", "tags"]).unwrap_err();
-        assert!(error.contains("`tags`") && error.contains("multiline_regex"), "{error}");
+        assert!(
+            error.contains("`tags`") && error.contains("multiline_regex"),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_expression_is_more_than_a_name() {
         let with = |text: &str, words: &str| {
-            Hints::read(&labels(&[(MULTILINE_LABEL, text)]), LabelHints::parse(words.split(',')).unwrap())
+            Hints::read(
+                &labels(&[(MULTILINE_LABEL, text)]),
+                LabelHints::parse(words.split(',')).unwrap(),
+            )
         };
         let read = with("^[ab]", "multiline");
-        assert_eq!((read.hints, read.problems.len(), read.ignored.len()), (Hints::default(), 0, 1));
+        assert_eq!(
+            (read.hints, read.problems.len(), read.ignored.len()),
+            (Hints::default(), 0, 1)
+        );
         assert!(with("^[ab]", "multiline_regex").hints.multiline.is_some());
         assert!(with("go, java", "multiline").hints.multiline.is_some());
         // A typing error is none of either.
         assert!(with("pyton", "multiline").problems[0].contains("pyton"));
         // That the other labels say nothing is nobody's concern.
-        assert_eq!(Hints::read(&labels(&[(EXCLUDE_LABEL, "false")]), LabelHints::NONE).ignored, [""; 0]);
+        assert_eq!(
+            Hints::read(&labels(&[(EXCLUDE_LABEL, "false")]), LabelHints::NONE).ignored,
+            [""; 0]
+        );
     }
 }

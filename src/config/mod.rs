@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use crate::config::labels::{Hint, LabelHints};
 use crate::config::options::{
-    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE, KEEP_LOG, LABELS,
-    LABEL_HINTS, MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY, METRICS_PER_CONTAINER, MODE, MULTILINE,
-    MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT, PODMAN_SOCKET, PODMAN_USERS, POD_LOGS, QUEUE_LIMIT,
-    RATE_LIMIT, READ_FROM_HEAD, REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
+    DB, DOCKER_ROOT, DOCKER_SOCKET, ENV, EXCLUDE, EXCLUDE_SELF, HELD_FILES_LIMIT, INCLUDE,
+    KEEP_LOG, LABELS, LABEL_HINTS, MERGE_LOG, MERGE_LOG_KEY, METADATA, METADATA_KEY,
+    METRICS_PER_CONTAINER, MODE, MULTILINE, MULTILINE_FLUSH, PARTIAL_MAX_SIZE, PODMAN_ROOT,
+    PODMAN_SOCKET, PODMAN_USERS, POD_LOGS, QUEUE_LIMIT, RATE_LIMIT, READ_FROM_HEAD,
+    REFUSED_RECORD_TIMEOUT, RESCAN_INTERVAL, RUNTIME, TAG_TEMPLATE,
 };
 use crate::config::socket::{DockerSocket, NoSocket};
 use crate::pipeline::fields::{is_own_key, MetadataOptions, Shape, RECORD_KEYS};
@@ -147,7 +148,9 @@ impl Config {
     /// Whether a folder is where Docker keeps its containers by default, so that nobody said
     /// that there should be any in it.
     pub fn is_default_docker_root(dir: &Path) -> bool {
-        DOCKER_ROOT.default.is_some_and(|root| containers_dir(Path::new(root)) == dir)
+        DOCKER_ROOT
+            .default
+            .is_some_and(|root| containers_dir(Path::new(root)) == dir)
     }
 
     /// Reads every option through `lookup`, which gives the texts the user
@@ -163,8 +166,10 @@ impl Config {
                 .filter(|text| !text.is_empty())
                 .or_else(|| option.default.map(str::to_owned))
         };
-        let wrong =
-            |option: &options::OptionSpec, problem: String| ConfigError { name: option.name, problem };
+        let wrong = |option: &options::OptionSpec, problem: String| ConfigError {
+            name: option.name,
+            problem,
+        };
 
         let runtime = text(&RUNTIME).unwrap_or_default();
         let runtime = parse_runtime(&runtime).map_err(|problem| wrong(&RUNTIME, problem))?;
@@ -172,15 +177,23 @@ impl Config {
             let path = PathBuf::from(text(option).unwrap_or_default());
             match path.is_absolute() {
                 true => Ok(path),
-                false => Err(wrong(option, format!("`{}` is no absolute path", path.display()))),
+                false => Err(wrong(
+                    option,
+                    format!("`{}` is no absolute path", path.display()),
+                )),
             }
         };
-        let time =
-            |option| parse_time(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem));
-        let is_on =
-            |option| parse_bool(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem));
+        let time = |option| {
+            parse_time(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem))
+        };
+        let is_on = |option| {
+            parse_bool(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem))
+        };
         let list = |option: &options::OptionSpec| -> Vec<String> {
-            lookup(option.name).into_iter().flat_map(|text| split_list(&text)).collect()
+            lookup(option.name)
+                .into_iter()
+                .flat_map(|text| split_list(&text))
+                .collect()
         };
         let rules = |option| {
             let rules: Result<Vec<Rule>, String> =
@@ -188,28 +201,38 @@ impl Config {
             rules.map_err(|problem| wrong(option, problem))
         };
         let size = |option, least| {
-            let bytes =
-                parse_size(&text(option).unwrap_or_default()).map_err(|problem| wrong(option, problem))?;
+            let bytes = parse_size(&text(option).unwrap_or_default())
+                .map_err(|problem| wrong(option, problem))?;
             if bytes < least {
-                return Err(wrong(option, format!("{bytes} bytes are too few, the least is {least}")));
+                return Err(wrong(
+                    option,
+                    format!("{bytes} bytes are too few, the least is {least}"),
+                ));
             }
             Ok(bytes)
         };
         let tag_template = text(&TAG_TEMPLATE)
-            .map(|text| TagTemplate::parse(&text).map_err(|error| wrong(&TAG_TEMPLATE, error.to_string())))
+            .map(|text| {
+                TagTemplate::parse(&text).map_err(|error| wrong(&TAG_TEMPLATE, error.to_string()))
+            })
             .transpose()?;
         let mode = text(&MODE).unwrap_or_default();
         let mode = parse_mode(&mode).map_err(|problem| wrong(&MODE, problem))?;
         let socket = text(&DOCKER_SOCKET).unwrap_or_default();
-        let docker_socket = parse_socket(&socket).map_err(|problem| wrong(&DOCKER_SOCKET, problem))?;
+        let docker_socket =
+            parse_socket(&socket).map_err(|problem| wrong(&DOCKER_SOCKET, problem))?;
         let socket = text(&PODMAN_SOCKET).unwrap_or_default();
-        let podman_socket = parse_socket(&socket).map_err(|problem| wrong(&PODMAN_SOCKET, problem))?;
+        let podman_socket =
+            parse_socket(&socket).map_err(|problem| wrong(&PODMAN_SOCKET, problem))?;
         let (asked, option) = match runtime {
             RuntimeChoice::Podman => (&podman_socket, &PODMAN_SOCKET),
             _ => (&docker_socket, &DOCKER_SOCKET),
         };
         if mode == Mode::Stream && asked.is_none() {
-            return Err(wrong(option, "it is off, and Mode stream reads nothing else".to_owned()));
+            return Err(wrong(
+                option,
+                "it is off, and Mode stream reads nothing else".to_owned(),
+            ));
         }
         let metadata_key = text(&METADATA_KEY).unwrap_or_default();
         if RECORD_KEYS.contains(&metadata_key.as_str()) {
@@ -219,14 +242,27 @@ impl Config {
             ));
         }
         let merge_key = text(&MERGE_LOG_KEY);
-        if let Some(key) = merge_key.as_ref().filter(|key| is_own_key(key) || **key == metadata_key) {
-            return Err(wrong(&MERGE_LOG_KEY, format!("`{key}` is a key that records have themselves")));
+        if let Some(key) = merge_key
+            .as_ref()
+            .filter(|key| is_own_key(key) || **key == metadata_key)
+        {
+            return Err(wrong(
+                &MERGE_LOG_KEY,
+                format!("`{key}` is a key that records have themselves"),
+            ));
         }
-        let pattern = text(&MULTILINE).map(|text| parse_multiline(&text)).transpose();
-        let pattern = pattern.map_err(|problem| wrong(&MULTILINE, problem.to_string()))?.flatten();
+        let pattern = text(&MULTILINE)
+            .map(|text| parse_multiline(&text))
+            .transpose();
+        let pattern = pattern
+            .map_err(|problem| wrong(&MULTILINE, problem.to_string()))?
+            .flatten();
         let partial_max_size = size(&PARTIAL_MAX_SIZE, LEAST_PARTIAL_MAX_SIZE)?;
-        let multiline =
-            MultilineOptions { pattern, flush: time(&MULTILINE_FLUSH)?, max_bytes: partial_max_size };
+        let multiline = MultilineOptions {
+            pattern,
+            flush: time(&MULTILINE_FLUSH)?,
+            max_bytes: partial_max_size,
+        };
         let hints = match list(&LABEL_HINTS) {
             hints if hints.is_empty() => split_list(LABEL_HINTS.default.unwrap_or_default()),
             hints => hints,
@@ -235,9 +271,12 @@ impl Config {
             .map_err(|problem| wrong(&LABEL_HINTS, problem))?;
         let globs = |option| Globs::parse(&list(option)).map_err(|problem| wrong(option, problem));
         let series = text(&METRICS_PER_CONTAINER).unwrap_or_default();
-        let metrics_per_container = series
-            .parse()
-            .map_err(|_| wrong(&METRICS_PER_CONTAINER, format!("`{series}` is no number of containers")))?;
+        let metrics_per_container = series.parse().map_err(|_| {
+            wrong(
+                &METRICS_PER_CONTAINER,
+                format!("`{series}` is no number of containers"),
+            )
+        })?;
         Ok(Config {
             runtime,
             docker_root: folder(&DOCKER_ROOT)?,
@@ -271,7 +310,11 @@ impl Config {
                 labels: globs(&LABELS)?,
                 env: globs(&ENV)?,
             },
-            merge: MergeOptions { is_on: is_on(&MERGE_LOG)?, key: merge_key, keep_log: is_on(&KEEP_LOG)? },
+            merge: MergeOptions {
+                is_on: is_on(&MERGE_LOG)?,
+                key: merge_key,
+                keep_log: is_on(&KEEP_LOG)?,
+            },
             multiline,
             rate_limit: size(&RATE_LIMIT, 0)? as u64,
             metrics_per_container,
@@ -315,7 +358,9 @@ fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    let DockerSocket::Unix(path) = text.parse().map_err(|error: NoSocket| format!("{error}, or off"))?;
+    let DockerSocket::Unix(path) = text
+        .parse()
+        .map_err(|error: NoSocket| format!("{error}, or off"))?;
     Ok(Some(path))
 }
 
@@ -366,7 +411,10 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 /// Digits with an optional decimal point; none of what else `f64` would take
 /// (`inf`, `1e9`, a sign).
 fn parse_number(text: &str) -> Option<f64> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_number = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     if is_number {
         text.parse().ok()
     } else {
@@ -401,7 +449,11 @@ fn split_list(text: &str) -> Vec<String> {
             value.push(character);
         }
     }
-    values.iter().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect()
+    values
+        .iter()
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
+        .collect()
 }
 
 /// A boolean as Fluent Bit writes it.
@@ -419,7 +471,10 @@ mod tests {
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::from_lookup(|name| {
-            pairs.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| (*value).to_owned())
+            pairs
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -448,7 +503,10 @@ mod tests {
                 refused_record_timeout: Duration::from_secs(60),
                 partial_max_size: 1_000_000,
                 tag_template: None,
-                metadata: MetadataOptions { key: "docker".into(), ..MetadataOptions::default() },
+                metadata: MetadataOptions {
+                    key: "docker".into(),
+                    ..MetadataOptions::default()
+                },
                 merge: MergeOptions::default(),
                 multiline: MultilineOptions {
                     pattern: None,
@@ -477,7 +535,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.rescan_interval, Duration::from_millis(500));
         assert!(!config.read_from_head);
-        assert_eq!((config.queue_limit, config.partial_max_size), (1_500_000, 64_000));
+        assert_eq!(
+            (config.queue_limit, config.partial_max_size),
+            (1_500_000, 64_000)
+        );
         assert_eq!(config.db, Some("/var/lib/x.db".into()));
         assert_eq!(config.tag_template.unwrap().to_string(), "docker.{name}");
     }
@@ -485,17 +546,32 @@ mod tests {
     #[test]
     fn a_list_is_separated_by_commas_and_may_be_repeated() {
         let config = Config::from_lookup(|name| match name {
-            "Include" => vec!["name=a, image=b{1,2}".to_owned(), "label=c".to_owned(), String::new()],
+            "Include" => vec![
+                "name=a, image=b{1,2}".to_owned(),
+                "label=c".to_owned(),
+                String::new(),
+            ],
             _ => Vec::new(),
         })
         .unwrap();
-        let rules: Vec<String> = config.selection.include.iter().map(Rule::to_string).collect();
+        let rules: Vec<String> = config
+            .selection
+            .include
+            .iter()
+            .map(Rule::to_string)
+            .collect();
         assert_eq!(rules, ["name=a", "image=b{1,2}", "label=c"]);
     }
 
     #[test]
     fn times_have_units() {
-        for (text, seconds) in [("2", 2), ("3s", 3), ("2m", 120), ("1h", 3600), ("1d", 86_400)] {
+        for (text, seconds) in [
+            ("2", 2),
+            ("3s", 3),
+            ("2m", 120),
+            ("1h", 3600),
+            ("1d", 86_400),
+        ] {
             assert_eq!(parse_time(text), Ok(Duration::from_secs(seconds)));
         }
     }
@@ -532,9 +608,17 @@ mod tests {
             ("Label_Hints", "tags"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains(value), "{name}={value}: {error}");
+            assert!(
+                error.contains(name) && error.contains(value),
+                "{name}={value}: {error}"
+            );
         }
-        let error = config(&[("Partial_Max_Size", "1k")]).unwrap_err().to_string();
-        assert!(error.contains("Partial_Max_Size") && error.contains("1000"), "{error}");
+        let error = config(&[("Partial_Max_Size", "1k")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("Partial_Max_Size") && error.contains("1000"),
+            "{error}"
+        );
     }
 }

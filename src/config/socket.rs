@@ -44,11 +44,21 @@ mod tests {
     #[test]
     fn a_socket_is_a_unix_url_or_an_absolute_path() {
         let unix = |path: &str| Ok(DockerSocket::Unix(PathBuf::from(path)));
-        assert_eq!("unix:///var/run/docker.sock".parse(), unix("/var/run/docker.sock"));
+        assert_eq!(
+            "unix:///var/run/docker.sock".parse(),
+            unix("/var/run/docker.sock")
+        );
         assert_eq!("/run/docker.sock".parse(), unix("/run/docker.sock"));
-        for text in
-            ["", "unix://", "unix:///", "/", "docker.sock", "unix://run/docker.sock", "tcp://h:1", "/a\0b"]
-        {
+        for text in [
+            "",
+            "unix://",
+            "unix:///",
+            "/",
+            "docker.sock",
+            "unix://run/docker.sock",
+            "tcp://h:1",
+            "/a\0b",
+        ] {
             let error = text.parse::<DockerSocket>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }

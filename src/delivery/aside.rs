@@ -28,7 +28,10 @@ pub(crate) struct Offer {
 
 impl From<Batch> for Offer {
     fn from(batch: Batch) -> Offer {
-        Offer { batch, parsed: None }
+        Offer {
+            batch,
+            parsed: None,
+        }
     }
 }
 
@@ -90,7 +93,14 @@ impl Alone {
     /// Nothing was taken yet.
     pub fn since(since: Instant) -> Alone {
         let (took_any, took_smaller, refused_in) = (false, false, None);
-        Alone { since, refusals: 0, took_any, took_smaller, refused_in, contradictions: 0 }
+        Alone {
+            since,
+            refusals: 0,
+            took_any,
+            took_smaller,
+            refused_in,
+            contradictions: 0,
+        }
     }
 }
 
@@ -98,7 +108,15 @@ impl Aside {
     /// What was refused for the first time, when the host had accepted so many appends.
     pub fn new(first: Offer, now: Instant, taken: u64) -> Aside {
         let (first, rest) = (Some(first), VecDeque::new());
-        Aside { first, rest, since: now, is_new: true, taken, next_try: now, alone: None }
+        Aside {
+            first,
+            rest,
+            since: now,
+            is_new: true,
+            taken,
+            next_try: now,
+            alone: None,
+        }
     }
 
     /// What is read of the container meanwhile waits behind what is refused (I3).
@@ -124,7 +142,17 @@ impl Aside {
     /// No more of the container is read once enough waits behind what is refused: its files
     /// are its buffer.
     pub fn hold_back(&self) {
-        let Some(Offer { batch: Batch { source: Some((account, _)), .. }, .. }) = &self.first else { return };
+        let Some(Offer {
+            batch:
+                Batch {
+                    source: Some((account, _)),
+                    ..
+                },
+            ..
+        }) = &self.first
+        else {
+            return;
+        };
         account.hold_back(self.bytes_behind() >= MOST_ASIDE);
     }
 
@@ -133,8 +161,12 @@ impl Aside {
     pub fn has_nothing_small(&self, small: usize) -> bool {
         let is_small =
             |batch: &Batch| batch.records > 1 || (batch.records == 1 && batch.bytes.len() <= small);
-        let is_gone = self.rest.iter().any(|offer| offer.batch.progress == Progress::Forget);
-        !self.rest.iter().any(|offer| is_small(&offer.batch)) && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
+        let is_gone = self
+            .rest
+            .iter()
+            .any(|offer| offer.batch.progress == Progress::Forget);
+        !self.rest.iter().any(|offer| is_small(&offer.batch))
+            && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
     }
 
     /// Whether all of it is dealt with.
@@ -150,7 +182,9 @@ impl Aside {
 
     /// The host took so many bytes with this tag, of another container, in this round.
     pub fn others_took(&mut self, tag: Option<&str>, size: usize, round: u64) {
-        let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else { return };
+        let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else {
+            return;
+        };
         alone.took_any = true;
         if first.batch.tag.as_deref() == tag {
             let is_smaller = size < first.bytes().len();

@@ -153,7 +153,12 @@ impl Drain {
         self.untold.retain(|event| !exchange.report(event.clone()));
         self.parsing = Duration::ZERO;
         self.rounds += 1;
-        let mut round = Round { number: self.rounds, now: Instant::now(), bytes: 0, refusals: 0 };
+        let mut round = Round {
+            number: self.rounds,
+            now: Instant::now(),
+            bytes: 0,
+            refusals: 0,
+        };
         let had_aside = !self.aside.is_empty();
         if self.next_ask <= Some(round.now) || !self.takes_more_of_the_same(&round, around) {
             self.offer_again(around, &mut round);
@@ -163,7 +168,9 @@ impl Drain {
         round.refusals = 0;
         let is_cut_short = std::mem::take(&mut self.parsing) >= DRAIN_PARSING;
         while self.goes_on(&round, around) {
-            let Some(batch) = self.next(exchange) else { break };
+            let Some(batch) = self.next(exchange) else {
+                break;
+            };
             if let Some(aside) = self.aside.get_mut(&batch.container) {
                 aside.push(batch);
                 continue;
@@ -188,9 +195,13 @@ impl Drain {
         }
         if had_aside || !self.aside.is_empty() {
             let of_all = |of: fn(&Aside) -> usize| self.aside.values().map(of).sum();
-            exchange.queue.set_aside(of_all(Aside::bytes), of_all(Aside::copied));
+            exchange
+                .queue
+                .set_aside(of_all(Aside::bytes), of_all(Aside::copied));
         }
-        exchange.refused.store(!self.aside.is_empty(), Ordering::Release);
+        exchange
+            .refused
+            .store(!self.aside.is_empty(), Ordering::Release);
         if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING || is_cut_short {
             exchange.host_bell.ring();
         }
@@ -244,7 +255,9 @@ impl Drain {
             self.take_turn(0, around, round);
         }
         while self.goes_on(round, around) {
-            let Some(place) = self.newcomer(round.now) else { return };
+            let Some(place) = self.newcomer(round.now) else {
+                return;
+            };
             round.refusals = MOST_OF_LINE;
             self.take_turn(place, around, round);
         }
@@ -252,8 +265,12 @@ impl Drain {
 
     /// The turn of who stands at a place in line.
     fn take_turn(&mut self, place: usize, around: Around<'_>, round: &mut Round) {
-        let Some(id) = self.turns.remove(place) else { return };
-        let Some(mut aside) = self.aside.remove(&id) else { return };
+        let Some(id) = self.turns.remove(place) else {
+            return;
+        };
+        let Some(mut aside) = self.aside.remove(&id) else {
+            return;
+        };
         if aside.next_try <= round.now {
             self.go_on_with(&mut aside, around, round);
         }
@@ -268,13 +285,17 @@ impl Drain {
     /// The place in line of who came last and was not offered again since.
     fn newcomer(&self, now: Instant) -> Option<usize> {
         let is_new = |aside: &Aside| aside.is_new && aside.next_try <= now;
-        self.turns.iter().rposition(|id| self.aside.get(id).is_some_and(is_new))
+        self.turns
+            .iter()
+            .rposition(|id| self.aside.get(id).is_some_and(is_new))
     }
 
     /// Offers what stands aside of a container, in order, up to the first refusal.
     fn go_on_with(&mut self, aside: &mut Aside, around: Around<'_>, round: &mut Round) {
         while self.goes_on(round, around) {
-            let Some(offer) = aside.first.take().or_else(|| aside.rest.pop_front()) else { return };
+            let Some(offer) = aside.first.take().or_else(|| aside.rest.pop_front()) else {
+                return;
+            };
             let offer = if offer.parsed.is_none() {
                 let batch = portion(offer.batch, &mut aside.rest, around.exchange);
                 self.offer(batch, around)
@@ -304,18 +325,32 @@ impl Drain {
 
     /// With conditional routes an append can be taken by some of them and still be refused.
     /// Which they are the host does not tell, so all get it again; the less often the better.
-    fn note_part(&mut self, aside: &mut Aside, refused: &Refused, exchange: &Exchange, now: Instant) {
+    fn note_part(
+        &mut self,
+        aside: &mut Aside,
+        refused: &Refused,
+        exchange: &Exchange,
+        now: Instant,
+    ) {
         if !refused.is_in_part {
             return;
         }
         aside.next_try = now + PART_RETRY;
         if !self.has_taken_part {
-            self.has_taken_part = exchange.report(Event::TakenInPart { seconds: PART_RETRY.as_secs() });
+            self.has_taken_part = exchange.report(Event::TakenInPart {
+                seconds: PART_RETRY.as_secs(),
+            });
         }
     }
 
     /// What is `refused`, or has to wait.
-    fn set_aside(&mut self, offer: Offer, refused: Option<&Refused>, exchange: &Exchange, now: Instant) {
+    fn set_aside(
+        &mut self,
+        offer: Offer,
+        refused: Option<&Refused>,
+        exchange: &Exchange,
+        now: Instant,
+    ) {
         let id = offer.batch.container;
         let mut aside = Aside::new(offer, now, self.taken);
         // A pause between two routes is over when the host resumes; only if it comes again at
@@ -329,13 +364,23 @@ impl Drain {
     }
 
     /// What is refused once more is halved; a single record may be given up.
-    fn refused_again(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
+    fn refused_again(
+        &mut self,
+        aside: &mut Aside,
+        offer: Offer,
+        around: Around<'_>,
+        round: &mut Round,
+    ) {
         let now = round.now;
         aside.is_new = false;
         // A host that takes nothing is asked whenever there is a reason to; one that takes
         // others is not bothered more often than need be.
         let others_pass = std::mem::replace(&mut aside.taken, self.taken) != self.taken;
-        aside.next_try = if others_pass { now + aside.patience() } else { now };
+        aside.next_try = if others_pass {
+            now + aside.patience()
+        } else {
+            now
+        };
         if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
             report_wait(&offer.batch, around.exchange);
         }
@@ -373,15 +418,25 @@ impl Drain {
     ///   follows the record. Where nothing small follows, since the container is gone or
     ///   writes nothing small, it is enough that it takes something of any tag, for much
     ///   longer.
-    fn give_up_or_wait(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
+    fn give_up_or_wait(
+        &mut self,
+        aside: &mut Aside,
+        offer: Offer,
+        around: Around<'_>,
+        round: &mut Round,
+    ) {
         let now = round.now;
         let last_wait = around.refused_record_timeout * LAST_RECORD_FACTOR;
         let size = offer.bytes().len();
-        let has_room = around.host.holds().is_some_and(|held| held <= size / ROOM_PART);
+        let has_room = around
+            .host
+            .holds()
+            .is_some_and(|held| held <= size / ROOM_PART);
         let is_last = aside.has_nothing_small(size / ROOM_PART);
         let is_hopeless = aside.alone.as_ref().is_some_and(|alone| {
             let is_over = is_last && alone.took_any && now.duration_since(alone.since) >= last_wait;
-            alone.contradictions >= MOST_CONTRADICTIONS || (has_room && (alone.took_smaller || is_over))
+            alone.contradictions >= MOST_CONTRADICTIONS
+                || (has_room && (alone.took_smaller || is_over))
         });
         if is_hopeless {
             aside.alone = None;
@@ -404,23 +459,38 @@ impl Drain {
             // A stream with a tag of its own has its own route, which says nothing here.
             let tag = tried.first().and_then(|first| first.batch.tag.as_ref());
             let is_of_route = |next: &Batch| next.records == 0 || next.tag.as_ref() == tag;
-            if !aside.rest.front().is_some_and(|next| is_of_route(&next.batch)) {
+            if !aside
+                .rest
+                .front()
+                .is_some_and(|next| is_of_route(&next.batch))
+            {
                 break;
             }
-            let Some(Offer { batch, parsed }) = aside.rest.pop_front() else { break };
+            let Some(Offer { batch, parsed }) = aside.rest.pop_front() else {
+                break;
+            };
             let (single, rest) = batch.without_first();
             let is_parsed = parsed.is_some() && rest.is_none();
             if let Some(rest) = rest {
                 note_division(&single, &rest, around.exchange);
                 aside.rest.push_front(rest.into());
             }
-            let offer = if is_parsed { Offer { batch: single, parsed } } else { self.offer(single, around) };
+            let offer = if is_parsed {
+                Offer {
+                    batch: single,
+                    parsed,
+                }
+            } else {
+                self.offer(single, around)
+            };
             let mut is_small = false;
             if offer.batch.records > 0 {
                 let Err(refused) = self.try_append(&offer, around) else {
                     round.bytes += offer.bytes().len();
                     aside.alone = None;
-                    tried.into_iter().for_each(|tried| self.give_up(tried.batch, around));
+                    tried
+                        .into_iter()
+                        .for_each(|tried| self.give_up(tried.batch, around));
                     return self.accept(offer.batch, around);
                 };
                 round.refusals += 1;
@@ -450,7 +520,10 @@ impl Drain {
     fn offer(&mut self, batch: Batch, around: Around<'_>) -> Offer {
         let may_be_parsed = batch.records > 0 && !self.slow_parsers.contains(&batch.container);
         let Some(parsing) = batch.parsing.as_deref().filter(|_| may_be_parsed) else {
-            return Offer { batch, parsed: None };
+            return Offer {
+                batch,
+                parsed: None,
+            };
         };
         let mut is_unknown = false;
         let mut spent = Duration::ZERO;
@@ -459,10 +532,13 @@ impl Drain {
                 return None;
             }
             let before = processor_time();
-            let parsed = around.host.parse(&parsing.parser, text).unwrap_or_else(|NoParser| {
-                is_unknown = true;
-                None
-            });
+            let parsed = around
+                .host
+                .parse(&parsing.parser, text)
+                .unwrap_or_else(|NoParser| {
+                    is_unknown = true;
+                    None
+                });
             spent += processor_time().saturating_sub(before);
             parsed
         });
@@ -471,7 +547,12 @@ impl Drain {
             self.slow_parsers.insert(batch.container);
             let (name, short_id) = named(&batch);
             let (parser, millis) = (parsing.parser.clone(), spent.as_millis());
-            let event = Event::ParserSlow { name, short_id, parser, millis };
+            let event = Event::ParserSlow {
+                name,
+                short_id,
+                parser,
+                millis,
+            };
             if !around.exchange.report(event.clone()) {
                 self.untold.push(event);
             }
@@ -479,11 +560,18 @@ impl Drain {
         let has_room = self.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
         if is_unknown && has_room && !self.unknown_parsers.contains(&parsing.parser) {
             let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
-            if around.exchange.report(Event::ParserUnknown { name, short_id, parser }) {
+            if around.exchange.report(Event::ParserUnknown {
+                name,
+                short_id,
+                parser,
+            }) {
                 self.unknown_parsers.insert(parsing.parser.clone());
             }
         }
-        Offer { parsed: Some(parsed), batch }
+        Offer {
+            parsed: Some(parsed),
+            batch,
+        }
     }
 
     /// What the host holds it adds up in each append itself, so the look before costs no
@@ -495,8 +583,14 @@ impl Drain {
         }
         let size = offer.bytes().len();
         let held = around.host.holds();
-        if around.host.append(batch.tag.as_deref(), batch.records, offer.bytes()).is_err() {
-            return Err(Refused { is_in_part: around.host.holds() > held });
+        if around
+            .host
+            .append(batch.tag.as_deref(), batch.records, offer.bytes())
+            .is_err()
+        {
+            return Err(Refused {
+                is_in_part: around.host.holds() > held,
+            });
         }
         self.taken += 1;
         for aside in self.aside.values_mut() {
@@ -509,7 +603,10 @@ impl Drain {
     fn accept(&mut self, batch: Batch, around: Around<'_>) {
         let exchange = around.exchange;
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
-            let since = account.accepted(Amount { bytes: *bytes, records: batch.records as u64 });
+            let since = account.accepted(Amount {
+                bytes: *bytes,
+                records: batch.records as u64,
+            });
             if let Some(since) = since {
                 exchange.latency.observe(since.elapsed_until(wall_clock()));
             }
@@ -521,7 +618,10 @@ impl Drain {
     /// checkpoint moves past it.
     fn give_up(&mut self, batch: Batch, around: Around<'_>) {
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
-            let amount = Amount { bytes: *bytes, records: batch.records as u64 };
+            let amount = Amount {
+                bytes: *bytes,
+                records: batch.records as u64,
+            };
             let (name, short_id) = (account.name(), account.short_id());
             let (size, timeout) = (batch.bytes.len(), around.refused_record_timeout);
             let seconds = timeout.as_secs_f64();
@@ -568,13 +668,20 @@ impl Drain {
             Ok(true) => {
                 exchange.health.set_db_writable(true);
                 exchange.tally.checkpoint_writes.add_one();
-                self.checkpoint.end(|| exchange.report(Event::CheckpointWritable { path: path.to_owned() }));
+                self.checkpoint.end(|| {
+                    exchange.report(Event::CheckpointWritable {
+                        path: path.to_owned(),
+                    })
+                });
             }
             Err(error) => {
                 exchange.health.set_db_writable(false);
                 self.checkpoint.begin((), || {
                     let reason = error.to_string();
-                    exchange.report(Event::CheckpointUnwritable { path: path.to_owned(), reason })
+                    exchange.report(Event::CheckpointUnwritable {
+                        path: path.to_owned(),
+                        reason,
+                    })
                 });
             }
         }
@@ -584,7 +691,11 @@ impl Drain {
 /// Whether a batch is swollen and the host holds too much to be given it now. That is no
 /// refusal: its records are not given up for it, however long it lasts.
 fn has_to_wait(offer: &Offer, host: &dyn Host) -> bool {
-    let source = offer.batch.source.as_ref().map_or(u64::MAX, |(_, bytes)| *bytes);
+    let source = offer
+        .batch
+        .source
+        .as_ref()
+        .map_or(u64::MAX, |(_, bytes)| *bytes);
     let is_swollen = (offer.bytes().len() / SWELLING) as u64 > source;
     is_swollen && host.holds().is_some_and(|held| held >= MOST_SWOLLEN)
 }
@@ -594,9 +705,20 @@ fn has_to_wait(offer: &Offer, host: &dyn Host) -> bool {
 /// stop repeats the parts before it, so there must be a reason other than a host that
 /// takes nothing now: it takes others, or has all the room there will ever be, or has
 /// refused for long.
-fn may_halve(aside: &Aside, offer: &Offer, others_pass: bool, around: Around<'_>, now: Instant) -> bool {
+fn may_halve(
+    aside: &Aside,
+    offer: &Offer,
+    others_pass: bool,
+    around: Around<'_>,
+    now: Instant,
+) -> bool {
     let batch = &offer.batch;
-    let has_room = || around.host.holds().is_some_and(|held| held <= batch.bytes.len() / ROOM_PART);
+    let has_room = || {
+        around
+            .host
+            .holds()
+            .is_some_and(|held| held <= batch.bytes.len() / ROOM_PART)
+    };
     let is_long = || now.duration_since(aside.since) >= around.refused_record_timeout;
     batch.records <= 1 || batch.has_mark_inside() || others_pass || has_room() || is_long()
 }
@@ -624,9 +746,14 @@ fn note_division(first: &Batch, second: &Batch, exchange: &Exchange) {
 }
 
 fn report_wait(batch: &Batch, exchange: &Exchange) {
-    let Some((account, _)) = &batch.source else { return };
+    let Some((account, _)) = &batch.source else {
+        return;
+    };
     account.report_wait(|| {
-        exchange.report(Event::RecordsWait { name: account.name(), short_id: account.short_id() })
+        exchange.report(Event::RecordsWait {
+            name: account.name(),
+            short_id: account.short_id(),
+        })
     });
 }
 
@@ -641,7 +768,10 @@ fn named(batch: &Batch) -> (String, String) {
 /// What this thread has taken of the processor: on a busy machine less than passed.
 pub(crate) fn processor_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(tv_sec).unwrap_or(0),
+        u32::try_from(tv_nsec).unwrap_or(0),
+    )
 }
 
 #[cfg(test)]

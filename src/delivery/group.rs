@@ -48,7 +48,18 @@ pub fn group_of(bytes: &[u8]) -> (&[u8], &[u8]) {
     if !begins_with(bytes, GROUP_START) {
         return (&[], &[]);
     }
-    let start = bytes.get(..value_length(bytes).unwrap_or(0)).unwrap_or_default();
-    let end = bytes.get(bytes.len().saturating_sub(GROUP_END_BYTES)..).unwrap_or_default();
-    (start, if begins_with(end, GROUP_END) { end } else { &[] })
+    let start = bytes
+        .get(..value_length(bytes).unwrap_or(0))
+        .unwrap_or_default();
+    let end = bytes
+        .get(bytes.len().saturating_sub(GROUP_END_BYTES)..)
+        .unwrap_or_default();
+    (
+        start,
+        if begins_with(end, GROUP_END) {
+            end
+        } else {
+            &[]
+        },
+    )
 }

@@ -154,7 +154,8 @@ impl Exchange {
     }
 
     fn ring_if_due(&self) {
-        if self.host_is_due.load(Ordering::SeqCst) && self.host_is_due.swap(false, Ordering::SeqCst) {
+        if self.host_is_due.load(Ordering::SeqCst) && self.host_is_due.swap(false, Ordering::SeqCst)
+        {
             self.host_bell.ring();
         }
     }
@@ -162,7 +163,10 @@ impl Exchange {
     /// Lets the checkpoint forget a container, once all before is accepted.
     pub fn leave(&self, container: ContainerId) {
         self.leaving().insert(container);
-        self.push(Batch { container, ..Batch::progress(Progress::Forget) });
+        self.push(Batch {
+            container,
+            ..Batch::progress(Progress::Forget)
+        });
     }
 
     /// Whether a container is to be forgotten and what was queued of it is not
@@ -204,9 +208,15 @@ impl Exchange {
 
     /// Has it logged, now and then, that there is no more of something.
     pub fn report_shortage(&self, error: &std::io::Error) {
-        let one = Amount { bytes: 0, records: 1 };
-        lock(&self.shortage)
-            .add(one, Instant::now(), |_| self.report(Event::Shortage { reason: error.to_string() }));
+        let one = Amount {
+            bytes: 0,
+            records: 1,
+        };
+        lock(&self.shortage).add(one, Instant::now(), |_| {
+            self.report(Event::Shortage {
+                reason: error.to_string(),
+            })
+        });
     }
 
     /// What the metrics are made of, as things are now.

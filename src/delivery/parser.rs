@@ -50,21 +50,36 @@ impl Parsing {
         out
     }
 
-    fn parsed(&self, record: &Value, parse: &mut dyn FnMut(&[u8]) -> Option<Parsed>) -> Option<Value> {
-        let [head, body] = record.as_array()?.as_slice() else { return None };
-        let [time, metadata] = head.as_array()?.as_slice() else { return None };
+    fn parsed(
+        &self,
+        record: &Value,
+        parse: &mut dyn FnMut(&[u8]) -> Option<Parsed>,
+    ) -> Option<Value> {
+        let [head, body] = record.as_array()?.as_slice() else {
+            return None;
+        };
+        let [time, metadata] = head.as_array()?.as_slice() else {
+            return None;
+        };
         let (_, seconds) = time.as_ext()?;
         if is_marker(*seconds.first_chunk::<4>()?) {
             return None;
         }
         let body = body.as_map()?;
-        let (log, own): (Vec<_>, Vec<_>) =
-            body.iter().cloned().partition(|(key, _)| key.as_str() == Some("log"));
+        let (log, own): (Vec<_>, Vec<_>) = body
+            .iter()
+            .cloned()
+            .partition(|(key, _)| key.as_str() == Some("log"));
         let Parsed { fields, time: said } = parse(log.first()?.1.as_slice()?)?;
-        let Value::Map(fields) = rmpv::decode::read_value(&mut fields.as_slice()).ok()? else { return None };
+        let Value::Map(fields) = rmpv::decode::read_value(&mut fields.as_slice()).ok()? else {
+            return None;
+        };
         let time = said.and_then(event_time).unwrap_or_else(|| time.clone());
         let body = self.merged(log, fields, own)?;
-        Some(Value::Array(vec![Value::Array(vec![time, metadata.clone()]), Value::Map(body)]))
+        Some(Value::Array(vec![
+            Value::Array(vec![time, metadata.clone()]),
+            Value::Map(body),
+        ]))
     }
 
     /// The record's own keys win, and of a key that comes twice the first counts; the line
@@ -89,14 +104,25 @@ impl Parsing {
         } else if keeps_log {
             kept.retain(|(key, _)| key.as_str() != Some("log"));
         }
-        Some(log.into_iter().filter(|_| keeps_log).chain(kept).chain(own).collect())
+        Some(
+            log.into_iter()
+                .filter(|_| keeps_log)
+                .chain(kept)
+                .chain(own)
+                .collect(),
+        )
     }
 }
 
 /// As `encode` has it; `None` for a time that it has no place for.
 fn event_time(time: Timestamp) -> Option<Value> {
-    let seconds = i32::try_from(time.seconds).ok().filter(|seconds| *seconds >= 0)?;
-    Some(Value::Ext(0, [seconds.to_be_bytes(), time.nanos.to_be_bytes()].concat()))
+    let seconds = i32::try_from(time.seconds)
+        .ok()
+        .filter(|seconds| *seconds >= 0)?;
+    Some(Value::Ext(
+        0,
+        [seconds.to_be_bytes(), time.nanos.to_be_bytes()].concat(),
+    ))
 }
 
 #[cfg(test)]
@@ -110,14 +136,26 @@ mod tests {
     use serde_json::{json, Value as Json};
 
     fn parsing(key: Option<&str>, keep_log: bool) -> Parsing {
-        Parsing { parser: "words".to_owned(), key: key.map(str::to_owned), keep_log }
+        Parsing {
+            parser: "words".to_owned(),
+            key: key.map(str::to_owned),
+            keep_log,
+        }
     }
 
     fn batch(texts: &[&str], fields: &RecordFields) -> Vec<u8> {
         let mut bytes = fields.group_start().to_vec();
         for (number, text) in texts.iter().enumerate() {
-            let time = Timestamp { seconds: number as i64, nanos: 7 };
-            let line = Line { time, text: text.as_bytes(), is_utf8: true, ..Line::default() };
+            let time = Timestamp {
+                seconds: number as i64,
+                nanos: 7,
+            };
+            let line = Line {
+                time,
+                text: text.as_bytes(),
+                is_utf8: true,
+                ..Line::default()
+            };
             put_record(&mut bytes, &line, Stream::Stdout, fields);
         }
         bytes.extend_from_slice(fields.group_end());
@@ -128,17 +166,27 @@ mod tests {
     fn words(text: &[u8]) -> Option<Parsed> {
         let text = std::str::from_utf8(text).unwrap();
         let pairs: Option<Vec<_>> = text.split(' ').map(|word| word.split_once('=')).collect();
-        let pairs = pairs?.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let pairs = pairs?
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
         let mut fields = Vec::new();
         rmpv::encode::write_value(&mut fields, &Value::Map(pairs)).unwrap();
-        let time = text.contains("time=").then_some(Timestamp { seconds: 99, nanos: 1 });
+        let time = text.contains("time=").then_some(Timestamp {
+            seconds: 99,
+            nanos: 1,
+        });
         Some(Parsed { fields, time })
     }
 
     fn bodies(parsing: &Parsing, texts: &[&str]) -> Vec<Json> {
         let fields = RecordFields::new(&[("image".to_owned(), Field::text("shop"))]);
         let bytes = parsing.apply(&batch(texts, &fields), &mut words);
-        decode_records(&bytes).unwrap().into_iter().map(|record| Json::Object(record.body)).collect()
+        decode_records(&bytes)
+            .unwrap()
+            .into_iter()
+            .map(|record| Json::Object(record.body))
+            .collect()
     }
 
     #[test]
@@ -156,7 +204,10 @@ mod tests {
     #[test]
     fn the_records_own_keys_win_and_then_the_text_is_kept() {
         assert_eq!(
-            bodies(&parsing(None, false), &["image=mine a=1 a=2", "log=x a=1 a=2"]),
+            bodies(
+                &parsing(None, false),
+                &["image=mine a=1 a=2", "log=x a=1 a=2"]
+            ),
             [
                 json!({"log": "image=mine a=1 a=2", "a": "1", "stream": "stdout", "image": "shop"}),
                 json!({"log": "log=x a=1 a=2", "a": "1", "stream": "stdout", "image": "shop"}),
@@ -192,10 +243,21 @@ mod tests {
     #[test]
     fn a_time_that_no_record_can_have_is_not_taken() {
         for seconds in [-1, 1 << 31] {
-            let mut says =
-                |text: &[u8]| Some(Parsed { time: Some(Timestamp { seconds, nanos: 0 }), ..words(text)? });
-            let bytes = parsing(None, false).apply(&batch(&["a=1"], &RecordFields::new(&[])), &mut says);
-            assert_eq!(decode_records(&bytes).unwrap()[0].time, Timestamp { seconds: 0, nanos: 7 });
+            let mut says = |text: &[u8]| {
+                Some(Parsed {
+                    time: Some(Timestamp { seconds, nanos: 0 }),
+                    ..words(text)?
+                })
+            };
+            let bytes =
+                parsing(None, false).apply(&batch(&["a=1"], &RecordFields::new(&[])), &mut says);
+            assert_eq!(
+                decode_records(&bytes).unwrap()[0].time,
+                Timestamp {
+                    seconds: 0,
+                    nanos: 7
+                }
+            );
         }
     }
 
@@ -203,23 +265,49 @@ mod tests {
     fn a_time_that_the_text_says_is_the_records() {
         let fields = RecordFields::new(&[]);
         let bytes = parsing(None, false).apply(&batch(&["time=x", "a=1"], &fields), &mut words);
-        let times: Vec<Timestamp> =
-            decode_records(&bytes).unwrap().iter().map(|record| record.time).collect();
-        assert_eq!(times, [Timestamp { seconds: 99, nanos: 1 }, Timestamp { seconds: 1, nanos: 7 }]);
+        let times: Vec<Timestamp> = decode_records(&bytes)
+            .unwrap()
+            .iter()
+            .map(|record| record.time)
+            .collect();
+        assert_eq!(
+            times,
+            [
+                Timestamp {
+                    seconds: 99,
+                    nanos: 1
+                },
+                Timestamp {
+                    seconds: 1,
+                    nanos: 7
+                }
+            ]
+        );
     }
 
     /// What is not changed is not written anew either; the marks of a group are not.
     #[test]
     fn what_does_not_fit_is_the_same_to_the_byte() {
         let group = Field::Map(vec![("a".to_owned(), Field::Number(1))]);
-        for fields in [RecordFields::new(&[]), RecordFields::in_group(&group, &group)] {
+        for fields in [
+            RecordFields::new(&[]),
+            RecordFields::in_group(&group, &group),
+        ] {
             let bytes = batch(&["none", "of these"], &fields);
             assert_eq!(parsing(None, false).apply(&bytes, &mut words), bytes);
             let torn = &bytes[..bytes.len() - 1];
             assert_eq!(parsing(None, false).apply(torn, &mut words), torn);
         }
-        let no_map = |_: &[u8]| Some(Parsed { fields: vec![0xc0], time: None });
+        let no_map = |_: &[u8]| {
+            Some(Parsed {
+                fields: vec![0xc0],
+                time: None,
+            })
+        };
         let bytes = batch(&["x"], &RecordFields::new(&[]));
-        assert_eq!(parsing(None, false).apply(&bytes, &mut no_map.clone()), bytes);
+        assert_eq!(
+            parsing(None, false).apply(&bytes, &mut no_map.clone()),
+            bytes
+        );
     }
 }

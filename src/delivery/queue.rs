@@ -133,8 +133,14 @@ impl Lanes {
 
     /// The next small one, unless it is the turn of a large one.
     fn pop_small(&mut self) -> Option<Batch> {
-        let next = if self.passing < MOST_PASSING { self.express.pop_front() } else { None };
-        self.passing = next.as_ref().map_or(0, |batch| self.passing + batch.bytes.len());
+        let next = if self.passing < MOST_PASSING {
+            self.express.pop_front()
+        } else {
+            None
+        };
+        self.passing = next
+            .as_ref()
+            .map_or(0, |batch| self.passing + batch.bytes.len());
         next
     }
 
@@ -312,7 +318,10 @@ mod tests {
         queue.set_aside(most + 99, 99);
         assert!(queue.has_space());
         queue.set_aside(most + 100, 100);
-        assert!(!queue.has_space(), "what is beyond takes room from the others");
+        assert!(
+            !queue.has_space(),
+            "what is beyond takes room from the others"
+        );
         queue.set_aside(0, 0);
         queue.accepted(queue.pop().unwrap().bytes);
         queue.set_aside(1_000, 1_000);
@@ -334,7 +343,12 @@ mod tests {
     /// Container and size of all that is popped.
     fn drained(queue: &Queue) -> Vec<(String, usize)> {
         std::iter::from_fn(|| queue.pop())
-            .map(|batch| (batch.container.to_string()[..1].to_owned(), batch.bytes.len()))
+            .map(|batch| {
+                (
+                    batch.container.to_string()[..1].to_owned(),
+                    batch.bytes.len(),
+                )
+            })
             .collect()
     }
 
@@ -356,10 +370,20 @@ mod tests {
         for bytes in sizes {
             queue.push(batch(bytes));
         }
-        assert_eq!(drained(&queue).into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), sizes);
+        assert_eq!(
+            drained(&queue)
+                .into_iter()
+                .map(|(_, bytes)| bytes)
+                .collect::<Vec<_>>(),
+            sizes
+        );
         queue.push(batch_of("b", BULK_BYTES));
         queue.push(batch(8));
-        assert_eq!(queue.pop().unwrap().bytes.len(), 8, "nothing of it is left in the bulk lane");
+        assert_eq!(
+            queue.pop().unwrap().bytes.len(),
+            8,
+            "nothing of it is left in the bulk lane"
+        );
     }
 
     #[test]

@@ -15,13 +15,20 @@ impl Batch {
     /// batch as it is where it is one record. What they stand in (a group) is in both.
     pub fn halved(self) -> (Batch, Option<Batch>) {
         let near = self.bytes.len() / 2;
-        let nearest = self.marks_inside().min_by_key(|mark| mark.bytes.abs_diff(near));
-        let place = nearest.cloned().map(Place::Marked).or_else(|| self.between_records(near));
+        let nearest = self
+            .marks_inside()
+            .min_by_key(|mark| mark.bytes.abs_diff(near));
+        let place = nearest
+            .cloned()
+            .map(Place::Marked)
+            .or_else(|| self.between_records(near));
         self.divided_at(place)
     }
 
     fn marks_inside(&self) -> impl Iterator<Item = &Mark> {
-        self.marks.iter().filter(|mark| mark.records > 0 && mark.records < self.records)
+        self.marks
+            .iter()
+            .filter(|mark| mark.records > 0 && mark.records < self.records)
     }
 
     /// Whether it can be halved at a place whose positions are known.
@@ -56,20 +63,28 @@ impl Batch {
     }
 
     fn divided_at(self, place: Option<Place>) -> (Batch, Option<Batch>) {
-        let Some(place) = place else { return (self, None) };
+        let Some(place) = place else {
+            return (self, None);
+        };
         let (bytes, records) = match &place {
             Place::Marked(mark) => (mark.bytes, mark.records),
             Place::Unmarked { bytes, records } => (*bytes, *records),
         };
         let whole = self.source.as_ref().map_or(0, |(_, bytes)| *bytes);
         let (source_bytes, progress) = match place {
-            Place::Marked(mark) => (mark.source_bytes.min(whole), Progress::Advance(mark.advance)),
+            Place::Marked(mark) => (
+                mark.source_bytes.min(whole),
+                Progress::Advance(mark.advance),
+            ),
             Place::Unmarked { .. } => {
                 let part = u128::from(whole) * bytes as u128 / self.bytes.len().max(1) as u128;
                 // What was known of a place before it stays so.
                 let before = self.marks.iter().rev().find(|mark| mark.records < records);
                 let least = before.map_or(0, |mark| mark.source_bytes);
-                ((part as u64).clamp(least.min(whole), whole), Progress::Nothing)
+                (
+                    (part as u64).clamp(least.min(whole), whole),
+                    Progress::Nothing,
+                )
             }
         };
         let (start, end) = group_of(&self.bytes);
@@ -85,7 +100,11 @@ impl Batch {
             });
         }
         first_marks.retain(|mark| mark.records < records);
-        let source = |bytes| self.source.as_ref().map(|(account, _)| (account.clone(), bytes));
+        let source = |bytes| {
+            self.source
+                .as_ref()
+                .map(|(account, _)| (account.clone(), bytes))
+        };
         let first = Batch {
             container: self.container,
             tag: self.tag.clone(),
@@ -131,7 +150,13 @@ mod tests {
     use crate::telemetry::account::Account;
 
     fn advance(offset: u64) -> crate::delivery::checkpoint::Advance {
-        [Some(Resume { offset, ..Resume::default() }), None]
+        [
+            Some(Resume {
+                offset,
+                ..Resume::default()
+            }),
+            None,
+        ]
     }
 
     /// So many records, ten source bytes each, marked behind every `stride`th.
@@ -140,7 +165,11 @@ mod tests {
         let mut marks = Vec::new();
         for number in 0..records {
             let text = format!("line {number}");
-            let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
+            let line = Line {
+                text: text.as_bytes(),
+                is_utf8: true,
+                ..Line::default()
+            };
             put_record(&mut bytes, &line, Stream::Stdout, fields);
             let records = number + 1;
             if records % stride == 0 {
@@ -170,7 +199,10 @@ mod tests {
     fn texts(batch: &Batch) -> Vec<String> {
         let records = decode_records(&batch.bytes).unwrap();
         assert_eq!(records.len(), batch.records);
-        records.iter().map(|record| record.text("log").to_owned()).collect()
+        records
+            .iter()
+            .map(|record| record.text("log").to_owned())
+            .collect()
     }
 
     fn source_bytes(batch: &Batch) -> u64 {
@@ -206,14 +238,21 @@ mod tests {
                 divided_wholly(whole, &mut parts);
                 assert_eq!(parts.len(), records);
                 assert_eq!(parts.iter().flat_map(texts).collect::<Vec<_>>(), expected);
-                assert_eq!(parts.iter().map(source_bytes).sum::<u64>(), 10 * records as u64);
+                assert_eq!(
+                    parts.iter().map(source_bytes).sum::<u64>(),
+                    10 * records as u64
+                );
                 for (number, part) in parts.iter().enumerate() {
                     assert!(part.bytes.starts_with(fields.group_start()));
                     assert!(part.bytes.ends_with(fields.group_end()));
                     let taken = number + 1;
                     let is_known = taken % stride == 0 || taken == records;
                     let known = Progress::Advance(advance(10 * taken as u64));
-                    assert_eq!(part.progress, if is_known { known } else { Progress::Nothing }, "{taken}");
+                    assert_eq!(
+                        part.progress,
+                        if is_known { known } else { Progress::Nothing },
+                        "{taken}"
+                    );
                 }
             }
         }
@@ -226,17 +265,38 @@ mod tests {
         assert_eq!((first.records, second.records), (20, 20));
         assert_eq!((source_bytes(&first), source_bytes(&second)), (200, 200));
         assert_eq!(first.progress, Progress::Advance(advance(200)));
-        assert_eq!(first.marks.iter().map(|mark| mark.records).collect::<Vec<_>>(), [10]);
-        assert_eq!(second.marks.iter().map(|mark| mark.records).collect::<Vec<_>>(), [10, 20]);
+        assert_eq!(
+            first
+                .marks
+                .iter()
+                .map(|mark| mark.records)
+                .collect::<Vec<_>>(),
+            [10]
+        );
+        assert_eq!(
+            second
+                .marks
+                .iter()
+                .map(|mark| mark.records)
+                .collect::<Vec<_>>(),
+            [10, 20]
+        );
         let (first, second) = second.without_first();
         let second = second.unwrap();
-        assert_eq!((first.records, second.records, texts(&first)[0].as_str()), (1, 19, "line 20"));
+        assert_eq!(
+            (first.records, second.records, texts(&first)[0].as_str()),
+            (1, 19, "line 20")
+        );
         assert_eq!(first.progress, Progress::Nothing);
     }
 
     #[test]
     fn what_is_no_batch_of_ours_stays_whole() {
-        let torn = Batch { bytes: vec![0x92; 5], marks: Vec::new(), ..batch(3, 1, &shapes()[0]) };
+        let torn = Batch {
+            bytes: vec![0x92; 5],
+            marks: Vec::new(),
+            ..batch(3, 1, &shapes()[0])
+        };
         let (torn, rest) = torn.halved();
         assert_eq!((torn.bytes, rest.is_none()), (vec![0x92; 5], true));
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::time::{
-    timerfd_create, timerfd_settime, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec,
+    timerfd_create, timerfd_settime, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags,
+    Timespec,
 };
 
 use crate::lock::lock;
@@ -36,13 +37,25 @@ impl HostWake {
     /// Readable when `bell` is, and after each interval.
     pub fn new(bell: BorrowedFd<'_>) -> Result<HostWake, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
         for (number, fd) in [bell, timer.as_fd()].into_iter().enumerate() {
-            epoll::add(&epoll, fd, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
+            epoll::add(
+                &epoll,
+                fd,
+                epoll::EventData::new_u64(number as u64),
+                epoll::EventFlags::IN,
+            )?;
         }
         let (next, is_early) = (Mutex::new(Instant::now()), AtomicBool::new(false));
-        let wake = HostWake { epoll, timer, next, is_early };
+        let wake = HostWake {
+            epoll,
+            timer,
+            next,
+            is_early,
+        };
         wake.set(INTERVAL)?;
         Ok(wake)
     }
@@ -65,7 +78,11 @@ impl HostWake {
         if is_to_be_asked || self.is_early.load(Ordering::Relaxed) {
             self.is_early.store(is_to_be_asked, Ordering::Relaxed);
             let rest = lock(&self.next).saturating_duration_since(Instant::now());
-            let delay = if is_to_be_asked { rest.min(RETRY) } else { rest };
+            let delay = if is_to_be_asked {
+                rest.min(RETRY)
+            } else {
+                rest
+            };
             // As in `is_time`. Zero would mean never.
             let _ = self.arm(delay.max(Duration::from_millis(1)));
         }
@@ -90,10 +107,19 @@ impl HostWake {
     }
 
     fn arm(&self, delay: Duration) -> Result<(), Errno> {
-        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let never = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let seconds = i64::try_from(delay.as_secs()).unwrap_or(i64::MAX);
-        let it_value = Timespec { tv_sec: seconds, tv_nsec: i64::from(delay.subsec_nanos()) };
-        let timer = Itimerspec { it_interval: never, it_value };
+        let it_value = Timespec {
+            tv_sec: seconds,
+            tv_nsec: i64::from(delay.subsec_nanos()),
+        };
+        let timer = Itimerspec {
+            it_interval: never,
+            it_value,
+        };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer).map(drop)
     }
 }
@@ -112,8 +138,16 @@ mod tests {
     use crate::delivery::link::Bell;
 
     fn is_readable_within(wake: &HostWake, milliseconds: i64) -> bool {
-        let time = Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
-        poll(&mut [PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)], Some(&time)).unwrap() > 0
+        let time = Timespec {
+            tv_sec: milliseconds / 1000,
+            tv_nsec: milliseconds % 1000 * 1_000_000,
+        };
+        poll(
+            &mut [PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)],
+            Some(&time),
+        )
+        .unwrap()
+            > 0
     }
 
     #[test]
@@ -149,7 +183,10 @@ mod tests {
         assert!(!is_readable_within(&wake, 0));
         wake.set(Duration::from_millis(1)).unwrap();
         assert!(is_readable_within(&wake, 10_000));
-        assert!(wake.is_time(Instant::now()), "never readable before it is time: the host would spin");
+        assert!(
+            wake.is_time(Instant::now()),
+            "never readable before it is time: the host would spin"
+        );
         assert!(!is_readable_within(&wake, 0), "the next interval has begun");
         wake.set(Duration::from_millis(1)).unwrap();
         wake.stop();

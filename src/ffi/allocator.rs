@@ -53,7 +53,8 @@ unsafe impl GlobalAlloc for PaddedSystem {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller promises that the new size, rounded up to the alignment, is no
         // larger than `isize::MAX`.
-        let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) }.pad_to_align();
+        let new =
+            unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) }.pad_to_align();
         // SAFETY: the block came from `System` with this rounded layout, and the new size is
         // neither zero nor too large.
         unsafe { System.realloc(block, layout.pad_to_align(), new.size()) }
@@ -66,20 +67,33 @@ mod tests {
 
     /// jemalloc's size classes with a quantum of 8, up to a page.
     fn class(size: usize) -> usize {
-        let step = if size <= 64 { 8 } else { size.next_power_of_two() / 8 };
+        let step = if size <= 64 {
+            8
+        } else {
+            size.next_power_of_two() / 8
+        };
         size.next_multiple_of(step)
     }
 
     #[test]
     fn a_rounded_size_never_falls_into_a_class_that_is_aligned_to_less() {
-        assert_eq!([1, 17, 33, 49, 65, 81, 129].map(class), [8, 24, 40, 56, 80, 96, 160]);
+        assert_eq!(
+            [1, 17, 33, 49, 65, 81, 129].map(class),
+            [8, 24, 40, 56, 80, 96, 160]
+        );
         for align in [1, 2, 4, 8, 16] {
             for size in 1..4096 {
                 let layout = Layout::from_size_align(size, align).unwrap().pad_to_align();
-                assert!(class(layout.size()).is_multiple_of(align), "{size} bytes aligned to {align}");
+                assert!(
+                    class(layout.size()).is_multiple_of(align),
+                    "{size} bytes aligned to {align}"
+                );
             }
         }
-        assert!(!class(20).is_multiple_of(16), "without the rounding it would");
+        assert!(
+            !class(20).is_multiple_of(16),
+            "without the rounding it would"
+        );
     }
 
     #[test]

@@ -66,18 +66,22 @@ fn start(
                     drops at shutdown would count as delivered; remove the option, reading has its own thread anyway"
             .to_owned());
     }
-    let options = Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
+    let options =
+        Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
     if options.metadata.shape == Shape::Otel && find_symbol(GROUPS).is_none() {
-        return Err("option Metadata: otel needs groups of records, which this Fluent Bit does not know; \
+        return Err(
+            "option Metadata: otel needs groups of records, which this Fluent Bit does not know; \
                     it needs 3.2 or later"
-            .to_owned());
+                .to_owned(),
+        );
     }
     if options.db.is_none() {
         let event = Event::NoCheckpoint;
         let name = instance_name(api, ins);
         FlbHost::new(api, ins, &name).log(event.level(), &event.to_string());
     }
-    let plugin = with_signals_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
+    let plugin =
+        with_signals_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
     let name = instance_name(api, ins);
     let collector_fd = match CollectorFd::new(plugin.host_fd()) {
         Ok(collector_fd) => collector_fd,
@@ -110,7 +114,9 @@ fn is_input_thread() -> bool {
 
 /// The texts the user gave for an option, in order.
 fn property(api: &HostApi, ins: *mut sys::flb_input_instance, name: &str) -> Vec<String> {
-    let Ok(name) = CString::new(name) else { return Vec::new() };
+    let Ok(name) = CString::new(name) else {
+        return Vec::new();
+    };
     if let Some(offset) = properties::list_offset() {
         // SAFETY: `ins` is the live instance that cb_init was called with, the
         // offset is the one that the host told.
@@ -155,12 +161,16 @@ pub extern "C" fn collect(
 /// `cb_pause`: hand over nothing until `cb_resume`. The host calls this also
 /// from inside our append.
 pub extern "C" fn pause(context: *mut libc::c_void, _config: *mut sys::flb_config) {
-    with_instance("pause", context, (), |instance, _| instance.plugin().pause());
+    with_instance("pause", context, (), |instance, _| {
+        instance.plugin().pause()
+    });
 }
 
 /// `cb_resume`.
 pub extern "C" fn resume(context: *mut libc::c_void, _config: *mut sys::flb_config) {
-    with_instance("resume", context, (), |instance, _| instance.plugin().resume());
+    with_instance("resume", context, (), |instance, _| {
+        instance.plugin().resume()
+    });
 }
 
 /// `cb_exit`: after this no thread of the instance lives (I5), or the library stays.
@@ -172,7 +182,9 @@ pub extern "C" fn exit(context: *mut libc::c_void, _config: *mut sys::flb_config
 }
 
 fn finish(context: *mut libc::c_void) {
-    let Some(instance) = instances::remove(context) else { return };
+    let Some(instance) = instances::remove(context) else {
+        return;
+    };
     let Ok(api) = host_api() else { return };
     let host = FlbHost::new(api, instance.ins(), instance.name());
     if instance.plugin().stop(&host) == Stopped::WithoutReader {
@@ -198,7 +210,12 @@ fn keep_loaded() {
     let found = unsafe { found.assume_init() };
     // SAFETY: dladdr gave a NUL-terminated name that stays while the library does; it
     // is loaded, so nothing of it is run. The handle is never closed.
-    unsafe { libc::dlopen(found.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    unsafe {
+        libc::dlopen(
+            found.dli_fname,
+            libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE,
+        )
+    };
 }
 
 /// Finds the instance behind `context` and runs `body` for it, guarded.
@@ -209,8 +226,11 @@ fn with_instance<T: Copy>(
     body: impl FnOnce(&Instance, FlbHost<'_>) -> T,
 ) -> T {
     guard(callback, failure, || {
-        let (Some(instance), Ok(api)) = (instances::find(context), host_api()) else { return failure };
-        let host = FlbHost::new(api, instance.ins(), instance.name()).with_metrics(instance.metrics());
+        let (Some(instance), Ok(api)) = (instances::find(context), host_api()) else {
+            return failure;
+        };
+        let host =
+            FlbHost::new(api, instance.ins(), instance.name()).with_metrics(instance.metrics());
         guard_instance(callback, &instance, failure, || body(&instance, host))
     })
 }
@@ -228,17 +248,25 @@ mod tests {
             (c"Queue_Limit", c"1M"),
             (c"Tag_Template", c"logs.{name}"),
         ]);
-        let config = Config::from_lookup(|name| property(&PLAYED_API, ins.pointer(), name)).unwrap();
+        let config =
+            Config::from_lookup(|name| property(&PLAYED_API, ins.pointer(), name)).unwrap();
         assert_eq!(config.docker_root, std::path::Path::new("/data"));
         assert_eq!(config.queue_limit, 1_000_000);
         assert_eq!(config.tag_template.unwrap().to_string(), "logs.{name}");
         assert_eq!(property(&PLAYED_API, ins.pointer(), "no\0name"), [""; 0]);
-        assert_eq!(instance_name(&PLAYED_API, ins.pointer()), "container_logs.7");
+        assert_eq!(
+            instance_name(&PLAYED_API, ins.pointer()),
+            "container_logs.7"
+        );
     }
 
     #[test]
     fn miri_texts_of_the_host_are_copied_whatever_they_hold() {
-        for (text, want) in [(c"", ""), (c"\xff\xfe", "\u{fffd}\u{fffd}"), (c"a\nb", "a\nb")] {
+        for (text, want) in [
+            (c"", ""),
+            (c"\xff\xfe", "\u{fffd}\u{fffd}"),
+            (c"a\nb", "a\nb"),
+        ] {
             assert_eq!(copy_text(text.as_ptr()).as_deref(), Some(want));
         }
         assert_eq!(copy_text(std::ptr::null()), None);
@@ -247,7 +275,11 @@ mod tests {
     #[test]
     fn miri_a_callback_with_a_context_that_is_not_ours_does_nothing() {
         let mut other = [0u64; 4];
-        for context in [null_mut(), other.as_mut_ptr().cast(), std::ptr::dangling_mut::<u64>().cast()] {
+        for context in [
+            null_mut(),
+            other.as_mut_ptr().cast(),
+            std::ptr::dangling_mut::<u64>().cast(),
+        ] {
             assert_eq!(collect(null_mut(), null_mut(), context), OK);
             pause(context, null_mut());
             resume(context, null_mut());

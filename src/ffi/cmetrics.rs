@@ -47,8 +47,13 @@ type Create = unsafe extern "C" fn(
     libc::c_int,
     *mut *mut libc::c_char,
 ) -> *mut libc::c_void;
-type Set =
-    unsafe extern "C" fn(*mut libc::c_void, u64, f64, libc::c_int, *mut *mut libc::c_char) -> libc::c_int;
+type Set = unsafe extern "C" fn(
+    *mut libc::c_void,
+    u64,
+    f64,
+    libc::c_int,
+    *mut *mut libc::c_char,
+) -> libc::c_int;
 type CreateHistogram = unsafe extern "C" fn(
     *mut libc::c_void,
     *mut libc::c_char,
@@ -106,9 +111,15 @@ fn resolve() -> Option<CmetricsApi> {
         counter_allow_reset: function!(c"cmt_counter_allow_reset", sys::clogs_cmt_allow_reset_fn),
         gauge_create: function!(c"cmt_gauge_create", sys::clogs_cmt_create_fn),
         gauge_set: function!(c"cmt_gauge_set", sys::clogs_cmt_set_fn),
-        buckets_create: function!(c"cmt_histogram_buckets_create_size", sys::clogs_cmt_buckets_create_fn),
+        buckets_create: function!(
+            c"cmt_histogram_buckets_create_size",
+            sys::clogs_cmt_buckets_create_fn
+        ),
         histogram_create: function!(c"cmt_histogram_create", sys::clogs_cmt_histogram_create_fn),
-        histogram_set: function!(c"cmt_histogram_set_default", sys::clogs_cmt_histogram_set_fn),
+        histogram_set: function!(
+            c"cmt_histogram_set_default",
+            sys::clogs_cmt_histogram_set_fn
+        ),
     })
 }
 
@@ -123,14 +134,19 @@ impl Cmetrics {
     /// Makes every metric. To be called in `cb_init` and nowhere else (see above); `ins`
     /// is the instance that it was called with.
     pub fn create(ins: *mut sys::flb_input_instance) -> Cmetrics {
-        let Some(api) = cmetrics_api() else { return Cmetrics::default() };
+        let Some(api) = cmetrics_api() else {
+            return Cmetrics::default();
+        };
         // SAFETY: `ins` is live (see above).
         let context = unsafe { (api.context)(ins) };
         if context.is_null() {
             return Cmetrics::default();
         }
-        let made = all_families().filter_map(|family| Some((family.name, create(api, context, family)?)));
-        Cmetrics { metrics: made.collect() }
+        let made =
+            all_families().filter_map(|family| Some((family.name, create(api, context, family)?)));
+        Cmetrics {
+            metrics: made.collect(),
+        }
     }
 
     /// Sets the series that were read. To be called on the host's thread between `cb_init`
@@ -139,7 +155,9 @@ impl Cmetrics {
         let Some(api) = cmetrics_api() else { return };
         let now = timestamp();
         for Reading { family, samples } in readings {
-            let Some(metric) = self.metrics.get(family.name) else { continue };
+            let Some(metric) = self.metrics.get(family.name) else {
+                continue;
+            };
             for sample in samples {
                 set(api, *metric, family, name, sample, now);
             }
@@ -148,7 +166,10 @@ impl Cmetrics {
 }
 
 fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Option<usize> {
-    let (name, help) = (CString::new(family.name).ok()?, CString::new(family.help).ok()?);
+    let (name, help) = (
+        CString::new(family.name).ok()?,
+        CString::new(family.help).ok()?,
+    );
     let keys = TextArray::new(std::iter::once("name").chain(family.labels.iter().copied()));
     let mut key_pointers = keys.pointers();
     let [namespace, subsystem, name, help] =
@@ -158,8 +179,9 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
         Kind::Counter => {
             // SAFETY: `context` is the live context of the instance; all texts are
             // NUL-terminated, `keys` has `count` of them, and the host copies all.
-            let counter =
-                unsafe { (api.counter_create)(context, namespace, subsystem, name, help, count, keys) };
+            let counter = unsafe {
+                (api.counter_create)(context, namespace, subsystem, name, help, count, keys)
+            };
             if !counter.is_null() {
                 // A container that comes back counts from 0, which is refused otherwise.
                 // SAFETY: the counter was made just now.
@@ -168,7 +190,9 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
             counter
         }
         // SAFETY: as above.
-        Kind::Gauge => unsafe { (api.gauge_create)(context, namespace, subsystem, name, help, count, keys) },
+        Kind::Gauge => unsafe {
+            (api.gauge_create)(context, namespace, subsystem, name, help, count, keys)
+        },
         Kind::Histogram(bounds) => {
             let mut bounds = bounds.to_vec();
             // SAFETY: the host copies the bounds.
@@ -177,16 +201,25 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
                 return None;
             }
             // SAFETY: as above; the histogram takes the buckets over.
-            unsafe { (api.histogram_create)(context, namespace, subsystem, name, help, buckets, count, keys) }
+            unsafe {
+                (api.histogram_create)(
+                    context, namespace, subsystem, name, help, buckets, count, keys,
+                )
+            }
         }
     };
     (!metric.is_null()).then_some(metric as usize)
 }
 
 fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &Sample, now: u64) {
-    let values = TextArray::new(std::iter::once(name).chain(sample.labels.iter().map(String::as_str)));
+    let values =
+        TextArray::new(std::iter::once(name).chain(sample.labels.iter().map(String::as_str)));
     let mut value_pointers = values.pointers();
-    let (metric, count, values) = (metric as *mut libc::c_void, values.count(), value_pointers.as_mut_ptr());
+    let (metric, count, values) = (
+        metric as *mut libc::c_void,
+        values.count(),
+        value_pointers.as_mut_ptr(),
+    );
     // The only failure is that the host has no memory; the next call sets anew.
     let _ = match (family.kind, &sample.value) {
         // SAFETY: `metric` was made by `create` for this kind and is never
@@ -196,7 +229,9 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
             (api.counter_set)(metric, now, *value, count, values)
         },
         // SAFETY: as above.
-        (Kind::Gauge, Value::Number(value)) => unsafe { (api.gauge_set)(metric, now, *value, count, values) },
+        (Kind::Gauge, Value::Number(value)) => unsafe {
+            (api.gauge_set)(metric, now, *value, count, values)
+        },
         (Kind::Histogram(bounds), Value::Distribution { counts, sum })
             if counts.len() == bounds.len() + 1 =>
         {
@@ -204,7 +239,9 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
             let all = counts.last().copied().unwrap_or(0);
             // SAFETY: as above; `counts` has one more than the bounds that the
             // histogram was made with, as the host reads it.
-            unsafe { (api.histogram_set)(metric, now, counts.as_mut_ptr(), *sum, all, count, values) }
+            unsafe {
+                (api.histogram_set)(metric, now, counts.as_mut_ptr(), *sum, all, count, values)
+            }
         }
         _ => 0,
     };
@@ -216,7 +253,11 @@ struct TextArray(Vec<CString>);
 
 impl TextArray {
     fn new<'a>(texts: impl Iterator<Item = &'a str>) -> TextArray {
-        TextArray(texts.map(|text| CString::new(one_line(text).as_ref()).unwrap_or_default()).collect())
+        TextArray(
+            texts
+                .map(|text| CString::new(one_line(text).as_ref()).unwrap_or_default())
+                .collect(),
+        )
     }
 
     /// Valid for as long as `self` is; the host's signatures lack a `const`.
@@ -231,6 +272,8 @@ impl TextArray {
 
 /// Nanoseconds since 1970, as cmetrics has its times.
 fn timestamp() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -57,7 +57,9 @@ impl CollectorFd {
 /// file, so a change of them through one number shows through the other. `O_APPEND` means
 /// nothing to a bell.
 fn is_duplicate(number: RawFd, bell: BorrowedFd<'_>) -> bool {
-    let Ok(flags) = rustix::fs::fcntl_getfl(bell) else { return false };
+    let Ok(flags) = rustix::fs::fcntl_getfl(bell) else {
+        return false;
+    };
     let shows = |flags: OFlags| {
         rustix::fs::fcntl_setfl(bell, flags).is_ok()
             && is_appending(number) == Some(flags.contains(OFlags::APPEND))
@@ -83,13 +85,27 @@ mod tests {
         let flags = rustix::fs::fcntl_getfl(&bell).unwrap();
         let ours = CollectorFd::new(bell.as_fd()).unwrap();
         assert!(is_duplicate(ours.number(), bell.as_fd()));
-        assert!(!is_duplicate(other.as_fd().as_raw_fd(), bell.as_fd()), "another bell is another file");
+        assert!(
+            !is_duplicate(other.as_fd().as_raw_fd(), bell.as_fd()),
+            "another bell is another file"
+        );
         assert_eq!(ours.close(bell.as_fd()), Closed::ByUs);
-        assert_eq!(ours.close(bell.as_fd()), Closed::ByHost, "there is nothing to close any more");
+        assert_eq!(
+            ours.close(bell.as_fd()),
+            Closed::ByHost,
+            "there is nothing to close any more"
+        );
         // The host closed it, and the number went to somebody else.
         let lost = CollectorFd(AtomicI32::new(other.as_fd().as_raw_fd()));
         assert_eq!(lost.close(bell.as_fd()), Closed::ByHost);
-        assert!(is_appending(other.as_fd().as_raw_fd()).is_some(), "his descriptor is still open");
-        assert_eq!(rustix::fs::fcntl_getfl(&bell).unwrap(), flags, "the flags are as they were");
+        assert!(
+            is_appending(other.as_fd().as_raw_fd()).is_some(),
+            "his descriptor is still open"
+        );
+        assert_eq!(
+            rustix::fs::fcntl_getfl(&bell).unwrap(),
+            flags,
+            "the flags are as they were"
+        );
     }
 }

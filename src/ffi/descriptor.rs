@@ -179,8 +179,10 @@ mod tests {
             // SAFETY: the name is NUL-terminated text of ours.
             let name = unsafe { CStr::from_ptr(word(&descriptor, 24).cast()) };
             assert_eq!(name, NAME, "{release}");
-            let filled: Vec<usize> =
-                (48..DESCRIPTOR_BYTES).step_by(WORD).filter(|at| !word(&descriptor, *at).is_null()).collect();
+            let filled: Vec<usize> = (48..DESCRIPTOR_BYTES)
+                .step_by(WORD)
+                .filter(|at| !word(&descriptor, *at).is_null())
+                .collect();
             assert_eq!(filled, [48, 64, pause, resume, exit, behind], "{release}");
             option_map::tests::free_built(word(&descriptor, 40).cast_mut());
         }
@@ -189,6 +191,8 @@ mod tests {
     #[test]
     fn miri_a_process_that_is_no_host_finds_nothing_filled() {
         fill();
-        assert!((0..DESCRIPTOR_BYTES).step_by(WORD).all(|at| word(&in_container_logs_plugin, at).is_null()));
+        assert!((0..DESCRIPTOR_BYTES)
+            .step_by(WORD)
+            .all(|at| word(&in_container_logs_plugin, at).is_null()));
     }
 }

@@ -23,13 +23,26 @@ pub struct FlbHost<'a> {
 impl<'a> FlbHost<'a> {
     /// `ins` must be the live instance that the host passed to, or was given
     /// back in, the callback that is running; the value must not outlive it.
-    pub fn new(api: &'static HostApi, ins: *mut sys::flb_input_instance, name: &'a str) -> FlbHost<'a> {
-        FlbHost { api, ins, name, metrics: None, config: std::ptr::null_mut() }
+    pub fn new(
+        api: &'static HostApi,
+        ins: *mut sys::flb_input_instance,
+        name: &'a str,
+    ) -> FlbHost<'a> {
+        FlbHost {
+            api,
+            ins,
+            name,
+            metrics: None,
+            config: std::ptr::null_mut(),
+        }
     }
 
     /// With a place for the instance's metrics.
     pub fn with_metrics(self, metrics: &'a Cmetrics) -> FlbHost<'a> {
-        FlbHost { metrics: Some(metrics), ..self }
+        FlbHost {
+            metrics: Some(metrics),
+            ..self
+        }
     }
 
     /// With the parsers of `config`, which must be what the host passed to the callback
@@ -41,7 +54,9 @@ impl<'a> FlbHost<'a> {
 
 impl Host for FlbHost<'_> {
     fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
-        let (tag, tag_bytes) = tag.map_or((std::ptr::null(), 0), |tag| (tag.as_ptr().cast(), tag.len()));
+        let (tag, tag_bytes) = tag.map_or((std::ptr::null(), 0), |tag| {
+            (tag.as_ptr().cast(), tag.len())
+        });
         let status =
             // SAFETY: `ins` is live (see `new`), tag and bytes are valid for
             // the lengths given with them; the host copies both.
@@ -63,7 +78,10 @@ impl Host for FlbHost<'_> {
         // SAFETY: `ins` is live (see `new`).
         let is_wanted = unsafe { (self.api.log_check)(self.ins, level_number(level)) } != 0;
         if is_wanted {
-            print(level, &format!("[input:container_logs:{}] {message}", self.name));
+            print(
+                level,
+                &format!("[input:container_logs:{}] {message}", self.name),
+            );
         }
     }
 
@@ -93,7 +111,15 @@ fn print(level: Level, message: &str) {
     let text = clean(message);
     // SAFETY: the format is constant and takes the one string that follows; a
     // NULL file means that no source position is printed.
-    unsafe { log_print(level_number(level), std::ptr::null(), 0, c"%s".as_ptr(), text.as_ptr()) };
+    unsafe {
+        log_print(
+            level_number(level),
+            std::ptr::null(),
+            0,
+            c"%s".as_ptr(),
+            text.as_ptr(),
+        )
+    };
 }
 
 /// The message as one line: a container's name or a damaged file must not forge further

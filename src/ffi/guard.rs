@@ -21,7 +21,12 @@ pub fn guard<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {
 
 /// Runs a callback's body for one instance. A panic stops that instance for
 /// good: its later callbacks do nothing.
-pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: impl FnOnce() -> T) -> T {
+pub fn guard_instance<T>(
+    callback: &str,
+    instance: &Instance,
+    failure: T,
+    body: impl FnOnce() -> T,
+) -> T {
     if instance.is_poisoned() {
         // The host polls our descriptor as long as the instance is there.
         instance.plugin().abandon();
@@ -35,7 +40,10 @@ pub fn guard_instance<T>(callback: &str, instance: &Instance, failure: T, body: 
             let text = panic_text(&*panic);
             log_without_instance(
                 Level::Error,
-                &format!("{}: {callback} panicked: {text}; the instance is stopped", instance.name()),
+                &format!(
+                    "{}: {callback} panicked: {text}; the instance is stopped",
+                    instance.name()
+                ),
             );
             failure
         }
@@ -72,10 +80,16 @@ mod tests {
             Cmetrics::default(),
         );
         assert_eq!(guard_instance("collect", &instance, 0, || 5), 5);
-        assert_eq!(guard_instance("collect", &instance, 0, || panic!("on purpose")), 0);
+        assert_eq!(
+            guard_instance("collect", &instance, 0, || panic!("on purpose")),
+            0
+        );
         assert_eq!(guard_instance("collect", &instance, 0, || 5), 0, "poisoned");
         let is_readable = |instance: &Instance| {
-            let mut fds = [PollFd::from_borrowed_fd(instance.plugin().host_fd(), PollFlags::IN)];
+            let mut fds = [PollFd::from_borrowed_fd(
+                instance.plugin().host_fd(),
+                PollFlags::IN,
+            )];
             poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
         };
         // Its reader's last ring may still come; a callback silences that, too.

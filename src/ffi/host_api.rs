@@ -25,8 +25,10 @@ pub struct HostApi {
         libc::c_int,
         *mut sys::flb_config,
     ) -> libc::c_int,
-    pub get_property:
-        unsafe extern "C" fn(*const libc::c_char, *mut sys::flb_input_instance) -> *const libc::c_char,
+    pub get_property: unsafe extern "C" fn(
+        *const libc::c_char,
+        *mut sys::flb_input_instance,
+    ) -> *const libc::c_char,
     pub input_name: unsafe extern "C" fn(*mut sys::flb_input_instance) -> *const libc::c_char,
     pub log_check: unsafe extern "C" fn(*mut sys::flb_input_instance, libc::c_int) -> libc::c_int,
     /// Bytes of the instance's chunks that are in memory; a host may lack it.
@@ -70,9 +72,10 @@ fn total_size() -> Option<unsafe extern "C" fn(*mut sys::flb_input_instance) -> 
     // SAFETY: every release since 2.1 has this function with this signature
     // (include/fluent-bit/flb_input_chunk.h), and the address is not NULL.
     Some(unsafe {
-        std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize>(
-            address,
-        )
+        std::mem::transmute::<
+            *mut libc::c_void,
+            unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize,
+        >(address)
     })
 }
 
@@ -81,23 +84,39 @@ fn resolve() -> Result<HostApi, MissingFunctions> {
     macro_rules! function {
         ($name:literal, $type:ty) => {{
             let name = concat!($name, "\0");
-            let found = CStr::from_bytes_with_nul(name.as_bytes()).ok().and_then(find_symbol);
+            let found = CStr::from_bytes_with_nul(name.as_bytes())
+                .ok()
+                .and_then(find_symbol);
             if found.is_none() {
                 missing.push($name);
             }
             // SAFETY: the exported function has the signature that the header
             // gives (the same in all releases it names), and an Option of a
             // function pointer has NULL for None.
-            unsafe { std::mem::transmute::<*mut libc::c_void, $type>(found.unwrap_or(std::ptr::null_mut())) }
+            unsafe {
+                std::mem::transmute::<*mut libc::c_void, $type>(
+                    found.unwrap_or(std::ptr::null_mut()),
+                )
+            }
         }};
     }
     let append = function!("flb_input_log_append_records", sys::clogs_append_fn);
     let set_context = function!("flb_input_set_context", sys::clogs_set_context_fn);
-    let set_collector_event = function!("flb_input_set_collector_event", sys::clogs_set_collector_event_fn);
+    let set_collector_event = function!(
+        "flb_input_set_collector_event",
+        sys::clogs_set_collector_event_fn
+    );
     let get_property = function!("flb_input_get_property", sys::clogs_get_property_fn);
     let input_name = function!("flb_input_name", sys::clogs_input_name_fn);
     let log_check = function!("flb_input_log_check", sys::clogs_log_check_fn);
-    match (append, set_context, set_collector_event, get_property, input_name, log_check) {
+    match (
+        append,
+        set_context,
+        set_collector_event,
+        get_property,
+        input_name,
+        log_check,
+    ) {
         (
             Some(append),
             Some(set_context),

@@ -19,7 +19,8 @@ const PROBE_NAME: &[u8; 2] = b"p\0";
 
 /// The host's functions that copy a table of options and free the copy.
 pub struct MapFunctions {
-    create: unsafe extern "C" fn(*mut sys::flb_config, *mut libc::c_void) -> *mut sys::clogs_list_node,
+    create:
+        unsafe extern "C" fn(*mut sys::flb_config, *mut libc::c_void) -> *mut sys::clogs_list_node,
     destroy: unsafe extern "C" fn(*mut sys::clogs_list_node),
 }
 
@@ -31,11 +32,13 @@ impl MapFunctions {
         let destroy = find_symbol(c"flb_config_map_destroy")?;
         // SAFETY: every release since 3.0 exports this function with the
         // signature that the header gives.
-        let create =
-            unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create) }?;
+        let create = unsafe {
+            std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create)
+        }?;
         // SAFETY: as above.
-        let destroy =
-            unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_destroy_fn>(destroy) }?;
+        let destroy = unsafe {
+            std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_destroy_fn>(destroy)
+        }?;
         Some(MapFunctions { create, destroy })
     }
 
@@ -90,7 +93,9 @@ fn list_length(head: *mut sys::clogs_list_node) -> usize {
 pub fn build() -> *mut libc::c_void {
     let functions = MapFunctions::find();
     table(
-        functions.and_then(|functions| functions.element_size()).unwrap_or(USUAL_SIZE),
+        functions
+            .and_then(|functions| functions.element_size())
+            .unwrap_or(USUAL_SIZE),
         properties::list_offset().is_some(),
     )
 }

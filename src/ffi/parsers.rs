@@ -39,7 +39,8 @@ fn resolve() -> Option<ParserApi> {
     let get = unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_parser_get_fn>(get) }?;
     let parse = find_symbol(c"flb_parser_do")?;
     // SAFETY: as above.
-    let parse = unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_parser_do_fn>(parse) }?;
+    let parse =
+        unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_parser_do_fn>(parse) }?;
     Some(ParserApi { get, parse })
 }
 
@@ -61,7 +62,10 @@ pub fn parse(
         return Err(NoParser);
     }
     let (mut out, mut out_bytes) = (std::ptr::null_mut(), 0);
-    let mut time = sys::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = sys::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let (start, length) = (text.as_ptr().cast(), text.len());
     // SAFETY: the parser is the host's and lives as long as its configuration; the text
     // is valid for its length, the three results have room.
@@ -74,13 +78,21 @@ pub fn parse(
     // SAFETY: the buffer is the caller's to free, by the `free` of the process: what the
     // host calls `flb_free`. A host with an allocator of its own exports that name.
     unsafe { libc::free(out) };
-    Ok(Some(Parsed { fields, time: timestamp(time) }))
+    Ok(Some(Parsed {
+        fields,
+        time: timestamp(time),
+    }))
 }
 
 /// Zero is no time: the parser looks for none, or found none.
 fn timestamp(time: sys::timespec) -> Option<Timestamp> {
-    let nanos = u32::try_from(time.tv_nsec).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    let time = Timestamp { seconds: time.tv_sec, nanos };
+    let nanos = u32::try_from(time.tv_nsec)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
+    let time = Timestamp {
+        seconds: time.tv_sec,
+        nanos,
+    };
     (time != Timestamp::default()).then_some(time)
 }
 
@@ -88,7 +100,10 @@ fn timestamp(time: sys::timespec) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    unsafe extern "C" fn get(name: *const libc::c_char, _: *mut sys::flb_config) -> *mut libc::c_void {
+    unsafe extern "C" fn get(
+        name: *const libc::c_char,
+        _: *mut sys::flb_config,
+    ) -> *mut libc::c_void {
         // SAFETY: the plugin promises a NUL at its end; Miri checks it.
         let name = unsafe { std::ffi::CStr::from_ptr(name) };
         if name == c"first" {
@@ -109,7 +124,9 @@ mod tests {
     ) -> libc::c_int {
         // SAFETY: the plugin promises this many bytes; Miri checks it.
         let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
-        let Some(digit) = text.first().filter(|byte| byte.is_ascii_digit()) else { return -1 };
+        let Some(digit) = text.first().filter(|byte| byte.is_ascii_digit()) else {
+            return -1;
+        };
         let map = [0x81, 0xa5, b'f', b'i', b'r', b's', b't', digit - b'0'];
         // SAFETY: any size may be asked for.
         let buffer = unsafe { libc::malloc(map.len()) };
@@ -124,15 +141,24 @@ mod tests {
         0
     }
 
-    const PLAYED: ParserApi = ParserApi { get, parse: parse_first };
+    const PLAYED: ParserApi = ParserApi {
+        get,
+        parse: parse_first,
+    };
 
     #[test]
     fn miri_what_the_host_makes_of_a_text_is_copied_and_freed() {
         let config = std::ptr::dangling_mut();
         for (text, digit) in [(&b"7 lines"[..], 7), (b"0", 0)] {
             let parsed = parse(&PLAYED, config, "first", text).unwrap().unwrap();
-            assert_eq!(parsed.fields, [0x81, 0xa5, b'f', b'i', b'r', b's', b't', digit]);
-            let time = (digit > 0).then_some(Timestamp { seconds: i64::from(digit), nanos: 0 });
+            assert_eq!(
+                parsed.fields,
+                [0x81, 0xa5, b'f', b'i', b'r', b's', b't', digit]
+            );
+            let time = (digit > 0).then_some(Timestamp {
+                seconds: i64::from(digit),
+                nanos: 0,
+            });
             assert_eq!(parsed.time, time);
         }
         assert_eq!(parse(&PLAYED, config, "first", b"no digit"), Ok(None));
@@ -162,17 +188,35 @@ mod tests {
 
     #[test]
     fn miri_a_success_without_anything_is_survived() {
-        let nothing = ParserApi { get, parse: parse_nothing };
+        let nothing = ParserApi {
+            get,
+            parse: parse_nothing,
+        };
         let config = std::ptr::dangling_mut();
         assert_eq!(parse(&nothing, config, "first", b""), Ok(None));
-        assert_eq!(parse(&nothing, config, "first", b"x"), Ok(Some(Parsed { fields: vec![], time: None })));
+        assert_eq!(
+            parse(&nothing, config, "first", b"x"),
+            Ok(Some(Parsed {
+                fields: vec![],
+                time: None
+            }))
+        );
     }
 
     #[test]
     fn miri_a_parser_that_there_is_not_is_told_from_one_that_does_not_fit() {
-        assert_eq!(parse(&PLAYED, std::ptr::dangling_mut(), "other", b"7"), Err(NoParser));
-        assert_eq!(parse(&PLAYED, std::ptr::dangling_mut(), "fi\0rst", b"7"), Err(NoParser));
-        assert_eq!(parse(&PLAYED, std::ptr::null_mut(), "first", b"7"), Err(NoParser));
+        assert_eq!(
+            parse(&PLAYED, std::ptr::dangling_mut(), "other", b"7"),
+            Err(NoParser)
+        );
+        assert_eq!(
+            parse(&PLAYED, std::ptr::dangling_mut(), "fi\0rst", b"7"),
+            Err(NoParser)
+        );
+        assert_eq!(
+            parse(&PLAYED, std::ptr::null_mut(), "first", b"7"),
+            Err(NoParser)
+        );
     }
 
     #[test]

@@ -45,8 +45,9 @@ fn probe() -> Option<usize> {
     let get_property = find_symbol(c"flb_input_get_property")?;
     // SAFETY: every release since 3.0 exports this function with the signature
     // that the header gives.
-    let get_property =
-        unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_get_property_fn>(get_property) }?;
+    let get_property = unsafe {
+        std::mem::transmute::<*mut libc::c_void, sys::clogs_get_property_fn>(get_property)
+    }?;
     let block = Block::new();
     // SAFETY: the function reads a list head somewhere in the block, the one
     // property that each possible head leads to, and nothing else.
@@ -92,7 +93,10 @@ impl Block {
             property[NODE_WORD + 1] = head;
         }
         for (word, leads_to) in block.words.iter_mut().enumerate() {
-            *leads_to = properties.wrapping_add(word).cast::<u8>().wrapping_add(8 * NODE_WORD);
+            *leads_to = properties
+                .wrapping_add(word)
+                .cast::<u8>()
+                .wrapping_add(8 * NODE_WORD);
         }
         block
     }
@@ -161,7 +165,11 @@ mod tests {
     /// Looks the key up as the host does, taking the list to be at `offset` of
     /// the instance and the key at `key_at` words before a node; the value is
     /// right behind it.
-    fn look_up(ins: *mut sys::flb_input_instance, offset: usize, key_at: usize) -> *const libc::c_char {
+    fn look_up(
+        ins: *mut sys::flb_input_instance,
+        offset: usize,
+        key_at: usize,
+    ) -> *const libc::c_char {
         let head = ins.cast::<sys::clogs_list_node>().wrapping_byte_add(offset);
         let mut node = head;
         loop {
@@ -186,7 +194,10 @@ mod tests {
     fn miri_the_value_that_is_found_tells_where_the_list_was_looked_for() {
         let block = Block::new();
         for offset in [0, 8, 512, 1016, BLOCK_BYTES - 16] {
-            assert_eq!(block.offset_of(look_up(block.instance(), offset, 2)), Some(offset));
+            assert_eq!(
+                block.offset_of(look_up(block.instance(), offset, 2)),
+                Some(offset)
+            );
         }
     }
 
@@ -194,23 +205,36 @@ mod tests {
     fn miri_a_host_with_another_layout_finds_nothing() {
         let block = Block::new();
         for key_at in [1, 3, 5] {
-            assert_eq!(block.offset_of(look_up(block.instance(), 512, key_at)), None);
+            assert_eq!(
+                block.offset_of(look_up(block.instance(), 512, key_at)),
+                None
+            );
         }
     }
 
     #[test]
     fn miri_all_values_of_a_list_are_given_in_order() {
-        let texts = [(c"include", c"a"), (c"tag", c"x"), (c"INCLUDE", c"b"), (c"includes", c"y")];
+        let texts = [
+            (c"include", c"a"),
+            (c"tag", c"x"),
+            (c"INCLUDE", c"b"),
+            (c"includes", c"y"),
+        ];
         let mut properties: Vec<sys::clogs_property> = texts
             .iter()
             .map(|(key, value)| sys::clogs_property {
                 key: key.as_ptr().cast_mut(),
                 value: value.as_ptr().cast_mut(),
-                node: sys::clogs_list_node { prev: std::ptr::null_mut(), next: std::ptr::null_mut() },
+                node: sys::clogs_list_node {
+                    prev: std::ptr::null_mut(),
+                    next: std::ptr::null_mut(),
+                },
             })
             .collect();
-        let mut instance =
-            [sys::clogs_list_node { prev: std::ptr::null_mut(), next: std::ptr::null_mut() }; 2];
+        let mut instance = [sys::clogs_list_node {
+            prev: std::ptr::null_mut(),
+            next: std::ptr::null_mut(),
+        }; 2];
         let base = instance.as_mut_ptr();
         let first = properties.as_mut_ptr();
         let mut before = base.wrapping_add(1);

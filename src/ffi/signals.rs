@@ -9,8 +9,15 @@ use std::mem::MaybeUninit;
 
 /// What a thread is sent for what it did itself: bad memory, a bad instruction, a bad
 /// number, `abort`, a breakpoint, a forbidden system call.
-const FAULTS: [libc::c_int; 7] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
+const FAULTS: [libc::c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
 
 /// Calls `work` with every signal but the faults blocked in this thread; threads that
 /// begin inside inherit that for good. The mask is put back afterwards, also when
@@ -58,19 +65,30 @@ mod tests {
 
     fn blocked_here() -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigBlk:"))
+            .unwrap();
         u64::from_str_radix(line.trim(), 16).unwrap()
     }
 
     #[test]
     fn a_thread_begun_inside_blocks_all_signals_but_faults_and_the_caller_does_not() {
         let before = blocked_here();
-        let inside = with_signals_blocked(|| std::thread::spawn(blocked_here)).join().unwrap();
+        let inside = with_signals_blocked(|| std::thread::spawn(blocked_here))
+            .join()
+            .unwrap();
         // SIGKILL, SIGSTOP and glibc's own two (32, 33) cannot be blocked.
         let unblockable = 1 << 8 | 1 << 18 | 1 << 31 | 1 << 32;
-        let faults = FAULTS.iter().fold(0u64, |mask, fault| mask | 1 << (fault - 1));
+        let faults = FAULTS
+            .iter()
+            .fold(0u64, |mask, fault| mask | 1 << (fault - 1));
         assert_eq!(inside | unblockable | faults, u64::MAX);
-        assert_eq!(inside & faults, before & faults, "a fault reaches its handler");
+        assert_eq!(
+            inside & faults,
+            before & faults,
+            "a fault reaches its handler"
+        );
         assert_eq!(blocked_here(), before);
     }
 }

@@ -1,5 +1,11 @@
 //! Types generated from `include/fluent_bit_abi.h`, and what must hold of them.
-#![allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code, clippy::all)]
+#![allow(
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    dead_code,
+    clippy::all
+)]
 
 include!(concat!(env!("OUT_DIR"), "/fluent_bit_abi.rs"));
 

@@ -71,7 +71,14 @@ impl Decoder {
             None => rest,
             Some(_) => return None,
         };
-        Some(Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] })
+        Some(Entry {
+            time,
+            stream,
+            text,
+            ends_line,
+            is_utf8: false,
+            attrs: &[],
+        })
     }
 
     /// Where in a line that is no entry the next one begins, if anywhere.
@@ -90,7 +97,8 @@ impl Decoder {
 
     /// Whether `line` begins with an entry; sees a bounded number of its bytes.
     fn begins_entry(&mut self, line: &[u8]) -> bool {
-        let has_date = line.get(4) == Some(&b'-') && line.get(10).is_some_and(|byte| b"Tt".contains(byte));
+        let has_date =
+            line.get(4) == Some(&b'-') && line.get(10).is_some_and(|byte| b"Tt".contains(byte));
         if has_date {
             work::add(line.len().min(LONGEST_TIME + LONGEST_TAGS));
         }
@@ -110,7 +118,12 @@ pub fn is_cri(head: &[u8]) -> bool {
     let is_of_time = |byte: &u8| byte.is_ascii_digit() || b"T:.Z+-".contains(byte);
     let time = head.iter().take_while(|byte| is_of_time(byte)).count();
     // As far as it goes: the rest of a torn json-file record begins with a time, too.
-    let begins = |stream: &[u8]| head[time..].iter().zip(stream).all(|(byte, want)| byte == want);
+    let begins = |stream: &[u8]| {
+        head[time..]
+            .iter()
+            .zip(stream)
+            .all(|(byte, want)| byte == want)
+    };
     has_date && time <= LONGEST_TIME && (begins(b" stdout ") || begins(b" stderr "))
 }
 
@@ -122,20 +135,58 @@ mod tests {
     fn decode(line: &str) -> Option<(Timestamp, Stream, bool, String)> {
         crate::fuzz_seeds::keep("cri", line.as_bytes());
         let entry = Decoder::default().decode(line.as_bytes())?;
-        Some((entry.time, entry.stream, entry.ends_line, String::from_utf8(entry.text.to_vec()).unwrap()))
+        Some((
+            entry.time,
+            entry.stream,
+            entry.ends_line,
+            String::from_utf8(entry.text.to_vec()).unwrap(),
+        ))
     }
 
-    const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 123_456_789 };
+    const TIME: Timestamp = Timestamp {
+        seconds: 1_700_000_000,
+        nanos: 123_456_789,
+    };
 
     #[test]
     fn entries_as_the_runtimes_write_them() {
         for (line, stream, ends_line, text) in [
-            ("2023-11-14T22:13:20.123456789Z stdout F hello", Stream::Stdout, true, "hello"),
-            ("2023-11-14T23:13:20.123456789+01:00 stderr P part", Stream::Stderr, false, "part"),
-            ("2023-11-14T22:13:20.123456789+00:00 stdout F ", Stream::Stdout, true, ""),
-            ("2023-11-14T22:13:20.123456789Z stdout F", Stream::Stdout, true, ""),
-            ("2023-11-14T22:13:20.123456789Z stdout P:TAG1:TAG2 x", Stream::Stdout, false, "x"),
-            ("2023-11-14T22:13:20.123456789Z stdout F  two blanks", Stream::Stdout, true, " two blanks"),
+            (
+                "2023-11-14T22:13:20.123456789Z stdout F hello",
+                Stream::Stdout,
+                true,
+                "hello",
+            ),
+            (
+                "2023-11-14T23:13:20.123456789+01:00 stderr P part",
+                Stream::Stderr,
+                false,
+                "part",
+            ),
+            (
+                "2023-11-14T22:13:20.123456789+00:00 stdout F ",
+                Stream::Stdout,
+                true,
+                "",
+            ),
+            (
+                "2023-11-14T22:13:20.123456789Z stdout F",
+                Stream::Stdout,
+                true,
+                "",
+            ),
+            (
+                "2023-11-14T22:13:20.123456789Z stdout P:TAG1:TAG2 x",
+                Stream::Stdout,
+                false,
+                "x",
+            ),
+            (
+                "2023-11-14T22:13:20.123456789Z stdout F  two blanks",
+                Stream::Stdout,
+                true,
+                " two blanks",
+            ),
             (
                 "2023-11-14T16:43:20.123456789-05:30 stdout F 2023-11-14T22:13:20Z stdout F x",
                 Stream::Stdout,
@@ -143,15 +194,28 @@ mod tests {
                 "2023-11-14T22:13:20Z stdout F x",
             ),
         ] {
-            assert_eq!(decode(line), Some((TIME, stream, ends_line, text.to_owned())), "{line}");
+            assert_eq!(
+                decode(line),
+                Some((TIME, stream, ends_line, text.to_owned())),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn trailing_zeros_may_be_missing() {
         let (time, ..) = decode("2023-11-14T22:13:20.5Z stdout F x").unwrap();
-        assert_eq!(time, Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 });
-        assert_eq!(decode("2023-11-14T22:13:20Z stdout F x").unwrap().0.nanos, 0);
+        assert_eq!(
+            time,
+            Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 500_000_000
+            }
+        );
+        assert_eq!(
+            decode("2023-11-14T22:13:20Z stdout F x").unwrap().0.nanos,
+            0
+        );
     }
 
     #[test]
@@ -195,7 +259,10 @@ mod tests {
         }
         let line = format!("\0\0\0{whole}");
         assert_eq!(Decoder::default().resync(line.as_bytes()), Some(3));
-        assert_eq!(Decoder::default().resync(b"no entry anywhere stdout F x"), None);
+        assert_eq!(
+            Decoder::default().resync(b"no entry anywhere stdout F x"),
+            None
+        );
     }
 
     #[test]
@@ -205,12 +272,20 @@ mod tests {
             assert!(is_cri(&line[..length]), "{length}");
         }
         assert!(is_cri(b"2023-11-14T22:13:20Z stdout F x"));
-        for torn in
-            ["2023-11-14T22:13:20.123456789Z\"}\n", "2023-11-14T22:13:20Z stdin", "2023-11-14T22:13:20Z\n"]
-        {
+        for torn in [
+            "2023-11-14T22:13:20.123456789Z\"}\n",
+            "2023-11-14T22:13:20Z stdin",
+            "2023-11-14T22:13:20Z\n",
+        ] {
             assert!(!is_cri(torn.as_bytes()), "{torn}");
         }
-        for head in [&b""[..], b"2023", b"{\"log\":\"", b"\0\0\0\x20\x0a\x06stdout", b"2023-11-14 22:13:20"] {
+        for head in [
+            &b""[..],
+            b"2023",
+            b"{\"log\":\"",
+            b"\0\0\0\x20\x0a\x06stdout",
+            b"2023-11-14 22:13:20",
+        ] {
             assert!(!is_cri(head), "{head:?}");
         }
     }

@@ -97,7 +97,14 @@ impl Decoder {
             unescape(escaped, scan.plain, &mut self.text)?;
             &self.text
         };
-        Some(Entry { time, stream, text, ends_line, is_utf8: true, attrs })
+        Some(Entry {
+            time,
+            stream,
+            text,
+            ends_line,
+            is_utf8: true,
+            attrs,
+        })
     }
 }
 
@@ -184,7 +191,12 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn encode_attrs(attrs: &AttrMap<'_>) -> Vec<u8> {
     let mut encoded = Vec::new();
-    put_string_map(&mut encoded, attrs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())));
+    put_string_map(
+        &mut encoded,
+        attrs
+            .iter()
+            .map(|(key, value)| (key.as_bytes(), value.as_bytes())),
+    );
     encoded
 }
 
@@ -216,7 +228,10 @@ struct Scan {
 fn scan_plain(text: &[u8]) -> Scan {
     const BLOCK: usize = 32;
     let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut marks = blocks.iter().map(Marks::of).fold(Marks::default(), Marks::and);
+    let mut marks = blocks
+        .iter()
+        .map(Marks::of)
+        .fold(Marks::default(), Marks::and);
     if !rest.is_empty() {
         marks = marks.and(match text.last_chunk::<BLOCK>() {
             Some(last) => Marks::of(last),
@@ -228,11 +243,16 @@ fn scan_plain(text: &[u8]) -> Scan {
         });
     }
     let plain = if marks.has_special {
-        text.iter().position(|byte| is_special(*byte)).unwrap_or(text.len())
+        text.iter()
+            .position(|byte| is_special(*byte))
+            .unwrap_or(text.len())
     } else {
         text.len()
     };
-    Scan { plain, has_non_ascii: marks.high & 0x80 != 0 }
+    Scan {
+        plain,
+        has_non_ascii: marks.high & 0x80 != 0,
+    }
 }
 
 /// What there is among the bytes of a text.
@@ -250,11 +270,17 @@ impl Marks {
             special |= u8::from(is_special(*byte));
             high |= *byte;
         }
-        Marks { has_special: special != 0, high }
+        Marks {
+            has_special: special != 0,
+            high,
+        }
     }
 
     fn and(self, other: Marks) -> Marks {
-        Marks { has_special: self.has_special | other.has_special, high: self.high | other.high }
+        Marks {
+            has_special: self.has_special | other.has_special,
+            high: self.high | other.high,
+        }
     }
 }
 
@@ -274,7 +300,10 @@ fn unescape(escaped: &[u8], plain: usize, out: &mut Vec<u8>) -> Option<()> {
         } else if is_special(byte) {
             return None;
         } else {
-            let run = rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len());
+            let run = rest
+                .iter()
+                .position(|byte| is_special(*byte))
+                .unwrap_or(rest.len());
             out.extend_from_slice(&rest[..run]);
             rest = &rest[run..];
         }
@@ -394,7 +423,13 @@ pub fn for_each_unusual(line: &[u8], mut take: impl FnMut(OwnedEntry, usize)) ->
         match first_record(&text[at..end]) {
             Ok((entry, length)) => {
                 if let Some(entry) = entry {
-                    take(OwnedEntry { at: if is_utf8 { at } else { 0 }, ..entry }, length);
+                    take(
+                        OwnedEntry {
+                            at: if is_utf8 { at } else { 0 },
+                            ..entry
+                        },
+                        length,
+                    );
                 }
                 at += length;
             }
@@ -420,7 +455,11 @@ fn first_record(text: &str) -> Result<(Option<OwnedEntry>, usize), NotARecord> {
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<AnyRecord>();
     let next = stream.next();
     let length = stream.byte_offset();
-    work::add(if matches!(next, Some(Ok(_))) { length } else { text.len() });
+    work::add(if matches!(next, Some(Ok(_))) {
+        length
+    } else {
+        text.len()
+    });
     match next {
         Some(Ok(record)) => {
             if record.log.is_none() && record.stream.is_none() && record.time.is_none() {
@@ -445,9 +484,22 @@ impl AnyRecord<'_> {
             Some("stderr") => Stream::Stderr,
             _ => Stream::Stdout,
         };
-        let time = self.time.and_then(|time| TimeParser::default().parse(time.as_bytes()));
-        let attrs = self.attrs.as_ref().map(|attrs| encode_attrs(&attrs.0)).unwrap_or_default();
-        Some(OwnedEntry { time, stream, text, ends_line, attrs, at: 0 })
+        let time = self
+            .time
+            .and_then(|time| TimeParser::default().parse(time.as_bytes()));
+        let attrs = self
+            .attrs
+            .as_ref()
+            .map(|attrs| encode_attrs(&attrs.0))
+            .unwrap_or_default();
+        Some(OwnedEntry {
+            time,
+            stream,
+            text,
+            ends_line,
+            attrs,
+            at: 0,
+        })
     }
 }
 
@@ -469,7 +521,12 @@ impl<'a> Starts<'a, ()> {
         };
         let mut all = memmem::find_iter(line, b"{\"").filter(opens_record);
         let (next, after) = (all.next(), all.next());
-        Starts { line, all, next, after }
+        Starts {
+            line,
+            all,
+            next,
+            after,
+        }
     }
 }
 
@@ -487,7 +544,11 @@ impl<I: Iterator<Item = usize>> Starts<'_, I> {
     fn end_of_record(&mut self, at: usize) -> usize {
         self.pass(at);
         let is_of_attrs = |start: &usize| self.line[..*start].ends_with(b"\"attrs\":");
-        let end = if self.next.as_ref().is_some_and(is_of_attrs) { self.after } else { self.next };
+        let end = if self.next.as_ref().is_some_and(is_of_attrs) {
+            self.after
+        } else {
+            self.next
+        };
         end.unwrap_or(self.line.len())
     }
 }

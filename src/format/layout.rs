@@ -73,9 +73,14 @@ impl Layout {
 
 /// The length of the frame that `data` ends with, which stands at its end too.
 fn last_frame(data: &[u8]) -> usize {
-    let Some((_, length)) = data.split_last_chunk::<4>() else { return 0 };
+    let Some((_, length)) = data.split_last_chunk::<4>() else {
+        return 0;
+    };
     let length = u32::from_be_bytes(*length) as usize;
-    length.checked_add(2 * 4).filter(|length| *length <= data.len()).unwrap_or(0)
+    length
+        .checked_add(2 * 4)
+        .filter(|length| *length <= data.len())
+        .unwrap_or(0)
 }
 
 /// Damage behind a frame is part of the stretch: if each piece of it ended one, a file
@@ -105,8 +110,14 @@ mod tests {
     #[test]
     fn the_first_bytes_tell() {
         assert_eq!(Layout::detect(b"{\"log\":"), Some(Layout::JsonLines));
-        assert_eq!(Layout::detect(b"\0\0\0\x20\x0a\x06stdout"), Some(Layout::LocalFrames));
-        assert_eq!(Layout::detect(b"2023-11-14T22:13:20Z stdout F x"), Some(Layout::CriLines));
+        assert_eq!(
+            Layout::detect(b"\0\0\0\x20\x0a\x06stdout"),
+            Some(Layout::LocalFrames)
+        );
+        assert_eq!(
+            Layout::detect(b"2023-11-14T22:13:20Z stdout F x"),
+            Some(Layout::CriLines)
+        );
         for head in [&b""[..], b"\0", b"\0\0\0\0\0\0\0\0", b"garbage", b"2023"] {
             assert_eq!(Layout::detect(head), None, "{head:?}");
         }
@@ -125,8 +136,16 @@ mod tests {
         let frame = b"\0\0\0\x08\x0a\x06stdout\0\0\0\x08";
         let two = [&frame[..], &frame[..]].concat();
         for cut in 0..two.len() {
-            let want = if cut < frame.len() { Stretch::Incomplete } else { Stretch::Whole(frame.len()) };
-            assert_eq!(Layout::LocalFrames.measure(&two[..cut]), want, "cut at {cut}");
+            let want = if cut < frame.len() {
+                Stretch::Incomplete
+            } else {
+                Stretch::Whole(frame.len())
+            };
+            assert_eq!(
+                Layout::LocalFrames.measure(&two[..cut]),
+                want,
+                "cut at {cut}"
+            );
         }
         assert_eq!(Layout::LocalFrames.last_entry(&two), frame.len());
         assert_eq!(Layout::LocalFrames.last_entry(&two[1..frame.len()]), 0);

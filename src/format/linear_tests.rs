@@ -49,7 +49,11 @@ fn a_line_of_any_records_within_each_other_is_seen_a_few_times() {
                 work::take();
                 json_file::decode_unusual(&line);
                 let seen = work::take();
-                assert!(seen <= MOST_TIMES * line.len() as u64, "{unit}: {seen} of {}", line.len());
+                assert!(
+                    seen <= MOST_TIMES * line.len() as u64,
+                    "{unit}: {seen} of {}",
+                    line.len()
+                );
             }
         }
     }
@@ -61,7 +65,11 @@ fn a_record_behind_records_within_each_other_is_found() {
     for unit in JSON_UNITS {
         let line = [&repeated(unit, 4096)[..], next.as_bytes()].concat();
         let found = json_file::decode_unusual(&line);
-        assert_eq!(found.entries.last().map(|entry| entry.text.as_str()), Some("next"), "{unit}");
+        assert_eq!(
+            found.entries.last().map(|entry| entry.text.as_str()),
+            Some("next"),
+            "{unit}"
+        );
     }
 }
 
@@ -76,12 +84,16 @@ fn a_whole_line_may_hold_objects_that_begin_like_records() {
 
 #[test]
 fn attributes_beyond_any_number_are_no_attributes() {
-    let pairs: Vec<String> = (0..5000).map(|number| format!("\"{number}\":\"\"")).collect();
+    let pairs: Vec<String> = (0..5000)
+        .map(|number| format!("\"{number}\":\"\""))
+        .collect();
     let line = format!(
         "{{\"log\":\"x\\n\",\"stream\":\"stdout\",\"attrs\":{{{}}},\"time\":\"2023-11-14T22:13:20.000000001Z\"}}",
         pairs.join(",")
     );
-    assert!(json_file::Decoder::default().decode(line.as_bytes()).is_none());
+    assert!(json_file::Decoder::default()
+        .decode(line.as_bytes())
+        .is_none());
     let found = json_file::decode_unusual(line.as_bytes());
     assert_eq!((found.entries.len(), found.skipped), (0, line.len()));
 }
@@ -108,7 +120,10 @@ fn a_line_of_any_torn_entries_of_the_cri_is_seen_a_few_dozen_times() {
             }
             *seen = work::take() / bytes as u64;
         }
-        assert!(seen[1] <= seen[0] + 1 && seen[1] <= 64, "{unit}: {seen:?} times");
+        assert!(
+            seen[1] <= seen[0] + 1 && seen[1] <= 64,
+            "{unit}: {seen:?} times"
+        );
     }
 }
 
@@ -141,7 +156,11 @@ fn a_file_of_any_torn_frames_is_seen_a_few_times() {
             };
         }
         let seen = work::take();
-        assert!(seen <= 24 * data.len() as u64, "{unit:?}: {seen} of {}", data.len());
+        assert!(
+            seen <= 24 * data.len() as u64,
+            "{unit:?}: {seen} of {}",
+            data.len()
+        );
         assert!(stretches <= 4, "{unit:?}: {stretches} reads");
     }
 }

@@ -64,7 +64,11 @@ pub enum Frame<'a> {
 #[inline]
 pub fn first_frame(data: &[u8]) -> Frame<'_> {
     let Some((header, rest)) = data.split_first_chunk::<LENGTH_BYTES>() else {
-        return if may_begin_header(data) { Frame::Incomplete } else { Frame::Corrupt };
+        return if may_begin_header(data) {
+            Frame::Incomplete
+        } else {
+            Frame::Corrupt
+        };
     };
     let length = u32::from_be_bytes(*header) as usize;
     // A message has at least a source: no frame is empty, and NULs are none.
@@ -75,7 +79,10 @@ pub fn first_frame(data: &[u8]) -> Frame<'_> {
         return Frame::Incomplete;
     };
     match behind.first_chunk::<LENGTH_BYTES>() {
-        Some(footer) if footer == header => Frame::Whole { message, length: length + 2 * LENGTH_BYTES },
+        Some(footer) if footer == header => Frame::Whole {
+            message,
+            length: length + 2 * LENGTH_BYTES,
+        },
         None if header.starts_with(behind) => Frame::Incomplete,
         _ => Frame::Corrupt,
     }
@@ -112,7 +119,9 @@ pub fn next_frame(data: &[u8]) -> usize {
     // Or the data ends before the tag.
     let cut = data.len().saturating_sub(LENGTH_BYTES)..data.len();
     let mut starts = tags.chain(cut).filter(|start| *start > 0);
-    let passed = starts.find(|start| data.get(*start..).is_some_and(may_be_frame)).unwrap_or(data.len());
+    let passed = starts
+        .find(|start| data.get(*start..).is_some_and(may_be_frame))
+        .unwrap_or(data.len());
     work::add(passed);
     passed
 }
@@ -126,7 +135,9 @@ fn may_be_frame(data: &[u8]) -> bool {
         Frame::Incomplete => {
             let message = data.get(LENGTH_BYTES..).unwrap_or_default();
             // zip: as far as both go.
-            ENTRY_STARTS.iter().any(|start| start.iter().zip(message).all(|(want, byte)| want == byte))
+            ENTRY_STARTS
+                .iter()
+                .any(|start| start.iter().zip(message).all(|(want, byte)| want == byte))
         }
         Frame::Corrupt => false,
     }
@@ -169,7 +180,11 @@ pub fn decode(message: &[u8]) -> Option<LocalEntry<'_>> {
         let (number, value, behind) = first_field(rest)?;
         match (number, value) {
             (1, Value::Bytes(source)) => {
-                stream = if source == b"stderr" { Stream::Stderr } else { Stream::Stdout };
+                stream = if source == b"stderr" {
+                    Stream::Stderr
+                } else {
+                    Stream::Stdout
+                };
             }
             // An int64: negative ones are written as their two's complement.
             (2, Value::Varint(value)) => time_nanos = value as i64,

@@ -21,7 +21,10 @@ pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Appends a map of strings; an empty one appends nothing.
-pub fn put_string_map<'a>(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>) {
+pub fn put_string_map<'a>(
+    out: &mut Vec<u8>,
+    pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>,
+) {
     let length = pairs.len();
     if length == 0 {
         return;
@@ -82,7 +85,10 @@ pub fn value_length(bytes: &[u8]) -> Option<usize> {
         let mut number = |width: usize| {
             let text = bytes.get(at..at + width)?;
             at += width;
-            Some(text.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+            Some(
+                text.iter()
+                    .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+            )
         };
         let (body, members) = match first {
             0x80..=0x8f => (0, 2 * u64::from(first & 0x0f)),

@@ -69,6 +69,8 @@ impl Timestamp {
     /// Nanoseconds since 1970, as the kernel counts birth times; 0 before it.
     pub fn since_epoch(self) -> u64 {
         let seconds = u64::try_from(self.seconds).unwrap_or(0);
-        seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(self.nanos))
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(u64::from(self.nanos))
     }
 }

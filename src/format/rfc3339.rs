@@ -35,7 +35,10 @@ impl TimeParser {
         let seconds = two_digits(&colon_seconds[1..], 60)?;
         let (nanos, zone) = parse_fraction(rest)?;
         let offset = parse_zone(zone)?;
-        Some(Timestamp { seconds: minute_seconds + i64::from(seconds) - offset, nanos })
+        Some(Timestamp {
+            seconds: minute_seconds + i64::from(seconds) - offset,
+            nanos,
+        })
     }
 }
 
@@ -140,7 +143,8 @@ fn parse_zone(zone: &[u8]) -> Option<i64> {
     match zone {
         b"Z" | b"z" => Some(0),
         [sign @ (b'+' | b'-'), hours @ .., b':', m1, m2] if hours.len() == 2 => {
-            let seconds = i64::from(two_digits(hours, 23)? * 3600 + two_digits(&[*m1, *m2], 59)? * 60);
+            let seconds =
+                i64::from(two_digits(hours, 23)? * 3600 + two_digits(&[*m1, *m2], 59)? * 60);
             Some(if *sign == b'-' { -seconds } else { seconds })
         }
         _ => None,
@@ -166,11 +170,16 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -181,7 +190,9 @@ mod tests {
 
     fn parse(text: &str) -> Option<(i64, u32)> {
         crate::fuzz_seeds::keep("rfc3339", text);
-        TimeParser::default().parse(text.as_bytes()).map(|time| (time.seconds, time.nanos))
+        TimeParser::default()
+            .parse(text.as_bytes())
+            .map(|time| (time.seconds, time.nanos))
     }
 
     #[test]
@@ -189,7 +200,13 @@ mod tests {
         let parse = |fraction: &str| {
             TimeParser::default().parse(format!("2026-11-23T18:34:00.{fraction}Z").as_bytes())
         };
-        for digits in ["000000001", "123456789", "987654321", "999999999", "100000000"] {
+        for digits in [
+            "000000001",
+            "123456789",
+            "987654321",
+            "999999999",
+            "100000000",
+        ] {
             for length in 1..=9 {
                 let nanos = parse(&digits[..length]).map(|time| time.nanos);
                 let padded = format!("{:0<9}", &digits[..length]);
@@ -210,10 +227,16 @@ mod tests {
     fn known_instants() {
         assert_eq!(parse("1970-01-01T00:00:00Z"), Some((0, 0)));
         assert_eq!(parse("2001-09-09T01:46:40Z"), Some((1_000_000_000, 0)));
-        assert_eq!(parse("2024-02-29T12:00:00.5Z"), Some((1_709_208_000, 500_000_000)));
+        assert_eq!(
+            parse("2024-02-29T12:00:00.5Z"),
+            Some((1_709_208_000, 500_000_000))
+        );
         assert_eq!(parse("1969-12-31T23:59:59.000000001Z"), Some((-1, 1)));
         assert_eq!(parse("0001-01-01T00:00:00Z"), Some((-62_135_596_800, 0)));
-        assert_eq!(parse("2023-11-14T22:13:20.123456789Z"), Some((1_700_000_000, 123_456_789)));
+        assert_eq!(
+            parse("2023-11-14T22:13:20.123456789Z"),
+            Some((1_700_000_000, 123_456_789))
+        );
     }
 
     #[test]
@@ -228,7 +251,10 @@ mod tests {
     #[test]
     fn offsets_name_the_same_instant() {
         assert_eq!(parse("2023-11-15T00:13:20+02:00"), Some((1_700_000_000, 0)));
-        assert_eq!(parse("2023-11-14T16:43:20.25-05:30"), Some((1_700_000_000, 250_000_000)));
+        assert_eq!(
+            parse("2023-11-14T16:43:20.25-05:30"),
+            Some((1_700_000_000, 250_000_000))
+        );
     }
 
     #[test]

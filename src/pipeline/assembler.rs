@@ -55,7 +55,10 @@ struct Building {
 
 impl Building {
     fn carried(&self) -> Option<(Amount, Timestamp)> {
-        let amount = Amount { bytes: self.source_bytes, records: self.records as u64 };
+        let amount = Amount {
+            bytes: self.source_bytes,
+            records: self.records as u64,
+        };
         (self.records > 0).then_some((amount, self.since))
     }
 }
@@ -128,7 +131,9 @@ impl Assembler {
     /// Whether the entries to come say by a tag that more of their line follows.
     pub fn set_tagged(&mut self, is_tagged: bool) {
         self.is_tagged = is_tagged;
-        self.joiners.iter_mut().for_each(|joiner| joiner.set_tagged(is_tagged));
+        self.joiners
+            .iter_mut()
+            .for_each(|joiner| joiner.set_tagged(is_tagged));
     }
 
     /// The entries to come tell their times in whole seconds.
@@ -199,11 +204,17 @@ impl Assembler {
     /// The time of the last entry that is certainly behind us in both streams,
     /// where entries of both are asked for from one time on.
     pub fn since(&self) -> Option<Timestamp> {
-        let moments =
-            Stream::ALL.map(|stream| self.open_at(stream).map_or(self.taken[stream.index()], |at| at.moment));
+        let moments = Stream::ALL.map(|stream| {
+            self.open_at(stream)
+                .map_or(self.taken[stream.index()], |at| at.moment)
+        });
         // A stream that has given nothing does not hold the other back: its
         // first entry is later than all that was taken before.
-        moments.iter().filter(|moment| **moment != Moment::default()).map(|moment| moment.time).min()
+        moments
+            .iter()
+            .filter(|moment| **moment != Moment::default())
+            .map(|moment| moment.time)
+            .min()
     }
 
     /// The source will begin again at [`Assembler::since`]: forget what is open and
@@ -236,7 +247,10 @@ impl Assembler {
         let before = self.taken[index];
         self.taken[index].advance(entry.time);
         if self.texts.is_some() {
-            let begins = LazyCell::new(|| Resume { moment: before.or_at(entry.time), ..begins_at() });
+            let begins = LazyCell::new(|| Resume {
+                moment: before.or_at(entry.time),
+                ..begins_at()
+            });
             return self.take_for_texts(entry, source_bytes, max_line_bytes, &|| *begins);
         }
         let identity = &*self.identity;
@@ -246,7 +260,10 @@ impl Assembler {
             put_line(into, aside, &line, stream, identity);
         });
         if begins {
-            self.open_at[index] = Resume { moment: before.or_at(entry.time), ..begins_at() };
+            self.open_at[index] = Resume {
+                moment: before.or_at(entry.time),
+                ..begins_at()
+            };
         }
     }
 
@@ -279,7 +296,13 @@ impl Assembler {
         let Some(texts) = &mut self.texts else { return };
         let (building, aside, identity) = (&mut self.building, &mut self.aside, &*self.identity);
         let mut put = |stream: Stream, line: Line<'_>| {
-            put_line(&mut building[identity.building_of(stream)], aside, &line, stream, identity);
+            put_line(
+                &mut building[identity.building_of(stream)],
+                aside,
+                &line,
+                stream,
+                identity,
+            );
         };
         texts.time_is(entry.time, &mut put);
         let (stream, index) = (entry.stream, entry.stream.index());
@@ -287,7 +310,12 @@ impl Assembler {
         let mut open_at = self.joiners[index].is_open().then_some(self.open_at[index]);
         let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
             let open_at = open_at.take();
-            texts.push(stream, &line, || open_at.unwrap_or_else(begins_here), |line| put(stream, line));
+            texts.push(
+                stream,
+                &line,
+                || open_at.unwrap_or_else(begins_here),
+                |line| put(stream, line),
+            );
         });
         if begins {
             self.open_at[index] = begins_here();
@@ -300,7 +328,11 @@ impl Assembler {
     }
 
     fn open_bytes(&self) -> u64 {
-        let lines: u64 = self.joiners.iter().map(|joiner| joiner.source_bytes() as u64).sum();
+        let lines: u64 = self
+            .joiners
+            .iter()
+            .map(|joiner| joiner.source_bytes() as u64)
+            .sum();
         lines + self.texts.as_ref().map_or(0, |texts| texts.source_bytes())
     }
 
@@ -375,7 +407,10 @@ impl Assembler {
 
     /// Split lines that wait for their rest.
     pub fn open_lines(&self) -> u64 {
-        self.joiners.iter().map(|joiner| u64::from(joiner.is_open())).sum()
+        self.joiners
+            .iter()
+            .map(|joiner| u64::from(joiner.is_open()))
+            .sum()
     }
 
     /// Whether a line or a text is open.
@@ -400,7 +435,11 @@ impl Assembler {
         self.close_after_where(silence, |_, joiner| joiner.stream_ended());
     }
 
-    fn close_after_where(&mut self, silence: Duration, is_over: impl Fn(&Assembler, &Joiner) -> bool) {
+    fn close_after_where(
+        &mut self,
+        silence: Duration,
+        is_over: impl Fn(&Assembler, &Joiner) -> bool,
+    ) {
         if silence >= DEAD_LINE_GRACE {
             self.close_lines_where(is_over);
         }
@@ -431,7 +470,12 @@ impl Assembler {
         }
         self.joiners[stream.index()].flush(|line| match texts {
             Some(texts) => {
-                texts.push(stream, &line, || open_at, |line| put_line(into, aside, &line, stream, identity));
+                texts.push(
+                    stream,
+                    &line,
+                    || open_at,
+                    |line| put_line(into, aside, &line, stream, identity),
+                );
             }
             None => put_line(into, aside, &line, stream, identity),
         });
@@ -443,7 +487,9 @@ impl Assembler {
         for stream in Stream::ALL {
             let into = &mut self.building[identity.building_of(stream)];
             let aside = &mut self.aside;
-            texts.flush(stream, |line| put_line(into, aside, &line, stream, identity));
+            texts.flush(stream, |line| {
+                put_line(into, aside, &line, stream, identity)
+            });
         }
     }
 
@@ -458,7 +504,11 @@ impl Assembler {
             Some(end) if is_mid_line && here.is_unbegun_file() => end,
             _ => here,
         };
-        self.open_at(stream).unwrap_or(Resume { moment, is_mid_line, ..here })
+        self.open_at(stream).unwrap_or(Resume {
+            moment,
+            is_mid_line,
+            ..here
+        })
     }
 
     /// What comes next is of another file. The one before was read up to here, which says
@@ -500,7 +550,12 @@ impl Assembler {
                 (true, _) => [None, pending[1]],
             };
             let (bytes, records) = (building.bytes.len(), building.records);
-            building.marks.push(Mark { bytes, records, source_bytes: building.source_bytes, advance });
+            building.marks.push(Mark {
+                bytes,
+                records,
+                source_bytes: building.source_bytes,
+                advance,
+            });
         }
         self.due = (self.built() + MARK_BYTES).min(BATCH_BYTES);
     }
@@ -537,7 +592,11 @@ impl Assembler {
         let has_second = second.records > 0;
         // Records of one batch may be accepted and those of the next refused:
         // a batch moves its own stream, and the other only with the last one.
-        let first_moves = if has_second { [pending[0], None] } else { pending };
+        let first_moves = if has_second {
+            [pending[0], None]
+        } else {
+            pending
+        };
         if first.records > 0 || (always && !has_second) {
             self.push_batch(exchange, first, 0, first_moves);
         } else {
@@ -554,14 +613,34 @@ impl Assembler {
             return;
         }
         let (name, short_id) = (self.metadata().title(), self.account.short_id());
-        self.cut.add(self.aside.cut, Instant::now(), |Amount { bytes, records: lines }| {
-            exchange.report(Event::LinesCut { name, short_id, bytes, lines })
-        });
+        self.cut.add(
+            self.aside.cut,
+            Instant::now(),
+            |Amount {
+                 bytes,
+                 records: lines,
+             }| {
+                exchange.report(Event::LinesCut {
+                    name,
+                    short_id,
+                    bytes,
+                    lines,
+                })
+            },
+        );
     }
 
-    fn push_batch(&self, exchange: &Exchange, mut building: Building, tag: usize, advance: Advance) {
+    fn push_batch(
+        &self,
+        exchange: &Exchange,
+        mut building: Building,
+        tag: usize,
+        advance: Advance,
+    ) {
         if building.records > 0 {
-            building.bytes.extend_from_slice(self.identity.fields.group_end());
+            building
+                .bytes
+                .extend_from_slice(self.identity.fields.group_end());
         }
         let batch = Batch {
             container: *self.account.id(),
@@ -578,14 +657,26 @@ impl Assembler {
 }
 
 #[inline]
-fn put_line(into: &mut Building, aside: &mut Aside, line: &Line<'_>, stream: Stream, identity: &Identity) {
+fn put_line(
+    into: &mut Building,
+    aside: &mut Aside,
+    line: &Line<'_>,
+    stream: Stream,
+    identity: &Identity,
+) {
     if into.records == 0 {
         into.bytes.extend_from_slice(identity.fields.group_start());
         into.since = line.time;
     }
     let fields = &identity.fields;
     let is_merged = into.merged.take(line.text, &identity.merge, fields.keys());
-    put_record_merged(&mut into.bytes, line, stream, fields, is_merged.then_some(&into.merged));
+    put_record_merged(
+        &mut into.bytes,
+        line,
+        stream,
+        fields,
+        is_merged.then_some(&into.merged),
+    );
     into.records += 1;
     into.source_bytes += line.source_bytes as u64;
     if line.is_cut() {
@@ -604,7 +695,14 @@ mod tests {
 
     fn take(assembler: &mut Assembler, stream: Stream, seconds: i64, ends_line: bool) {
         let time = Timestamp { seconds, nanos: 0 };
-        let entry = Entry { time, stream, text: b"x", ends_line, is_utf8: false, attrs: &[] };
+        let entry = Entry {
+            time,
+            stream,
+            text: b"x",
+            ends_line,
+            is_utf8: false,
+            attrs: &[],
+        };
         assembler.take(&entry, 1, 100, Resume::default);
     }
 
@@ -617,12 +715,31 @@ mod tests {
         assembler.set_tagged(true);
         take(&mut assembler, Stream::Stdout, 5, false);
         take(&mut assembler, Stream::Stderr, 10, true);
-        assert_eq!(assembler.since(), Some(Timestamp { seconds: 5, nanos: 0 }));
+        assert_eq!(
+            assembler.since(),
+            Some(Timestamp {
+                seconds: 5,
+                nanos: 0
+            })
+        );
         let saved = assembler.handed_over(Resume::default());
         assembler.resume_from(&saved, [true, true]);
-        assert_eq!(assembler.since(), Some(Timestamp { seconds: 5, nanos: 0 }), "also after a restart");
+        assert_eq!(
+            assembler.since(),
+            Some(Timestamp {
+                seconds: 5,
+                nanos: 0
+            }),
+            "also after a restart"
+        );
         take(&mut assembler, Stream::Stdout, 5, false);
         take(&mut assembler, Stream::Stdout, 11, true);
-        assert_eq!(assembler.since(), Some(Timestamp { seconds: 10, nanos: 0 }));
+        assert_eq!(
+            assembler.since(),
+            Some(Timestamp {
+                seconds: 10,
+                nanos: 0
+            })
+        );
     }
 }

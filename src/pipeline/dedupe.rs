@@ -22,7 +22,11 @@ impl Skip {
     /// Nothing was met yet. `is_to_the_second` says that times of either side may be in
     /// whole seconds.
     pub fn new(until: Moment, is_to_the_second: bool) -> Skip {
-        Skip { until, is_to_the_second, seen: 0 }
+        Skip {
+            until,
+            is_to_the_second,
+            seen: 0,
+        }
     }
 
     /// Whether an entry with this time was delivered before. Not of the hot path, which
@@ -52,7 +56,10 @@ mod tests {
     use super::*;
 
     fn moment(seconds: i64, count: u32) -> Moment {
-        Moment { time: Timestamp { seconds, nanos: 0 }, count }
+        Moment {
+            time: Timestamp { seconds, nanos: 0 },
+            count,
+        }
     }
 
     #[test]
@@ -68,14 +75,23 @@ mod tests {
         let fine = |seconds, nanos| Timestamp { seconds, nanos };
         let covered = |until: Moment, is_to_the_second, times: &[Timestamp]| {
             let mut skip = Skip::new(until, is_to_the_second);
-            times.iter().map(|time| skip.covers(*time)).collect::<Vec<_>>()
+            times
+                .iter()
+                .map(|time| skip.covers(*time))
+                .collect::<Vec<_>>()
         };
         // From Podman's API to its file: it gave two entries of second 5.
         let file = [fine(4, 9), fine(5, 0), fine(5, 3), fine(5, 4), fine(6, 0)];
-        assert_eq!(covered(moment(5, 2), true, &file), [true, true, true, false, false]);
+        assert_eq!(
+            covered(moment(5, 2), true, &file),
+            [true, true, true, false, false]
+        );
         // To the API: of second 5 only the last entry is known to be taken.
         let api = [fine(4, 0), fine(5, 0), fine(5, 0), fine(6, 0)];
-        let until = Moment { time: fine(5, 3), count: 1 };
+        let until = Moment {
+            time: fine(5, 3),
+            count: 1,
+        };
         assert_eq!(covered(until, true, &api), [true, true, false, false]);
         // Where both know nanoseconds, a second has many moments.
         assert_eq!(covered(moment(5, 1), false, &[fine(5, 3)]), [false]);

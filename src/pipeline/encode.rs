@@ -45,7 +45,9 @@ impl RecordFields {
         let metadata: PerStream<Box<[u8]>> = [empty_map(), empty_map()];
         let count = 1 + fields.len();
         RecordFields {
-            plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, count)),
+            plain_head: metadata
+                .each_ref()
+                .map(|metadata| plain_head(metadata, count)),
             metadata,
             encoded,
             count,
@@ -132,7 +134,11 @@ pub fn put_record_merged(
     merged: Option<&Merged>,
 ) {
     let encoded = &fields.encoded[stream.index()];
-    let text = if line.is_utf8 { Cow::Borrowed(line.text) } else { repair(line.text) };
+    let text = if line.is_utf8 {
+        Cow::Borrowed(line.text)
+    } else {
+        repair(line.text)
+    };
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     put_head(out, line.time);
     if merged.is_none() && line.attrs.is_empty() && !line.is_cut() {
@@ -145,7 +151,10 @@ pub fn put_record_merged(
     let has_log = merged.is_none_or(Merged::keeps_log);
     let extra = usize::from(line.is_cut()) + usize::from(!line.attrs.is_empty());
     let merged_count = merged.map_or(0, Merged::count);
-    put_map_head(out, usize::from(has_log) + fields.count + merged_count + extra);
+    put_map_head(
+        out,
+        usize::from(has_log) + fields.count + merged_count + extra,
+    );
     if has_log {
         out.extend_from_slice(LOG_KEY);
         put_str(out, &text);
@@ -177,9 +186,24 @@ fn repair(text: &[u8]) -> Cow<'_, [u8]> {
 /// what is negative marks a group, or is passed over. Times before 1970 or after
 /// January 2038, which for now only a broken clock writes, become the nearest one.
 fn put_head(out: &mut Vec<u8>, time: Timestamp) {
-    let seconds = i32::try_from(time.seconds.max(0)).unwrap_or(i32::MAX).to_be_bytes();
+    let seconds = i32::try_from(time.seconds.max(0))
+        .unwrap_or(i32::MAX)
+        .to_be_bytes();
     // Put together first: one check for room instead of four.
-    let mut head = [0x92, 0x92, EVENT_TIME[0], EVENT_TIME[1], 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut head = [
+        0x92,
+        0x92,
+        EVENT_TIME[0],
+        EVENT_TIME[1],
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
     head[4..8].copy_from_slice(&seconds);
     head[8..].copy_from_slice(&time.nanos.to_be_bytes());
     out.extend_from_slice(&head);
@@ -191,8 +215,14 @@ mod tests {
     use crate::delivery::host::embedded::{decode_records, Record};
 
     fn round_trip(line: Line<'_>, stream: Stream) -> Record {
-        let flags = stream.index() as u8 * 2 + u8::from(line.cut_bytes > 0) * 4 + u8::from(line.is_utf8) * 8;
-        let time = [&line.time.seconds.to_le_bytes()[..], &line.time.nanos.to_le_bytes()].concat();
+        let flags = stream.index() as u8 * 2
+            + u8::from(line.cut_bytes > 0) * 4
+            + u8::from(line.is_utf8) * 8;
+        let time = [
+            &line.time.seconds.to_le_bytes()[..],
+            &line.time.nanos.to_le_bytes(),
+        ]
+        .concat();
         let text = &line.text[..line.text.len().min(4096)];
         crate::fuzz_seeds::keep("encode", [&[flags, 0], &time[..], text].concat());
         let fields = RecordFields::new(&[
@@ -210,9 +240,17 @@ mod tests {
     fn every_header_size_of_a_text_decodes_to_the_same_text() {
         for length in [0, 1, 31, 32, 255, 256, 65_535, 65_536, 200_000] {
             let text = "x".repeat(length);
-            let time = Timestamp { seconds: 1_700_000_000, nanos: 999_999_999 };
+            let time = Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 999_999_999,
+            };
             let record = round_trip(
-                Line { time, text: text.as_bytes(), is_utf8: true, ..Line::default() },
+                Line {
+                    time,
+                    text: text.as_bytes(),
+                    is_utf8: true,
+                    ..Line::default()
+                },
                 Stream::Stderr,
             );
             assert_eq!(record.time, time);
@@ -225,15 +263,34 @@ mod tests {
 
     #[test]
     fn a_cut_line_says_so() {
-        let record = round_trip(Line { text: b"x", cut_bytes: 1, ..Line::default() }, Stream::Stdout);
+        let record = round_trip(
+            Line {
+                text: b"x",
+                cut_bytes: 1,
+                ..Line::default()
+            },
+            Stream::Stdout,
+        );
         assert_eq!(record.body["truncated"], true);
     }
 
     #[test]
     fn raw_bytes_that_are_no_utf8_are_repaired() {
-        let record = round_trip(Line { text: b"a\xffb", ..Line::default() }, Stream::Stdout);
+        let record = round_trip(
+            Line {
+                text: b"a\xffb",
+                ..Line::default()
+            },
+            Stream::Stdout,
+        );
         assert_eq!(record.body["log"], "a\u{fffd}b");
-        let record = round_trip(Line { text: "é日".as_bytes(), ..Line::default() }, Stream::Stdout);
+        let record = round_trip(
+            Line {
+                text: "é日".as_bytes(),
+                ..Line::default()
+            },
+            Stream::Stdout,
+        );
         assert_eq!(record.body["log"], "é日");
     }
 
@@ -242,19 +299,45 @@ mod tests {
         let mut attrs = Vec::new();
         let pairs: [(&[u8], &[u8]); 2] = [(b"tag", b"x"), (b"env", b"")];
         crate::format::msgpack::put_string_map(&mut attrs, pairs.into_iter());
-        let record = round_trip(Line { attrs: &attrs, cut_bytes: 1, ..Line::default() }, Stream::Stdout);
-        assert_eq!(record.body["attrs"], serde_json::json!({"tag": "x", "env": ""}));
+        let record = round_trip(
+            Line {
+                attrs: &attrs,
+                cut_bytes: 1,
+                ..Line::default()
+            },
+            Stream::Stdout,
+        );
+        assert_eq!(
+            record.body["attrs"],
+            serde_json::json!({"tag": "x", "env": ""})
+        );
         assert_eq!(record.body["truncated"], true);
     }
 
     #[test]
     fn times_out_of_range_become_the_nearest() {
-        for (seconds, want) in
-            [(-1, 0), (i64::MAX, i64::from(i32::MAX)), (1 << 31, i64::from(i32::MAX)), (0, 0)]
-        {
+        for (seconds, want) in [
+            (-1, 0),
+            (i64::MAX, i64::from(i32::MAX)),
+            (1 << 31, i64::from(i32::MAX)),
+            (0, 0),
+        ] {
             let time = Timestamp { seconds, nanos: 7 };
-            let record = round_trip(Line { time, text: b"", ..Line::default() }, Stream::Stdout);
-            assert_eq!(record.time, Timestamp { seconds: want, nanos: 7 });
+            let record = round_trip(
+                Line {
+                    time,
+                    text: b"",
+                    ..Line::default()
+                },
+                Stream::Stdout,
+            );
+            assert_eq!(
+                record.time,
+                Timestamp {
+                    seconds: want,
+                    nanos: 7
+                }
+            );
         }
     }
 }

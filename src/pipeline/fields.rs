@@ -24,9 +24,21 @@ pub const RECORD_KEYS: [&str; 4] = ["log", "stream", "attrs", "truncated"];
 
 /// Whether records may have this key themselves.
 pub fn is_own_key(key: &str) -> bool {
-    let names = ["container_id", "container_name", "image", "user", "labels", "env"];
+    let names = [
+        "container_id",
+        "container_name",
+        "image",
+        "user",
+        "labels",
+        "env",
+    ];
     let known = KNOWN_LABELS.iter().map(|(_, name)| name);
-    RECORD_KEYS.iter().chain(&names).chain(&POD_KEYS).chain(known).any(|own| *own == key)
+    RECORD_KEYS
+        .iter()
+        .chain(&names)
+        .chain(&POD_KEYS)
+        .chain(known)
+        .any(|own| *own == key)
 }
 
 /// `Metadata`: where it stands in a record.
@@ -72,7 +84,12 @@ impl MetadataOptions {
         fields.noting(budget.is_cut)
     }
 
-    fn plain(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> Vec<(String, Field)> {
+    fn plain(
+        &self,
+        id: &str,
+        metadata: &ContainerMetadata,
+        budget: &mut Budget,
+    ) -> Vec<(String, Field)> {
         let mut fields = Vec::new();
         if is_id_known(metadata) {
             fields.push(("container_id".to_owned(), Field::text(id)));
@@ -83,9 +100,17 @@ impl MetadataOptions {
             Some(pod) => fields.extend(pod_fields(pod, POD_KEYS)),
             None => fields.push(("image".to_owned(), Field::text(&metadata.image))),
         }
-        fields.extend(metadata.owner.as_ref().map(|owner| ("user".to_owned(), Field::text(&owner.user))));
+        fields.extend(
+            metadata
+                .owner
+                .as_ref()
+                .map(|owner| ("user".to_owned(), Field::text(&owner.user))),
+        );
         fields.extend(known(metadata));
-        for (key, map) in [("labels", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
+        for (key, map) in [
+            ("labels", self.labels_of(metadata)),
+            ("env", self.env_of(metadata)),
+        ] {
             if !map.is_empty() {
                 fields.push((key.to_owned(), Field::Map(map)));
             }
@@ -95,14 +120,20 @@ impl MetadataOptions {
     }
 
     fn labels_of(&self, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
-        let labels = metadata.labels.iter().filter(|(key, _)| self.labels.fit(key));
+        let labels = metadata
+            .labels
+            .iter()
+            .filter(|(key, _)| self.labels.fit(key));
         let labels = labels.filter(|(key, _)| key.len() <= LONGEST_KEY);
-        labels.map(|(key, value)| (key.clone(), Field::text(value))).collect()
+        labels
+            .map(|(key, value)| (key.clone(), Field::text(value)))
+            .collect()
     }
 
     fn env_of(&self, metadata: &ContainerMetadata) -> Vec<(String, Field)> {
         let env = metadata.env.iter().filter(|(key, _)| self.env.fit(key));
-        env.map(|(key, value)| (key.clone(), Field::text(value))).collect()
+        env.map(|(key, value)| (key.clone(), Field::text(value)))
+            .collect()
     }
 
     /// As the `opentelemetry` output reads it: the resource in the body of a
@@ -125,31 +156,47 @@ impl MetadataOptions {
             attributes.push(("container.user".to_owned(), Field::text(&owner.user)));
         }
         if !metadata.runtime.is_empty() {
-            attributes.push(("container.runtime".to_owned(), Field::text(&metadata.runtime)));
+            attributes.push((
+                "container.runtime".to_owned(),
+                Field::text(&metadata.runtime),
+            ));
         }
         if !name.is_empty() {
             attributes.push(("container.image.name".to_owned(), Field::text(name)));
         }
         if let Some(tag) = tag {
-            attributes.push(("container.image.tags".to_owned(), Field::List(vec![Field::text(tag)])));
+            attributes.push((
+                "container.image.tags".to_owned(),
+                Field::List(vec![Field::text(tag)]),
+            ));
         }
         attributes.extend(known(metadata));
-        for (prefix, fields) in [("label", self.labels_of(metadata)), ("env", self.env_of(metadata))] {
+        for (prefix, fields) in [
+            ("label", self.labels_of(metadata)),
+            ("env", self.env_of(metadata)),
+        ] {
             let fields = fields.into_iter().take(MOST_PAIRS);
-            attributes.extend(fields.map(|(key, value)| (format!("container.{prefix}.{key}"), value)));
+            attributes
+                .extend(fields.map(|(key, value)| (format!("container.{prefix}.{key}"), value)));
         }
         budget.fit(&mut attributes);
         let resource = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
         let body = Field::Map(vec![
             ("resource".to_owned(), resource),
-            ("scope".to_owned(), Field::Map(vec![("name".to_owned(), Field::text("container_logs"))])),
+            (
+                "scope".to_owned(),
+                Field::Map(vec![("name".to_owned(), Field::text("container_logs"))]),
+            ),
         ]);
         let mut encoded = Vec::new();
         body.put(&mut encoded);
         let head = Field::Map(vec![
             ("schema".to_owned(), Field::text("otlp")),
             // Positive as a signed number, too.
-            ("resource_id".to_owned(), Field::Number(xxh3_64(&encoded) >> 1)),
+            (
+                "resource_id".to_owned(),
+                Field::Number(xxh3_64(&encoded) >> 1),
+            ),
             ("scope_id".to_owned(), Field::Number(0)),
         ]);
         RecordFields::in_group(&head, &body)
@@ -159,8 +206,12 @@ impl MetadataOptions {
 /// What a pod's fields are called: namespace, name, uid, restarts.
 type PodKeys = [&'static str; 4];
 const POD_KEYS: PodKeys = ["namespace", "pod", "pod_uid", "restart_count"];
-const OTEL_POD_KEYS: PodKeys =
-    ["k8s.namespace.name", "k8s.pod.name", "k8s.pod.uid", "k8s.container.restart_count"];
+const OTEL_POD_KEYS: PodKeys = [
+    "k8s.namespace.name",
+    "k8s.pod.name",
+    "k8s.pod.uid",
+    "k8s.container.restart_count",
+];
 
 fn pod_fields(pod: &Pod, keys: PodKeys) -> Vec<(String, Field)> {
     let values = [
@@ -174,12 +225,18 @@ fn pod_fields(pod: &Pod, keys: PodKeys) -> Vec<(String, Field)> {
 
 /// A container of a pod is found before its id is.
 fn is_id_known(metadata: &ContainerMetadata) -> bool {
-    metadata.pod.as_ref().is_none_or(|pod| pod.container_id.is_some())
+    metadata
+        .pod
+        .as_ref()
+        .is_none_or(|pod| pod.container_id.is_some())
 }
 
 fn known(metadata: &ContainerMetadata) -> impl Iterator<Item = (String, Field)> + '_ {
     KNOWN_LABELS.iter().filter_map(|(label, name)| {
-        metadata.labels.get(*label).map(|value| ((*name).to_owned(), Field::text(value)))
+        metadata
+            .labels
+            .get(*label)
+            .map(|value| ((*name).to_owned(), Field::text(value)))
     })
 }
 
@@ -205,7 +262,10 @@ mod tests {
 
     fn metadata() -> ContainerMetadata {
         let owned = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
         };
         ContainerMetadata {
             name: "shop-web-1".into(),
@@ -218,7 +278,10 @@ mod tests {
                 ("team.lead", "Ada"),
                 ("other", "x"),
             ]),
-            env: vec![("STAGE".into(), "prod".into()), ("PASSWORD".into(), "secret".into())],
+            env: vec![
+                ("STAGE".into(), "prod".into()),
+                ("PASSWORD".into(), "secret".into()),
+            ],
             runtime: "docker".into(),
             ..ContainerMetadata::default()
         }
@@ -226,15 +289,34 @@ mod tests {
 
     fn options(shape: Shape, labels: &[&str], env: &[&str]) -> MetadataOptions {
         let globs = |texts: &[&str]| {
-            Globs::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
+            Globs::parse(
+                &texts
+                    .iter()
+                    .map(|text| (*text).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+            .unwrap()
         };
-        MetadataOptions { shape, key: "docker".into(), labels: globs(labels), env: globs(env) }
+        MetadataOptions {
+            shape,
+            key: "docker".into(),
+            labels: globs(labels),
+            env: globs(env),
+        }
     }
 
     fn record(options: &MetadataOptions) -> (Value, Vec<u8>) {
         let fields = options.fields("abc", &metadata());
         let mut out = fields.group_start().to_vec();
-        put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stderr, &fields);
+        put_record(
+            &mut out,
+            &Line {
+                text: b"x",
+                ..Line::default()
+            },
+            Stream::Stderr,
+            &fields,
+        );
         out.extend_from_slice(fields.group_end());
         let mut records = decode_records(&out).unwrap();
         assert_eq!(records.len(), 1);
@@ -276,32 +358,65 @@ mod tests {
         while !rest.is_empty() {
             values.push(rmpv::decode::read_value(&mut rest).unwrap().to_string());
         }
-        let [start, record, end] = values.as_slice() else { panic!("{values:?}") };
-        assert!(start.contains(r#""schema": "otlp", "resource_id": "#), "{start}");
+        let [start, record, end] = values.as_slice() else {
+            panic!("{values:?}")
+        };
+        assert!(
+            start.contains(r#""schema": "otlp", "resource_id": "#),
+            "{start}"
+        );
         let attributes = r#"{"resource": {"attributes": {"container.id": "abc", "container.name": "shop-web-1", "container.runtime": "docker", "container.image.name": "registry:5000/shop/web", "container.image.tags": ["1.2"], "compose_project": "shop", "compose_service": "web", "swarm_node": "n1", "container.label.team": "front"}}, "scope": {"name": "container_logs"}}"#;
         assert!(start.contains(attributes), "{start}");
-        assert!(start.contains("[255, 255, 255, 255, 0, 0, 0, 0]"), "{start}");
-        assert!(record.contains(r#"{"otlp": {"attributes": {"log.iostream": "stderr"}}}"#), "{record}");
+        assert!(
+            start.contains("[255, 255, 255, 255, 0, 0, 0, 0]"),
+            "{start}"
+        );
+        assert!(
+            record.contains(r#"{"otlp": {"attributes": {"log.iostream": "stderr"}}}"#),
+            "{record}"
+        );
         assert!(end.contains("[255, 255, 255, 254, 0, 0, 0, 0]"), "{end}");
     }
 
     #[test]
     fn the_user_in_whose_storage_a_container_is_stands_in_every_shape() {
         let container_id = crate::runtime::id::ContainerId::from_bytes([1; 32]);
-        let owner = Owner { user: "ada".into(), container_id };
-        let metadata = ContainerMetadata { owner: Some(owner), ..metadata() };
+        let owner = Owner {
+            user: "ada".into(),
+            container_id,
+        };
+        let metadata = ContainerMetadata {
+            owner: Some(owner),
+            ..metadata()
+        };
         let of = |shape| {
             let fields = options(shape, &[], &[]).fields("abc", &metadata);
             let mut out = fields.group_start().to_vec();
-            put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stdout, &fields);
+            put_record(
+                &mut out,
+                &Line {
+                    text: b"x",
+                    ..Line::default()
+                },
+                Stream::Stdout,
+                &fields,
+            );
             out.extend_from_slice(fields.group_end());
-            (Value::Object(decode_records(&out).unwrap().remove(0).body), out)
+            (
+                Value::Object(decode_records(&out).unwrap().remove(0).body),
+                out,
+            )
         };
         assert_eq!(of(Shape::Flat).0["user"], "ada");
         assert_eq!(of(Shape::Nested).0["docker"]["user"], "ada");
-        let start = rmpv::decode::read_value(&mut of(Shape::Otel).1.as_slice()).unwrap().to_string();
+        let start = rmpv::decode::read_value(&mut of(Shape::Otel).1.as_slice())
+            .unwrap()
+            .to_string();
         assert!(start.contains(r#""container.user": "ada""#), "{start}");
-        assert!(record(&options(Shape::Flat, &[], &[])).0.get("user").is_none());
+        assert!(record(&options(Shape::Flat, &[], &[]))
+            .0
+            .get("user")
+            .is_none());
     }
 
     #[test]
@@ -322,17 +437,35 @@ mod tests {
     fn what_records_say_of_a_container_is_bounded_in_every_shape() {
         let mut metadata = metadata();
         for number in 0..70_000 {
-            metadata.labels.insert(format!("n{number:05}"), "v".repeat(1 + number % 20_000));
-            metadata.env.push((format!("N{number:05}"), "v".repeat(1000)));
+            metadata
+                .labels
+                .insert(format!("n{number:05}"), "v".repeat(1 + number % 20_000));
+            metadata
+                .env
+                .push((format!("N{number:05}"), "v".repeat(1000)));
         }
-        metadata.labels.insert("com.docker.compose.project".into(), "é".repeat(100_000));
+        metadata
+            .labels
+            .insert("com.docker.compose.project".into(), "é".repeat(100_000));
         for shape in [Shape::Flat, Shape::Nested, Shape::Otel] {
             let fields = options(shape, &["n*"], &["*"]).fields("abc", &metadata);
             assert!(fields.is_cut(), "{shape:?}");
             let mut out = fields.group_start().to_vec();
-            put_record(&mut out, &Line { text: b"x", ..Line::default() }, Stream::Stdout, &fields);
+            put_record(
+                &mut out,
+                &Line {
+                    text: b"x",
+                    ..Line::default()
+                },
+                Stream::Stdout,
+                &fields,
+            );
             out.extend_from_slice(fields.group_end());
-            assert!(out.len() <= MOST_BYTES + 1000, "{shape:?}: {} bytes", out.len());
+            assert!(
+                out.len() <= MOST_BYTES + 1000,
+                "{shape:?}: {} bytes",
+                out.len()
+            );
             let record = decode_records(&out).unwrap().remove(0);
             if shape == Shape::Flat {
                 assert_eq!(
@@ -343,7 +476,11 @@ mod tests {
                 assert!(record.body["labels"].as_object().unwrap().len() <= MOST_PAIRS);
             }
         }
-        assert!(!options(Shape::Off, &["n*"], &[]).fields("abc", &metadata).is_cut());
-        assert!(!options(Shape::Flat, &["n00001", "team"], &[]).fields("abc", &self::metadata()).is_cut());
+        assert!(!options(Shape::Off, &["n*"], &[])
+            .fields("abc", &metadata)
+            .is_cut());
+        assert!(!options(Shape::Flat, &["n00001", "team"], &[])
+            .fields("abc", &self::metadata())
+            .is_cut());
     }
 }

@@ -73,7 +73,12 @@ impl Merged {
             put_str(&mut self.bytes, key.as_bytes());
         }
         let head = self.bytes.len();
-        let object = Object { out: &mut self.bytes, depth: 1, own, dropped: &mut dropped };
+        let object = Object {
+            out: &mut self.bytes,
+            depth: 1,
+            own,
+            dropped: &mut dropped,
+        };
         let count = match json.deserialize_map(object) {
             Ok(count) if json.end().is_ok() => count,
             _ => return false,
@@ -112,7 +117,9 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut seen = 0;
         loop {
             let start = self.out.len();
-            let Some(length) = map.next_key_seed(Key(self.out))? else { return Ok(keys.len()) };
+            let Some(length) = map.next_key_seed(Key(self.out))? else {
+                return Ok(keys.len());
+            };
             seen += 1;
             if seen > MOST_KEYS {
                 return Err(A::Error::custom("too many keys"));
@@ -121,7 +128,11 @@ impl<'de> Visitor<'de> for Object<'_> {
             let text = &self.out[key.clone()];
             let is_taken = keys.iter().any(|other| self.out[other.clone()] == *text)
                 || self.own.iter().any(|own| own.as_bytes() == text);
-            map.next_value_seed(Value { out: self.out, depth: self.depth, dropped: self.dropped })?;
+            map.next_value_seed(Value {
+                out: self.out,
+                depth: self.depth,
+                dropped: self.dropped,
+            })?;
             if is_taken {
                 self.out.truncate(start);
                 *self.dropped += 1;
@@ -217,7 +228,14 @@ impl<'de> Visitor<'de> for Value<'_> {
         let head = reserve_head(self.out, 0xdd);
         let mut count = 0;
         let depth = self.depth + 1;
-        while values.next_element_seed(Value { out: self.out, depth, dropped: self.dropped })?.is_some() {
+        while values
+            .next_element_seed(Value {
+                out: self.out,
+                depth,
+                dropped: self.dropped,
+            })?
+            .is_some()
+        {
             count += 1;
         }
         set_count(self.out, head, count);
@@ -226,7 +244,12 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let head = reserve_head(self.out, 0xdf);
-        let object = Object { out: self.out, depth: self.depth + 1, own: &[], dropped: self.dropped };
+        let object = Object {
+            out: self.out,
+            depth: self.depth + 1,
+            own: &[],
+            dropped: self.dropped,
+        };
         let count = object.visit_map(map)?;
         set_count(self.out, head, count);
         Ok(())
@@ -250,9 +273,17 @@ mod tests {
     use serde_json::json;
 
     fn merge(text: &str, key: Option<&str>) -> Option<(serde_json::Value, bool)> {
-        let options = MergeOptions { is_on: true, key: key.map(str::to_owned), keep_log: false };
+        let options = MergeOptions {
+            is_on: true,
+            key: key.map(str::to_owned),
+            keep_log: false,
+        };
         let mut merged = Merged::default();
-        if !merged.take(text.as_bytes(), &options, &["stream".to_owned(), "log".to_owned()]) {
+        if !merged.take(
+            text.as_bytes(),
+            &options,
+            &["stream".to_owned(), "log".to_owned()],
+        ) {
             return None;
         }
         // As a record's body, for the decoder that there is.
@@ -260,7 +291,10 @@ mod tests {
         put_map_head(&mut record, merged.count());
         record.extend_from_slice(merged.bytes());
         let mut records = crate::delivery::host::embedded::decode_records(&record).unwrap();
-        Some((serde_json::Value::Object(records.remove(0).body), merged.keeps_log()))
+        Some((
+            serde_json::Value::Object(records.remove(0).body),
+            merged.keeps_log(),
+        ))
     }
 
     #[test]
@@ -268,7 +302,10 @@ mod tests {
         let text = r#" {"s":"\u00e9\n","n":null,"t":true,"f":false,"u":18446744073709551615,"i":-5,"d":1.5,"a":[1,[],{"x":[{}]}],"o":{"k":{"v":""}}} "#;
         let want: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(merge(text, None), Some((want.clone(), false)));
-        assert_eq!(merge(text, Some("json")), Some((json!({ "json": want }), false)));
+        assert_eq!(
+            merge(text, Some("json")),
+            Some((json!({ "json": want }), false))
+        );
         assert_eq!(merge("{}", None), Some((json!({}), false)));
     }
 
@@ -291,9 +328,15 @@ mod tests {
             assert_eq!(merge(text, None), None, "{text}");
         }
         let mut merged = Merged::default();
-        let options = MergeOptions { is_on: true, ..MergeOptions::default() };
+        let options = MergeOptions {
+            is_on: true,
+            ..MergeOptions::default()
+        };
         assert!(!merged.take(b"{\"a\":\"\xff\"}", &options, &[]), "no UTF-8");
-        assert!(!merged.take(b"{}", &MergeOptions::default(), &[]), "not asked for");
+        assert!(
+            !merged.take(b"{}", &MergeOptions::default(), &[]),
+            "not asked for"
+        );
     }
 
     #[test]
@@ -307,7 +350,10 @@ mod tests {
     #[test]
     fn the_records_own_keys_win_unless_there_is_a_key() {
         let text = r#"{"stream":"x","m":1,"o":{"stream":"y"}}"#;
-        assert_eq!(merge(text, None), Some((json!({"m": 1, "o": {"stream": "y"}}), true)));
+        assert_eq!(
+            merge(text, None),
+            Some((json!({"m": 1, "o": {"stream": "y"}}), true))
+        );
         let want = json!({"json": {"stream": "x", "m": 1, "o": {"stream": "y"}}});
         assert_eq!(merge(text, Some("json")), Some((want, false)));
     }

@@ -113,7 +113,13 @@ impl Joiner {
         let mut open = self.open.unwrap_or_else(|| {
             self.attrs.clear();
             self.attrs.extend_from_slice(entry.attrs);
-            Open { time: entry.time, cut_bytes: 0, source_bytes: 0, is_utf8: true, stream_ended: false }
+            Open {
+                time: entry.time,
+                cut_bytes: 0,
+                source_bytes: 0,
+                is_utf8: true,
+                stream_ended: false,
+            }
         });
         open.is_utf8 &= entry.is_utf8;
         open.source_bytes += source_bytes;
@@ -123,7 +129,9 @@ impl Joiner {
             // One byte more than there is room for tells whether a character goes
             // on behind the limit, in this piece or from the one before.
             let whole = self.text.len() + entry.text.len();
-            let most = (max_bytes + 1).saturating_sub(self.text.len()).min(entry.text.len());
+            let most = (max_bytes + 1)
+                .saturating_sub(self.text.len())
+                .min(entry.text.len());
             self.text.extend_from_slice(&entry.text[..most]);
             let kept = cut(&self.text, max_bytes).len();
             self.text.truncate(kept);
@@ -188,7 +196,14 @@ pub(crate) fn empty(text: &mut Vec<u8>) {
 fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
     let text = cut(entry.text, max_bytes);
     let cut_bytes = entry.text.len() - text.len();
-    Line { time: entry.time, text, cut_bytes, is_utf8: entry.is_utf8, attrs: entry.attrs, source_bytes }
+    Line {
+        time: entry.time,
+        text,
+        cut_bytes,
+        is_utf8: entry.is_utf8,
+        attrs: entry.attrs,
+        source_bytes,
+    }
 }
 
 /// The most of `text` that fits `max_bytes` without cutting a character; where
@@ -251,7 +266,11 @@ mod tests {
                 ));
             });
         }
-        assert_eq!(source + joiner.source_bytes(), pieces.len() * SOURCE_BYTES, "bytes in and out");
+        assert_eq!(
+            source + joiner.source_bytes(),
+            pieces.len() * SOURCE_BYTES,
+            "bytes in and out"
+        );
         (lines, joiner)
     }
 
@@ -268,8 +287,14 @@ mod tests {
 
     #[test]
     fn pieces_with_one_time_are_one_line() {
-        let (lines, _) =
-            lines(&[piece("third ", 1, false), piece("bullet ", 1, false), piece("point", 1, true)], 100);
+        let (lines, _) = lines(
+            &[
+                piece("third ", 1, false),
+                piece("bullet ", 1, false),
+                piece("point", 1, true),
+            ],
+            100,
+        );
         assert_eq!(lines, [whole(1, "third bullet point")]);
     }
 
@@ -303,10 +328,17 @@ mod tests {
         let mut joiner = Joiner::default();
         joiner.set_tagged(true);
         let mut lines = Vec::new();
-        for piece in [piece("a", 1, false), piece("", 2, false), piece("b", 3, true)] {
+        for piece in [
+            piece("a", 1, false),
+            piece("", 2, false),
+            piece("b", 3, true),
+        ] {
             assert!(!joiner.stream_ended());
             joiner.push(&piece, SOURCE_BYTES, 100, |line| {
-                lines.push((line.time.seconds, String::from_utf8(line.text.to_vec()).unwrap()));
+                lines.push((
+                    line.time.seconds,
+                    String::from_utf8(line.text.to_vec()).unwrap(),
+                ));
             });
         }
         assert_eq!(lines, [(1, "ab".to_owned())]);
@@ -315,7 +347,12 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_cut_marked_and_read_to_its_end() {
         let (lines, joiner) = lines(
-            &[piece("0123", 1, false), piece("4567", 1, false), piece("89", 1, true), piece("next", 2, true)],
+            &[
+                piece("0123", 1, false),
+                piece("4567", 1, false),
+                piece("89", 1, true),
+                piece("next", 2, true),
+            ],
             6,
         );
         assert_eq!(lines, [(1, "012345".to_owned(), true), whole(2, "next")]);
@@ -324,8 +361,18 @@ mod tests {
 
     #[test]
     fn a_cut_never_splits_a_character() {
-        let (lines, _) = lines(&[piece("aé日", 1, true), piece("é", 2, false), piece("日", 2, true)], 4);
-        assert_eq!(lines, [(1, "aé".to_owned(), true), (2, "é".to_owned(), true)]);
+        let (lines, _) = lines(
+            &[
+                piece("aé日", 1, true),
+                piece("é", 2, false),
+                piece("日", 2, true),
+            ],
+            4,
+        );
+        assert_eq!(
+            lines,
+            [(1, "aé".to_owned(), true), (2, "é".to_owned(), true)]
+        );
     }
 
     #[test]
@@ -337,11 +384,21 @@ mod tests {
                 let mut joiner = Joiner::default();
                 let mut joined = Vec::new();
                 for (piece, ends_line) in [(first, false), (second, true)] {
-                    let entry = Entry { text: piece, ends_line, is_utf8: false, ..piece_at_zero() };
-                    joiner.push(&entry, SOURCE_BYTES, max, |line| joined = line.text.to_vec());
+                    let entry = Entry {
+                        text: piece,
+                        ends_line,
+                        is_utf8: false,
+                        ..piece_at_zero()
+                    };
+                    joiner.push(&entry, SOURCE_BYTES, max, |line| {
+                        joined = line.text.to_vec()
+                    });
                 }
                 let joined = String::from_utf8(joined).unwrap();
-                assert!(joined.len() <= max && joined.len() + 3 > max, "{joined} at {cut} of {max}");
+                assert!(
+                    joined.len() <= max && joined.len() + 3 > max,
+                    "{joined} at {cut} of {max}"
+                );
             }
         }
     }

@@ -82,7 +82,9 @@ impl TagTemplate {
         let mut rest = text;
         while let Some(open) = rest.find(['{', '}']) {
             if rest[open..].starts_with('}') {
-                return Err(TemplateError(format!("`}}` without `{{` before it in `{text}`")));
+                return Err(TemplateError(format!(
+                    "`}}` without `{{` before it in `{text}`"
+                )));
             }
             let (before, after) = (&rest[..open], &rest[open + 1..]);
             let Some(close) = after.find('}') else {
@@ -139,7 +141,9 @@ impl TagTemplate {
 
 /// A tag that somebody else chose: what a tag may not hold becomes `_`.
 pub fn sanitized(text: &str) -> String {
-    text.chars().map(|character| if is_safe(character) { character } else { '_' }).collect()
+    text.chars()
+        .map(|character| if is_safe(character) { character } else { '_' })
+        .collect()
 }
 
 /// Letters, digits, `.`, `_` and `-`: what `Match` compares literally and what
@@ -149,13 +153,20 @@ fn is_safe(character: char) -> bool {
 }
 
 fn parse_field(name: &str, template: &str) -> Result<Field, TemplateError> {
-    FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field).ok_or_else(|| {
-        let known: Vec<String> = FIELDS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-        TemplateError(format!(
-            "unknown placeholder `{{{name}}}` in `{template}`; there are {}",
-            known.join(" ")
-        ))
-    })
+    FIELDS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, field)| *field)
+        .ok_or_else(|| {
+            let known: Vec<String> = FIELDS
+                .iter()
+                .map(|(name, _)| format!("{{{name}}}"))
+                .collect();
+            TemplateError(format!(
+                "unknown placeholder `{{{name}}}` in `{template}`; there are {}",
+                known.join(" ")
+            ))
+        })
 }
 
 impl fmt::Display for TagTemplate {
@@ -164,7 +175,10 @@ impl fmt::Display for TagTemplate {
             match part {
                 Part::Text(text) => f.write_str(text)?,
                 Part::Field(field) => {
-                    let name = FIELDS.iter().find(|(_, known)| known == field).map_or("", |(name, _)| name);
+                    let name = FIELDS
+                        .iter()
+                        .find(|(_, known)| known == field)
+                        .map_or("", |(name, _)| name);
                     write!(f, "{{{name}}}")?;
                 }
             }
@@ -189,12 +203,17 @@ mod tests {
     };
 
     fn keep(template: &str, name: &str) {
-        crate::fuzz_seeds::keep("tag_template", format!("{template}\0{name}\0{}", SOURCE.image));
+        crate::fuzz_seeds::keep(
+            "tag_template",
+            format!("{template}\0{name}\0{}", SOURCE.image),
+        );
     }
 
     fn render(template: &str) -> String {
         keep(template, SOURCE.name);
-        TagTemplate::parse(template).unwrap().render(SOURCE, Stream::Stderr)
+        TagTemplate::parse(template)
+            .unwrap()
+            .render(SOURCE, Stream::Stderr)
     }
 
     #[test]
@@ -203,7 +222,10 @@ mod tests {
         assert_eq!(render("{id}"), SOURCE.id);
         assert_eq!(render("a.{short_id}.{stream}.z"), "a.0123456789ab.stderr.z");
         assert_eq!(render("{image}"), "registry_5000_shop_web_1.2_sha256_ab");
-        assert_eq!(render("{namespace}/{pod}/{pod_uid}"), format!("shop/{}/{}", SOURCE.pod, SOURCE.pod_uid));
+        assert_eq!(
+            render("{namespace}/{pod}/{pod_uid}"),
+            format!("shop/{}/{}", SOURCE.pod, SOURCE.pod_uid)
+        );
         assert_eq!(render("{user}.x"), "ada.x");
         assert_eq!(render("plain"), "plain");
     }
@@ -211,8 +233,14 @@ mod tests {
     #[test]
     fn a_long_value_makes_no_long_tag() {
         let long = "n".repeat(100_000);
-        let source = TagSource { name: &long, image: &long, ..TagSource::default() };
-        let tag = TagTemplate::parse("{name}.{image}.x").unwrap().render(source, Stream::Stdout);
+        let source = TagSource {
+            name: &long,
+            image: &long,
+            ..TagSource::default()
+        };
+        let tag = TagTemplate::parse("{name}.{image}.x")
+            .unwrap()
+            .render(source, Stream::Stdout);
         assert_eq!(tag, format!("{0}.{0}.x", "n".repeat(MOST_OF_VALUE)));
     }
 
@@ -221,7 +249,10 @@ mod tests {
         let template = TagTemplate::parse("{name}").unwrap();
         for (name, tag) in [("a b*c/d\n", "a_b_c_d_"), ("", "_"), ("日本", "__")] {
             keep("{name}", name);
-            assert_eq!(template.render(TagSource { name, ..SOURCE }, Stream::Stdout), tag);
+            assert_eq!(
+                template.render(TagSource { name, ..SOURCE }, Stream::Stdout),
+                tag
+            );
         }
     }
 
@@ -242,8 +273,13 @@ mod tests {
 
     #[test]
     fn it_knows_whether_streams_have_tags_of_their_own() {
-        assert!(TagTemplate::parse("{name}.{stream}").unwrap().depends_on_stream());
+        assert!(TagTemplate::parse("{name}.{stream}")
+            .unwrap()
+            .depends_on_stream());
         assert!(!TagTemplate::parse("{name}").unwrap().depends_on_stream());
-        assert_eq!(TagTemplate::parse("a.{name}.{stream}").unwrap().to_string(), "a.{name}.{stream}");
+        assert_eq!(
+            TagTemplate::parse("a.{name}.{stream}").unwrap().to_string(),
+            "a.{name}.{stream}"
+        );
     }
 }

@@ -63,11 +63,19 @@ pub struct Identity {
 impl Identity {
     /// Until its metadata is read.
     pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
-        Identity::new(id, metadata, RecordOptions::plain(&MetadataOptions::default()))
+        Identity::new(
+            id,
+            metadata,
+            RecordOptions::plain(&MetadataOptions::default()),
+        )
     }
 
     /// The record fields and tags of container `id`.
-    pub fn new(id: &ContainerId, mut metadata: ContainerMetadata, options: RecordOptions<'_>) -> Identity {
+    pub fn new(
+        id: &ContainerId,
+        mut metadata: ContainerMetadata,
+        options: RecordOptions<'_>,
+    ) -> Identity {
         let pod = metadata.pod.as_ref();
         // The runtime's id where it is known; a tag has one in any case.
         let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
@@ -103,13 +111,28 @@ impl Identity {
             None => own_tag.clone(),
         });
         let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
-        let RecordOptions { merge, multiline, .. } = options;
+        let RecordOptions {
+            merge, multiline, ..
+        } = options;
         let parsing = options.parser.map(|parser| {
-            Arc::new(Parsing { parser: parser.to_owned(), key: merge.key.clone(), keep_log: merge.keep_log })
+            Arc::new(Parsing {
+                parser: parser.to_owned(),
+                key: merge.key.clone(),
+                keep_log: merge.keep_log,
+            })
         });
         // Often long, and nobody asks for it again.
         metadata.env = Vec::new();
-        Identity { metadata, fields, merge, multiline, parsing, tags, is_tagged_by_stream, is_cut }
+        Identity {
+            metadata,
+            fields,
+            merge,
+            multiline,
+            parsing,
+            tags,
+            is_tagged_by_stream,
+            is_cut,
+        }
     }
 
     /// Whether something that the runtime says of the container is missing in its records
@@ -142,18 +165,32 @@ mod tests {
     #[test]
     fn what_a_user_chose_makes_no_tag_of_a_container_of_the_machine() {
         let id = ContainerId::from_bytes([0xab; 32]);
-        let owner = Some(Owner { user: "ada".into(), container_id: id });
-        let of_machine = ContainerMetadata { name: "web".into(), ..ContainerMetadata::default() };
-        let of_user = ContainerMetadata { owner, ..of_machine.clone() };
+        let owner = Some(Owner {
+            user: "ada".into(),
+            container_id: id,
+        });
+        let of_machine = ContainerMetadata {
+            name: "web".into(),
+            ..ContainerMetadata::default()
+        };
+        let of_user = ContainerMetadata {
+            owner,
+            ..of_machine.clone()
+        };
         let unnamed = Identity::unnamed(&id, of_user.clone());
         assert!(unnamed.tags.iter().all(Option::is_none));
-        for (placeholder, value) in
-            [("{id}", "ab".repeat(32)), ("{short_id}", "ab".repeat(6)), ("{name}", "web".to_owned())]
-        {
+        for (placeholder, value) in [
+            ("{id}", "ab".repeat(32)),
+            ("{short_id}", "ab".repeat(6)),
+            ("{name}", "web".to_owned()),
+        ] {
             let template = TagTemplate::parse(&format!("docker.{placeholder}")).unwrap();
             let tag_of = |metadata: &ContainerMetadata, key: [u8; 32]| {
                 let said = MetadataOptions::default();
-                let options = RecordOptions { template: Some(&template), ..RecordOptions::plain(&said) };
+                let options = RecordOptions {
+                    template: Some(&template),
+                    ..RecordOptions::plain(&said)
+                };
                 let key = ContainerId::from_bytes(key);
                 let identity = Identity::new(&key, metadata.clone(), options);
                 identity.tags[0].as_deref().unwrap().to_owned()

@@ -40,7 +40,9 @@ impl Host for Recorder {
         let until = processor_time() + *self.toil.lock().unwrap();
         while processor_time() < until {}
         let fields = b"\x81\xa1a\x01".to_vec();
-        (parser == "known").then_some(Some(Parsed { fields, time: None })).ok_or(NoParser)
+        (parser == "known")
+            .then_some(Some(Parsed { fields, time: None }))
+            .ok_or(NoParser)
     }
 
     fn log(&self, level: Level, message: &str) {
@@ -51,11 +53,20 @@ impl Host for Recorder {
 /// An instance whose reader does nothing, so that the test is the reader.
 fn idle_plugin() -> Plugin {
     let config = Config::from_lookup(|_| None).unwrap();
-    let exchange = Arc::new(Exchange::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
+    let exchange =
+        Arc::new(Exchange::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
     let wake = HostWake::new(exchange.host_bell.as_fd()).unwrap();
     let (drain, series, reader) = (Mutex::default(), Mutex::default(), Mutex::default());
     let stuck_reader = Mutex::default();
-    Plugin { exchange, wake, drain, series, stuck_reader, reader, config }
+    Plugin {
+        exchange,
+        wake,
+        drain,
+        series,
+        stuck_reader,
+        reader,
+        config,
+    }
 }
 
 fn id() -> ContainerId {
@@ -63,7 +74,10 @@ fn id() -> ContainerId {
 }
 
 fn batch(records: usize, offset: u64) -> Batch {
-    let resume = Resume { offset, ..Resume::default() };
+    let resume = Resume {
+        offset,
+        ..Resume::default()
+    };
     Batch {
         container: id(),
         tag: None,
@@ -77,7 +91,11 @@ fn batch(records: usize, offset: u64) -> Batch {
 }
 
 fn saved_offset(plugin: &Plugin) -> Option<u64> {
-    plugin.exchange.checkpoint.saved(&id()).map(|saved| saved[0].offset)
+    plugin
+        .exchange
+        .checkpoint
+        .saved(&id())
+        .map(|saved| saved[0].offset)
 }
 
 #[test]
@@ -89,7 +107,10 @@ fn the_checkpoint_moves_with_each_accepted_batch_and_not_before() {
     host.refusing.store(true, Ordering::SeqCst);
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), None);
-    assert!(plugin.exchange.refused.load(Ordering::SeqCst), "the host is asked again");
+    assert!(
+        plugin.exchange.refused.load(Ordering::SeqCst),
+        "the host is asked again"
+    );
     host.refusing.store(false, Ordering::SeqCst);
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), Some(100));
@@ -124,8 +145,15 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     plugin.config.db = Some("/somewhere/positions.db".into());
     let shown = || {
         let readings = metrics::read_instance(&plugin.exchange.metric_sources());
-        let reading = readings.into_iter().find(|reading| reading.family.name == "checkpoint_writable");
-        reading.unwrap().samples.into_iter().map(|sample| sample.value).collect::<Vec<_>>()
+        let reading = readings
+            .into_iter()
+            .find(|reading| reading.family.name == "checkpoint_writable");
+        reading
+            .unwrap()
+            .samples
+            .into_iter()
+            .map(|sample| sample.value)
+            .collect::<Vec<_>>()
     };
     assert_eq!(shown(), [], "nothing was written yet, and none was opened");
     let host = Recorder::default();
@@ -137,13 +165,25 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     };
     let mut drain = lock(&plugin.drain);
     let (wrote, nothing, failed) = (Some(true), Some(false), None);
-    let cases = [(wrote, 1.0), (failed, 0.0), (nothing, 0.0), (failed, 0.0), (wrote, 1.0), (nothing, 1.0)];
+    let cases = [
+        (wrote, 1.0),
+        (failed, 0.0),
+        (nothing, 0.0),
+        (failed, 0.0),
+        (wrote, 1.0),
+        (nothing, 1.0),
+    ];
     for (written, value) in cases {
-        drain.report_checkpoint(written.ok_or(std::io::ErrorKind::StorageFull.into()), around);
+        drain.report_checkpoint(
+            written.ok_or(std::io::ErrorKind::StorageFull.into()),
+            around,
+        );
         assert_eq!(shown(), [metrics::Value::Number(value)]);
     }
     let (events, _) = plugin.exchange.events.take();
-    let names = events.iter().map(|event| matches!(event, Event::CheckpointUnwritable { .. }));
+    let names = events
+        .iter()
+        .map(|event| matches!(event, Event::CheckpointUnwritable { .. }));
     assert_eq!(names.collect::<Vec<_>>(), [true, false], "once each");
 }
 
@@ -193,8 +233,11 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
             self.0.log(level, message);
         }
         fn publish(&self, readings: &[metrics::Reading]) {
-            let age = readings.iter().find(|reading| reading.family.name == "reader_heartbeat_age_seconds");
-            let Some(metrics::Value::Number(age)) = age.map(|reading| reading.samples[0].value.clone())
+            let age = readings
+                .iter()
+                .find(|reading| reading.family.name == "reader_heartbeat_age_seconds");
+            let Some(metrics::Value::Number(age)) =
+                age.map(|reading| reading.samples[0].value.clone())
             else {
                 panic!("no heartbeat");
             };
@@ -218,9 +261,15 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
     plugin.drain(&host);
     let log = lock(&host.0.log);
     let said = |text: &str| {
-        log.iter().filter(|(_, line)| line.contains(text)).map(|(level, _)| *level).collect::<Vec<_>>()
+        log.iter()
+            .filter(|(_, line)| line.contains(text))
+            .map(|(level, _)| *level)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(said("has not turned for 31 s: it is waiting;"), [Level::Error]);
+    assert_eq!(
+        said("has not turned for 31 s: it is waiting;"),
+        [Level::Error]
+    );
     assert_eq!(said("has not turned"), [Level::Error]);
     assert_eq!(said("turns again"), [Level::Info]);
 }
@@ -232,11 +281,16 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     let dir = tempfile::tempdir().unwrap();
     let container = dir.path().join("containers").join(id().to_string());
     std::fs::create_dir_all(&container).unwrap();
-    std::fs::write(container.join("config.v2.json"), "{\"Name\":\"/web\",\"State\":{\"Running\":true}}")
-        .unwrap();
+    std::fs::write(
+        container.join("config.v2.json"),
+        "{\"Name\":\"/web\",\"State\":{\"Running\":true}}",
+    )
+    .unwrap();
     let log = container.join(format!("{}-json.log", id()));
     let entry = |text: &str| {
-        format!("{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:14:00.5Z\"}}\n")
+        format!(
+            "{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:14:00.5Z\"}}\n"
+        )
     };
     // As long as Docker's pieces of a line are.
     let piece = "x".repeat(16 * 1024);
@@ -266,7 +320,9 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     std::fs::rename(&log, &aside).unwrap();
     std::fs::create_dir(&log).unwrap();
     turns(3);
-    assert!(lock(&host.log).iter().any(|(level, text)| *level == Level::Error && text.contains("-json.log")));
+    assert!(lock(&host.log)
+        .iter()
+        .any(|(level, text)| *level == Level::Error && text.contains("-json.log")));
     std::fs::remove_dir(&log).unwrap();
     std::fs::rename(&aside, &log).unwrap();
     let mut writer = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
@@ -280,11 +336,23 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
 /// A batch whose container asks for a parser: one record with this text.
 fn to_be_parsed(parser: &str, text: &str) -> Batch {
     let fields = RecordFields::new(&[]);
-    let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
+    let line = Line {
+        text: text.as_bytes(),
+        is_utf8: true,
+        ..Line::default()
+    };
     let mut bytes = Vec::new();
     put_record(&mut bytes, &line, Stream::Stdout, &fields);
-    let parsing = Some(Arc::new(Parsing { parser: parser.to_owned(), key: None, keep_log: false }));
-    Batch { bytes, parsing, ..batch(1, 100) }
+    let parsing = Some(Arc::new(Parsing {
+        parser: parser.to_owned(),
+        key: None,
+        keep_log: false,
+    }));
+    Batch {
+        bytes,
+        parsing,
+        ..batch(1, 100)
+    }
 }
 
 #[test]
@@ -305,7 +373,10 @@ fn a_batch_is_taken_apart_once_however_often_it_is_refused() {
         serde_json::Value::from(records[0].body.clone()),
         serde_json::json!({"a": 1, "stream": "stdout"})
     );
-    assert!(plugin.is_drained(), "the room of what was queued is free, not that of what came of it");
+    assert!(
+        plugin.is_drained(),
+        "the room of what was queued is free, not that of what came of it"
+    );
 }
 
 #[test]
@@ -313,7 +384,9 @@ fn a_parser_that_the_host_has_not_is_said_once_and_lines_stay() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     for number in 0..3 {
-        plugin.exchange.push(to_be_parsed("unknown", &format!("text {number}")));
+        plugin
+            .exchange
+            .push(to_be_parsed("unknown", &format!("text {number}")));
     }
     plugin.drain(&host);
     plugin.drain(&host);
@@ -324,7 +397,13 @@ fn a_parser_that_the_host_has_not_is_said_once_and_lines_stay() {
         .collect();
     assert_eq!(texts, ["text 0", "text 1", "text 2"]);
     let log = host.log.lock().unwrap();
-    assert_eq!(log.iter().filter(|(_, text)| text.contains("no parser `unknown`")).count(), 1, "{log:?}");
+    assert_eq!(
+        log.iter()
+            .filter(|(_, text)| text.contains("no parser `unknown`"))
+            .count(),
+        1,
+        "{log:?}"
+    );
 }
 
 /// Forty texts that take 30 ms each, as of an expression that finds no end: the first
@@ -336,24 +415,48 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
     *host.toil.lock().unwrap() = Duration::from_millis(30);
     let slow = |count: usize| {
         let one = to_be_parsed("known", "x  x  x  x");
-        Batch { records: count, bytes: one.bytes.repeat(count), ..one }
+        Batch {
+            records: count,
+            bytes: one.bytes.repeat(count),
+            ..one
+        }
     };
     plugin.exchange.push(slow(40));
     plugin.drain(&host);
     assert_eq!(host.parsed.lock().unwrap().len(), 7);
     plugin.exchange.push(slow(40));
     plugin.drain(&host);
-    assert_eq!(host.parsed.lock().unwrap().len(), 7, "it is given up for good");
+    assert_eq!(
+        host.parsed.lock().unwrap().len(),
+        7,
+        "it is given up for good"
+    );
     let other = ContainerId::parse(&"d".repeat(64)).unwrap();
-    plugin.exchange.push(Batch { container: other, ..to_be_parsed("known", "other") });
+    plugin.exchange.push(Batch {
+        container: other,
+        ..to_be_parsed("known", "other")
+    });
     plugin.drain(&host);
-    assert_eq!(host.parsed.lock().unwrap().last().map(Vec::as_slice), Some(&b"other"[..]));
-    assert_eq!(host.appended.lock().unwrap().iter().sum::<usize>(), 81, "nothing is lost");
+    assert_eq!(
+        host.parsed.lock().unwrap().last().map(Vec::as_slice),
+        Some(&b"other"[..])
+    );
+    assert_eq!(
+        host.appended.lock().unwrap().iter().sum::<usize>(),
+        81,
+        "nothing is lost"
+    );
     plugin.drain(&host);
     let log = host.log.lock().unwrap();
-    let said: Vec<_> = log.iter().filter(|(_, text)| text.contains("all of Fluent Bit waits")).collect();
+    let said: Vec<_> = log
+        .iter()
+        .filter(|(_, text)| text.contains("all of Fluent Bit waits"))
+        .collect();
     assert_eq!(said.len(), 1, "{log:?}");
-    assert!(said[0].1.contains("`known` took 2") && said[0].0 == Level::Warn, "{said:?}");
+    assert!(
+        said[0].1.contains("`known` took 2") && said[0].0 == Level::Warn,
+        "{said:?}"
+    );
     drop(log);
     // A container that is made anew begins anew.
     plugin.exchange.leave(id());
@@ -367,8 +470,12 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
 fn a_text_of_many_pieces_is_given_to_no_parser() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    plugin.exchange.push(to_be_parsed("known", &"x".repeat(MOST_PARSED)));
-    plugin.exchange.push(to_be_parsed("known", &"x".repeat(MOST_PARSED + 1)));
+    plugin
+        .exchange
+        .push(to_be_parsed("known", &"x".repeat(MOST_PARSED)));
+    plugin
+        .exchange
+        .push(to_be_parsed("known", &"x".repeat(MOST_PARSED + 1)));
     plugin.drain(&host);
     assert_eq!(host.parsed.lock().unwrap().len(), 1);
     assert_eq!(*host.appended.lock().unwrap(), [1, 1]);
@@ -418,7 +525,11 @@ fn a_stop_tells_what_the_reader_was_at() {
         assert_eq!(plugin.stop(&host), Stopped::WithoutReader);
         drop(go_on);
         let log = host.log.lock().unwrap();
-        assert!(log.iter().any(|(level, text)| *level == Level::Error && text.starts_with(want)), "{log:?}");
+        assert!(
+            log.iter()
+                .any(|(level, text)| *level == Level::Error && text.starts_with(want)),
+            "{log:?}"
+        );
     }
 }
 
@@ -427,7 +538,10 @@ fn a_stop_tells_what_the_reader_was_at() {
 fn a_stop_that_waited_tells_what_for() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    plugin.exchange.activity.lists(std::path::Path::new("/somewhere"));
+    plugin
+        .exchange
+        .activity
+        .lists(std::path::Path::new("/somewhere"));
     let reader = OwnedThread::spawn("reader", || {
         // As long as the stop says nothing, and a little.
         std::thread::sleep(SILENT_PATIENCE + Duration::from_millis(300));
@@ -459,10 +573,18 @@ fn a_panic_of_the_reader_is_told_and_ends_the_instance_only() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     run_guarded(&plugin.exchange, || panic!("on purpose"));
-    assert_ne!(plugin.exchange.health.since_last_turn(), Duration::ZERO, "its age grows on");
+    assert_ne!(
+        plugin.exchange.health.since_last_turn(),
+        Duration::ZERO,
+        "its age grows on"
+    );
     plugin.drain(&host);
     let log = host.log.lock().unwrap();
-    assert!(log.iter().any(|(level, text)| *level == Level::Error && text.contains("on purpose")), "{log:?}");
+    assert!(
+        log.iter()
+            .any(|(level, text)| *level == Level::Error && text.contains("on purpose")),
+        "{log:?}"
+    );
     assert!(plugin.exchange.reader_ended.load(Ordering::SeqCst));
 }
 
@@ -472,22 +594,40 @@ fn a_host_that_refuses_is_asked_again_soon_after_the_reader_has_read_everything(
     use rustix::event::{poll, PollFd, PollFlags, Timespec};
     let is_rung_within = |plugin: &Plugin, tv_sec: i64| {
         let mut fds = [PollFd::from_borrowed_fd(plugin.host_fd(), PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec, tv_nsec: 300_000_000 })).unwrap() > 0
+        poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec,
+                tv_nsec: 300_000_000,
+            }),
+        )
+        .unwrap()
+            > 0
     };
     let mut plugin = idle_plugin();
     let host = Recorder::default();
     Arc::get_mut(&mut plugin.exchange).unwrap().health = metrics::Health::as_of(100);
     run_guarded(&plugin.exchange, || plugin.exchange.push(batch(1, 100)));
-    assert_eq!(plugin.exchange.health.since_last_turn(), Duration::ZERO, "no turn is overdue");
+    assert_eq!(
+        plugin.exchange.health.since_last_turn(),
+        Duration::ZERO,
+        "no turn is overdue"
+    );
     host.refusing.store(true, Ordering::SeqCst);
     plugin.drain(&host);
     for _ in 0..3 {
-        assert!(is_rung_within(&plugin, 2), "long before the interval is over");
+        assert!(
+            is_rung_within(&plugin, 2),
+            "long before the interval is over"
+        );
         plugin.drain(&host);
     }
     plugin.pause();
     plugin.drain(&host);
-    assert!(!is_rung_within(&plugin, 0), "a host that wants nothing is left alone");
+    assert!(
+        !is_rung_within(&plugin, 0),
+        "a host that wants nothing is left alone"
+    );
     host.refusing.store(false, Ordering::SeqCst);
     plugin.resume();
     plugin.drain(&host);

@@ -86,7 +86,10 @@ pub enum BoundedReadError {
 impl BoundedReadError {
     /// What the operating system said of the file at `path`.
     pub fn at(path: &Path, source: io::Error) -> BoundedReadError {
-        BoundedReadError::Io { path: path.to_owned(), source }
+        BoundedReadError::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether there is no such file.
@@ -123,7 +126,9 @@ fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
     }
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(flags.bits() as i32);
-    options.open(path).map_err(|source| BoundedReadError::at(path, source))
+    options
+        .open(path)
+        .map_err(|source| BoundedReadError::at(path, source))
 }
 
 /// The bytes of the file at `path`.
@@ -144,10 +149,16 @@ pub fn read_up_to(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, Bound
     let failed = |source| BoundedReadError::at(path, source);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(BoundedReadError::NotRegular { path: path.to_owned() });
+        return Err(BoundedReadError::NotRegular {
+            path: path.to_owned(),
+        });
     }
     let size = metadata.len();
-    let too_large = |size| BoundedReadError::TooLarge { path: path.to_owned(), size, limit };
+    let too_large = |size| BoundedReadError::TooLarge {
+        path: path.to_owned(),
+        size,
+        limit,
+    };
     if size > limit {
         return Err(too_large(size));
     }
@@ -173,7 +184,11 @@ pub const MOST_FILES_OF_CONTAINER: usize = 10_000;
 /// The entries of a folder, up to `most`; one more is an error, which names the limit.
 #[expect(clippy::disallowed_methods, reason = "this is the bounded listing")]
 pub fn list(dir: &Path, most: usize) -> io::Result<BoundedListing> {
-    Ok(BoundedListing { entries: Some(std::fs::read_dir(dir)?), most, left: most })
+    Ok(BoundedListing {
+        entries: Some(std::fs::read_dir(dir)?),
+        most,
+        left: most,
+    })
 }
 
 /// See [`list`].
@@ -194,7 +209,10 @@ impl Iterator for BoundedListing {
             Some(left) => self.left = left,
             None => {
                 self.entries = None;
-                let reason = format!("the folder has more than {} entries, and is not read", self.most);
+                let reason = format!(
+                    "the folder has more than {} entries, and is not read",
+                    self.most
+                );
                 return Some(Err(io::Error::new(io::ErrorKind::InvalidInput, reason)));
             }
         }

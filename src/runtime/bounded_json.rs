@@ -32,7 +32,9 @@ impl<'de> Visitor<'de> for MapVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<TextMap, A::Error> {
         let mut map = BTreeMap::new();
         while map.len() < MOST_ENTRIES {
-            let Some((key, value)) = pairs.next_entry()? else { return Ok(TextMap(map)) };
+            let Some((key, value)) = pairs.next_entry()? else {
+                return Ok(TextMap(map));
+            };
             map.insert(key, value);
         }
         while pairs.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}

@@ -44,7 +44,10 @@ pub fn cut(text: &str, most: usize) -> &str {
     if text.len() <= most {
         return text;
     }
-    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=most)
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     &text[..end]
 }
 
@@ -158,7 +161,9 @@ impl<'de> Visitor<'de> for EnvVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Env, A::Error> {
         let (mut env, mut kept) = (Env::default(), Kept::default());
         while let Some(mut variable) = list.next_element::<String>()? {
-            let Some(end) = variable.find('=') else { continue };
+            let Some(end) = variable.find('=') else {
+                continue;
+            };
             let name = cut(&variable[..end], LONGEST_KEY + 1).to_owned();
             // In place: a file at its limit may be one variable, and is in memory already.
             variable.drain(..=end);
@@ -175,18 +180,29 @@ impl ContainerMetadata {
     /// The same within bounds. To be called wherever metadata comes in.
     pub fn bounded(mut self) -> ContainerMetadata {
         let mut is_cut = self.is_cut;
-        let pod = self.pod.as_mut().map(|pod| [&mut pod.namespace, &mut pod.name, &mut pod.uid]);
-        for name in [&mut self.name, &mut self.image].into_iter().chain(pod.into_iter().flatten()) {
+        let pod = self
+            .pod
+            .as_mut()
+            .map(|pod| [&mut pod.namespace, &mut pod.name, &mut pod.uid]);
+        for name in [&mut self.name, &mut self.image]
+            .into_iter()
+            .chain(pod.into_iter().flatten())
+        {
             is_cut |= shorten(name, LONGEST_NAME);
         }
         let mut kept = Kept::default();
         let labels = std::mem::take(&mut self.labels).into_iter();
-        self.labels =
-            labels.filter_map(|(key, value)| Some((kept.take(&key, value)?, key))).map(swap).collect();
+        self.labels = labels
+            .filter_map(|(key, value)| Some((kept.take(&key, value)?, key)))
+            .map(swap)
+            .collect();
         is_cut |= kept.is_cut;
         let mut kept = Kept::default();
         let env = std::mem::take(&mut self.env).into_iter();
-        self.env = env.filter_map(|(key, value)| Some((kept.take(&key, value)?, key))).map(swap).collect();
+        self.env = env
+            .filter_map(|(key, value)| Some((kept.take(&key, value)?, key)))
+            .map(swap)
+            .collect();
         self.is_cut = is_cut | kept.is_cut;
         self
     }
@@ -206,7 +222,10 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { left: MOST_BYTES, is_cut: false }
+        Budget {
+            left: MOST_BYTES,
+            is_cut: false,
+        }
     }
 }
 
@@ -217,7 +236,11 @@ impl Budget {
     }
 
     fn fits(&mut self, key_bytes: usize, field: &mut Field) -> bool {
-        let Some(left) = self.left.checked_sub(key_bytes + PAIR_BYTES).filter(|left| *left > 0) else {
+        let Some(left) = self
+            .left
+            .checked_sub(key_bytes + PAIR_BYTES)
+            .filter(|left| *left > 0)
+        else {
             self.left = 0;
             self.is_cut = true;
             return false;
@@ -247,9 +270,13 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_two_characters() {
-        for (text, most, want) in
-            [("abc", 3, "abc"), ("abc", 2, "ab"), ("aé", 2, "a"), ("日", 2, ""), ("", 0, "")]
-        {
+        for (text, most, want) in [
+            ("abc", 3, "abc"),
+            ("abc", 2, "ab"),
+            ("aé", 2, "a"),
+            ("日", 2, ""),
+            ("", 0, ""),
+        ] {
             assert_eq!(cut(text, most), want, "{text} {most}");
         }
     }
@@ -271,28 +298,63 @@ mod tests {
             ..ContainerMetadata::default()
         };
         for number in 0..10_000 {
-            metadata.labels.insert(format!("a{number:06}"), "v".repeat(40));
+            metadata
+                .labels
+                .insert(format!("a{number:06}"), "v".repeat(40));
             metadata.env.push((format!("A{number}"), "v".to_owned()));
         }
-        metadata.labels.insert("z".repeat(LONGEST_KEY + 1), "x".into());
-        metadata.labels.insert("fluentbit.io/tag".into(), long.clone());
+        metadata
+            .labels
+            .insert("z".repeat(LONGEST_KEY + 1), "x".into());
+        metadata
+            .labels
+            .insert("fluentbit.io/tag".into(), long.clone());
         let metadata = metadata.bounded();
         assert!(metadata.is_cut);
         let pod = metadata.pod.as_ref().unwrap();
-        for name in [&metadata.name, &metadata.image, &pod.namespace, &pod.name, &pod.uid] {
+        for name in [
+            &metadata.name,
+            &metadata.image,
+            &pod.namespace,
+            &pod.name,
+            &pod.uid,
+        ] {
             assert_eq!(name.len(), LONGEST_NAME);
         }
-        assert_eq!((metadata.labels.len(), metadata.env.len()), (MOST_KEPT + 1, MOST_KEPT));
-        assert_eq!(metadata.labels["fluentbit.io/tag"].len(), LONGEST_VALUE, "wanted labels come first");
-        let again = ContainerMetadata { is_cut: false, ..metadata.clone() }.bounded();
+        assert_eq!(
+            (metadata.labels.len(), metadata.env.len()),
+            (MOST_KEPT + 1, MOST_KEPT)
+        );
+        assert_eq!(
+            metadata.labels["fluentbit.io/tag"].len(),
+            LONGEST_VALUE,
+            "wanted labels come first"
+        );
+        let again = ContainerMetadata {
+            is_cut: false,
+            ..metadata.clone()
+        }
+        .bounded();
         assert!(!again.is_cut, "what is within bounds stays");
-        assert_eq!(ContainerMetadata { is_cut: true, ..again }, metadata);
+        assert_eq!(
+            ContainerMetadata {
+                is_cut: true,
+                ..again
+            },
+            metadata
+        );
     }
 
     #[test]
     fn the_sum_of_what_is_kept_is_bounded_and_the_first_ones_are() {
-        let labels = (0..100).map(|number| (format!("k{number:02}"), "v".repeat(5_000))).collect();
-        let metadata = ContainerMetadata { labels, ..ContainerMetadata::default() }.bounded();
+        let labels = (0..100)
+            .map(|number| (format!("k{number:02}"), "v".repeat(5_000)))
+            .collect();
+        let metadata = ContainerMetadata {
+            labels,
+            ..ContainerMetadata::default()
+        }
+        .bounded();
         let keys: Vec<&String> = metadata.labels.keys().collect();
         assert_eq!(
             (keys.len(), keys[0].as_str(), metadata.is_cut),
@@ -302,25 +364,40 @@ mod tests {
 
     #[test]
     fn labels_and_variables_are_dropped_while_they_are_read() {
-        let labels: Vec<String> = (0..20_000).map(|number| format!("\"k{number}\":\"v\"")).collect();
-        let text = format!("{{{},\"com.docker.compose.project\":\"shop\"}}", labels.join(","));
+        let labels: Vec<String> = (0..20_000)
+            .map(|number| format!("\"k{number}\":\"v\""))
+            .collect();
+        let text = format!(
+            "{{{},\"com.docker.compose.project\":\"shop\"}}",
+            labels.join(",")
+        );
         let labels: Labels = serde_json::from_str(&text).unwrap();
         assert_eq!((labels.pairs.len(), labels.is_cut), (MOST_KEPT + 1, true));
-        let env: Vec<String> = (0..20_000).map(|number| format!("\"k{number}=v\"")).collect();
+        let env: Vec<String> = (0..20_000)
+            .map(|number| format!("\"k{number}=v\""))
+            .collect();
         let env: Env = serde_json::from_str(&format!("[{}]", env.join(","))).unwrap();
         assert_eq!((env.pairs.len(), env.is_cut), (MOST_KEPT, true));
         let few: Env = serde_json::from_str(r#"["A=b=c","x"]"#).unwrap();
-        assert_eq!((few.pairs, few.is_cut), (vec![("A".to_owned(), "b=c".to_owned())], false));
+        assert_eq!(
+            (few.pairs, few.is_cut),
+            (vec![("A".to_owned(), "b=c".to_owned())], false)
+        );
     }
 
     #[test]
     fn fields_have_a_value_a_number_and_a_sum() {
         let pairs = |count: usize, bytes: usize| -> Vec<(String, Field)> {
-            (0..count).map(|number| (format!("k{number:04}"), Field::Text("v".repeat(bytes)))).collect()
+            (0..count)
+                .map(|number| (format!("k{number:04}"), Field::Text("v".repeat(bytes))))
+                .collect()
         };
-        for (count, bytes, is_cut) in
-            [(3, 10, false), (3, LONGEST_VALUE + 1, true), (40, LONGEST_VALUE, true), (3000, 100, true)]
-        {
+        for (count, bytes, is_cut) in [
+            (3, 10, false),
+            (3, LONGEST_VALUE + 1, true),
+            (40, LONGEST_VALUE, true),
+            (3000, 100, true),
+        ] {
             let mut fields = vec![("labels".to_owned(), Field::Map(pairs(count, bytes)))];
             let mut budget = Budget::default();
             budget.fit(&mut fields);
@@ -328,7 +405,9 @@ mod tests {
             fields[0].1.put(&mut encoded);
             assert_eq!(budget.is_cut, is_cut, "{count} of {bytes}");
             assert!(encoded.len() <= MOST_BYTES, "{} bytes", encoded.len());
-            let Field::Map(left) = &fields[0].1 else { panic!("{fields:?}") };
+            let Field::Map(left) = &fields[0].1 else {
+                panic!("{fields:?}")
+            };
             assert!(left.len() <= MOST_PAIRS);
             assert_eq!(left.len() == count && !is_cut, !is_cut);
         }

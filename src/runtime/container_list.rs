@@ -49,29 +49,51 @@ struct Known {
 impl ContainerLists {
     /// Of files of so many bytes at the most.
     pub fn new(most_bytes: u64) -> ContainerLists {
-        ContainerLists { most_bytes, known: Mutex::default() }
+        ContainerLists {
+            most_bytes,
+            known: Mutex::default(),
+        }
     }
 
     /// What the list at `path` says now.
     pub fn read(&self, path: &SafePath) -> Result<List, MetadataError> {
-        let missing = || MetadataError::Missing { path: path.to_path_buf() };
+        let missing = || MetadataError::Missing {
+            path: path.to_path_buf(),
+        };
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => missing(),
-            _ => MetadataError::Unreadable { path: path.to_path_buf(), reason: error.to_string() },
+            _ => MetadataError::Unreadable {
+                path: path.to_path_buf(),
+                reason: error.to_string(),
+            },
         };
         // Before the read: what changes meanwhile is read anew the next time.
         let stat = path.stat().map_err(failed)?;
         let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
-        let version = (device.0, device.1, stat.stx_ino, stat.stx_size, changed.0, changed.1);
+        let version = (
+            device.0,
+            device.1,
+            stat.stx_ino,
+            stat.stx_size,
+            changed.0,
+            changed.1,
+        );
         let mut all = lock(&self.known);
         if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
             // The others keep their lists, and what was counted of them.
-            let oldest = all.iter().min_by_key(|(_, known)| known.since).map(|(path, _)| path.clone());
+            let oldest = all
+                .iter()
+                .min_by_key(|(_, known)| known.since)
+                .map(|(path, _)| path.clone());
             oldest.and_then(|oldest| all.remove(&oldest));
         }
         let now = Instant::now();
-        let new = || Known { list: None, since: now, reads: 0 };
+        let new = || Known {
+            list: None,
+            since: now,
+            reads: 0,
+        };
         let known = all.entry(path.to_path_buf()).or_insert_with(new);
         if let Some((_, list)) = known.list.as_ref().filter(|(seen, _)| *seen == version) {
             return list.as_ref().map(Arc::clone).ok_or_else(missing);
@@ -80,7 +102,9 @@ impl ContainerLists {
             *known = new();
         }
         if known.reads == MOST_READS {
-            return Err(failed(io::Error::other("it changes faster than it can be read")));
+            return Err(failed(io::Error::other(
+                "it changes faster than it can be read",
+            )));
         }
         known.reads += 1;
         known.list = None;
@@ -89,7 +113,8 @@ impl ContainerLists {
                 known.list = Some((version, None));
             }
         });
-        let list = parse(&bytes.map_err(failed)?).map_err(|error| failed(io::Error::from(error)))?;
+        let list =
+            parse(&bytes.map_err(failed)?).map_err(|error| failed(io::Error::from(error)))?;
         let list = Arc::new(list);
         known.list = Some((version, Some(Arc::clone(&list))));
         Ok(list)

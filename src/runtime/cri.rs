@@ -31,7 +31,9 @@ use crate::runtime::docker::{containers_dir, ContainerMetadata, LogDriver, Metad
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
-use crate::runtime::seam::{rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::seam::{
+    rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
+};
 use crate::runtime::{bounded_file, Pod};
 
 /// How long a renamed file may still be written after the next one is: containerd
@@ -61,7 +63,11 @@ enum Place<'a> {
     /// Files of a folder that the pod's containers share.
     Shared { pod: &'a str, container: &'a str },
     /// A symlink to Docker's file.
-    Link { pod: &'a str, container: &'a str, run: u32 },
+    Link {
+        pod: &'a str,
+        container: &'a str,
+        run: u32,
+    },
 }
 
 impl Cri {
@@ -69,7 +75,11 @@ impl Cri {
     /// are followed.
     pub fn new(pod_logs: &Path, docker_root: &Path) -> Cri {
         let (pod_logs, docker_root) = (pod_logs.to_owned(), docker_root.to_owned());
-        Cri { pod_logs, docker_root, links: Mutex::default() }
+        Cri {
+            pod_logs,
+            docker_root,
+            links: Mutex::default(),
+        }
     }
 
     /// Adds the containers of one pod.
@@ -113,18 +123,25 @@ impl Cri {
     /// The name of the link in `containers/` that leads to a log, if it is there.
     fn link_name(&self, place: &Place<'_>, run: u32) -> Option<String> {
         let (target, begins) = match place {
-            Place::Folder { pod, container } | Place::Link { pod, container, .. } => {
-                (PathBuf::from(pod).join(container).join(format!("{run}.log")), link_begins(pod, container))
-            }
-            Place::Shared { pod, container } => {
-                (PathBuf::from(pod).join(format!("{container}_{run}.log")), link_begins(pod, container))
-            }
+            Place::Folder { pod, container } | Place::Link { pod, container, .. } => (
+                PathBuf::from(pod)
+                    .join(container)
+                    .join(format!("{run}.log")),
+                link_begins(pod, container),
+            ),
+            Place::Shared { pod, container } => (
+                PathBuf::from(pod).join(format!("{container}_{run}.log")),
+                link_begins(pod, container),
+            ),
         };
         let names = self.link_names()?;
         let first = names.partition_point(|name| *name < begins);
-        let mut candidates = names[first..].iter().take_while(|name| name.starts_with(&begins));
+        let mut candidates = names[first..]
+            .iter()
+            .take_while(|name| name.starts_with(&begins));
         let leads_here = |name: &&String| {
-            std::fs::read_link(self.links_dir().join(name)).is_ok_and(|path| path.ends_with(&target))
+            std::fs::read_link(self.links_dir().join(name))
+                .is_ok_and(|path| path.ends_with(&target))
         };
         candidates.find(leads_here).cloned()
     }
@@ -141,7 +158,10 @@ impl Cri {
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         let names = Arc::new(names);
-        *known = now.map(|stamp| Links { stamp, names: Arc::clone(&names) });
+        *known = now.map(|stamp| Links {
+            stamp,
+            names: Arc::clone(&names),
+        });
         Some(names)
     }
 
@@ -157,7 +177,9 @@ impl Runtime for Cri {
     }
 
     fn root(&self) -> PathBuf {
-        self.pod_logs.canonicalize().unwrap_or_else(|_| self.pod_logs.clone())
+        self.pod_logs
+            .canonicalize()
+            .unwrap_or_else(|_| self.pod_logs.clone())
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
@@ -165,7 +187,10 @@ impl Runtime for Cri {
         let docker = docker.is_dir().then_some(docker.as_path());
         // With Docker below, links in the containers' own folders count as well.
         let is_decided_by_folders = docker.is_none();
-        let mut listing = Listing { is_decided_by_folders, ..Listing::default() };
+        let mut listing = Listing {
+            is_decided_by_folders,
+            ..Listing::default()
+        };
         let base = Base::of_machine(root);
         for entry in bounded_file::list(root, MOST_CONTAINERS)? {
             let entry = match entry {
@@ -192,7 +217,11 @@ impl Runtime for Cri {
         if let Err(error) = std::fs::File::open(self.links_dir()) {
             if error.kind() != io::ErrorKind::NotFound {
                 let path = self.links_dir();
-                listing.unreadable.push(Unreadable { path, error, hides: Hides::ContainerIds });
+                listing.unreadable.push(Unreadable {
+                    path,
+                    error,
+                    hides: Hides::ContainerIds,
+                });
             }
         }
         Ok(listing)
@@ -201,21 +230,37 @@ impl Runtime for Cri {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let (prefix, dir) = match place_of(&found.origin) {
             Some(Place::Link { .. }) => {
-                return vec![LogFiles::numbered(found.dir.join(format!("{}-json.log", found.id)))];
+                return vec![LogFiles::numbered(
+                    found.dir.join(format!("{}-json.log", found.id)),
+                )];
             }
             Some(Place::Shared { container, .. }) => (format!("{container}_"), found.dir.clone()),
             _ => (String::new(), found.dir.clone()),
         };
         let path = dir.clone();
-        vec![LogFiles { dir, prefix, path, grace: REOPEN_GRACE, rank: rank_by_run }]
+        vec![LogFiles {
+            dir,
+            prefix,
+            path,
+            grace: REOPEN_GRACE,
+            rank: rank_by_run,
+        }]
     }
 
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError> {
-        let missing = || MetadataError::Missing { path: found.origin.clone() };
+        let missing = || MetadataError::Missing {
+            path: found.origin.clone(),
+        };
         let place = place_of(&found.origin).ok_or_else(missing)?;
         let (pod, container, run) = match place {
-            Place::Folder { pod, container } | Place::Shared { pod, container } => (pod, container, run),
-            Place::Link { pod, container, run } => (pod, container, run),
+            Place::Folder { pod, container } | Place::Shared { pod, container } => {
+                (pod, container, run)
+            }
+            Place::Link {
+                pod,
+                container,
+                run,
+            } => (pod, container, run),
         };
         let link = self.link_name(&place, run);
         let link = link.as_deref().and_then(|link| link.strip_suffix(".log"));
@@ -267,8 +312,15 @@ impl<'a> PodName<'a> {
     fn of_folder(folder: &'a str) -> PodName<'a> {
         let mut parts = folder.splitn(3, '_');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(name), Some(uid)) => PodName { namespace, name, uid },
-            _ => PodName { uid: folder, ..PodName::default() },
+            (Some(namespace), Some(name), Some(uid)) => PodName {
+                namespace,
+                name,
+                uid,
+            },
+            _ => PodName {
+                uid: folder,
+                ..PodName::default()
+            },
         }
     }
 
@@ -276,9 +328,11 @@ impl<'a> PodName<'a> {
     fn with_link(self, link: &'a str) -> PodName<'a> {
         let mut parts = link.splitn(3, '_');
         match (parts.next(), parts.next()) {
-            (Some(name), Some(namespace)) if self.name.is_empty() => {
-                PodName { namespace, name, uid: self.uid }
-            }
+            (Some(name), Some(namespace)) if self.name.is_empty() => PodName {
+                namespace,
+                name,
+                uid: self.uid,
+            },
             _ => self,
         }
     }
@@ -288,7 +342,9 @@ impl<'a> PodName<'a> {
 fn link_begins(pod: &str, container: &str) -> String {
     match PodName::of_folder(pod) {
         PodName { name: "", .. } => String::new(),
-        PodName { namespace, name, .. } => format!("{name}_{namespace}_{container}-"),
+        PodName {
+            namespace, name, ..
+        } => format!("{name}_{namespace}_{container}-"),
     }
 }
 
@@ -316,11 +372,21 @@ fn place_of(origin: &Path) -> Option<Place<'_>> {
     let above_name = above.file_name()?.to_str()?;
     if let Some(run) = name.strip_suffix(".log").and_then(|run| run.parse().ok()) {
         let pod = above.parent()?.file_name()?.to_str()?;
-        return Some(Place::Link { pod, container: above_name, run });
+        return Some(Place::Link {
+            pod,
+            container: above_name,
+            run,
+        });
     }
     Some(match name.strip_suffix('_') {
-        Some(container) => Place::Shared { pod: above_name, container },
-        None => Place::Folder { pod: above_name, container: name },
+        Some(container) => Place::Shared {
+            pod: above_name,
+            container,
+        },
+        None => Place::Folder {
+            pod: above_name,
+            container: name,
+        },
     })
 }
 
@@ -328,11 +394,15 @@ fn place_of(origin: &Path) -> Option<Place<'_>> {
 /// folder has, or may come to have, files of its own.
 fn list_links(dir: &Path, docker: Option<&Path>, found: &mut Vec<Found>) -> bool {
     let Some(docker) = docker else { return true };
-    let Ok(entries) = bounded_file::list(dir, MOST_FILES_OF_CONTAINER) else { return true };
+    let Ok(entries) = bounded_file::list(dir, MOST_FILES_OF_CONTAINER) else {
+        return true;
+    };
     let (mut has_links, mut has_files) = (false, false);
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(rank) = name.to_str().and_then(rank_by_run) else { continue };
+        let Some(rank) = name.to_str().and_then(rank_by_run) else {
+            continue;
+        };
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         has_links |= is_link;
         has_files |= !is_link;
@@ -371,12 +441,17 @@ fn rank_by_run(name: &str) -> Option<FileRank> {
         None => (rest, false),
     };
     let (date, time) = time.split_once('-')?;
-    let is_time = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_time =
+        |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_time(date, 8) || !is_time(time, 6) {
         return None;
     }
     let stamp: u64 = format!("{date}{time}").parse().ok()?;
-    Some(FileRank { run, age: u64::MAX - stamp, is_gzip })
+    Some(FileRank {
+        run,
+        age: u64::MAX - stamp,
+        is_gzip,
+    })
 }
 
 #[cfg(test)]

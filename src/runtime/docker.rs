@@ -68,7 +68,9 @@ impl ContainerMetadata {
             return owner.title_of(&self.name);
         }
         match &self.pod {
-            Some(Pod { namespace, name, .. }) if !name.is_empty() => {
+            Some(Pod {
+                namespace, name, ..
+            }) if !name.is_empty() => {
                 format!("{namespace}/{name}/{}", self.name)
             }
             _ => self.name.clone(),
@@ -136,10 +138,16 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let path = dir.join(CONFIG_FILE);
     let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
     let Some(name) = config.name else {
-        return Err(MetadataError::Unreadable { path, reason: "it has no Name".to_owned() });
+        return Err(MetadataError::Unreadable {
+            path,
+            reason: "it has no Name".to_owned(),
+        });
     };
     let image = config.config.unwrap_or_default();
-    let (labels, env) = (image.labels.unwrap_or_default(), image.env.unwrap_or_default());
+    let (labels, env) = (
+        image.labels.unwrap_or_default(),
+        image.env.unwrap_or_default(),
+    );
     let metadata = ContainerMetadata {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: image.image.unwrap_or_default(),
@@ -157,7 +165,9 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
 /// `NAME=value` for each variable, as Docker keeps them.
 pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
     let pairs = env.iter().filter_map(|variable| variable.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// A container's log driver.
@@ -193,16 +203,27 @@ impl LogDriver {
 pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig)?;
     let log = config.log_config.unwrap_or_default();
-    let name = log.r#type.filter(|name| !name.is_empty()).unwrap_or_else(|| JSON_FILE_DRIVER.to_owned());
+    let name = log
+        .r#type
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| JSON_FILE_DRIVER.to_owned());
     let options = log.config.unwrap_or_default().0;
-    let has_cache_disabled = options.get("cache-disabled").is_some_and(|value| value == "true");
-    Ok(LogDriver { name, has_cache_disabled })
+    let has_cache_disabled = options
+        .get("cache-disabled")
+        .is_some_and(|value| value == "true");
+    Ok(LogDriver {
+        name,
+        has_cache_disabled,
+    })
 }
 
 /// The folder that has one folder per container, with the symlinks of the data
 /// root resolved where it exists.
 pub fn containers_dir(data_root: &Path) -> PathBuf {
-    data_root.canonicalize().unwrap_or_else(|_| data_root.to_owned()).join(CONTAINERS)
+    data_root
+        .canonicalize()
+        .unwrap_or_else(|_| data_root.to_owned())
+        .join(CONTAINERS)
 }
 
 /// Docker's containers below one data root.
@@ -214,7 +235,9 @@ pub struct Docker {
 impl Docker {
     /// The containers of this data root.
     pub fn new(data_root: &Path) -> Docker {
-        Docker { data_root: data_root.to_owned() }
+        Docker {
+            data_root: data_root.to_owned(),
+        }
     }
 }
 
@@ -229,7 +252,10 @@ impl Runtime for Docker {
 
     /// What is not named like a container is none.
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let mut listing = Listing { is_decided_by_folders: true, ..Listing::default() };
+        let mut listing = Listing {
+            is_decided_by_folders: true,
+            ..Listing::default()
+        };
         let base = Base::of_machine(root);
         for entry in bounded_file::list(root, bounded_file::MOST_CONTAINERS)? {
             let entry = match entry {
@@ -239,11 +265,17 @@ impl Runtime for Docker {
                     break;
                 }
             };
-            let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) else { continue };
+            let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) else {
+                continue;
+            };
             let dir = root.join(id.to_string());
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => {
-                    listing.containers.push(Found::new(id, SafePath::below(&base, dir.as_path()), dir));
+                    listing.containers.push(Found::new(
+                        id,
+                        SafePath::below(&base, dir.as_path()),
+                        dir,
+                    ));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -280,16 +312,26 @@ impl Runtime for Docker {
     }
 }
 
-pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path, kind: FileKind) -> Result<T, MetadataError> {
+pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(
+    path: &Path,
+    kind: FileKind,
+) -> Result<T, MetadataError> {
     let bytes = bounded_file::read(path, kind).map_err(|error| {
         if error.is_missing() {
-            MetadataError::Missing { path: path.to_owned() }
+            MetadataError::Missing {
+                path: path.to_owned(),
+            }
         } else {
-            MetadataError::Unreadable { path: path.to_owned(), reason: error.reason() }
+            MetadataError::Unreadable {
+                path: path.to_owned(),
+                reason: error.reason(),
+            }
         }
     })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| MetadataError::Unreadable { path: path.to_owned(), reason: error.to_string() })
+    serde_json::from_slice(&bytes).map_err(|error| MetadataError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -328,16 +370,28 @@ mod tests {
 
     #[test]
     fn what_is_missing_inside_is_empty_but_a_name_must_be() {
-        for config in [r#"{"Name":"web"}"#, r#"{"Name":"web","Config":{"Labels":null}}"#] {
+        for config in [
+            r#"{"Name":"web"}"#,
+            r#"{"Name":"web","Config":{"Labels":null}}"#,
+        ] {
             let metadata = read_metadata(dir_with(config).path()).unwrap();
             let runtime = "docker".into();
             assert_eq!(
                 metadata,
-                ContainerMetadata { name: "web".into(), runtime, ..ContainerMetadata::default() }
+                ContainerMetadata {
+                    name: "web".into(),
+                    runtime,
+                    ..ContainerMetadata::default()
+                }
             );
         }
-        let error = read_metadata(dir_with("{}").path()).unwrap_err().to_string();
-        assert!(error.contains(CONFIG_FILE) && error.contains("Name"), "{error}");
+        let error = read_metadata(dir_with("{}").path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(CONFIG_FILE) && error.contains("Name"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -346,11 +400,23 @@ mod tests {
         let docker = Docker::new(data_root.path());
         let root = docker.root();
         let id = "ab".repeat(32);
-        for name in [id.as_str(), ".tmp-config", "lost+found", &id[1..], &"AB".repeat(32), &"zz".repeat(32)] {
+        for name in [
+            id.as_str(),
+            ".tmp-config",
+            "lost+found",
+            &id[1..],
+            &"AB".repeat(32),
+            &"zz".repeat(32),
+        ] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        let found: Vec<String> =
-            docker.list(&root).unwrap().containers.iter().map(|found| found.id.to_string()).collect();
+        let found: Vec<String> = docker
+            .list(&root)
+            .unwrap()
+            .containers
+            .iter()
+            .map(|found| found.id.to_string())
+            .collect();
         assert_eq!(found, [id]);
     }
 
@@ -358,7 +424,10 @@ mod tests {
     fn a_missing_root_is_an_error_not_an_empty_machine() {
         let data_root = tempfile::tempdir().unwrap();
         let docker = Docker::new(data_root.path());
-        assert_eq!(docker.list(&docker.root()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            docker.list(&docker.root()).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 
     #[test]
@@ -367,22 +436,48 @@ mod tests {
         for cut in 0..whole.len() {
             let dir = dir_with(&whole[..cut]);
             assert!(
-                matches!(read_metadata(dir.path()), Err(MetadataError::Unreadable { .. })),
+                matches!(
+                    read_metadata(dir.path()),
+                    Err(MetadataError::Unreadable { .. })
+                ),
                 "cut at {cut}"
             );
         }
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(read_metadata(dir.path()), Err(MetadataError::Missing { .. })));
+        assert!(matches!(
+            read_metadata(dir.path()),
+            Err(MetadataError::Missing { .. })
+        ));
     }
 
     #[test]
     fn the_log_driver_is_in_the_host_configuration() {
         for (config, driver, writes_file) in [
-            (r#"{"LogConfig":{"Type":"local","Config":{}}}"#, "local", true),
-            (r#"{"LogConfig":{"Type":"","Config":null}}"#, "json-file", true),
-            (r#"{"LogConfig":{"Type":"syslog","Config":{"syslog-address":"udp://x"}}}"#, "syslog", true),
-            (r#"{"LogConfig":{"Type":"syslog","Config":{"cache-disabled":"true"}}}"#, "syslog", false),
-            (r#"{"LogConfig":{"Type":"journald","Config":{}}}"#, "journald", false),
+            (
+                r#"{"LogConfig":{"Type":"local","Config":{}}}"#,
+                "local",
+                true,
+            ),
+            (
+                r#"{"LogConfig":{"Type":"","Config":null}}"#,
+                "json-file",
+                true,
+            ),
+            (
+                r#"{"LogConfig":{"Type":"syslog","Config":{"syslog-address":"udp://x"}}}"#,
+                "syslog",
+                true,
+            ),
+            (
+                r#"{"LogConfig":{"Type":"syslog","Config":{"cache-disabled":"true"}}}"#,
+                "syslog",
+                false,
+            ),
+            (
+                r#"{"LogConfig":{"Type":"journald","Config":{}}}"#,
+                "journald",
+                false,
+            ),
             (r#"{"LogConfig":{"Type":"none"}}"#, "none", false),
             (r#"{}"#, "json-file", true),
         ] {
@@ -390,7 +485,10 @@ mod tests {
             keep("metadata", format!("\0{config}"));
             std::fs::write(dir.path().join(HOST_CONFIG_FILE), config).unwrap();
             let found = read_log_driver(dir.path()).unwrap();
-            assert_eq!((found.name.as_str(), found.writes_file()), (driver, writes_file));
+            assert_eq!(
+                (found.name.as_str(), found.writes_file()),
+                (driver, writes_file)
+            );
         }
     }
 }

@@ -24,7 +24,12 @@ pub struct FileId {
 
 /// Id and size in bytes of an open file.
 pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
-    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    let stat = statx(
+        file,
+        "",
+        AtFlags::EMPTY_PATH,
+        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+    )?;
     Ok(describe(&stat))
 }
 
@@ -38,11 +43,20 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
     let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
         0
     } else {
-        u64::try_from(stat.stx_btime.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
+        u64::try_from(stat.stx_btime.tv_sec)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000_000)
             + u64::from(stat.stx_btime.tv_nsec)
     };
     let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
-    (FileId { device, inode: stat.stx_ino, birth }, stat.stx_size)
+    (
+        FileId {
+            device,
+            inode: stat.stx_ino,
+            birth,
+        },
+        stat.stx_size,
+    )
 }
 
 /// The size of an open file and, if it has no name any more, the bytes that it
@@ -65,14 +79,18 @@ pub fn open_regular(path: &SafePath) -> io::Result<File> {
 pub fn is_permanent(error: &io::Error) -> bool {
     let permanent = [Errno::IO, Errno::STALE, Errno::ISDIR, Errno::LOOP];
     error.kind() == io::ErrorKind::InvalidInput
-        || permanent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        || permanent
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether an error says that the process or the machine has no more of
 /// something: it is nothing about this file.
 pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    shortages
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Reads until `buffer` is full or the file ends.

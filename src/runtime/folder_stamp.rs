@@ -23,11 +23,18 @@ const STAMP_AGE: Duration = Duration::from_secs(3);
 /// too young.
 pub fn stamp(path: &Path) -> Option<FolderStamp> {
     let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
-    let changed = Duration::new(u64::try_from(stat.stx_ctime.tv_sec).ok()?, stat.stx_ctime.tv_nsec);
+    let changed = Duration::new(
+        u64::try_from(stat.stx_ctime.tv_sec).ok()?,
+        stat.stx_ctime.tv_nsec,
+    );
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     let is_settled = now.saturating_sub(changed) >= STAMP_AGE;
     let device = (stat.stx_dev_major, stat.stx_dev_minor);
-    is_settled.then_some(FolderStamp { device, inode: stat.stx_ino, changed })
+    is_settled.then_some(FolderStamp {
+        device,
+        inode: stat.stx_ino,
+        changed,
+    })
 }
 
 #[cfg(test)]

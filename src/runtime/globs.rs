@@ -10,7 +10,10 @@ pub struct Globs {
 
 impl PartialEq for Globs {
     fn eq(&self, other: &Globs) -> bool {
-        self.globs.iter().map(GlobMatcher::glob).eq(other.globs.iter().map(GlobMatcher::glob))
+        self.globs
+            .iter()
+            .map(GlobMatcher::glob)
+            .eq(other.globs.iter().map(GlobMatcher::glob))
     }
 }
 
@@ -23,7 +26,9 @@ impl Globs {
             let glob = Glob::new(text).map_err(|error| format!("`{text}`: {}", error.kind()))?;
             Ok(glob.compile_matcher())
         });
-        Ok(Globs { globs: globs.collect::<Result<_, String>>()? })
+        Ok(Globs {
+            globs: globs.collect::<Result<_, String>>()?,
+        })
     }
 
     /// Whether any of them fits.

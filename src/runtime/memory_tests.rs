@@ -18,19 +18,28 @@ const MOST_KIB: u64 = 64 * 1024;
 
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// What reading the files in `dir` takes, in KiB, by a process of its own.
 fn taken(test: &str, dir: &Path) -> u64 {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("runtime::memory_tests::{test}"), "--nocapture"])
+        .args([
+            "--exact",
+            &format!("runtime::memory_tests::{test}"),
+            "--nocapture",
+        ])
         .env(READ, dir)
         .output()
         .unwrap();
     let said = String::from_utf8(child.stdout).unwrap();
-    let taken = said.lines().find_map(|line| line.split_once("taken=")?.1.parse().ok());
+    let taken = said
+        .lines()
+        .find_map(|line| line.split_once("taken=")?.1.parse().ok());
     taken.unwrap_or_else(|| panic!("{said} {}", String::from_utf8_lossy(&child.stderr)))
 }
 
@@ -54,8 +63,11 @@ fn many_pairs(head: &str, tail: &str) -> String {
 fn no_list_of_podmans_takes_more_than_64_mib() {
     if let Some(dir) = std::env::var_os(READ) {
         let origin = Path::new(&dir).join(ID);
-        let found =
-            Found::new(ContainerId::parse(ID).unwrap(), SafePath::from(origin.join("userdata")), origin);
+        let found = Found::new(
+            ContainerId::parse(ID).unwrap(),
+            SafePath::from(origin.join("userdata")),
+            origin,
+        );
         let podman = Podman::new(Path::new(&dir));
         let before = peak_kib();
         let _ = podman.metadata(&found, 0);
@@ -69,8 +81,16 @@ fn no_list_of_podmans_takes_more_than_64_mib() {
         fill(&format!(r#"[{{"id":"{ID}","names":[""#), "x", r#""]}]"#),
         fill(&format!(r#"[{{"id":"{ID}","names":["\n"#), "x", r#""]}]"#),
         fill(&format!(r#"[{{"id":"{ID}","z":"#), "[", "]"),
-        fill(&format!(r#"[{{"id":"{ID}","metadata":"{{\"z\":"#), "[", r#""}]"#),
-        fill(&format!(r#"[{{"id":"{ID}","metadata":"{{\"name\":\"\\n"#), "x", r#"\"}"}]"#),
+        fill(
+            &format!(r#"[{{"id":"{ID}","metadata":"{{\"z\":"#),
+            "[",
+            r#""}]"#,
+        ),
+        fill(
+            &format!(r#"[{{"id":"{ID}","metadata":"{{\"name\":\"\\n"#),
+            "x",
+            r#"\"}"}]"#,
+        ),
     ] {
         std::fs::write(dir.path().join("containers.json"), &text).unwrap();
         let taken = taken("no_list_of_podmans_takes_more_than_64_mib", dir.path());
@@ -102,7 +122,10 @@ fn no_configuration_of_a_container_takes_more_than_64_mib() {
         std::fs::write(dir.path().join(CONFIG_FILE), &text).unwrap();
         let host_config = many_pairs("{\"LogConfig\":{\"Type\":\"local\",\"Config\":{", "}}}");
         std::fs::write(dir.path().join(HOST_CONFIG_FILE), host_config).unwrap();
-        let taken = taken("no_configuration_of_a_container_takes_more_than_64_mib", dir.path());
+        let taken = taken(
+            "no_configuration_of_a_container_takes_more_than_64_mib",
+            dir.path(),
+        );
         assert!(taken < MOST_KIB, "{taken} KiB for {}", &text[..100]);
     }
 }

@@ -28,7 +28,9 @@ pub mod users;
 pub use crate::runtime::folder_stamp::{stamp, FolderStamp};
 pub use crate::runtime::network_fs::{is_on_network, network_file_system};
 pub use crate::runtime::root_watch::RootWatch;
-pub use crate::runtime::seam::{Api, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+pub use crate::runtime::seam::{
+    Api, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
+};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -102,11 +104,18 @@ pub struct RuntimeOptions<'a> {
 /// The runtimes whose containers are looked for, in the order of precedence: a
 /// container that several find belongs to the first. Users come last.
 pub fn all(options: RuntimeOptions<'_>) -> Vec<Arc<dyn Runtime>> {
-    let RuntimeOptions { choice, podman_users, .. } = options;
+    let RuntimeOptions {
+        choice,
+        podman_users,
+        ..
+    } = options;
     let is_wanted = |runtime| choice == RuntimeChoice::Auto || choice == runtime;
     let mut wanted: Vec<Arc<dyn Runtime>> = Vec::new();
     if is_wanted(RuntimeChoice::Cri) {
-        wanted.push(Arc::new(cri::Cri::new(options.pod_logs, options.docker_root)));
+        wanted.push(Arc::new(cri::Cri::new(
+            options.pod_logs,
+            options.docker_root,
+        )));
     }
     if is_wanted(RuntimeChoice::Docker) {
         wanted.push(Arc::new(docker::Docker::new(options.docker_root)));

@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// Types of file systems that answer only as long as somebody else does.
 const DISTANT: [&str; 13] = [
-    "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs",
-    "virtiofs",
+    "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4", "smb3",
+    "smbfs", "virtiofs",
 ];
 /// How many symlinks are followed, as the kernel does.
 const MOST_LINKS: usize = 40;
@@ -36,12 +36,17 @@ impl Mounts {
             let place = unescaped(before.split(' ').nth(4)?);
             Some((place, after.split(' ').next()?.to_owned()))
         });
-        Mounts { mounts: mounts.collect() }
+        Mounts {
+            mounts: mounts.collect(),
+        }
     }
 
     /// The mount that `path`, in which nothing is a symlink, is on.
     fn of(&self, path: &Path) -> Option<&(PathBuf, String)> {
-        let above = self.mounts.iter().filter(|(mount, _)| path.starts_with(mount));
+        let above = self
+            .mounts
+            .iter()
+            .filter(|(mount, _)| path.starts_with(mount));
         // Of equals the last one, which lies on top.
         above.max_by_key(|(mount, _)| mount.components().count())
     }
@@ -59,9 +64,14 @@ impl Mounts {
             }
             reached.push(name);
             if let Some((mount, kind)) = self.of(&reached).filter(|(_, kind)| is_distant(kind)) {
-                return Some(Distant { mount: mount.clone(), kind: kind.clone() });
+                return Some(Distant {
+                    mount: mount.clone(),
+                    kind: kind.clone(),
+                });
             }
-            let Ok(target) = std::fs::read_link(&reached) else { continue };
+            let Ok(target) = std::fs::read_link(&reached) else {
+                continue;
+            };
             links += 1;
             if links > MOST_LINKS {
                 return None;
@@ -83,9 +93,14 @@ fn is_distant(kind: &str) -> bool {
 
 /// The components below the root, the first one last.
 fn names(path: &Path) -> Vec<PathBuf> {
-    let is_name =
-        |component: &Component<'_>| matches!(component, Component::Normal(_) | Component::ParentDir);
-    path.components().rev().filter(is_name).map(|component| PathBuf::from(component.as_os_str())).collect()
+    let is_name = |component: &Component<'_>| {
+        matches!(component, Component::Normal(_) | Component::ParentDir)
+    };
+    path.components()
+        .rev()
+        .filter(is_name)
+        .map(|component| PathBuf::from(component.as_os_str()))
+        .collect()
 }
 
 /// `\040` stands for a blank.
@@ -98,7 +113,11 @@ fn unescaped(text: &str) -> PathBuf {
             .filter(|_| *first == b'\\')
             .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         bytes.push(octal.unwrap_or(*first));
-        rest = if octal.is_some() { after.get(3..).unwrap_or_default() } else { after };
+        rest = if octal.is_some() {
+            after.get(3..).unwrap_or_default()
+        } else {
+            after
+        };
     }
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
@@ -155,7 +174,11 @@ mod tests {
         symlink("loop", top.join("loop")).unwrap();
         let mounts = mounts(&top);
         for way in ["absolute/x", "home/bob/relative/x"] {
-            assert_eq!(mounts.distant(&top.join(way)).unwrap().mount, top.join("net"), "{way}");
+            assert_eq!(
+                mounts.distant(&top.join(way)).unwrap().mount,
+                top.join("net"),
+                "{way}"
+            );
         }
         assert_eq!(mounts.distant(&top.join("loop/x")), None);
     }

@@ -33,7 +33,10 @@ pub fn is_on_network(file: &File) -> bool {
 fn name_of(kind: FsWord) -> Option<&'static str> {
     // As wide as the machine's words, and signed on some.
     let kind = i128::from(kind) & 0xffff_ffff;
-    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
+    NETWORK_FILE_SYSTEMS
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .map(|(_, name)| *name)
 }
 
 #[cfg(test)]
@@ -42,7 +45,10 @@ mod tests {
 
     #[test]
     fn a_local_folder_is_on_no_network() {
-        assert_eq!(network_file_system(tempfile::tempdir().unwrap().path()), None);
+        assert_eq!(
+            network_file_system(tempfile::tempdir().unwrap().path()),
+            None
+        );
         assert!(!is_on_network(&tempfile::tempfile().unwrap()));
     }
 

@@ -28,7 +28,11 @@ impl OwnContainer {
     pub fn find() -> OwnContainer {
         let read = |path| read_text(Path::new(path), FileKind::Proc).unwrap_or_default();
         let host_name = read("/proc/sys/kernel/hostname");
-        OwnContainer::from_parts(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), &host_name)
+        OwnContainer::from_parts(
+            &read("/proc/self/cgroup"),
+            &read("/proc/self/mountinfo"),
+            &host_name,
+        )
     }
 
     /// From the texts of `/proc/self/cgroup`, `/proc/self/mountinfo` and the
@@ -39,13 +43,21 @@ impl OwnContainer {
         ids.sort_unstable();
         ids.dedup();
         let host_name = host_name.trim();
-        let is_short_id = host_name.len() == 12 && host_name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        OwnContainer { ids, short_id: is_short_id.then(|| host_name.to_ascii_lowercase()) }
+        let is_short_id =
+            host_name.len() == 12 && host_name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        OwnContainer {
+            ids,
+            short_id: is_short_id.then(|| host_name.to_ascii_lowercase()),
+        }
     }
 
     /// Whether `id` is this container.
     pub fn is(&self, id: &ContainerId) -> bool {
-        self.ids.contains(id) || self.short_id.as_ref().is_some_and(|short| *short == id.short())
+        self.ids.contains(id)
+            || self
+                .short_id
+                .as_ref()
+                .is_some_and(|short| *short == id.short())
     }
 }
 
@@ -95,10 +107,22 @@ mod tests {
         ] {
             assert!(is_own(&path, "", ""), "{path}");
         }
-        for path in ["0::/", "0::/system.slice/fluent-bit.service", "", &format!("0::/docker/{ID}0")] {
+        for path in [
+            "0::/",
+            "0::/system.slice/fluent-bit.service",
+            "",
+            &format!("0::/docker/{ID}0"),
+        ] {
             assert!(!is_own(path, "", ""), "{path}");
         }
-        assert!(!is_own(&format!("0::/docker/{ID}/docker/{}", "a".repeat(64)), "", ""), "the outer one");
+        assert!(
+            !is_own(
+                &format!("0::/docker/{ID}/docker/{}", "a".repeat(64)),
+                "",
+                ""
+            ),
+            "the outer one"
+        );
     }
 
     #[test]
@@ -107,9 +131,13 @@ mod tests {
             format!("713 690 254:1 /var/lib/docker/containers/{ID}/hostname {place} rw,relatime - ext4 /dev/vda1 rw")
         };
         assert!(is_own("0::/", &line("/etc/hostname"), "web"));
-        assert!(!is_own("0::/", &line("/host/etc/hostname"), "web"), "another one's, mounted below ours");
+        assert!(
+            !is_own("0::/", &line("/host/etc/hostname"), "web"),
+            "another one's, mounted below ours"
+        );
         // On the host: the shared memory of a container, mounted by dockerd.
-        let shm = format!("99 29 0:50 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw");
+        let shm =
+            format!("99 29 0:50 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw");
         assert!(!is_own("0::/", &shm, "server"));
         assert!(!is_own("0::/", "garbage\n1 2\n", ""));
     }

@@ -63,19 +63,29 @@ pub(crate) struct Limits {
 }
 
 /// What root has is limited by what a machine can run.
-const LIMITS: Limits = Limits { drivers: 16, containers: 100_000, names: 100_000 };
+const LIMITS: Limits = Limits {
+    drivers: 16,
+    containers: 100_000,
+    names: 100_000,
+};
 
 impl Podman {
     /// The containers below root's storage.
     pub fn new(storage: &Path) -> Podman {
         let lists = ContainerLists::new(FileKind::PodmanList.limit());
-        Podman { storages: Storages::Root(storage.to_owned()), lists }
+        Podman {
+            storages: Storages::Root(storage.to_owned()),
+            lists,
+        }
     }
 
     /// The containers of users.
     pub fn of_users(users: Users) -> Podman {
         let lists = ContainerLists::new(FileKind::UsersPodmanList.limit());
-        Podman { storages: Storages::Users(users), lists }
+        Podman {
+            storages: Storages::Users(users),
+            lists,
+        }
     }
 }
 
@@ -100,7 +110,13 @@ impl Runtime for Podman {
         }
         let mut listing = Listing::default();
         let storage = SafePath::below(&Base::of_machine(root), root);
-        list_storage(&storage, &storage.open_folder()?, LIMITS, &mut listing, |id| (id, None));
+        list_storage(
+            &storage,
+            &storage.open_folder()?,
+            LIMITS,
+            &mut listing,
+            |id| (id, None),
+        );
         Ok(listing)
     }
 
@@ -112,10 +128,15 @@ impl Runtime for Podman {
         let file = containers_file(found);
         let list = self.lists.read(&file)?;
         let Some(stored) = list.get(&found.runtime_id()) else {
-            return Err(MetadataError::Missing { path: file.to_path_buf() });
+            return Err(MetadataError::Missing {
+                path: file.to_path_buf(),
+            });
         };
         Ok(ContainerMetadata {
-            name: stored.name.clone().unwrap_or_else(|| found.runtime_id().short()),
+            name: stored
+                .name
+                .clone()
+                .unwrap_or_else(|| found.runtime_id().short()),
             image: stored.image.clone(),
             runtime: Api::Podman.runtime_name().to_owned(),
             is_running: true,
@@ -163,7 +184,10 @@ pub(crate) fn list_storage(
     let mut unreadable = Vec::new();
     let mut note = |path: &Path, error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
-            unreadable.push(Unreadable { hides: Hides::Containers, ..Unreadable::folder(path, error) });
+            unreadable.push(Unreadable {
+                hides: Hides::Containers,
+                ..Unreadable::folder(path, error)
+            });
         }
     };
     let mut drivers = names(folder, storage, limits, &mut note);
@@ -183,7 +207,9 @@ pub(crate) fn list_storage(
                 continue;
             }
         };
-        let ids = entries.into_iter().filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
+        let ids = entries
+            .into_iter()
+            .filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
         for (id, name) in ids {
             if left == 0 {
                 note(&dir, too_many(limits.containers, "containers"));
@@ -193,14 +219,21 @@ pub(crate) fn list_storage(
             let folder = dir.join(name);
             let userdata = folder.join("userdata");
             match userdata.stat() {
-                Ok(stat) if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory => {
+                Ok(stat)
+                    if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory =>
+                {
                     let (id, owner) = identify(id);
                     let found = Found::new(id, userdata, folder.to_path_buf());
                     listing.containers.push(Found { owner, ..found });
                 }
-                Ok(_) => note(&userdata, io::Error::new(io::ErrorKind::InvalidInput, "it is no folder")),
+                Ok(_) => note(
+                    &userdata,
+                    io::Error::new(io::ErrorKind::InvalidInput, "it is no folder"),
+                ),
                 // Its log's folder comes a moment later.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => listing.folders.push(folder),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    listing.folders.push(folder)
+                }
                 Err(error) => note(&folder, error),
             }
         }
@@ -264,12 +297,16 @@ mod tests {
 
     #[test]
     fn name_and_image_are_read_as_podman_writes_them() {
-        let metadata = r#"{\"image-name\":\"localhost/web:1\",\"image-id\":\"x\",\"name\":\"web\"}"#;
+        let metadata =
+            r#"{\"image-name\":\"localhost/web:1\",\"image-id\":\"x\",\"name\":\"web\"}"#;
         let text = format!(
             r#"[{{"id":"cd","names":["db"]}},{{"id":"{ID}","names":["web","other"],"metadata":"{metadata}"}}]"#
         );
         let read = metadata_of(&text).unwrap();
-        assert_eq!((read.name.as_str(), read.image.as_str()), ("web", "localhost/web:1"));
+        assert_eq!(
+            (read.name.as_str(), read.image.as_str()),
+            ("web", "localhost/web:1")
+        );
         assert_eq!(read.runtime, "podman");
     }
 
@@ -278,8 +315,14 @@ mod tests {
         let with = |rest: &str| metadata_of(&format!(r#"[{{"id":"{ID}"{rest}}}]"#)).unwrap();
         assert_eq!(with(r#","names":["web"],"metadata":"no JSON""#).name, "web");
         assert_eq!(with(r#","names":null"#).name, ID[..12]);
-        assert!(matches!(metadata_of("[]"), Err(MetadataError::Missing { .. })));
-        assert!(matches!(metadata_of("[{"), Err(MetadataError::Unreadable { .. })));
+        assert!(matches!(
+            metadata_of("[]"),
+            Err(MetadataError::Missing { .. })
+        ));
+        assert!(matches!(
+            metadata_of("[{"),
+            Err(MetadataError::Unreadable { .. })
+        ));
     }
 
     /// A file in a container's place, a symlink, a container without a folder yet, and one
@@ -302,34 +345,64 @@ mod tests {
         let unreadable: Vec<PathBuf> = listing.unreadable.into_iter().map(|it| it.path).collect();
         assert_eq!(
             unreadable,
-            [podman.root().join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]
+            [podman
+                .root()
+                .join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]
         );
-        assert!(listing.folders.iter().any(|folder| folder.ends_with("e".repeat(64))));
+        assert!(listing
+            .folders
+            .iter()
+            .any(|folder| folder.ends_with("e".repeat(64))));
     }
 
     #[test]
     fn more_than_the_limits_is_said_and_the_first_ones_are_read() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap();
-        for (driver, digit) in [("overlay", 'a'), ("overlay", 'b'), ("vfs", 'c'), ("zfs", 'd')] {
+        for (driver, digit) in [
+            ("overlay", 'a'),
+            ("overlay", 'b'),
+            ("vfs", 'c'),
+            ("zfs", 'd'),
+        ] {
             let id = digit.to_string().repeat(64);
-            std::fs::create_dir_all(top.join(format!("{driver}-containers/{id}/userdata"))).unwrap();
+            std::fs::create_dir_all(top.join(format!("{driver}-containers/{id}/userdata")))
+                .unwrap();
         }
         let list = |limits: Limits| {
             let storage = SafePath::below(&Base::of_machine(&top), &*top);
             let mut listing = Listing::default();
             let folder = storage.open_folder().unwrap();
             list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
-            let reasons: Vec<String> = listing.unreadable.iter().map(|it| it.error.to_string()).collect();
+            let reasons: Vec<String> = listing
+                .unreadable
+                .iter()
+                .map(|it| it.error.to_string())
+                .collect();
             (listing.containers.len(), reasons.join("; "))
         };
         assert_eq!(list(LIMITS), (4, String::new()));
-        let (count, reason) = list(Limits { drivers: 2, ..LIMITS });
-        assert!(count == 3 && reason.contains("more than 2 storage drivers"), "{count} {reason}");
-        let (count, reason) = list(Limits { containers: 1, ..LIMITS });
-        assert!(count == 1 && reason.contains("more than 1 containers"), "{count} {reason}");
+        let (count, reason) = list(Limits {
+            drivers: 2,
+            ..LIMITS
+        });
+        assert!(
+            count == 3 && reason.contains("more than 2 storage drivers"),
+            "{count} {reason}"
+        );
+        let (count, reason) = list(Limits {
+            containers: 1,
+            ..LIMITS
+        });
+        assert!(
+            count == 1 && reason.contains("more than 1 containers"),
+            "{count} {reason}"
+        );
         let (count, reason) = list(Limits { names: 2, ..LIMITS });
-        assert!((1..=3).contains(&count) && reason.contains("more than 2 entries"), "{count} {reason}");
+        assert!(
+            (1..=3).contains(&count) && reason.contains("more than 2 entries"),
+            "{count} {reason}"
+        );
     }
 
     #[test]

@@ -58,13 +58,20 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl StoredContainer<'_> {
     fn listed(self) -> Listed {
-        let metadata = self.metadata.as_ref().filter(|text| text.0.len() <= LONGEST_METADATA);
-        let metadata: StoredMetadata<'_> =
-            metadata.and_then(|text| serde_json::from_str(&text.0).ok()).unwrap_or_default();
+        let metadata = self
+            .metadata
+            .as_ref()
+            .filter(|text| text.0.len() <= LONGEST_METADATA);
+        let metadata: StoredMetadata<'_> = metadata
+            .and_then(|text| serde_json::from_str(&text.0).ok())
+            .unwrap_or_default();
         let first = || self.names.and_then(|names| names.0);
         Listed {
             name: metadata.name.or_else(first).map(|name| name.0.into_owned()),
-            image: metadata.image_name.map(|image| image.0.into_owned()).unwrap_or_default(),
+            image: metadata
+                .image_name
+                .map(|image| image.0.into_owned())
+                .unwrap_or_default(),
         }
     }
 }

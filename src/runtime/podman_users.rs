@@ -36,7 +36,11 @@ const USER_STORAGE: &str = ".local/share/containers/storage";
 const MOUNTS: &str = "/proc/self/mountinfo";
 /// What one user may have read: more than a user runs, and so little that it holds up
 /// nobody else.
-const LIMITS: Limits = Limits { drivers: 4, containers: 1_000, names: 10_000 };
+const LIMITS: Limits = Limits {
+    drivers: 4,
+    containers: 1_000,
+    names: 10_000,
+};
 /// What the ids of users' containers begin with. Those of runtimes are random, so none
 /// begins so, and no user can choose one that becomes another container's.
 const KEY_BEGINS: [u8; 8] = *b"\xff\xffuser\xff\xff";
@@ -51,7 +55,10 @@ pub struct Users {
 impl Users {
     /// Of those users among the ones in `passwd` that are chosen.
     pub fn new(choice: &UserChoice, passwd: &Path) -> Users {
-        Users { choice: choice.clone(), passwd: passwd.to_owned() }
+        Users {
+            choice: choice.clone(),
+            passwd: passwd.to_owned(),
+        }
     }
 
     /// Where the users are listed.
@@ -63,26 +70,40 @@ impl Users {
     fn list_user(&self, user: &User, all: &[User], listing: &mut Listing) -> bool {
         let base = Base::of_user(&user.home, user.uid);
         let storage = SafePath::below(&base, user.home.join(USER_STORAGE));
-        let opened = storage.open_folder().and_then(|folder| Ok((folder.stat_self()?.stx_uid, folder)));
+        let opened = storage
+            .open_folder()
+            .and_then(|folder| Ok((folder.stat_self()?.stx_uid, folder)));
         let folder = match opened {
             Ok((owner, folder)) if owner == user.uid => folder,
             // Of two users with one home it is the other one's.
-            Ok((owner, _)) if all.iter().any(|it| it.uid == owner && it.home == user.home) => return false,
+            Ok((owner, _)) if all.iter().any(|it| it.uid == owner && it.home == user.home) => {
+                return false
+            }
             Ok((owner, _)) => {
-                let reason = format!("it belongs to uid {owner}, not to {} (uid {})", user.name, user.uid);
+                let reason = format!(
+                    "it belongs to uid {owner}, not to {} (uid {})",
+                    user.name, user.uid
+                );
                 let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
-                listing.unreadable.push(hidden(storage.to_path_buf(), error));
+                listing
+                    .unreadable
+                    .push(hidden(storage.to_path_buf(), error));
                 return true;
             }
             Err(error) if is_nothing(&error) => return false,
             Err(error) => {
-                listing.unreadable.push(hidden(storage.to_path_buf(), explained(error)));
+                listing
+                    .unreadable
+                    .push(hidden(storage.to_path_buf(), explained(error)));
                 return true;
             }
         };
         let first = listing.unreadable.len();
         list_storage(&storage, &folder, LIMITS, listing, |id| {
-            let owner = Owner { user: user.name.clone(), container_id: id };
+            let owner = Owner {
+                user: user.name.clone(),
+                container_id: id,
+            };
             (key(user.uid, &storage, &id), Some(owner))
         });
         for unreadable in listing.unreadable.iter_mut().skip(first) {
@@ -94,10 +115,20 @@ impl Users {
     /// All their containers.
     pub(crate) fn list(&self) -> io::Result<Listing> {
         let all = users(&read_text(&self.passwd, FileKind::Setting)?);
-        let chosen: Vec<&User> = all.iter().filter(|user| self.choice.has(&user.name)).collect();
+        let chosen: Vec<&User> = all
+            .iter()
+            .filter(|user| self.choice.has(&user.name))
+            .collect();
         let mut listing = Listing::default();
-        for name in self.choice.named().filter(|name| all.iter().all(|user| user.name != *name)) {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, format!("it lists no user {name}"));
+        for name in self
+            .choice
+            .named()
+            .filter(|name| all.iter().all(|user| user.name != *name))
+        {
+            let error = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("it lists no user {name}"),
+            );
             listing.unreadable.push(hidden(self.passwd.clone(), error));
         }
         let mounts = match chosen.iter().all(|user| self.choice.names(&user.name)) {
@@ -112,8 +143,11 @@ impl Users {
                 None => is_any_there |= self.list_user(user, &all, &mut listing),
                 // Once for all homes on it.
                 Some(distant) if passed_over.insert(distant.mount.clone()) => {
-                    let reason = format!("{distant}, which may not answer; name the users in Podman_Users");
-                    listing.unreadable.push(hidden(user.home.clone(), io::Error::other(reason)));
+                    let reason =
+                        format!("{distant}, which may not answer; name the users in Podman_Users");
+                    listing
+                        .unreadable
+                        .push(hidden(user.home.clone(), io::Error::other(reason)));
                 }
                 Some(_) => {}
             }
@@ -127,22 +161,35 @@ impl Users {
 }
 
 fn hidden(path: PathBuf, error: io::Error) -> Unreadable {
-    Unreadable { path, error, hides: Hides::UsersContainers }
+    Unreadable {
+        path,
+        error,
+        hides: Hides::UsersContainers,
+    }
 }
 
 /// Whether a home, or a storage in it, is not there: `/dev/null` is some accounts' home.
 fn is_nothing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The kernel's answer to a path that may not be followed, in words.
 fn explained(error: io::Error) -> io::Error {
     let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
     if is(Errno::LOOP) {
-        return io::Error::new(error.kind(), "there is a symlink on the way below the home directory");
+        return io::Error::new(
+            error.kind(),
+            "there is a symlink on the way below the home directory",
+        );
     }
     if is(Errno::XDEV) {
-        return io::Error::new(error.kind(), "there is a mount on the way below the home directory");
+        return io::Error::new(
+            error.kind(),
+            "there is a mount on the way below the home directory",
+        );
     }
     error
 }

@@ -48,7 +48,11 @@ impl EndThread for WatcherThread {
 impl RootWatch {
     /// Watches `dir`, not what is below. At each change `wake` is called, on a
     /// thread of the watcher's, one of `threads`; it must only wake the reader.
-    pub fn new(dir: &Path, threads: &Threads, wake: impl Fn() + Send + 'static) -> Result<RootWatch, String> {
+    pub fn new(
+        dir: &Path,
+        threads: &Threads,
+        wake: impl Fn() + Send + 'static,
+    ) -> Result<RootWatch, String> {
         if let Some(name) = network_file_system(dir) {
             return Err(format!("it is on a network file system ({name})"));
         }
@@ -65,12 +69,17 @@ impl RootWatch {
         };
         let start = || {
             let watcher = notify::recommended_watcher(handler).map_err(io::Error::other)?;
-            Ok(WatcherThread { watcher: Mutex::new(Some(watcher)), ended: Mutex::new(ended) })
+            Ok(WatcherThread {
+                watcher: Mutex::new(Some(watcher)),
+                ended: Mutex::new(ended),
+            })
         };
         let thread = threads.start(start).map_err(|error| error.to_string())?;
         let watch = RootWatch { changed, thread };
         if let Some(watcher) = lock(&watch.thread.watcher).as_mut() {
-            watcher.watch(dir, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
+            watcher
+                .watch(dir, RecursiveMode::NonRecursive)
+                .map_err(|error| error.to_string())?;
         }
         Ok(watch)
     }
@@ -98,14 +107,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (wake, woken) = mpsc::channel();
         let threads = Threads::default();
-        let watch = RootWatch::new(dir.path(), &threads, move || wake.send(()).unwrap_or_default()).unwrap();
+        let watch = RootWatch::new(dir.path(), &threads, move || {
+            wake.send(()).unwrap_or_default()
+        })
+        .unwrap();
         assert!(watch.take_changed(), "the first look is always due");
         assert!(!watch.take_changed());
         std::fs::create_dir(dir.path().join("x")).unwrap();
         woken.recv_timeout(END_PATIENCE).unwrap();
         assert!(watch.take_changed());
         drop(watch);
-        assert_eq!(woken.recv_timeout(END_PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(
+            woken.recv_timeout(END_PATIENCE),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
     }
 
     /// As where the reader, who keeps the watch, is held up in a call.
@@ -114,9 +129,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (wake, woken) = mpsc::channel();
         let threads = Threads::default();
-        let watch = RootWatch::new(dir.path(), &threads, move || wake.send(()).unwrap_or_default()).unwrap();
+        let watch = RootWatch::new(dir.path(), &threads, move || {
+            wake.send(()).unwrap_or_default()
+        })
+        .unwrap();
         assert!(threads.close(END_PATIENCE));
-        assert_eq!(woken.recv_timeout(END_PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(
+            woken.recv_timeout(END_PATIENCE),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
         drop(watch);
     }
 }

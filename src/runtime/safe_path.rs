@@ -26,7 +26,8 @@ use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
 use rustix::fs::{
-    open, openat, openat2, statx, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, CWD,
+    open, openat, openat2, statx, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx,
+    StatxFlags, CWD,
 };
 use rustix::io::Errno;
 
@@ -45,12 +46,18 @@ pub struct Base {
 impl Base {
     /// A folder of a daemon of the machine's.
     pub fn of_machine(dir: &Path) -> Arc<Base> {
-        Arc::new(Base { dir: dir.to_owned(), owner: None })
+        Arc::new(Base {
+            dir: dir.to_owned(),
+            owner: None,
+        })
     }
 
     /// The home directory of a user.
     pub fn of_user(home: &Path, uid: u32) -> Arc<Base> {
-        Arc::new(Base { dir: home.to_owned(), owner: Some(uid) })
+        Arc::new(Base {
+            dir: home.to_owned(),
+            owner: Some(uid),
+        })
     }
 }
 
@@ -64,7 +71,10 @@ pub struct SafePath {
 impl SafePath {
     /// `path` begins with the folder of the base; else it cannot be opened.
     pub fn below(base: &Arc<Base>, path: impl Into<PathBuf>) -> SafePath {
-        SafePath { base: Arc::clone(base), path: path.into() }
+        SafePath {
+            base: Arc::clone(base),
+            path: path.into(),
+        }
     }
 
     /// Something in this folder.
@@ -89,16 +99,24 @@ impl SafePath {
         // A log that is written and read in turns would have its inode written to the
         // disk for the time of each read. Only the file's owner may ask for less.
         let file = match self.open(flags | OFlags::NOATIME) {
-            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => self.open(flags)?,
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                self.open(flags)?
+            }
             opened => opened?,
         };
         let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no regular file",
+            ));
         }
         match self.base.owner {
             Some(owner) if stat.stx_uid != owner => {
-                let reason = format!("it belongs to uid {}, not to the user (uid {owner})", stat.stx_uid);
+                let reason = format!(
+                    "it belongs to uid {}, not to the user (uid {owner})",
+                    stat.stx_uid
+                );
                 Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
             }
             _ => Ok(File::from(file)),
@@ -107,19 +125,30 @@ impl SafePath {
 
     /// The bytes of a regular file, which may have so many at the most.
     pub fn read(&self, most: u64) -> io::Result<Vec<u8>> {
-        Ok(bounded_file::read_up_to(&self.open_file()?, &self.path, most)?)
+        Ok(bounded_file::read_up_to(
+            &self.open_file()?,
+            &self.path,
+            most,
+        )?)
     }
 
     /// Opens a folder.
     pub fn open_folder(&self) -> io::Result<Folder> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-        Ok(Folder { fd: self.open(flags)? })
+        Ok(Folder {
+            fd: self.open(flags)?,
+        })
     }
 
     /// What the kernel knows of it; of a symlink itself.
     pub fn stat(&self) -> io::Result<Statx> {
         if self.base.owner.is_none() {
-            return Ok(statx(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?);
+            return Ok(statx(
+                CWD,
+                &self.path,
+                AtFlags::SYMLINK_NOFOLLOW,
+                STAT_MASK,
+            )?);
         }
         let opened = self.open(OFlags::PATH | OFlags::NOFOLLOW)?;
         Ok(statx(&opened, "", AtFlags::EMPTY_PATH, STAT_MASK)?)
@@ -127,7 +156,8 @@ impl SafePath {
 
     /// Whether it is a folder, and no symlink to one.
     pub fn is_folder(&self) -> bool {
-        self.stat().is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory)
+        self.stat()
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory)
     }
 
     /// Calls `with` with a path for calls that take nothing else. It leads to this very
@@ -143,11 +173,21 @@ impl SafePath {
     fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let outside = || io::Error::new(io::ErrorKind::InvalidInput, "it is not below its folder");
-        let rest = self.path.strip_prefix(&self.base.dir).map_err(|_| outside())?;
-        if !rest.components().all(|component| matches!(component, Component::Normal(_))) {
+        let rest = self
+            .path
+            .strip_prefix(&self.base.dir)
+            .map_err(|_| outside())?;
+        if !rest
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)))
+        {
             return Err(outside());
         }
-        let top = open(&self.base.dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let top = open(
+            &self.base.dir,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         if rest.as_os_str().is_empty() {
             return Ok(openat(&top, ".", flags, Mode::empty())?);
         }
@@ -175,8 +215,14 @@ fn has_openat2() -> bool {
     }
 }
 
-fn open_at_once(top: &OwnedFd, rest: &Path, flags: OFlags, is_one_mount: bool) -> io::Result<OwnedFd> {
-    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+fn open_at_once(
+    top: &OwnedFd,
+    rest: &Path,
+    flags: OFlags,
+    is_one_mount: bool,
+) -> io::Result<OwnedFd> {
+    let mut resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     if is_one_mount {
         resolve |= ResolveFlags::NO_XDEV;
     }
@@ -184,7 +230,12 @@ fn open_at_once(top: &OwnedFd, rest: &Path, flags: OFlags, is_one_mount: bool) -
 }
 
 /// The same by system calls that every kernel has.
-fn open_step_by_step(top: OwnedFd, rest: &Path, flags: OFlags, is_one_mount: bool) -> io::Result<OwnedFd> {
+fn open_step_by_step(
+    top: OwnedFd,
+    rest: &Path,
+    flags: OFlags,
+    is_one_mount: bool,
+) -> io::Result<OwnedFd> {
     let device = |fd: &OwnedFd| -> io::Result<(u32, u32)> {
         let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         Ok((stat.stx_dev_major, stat.stx_dev_minor))
@@ -196,7 +247,11 @@ fn open_step_by_step(top: OwnedFd, rest: &Path, flags: OFlags, is_one_mount: boo
         let is_last = components.peek().is_none();
         let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = Path::new(&name);
-        let flags = if is_last { flags | OFlags::NOFOLLOW } else { step };
+        let flags = if is_last {
+            flags | OFlags::NOFOLLOW
+        } else {
+            step
+        };
         let next = match openat(&folder, name, flags, Mode::empty()) {
             Err(Errno::NOTDIR) if is_symlink(&folder, name) => return Err(Errno::LOOP.into()),
             opened => opened?,
@@ -304,7 +359,8 @@ impl Folder {
                 continue;
             }
             if entries.names.len() >= most {
-                let reason = format!("the folder has more than {most} entries; the rest is not read");
+                let reason =
+                    format!("the folder has more than {most} entries; the rest is not read");
                 entries.failure = Some(io::Error::new(io::ErrorKind::InvalidInput, reason));
                 break;
             }

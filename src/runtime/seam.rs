@@ -104,12 +104,19 @@ pub struct Found {
 impl Found {
     /// A container of a runtime of the machine's.
     pub fn new(id: ContainerId, dir: SafePath, origin: PathBuf) -> Found {
-        Found { id, dir, origin, owner: None }
+        Found {
+            id,
+            dir,
+            origin,
+            owner: None,
+        }
     }
 
     /// What the runtime calls it.
     pub fn runtime_id(&self) -> ContainerId {
-        self.owner.as_ref().map_or(self.id, |owner| owner.container_id)
+        self.owner
+            .as_ref()
+            .map_or(self.id, |owner| owner.container_id)
     }
 }
 
@@ -127,7 +134,11 @@ pub struct Unreadable {
 impl Unreadable {
     /// A folder in which there may be containers.
     pub fn folder(path: impl Into<PathBuf>, error: io::Error) -> Unreadable {
-        Unreadable { path: path.into(), error, hides: Hides::Containers }
+        Unreadable {
+            path: path.into(),
+            error,
+            hides: Hides::Containers,
+        }
     }
 }
 
@@ -145,7 +156,9 @@ pub enum Hides {
 impl fmt::Display for Hides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Hides::Containers | Hides::UsersContainers => "new containers in it are not read, all others are",
+            Hides::Containers | Hides::UsersContainers => {
+                "new containers in it are not read, all others are"
+            }
             Hides::ContainerIds => "records of pods lack container_id, and all are read",
         })
     }
@@ -199,7 +212,11 @@ impl LogFiles {
         let path = current.into();
         LogFiles {
             dir: path.at(path.parent().unwrap_or(&path)),
-            prefix: path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
+            prefix: path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned(),
             path,
             grace: Duration::ZERO,
             rank: rank_by_number,
@@ -233,7 +250,11 @@ impl fmt::Debug for LogFiles {
 /// Nothing for the current file, `.N` or `.N.gz` for a rotated one.
 pub fn rank_by_number(rest: &str) -> Option<FileRank> {
     if rest.is_empty() {
-        return Some(FileRank { run: 0, age: 0, is_gzip: false });
+        return Some(FileRank {
+            run: 0,
+            age: 0,
+            is_gzip: false,
+        });
     }
     let (number, is_gzip) = match rest.strip_suffix(".gz") {
         Some(number) => (number, true),
@@ -244,7 +265,11 @@ pub fn rank_by_number(rest: &str) -> Option<FileRank> {
         return None;
     }
     let age = number.parse::<u32>().ok().filter(|number| *number > 0)?;
-    Some(FileRank { run: 0, age: age.into(), is_gzip })
+    Some(FileRank {
+        run: 0,
+        age: age.into(),
+        is_gzip,
+    })
 }
 
 #[cfg(test)]

@@ -38,8 +38,10 @@ const SUBJECTS: [(&str, Subject); 6] = [
 ];
 
 /// Words that stand for a label somebody else sets.
-const LABEL_SUBJECTS: [(&str, &str); 2] =
-    [("compose_project", "com.docker.compose.project"), ("compose_service", "com.docker.compose.service")];
+const LABEL_SUBJECTS: [(&str, &str); 2] = [
+    ("compose_project", "com.docker.compose.project"),
+    ("compose_service", "com.docker.compose.service"),
+];
 
 /// One rule, as `name=web-*`.
 #[derive(Debug, Clone)]
@@ -73,7 +75,9 @@ impl Rule {
         let (word, value) = (word.trim(), value.trim());
         let (subject, pattern) = if word == "label" {
             match value.split_once('=') {
-                Some((key, pattern)) => (Subject::Label(key.trim().to_owned()), Some(pattern.trim())),
+                Some((key, pattern)) => {
+                    (Subject::Label(key.trim().to_owned()), Some(pattern.trim()))
+                }
                 None => (Subject::Label(value.to_owned()), None),
             }
         } else if let Some((_, subject)) = SUBJECTS.iter().find(|(known, _)| *known == word) {
@@ -89,11 +93,16 @@ impl Rule {
         let glob = match pattern {
             None => None,
             Some(pattern) => {
-                let glob = Glob::new(pattern).map_err(|error| format!("`{text}`: {}", error.kind()))?;
+                let glob =
+                    Glob::new(pattern).map_err(|error| format!("`{text}`: {}", error.kind()))?;
                 Some(glob.compile_matcher())
             }
         };
-        Ok(Rule { text: text.to_owned(), subject, glob })
+        Ok(Rule {
+            text: text.to_owned(),
+            subject,
+            glob,
+        })
     }
 
     fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
@@ -119,7 +128,10 @@ impl Rule {
 
 /// How a rule may begin, for an error.
 fn forms() -> String {
-    let names = SUBJECTS.iter().map(|(name, _)| *name).chain(LABEL_SUBJECTS.iter().map(|(name, _)| *name));
+    let names = SUBJECTS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(LABEL_SUBJECTS.iter().map(|(name, _)| *name));
     let names: Vec<String> = names.map(|name| format!("{name}=GLOB")).collect();
     format!("{}, label=KEY or label=KEY=GLOB", names.join(", "))
 }
@@ -164,21 +176,29 @@ impl Selection {
         if own.is(id) || run_id.is_some_and(|id| own.is(&id)) {
             return Some(Excluded::Own);
         }
-        let asks_for_it = || metadata.labels.get(EXCLUDE_LABEL).is_some_and(|value| is_true(value));
+        let asks_for_it = || {
+            metadata
+                .labels
+                .get(EXCLUDE_LABEL)
+                .is_some_and(|value| is_true(value))
+        };
         if self.obeys_label && asks_for_it() {
             return Some(Excluded::ByLabel);
         }
         if let Some(rule) = self.exclude.iter().find(|rule| rule.fits(metadata, driver)) {
             return Some(Excluded::ByRule(rule.to_string()));
         }
-        let is_in = self.include.is_empty() || self.include.iter().any(|rule| rule.fits(metadata, driver));
+        let is_in =
+            self.include.is_empty() || self.include.iter().any(|rule| rule.fits(metadata, driver));
         (!is_in).then_some(Excluded::NotIncluded)
     }
 }
 
 /// A label that says yes.
 pub fn is_true(value: &str) -> bool {
-    ["true", "on", "yes", "1"].iter().any(|yes| yes.eq_ignore_ascii_case(value.trim()))
+    ["true", "on", "yes", "1"]
+        .iter()
+        .any(|yes| yes.eq_ignore_ascii_case(value.trim()))
 }
 
 #[cfg(test)]
@@ -187,13 +207,30 @@ mod tests {
     use crate::runtime::Owner;
 
     fn selection(include: &[&str], exclude: &[&str]) -> Selection {
-        let rules = |texts: &[&str]| texts.iter().map(|text| Rule::parse(text).unwrap()).collect();
-        Selection { include: rules(include), exclude: rules(exclude), obeys_label: true }
+        let rules = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| Rule::parse(text).unwrap())
+                .collect()
+        };
+        Selection {
+            include: rules(include),
+            exclude: rules(exclude),
+            obeys_label: true,
+        }
     }
 
     fn container(name: &str, image: &str, labels: &[(&str, &str)]) -> ContainerMetadata {
-        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        ContainerMetadata { name: name.into(), image: image.into(), labels, ..ContainerMetadata::default() }
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        ContainerMetadata {
+            name: name.into(),
+            image: image.into(),
+            labels,
+            ..ContainerMetadata::default()
+        }
     }
 
     fn excludes(selection: &Selection, metadata: &ContainerMetadata) -> Option<Excluded> {
@@ -206,7 +243,11 @@ mod tests {
         let web = container(
             "shop-web-1",
             "registry:5000/shop/web:1.2",
-            &[("team", "front"), ("empty", ""), ("com.docker.compose.project", "shop")],
+            &[
+                ("team", "front"),
+                ("empty", ""),
+                ("com.docker.compose.project", "shop"),
+            ],
         );
         for (rule, fits) in [
             ("name=shop-*", true),
@@ -239,16 +280,33 @@ mod tests {
     #[test]
     fn a_rule_for_users_fits_their_containers_alone() {
         let web = container("web", "i", &[]);
-        let owner = Owner { user: "ada".into(), container_id: ContainerId::from_bytes([1; 32]) };
-        let of_ada = ContainerMetadata { owner: Some(owner), ..web.clone() };
-        for (rule, fits_ada) in [("user=*", true), ("user=ada", true), ("user=a*", true), ("user=eve", false)]
-        {
+        let owner = Owner {
+            user: "ada".into(),
+            container_id: ContainerId::from_bytes([1; 32]),
+        };
+        let of_ada = ContainerMetadata {
+            owner: Some(owner),
+            ..web.clone()
+        };
+        for (rule, fits_ada) in [
+            ("user=*", true),
+            ("user=ada", true),
+            ("user=a*", true),
+            ("user=eve", false),
+        ] {
             let rule = Rule::parse(rule).unwrap();
-            assert_eq!((rule.fits(&of_ada, ""), rule.fits(&web, "")), (fits_ada, false), "{rule}");
+            assert_eq!(
+                (rule.fits(&of_ada, ""), rule.fits(&web, "")),
+                (fits_ada, false),
+                "{rule}"
+            );
         }
         let own = OwnContainer::from_parts(&format!("0::/podman/{}", "01".repeat(32)), "", "");
         let key = ContainerId::from_bytes([9; 32]);
-        assert_eq!(selection(&[], &[]).excludes(&own, &key, &of_ada, ""), Some(Excluded::Own));
+        assert_eq!(
+            selection(&[], &[]).excludes(&own, &key, &of_ada, ""),
+            Some(Excluded::Own)
+        );
         assert_eq!(selection(&[], &[]).excludes(&own, &key, &web, ""), None);
     }
 
@@ -262,19 +320,37 @@ mod tests {
         let some = selection(&["name=db", "image=nginx"], &["name=api"]);
         assert_eq!(excludes(&some, &web), None);
         assert_eq!(excludes(&some, &db), None);
-        assert_eq!(excludes(&some, &api), Some(Excluded::ByRule("name=api".into())));
-        assert_eq!(excludes(&selection(&["name=x"], &[]), &web), Some(Excluded::NotIncluded));
+        assert_eq!(
+            excludes(&some, &api),
+            Some(Excluded::ByRule("name=api".into()))
+        );
+        assert_eq!(
+            excludes(&selection(&["name=x"], &[]), &web),
+            Some(Excluded::NotIncluded)
+        );
     }
 
     #[test]
     fn the_label_and_the_own_container_win_over_every_include() {
         let all = selection(&["name=*"], &[]);
-        for (value, is_out) in [("true", true), ("True", true), ("1", true), ("false", false), ("", false)] {
+        for (value, is_out) in [
+            ("true", true),
+            ("True", true),
+            ("1", true),
+            ("false", false),
+            ("", false),
+        ] {
             let found = excludes(&all, &container("web", "i", &[(EXCLUDE_LABEL, value)]));
             assert_eq!(found, is_out.then_some(Excluded::ByLabel), "{value}");
         }
-        let deaf = Selection { obeys_label: false, ..all.clone() };
-        assert_eq!(excludes(&deaf, &container("web", "i", &[(EXCLUDE_LABEL, "true")])), None);
+        let deaf = Selection {
+            obeys_label: false,
+            ..all.clone()
+        };
+        assert_eq!(
+            excludes(&deaf, &container("web", "i", &[(EXCLUDE_LABEL, "true")])),
+            None
+        );
         let id = ContainerId::parse(&"a".repeat(64)).unwrap();
         let own = OwnContainer::from_parts(&format!("0::/docker/{id}"), "", "");
         let web = container("web", "i", &[]);
@@ -283,8 +359,9 @@ mod tests {
 
     #[test]
     fn errors_quote_the_rule() {
-        for rule in ["web", "nam=web", "name=", "label=", "label==x", "name=[a", "name={a", "=x", "Name=web"]
-        {
+        for rule in [
+            "web", "nam=web", "name=", "label=", "label==x", "name=[a", "name={a", "=x", "Name=web",
+        ] {
             let error = Rule::parse(rule).unwrap_err();
             assert!(error.contains(rule), "{rule}: {error}");
         }

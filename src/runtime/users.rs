@@ -20,9 +20,19 @@ impl UserChoice {
             return Err("`off` stands beside names".to_owned());
         }
         let texts = texts.iter().filter(|text| !is("off", text));
-        let texts: Vec<String> =
-            texts.map(|text| if is("all", text) { "*".to_owned() } else { text.clone() }).collect();
-        Ok(UserChoice { globs: Globs::parse(&texts)?, texts })
+        let texts: Vec<String> = texts
+            .map(|text| {
+                if is("all", text) {
+                    "*".to_owned()
+                } else {
+                    text.clone()
+                }
+            })
+            .collect();
+        Ok(UserChoice {
+            globs: Globs::parse(&texts)?,
+            texts,
+        })
     }
 
     /// Whether nobody is wanted.
@@ -42,7 +52,10 @@ impl UserChoice {
 
     /// The names that are no globs.
     pub fn named(&self) -> impl Iterator<Item = &str> {
-        self.texts.iter().map(String::as_str).filter(|text| !text.contains(['*', '?', '[', '{', '\\']))
+        self.texts
+            .iter()
+            .map(String::as_str)
+            .filter(|text| !text.contains(['*', '?', '[', '{', '\\']))
     }
 }
 
@@ -63,13 +76,18 @@ pub fn users(passwd: &str) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     for line in passwd.lines() {
         let mut fields = line.split(':');
-        let (Some(name), Some(uid), Some(home)) = (fields.next(), fields.nth(1), fields.nth(2)) else {
+        let (Some(name), Some(uid), Some(home)) = (fields.next(), fields.nth(1), fields.nth(2))
+        else {
             continue;
         };
         let Ok(uid) = uid.parse() else { continue };
         let is_known = users.iter().any(|user| user.name == name);
         if !name.is_empty() && !is_known && home.len() > 1 && home.starts_with('/') {
-            users.push(User { name: name.to_owned(), uid, home: PathBuf::from(home) });
+            users.push(User {
+                name: name.to_owned(),
+                uid,
+                home: PathBuf::from(home),
+            });
         }
     }
     users
@@ -80,7 +98,12 @@ mod tests {
     use super::*;
 
     fn choice(texts: &[&str]) -> Result<UserChoice, String> {
-        UserChoice::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+        UserChoice::parse(
+            &texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -110,7 +133,11 @@ mod tests {
                       relative:x:8:8::home:/bin/sh\n\
                       ada:x:1001:1001::/home/eve:/bin/sh\n\
                       :x:1002:1002::/home/nameless:/bin/sh";
-        let ada = User { name: "ada".into(), uid: 1000, home: "/home/ada".into() };
+        let ada = User {
+            name: "ada".into(),
+            uid: 1000,
+            home: "/home/ada".into(),
+        };
         assert_eq!(users(passwd), [ada]);
     }
 }

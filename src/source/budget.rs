@@ -59,7 +59,11 @@ pub struct Holding {
 impl Holding {
     /// Nothing yet; `limit` in bytes.
     pub fn new(limit: u64) -> Holding {
-        Holding { limit, next_survey: None, is_any_held: false }
+        Holding {
+            limit,
+            next_survey: None,
+            is_any_held: false,
+        }
     }
 
     /// When the next look is due, if there is to be one.
@@ -95,7 +99,12 @@ impl Holding {
             }
         }
         let (held, dropped) = over(files, self.limit, most_files());
-        for Dropped { key, number, reason } in dropped {
+        for Dropped {
+            key,
+            number,
+            reason,
+        } in dropped
+        {
             if let Some(container) = containers.get_mut(key) {
                 container.drop_held(number, exchange, reason);
             }
@@ -117,7 +126,10 @@ struct Dropped {
 /// the most of what is short: whoever floods pays for it, and no other container does.
 fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held, Vec<Dropped>) {
     files.sort_by_key(|(key, file)| (file.since, *key, file.number));
-    let mut held = Held { files: files.len() as u64, bytes: files.iter().map(|(_, file)| file.bytes).sum() };
+    let mut held = Held {
+        files: files.len() as u64,
+        bytes: files.iter().map(|(_, file)| file.bytes).sum(),
+    };
     let mut of_containers: BTreeMap<usize, VecDeque<HeldFile>> = BTreeMap::new();
     for (key, file) in files {
         of_containers.entry(key).or_default().push_back(file);
@@ -133,13 +145,20 @@ fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held
             false => files.len() as u64,
         };
         let largest = of_containers.iter_mut().max_by_key(|(_, files)| {
-            (share(files), files.front().map(|oldest| std::cmp::Reverse(oldest.since)))
+            (
+                share(files),
+                files.front().map(|oldest| std::cmp::Reverse(oldest.since)),
+            )
         });
-        let Some((key, file)) = largest.and_then(|(key, files)| Some((*key, files.pop_front()?))) else {
+        let Some((key, file)) = largest.and_then(|(key, files)| Some((*key, files.pop_front()?)))
+        else {
             return (held, dropped);
         };
         let reason = if is_too_large {
-            format!("deleted files hold {} bytes and Held_Files_Limit is {limit}", held.bytes)
+            format!(
+                "deleted files hold {} bytes and Held_Files_Limit is {limit}",
+                held.bytes
+            )
         } else {
             format!(
                 "{} deleted files are held and this process may open no more than {most_files}",
@@ -148,12 +167,18 @@ fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held
         };
         held.files -= 1;
         held.bytes -= file.bytes;
-        dropped.push(Dropped { key, number: file.number, reason });
+        dropped.push(Dropped {
+            key,
+            number: file.number,
+            reason,
+        });
     }
 }
 
 fn most_files() -> u64 {
-    getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most / DESCRIPTORS_PART)
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(u64::MAX, |most| most / DESCRIPTORS_PART)
 }
 
 impl Tailer {
@@ -177,7 +202,11 @@ impl Tailer {
 
     /// Lets a deleted file go that is not read to its end.
     pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
-        let Some(index) = self.generations.iter().position(|generation| generation.number == number) else {
+        let Some(index) = self
+            .generations
+            .iter()
+            .position(|generation| generation.number == number)
+        else {
             return;
         };
         let mut search = std::mem::take(&mut self.search);
@@ -196,13 +225,27 @@ impl Tailer {
         if index == 0 {
             self.flush_open(exchange);
         }
-        let Some(generation) = self.generations.remove(index) else { return };
+        let Some(generation) = self.generations.remove(index) else {
+            return;
+        };
         let bytes = generation.unread();
-        self.account().abandon(Abandoned { bytes, generations: 1 });
-        let fingerprint = Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
-        self.seen.remember(SeenFile { id: generation.id, fingerprint });
+        self.account().abandon(Abandoned {
+            bytes,
+            generations: 1,
+        });
+        let fingerprint =
+            Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
+        self.seen.remember(SeenFile {
+            id: generation.id,
+            fingerprint,
+        });
         let (name, short_id) = (self.metadata().title(), self.account().short_id());
-        exchange.report(Event::HeldFileDropped { name, short_id, bytes, reason });
+        exchange.report(Event::HeldFileDropped {
+            name,
+            short_id,
+            bytes,
+            reason,
+        });
         if index == 0 {
             self.progress_to_front(exchange);
         }
@@ -212,12 +255,20 @@ impl Tailer {
     /// The compressed file that holds what a deleted one does, where it was read
     /// up to.
     fn find_packed(&self, deleted: &Generation, search: &mut Search) -> io::Result<Sought> {
-        let Some(head) = deleted.head_now()? else { return Ok(Sought::Elsewhere) };
+        let Some(head) = deleted.head_now()? else {
+            return Ok(Sought::Elsewhere);
+        };
         let resume = match deleted.read_offset() {
-            0 => Resume { fingerprint: Fingerprint::of(&head), ..deleted.resume_here() },
+            0 => Resume {
+                fingerprint: Fingerprint::of(&head),
+                ..deleted.resume_here()
+            },
             _ => deleted.resume_here(),
         };
-        for file in listing::list(&self.files)?.iter().filter(|file| file.rank.is_gzip) {
+        for file in listing::list(&self.files)?
+            .iter()
+            .filter(|file| file.rank.is_gzip)
+        {
             if self.generations.iter().any(|held| held.id == file.id) {
                 continue;
             }
@@ -242,26 +293,78 @@ mod tests {
         let began = Instant::now();
         let files = files.iter().enumerate().map(|(number, (key, bytes))| {
             let since = began + Duration::from_secs(number as u64);
-            (*key, HeldFile { number: number as u32, bytes: *bytes, since })
+            (
+                *key,
+                HeldFile {
+                    number: number as u32,
+                    bytes: *bytes,
+                    since,
+                },
+            )
         });
         let (held, dropped) = over(files.collect(), limit, most_files);
-        (held, dropped.iter().map(|dropped| (dropped.key, dropped.number)).collect())
+        (
+            held,
+            dropped
+                .iter()
+                .map(|dropped| (dropped.key, dropped.number))
+                .collect(),
+        )
     }
 
     #[test]
     fn who_holds_the_most_loses_its_oldest_and_nobody_else_does() {
         // The innocent's file is the oldest of all.
         let files = [(7, 10), (1, 30), (1, 30), (1, 30)];
-        assert_eq!(dropped(&files, 50, 100), (Held { files: 2, bytes: 40 }, vec![(1, 1), (1, 2)]));
-        assert_eq!(dropped(&files, 100, 100), (Held { files: 4, bytes: 100 }, vec![]));
+        assert_eq!(
+            dropped(&files, 50, 100),
+            (
+                Held {
+                    files: 2,
+                    bytes: 40
+                },
+                vec![(1, 1), (1, 2)]
+            )
+        );
+        assert_eq!(
+            dropped(&files, 100, 100),
+            (
+                Held {
+                    files: 4,
+                    bytes: 100
+                },
+                vec![]
+            )
+        );
         // Of two that hold as much, the one whose file is older.
-        assert_eq!(dropped(&[(1, 10), (2, 10)], 10, 100), (Held { files: 1, bytes: 10 }, vec![(1, 0)]));
-        assert_eq!(dropped(&[(1, 10)], 0, 100), (Held { files: 0, bytes: 0 }, vec![(1, 0)]));
+        assert_eq!(
+            dropped(&[(1, 10), (2, 10)], 10, 100),
+            (
+                Held {
+                    files: 1,
+                    bytes: 10
+                },
+                vec![(1, 0)]
+            )
+        );
+        assert_eq!(
+            dropped(&[(1, 10)], 0, 100),
+            (Held { files: 0, bytes: 0 }, vec![(1, 0)])
+        );
     }
 
     #[test]
     fn descriptors_are_given_back_by_who_holds_the_most_files() {
         let files = [(7, 1_000), (1, 1), (1, 1), (1, 1)];
-        assert_eq!(dropped(&files, 1 << 20, 2), (Held { files: 2, bytes: 1_001 }, vec![(1, 1), (1, 2)]));
+        assert_eq!(
+            dropped(&files, 1 << 20, 2),
+            (
+                Held {
+                    files: 2,
+                    bytes: 1_001
+                },
+                vec![(1, 1), (1, 2)]
+            )
+        );
     }
 }

@@ -62,14 +62,18 @@ pub fn choose(
             None if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
             None => Choice::Api(reason),
         },
-        (Choice::Ask(reason, api), _) if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
+        (Choice::Ask(reason, api), _) if socket.is_none() => {
+            Choice::Nowhere(without_socket(&reason, api))
+        }
         (choice, _) => choice,
     }
 }
 
 /// Why a container with this driver can be read nowhere, if that is so.
 pub fn keeps_nothing(driver: &LogDriver) -> Option<String> {
-    driver.keeps_nothing().then(|| format!("log driver {} {KEEPS_NOTHING}", driver.name))
+    driver
+        .keeps_nothing()
+        .then(|| format!("log driver {} {KEEPS_NOTHING}", driver.name))
 }
 
 /// Whether a reason says that there is no log at all.
@@ -94,9 +98,13 @@ pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io
 
 /// Whether a log has any file to be read.
 pub fn is_there(files: &LogFiles) -> io::Result<bool> {
-    let is_symlink = |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
+    let is_symlink =
+        |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
     if files.dir.stat().is_ok_and(is_symlink) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symlink"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "its folder is a symlink",
+        ));
     }
     match files.current().map(open_regular) {
         Some(Ok(_)) => return Ok(true),
@@ -119,7 +127,9 @@ pub fn without_files(
     is_running: bool,
     config: &Config,
 ) -> Choice {
-    let Some(driver) = driver else { return without_driver(runtime, found, config) };
+    let Some(driver) = driver else {
+        return without_driver(runtime, found, config);
+    };
     if let Some(nothing) = keeps_nothing(driver) {
         return Choice::Nowhere(nothing);
     }
@@ -142,7 +152,10 @@ fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choi
     if found.owner.is_some() && runtime.has_run(found) {
         return Choice::Nowhere("it has no file, and only root's Podman is asked".to_owned());
     }
-    let Some(api) = runtime.api().filter(|api| *api == Api::Podman && runtime.has_run(found)) else {
+    let Some(api) = runtime
+        .api()
+        .filter(|api| *api == Api::Podman && runtime.has_run(found))
+    else {
         return Choice::Later;
     };
     let reason = "it has no file".to_owned();
@@ -192,28 +205,73 @@ mod tests {
         has_cache_disabled: bool,
         is_running: bool,
     ) -> String {
-        let driver = (!name.is_empty()).then(|| LogDriver { name: name.to_owned(), has_cache_disabled });
-        format!("{:?}", without_files(runtime, found, driver.as_ref(), is_running, &config("hybrid")))
+        let driver = (!name.is_empty()).then(|| LogDriver {
+            name: name.to_owned(),
+            has_cache_disabled,
+        });
+        format!(
+            "{:?}",
+            without_files(
+                runtime,
+                found,
+                driver.as_ref(),
+                is_running,
+                &config("hybrid")
+            )
+        )
     }
 
     #[test]
     fn without_a_file_the_driver_says_whether_one_is_to_be_expected() {
-        let (docker, found) = (Docker::new(Path::new("/nonexistent")), found(Path::new("/nonexistent/c")));
+        let (docker, found) = (
+            Docker::new(Path::new("/nonexistent")),
+            found(Path::new("/nonexistent/c")),
+        );
         for (name, cache_disabled, is_running, choice) in [
             ("json-file", false, true, "Later"),
             ("local", false, false, "Later"),
-            ("none", false, true, "Nowhere(\"log driver none keeps nothing\")"),
-            ("journald", false, true, "Api(\"log driver journald keeps no file\")"),
+            (
+                "none",
+                false,
+                true,
+                "Nowhere(\"log driver none keeps nothing\")",
+            ),
+            (
+                "journald",
+                false,
+                true,
+                "Api(\"log driver journald keeps no file\")",
+            ),
             ("syslog", false, false, "Later"),
-            ("syslog", false, true, "Api(\"log driver syslog keeps no file\")"),
-            ("syslog", true, false, "Api(\"log driver syslog keeps no file\")"),
+            (
+                "syslog",
+                false,
+                true,
+                "Api(\"log driver syslog keeps no file\")",
+            ),
+            (
+                "syslog",
+                true,
+                false,
+                "Api(\"log driver syslog keeps no file\")",
+            ),
             ("", false, true, "Later"),
         ] {
-            assert_eq!(said(&docker, &found, name, cache_disabled, is_running), choice, "{name}");
+            assert_eq!(
+                said(&docker, &found, name, cache_disabled, is_running),
+                choice,
+                "{name}"
+            );
         }
-        let journald = LogDriver { name: "journald".to_owned(), has_cache_disabled: false };
+        let journald = LogDriver {
+            name: "journald".to_owned(),
+            has_cache_disabled: false,
+        };
         let in_file_mode = without_files(&docker, &found, Some(&journald), true, &config("file"));
-        assert!(format!("{in_file_mode:?}").contains("Mode file never asks"), "{in_file_mode:?}");
+        assert!(
+            format!("{in_file_mode:?}").contains("Mode file never asks"),
+            "{in_file_mode:?}"
+        );
     }
 
     #[test]
@@ -224,17 +282,32 @@ mod tests {
         std::fs::create_dir_all(&ours.dir).unwrap();
         assert_eq!(said(&podman, &ours, "", false, true), "Later");
         std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
-        assert_eq!(said(&podman, &ours, "", false, true), "Ask(\"it has no file\", Podman)");
+        assert_eq!(
+            said(&podman, &ours, "", false, true),
+            "Ask(\"it has no file\", Podman)"
+        );
         let of_ada = tempfile::tempdir().unwrap();
         std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
-        let owner = Owner { user: "ada".to_owned(), container_id: ContainerId::from_bytes([1; 32]) };
-        let of_ada = Found { owner: Some(owner), ..found(of_ada.path()) };
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: ContainerId::from_bytes([1; 32]),
+        };
+        let of_ada = Found {
+            owner: Some(owner),
+            ..found(of_ada.path())
+        };
         let of_ada = said(&podman, &of_ada, "", false, true);
-        assert_eq!(of_ada, "Nowhere(\"it has no file, and only root's Podman is asked\")");
+        assert_eq!(
+            of_ada,
+            "Nowhere(\"it has no file, and only root's Podman is asked\")"
+        );
         for (name, choice) in [
             ("journald", "Api(\"log driver journald keeps no file\")"),
             ("k8s-file", "Api(\"its log is not in its folder\")"),
-            ("passthrough", "Nowhere(\"log driver passthrough keeps nothing\")"),
+            (
+                "passthrough",
+                "Nowhere(\"log driver passthrough keeps nothing\")",
+            ),
         ] {
             assert_eq!(said(&podman, &ours, name, false, true), choice);
         }

@@ -15,7 +15,9 @@ use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::own_container::OwnContainer;
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::{is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime};
+use crate::runtime::{
+    is_on_network, network_file_system, stamp, Api, FolderStamp, Found, LogFiles, Runtime,
+};
 use crate::source::api::streams::Streams;
 use crate::source::budget::HeldFile;
 use crate::source::choose;
@@ -170,7 +172,10 @@ impl Container {
         start: Start,
         now: Instant,
     ) -> Container {
-        let identity = Arc::new(Identity::unnamed(&found.id, ContainerMetadata::nameless(&found)));
+        let identity = Arc::new(Identity::unnamed(
+            &found.id,
+            ContainerMetadata::nameless(&found),
+        ));
         let files = runtime.logs(&found).into_iter().next();
         let files = files.unwrap_or_else(|| LogFiles::numbered(found.dir.clone()));
         Container {
@@ -219,7 +224,10 @@ impl Container {
         start: Start,
         now: Instant,
     ) -> Container {
-        Container { is_remote: true, ..Container::new(runtime, found, account, start, now) }
+        Container {
+            is_remote: true,
+            ..Container::new(runtime, found, account, start, now)
+        }
     }
 
     /// Its id.
@@ -256,7 +264,9 @@ impl Container {
     pub fn add_to(&self, survey: &mut Survey, now: Instant, streams: Option<&Streams>) {
         let source = self.source_kind();
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
-        self.tailer.account().set_origin((!self.is_excluded).then_some((driver, source)));
+        self.tailer
+            .account()
+            .set_origin((!self.is_excluded).then_some((driver, source)));
         survey.count(source);
         if let Some(reason) = self.unread(now, streams) {
             survey.count_unread(reason);
@@ -283,7 +293,8 @@ impl Container {
 
     /// Whether it runs, its driver writes a file, and there is none.
     fn misses_file(&self, now: Instant) -> bool {
-        let writes_file = |driver: &LogDriver| [JSON_FILE_DRIVER, "local"].contains(&driver.name.as_str());
+        let writes_file =
+            |driver: &LogDriver| [JSON_FILE_DRIVER, "local"].contains(&driver.name.as_str());
         self.tailer.metadata().is_running
             && self.driver.as_ref().is_some_and(writes_file)
             && now.duration_since(self.first_seen) >= LOG_PATIENCE
@@ -358,7 +369,14 @@ impl Container {
     fn stamp(&self) -> Option<[FolderStamp; 2]> {
         let stamp = |dir: &SafePath| dir.with_path(|path| Ok(stamp(path))).ok().flatten();
         let (dir, of_log) = (stamp(&self.found.dir)?, &self.tailer.files().dir);
-        Some([dir, if *of_log == self.found.dir { dir } else { stamp(of_log)? }])
+        Some([
+            dir,
+            if *of_log == self.found.dir {
+                dir
+            } else {
+                stamp(of_log)?
+            },
+        ])
     }
 
     /// The kernel tells of a new name in its folder.
@@ -478,9 +496,18 @@ impl Container {
     /// The local driver keeps its files in a folder of its own. Whether there is
     /// such a folder, and it is watched.
     fn watch_log_folder(&self, files: &LogFiles, around: &mut Surroundings<'_>) -> bool {
-        let Some(watch) = around.watch.as_mut().filter(|_| files.dir != self.found.dir) else { return false };
+        let Some(watch) = around
+            .watch
+            .as_mut()
+            .filter(|_| files.dir != self.found.dir)
+        else {
+            return false;
+        };
         // Where it is refused, the folder above was refused before.
-        files.dir.with_path(|dir| watch.watch_folder(around.key, dir)).is_ok()
+        files
+            .dir
+            .with_path(|dir| watch.watch_folder(around.key, dir))
+            .is_ok()
     }
 
     /// The file can be read: from now on it is.
@@ -490,7 +517,10 @@ impl Container {
             self.source = Source::File;
             return;
         }
-        let released = around.streams.as_mut().and_then(|streams| streams.release(self.tailer.id()));
+        let released = around
+            .streams
+            .as_mut()
+            .and_then(|streams| streams.release(self.tailer.id()));
         self.source = Source::File;
         if let Some(saved) = released {
             self.tailer.set_start(Start::Saved(saved));
@@ -509,7 +539,13 @@ impl Container {
     fn look_for_stream_without_file(&mut self, around: &mut Surroundings<'_>) {
         let is_running = self.tailer.metadata().is_running;
         let driver = self.driver.as_ref();
-        let choice = choose::without_files(&*self.runtime, &self.found, driver, is_running, around.config);
+        let choice = choose::without_files(
+            &*self.runtime,
+            &self.found,
+            driver,
+            is_running,
+            around.config,
+        );
         if driver.is_none() && !matches!(choice, Choice::Later) {
             // The log comes a moment after the start.
             let since = *self.misses_log.get_or_insert(around.now);
@@ -532,8 +568,18 @@ impl Container {
     fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
         self.source = Source::Nothing;
         let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
-        let unread = if choose::is_of_no_log(&reason) { Unread::DriverNone } else { Unread::ApiUnavailable };
-        self.nowhere.begin(unread, || around.exchange.report(Event::Unreadable { name, short_id, reason }));
+        let unread = if choose::is_of_no_log(&reason) {
+            Unread::DriverNone
+        } else {
+            Unread::ApiUnavailable
+        };
+        self.nowhere.begin(unread, || {
+            around.exchange.report(Event::Unreadable {
+                name,
+                short_id,
+                reason,
+            })
+        });
     }
 
     /// From now on the API is read, unless it is off or already is.
@@ -560,7 +606,11 @@ impl Container {
                 self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
                 let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
                 let reason = reason.to_owned();
-                around.exchange.report(Event::StreamBegins { name, short_id, reason });
+                around.exchange.report(Event::StreamBegins {
+                    name,
+                    short_id,
+                    reason,
+                });
             }
             Err(error) => self.report_log_failure(around.exchange, &error),
         }
@@ -573,7 +623,10 @@ impl Container {
         metadata: ContainerMetadata,
         driver: String,
     ) {
-        self.driver = Some(LogDriver { name: driver, has_cache_disabled: false });
+        self.driver = Some(LogDriver {
+            name: driver,
+            has_cache_disabled: false,
+        });
         if !self.is_remote && self.has_identity {
             return self.judge(around);
         }
@@ -587,7 +640,9 @@ impl Container {
     /// Reads the metadata if the file is another than last time.
     fn load_identity(&mut self, around: &mut Surroundings<'_>) {
         let path = self.runtime.metadata_file(&self.found);
-        let file = path.and_then(|path| stat_path(&path).ok()).map(|(id, _)| id);
+        let file = path
+            .and_then(|path| stat_path(&path).ok())
+            .map(|(id, _)| id);
         if self.has_identity
             && !self.is_stale
             && !self.metadata_trouble.is_there()
@@ -595,7 +650,10 @@ impl Container {
         {
             return;
         }
-        match self.runtime.metadata(&self.found, self.run.unwrap_or_default()) {
+        match self
+            .runtime
+            .metadata(&self.found, self.run.unwrap_or_default())
+        {
             Ok(metadata) => {
                 self.config_file = file;
                 self.is_stale = false;
@@ -603,7 +661,9 @@ impl Container {
                 self.metadata_trouble.end(|| true);
                 if !self.has_identity {
                     let (name, short_id) = (metadata.title(), self.short_id());
-                    around.exchange.report(Event::ContainerFound { name, short_id });
+                    around
+                        .exchange
+                        .report(Event::ContainerFound { name, short_id });
                 }
                 if self.driver.is_none() {
                     self.driver = self.runtime.log_driver(&self.found);
@@ -613,10 +673,14 @@ impl Container {
             // A log without it belongs to a container that is being removed.
             Err(MetadataError::Missing { .. }) => {
                 let logs = self.runtime.logs(&self.found);
-                let has_log = logs.iter().any(|files| choose::is_there(files).unwrap_or(true));
+                let has_log = logs
+                    .iter()
+                    .any(|files| choose::is_there(files).unwrap_or(true));
                 if !self.has_identity && has_log {
                     // Or to one that was just made: the log came after it.
-                    let again = self.runtime.metadata(&self.found, self.run.unwrap_or_default());
+                    let again = self
+                        .runtime
+                        .metadata(&self.found, self.run.unwrap_or_default());
                     self.set_metadata(
                         again.unwrap_or_else(|_| ContainerMetadata::nameless(&self.found)),
                         around,
@@ -625,14 +689,21 @@ impl Container {
             }
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.exchange.tally.read_errors.add_one();
-                if let Some(error) = open_regular(&self.found.dir.at(&path)).err().filter(is_shortage) {
+                if let Some(error) = open_regular(&self.found.dir.at(&path))
+                    .err()
+                    .filter(is_shortage)
+                {
                     self.metadata_trouble.begin(Unread::NoDescriptors, || false);
                     return around.exchange.report_shortage(&error);
                 }
                 self.metadata_trouble.begin(Unread::Metadata, || {
-                    around.exchange.report(Event::MetadataUnreadable { path, reason })
+                    around
+                        .exchange
+                        .report(Event::MetadataUnreadable { path, reason })
                 });
-                if !self.has_identity && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE {
+                if !self.has_identity
+                    && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE
+                {
                     self.set_metadata(ContainerMetadata::nameless(&self.found), around);
                 }
             }
@@ -670,12 +741,19 @@ impl Container {
         self.report_labels(&read, &metadata.title(), around.exchange);
         let hints = read.hints;
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
-        self.identity = Arc::new(Identity::new(self.id(), metadata, hints.record_options(config)));
+        self.identity = Arc::new(Identity::new(
+            self.id(),
+            metadata,
+            hints.record_options(config),
+        ));
         if self.identity.is_cut() && !self.cut_reported {
             let (name, short_id) = (self.identity.metadata.title(), self.short_id());
-            self.cut_reported = around.exchange.report(Event::MetadataCut { name, short_id });
+            self.cut_reported = around
+                .exchange
+                .report(Event::MetadataCut { name, short_id });
         }
-        self.tailer.set_identity(Arc::clone(&self.identity), around.exchange);
+        self.tailer
+            .set_identity(Arc::clone(&self.identity), around.exchange);
         if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
             streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
         }
@@ -692,11 +770,19 @@ impl Container {
         let mut is_kept = true;
         for problem in &read.problems {
             let (name, short_id) = (name.to_owned(), short_id.clone());
-            is_kept &= exchange.report(Event::LabelInvalid { name, short_id, problem: problem.clone() });
+            is_kept &= exchange.report(Event::LabelInvalid {
+                name,
+                short_id,
+                problem: problem.clone(),
+            });
         }
         if !read.ignored.is_empty() {
             let labels = read.ignored.join(", ");
-            is_kept &= exchange.report(Event::LabelIgnored { name: name.to_owned(), short_id, labels });
+            is_kept &= exchange.report(Event::LabelIgnored {
+                name: name.to_owned(),
+                short_id,
+                labels,
+            });
         }
         if is_kept {
             self.labels_said = (read.problems.clone(), read.ignored.clone());
@@ -707,7 +793,11 @@ impl Container {
     fn judge(&mut self, around: &mut Surroundings<'_>) {
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         let metadata = &self.identity.metadata;
-        let excluded = around.config.selection.excludes(around.own, self.tailer.id(), metadata, driver);
+        let excluded =
+            around
+                .config
+                .selection
+                .excludes(around.own, self.tailer.id(), metadata, driver);
         let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
         let (name, short_id) = (metadata.title(), self.short_id());
         let exchange = around.exchange;
@@ -716,10 +806,16 @@ impl Container {
                 if !was_excluded {
                     self.let_go(around);
                 }
-                let event = Event::ContainerExcluded { name, short_id, reason };
+                let event = Event::ContainerExcluded {
+                    name,
+                    short_id,
+                    reason,
+                };
                 self.exclusion.begin((), || exchange.report(event));
             }
-            None => self.exclusion.end(|| exchange.report(Event::ContainerIncluded { name, short_id })),
+            None => self
+                .exclusion
+                .end(|| exchange.report(Event::ContainerIncluded { name, short_id })),
         }
     }
 
@@ -754,7 +850,11 @@ impl Container {
     }
 
     /// Reads a slice of its log.
-    pub fn read(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
+    pub fn read(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Outcome {
         let (config, now) = (around.config, around.now);
         if !self.is_gone && now < self.next_poll {
             return Outcome::Waiting(self.next_poll);
@@ -782,10 +882,18 @@ impl Container {
         if let Some(due) = self.rate.waits_until(now) {
             return Outcome::Throttled(due);
         }
-        if self.tailer.account().waits(around.exchange.queue.is_cautious()) {
+        if self
+            .tailer
+            .account()
+            .waits(around.exchange.queue.is_cautious())
+        {
             // The end of the former rings.
             let is_held_back = self.tailer.account().is_held_back();
-            let interval = if is_held_back { HELD_BACK_INTERVAL } else { CAUTIOUS_INTERVAL };
+            let interval = if is_held_back {
+                HELD_BACK_INTERVAL
+            } else {
+                CAUTIOUS_INTERVAL
+            };
             return Outcome::Throttled(now + interval);
         }
         if let Some(due) = self.follow_run(around) {
@@ -829,34 +937,49 @@ impl Container {
         }
         let before = self.tailer.account().figures().read.bytes;
         let step = self.tailer.read_slice(context);
-        self.rate.has_read(self.tailer.account().figures().read.bytes - before, now);
+        self.rate
+            .has_read(self.tailer.account().figures().read.bytes - before, now);
         step
     }
 
     fn has_read(&mut self, around: &Surroundings<'_>) {
-        self.pace.brought(around.now.duration_since(self.last_read), around.cycle);
+        self.pace
+            .brought(around.now.duration_since(self.last_read), around.cycle);
         self.last_read = around.now;
     }
 
     /// Whether the kernel tells of each write to the log.
     fn is_told(&self) -> bool {
-        self.watch.as_ref().is_some_and(|watch| watch.files == self.tailer.files_met())
+        self.watch
+            .as_ref()
+            .is_some_and(|watch| watch.files == self.tailer.files_met())
     }
 
     fn watch_log(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
         self.unwatch(around);
-        let Some(watch) = around.watch.as_mut() else { return Err("inotify is not to be had".to_owned()) };
+        let Some(watch) = around.watch.as_mut() else {
+            return Err("inotify is not to be had".to_owned());
+        };
         let mut numbers = Vec::with_capacity(1);
         for file in self.tailer.written_files() {
-            numbers.push(watch.watch_log(around.key, file).map_err(|error| error.to_string())?);
+            numbers.push(
+                watch
+                    .watch_log(around.key, file)
+                    .map_err(|error| error.to_string())?,
+            );
         }
-        self.watch = Some(LogWatch { numbers, files: self.tailer.files_met() });
+        self.watch = Some(LogWatch {
+            numbers,
+            files: self.tailer.files_met(),
+        });
         Ok(())
     }
 
     /// The log is read at each cycle from now on.
     fn unwatch(&mut self, around: &mut Surroundings<'_>) {
-        let (Some(old), Some(watch)) = (self.watch.take(), around.watch.as_mut()) else { return };
+        let (Some(old), Some(watch)) = (self.watch.take(), around.watch.as_mut()) else {
+            return;
+        };
         for number in old.numbers {
             watch.unwatch_log(around.key, number);
         }
@@ -873,7 +996,9 @@ impl Container {
         }
         self.tailer.forget(around.exchange);
         let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
-        around.exchange.report(Event::ContainerGone { name, short_id });
+        around
+            .exchange
+            .report(Event::ContainerGone { name, short_id });
         Outcome::Finished
     }
 
@@ -885,7 +1010,9 @@ impl Container {
                 self.report_read_failure(context.exchange, &error);
             }
             let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
-            context.exchange.report(Event::ContainerGone { name, short_id });
+            context
+                .exchange
+                .report(Event::ContainerGone { name, short_id });
             return Outcome::Finished;
         }
         if !config.follow {
@@ -945,12 +1072,18 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, 
         return exchange.report_shortage(error);
     }
     let (path, reason) = (files.path.to_path_buf(), error.to_string());
-    trouble.begin(unread, || exchange.report(Event::LogUnreadable { path, reason }));
+    trouble.begin(unread, || {
+        exchange.report(Event::LogUnreadable { path, reason })
+    });
 }
 
 /// Reports that it can be read again, if that is news.
 fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
-    trouble.end(|| exchange.report(Event::LogReadable { path: files.path.to_path_buf() }));
+    trouble.end(|| {
+        exchange.report(Event::LogReadable {
+            path: files.path.to_path_buf(),
+        })
+    });
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ pub struct Pace {
 impl Default for Pace {
     /// Of a log that nothing is known of, which may well be busy.
     fn default() -> Pace {
-        Pace { recent: u32::MAX, in_a_row: 0 }
+        Pace {
+            recent: u32::MAX,
+            in_a_row: 0,
+        }
     }
 }
 
@@ -32,7 +35,11 @@ impl Pace {
     /// A read brought something, so long after the last one that did.
     pub fn brought(&mut self, after: Duration, cycle: Duration) {
         self.recent = self.recent << 1 | 1;
-        self.in_a_row = if after < cycle * 2 { self.in_a_row + 1 } else { 0 };
+        self.in_a_row = if after < cycle * 2 {
+            self.in_a_row + 1
+        } else {
+            0
+        };
     }
 
     /// A read brought nothing.

@@ -19,7 +19,10 @@ pub struct RateLimit {
 impl RateLimit {
     /// A limit that has let nothing through yet.
     pub fn new(bytes_per_second: u64) -> RateLimit {
-        RateLimit { bytes_per_second, due: None }
+        RateLimit {
+            bytes_per_second,
+            due: None,
+        }
     }
 
     /// Another limit; what was read before still counts.
@@ -82,7 +85,10 @@ mod tests {
         let later = start + Duration::from_secs(60);
         assert_eq!(limit.waits_until(later), None);
         limit.has_read(500, later);
-        assert_eq!(limit.waits_until(later), Some(later + Duration::from_millis(500)));
+        assert_eq!(
+            limit.waits_until(later),
+            Some(later + Duration::from_millis(500))
+        );
     }
 
     #[test]

@@ -138,9 +138,16 @@ impl Reader {
     /// checkpoint came before this start.
     pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
         let holding = Holding::new(config.held_files_limit as u64);
-        let roots = runtime::all(config.runtimes()).into_iter().map(Root::new).collect();
+        let roots = runtime::all(config.runtimes())
+            .into_iter()
+            .map(Root::new)
+            .collect();
         let streams = StreamsByApi::new(&exchange, &config);
-        let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
+        let own = if config.exclude_self {
+            OwnContainer::find()
+        } else {
+            OwnContainer::default()
+        };
         Reader {
             streams,
             own,
@@ -199,7 +206,9 @@ impl Reader {
 
     /// What comes before the first turn.
     pub fn begin(&mut self) {
-        self.exchange.report(Event::Started { root: self.config.docker_root.clone() });
+        self.exchange.report(Event::Started {
+            root: self.config.docker_root.clone(),
+        });
         match FileWatch::new() {
             Ok(watch) => self.file_watch = Some(watch),
             Err(error) => self.report_watch_failure(self.first_root(), error.to_string()),
@@ -226,7 +235,13 @@ impl Reader {
         let pass = self.read_hot(now);
         self.exchange.end_gathering();
         let is_behind = pass != Pass::CaughtUp || self.is_any_throttled;
-        self.holding.survey(&mut self.containers, &self.hot, &self.exchange, is_behind, now);
+        self.holding.survey(
+            &mut self.containers,
+            &self.hot,
+            &self.exchange,
+            is_behind,
+            now,
+        );
         self.survey_if_due(now);
         match pass {
             Pass::CaughtUp if !self.changed.is_empty() || self.has_more_notices => Pass::Behind,
@@ -236,7 +251,10 @@ impl Reader {
 
     /// For messages that concern all roots.
     fn first_root(&self) -> PathBuf {
-        self.roots.first().map(|root| root.dir.clone()).unwrap_or_default()
+        self.roots
+            .first()
+            .map(|root| root.dir.clone())
+            .unwrap_or_default()
     }
 
     fn take_notices(&mut self, now: Instant) {
@@ -300,7 +318,9 @@ impl Reader {
             self.take_remote(&listed, root, now);
         }
         for (id, metadata, driver) in news.inspected {
-            let Some(&key) = self.keys.get(&id) else { continue };
+            let Some(&key) = self.keys.get(&id) else {
+                continue;
+            };
             let mut around = Surroundings {
                 exchange: &self.exchange,
                 config: &self.config,
@@ -358,7 +378,11 @@ impl Reader {
             self.exchange.activity.lists(&root.dir);
             root.is_same()
         };
-        if roots_changed || self.is_any_expected || !self.has_started || !self.roots.iter().all(is_same) {
+        if roots_changed
+            || self.is_any_expected
+            || !self.has_started
+            || !self.roots.iter().all(is_same)
+        {
             self.list_roots(now);
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
@@ -386,8 +410,13 @@ impl Reader {
     /// Once: from then on the rescan does it all.
     fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
         let seconds = self.config.rescan_interval.as_secs_f64();
-        self.watch_trouble
-            .begin((), || self.exchange.report(Event::WatchUnavailable { path, reason, seconds }));
+        self.watch_trouble.begin((), || {
+            self.exchange.report(Event::WatchUnavailable {
+                path,
+                reason,
+                seconds,
+            })
+        });
     }
 
     /// Adds the containers that are new and marks those that are gone.
@@ -422,9 +451,11 @@ impl Reader {
     fn is_absent(&self, root: &Root) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
         // A folder that somebody named is missed whatever else there is.
-        let is_named = root.runtime.api() == Some(Api::Docker) && !Config::is_default_docker_root(&root.dir);
+        let is_named =
+            root.runtime.api() == Some(Api::Docker) && !Config::is_default_docker_root(&root.dir);
         // Of root's Podman and the users' one is enough.
-        let is_auto = self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
+        let is_auto =
+            self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
         root.is_missing() && is_auto && !is_named && is_any_there()
     }
 
@@ -487,7 +518,9 @@ impl Reader {
 
     /// A container that is known: perhaps only to the API, or to another runtime.
     fn meet_again(&mut self, key: usize, root: usize, found: Found) {
-        let Some(container) = self.containers.get_mut(key) else { return };
+        let Some(container) = self.containers.get_mut(key) else {
+            return;
+        };
         if std::mem::take(&mut container.is_remote) {
             if let Some(watch) = &mut self.file_watch {
                 // Where it is refused, that was said of another folder.
@@ -524,7 +557,8 @@ impl Reader {
         self.keys.insert(id, key);
         // Watch first, look then: what happens in between is seen either way.
         let mut failure = None;
-        if let (Some(watch), Some(container)) = (&mut self.file_watch, self.containers.get_mut(key)) {
+        if let (Some(watch), Some(container)) = (&mut self.file_watch, self.containers.get_mut(key))
+        {
             failure = container.watch_folder(watch, key).err();
         }
         // That the folder itself may not be read is said of its log.
@@ -539,10 +573,19 @@ impl Reader {
         let mut gone = Vec::new();
         for (key, container) in &mut self.containers {
             let root = container.root;
-            let is_readable = self.roots.get(root).is_some_and(|root| root.failure.is_none());
-            let is_hidden =
-                |container: &Container| self.roots.get(root).is_some_and(|root| root.hides(container));
-            if (is_readable || is_told(root)) && !listed.contains(container.id()) && !is_hidden(container) {
+            let is_readable = self
+                .roots
+                .get(root)
+                .is_some_and(|root| root.failure.is_none());
+            let is_hidden = |container: &Container| {
+                self.roots
+                    .get(root)
+                    .is_some_and(|root| root.hides(container))
+            };
+            if (is_readable || is_told(root))
+                && !listed.contains(container.id())
+                && !is_hidden(container)
+            {
                 container.is_gone = true;
                 gone.push(key);
             }
@@ -571,7 +614,9 @@ impl Reader {
         let begun = Instant::now();
         let mut is_late = false;
         for key in changed.drain(..) {
-            let Some(container) = self.containers.get_mut(key) else { continue };
+            let Some(container) = self.containers.get_mut(key) else {
+                continue;
+            };
             if self.exchange.is_stopping() {
                 break;
             }
@@ -603,7 +648,11 @@ impl Reader {
         }
         let containers = &self.containers;
         let is_there = |key: &usize| containers.contains(*key);
-        if self.unlooked.as_ref().is_some_and(|unlooked| !unlooked.iter().any(is_there)) {
+        if self
+            .unlooked
+            .as_ref()
+            .is_some_and(|unlooked| !unlooked.iter().any(is_there))
+        {
             self.unlooked = None;
             self.exchange.push(Batch::progress(Progress::Started));
         }
@@ -626,7 +675,9 @@ impl Reader {
                 break;
             }
             let key = self.hot[index];
-            let Some(container) = self.containers.get_mut(key) else { continue };
+            let Some(container) = self.containers.get_mut(key) else {
+                continue;
+            };
             let is_costly = container.is_costly(now);
             let Some(slice_time) = time.next_slice(is_costly) else {
                 pass = Pass::Behind;
@@ -670,7 +721,9 @@ impl Reader {
                     container.cool();
                 }
                 Outcome::Cool => container.cool(),
-                Outcome::WatchRefused(reason) => self.report_watch_failure(self.first_root(), reason),
+                Outcome::WatchRefused(reason) => {
+                    self.report_watch_failure(self.first_root(), reason)
+                }
                 Outcome::Finished => self.remove(key),
             }
             if time.is_over() {
@@ -682,7 +735,12 @@ impl Reader {
         let containers = &self.containers;
         let is_hot = |key: &usize| containers.get(*key).is_some_and(Container::is_hot);
         if pass != Pass::CaughtUp {
-            self.turn = self.hot.iter().take(self.turn).filter(|key| is_hot(key)).count();
+            self.turn = self
+                .hot
+                .iter()
+                .take(self.turn)
+                .filter(|key| is_hot(key))
+                .count();
         }
         self.hot.retain(is_hot);
         self.cycle = cycle_of(self.active, self.told);
@@ -714,7 +772,12 @@ impl Reader {
             Pass::CaughtUp if is_idle => {}
             Pass::CaughtUp => longest = longest.min(self.cycle),
         }
-        let dues = [self.next_due, self.next_dead, self.surveyor.next, self.holding.next()];
+        let dues = [
+            self.next_due,
+            self.next_dead,
+            self.surveyor.next,
+            self.holding.next(),
+        ];
         for due in dues.into_iter().flatten() {
             longest = longest.min(due.saturating_duration_since(Instant::now()));
         }
@@ -739,7 +802,11 @@ impl Reader {
 
 /// Whether an error is about the path and no limit of the kernel's.
 fn is_of_the_folder(error: &io::Error) -> bool {
-    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::NotADirectory];
+    let kinds = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::NotADirectory,
+    ];
     kinds.contains(&error.kind()) || is_permanent(error)
 }
 
@@ -751,7 +818,9 @@ fn cycle_of(active: usize, told: usize) -> Duration {
     let mut cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG.saturating_mul(count(active) - few);
     if told > 0 {
         let at_least = CYCLE_PER_LOG * FEW_LOGS;
-        cycle = cycle.max(at_least).max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(told)));
+        cycle = cycle
+            .max(at_least)
+            .max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(told)));
     }
     cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
 }

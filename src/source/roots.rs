@@ -75,7 +75,9 @@ impl Root {
 
     /// Whether there is no such folder.
     pub fn is_missing(&self) -> bool {
-        self.failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        self.failure
+            .as_ref()
+            .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Whether another look would list what the last one did.
@@ -92,7 +94,9 @@ impl Root {
             return false;
         }
         let is_same = |(dir, seen): &(PathBuf, FolderStamp)| stamp(dir) == Some(*seen);
-        self.looked_at.as_ref().is_some_and(|folders| folders.iter().all(is_same))
+        self.looked_at
+            .as_ref()
+            .is_some_and(|folders| folders.iter().all(is_same))
     }
 
     /// Looks. Where folders are new, another look is needed, since a container
@@ -111,7 +115,9 @@ impl Root {
                     let folders = std::iter::once(self.dir.clone()).chain(below);
                     // What came or went while we looked is too young for a stamp.
                     let stamped = folders.map(|dir| Some((stamp(&dir)?, dir)));
-                    self.looked_at = stamped.map(|one| one.map(|(stamp, dir)| (dir, stamp))).collect();
+                    self.looked_at = stamped
+                        .map(|one| one.map(|(stamp, dir)| (dir, stamp)))
+                        .collect();
                 }
                 self.unreadable = listing.unreadable;
                 self.listed = listing.containers;
@@ -140,13 +146,17 @@ impl Root {
 
     /// Whether a container that is not listed may be there nevertheless.
     pub fn hides(&self, container: &Container) -> bool {
-        self.unreadable.iter().any(|it| container.is_below(&it.path))
+        self.unreadable
+            .iter()
+            .any(|it| container.is_below(&it.path))
     }
 
     /// Whether containers of the machine's may be there that nothing is known of. What a
     /// user hides is his own.
     pub fn hides_containers(&self) -> bool {
-        self.unreadable.iter().any(|it| it.hides == Hides::Containers)
+        self.unreadable
+            .iter()
+            .any(|it| it.hides == Hides::Containers)
     }
 
     /// Says once of each part that it cannot be read, and once that it can again.
@@ -158,12 +168,19 @@ impl Root {
         if self.failure.is_some() {
             return;
         }
-        let now: HashSet<(PathBuf, String)> =
-            self.unreadable.iter().map(|it| (it.path.clone(), it.error.to_string())).collect();
+        let now: HashSet<(PathBuf, String)> = self
+            .unreadable
+            .iter()
+            .map(|it| (it.path.clone(), it.error.to_string()))
+            .collect();
         let is_unreadable = |path: &PathBuf| now.iter().any(|(unreadable, _)| unreadable == path);
         let is_listed = |path: &PathBuf| {
-            let mut found = self.listed.iter().flat_map(|found| [&*found.dir, &*found.origin]);
-            found.any(|dir| dir.starts_with(path)) || self.folders.iter().any(|dir| dir.starts_with(path))
+            let mut found = self
+                .listed
+                .iter()
+                .flat_map(|found| [&*found.dir, &*found.origin]);
+            found.any(|dir| dir.starts_with(path))
+                || self.folders.iter().any(|dir| dir.starts_with(path))
         };
         self.reported.retain(|said, hides| {
             let (is_still, path) = (now.contains(said), &said.0);
@@ -176,7 +193,8 @@ impl Root {
             let is_kept = !is_news || exchange.report(Event::FolderReadable { path: path.clone() });
             is_still || !is_kept
         });
-        self.named.retain(|_, last| at.duration_since(*last) < REPORT_INTERVAL);
+        self.named
+            .retain(|_, last| at.duration_since(*last) < REPORT_INTERVAL);
         let mut named = 0;
         for it in &self.unreadable {
             let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
@@ -188,7 +206,12 @@ impl Root {
                 continue;
             }
             named += 1;
-            if exchange.report(Event::FolderUnreadable { path: path.clone(), reason, effect, seconds }) {
+            if exchange.report(Event::FolderUnreadable {
+                path: path.clone(),
+                reason,
+                effect,
+                seconds,
+            }) {
                 self.reported.insert(said, effect);
                 self.named.insert(path, at);
             }
@@ -206,7 +229,9 @@ impl Root {
             return Ok(());
         }
         let bell = Arc::clone(exchange);
-        match RootWatch::new(&self.dir, &exchange.threads, move || bell.reader_bell.ring()) {
+        match RootWatch::new(&self.dir, &exchange.threads, move || {
+            bell.reader_bell.ring()
+        }) {
             Ok(watch) => self.watch = Some(watch),
             Err(reason) => {
                 self.is_watch_refused = true;
@@ -226,9 +251,15 @@ impl Root {
             Some(error) if is_shortage(error) => exchange.report_shortage(error),
             Some(error) => self.trouble.begin(Unread::of_error(error), || {
                 let reason = error.to_string();
-                exchange.report(Event::RootUnreadable { path, reason, seconds })
+                exchange.report(Event::RootUnreadable {
+                    path,
+                    reason,
+                    seconds,
+                })
             }),
-            None => self.trouble.end(|| exchange.report(Event::RootReadable { path })),
+            None => self
+                .trouble
+                .end(|| exchange.report(Event::RootReadable { path })),
         }
     }
 }

@@ -92,13 +92,25 @@ pub struct Slice<'a> {
 
 impl<'a> Slice<'a> {
     /// Begins at `start` of the buffer.
-    pub fn begin(exchange: &'a Exchange, start: usize, is_matched: bool, time: Duration) -> Slice<'a> {
+    pub fn begin(
+        exchange: &'a Exchange,
+        start: usize,
+        is_matched: bool,
+        time: Duration,
+    ) -> Slice<'a> {
         let (stride, most) = match is_matched {
             true => (COSTLY_STRIDE, MATCHED_SLICE_TIME),
             false => (PLAIN_STRIDE, SLICE_TIME),
         };
         let (begun, time) = (Some(Instant::now()), time.min(most));
-        Slice { exchange, begun, time, stride, next_look: start + stride, has_looked: false }
+        Slice {
+            exchange,
+            begun,
+            time,
+            stride,
+            next_look: start + stride,
+            has_looked: false,
+        }
     }
 
     /// What it took for so many bytes, if it was slow: a whole slice of such lines would be
@@ -127,7 +139,14 @@ impl<'a> Slice<'a> {
     /// be left for later.
     pub fn whole(exchange: &'a Exchange) -> Slice<'a> {
         let (time, stride, next_look) = (Duration::MAX, usize::MAX, usize::MAX);
-        Slice { exchange, begun: None, time, stride, next_look, has_looked: false }
+        Slice {
+            exchange,
+            begun: None,
+            time,
+            stride,
+            next_look,
+            has_looked: false,
+        }
     }
 
     /// Whether it ends with the line before `at`.
@@ -187,14 +206,23 @@ mod tests {
     #[test]
     fn the_clock_and_a_stop_are_looked_at_now_and_then() {
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
-        let mut slice = Slice { begun: None, ..Slice::begin(&exchange, 100, true, SLICE_TIME) };
+        let mut slice = Slice {
+            begun: None,
+            ..Slice::begin(&exchange, 100, true, SLICE_TIME)
+        };
         assert!(!slice.ends_at(100 + COSTLY_STRIDE));
         exchange.stopping.store(true, Ordering::Release);
-        assert!(!slice.ends_at(100 + COSTLY_STRIDE + 1), "it was looked a moment ago");
+        assert!(
+            !slice.ends_at(100 + COSTLY_STRIDE + 1),
+            "it was looked a moment ago"
+        );
         assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
         exchange.stopping.store(false, Ordering::Release);
         let long_ago = Instant::now().checked_sub(SLICE_TIME);
-        let mut late = Slice { begun: long_ago, ..Slice::begin(&exchange, 0, false, SLICE_TIME) };
+        let mut late = Slice {
+            begun: long_ago,
+            ..Slice::begin(&exchange, 0, false, SLICE_TIME)
+        };
         assert!(!late.ends_at(PLAIN_STRIDE - 1) && !late.was_costly());
         assert!(late.ends_at(PLAIN_STRIDE) && late.was_costly());
         assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
@@ -204,14 +232,24 @@ mod tests {
     fn a_slice_is_as_short_as_it_is_told_to_be_and_slow_by_its_bytes() {
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let begun = Instant::now().checked_sub(2 * SHORT_SLICE_TIME);
-        let short = || Slice { begun, ..Slice::begin(&exchange, 0, true, SHORT_SLICE_TIME) };
+        let short = || Slice {
+            begun,
+            ..Slice::begin(&exchange, 0, true, SHORT_SLICE_TIME)
+        };
         assert!(short().ends_at(COSTLY_STRIDE));
-        assert!(
-            !Slice { begun, ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600)) }.ends_at(1 << 20)
-        );
+        assert!(!Slice {
+            begun,
+            ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600))
+        }
+        .ends_at(1 << 20));
         assert!(short().cost(COSTLY_STRIDE) >= 2 * SHORT_SLICE_TIME);
-        assert!(short().cost(usize::MAX >> 8).is_zero(), "so many bytes may take that");
-        assert!(Slice::begin(&exchange, 0, true, SLICE_TIME).cost(1 << 20).is_zero());
+        assert!(
+            short().cost(usize::MAX >> 8).is_zero(),
+            "so many bytes may take that"
+        );
+        assert!(Slice::begin(&exchange, 0, true, SLICE_TIME)
+            .cost(1 << 20)
+            .is_zero());
     }
 
     /// Containers that wrote 40 ms of lines each in one moment; of none is anything known.
@@ -220,7 +258,8 @@ mod tests {
         // What the lines between two looks at the clock take.
         let overshoot = Duration::from_millis(1);
         for strangers in [50, 500] {
-            let (mut time, mut taken, mut whole, mut read) = (PassTime::default(), Duration::ZERO, 0, 0);
+            let (mut time, mut taken, mut whole, mut read) =
+                (PassTime::default(), Duration::ZERO, 0, 0);
             for _ in 0..strangers {
                 let slice = time.next_slice(false).unwrap().min(SLICE_TIME) + overshoot;
                 taken += slice;
@@ -230,10 +269,19 @@ mod tests {
                     break;
                 }
             }
-            assert!(taken <= COSTLY_TIME + SLICE_TIME + SHORT_TIME + 4 * overshoot, "{taken:?}");
-            assert!(whole == 1 && read > 15, "{whole} of {read} had a whole turn");
+            assert!(
+                taken <= COSTLY_TIME + SLICE_TIME + SHORT_TIME + 4 * overshoot,
+                "{taken:?}"
+            );
+            assert!(
+                whole == 1 && read > 15,
+                "{whole} of {read} had a whole turn"
+            );
             // Of those known to be costly none has its turn now; plain ones have.
-            assert_eq!((time.next_slice(true), time.next_slice(false)), (None, Some(SHORT_SLICE_TIME)));
+            assert_eq!(
+                (time.next_slice(true), time.next_slice(false)),
+                (None, Some(SHORT_SLICE_TIME))
+            );
         }
         let mut time = PassTime::default();
         for _ in 0..10_000 {
@@ -262,15 +310,26 @@ mod tests {
         let mut read = |tailer: &mut Tailer| lent.read(tailer, &exchange, start);
         let much_later = start + Duration::from_secs(3600);
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
-        assert!(tailer.is_costly(much_later), "no line of it was matched yet");
-        std::fs::write(&path, "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n")
-            .unwrap();
+        assert!(
+            tailer.is_costly(much_later),
+            "no line of it was matched yet"
+        );
+        std::fs::write(
+            &path,
+            "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n",
+        )
+        .unwrap();
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: true });
         assert!(!tailer.is_costly(start));
         tailer.lines = Lines::Costly;
-        assert!(tailer.is_costly(much_later), "as long as it waits for its turn");
+        assert!(
+            tailer.is_costly(much_later),
+            "as long as it waits for its turn"
+        );
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
-        assert!(tailer.is_costly(start + COSTLY_MEMORY / 2) && !tailer.is_costly(start + COSTLY_MEMORY));
+        assert!(
+            tailer.is_costly(start + COSTLY_MEMORY / 2) && !tailer.is_costly(start + COSTLY_MEMORY)
+        );
     }
 
     /// Each slice ends at its first look, as where every line takes long: what comes is
@@ -289,7 +348,11 @@ mod tests {
             let text = format!("line {number} {}", "x".repeat(number % 3_000));
             let time = (0..8).map(|_| 0x80u8).chain([1]);
             let mut message: Vec<u8> = b"\x0a\x06stdout\x10".iter().copied().chain(time).collect();
-            message.extend([0x1a, 0x80 | (text.len() & 0x7f) as u8, (text.len() >> 7) as u8]);
+            message.extend([
+                0x1a,
+                0x80 | (text.len() & 0x7f) as u8,
+                (text.len() >> 7) as u8,
+            ]);
             message.extend(text.as_bytes());
             let length = (message.len() as u32).to_be_bytes();
             [&length[..], &message, &length].concat()
@@ -314,7 +377,12 @@ mod tests {
         let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
         identity.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
         identity.multiline.max_bytes = 1 << 20;
-        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, Arc::new(identity));
+        let mut tailer = Tailer::new(
+            exchange.accounts.open(id),
+            files,
+            Start::Head,
+            Arc::new(identity),
+        );
         tailer.refresh(&exchange).unwrap();
         exchange.stopping.store(true, Ordering::Release);
         let mut lent = Lent::default();
@@ -327,7 +395,11 @@ mod tests {
             }
             slices += 1;
             let read = tailer.account().figures().read.bytes;
-            assert!(read - offset <= (PLAIN_STRIDE + 4_000) as u64, "{} bytes in a slice", read - offset);
+            assert!(
+                read - offset <= (PLAIN_STRIDE + 4_000) as u64,
+                "{} bytes in a slice",
+                read - offset
+            );
             offset = read;
         }
         assert_eq!(offset, log.len() as u64);
@@ -343,9 +415,14 @@ mod tests {
                 resumes.push(resume.offset);
             }
         }
-        let numbers = texts.iter().map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
+        let numbers = texts
+            .iter()
+            .map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
         assert!(numbers.eq(0..entries.len()), "{} texts", texts.len());
-        assert!(resumes.is_sorted() && resumes.last() == Some(&offset), "{resumes:?}");
+        assert!(
+            resumes.is_sorted() && resumes.last() == Some(&offset),
+            "{resumes:?}"
+        );
         let mut ends = std::collections::HashSet::from([0]);
         ends.extend(entries.iter().scan(0, |end, entry| {
             *end += entry.len() as u64;

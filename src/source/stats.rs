@@ -24,7 +24,11 @@ pub(in crate::source) struct Surveyor {
 
 impl Surveyor {
     pub(in crate::source) fn new(now: Instant) -> Surveyor {
-        Surveyor { last: None, looked: now, next: Some(now) }
+        Surveyor {
+            last: None,
+            looked: now,
+            next: Some(now),
+        }
     }
 }
 
@@ -45,7 +49,8 @@ impl Reader {
         let errors = self.exchange.tally.read_errors.get();
         let seen = (self.survey(now), self.exchange.accounts.total(), errors);
         // What waits grows older, though nothing moves.
-        let has_changed = self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
+        let has_changed =
+            self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
         self.surveyor.looked = now;
         self.surveyor.next = has_changed.then(|| now + INTERVAL);
         if has_changed {
@@ -55,12 +60,24 @@ impl Reader {
     }
 
     fn survey(&self, now: Instant) -> Survey {
-        let mut survey = Survey { polls: self.watch_trouble.is_there(), ..Survey::default() };
+        let mut survey = Survey {
+            polls: self.watch_trouble.is_there(),
+            ..Survey::default()
+        };
         for (_, container) in &self.containers {
-            container.add_to(&mut survey, now, container.api().and_then(|api| self.streams.get(api)));
+            container.add_to(
+                &mut survey,
+                now,
+                container.api().and_then(|api| self.streams.get(api)),
+            );
         }
-        let shown = self.roots.iter().filter(|root| root.failure.is_none() || root.trouble.is_there());
-        survey.roots = shown.map(|root| (root.dir.clone(), root.failure.is_none())).collect();
+        let shown = self
+            .roots
+            .iter()
+            .filter(|root| root.failure.is_none() || root.trouble.is_there());
+        survey.roots = shown
+            .map(|root| (root.dir.clone(), root.failure.is_none()))
+            .collect();
         for streams in self.streams.iter() {
             survey.open_lines += streams.open_lines();
         }

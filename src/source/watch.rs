@@ -72,7 +72,10 @@ struct Instance {
 impl FileWatch {
     /// Fails where the user's inotify instances are used up.
     pub fn new() -> io::Result<FileWatch> {
-        Ok(FileWatch { names: Instance::new()?, writes: Instance::new()? })
+        Ok(FileWatch {
+            names: Instance::new()?,
+            writes: Instance::new()?,
+        })
     }
 
     /// Readable when a name came or went.
@@ -110,9 +113,13 @@ impl FileWatch {
     /// is no longer watched: the number is for [`FileWatch::unwatch_log`]. Read the
     /// file once more afterwards: a write that came before the watch is not told.
     pub fn watch_log(&mut self, key: usize, file: &File) -> io::Result<i32> {
-        let flags = WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+        let flags = WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::DELETE_SELF;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        self.writes.watch(Path::new(&path), flags, Watched::Log(key))
+        self.writes
+            .watch(Path::new(&path), flags, Watched::Log(key))
     }
 
     /// Ends the watch on a log.
@@ -137,13 +144,19 @@ impl FileWatch {
 impl Instance {
     fn new() -> io::Result<Instance> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Instance { fd, watched: HashMap::new() })
+        Ok(Instance {
+            fd,
+            watched: HashMap::new(),
+        })
     }
 
     fn watch(&mut self, path: &Path, flags: WatchFlags, watched: Watched) -> io::Result<i32> {
         let watch = inotify::add_watch(&self.fd, path, flags)?;
         // As a rule there is one reason.
-        let reasons = self.watched.entry(watch).or_insert_with(|| Vec::with_capacity(1));
+        let reasons = self
+            .watched
+            .entry(watch)
+            .or_insert_with(|| Vec::with_capacity(1));
         if !reasons.contains(&watched) {
             reasons.push(watched);
         }
@@ -151,7 +164,9 @@ impl Instance {
     }
 
     fn forget(&mut self, watch: i32, watched: Watched) {
-        let Some(reasons) = self.watched.get_mut(&watch) else { return };
+        let Some(reasons) = self.watched.get_mut(&watch) else {
+            return;
+        };
         reasons.retain(|reason| *reason != watched);
         if reasons.is_empty() {
             self.watched.remove(&watch);
@@ -191,8 +206,12 @@ impl Instance {
                 notices.push(Notice::Overflow);
                 continue;
             }
-            let Some(reasons) = self.watched.get(&event.wd()) else { continue };
-            let made = event.file_name().filter(|_| event.events().contains(ReadFlags::CREATE));
+            let Some(reasons) = self.watched.get(&event.wd()) else {
+                continue;
+            };
+            let made = event
+                .file_name()
+                .filter(|_| event.events().contains(ReadFlags::CREATE));
             for watched in reasons {
                 if let (Watched::Folder(key), Some(name)) = (watched, made) {
                     notices.push(Notice::FileMade(*key, name.to_string_lossy().into_owned()));
@@ -235,7 +254,13 @@ mod tests {
         std::fs::rename(&log, dir.path().join("log.1")).unwrap();
         assert_eq!(taken(&mut watch), [Notice::FolderChanged(7)]);
         File::create(&log).unwrap();
-        assert_eq!(taken(&mut watch), [Notice::FileMade(7, "log".to_owned()), Notice::FolderChanged(7)]);
+        assert_eq!(
+            taken(&mut watch),
+            [
+                Notice::FileMade(7, "log".to_owned()),
+                Notice::FolderChanged(7)
+            ]
+        );
     }
 
     /// In one call so many as fit into its buffer, of two events each at the least.
@@ -264,7 +289,9 @@ mod tests {
             }
         }
         assert!(calls > 3, "{calls}");
-        assert!(made.into_iter().eq((0..3_000).map(|number| number.to_string())));
+        assert!(made
+            .into_iter()
+            .eq((0..3_000).map(|number| number.to_string())));
         let mut notices = Vec::new();
         assert!(!watch.take(&mut notices) && notices.is_empty());
     }
@@ -298,7 +325,10 @@ mod tests {
         let number = watch.watch_log(3, &file).unwrap();
         assert_eq!(watch.watch_log(4, &file).unwrap(), number);
         file.write_all(b"line\n").unwrap();
-        assert_eq!(taken(&mut watch), [Notice::LogTouched(3), Notice::LogTouched(4)]);
+        assert_eq!(
+            taken(&mut watch),
+            [Notice::LogTouched(3), Notice::LogTouched(4)]
+        );
         watch.unwatch_log(3, number);
         file.write_all(b"line\n").unwrap();
         assert_eq!(taken(&mut watch), [Notice::LogTouched(4)]);

@@ -70,7 +70,9 @@ impl Paced {
     /// before; it returns whether the message was kept, otherwise the next one says it.
     pub fn add(&mut self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
         self.unsaid += amount;
-        let is_early = self.last.is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL);
+        let is_early = self
+            .last
+            .is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL);
         if !is_early && report(self.unsaid) {
             self.last = Some(now);
             self.unsaid = Amount::default();
@@ -144,18 +146,25 @@ impl Figures {
             parts.push(format!("{} bytes that were no record", self.skipped));
         }
         if self.cut.records > 0 {
-            parts.push(format!("{} bytes cut off {} lines", self.cut.bytes, self.cut.records));
+            parts.push(format!(
+                "{} bytes cut off {} lines",
+                self.cut.bytes, self.cut.records
+            ));
         }
         if self.refused.records > 0 {
             let Amount { bytes, records } = self.refused;
-            parts.push(format!("{records} records ({bytes} bytes) that Fluent Bit refused"));
+            parts.push(format!(
+                "{records} records ({bytes} bytes) that Fluent Bit refused"
+            ));
         }
         let Abandoned { bytes, generations } = self.abandoned;
         if bytes > 0 {
             parts.push(format!("{bytes} bytes that could not be read"));
         }
         if generations > 0 {
-            parts.push(format!("{generations} files that were gone, or could not be read, to their end"));
+            parts.push(format!(
+                "{generations} files that were gone, or could not be read, to their end"
+            ));
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }
@@ -172,22 +181,31 @@ impl Figures {
 
     /// How old the oldest entry is that is not delivered.
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {
-        self.waits_since.map_or(0.0, |since| since.elapsed_until(now).as_secs_f64())
+        self.waits_since
+            .map_or(0.0, |since| since.elapsed_until(now).as_secs_f64())
     }
 
     /// Whether every byte read is in one place, and in no two.
     pub fn is_balanced(&self) -> bool {
-        let gone =
-            self.delivered.bytes + self.refused.bytes + self.passed_over + self.skipped + self.cut.bytes;
+        let gone = self.delivered.bytes
+            + self.refused.bytes
+            + self.passed_over
+            + self.skipped
+            + self.cut.bytes;
         self.read.bytes == gone + self.pending()
-            && self.read.records == self.delivered.records + self.refused.records + self.queued.records
+            && self.read.records
+                == self.delivered.records + self.refused.records + self.queued.records
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Amount { bytes, records } = self.delivered;
-        write!(f, "{records} records delivered ({bytes} bytes), {} bytes read", self.read.bytes)?;
+        write!(
+            f,
+            "{records} records delivered ({bytes} bytes), {} bytes read",
+            self.read.bytes
+        )?;
         for (bytes, what) in [
             (self.pending(), "not yet delivered"),
             (self.unread, "unread"),
@@ -295,7 +313,10 @@ impl Ledger {
         } else {
             None
         };
-        Figures { waits_since, ..self.figures }
+        Figures {
+            waits_since,
+            ..self.figures
+        }
     }
 }
 
@@ -314,7 +335,13 @@ impl Account {
     /// Nothing read yet.
     pub fn new(id: ContainerId) -> Account {
         let (is_held_back, is_wait_reported) = (AtomicBool::new(false), AtomicBool::new(false));
-        Account { id, runtime_id: id, is_held_back, is_wait_reported, ledger: Mutex::default() }
+        Account {
+            id,
+            runtime_id: id,
+            is_held_back,
+            is_wait_reported,
+            ledger: Mutex::default(),
+        }
     }
 
     /// The host refuses what was read of the container: no more is read until it takes it.
@@ -379,9 +406,15 @@ impl Account {
     /// It comes from there from now on.
     pub fn set_origin(&self, origin: Option<(&str, SourceKind)>) {
         let mut ledger = self.ledger();
-        let known = ledger.origin.as_ref().map(|known| (known.driver.as_str(), known.source));
+        let known = ledger
+            .origin
+            .as_ref()
+            .map(|known| (known.driver.as_str(), known.source));
         if known != origin {
-            ledger.origin = origin.map(|(driver, source)| Origin { driver: driver.to_owned(), source });
+            ledger.origin = origin.map(|(driver, source)| Origin {
+                driver: driver.to_owned(),
+                source,
+            });
         }
     }
 
@@ -483,7 +516,12 @@ impl Accounts {
 
     /// As [`Accounts::open`], of a container that its runtime calls otherwise than we do.
     pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
-        let new = || Arc::new(Account { runtime_id, ..Account::new(id) });
+        let new = || {
+            Arc::new(Account {
+                runtime_id,
+                ..Account::new(id)
+            })
+        };
         Arc::clone(self.books().open.entry(id).or_insert_with(new))
     }
 
@@ -493,7 +531,11 @@ impl Accounts {
         let mut books = self.books();
         if let Some(account) = books.open.remove(id) {
             // What was unread went with it.
-            let last = Figures { unread: 0, waits_since: None, ..account.figures() };
+            let last = Figures {
+                unread: 0,
+                waits_since: None,
+                ..account.figures()
+            };
             books.closed = books.closed + last;
         }
     }
@@ -523,7 +565,10 @@ impl Accounts {
     /// The sums over all containers there are and were.
     pub fn total(&self) -> Figures {
         let books = self.books();
-        books.open.values().fold(books.closed, |total, account| total + account.figures())
+        books
+            .open
+            .values()
+            .fold(books.closed, |total, account| total + account.figures())
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -533,8 +578,13 @@ impl Accounts {
 
 /// Now, as the runtime's clock would say it.
 pub fn wall_clock() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: now.subsec_nanos() }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        nanos: now.subsec_nanos(),
+    }
 }
 
 #[cfg(test)]

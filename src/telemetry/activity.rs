@@ -28,7 +28,13 @@ pub enum Doing {
     Decoding,
 }
 
-const ALL: [Doing; 5] = [Doing::Nothing, Doing::Listing, Doing::Looking, Doing::Reading, Doing::Decoding];
+const ALL: [Doing; 5] = [
+    Doing::Nothing,
+    Doing::Listing,
+    Doing::Looking,
+    Doing::Reading,
+    Doing::Decoding,
+];
 
 /// What the reader does, shared with the host's thread.
 #[derive(Debug, Default)]
@@ -48,23 +54,30 @@ impl Activity {
     /// Something with a folder of the runtimes'.
     pub fn lists(&self, folder: &Path) {
         lock(&self.folder).clone_from(&folder.to_owned());
-        self.now.store((Doing::Listing as u64) << ID_BITS, Ordering::Relaxed);
+        self.now
+            .store((Doing::Listing as u64) << ID_BITS, Ordering::Relaxed);
     }
 
     /// Something for a container.
     pub fn is(&self, doing: Doing, id: &ContainerId) {
-        self.now.store((doing as u64) << ID_BITS | prefix(id), Ordering::Relaxed);
+        self.now
+            .store((doing as u64) << ID_BITS | prefix(id), Ordering::Relaxed);
     }
 
     /// What that is, in words behind "the reader is", and whether a file system is asked
     /// for it.
     pub fn tell(&self, accounts: &Accounts) -> (Doing, String) {
         let now = self.now.load(Ordering::Relaxed);
-        let doing = ALL.into_iter().find(|doing| *doing as u64 == now >> ID_BITS).unwrap_or(Doing::Nothing);
+        let doing = ALL
+            .into_iter()
+            .find(|doing| *doing as u64 == now >> ID_BITS)
+            .unwrap_or(Doing::Nothing);
         let container = || {
             let wanted = now & ((1 << ID_BITS) - 1);
             let accounts = accounts.all();
-            let account = accounts.iter().find(|account| prefix(account.id()) == wanted);
+            let account = accounts
+                .iter()
+                .find(|account| prefix(account.id()) == wanted);
             let name = account.map(|account| account.name()).unwrap_or_default();
             format!("container {name} ({wanted:012x})")
         };
@@ -84,7 +97,10 @@ impl Activity {
 
 /// The short id as a number.
 fn prefix(id: &ContainerId) -> u64 {
-    id.bytes().iter().take(ID_BITS as usize / 8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+    id.bytes()
+        .iter()
+        .take(ID_BITS as usize / 8)
+        .fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -105,7 +121,10 @@ mod tests {
         let want = "making records of the lines of container  (ffffffffffff)".to_owned();
         assert_eq!(told(&activity), (Doing::Decoding, want));
         activity.lists(Path::new("/var/lib/docker"));
-        assert_eq!(told(&activity), (Doing::Listing, "listing /var/lib/docker".to_owned()));
+        assert_eq!(
+            told(&activity),
+            (Doing::Listing, "listing /var/lib/docker".to_owned())
+        );
         activity.waits();
         assert_eq!(told(&activity).0, Doing::Nothing);
     }

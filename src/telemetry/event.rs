@@ -29,19 +29,36 @@ pub enum Event {
     #[error("following containers below {}", root.display())]
     Started { root: PathBuf },
     #[error("cannot read {}: {reason}; trying again every {seconds} s", path.display())]
-    RootUnreadable { path: PathBuf, reason: String, seconds: f64 },
+    RootUnreadable {
+        path: PathBuf,
+        reason: String,
+        seconds: f64,
+    },
     #[error("{} can be read now", path.display())]
     RootReadable { path: PathBuf },
     #[error("cannot read {}: {reason}; {effect}; trying again every {seconds} s", path.display())]
-    FolderUnreadable { path: PathBuf, reason: String, effect: Hides, seconds: f64 },
+    FolderUnreadable {
+        path: PathBuf,
+        reason: String,
+        effect: Hides,
+        seconds: f64,
+    },
     #[error("{} can be read now", path.display())]
     FolderReadable { path: PathBuf },
     #[error("no change notification for {}: {reason}; looking by itself every {seconds} s instead", path.display())]
-    WatchUnavailable { path: PathBuf, reason: String, seconds: f64 },
+    WatchUnavailable {
+        path: PathBuf,
+        reason: String,
+        seconds: f64,
+    },
     #[error("container {name} ({short_id}) found")]
     ContainerFound { name: String, short_id: String },
     #[error("container {name} ({short_id}) is not read: {reason}")]
-    ContainerExcluded { name: String, short_id: String, reason: String },
+    ContainerExcluded {
+        name: String,
+        short_id: String,
+        reason: String,
+    },
     #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): names, labels or variables of it are too long or too many, and were cut; its records lack what was cut off, and its lines are complete (see docs/content.md, Bounds)")]
@@ -51,21 +68,55 @@ pub enum Event {
     #[error("Fluent Bit took records for some of its conditional routes and refused them for others; it is offered all of them again every {seconds} s until every route takes them, so the former get them more than once (see storage.total_limit_size of the outputs, and Mem_Buf_Limit)")]
     TakenInPart { seconds: u64 },
     #[error("container {name} ({short_id}): Fluent Bit refused {records} records ({bytes} bytes of its log; the last one has {size} bytes with all its fields) for {seconds} s while it took what followed; they are lost, and the log is read on (see storage.total_limit_size of its outputs, and Partial_Max_Size)")]
-    RecordsRefused { name: String, short_id: String, records: u64, bytes: u64, size: usize, seconds: f64 },
+    RecordsRefused {
+        name: String,
+        short_id: String,
+        records: u64,
+        bytes: u64,
+        size: usize,
+        seconds: f64,
+    },
     #[error("container {name} ({short_id}): {problem}; the option counts")]
-    LabelInvalid { name: String, short_id: String, problem: String },
-    #[error("container {name} ({short_id}): not obeyed: label {labels}: Label_Hints does not name it")]
-    LabelIgnored { name: String, short_id: String, labels: String },
+    LabelInvalid {
+        name: String,
+        short_id: String,
+        problem: String,
+    },
+    #[error(
+        "container {name} ({short_id}): not obeyed: label {labels}: Label_Hints does not name it"
+    )]
+    LabelIgnored {
+        name: String,
+        short_id: String,
+        labels: String,
+    },
     #[error("container {name} ({short_id}): label fluentbit.io/parser: `{parser}` took {millis} ms for lines of one batch, and all of Fluent Bit waits for it; from now on the container's lines stay as they are")]
-    ParserSlow { name: String, short_id: String, parser: String, millis: u128 },
+    ParserSlow {
+        name: String,
+        short_id: String,
+        parser: String,
+        millis: u128,
+    },
     #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines stay as they are")]
-    ParserUnknown { name: String, short_id: String, parser: String },
+    ParserUnknown {
+        name: String,
+        short_id: String,
+        parser: String,
+    },
     #[error("container {name} ({short_id}) is gone, its log is read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
-    Unreadable { name: String, short_id: String, reason: String },
+    Unreadable {
+        name: String,
+        short_id: String,
+        reason: String,
+    },
     #[error("container {name} ({short_id}) is read through the Docker API: {reason}")]
-    StreamBegins { name: String, short_id: String, reason: String },
+    StreamBegins {
+        name: String,
+        short_id: String,
+        reason: String,
+    },
     #[error("container {name} ({short_id}) is read from its file again")]
     StreamEnds { name: String, short_id: String },
     #[error("Docker API at {}: {reason}; trying again", socket.display())]
@@ -73,7 +124,11 @@ pub enum Event {
     #[error("Docker API at {} answers", socket.display())]
     ApiReachable { socket: PathBuf },
     #[error("container {name} ({short_id}): the Docker API broke off: {reason}; trying again")]
-    StreamBroke { name: String, short_id: String, reason: String },
+    StreamBroke {
+        name: String,
+        short_id: String,
+        reason: String,
+    },
     #[error("container {name} ({short_id}): the Docker API no longer has all that followed its last record; reading on from the oldest it has")]
     StreamGap { name: String, short_id: String },
     #[error("cannot read {}: {reason}; the container's records will lack what it says", path.display())]
@@ -81,31 +136,65 @@ pub enum Event {
     #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
     LogUnreadable { path: PathBuf, reason: String },
     #[error("cannot read {}: {reason}; {unread} bytes in it are lost, its container's newer logs are read on", path.display())]
-    GenerationUnreadable { path: PathBuf, reason: String, unread: u64 },
+    GenerationUnreadable {
+        path: PathBuf,
+        reason: String,
+        unread: u64,
+    },
     #[error("no further log can be opened: {reason}; those that are open go on, the others wait (see LimitNOFILE of Fluent Bit's service)")]
     Shortage { reason: String },
     #[error("{} can be read now", path.display())]
     LogReadable { path: PathBuf },
     #[error("{}: {bytes} bytes near offset {offset} are no record and were passed over", path.display())]
-    Corrupt { path: PathBuf, offset: u64, bytes: u64 },
+    Corrupt {
+        path: PathBuf,
+        offset: u64,
+        bytes: u64,
+    },
     #[error("{} was truncated with {unread} bytes unread; reading it from its start", path.display())]
     Truncated { path: PathBuf, unread: u64 },
     #[error("{} was truncated while nobody read it; what was unread in it is lost, reading it from its start", path.display())]
     TruncatedMeanwhile { path: PathBuf },
     #[error("the log of container {name} ({short_id}) was rotated past our position; what it wrote after {last} may be lost, reading on from the oldest file there is")]
-    GenerationLost { name: String, short_id: String, last: String },
+    GenerationLost {
+        name: String,
+        short_id: String,
+        last: String,
+    },
     #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened, and what was in them is lost")]
-    GenerationsMissed { name: String, short_id: String, files: u64 },
+    GenerationsMissed {
+        name: String,
+        short_id: String,
+        files: u64,
+    },
     #[error("container {name} ({short_id}): its folder has {files} more rotated logs than are opened, and the oldest of them are not read: Podman keeps none")]
-    FilesPassedOver { name: String, short_id: String, files: u64 },
+    FilesPassedOver {
+        name: String,
+        short_id: String,
+        files: u64,
+    },
     #[error("container {name} ({short_id}): a deleted file with {bytes} bytes unread was let go, and they are lost: {reason}")]
-    HeldFileDropped { name: String, short_id: String, bytes: u64, reason: String },
+    HeldFileDropped {
+        name: String,
+        short_id: String,
+        bytes: u64,
+        reason: String,
+    },
     #[error("container {name} ({short_id}): {bytes} bytes were cut off {lines} lines, which were longer than Partial_Max_Size")]
-    LinesCut { name: String, short_id: String, bytes: u64, lines: u64 },
+    LinesCut {
+        name: String,
+        short_id: String,
+        bytes: u64,
+        lines: u64,
+    },
     #[error("{}: {reason}; what could be unpacked was delivered", path.display())]
     DamagedArchive { path: PathBuf, reason: String },
     #[error("DB {}: {problem}; it was set aside as {} and every log is read from its first byte", path.display(), aside.display())]
-    CheckpointSetAside { path: PathBuf, problem: String, aside: PathBuf },
+    CheckpointSetAside {
+        path: PathBuf,
+        problem: String,
+        aside: PathBuf,
+    },
     #[error("DB {}: {problem}; nothing was changed, and every log is read from its first byte", path.display())]
     CheckpointNotUsed { path: PathBuf, problem: String },
     #[error("DB {}: {count} damaged entries were passed over; their logs are read from their first byte", path.display())]
@@ -131,7 +220,10 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Event::RootUnreadable { .. }
-            | Event::FolderUnreadable { effect: Hides::Containers, .. }
+            | Event::FolderUnreadable {
+                effect: Hides::Containers,
+                ..
+            }
             | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
@@ -216,16 +308,28 @@ impl Dropped {
     /// The most serious level of them; `None` where nothing was dropped.
     pub fn level(&self) -> Option<Level> {
         let levels = Level::ALL.into_iter().zip(self.counts);
-        levels.into_iter().find(|(_, count)| *count > 0).map(|(level, _)| level)
+        levels
+            .into_iter()
+            .find(|(_, count)| *count > 0)
+            .map(|(level, _)| level)
     }
 }
 
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = Level::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0);
-        let levels: Vec<String> =
-            counted.map(|(level, count)| format!("{}: {count}", level.as_str())).collect();
-        write!(f, "{} further messages were dropped ({})", self.total(), levels.join(", "))
+        let counted = Level::ALL
+            .into_iter()
+            .zip(self.counts)
+            .filter(|(_, count)| *count > 0);
+        let levels: Vec<String> = counted
+            .map(|(level, count)| format!("{}: {count}", level.as_str()))
+            .collect();
+        write!(
+            f,
+            "{} further messages were dropped ({})",
+            self.total(),
+            levels.join(", ")
+        )
     }
 }
 
@@ -287,15 +391,22 @@ mod tests {
     use super::*;
 
     fn debug() -> Event {
-        Event::ContainerFound { name: String::new(), short_id: String::new() }
+        Event::ContainerFound {
+            name: String::new(),
+            short_id: String::new(),
+        }
     }
 
     fn info() -> Event {
-        Event::Started { root: PathBuf::new() }
+        Event::Started {
+            root: PathBuf::new(),
+        }
     }
 
     fn error() -> Event {
-        Event::ReaderStopped { reason: String::new() }
+        Event::ReaderStopped {
+            reason: String::new(),
+        }
     }
 
     #[test]
@@ -310,8 +421,14 @@ mod tests {
         assert!(!queue.report(debug()));
         let (events, dropped) = queue.take();
         assert_eq!(events.len(), room(Level::Debug) + 2);
-        assert_eq!(events.iter().rev().take(2).collect::<Vec<_>>(), [&Event::NoCheckpoint, &error()]);
-        assert_eq!(dropped.to_string(), "2 further messages were dropped (debug: 2)");
+        assert_eq!(
+            events.iter().rev().take(2).collect::<Vec<_>>(),
+            [&Event::NoCheckpoint, &error()]
+        );
+        assert_eq!(
+            dropped.to_string(),
+            "2 further messages were dropped (debug: 2)"
+        );
         assert_eq!(dropped.level(), Some(Level::Debug));
         assert_eq!(queue.take().1, Dropped::default());
     }
@@ -326,7 +443,11 @@ mod tests {
                 queue.report(flood());
             }
             for (other, event) in levels.iter().enumerate() {
-                assert_eq!(queue.report(event()), other < at, "level {other} after a flood of level {at}");
+                assert_eq!(
+                    queue.report(event()),
+                    other < at,
+                    "level {other} after a flood of level {at}"
+                );
             }
             let (events, dropped) = queue.take();
             assert!(events.len() <= room(Level::Error) && dropped.total() >= 10_000 - events.len());

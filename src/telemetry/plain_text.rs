@@ -29,7 +29,17 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_deceptive) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.chars().map(|character| if is_deceptive(character) { '?' } else { character }).collect())
+    Cow::Owned(
+        text.chars()
+            .map(|character| {
+                if is_deceptive(character) {
+                    '?'
+                } else {
+                    character
+                }
+            })
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -78,9 +88,18 @@ mod tests {
 
     #[test]
     fn words_of_any_script_and_emoji_stay() {
-        for text in ["", "web-1", "žluť 日本 \u{fffd}", "שלום", "می\u{200c}خواهم", "👩\u{200d}💻 ❤\u{fe0f}"]
-        {
-            assert!(matches!(one_line(text), Cow::Borrowed(same) if same == text), "{text}");
+        for text in [
+            "",
+            "web-1",
+            "žluť 日本 \u{fffd}",
+            "שלום",
+            "می\u{200c}خواهم",
+            "👩\u{200d}💻 ❤\u{fe0f}",
+        ] {
+            assert!(
+                matches!(one_line(text), Cow::Borrowed(same) if same == text),
+                "{text}"
+            );
         }
     }
 }

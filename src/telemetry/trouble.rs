@@ -24,7 +24,12 @@ pub struct Trouble<R = Unread> {
 
 impl<R> Default for Trouble<R> {
     fn default() -> Trouble<R> {
-        Trouble { reason: None, is_reported: false, interval: Duration::ZERO, last: None }
+        Trouble {
+            reason: None,
+            is_reported: false,
+            interval: Duration::ZERO,
+            last: None,
+        }
     }
 }
 
@@ -32,12 +37,18 @@ impl<R: Copy> Trouble<R> {
     /// One that is not there, and of which no more than one beginning is reported in a
     /// minute: nor the end of one that was not.
     pub fn paced() -> Trouble<R> {
-        Trouble { interval: REPORT_INTERVAL, ..Trouble::default() }
+        Trouble {
+            interval: REPORT_INTERVAL,
+            ..Trouble::default()
+        }
     }
 
     /// A trouble that is there and that nobody is told of unless it stays.
     pub fn unreported(reason: R) -> Trouble<R> {
-        Trouble { reason: Some(reason), ..Trouble::default() }
+        Trouble {
+            reason: Some(reason),
+            ..Trouble::default()
+        }
     }
 
     /// Whether it is there.
@@ -61,7 +72,8 @@ impl<R: Copy> Trouble<R> {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.duration_since(last) >= self.interval)
+        self.last
+            .is_none_or(|last| now.duration_since(last) >= self.interval)
     }
 
     /// It is there. `report` is called unless it was reported, and returns whether the
@@ -142,7 +154,9 @@ mod tests {
         // One that stays is reported as soon as it is time.
         let now = start + Duration::from_secs(179);
         trouble.begin_at(Unread::IoError, now, || panic!("a minute has not passed"));
-        trouble.begin_at(Unread::IoError, now + Duration::from_secs(1), || count(&mut begun));
+        trouble.begin_at(Unread::IoError, now + Duration::from_secs(1), || {
+            count(&mut begun)
+        });
         assert_eq!(begun, 4);
         assert!(!trouble.has_news());
         trouble.end(|| false);

@@ -31,11 +31,19 @@ pub struct Name {
 }
 
 impl Name {
-    pub const CURRENT: Name = Name { run: 0, number: 0, is_gzip: false };
+    pub const CURRENT: Name = Name {
+        run: 0,
+        number: 0,
+        is_gzip: false,
+    };
 
     /// A rotated file of dockerd's, of conmon's or of logrotate's.
     pub const fn rotated(number: u32, is_gzip: bool) -> Name {
-        Name { run: 0, number, is_gzip }
+        Name {
+            run: 0,
+            number,
+            is_gzip,
+        }
     }
 }
 
@@ -100,7 +108,11 @@ pub struct Container {
 impl Container {
     /// Creates and starts container `number`.
     pub fn start(root: &Path, number: usize, settings: &Settings, now: Instant) -> Container {
-        let (id, name, format) = (format!("{number:064x}"), format!("web-{number}"), settings.format);
+        let (id, name, format) = (
+            format!("{number:064x}"),
+            format!("web-{number}"),
+            settings.format,
+        );
         let home = format.home(root, &id, &name);
         let log = format.log(&home, &id);
         let folder = log.parent().expect("a folder").to_owned();
@@ -108,7 +120,12 @@ impl Container {
         describe(root, &home, settings.format, &id, &name);
         fs::create_dir_all(&folder).expect("the log's folder");
         let mut how = OpenOptions::new();
-        let file = how.write(true).append(!settings.is_stale).create(true).open(&log).expect("the log");
+        let file = how
+            .write(true)
+            .append(!settings.is_stale)
+            .create(true)
+            .open(&log)
+            .expect("the log");
         let mut truth = Truth::new(format.is_tagged());
         let writes_to = truth.new_generation();
         let container = Container {
@@ -121,7 +138,13 @@ impl Container {
             log,
             file,
             writes_to,
-            names: BTreeMap::from([(Name::CURRENT, Linked { generation: writes_to, is_whole: true })]),
+            names: BTreeMap::from([(
+                Name::CURRENT,
+                Linked {
+                    generation: writes_to,
+                    is_whole: true,
+                },
+            )]),
             packing: None,
             kubelet: Kubelet::default(),
             half: None,
@@ -148,17 +171,29 @@ impl Container {
         let gzip = if name.is_gzip { ".gz" } else { "" };
         if self.settings.format == Format::Pod {
             let (run, second) = (name.run, name.number);
-            let stamp = format!(".20231114-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60);
+            let stamp = format!(
+                ".20231114-{:02}{:02}{:02}",
+                second / 3600,
+                second / 60 % 60,
+                second % 60
+            );
             let stamp = if second == 0 { String::new() } else { stamp };
             return self.folder.join(format!("{run}.log{stamp}{gzip}"));
         }
-        let number = if name.number == 0 { String::new() } else { format!(".{}", name.number) };
+        let number = if name.number == 0 {
+            String::new()
+        } else {
+            format!(".{}", name.number)
+        };
         PathBuf::from(format!("{}{number}{gzip}", self.log.display()))
     }
 
     /// The name of what is written now.
     pub fn current(&self) -> Name {
-        Name { run: self.kubelet.run, ..Name::CURRENT }
+        Name {
+            run: self.kubelet.run,
+            ..Name::CURRENT
+        }
     }
 
     /// The kubelet's link to the log of a run tells its container's id.
@@ -175,9 +210,14 @@ impl Container {
     // What the container writes.
 
     pub fn time(&mut self) -> (i64, u32) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock after 1970");
         self.last = now.max(self.last + Duration::from_nanos(1));
-        (self.last.as_secs() as i64 + self.clock, self.last.subsec_nanos())
+        (
+            self.last.as_secs() as i64 + self.clock,
+            self.last.subsec_nanos(),
+        )
     }
 
     pub fn raw(&mut self, bytes: &[u8]) {
@@ -192,7 +232,13 @@ impl Container {
     }
 
     /// The bytes of the next entry, known to the truth.
-    fn entry(&mut self, stream: usize, line: usize, part: Part, time: (i64, u32)) -> (usize, Vec<u8>) {
+    fn entry(
+        &mut self,
+        stream: usize,
+        line: usize,
+        part: Part,
+        time: (i64, u32),
+    ) -> (usize, Vec<u8>) {
         let bytes = match part {
             // conmon writes what a read brings.
             Part::Piece(_) if self.settings.format == Format::Podman => 100 + (line * 377) % 8000,
@@ -204,7 +250,16 @@ impl Container {
             self.truth.release(number);
         }
         self.last_entry = time;
-        (number, self.settings.format.encode(&Entry { stream, line, text: &text, part, time }))
+        (
+            number,
+            self.settings.format.encode(&Entry {
+                stream,
+                line,
+                text: &text,
+                part,
+                time,
+            }),
+        )
     }
 
     /// A line of one entry.
@@ -258,7 +313,11 @@ impl Container {
         }
         self.finish_half();
         let (number, bytes) = self.line(stream);
-        let safe = self.settings.format.unsafe_text(&bytes).unwrap_or(bytes.len());
+        let safe = self
+            .settings
+            .format
+            .unsafe_text(&bytes)
+            .unwrap_or(bytes.len());
         self.raw(&bytes[..safe * cut / 1000]);
         self.truth.release(number);
         // A frame's length says that more belongs to it: it takes others behind
@@ -268,7 +327,10 @@ impl Container {
 
     pub fn piece(&mut self, stream: usize) {
         self.finish_half();
-        if self.open[stream].as_ref().is_some_and(|open| open.is_abandoned) {
+        if self.open[stream]
+            .as_ref()
+            .is_some_and(|open| open.is_abandoned)
+        {
             self.abandon(stream);
         }
         let mut open = match self.open[stream].take() {
@@ -276,7 +338,13 @@ impl Container {
             None => {
                 let time = self.time();
                 let (line, generation) = (self.truth.new_line(), self.writes_to);
-                OpenLine { line, pieces: 0, time, is_abandoned: false, generation }
+                OpenLine {
+                    line,
+                    pieces: 0,
+                    time,
+                    is_abandoned: false,
+                    generation,
+                }
             }
         };
         open.pieces += 1;
@@ -336,13 +404,18 @@ impl Container {
 
     /// Open lines are over, which shows when another begins.
     pub fn abandon_lines(&mut self) {
-        self.open.iter_mut().flatten().for_each(|open| open.is_abandoned = true);
+        self.open
+            .iter_mut()
+            .flatten()
+            .for_each(|open| open.is_abandoned = true);
     }
 
     /// Whole, or half written, or in pieces: what a tagged line was written of within so
     /// long is waited for.
     pub fn time_passes(&mut self, now: Instant) {
-        if self.settings.format.is_tagged() && now.duration_since(self.written_at) >= TAGGED_LINE_GRACE {
+        if self.settings.format.is_tagged()
+            && now.duration_since(self.written_at) >= TAGGED_LINE_GRACE
+        {
             self.truth.allow_cuts();
         }
     }
@@ -397,7 +470,10 @@ impl Container {
     /// truncated, if it was there.
     pub fn empty_current(&mut self) {
         let fresh = self.truth.new_generation();
-        let linked = Linked { generation: fresh, is_whole: true };
+        let linked = Linked {
+            generation: fresh,
+            is_whole: true,
+        };
         if let Some(old) = self.names.insert(self.current(), linked) {
             // The reader that holds the file holds what is written to it next.
             let is_held = std::mem::take(&mut self.truth.generations[old.generation].is_held);
@@ -418,7 +494,11 @@ impl Container {
     /// What is opened at a start: appended to, or created.
     pub fn open_current(&mut self) {
         let path = self.path(self.current());
-        let file = OpenOptions::new().append(true).create(true).open(path).expect("the log");
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .expect("the log");
         if !self.names.contains_key(&self.current()) {
             self.empty_current();
         }
@@ -441,7 +521,11 @@ impl Container {
     /// what is open then is over.
     pub fn leave(&mut self) -> bool {
         // Its reader comes back to the current file only.
-        if self.names.get(&self.current()).is_none_or(|current| current.generation != self.writes_to) {
+        if self
+            .names
+            .get(&self.current())
+            .is_none_or(|current| current.generation != self.writes_to)
+        {
             return false;
         }
         self.finish_half();
@@ -461,7 +545,10 @@ impl Container {
         self.is_away = was_missed;
         self.truth.may_cut = true;
         if was_missed {
-            self.truth.generations.iter_mut().for_each(|generation| generation.is_held = false);
+            self.truth
+                .generations
+                .iter_mut()
+                .for_each(|generation| generation.is_held = false);
             self.release_what_is_gone();
         }
     }

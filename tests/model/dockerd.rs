@@ -49,7 +49,11 @@ impl Container {
         if let Some(linked) = self.names.get(&rotated).filter(|_| gz) {
             let generation = linked.generation;
             let bytes = self.packed(&fs::read(self.path(rotated)).expect("the rotated file"));
-            self.packing = Some(Packing { generation, bytes, written: None });
+            self.packing = Some(Packing {
+                generation,
+                bytes,
+                written: None,
+            });
         }
         (0..steps).for_each(|_| self.pack(500));
     }
@@ -74,7 +78,10 @@ impl Container {
         let max_file = self.settings.max_file;
         self.unlink(Name::rotated(max_file - 1, is_gzip));
         for number in (1..max_file - 1).rev() {
-            self.rename(Name::rotated(number, is_gzip), Name::rotated(number + 1, is_gzip));
+            self.rename(
+                Name::rotated(number, is_gzip),
+                Name::rotated(number + 1, is_gzip),
+            );
         }
         self.rename(Name::CURRENT, Name::rotated(1, false));
     }
@@ -83,7 +90,11 @@ impl Container {
     fn open_new(&mut self) {
         self.empty_current();
         let mut how = OpenOptions::new();
-        let file = how.write(true).create(true).truncate(true).open(self.path(Name::CURRENT));
+        let file = how
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.path(Name::CURRENT));
         self.writes_to_current(file.expect("the log"));
     }
 
@@ -91,8 +102,9 @@ impl Container {
     /// written last, whatever the clock says at the packing.
     fn packed(&self, plain: &[u8]) -> Vec<u8> {
         let extra = format!("{{\"lastTime\":\"{}\"}}", rfc3339(self.last_entry));
-        let mut encoder =
-            flate2::GzBuilder::new().extra(extra).write(Vec::new(), flate2::Compression::fast());
+        let mut encoder = flate2::GzBuilder::new()
+            .extra(extra)
+            .write(Vec::new(), flate2::Compression::fast());
         encoder.write_all(plain).expect("a buffer takes all");
         encoder.finish().expect("a buffer takes all")
     }
@@ -103,7 +115,9 @@ impl Container {
         if self.settings.format == Format::Pod {
             return self.go_on_as_kubelet(cut);
         }
-        let Some(mut packing) = self.packing.take() else { return };
+        let Some(mut packing) = self.packing.take() else {
+            return;
+        };
         let name = Name::rotated(1, true);
         match packing.written {
             None => {
@@ -115,14 +129,29 @@ impl Container {
                 let part = packing.part(cut);
                 fs::write(self.path(name), &packing.bytes[..part]).expect("a write");
                 packing.written = Some(part);
-                self.names.insert(name, Linked { generation: packing.generation, is_whole: false });
+                self.names.insert(
+                    name,
+                    Linked {
+                        generation: packing.generation,
+                        is_whole: false,
+                    },
+                );
                 self.packing = Some(packing);
             }
             Some(part) if part < packing.bytes.len() => {
-                let mut file = OpenOptions::new().append(true).open(self.path(name)).expect("the archive");
+                let mut file = OpenOptions::new()
+                    .append(true)
+                    .open(self.path(name))
+                    .expect("the archive");
                 file.write_all(&packing.bytes[part..]).expect("a write");
                 packing.written = Some(packing.bytes.len());
-                self.names.insert(name, Linked { generation: packing.generation, is_whole: true });
+                self.names.insert(
+                    name,
+                    Linked {
+                        generation: packing.generation,
+                        is_whole: true,
+                    },
+                );
                 self.packing = Some(packing);
             }
             Some(_) => self.unlink(Name::rotated(1, false)),

@@ -74,19 +74,32 @@ impl Format {
     pub fn encode(self, entry: &Entry<'_>) -> Vec<u8> {
         match self {
             Format::Json => {
-                let end = if matches!(entry.part, Part::Whole | Part::Last(_)) { "\n" } else { "" };
+                let end = if matches!(entry.part, Part::Whole | Part::Last(_)) {
+                    "\n"
+                } else {
+                    ""
+                };
                 let text = format!("{}{end}", entry.text);
                 record(STREAMS[entry.stream], &text, &rfc3339(entry.time)).into_bytes()
             }
             Format::Local => frame(entry),
             Format::Pod | Format::Podman => {
-                let tag = if matches!(entry.part, Part::Whole | Part::Last(_)) { "F" } else { "P" };
+                let tag = if matches!(entry.part, Part::Whole | Part::Last(_)) {
+                    "F"
+                } else {
+                    "P"
+                };
                 let time = rfc3339(entry.time);
                 // conmon writes all nine digits and an offset, containerd neither.
                 let time = match self {
                     Format::Podman => time.replace('Z', "+00:00"),
                     _ => {
-                        format!("{}Z", time.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
+                        format!(
+                            "{}Z",
+                            time.trim_end_matches('Z')
+                                .trim_end_matches('0')
+                                .trim_end_matches('.')
+                        )
                     }
                 };
                 format!("{time} {} {tag} {}\n", STREAMS[entry.stream], entry.text).into_bytes()
@@ -127,7 +140,11 @@ fn date(mut days: i64) -> (i64, usize, i64) {
 fn frame(entry: &Entry<'_>) -> Vec<u8> {
     let mut message = Vec::new();
     put_bytes(&mut message, 1, STREAMS[entry.stream].as_bytes());
-    put_number(&mut message, 2, entry.time.0 as u64 * 1_000_000_000 + u64::from(entry.time.1));
+    put_number(
+        &mut message,
+        2,
+        entry.time.0 as u64 * 1_000_000_000 + u64::from(entry.time.1),
+    );
     if !entry.text.is_empty() {
         put_bytes(&mut message, 3, entry.text.as_bytes());
     }

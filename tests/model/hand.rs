@@ -27,7 +27,11 @@ impl Container {
         }
         self.half_is_torn();
         if self.names.contains_key(&self.current()) {
-            File::options().write(true).truncate(true).open(self.path(self.current())).expect("the log");
+            File::options()
+                .write(true)
+                .truncate(true)
+                .open(self.path(self.current()))
+                .expect("the log");
             self.empty_current();
         }
         self.release_what_is_gone();
@@ -66,7 +70,11 @@ impl Container {
         }
         look(self);
         self.truth.release_from(copied.generation, parts);
-        File::options().write(true).truncate(true).open(self.path(Name::CURRENT)).expect("the log");
+        File::options()
+            .write(true)
+            .truncate(true)
+            .open(self.path(Name::CURRENT))
+            .expect("the log");
         self.empty_current();
         self.truth.generations[copied.generation].is_copy = true;
         self.names.insert(COPY, copied);
@@ -77,7 +85,10 @@ impl Container {
     fn shift_plain(&mut self) {
         self.unlink(Name::rotated(4, false));
         for number in (1..4).rev() {
-            self.rename(Name::rotated(number, false), Name::rotated(number + 1, false));
+            self.rename(
+                Name::rotated(number, false),
+                Name::rotated(number + 1, false),
+            );
         }
     }
 

@@ -65,10 +65,17 @@ pub fn play(plan: &Plan) -> Outcome<Totals> {
     };
     history.start();
     for (step, action) in plan.actions.iter().enumerate() {
-        history.act(action).map_err(|problem| history.describe(step, &problem))?;
+        history
+            .act(action)
+            .map_err(|problem| history.describe(step, &problem))?;
     }
-    history.settle().map_err(|problem| history.describe(plan.actions.len(), &problem))?;
-    let mut totals = Totals { kills: history.kills, ..Totals::default() };
+    history
+        .settle()
+        .map_err(|problem| history.describe(plan.actions.len(), &problem))?;
+    let mut totals = Totals {
+        kills: history.kills,
+        ..Totals::default()
+    };
     for container in &history.containers {
         let (parts, owed) = container.truth.totals();
         totals.parts += parts;
@@ -80,7 +87,9 @@ pub fn play(plan: &Plan) -> Outcome<Totals> {
 
 impl History<'_> {
     fn act(&mut self, action: &Action) -> Outcome {
-        if let Action::Write { c, .. } | Action::Piece { c, .. } | Action::Abandon { c, .. } = *action {
+        if let Action::Write { c, .. } | Action::Piece { c, .. } | Action::Abandon { c, .. } =
+            *action
+        {
             self.container(c).written_at = self.now;
         }
         match *action {
@@ -107,12 +116,17 @@ impl History<'_> {
             Action::Idle { ms } => self.turn(Duration::from_millis(ms)),
             Action::Pause => self.instance.iter().for_each(Instance::pause),
             Action::Resume => self.instance.iter().for_each(Instance::resume),
-            Action::Refuse { on } => self.instance.iter().for_each(|instance| instance.refuse(on)),
+            Action::Refuse { on } => self
+                .instance
+                .iter()
+                .for_each(|instance| instance.refuse(on)),
             Action::Stop => self.stop(),
             Action::Start => self.start(),
             Action::Kill => self.kill(),
             Action::KillInAppend { after } => {
-                self.instance.iter().for_each(|instance| instance.kill_in_append(after));
+                self.instance
+                    .iter()
+                    .for_each(|instance| instance.kill_in_append(after));
             }
             Action::Sync => self.sync(),
             Action::PowerCut => self.cut_power(),
@@ -180,7 +194,9 @@ impl History<'_> {
     fn stop(&mut self) {
         if let Some(instance) = self.instance.take() {
             instance.stop();
-            self.containers.iter_mut().for_each(|container| container.reader_ended(false));
+            self.containers
+                .iter_mut()
+                .for_each(|container| container.reader_ended(false));
         }
     }
 
@@ -188,13 +204,17 @@ impl History<'_> {
         if let Some(instance) = self.instance.take() {
             instance.kill();
             self.kills += 1;
-            self.containers.iter_mut().for_each(|container| container.reader_ended(true));
+            self.containers
+                .iter_mut()
+                .for_each(|container| container.reader_ended(true));
         }
     }
 
     fn sync(&mut self) {
         self.synced = std::fs::read(self.checkpoint()).ok();
-        self.containers.iter_mut().for_each(|container| container.truth.synced());
+        self.containers
+            .iter_mut()
+            .for_each(|container| container.truth.synced());
     }
 
     fn cut_power(&mut self) {
@@ -203,10 +223,14 @@ impl History<'_> {
         }
         self.kill();
         match &self.synced {
-            Some(checkpoint) => std::fs::write(self.checkpoint(), checkpoint).expect("the checkpoint"),
+            Some(checkpoint) => {
+                std::fs::write(self.checkpoint(), checkpoint).expect("the checkpoint")
+            }
             None => std::fs::remove_file(self.checkpoint()).expect("the checkpoint"),
         }
-        self.containers.iter_mut().for_each(|container| container.truth.lost_power());
+        self.containers
+            .iter_mut()
+            .for_each(|container| container.truth.lost_power());
     }
 
     fn turn(&mut self, passed: Duration) {
@@ -218,7 +242,9 @@ impl History<'_> {
     }
 
     fn drain(&mut self) -> Outcome {
-        let Some(instance) = &mut self.instance else { return Ok(()) };
+        let Some(instance) = &mut self.instance else {
+            return Ok(());
+        };
         let records = instance.drain();
         instance.check_books()?;
         let caught = instance.caught();
@@ -236,10 +262,16 @@ impl History<'_> {
     }
 
     fn deliver(&mut self, record: &Record) -> Outcome<(usize, Vec<usize>)> {
-        let known = self.containers.iter().position(|container| container.owns(record));
+        let known = self
+            .containers
+            .iter()
+            .position(|container| container.owns(record));
         let index = known.ok_or_else(|| format!("a record of nobody: {record:?}"))?;
-        let stream = STREAMS.iter().position(|stream| *stream == record.text("stream"));
-        let stream = stream.ok_or_else(|| format!("a record of stream {}", record.text("stream")))?;
+        let stream = STREAMS
+            .iter()
+            .position(|stream| *stream == record.text("stream"));
+        let stream =
+            stream.ok_or_else(|| format!("a record of stream {}", record.text("stream")))?;
         let truth = &mut self.containers[index].truth;
         let parts = truth
             .deliver(stream, record.text("log"))
@@ -258,16 +290,26 @@ impl History<'_> {
     /// Runs until nothing more comes; then all that is owed must be there.
     fn settle(&mut self) -> Outcome {
         let mut quiet = 0;
-        self.containers[self.gone..].iter_mut().for_each(Container::finish_half);
+        self.containers[self.gone..]
+            .iter_mut()
+            .for_each(Container::finish_half);
         for _ in 0..TURNS {
             // A kill may be due in one of these appends.
             self.start();
-            let Some(instance) = &mut self.instance else { continue };
+            let Some(instance) = &mut self.instance else {
+                continue;
+            };
             instance.resume();
             instance.refuse(false);
             // Short steps, then long ones, over all that waits for a time.
-            self.pass(if quiet < 4 { Duration::from_millis(50) } else { LONG });
-            let Some(instance) = &mut self.instance else { continue };
+            self.pass(if quiet < 4 {
+                Duration::from_millis(50)
+            } else {
+                LONG
+            });
+            let Some(instance) = &mut self.instance else {
+                continue;
+            };
             let is_behind = instance.turn(self.now) != Pass::CaughtUp;
             let is_busy = is_behind || !instance.is_drained();
             self.containers.iter_mut().for_each(Container::looked_at);
@@ -289,7 +331,10 @@ impl History<'_> {
             let missing = container.truth.missing();
             if !missing.is_empty() {
                 let first = &missing[..missing.len().min(8)];
-                return Err(format!("container {index}: {} parts missing: {first:?}", missing.len()));
+                return Err(format!(
+                    "container {index}: {} parts missing: {first:?}",
+                    missing.len()
+                ));
             }
         }
         Ok(())
@@ -303,7 +348,9 @@ impl History<'_> {
         let settings = &self.plan.settings;
         let is_in_archives = settings.compress && settings.format != Format::Pod;
         if !settings.by_logrotate && (seconds > 0 || !is_in_archives) {
-            self.containers.iter_mut().for_each(|container| container.clock += seconds);
+            self.containers
+                .iter_mut()
+                .for_each(|container| container.clock += seconds);
         }
     }
 
@@ -314,7 +361,12 @@ impl History<'_> {
             self.settle()?;
         }
         let index = self.index(c);
-        let History { containers, instance, now, .. } = self;
+        let History {
+            containers,
+            instance,
+            now,
+            ..
+        } = self;
         containers[index].copy_truncate(late, |container| {
             *now += Duration::from_millis(1);
             if let Some(instance) = instance.as_mut().filter(|_| looks) {
@@ -364,7 +416,11 @@ impl History<'_> {
     }
 
     fn describe(&self, step: usize, problem: &str) -> String {
-        let log = self.instance.as_ref().map(Instance::log).unwrap_or_default();
+        let log = self
+            .instance
+            .as_ref()
+            .map(Instance::log)
+            .unwrap_or_default();
         format!("step {step}: {problem}\n  {}", log.join("\n  "))
     }
 }

@@ -44,7 +44,9 @@ impl Host for StepHost {
         assert_eq!(decoded.len(), records, "the batch's count of records");
         answers.records.extend(decoded);
         match answers.fuse {
-            Some(0) => answers.caught = Some((records, std::fs::read(&self.db).expect("the checkpoint"))),
+            Some(0) => {
+                answers.caught = Some((records, std::fs::read(&self.db).expect("the checkpoint")))
+            }
             Some(left) => answers.fuse = Some(left - 1),
             None => {}
         }
@@ -52,7 +54,10 @@ impl Host for StepHost {
     }
 
     fn log(&self, level: Level, message: &str) {
-        self.answers.borrow_mut().log.push(format!("{level:?} {message}"));
+        self.answers
+            .borrow_mut()
+            .log
+            .push(format!("{level:?} {message}"));
     }
 }
 
@@ -70,7 +75,10 @@ impl Instance {
         let config = Config::from_lookup(|name| match name {
             "Docker_Root" => Some(root.display().to_string()),
             "DB" => Some(db.display().to_string()),
-            _ => options.iter().find(|(option, _)| *option == name).map(|(_, value)| (*value).to_owned()),
+            _ => options
+                .iter()
+                .find(|(option, _)| *option == name)
+                .map(|(_, value)| (*value).to_owned()),
         })
         .expect("valid options");
         // A test beside this one that starts a process has, until that runs, a
@@ -78,12 +86,23 @@ impl Instance {
         let mut prepared = None;
         holds_within(PATIENCE, || {
             prepared = Some(Plugin::prepare(config.clone()));
-            !matches!(&prepared, Some(Err(StartError::Checkpoint(CheckpointError::InUse { .. }))))
+            !matches!(
+                &prepared,
+                Some(Err(StartError::Checkpoint(CheckpointError::InUse { .. })))
+            )
         });
         let (plugin, mut reader) = prepared.expect("tried").expect("the instance starts");
         reader.begin();
-        let host = StepHost { db: db.to_owned(), answers: RefCell::default() };
-        Instance { plugin, reader, host, taken: 0 }
+        let host = StepHost {
+            db: db.to_owned(),
+            answers: RefCell::default(),
+        };
+        Instance {
+            plugin,
+            reader,
+            host,
+            taken: 0,
+        }
     }
 
     pub fn turn(&mut self, now: Instant) -> Pass {
@@ -110,7 +129,10 @@ impl Instance {
         }
         let delivered = accounts.total().delivered.records;
         if delivered != self.taken {
-            return Err(format!("{delivered} records are called delivered, {} were", self.taken));
+            return Err(format!(
+                "{delivered} records are called delivered, {} were",
+                self.taken
+            ));
         }
         Ok(())
     }
@@ -139,7 +161,12 @@ impl Instance {
     /// Whether the last drain ended in a kill: how many of its last records were
     /// in the append that was caught.
     pub fn caught(&self) -> Option<usize> {
-        self.host.answers.borrow().caught.as_ref().map(|(records, _)| *records)
+        self.host
+            .answers
+            .borrow()
+            .caught
+            .as_ref()
+            .map(|(records, _)| *records)
     }
 
     /// An orderly end.

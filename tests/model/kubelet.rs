@@ -80,7 +80,13 @@ impl Container {
             Some(Step::Rename) => {
                 self.kubelet.stamp += 1;
                 let current = self.current();
-                self.rename(current, Name { number: self.kubelet.stamp, ..current });
+                self.rename(
+                    current,
+                    Name {
+                        number: self.kubelet.stamp,
+                        ..current
+                    },
+                );
             }
             Some(Step::Reopen) => self.reopen_as_containerd(cut),
             Some(Step::FlushOld) => self.flush_old(),
@@ -91,13 +97,23 @@ impl Container {
     /// The rotated files of this run, oldest first.
     fn rotated(&self, is_gzip: bool) -> Vec<Name> {
         let of_run = |name: &&Name| name.run == self.kubelet.run && name.number > 0;
-        self.names.keys().filter(of_run).filter(|name| name.is_gzip == is_gzip).copied().collect()
+        self.names
+            .keys()
+            .filter(of_run)
+            .filter(|name| name.is_gzip == is_gzip)
+            .copied()
+            .collect()
     }
 
     /// The plain file whose archive is there.
     fn archived(&self) -> Option<Name> {
         let plain = self.rotated(false);
-        plain.into_iter().find(|name| self.names.contains_key(&Name { is_gzip: true, ..*name }))
+        plain.into_iter().find(|name| {
+            self.names.contains_key(&Name {
+                is_gzip: true,
+                ..*name
+            })
+        })
     }
 
     fn prune(&mut self) {
@@ -113,15 +129,35 @@ impl Container {
     }
 
     fn begin_archive(&mut self, cut: usize) {
-        let Some(name) = self.rotated(false).first().copied() else { return };
+        let Some(name) = self.rotated(false).first().copied() else {
+            return;
+        };
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&fs::read(self.path(name)).expect("a rotated log")).expect("a buffer takes all");
+        encoder
+            .write_all(&fs::read(self.path(name)).expect("a rotated log"))
+            .expect("a buffer takes all");
         let bytes = encoder.finish().expect("a buffer takes all");
-        let (archive, generation) = (Name { is_gzip: true, ..name }, self.names[&name].generation);
-        let packing = Packing { generation, bytes, written: None };
+        let (archive, generation) = (
+            Name {
+                is_gzip: true,
+                ..name
+            },
+            self.names[&name].generation,
+        );
+        let packing = Packing {
+            generation,
+            bytes,
+            written: None,
+        };
         let mut path = self.path(archive);
         if self.settings.names_early {
-            self.names.insert(archive, Linked { generation, is_whole: false });
+            self.names.insert(
+                archive,
+                Linked {
+                    generation,
+                    is_whole: false,
+                },
+            );
         } else {
             path.as_mut_os_string().push(".tmp");
         }
@@ -130,26 +166,48 @@ impl Container {
     }
 
     fn end_archive(&mut self) {
-        let Some(packing) = self.packing.take() else { return };
-        let Some(name) = self.rotated(false).first().copied() else { return };
-        let archive = Name { is_gzip: true, ..name };
+        let Some(packing) = self.packing.take() else {
+            return;
+        };
+        let Some(name) = self.rotated(false).first().copied() else {
+            return;
+        };
+        let archive = Name {
+            is_gzip: true,
+            ..name
+        };
         let path = self.path(archive);
         let mut temporary = path.clone();
         if !self.settings.names_early {
             temporary.as_mut_os_string().push(".tmp");
         }
         // What stands there already is written over with the same.
-        let mut file = OpenOptions::new().write(true).open(&temporary).expect("the archive");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(&temporary)
+            .expect("the archive");
         file.write_all(&packing.bytes).expect("a write");
         fs::rename(temporary, path).expect("rename the archive");
-        self.names.insert(archive, Linked { generation: packing.generation, is_whole: true });
+        self.names.insert(
+            archive,
+            Linked {
+                generation: packing.generation,
+                is_whole: true,
+            },
+        );
     }
 
     /// containerd opens the current name; what it has read of a line by then follows in
     /// the old file, and the rest of the line in the new one.
     fn reopen_as_containerd(&mut self, cut: usize) {
-        let rotated = Name { number: self.kubelet.stamp, ..self.current() };
-        let is_renamed = self.names.get(&rotated).is_some_and(|linked| linked.generation == self.writes_to);
+        let rotated = Name {
+            number: self.kubelet.stamp,
+            ..self.current()
+        };
+        let is_renamed = self
+            .names
+            .get(&rotated)
+            .is_some_and(|linked| linked.generation == self.writes_to);
         if cut >= 900 && is_renamed {
             let current = self.current();
             return self.rename(rotated, current);
@@ -165,9 +223,14 @@ impl Container {
     /// It comes within milliseconds, whatever else has happened.
     pub fn flush_old(&mut self) {
         self.kubelet.steps.retain(|step| *step != Step::FlushOld);
-        let Some((old, generation)) = self.kubelet.old.take() else { return };
+        let Some((old, generation)) = self.kubelet.old.take() else {
+            return;
+        };
         // Of a line that has not gone on in the new file.
-        if self.open[0].as_ref().is_some_and(|open| open.generation == generation) {
+        if self.open[0]
+            .as_ref()
+            .is_some_and(|open| open.generation == generation)
+        {
             self.finish_half();
             let fresh = (std::mem::replace(&mut self.file, old), self.writes_to);
             self.writes_to = generation;
@@ -195,7 +258,12 @@ impl Container {
         self.open_current();
         self.link();
         let run = self.kubelet.run;
-        let old: Vec<Name> = self.names.keys().filter(|name| name.run + 1 < run).copied().collect();
+        let old: Vec<Name> = self
+            .names
+            .keys()
+            .filter(|name| name.run + 1 < run)
+            .copied()
+            .collect();
         old.into_iter().for_each(|name| self.unlink(name));
         self.release_what_is_gone();
     }

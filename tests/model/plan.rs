@@ -197,7 +197,9 @@ pub struct Plan {
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{:?}", self.settings)?;
-        self.actions.iter().try_for_each(|action| writeln!(f, "    {action:?}"))
+        self.actions
+            .iter()
+            .try_for_each(|action| writeln!(f, "    {action:?}"))
     }
 }
 
@@ -213,38 +215,59 @@ fn settings() -> impl Strategy<Value = Settings> {
         3 => Just(Format::Pod),
         2 => Just(Format::Podman),
     ];
-    let single = prop_oneof![Just(SingleFile::Unlink), Just(SingleFile::Rename), Just(SingleFile::Truncate)];
+    let single = prop_oneof![
+        Just(SingleFile::Unlink),
+        Just(SingleFile::Rename),
+        Just(SingleFile::Truncate)
+    ];
     let by_logrotate = prop_oneof![3 => Just(false), 1 => Just(true)];
-    let rotation = (1..6u32, any::<bool>(), single, by_logrotate, any::<bool>(), any::<bool>());
+    let rotation = (
+        1..6u32,
+        any::<bool>(),
+        single,
+        by_logrotate,
+        any::<bool>(),
+        any::<bool>(),
+    );
     let holds_lines = prop_oneof![3 => Just(false), 1 => Just(true)];
-    (format, rotation, any::<bool>(), any::<bool>(), any::<bool>(), 1..3usize, holds_lines).prop_map(
-        |(
-            format,
-            (max_file, compress, single, by_logrotate, is_stale, by_hand),
-            names_early,
-            small_queue,
-            by_stream,
-            containers,
-            holds_lines,
-        )| {
-            let is_pod = format == Format::Pod;
-            let by_logrotate = by_logrotate && !is_pod;
-            Settings {
+    (
+        format,
+        rotation,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        1..3usize,
+        holds_lines,
+    )
+        .prop_map(
+            |(
                 format,
-                max_file: if is_pod { max_file.max(2) } else { max_file },
-                compress: (compress && max_file > 1 && !by_logrotate && !format.is_tagged()) || is_pod,
-                by_logrotate,
-                by_hand: by_hand && !by_logrotate,
+                (max_file, compress, single, by_logrotate, is_stale, by_hand),
                 names_early,
-                is_stale: is_stale && !is_pod,
-                single,
                 small_queue,
                 by_stream,
-                holds_lines,
                 containers,
-            }
-        },
-    )
+                holds_lines,
+            )| {
+                let is_pod = format == Format::Pod;
+                let by_logrotate = by_logrotate && !is_pod;
+                Settings {
+                    format,
+                    max_file: if is_pod { max_file.max(2) } else { max_file },
+                    compress: (compress && max_file > 1 && !by_logrotate && !format.is_tagged())
+                        || is_pod,
+                    by_logrotate,
+                    by_hand: by_hand && !by_logrotate,
+                    names_early,
+                    is_stale: is_stale && !is_pod,
+                    single,
+                    small_queue,
+                    by_stream,
+                    holds_lines,
+                    containers,
+                }
+            },
+        )
 }
 
 fn action() -> impl Strategy<Value = Action> {

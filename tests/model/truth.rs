@@ -75,7 +75,10 @@ pub struct Truth {
 
 impl Truth {
     pub fn new(is_tagged: bool) -> Truth {
-        Truth { is_tagged, ..Truth::default() }
+        Truth {
+            is_tagged,
+            ..Truth::default()
+        }
     }
 
     pub fn new_generation(&mut self) -> usize {
@@ -103,7 +106,9 @@ impl Truth {
     }
 
     pub fn allow_cuts(&mut self) {
-        self.lines.iter_mut().for_each(|line| line.may_be_cut = true);
+        self.lines
+            .iter_mut()
+            .for_each(|line| line.may_be_cut = true);
     }
 
     /// Another entry of a line; its number and its text, of so many bytes.
@@ -117,7 +122,13 @@ impl Truth {
         let number = self.parts.len();
         let mut text = format!("#{number:07}:");
         text.push_str(&"x".repeat(bytes.saturating_sub(text.len())));
-        let part = Part { stream, line, text: text.clone(), is_owed: true, is_delivered: false };
+        let part = Part {
+            stream,
+            line,
+            text: text.clone(),
+            is_owed: true,
+            is_delivered: false,
+        };
         self.parts.push(part);
         self.lines[line].parts.push(number);
         self.generations[generation].parts.push(number);
@@ -162,9 +173,13 @@ impl Truth {
             return Err(format!("no text of ours: {}", short(text)));
         };
         for piece in rest.split('#') {
-            let number = piece.get(..7).and_then(|digits| digits.parse::<usize>().ok());
+            let number = piece
+                .get(..7)
+                .and_then(|digits| digits.parse::<usize>().ok());
             let number = number.filter(|number| *number < self.parts.len());
-            let Some(number) = number else { return Err(format!("no text of ours: {}", short(text))) };
+            let Some(number) = number else {
+                return Err(format!("no text of ours: {}", short(text)));
+            };
             let part = &self.parts[number];
             if part.text[1..] != *piece || part.stream != stream {
                 return Err(format!("part {number} came damaged: {}", short(text)));
@@ -179,11 +194,17 @@ impl Truth {
     fn deliver_part(&mut self, number: usize) -> Result<(), String> {
         let stream = self.parts[number].stream;
         if self.cursor[stream].is_some_and(|cursor| number <= cursor) {
-            return Err(format!("part {number} after part {:?}", self.cursor[stream]));
+            return Err(format!(
+                "part {number} after part {:?}",
+                self.cursor[stream]
+            ));
         }
         if self.furthest[stream].is_some_and(|furthest| number <= furthest) {
             if !self.repeatable.remove(&number) {
-                return Err(format!("part {number} again, or too late, after {:?}", self.furthest[stream]));
+                return Err(format!(
+                    "part {number} again, or too late, after {:?}",
+                    self.furthest[stream]
+                ));
             }
             self.repeated += 1;
         } else {
@@ -199,8 +220,9 @@ impl Truth {
     fn check_joined(&mut self, numbers: &[usize]) -> Result<(), String> {
         let line = self.parts[numbers[0]].line;
         let line_of = |number: usize| self.parts[number].line;
-        let is_wrong =
-            |pair: &[usize]| line_of(pair[0]) != line_of(pair[1]) && !self.runs_on(line_of(pair[0]));
+        let is_wrong = |pair: &[usize]| {
+            line_of(pair[0]) != line_of(pair[1]) && !self.runs_on(line_of(pair[0]))
+        };
         if numbers.windows(2).any(is_wrong) {
             return Err(format!("parts of several lines in one record: {numbers:?}"));
         }
@@ -210,7 +232,10 @@ impl Truth {
         let all_owed = line.parts.iter().all(|part| parts[*part].is_owed);
         line.may_be_cut |= self.may_cut;
         if !was_repeated && line.record.is_some() && !line.may_be_cut && all_owed {
-            return Err(format!("line of parts {:?} came in several records, now {numbers:?}", line.parts));
+            return Err(format!(
+                "line of parts {:?} came in several records, now {numbers:?}",
+                line.parts
+            ));
         }
         line.record = Some(self.records);
         Ok(())
@@ -219,7 +244,10 @@ impl Truth {
     /// Whether what follows a line looks like more of it: the piece that ends it is
     /// lost.
     fn runs_on(&self, line: usize) -> bool {
-        self.is_tagged && self.lines[line].end.is_some_and(|end| !self.parts[end].is_owed)
+        self.is_tagged
+            && self.lines[line]
+                .end
+                .is_some_and(|end| !self.parts[end].is_owed)
     }
 
     /// These may come again after a kill.
@@ -239,8 +267,11 @@ impl Truth {
 
     /// Where all is read: what is owed and has not come.
     pub fn missing(&self) -> Vec<usize> {
-        let is_missing = |part: &Part| part.is_owed && !part.is_delivered && self.is_known_to_end(part);
-        (0..self.parts.len()).filter(|number| is_missing(&self.parts[*number])).collect()
+        let is_missing =
+            |part: &Part| part.is_owed && !part.is_delivered && self.is_known_to_end(part);
+        (0..self.parts.len())
+            .filter(|number| is_missing(&self.parts[*number]))
+            .collect()
     }
 
     /// Whether the reader can know that no more belongs to the line of a part.
@@ -255,7 +286,10 @@ impl Truth {
 
     /// How many parts there are, and how many of them are owed.
     pub fn totals(&self) -> (usize, usize) {
-        (self.parts.len(), self.parts.iter().filter(|part| part.is_owed).count())
+        (
+            self.parts.len(),
+            self.parts.iter().filter(|part| part.is_owed).count(),
+        )
     }
 }
 

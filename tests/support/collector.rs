@@ -48,7 +48,11 @@ impl Host for Kept {
         let decoded = decode_records(bytes).expect("Fluent Bit's layout");
         assert_eq!(decoded.len(), records, "the batch's count of records");
         let mut kept = self.records.lock().unwrap();
-        kept.extend(decoded.into_iter().map(|record| (tag.map(str::to_owned), record)));
+        kept.extend(
+            decoded
+                .into_iter()
+                .map(|record| (tag.map(str::to_owned), record)),
+        );
         Ok(())
     }
 
@@ -110,7 +114,13 @@ impl Collector {
                 }
             })
         };
-        Ok(Collector { plugin, kept, ending, bell, thread: Some(thread) })
+        Ok(Collector {
+            plugin,
+            kept,
+            ending,
+            bell,
+            thread: Some(thread),
+        })
     }
 
     pub fn pause(&self) {
@@ -151,12 +161,18 @@ impl Collector {
 
     /// The records so far.
     pub fn records(&self) -> Vec<Record> {
-        self.tagged().into_iter().map(|(_, record)| record).collect()
+        self.tagged()
+            .into_iter()
+            .map(|(_, record)| record)
+            .collect()
     }
 
     /// The texts so far.
     pub fn texts(&self) -> Vec<String> {
-        self.records().iter().map(|record| record.text("log").to_owned()).collect()
+        self.records()
+            .iter()
+            .map(|record| record.text("log").to_owned())
+            .collect()
     }
 
     /// What became of every byte of all containers. Whoever looks, and when:
@@ -187,7 +203,9 @@ impl Collector {
     pub fn figures_of(&self, name: &str) -> Figures {
         let accounts = self.accounts();
         let account = accounts.iter().find(|account| account.name() == name);
-        account.unwrap_or_else(|| panic!("no container {name} is known")).figures()
+        account
+            .unwrap_or_else(|| panic!("no container {name} is known"))
+            .figures()
     }
 
     /// The texts so far of one stream of the container with this full id.
@@ -206,11 +224,15 @@ impl Collector {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let expected = script.of(stream);
             let name = stream.name();
-            self.wait(&format!("{label}: {} lines of {name}", expected.len()), |collector| {
-                collector.texts_of(id, name).len() >= expected.len()
-            });
+            self.wait(
+                &format!("{label}: {} lines of {name}", expected.len()),
+                |collector| collector.texts_of(id, name).len() >= expected.len(),
+            );
             let texts = self.texts_of(id, name);
-            let first = texts.iter().zip(&expected).position(|(got, want)| got != want);
+            let first = texts
+                .iter()
+                .zip(&expected)
+                .position(|(got, want)| got != want);
             let lengths = first.map(|at| (texts[at].len(), expected[at].len()));
             assert!(
                 first.is_none() && texts.len() == expected.len(),
@@ -272,7 +294,10 @@ impl Collector {
             if !std::thread::panicking() {
                 let figures = self.figures();
                 let kept = self.kept.records.lock().unwrap().len() as u64;
-                assert_eq!(figures.delivered.records, kept, "records accepted and records kept");
+                assert_eq!(
+                    figures.delivered.records, kept,
+                    "records accepted and records kept"
+                );
             }
         }
     }

@@ -130,16 +130,24 @@ pub struct Id {
 pub fn call(socket: &Path, method: &str, request: &impl Message) -> Result<Id, String> {
     call_for_bytes(socket, method, request)
         .map_err(|error| format!("{method}: {error}"))
-        .and_then(|bytes| Id::decode(bytes.as_slice()).map_err(|error| format!("{method}: {error}")))
+        .and_then(|bytes| {
+            Id::decode(bytes.as_slice()).map_err(|error| format!("{method}: {error}"))
+        })
 }
 
 fn call_for_bytes(socket: &Path, method: &str, request: &impl Message) -> Result<Vec<u8>, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut stream = UnixStream::connect(socket).map_err(text)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(text)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .map_err(text)?;
     // Without compression: two values of HPACK's own table, then names and values.
     let mut headers = vec![0x83, 0x86];
-    put_header(&mut headers, &[0x04], &format!("/runtime.v1.RuntimeService/{method}"));
+    put_header(
+        &mut headers,
+        &[0x04],
+        &format!("/runtime.v1.RuntimeService/{method}"),
+    );
     put_header(&mut headers, &[0x01], "localhost");
     for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
         let mut literal = vec![0, name.len() as u8];

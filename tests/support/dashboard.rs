@@ -26,7 +26,11 @@ pub fn panels() -> Vec<Panel> {
     let text = std::fs::read_to_string(file).expect("the dashboard");
     let dashboard: Value = serde_json::from_str(&text).expect("the dashboard is JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
-    panels.iter().filter(|panel| panel["targets"].is_array()).map(panel).collect()
+    panels
+        .iter()
+        .filter(|panel| panel["targets"].is_array())
+        .map(panel)
+        .collect()
 }
 
 fn panel(panel: &Value) -> Panel {
@@ -42,7 +46,12 @@ fn panel(panel: &Value) -> Panel {
         width: place("w"),
         height: place("h"),
         queries: queries
-            .map(|query| (filled(query["expr"].as_str().expect("a query")), text(&query["legendFormat"])))
+            .map(|query| {
+                (
+                    filled(query["expr"].as_str().expect("a query")),
+                    text(&query["legendFormat"]),
+                )
+            })
             .collect(),
     }
 }

@@ -42,8 +42,15 @@ impl DockerRoot {
         let dir = self.path().join("containers").join(&id);
         std::fs::create_dir(&dir).expect("a container's folder");
         let host_config = serde_json::json!({"LogConfig": {"Type": "json-file", "Config": {}}});
-        std::fs::write(dir.join("hostconfig.json"), host_config.to_string()).expect("hostconfig.json");
-        let writer = LogWriter { log: dir.join(format!("{id}-json.log")), id, dir, file: None, ticks: 0 };
+        std::fs::write(dir.join("hostconfig.json"), host_config.to_string())
+            .expect("hostconfig.json");
+        let writer = LogWriter {
+            log: dir.join(format!("{id}-json.log")),
+            id,
+            dir,
+            file: None,
+            ticks: 0,
+        };
         writer.write_config(name, true);
         writer
     }
@@ -67,7 +74,13 @@ impl LogWriter {
     }
 
     /// As [`LogWriter::write_config`], with labels and environment.
-    pub fn write_config_with(&self, name: &str, is_running: bool, labels: serde_json::Value, env: &[&str]) {
+    pub fn write_config_with(
+        &self,
+        name: &str,
+        is_running: bool,
+        labels: serde_json::Value,
+        env: &[&str],
+    ) {
         let config = serde_json::json!({
             "ID": self.id,
             "Name": format!("/{name}"),
@@ -83,13 +96,21 @@ impl LogWriter {
 
     /// Opens the log as at a container's start: created or appended to.
     pub fn open_log(&mut self) {
-        let file = OpenOptions::new().append(true).create(true).open(&self.log).expect("the log");
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.log)
+            .expect("the log");
         self.file = Some(file);
     }
 
     /// Bytes as they are, in one write.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.file.as_mut().expect("an open log").write_all(bytes).expect("a write");
+        self.file
+            .as_mut()
+            .expect("an open log")
+            .write_all(bytes)
+            .expect("a write");
     }
 
     /// One whole line of standard output.
@@ -106,7 +127,11 @@ impl LogWriter {
 
     /// The time of the last entry.
     pub fn time(&self) -> String {
-        format!("2023-11-14T22:13:{:02}.{:09}Z", 20 + self.ticks / 1_000_000_000, self.ticks % 1_000_000_000)
+        format!(
+            "2023-11-14T22:13:{:02}.{:09}Z",
+            20 + self.ticks / 1_000_000_000,
+            self.ticks % 1_000_000_000
+        )
     }
 
     /// One entry with a time given.
@@ -141,10 +166,15 @@ impl LogWriter {
             let packed = File::create(name(1)).expect(".1.gz");
             // dockerd's own header: bare JSON in the extra field.
             let extra = format!("{{\"lastTime\":\"{}\"}}", self.time());
-            let mut encoder =
-                flate2::GzBuilder::new().extra(extra).write(packed, flate2::Compression::fast());
+            let mut encoder = flate2::GzBuilder::new()
+                .extra(extra)
+                .write(packed, flate2::Compression::fast());
             std::io::copy(&mut File::open(&plain).expect(".1"), &mut encoder).expect("compress");
-            encoder.finish().expect("compress").sync_all().expect("sync");
+            encoder
+                .finish()
+                .expect("compress")
+                .sync_all()
+                .expect("sync");
             std::fs::remove_file(plain).expect("unlink .1");
         }
     }
@@ -173,8 +203,11 @@ pub fn record(stream: &str, text: &str, time: &str) -> String {
 /// Cuts a line, without its line feed, as dockerd's copier does.
 pub fn pieces(text: &str) -> Vec<String> {
     const PIECE: usize = 16 * 1024;
-    let mut pieces: Vec<String> =
-        text.as_bytes().chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
+    let mut pieces: Vec<String> = text
+        .as_bytes()
+        .chunks(PIECE)
+        .map(|piece| String::from_utf8_lossy(piece).into_owned())
+        .collect();
     match pieces.last_mut() {
         Some(last) if last.len() < PIECE => last.push('\n'),
         _ => pieces.push("\n".to_owned()),

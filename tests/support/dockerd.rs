@@ -42,7 +42,10 @@ pub struct Dockerd {
 /// The daemon that the tests of this process share, started at first use.
 pub fn shared() -> Result<&'static Dockerd, String> {
     static SHARED: OnceLock<Result<Dockerd, String>> = OnceLock::new();
-    SHARED.get_or_init(Dockerd::start).as_ref().map_err(Clone::clone)
+    SHARED
+        .get_or_init(Dockerd::start)
+        .as_ref()
+        .map_err(Clone::clone)
 }
 
 impl Dockerd {
@@ -103,7 +106,12 @@ impl Dockerd {
 
     /// Starts a container called `name` that runs `sh -c sh_script`, without a
     /// network, and gives its full id. `docker_args` are those of `docker run`.
-    pub fn run_detached(&self, name: &str, docker_args: &[&str], sh_script: &str) -> Result<String, String> {
+    pub fn run_detached(
+        &self,
+        name: &str,
+        docker_args: &[&str],
+        sh_script: &str,
+    ) -> Result<String, String> {
         let mut args = vec!["run", "--detach", "--name", name, "--network", "none"];
         args.extend_from_slice(docker_args);
         args.extend_from_slice(&[IMAGE, "sh", "-c", sh_script]);
@@ -114,13 +122,19 @@ impl Dockerd {
     /// has written is in its log.
     pub fn wait(&self, id: &str) -> Result<i32, String> {
         let status = self.docker_within(WAIT_DEADLINE, &["wait", id])?;
-        status.trim().parse().map_err(|_| format!("docker wait {id} answered {status:?}"))
+        status
+            .trim()
+            .parse()
+            .map_err(|_| format!("docker wait {id} answered {status:?}"))
     }
 
     /// Where the json-file driver writes the log of the container with this full
     /// id. Rotated ones are beside it, called `.1`, `.2`, …
     pub fn log_path(&self, id: &str) -> PathBuf {
-        self.root.join("containers").join(id).join(format!("{id}-json.log"))
+        self.root
+            .join("containers")
+            .join(id)
+            .join(format!("{id}-json.log"))
     }
 
     /// Stops the daemon, and with it the containers, in order. Does nothing if it
@@ -148,7 +162,9 @@ impl Dockerd {
         supervisor.command(signal)?;
         match supervisor.daemon_exited_within(STOP_DEADLINE)? {
             true => Ok(()),
-            false => Err(self.with_log(&format!("dockerd did not end within {STOP_DEADLINE:?} of {signal}"))),
+            false => Err(self.with_log(&format!(
+                "dockerd did not end within {STOP_DEADLINE:?} of {signal}"
+            ))),
         }
     }
 
@@ -162,7 +178,9 @@ impl Dockerd {
                 return Err(self.with_log("dockerd ended at once"));
             }
             if Instant::now() > end {
-                return Err(self.with_log(&format!("dockerd did not answer within {START_DEADLINE:?}")));
+                return Err(
+                    self.with_log(&format!("dockerd did not answer within {START_DEADLINE:?}"))
+                );
             }
         }
         Ok(())
@@ -178,15 +196,29 @@ impl Dockerd {
                 .map_err(|error| format!("{}: {error}", busybox.display()))?;
             // Fails for a busybox that needs shared libraries.
             let chroot = program("chroot", "coreutils")?;
-            run(Command::new(chroot).arg(&files).args(["/bin/busybox", "--install", "-s", "/bin"]))
+            run(Command::new(chroot)
+                .arg(&files)
+                .args(["/bin/busybox", "--install", "-s", "/bin"]))
         };
         let mut failures = Vec::new();
-        if !programs("busybox").any(|busybox| install(busybox).map_err(|error| failures.push(error)).is_ok())
-        {
-            return Err(format!("no static busybox (Debian: busybox-static) {}", failures.join("; ")));
+        if !programs("busybox").any(|busybox| {
+            install(busybox)
+                .map_err(|error| failures.push(error))
+                .is_ok()
+        }) {
+            return Err(format!(
+                "no static busybox (Debian: busybox-static) {}",
+                failures.join("; ")
+            ));
         }
         let tar = self.dir.join("image.tar");
-        run(Command::new("tar").arg("-C").arg(&files).arg("-cf").arg(tar).arg(".")).map(drop)
+        run(Command::new("tar")
+            .arg("-C")
+            .arg(&files)
+            .arg("-cf")
+            .arg(tar)
+            .arg("."))
+        .map(drop)
     }
 
     /// Imports the image and runs it once: that a daemon answers does not say
@@ -197,12 +229,13 @@ impl Dockerd {
             run(&mut self.client_command(client, COMMAND_DEADLINE, &["version"])).map(drop)
         };
         let mut failures = Vec::new();
-        let client =
-            programs("docker").find(|client| speaks(client).map_err(|error| failures.push(error)).is_ok());
+        let client = programs("docker")
+            .find(|client| speaks(client).map_err(|error| failures.push(error)).is_ok());
         self.client = client.ok_or_else(|| failures.join("; "))?;
         let tar = self.dir.join("image.tar");
         self.docker(&["import", &tar.to_string_lossy(), IMAGE])?;
-        self.docker(&["run", "--rm", "--network", "none", IMAGE, "true"]).map(drop)
+        self.docker(&["run", "--rm", "--network", "none", IMAGE, "true"])
+            .map(drop)
     }
 
     fn docker_within(&self, deadline: Duration, args: &[&str]) -> Result<String, String> {
@@ -214,9 +247,18 @@ impl Dockerd {
     fn client_command(&self, client: &Path, deadline: Duration, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", &deadline.as_secs().to_string()]);
-        command.arg(client).arg("--host").arg(format!("unix://{}", self.socket.display())).args(args);
-        for name in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION"]
-        {
+        command
+            .arg(client)
+            .arg("--host")
+            .arg(format!("unix://{}", self.socket.display()))
+            .args(args);
+        for name in [
+            "DOCKER_HOST",
+            "DOCKER_CONTEXT",
+            "DOCKER_TLS",
+            "DOCKER_TLS_VERIFY",
+            "DOCKER_API_VERSION",
+        ] {
             command.env_remove(name);
         }
         command.env("DOCKER_CONFIG", self.dir.join("client"));
@@ -224,11 +266,16 @@ impl Dockerd {
     }
 
     fn supervisor(&self) -> MutexGuard<'_, Supervisor> {
-        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_log(&self, error: &str) -> String {
-        format!("{error}; end of its log:\n{}", tail_of(&self.dir.join("dockerd.log"), 8))
+        format!(
+            "{error}; end of its log:\n{}",
+            tail_of(&self.dir.join("dockerd.log"), 8)
+        )
     }
 }
 
@@ -242,11 +289,18 @@ fn answers_ping(socket: &Path) -> bool {
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    ask().is_ok_and(|answer| answer.lines().next().is_some_and(|status| status.ends_with("200 OK")))
+    ask().is_ok_and(|answer| {
+        answer
+            .lines()
+            .next()
+            .is_some_and(|status| status.ends_with("200 OK"))
+    })
 }
 
 fn program(name: &str, package: &str) -> Result<PathBuf, String> {
-    programs(name).next().ok_or_else(|| format!("{name} is not installed (Debian: {package})"))
+    programs(name)
+        .next()
+        .ok_or_else(|| format!("{name} is not installed (Debian: {package})"))
 }
 
 mod tests {
@@ -265,9 +319,13 @@ mod tests {
     fn a_dropped_daemon_leaves_nothing_behind() {
         let daemon = match Dockerd::start() {
             Ok(daemon) => daemon,
-            Err(reason) => return super::super::skip("a_dropped_daemon_leaves_nothing_behind", &reason),
+            Err(reason) => {
+                return super::super::skip("a_dropped_daemon_leaves_nothing_behind", &reason)
+            }
         };
-        daemon.run_detached("endless", &[], ENDLESS).expect("a container starts");
+        daemon
+            .run_detached("endless", &[], ENDLESS)
+            .expect("a container starts");
         let dir = daemon.dir.clone();
         let family = family_of(&dir);
         assert!(has_container(&family));
@@ -284,10 +342,15 @@ mod tests {
         if let Err(reason) = shared() {
             return super::super::skip("a_killed_test_process_leaves_no_daemon_behind", &reason);
         }
-        let module = module_path!().split_once("::").expect("a module in a crate").1;
+        let module = module_path!()
+            .split_once("::")
+            .expect("a module in a crate")
+            .1;
         let mut victim = Command::new(std::env::current_exe().expect("this program has a path"))
             .args(["--exact", "--nocapture"])
-            .arg(format!("{module}::a_killed_test_process_leaves_no_daemon_behind"))
+            .arg(format!(
+                "{module}::a_killed_test_process_leaves_no_daemon_behind"
+            ))
             .env(VICTIM, "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -295,7 +358,9 @@ mod tests {
             .expect("this program starts again");
         let lines = lines_of(victim.stdout.take().expect("stdout is a pipe"));
         let dir = loop {
-            let line = lines.recv_timeout(START_DEADLINE).expect("the victim gets ready");
+            let line = lines
+                .recv_timeout(START_DEADLINE)
+                .expect("the victim gets ready");
             if let Some((_, dir)) = line.split_once("READY ") {
                 break PathBuf::from(dir);
             }
@@ -310,7 +375,9 @@ mod tests {
 
     fn be_the_victim() {
         let daemon = shared().expect("it has just worked elsewhere");
-        daemon.run_detached("endless", &[], ENDLESS).expect("a container starts");
+        daemon
+            .run_detached("endless", &[], ENDLESS)
+            .expect("a container starts");
         println!("READY {}", daemon.dir.display());
         // Ends in any case if nobody comes to kill it.
         std::thread::sleep(START_DEADLINE);
@@ -322,16 +389,32 @@ mod tests {
         if dir.exists() {
             found.push(format!("folder {}", dir.display()));
         }
-        let name = dir.file_name().expect("a folder has a name").to_string_lossy().into_owned();
+        let name = dir
+            .file_name()
+            .expect("a folder has a name")
+            .to_string_lossy()
+            .into_owned();
         let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
         found.extend(
-            mounts.lines().filter(|mount| mount.contains(&name)).map(|mount| format!("mount {mount}")),
+            mounts
+                .lines()
+                .filter(|mount| mount.contains(&name))
+                .map(|mount| format!("mount {mount}")),
         );
-        let search = run(Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &name]));
-        found.extend(search.unwrap_or_default().lines().map(|group| format!("control group {group}")));
-        let remaining = processes()
-            .filter(|process| family.iter().any(|it| it.is(process)) || process.command.contains(&name));
-        found.extend(remaining.map(|process| format!("process {} {:.80}", process.number, process.command)));
+        let search =
+            run(Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &name]));
+        found.extend(
+            search
+                .unwrap_or_default()
+                .lines()
+                .map(|group| format!("control group {group}")),
+        );
+        let remaining = processes().filter(|process| {
+            family.iter().any(|it| it.is(process)) || process.command.contains(&name)
+        });
+        found.extend(
+            remaining.map(|process| format!("process {} {:.80}", process.number, process.command)),
+        );
         found
     }
 
@@ -344,7 +427,9 @@ mod tests {
     }
 
     fn has_container(family: &[Process]) -> bool {
-        family.iter().any(|process| process.command.contains(ENDLESS))
+        family
+            .iter()
+            .any(|process| process.command.contains(ENDLESS))
     }
 
     impl Process {
@@ -360,7 +445,8 @@ mod tests {
         let (mut family, mut others): (Vec<_>, Vec<_>) =
             processes().partition(|process| process.command.contains(&*dir));
         loop {
-            let has_parent = |process: &Process| family.iter().any(|it| it.number == process.parent);
+            let has_parent =
+                |process: &Process| family.iter().any(|it| it.number == process.parent);
             let (children, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(has_parent);
             if children.is_empty() {
                 return family;

@@ -64,7 +64,9 @@ pub fn find_all() -> Vec<PathBuf> {
             let packaged = Some(PathBuf::from(PACKAGED_HOST)).filter(|file| is_executable(file));
             let mut hosts: Vec<PathBuf> = programs("fluent-bit").take(1).collect();
             let is_known = |packaged: &PathBuf| {
-                hosts.iter().any(|host| fs::canonicalize(host).ok() == fs::canonicalize(packaged).ok())
+                hosts
+                    .iter()
+                    .any(|host| fs::canonicalize(host).ok() == fs::canonicalize(packaged).ok())
             };
             let other = packaged.filter(|packaged| !is_known(packaged));
             hosts.extend(other);
@@ -99,20 +101,39 @@ fn ask_for_shipped() -> Result<PathBuf, String> {
 /// To what the host's allocator aligns small blocks: asked in the process itself, by a
 /// library that it loads as a plugin.
 fn quantum(host: &Path) -> Result<u32, String> {
-    let probe = super::compile("quantum8/flb-in_quantum.c", "flb-in_quantum.so", &["-shared", "-fPIC"]);
+    let probe = super::compile(
+        "quantum8/flb-in_quantum.c",
+        "flb-in_quantum.so",
+        &["-shared", "-fPIC"],
+    );
     let mut command = Command::new(host);
-    let said = super::run(command.arg("-e").arg(probe).args(["-i", "dummy", "-o", "null"]))?;
-    let number = said.lines().find_map(|line| line.strip_prefix("quantum ")?.parse().ok());
+    let said = super::run(
+        command
+            .arg("-e")
+            .arg(probe)
+            .args(["-i", "dummy", "-o", "null"]),
+    )?;
+    let number = said
+        .lines()
+        .find_map(|line| line.strip_prefix("quantum ")?.parse().ok());
     number.ok_or_else(|| format!("{} does not tell its quantum: {said}", host.display()))
 }
 
 /// What the host says its version is, such as `v5.1.1`.
 pub fn version(program: &Path) -> Result<String, String> {
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("{} --version: {error}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.lines().next().and_then(|line| line.split_whitespace().last());
-    version.map(str::to_owned).ok_or_else(|| format!("{} --version printed {text:?}", program.display()))
+    let version = text
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().last());
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| format!("{} --version printed {text:?}", program.display()))
 }
 
 /// The plugin: what `CONTAINER_LOGS_PLUGIN` names, else the newest library that
@@ -134,12 +155,20 @@ pub fn plugin() -> Option<PathBuf> {
 /// Runs `test` with each host there is; without one it is skipped by name.
 pub fn with_each_host(name: &str, test: impl Fn(&Path, &Path)) {
     let hosts = find_all();
-    let Some(plugin) = plugin() else { return super::skip(name, "the plugin's .so is not built") };
+    let Some(plugin) = plugin() else {
+        return super::skip(name, "the plugin's .so is not built");
+    };
     if hosts.is_empty() {
-        return super::skip(name, "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH");
+        return super::skip(
+            name,
+            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
+        );
     }
     for host in hosts {
-        println!("{name}: {}", version(&host).unwrap_or_else(|problem| problem));
+        println!(
+            "{name}: {}",
+            version(&host).unwrap_or_else(|problem| problem)
+        );
         test(&host, &plugin);
     }
 }
@@ -156,14 +185,18 @@ pub struct Record {
 impl Record {
     /// The text under `key`; panics when it is not there or not a text.
     pub fn text(&self, key: &str) -> &str {
-        self.body[key].as_str().unwrap_or_else(|| panic!("no text {key:?} in {}", self.body))
+        self.body[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no text {key:?} in {}", self.body))
     }
 
     /// A line of the form `tag: [1700000000.123456789, {"key":"value"}]`. The tag
     /// may hold anything, so the first `: [` that a time follows is taken.
     fn parse(line: &str) -> Option<Record> {
         line.match_indices(": [").find_map(|(at, mark)| {
-            let (time, body) = line[at + mark.len()..].strip_suffix(']')?.split_once(", ")?;
+            let (time, body) = line[at + mark.len()..]
+                .strip_suffix(']')?
+                .split_once(", ")?;
             let (seconds, nanoseconds) = time.split_once('.')?;
             if nanoseconds.len() != 9 {
                 return None;
@@ -196,7 +229,8 @@ impl FluentBit {
     /// [`records`](FluentBit::records) reads are added.
     pub fn new(program: &Path, plugin: Option<&Path>, config: &str) -> FluentBit {
         // Below cargo's folder: a test that is killed leaves it for `cargo clean`.
-        let dir = TempDir::with_prefix_in("host-", env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+        let dir = TempDir::with_prefix_in("host-", env!("CARGO_TARGET_TMPDIR"))
+            .expect("a temporary folder");
         let plugins = match plugin {
             Some(file) => {
                 let file = file.canonicalize().expect("the plugin has been built");
@@ -229,7 +263,12 @@ impl FluentBit {
     /// Runs with this YAML instead of all else, the plugin loaded by `-e`.
     pub fn with_yaml(self, yaml: &str) -> FluentBit {
         let file = |name| self.dir().join(name).display().to_string();
-        let arguments = ["-e".to_owned(), file(PLUGIN_FILE), "-c".to_owned(), file("fluent-bit.yaml")];
+        let arguments = [
+            "-e".to_owned(),
+            file(PLUGIN_FILE),
+            "-c".to_owned(),
+            file("fluent-bit.yaml"),
+        ];
         fs::write(self.dir().join("fluent-bit.yaml"), yaml).expect("the folder is writable");
         self.with_arguments(arguments.to_vec())
     }
@@ -249,7 +288,10 @@ impl FluentBit {
     /// Opens the HTTP server, for [`http_get`](FluentBit::http_get).
     pub fn with_http_server(mut self) -> FluentBit {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let port = listener
+            .local_addr()
+            .expect("a bound socket has an address")
+            .port();
         self.http_port = Some(port);
         let line = format!("HTTP_Server On\n    HTTP_Listen 127.0.0.1\n    HTTP_Port {port}");
         self.with_service_line(&line)
@@ -263,7 +305,11 @@ impl FluentBit {
 
     /// Starts the process. May be called again once it has ended.
     pub fn start(&mut self) -> Result<(), String> {
-        assert!(self.process.is_none(), "{} runs already", self.program.display());
+        assert!(
+            self.process.is_none(),
+            "{} runs already",
+            self.program.display()
+        );
         let dir = self.dir();
         let main = format!(
             "[SERVICE]\n    Flush 0.2\n    Hot_Reload On\n    Plugins_File {dir}/plugins.conf\n{lines}\
@@ -286,8 +332,13 @@ impl FluentBit {
             None => command.arg("-c").arg(dir.join("fluent-bit.conf")),
         };
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(self.log("stdout.log")).stderr(self.log("stderr.log"));
-        let process = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(self.log("stdout.log"))
+            .stderr(self.log("stderr.log"));
+        let process = command
+            .spawn()
+            .map_err(|error| format!("{command:?}: {error}"))?;
         self.process = Some(process);
         Ok(())
     }
@@ -299,13 +350,20 @@ impl FluentBit {
 
     /// Sends a signal: `HUP` reloads, `TERM` ends in order, `KILL` does not.
     pub fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("a signal is for a running host");
-        rustix::process::kill_process(Pid::from_child(process), signal).expect("our child can be signalled");
+        let process = self
+            .process
+            .as_ref()
+            .expect("a signal is for a running host");
+        rustix::process::kill_process(Pid::from_child(process), signal)
+            .expect("our child can be signalled");
     }
 
     /// Waits for the end of the process; an error carries the end of its log.
     pub fn wait_exit(&mut self, deadline: Duration) -> Result<ExitStatus, String> {
-        let mut process = self.process.take().expect("an end is awaited of a running host");
+        let mut process = self
+            .process
+            .take()
+            .expect("an end is awaited of a running host");
         let mut status = None;
         holds_within(deadline, || {
             status = process.try_wait().expect("our child can be waited for");
@@ -314,17 +372,25 @@ impl FluentBit {
         if status.is_none() {
             self.process = Some(process);
         }
-        status.ok_or_else(|| self.with_log(&format!("Fluent Bit has not ended within {deadline:?}")))
+        status
+            .ok_or_else(|| self.with_log(&format!("Fluent Bit has not ended within {deadline:?}")))
     }
 
     /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+        self.process
+            .as_mut()
+            .is_some_and(|process| matches!(process.try_wait(), Ok(None)))
     }
 
     /// Waits until `cond` holds of this host. Panics naming `what`, with the end
     /// of the log, when `deadline` has passed or the host has ended before.
-    pub fn wait_until(&mut self, deadline: Duration, what: &str, mut cond: impl FnMut(&FluentBit) -> bool) {
+    pub fn wait_until(
+        &mut self,
+        deadline: Duration,
+        what: &str,
+        mut cond: impl FnMut(&FluentBit) -> bool,
+    ) {
         let mut ended = false;
         let held = holds_within(deadline, || {
             // Asked first: a host that ends may have fulfilled the condition before.
@@ -355,7 +421,9 @@ impl FluentBit {
     /// that is not a record.
     pub fn records(&self) -> Vec<Record> {
         let text = self.read(RECORDS_FILE);
-        let complete = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let complete = text
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'));
         complete
             .map(|line| Record::parse(line).unwrap_or_else(|| panic!("not a record: {line:.300}")))
             .collect()
@@ -363,13 +431,18 @@ impl FluentBit {
 
     /// The records that came since `offset`, which moves behind them.
     pub fn records_from(&self, offset: &mut u64) -> Vec<Record> {
-        let Ok(mut file) = File::open(self.dir().join(RECORDS_FILE)) else { return Vec::new() };
-        file.seek(SeekFrom::Start(*offset)).expect("a file can be sought in");
+        let Ok(mut file) = File::open(self.dir().join(RECORDS_FILE)) else {
+            return Vec::new();
+        };
+        file.seek(SeekFrom::Start(*offset))
+            .expect("a file can be sought in");
         let mut text = String::new();
-        file.read_to_string(&mut text).expect("the records are UTF-8");
+        file.read_to_string(&mut text)
+            .expect("the records are UTF-8");
         text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
         *offset += text.len() as u64;
-        let parse = |line: &str| Record::parse(line).unwrap_or_else(|| panic!("not a record: {line:.300}"));
+        let parse =
+            |line: &str| Record::parse(line).unwrap_or_else(|| panic!("not a record: {line:.300}"));
         text.lines().map(parse).collect()
     }
 
@@ -393,7 +466,12 @@ impl FluentBit {
         loop {
             match file.read(&mut buffer) {
                 Ok(0) | Err(_) => return count,
-                Ok(length) => count += buffer[..length].iter().filter(|&&byte| byte == b'\n').count(),
+                Ok(length) => {
+                    count += buffer[..length]
+                        .iter()
+                        .filter(|&&byte| byte == b'\n')
+                        .count()
+                }
             }
         }
     }
@@ -415,12 +493,18 @@ impl FluentBit {
     }
 
     fn log(&self, name: &str) -> File {
-        let file = OpenOptions::new().create(true).append(true).open(self.dir().join(name));
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir().join(name));
         file.expect("the folder is writable")
     }
 
     fn with_log(&self, error: &str) -> String {
-        format!("{error}; end of its log:\n{}", tail_of(&self.dir().join("stderr.log"), 30))
+        format!(
+            "{error}; end of its log:\n{}",
+            tail_of(&self.dir().join("stderr.log"), 30)
+        )
     }
 }
 
@@ -461,7 +545,8 @@ pub fn http_get(port: u16, path: &str) -> std::io::Result<String> {
         return Ok(String::from_utf8_lossy(&body).into_owned());
     }
     loop {
-        let size = u64::from_str_radix(&http_line(&mut answer)?, 16).map_err(std::io::Error::other)?;
+        let size =
+            u64::from_str_radix(&http_line(&mut answer)?, 16).map_err(std::io::Error::other)?;
         if size == 0 {
             return Ok(String::from_utf8_lossy(&body).into_owned());
         }
@@ -489,17 +574,36 @@ mod tests {
                 "no fluent-bit on PATH and FLUENT_BIT is not set",
             );
         }
-        let text = "q\" b\\ \t nul:\0 grüße 世界 \u{1f600} \u{7f} \u{1b} / </x> \u{2028} \u{fffd}: [";
-        let body = serde_json::json!({"log": text, "n": -5, "none": null, "deep": [1, {"b": true}]});
+        let text =
+            "q\" b\\ \t nul:\0 grüße 世界 \u{1f600} \u{7f} \u{1b} / </x> \u{2028} \u{fffd}: [";
+        let body =
+            serde_json::json!({"log": text, "n": -5, "none": null, "deep": [1, {"b": true}]});
         for host in hosts {
-            let mut host = FluentBit::new(&host, None, &dummy("a.b: [c", 1_700_000_000, 123_456_789, &body));
+            let mut host = FluentBit::new(
+                &host,
+                None,
+                &dummy("a.b: [c", 1_700_000_000, 123_456_789, &body),
+            );
             host.start().expect("the host starts");
-            host.wait_until(Duration::from_secs(30), "two records", |host| host.record_count() == 2);
+            host.wait_until(Duration::from_secs(30), "two records", |host| {
+                host.record_count() == 2
+            });
             host.signal(Signal::TERM);
-            assert!(host.wait_exit(Duration::from_secs(30)).expect("it ends").success());
-            let expected =
-                Record { tag: "a.b: [c".to_owned(), time_ns: 1_700_000_000_123_456_789, body: body.clone() };
-            assert_eq!(host.records(), [expected.clone(), expected], "{}", host.stderr());
+            assert!(host
+                .wait_exit(Duration::from_secs(30))
+                .expect("it ends")
+                .success());
+            let expected = Record {
+                tag: "a.b: [c".to_owned(),
+                time_ns: 1_700_000_000_123_456_789,
+                body: body.clone(),
+            };
+            assert_eq!(
+                host.records(),
+                [expected.clone(), expected],
+                "{}",
+                host.stderr()
+            );
         }
     }
 

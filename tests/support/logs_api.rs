@@ -37,7 +37,10 @@ pub fn logs_after(socket: &Path, id: &str, query: &str, before_reading: impl FnO
     stream.read_exact(&mut answer).expect("an answer");
     before_reading();
     stream.read_to_end(&mut answer).expect("an answer");
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("a head");
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 200"), "{target}: {head}");
     let mut body = &answer[end + 4..];
@@ -46,7 +49,10 @@ pub fn logs_after(socket: &Path, id: &str, query: &str, before_reading: impl FnO
         joined = join_chunks(body);
         body = &joined;
     }
-    Logs { entries: entries(body), is_of_old_daemon: !head.contains("application/vnd.docker.") }
+    Logs {
+        entries: entries(body),
+        is_of_old_daemon: !head.contains("application/vnd.docker."),
+    }
 }
 
 fn join_chunks(mut rest: &[u8]) -> Vec<u8> {
@@ -64,10 +70,17 @@ fn entries(mut rest: &[u8]) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     while let Some((header, after)) = rest.split_first_chunk::<8>() {
         let [kind, _, _, _, length @ ..] = *header;
-        assert!(kind < 3, "the daemon complains: {}", String::from_utf8_lossy(after));
+        assert!(
+            kind < 3,
+            "the daemon complains: {}",
+            String::from_utf8_lossy(after)
+        );
         let (frame, after) = after.split_at(u32::from_be_bytes(length) as usize);
         let frame = String::from_utf8_lossy(frame);
-        let (time, text) = frame.trim_end_matches('\n').split_once(' ').expect("a time and a text");
+        let (time, text) = frame
+            .trim_end_matches('\n')
+            .split_once(' ')
+            .expect("a time and a text");
         entries.push((time.to_owned(), text.to_owned()));
         rest = after;
     }

@@ -6,8 +6,14 @@
 //! for a condition, with a deadline. And nothing outlives the test process, not
 //! even when that is killed; each module says how it makes sure.
 
-#![allow(dead_code, reason = "a helper may wait here for the test that needs it")]
-#![allow(clippy::expect_used, reason = "a test reports a broken premise by failing")]
+#![allow(
+    dead_code,
+    reason = "a helper may wait here for the test that needs it"
+)]
+#![allow(
+    clippy::expect_used,
+    reason = "a test reports a broken premise by failing"
+)]
 
 pub mod collector;
 pub mod cri;
@@ -37,7 +43,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits for `cond` to hold; panics naming `what` when `deadline` has passed.
 pub fn wait_until(deadline: Duration, what: &str, cond: impl FnMut() -> bool) {
-    assert!(holds_within(deadline, cond), "not within {deadline:?}: {what}");
+    assert!(
+        holds_within(deadline, cond),
+        "not within {deadline:?}: {what}"
+    );
 }
 
 /// Whether `cond` comes to hold within `deadline`. It is asked at least once,
@@ -69,12 +78,16 @@ pub fn programs(name: &str) -> impl Iterator<Item = PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
     let name = OsStr::new(name).to_owned();
-    folders.into_iter().map(move |folder| folder.join(&name)).filter(|file| is_executable(file))
+    folders
+        .into_iter()
+        .map(move |folder| folder.join(&name))
+        .filter(|file| is_executable(file))
 }
 
 fn is_executable(file: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// The last lines of a log file, for error texts.
@@ -90,10 +103,17 @@ fn tail_of(file: &std::path::Path, lines: usize) -> String {
 /// was there. Gives what it made.
 pub fn compile(source: &str, name: &str, flags: &[&str]) -> PathBuf {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (made, fresh) = (folder.join(name), folder.join(format!("{name}.{}", std::process::id())));
+    let (made, fresh) = (
+        folder.join(name),
+        folder.join(format!("{name}.{}", std::process::id())),
+    );
     let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror"]);
-    command.arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source));
+    command.arg(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(source),
+    );
     std::fs::create_dir_all(folder).expect("cargo's folder for tests");
     run(command.arg("-o").arg(&fresh).args(flags)).unwrap_or_else(|error| panic!("{error}"));
     std::fs::rename(&fresh, &made).expect("it is put in place");
@@ -115,10 +135,20 @@ pub fn in_mount_namespace(shell: &str) -> Result<Command, String> {
 /// Runs a command to its end; an error names it and what it said.
 pub fn run(command: &mut Command) -> Result<String, String> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{shown}: {error}"))?;
+    let shown = words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{shown}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("{shown}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{shown}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }

@@ -95,7 +95,10 @@ impl ExportLogs {
     pub fn records(self) -> impl Iterator<Item = (Vec<KeyValue>, LogRecord)> {
         self.resource_logs.into_iter().flat_map(|of_resource| {
             let resource = of_resource.resource.unwrap_or_default().attributes;
-            let records = of_resource.scope_logs.into_iter().flat_map(|scope| scope.log_records);
+            let records = of_resource
+                .scope_logs
+                .into_iter()
+                .flat_map(|scope| scope.log_records);
             records.map(move |record| (resource.clone(), record))
         })
     }
@@ -110,13 +113,19 @@ pub fn to_json(value: Option<AnyValue>) -> serde_json::Value {
         Some(Any::Int(value)) => value.into(),
         Some(Any::Double(value)) => value.into(),
         Some(Any::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned().into(),
-        Some(Any::Array(array)) => array.values.into_iter().map(|value| to_json(Some(value))).collect(),
+        Some(Any::Array(array)) => array
+            .values
+            .into_iter()
+            .map(|value| to_json(Some(value)))
+            .collect(),
         Some(Any::Map(map)) => map_to_json(map.values),
     }
 }
 
 /// Attributes as a JSON object.
 pub fn map_to_json(entries: Vec<KeyValue>) -> serde_json::Value {
-    let entries = entries.into_iter().map(|entry| (entry.key, to_json(entry.value)));
+    let entries = entries
+        .into_iter()
+        .map(|entry| (entry.key, to_json(entry.value)));
     serde_json::Value::Object(entries.collect())
 }

@@ -42,7 +42,11 @@ pub struct Release {
 
 impl Release {
     const fn new(generation: u32, option_size: u32) -> Release {
-        Release { generation, option_size, switch: None }
+        Release {
+            generation,
+            option_size,
+            switch: None,
+        }
     }
 
     /// Every descriptor with every size of an option.
@@ -56,15 +60,21 @@ impl Release {
     ];
 
     /// Each descriptor once.
-    pub const GENERATIONS: [Release; 3] =
-        [Release::new(30, 96), Release::new(32, 104), Release::new(51, 104)];
+    pub const GENERATIONS: [Release; 3] = [
+        Release::new(30, 96),
+        Release::new(32, 104),
+        Release::new(51, 104),
+    ];
 
     /// Where it does not matter which.
     pub const LATEST: Release = Release::new(51, 104);
 
     /// The same with a further `-D` switch.
     pub fn with(self, switch: &'static str) -> Release {
-        Release { switch: Some(switch), ..self }
+        Release {
+            switch: Some(switch),
+            ..self
+        }
     }
 
     /// The compiled program; compiled once in this process.
@@ -72,7 +82,12 @@ impl Release {
         static COMPILED: Mutex<Option<HashMap<Release, Arc<OnceLock<PathBuf>>>>> = Mutex::new(None);
         let once = {
             let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(compiled.get_or_insert_with(HashMap::new).entry(self).or_default())
+            Arc::clone(
+                compiled
+                    .get_or_insert_with(HashMap::new)
+                    .entry(self)
+                    .or_default(),
+            )
         };
         once.get_or_init(|| self.compile()).clone()
     }
@@ -81,8 +96,15 @@ impl Release {
         let switch = self.switch.unwrap_or_default();
         // What a sanitizer wants (scripts/sanitize); a program of its own then.
         let sanitizer = std::env::var("PLAYING_HOST_FLAGS").unwrap_or_default();
-        let kind = if sanitizer.is_empty() { "" } else { "-sanitized" };
-        let name = format!("playing_host-{}-{}{switch}{kind}", self.generation, self.option_size);
+        let kind = if sanitizer.is_empty() {
+            ""
+        } else {
+            "-sanitized"
+        };
+        let name = format!(
+            "playing_host-{}-{}{switch}{kind}",
+            self.generation, self.option_size
+        );
         let generation = format!("-DGENERATION={}", self.generation);
         let option_size = format!("-DOPTION_SIZE={}", self.option_size);
         let mut flags = vec!["-rdynamic", generation.as_str(), option_size.as_str()];
@@ -202,7 +224,12 @@ impl PlayingHost {
                 }
             }
         });
-        PlayingHost { child, script, answers, folder }
+        PlayingHost {
+            child,
+            script,
+            answers,
+            folder,
+        }
     }
 
     /// A host with one instance called `a`, running.
@@ -216,9 +243,15 @@ impl PlayingHost {
     /// Sends a command and does not wait for its answer.
     #[track_caller]
     pub fn send(&mut self, command: &str) {
-        let sent = self.script.as_mut().map(|script| writeln!(script, "{command}"));
+        let sent = self
+            .script
+            .as_mut()
+            .map(|script| writeln!(script, "{command}"));
         if !matches!(sent, Some(Ok(()))) {
-            panic!("the host is gone before `{command}`: {sent:?}; log:\n{}", self.tail());
+            panic!(
+                "the host is gone before `{command}`: {sent:?}; log:\n{}",
+                self.tail()
+            );
         }
     }
 
@@ -286,7 +319,11 @@ impl PlayingHost {
     /// The threads there are, as `NAME:blocked` or another state of the signals.
     #[track_caller]
     pub fn threads(&mut self) -> Vec<String> {
-        let mut threads: Vec<String> = self.ok("threads").split_whitespace().map(str::to_owned).collect();
+        let mut threads: Vec<String> = self
+            .ok("threads")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         threads.sort();
         threads
     }
@@ -298,15 +335,21 @@ impl PlayingHost {
 
     /// How long the records file is.
     pub fn delivered_bytes(&self) -> u64 {
-        self.folder.path().join("records").metadata().map_or(0, |file| file.len())
+        self.folder
+            .path()
+            .join("records")
+            .metadata()
+            .map_or(0, |file| file.len())
     }
 
     /// The whole frames that came since `offset`, which moves behind them.
     pub fn frames_from(&self, offset: &mut u64) -> Vec<Frame> {
         let mut bytes = Vec::new();
         if let Ok(mut file) = std::fs::File::open(self.folder.path().join("records")) {
-            file.seek(SeekFrom::Start(*offset)).expect("a file can be sought in");
-            file.read_to_end(&mut bytes).expect("the records can be read");
+            file.seek(SeekFrom::Start(*offset))
+                .expect("a file can be sought in");
+            file.read_to_end(&mut bytes)
+                .expect("the records can be read");
         }
         let mut rest = bytes.as_slice();
         let frames = std::iter::from_fn(|| take_frame(&mut rest)).collect();
@@ -323,7 +366,8 @@ impl PlayingHost {
     pub fn stop_process(&self) {
         self.signal(Signal::STOP);
         let is_stopped = || {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
             status.contains("\nState:\tT")
         };
         wait_until(PATIENCE, "the host is stopped", is_stopped);
@@ -434,14 +478,22 @@ pub fn texts_of(frames: &[Frame], instance: &str) -> Vec<String> {
 /// The number behind `key=` in an answer.
 #[track_caller]
 fn number(answer: &str, key: &str) -> i64 {
-    let value = answer.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in `{answer}`"))
+    let value = answer
+        .split(' ')
+        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {key} in `{answer}`"))
 }
 
 #[track_caller]
 fn counts(answer: &str) -> Counts {
     let count = |key| usize::try_from(number(answer, key)).expect("a count");
-    Counts { records: count("records"), appends: count("appends"), refused: count("refused") }
+    Counts {
+        records: count("records"),
+        appends: count("appends"),
+        refused: count("refused"),
+    }
 }
 
 /// Takes a frame off the front; `None` where there is none or only a part.
@@ -458,7 +510,11 @@ fn take_frame(bytes: &mut &[u8]) -> Option<Frame> {
     let records = decode_records(take(&mut rest, length)?).expect("Fluent Bit's layout");
     assert_eq!(records.len(), count, "records announced and given");
     *bytes = rest;
-    Some(Frame { instance, tag, records })
+    Some(Frame {
+        instance,
+        tag,
+        records,
+    })
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: u32) -> Option<&'a [u8]> {

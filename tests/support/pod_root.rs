@@ -39,7 +39,10 @@ impl PodRoot {
     /// link to it.
     pub fn container(&self, namespace: &str, pod: &str, container: &str) -> PodWriter {
         let uid = uid_of(pod);
-        let dir = self.pods().join(format!("{namespace}_{pod}_{uid}")).join(container);
+        let dir = self
+            .pods()
+            .join(format!("{namespace}_{pod}_{uid}"))
+            .join(container);
         std::fs::create_dir_all(&dir).expect("a container's folder");
         let mut writer = PodWriter {
             links: self.path().join("containers"),
@@ -59,8 +62,14 @@ impl PodRoot {
 
 /// A uid that goes with a pod's name.
 pub fn uid_of(pod: &str) -> String {
-    let number: u64 = pod.bytes().fold(7, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    format!("{:08x}-0d2c-4f9a-8a55-{:012x}", number as u32, number & 0xffff_ffff_ffff)
+    let number: u64 = pod.bytes().fold(7, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    format!(
+        "{:08x}-0d2c-4f9a-8a55-{:012x}",
+        number as u32,
+        number & 0xffff_ffff_ffff
+    )
 }
 
 /// How a runtime writes times.
@@ -94,14 +103,18 @@ impl PodWriter {
     /// The id of the container in this run.
     pub fn id(&self) -> String {
         let text = format!("{}{}", self.link_begins, self.run);
-        let number = text.bytes().fold(5u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+        let number = text.bytes().fold(5u64, |sum, byte| {
+            sum.wrapping_mul(131).wrapping_add(byte.into())
+        });
         format!("{number:016x}").repeat(4)
     }
 
     /// The container starts: its log first, then the link to it.
     fn start_run(&mut self) {
         self.reopen();
-        let link = self.links.join(format!("{}{}.log", self.link_begins, self.id()));
+        let link = self
+            .links
+            .join(format!("{}{}.log", self.link_begins, self.id()));
         symlink(self.log(), link).expect("the link");
     }
 
@@ -113,7 +126,11 @@ impl PodWriter {
 
     /// The runtime opens its log anew, under the name that it knows.
     pub fn reopen(&mut self) {
-        let file = OpenOptions::new().append(true).create(true).open(self.log()).expect("the log");
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.log())
+            .expect("the log");
         self.file = Some(file);
     }
 
@@ -130,7 +147,11 @@ impl PodWriter {
 
     /// Bytes as they are, in one write.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.file.as_mut().expect("an open log").write_all(bytes).expect("a write");
+        self.file
+            .as_mut()
+            .expect("an open log")
+            .write_all(bytes)
+            .expect("a write");
     }
 
     /// A whole line of standard output.
@@ -155,7 +176,10 @@ impl PodWriter {
 
     fn format(&mut self, stream: &str, tags: &str, text: &str) -> String {
         self.ticks += 1;
-        let (second, nanos) = (20 + self.ticks / 1_000_000, (self.ticks % 1_000_000).max(1) * 1000);
+        let (second, nanos) = (
+            20 + self.ticks / 1_000_000,
+            (self.ticks % 1_000_000).max(1) * 1000,
+        );
         let time = match self.style {
             Style::Conmon => format!("2023-11-14T22:13:{second:02}.{nanos:09}+00:00"),
             Style::Containerd => {
@@ -171,8 +195,15 @@ impl PodWriter {
     /// opens its log anew it writes on into the renamed file.
     pub fn rotate(&mut self) {
         let log = self.log();
-        let name = log.file_name().and_then(|name| name.to_str()).expect("a name").to_owned() + ".";
-        let entries = std::fs::read_dir(&self.dir).expect("the folder").map(|entry| entry.expect("an entry"));
+        let name = log
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name")
+            .to_owned()
+            + ".";
+        let entries = std::fs::read_dir(&self.dir)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry"));
         let mut rotated: Vec<PathBuf> = entries
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(&name))
             .map(|entry| entry.path())
@@ -181,19 +212,28 @@ impl PodWriter {
         while rotated.len() > self.max_files - 2 {
             std::fs::remove_file(rotated.remove(0)).expect("unlink the oldest");
         }
-        for plain in rotated.iter().filter(|path| path.extension().is_none_or(|end| end != "gz")) {
+        for plain in rotated
+            .iter()
+            .filter(|path| path.extension().is_none_or(|end| end != "gz"))
+        {
             let packed = format!("{}.gz", plain.display());
             let temporary = format!("{packed}.tmp");
             let file = File::create(&temporary).expect("a temporary file");
             let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-            std::io::copy(&mut File::open(plain).expect("a rotated log"), &mut encoder).expect("compress");
+            std::io::copy(&mut File::open(plain).expect("a rotated log"), &mut encoder)
+                .expect("compress");
             encoder.finish().expect("compress");
             std::fs::rename(&temporary, packed).expect("rename the archive");
             std::fs::remove_file(plain).expect("unlink the plain file");
         }
         self.rotations += 1;
         let count = self.rotations;
-        let stamp = format!("20231114-{:02}{:02}{:02}", count / 3600, count / 60 % 60, count % 60);
+        let stamp = format!(
+            "20231114-{:02}{:02}{:02}",
+            count / 3600,
+            count / 60 % 60,
+            count % 60
+        );
         std::fs::rename(&log, format!("{}.{stamp}", log.display())).expect("rename the log");
     }
 }

@@ -32,7 +32,12 @@ impl Podman {
     /// A storage with an image, or why there can be none.
     pub fn new() -> Result<Podman, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        Podman { dir, journal: None, service: None }.with_image()
+        Podman {
+            dir,
+            journal: None,
+            service: None,
+        }
+        .with_image()
     }
 
     /// One with a journal.
@@ -46,14 +51,31 @@ impl Podman {
              mkdir -p /run/systemd/journal /run/log/journal && exec {JOURNALD}"
         );
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
-        command.args(["sh", "-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+        ]);
+        command
+            .args(["sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let journal = command.spawn().map_err(|error| error.to_string())?;
         let socket = format!("/proc/{}/root/run/systemd/journal/socket", journal.id());
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let podman = Podman { dir, journal: Some(journal), service: None };
+        let podman = Podman {
+            dir,
+            journal: Some(journal),
+            service: None,
+        };
         if !holds_within(START_DEADLINE, || Path::new(&socket).exists()) {
-            return Err("systemd-journald does not start in a mount namespace of its own".to_owned());
+            return Err(
+                "systemd-journald does not start in a mount namespace of its own".to_owned(),
+            );
         }
         podman.with_image()
     }
@@ -64,7 +86,11 @@ impl Podman {
                     for name in sh seq sed echo sleep head printf; do ln -s busybox \"$0/bin/$name\"; done && \
                     tar -C \"$0\" -cf \"$0.tar\" .";
         run(Command::new("sh").args(["-c", pack]).arg(&image))?;
-        self.podman(&["import", &image.with_extension("tar").display().to_string(), "busybox:test"])?;
+        self.podman(&[
+            "import",
+            &image.with_extension("tar").display().to_string(),
+            "busybox:test",
+        ])?;
         Ok(self)
     }
 
@@ -86,18 +112,33 @@ impl Podman {
         let mut command = match &self.journal {
             Some(journal) => {
                 let mut command = Command::new("nsenter");
-                command.arg(format!("--mount=/proc/{}/ns/mnt", journal.id())).arg("podman");
+                command
+                    .arg(format!("--mount=/proc/{}/ns/mnt", journal.id()))
+                    .arg("podman");
                 command
             }
             None => Command::new("podman"),
         };
         let folder = |flag: &str, dir: &Path| format!("--{flag}={}", dir.display());
-        command.arg(folder("root", &self.storage())).arg(folder("runroot", &self.path().join("run")));
+        command
+            .arg(folder("root", &self.storage()))
+            .arg(folder("runroot", &self.path().join("run")));
         command.arg(folder("tmpdir", &self.path().join("tmp")));
         // vfs and cgroupfs need nothing of the machine.
-        command.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--runtime=runc"]);
+        command.args([
+            "--storage-driver=vfs",
+            "--cgroup-manager=cgroupfs",
+            "--runtime=runc",
+        ]);
         // A journal is followed by the events in it.
-        command.arg(format!("--events-backend={}", if self.journal.is_some() { "journald" } else { "file" }));
+        command.arg(format!(
+            "--events-backend={}",
+            if self.journal.is_some() {
+                "journald"
+            } else {
+                "file"
+            }
+        ));
         command
     }
 
@@ -136,9 +177,15 @@ impl Podman {
         let _ = std::fs::remove_file(self.socket());
         let mut command = Command::new("setpriv");
         let service = self.command();
-        command.args(["--pdeathsig", "KILL"]).arg(service.get_program()).args(service.get_args());
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(service.get_program())
+            .args(service.get_args());
         command.args(["system", "service", "--time=0", &self.socket_option()]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         self.service = Some(command.spawn().map_err(|error| error.to_string())?);
         let connects = || std::os::unix::net::UnixStream::connect(self.socket()).is_ok();
         match holds_within(START_DEADLINE, connects) {
@@ -180,12 +227,21 @@ pub fn serving(make: impl FnOnce() -> Result<Podman, String>) -> Result<Podman, 
 fn run(command: &mut Command) -> Result<String, String> {
     // conmon keeps what it inherits: no pipe for it to hold open.
     let out = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
-    let to =
-        |file: &tempfile::NamedTempFile| file.reopen().map(Stdio::from).map_err(|error| error.to_string());
+    let to = |file: &tempfile::NamedTempFile| {
+        file.reopen()
+            .map(Stdio::from)
+            .map_err(|error| error.to_string())
+    };
     let errors = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
-    command.stdin(Stdio::null()).stdout(to(&out)?).stderr(to(&errors)?);
-    let status = command.status().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-    let read = |file: &tempfile::NamedTempFile| std::fs::read_to_string(file.path()).unwrap_or_default();
+    command
+        .stdin(Stdio::null())
+        .stdout(to(&out)?)
+        .stderr(to(&errors)?);
+    let status = command
+        .status()
+        .map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+    let read =
+        |file: &tempfile::NamedTempFile| std::fs::read_to_string(file.path()).unwrap_or_default();
     match status.success() {
         true => Ok(read(&out)),
         false => Err(format!("{:?}: {}", command.get_program(), read(&errors))),

@@ -38,7 +38,8 @@ impl Prometheus {
     /// Starts it over `metrics_path` of the server at `port`, with the alert
     /// rules of `rules`.
     pub fn start(program: &Path, port: u16, metrics_path: &str, rules: &Path) -> Prometheus {
-        let dir = TempDir::with_prefix_in("prometheus-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let dir =
+            TempDir::with_prefix_in("prometheus-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let config = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: ['{}']\nscrape_configs:\n\
              - job_name: fluent-bit\n  metrics_path: {metrics_path}\n  static_configs:\n  \
@@ -47,7 +48,10 @@ impl Prometheus {
         );
         fs::write(dir.path().join("prometheus.yml"), config).expect("a file in a new folder");
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let own_port = listener.local_addr().expect("a bound socket has an address").port();
+        let own_port = listener
+            .local_addr()
+            .expect("a bound socket has an address")
+            .port();
         drop(listener);
         let log = fs::File::create(dir.path().join("log")).expect("a file in a new folder");
         let mut command = match programs("setpriv").next() {
@@ -59,14 +63,24 @@ impl Prometheus {
             None => Command::new(program),
         };
         command
-            .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!(
+                "--config.file={}",
+                dir.path().join("prometheus.yml").display()
+            ))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.path().join("data").display()
+            ))
             .arg(format!("--web.listen-address=127.0.0.1:{own_port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
         let process = command.spawn().expect("prometheus can be started");
-        Prometheus { dir, port: own_port, process }
+        Prometheus {
+            dir,
+            port: own_port,
+            process,
+        }
     }
 
     /// Whether it answers queries; until then they are refused.
@@ -83,13 +97,19 @@ impl Prometheus {
     /// The result of a query for each second from `start` on, in seconds since 1970.
     pub fn query_range(&self, query: &str, start: u64, end: u64) -> Result<Value, String> {
         let encoded = percent_encoded(query);
-        self.get(&format!("/api/v1/query_range?query={encoded}&start={start}&end={end}&step=1"))
+        self.get(&format!(
+            "/api/v1/query_range?query={encoded}&start={start}&end={end}&step=1"
+        ))
     }
 
     /// What its API has under `path`.
     pub fn get(&self, path: &str) -> Result<Value, String> {
-        let answer = http_get(self.port, path)
-            .map_err(|error| format!("GET {path}: {error}\n{}", tail_of(&self.dir.path().join("log"), 10)))?;
+        let answer = http_get(self.port, path).map_err(|error| {
+            format!(
+                "GET {path}: {error}\n{}",
+                tail_of(&self.dir.path().join("log"), 10)
+            )
+        })?;
         let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
         if answer["status"] == "success" {
             Ok(answer["data"].clone())

@@ -52,8 +52,8 @@ pub struct Screen {
 impl OnTerminal {
     /// Starts `command` on a terminal of this size, as the leader of its session.
     pub fn start(command: &Command, columns: u16, rows: u16) -> OnTerminal {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a terminal");
         grantpt(&master).expect("ours");
         unlockpt(&master).expect("ours");
         let name = ptsname(&master, Vec::new()).expect("a name");
@@ -61,7 +61,10 @@ impl OnTerminal {
         let slave = {
             use std::os::unix::fs::OpenOptionsExt;
             let mut options = OpenOptions::new();
-            options.read(true).write(true).custom_flags(rustix::fs::OFlags::NOCTTY.bits() as i32);
+            options
+                .read(true)
+                .write(true)
+                .custom_flags(rustix::fs::OFlags::NOCTTY.bits() as i32);
             options.open(name).expect("a terminal")
         };
         let screen = Arc::new(Mutex::new(Screen::new(columns.into(), rows.into())));
@@ -69,9 +72,19 @@ impl OnTerminal {
         let before = tcgetattr(&slave).expect("a terminal");
         let end = || slave.try_clone().expect("a descriptor");
         let mut starter = Command::new("setsid");
-        starter.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        starter
+            .args(["--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args());
         starter.env_remove("NO_COLOR");
-        let child = Killed(starter.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid runs"));
+        let child = Killed(
+            starter
+                .stdin(end())
+                .stdout(end())
+                .stderr(end())
+                .spawn()
+                .expect("setsid runs"),
+        );
         // It has descriptors of the terminal, too.
         drop(starter);
         let mut output = File::from(master.try_clone().expect("a descriptor"));
@@ -82,7 +95,14 @@ impl OnTerminal {
                 lock(&shown).show(&bytes[..count]);
             }
         });
-        OnTerminal { master, slave, before, child, screen, reader: Some(reader) }
+        OnTerminal {
+            master,
+            slave,
+            before,
+            child,
+            screen,
+            reader: Some(reader),
+        }
     }
 
     /// The screen as it is now.
@@ -125,7 +145,12 @@ fn lock(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
 }
 
 fn set_size(master: &OwnedFd, columns: u16, rows: u16) {
-    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_col: columns,
+        ws_row: rows,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(master, size).expect("a terminal");
 }
 
@@ -145,7 +170,10 @@ impl Screen {
 
     fn resize(&mut self, columns: usize, rows: usize) {
         let raw = std::mem::take(&mut self.raw);
-        *self = Screen { raw, ..Screen::new(columns, rows) };
+        *self = Screen {
+            raw,
+            ..Screen::new(columns, rows)
+        };
     }
 
     /// How many rows have gone up, and how many lines were too wide, since it has this
@@ -175,7 +203,8 @@ impl Screen {
         let mut taken = 0;
         while let Some(character) = text[taken..].chars().next() {
             if character == '\u{1b}' {
-                let Some(length) = text[taken..].find(|found: char| found.is_ascii_alphabetic()) else {
+                let Some(length) = text[taken..].find(|found: char| found.is_ascii_alphabetic())
+                else {
                     break;
                 };
                 self.obey(&text[taken + 1..=taken + length]);
@@ -201,7 +230,9 @@ impl Screen {
             "[J" => {
                 let (row, column) = self.at;
                 self.cells[row][column.min(self.columns)..].fill(' ');
-                self.cells[row + 1..].iter_mut().for_each(|row| row.fill(' '));
+                self.cells[row + 1..]
+                    .iter_mut()
+                    .for_each(|row| row.fill(' '));
             }
             style if style.ends_with('m') => {}
             other => panic!("the terminal was told {other:?}"),

@@ -18,8 +18,13 @@ pub struct Receiver<T> {
 
 impl<T: Clone + Send + 'static> Receiver<T> {
     /// `talk` serves one connection to its end; what it gives to the closure is kept.
-    fn start(talk: impl Fn(TcpStream, &dyn Fn(T)) -> std::io::Result<()> + Send + Clone + 'static) -> Self {
-        Receiver::on(TcpListener::bind(("127.0.0.1", 0)).expect("a free port"), talk)
+    fn start(
+        talk: impl Fn(TcpStream, &dyn Fn(T)) -> std::io::Result<()> + Send + Clone + 'static,
+    ) -> Self {
+        Receiver::on(
+            TcpListener::bind(("127.0.0.1", 0)).expect("a free port"),
+            talk,
+        )
     }
 
     /// The same where somebody may be waiting already.
@@ -27,14 +32,21 @@ impl<T: Clone + Send + 'static> Receiver<T> {
         listener: TcpListener,
         talk: impl Fn(TcpStream, &dyn Fn(T)) -> std::io::Result<()> + Send + Clone + 'static,
     ) -> Self {
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let port = listener
+            .local_addr()
+            .expect("a bound socket has an address")
+            .port();
         let kept = Arc::new(Mutex::new(Vec::new()));
         let keeping = Arc::clone(&kept);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (talk, kept) = (talk.clone(), Arc::clone(&keeping));
                 std::thread::spawn(move || {
-                    let keep = |thing| kept.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+                    let keep = |thing| {
+                        kept.lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(thing)
+                    };
                     if let Err(error) = talk(stream, &keep) {
                         // A host that is killed may leave half a request.
                         if error.kind() != ErrorKind::UnexpectedEof
@@ -55,7 +67,10 @@ impl<T: Clone + Send + 'static> Receiver<T> {
 
     /// What has come so far, in order.
     pub fn received(&self) -> Vec<T> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -70,7 +85,10 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value)
     }
 }
 
@@ -89,11 +107,15 @@ pub fn slow_http(wait: impl Fn() + Send + Sync + 'static) -> Receiver<Request> {
 
 /// The same where somebody may be waiting already; it keeps nothing, however much comes.
 pub fn http_on(listener: TcpListener) {
-    Receiver::<()>::on(listener, |stream, _| talk_http(stream, |_| (200, String::new())));
+    Receiver::<()>::on(listener, |stream, _| {
+        talk_http(stream, |_| (200, String::new()))
+    });
 }
 
 /// An HTTP/1.1 server with a status and a body for each request.
-pub fn answering(answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Receiver<Request> {
+pub fn answering(
+    answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static,
+) -> Receiver<Request> {
     let answer = Arc::new(answer);
     Receiver::start(move |stream, keep| {
         talk_http(stream, |request| {
@@ -108,7 +130,10 @@ fn talk_http(stream: TcpStream, answer: impl Fn(&Request) -> (u16, String)) -> s
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader)? {
         let (status, body) = answer(&request);
-        let head = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         answers.write_all((head + &body).as_bytes())?;
     }
     Ok(())
@@ -120,15 +145,25 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
     }
-    let path = line.split(' ').nth(1).ok_or_else(|| bad(format!("not a request: {line:?}")))?.to_owned();
+    let path = line
+        .split(' ')
+        .nth(1)
+        .ok_or_else(|| bad(format!("not a request: {line:?}")))?
+        .to_owned();
     let mut headers = Vec::new();
     loop {
         line.clear();
         reader.read_line(&mut line)?;
-        let Some((name, value)) = line.split_once(':') else { break };
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { path, headers, body: Vec::new() };
+    let mut request = Request {
+        path,
+        headers,
+        body: Vec::new(),
+    };
     // A GET has none.
     let length = Some(request.header("content-length")).filter(|length| !length.is_empty());
     let length: u64 = length.map_or(Ok(0), str::parse).map_err(bad)?;
@@ -166,7 +201,8 @@ pub fn forward() -> Receiver<Forwarded> {
         let mut reader = BufReader::new(stream);
         while !reader.fill_buf()?.is_empty() {
             let message = rmpv::decode::read_value(&mut reader).map_err(bad)?;
-            let (events, chunk) = events_of(&message).ok_or_else(|| bad(format!("{message:.300}")))?;
+            let (events, chunk) =
+                events_of(&message).ok_or_else(|| bad(format!("{message:.300}")))?;
             events.into_iter().for_each(keep);
             if let Some(chunk) = chunk {
                 let mut answer = Vec::new();
@@ -182,10 +218,15 @@ pub fn forward() -> Receiver<Forwarded> {
 /// The events of a message, and the chunk that is to be acknowledged. A message
 /// is `[tag, [[time, record], …], options]`, or the same events as one binary.
 fn events_of(message: &Value) -> Option<(Vec<Forwarded>, Option<Value>)> {
-    let [tag, entries, options @ ..] = message.as_array()?.as_slice() else { return None };
+    let [tag, entries, options @ ..] = message.as_array()?.as_slice() else {
+        return None;
+    };
     let option = |name: &str| {
         let options = options.first()?.as_map()?;
-        options.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value.clone())
+        options
+            .iter()
+            .find(|(key, _)| key.as_str() == Some(name))
+            .map(|(_, value)| value.clone())
     };
     let mut packed = entries.as_slice().map(<[u8]>::to_vec).unwrap_or_default();
     match option("compressed").as_ref().map(Value::as_str) {
@@ -198,10 +239,19 @@ fn events_of(message: &Value) -> Option<(Vec<Forwarded>, Option<Value>)> {
         entries.push(rmpv::decode::read_value(&mut rest).ok()?);
     }
     let event = |entry: &Value| {
-        let [time, body] = entry.as_array()?.as_slice() else { return None };
-        Some(Forwarded { tag: tag.as_str()?.to_owned(), time: time.clone(), body: body.clone() })
+        let [time, body] = entry.as_array()?.as_slice() else {
+            return None;
+        };
+        Some(Forwarded {
+            tag: tag.as_str()?.to_owned(),
+            time: time.clone(),
+            body: body.clone(),
+        })
     };
-    Some((entries.iter().map(event).collect::<Option<_>>()?, option("chunk")))
+    Some((
+        entries.iter().map(event).collect::<Option<_>>()?,
+        option("chunk"),
+    ))
 }
 
 fn bad(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> std::io::Error {

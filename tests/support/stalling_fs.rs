@@ -21,7 +21,10 @@ impl StallingFs {
     pub fn over(folder: &Path) -> Result<StallingFs, String> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("mounted")).expect("a mount point");
-        let stalling = StallingFs { dir, folder: folder.to_owned() };
+        let stalling = StallingFs {
+            dir,
+            folder: folder.to_owned(),
+        };
         run(stalling.starter().arg("true"))?;
         Ok(stalling)
     }
@@ -34,7 +37,10 @@ impl StallingFs {
     /// A command that lacks the program to start.
     pub fn starter(&self) -> Command {
         let mut command = Command::new(program());
-        command.arg(self.path()).arg(&self.folder).arg(self.switch());
+        command
+            .arg(self.path())
+            .arg(&self.folder)
+            .arg(self.switch());
         command
     }
 
@@ -46,7 +52,9 @@ impl StallingFs {
 
     /// Waits until somebody waits for an answer.
     pub fn wait_until_somebody_waits(&self) {
-        wait_until(PATIENCE, "a request that is not answered", || self.waiting().exists());
+        wait_until(PATIENCE, "a request that is not answered", || {
+            self.waiting().exists()
+        });
     }
 
     /// Whether somebody waits for an answer.

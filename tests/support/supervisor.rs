@@ -123,9 +123,17 @@ impl Supervisor {
         fs::write(dir.join("daemon.json"), "{}").map_err(failed)?;
 
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{SUPERVISOR}{CLEAN_UP}")).arg("supervisor");
+        command
+            .arg("-c")
+            .arg(format!("{SUPERVISOR}{CLEAN_UP}"))
+            .arg("supervisor");
         command.arg(dir).arg(CONTROL).arg(dockerd);
-        command.args(["--config-file", &at("daemon.json"), "--pidfile", &at("docker.pid")]);
+        command.args([
+            "--config-file",
+            &at("daemon.json"),
+            "--pidfile",
+            &at("docker.pid"),
+        ]);
         // The exec root holds sockets, whose paths must be short. In the private
         // /run it is as much our own as in the folder.
         command.args(["--data-root", &at("root"), "--exec-root", "/run/docker"]);
@@ -140,16 +148,27 @@ impl Supervisor {
         }
         command.args(daemon_args);
         let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"));
+        command.env(
+            "PATH",
+            format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"),
+        );
         // A Ctrl-C at the terminal is for the test process, whose end is seen here.
         command.process_group(0);
         // The open log is the lock, and goes to all processes below.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
 
         let mut process = command.spawn().map_err(failed)?;
         let commands = process.stdin.take();
         let answers = lines_of(process.stdout.take().expect("stdout is a pipe"));
-        let mut supervisor = Supervisor { process, commands, answers, daemon_runs: false };
+        let mut supervisor = Supervisor {
+            process,
+            commands,
+            answers,
+            daemon_runs: false,
+        };
         match supervisor.answers.recv_timeout(START_DEADLINE) {
             Ok(word) if word == "ready" => Ok(supervisor),
             _ => {
@@ -162,7 +181,10 @@ impl Supervisor {
 
     /// Says a word to the control shell: `start-<storage driver>` or a signal.
     pub fn command(&mut self, word: &str) -> Result<(), String> {
-        let commands = self.commands.as_mut().ok_or("the supervisor has been let go")?;
+        let commands = self
+            .commands
+            .as_mut()
+            .ok_or("the supervisor has been let go")?;
         writeln!(commands, "{word}").map_err(|error| format!("supervisor of dockerd: {error}"))
     }
 
@@ -174,7 +196,9 @@ impl Supervisor {
                 Ok(true)
             }
             Err(RecvTimeoutError::Timeout) => Ok(false),
-            Err(RecvTimeoutError::Disconnected) => Err("the supervisor of dockerd has ended".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err("the supervisor of dockerd has ended".to_owned())
+            }
         }
     }
 
@@ -241,9 +265,17 @@ fn remove_stale_folders(base: &Path) {
     };
     for entry in entries.flatten() {
         let dir = entry.path();
-        if entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX) && is_stale(&dir) {
-            let _ =
-                run(Command::new("sh").arg("-c").arg(format!("dir=$1{CLEAN_UP}")).arg("clean-up").arg(dir));
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(FOLDER_PREFIX)
+            && is_stale(&dir)
+        {
+            let _ = run(Command::new("sh")
+                .arg("-c")
+                .arg(format!("dir=$1{CLEAN_UP}"))
+                .arg("clean-up")
+                .arg(dir));
         }
     }
 }
@@ -252,7 +284,11 @@ fn remove_stale_folders(base: &Path) {
 /// lives. The lock alone would not do: there is a moment before it is taken.
 fn is_stale(dir: &Path) -> bool {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let maker = name.trim_start_matches(FOLDER_PREFIX).split('-').next().unwrap_or_default();
+    let maker = name
+        .trim_start_matches(FOLDER_PREFIX)
+        .split('-')
+        .next()
+        .unwrap_or_default();
     if Path::new("/proc").join(maker).exists() {
         return false;
     }

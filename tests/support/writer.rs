@@ -61,7 +61,10 @@ impl Script {
     fn new(stream: Stream, sh: String, lines: impl IntoIterator<Item = String>) -> Script {
         let redirection = if stream == Stream::Stderr { " >&2" } else { "" };
         let lines = lines.into_iter().map(|line| (stream, line)).collect();
-        Script { sh: format!("{{ {sh}; }}{redirection}"), lines }
+        Script {
+            sh: format!("{{ {sh}; }}{redirection}"),
+            lines,
+        }
     }
 }
 
@@ -69,21 +72,37 @@ impl Script {
 /// mean anything to `sed`.
 pub fn numbered(stream: Stream, label: &str, count: usize) -> Script {
     let sh = format!("seq 1 {count} | sed 's/^/{label} /'");
-    Script::new(stream, sh, (1..=count).map(|number| format!("{label} {number}")))
+    Script::new(
+        stream,
+        sh,
+        (1..=count).map(|number| format!("{label} {number}")),
+    )
 }
 
 /// As [`numbered`], with a pause after each line: a container that goes on
 /// writing while something is done to it. `pause` as `sleep` takes it.
 pub fn numbered_slowly(stream: Stream, label: &str, count: usize, pause: &str) -> Script {
     let sh = format!("for n in $(seq 1 {count}); do echo \"{label} $n\"; sleep {pause}; done");
-    Script::new(stream, sh, (1..=count).map(|number| format!("{label} {number}")))
+    Script::new(
+        stream,
+        sh,
+        (1..=count).map(|number| format!("{label} {number}")),
+    )
 }
 
 /// `out 1`, `err 1`, `out 2`, …: each to the stream that it names.
 pub fn interleaved(count: usize) -> Script {
     let sh = format!("for n in $(seq 1 {count}); do echo \"out $n\"; echo \"err $n\" >&2; done");
-    let pair = |n| [(Stream::Stdout, format!("out {n}")), (Stream::Stderr, format!("err {n}"))];
-    Script { sh, lines: (1..=count).flat_map(pair).collect() }
+    let pair = |n| {
+        [
+            (Stream::Stdout, format!("out {n}")),
+            (Stream::Stderr, format!("err {n}")),
+        ]
+    };
+    Script {
+        sh,
+        lines: (1..=count).flat_map(pair).collect(),
+    }
 }
 
 /// One line for each length, in bytes without the line feed. Docker splits at
@@ -111,13 +130,22 @@ pub fn unterminated(stream: Stream, length: usize) -> Script {
 /// times differ also where they are told in whole seconds.
 pub fn in_two_seconds(stream: Stream, length: usize) -> Script {
     let half = print_ruler(length);
-    Script::new(stream, format!("{half}; sleep 1.1; {half}; echo"), [ruler(length).repeat(2)])
+    Script::new(
+        stream,
+        format!("{half}; sleep 1.1; {half}; echo"),
+        [ruler(length).repeat(2)],
+    )
 }
 
 /// These very texts, whatever is in them but a line feed.
 pub fn literal(stream: Stream, texts: &[&str]) -> Script {
     let octal = |byte: u8| format!("\\{byte:03o}");
-    let print = |text: &&str| format!("printf '{}\\n'", text.bytes().map(octal).collect::<String>());
+    let print = |text: &&str| {
+        format!(
+            "printf '{}\\n'",
+            text.bytes().map(octal).collect::<String>()
+        )
+    };
     let sh = texts.iter().map(print).collect::<Vec<_>>().join("; ");
     Script::new(stream, sh, texts.iter().map(|&text| text.to_owned()))
 }
@@ -138,7 +166,9 @@ pub const TRICKY_TEXTS: [&str; 10] = [
 
 /// The first `length` bytes of `1000000:1000001:1000002:…`
 fn ruler(length: usize) -> String {
-    let mut text: String = (0..=length / RULER_MARK).map(|n| format!("{}:", RULER_START + n)).collect();
+    let mut text: String = (0..=length / RULER_MARK)
+        .map(|n| format!("{}:", RULER_START + n))
+        .collect();
     text.truncate(length);
     text
 }
@@ -154,7 +184,11 @@ const RULER_MARK: usize = 8;
 
 /// The lines of one stream among `lines`.
 pub fn of_stream(lines: &Lines, stream: Stream) -> Vec<&str> {
-    lines.iter().filter(|(of, _)| *of == stream).map(|(_, line)| line.as_str()).collect()
+    lines
+        .iter()
+        .filter(|(of, _)| *of == stream)
+        .map(|(_, line)| line.as_str())
+        .collect()
 }
 
 /// The log of a json-file container with what rotation made of it, oldest first.
@@ -173,7 +207,10 @@ pub fn log_files(current: &Path) -> Vec<PathBuf> {
 /// Only for files that nobody writes to any more; panics on anything unexpected.
 pub fn lines_in(files: &[PathBuf]) -> Lines {
     let mut lines = Lines::new();
-    let mut unfinished = [(Stream::Stdout, String::new()), (Stream::Stderr, String::new())];
+    let mut unfinished = [
+        (Stream::Stdout, String::new()),
+        (Stream::Stderr, String::new()),
+    ];
     for file in files {
         let text = fs::read_to_string(file).expect("a log is readable UTF-8");
         for record in text.lines() {
@@ -201,7 +238,9 @@ mod tests {
     fn docker_logs_what_the_scripts_promise() {
         let docker = match dockerd::shared() {
             Ok(docker) => docker,
-            Err(reason) => return super::super::skip("docker_logs_what_the_scripts_promise", &reason),
+            Err(reason) => {
+                return super::super::skip("docker_logs_what_the_scripts_promise", &reason)
+            }
         };
         let everything = numbered(Stream::Stdout, "line", 5000)
             .then(of_lengths(Stream::Stdout, &EDGE_LENGTHS))
@@ -211,16 +250,24 @@ mod tests {
             .then(numbered_slowly(Stream::Stdout, "slow", 3, "0.01").after("0.01"))
             .then(unterminated(Stream::Stdout, 20_000));
         // Once in one file, once in many that part lines in the middle.
-        for options in [&[][..], &["--log-opt", "max-size=30k", "--log-opt", "max-file=90"]] {
+        for options in [
+            &[][..],
+            &["--log-opt", "max-size=30k", "--log-opt", "max-file=90"],
+        ] {
             let name = format!("writer-{}", options.len());
-            let id = docker.run_detached(&name, options, &everything.sh).expect("the container starts");
+            let id = docker
+                .run_detached(&name, options, &everything.sh)
+                .expect("the container starts");
             assert_eq!(docker.wait(&id), Ok(0));
             let files = log_files(&docker.log_path(&id));
             assert_eq!(files.len() > 1, !options.is_empty(), "{files:?}");
             let logged = lines_in(&files);
             for stream in [Stream::Stdout, Stream::Stderr] {
                 let (logged, promised) = (of_stream(&logged, stream), everything.of(stream));
-                let differs = logged.iter().zip(&promised).position(|(one, other)| one != other);
+                let differs = logged
+                    .iter()
+                    .zip(&promised)
+                    .position(|(one, other)| one != other);
                 assert_eq!(differs, None, "{stream:?} differs at this line");
                 assert_eq!(logged.len(), promised.len(), "{stream:?}");
             }

@@ -15,15 +15,21 @@ fn lines(root: &Path, arguments: &[&str]) -> Vec<String> {
     let output = run(root, &[&["--no-follow"], arguments].concat());
     assert!(output.status.success(), "{output:?}");
     let printed = out(&output);
-    let mut lines: Vec<String> =
-        printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut lines: Vec<String> = printed
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     lines.sort();
     lines
 }
 
 fn shop() -> DockerRoot {
     let root = DockerRoot::new();
-    for (digit, name, team) in [('a', "web", "front"), ('b', "cart", "front"), ('c', "stock", "back")] {
+    for (digit, name, team) in [
+        ('a', "web", "front"),
+        ('b', "cart", "front"),
+        ('c', "stock", "back"),
+    ] {
         let mut log = root.container(digit, name);
         log.write_config_with(name, true, serde_json::json!({"team": team}), &[]);
         log.line("ready");
@@ -37,10 +43,24 @@ fn rules_choose_the_containers_and_exclude_wins() {
     let read = |arguments: &[&str]| lines(root.path(), arguments);
     assert_eq!(read(&[]), ["cart | ready", "stock | ready", "web | ready"]);
     assert_eq!(read(&["--include", "name=web"]), ["web | ready"]);
-    assert_eq!(read(&["--include", "name=web", "--include", "name=c*"]), ["cart | ready", "web | ready"]);
+    assert_eq!(
+        read(&["--include", "name=web", "--include", "name=c*"]),
+        ["cart | ready", "web | ready"]
+    );
     assert_eq!(read(&["--exclude", "label=team=front"]), ["stock | ready"]);
-    assert_eq!(read(&["--include", "label=team=front", "--exclude", "name={web,stock}"]), ["cart | ready"]);
-    assert_eq!(read(&["--exclude", "name=web", "-o", "Exclude=name=cart"]), ["stock | ready"]);
+    assert_eq!(
+        read(&[
+            "--include",
+            "label=team=front",
+            "--exclude",
+            "name={web,stock}"
+        ]),
+        ["cart | ready"]
+    );
+    assert_eq!(
+        read(&["--exclude", "name=web", "-o", "Exclude=name=cart"]),
+        ["stock | ready"]
+    );
     assert_eq!(read(&["--include", "image=nginx*"]), [""; 0]);
 }
 
@@ -48,7 +68,10 @@ fn rules_choose_the_containers_and_exclude_wins() {
 fn a_mistake_in_a_rule_or_a_time_is_an_error_that_quotes_it() {
     let root = DockerRoot::new();
     for (arguments, parts) in [
-        (["--include", "nam=web"], ["`nam=web`", "compose_project=GLOB"]),
+        (
+            ["--include", "nam=web"],
+            ["`nam=web`", "compose_project=GLOB"],
+        ),
         (["--exclude", "label="], ["`label=`", "Exclude"]),
         (["--since", "10x"], ["`10x`", "1h30m"]),
         (["--since", "2023-02-30"], ["`2023-02-30`", "2026-11-25"]),
@@ -57,7 +80,10 @@ fn a_mistake_in_a_rule_or_a_time_is_an_error_that_quotes_it() {
         let output = run(root.path(), &arguments);
         assert!(!output.status.success(), "{arguments:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(parts.iter().all(|part| said.contains(part)), "{arguments:?}: {said}");
+        assert!(
+            parts.iter().all(|part| said.contains(part)),
+            "{arguments:?}: {said}"
+        );
     }
 }
 
@@ -76,7 +102,10 @@ fn since_leaves_out_what_is_older_in_every_file_and_prints_from_that_moment_on()
     let all = ["web | 1 in an archive", "web | 2", "web | 3", "web | 4"];
     assert_eq!(read("2023-11-14T22:13:20Z"), all);
     assert_eq!(read("2023-11-14T22:13:20.000000001Z"), all);
-    assert_eq!(read("2023-11-14T22:13:20.000000003Z"), ["web | 3", "web | 4"]);
+    assert_eq!(
+        read("2023-11-14T22:13:20.000000003Z"),
+        ["web | 3", "web | 4"]
+    );
     assert_eq!(read("2023-11-15T00:13:20.000000004+02:00"), ["web | 4"]);
     assert_eq!(read("1700000000.000000002"), all[1..]);
     assert_eq!(read("10m"), [""; 0]);
@@ -95,9 +124,15 @@ fn a_time_without_a_zone_is_of_this_machines() {
         ("EST5", "2023-11-14", true),
         ("EST5", "2023-11-15", false),
     ] {
-        let output = program(root.path(), &["--no-follow", "--since", since]).env("TZ", zone).output();
+        let output = program(root.path(), &["--no-follow", "--since", since])
+            .env("TZ", zone)
+            .output();
         let printed = out(&output.expect("tail-containers runs"));
-        assert_eq!(!printed.is_empty(), is_printed, "{since} in {zone}: {printed}");
+        assert_eq!(
+            !printed.is_empty(),
+            is_printed,
+            "{since} in {zone}: {printed}"
+        );
     }
 }
 
@@ -114,7 +149,10 @@ fn since_follows_too() {
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     for round in ["new", "newer"] {
         log.line(round);
-        assert_eq!(lines.next().expect("a line").expect("readable"), format!("web | {round}"));
+        assert_eq!(
+            lines.next().expect("a line").expect("readable"),
+            format!("web | {round}")
+        );
     }
     child.kill().expect("our child");
     child.wait().expect("it ends");

@@ -16,8 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The cells of the row of a container: source, lines a second, lines, lag, behind,
 /// skipped, cut, abandoned.
 fn cells<'t>(table: &'t [String], name: &str) -> Vec<&'t str> {
-    let row = table.iter().find(|line| line.starts_with(&format!("{name} ")));
-    row.map(|row| row[name.len()..].split_whitespace().collect()).unwrap_or_default()
+    let row = table
+        .iter()
+        .find(|line| line.starts_with(&format!("{name} ")));
+    row.map(|row| row[name.len()..].split_whitespace().collect())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -37,10 +40,21 @@ fn with_no_follow_the_table_comes_once_and_counts_every_line_and_loss() {
     long.long_line("stdout", &"x".repeat(40_000));
     let journal = root.created_container('d', "journal");
     let driver = serde_json::json!({"LogConfig": {"Type": "journald", "Config": {}}});
-    std::fs::write(journal.dir.join("hostconfig.json"), driver.to_string()).expect("the folder is ours");
+    std::fs::write(journal.dir.join("hostconfig.json"), driver.to_string())
+        .expect("the folder is ours");
     root.container('e', "unwanted").line("not counted");
-    let arguments = ["--stats", "--no-follow", "--exclude", "name=unwanted", "-o", "Docker_Socket=off"];
-    let output = run(root.path(), &[&arguments[..], &["-o", "Partial_Max_Size=32k"]].concat());
+    let arguments = [
+        "--stats",
+        "--no-follow",
+        "--exclude",
+        "name=unwanted",
+        "-o",
+        "Docker_Socket=off",
+    ];
+    let output = run(
+        root.path(),
+        &[&arguments[..], &["-o", "Partial_Max_Size=32k"]].concat(),
+    );
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let table: Vec<String> = printed.lines().map(str::to_owned).collect();
@@ -51,15 +65,37 @@ fn with_no_follow_the_table_comes_once_and_counts_every_line_and_loss() {
         cells.remove(1);
         cells
     };
-    assert_eq!(without_rate("web"), ["json-file", "4", "-", "-", "-", "-", "-"], "{printed}");
-    assert_eq!(without_rate("torn"), ["json-file", "1", "-", "-", "19", "-", "-"], "{printed}");
-    assert_eq!(without_rate("long"), ["json-file", "1", "-", "-", "-", "8.0k", "-"], "{printed}");
-    assert_eq!(without_rate("journal"), ["journald/nowhere", "0", "-", "-", "-", "-", "-"], "{printed}");
+    assert_eq!(
+        without_rate("web"),
+        ["json-file", "4", "-", "-", "-", "-", "-"],
+        "{printed}"
+    );
+    assert_eq!(
+        without_rate("torn"),
+        ["json-file", "1", "-", "-", "19", "-", "-"],
+        "{printed}"
+    );
+    assert_eq!(
+        without_rate("long"),
+        ["json-file", "1", "-", "-", "-", "8.0k", "-"],
+        "{printed}"
+    );
+    assert_eq!(
+        without_rate("journal"),
+        ["journald/nowhere", "0", "-", "-", "-", "-", "-"],
+        "{printed}"
+    );
     // It has no source; what is behind the rate is as of a container.
     let total = cells(&table, "total of 4 containers");
     assert_eq!(total[1..], ["6", "-", "-", "19", "8.0k", "-"], "{printed}");
-    let lossy: Vec<&str> = table[1..3].iter().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(lossy.contains(&"torn") && lossy.contains(&"long"), "losses come first: {printed}");
+    let lossy: Vec<&str> = table[1..3]
+        .iter()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(
+        lossy.contains(&"torn") && lossy.contains(&"long"),
+        "losses come first: {printed}"
+    );
 }
 
 #[test]
@@ -120,7 +156,8 @@ fn on_a_terminal_the_table_fits_whatever_its_size_and_ctrl_c_leaves_it_whole() {
     let root = DockerRoot::new();
     for number in 0..30 {
         let name = format!("container-number-{number}-with-a-long-name-that-says-little");
-        root.created_with_id(&format!("{number:064x}"), &name).open_log();
+        root.created_with_id(&format!("{number:064x}"), &name)
+            .open_log();
     }
     let mut log = root.container('f', "web");
     log.line("one");
@@ -137,12 +174,25 @@ fn on_a_terminal_the_table_fits_whatever_its_size_and_ctrl_c_leaves_it_whole() {
     // What was there before it went up, and nothing else.
     assert_eq!(terminal.screen().misfits(), (12 - 11, 0));
     let first = terminal.screen().lines();
-    assert!(first[0].starts_with("CONTAINER ") && first[0].ends_with("ABANDONED"), "{first:#?}");
-    assert!(first[1].contains("~  json-file") || first[1].starts_with("web"), "{first:#?}");
-    for (columns, rows, hidden) in [(40, 8, Some(27)), (120, 40, None), (20, 4, Some(31)), (90, 12, Some(23))]
-    {
+    assert!(
+        first[0].starts_with("CONTAINER ") && first[0].ends_with("ABANDONED"),
+        "{first:#?}"
+    );
+    assert!(
+        first[1].contains("~  json-file") || first[1].starts_with("web"),
+        "{first:#?}"
+    );
+    for (columns, rows, hidden) in [
+        (40, 8, Some(27)),
+        (120, 40, None),
+        (20, 4, Some(31)),
+        (90, 12, Some(23)),
+    ] {
         terminal.resize(columns, rows);
-        let part = hidden.map_or_else(|| "total of 31".to_owned(), |hidden| format!("and {hidden} more"));
+        let part = hidden.map_or_else(
+            || "total of 31".to_owned(),
+            |hidden| format!("and {hidden} more"),
+        );
         shows(&part, 33.min(usize::from(rows) - 1));
         assert_eq!(terminal.screen().misfits(), (0, 0), "{columns}x{rows}");
     }
@@ -158,12 +208,25 @@ fn on_a_terminal_the_table_fits_whatever_its_size_and_ctrl_c_leaves_it_whole() {
     let (status, is_whole, screen) = terminal.end();
     assert!(status.success() && is_whole, "{status}");
     let raw = String::from_utf8_lossy(&screen.raw).into_owned();
-    assert!(!raw.contains("\u{1b}[?") && !raw.contains("\u{1b}c"), "a mode of the terminal was changed");
+    assert!(
+        !raw.contains("\u{1b}[?") && !raw.contains("\u{1b}c"),
+        "a mode of the terminal was changed"
+    );
     assert!(raw.contains("\u{1b}[1mCONTAINER"), "its head is bold");
     // The last table stays, and what follows comes below it.
-    assert_eq!((screen.lines()[0].starts_with("CONTAINER "), screen.misfits().1), (true, 0));
+    assert_eq!(
+        (
+            screen.lines()[0].starts_with("CONTAINER "),
+            screen.misfits().1
+        ),
+        (true, 0)
+    );
     assert!(raw.ends_with("\r\u{1b}[K"), "{raw:?}");
-    assert!(!screen.lines().concat().contains("^C"), "{:#?}", screen.lines());
+    assert!(
+        !screen.lines().concat().contains("^C"),
+        "{:#?}",
+        screen.lines()
+    );
 }
 
 #[test]
@@ -179,10 +242,17 @@ fn a_message_does_not_tear_the_table_and_stands_behind_it_in_the_end() {
     std::fs::write(links.path().join("log"), "somebody else's").expect("a file");
     let planted = root.created_container('b', "planted");
     std::os::unix::fs::symlink(links.path().join("log"), &planted.log).expect("a link");
-    let terminal = on_terminal(&root, &["--color", "never", "-o", "Docker_Socket=off"], 60, 10);
+    let terminal = on_terminal(
+        &root,
+        &["--color", "never", "-o", "Docker_Socket=off"],
+        60,
+        10,
+    );
     wait_until(PATIENCE, "the message below the table", || {
         let lines = terminal.screen().lines();
-        lines.len() == 5 && lines[3].starts_with("total of 2") && lines[4].starts_with("cannot read ")
+        lines.len() == 5
+            && lines[3].starts_with("total of 2")
+            && lines[4].starts_with("cannot read ")
     });
     let lines = terminal.screen().lines();
     assert!(lines[4].ends_with('~') && lines[4].len() < 60, "{lines:#?}");
@@ -190,6 +260,10 @@ fn a_message_does_not_tear_the_table_and_stands_behind_it_in_the_end() {
     let (status, is_whole, screen) = terminal.end();
     assert!(status.success() && is_whole, "{status}");
     let raw = String::from_utf8_lossy(&screen.raw).into_owned();
-    assert_eq!(raw.matches("tail-containers: cannot read ").count(), 1, "{raw:?}");
+    assert_eq!(
+        raw.matches("tail-containers: cannot read ").count(),
+        1,
+        "{raw:?}"
+    );
     assert!(!raw.contains("\u{1b}[1m"), "no colour");
 }

@@ -28,11 +28,21 @@ pub struct Arguments {
     runtime: String,
 
     /// The folder of a Kubernetes node's logs
-    #[arg(long, value_name = "DIR", default_value = "/var/log/pods", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/log/pods",
+        global = true
+    )]
     pod_logs: PathBuf,
 
     /// Docker's data root
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/docker", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/docker",
+        global = true
+    )]
     docker_root: PathBuf,
 
     /// Only containers that one of these rules fits (repeatable): name=GLOB,
@@ -142,7 +152,10 @@ Examples:
 
 fn parse_option(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
-    match OPTIONS.iter().find(|option| option.name.eq_ignore_ascii_case(name)) {
+    match OPTIONS
+        .iter()
+        .find(|option| option.name.eq_ignore_ascii_case(name))
+    {
         Some(option) => Ok((option.name.to_owned(), value.to_owned())),
         None => {
             let names: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();

@@ -1,7 +1,10 @@
 //! Follows the logs of every container of this machine in a terminal, with the
 //! plugin's own library and no Fluent Bit.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)
+)]
 
 mod arguments;
 mod check;
@@ -85,7 +88,9 @@ fn follow(
 ) -> io::Result<()> {
     let config = arguments.config().map_err(io::Error::other)?;
     if config.saves_positions && config.db.is_none() {
-        return Err(io::Error::other("--save-position needs a file to write to: -o DB=FILE"));
+        return Err(io::Error::other(
+            "--save-position needs a file to write to: -o DB=FILE",
+        ));
     }
     let (stop, interrupted) = stop_at_signal()?;
     let plugin = with_signals_blocked(|| Plugin::start(config)).map_err(io::Error::other)?;
@@ -98,7 +103,10 @@ fn follow(
             Err(error) => break Err(error),
         };
         let host_fd = plugin.host_fd();
-        let mut fds = [PollFd::from_borrowed_fd(host_fd, PollFlags::IN), PollFd::new(&*stop, PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(host_fd, PollFlags::IN),
+            PollFd::new(&*stop, PollFlags::IN),
+        ];
         match poll(&mut fds, wait.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => break Err(error.into()),

@@ -59,7 +59,15 @@ impl Printer {
         write!(self.out, "{{\"date\":{date}")?;
         for (key, value) in &record.body {
             let pair = format!("{}:{value}", Value::String(key.clone()));
-            write!(self.out, ",{}", if self.is_raw { Cow::Borrowed(&*pair) } else { harmless_json(&pair) })?;
+            write!(
+                self.out,
+                ",{}",
+                if self.is_raw {
+                    Cow::Borrowed(&*pair)
+                } else {
+                    harmless_json(&pair)
+                }
+            )?;
         }
         self.out.write_all(b"}\n")
     }
@@ -84,7 +92,11 @@ impl Printer {
             if number > 0 {
                 write!(self.out, "{:width$} | ", "")?;
             }
-            let shown = if self.is_raw { Cow::Borrowed(line) } else { harmless(line) };
+            let shown = if self.is_raw {
+                Cow::Borrowed(line)
+            } else {
+                harmless(line)
+            };
             self.out.write_all(shown.as_bytes())?;
             self.out.write_all(b"\n")?;
         }

@@ -81,13 +81,18 @@ fn parse_seconds(text: &str) -> Option<Timestamp> {
     if !is_number(seconds) || !is_number(fraction) || fraction.len() > 9 {
         return None;
     }
-    Some(Timestamp { seconds: seconds.parse().ok()?, nanos: format!("{fraction:0<9}").parse().ok()? })
+    Some(Timestamp {
+        seconds: seconds.parse().ok()?,
+        nanos: format!("{fraction:0<9}").parse().ok()?,
+    })
 }
 
 /// `2026-11-25`, perhaps with `T18:30`, `:00`, a fraction and a zone behind it.
 /// Without a zone it is this machine's.
 fn parse_date(text: &str) -> Option<Timestamp> {
-    let (date, time) = text.split_once('T').map_or((text, None), |(date, time)| (date, Some(time)));
+    let (date, time) = text
+        .split_once('T')
+        .map_or((text, None), |(date, time)| (date, Some(time)));
     // A day has a zone as well: `2026-11-25Z`.
     let (date, date_zone) = date.split_at_checked(10)?;
     let (time, zone) = match time {
@@ -100,7 +105,10 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     let zone = if is_local { "Z" } else { zone };
     let parsed = TimeParser::default().parse(format!("{date}T{time}{seconds}{zone}").as_bytes())?;
     match is_local {
-        true => Some(Timestamp { seconds: seconds_of_local(parsed.seconds)?, ..parsed }),
+        true => Some(Timestamp {
+            seconds: seconds_of_local(parsed.seconds)?,
+            ..parsed
+        }),
         false => Some(parsed),
     }
 }
@@ -109,7 +117,10 @@ fn parse_date(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 };
+    const NOW: Timestamp = Timestamp {
+        seconds: 1_700_000_000,
+        nanos: 250_000_000,
+    };
 
     fn at(text: &str) -> Option<(i64, u32)> {
         parse_at(text, NOW).map(|time| (time.seconds, time.nanos))
@@ -127,9 +138,12 @@ mod tests {
 
     #[test]
     fn a_moment_is_taken_with_its_zone_and_a_bare_number_is_seconds() {
-        for text in
-            ["2023-11-14T22:13:20Z", "2023-11-15T00:13:20+02:00", "2023-11-14T22:13:20.000Z", "1700000000"]
-        {
+        for text in [
+            "2023-11-14T22:13:20Z",
+            "2023-11-15T00:13:20+02:00",
+            "2023-11-14T22:13:20.000Z",
+            "1700000000",
+        ] {
             assert_eq!(at(text), Some((1_700_000_000, 0)), "{text}");
         }
         assert_eq!(at("2023-11-14T22:13Z"), Some((1_699_999_980, 0)));

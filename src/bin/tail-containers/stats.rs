@@ -71,12 +71,20 @@ struct Taker {
 impl Taker {
     fn new() -> Taker {
         let holds_messages = io::stdout().is_terminal() && io::stderr().is_terminal();
-        Taker { holds_messages, messages: RefCell::default() }
+        Taker {
+            holds_messages,
+            messages: RefCell::default(),
+        }
     }
 }
 
 impl Host for Taker {
-    fn append(&self, _tag: Option<&str>, _records: usize, _bytes: &[u8]) -> Result<(), AppendRefused> {
+    fn append(
+        &self,
+        _tag: Option<&str>,
+        _records: usize,
+        _bytes: &[u8],
+    ) -> Result<(), AppendRefused> {
         Ok(())
     }
 
@@ -106,12 +114,15 @@ impl Rates {
     fn table(&mut self, plugin: &Plugin, elapsed: Duration, now: Instant) -> Table {
         let accounts = plugin.accounts();
         let per_second = |lines: u64, before: u64| {
-            lines.saturating_sub(before) as f64 / elapsed.max(Duration::from_millis(1)).as_secs_f64()
+            lines.saturating_sub(before) as f64
+                / elapsed.max(Duration::from_millis(1)).as_secs_f64()
         };
         let mut rows = Vec::new();
         let mut lines = HashMap::new();
         for account in accounts.all() {
-            let Some(source) = source_of(&account) else { continue };
+            let Some(source) = source_of(&account) else {
+                continue;
+            };
             let figures = account.figures();
             let before = self.lines.get(account.id()).copied().unwrap_or(0);
             lines.insert(*account.id(), figures.delivered.records);
@@ -125,7 +136,11 @@ impl Rates {
             count => format!("total of {count} containers"),
         };
         let table = Table::new(rows, row(name, String::new(), &total, rate));
-        *self = Rates { drawn: Some(now), lines, total: total.delivered.records };
+        *self = Rates {
+            drawn: Some(now),
+            lines,
+            total: total.delivered.records,
+        };
         table
     }
 }
@@ -173,7 +188,11 @@ struct Screen {
 impl Screen {
     fn new(arguments: &Arguments) -> Screen {
         let is_live = io::stdout().is_terminal();
-        Screen { is_live, is_colored: is_colored(arguments.color), size: None }
+        Screen {
+            is_live,
+            is_colored: is_colored(arguments.color),
+            size: None,
+        }
     }
 
     fn show(&mut self, table: &Table, message: Option<&String>) -> io::Result<()> {
@@ -217,7 +236,10 @@ impl Screen {
         // The last row is the cursor's. A terminal may not show what follows a line
         // that is full.
         let message_rows = usize::from(message.is_some());
-        let mut lines = table.lines(columns.saturating_sub(1), rows.saturating_sub(1 + message_rows));
+        let mut lines = table.lines(
+            columns.saturating_sub(1),
+            rows.saturating_sub(1 + message_rows),
+        );
         if let Some(message) = message {
             lines.push(crate::table::Line::plain(message.clone()).cut(columns.saturating_sub(1)));
         }

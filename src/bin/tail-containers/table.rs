@@ -52,7 +52,10 @@ impl Line {
 
     /// So wide at the most.
     pub fn cut(self, width: usize) -> Line {
-        Line { text: shorten(&self.text, width), ..self }
+        Line {
+            text: shorten(&self.text, width),
+            ..self
+        }
     }
 }
 
@@ -95,7 +98,9 @@ impl Table {
     pub fn new(mut rows: Vec<Row>, total: Row) -> Table {
         rows.sort_by(|one, other| {
             let losses = other.has_losses().cmp(&one.has_losses());
-            losses.then(other.rate.total_cmp(&one.rate)).then_with(|| one.name.cmp(&other.name))
+            losses
+                .then(other.rate.total_cmp(&one.rate))
+                .then_with(|| one.name.cmp(&other.name))
         });
         Table { rows, total }
     }
@@ -103,12 +108,25 @@ impl Table {
     /// At most so many lines, none wider than that.
     pub fn lines(&self, width: usize, height: usize) -> Vec<Line> {
         let cells = Cells::new(self, &COLUMNS);
-        let cells = if cells.least_width() <= width { cells } else { Cells::new(self, &FEW_COLUMNS) };
-        let name_width = cells.name_width.min(width.saturating_sub(cells.others_width).max(LEAST_NAME));
-        let mut lines: Vec<Line> =
-            cells.rows.iter().map(|row| cells.line(row, name_width).cut(width)).collect();
+        let cells = if cells.least_width() <= width {
+            cells
+        } else {
+            Cells::new(self, &FEW_COLUMNS)
+        };
+        let name_width = cells
+            .name_width
+            .min(width.saturating_sub(cells.others_width).max(LEAST_NAME));
+        let mut lines: Vec<Line> = cells
+            .rows
+            .iter()
+            .map(|row| cells.line(row, name_width).cut(width))
+            .collect();
         let room = height.saturating_sub(2);
-        let hidden = if self.rows.len() > room { self.rows.len() - room.saturating_sub(1) } else { 0 };
+        let hidden = if self.rows.len() > room {
+            self.rows.len() - room.saturating_sub(1)
+        } else {
+            0
+        };
         if hidden > 0 {
             // Behind the head and those that are shown.
             let shown = 1 + self.rows.len() - hidden;
@@ -134,22 +152,49 @@ impl Cells {
     fn new(table: &Table, columns: &[Column]) -> Cells {
         let heads: Vec<String> = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
         let mut rows = vec![(Some(BOLD), "CONTAINER".to_owned(), heads)];
-        for (row, style) in table.rows.iter().map(|row| (row, None)).chain([(&table.total, Some(BOLD))]) {
+        for (row, style) in table
+            .rows
+            .iter()
+            .map(|row| (row, None))
+            .chain([(&table.total, Some(BOLD))])
+        {
             let style = if row.has_losses() { Some(RED) } else { style };
-            rows.push((style, row.name.clone(), columns.iter().map(|(_, text)| text(row)).collect()));
+            rows.push((
+                style,
+                row.name.clone(),
+                columns.iter().map(|(_, text)| text(row)).collect(),
+            ));
         }
-        let name_width = rows.iter().map(|(_, name, _)| wide(name)).max().unwrap_or(0);
-        let widest = |column: usize| rows.iter().map(|(_, _, cells)| wide(&cells[column])).max().unwrap_or(0);
+        let name_width = rows
+            .iter()
+            .map(|(_, name, _)| wide(name))
+            .max()
+            .unwrap_or(0);
+        let widest = |column: usize| {
+            rows.iter()
+                .map(|(_, _, cells)| wide(&cells[column]))
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns.len()).map(widest).collect();
         let others_width = widths.iter().map(|width| width + GAP.len()).sum();
-        Cells { rows, name_width, widths, others_width }
+        Cells {
+            rows,
+            name_width,
+            widths,
+            others_width,
+        }
     }
 
     fn least_width(&self) -> usize {
         self.name_width.min(LEAST_NAME) + self.others_width
     }
 
-    fn line(&self, (style, name, cells): &(Option<u8>, String, Vec<String>), name_width: usize) -> Line {
+    fn line(
+        &self,
+        (style, name, cells): &(Option<u8>, String, Vec<String>),
+        name_width: usize,
+    ) -> Line {
         let mut text = pad(&shorten(name, name_width), name_width);
         for (index, (cell, width)) in cells.iter().zip(&self.widths).enumerate() {
             text.push_str(GAP);
@@ -159,7 +204,10 @@ impl Cells {
             }
         }
         text.truncate(text.trim_end().len());
-        Line { text, style: *style }
+        Line {
+            text,
+            style: *style,
+        }
     }
 }
 
@@ -170,7 +218,9 @@ fn pad(text: &str, width: usize) -> String {
 /// How many columns a text may take. Names of containers are ASCII; of what a damaged
 /// file may have instead no more is known than that no character takes more than two.
 fn wide(text: &str) -> usize {
-    text.chars().map(|character| if character.is_ascii() { 1 } else { 2 }).sum()
+    text.chars()
+        .map(|character| if character.is_ascii() { 1 } else { 2 })
+        .sum()
 }
 
 /// A text of at most that width, with `~` where the rest was.
@@ -230,16 +280,28 @@ fn age(seconds: f64) -> String {
 /// Bytes; of files nobody knows how long they were, how many.
 fn abandoned(abandoned: Abandoned) -> String {
     match abandoned {
-        Abandoned { bytes: 0, generations: 0 } => "-".to_owned(),
-        Abandoned { bytes: 0, generations: 1 } => "1 file".to_owned(),
-        Abandoned { bytes: 0, generations } => format!("{generations} files"),
+        Abandoned {
+            bytes: 0,
+            generations: 0,
+        } => "-".to_owned(),
+        Abandoned {
+            bytes: 0,
+            generations: 1,
+        } => "1 file".to_owned(),
+        Abandoned {
+            bytes: 0,
+            generations,
+        } => format!("{generations} files"),
         Abandoned { bytes, .. } => size(bytes),
     }
 }
 
 fn lost(row: &Row) -> String {
     let bytes = row.skipped + row.cut + row.abandoned.bytes;
-    abandoned(Abandoned { bytes, ..row.abandoned })
+    abandoned(Abandoned {
+        bytes,
+        ..row.abandoned
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ pub fn is_colored(when: Color) -> bool {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     }
 }
@@ -48,7 +49,12 @@ pub fn harmless_json(json: &str) -> Cow<'_, str> {
     for character in json.chars() {
         if is_deceptive(character) {
             let mut units = [0; 2];
-            shown.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+            shown.extend(
+                character
+                    .encode_utf16(&mut units)
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}")),
+            );
         } else {
             shown.push(character);
         }

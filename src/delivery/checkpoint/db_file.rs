@@ -112,13 +112,17 @@ pub(crate) fn open_locked(path: &Path, access: Access) -> Result<File, OpenError
 
 /// Makes the file, which must not exist yet, and locks it.
 pub(crate) fn create_locked(path: &Path) -> Result<File, OpenError> {
-    let file = options(Access::Write).create_new(true).mode(0o600).open(path).map_err(|error| {
-        // Two instances that create it at once: one of them comes second.
-        match error.kind() {
-            ErrorKind::AlreadyExists => OpenError::InUse,
-            _ => OpenError::Io(error),
-        }
-    })?;
+    let file = options(Access::Write)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| {
+            // Two instances that create it at once: one of them comes second.
+            match error.kind() {
+                ErrorKind::AlreadyExists => OpenError::InUse,
+                _ => OpenError::Io(error),
+            }
+        })?;
     lock(&file)?;
     Ok(file)
 }
@@ -138,7 +142,10 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<File, OpenError> {
 fn options(access: Access) -> OpenOptions {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let mut options = OpenOptions::new();
-    options.read(true).write(access == Access::Write).custom_flags(flags.bits() as i32);
+    options
+        .read(true)
+        .write(access == Access::Write)
+        .custom_flags(flags.bits() as i32);
     options
 }
 
@@ -239,10 +246,16 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
 /// Renames a file of ours to `NAME.set-aside-SECONDS`, or to that with a number behind it
 /// where there is one already.
 pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
     let mut number = 0u32;
     loop {
-        let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+        let suffix = if number == 0 {
+            String::new()
+        } else {
+            format!("-{number}")
+        };
         let mut aside = path.as_os_str().to_owned();
         aside.push(format!(".set-aside-{seconds}{suffix}"));
         let aside = PathBuf::from(aside);

@@ -30,7 +30,10 @@ impl Fingerprint {
     /// The fingerprint of a file that begins with `head`.
     pub fn of(head: &[u8]) -> Fingerprint {
         let head = &head[..head.len().min(HEAD_BYTES)];
-        Fingerprint { length: head.len() as u32, hash: xxh3_64(head) }
+        Fingerprint {
+            length: head.len() as u32,
+            hash: xxh3_64(head),
+        }
     }
 
     /// Whether it covers as much as it ever will.
@@ -60,7 +63,10 @@ impl Marker {
     /// The marker of the position just behind `preceding`.
     pub fn of(preceding: &[u8]) -> Marker {
         let tail = &preceding[preceding.len().saturating_sub(MARKER_BYTES)..];
-        Marker { length: tail.len() as u32, hash: xxh3_64(tail) }
+        Marker {
+            length: tail.len() as u32,
+            hash: xxh3_64(tail),
+        }
     }
 
     /// Whether the bytes before the position are still the same.

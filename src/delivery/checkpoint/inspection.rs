@@ -26,22 +26,29 @@ pub enum Inspection {
 
 /// Looks. The errors are those of a start.
 pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
-    let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
+    let failed = |source| CheckpointError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let file = match open_when_unlocked(path, Open::Read, || std::thread::sleep(LOCK_PAUSE)) {
         Ok(file) => file,
         Err(error) if error.is_not_found() => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));
-            access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
+            access(folder, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|error| failed(error.into()))?;
             return Ok(Inspection::Missing);
         }
         Err(error) => return Err(error.at(path)),
     };
     access(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| failed(error.into()))?;
     match CheckpointStore::load(file).map_err(|error| error.at(path))? {
-        Ok((store, _, damaged_entries)) => {
-            Ok(Inspection::Whole { containers: store.containers().len(), damaged_entries })
-        }
+        Ok((store, _, damaged_entries)) => Ok(Inspection::Whole {
+            containers: store.containers().len(),
+            damaged_entries,
+        }),
         Err(problem) => Ok(Inspection::Damaged(problem)),
     }
 }
@@ -59,11 +66,16 @@ mod tests {
         assert!(!path.exists());
         let opened = CheckpointStore::open(&path).unwrap();
         let mut store = opened.store;
-        store.advance(ContainerId::from_bytes([7; 32]), &Default::default()).unwrap();
+        store
+            .advance(ContainerId::from_bytes([7; 32]), &Default::default())
+            .unwrap();
         assert!(matches!(inspect(&path), Err(CheckpointError::InUse { .. })));
         drop(store);
         let bytes = std::fs::read(&path).unwrap();
-        let expected = Inspection::Whole { containers: 1, damaged_entries: 0 };
+        let expected = Inspection::Whole {
+            containers: 1,
+            damaged_entries: 0,
+        };
         assert_eq!(inspect(&path).unwrap(), expected);
         assert_eq!(inspect(&path).unwrap(), expected, "the lock was let go");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
@@ -71,8 +83,14 @@ mod tests {
         assert!(matches!(inspect(&path).unwrap(), Inspection::Damaged(_)));
         assert_eq!(std::fs::read(&path).unwrap(), [0; 100]);
         std::fs::write(&path, "something else").unwrap();
-        assert!(matches!(inspect(&path), Err(CheckpointError::NotOurs { .. })));
+        assert!(matches!(
+            inspect(&path),
+            Err(CheckpointError::NotOurs { .. })
+        ));
         assert_eq!(std::fs::read(&path).unwrap(), b"something else");
-        assert!(matches!(inspect(&dir.path().join("no/folder.db")), Err(CheckpointError::Io { .. })));
+        assert!(matches!(
+            inspect(&dir.path().join("no/folder.db")),
+            Err(CheckpointError::Io { .. })
+        ));
     }
 }

@@ -35,9 +35,17 @@ impl SharedCheckpoint {
     /// Shares `store`.
     pub fn new(store: CheckpointStore) -> SharedCheckpoint {
         let containers = store.containers().into_iter();
-        let saved = containers.filter_map(|id| Some((id, store.saved(&id)?))).collect();
-        let view = View { saved, ..View::default() };
-        SharedCheckpoint { store: Mutex::new(store), view: Mutex::new(view) }
+        let saved = containers
+            .filter_map(|id| Some((id, store.saved(&id)?)))
+            .collect();
+        let view = View {
+            saved,
+            ..View::default()
+        };
+        SharedCheckpoint {
+            store: Mutex::new(store),
+            view: Mutex::new(view),
+        }
     }
 
     /// What is known of a container that is there: it is no longer to be forgotten. Waits
@@ -54,7 +62,11 @@ impl SharedCheckpoint {
     /// All containers that have a position and are not gone. Waits for no disk.
     pub fn containers(&self) -> Vec<ContainerId> {
         let view = lock(&self.view);
-        view.saved.keys().filter(|id| !view.gone.contains(*id)).copied().collect()
+        view.saved
+            .keys()
+            .filter(|id| !view.gone.contains(*id))
+            .copied()
+            .collect()
     }
 
     /// What is known of a container.
@@ -132,7 +144,13 @@ mod tests {
     }
 
     fn advance_to(offset: u64) -> Advance {
-        [Some(Resume { offset, ..Resume::default() }), None]
+        [
+            Some(Resume {
+                offset,
+                ..Resume::default()
+            }),
+            None,
+        ]
     }
 
     fn offset(saved: Option<Saved>) -> Option<u64> {
@@ -183,7 +201,9 @@ mod tests {
         let (begin, long) = (Instant::now(), Duration::from_secs(3600));
         for number in 0..1000 {
             shared.advance(id(number), &advance_to(7)).unwrap();
-            shared.forget(&id(number), begin + long * u32::from(number)).unwrap();
+            shared
+                .forget(&id(number), begin + long * u32::from(number))
+                .unwrap();
         }
         let view = lock(&shared.view);
         assert!(view.saved.len() <= MOST_FORGOTTEN + 4 && view.gone.len() <= MOST_FORGOTTEN + 4);

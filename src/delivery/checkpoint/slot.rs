@@ -92,14 +92,24 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     for resume in &mut saved {
         *resume = fields.resume().filter(is_possible)?;
     }
-    Some(SlotCopy { sequence, id, saved })
+    Some(SlotCopy {
+        sequence,
+        id,
+        saved,
+    })
 }
 
 /// Whether a position can be one that [`encode`] was given. A hash protects from
 /// accidents, not from a file that someone made: its lengths are allocated and
 /// its offsets counted with.
 fn is_possible(resume: &Resume) -> bool {
-    let Resume { fingerprint, marker, offset, moment, .. } = resume;
+    let Resume {
+        fingerprint,
+        marker,
+        offset,
+        moment,
+        ..
+    } = resume;
     fingerprint.length as usize <= HEAD_BYTES
         && marker.length as usize <= MARKER_BYTES
         && u64::from(marker.length) <= *offset
@@ -143,12 +153,18 @@ impl<'a> Fields<'a> {
         let marker_hash = self.u64()?;
         Some(Resume {
             fingerprint: Fingerprint { length, hash },
-            marker: Marker { length: marker_length, hash: marker_hash },
+            marker: Marker {
+                length: marker_length,
+                hash: marker_hash,
+            },
             offset: self.u64()?,
             inode: self.u64()?,
             birth: self.u64()?,
             moment: Moment {
-                time: Timestamp { seconds: self.u64()? as i64, nanos: self.u32()? },
+                time: Timestamp {
+                    seconds: self.u64()? as i64,
+                    nanos: self.u32()?,
+                },
                 count: self.u32()?,
             },
             is_by_time: self.u32()? != 0,
@@ -165,12 +181,24 @@ mod tests {
 
     fn copy(sequence: u64) -> SlotCopy {
         let resume = |seed: u64| Resume {
-            fingerprint: Fingerprint { length: 1024, hash: seed },
-            marker: Marker { length: 64, hash: seed + 1 },
+            fingerprint: Fingerprint {
+                length: 1024,
+                hash: seed,
+            },
+            marker: Marker {
+                length: 64,
+                hash: seed + 1,
+            },
             offset: seed + 100,
             inode: seed + 3,
             birth: seed + 4,
-            moment: Moment { time: Timestamp { seconds: -(seed as i64), nanos: 5 }, count: 6 },
+            moment: Moment {
+                time: Timestamp {
+                    seconds: -(seed as i64),
+                    nanos: 5,
+                },
+                count: 6,
+            },
             is_by_time: seed > 15,
             is_mid_line: seed < 15,
         };
@@ -237,8 +265,16 @@ mod tests {
         for cut in 0..190 {
             let mut torn = newer;
             torn[cut..].fill(0xee);
-            assert_eq!(decode(&slot(&older, &torn)), SlotState::Used(copy(4)), "cut at {cut}");
-            assert_eq!(decode(&slot(&torn, &[])), SlotState::Damaged, "cut at {cut}");
+            assert_eq!(
+                decode(&slot(&older, &torn)),
+                SlotState::Used(copy(4)),
+                "cut at {cut}"
+            );
+            assert_eq!(
+                decode(&slot(&torn, &[])),
+                SlotState::Damaged,
+                "cut at {cut}"
+            );
         }
     }
 }

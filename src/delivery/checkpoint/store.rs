@@ -121,18 +121,27 @@ impl CheckpointStore {
     /// of another version, is renamed, never overwritten; a file that is not ours
     /// is an error and stays as it is.
     pub fn open(path: &Path) -> Result<Opened, CheckpointError> {
-        let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
-        let mut set_aside = None;
-        let existing = match open_when_unlocked(path, Access::Write, || std::thread::sleep(LOCK_PAUSE)) {
-            Ok(file) => Some(file),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.at(path)),
+        let failed = |source| CheckpointError::Io {
+            path: path.to_owned(),
+            source,
         };
+        let mut set_aside = None;
+        let existing =
+            match open_when_unlocked(path, Access::Write, || std::thread::sleep(LOCK_PAUSE)) {
+                Ok(file) => Some(file),
+                Err(error) if error.is_not_found() => None,
+                Err(error) => return Err(error.at(path)),
+            };
         let is_first_start = existing.is_none();
         if let Some(file) = existing {
             match CheckpointStore::load(file).map_err(|error| error.at(path))? {
                 Ok((store, is_first_start, damaged_entries)) => {
-                    return Ok(Opened { store, is_first_start, set_aside, damaged_entries });
+                    return Ok(Opened {
+                        store,
+                        is_first_start,
+                        set_aside,
+                        damaged_entries,
+                    });
                 }
                 Err(problem) => {
                     set_aside = Some((problem, db_file::set_aside(path).map_err(failed)?));
@@ -140,13 +149,24 @@ impl CheckpointStore {
             }
         }
         let file = create_locked(path).map_err(|error| error.at(path))?;
-        if let Err(error) = file.write_all_at(&header(), 0).and_then(|()| file.sync_all()) {
+        if let Err(error) = file
+            .write_all_at(&header(), 0)
+            .and_then(|()| file.sync_all())
+        {
             // Half a file would be set aside by the next start, as if there had been positions.
             let _ = std::fs::remove_file(path);
             return Err(failed(error));
         }
-        let store = CheckpointStore { file: Some(file), ..CheckpointStore::in_memory() };
-        Ok(Opened { store, is_first_start, set_aside, damaged_entries: 0 })
+        let store = CheckpointStore {
+            file: Some(file),
+            ..CheckpointStore::in_memory()
+        };
+        Ok(Opened {
+            store,
+            is_first_start,
+            set_aside,
+            damaged_entries: 0,
+        })
     }
 
     /// Reads the positions of a file that another may be writing, and keeps what
@@ -155,7 +175,15 @@ impl CheckpointStore {
     pub fn open_read_only(path: &Path) -> Result<(Opened, Option<String>), CheckpointError> {
         let nothing = |problem: String, is_first_start| {
             let store = CheckpointStore::in_memory();
-            (Opened { store, is_first_start, set_aside: None, damaged_entries: 0 }, Some(problem))
+            (
+                Opened {
+                    store,
+                    is_first_start,
+                    set_aside: None,
+                    damaged_entries: 0,
+                },
+                Some(problem),
+            )
         };
         let file = match db_file::open(path, Access::Read) {
             Ok(file) => file,
@@ -166,8 +194,19 @@ impl CheckpointStore {
         };
         match CheckpointStore::load(file).map_err(|error| error.at(path))? {
             Ok((store, is_first_start, damaged_entries)) => {
-                let store = CheckpointStore { file: None, ..store };
-                Ok((Opened { store, is_first_start, set_aside: None, damaged_entries }, None))
+                let store = CheckpointStore {
+                    file: None,
+                    ..store
+                };
+                Ok((
+                    Opened {
+                        store,
+                        is_first_start,
+                        set_aside: None,
+                        damaged_entries,
+                    },
+                    None,
+                ))
             }
             Err(problem) => Ok(nothing(problem, false)),
         }
@@ -176,7 +215,9 @@ impl CheckpointStore {
     /// The positions in a file of ours, whether its first look at the containers
     /// is still to come, and how many entries are damaged; or what is wrong with
     /// the file as a whole. A piece is in memory at a time.
-    pub(crate) fn load(file: File) -> Result<Result<(CheckpointStore, bool, usize), String>, OpenError> {
+    pub(crate) fn load(
+        file: File,
+    ) -> Result<Result<(CheckpointStore, bool, usize), String>, OpenError> {
         let head = db_file::head(&file)?;
         if let Err(problem) = check_header(&head) {
             return Ok(Err(problem));
@@ -209,8 +250,18 @@ impl CheckpointStore {
         let state = slot::decode(bytes);
         match state {
             SlotState::Free | SlotState::Damaged => self.free_slots.push(number),
-            SlotState::Used(SlotCopy { sequence, id, saved }) => {
-                let entry = Entry { slot: number, sequence, saved, gone_since: None, is_dirty: false };
+            SlotState::Used(SlotCopy {
+                sequence,
+                id,
+                saved,
+            }) => {
+                let entry = Entry {
+                    slot: number,
+                    sequence,
+                    saved,
+                    gone_since: None,
+                    is_dirty: false,
+                };
                 self.insert_newer(id, entry);
             }
         }
@@ -237,7 +288,9 @@ impl CheckpointStore {
     /// The first look at the containers is done and accepted. Returns whether a byte was
     /// written.
     pub fn mark_started(&mut self) -> io::Result<bool> {
-        let Some(file) = &self.file else { return Ok(false) };
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
         file.write_all_at(&STARTED, HEADER_USED as u64)?;
         Ok(true)
     }
@@ -255,7 +308,11 @@ impl CheckpointStore {
 
     /// All containers that have an entry and are not marked as gone.
     pub fn containers(&self) -> Vec<ContainerId> {
-        self.entries.iter().filter(|(_, entry)| entry.gone_since.is_none()).map(|(id, _)| *id).collect()
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.gone_since.is_none())
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// Moves a container's positions. An error leaves them in memory; the next
@@ -266,8 +323,13 @@ impl CheckpointStore {
             None => {
                 let slot = self.free_slots.pop().unwrap_or(self.slot_count);
                 self.slot_count = self.slot_count.max(slot + 1);
-                let entry =
-                    Entry { slot, sequence: 0, saved: Saved::default(), gone_since: None, is_dirty: false };
+                let entry = Entry {
+                    slot,
+                    sequence: 0,
+                    saved: Saved::default(),
+                    gone_since: None,
+                    is_dirty: false,
+                };
                 self.entries.entry(id).or_insert(entry)
             }
         };
@@ -277,11 +339,17 @@ impl CheckpointStore {
             }
         }
         entry.gone_since = None;
-        let Some(file) = &self.file else { return Ok(false) };
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
         let written = write_entry(file, id, entry);
         if entry.is_dirty != written.is_err() {
             entry.is_dirty = written.is_err();
-            self.dirty = if entry.is_dirty { self.dirty + 1 } else { self.dirty - 1 };
+            self.dirty = if entry.is_dirty {
+                self.dirty + 1
+            } else {
+                self.dirty - 1
+            };
         }
         written?;
         self.write_dirty()?;
@@ -292,7 +360,9 @@ impl CheckpointStore {
         if self.dirty == 0 {
             return Ok(());
         }
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
         for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_dirty) {
             write_entry(file, *id, entry)?;
             entry.is_dirty = false;
@@ -317,8 +387,13 @@ impl CheckpointStore {
             }
             self.gone.pop_front();
             // It may have come back, and gone again since.
-            let is_gone = self.entries.get(&id).is_some_and(|entry| entry.gone_since == Some(since));
-            let Some(entry) = is_gone.then(|| self.entries.remove(&id)).flatten() else { continue };
+            let is_gone = self
+                .entries
+                .get(&id)
+                .is_some_and(|entry| entry.gone_since == Some(since));
+            let Some(entry) = is_gone.then(|| self.entries.remove(&id)).flatten() else {
+                continue;
+            };
             if entry.is_dirty {
                 self.dirty -= 1;
             }
@@ -340,14 +415,22 @@ impl CheckpointStore {
 
 fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()> {
     let sequence = entry.sequence + 1;
-    let copy = slot::encode(&SlotCopy { sequence, id, saved: entry.saved });
+    let copy = slot::encode(&SlotCopy {
+        sequence,
+        id,
+        saved: entry.saved,
+    });
     if sequence == 1 {
         // What the slot held before must not outlive its container.
         let mut slot = [0; SLOT];
         slot[slot::COPY..].copy_from_slice(&copy);
         file.write_all_at(&slot, slot_offset(entry.slot))?;
     } else {
-        let which = if sequence.is_multiple_of(2) { 0 } else { slot::COPY as u64 };
+        let which = if sequence.is_multiple_of(2) {
+            0
+        } else {
+            slot::COPY as u64
+        };
         file.write_all_at(&copy, slot_offset(entry.slot) + which)?;
     }
     // A write that failed is tried again in the same place: the other copy may
@@ -381,7 +464,10 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         return Err("it is torn".to_owned());
     };
     if found[..HEADER_USED] != header()[..HEADER_USED] {
-        let version = found.get(16..20).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let version = found
+            .get(16..20)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u32::from_le_bytes);
         return Err(if version == VERSION {
             "its header is damaged".to_owned()
         } else {
@@ -394,7 +480,9 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
 /// The file itself is made, so it can only be its folder.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; the file must be readable and writable, and so must its folder",
+        io::ErrorKind::PermissionDenied => {
+            "; the file must be readable and writable, and so must its folder"
+        }
         io::ErrorKind::NotFound => "; its folder does not exist (mkdir -p)",
         _ => "",
     }

@@ -31,13 +31,19 @@ impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
         *self.offers.lock().unwrap() += 1;
         let decoded = decode_records(bytes).unwrap();
         assert_eq!(decoded.len(), records);
-        let texts: Vec<String> = decoded.iter().map(|record| record.text("log").to_owned()).collect();
+        let texts: Vec<String> = decoded
+            .iter()
+            .map(|record| record.text("log").to_owned())
+            .collect();
         if (self.refuses)(tag.unwrap_or(""), &texts, bytes.len()) {
             *self.held.lock().unwrap() += self.part;
             return Err(AppendRefused);
         }
         let tag = tag.unwrap_or("").to_owned();
-        self.taken.lock().unwrap().extend(texts.into_iter().map(|text| (tag.clone(), text)));
+        self.taken
+            .lock()
+            .unwrap()
+            .extend(texts.into_iter().map(|text| (tag.clone(), text)));
         Ok(())
     }
 
@@ -68,7 +74,11 @@ impl Bench {
         let mut config = Config::from_lookup(|_| None).unwrap();
         config.refused_record_timeout = Duration::ZERO;
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
-        Bench { drain: Drain::default(), exchange, config }
+        Bench {
+            drain: Drain::default(),
+            exchange,
+            config,
+        }
     }
 
     fn turn(&mut self, host: &dyn Host) {
@@ -90,7 +100,9 @@ impl Bench {
     }
 
     fn account(&self, digit: u8) -> Arc<Account> {
-        self.exchange.accounts.open(ContainerId::from_bytes([digit; 32]))
+        self.exchange
+            .accounts
+            .open(ContainerId::from_bytes([digit; 32]))
     }
 
     /// Queues texts of a container as one batch that is marked behind each record.
@@ -102,22 +114,47 @@ impl Bench {
         self.push_of(self.account(digit), tag, texts, parsing);
     }
 
-    fn push_of(&self, account: Arc<Account>, tag: &str, texts: &[&str], parsing: Option<Arc<Parsing>>) {
+    fn push_of(
+        &self,
+        account: Arc<Account>,
+        tag: &str,
+        texts: &[&str],
+        parsing: Option<Arc<Parsing>>,
+    ) {
         let (mut bytes, mut marks) = (Vec::new(), Vec::new());
         let mut source_bytes = 0;
         let read = account.figures().read.bytes;
         for (number, text) in texts.iter().enumerate() {
-            let line = Line { text: text.as_bytes(), is_utf8: true, ..Line::default() };
+            let line = Line {
+                text: text.as_bytes(),
+                is_utf8: true,
+                ..Line::default()
+            };
             put_record(&mut bytes, &line, Stream::Stdout, &RecordFields::new(&[]));
             source_bytes += text.len() as u64;
-            let resume = Resume { offset: read + source_bytes, ..Resume::default() };
+            let resume = Resume {
+                offset: read + source_bytes,
+                ..Resume::default()
+            };
             let advance = [Some(resume), None];
-            marks.push(Mark { bytes: bytes.len(), records: number + 1, source_bytes, advance });
+            marks.push(Mark {
+                bytes: bytes.len(),
+                records: number + 1,
+                source_bytes,
+                advance,
+            });
         }
         let advance = marks.last().map_or([None, None], |mark| mark.advance);
-        let amount = Amount { bytes: source_bytes, records: texts.len() as u64 };
+        let amount = Amount {
+            bytes: source_bytes,
+            records: texts.len() as u64,
+        };
         let queued = [Some((amount, Default::default())), None];
-        account.took(&crate::telemetry::account::Taken { read: source_bytes, queued, ..Default::default() });
+        account.took(&crate::telemetry::account::Taken {
+            read: source_bytes,
+            queued,
+            ..Default::default()
+        });
         self.exchange.push(Batch {
             container: *account.id(),
             tag: Some(tag.into()),
@@ -132,7 +169,10 @@ impl Bench {
 
     fn saved_offset(&self, digit: u8) -> Option<u64> {
         let id = ContainerId::from_bytes([digit; 32]);
-        self.exchange.checkpoint.saved(&id).map(|saved| saved[0].offset)
+        self.exchange
+            .checkpoint
+            .saved(&id)
+            .map(|saved| saved[0].offset)
     }
 
     fn refused(&self, digit: u8) -> u64 {
@@ -160,7 +200,10 @@ fn choosy<R: Fn(&str, &[String], usize) -> bool>(refuses: R) -> Choosy<R> {
 
 fn taken<R>(host: &Choosy<R>, tag: &str) -> Vec<String> {
     let all = host.taken.lock().unwrap();
-    all.iter().filter(|(of, _)| of == tag).map(|(_, text)| text.clone()).collect()
+    all.iter()
+        .filter(|(of, _)| of == tag)
+        .map(|(_, text)| text.clone())
+        .collect()
 }
 
 const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
@@ -181,8 +224,15 @@ fn a_refused_batch_is_halved_until_it_fits_and_the_position_follows_each_part() 
     for _ in 0..100 {
         bench.turn(&host);
         let offset = bench.saved_offset(1);
-        let so_far = taken(&host, "a").iter().map(|text| text.len() as u64).sum::<u64>();
-        assert_eq!(offset.unwrap_or(0), so_far, "the position is behind all that was taken");
+        let so_far = taken(&host, "a")
+            .iter()
+            .map(|text| text.len() as u64)
+            .sum::<u64>();
+        assert_eq!(
+            offset.unwrap_or(0),
+            so_far,
+            "the position is behind all that was taken"
+        );
         assert!(offset >= last);
         last = offset;
     }
@@ -219,18 +269,27 @@ fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
     assert!(!bench.exchange.queue.has_space(), "it fills the queue");
     bench.turn(&host);
     assert!(bench.exchange.queue.has_space());
-    assert!(!bench.account(1).is_held_back(), "what follows tells whether it can ever be taken");
+    assert!(
+        !bench.account(1).is_held_back(),
+        "what follows tells whether it can ever be taken"
+    );
     assert!(bench.exchange.queue.is_cautious());
     bench.push(2, "b", &[&text]);
     assert!(!bench.exchange.queue.has_space());
-    assert!(bench.account(2).waits(bench.exchange.queue.is_cautious()), "for what was read of it");
+    assert!(
+        bench.account(2).waits(bench.exchange.queue.is_cautious()),
+        "for what was read of it"
+    );
     for _ in 0..4 {
         bench.push(1, "a", &[&text]);
     }
     bench.turn(&host);
     assert!(!bench.account(2).waits(bench.exchange.queue.is_cautious()));
     assert!(bench.account(1).is_held_back(), "no more of it is read");
-    assert!(!bench.exchange.queue.has_space(), "what is beyond the limit does");
+    assert!(
+        !bench.exchange.queue.has_space(),
+        "what is beyond the limit does"
+    );
     for _ in 0..3 {
         bench.turn(&choosy(|_, _, _| false));
     }
@@ -246,7 +305,11 @@ fn a_record_that_never_fits_is_given_up_once_what_follows_is_taken() {
     for _ in 0..10 {
         bench.turn(&host);
     }
-    assert_eq!((bench.refused(1), taken(&host, "a").len()), (0, 1), "nothing waits behind it");
+    assert_eq!(
+        (bench.refused(1), taken(&host, "a").len()),
+        (0, 1),
+        "nothing waits behind it"
+    );
     bench.push(1, "a", &[&longer, "after", &too_long]);
     bench.push(1, "a", &["last"]);
     for _ in 0..10 {
@@ -254,10 +317,16 @@ fn a_record_that_never_fits_is_given_up_once_what_follows_is_taken() {
     }
     assert_eq!(taken(&host, "a"), ["before", "after", "last"]);
     assert_eq!(bench.refused(1), 3);
-    assert_eq!(bench.saved_offset(1), Some(bench.account(1).figures().read.bytes));
+    assert_eq!(
+        bench.saved_offset(1),
+        Some(bench.account(1).figures().read.bytes)
+    );
     assert!(bench.is_drained());
     let events = bench.exchange.events.take().0;
-    let told = events.iter().filter(|event| matches!(event, Event::RecordsRefused { .. })).count();
+    let told = events
+        .iter()
+        .filter(|event| matches!(event, Event::RecordsRefused { .. }))
+        .count();
     assert_eq!(told, 1, "{events:?}");
 }
 
@@ -327,7 +396,11 @@ fn a_container_of_large_records_alone_holds_little_and_loses_one_after_the_other
         bench.turn(&host);
         most = most.max(bench.exchange.queue.bytes());
     }
-    assert!(bench.refused(1) > 3 && most < 4 << 20, "{} given up, {most} bytes held", bench.refused(1));
+    assert!(
+        bench.refused(1) > 3 && most < 4 << 20,
+        "{} given up, {most} bytes held",
+        bench.refused(1)
+    );
     bench.push(1, "a", &["small"]);
     for _ in 0..20 {
         bench.turn(&host);
@@ -356,7 +429,10 @@ fn a_container_is_read_on_where_what_is_held_of_it_does_not_tell() {
             break;
         }
     }
-    assert_eq!((bench.refused(1), taken(&host, "a")), (4, vec!["small".to_owned()]));
+    assert_eq!(
+        (bench.refused(1), taken(&host, "a")),
+        (4, vec!["small".to_owned()])
+    );
 }
 
 /// A processor that fails on one record: it holds whatever it holds, and takes as much of
@@ -377,7 +453,13 @@ fn a_record_that_is_refused_for_what_it_is_is_given_up_after_many_contradictions
     assert!(rounds > MOST_CONTRADICTIONS, "{rounds} rounds");
     bench.turn(&host);
     let texts = taken(&host, "a");
-    assert_eq!(texts.iter().filter(|text| !text.starts_with("as")).collect::<Vec<_>>(), ["before", "after"]);
+    assert_eq!(
+        texts
+            .iter()
+            .filter(|text| !text.starts_with("as"))
+            .collect::<Vec<_>>(),
+        ["before", "after"]
+    );
     assert!(bench.is_drained());
 }
 
@@ -387,7 +469,11 @@ fn what_a_parser_is_to_take_apart_goes_in_portions() {
     let host = choosy(|_, _, bytes| bytes > PARSED_BYTES);
     let text = long(100);
     let texts = vec![text.as_str(); 200];
-    let parsing = Parsing { parser: "any".to_owned(), key: None, keep_log: false };
+    let parsing = Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    };
     bench.push_parsed(1, "a", &texts, Some(Arc::new(parsing)));
     bench.turn(&host);
     assert_eq!(taken(&host, "a"), texts);
@@ -447,17 +533,30 @@ fn small_batches_of_others_pass_the_parts_of_one_and_its_own_stay_behind() {
     host.toil = Duration::from_millis(7);
     let text = long(200);
     let texts = vec![text.as_str(); 45];
-    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let parsing = Arc::new(Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    });
     bench.push_parsed(1, "a", &texts, Some(parsing));
     bench.turn(&host);
     let first = taken(&host, "a").len();
-    assert!((1..30).contains(&first), "{first} of it are parsed at a time");
+    assert!(
+        (1..30).contains(&first),
+        "{first} of it are parsed at a time"
+    );
     for digit in 2..6 {
         bench.push(1, "a", &["behind"]);
         bench.push(digit, "b", &["small"]);
     }
     bench.turn(&host);
-    let all: Vec<String> = host.taken.lock().unwrap().iter().map(|(tag, _)| tag.clone()).collect();
+    let all: Vec<String> = host
+        .taken
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(tag, _)| tag.clone())
+        .collect();
     assert_eq!(all[first..first + 5], ["b", "b", "b", "b", "a"]);
     while !bench.is_drained() {
         bench.turn(&host);
@@ -472,7 +571,11 @@ fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
     let is_open = std::cell::Cell::new(false);
     let mut host = choosy(|tag, _, _| tag == "a" && !is_open.get());
     let text = long(200);
-    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let parsing = Arc::new(Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    });
     for _ in 0..2 {
         bench.push_parsed(1, "a", &[text.as_str(); 20], Some(Arc::clone(&parsing)));
     }
@@ -482,7 +585,10 @@ fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
     bench.push(2, "b", &["small"]);
     bench.turn(&host);
     let so_far = taken(&host, "a").len();
-    assert!((1..40).contains(&so_far), "{so_far} of it are parsed at a time");
+    assert!(
+        (1..40).contains(&so_far),
+        "{so_far} of it are parsed at a time"
+    );
     assert_eq!(taken(&host, "b"), ["small"]);
 }
 
@@ -491,10 +597,19 @@ fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
 fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together() {
     let mut bench = Bench::new();
     let host = choosy(|_, _, bytes| bytes > 500);
-    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let parsing = Arc::new(Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    });
     let too_long = long(10);
     for digit in 1..=10 {
-        bench.push_parsed(digit, "a", &[too_long.as_str(); 20], Some(Arc::clone(&parsing)));
+        bench.push_parsed(
+            digit,
+            "a",
+            &[too_long.as_str(); 20],
+            Some(Arc::clone(&parsing)),
+        );
     }
     let mut most = 0;
     let mut turns = |bench: &mut Bench, count: usize| {
@@ -507,7 +622,10 @@ fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together(
     };
     let parsed = turns(&mut bench, 200);
     assert_eq!(turns(&mut bench, 50), parsed, "what is parsed is kept");
-    assert!(most > MOST_PROBED && most <= 2 * MOST_REFUSALS + MOST_PROBED, "{most} offers in a drain");
+    assert!(
+        most > MOST_PROBED && most <= 2 * MOST_REFUSALS + MOST_PROBED,
+        "{most} offers in a drain"
+    );
     for digit in 1..=10 {
         assert_eq!(bench.refused(digit), 0);
     }
@@ -515,11 +633,19 @@ fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together(
 
 impl Bench {
     fn fill_events(&self) {
-        while self.exchange.report(Event::ReaderStopped { reason: String::new() }) {}
+        while self.exchange.report(Event::ReaderStopped {
+            reason: String::new(),
+        }) {}
     }
 
     fn told(&self, is: impl Fn(&Event) -> bool) -> Vec<Event> {
-        self.exchange.events.take().0.into_iter().filter(|event| is(event)).collect()
+        self.exchange
+            .events
+            .take()
+            .0
+            .into_iter()
+            .filter(|event| is(event))
+            .collect()
     }
 }
 
@@ -528,7 +654,10 @@ impl Bench {
 fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_are_kept() {
     let mut bench = Bench::new();
     let runtime_id = ContainerId::from_bytes([9; 32]);
-    let account = bench.exchange.accounts.open_as(ContainerId::from_bytes([1; 32]), runtime_id);
+    let account = bench
+        .exchange
+        .accounts
+        .open_as(ContainerId::from_bytes([1; 32]), runtime_id);
     account.set_name("web");
     let (name, short_id) = ("web".to_owned(), runtime_id.short());
     // A record that waits, and is given up.
@@ -549,7 +678,10 @@ fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_ar
     assert_eq!(bench.told(is_wait), []);
     waits(&mut bench);
     waits(&mut bench);
-    let wanted = Event::RecordsWait { name: name.clone(), short_id: short_id.clone() };
+    let wanted = Event::RecordsWait {
+        name: name.clone(),
+        short_id: short_id.clone(),
+    };
     assert_eq!(bench.told(is_wait), [wanted]);
     bench.push(1, "a", &["after"]);
     waits(&mut bench);
@@ -561,7 +693,11 @@ fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_ar
     // A parser that takes too long.
     let mut host = choosy(|_, _, _| false);
     host.toil = MOST_PARSING;
-    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let parsing = Arc::new(Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    });
     bench.fill_events();
     bench.push_parsed(1, "a", &["text"], Some(parsing));
     let is_slow = |event: &Event| matches!(event, Event::ParserSlow { .. });
@@ -588,14 +724,19 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
         db: bench.config.db.as_deref(),
         host: &host,
     };
-    bench.drain.report_checkpoint(Err(std::io::ErrorKind::StorageFull.into()), around);
+    bench
+        .drain
+        .report_checkpoint(Err(std::io::ErrorKind::StorageFull.into()), around);
     bench.push(1, "a", &["text"]);
     bench.exchange.push(Batch::progress(Progress::Nothing));
     bench.exchange.leave(ContainerId::from_bytes([1; 32]));
     bench.turn(&host);
     assert!(bench.is_drained());
     assert_eq!(bench.exchange.health.is_db_writable(), Some(false));
-    assert_eq!(bench.told(|event| matches!(event, Event::CheckpointWritable { .. })), []);
+    assert_eq!(
+        bench.told(|event| matches!(event, Event::CheckpointWritable { .. })),
+        []
+    );
 }
 
 /// With conditional routes; the first refusal tells it as well as a later one.
@@ -610,13 +751,28 @@ fn what_the_first_offer_was_taken_of_in_part_is_offered_seldom_and_said_once() {
         bench.drain.next_ask = None;
         bench.hand_over(&host);
     }
-    assert_eq!((taken(&host, "b").len(), *host.offers.lock().unwrap()), (1, 2));
-    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })).len(), 1);
+    assert_eq!(
+        (taken(&host, "b").len(), *host.offers.lock().unwrap()),
+        (1, 2)
+    );
+    assert_eq!(
+        bench
+            .told(|event| matches!(event, Event::TakenInPart { .. }))
+            .len(),
+        1
+    );
     for _ in 0..3 {
         bench.turn(&host);
     }
-    assert_eq!(*host.offers.lock().unwrap(), 5, "after its time it is offered again");
-    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })), []);
+    assert_eq!(
+        *host.offers.lock().unwrap(),
+        5,
+        "after its time it is offered again"
+    );
+    assert_eq!(
+        bench.told(|event| matches!(event, Event::TakenInPart { .. })),
+        []
+    );
 }
 
 /// `Mem_Buf_Limit` is reached by what the first route takes: the resume ends the wait. A
@@ -651,9 +807,18 @@ fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resume
         bench.drain.hand_over(around);
         exchange.paused.store(false, Ordering::Release);
     }
-    assert_eq!(*host.offers.lock().unwrap(), 2 + 2, "the first, and the one that tells");
+    assert_eq!(
+        *host.offers.lock().unwrap(),
+        2 + 2,
+        "the first, and the one that tells"
+    );
     drop(host);
-    assert_eq!(bench.told(|event| matches!(event, Event::TakenInPart { .. })).len(), 1);
+    assert_eq!(
+        bench
+            .told(|event| matches!(event, Event::TakenInPart { .. }))
+            .len(),
+        1
+    );
 }
 
 /// A parser's copy stands aside beside the batch, and may be as large.
@@ -662,15 +827,28 @@ fn the_copies_of_a_parser_count_among_what_stands_aside() {
     let mut bench = Bench::new();
     let is_open = std::cell::Cell::new(false);
     let host = choosy(|_, _, _| !is_open.get());
-    let parsing = Arc::new(Parsing { parser: "any".to_owned(), key: None, keep_log: false });
+    let parsing = Arc::new(Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    });
     let text = long(200);
     for digit in [1, 2] {
         bench.push_parsed(digit, "a", &[text.as_str(); 15], Some(Arc::clone(&parsing)));
     }
     bench.turn(&host);
-    let (bytes, copies) = (bench.exchange.queue.bytes(), *host.parsed.lock().unwrap() * text.len());
-    assert!(bytes < 512 << 10 && bytes + copies > 512 << 10, "{bytes} and {copies} bytes");
-    assert!(bench.exchange.queue.is_cautious(), "an eighth of what may stand aside does");
+    let (bytes, copies) = (
+        bench.exchange.queue.bytes(),
+        *host.parsed.lock().unwrap() * text.len(),
+    );
+    assert!(
+        bytes < 512 << 10 && bytes + copies > 512 << 10,
+        "{bytes} and {copies} bytes"
+    );
+    assert!(
+        bench.exchange.queue.is_cautious(),
+        "an eighth of what may stand aside does"
+    );
     assert!(bench.exchange.queue.has_space());
     is_open.set(true);
     bench.turn(&host);
@@ -683,7 +861,8 @@ fn the_copies_of_a_parser_count_among_what_stands_aside() {
 fn the_patience_with_a_record_says_nothing_of_the_next_one() {
     let mut bench = Bench::new();
     let most = std::cell::Cell::new(0);
-    let host = choosy(|tag, texts, _| tag == "a" && texts.iter().any(|text| text.len() > most.get()));
+    let host =
+        choosy(|tag, texts, _| tag == "a" && texts.iter().any(|text| text.len() > most.get()));
     *host.held.lock().unwrap() = 1 << 20;
     bench.push(1, "a", &["1", "22"]);
     let patience = |bench: &Bench| bench.drain.aside[&ContainerId::from_bytes([1; 32])].patience();
@@ -719,7 +898,11 @@ fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
     *host.offers.lock().unwrap() = 0;
     bench.turn(&host);
     assert!(bench.is_drained() && bench.drain.aside.is_empty());
-    assert_eq!(*host.offers.lock().unwrap(), 1_000, "none of them is asked for twice");
+    assert_eq!(
+        *host.offers.lock().unwrap(),
+        1_000,
+        "none of them is asked for twice"
+    );
 }
 
 /// A thousand are refused for long, and one for a moment.
@@ -750,7 +933,10 @@ fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
         bench.turn(&host);
     }
     let offers = *host.offers.lock().unwrap();
-    assert!((150..=201 + MOST_REFUSALS).contains(&offers), "{offers} offers before its turn");
+    assert!(
+        (150..=201 + MOST_REFUSALS).contains(&offers),
+        "{offers} offers before its turn"
+    );
 }
 
 /// An output so slow that there is room for one batch at a time.
@@ -815,7 +1001,10 @@ fn what_is_swollen_waits_while_the_host_holds_much_and_nothing_of_it_is_given_up
     }
     bench.push(1, "tiny", &["c"]);
     bench.turn(&host);
-    assert_eq!((taken(&host, "plain").len(), taken(&host, "tiny").len()), (50, 0));
+    assert_eq!(
+        (taken(&host, "plain").len(), taken(&host, "tiny").len()),
+        (50, 0)
+    );
     *host.held.lock().unwrap() = MOST_SWOLLEN - 1;
     bench.turn(&host);
     assert_eq!(taken(&host, "tiny"), ["a", "b", "c"]);

@@ -23,7 +23,10 @@ pub struct Record {
 impl Record {
     /// The text under `key`, or nothing where it is no text.
     pub fn text(&self, key: &str) -> &str {
-        self.body.get(key).and_then(serde_json::Value::as_str).unwrap_or("")
+        self.body
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or("")
     }
 }
 
@@ -40,7 +43,8 @@ pub fn decode_records(bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
 fn decode_since(mut bytes: &[u8], since: Option<Timestamp>) -> Result<Vec<Record>, BadRecord> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
-        let value = rmpv::decode::read_value_ref(&mut bytes).map_err(|error| BadRecord(error.to_string()))?;
+        let value = rmpv::decode::read_value_ref(&mut bytes)
+            .map_err(|error| BadRecord(error.to_string()))?;
         // The mark of a group is no record.
         records.extend(decode_record(&value, since).ok_or_else(|| BadRecord(value.to_string()))?);
     }
@@ -48,8 +52,12 @@ fn decode_since(mut bytes: &[u8], since: Option<Timestamp>) -> Result<Vec<Record
 }
 
 fn decode_record(value: &ValueRef<'_>, since: Option<Timestamp>) -> Option<Option<Record>> {
-    let [head, body] = value.as_array()?.as_slice() else { return None };
-    let [ValueRef::Ext(0, time), _metadata] = head.as_array()?.as_slice() else { return None };
+    let [head, body] = value.as_array()?.as_slice() else {
+        return None;
+    };
+    let [ValueRef::Ext(0, time), _metadata] = head.as_array()?.as_slice() else {
+        return None;
+    };
     let (seconds, nanos) = time.split_first_chunk::<4>()?;
     if is_marker(*seconds) {
         return Some(None);
@@ -85,7 +93,9 @@ fn to_json(value: &ValueRef<'_>) -> Option<serde_json::Value> {
         ValueRef::Map(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {
-                let ValueRef::String(key) = key else { return None };
+                let ValueRef::String(key) = key else {
+                    return None;
+                };
                 map.insert(key.as_str()?.to_owned(), to_json(value)?);
             }
             serde_json::Value::Object(map)
@@ -108,7 +118,11 @@ where
 {
     /// A host that passes on what it gets.
     pub fn new(on_record: R, on_log: L) -> Self {
-        EmbeddedHost { on_record: RefCell::new(on_record), on_log, since: None }
+        EmbeddedHost {
+            on_record: RefCell::new(on_record),
+            on_log,
+            since: None,
+        }
     }
 
     /// Takes those that are older as well, and passes none of them on.

@@ -19,8 +19,13 @@ pub(in crate::ffi) struct PlayedInstance {
 }
 
 impl PlayedInstance {
-    pub(in crate::ffi) fn with_properties(properties: Vec<(&'static CStr, &'static CStr)>) -> PlayedInstance {
-        PlayedInstance { properties, ..PlayedInstance::default() }
+    pub(in crate::ffi) fn with_properties(
+        properties: Vec<(&'static CStr, &'static CStr)>,
+    ) -> PlayedInstance {
+        PlayedInstance {
+            properties,
+            ..PlayedInstance::default()
+        }
     }
 
     pub(in crate::ffi) fn pointer(&self) -> *mut sys::flb_input_instance {
@@ -48,7 +53,10 @@ unsafe extern "C" fn append(
     length: usize,
 ) -> libc::c_int {
     let tag = (!tag.is_null()).then(|| copy(tag.cast(), tag_bytes));
-    played(ins).appended.borrow_mut().push((records, tag, copy(bytes, length)));
+    played(ins)
+        .appended
+        .borrow_mut()
+        .push((records, tag, copy(bytes, length)));
     if played(ins).refuses {
         -1
     } else {
@@ -62,7 +70,10 @@ unsafe extern "C" fn get_property(
 ) -> *const libc::c_char {
     // SAFETY: the plugin promises a NUL at its end; Miri checks it.
     let name = unsafe { CStr::from_ptr(name) };
-    let found = played(ins).properties.iter().find(|(known, _)| *known == name);
+    let found = played(ins)
+        .properties
+        .iter()
+        .find(|(known, _)| *known == name);
     found.map_or(std::ptr::null(), |(_, value)| value.as_ptr())
 }
 
@@ -70,7 +81,10 @@ unsafe extern "C" fn input_name(_: *mut sys::flb_input_instance) -> *const libc:
     c"container_logs.7".as_ptr()
 }
 
-unsafe extern "C" fn log_check(ins: *mut sys::flb_input_instance, level: libc::c_int) -> libc::c_int {
+unsafe extern "C" fn log_check(
+    ins: *mut sys::flb_input_instance,
+    level: libc::c_int,
+) -> libc::c_int {
     played(ins).levels_asked.borrow_mut().push(level);
     libc::c_int::from(level <= 2)
 }
@@ -100,7 +114,11 @@ pub(in crate::ffi) static PLAYED_API: HostApi = HostApi {
 fn miri_records_and_tags_reach_the_host_byte_by_byte() {
     let ins = PlayedInstance::default();
     let host = FlbHost::new(&PLAYED_API, ins.pointer(), "a");
-    for (tag, bytes) in [(None, &b"\x92"[..]), (Some("docker.web"), b"\0\xff"), (Some(""), b"")] {
+    for (tag, bytes) in [
+        (None, &b"\x92"[..]),
+        (Some("docker.web"), b"\0\xff"),
+        (Some(""), b""),
+    ] {
         assert_eq!(host.append(tag, 3, bytes), Ok(()));
         let (records, given, copied) = ins.appended.borrow_mut().pop().unwrap();
         assert_eq!(records, 3);
@@ -111,8 +129,14 @@ fn miri_records_and_tags_reach_the_host_byte_by_byte() {
 
 #[test]
 fn miri_a_host_that_says_no_has_refused() {
-    let ins = PlayedInstance { refuses: true, ..PlayedInstance::default() };
-    assert_eq!(FlbHost::new(&PLAYED_API, ins.pointer(), "a").append(None, 1, b"x"), Err(AppendRefused));
+    let ins = PlayedInstance {
+        refuses: true,
+        ..PlayedInstance::default()
+    };
+    assert_eq!(
+        FlbHost::new(&PLAYED_API, ins.pointer(), "a").append(None, 1, b"x"),
+        Err(AppendRefused)
+    );
 }
 
 #[test]

@@ -13,7 +13,8 @@ fn walk<const SIZE: usize>(table: *mut libc::c_void) -> Vec<*mut sys::clogs_conf
     loop {
         // SAFETY: the table is long enough for a host of this size: that is
         // what the test is about, and what Miri checks.
-        let entry = unsafe { table.byte_add(entries.len() * SIZE) }.cast::<sys::clogs_config_map_head>();
+        let entry =
+            unsafe { table.byte_add(entries.len() * SIZE) }.cast::<sys::clogs_config_map_head>();
         // SAFETY: as above.
         if unsafe { (*entry).name }.is_null() {
             return entries;
@@ -38,7 +39,10 @@ unsafe extern "C" fn create<const SIZE: usize>(
 }
 
 fn new_node() -> *mut Node {
-    let node = Box::into_raw(Box::new(Node { prev: std::ptr::null_mut(), next: std::ptr::null_mut() }));
+    let node = Box::into_raw(Box::new(Node {
+        prev: std::ptr::null_mut(),
+        next: std::ptr::null_mut(),
+    }));
     // SAFETY: it was just made.
     unsafe { (*node).next = node };
     node
@@ -59,7 +63,10 @@ unsafe extern "C" fn create_nothing(_: *mut sys::flb_config, _: *mut libc::c_voi
 
 #[track_caller]
 fn finds_its_size_and_its_options<const SIZE: usize>(is_repeatable: bool) {
-    let functions = MapFunctions { create: create::<SIZE>, destroy };
+    let functions = MapFunctions {
+        create: create::<SIZE>,
+        destroy,
+    };
     assert_eq!(functions.element_size(), Some(SIZE));
     let table = table(SIZE, is_repeatable);
     let entries = walk::<SIZE>(table);
@@ -67,11 +74,17 @@ fn finds_its_size_and_its_options<const SIZE: usize>(is_repeatable: bool) {
     for (entry, option) in entries.into_iter().zip(OPTIONS) {
         // SAFETY: `walk` found it in the table.
         let entry = unsafe { entry.read() };
-        assert_eq!(text(entry.name).as_deref(), Some(option.name.to_ascii_lowercase().as_str()));
+        assert_eq!(
+            text(entry.name).as_deref(),
+            Some(option.name.to_ascii_lowercase().as_str())
+        );
         assert_eq!(text(entry.def_value).as_deref(), option.default);
         assert_eq!(text(entry.desc).as_deref(), Some(option.text));
         let is_multiple = is_repeatable && option.kind == Kind::List;
-        assert_eq!((entry.flags, entry.set_property, entry.offset), (is_multiple.into(), 0, 0));
+        assert_eq!(
+            (entry.flags, entry.set_property, entry.offset),
+            (is_multiple.into(), 0, 0)
+        );
     }
     free::<SIZE>(table);
 }
@@ -89,7 +102,8 @@ fn free<const SIZE: usize>(table: *mut libc::c_void) {
             }
         }
     }
-    let words = std::ptr::slice_from_raw_parts_mut(table.cast::<u64>(), (OPTIONS.len() + 1) * SIZE / 8);
+    let words =
+        std::ptr::slice_from_raw_parts_mut(table.cast::<u64>(), (OPTIONS.len() + 1) * SIZE / 8);
     // SAFETY: `table` leaked a box of this length.
     drop(unsafe { Box::from_raw(words) });
 }
@@ -115,8 +129,18 @@ fn miri_a_host_of_each_element_size_finds_every_option() {
 
 #[test]
 fn miri_a_host_that_cannot_be_asked_is_taken_for_a_usual_one() {
-    assert_eq!(MapFunctions { create: create_nothing, destroy }.element_size(), None);
-    let oversized = MapFunctions { create: create::<264>, destroy };
+    assert_eq!(
+        MapFunctions {
+            create: create_nothing,
+            destroy
+        }
+        .element_size(),
+        None
+    );
+    let oversized = MapFunctions {
+        create: create::<264>,
+        destroy,
+    };
     assert_eq!(oversized.element_size(), None);
     assert!(MapFunctions::find().is_none(), "this process is no host");
     let table = build();

@@ -1,7 +1,10 @@
 use super::*;
 use crate::fuzz_seeds::keep;
 
-const INSTANT: Timestamp = Timestamp { seconds: 1_700_000_000, nanos: 5 };
+const INSTANT: Timestamp = Timestamp {
+    seconds: 1_700_000_000,
+    nanos: 5,
+};
 const NANOS: i64 = 1_700_000_000_000_000_005;
 const ID: [u8; 64] = [b'c'; 64];
 
@@ -20,11 +23,19 @@ fn number(field: u64, value: i64) -> Vec<u8> {
 }
 
 fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
+    [
+        varint(field << 3 | 2),
+        varint(value.len() as u64),
+        value.to_vec(),
+    ]
+    .concat()
 }
 
 fn attr(key: &str, value: &str) -> Vec<u8> {
-    bytes(6, &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat())
+    bytes(
+        6,
+        &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat(),
+    )
 }
 
 /// A message as dockerd writes it, with `more` at its end.
@@ -62,18 +73,39 @@ struct Want {
 }
 
 fn want(line: &[u8]) -> Want {
-    Want { time: INSTANT, stream: Stream::Stdout, line: line.to_vec(), ends_line: true, attrs: vec![] }
+    Want {
+        time: INSTANT,
+        stream: Stream::Stdout,
+        line: line.to_vec(),
+        ends_line: true,
+        attrs: vec![],
+    }
 }
 
 fn decoded(message: &[u8]) -> Option<Want> {
-    let LocalEntry { time, stream, line, ends_line, attrs } = decode(message)?;
+    let LocalEntry {
+        time,
+        stream,
+        line,
+        ends_line,
+        attrs,
+    } = decode(message)?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let attrs = attrs.map(|(key, value)| (text(key), text(value))).collect();
-    Some(Want { time, stream, line: line.to_vec(), ends_line, attrs })
+    Some(Want {
+        time,
+        stream,
+        line: line.to_vec(),
+        ends_line,
+        attrs,
+    })
 }
 
 fn pairs(attrs: &[(&str, &str)]) -> Vec<(String, String)> {
-    attrs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    attrs
+        .iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect()
 }
 
 /// Messages and what they say: first those that dockerd writes, then others
@@ -83,45 +115,117 @@ fn valid_cases() -> Vec<(&'static str, Vec<u8>, Want)> {
     let long = [b'x'; 16384];
     let at = |nanos: i64, seconds, rest| {
         let message = [bytes(1, b"stdout"), number(2, nanos), bytes(3, b"x")].concat();
-        (message, Want { time: Timestamp { seconds, nanos: rest }, ..want(b"x") })
+        (
+            message,
+            Want {
+                time: Timestamp {
+                    seconds,
+                    nanos: rest,
+                },
+                ..want(b"x")
+            },
+        )
     };
-    let unknown =
-        [number(7, -1), bytes(200, b"?"), vec![8 << 3 | 1], vec![0; 8], vec![9 << 3 | 5], vec![0; 4]];
+    let unknown = [
+        number(7, -1),
+        bytes(200, b"?"),
+        vec![8 << 3 | 1],
+        vec![0; 8],
+        vec![9 << 3 | 5],
+        vec![0; 4],
+    ];
     let (source, time, line) = (bytes(1, b"stderr"), number(2, NANOS), bytes(3, b"x"));
-    let stderr = Want { stream: Stream::Stderr, ..want(b"x") };
+    let stderr = Want {
+        stream: Stream::Stderr,
+        ..want(b"x")
+    };
     let epoch = Timestamp::default();
-    let cut = |line: &[u8]| Want { ends_line: false, ..want(line) };
+    let cut = |line: &[u8]| Want {
+        ends_line: false,
+        ..want(line)
+    };
     [
         ("a line", plain(b"hello")),
         ("an empty line", plain(b"")),
         ("any bytes", plain(b"\xff\xfe\0\x0a\x1b[0m \xf0\x9f\r")),
         ("as long as a line can be", plain(&long)),
         ("a frame in a line", plain(&good("inside"))),
-        ("stderr", (message(Stream::Stderr, b"x", &[]), stderr.clone())),
+        (
+            "stderr",
+            (message(Stream::Stderr, b"x", &[]), stderr.clone()),
+        ),
         ("a first piece", (piece(&long, false, 1), cut(&long))),
         ("a last piece", (piece(b"end", true, 300), want(b"end"))),
         ("an empty last piece", (piece(b"", true, 2), want(b""))),
-        ("a stream that ended in mid-line", (piece(b"$ ", false, 1), cut(b"$ "))),
+        (
+            "a stream that ended in mid-line",
+            (piece(b"$ ", false, 1), cut(b"$ ")),
+        ),
         (
             "attributes",
             (
-                message(Stream::Stdout, b"x", &[attr("env", ""), attr("tag", "žluť")]),
-                Want { attrs: pairs(&[("env", ""), ("tag", "žluť")]), ..want(b"x") },
+                message(
+                    Stream::Stdout,
+                    b"x",
+                    &[attr("env", ""), attr("tag", "žluť")],
+                ),
+                Want {
+                    attrs: pairs(&[("env", ""), ("tag", "žluť")]),
+                    ..want(b"x")
+                },
             ),
         ),
         ("before 1970", at(-1, -1, 999_999_999)),
-        ("the earliest time", at(i64::MIN, -9_223_372_037, 145_224_192)),
+        (
+            "the earliest time",
+            at(i64::MIN, -9_223_372_037, 145_224_192),
+        ),
         ("the latest time", at(i64::MAX, 9_223_372_036, 854_775_807)),
         ("an explicit 1970", at(0, 0, 0)),
-        ("nothing", (vec![], Want { time: epoch, ..want(b"") })),
-        ("no time", ([&*source, &*line].concat(), Want { time: epoch, ..stderr.clone() })),
+        (
+            "nothing",
+            (
+                vec![],
+                Want {
+                    time: epoch,
+                    ..want(b"")
+                },
+            ),
+        ),
+        (
+            "no time",
+            (
+                [&*source, &*line].concat(),
+                Want {
+                    time: epoch,
+                    ..stderr.clone()
+                },
+            ),
+        ),
         ("no source", ([&*time, &*line].concat(), want(b"x"))),
-        ("another source", ([&*bytes(1, b"console"), &*time, &*line].concat(), want(b"x"))),
-        ("another order", ([&*line, &*time, &*source].concat(), stderr.clone())),
+        (
+            "another source",
+            (
+                [&*bytes(1, b"console"), &*time, &*line].concat(),
+                want(b"x"),
+            ),
+        ),
+        (
+            "another order",
+            ([&*line, &*time, &*source].concat(), stderr.clone()),
+        ),
         (
             "fields twice",
             (
-                [number(2, 7), bytes(3, b"y"), bytes(1, b"stdout"), line, source, time].concat(),
+                [
+                    number(2, 7),
+                    bytes(3, b"y"),
+                    bytes(1, b"stdout"),
+                    line,
+                    source,
+                    time,
+                ]
+                .concat(),
                 stderr.clone(),
             ),
         ),
@@ -131,25 +235,45 @@ fn valid_cases() -> Vec<(&'static str, Vec<u8>, Want)> {
                 message(
                     Stream::Stdout,
                     b"x",
-                    &[bytes(5, &number(1, 1)), number(4, 1), bytes(5, &number(3, 2))],
+                    &[
+                        bytes(5, &number(1, 1)),
+                        number(4, 1),
+                        bytes(5, &number(3, 2)),
+                    ],
                 ),
                 want(b"x"),
             ),
         ),
-        ("metadata of no piece", (message(Stream::Stdout, b"x", &[bytes(5, &[])]), want(b"x"))),
-        ("unknown fields behind", (message(Stream::Stdout, b"x", &unknown), want(b"x"))),
+        (
+            "metadata of no piece",
+            (message(Stream::Stdout, b"x", &[bytes(5, &[])]), want(b"x")),
+        ),
+        (
+            "unknown fields behind",
+            (message(Stream::Stdout, b"x", &unknown), want(b"x")),
+        ),
         (
             "unknown fields before, between and within",
             (
                 [
                     unknown.concat(),
-                    bytes(6, &[unknown.concat(), bytes(2, b"v"), bytes(1, b"k")].concat()),
+                    bytes(
+                        6,
+                        &[unknown.concat(), bytes(2, b"v"), bytes(1, b"k")].concat(),
+                    ),
                     unknown.concat(),
                     attr("", ""),
-                    message(Stream::Stdout, b"x", &[number(4, 1), bytes(5, &unknown.concat())]),
+                    message(
+                        Stream::Stdout,
+                        b"x",
+                        &[number(4, 1), bytes(5, &unknown.concat())],
+                    ),
                 ]
                 .concat(),
-                Want { attrs: pairs(&[("k", "v"), ("", "")]), ..cut(b"x") },
+                Want {
+                    attrs: pairs(&[("k", "v"), ("", "")]),
+                    ..cut(b"x")
+                },
             ),
         ),
     ]
@@ -161,15 +285,28 @@ fn valid_cases() -> Vec<(&'static str, Vec<u8>, Want)> {
 /// Taken from a file of dockerd 20.10.24, not from the encoder above.
 #[test]
 fn frames_that_dockerd_wrote_decode() {
-    let line = b"\0\0\0\x1a\x0a\x06stdout\x10\xa5\xdc\xb7\xab\xa8\xc2\xb1\xf5\x18\x1a\x06line 1\0\0\0\x1a";
+    let line =
+        b"\0\0\0\x1a\x0a\x06stdout\x10\xa5\xdc\xb7\xab\xa8\xc2\xb1\xf5\x18\x1a\x06line 1\0\0\0\x1a";
     // The second half of a character that the limit of a piece cut in two.
     let piece =
         b"\0\0\0\x5f\x0a\x06stdout\x10\x94\xb2\xda\xbe\xa8\xc2\xb1\xf5\x18\x1a\x01\xa9\x20\x01\x2a\x46\
         \x08\x01\x12\x4080dba2afd4328bde07a596c81ece0adda84df672769508f62bf8756a766e449c\x18\x02\0\0\0\x5f";
-    for (frame, nanos, line) in [(&line[..], 310_849_061, &b"line 1"[..]), (piece, 351_262_996, b"\xa9")] {
+    for (frame, nanos, line) in [
+        (&line[..], 310_849_061, &b"line 1"[..]),
+        (piece, 351_262_996, b"\xa9"),
+    ] {
         let message = &frame[4..frame.len() - 4];
-        assert_eq!(first_frame(frame), Frame::Whole { message, length: frame.len() });
-        let time = Timestamp { seconds: 1_795_465_184, nanos };
+        assert_eq!(
+            first_frame(frame),
+            Frame::Whole {
+                message,
+                length: frame.len()
+            }
+        );
+        let time = Timestamp {
+            seconds: 1_795_465_184,
+            nanos,
+        };
         assert_eq!(decoded(message), Some(Want { time, ..want(line) }));
     }
 }
@@ -184,18 +321,32 @@ fn messages_say_what_was_encoded() {
         let length = message.len() + 8;
         for behind in [&b""[..], b"x", &good("next"), &[0; 9]] {
             let data = [frame(&message), behind.to_vec()].concat();
-            assert_eq!(first_frame(&data), Frame::Whole { message: &message, length }, "{name}");
+            assert_eq!(
+                first_frame(&data),
+                Frame::Whole {
+                    message: &message,
+                    length
+                },
+                "{name}"
+            );
         }
     }
 }
 
 #[test]
 fn a_frame_cut_at_any_byte_is_incomplete() {
-    for (name, message, _) in valid_cases().into_iter().filter(|(_, message, _)| !message.is_empty()) {
+    for (name, message, _) in valid_cases()
+        .into_iter()
+        .filter(|(_, message, _)| !message.is_empty())
+    {
         let frame = frame(&message);
         keep("local", &frame);
         for end in 0..frame.len() {
-            assert_eq!(first_frame(&frame[..end]), Frame::Incomplete, "{name} cut at {end}");
+            assert_eq!(
+                first_frame(&frame[..end]),
+                Frame::Incomplete,
+                "{name} cut at {end}"
+            );
         }
     }
 }
@@ -211,7 +362,11 @@ fn a_message_cut_within_a_field_is_refused() {
         }
         for end in 0..message.len() {
             let whole_fields = ends_of_fields.contains(&end);
-            assert_eq!(decode(&message[..end]).is_some(), whole_fields, "{name} cut at {end}");
+            assert_eq!(
+                decode(&message[..end]).is_some(),
+                whole_fields,
+                "{name} cut at {end}"
+            );
         }
     }
 }
@@ -223,11 +378,17 @@ fn what_is_no_entry_is_refused() {
         ("a field numbered 0", vec![0, 0]),
         ("a source that is a number", number(1, 1)),
         ("a time that is text", bytes(2, b"now")),
-        ("a line of eight bytes", [vec![3 << 3 | 1], vec![0; 8]].concat()),
+        (
+            "a line of eight bytes",
+            [vec![3 << 3 | 1], vec![0; 8]].concat(),
+        ),
         ("a group", vec![7 << 3 | 3, 7 << 3 | 4]),
         ("an unused wire type", vec![7 << 3 | 6]),
         ("a varint without end", over_long),
-        ("a length beyond any memory", [vec![0x1a], varint(u64::MAX)].concat()),
+        (
+            "a length beyond any memory",
+            [vec![0x1a], varint(u64::MAX)].concat(),
+        ),
         ("metadata that is torn", bytes(5, &[0x08])),
         ("metadata of another type", bytes(5, &bytes(1, b"yes"))),
         ("an attribute that is torn", bytes(6, &[0x0a, 9])),
@@ -255,8 +416,13 @@ fn lengths_that_dockerd_refuses_are_corrupt() {
         assert_eq!(first_frame(header), want, "{header:?}");
     }
     let largest = frame(&[0x0a; MAX_MESSAGE]);
-    assert!(matches!(first_frame(&largest), Frame::Whole { length, .. } if length == MAX_MESSAGE + 8));
-    assert_eq!(first_frame(&frame(&[0x0a; MAX_MESSAGE + 1])), Frame::Corrupt);
+    assert!(
+        matches!(first_frame(&largest), Frame::Whole { length, .. } if length == MAX_MESSAGE + 8)
+    );
+    assert_eq!(
+        first_frame(&frame(&[0x0a; MAX_MESSAGE + 1])),
+        Frame::Corrupt
+    );
 }
 
 #[test]
@@ -268,8 +434,16 @@ fn a_footer_that_disagrees_is_corrupt_from_its_first_wrong_byte() {
         keep("local", [&damaged[..], &frame].concat());
         keep("generation", [b"\x01\x03", &damaged[..], &frame].concat());
         for end in 0..damaged.len() {
-            let want = if end > at { Frame::Corrupt } else { Frame::Incomplete };
-            assert_eq!(first_frame(&damaged[..end]), want, "byte {at} changed, cut at {end}");
+            let want = if end > at {
+                Frame::Corrupt
+            } else {
+                Frame::Incomplete
+            };
+            assert_eq!(
+                first_frame(&damaged[..end]),
+                want,
+                "byte {at} changed, cut at {end}"
+            );
         }
     }
 }
@@ -307,7 +481,11 @@ fn damage_is_passed_over_to_precisely_the_next_frame() {
             continue;
         }
         let damaged_frame = frame(&message);
-        for next in [good("next"), good(""), frame(&piece(&[b'y'; 300], false, 1))] {
+        for next in [
+            good("next"),
+            good(""),
+            frame(&piece(&[b'y'; 300], false, 1)),
+        ] {
             for damage in damages(&damaged_frame) {
                 let data = [&*damage, &*next, &*good("one more")].concat();
                 if data.starts_with(&damaged_frame) {
@@ -315,12 +493,18 @@ fn damage_is_passed_over_to_precisely_the_next_frame() {
                     // the next header: nothing tells it from a whole frame.
                     continue;
                 }
-                assert!(!matches!(first_frame(&data), Frame::Whole { .. }), "{name}: {damage:02x?}");
+                assert!(
+                    !matches!(first_frame(&data), Frame::Whole { .. }),
+                    "{name}: {damage:02x?}"
+                );
                 assert_eq!(next_frame(&data), damage.len(), "{name}: {damage:02x?}");
                 // Nor is the frame passed over while it is being written.
                 for end in 0..next.len() {
                     let found = next_frame(&data[..damage.len() + end]);
-                    assert!(found <= damage.len(), "{name}: {damage:02x?} and {end} bytes: {found}");
+                    assert!(
+                        found <= damage.len(),
+                        "{name}: {damage:02x?} and {end} bytes: {found}"
+                    );
                 }
             }
         }
@@ -380,7 +564,10 @@ fn a_long_hole_or_hostile_bytes_take_linear_time() {
 /// decoded is a part of the message.
 #[test]
 fn no_single_change_does_harm() {
-    for (_, message, _) in valid_cases().into_iter().filter(|(_, message, _)| message.len() < 1000) {
+    for (_, message, _) in valid_cases()
+        .into_iter()
+        .filter(|(_, message, _)| message.len() < 1000)
+    {
         let whole = frame(&message);
         for at in 0..whole.len() {
             for value in 0..=255 {
@@ -419,7 +606,8 @@ fn check(data: &[u8]) {
 #[test]
 fn random_bytes_do_no_harm() {
     // The bytes that frames are made of come often.
-    const COMMON: &[u8] = b"\0\0\0\0\0\0\x0a\x0a\x06\x08\x10\x12\x1a\x20\x2a\x32\x01\x02\x03\x05\xff";
+    const COMMON: &[u8] =
+        b"\0\0\0\0\0\0\x0a\x0a\x06\x08\x10\x12\x1a\x20\x2a\x32\x01\x02\x03\x05\xff";
     for seed in 1..=20_000u64 {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = move |below: usize| {

@@ -36,12 +36,17 @@ pub struct MultilineOptions {
 impl MultilineOptions {
     /// Whether what a line costs is up to an expression and to who wrote the line.
     pub fn is_by_expression(&self) -> bool {
-        self.pattern.as_ref().is_some_and(|pattern| pattern.is_regex())
+        self.pattern
+            .as_ref()
+            .is_some_and(|pattern| pattern.is_regex())
     }
 
     /// With another pattern, or none, if a label says so.
     pub fn with(&self, hint: Option<Option<Arc<Pattern>>>) -> MultilineOptions {
-        MultilineOptions { pattern: hint.unwrap_or_else(|| self.pattern.clone()), ..self.clone() }
+        MultilineOptions {
+            pattern: hint.unwrap_or_else(|| self.pattern.clone()),
+            ..self.clone()
+        }
     }
 }
 
@@ -80,7 +85,12 @@ impl Texts {
     pub fn of(options: &MultilineOptions) -> Option<Box<Texts>> {
         let pattern = options.pattern.clone()?;
         let (flush, max_bytes) = (options.flush, options.max_bytes);
-        Some(Box::new(Texts { pattern, flush, max_bytes, streams: PerStream::default() }))
+        Some(Box::new(Texts {
+            pattern,
+            flush,
+            max_bytes,
+            streams: PerStream::default(),
+        }))
     }
 
     /// How long a line waits for the next one of its stream.
@@ -113,7 +123,10 @@ impl Texts {
         mut deliver: impl FnMut(Line<'_>),
     ) {
         let text = &mut self.streams[stream.index()];
-        match self.pattern.judge(text.open.map(|open| open.state), line.text) {
+        match self
+            .pattern
+            .judge(text.open.map(|open| open.state), line.text)
+        {
             Verdict::Continues(state) => {
                 if !text.has_room(line, self.max_bytes) {
                     text.flush(&mut deliver);

@@ -28,11 +28,19 @@ struct Limits {
 }
 
 /// Of the option: the operator's.
-const OPTIONS_LIMITS: Limits = Limits { program: 256 * 1024, cache: 256 * 1024, is_unicode: true };
+const OPTIONS_LIMITS: Limits = Limits {
+    program: 256 * 1024,
+    cache: 256 * 1024,
+    is_unicode: true,
+};
 
 /// Of a label, which anyone may have written: the usual beginnings of log lines fit, and
 /// the worst that does takes a few microseconds a byte.
-const LABELS_LIMITS: Limits = Limits { program: 8 * 1024, cache: 64 * 1024, is_unicode: false };
+const LABELS_LIMITS: Limits = Limits {
+    program: 8 * 1024,
+    cache: 64 * 1024,
+    is_unicode: false,
+};
 
 /// Different expressions of labels that are in use at a time.
 const MOST_OF_LABELS: usize = 64;
@@ -93,8 +101,11 @@ enum Language {
     Python,
 }
 
-const LANGUAGES: [(&str, Language); 3] =
-    [("java", Language::Java), ("go", Language::Go), ("python", Language::Python)];
+const LANGUAGES: [(&str, Language); 3] = [
+    ("java", Language::Java),
+    ("go", Language::Go),
+    ("python", Language::Python),
+];
 
 /// One way from line to line: behind a line of one of `from`, or where that is empty and
 /// nothing is open, a line that `text` fits is `to`.
@@ -106,7 +117,12 @@ struct Rule<Text> {
 }
 
 const fn begins(language: Language, text: &'static str, to: State) -> Rule<&'static str> {
-    Rule { language, from: &[], text, to }
+    Rule {
+        language,
+        from: &[],
+        text,
+        to,
+    }
 }
 
 const fn follows(
@@ -115,7 +131,12 @@ const fn follows(
     text: &'static str,
     to: State,
 ) -> Rule<&'static str> {
-    Rule { language, from, text, to }
+    Rule {
+        language,
+        from,
+        text,
+        to,
+    }
 }
 
 /// An exception group's head, also where it is the second of two traces.
@@ -127,7 +148,8 @@ const GO_HEAD: &str = r"^goroutine \d+ .*\[.*\]:|^runtime stack:$";
 const RULES: &[Rule<&str>] = {
     use Language::{Go, Java, Python};
     use State::{
-        GoFunction, GoGap, GoPanic, GoRoutine, JavaFields, JavaHead, PythonError, PythonGap, PythonGroup,
+        GoFunction, GoGap, GoPanic, GoRoutine, JavaFields, JavaHead, PythonError, PythonGap,
+        PythonGroup,
     };
     const IN_JAVA: &[State] = &[JavaHead, State::Java];
     &[
@@ -136,15 +158,34 @@ const RULES: &[Rule<&str>] = {
         follows(Java, &[JavaFields], r"^\s+\S", JavaFields),
         follows(Java, &[JavaFields], r"^\}$", State::Java),
         follows(Java, IN_JAVA, r"^\s+at \S", State::Java),
-        follows(Java, IN_JAVA, r"^\s*(?:Caused by|Suppressed|Wrapped by): |^\s+\[cause\]: ", JavaHead),
-        follows(Java, IN_JAVA, r"^\s+\.\.\. \d+ (?:more|common frames omitted|lines matching)", State::Java),
-        follows(Java, IN_JAVA, r"^\s*; nested exception is|^\s*nested exception is:?", JavaHead),
+        follows(
+            Java,
+            IN_JAVA,
+            r"^\s*(?:Caused by|Suppressed|Wrapped by): |^\s+\[cause\]: ",
+            JavaHead,
+        ),
+        follows(
+            Java,
+            IN_JAVA,
+            r"^\s+\.\.\. \d+ (?:more|common frames omitted|lines matching)",
+            State::Java,
+        ),
+        follows(
+            Java,
+            IN_JAVA,
+            r"^\s*; nested exception is|^\s*nested exception is:?",
+            JavaHead,
+        ),
         // .NET: an inner exception, and where it or an awaited one ends.
         follows(Java, IN_JAVA, r"^\s*---> ", JavaHead),
         follows(Java, IN_JAVA, r"^\s*--- End of ", State::Java),
         // A message may end in an empty line.
         follows(Java, &[JavaHead], r"^\s*$", JavaHead),
-        begins(Java, r"(?:Exception|Error|Throwable)(?: \[\w+\])?(?::\s|:?\s*$)", JavaHead),
+        begins(
+            Java,
+            r"(?:Exception|Error|Throwable)(?: \[\w+\])?(?::\s|:?\s*$)",
+            JavaHead,
+        ),
         // Go (runtime/panic.go, runtime/traceback.go). Further lines of a message are
         // indented by a tab.
         follows(Go, &[GoPanic], r"^\s*$|^\[signal |^\s", GoPanic),
@@ -162,22 +203,45 @@ const RULES: &[Rule<&str>] = {
         // The registers at a signal, and what `go run` adds.
         follows(Go, &[GoGap], r"^[a-z][a-z0-9]{1,5}\s+0x[0-9a-f]+$", GoGap),
         follows(Go, &[GoRoutine, GoGap], r"^exit status \d+$", GoGap),
-        begins(Go, r"^panic: |\bhttp: panic serving |^fatal error: ", GoPanic),
+        begins(
+            Go,
+            r"^panic: |\bhttp: panic serving |^fatal error: ",
+            GoPanic,
+        ),
         // Python (Lib/traceback.py).
         follows(Python, &[State::Python], r"^\s", State::Python),
-        follows(Python, &[State::Python], r"^[A-Za-z_][\w.<>]*(?::\s.*|:)?$", PythonError),
+        follows(
+            Python,
+            &[State::Python],
+            r"^[A-Za-z_][\w.<>]*(?::\s.*|:)?$",
+            PythonError,
+        ),
         follows(Python, &[PythonGap], PYTHON_GROUP, PythonGroup),
         follows(Python, &[PythonGroup], r"^\s+\S", PythonGroup),
-        follows(Python, &[PythonError, PythonGroup, PythonGap], r"^\s*$", PythonGap),
+        follows(
+            Python,
+            &[PythonError, PythonGroup, PythonGap],
+            r"^\s*$",
+            PythonGap,
+        ),
         follows(
             Python,
             &[PythonGap],
             r"^During handling of the above exception, another |^The above exception was the direct cause ",
             PythonGap,
         ),
-        follows(Python, &[PythonGap], r"^Traceback \(most recent call last\):\s*$", State::Python),
+        follows(
+            Python,
+            &[PythonGap],
+            r"^Traceback \(most recent call last\):\s*$",
+            State::Python,
+        ),
         begins(Python, PYTHON_GROUP, PythonGroup),
-        begins(Python, r"Traceback \(most recent call last\):\s*$", State::Python),
+        begins(
+            Python,
+            r"Traceback \(most recent call last\):\s*$",
+            State::Python,
+        ),
     ]
 };
 
@@ -198,7 +262,12 @@ fn compiled(language: Language) -> Vec<Rule<Regex>> {
     let ours = RULES.iter().filter(|rule| rule.language == language);
     let with_regex = |rule: &Rule<&str>| {
         let text = RegexBuilder::new(rule.text).unicode(false).build().ok()?;
-        Some(Rule { language, from: rule.from, text, to: rule.to })
+        Some(Rule {
+            language,
+            from: rule.from,
+            text,
+            to: rule.to,
+        })
     };
     ours.filter_map(with_regex).collect()
 }
@@ -249,25 +318,41 @@ impl FromStr for Pattern {
 fn named(text: &str) -> Option<Pattern> {
     let mut languages = Vec::new();
     for name in text.split(',') {
-        let (_, language) = LANGUAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))?;
+        let (_, language) = LANGUAGES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))?;
         if !languages.contains(language) {
             languages.push(*language);
         }
     }
-    Some(Pattern { text: text.to_owned(), is_of_label: false, kind: Kind::Traces(languages) })
+    Some(Pattern {
+        text: text.to_owned(),
+        is_of_label: false,
+        kind: Kind::Traces(languages),
+    })
 }
 
 /// More likely a name that is none of ours than an expression.
 fn is_of_words(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c))
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c))
 }
 
 fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
-    let wrong = |reason: &str| NoPattern { text: text.to_owned(), reason: reason.to_owned() };
+    let wrong = |reason: &str| NoPattern {
+        text: text.to_owned(),
+        reason: reason.to_owned(),
+    };
     if is_of_words(text) {
-        return Err(wrong("there is nothing in it but words; put ^ before the words that lines begin with"));
+        return Err(wrong(
+            "there is nothing in it but words; put ^ before the words that lines begin with",
+        ));
     }
-    let limits = if is_of_label { LABELS_LIMITS } else { OPTIONS_LIMITS };
+    let limits = if is_of_label {
+        LABELS_LIMITS
+    } else {
+        OPTIONS_LIMITS
+    };
     let regex = RegexBuilder::new(text)
         .unicode(limits.is_unicode)
         .size_limit(limits.program)
@@ -282,7 +367,11 @@ fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
     if regex.is_match(b"") && regex.is_match(b"any") {
         return Err(wrong("it fits every line, so each would begin a record"));
     }
-    Ok(Pattern { text: text.to_owned(), is_of_label, kind: Kind::First(regex) })
+    Ok(Pattern {
+        text: text.to_owned(),
+        is_of_label,
+        kind: Kind::First(regex),
+    })
 }
 
 /// The expressions in use, and whether they are of labels: containers that ask for the
@@ -300,10 +389,16 @@ impl InUse {
             return Ok(pattern);
         }
         known.retain(|_, pattern| pattern.strong_count() > 0);
-        if is_of_label && known.keys().filter(|(is_of_label, _)| *is_of_label).count() >= MOST_OF_LABELS {
-            let reason =
-                format!("{MOST_OF_LABELS} other expressions of labels are in use, which is the most");
-            return Err(NoPattern { text: text.to_owned(), reason });
+        if is_of_label
+            && known.keys().filter(|(is_of_label, _)| *is_of_label).count() >= MOST_OF_LABELS
+        {
+            let reason = format!(
+                "{MOST_OF_LABELS} other expressions of labels are in use, which is the most"
+            );
+            return Err(NoPattern {
+                text: text.to_owned(),
+                reason,
+            });
         }
         let pattern = Arc::new(expression(text, is_of_label)?);
         known.insert(key, Arc::downgrade(&pattern));
@@ -314,13 +409,19 @@ impl InUse {
 impl Pattern {
     /// As [`FromStr`], but containers that ask for the same share one pattern.
     pub fn shared(text: &str) -> Result<Arc<Pattern>, NoPattern> {
-        named(text).map_or_else(|| IN_USE.expression(text, false), |pattern| Ok(Arc::new(pattern)))
+        named(text).map_or_else(
+            || IN_USE.expression(text, false),
+            |pattern| Ok(Arc::new(pattern)),
+        )
     }
 
     /// As [`Pattern::shared`], of a label: an expression is kept far smaller, and its
     /// classes are those of ASCII.
     pub fn of_label(text: &str) -> Result<Arc<Pattern>, NoPattern> {
-        named(text).map_or_else(|| IN_USE.expression(text, true), |pattern| Ok(Arc::new(pattern)))
+        named(text).map_or_else(
+            || IN_USE.expression(text, true),
+            |pattern| Ok(Arc::new(pattern)),
+        )
     }
 
     /// Whether it is an expression, not the rules of languages.
@@ -350,8 +451,9 @@ impl Pattern {
         };
         let line = &line[..line.len().min(JUDGED_BY_RULES)];
         let rules = || languages.iter().flat_map(|language| rules_of(*language));
-        let follows =
-            |last: State| rules().find(|rule| rule.from.contains(&last) && rule.text.is_match(line));
+        let follows = |last: State| {
+            rules().find(|rule| rule.from.contains(&last) && rule.text.is_match(line))
+        };
         if let Some(rule) = last.and_then(follows) {
             return Verdict::Continues(rule.to);
         }

@@ -2,15 +2,27 @@ use super::*;
 use crate::format::position::Timestamp;
 
 fn at(millis: i64) -> Timestamp {
-    Timestamp { seconds: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as u32 }
+    Timestamp {
+        seconds: millis.div_euclid(1000),
+        nanos: (millis.rem_euclid(1000) * 1_000_000) as u32,
+    }
 }
 
 fn line(text: &str, millis: i64) -> Line<'_> {
-    Line { time: at(millis), text: text.as_bytes(), is_utf8: true, source_bytes: 100, ..Line::default() }
+    Line {
+        time: at(millis),
+        text: text.as_bytes(),
+        is_utf8: true,
+        source_bytes: 100,
+        ..Line::default()
+    }
 }
 
 fn begins(offset: u64) -> Resume {
-    Resume { offset, ..Resume::default() }
+    Resume {
+        offset,
+        ..Resume::default()
+    }
 }
 
 /// What was delivered: stream, milliseconds, text, bytes in the source.
@@ -24,8 +36,16 @@ struct Fixture {
 
 fn fixture(pattern: &str, max_bytes: usize) -> Fixture {
     let pattern = Some(Pattern::shared(pattern).unwrap());
-    let options = MultilineOptions { pattern, flush: Duration::from_secs(1), max_bytes };
-    Fixture { texts: Texts::of(&options).unwrap(), delivered: Vec::new(), offset: 0 }
+    let options = MultilineOptions {
+        pattern,
+        flush: Duration::from_secs(1),
+        max_bytes,
+    };
+    Fixture {
+        texts: Texts::of(&options).unwrap(),
+        delivered: Vec::new(),
+        offset: 0,
+    }
 }
 
 fn keep(delivered: &mut Delivered, stream: Stream, line: &Line<'_>) {
@@ -39,7 +59,8 @@ impl Fixture {
         let offset = self.offset;
         self.offset += 100;
         let delivered = &mut self.delivered;
-        self.texts.time_is(at(millis), |stream, line| keep(delivered, stream, &line));
+        self.texts
+            .time_is(at(millis), |stream, line| keep(delivered, stream, &line));
         self.texts.push(
             stream,
             &line(text, millis),
@@ -50,7 +71,10 @@ impl Fixture {
 
     /// What was delivered so far, and what it took in its source.
     fn texts(&self) -> Vec<(&str, usize)> {
-        self.delivered.iter().map(|(_, _, text, bytes)| (text.as_str(), *bytes)).collect()
+        self.delivered
+            .iter()
+            .map(|(_, _, text, bytes)| (text.as_str(), *bytes))
+            .collect()
     }
 }
 
@@ -68,7 +92,10 @@ fn lines_of_two_streams_never_mix_and_each_holds_its_own_place() {
     assert_eq!(it.texts.open_at(Stderr), Some(begins(100)));
     assert_eq!(it.texts.source_bytes(), 400);
     it.push(Stderr, "done", 4);
-    let want = [(Stderr, 1, "b.Error: 2\n\tat b".to_owned(), 200), (Stderr, 4, "done".to_owned(), 100)];
+    let want = [
+        (Stderr, 1, "b.Error: 2\n\tat b".to_owned(), 200),
+        (Stderr, 4, "done".to_owned(), 100),
+    ];
     assert_eq!(it.delivered, want);
     assert_eq!(it.texts.open_at(Stderr), None);
     assert_eq!(it.texts.open_at(Stdout), Some(begins(0)));
@@ -123,7 +150,10 @@ fn a_clock_that_was_set_back_is_not_waited_for() {
 #[test]
 fn what_would_be_too_long_becomes_several_records() {
     let mut it = fixture("^first", 12);
-    for (millis, text) in ["first", "second", "third", "fourth", "first"].into_iter().enumerate() {
+    for (millis, text) in ["first", "second", "third", "fourth", "first"]
+        .into_iter()
+        .enumerate()
+    {
         it.push(Stdout, text, millis as i64);
     }
     assert_eq!(it.texts(), [("first\nsecond", 200), ("third\nfourth", 200)]);
@@ -133,9 +163,17 @@ fn what_would_be_too_long_becomes_several_records() {
 #[test]
 fn nothing_is_put_behind_a_line_that_was_cut() {
     let mut it = fixture("^first", 100);
-    let cut = Line { cut_bytes: 7, ..line("first", 0) };
+    let cut = Line {
+        cut_bytes: 7,
+        ..line("first", 0)
+    };
     let delivered = &mut it.delivered;
-    it.texts.push(Stdout, &cut, || begins(0), |line| keep(delivered, Stdout, &line));
+    it.texts.push(
+        Stdout,
+        &cut,
+        || begins(0),
+        |line| keep(delivered, Stdout, &line),
+    );
     it.push(Stdout, "second", 1);
     assert_eq!(it.texts(), [("first", 100)]);
 }
@@ -144,9 +182,17 @@ fn nothing_is_put_behind_a_line_that_was_cut() {
 fn a_record_has_time_and_attributes_of_its_first_line() {
     let mut it = fixture("^first", 100);
     let mut attrs = Vec::new();
-    for (text, own, is_utf8) in [("first", &b"\x81\xa1a\xa1b"[..], true), ("second", &b"\x80"[..], false)] {
-        let line = Line { attrs: own, is_utf8, ..line(text, 7) };
-        it.texts.push(Stdout, &line, Resume::default, |_| unreachable!());
+    for (text, own, is_utf8) in [
+        ("first", &b"\x81\xa1a\xa1b"[..], true),
+        ("second", &b"\x80"[..], false),
+    ] {
+        let line = Line {
+            attrs: own,
+            is_utf8,
+            ..line(text, 7)
+        };
+        it.texts
+            .push(Stdout, &line, Resume::default, |_| unreachable!());
     }
     it.texts.flush(Stdout, |line| {
         attrs = line.attrs.to_vec();

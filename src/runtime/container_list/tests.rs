@@ -22,7 +22,10 @@ fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
     };
     write("one");
     let first = lists.read(&SafePath::from(&file)).unwrap();
-    assert!(Arc::ptr_eq(&first, &lists.read(&SafePath::from(&file)).unwrap()));
+    assert!(Arc::ptr_eq(
+        &first,
+        &lists.read(&SafePath::from(&file)).unwrap()
+    ));
     write("two");
     assert_eq!(name().as_deref(), Some("two"));
     write(&"x".repeat(100));
@@ -44,7 +47,10 @@ fn a_list_that_changes_all_the_time_is_read_so_many_times_a_second() {
     });
     let read = read.count() as u64;
     let seconds = began.elapsed().as_secs() + 1;
-    assert!(read >= 20 && read <= seconds * u64::from(MOST_READS), "{read} in {seconds} s");
+    assert!(
+        read >= 20 && read <= seconds * u64::from(MOST_READS),
+        "{read} in {seconds} s"
+    );
 }
 
 #[test]
@@ -61,7 +67,11 @@ fn one_list_too_many_takes_the_place_of_the_oldest_alone() {
         .collect();
     // From the newest: the oldest is read anew and takes the place of the next.
     for (number, list) in first.iter().enumerate().rev() {
-        assert_eq!(Arc::ptr_eq(list, &read(number)), number > 0, "list {number}");
+        assert_eq!(
+            Arc::ptr_eq(list, &read(number)),
+            number > 0,
+            "list {number}"
+        );
     }
     assert_eq!(lock(&lists.known).len(), MOST_LISTS);
 }
@@ -101,14 +111,23 @@ fn a_list_that_has_changed_is_read_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("containers.json");
     let lists = ContainerLists::new(MOST);
-    assert!(matches!(lists.read(&SafePath::from(&path)), Err(MetadataError::Missing { .. })));
+    assert!(matches!(
+        lists.read(&SafePath::from(&path)),
+        Err(MetadataError::Missing { .. })
+    ));
     for number in 1..4 {
         // As Podman does: another file under the name.
         let mut new = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
         write!(new, "[{}]", entry(number)).unwrap();
         new.persist(&path).unwrap();
-        assert!(lists.read(&SafePath::from(&path)).unwrap().contains_key(&id(number)));
-        assert!(!lists.read(&SafePath::from(&path)).unwrap().contains_key(&id(number + 1)));
+        assert!(lists
+            .read(&SafePath::from(&path))
+            .unwrap()
+            .contains_key(&id(number)));
+        assert!(!lists
+            .read(&SafePath::from(&path))
+            .unwrap()
+            .contains_key(&id(number + 1)));
     }
 }
 
@@ -121,14 +140,23 @@ fn a_list_beyond_the_limit_is_refused_unread_once_until_it_changes() {
     for size in [3u64 << 30, 4 << 30] {
         file.set_len(size).unwrap();
         crate::format::work::take();
-        let Err(MetadataError::Unreadable { path: named, reason }) = lists.read(&SafePath::from(&path))
+        let Err(MetadataError::Unreadable {
+            path: named,
+            reason,
+        }) = lists.read(&SafePath::from(&path))
         else {
             panic!("it was read")
         };
         assert_eq!(named, path);
-        assert_eq!(reason, format!("it has {size} bytes, more than the limit of 16777216"));
+        assert_eq!(
+            reason,
+            format!("it has {size} bytes, more than the limit of 16777216")
+        );
         for _ in 1..10 {
-            assert!(matches!(lists.read(&SafePath::from(&path)), Err(MetadataError::Missing { .. })));
+            assert!(matches!(
+                lists.read(&SafePath::from(&path)),
+                Err(MetadataError::Missing { .. })
+            ));
         }
         assert_eq!(crate::format::work::take(), 0);
     }

@@ -10,7 +10,9 @@ struct Node {
 
 impl Node {
     fn new() -> Node {
-        let node = Node { dir: tempfile::tempdir().unwrap() };
+        let node = Node {
+            dir: tempfile::tempdir().unwrap(),
+        };
         for folder in ["pods", "containers", "docker/containers"] {
             std::fs::create_dir_all(node.path(folder)).unwrap();
         }
@@ -58,7 +60,11 @@ fn files_are_ordered_by_run_and_within_it_by_age() {
         "1.log",
         "10.log",
     ];
-    let mut ranked: Vec<_> = names.iter().rev().map(|name| (rank_by_run(name).unwrap(), *name)).collect();
+    let mut ranked: Vec<_> = names
+        .iter()
+        .rev()
+        .map(|name| (rank_by_run(name).unwrap(), *name))
+        .collect();
     ranked.sort_by_key(|(rank, _)| (rank.run, std::cmp::Reverse(rank.age)));
     let sorted: Vec<&str> = ranked.into_iter().map(|(_, name)| name).collect();
     assert_eq!(sorted, names);
@@ -93,8 +99,10 @@ fn all_three_layouts_are_found() {
     node.write("pods/0123/oldest_1.log");
     node.write("pods/stray-file");
     let found = node.found();
-    let shown: Vec<_> =
-        found.iter().map(|found| found.origin.strip_prefix(node.path("pods")).unwrap()).collect();
+    let shown: Vec<_> = found
+        .iter()
+        .map(|found| found.origin.strip_prefix(node.path("pods")).unwrap())
+        .collect();
     assert_eq!(
         shown,
         [
@@ -105,15 +113,25 @@ fn all_three_layouts_are_found() {
     );
     let files = |found: &Found| {
         let logs = node.cri().logs(found);
-        ["oldest_1.log", "0.log", "other_0.log"].map(|name| logs[0].rank_of(name).map(|rank| rank.run))
+        ["oldest_1.log", "0.log", "other_0.log"]
+            .map(|name| logs[0].rank_of(name).map(|rank| rank.run))
     };
     assert_eq!(files(&found[0]), [Some(1), None, None]);
     assert_eq!(files(&found[1]), [None, Some(0), None]);
     let (name, pod) = node.pod(&found[2], 3);
-    assert_eq!((name.as_str(), pod.namespace.as_str(), pod.name.as_str()), ("app", "shop", "web-1"));
-    assert_eq!((pod.uid.as_str(), pod.restart_count, pod.is_complete), (UID, 3, false));
+    assert_eq!(
+        (name.as_str(), pod.namespace.as_str(), pod.name.as_str()),
+        ("app", "shop", "web-1")
+    );
+    assert_eq!(
+        (pod.uid.as_str(), pod.restart_count, pod.is_complete),
+        (UID, 3, false)
+    );
     let (name, pod) = node.pod(&found[0], 0);
-    assert_eq!((name.as_str(), pod.uid.as_str(), pod.name.as_str()), ("oldest", "0123", ""));
+    assert_eq!(
+        (name.as_str(), pod.uid.as_str(), pod.name.as_str()),
+        ("oldest", "0123", "")
+    );
 }
 
 #[test]
@@ -123,12 +141,27 @@ fn the_link_of_a_run_tells_its_id_and_in_old_layouts_the_names() {
     let folder = format!("shop_web-1_{UID}");
     for (run, id) in [(0, &first), (1, &second)] {
         let log = node.write(&format!("pods/{folder}/app/{run}.log"));
-        symlink(log, node.path(&format!("containers/web-1_shop_app-{id}.log"))).unwrap();
+        symlink(
+            log,
+            node.path(&format!("containers/web-1_shop_app-{id}.log")),
+        )
+        .unwrap();
     }
     let old = node.write(&format!("pods/{UID}/app/0.log"));
-    symlink(old, node.path(&format!("containers/old-1_ops_app-{first}.log"))).unwrap();
+    symlink(
+        old,
+        node.path(&format!("containers/old-1_ops_app-{first}.log")),
+    )
+    .unwrap();
     let dangling = node.path("pods/gone/app/0.log");
-    symlink(dangling, node.path(&format!("containers/web-1_shop_app-{}.log", "ef".repeat(32)))).unwrap();
+    symlink(
+        dangling,
+        node.path(&format!(
+            "containers/web-1_shop_app-{}.log",
+            "ef".repeat(32)
+        )),
+    )
+    .unwrap();
     let found = node.found();
     for (run, id) in [(0, &first), (1, &second)] {
         let (_, pod) = node.pod(&found[1], run);
@@ -137,7 +170,10 @@ fn the_link_of_a_run_tells_its_id_and_in_old_layouts_the_names() {
     }
     assert_eq!(node.pod(&found[1], 2).1.container_id, None);
     let (_, pod) = node.pod(&found[0], 0);
-    assert_eq!((pod.namespace.as_str(), pod.name.as_str(), pod.uid.as_str()), ("ops", "old-1", UID));
+    assert_eq!(
+        (pod.namespace.as_str(), pod.name.as_str(), pod.uid.as_str()),
+        ("ops", "old-1", UID)
+    );
 }
 
 #[test]
@@ -168,13 +204,22 @@ fn a_link_is_followed_into_dockers_root_only() {
         (found[0].id.to_string(), found[0].dir.to_path_buf()),
         (id.clone(), node.path(&format!("docker/containers/{id}")))
     );
-    assert_eq!(node.cri().logs(&found[0])[0].current(), Some(&SafePath::from(&log)));
+    assert_eq!(
+        node.cri().logs(&found[0])[0].current(),
+        Some(&SafePath::from(&log))
+    );
     let (name, pod) = node.pod(&found[0], 0);
-    assert_eq!((name.as_str(), pod.restart_count, pod.container_id), ("app", 2, Some(found[0].id)));
+    assert_eq!(
+        (name.as_str(), pod.restart_count, pod.container_id),
+        ("app", 2, Some(found[0].id))
+    );
 }
 
 #[test]
 fn a_missing_root_is_an_error() {
     let cri = Cri::new(Path::new("/nonexistent/pods"), Path::new("/nonexistent"));
-    assert_eq!(cri.list(&cri.root()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(
+        cri.list(&cri.root()).unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
 }

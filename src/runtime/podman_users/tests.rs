@@ -15,7 +15,10 @@ struct Homes {
 
 impl Homes {
     fn new() -> Homes {
-        Homes { dir: tempfile::tempdir().unwrap(), passwd: String::new() }
+        Homes {
+            dir: tempfile::tempdir().unwrap(),
+            passwd: String::new(),
+        }
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -24,7 +27,10 @@ impl Homes {
 
     fn user_with(&mut self, name: &str, uid: u32) -> PathBuf {
         let home = self.path(&format!("home/{name}"));
-        self.passwd.push_str(&format!("{name}:x:{uid}:1000::{}:/bin/sh\n", home.display()));
+        self.passwd.push_str(&format!(
+            "{name}:x:{uid}:1000::{}:/bin/sh\n",
+            home.display()
+        ));
         std::fs::write(self.path("passwd"), &self.passwd).unwrap();
         home.join(USER_STORAGE)
     }
@@ -35,10 +41,20 @@ impl Homes {
 
     fn list(&self, choice: &[&str]) -> (Vec<Found>, Vec<String>) {
         let texts: Vec<String> = choice.iter().map(|text| (*text).to_owned()).collect();
-        let users = Podman::of_users(Users::new(&UserChoice::parse(&texts).unwrap(), &self.path("passwd")));
-        let Ok(mut listing) = users.list(&users.root()) else { return Default::default() };
-        listing.containers.sort_by(|one, other| one.origin.cmp(&other.origin));
-        let said = listing.unreadable.iter().map(|it| format!("{}: {}", it.path.display(), it.error));
+        let users = Podman::of_users(Users::new(
+            &UserChoice::parse(&texts).unwrap(),
+            &self.path("passwd"),
+        ));
+        let Ok(mut listing) = users.list(&users.root()) else {
+            return Default::default();
+        };
+        listing
+            .containers
+            .sort_by(|one, other| one.origin.cmp(&other.origin));
+        let said = listing
+            .unreadable
+            .iter()
+            .map(|it| format!("{}: {}", it.path.display(), it.error));
         (listing.containers, said.collect())
     }
 }
@@ -48,12 +64,15 @@ fn id(digit: char) -> ContainerId {
 }
 
 fn with_container(storage: &Path, digit: char) {
-    std::fs::create_dir_all(storage.join(format!("overlay-containers/{}/userdata", id(digit)))).unwrap();
+    std::fs::create_dir_all(storage.join(format!("overlay-containers/{}/userdata", id(digit))))
+        .unwrap();
 }
 
 fn names(found: &[Found]) -> Vec<(String, ContainerId)> {
     let owners = found.iter().map(|found| found.owner.as_ref().unwrap());
-    owners.map(|owner| (owner.user.clone(), owner.container_id)).collect()
+    owners
+        .map(|owner| (owner.user.clone(), owner.container_id))
+        .collect()
 }
 
 #[test]
@@ -67,7 +86,10 @@ fn users_that_are_named_are_read_and_nobody_else_is() {
     assert_eq!(names(&homes.list(&["b*"]).0), std::slice::from_ref(&bob));
     assert_eq!(names(&homes.list(&["all"]).0), [ada, bob]);
     let (found, said) = homes.list(&["carl"]);
-    assert!(found.is_empty() && said.len() == 1 && said[0].contains("no user carl"), "{said:?}");
+    assert!(
+        found.is_empty() && said.len() == 1 && said[0].contains("no user carl"),
+        "{said:?}"
+    );
 }
 
 /// The same id in two homes, and in a daemon's.
@@ -81,7 +103,11 @@ fn a_container_is_known_by_its_storage_and_its_id() {
     let ids: HashSet<ContainerId> = found.iter().map(|found| found.id).collect();
     assert_eq!((ids.len(), ids.contains(&id('a'))), (2, false));
     assert!(found.iter().all(|found| found.runtime_id() == id('a')));
-    assert_eq!(homes.list(&["ada"]).0[0].id, found[0].id, "the same each time");
+    assert_eq!(
+        homes.list(&["ada"]).0[0].id,
+        found[0].id,
+        "the same each time"
+    );
 }
 
 #[test]
@@ -92,10 +118,16 @@ fn whatever_id_a_user_chooses_it_becomes_no_other_containers() {
     assert_eq!(ours.bytes()[8..12], 1000u32.to_be_bytes());
     // Its own key as an id gives another key.
     assert_ne!(key(1000, storage, &ours), ours);
-    assert_ne!(key(1001, storage, &id('a')).bytes()[8..12], ours.bytes()[8..12]);
+    assert_ne!(
+        key(1001, storage, &id('a')).bytes()[8..12],
+        ours.bytes()[8..12]
+    );
     assert_ne!(key(1000, Path::new("/home/ada"), &id('a')), ours);
     // Pinned: positions are kept under it.
-    assert_eq!(ours.to_string(), "ffff75736572ffff000003e88d6ed3e846df9e6451216a60decd38880d4a392f");
+    assert_eq!(
+        ours.to_string(),
+        "ffff75736572ffff000003e88d6ed3e846df9e6451216a60decd38880d4a392f"
+    );
 }
 
 #[test]
@@ -113,12 +145,22 @@ fn nothing_is_reached_through_a_symlink() {
     symlink(secret.join(&container), of_mallory.join(&container)).unwrap();
     let of_trent = homes.user("trent");
     std::fs::create_dir_all(of_trent.join(&container)).unwrap();
-    symlink(secret.join(&container).join("userdata"), of_trent.join(&container).join("userdata")).unwrap();
+    symlink(
+        secret.join(&container).join("userdata"),
+        of_trent.join(&container).join("userdata"),
+    )
+    .unwrap();
     let (found, said) = homes.list(&["all"]);
     assert_eq!(names(&found), [("ada".to_owned(), id('a'))]);
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].contains("home/eve/") && said[0].contains("symlink"), "{said:?}");
-    assert!(said[1].contains("home/trent/") && said[1].contains("no folder"), "{said:?}");
+    assert!(
+        said[0].contains("home/eve/") && said[0].contains("symlink"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains("home/trent/") && said[1].contains("no folder"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -127,13 +169,21 @@ fn a_storage_of_somebody_else_is_not_read_as_the_users() {
     let uid = geteuid().as_raw();
     with_container(&homes.user_with("ada", uid + 1), 'a');
     let (found, said) = homes.list(&["ada"]);
-    assert!(found.is_empty() && said[0].contains(&format!("belongs to uid {uid}")), "{said:?}");
+    assert!(
+        found.is_empty() && said[0].contains(&format!("belongs to uid {uid}")),
+        "{said:?}"
+    );
     // Two names for one home: it belongs to the one whose files they are.
     let home = homes.path("home/ada");
-    homes.passwd.push_str(&format!("ada2:x:{uid}:1::{}:/bin/sh\n", home.display()));
+    homes
+        .passwd
+        .push_str(&format!("ada2:x:{uid}:1::{}:/bin/sh\n", home.display()));
     std::fs::write(homes.path("passwd"), &homes.passwd).unwrap();
     let (found, said) = homes.list(&["all"]);
-    assert_eq!((names(&found), said), (vec![("ada2".to_owned(), id('a'))], Vec::new()));
+    assert_eq!(
+        (names(&found), said),
+        (vec![("ada2".to_owned(), id('a'))], Vec::new())
+    );
 }
 
 #[test]
@@ -149,7 +199,10 @@ fn one_home_that_cannot_be_read_hides_no_other_and_one_that_is_not_there_is_none
     std::fs::create_dir_all(of_carl.join("overlay-containers").join("d".repeat(64))).unwrap();
     std::fs::write(of_carl.join("vfs-containers"), "").unwrap();
     let (found, said) = homes.list(&["all"]);
-    assert_eq!((names(&found), said), (vec![("ada".to_owned(), id('a'))], Vec::new()));
+    assert_eq!(
+        (names(&found), said),
+        (vec![("ada".to_owned(), id('a'))], Vec::new())
+    );
 }
 
 #[test]
@@ -157,8 +210,10 @@ fn what_a_user_says_of_a_container_is_shown_with_his_name() {
     let mut homes = Homes::new();
     let storage = homes.user("ada");
     with_container(&storage, 'a');
-    let list =
-        format!(r#"[{{"id":"{}","names":["web"],"metadata":"{{\"image-name\":\"img:1\"}}"}}]"#, id('a'));
+    let list = format!(
+        r#"[{{"id":"{}","names":["web"],"metadata":"{{\"image-name\":\"img:1\"}}"}}]"#,
+        id('a')
+    );
     std::fs::write(storage.join("overlay-containers/containers.json"), list).unwrap();
     let choice = UserChoice::parse(&["ada".to_owned()]).unwrap();
     let users = Podman::of_users(Users::new(&choice, &homes.path("passwd")));

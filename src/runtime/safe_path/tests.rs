@@ -13,7 +13,9 @@ struct Ground {
 
 impl Ground {
     fn new() -> Ground {
-        let ground = Ground { dir: tempfile::tempdir().unwrap() };
+        let ground = Ground {
+            dir: tempfile::tempdir().unwrap(),
+        };
         std::fs::create_dir_all(ground.path("home/a/b")).unwrap();
         std::fs::create_dir_all(ground.path("other/b")).unwrap();
         std::fs::write(ground.path("home/a/b/log"), "ours").unwrap();
@@ -37,7 +39,14 @@ impl Ground {
     /// Opens both ways, which must agree.
     fn open(&self, below: &str) -> Result<String, Option<i32>> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let top = || open(self.path("home"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let top = || {
+            open(
+                self.path("home"),
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .unwrap()
+        };
         let ways = [
             open_at_once(&top(), Path::new(below), flags, true),
             open_step_by_step(top(), Path::new(below), flags, true),
@@ -45,7 +54,8 @@ impl Ground {
         let [at_once, by_steps] = ways.map(|opened| {
             let mut text = String::new();
             let mut file = File::from(opened.map_err(|error| error.raw_os_error())?);
-            file.read_to_string(&mut text).map_err(|error| error.raw_os_error())?;
+            file.read_to_string(&mut text)
+                .map_err(|error| error.raw_os_error())?;
             Ok::<String, Option<i32>>(text)
         });
         assert_eq!(at_once, by_steps, "{below}");
@@ -62,15 +72,28 @@ fn no_symlink_is_followed_wherever_it_stands() {
     symlink("b", ground.path("home/a/within")).unwrap();
     symlink("log", ground.path("home/a/b/last")).unwrap();
     symlink("/proc/self/root", ground.path("home/magic")).unwrap();
-    for below in ["absolute/b/log", "relative/b/log", "a/within/log", "a/b/last", "magic/etc/hostname"] {
-        assert_eq!(ground.open(below), Err(Some(Errno::LOOP.raw_os_error())), "{below}");
+    for below in [
+        "absolute/b/log",
+        "relative/b/log",
+        "a/within/log",
+        "a/b/last",
+        "magic/etc/hostname",
+    ] {
+        assert_eq!(
+            ground.open(below),
+            Err(Some(Errno::LOOP.raw_os_error())),
+            "{below}"
+        );
         assert!(ground.ours(below).open_file().is_err(), "{below}");
     }
     let error = ground.ours("absolute").open_folder().unwrap_err();
     assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
     assert!(!ground.ours("absolute").is_folder() && ground.ours("a/b").is_folder());
     let stat = ground.ours("a/b/last").stat().unwrap();
-    assert_eq!(FileType::from_raw_mode(stat.stx_mode.into()), FileType::Symlink);
+    assert_eq!(
+        FileType::from_raw_mode(stat.stx_mode.into()),
+        FileType::Symlink
+    );
 }
 
 #[test]
@@ -95,7 +118,9 @@ fn a_path_that_is_not_below_its_base_is_not_opened() {
     let ground = Ground::new();
     let base = Base::of_machine(&ground.path("home"));
     for path in ["other/b/log", "home/../other/b/log", "homes"] {
-        let error = SafePath::below(&base, ground.path(path)).open_file().unwrap_err();
+        let error = SafePath::below(&base, ground.path(path))
+            .open_file()
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}: {error}");
     }
 }
@@ -103,17 +128,35 @@ fn a_path_that_is_not_below_its_base_is_not_opened() {
 #[test]
 fn only_a_regular_file_of_the_user_is_opened() {
     let ground = Ground::new();
-    mknodat(CWD, ground.path("home/a/b/pipe"), FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    mknodat(
+        CWD,
+        ground.path("home/a/b/pipe"),
+        FileType::Fifo,
+        Mode::from(0o600),
+        0,
+    )
+    .unwrap();
     std::fs::hard_link(ground.path("other/b/log"), ground.path("home/a/b/linked")).unwrap();
     for below in ["a/b/pipe", "a/b"] {
-        assert_eq!(ground.ours(below).open_file().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            ground.ours(below).open_file().unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
     }
     let owner = std::fs::metadata(ground.path("other/b/log")).unwrap().uid();
     let somebody_else = ground.of_user(owner + 1, "a/b/linked");
     let error = somebody_else.open_file().unwrap_err();
-    assert!(error.to_string().contains(&format!("belongs to uid {owner}")), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("belongs to uid {owner}")),
+        "{error}"
+    );
     // Of what daemons of the machine wrote, the owner says nothing.
-    let of_machine = SafePath::below(&Base::of_machine(&ground.path("home")), somebody_else.to_path_buf());
+    let of_machine = SafePath::below(
+        &Base::of_machine(&ground.path("home")),
+        somebody_else.to_path_buf(),
+    );
     assert!(of_machine.open_file().is_ok());
 }
 
@@ -128,7 +171,13 @@ fn what_is_read_is_bounded_and_so_are_the_names_of_a_folder() {
     let all = folder.entries(2).unwrap();
     assert_eq!((all.names.len(), all.failure.is_none()), (2, true));
     let some = folder.entries(1).unwrap();
-    assert_eq!((some.names.len(), some.failure.unwrap().to_string().contains("more than 1")), (1, true));
+    assert_eq!(
+        (
+            some.names.len(),
+            some.failure.unwrap().to_string().contains("more than 1")
+        ),
+        (1, true)
+    );
     assert_eq!(folder.stat("log").unwrap().stx_size, 4);
 }
 

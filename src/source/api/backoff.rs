@@ -38,8 +38,13 @@ mod tests {
     #[test]
     fn the_wait_doubles_up_to_its_limit_and_starts_anew_after_a_success() {
         let mut backoff = Backoff::up_to(Duration::from_secs(10));
-        let waits: Vec<u128> = (0..9).map(|_| backoff.after_failure().as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        let waits: Vec<u128> = (0..9)
+            .map(|_| backoff.after_failure().as_millis())
+            .collect();
+        assert_eq!(
+            waits,
+            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+        );
         backoff.reset();
         assert_eq!(backoff.after_failure(), FIRST);
     }

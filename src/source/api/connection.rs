@@ -66,12 +66,17 @@ pub struct StreamBody {
 pub async fn get(socket: &Path, target: &str) -> Result<Answer, String> {
     match timeout(ANSWER_DEADLINE, get_without_deadline(socket, target)).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("{}: no answer within {ANSWER_DEADLINE:?}", socket.display())),
+        Err(_) => Err(format!(
+            "{}: no answer within {ANSWER_DEADLINE:?}",
+            socket.display()
+        )),
     }
 }
 
 async fn get_without_deadline(socket: &Path, target: &str) -> Result<Answer, String> {
-    let stream = connect(socket).await.map_err(|error| format!("{}: {error}", socket.display()))?;
+    let stream = connect(socket)
+        .await
+        .map_err(|error| format!("{}: {error}", socket.display()))?;
     let (mut sender, driver) = http1::Builder::new()
         .read_buf_exact_size(Some(READ_BUFFER))
         .handshake(TokioIo::new(stream))
@@ -91,13 +96,23 @@ async fn get_without_deadline(socket: &Path, target: &str) -> Result<Answer, Str
         .await
         .map_err(|error| text_of(&error))?
     };
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let podman = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let podman = response
+        .headers()
+        .get(VERSION_HEADER)
+        .and_then(|value| value.to_str().ok());
     Ok(Answer {
         podman: podman.map(Release::parse),
         status: response.status(),
         content_type: content_type.unwrap_or_default().to_owned(),
-        body: StreamBody { incoming: response.into_body(), driver, _sender: sender },
+        body: StreamBody {
+            incoming: response.into_body(),
+            driver,
+            _sender: sender,
+        },
     })
 }
 

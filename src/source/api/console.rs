@@ -85,7 +85,11 @@ impl ConsoleDecoder {
     }
 
     /// Goes on with one chunk of the body.
-    pub fn feed(&mut self, chunk: &[u8], emit: &mut dyn FnMut(ConsoleEntry<'_>)) -> Result<(), DaemonError> {
+    pub fn feed(
+        &mut self,
+        chunk: &[u8],
+        emit: &mut dyn FnMut(ConsoleEntry<'_>),
+    ) -> Result<(), DaemonError> {
         // Right after a line's time comes its text: a time there is its own. The
         // last piece of a line may be empty, and its LF left out.
         if self.state == State::Text && (!self.text.is_empty() || self.is_continued) {
@@ -109,7 +113,11 @@ impl ConsoleDecoder {
         Ok(())
     }
 
-    fn go_on(&mut self, mut rest: &[u8], emit: &mut dyn FnMut(ConsoleEntry<'_>)) -> Result<(), DaemonError> {
+    fn go_on(
+        &mut self,
+        mut rest: &[u8],
+        emit: &mut dyn FnMut(ConsoleEntry<'_>),
+    ) -> Result<(), DaemonError> {
         while !rest.is_empty() {
             rest = match self.state {
                 State::Time { starts_line } => self.take_time(rest, starts_line, emit)?,
@@ -140,7 +148,11 @@ impl ConsoleDecoder {
         let carried = self.head.len();
         // Up to the blank that ends a time, or until it cannot be one.
         let room = (LONGEST_TIME + 1).saturating_sub(self.head.len());
-        let end = rest.iter().take(room).position(|byte| !is_of_time(*byte)).map(|at| at + 1);
+        let end = rest
+            .iter()
+            .take(room)
+            .position(|byte| !is_of_time(*byte))
+            .map(|at| at + 1);
         let (piece, left) = rest.split_at(end.unwrap_or(room).min(rest.len()));
         self.head.extend_from_slice(piece);
         if end.is_none() && self.head.len() <= LONGEST_TIME {
@@ -190,7 +202,9 @@ impl ConsoleDecoder {
         if line_end.is_some() {
             left = left.get(1..).unwrap_or_default();
         }
-        self.state = State::Time { starts_line: line_end.is_some() };
+        self.state = State::Time {
+            starts_line: line_end.is_some(),
+        };
         if self.text.is_empty() {
             self.hand_out(piece, line_end.is_some(), emit)?;
         } else {
@@ -211,9 +225,15 @@ impl ConsoleDecoder {
         emit: &mut dyn FnMut(ConsoleEntry<'_>),
     ) -> Result<(), DaemonError> {
         if !self.is_timed && text.starts_with(DAEMON_ERROR) {
-            return Err(DaemonError(String::from_utf8_lossy(text).trim_end().to_owned()));
+            return Err(DaemonError(
+                String::from_utf8_lossy(text).trim_end().to_owned(),
+            ));
         }
-        emit(ConsoleEntry { time: self.time, text, ends_line });
+        emit(ConsoleEntry {
+            time: self.time,
+            text,
+            ends_line,
+        });
         Ok(())
     }
 }

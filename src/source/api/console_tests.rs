@@ -32,7 +32,11 @@ fn lines_come_out_whole_wherever_the_stream_is_cut() {
     ];
     keep("docker_stream", [b"\x01\x05", &body[..]].concat());
     for cut in 0..=body.len() {
-        assert_eq!(entries_of(true, &[&body[..cut], &body[cut..]]).unwrap(), expected, "cut at {cut}");
+        assert_eq!(
+            entries_of(true, &[&body[..cut], &body[cut..]]).unwrap(),
+            expected,
+            "cut at {cut}"
+        );
     }
     let bytes: Vec<&[u8]> = body.chunks(1).collect();
     assert_eq!(entries_of(true, &bytes).unwrap(), expected);
@@ -43,7 +47,11 @@ fn a_line_at_its_very_start_may_print_a_time() {
     let body = stamped(1, "2026-11-23T18:34:00.000000009Z mine\n");
     for cut in 0..=body.len() {
         let entries = entries_of(true, &[&body[..cut], &body[cut..]]).unwrap();
-        assert_eq!(entries, [line(1, "2026-11-23T18:34:00.000000009Z mine", true)], "cut at {cut}");
+        assert_eq!(
+            entries,
+            [line(1, "2026-11-23T18:34:00.000000009Z mine", true)],
+            "cut at {cut}"
+        );
     }
 }
 
@@ -61,19 +69,46 @@ fn the_time_of_a_chunk_is_found_behind_one_that_ends_in_digits() {
 #[test]
 fn the_pieces_of_a_long_line_are_told_apart_from_the_times_between_them() {
     let long = "x".repeat(PIECE);
-    for (rest, ends) in [("rest", "\n"), ("", "\n"), ("2", "\n"), (long.as_str(), "\n"), ("tail", "")] {
-        let body = [stamped(1, &long), stamped(1, &format!("{rest}{ends}")), stamped(2, "next\n")].concat();
+    for (rest, ends) in [
+        ("rest", "\n"),
+        ("", "\n"),
+        ("2", "\n"),
+        (long.as_str(), "\n"),
+        ("tail", ""),
+    ] {
+        let body = [
+            stamped(1, &long),
+            stamped(1, &format!("{rest}{ends}")),
+            stamped(2, "next\n"),
+        ]
+        .concat();
         let expected = if rest.len() == PIECE {
-            vec![line(1, &long, false), line(1, &long, true), line(2, "next", true)]
+            vec![
+                line(1, &long, false),
+                line(1, &long, true),
+                line(2, "next", true),
+            ]
         } else if ends.is_empty() {
             // Where a run ended inside a line only a chunk's start tells.
-            vec![line(1, &long, false), line(1, rest, false), line(2, "next", true)]
+            vec![
+                line(1, &long, false),
+                line(1, rest, false),
+                line(2, "next", true),
+            ]
         } else {
-            vec![line(1, &long, false), line(1, rest, true), line(2, "next", true)]
+            vec![
+                line(1, &long, false),
+                line(1, rest, true),
+                line(2, "next", true),
+            ]
         };
         let second = stamped(1, &long).len();
         let third = body.len() - stamped(2, "next\n").len();
-        let mut entries = entries_of(true, &[&body[..second], &body[second..third], &body[third..]]).unwrap();
+        let mut entries = entries_of(
+            true,
+            &[&body[..second], &body[second..third], &body[third..]],
+        )
+        .unwrap();
         if rest.len() == PIECE {
             // The last piece filled up, and its LF came by itself.
             assert_eq!(entries.remove(2), line(1, "", true));
@@ -87,27 +122,45 @@ fn the_pieces_of_a_long_line_are_told_apart_from_the_times_between_them() {
 fn the_local_driver_leaves_out_the_line_end_after_the_last_piece() {
     let long = "x".repeat(PIECE);
     for rest in ["rest", ""] {
-        let chunks = [stamped(1, &long), stamped(1, rest), stamped(2, "2026-11-23T18:34:00.5Z mine\n")];
+        let chunks = [
+            stamped(1, &long),
+            stamped(1, rest),
+            stamped(2, "2026-11-23T18:34:00.5Z mine\n"),
+        ];
         let body = chunks.concat();
         let (second, third) = (chunks[0].len(), chunks[0].len() + chunks[1].len());
         let mut expected = vec![line(1, &long, false), line(1, rest, false)];
         expected.retain(|entry| !entry.2.is_empty());
         expected.push(line(2, "2026-11-23T18:34:00.5Z mine", true));
-        let entries = entries_of(true, &[&body[..second], &body[second..third], &body[third..]]).unwrap();
+        let entries = entries_of(
+            true,
+            &[&body[..second], &body[second..third], &body[third..]],
+        )
+        .unwrap();
         assert_eq!(entries, expected);
     }
 }
 
 #[test]
 fn an_endless_line_is_handed_out_in_pieces() {
-    let body = [stamped(1, &"y".repeat(200_000)), b"\n".to_vec(), stamped(2, "next\n")].concat();
+    let body = [
+        stamped(1, &"y".repeat(200_000)),
+        b"\n".to_vec(),
+        stamped(2, "next\n"),
+    ]
+    .concat();
     for size in [1000, PIECE, 100_000] {
         let chunks: Vec<&[u8]> = body.chunks(size).collect();
         let entries = entries_of(true, &chunks).unwrap();
         let (next, pieces) = entries.split_last().unwrap();
         assert_eq!(*next, line(2, "next", true));
-        assert_eq!(pieces.iter().map(|piece| piece.2.len()).sum::<usize>(), 200_000);
-        assert!(pieces.iter().all(|piece| piece.1 == 1 && piece.2.len() <= PIECE));
+        assert_eq!(
+            pieces.iter().map(|piece| piece.2.len()).sum::<usize>(),
+            200_000
+        );
+        assert!(pieces
+            .iter()
+            .all(|piece| piece.1 == 1 && piece.2.len() <= PIECE));
         assert_eq!(pieces.iter().filter(|piece| piece.3).count(), 1);
     }
 }
@@ -115,7 +168,10 @@ fn an_endless_line_is_handed_out_in_pieces() {
 #[test]
 fn an_error_of_the_daemon_is_told_from_a_line_that_looks_like_it() {
     let printed = stamped(1, "Error grabbing logs: printed\n");
-    assert_eq!(entries_of(true, &[&printed]).unwrap(), [line(1, "Error grabbing logs: printed", true)]);
+    assert_eq!(
+        entries_of(true, &[&printed]).unwrap(),
+        [line(1, "Error grabbing logs: printed", true)]
+    );
     let said = [printed, b"Error grabbing logs: EOF\n".to_vec()].concat();
     for cut in 0..=said.len() {
         assert_eq!(
@@ -139,7 +195,13 @@ fn any_bytes_are_taken() {
         let text: Vec<u8> = entries_of(true, &chunks)
             .unwrap()
             .into_iter()
-            .flat_map(|entry| if entry.3 { [entry.2, vec![b'\n']].concat() } else { entry.2 })
+            .flat_map(|entry| {
+                if entry.3 {
+                    [entry.2, vec![b'\n']].concat()
+                } else {
+                    entry.2
+                }
+            })
             .collect();
         assert_eq!(text, body);
         let _ = entries_of(false, &chunks);

@@ -134,7 +134,10 @@ impl Context {
 
     /// Has the containers listed at `time`, or before.
     pub fn call_roll_by(&self, time: Instant) {
-        let time = self.early_roll_call.get().map_or(time, |other| other.min(time));
+        let time = self
+            .early_roll_call
+            .get()
+            .map_or(time, |other| other.min(time));
         self.early_roll_call.set(Some(time));
         self.roll_call_changed.notify_one();
     }

@@ -61,7 +61,9 @@ impl EntryDecoder {
         match self {
             EntryDecoder::Multiplexed(multiplexed) => multiplexed.feed(chunk, emit),
             EntryDecoder::Raw(console) => console
-                .feed(chunk, &mut |entry| emit(Stream::Stdout, entry.time, entry.text, entry.ends_line))
+                .feed(chunk, &mut |entry| {
+                    emit(Stream::Stdout, entry.time, entry.text, entry.ends_line)
+                })
                 .map_err(|error| error.to_string()),
         }
     }
@@ -69,7 +71,9 @@ impl EntryDecoder {
     /// The body has ended in order.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), String> {
         match self {
-            EntryDecoder::Multiplexed(multiplexed) if multiplexed.frames.is_between_frames() => Ok(()),
+            EntryDecoder::Multiplexed(multiplexed) if multiplexed.frames.is_between_frames() => {
+                Ok(())
+            }
             EntryDecoder::Multiplexed(_) => Err("the stream ended inside a frame".to_owned()),
             EntryDecoder::Raw(console) => console
                 .finish(&mut |entry| emit(Stream::Stdout, entry.time, entry.text, entry.ends_line))
@@ -80,7 +84,11 @@ impl EntryDecoder {
 
 impl Multiplexed {
     fn feed(&mut self, mut chunk: &[u8], emit: &mut Emit<'_>) -> Result<(), String> {
-        while let Some(frame) = self.frames.next(&mut chunk).map_err(|error| error.to_string())? {
+        while let Some(frame) = self
+            .frames
+            .next(&mut chunk)
+            .map_err(|error| error.to_string())?
+        {
             let stream = match frame.kind {
                 FrameKind::Stdout => Stream::Stdout,
                 FrameKind::Stderr => Stream::Stderr,
@@ -90,7 +98,11 @@ impl Multiplexed {
                 continue;
             }
             let [stdout, stderr] = &mut self.last;
-            let last = if stream == Stream::Stdout { stdout } else { stderr };
+            let last = if stream == Stream::Stdout {
+                stdout
+            } else {
+                stderr
+            };
             let mut text = frame.payload;
             if let Some((time, rest)) = split_time(&mut self.times, text) {
                 *last = time;
@@ -105,7 +117,9 @@ impl Multiplexed {
 
 /// What a daemon says, fit for a log.
 pub fn error_text(bytes: &[u8]) -> String {
-    let near = bytes.get(..bytes.len().min(LONGEST_ERROR)).unwrap_or_default();
+    let near = bytes
+        .get(..bytes.len().min(LONGEST_ERROR))
+        .unwrap_or_default();
     let text = String::from_utf8_lossy(near).trim().to_owned();
     if text.is_empty() {
         "an error without a text".to_owned()

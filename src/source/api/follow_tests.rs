@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::format::position::{Stream, Timestamp};
-use crate::source::api::scripted_api::{id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED, RAW};
+use crate::source::api::scripted_api::{
+    id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED, RAW,
+};
 use crate::source::api::stdcopy_tests::{frame, stamped};
 use crate::source::api::{ContainerAction, StreamEnd};
 
@@ -41,11 +43,15 @@ fn nothing_is_connected_to_while_nothing_is_followed() {
     bench.thread.unfollow(id(1));
     // An answered request shows that the thread has been through all this.
     let (answered, answer) = channel();
-    bench.thread.list(move |listed| answered.send(listed).unwrap());
+    bench
+        .thread
+        .list(move |listed| answered.send(listed).unwrap());
     assert_eq!(answer.recv().unwrap(), Ok(vec![]));
     assert_eq!(api.accepted.load(Ordering::SeqCst), 1);
     assert_eq!(api.calls("/events"), 0);
-    wait_until("the request's connection is closed", || api.open.load(Ordering::SeqCst) == 0);
+    wait_until("the request's connection is closed", || {
+        api.open.load(Ordering::SeqCst) == 0
+    });
     bench.thread.follow(id(1));
     wait_until("logs and events", || api.open.load(Ordering::SeqCst) >= 2);
     bench.thread.unfollow(id(1));
@@ -75,23 +81,33 @@ fn frames_torn_at_every_byte_come_out_whole() {
     let count = 2 * (8 + 31 + 4) - 1 + 1;
     for at in 0..count {
         let expected = |stream, nanos, text: &str, ends_line| {
-            let time = Timestamp { seconds: SECONDS, nanos };
+            let time = Timestamp {
+                seconds: SECONDS,
+                nanos,
+            };
             Told::Entry(id(1), stream, time, text.to_owned(), ends_line)
         };
         let expected = match at % 2 {
             0 => expected(Stream::Stdout, 1, "out", true),
             _ => expected(Stream::Stderr, 2, "err", false),
         };
-        let told = bench.wait_for("an entry", |told| matches!(told, Told::Entry(..)).then_some(told));
+        let told = bench.wait_for("an entry", |told| {
+            matches!(told, Told::Entry(..)).then_some(told)
+        });
         assert_eq!(told, expected, "entry {at}");
     }
-    bench.wait_for("a flush before waiting", |told| (told == Told::Flush(id(1))).then_some(()));
+    bench.wait_for("a flush before waiting", |told| {
+        (told == Told::Flush(id(1))).then_some(())
+    });
 }
 
 #[test]
 fn a_stopped_container_is_connected_again_when_it_starts() {
     let dir = tempfile::tempdir().unwrap();
-    let (ended_once, started) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (ended_once, started) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let (wanted, may_start) = (Arc::clone(&started), Arc::clone(&ended_once));
     let api = ScriptedApi::listen(&dir.path().join("s"), move |call| {
         if call.is_logs_of(id(1)) {
@@ -103,7 +119,9 @@ fn a_stopped_container_is_connected_again_when_it_starts() {
             call.end();
         } else if call.target.starts_with("/events?") {
             call.begin("");
-            wait_until("the first stream has ended", || may_start.load(Ordering::SeqCst));
+            wait_until("the first stream has ended", || {
+                may_start.load(Ordering::SeqCst)
+            });
             let actions = ["create", "die", "start", "rename", "destroy", "exec_start"];
             for (action, number) in actions.into_iter().zip([2, 2, 1, 2, 2, 2]) {
                 let event = format!(
@@ -138,7 +156,10 @@ fn a_stopped_container_is_connected_again_when_it_starts() {
     assert_eq!(seen, [Create, Die, Start, Rename, Destroy]);
     assert_eq!(api.calls(&logs_path(1)), 2);
     let targets = api.targets.lock().unwrap();
-    let logs: Vec<_> = targets.iter().filter(|target| target.contains("/logs?")).collect();
+    let logs: Vec<_> = targets
+        .iter()
+        .filter(|target| target.contains("/logs?"))
+        .collect();
     assert!(
         !logs[0].contains("since") && logs[1].ends_with(&format!("&since={SECONDS}.000000001")),
         "{logs:?}"
@@ -150,7 +171,11 @@ fn what_cannot_be_followed_is_told_and_let_go_until_followed_anew() {
     let dir = tempfile::tempdir().unwrap();
     let api = ScriptedApi::listen(&dir.path().join("s"), |call| {
         let message = r#"{"message":"configured logging driver does not support reading"}"#;
-        for (number, status) in [(1, "404 Not Found"), (2, "409 Conflict"), (3, "501 Not Implemented")] {
+        for (number, status) in [
+            (1, "404 Not Found"),
+            (2, "409 Conflict"),
+            (3, "501 Not Implemented"),
+        ] {
             if call.is_logs_of(id(number)) {
                 return call.answer(status, message);
             }
@@ -158,16 +183,26 @@ fn what_cannot_be_followed_is_told_and_let_go_until_followed_anew() {
         otherwise(call);
     });
     let bench = Bench::at(&api.path);
-    let unsupported = StreamEnd::Unsupported("configured logging driver does not support reading".to_owned());
+    let unsupported =
+        StreamEnd::Unsupported("configured logging driver does not support reading".to_owned());
     for _ in 0..2 {
-        for (number, end) in [(1, StreamEnd::Gone), (2, StreamEnd::Gone), (3, unsupported.clone())] {
+        for (number, end) in [
+            (1, StreamEnd::Gone),
+            (2, StreamEnd::Gone),
+            (3, unsupported.clone()),
+        ] {
             assert!(!end.is_retried());
             bench.thread.follow(id(number));
             assert_eq!(bench.end_of(id(number)), end);
         }
     }
-    assert_eq!([1, 2, 3].map(|number| api.calls(&logs_path(number))), [2, 2, 2]);
-    wait_until("events are given up, too", || api.open.load(Ordering::SeqCst) == 0);
+    assert_eq!(
+        [1, 2, 3].map(|number| api.calls(&logs_path(number))),
+        [2, 2, 2]
+    );
+    wait_until("events are given up, too", || {
+        api.open.load(Ordering::SeqCst) == 0
+    });
 }
 
 #[test]
@@ -213,8 +248,14 @@ fn failures_are_told_and_tried_again_from_the_last_entry() {
     assert!(reasons[6].contains("inside a frame"), "{reasons:?}");
     bench.texts(id(1), 1);
     let targets = api.targets.lock().unwrap();
-    let last = targets.iter().rfind(|target| target.contains("/logs?")).unwrap();
-    assert!(last.ends_with(&format!("&since={SECONDS}.000000006")), "{last}");
+    let last = targets
+        .iter()
+        .rfind(|target| target.contains("/logs?"))
+        .unwrap();
+    assert!(
+        last.ends_with(&format!("&since={SECONDS}.000000006")),
+        "{last}"
+    );
 }
 
 #[test]
@@ -239,9 +280,14 @@ fn an_old_daemon_is_asked_once_whether_there_is_a_terminal() {
     assert_eq!(bench.texts(id(1), 2), ["raw\r", "raw\r"]);
     assert_eq!(api.calls(&format!("/containers/{}/json", id(1))), 1);
     let (answered, answer) = channel();
-    bench.thread.inspect(id(1), move |inspected| answered.send(inspected).unwrap());
+    bench
+        .thread
+        .inspect(id(1), move |inspected| answered.send(inspected).unwrap());
     let inspected = answer.recv().unwrap().unwrap();
-    assert_eq!((inspected.name.as_str(), inspected.image.as_str()), ("n", "i"));
+    assert_eq!(
+        (inspected.name.as_str(), inspected.image.as_str()),
+        ("n", "i")
+    );
     assert!(inspected.tty && inspected.running);
     assert_eq!(inspected.log_driver, "json-file");
 }
@@ -259,7 +305,10 @@ fn an_endless_line_comes_in_pieces() {
     });
     let bench = Bench::at(&api.path);
     bench.thread.follow(id(1));
-    assert!(bench.texts(id(1), 100).iter().all(|text| text.len() == 16 * 1024));
+    assert!(bench
+        .texts(id(1), 100)
+        .iter()
+        .all(|text| text.len() == 16 * 1024));
 }
 
 #[test]
@@ -274,7 +323,9 @@ fn without_space_the_server_blocks_and_after_a_wake_it_goes_on() {
         }
         call.begin(MULTIPLEXED);
         let line = frame(1, &stamped(1, &format!("{}\n", "x".repeat(1000))));
-        call.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        call.stream
+            .set_write_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
         let mut chunk = format!("{:x}\r\n", line.len()).into_bytes();
         chunk.extend_from_slice(&line);
         chunk.extend_from_slice(b"\r\n");
@@ -298,9 +349,14 @@ fn without_space_the_server_blocks_and_after_a_wake_it_goes_on() {
     let bench = Bench::at(&api.path);
     bench.has_space.store(false, Ordering::SeqCst);
     bench.thread.follow(id(1));
-    wait_until("the server's writes block", || blocked.load(Ordering::SeqCst));
+    wait_until("the server's writes block", || {
+        blocked.load(Ordering::SeqCst)
+    });
     assert!(written.load(Ordering::SeqCst) < 1_000_000);
-    assert!(!bench.told.try_iter().any(|told| matches!(told, Told::Entry(..))));
+    assert!(!bench
+        .told
+        .try_iter()
+        .any(|told| matches!(told, Told::Entry(..))));
     bench.has_space.store(true, Ordering::SeqCst);
     bench.thread.wake();
     bench.texts(id(1), 4000);
@@ -326,6 +382,9 @@ fn stopping_does_not_wait_for_a_server_that_hangs() {
     let begun = Instant::now();
     bench.thread.stop();
     assert!(begun.elapsed() < Duration::from_secs(1));
-    assert!(answer.recv().is_err(), "the question is dropped with the thread");
+    assert!(
+        answer.recv().is_err(),
+        "the question is dropped with the thread"
+    );
     wait_until("all is closed", || api.open.load(Ordering::SeqCst) == 0);
 }

@@ -50,8 +50,13 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
     if !wait.is_zero() {
         context.pause(wait).await;
     }
-    let mut follower =
-        Follower { context, id, inspected: None, has_progressed: false, waited: Duration::ZERO };
+    let mut follower = Follower {
+        context,
+        id,
+        inspected: None,
+        has_progressed: false,
+        waited: Duration::ZERO,
+    };
     let mut backoff = Backoff::up_to(LONGEST_WAIT);
     loop {
         let starts = follow.starts.get();
@@ -141,12 +146,16 @@ impl Follower {
         let since = self.since();
         let was_known = self.context.podman.get();
         let wanted = self.from(since).await?;
-        let mut answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
+        let mut answer = self
+            .ask(&logs_target(&self.id, &Wanted::Following(wanted)))
+            .await?;
         if answer.podman != was_known {
             // It has its own idea of `since`, and is asked again.
             drop(answer);
             let wanted = self.from(since).await?;
-            answer = self.ask(&logs_target(&self.id, &Wanted::Following(wanted))).await?;
+            answer = self
+                .ask(&logs_target(&self.id, &Wanted::Following(wanted)))
+                .await?;
         }
         let has_terminal = self.has_terminal(&answer).await?;
         let is_old = !answer.content_type.starts_with("application/vnd.docker.");
@@ -166,7 +175,9 @@ impl Follower {
     /// What to ask for, where entries are wanted from `since` on.
     async fn from(&mut self, since: Option<Timestamp>) -> Result<Option<Timestamp>, StreamEnd> {
         match (since, self.context.podman.get()) {
-            (Some(since), Some(podman)) => Ok(podman.since(since, self.traits().await?.is_in_journal)),
+            (Some(since), Some(podman)) => {
+                Ok(podman.since(since, self.traits().await?.is_in_journal))
+            }
             _ => Ok(since),
         }
     }
@@ -194,7 +205,9 @@ impl Follower {
                 Ok(answer)
             }
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(StreamEnd::Gone),
-            StatusCode::NOT_IMPLEMENTED => Err(StreamEnd::Unsupported(answer.body.error_text().await)),
+            StatusCode::NOT_IMPLEMENTED => {
+                Err(StreamEnd::Unsupported(answer.body.error_text().await))
+            }
             status => {
                 let is_podman = answer.podman.is_some();
                 let reason = answer.body.error_text().await;
@@ -208,10 +221,16 @@ impl Follower {
 
     /// Newer daemons say it with the answer; older ones are asked, once.
     pub(crate) async fn has_terminal(&mut self, answer: &Answer) -> Result<bool, StreamEnd> {
-        if answer.content_type.starts_with("application/vnd.docker.raw-stream") {
+        if answer
+            .content_type
+            .starts_with("application/vnd.docker.raw-stream")
+        {
             return Ok(true);
         }
-        if answer.content_type.starts_with("application/vnd.docker.multiplexed-stream") {
+        if answer
+            .content_type
+            .starts_with("application/vnd.docker.multiplexed-stream")
+        {
             return Ok(false);
         }
         Ok(self.traits().await?.has_terminal)
@@ -226,9 +245,18 @@ impl Follower {
             return Ok(known);
         }
         match self.context.requests.inspect(&self.context, &self.id).await {
-            Ok(Inspected { tty, log_rotates, log_driver, .. }) => {
+            Ok(Inspected {
+                tty,
+                log_rotates,
+                log_driver,
+                ..
+            }) => {
                 let is_in_journal = log_driver == "journald";
-                Ok(*self.inspected.insert(Traits { has_terminal: tty, log_rotates, is_in_journal }))
+                Ok(*self.inspected.insert(Traits {
+                    has_terminal: tty,
+                    log_rotates,
+                    is_in_journal,
+                }))
             }
             Err(RequestError::NotFound) => Err(StreamEnd::Gone),
             Err(RequestError::Failed(reason) | RequestError::NoAnswer(reason)) => {
@@ -345,7 +373,8 @@ pub enum Wanted {
 /// The request for it. The daemon reads nine digits of fraction exactly.
 pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
     let follow = u8::from(!matches!(wanted, Wanted::There(_) | Wanted::ThereSince(_)));
-    let mut target = format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
+    let mut target =
+        format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
     match wanted {
         // A time before 1970 is no time a container was writing at.
         Wanted::Following(Some(since)) | Wanted::ThereSince(Some(since)) if since.seconds > 0 => {
@@ -360,7 +389,9 @@ pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
 
 /// The time for entries that come without one.
 pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp {
         seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
         nanos: since_epoch.subsec_nanos(),
@@ -377,12 +408,27 @@ mod tests {
         let all = format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1&timestamps=1");
         let following = |since| logs_target(&id, &Wanted::Following(since));
         assert_eq!(following(None), all);
-        assert_eq!(following(Some(Timestamp { seconds: -3, nanos: 1 })), all);
-        let since = Timestamp { seconds: 1_700_000_000, nanos: 42 };
-        assert_eq!(following(Some(since)), format!("{all}&since=1700000000.000000042"));
+        assert_eq!(
+            following(Some(Timestamp {
+                seconds: -3,
+                nanos: 1
+            })),
+            all
+        );
+        let since = Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 42,
+        };
+        assert_eq!(
+            following(Some(since)),
+            format!("{all}&since=1700000000.000000042")
+        );
         assert_eq!(logs_target(&id, &Wanted::ToCome), format!("{all}&tail=0"));
         let there = all.replace("follow=1", "follow=0");
         assert_eq!(logs_target(&id, &Wanted::There(None)), there);
-        assert_eq!(logs_target(&id, &Wanted::There(Some(64))), format!("{there}&tail=64"));
+        assert_eq!(
+            logs_target(&id, &Wanted::There(Some(64))),
+            format!("{there}&tail=64")
+        );
     }
 }

@@ -39,7 +39,12 @@ pub struct Inspections<T> {
 
 impl<T> Default for Inspections<T> {
     fn default() -> Inspections<T> {
-        Inspections { waiting: VecDeque::new(), asked: HashSet::new(), in_flight: 0, resting: HashMap::new() }
+        Inspections {
+            waiting: VecDeque::new(),
+            asked: HashSet::new(),
+            in_flight: 0,
+            resting: HashMap::new(),
+        }
     }
 }
 
@@ -69,8 +74,15 @@ impl<T> Inspections<T> {
         let earlier = self.resting.remove(id);
         if is_late {
             let length = earlier.map_or(FIRST_REST, |rest| (rest.length * 2).min(LONGEST_REST));
-            self.resting.insert(*id, Rest { length, until: now + length });
-            self.resting.retain(|_, rest| now.duration_since(rest.until) < FORGET_AFTER);
+            self.resting.insert(
+                *id,
+                Rest {
+                    length,
+                    until: now + length,
+                },
+            );
+            self.resting
+                .retain(|_, rest| now.duration_since(rest.until) < FORGET_AFTER);
         }
     }
 }
@@ -86,7 +98,9 @@ mod tests {
     }
 
     fn all_begun(inspections: &mut Inspections<u16>) -> Vec<u16> {
-        std::iter::from_fn(|| inspections.begin()).map(|(_, number)| number).collect()
+        std::iter::from_fn(|| inspections.begin())
+            .map(|(_, number)| number)
+            .collect()
     }
 
     #[test]

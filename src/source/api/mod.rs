@@ -82,7 +82,14 @@ pub trait StreamSink: Send {
     /// A frame or, of a TTY, a line or a piece of one: its bytes without time
     /// and final LF. `ends_line` tells whether the LF was there; the pieces of a
     /// line that Docker split share one time.
-    fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool);
+    fn entry(
+        &mut self,
+        id: &ContainerId,
+        stream: Stream,
+        time: Timestamp,
+        text: &[u8],
+        ends_line: bool,
+    );
 
     /// A burst of entries has been handled: pass on what was built of them.
     /// Called before the thread waits for anything, at a stream's end, and in

@@ -31,7 +31,9 @@ fn a_socket_that_appears_later_is_found() {
     let path = dir.path().join("s");
     let bench = Bench::at(&path);
     bench.thread.follow(id(1));
-    assert!(daemon(&bench).unwrap_err().contains(&path.display().to_string()));
+    assert!(daemon(&bench)
+        .unwrap_err()
+        .contains(&path.display().to_string()));
     assert!(matches!(bench.end_of(id(1)), StreamEnd::Failed(_)));
     assert!(matches!(bench.end_of(id(1)), StreamEnd::Failed(_)));
     let _api = ScriptedApi::listen(&path, serving("here\n"));
@@ -48,7 +50,9 @@ fn a_replaced_socket_file_is_connected_to() {
             call.begin(MULTIPLEXED);
             call.chunk(&frame(1, &stamped(1, "old\n")));
             // Cut off when the new one is there.
-            wait_until("replaced", || std::fs::exists(call_flag(&call.stream)).unwrap_or(false));
+            wait_until("replaced", || {
+                std::fs::exists(call_flag(&call.stream)).unwrap_or(false)
+            });
         }
     });
     let bench = Bench::at(&path);
@@ -107,7 +111,10 @@ fn a_start_that_no_event_told_is_found_in_the_list() {
             // Cut at once, twice.
             call.begin("");
         } else if call.target.starts_with("/containers/json?") {
-            call.answer("200 OK", &format!(r#"[{{"Id":"{}","State":"running"}}]"#, id(1)));
+            call.answer(
+                "200 OK",
+                &format!(r#"[{{"Id":"{}","State":"running"}}]"#, id(1)),
+            );
         } else {
             otherwise(call);
         }
@@ -116,7 +123,9 @@ fn a_start_that_no_event_told_is_found_in_the_list() {
     bench.thread.follow(id(1));
     assert_eq!(bench.end_of(id(1)), StreamEnd::Finished);
     assert_eq!(bench.texts(id(1), 1), ["again"]);
-    wait_until("the events are subscribed to again", || api.calls("/events") == 3);
+    wait_until("the events are subscribed to again", || {
+        api.calls("/events") == 3
+    });
     assert!(api.calls("/containers/json") >= 1);
 }
 

@@ -102,7 +102,11 @@ pub struct Search {
 impl Search {
     /// Looks for `place` in an answer that is whole, or may begin anywhere.
     pub fn new(place: Place, is_whole: bool) -> Search {
-        let handed_on = if let Place::After(last) = place { last.moments } else { PerStream::default() };
+        let handed_on = if let Place::After(last) = place {
+            last.moments
+        } else {
+            PerStream::default()
+        };
         Search {
             place,
             is_whole,
@@ -136,7 +140,8 @@ impl Search {
                 }
                 Place::After(last) => {
                     let is_counted = self.is_whole || !self.is_first_run[index] || last.is_single();
-                    self.is_met = is_counted && last.stream == stream && last.moment() == self.runs[index];
+                    self.is_met =
+                        is_counted && last.stream == stream && last.moment() == self.runs[index];
                     return Verdict::PassOver;
                 }
                 Place::LaterThan(last) if time <= last => return Verdict::PassOver,
@@ -145,7 +150,11 @@ impl Search {
             self.is_met = true;
         }
         self.handed_on[index].advance(time);
-        self.last = Some(LastEntry { stream, ends_line, moments: self.handed_on });
+        self.last = Some(LastEntry {
+            stream,
+            ends_line,
+            moments: self.handed_on,
+        });
         self.count += 1;
         Verdict::HandOn
     }
@@ -204,7 +213,9 @@ mod tests {
 
     fn place_after(entries: &[(Stream, i64, bool)]) -> Place {
         let mut search = Search::new(Place::Beginning, true);
-        assert!(judge(&mut search, entries).iter().all(|verdict| *verdict == HandOn));
+        assert!(judge(&mut search, entries)
+            .iter()
+            .all(|verdict| *verdict == HandOn));
         search.place()
     }
 
@@ -212,12 +223,26 @@ mod tests {
     fn after_an_entry_all_is_new_even_if_the_clock_went_back() {
         let place = place_after(&[(OUT, 50, true), (ERR, 51, true), (OUT, 52, true)]);
         let mut search = Search::new(place, false);
-        let entries = [(ERR, 51, true), (OUT, 52, true), (OUT, 7, true), (ERR, 8, true)];
-        assert_eq!(judge(&mut search, &entries), [PassOver, PassOver, HandOn, HandOn]);
+        let entries = [
+            (ERR, 51, true),
+            (OUT, 52, true),
+            (OUT, 7, true),
+            (ERR, 8, true),
+        ];
+        assert_eq!(
+            judge(&mut search, &entries),
+            [PassOver, PassOver, HandOn, HandOn]
+        );
         assert!(search.has_found() && !search.has_gap());
         let mut next = Search::new(search.place(), false);
-        assert_eq!(judge(&mut next, &[(OUT, 7, true), (ERR, 8, true)]), [PassOver; 2]);
-        assert_eq!((next.has_found(), next.count(), next.place()), (true, 0, search.place()));
+        assert_eq!(
+            judge(&mut next, &[(OUT, 7, true), (ERR, 8, true)]),
+            [PassOver; 2]
+        );
+        assert_eq!(
+            (next.has_found(), next.count(), next.place()),
+            (true, 0, search.place())
+        );
     }
 
     #[test]
@@ -232,7 +257,10 @@ mod tests {
         for is_whole in [true, false] {
             let mut search = Search::new(place, is_whole);
             let all = [&pieces[..], &rest[..]].concat();
-            assert_eq!(judge(&mut search, &all), [PassOver, PassOver, HandOn, HandOn, HandOn]);
+            assert_eq!(
+                judge(&mut search, &all),
+                [PassOver, PassOver, HandOn, HandOn, HandOn]
+            );
         }
     }
 
@@ -245,7 +273,13 @@ mod tests {
             assert!(search.is_too_late() && !search.has_found());
         }
         let mut search = Search::new(place, false);
-        assert_eq!(judge(&mut search, &[(OUT, 47, true), (OUT, 50, true), (OUT, 51, true)]), [HandOn; 3]);
+        assert_eq!(
+            judge(
+                &mut search,
+                &[(OUT, 47, true), (OUT, 50, true), (OUT, 51, true)]
+            ),
+            [HandOn; 3]
+        );
         assert!(search.has_found() && !search.has_gap());
     }
 
@@ -258,8 +292,16 @@ mod tests {
             (Place::Beginning, 51, false),
         ] {
             let mut search = Search::new(place, true);
-            assert_eq!(judge(&mut search, &[(OUT, first, true)]), [HandOn], "{place:?}");
-            assert_eq!((search.has_found(), search.has_gap()), (true, has_gap), "{place:?}");
+            assert_eq!(
+                judge(&mut search, &[(OUT, first, true)]),
+                [HandOn],
+                "{place:?}"
+            );
+            assert_eq!(
+                (search.has_found(), search.has_gap()),
+                (true, has_gap),
+                "{place:?}"
+            );
         }
         let mut gone = Search::new(place_after(&[(OUT, 50, true)]), true);
         assert_eq!(judge(&mut gone, &[(OUT, 51, true)]), [PassOver]);

@@ -35,14 +35,22 @@ pub struct Release {
 impl Release {
     /// From the header's value, `4.3.1`. One that is not understood is a later one.
     pub fn parse(text: &str) -> Release {
-        let mut numbers = text.split('.').map(|number| number.parse().unwrap_or(u32::MAX));
-        Release { major: numbers.next().unwrap_or(u32::MAX), minor: numbers.next().unwrap_or(u32::MAX) }
+        let mut numbers = text
+            .split('.')
+            .map(|number| number.parse().unwrap_or(u32::MAX));
+        Release {
+            major: numbers.next().unwrap_or(u32::MAX),
+            minor: numbers.next().unwrap_or(u32::MAX),
+        }
     }
 
     /// What to ask for to get all that may come after `since`.
     pub fn since(self, since: Timestamp, reads_journal: bool) -> Option<Timestamp> {
         let is_possible = !reads_journal || self >= FOLLOWS_SINCE;
-        is_possible.then_some(Timestamp { seconds: since.seconds.saturating_sub(1), nanos: 0 })
+        is_possible.then_some(Timestamp {
+            seconds: since.seconds.saturating_sub(1),
+            nanos: 0,
+        })
     }
 }
 
@@ -57,11 +65,20 @@ mod tests {
 
     #[test]
     fn the_second_before_is_asked_for_and_of_an_old_releases_journal_all() {
-        let at = Timestamp { seconds: 1_700_000_000, nanos: 42 };
-        let before = Some(Timestamp { seconds: 1_699_999_999, nanos: 0 });
-        for (version, of_file, of_journal) in
-            [("4.3.1", before, None), ("3.0", before, None), ("4.4.0", before, before), ("x", before, before)]
-        {
+        let at = Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 42,
+        };
+        let before = Some(Timestamp {
+            seconds: 1_699_999_999,
+            nanos: 0,
+        });
+        for (version, of_file, of_journal) in [
+            ("4.3.1", before, None),
+            ("3.0", before, None),
+            ("4.4.0", before, before),
+            ("x", before, before),
+        ] {
             let release = Release::parse(version);
             assert_eq!(
                 (release.since(at, false), release.since(at, true)),

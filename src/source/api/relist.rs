@@ -22,8 +22,14 @@ pub async fn call_roll(context: &Context) {
     loop {
         let calm = context.has_events.get() && !has_failed;
         let regular = last + if calm { WITH_EVENTS } else { WITHOUT_EVENTS };
-        let due = context.early_roll_call.get().map_or(regular, |early| early.min(regular));
-        if timeout_at(due.into(), context.roll_call_changed.notified()).await.is_ok() {
+        let due = context
+            .early_roll_call
+            .get()
+            .map_or(regular, |early| early.min(regular));
+        if timeout_at(due.into(), context.roll_call_changed.notified())
+            .await
+            .is_ok()
+        {
             continue;
         }
         context.early_roll_call.set(None);
@@ -34,7 +40,11 @@ pub async fn call_roll(context: &Context) {
 
 /// Whether any follower waits for a start.
 fn is_awaited(context: &Context) -> bool {
-    context.follows.borrow().values().any(|follow| follow.waiting_since.get().is_some())
+    context
+        .follows
+        .borrow()
+        .values()
+        .any(|follow| follow.waiting_since.get().is_some())
 }
 
 /// Wakes the followers that waited already before the list was asked for and
@@ -46,7 +56,10 @@ async fn compare(context: &Context, asked: Instant) -> bool {
     };
     let listed: HashMap<ContainerId, bool> = listed.iter().map(|it| (it.id, it.running)).collect();
     for (id, follow) in context.follows.borrow().iter() {
-        let has_waited = follow.waiting_since.get().is_some_and(|since| since <= asked);
+        let has_waited = follow
+            .waiting_since
+            .get()
+            .is_some_and(|since| since <= asked);
         if has_waited && listed.get(id).copied().unwrap_or(true) {
             follow.note_start();
         }

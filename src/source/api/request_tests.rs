@@ -36,13 +36,21 @@ fn a_thousand_inspections_that_hang_do_not_pile_up_and_lists_are_answered() {
     for round in 0..20 {
         ask_all();
         let (sender, answer) = channel();
-        bench.thread.list(move |listed| sender.send(listed).unwrap());
+        bench
+            .thread
+            .list(move |listed| sender.send(listed).unwrap());
         let listed = answer.recv_timeout(crate::source::api::scripted_api::DEADLINE);
         assert_eq!(listed, Ok(Ok(Vec::new())), "round {round}");
     }
     // The last list was answered after all had been asked for twenty times.
-    assert_eq!(Arc::strong_count(&alive), 1001, "one request for each container");
-    wait_until("all that may be in flight", || api.open.load(Ordering::SeqCst) == MOST_IN_FLIGHT);
+    assert_eq!(
+        Arc::strong_count(&alive),
+        1001,
+        "one request for each container"
+    );
+    wait_until("all that may be in flight", || {
+        api.open.load(Ordering::SeqCst) == MOST_IN_FLIGHT
+    });
     assert_eq!(api.accepted.load(Ordering::SeqCst), MOST_IN_FLIGHT + 20);
 }
 
@@ -62,8 +70,13 @@ fn a_list_that_hangs_is_asked_for_once_and_containers_are_inspected() {
         let dropped = Arc::clone(&dropped);
         bench.thread.list(move |_| drop(dropped));
         let (sender, answer) = channel();
-        bench.thread.inspect(id(number), move |inspected| sender.send(inspected.unwrap().name).unwrap());
-        assert_eq!(answer.recv_timeout(crate::source::api::scripted_api::DEADLINE), Ok("web".to_owned()));
+        bench.thread.inspect(id(number), move |inspected| {
+            sender.send(inspected.unwrap().name).unwrap()
+        });
+        assert_eq!(
+            answer.recv_timeout(crate::source::api::scripted_api::DEADLINE),
+            Ok("web".to_owned())
+        );
     }
     assert_eq!(api.calls("/containers/json"), 1);
     assert_eq!(Arc::strong_count(&dropped), 2);

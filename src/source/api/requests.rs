@@ -101,17 +101,28 @@ impl Requests {
                 summary.state,
                 Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
             );
-            Some(Listed { id: ContainerId::parse(&summary.id?)?, running })
+            Some(Listed {
+                id: ContainerId::parse(&summary.id?)?,
+                running,
+            })
         });
         Ok(listed.collect())
     }
 
     /// One container.
-    pub async fn inspect(&self, context: &Context, id: &ContainerId) -> Result<Inspected, RequestError> {
+    pub async fn inspect(
+        &self,
+        context: &Context,
+        id: &ContainerId,
+    ) -> Result<Inspected, RequestError> {
         let _of_container = self.one_inspection_of(*id).await;
         let _turn = self.inspections.acquire().await;
         let id = id.to_string();
-        self.ask(context, async |client| client.inspect_container(&id, None).await).await.map(inspected)
+        self.ask(context, async |client| {
+            client.inspect_container(&id, None).await
+        })
+        .await
+        .map(inspected)
     }
 
     async fn one_inspection_of(&self, id: ContainerId) -> OfContainer<'_> {
@@ -132,7 +143,8 @@ impl Requests {
         let begun = Instant::now();
         let whole = async {
             let path = self.socket.to_string_lossy();
-            let docker = Docker::connect_with_unix(&path, ANSWER_DEADLINE.as_secs(), API_DEFAULT_VERSION)?;
+            let docker =
+                Docker::connect_with_unix(&path, ANSWER_DEADLINE.as_secs(), API_DEFAULT_VERSION)?;
             request(&docker).await
         };
         let error = match timeout(ANSWER_DEADLINE, whole).await {
@@ -144,11 +156,16 @@ impl Requests {
             Err(_) => Error::RequestTimeoutError,
         };
         let reason = match error {
-            Error::DockerResponseServerError { status_code: 404, .. } => {
+            Error::DockerResponseServerError {
+                status_code: 404, ..
+            } => {
                 context.note_answer();
                 return Err(RequestError::NotFound);
             }
-            Error::DockerResponseServerError { status_code, message } => {
+            Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => {
                 context.note_answer();
                 format!("{status_code}: {}", error_text(message.as_bytes()))
             }
@@ -157,7 +174,10 @@ impl Requests {
                 format!("not understood: {}", error_text(message.as_bytes()))
             }
             Error::RequestTimeoutError => {
-                let reason = format!("{}: no answer within {ANSWER_DEADLINE:?}", self.socket.display());
+                let reason = format!(
+                    "{}: no answer within {ANSWER_DEADLINE:?}",
+                    self.socket.display()
+                );
                 context.note_silence(begun, &reason);
                 return Err(RequestError::NoAnswer(reason));
             }
@@ -174,16 +194,25 @@ impl Requests {
 fn inspected(response: ContainerInspectResponse) -> Inspected {
     let name = response.name.unwrap_or_default();
     let config = response.config.unwrap_or_default();
-    let log_config = response.host_config.and_then(|host| host.log_config).unwrap_or_default();
+    let log_config = response
+        .host_config
+        .and_then(|host| host.log_config)
+        .unwrap_or_default();
     let log_driver = log_config.typ.unwrap_or_default();
-    let max_size = log_config.config.as_ref().and_then(|options| options.get("max-size"));
+    let max_size = log_config
+        .config
+        .as_ref()
+        .and_then(|options| options.get("max-size"));
     Inspected {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
         image: config.image.unwrap_or_default(),
         env: config.env.unwrap_or_default(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         tty: config.tty.unwrap_or_default(),
-        running: response.state.and_then(|state| state.running).unwrap_or_default(),
+        running: response
+            .state
+            .and_then(|state| state.running)
+            .unwrap_or_default(),
         log_rotates: rotates(&log_driver, max_size.map(String::as_str)),
         log_driver,
     }

@@ -117,14 +117,18 @@ impl ScriptedApi {
                 let stream = stream.unwrap();
                 accepted.fetch_add(1, Ordering::SeqCst);
                 open.fetch_add(1, Ordering::SeqCst);
-                let (open, targets, script) = (Arc::clone(&open), Arc::clone(&targets), Arc::clone(&script));
+                let (open, targets, script) =
+                    (Arc::clone(&open), Arc::clone(&targets), Arc::clone(&script));
                 let work = move || {
                     if let Some(mut call) = read_call(stream, &targets) {
                         script(&mut call);
                     }
                     open.fetch_sub(1, Ordering::SeqCst);
                 };
-                std::thread::Builder::new().stack_size(128 * 1024).spawn(work).unwrap();
+                std::thread::Builder::new()
+                    .stack_size(128 * 1024)
+                    .spawn(work)
+                    .unwrap();
             }
         });
         api
@@ -133,7 +137,10 @@ impl ScriptedApi {
     /// How often the path was asked for.
     pub fn calls(&self, path: &str) -> usize {
         let targets = self.targets.lock().unwrap();
-        targets.iter().filter(|target| target.split('?').next() == Some(path)).count()
+        targets
+            .iter()
+            .filter(|target| target.split('?').next() == Some(path))
+            .count()
     }
 }
 
@@ -158,9 +165,16 @@ fn read_call(stream: UnixStream, targets: &Mutex<Vec<String>>) -> Option<Call> {
     }
     let path = target.split('?').next()?.to_owned();
     let mut targets = targets.lock().unwrap();
-    let number = targets.iter().filter(|target| target.split('?').next() == Some(&path)).count();
+    let number = targets
+        .iter()
+        .filter(|target| target.split('?').next() == Some(&path))
+        .count();
     targets.push(target.clone());
-    Some(Call { target, number, stream: reader.into_inner() })
+    Some(Call {
+        target,
+        number,
+        stream: reader.into_inner(),
+    })
 }
 
 /// What the sink was told.
@@ -186,10 +200,19 @@ impl StreamSink for TestSink {
         self.has_space.load(Ordering::SeqCst)
     }
 
-    fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
+    fn entry(
+        &mut self,
+        id: &ContainerId,
+        stream: Stream,
+        time: Timestamp,
+        text: &[u8],
+        ends_line: bool,
+    ) {
         self.since.insert(*id, time);
         let text = String::from_utf8_lossy(text).into_owned();
-        let _ = self.told.send(Told::Entry(*id, stream, time, text, ends_line));
+        let _ = self
+            .told
+            .send(Told::Entry(*id, stream, time, text, ends_line));
     }
 
     fn flush(&mut self, id: &ContainerId) {
@@ -228,9 +251,18 @@ impl Bench {
     pub fn at(path: &Path) -> Bench {
         let (sender, told) = channel();
         let has_space = Arc::new(AtomicBool::new(true));
-        let sink = TestSink { told: sender, has_space: Arc::clone(&has_space), since: HashMap::new() };
-        let thread = DockerThread::start(DockerSocket::Unix(path.to_owned()), Box::new(sink)).unwrap();
-        Bench { thread, told, has_space }
+        let sink = TestSink {
+            told: sender,
+            has_space: Arc::clone(&has_space),
+            since: HashMap::new(),
+        };
+        let thread =
+            DockerThread::start(DockerSocket::Unix(path.to_owned()), Box::new(sink)).unwrap();
+        Bench {
+            thread,
+            told,
+            has_space,
+        }
     }
 
     /// The first thing told that `wanted` picks.

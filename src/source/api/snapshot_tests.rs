@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::source::api::follow_tests::{logs_path, otherwise};
 use crate::source::api::follower::LAG;
-use crate::source::api::scripted_api::{id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED};
+use crate::source::api::scripted_api::{
+    id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED,
+};
 use crate::source::api::stdcopy_tests::{frame, stamped};
 use crate::source::api::StreamEnd;
 
@@ -21,7 +23,10 @@ struct Log {
 type SharedLog = Arc<Mutex<Log>>;
 
 fn write(log: &SharedLog, numbers: std::ops::Range<u32>) {
-    log.lock().unwrap().entries.extend(numbers.map(|number| (number, format!("line {number}\n"))));
+    log.lock()
+        .unwrap()
+        .entries
+        .extend(numbers.map(|number| (number, format!("line {number}\n"))));
 }
 
 fn texts(numbers: std::ops::Range<u32>) -> Vec<String> {
@@ -30,14 +35,20 @@ fn texts(numbers: std::ops::Range<u32>) -> Vec<String> {
 
 fn parameter<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
     let query = call.target.split_once('?')?.1;
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Answers as dockerd 20.10 does, with a follow that is worse than any.
 fn old_daemon(log: SharedLog) -> impl Fn(&mut Call) + Send + Sync + 'static {
     move |call| {
-        if call.target.ends_with(&format!("/containers/{}/json", id(1))) {
-            let config = r#"{"HostConfig":{"LogConfig":{"Type":"local"}},"State":{"Running":true}}"#;
+        if call
+            .target
+            .ends_with(&format!("/containers/{}/json", id(1)))
+        {
+            let config =
+                r#"{"HostConfig":{"LogConfig":{"Type":"local"}},"State":{"Running":true}}"#;
             return call.answer("200 OK", config);
         }
         if !call.is_logs_of(id(1)) {
@@ -65,7 +76,10 @@ fn old_daemon(log: SharedLog) -> impl Fn(&mut Call) + Send + Sync + 'static {
         if log.lock().unwrap().has_stopped {
             return call.end();
         }
-        call.chunk(&frame(1, &stamped(1, "what a follow gives is not to be believed\n")));
+        call.chunk(&frame(
+            1,
+            &stamped(1, "what a follow gives is not to be believed\n"),
+        ));
         call.hold();
     }
 }
@@ -99,7 +113,9 @@ fn a_follow_rings_and_entries_come_once_from_what_is_there() {
     });
     assert_eq!(rest, Ok(StreamEnd::Finished));
     assert_eq!(api.calls(&format!("/containers/{}/json", id(1))), 1);
-    wait_until("the stream is let go", || api.open.load(Ordering::SeqCst) == 1);
+    wait_until("the stream is let go", || {
+        api.open.load(Ordering::SeqCst) == 1
+    });
 }
 
 #[test]
@@ -109,7 +125,11 @@ fn what_is_written_right_before_the_end_comes() {
     let (api, bench, _dir) = start(&log);
     assert_eq!(bench.texts(id(1), 1), texts(0..1));
     wait_until("a ring is awaited", || {
-        api.targets.lock().unwrap().iter().any(|target| target.ends_with("&tail=0"))
+        api.targets
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|target| target.ends_with("&tail=0"))
     });
     {
         let mut log = log.lock().unwrap();
@@ -130,7 +150,8 @@ fn what_the_daemon_no_longer_has_is_told_and_the_rest_comes() {
         // It rotates: the last entry taken is gone, and with it some that were not.
         let mut log = log.lock().unwrap();
         log.entries.clear();
-        log.entries.extend((90..120).map(|number| (number, format!("line {number}\n"))));
+        log.entries
+            .extend((90..120).map(|number| (number, format!("line {number}\n"))));
     }
     let mut came = Vec::new();
     let mut has_lost = false;
@@ -160,8 +181,16 @@ fn a_new_session_asks_for_so_many_that_nothing_is_left_out() {
     // what the sink has is its own affair.
     assert_eq!(bench.texts(id(1), 400), texts(0..400));
     let targets = api.targets.lock().unwrap();
-    let asked: Vec<_> = targets.iter().filter(|target| target.starts_with(&logs_path(1))).collect();
-    assert!(asked.iter().all(|target| target.contains("follow=1") || !target.contains("since")), "{asked:?}");
+    let asked: Vec<_> = targets
+        .iter()
+        .filter(|target| target.starts_with(&logs_path(1)))
+        .collect();
+    assert!(
+        asked
+            .iter()
+            .all(|target| target.contains("follow=1") || !target.contains("since")),
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -170,7 +199,10 @@ fn a_follow_that_was_not_read_for_long_begins_again_where_the_log_rotates() {
     let is_full = Arc::new(AtomicBool::new(false));
     let may_send = Arc::clone(&is_full);
     let api = ScriptedApi::listen(&dir.path().join("s"), move |call| {
-        if call.target.ends_with(&format!("/containers/{}/json", id(1))) {
+        if call
+            .target
+            .ends_with(&format!("/containers/{}/json", id(1)))
+        {
             return call.answer("200 OK", r#"{"HostConfig":{"LogConfig":{"Type":"local"}}}"#);
         }
         if !call.is_logs_of(id(1)) {
@@ -196,6 +228,9 @@ fn a_follow_that_was_not_read_for_long_begins_again_where_the_log_rotates() {
     bench.has_space.store(true, Ordering::SeqCst);
     assert_eq!(bench.texts(id(1), 2), ["line 1", "line 2"]);
     let targets = api.targets.lock().unwrap();
-    let last = targets.iter().rfind(|target| target.contains("/logs?")).unwrap();
+    let last = targets
+        .iter()
+        .rfind(|target| target.contains("/logs?"))
+        .unwrap();
     assert!(last.contains("&since="), "{last}");
 }

@@ -80,7 +80,10 @@ impl Follower {
             if brought.entries > 0 {
                 silence = FIRST_SILENCE;
             } else {
-                match self.wait_for_ring(silence.max(brought.cost * SILENCE_FACTOR)).await? {
+                match self
+                    .wait_for_ring(silence.max(brought.cost * SILENCE_FACTOR))
+                    .await?
+                {
                     Ring::Rung => {}
                     Ring::Silent => silence = (silence * 2).min(LONGEST_SILENCE),
                     Ring::Ended => return self.read_snapshot(&mut place, 0).await.map(drop),
@@ -91,7 +94,11 @@ impl Follower {
     }
 
     /// Hands on what is there after `place`.
-    async fn read_snapshot(&mut self, place: &mut Place, expected: usize) -> Result<Brought, StreamEnd> {
+    async fn read_snapshot(
+        &mut self,
+        place: &mut Place,
+        expected: usize,
+    ) -> Result<Brought, StreamEnd> {
         let begun = Instant::now();
         let mut waited = Duration::ZERO;
         let mut tail = (*place != Place::Beginning).then_some(FEWEST_ENTRIES + 2 * expected);
@@ -108,13 +115,17 @@ impl Follower {
             let answer = self.ask(&logs_target(&self.id, &wanted)).await?;
             let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, now());
             let mut search = Search::new(*place, tail.is_none());
-            self.hand_on(answer.body, decoder, &mut search, false).await?;
+            self.hand_on(answer.body, decoder, &mut search, false)
+                .await?;
             self.context.with_sink(|sink| sink.flush(&self.id));
             waited += self.waited;
             if search.has_found() {
                 *place = search.place();
                 let cost = begun.elapsed().saturating_sub(waited);
-                return Ok(Brought { entries: search.count(), cost });
+                return Ok(Brought {
+                    entries: search.count(),
+                    cost,
+                });
             }
             if let Some(less) = tail {
                 tail = Some(less * ENTRIES_FACTOR);

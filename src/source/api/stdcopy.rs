@@ -58,7 +58,10 @@ pub struct FrameDecoder {
 impl FrameDecoder {
     /// The next frame of the stream that goes on with `bytes`, from which what
     /// was used is taken; `None` when all was used and more is needed.
-    pub fn next<'a, 'b: 'a>(&'a mut self, bytes: &mut &'b [u8]) -> Result<Option<Frame<'a>>, NoFrame> {
+    pub fn next<'a, 'b: 'a>(
+        &'a mut self,
+        bytes: &mut &'b [u8],
+    ) -> Result<Option<Frame<'a>>, NoFrame> {
         if self.is_handed_out {
             self.is_handed_out = false;
             self.payload.clear();
@@ -78,7 +81,10 @@ impl FrameDecoder {
         let piece = take(bytes, length - self.payload.len());
         if piece.len() == length {
             self.header_length = 0;
-            return Ok(Some(Frame { kind, payload: piece }));
+            return Ok(Some(Frame {
+                kind,
+                payload: piece,
+            }));
         }
         work::add(piece.len());
         self.payload.extend_from_slice(piece);
@@ -87,7 +93,10 @@ impl FrameDecoder {
         }
         self.header_length = 0;
         self.is_handed_out = true;
-        Ok(Some(Frame { kind, payload: &self.payload }))
+        Ok(Some(Frame {
+            kind,
+            payload: &self.payload,
+        }))
     }
 
     /// Whether the stream may end here.

@@ -34,12 +34,19 @@ fn frames_come_out_whole_wherever_the_stream_is_cut() {
         (FrameKind::Stdout, b"in".to_vec()),
     ];
     let kinds = [1, 2, 3, 0];
-    let all: Vec<u8> =
-        expected.iter().zip(kinds).flat_map(|((_, payload), kind)| frame(kind, payload)).collect();
+    let all: Vec<u8> = expected
+        .iter()
+        .zip(kinds)
+        .flat_map(|((_, payload), kind)| frame(kind, payload))
+        .collect();
     for first in 0..=all.len() {
         for second in first..=all.len() {
             let chunks = [&all[..first], &all[first..second], &all[second..]];
-            assert_eq!(frames_of(&chunks), (expected.clone(), true), "cut at {first} and {second}");
+            assert_eq!(
+                frames_of(&chunks),
+                (expected.clone(), true),
+                "cut at {first} and {second}"
+            );
         }
     }
     let bytes: Vec<&[u8]> = all.chunks(1).collect();
@@ -83,7 +90,13 @@ fn the_longest_frame_is_read_and_its_room_given_back() {
 pub type Entry = (Stream, u32, Vec<u8>, bool);
 
 pub fn entries_of(has_terminal: bool, chunks: &[&[u8]]) -> Result<Vec<Entry>, String> {
-    let mut decoder = EntryDecoder::new(has_terminal, Timestamp { seconds: 0, nanos: 7 });
+    let mut decoder = EntryDecoder::new(
+        has_terminal,
+        Timestamp {
+            seconds: 0,
+            nanos: 7,
+        },
+    );
     let mut entries = Vec::new();
     let mut emit = |stream, time: Timestamp, text: &[u8], ends_line| {
         entries.push((stream, time.nanos, text.to_vec(), ends_line));
@@ -121,23 +134,44 @@ fn an_entry_is_a_frame_without_its_time_and_line_end() {
         (Stream::Stderr, 3, b"".to_vec(), true),
         (Stream::Stderr, 3, b"".to_vec(), false),
         (Stream::Stdout, 4, b"crlf\r".to_vec(), true),
-        (Stream::Stdout, 5, b"2026-11-23T18:34:00Z of its own".to_vec(), true),
+        (
+            Stream::Stdout,
+            5,
+            b"2026-11-23T18:34:00Z of its own".to_vec(),
+            true,
+        ),
     ];
     keep("docker_stream", [b"\0\x05", &body[..]].concat());
     for cut in 0..=body.len() {
-        assert_eq!(entries_of(false, &[&body[..cut], &body[cut..]]).unwrap(), expected, "cut at {cut}");
+        assert_eq!(
+            entries_of(false, &[&body[..cut], &body[cut..]]).unwrap(),
+            expected,
+            "cut at {cut}"
+        );
     }
 }
 
 #[test]
 fn a_system_error_frame_ends_the_stream_with_its_text() {
-    keep("docker_stream", [b"\0\xff", &frame(3, b"Error grabbing logs: EOF\n")[..]].concat());
-    let body = [frame(1, &stamped(1, "whole\n")), frame(3, b"Error grabbing logs: EOF\n")].concat();
-    assert_eq!(entries_of(false, &[&body]), Err("Error grabbing logs: EOF".to_owned()));
+    keep(
+        "docker_stream",
+        [b"\0\xff", &frame(3, b"Error grabbing logs: EOF\n")[..]].concat(),
+    );
+    let body = [
+        frame(1, &stamped(1, "whole\n")),
+        frame(3, b"Error grabbing logs: EOF\n"),
+    ]
+    .concat();
+    assert_eq!(
+        entries_of(false, &[&body]),
+        Err("Error grabbing logs: EOF".to_owned())
+    );
 }
 
 #[test]
 fn a_body_that_ends_inside_a_frame_has_failed() {
     let body = frame(1, &stamped(1, "whole\n"));
-    assert!(entries_of(false, &[&body[..body.len() - 1]]).unwrap_err().contains("inside a frame"));
+    assert!(entries_of(false, &[&body[..body.len() - 1]])
+        .unwrap_err()
+        .contains("inside a frame"));
 }

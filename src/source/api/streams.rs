@@ -84,10 +84,25 @@ pub struct Streams {
 
 impl Streams {
     /// Nothing is streamed, and nothing connected.
-    pub fn new(exchange: Arc<Exchange>, api: Api, socket: PathBuf, max_line_bytes: usize) -> Streams {
+    pub fn new(
+        exchange: Arc<Exchange>,
+        api: Api,
+        socket: PathBuf,
+        max_line_bytes: usize,
+    ) -> Streams {
         let (streamed, news) = (Mutex::default(), Mutex::default());
-        let shared = Shared { exchange, api, socket, max_line_bytes, streamed, news };
-        Streams { shared: Arc::new(shared), thread: None }
+        let shared = Shared {
+            exchange,
+            api,
+            socket,
+            max_line_bytes,
+            streamed,
+            news,
+        };
+        Streams {
+            shared: Arc::new(shared),
+            thread: None,
+        }
     }
 
     /// Whose API it is.
@@ -102,12 +117,18 @@ impl Streams {
             let threads = &self.shared.exchange.threads;
             self.thread = Some(threads.start(|| DockerThread::start(socket, Box::new(sink)))?);
         }
-        self.thread.as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.thread
+            .as_deref()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Split lines that wait for their rest.
     pub fn open_lines(&self) -> u64 {
-        self.shared.streamed().values().map(|streamed| streamed.assembler.open_lines()).sum()
+        self.shared
+            .streamed()
+            .values()
+            .map(|streamed| streamed.assembler.open_lines())
+            .sum()
     }
 
     /// Streams a container from where `saved` says, which is asked for once that is
@@ -123,7 +144,9 @@ impl Streams {
         let saved = saved();
         let mut assembler = self.shared.assembler(id, identity);
         assembler.resume_from(&saved, [true, true]);
-        self.shared.streamed().insert(id, Streamed::new(assembler, saved));
+        self.shared
+            .streamed()
+            .insert(id, Streamed::new(assembler, saved));
         self.thread()?.follow(id);
         Ok(saved)
     }
@@ -145,7 +168,10 @@ impl Streams {
 
     /// Why a container is not read.
     pub fn unread(&self, id: &ContainerId) -> Option<Unread> {
-        self.shared.streamed().get(id).and_then(|streamed| streamed.trouble.reason())
+        self.shared
+            .streamed()
+            .get(id)
+            .and_then(|streamed| streamed.trouble.reason())
     }
 
     /// Ends streaming a container; where another source goes on. What comes in
@@ -160,7 +186,9 @@ impl Streams {
 
     /// The container is gone: delivers what is open, and ends.
     pub fn finish(&mut self, id: &ContainerId) {
-        let Some(mut streamed) = self.shared.streamed().remove(id) else { return };
+        let Some(mut streamed) = self.shared.streamed().remove(id) else {
+            return;
+        };
         streamed.assembler.close();
         streamed.push(&self.shared.exchange);
         if let Some(thread) = &self.thread {
@@ -229,7 +257,16 @@ impl Streams {
         let shared = Arc::clone(&self.shared);
         if let Ok(thread) = self.thread() {
             thread.inspect(id, move |inspected| {
-                if let Ok(Inspected { name, image, labels, env, running, log_driver, .. }) = inspected {
+                if let Ok(Inspected {
+                    name,
+                    image,
+                    labels,
+                    env,
+                    running,
+                    log_driver,
+                    ..
+                }) = inspected
+                {
                     let metadata = ContainerMetadata {
                         name,
                         image,
@@ -241,7 +278,10 @@ impl Streams {
                         is_cut: false,
                         owner: None,
                     };
-                    shared.news().inspected.push((id, metadata.bounded(), log_driver));
+                    shared
+                        .news()
+                        .inspected
+                        .push((id, metadata.bounded(), log_driver));
                     shared.exchange.reader_bell.ring();
                 }
             });
@@ -263,7 +303,12 @@ impl StreamsByApi {
         let asked = Api::ALL.into_iter().filter(|_| config.mode != Mode::File);
         let streams = asked.filter_map(|api| {
             let socket = config.socket(api)?.to_owned();
-            Some(Streams::new(Arc::clone(exchange), api, socket, config.partial_max_size))
+            Some(Streams::new(
+                Arc::clone(exchange),
+                api,
+                socket,
+                config.partial_max_size,
+            ))
         });
         StreamsByApi(streams.collect())
     }
@@ -328,15 +373,24 @@ impl Streamed {
 
     /// Whose it is, for messages.
     fn named(&self) -> (String, String) {
-        (self.assembler.metadata().title(), self.assembler.account().short_id())
+        (
+            self.assembler.metadata().title(),
+            self.assembler.account().short_id(),
+        )
     }
 
     /// Reports once that the daemon cannot read it, if that is so.
     fn report_unreadable(&mut self, exchange: &Exchange) {
-        let Some(reason) = self.unreadable.clone() else { return };
+        let Some(reason) = self.unreadable.clone() else {
+            return;
+        };
         let (name, short_id) = self.named();
         self.trouble.begin(Unread::DriverUnreadable, || {
-            exchange.report(Event::Unreadable { name, short_id, reason })
+            exchange.report(Event::Unreadable {
+                name,
+                short_id,
+                reason,
+            })
         });
     }
 
@@ -362,12 +416,18 @@ impl Streamed {
 
     /// The position in the file as it was, the moments ahead of it.
     fn here(&self) -> PerStream<Resume> {
-        self.files.map(|file| Resume { is_by_time: true, ..file })
+        self.files.map(|file| Resume {
+            is_by_time: true,
+            ..file
+        })
     }
 
     fn push(&mut self, exchange: &Exchange) {
         let here = self.here().map(Some);
-        let read = ReadBytes { total: std::mem::take(&mut self.received), skipped: 0 };
+        let read = ReadBytes {
+            total: std::mem::take(&mut self.received),
+            skipped: 0,
+        };
         self.assembler.push(exchange, here, false, read);
     }
 
@@ -377,7 +437,10 @@ impl Streamed {
         let here = self.here();
         let mut saved = self.assembler.handed_over(Resume::default());
         for (resume, file) in saved.iter_mut().zip(here) {
-            *resume = Resume { moment: resume.moment, ..file };
+            *resume = Resume {
+                moment: resume.moment,
+                ..file
+            };
         }
         saved
     }
@@ -393,14 +456,24 @@ struct Sink {
 
 impl Sink {
     fn new(shared: Arc<Shared>) -> Sink {
-        Sink { shared, daemon: Trouble::default(), silence: None }
+        Sink {
+            shared,
+            daemon: Trouble::default(),
+            silence: None,
+        }
     }
 
     /// Once, as long as it lasts.
     fn report_unreachable(&mut self) {
-        let Some(reason) = self.silence.clone() else { return };
+        let Some(reason) = self.silence.clone() else {
+            return;
+        };
         let socket = self.shared.socket.clone();
-        self.daemon.begin((), || self.shared.exchange.report(Event::ApiUnreachable { socket, reason }));
+        self.daemon.begin((), || {
+            self.shared
+                .exchange
+                .report(Event::ApiUnreachable { socket, reason })
+        });
     }
 }
 
@@ -417,16 +490,37 @@ impl StreamSink for Sink {
             .is_some_and(|streamed| streamed.assembler.account().waits(queue.is_cautious()))
     }
 
-    fn entry(&mut self, id: &ContainerId, stream: Stream, time: Timestamp, text: &[u8], ends_line: bool) {
+    fn entry(
+        &mut self,
+        id: &ContainerId,
+        stream: Stream,
+        time: Timestamp,
+        text: &[u8],
+        ends_line: bool,
+    ) {
         let mut streamed = self.shared.streamed();
-        let Some(streamed) = streamed.get_mut(id) else { return };
+        let Some(streamed) = streamed.get_mut(id) else {
+            return;
+        };
         streamed.last_entry = Instant::now();
         streamed.assembler.begin(&self.shared.exchange, 0);
-        let file = Resume { is_by_time: true, ..streamed.files[stream.index()] };
-        let entry = Entry { time, stream, text, ends_line, is_utf8: false, attrs: &[] };
+        let file = Resume {
+            is_by_time: true,
+            ..streamed.files[stream.index()]
+        };
+        let entry = Entry {
+            time,
+            stream,
+            text,
+            ends_line,
+            is_utf8: false,
+            attrs: &[],
+        };
         let source_bytes = text.len() + usize::from(ends_line);
         streamed.received += source_bytes as u64;
-        streamed.assembler.take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
+        streamed
+            .assembler
+            .take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
         if streamed.assembler.is_full(&self.shared.exchange) {
             streamed.push(&self.shared.exchange);
         } else if streamed.assembler.is_due() {
@@ -437,7 +531,9 @@ impl StreamSink for Sink {
 
     fn flush(&mut self, id: &ContainerId) {
         let mut all = self.shared.streamed();
-        let Some(streamed) = all.get_mut(id) else { return };
+        let Some(streamed) = all.get_mut(id) else {
+            return;
+        };
         streamed.push(&self.shared.exchange);
         if !streamed.is_awaited && streamed.grace().is_some() {
             streamed.is_awaited = true;
@@ -447,7 +543,9 @@ impl StreamSink for Sink {
 
     fn ended(&mut self, id: &ContainerId, end: StreamEnd) {
         let mut all = self.shared.streamed();
-        let Some(streamed) = all.get_mut(id) else { return };
+        let Some(streamed) = all.get_mut(id) else {
+            return;
+        };
         let (name, short_id) = streamed.named();
         match end {
             StreamEnd::Finished => {
@@ -471,7 +569,11 @@ impl StreamSink for Sink {
                 self.shared.exchange.tally.reconnects.add_one();
                 let exchange = &self.shared.exchange;
                 streamed.trouble.begin(Unread::ApiUnavailable, || {
-                    exchange.report(Event::StreamBroke { name, short_id, reason })
+                    exchange.report(Event::StreamBroke {
+                        name,
+                        short_id,
+                        reason,
+                    })
                 });
                 drop(all);
                 self.report_unreachable();
@@ -481,10 +583,15 @@ impl StreamSink for Sink {
 
     fn lost(&mut self, id: &ContainerId) {
         let mut all = self.shared.streamed();
-        let Some(streamed) = all.get_mut(id) else { return };
+        let Some(streamed) = all.get_mut(id) else {
+            return;
+        };
         if !streamed.gap_reported {
             let (name, short_id) = streamed.named();
-            streamed.gap_reported = self.shared.exchange.report(Event::StreamGap { name, short_id });
+            streamed.gap_reported = self
+                .shared
+                .exchange
+                .report(Event::StreamGap { name, short_id });
         }
     }
 
@@ -501,7 +608,8 @@ impl StreamSink for Sink {
             Ok(()) => {
                 self.silence = None;
                 let socket = self.shared.socket.clone();
-                self.daemon.end(|| self.shared.exchange.report(Event::ApiReachable { socket }));
+                self.daemon
+                    .end(|| self.shared.exchange.report(Event::ApiReachable { socket }));
             }
         }
     }
@@ -533,7 +641,10 @@ mod tests {
     use crate::pipeline::template::RecordOptions;
     use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
-    const TIME: Timestamp = Timestamp { seconds: 7, nanos: 0 };
+    const TIME: Timestamp = Timestamp {
+        seconds: 7,
+        nanos: 0,
+    };
 
     fn streamed() -> (Streams, Sink, ContainerId) {
         streamed_by(Api::Docker)
@@ -542,13 +653,24 @@ mod tests {
     /// One container that is streamed, and the Docker thread's side, played here.
     fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
         let exchange = Arc::new(Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap());
-        let mut streams = Streams::new(exchange, api, PathBuf::from("/nonexistent/docker.sock"), 1 << 20);
+        let mut streams = Streams::new(
+            exchange,
+            api,
+            PathBuf::from("/nonexistent/docker.sock"),
+            1 << 20,
+        );
         streams.thread().unwrap();
         let id = ContainerId::from_bytes([7; 32]);
-        let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
+        let metadata = ContainerMetadata {
+            is_running: true,
+            ..ContainerMetadata::default()
+        };
         let identity = Arc::new(Identity::unnamed(&id, metadata));
         let assembler = streams.shared.assembler(id, identity);
-        streams.shared.streamed().insert(id, Streamed::new(assembler, Saved::default()));
+        streams
+            .shared
+            .streamed()
+            .insert(id, Streamed::new(assembler, Saved::default()));
         let sink = Sink::new(Arc::clone(&streams.shared));
         (streams, sink, id)
     }
@@ -585,28 +707,55 @@ mod tests {
         let piece = [b'x'; 8192];
         let pieces = |sink: &mut Sink, pieces: &[(i64, usize, bool)]| {
             for &(seconds, length, ends_line) in pieces {
-                sink.entry(&id, Stream::Stderr, at(seconds), &piece[..length], ends_line);
+                sink.entry(
+                    &id,
+                    Stream::Stderr,
+                    at(seconds),
+                    &piece[..length],
+                    ends_line,
+                );
             }
             sink.flush(&id);
         };
         assert_eq!(sink.since(&id), None);
-        pieces(&mut sink, &[(7, 8192, false), (7, 8192, false), (8, 8192, false)]);
+        pieces(
+            &mut sink,
+            &[(7, 8192, false), (7, 8192, false), (8, 8192, false)],
+        );
         // Its rest takes longer than a line does that has lost it.
         streams.deliver_dead(Instant::now() + 10 * DEAD_LINE_GRACE);
         sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
         assert_eq!(lengths(&streams), [0; 0]);
         assert_eq!(sink.since(&id), Some(at(7)), "from the start of that line");
-        pieces(&mut sink, &[(7, 8192, false), (7, 8192, false), (8, 8192, false), (9, 100, true)]);
+        pieces(
+            &mut sink,
+            &[
+                (7, 8192, false),
+                (7, 8192, false),
+                (8, 8192, false),
+                (9, 100, true),
+            ],
+        );
         pieces(&mut sink, &[(9, 1, true)]);
         assert_eq!(lengths(&streams), [3 * 8192 + 100, 1]);
     }
 
     fn joins_traces(streams: &Streams, id: &ContainerId) {
         let pattern = Some(Pattern::shared("java").unwrap());
-        let multiline = MultilineOptions { pattern, flush: Duration::from_secs(1), max_bytes: 1000 };
+        let multiline = MultilineOptions {
+            pattern,
+            flush: Duration::from_secs(1),
+            max_bytes: 1000,
+        };
         let said = MetadataOptions::default();
-        let options = RecordOptions { multiline, ..RecordOptions::plain(&said) };
-        let metadata = ContainerMetadata { is_running: true, ..ContainerMetadata::default() };
+        let options = RecordOptions {
+            multiline,
+            ..RecordOptions::plain(&said)
+        };
+        let metadata = ContainerMetadata {
+            is_running: true,
+            ..ContainerMetadata::default()
+        };
         streams.set_identity(id, Arc::new(Identity::new(id, metadata, options)));
     }
 
@@ -616,7 +765,10 @@ mod tests {
     fn a_batch_is_closed_by_the_bytes_that_were_built() {
         let (streams, mut sink, id) = streamed();
         let labels = std::iter::once(("com.docker.compose.project".to_owned(), "p".repeat(8_000)));
-        let metadata = ContainerMetadata { labels: labels.collect(), ..ContainerMetadata::default() };
+        let metadata = ContainerMetadata {
+            labels: labels.collect(),
+            ..ContainerMetadata::default()
+        };
         let said = MetadataOptions::default();
         let identity = Identity::new(&id, metadata, RecordOptions::plain(&said));
         streams.set_identity(&id, Arc::new(identity));
@@ -628,12 +780,25 @@ mod tests {
         let batches: Vec<_> = std::iter::from_fn(|| streams.shared.exchange.queue.pop()).collect();
         assert!(batches.len() > 6, "{} batches", batches.len());
         for batch in &batches {
-            assert!(batch.bytes.len() < BATCH_BYTES + 10_000, "{} bytes", batch.bytes.len());
-            assert!(batch.marks.len() > 10 || batch.bytes.len() < BATCH_BYTES, "it can be divided");
+            assert!(
+                batch.bytes.len() < BATCH_BYTES + 10_000,
+                "{} bytes",
+                batch.bytes.len()
+            );
+            assert!(
+                batch.marks.len() > 10 || batch.bytes.len() < BATCH_BYTES,
+                "it can be divided"
+            );
         }
         let account = streams.shared.exchange.accounts.open(id);
         assert!(account.figures().is_balanced());
-        assert_eq!((account.figures().read.bytes, account.figures().queued.records), (8_000, 4_000));
+        assert_eq!(
+            (
+                account.figures().read.bytes,
+                account.figures().queued.records
+            ),
+            (8_000, 4_000)
+        );
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -665,12 +830,17 @@ mod tests {
         sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
         sink.flush(&id);
         sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
-        assert_eq!(streams.deliver_dead(Instant::now() + Duration::from_secs(60)), None);
+        assert_eq!(
+            streams.deliver_dead(Instant::now() + Duration::from_secs(60)),
+            None
+        );
         assert_eq!(sink.since(&id), Some(at(100)));
         sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
         sink.entry(&id, Stream::Stdout, at(100), b"\tat a", true);
         sink.flush(&id);
-        let due = streams.deliver_dead(Instant::now()).expect("it waits again");
+        let due = streams
+            .deliver_dead(Instant::now())
+            .expect("it waits again");
         assert_eq!(streams.deliver_dead(due), None);
         assert_eq!(lengths(&streams), ["a.Error: 1\n\tat a".len()]);
     }
@@ -694,7 +864,15 @@ mod tests {
         let is_rung = || {
             let bell = &streams.shared.exchange.reader_bell;
             let mut fds = [PollFd::new(bell, PollFlags::IN)];
-            let rung = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0;
+            let rung = poll(
+                &mut fds,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                }),
+            )
+            .unwrap()
+                > 0;
             bell.silence();
             rung
         };
@@ -712,7 +890,11 @@ mod tests {
         let (streams, mut sink, id) = streamed();
         sink.entry(&id, Stream::Stdout, TIME, &[b'x'; 16_384], false);
         sink.flush(&id);
-        assert_eq!(streams.deliver_dead(Instant::now() + 100 * DEAD_LINE_GRACE), None, "its rest may come");
+        assert_eq!(
+            streams.deliver_dead(Instant::now() + 100 * DEAD_LINE_GRACE),
+            None,
+            "its rest may come"
+        );
         sink.ended(&id, StreamEnd::Finished);
         let due = streams.deliver_dead(Instant::now()).expect("it waits");
         assert_eq!(lengths(&streams), [0; 0]);

@@ -54,13 +54,21 @@ impl DockerThread {
     /// Starts the thread, which inherits the caller's signal mask. It connects
     /// to nothing until it is asked for something.
     pub fn start(socket: DockerSocket, sink: Box<dyn StreamSink>) -> io::Result<DockerThread> {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
         let (commands, received) = unbounded_channel();
         let space = Arc::new(Notify::new());
         let space_of_thread = Arc::clone(&space);
-        let thread =
-            OwnedThread::spawn(NAME, move || run(&runtime, socket, sink, space_of_thread, received))?;
-        Ok(DockerThread { commands, space, thread })
+        let thread = OwnedThread::spawn(NAME, move || {
+            run(&runtime, socket, sink, space_of_thread, received)
+        })?;
+        Ok(DockerThread {
+            commands,
+            space,
+            thread,
+        })
     }
 
     /// Follows a container, over its restarts and those of the daemon. Does
@@ -82,7 +90,11 @@ impl DockerThread {
     /// Asks about a container. `answer` is called on the thread, or dropped: if the
     /// thread ends first, if the same was asked and is not answered yet, or if the daemon
     /// let an earlier request for this container time out a moment ago.
-    pub fn inspect(&self, id: ContainerId, answer: impl FnOnce(Result<Inspected, String>) + Send + 'static) {
+    pub fn inspect(
+        &self,
+        id: ContainerId,
+        answer: impl FnOnce(Result<Inspected, String>) + Send + 'static,
+    ) {
         self.send(Command::Inspect(id, Box::new(answer)));
     }
 
@@ -131,7 +143,9 @@ fn run(
     if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
         let reason = format!("the thread {NAME} stopped: {}", panic_text(&*panic));
         // The sink may be what panicked.
-        let _ = catch_unwind(AssertUnwindSafe(|| context.with_sink(|sink| sink.daemon(Err(reason)))));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            context.with_sink(|sink| sink.daemon(Err(reason)))
+        }));
     }
 }
 
@@ -200,7 +214,11 @@ impl Hub {
                     task.abort();
                 }
             }
-            Command::Inspect(id, answer) => self.inspections.borrow_mut().ask(id, answer, Instant::now()),
+            Command::Inspect(id, answer) => {
+                self.inspections
+                    .borrow_mut()
+                    .ask(id, answer, Instant::now())
+            }
             // The one in flight answers soon, and the next look asks again.
             Command::List(_) if self.is_listing.get() => {}
             Command::List(answer) => {
@@ -221,11 +239,17 @@ impl Hub {
     /// Inspects what waits for it, as far as there may be more in flight.
     fn begin_inspections(&mut self) {
         loop {
-            let Some((id, answer)) = self.inspections.borrow_mut().begin() else { return };
+            let Some((id, answer)) = self.inspections.borrow_mut().begin() else {
+                return;
+            };
             let (context, inspections) = (Rc::clone(&self.context), Rc::clone(&self.inspections));
             let is_late = Rc::new(Cell::new(false));
             let was_late = Rc::clone(&is_late);
-            let at_end = AtEnd(move || inspections.borrow_mut().end(&id, was_late.get(), Instant::now()));
+            let at_end = AtEnd(move || {
+                inspections
+                    .borrow_mut()
+                    .end(&id, was_late.get(), Instant::now())
+            });
             self.tasks.spawn_local(async move {
                 let at_end = at_end;
                 let inspected = context.requests.inspect(&context, &id).await;
@@ -238,8 +262,13 @@ impl Hub {
 
     fn start_follower(&mut self, id: ContainerId, wait: Duration) {
         let state = Rc::new(Follow::default());
-        self.context.follows.borrow_mut().insert(id, Rc::clone(&state));
-        let task = self.tasks.spawn_local(follow(Rc::clone(&self.context), id, state, wait));
+        self.context
+            .follows
+            .borrow_mut()
+            .insert(id, Rc::clone(&state));
+        let task = self
+            .tasks
+            .spawn_local(follow(Rc::clone(&self.context), id, state, wait));
         self.followed_by.insert(task.id(), id);
         self.followers.insert(id, task);
     }
@@ -254,12 +283,17 @@ impl Hub {
         let Some(id) = self.followed_by.remove(&task) else {
             return;
         };
-        if self.followers.get(&id).is_some_and(|follower| follower.id() == task) {
+        if self
+            .followers
+            .get(&id)
+            .is_some_and(|follower| follower.id() == task)
+        {
             self.followers.remove(&id);
         }
         if let Some(panic) = panic {
             let reason = format!("a defect: {}", panic_text(&*panic));
-            self.context.with_sink(|sink| sink.ended(&id, StreamEnd::Failed(reason)));
+            self.context
+                .with_sink(|sink| sink.ended(&id, StreamEnd::Failed(reason)));
             self.start_follower(id, PANIC_PAUSE);
         }
     }
@@ -267,7 +301,10 @@ impl Hub {
     /// Watches the daemon while anything is followed.
     fn watch_if_needed(&mut self) {
         let is_needed = !self.context.follows.borrow().is_empty();
-        let is_there = self.watcher.as_ref().is_some_and(|watcher| !watcher.is_finished());
+        let is_there = self
+            .watcher
+            .as_ref()
+            .is_some_and(|watcher| !watcher.is_finished());
         if is_needed && !is_there {
             let context = Rc::clone(&self.context);
             context.set_events(false);

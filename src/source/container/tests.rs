@@ -23,15 +23,28 @@ impl Bench {
         let container_dir = dir.path().join("containers/web");
         std::fs::create_dir_all(&container_dir).unwrap();
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
-        let owner = Owner { user: "ada".to_owned(), container_id: ContainerId::from_bytes(RUNTIME_ID) };
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: ContainerId::from_bytes(RUNTIME_ID),
+        };
         let id = ContainerId::from_bytes(KEY);
         let origin = PathBuf::from(&container_dir);
-        let found = Found { owner: Some(owner), ..Found::new(id, SafePath::from(&container_dir), origin) };
+        let found = Found {
+            owner: Some(owner),
+            ..Found::new(id, SafePath::from(&container_dir), origin)
+        };
         let account = exchange.accounts.open_as(id, found.runtime_id());
         let runtime = Arc::new(Docker::new(dir.path()));
         let container = Container::new(runtime, found, account, Start::Head, Instant::now());
-        let config = Config::from_lookup(|name| (name == option.0).then(|| option.1.to_owned())).unwrap();
-        Bench { container, exchange, config, own: OwnContainer::default(), _dir: dir }
+        let config =
+            Config::from_lookup(|name| (name == option.0).then(|| option.1.to_owned())).unwrap();
+        Bench {
+            container,
+            exchange,
+            config,
+            own: OwnContainer::default(),
+            _dir: dir,
+        }
     }
 
     fn with(&mut self, work: impl FnOnce(&mut Container, &mut Surroundings<'_>)) {
@@ -49,7 +62,10 @@ impl Bench {
     }
 
     fn metadata(&self, name: &str) -> ContainerMetadata {
-        ContainerMetadata { name: name.to_owned(), ..ContainerMetadata::nameless(&self.container.found) }
+        ContainerMetadata {
+            name: name.to_owned(),
+            ..ContainerMetadata::nameless(&self.container.found)
+        }
     }
 
     fn said(&self) -> Vec<Event> {
@@ -58,7 +74,9 @@ impl Bench {
 
     /// There is no room for the next message.
     fn fill(&self) {
-        while self.exchange.report(Event::ReaderStopped { reason: String::new() }) {}
+        while self.exchange.report(Event::ReaderStopped {
+            reason: String::new(),
+        }) {}
     }
 }
 
@@ -67,11 +85,22 @@ impl Bench {
 #[test]
 fn what_is_said_of_a_users_container_has_its_name_with_the_user_and_the_id_of_its_runtime() {
     let mut bench = Bench::new(("Label_Hints", "merge_log"));
-    let mut metadata = ContainerMetadata { is_cut: true, ..bench.metadata("web") };
-    let labels = [("fluentbit.io/merge_log", "maybe"), ("fluentbit.io/tag", "docker.other")];
-    metadata.labels.extend(labels.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let mut metadata = ContainerMetadata {
+        is_cut: true,
+        ..bench.metadata("web")
+    };
+    let labels = [
+        ("fluentbit.io/merge_log", "maybe"),
+        ("fluentbit.io/tag", "docker.other"),
+    ];
+    metadata
+        .labels
+        .extend(labels.map(|(key, value)| (key.to_owned(), value.to_owned())));
     bench.with(|container, around| container.set_metadata(metadata, around));
-    let whose = (String::from("~ada/web"), ContainerId::from_bytes(RUNTIME_ID).short());
+    let whose = (
+        String::from("~ada/web"),
+        ContainerId::from_bytes(RUNTIME_ID).short(),
+    );
     let said = bench.said();
     assert_eq!(said.len(), 3, "{said:?}");
     for event in said {
@@ -92,10 +121,16 @@ fn an_exclusion_that_was_not_kept_is_said_at_the_next_look() {
     bench.fill();
     bench.with(|container, around| container.set_metadata(secret, around));
     assert!(bench.container.is_excluded && bench.container.needs_a_look(false));
-    assert!(bench.said().iter().all(|event| matches!(event, Event::ReaderStopped { .. })));
+    assert!(bench
+        .said()
+        .iter()
+        .all(|event| matches!(event, Event::ReaderStopped { .. })));
     bench.with(|container, around| container.look(around));
     let said = bench.said();
-    assert!(matches!(&said[..], [Event::ContainerExcluded { .. }]), "{said:?}");
+    assert!(
+        matches!(&said[..], [Event::ContainerExcluded { .. }]),
+        "{said:?}"
+    );
     bench.with(|container, around| container.look(around));
     assert_eq!(bench.said(), []);
 
@@ -105,14 +140,23 @@ fn an_exclusion_that_was_not_kept_is_said_at_the_next_look() {
     bench.said();
     bench.with(|container, around| container.look(around));
     let said = bench.said();
-    assert!(said.iter().any(|event| matches!(event, Event::ContainerIncluded { .. })), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|event| matches!(event, Event::ContainerIncluded { .. })),
+        "{said:?}"
+    );
 }
 
 /// Of metadata that is broken and mended all the time.
 #[test]
 fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
     let mut bench = Bench::new(("Docker_Socket", "off"));
-    let config = bench.container.found.dir.join("config.v2.json").to_path_buf();
+    let config = bench
+        .container
+        .found
+        .dir
+        .join("config.v2.json")
+        .to_path_buf();
     let mut unreadable = 0;
     for _ in 0..10 {
         for text in ["{", "{\"Name\":\"/web\"}"] {
@@ -122,8 +166,10 @@ fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
             let is_broken = text == "{";
             assert_eq!(bench.container.metadata_trouble.is_there(), is_broken);
             let said = bench.said();
-            unreadable +=
-                said.iter().filter(|event| matches!(event, Event::MetadataUnreadable { .. })).count();
+            unreadable += said
+                .iter()
+                .filter(|event| matches!(event, Event::MetadataUnreadable { .. }))
+                .count();
         }
     }
     assert_eq!(unreadable, 1);

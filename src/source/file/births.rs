@@ -44,7 +44,9 @@ impl Births {
 
     /// All notices there were have been taken, and no look followed yet.
     pub fn settle(&mut self, now: Instant) {
-        let is_due = self.last_met.is_some_and(|last| now.duration_since(last) >= SETTLING);
+        let is_due = self
+            .last_met
+            .is_some_and(|last| now.duration_since(last) >= SETTLING);
         if !self.is_settled && is_due {
             self.is_settled = true;
             self.met = self.met.min(self.made);
@@ -64,7 +66,10 @@ impl Births {
 
     /// Notices were lost: begins anew.
     pub fn forget(&mut self, now: Instant) {
-        *self = Births { last_met: Some(now), ..Births::default() };
+        *self = Births {
+            last_met: Some(now),
+            ..Births::default()
+        };
     }
 }
 

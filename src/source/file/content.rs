@@ -29,14 +29,19 @@ struct Members<R> {
 
 impl<R: Read> Members<R> {
     fn new(file: R) -> Members<R> {
-        Members { decoder: Some(GzDecoder::new(BufReader::new(file))), members: 1 }
+        Members {
+            decoder: Some(GzDecoder::new(BufReader::new(file))),
+            members: 1,
+        }
     }
 }
 
 impl<R: Read> Read for Members<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Some(decoder) = &mut self.decoder else { return Ok(0) };
+            let Some(decoder) = &mut self.decoder else {
+                return Ok(0);
+            };
             let count = decoder.read(buffer)?;
             if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
                 return Ok(count);
@@ -46,7 +51,10 @@ impl<R: Read> Read for Members<R> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
             self.members += 1;
-            self.decoder = self.decoder.take().map(|member| GzDecoder::new(member.into_inner()));
+            self.decoder = self
+                .decoder
+                .take()
+                .map(|member| GzDecoder::new(member.into_inner()));
         }
     }
 }
@@ -70,7 +78,14 @@ impl GzipContent {
     pub fn new(file: File) -> GzipContent {
         let file = Arc::new(file);
         let decoder = Members::new(SharedFile(Arc::clone(&file)));
-        GzipContent { file, decoder, passed: 0, carried: Vec::new(), is_at_end: false, damage: None }
+        GzipContent {
+            file,
+            decoder,
+            passed: 0,
+            carried: Vec::new(),
+            is_at_end: false,
+            damage: None,
+        }
     }
 
     /// The open file.
@@ -80,7 +95,10 @@ impl GzipContent {
 
     /// Up to [`HEAD_BYTES`] from the start, wherever reading is.
     pub fn head(&self) -> Vec<u8> {
-        read_head(FromStart { file: self.file(), offset: 0 })
+        read_head(FromStart {
+            file: self.file(),
+            offset: 0,
+        })
     }
 
     /// Fills the buffer with what was carried and what follows; fewer bytes
@@ -113,7 +131,11 @@ impl GzipContent {
                 return Ok(Some(false));
             }
             self.passed = head.len() as u64;
-            self.carried = head.split_off(usize::try_from(before).unwrap_or(usize::MAX).min(head.len()));
+            self.carried = head.split_off(
+                usize::try_from(before)
+                    .unwrap_or(usize::MAX)
+                    .min(head.len()),
+            );
         }
         let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
         let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
@@ -137,9 +159,9 @@ impl GzipContent {
         match self.decoder.read_exact(buffer) {
             Ok(()) => Ok(true),
             Err(error) => match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                    Ok(false)
-                }
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::InvalidInput => Ok(false),
                 _ => Err(error),
             },
         }
@@ -187,8 +209,9 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         // dockerd's own header has an extra field.
         let extra = &br#"{"lastTime":"2023-11-14T22:13:20.5Z"}"#[..];
-        let mut encoder =
-            flate2::GzBuilder::new().extra(extra).write(file.as_file_mut(), flate2::Compression::fast());
+        let mut encoder = flate2::GzBuilder::new()
+            .extra(extra)
+            .write(file.as_file_mut(), flate2::Compression::fast());
         let text: Vec<u8> = (0..5000u32).map(|number| (number % 251) as u8).collect();
         encoder.write_all(&text).unwrap();
         encoder.finish().unwrap();
@@ -207,7 +230,8 @@ mod tests {
     #[test]
     fn members_are_read_one_after_the_other_up_to_a_number() {
         let member = |text: &[u8]| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(text).unwrap();
             encoder.finish().unwrap()
         };
@@ -219,10 +243,16 @@ mod tests {
         let mut buffer = vec![0; 100];
         let mut few = content(&[member(b"one "), member(b""), member(b"two")].concat());
         assert_eq!(few.fill(&mut buffer), 7);
-        assert_eq!((&buffer[..7], few.is_at_end, &few.damage), (&b"one two"[..], true, &None));
+        assert_eq!(
+            (&buffer[..7], few.is_at_end, &few.damage),
+            (&b"one two"[..], true, &None)
+        );
         let mut many = content(&[member(b"").repeat(1_000_000), member(b"behind")].concat());
         assert_eq!(many.fill(&mut buffer), 0);
-        assert_eq!(many.damage.as_deref(), Some("it has more than 1000 members"));
+        assert_eq!(
+            many.damage.as_deref(),
+            Some("it has more than 1000 members")
+        );
         assert!(many.head().is_empty());
     }
 }

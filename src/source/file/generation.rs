@@ -27,7 +27,9 @@ use crate::delivery::checkpoint::Resume;
 use crate::format::layout::{Layout, Stretch};
 use crate::format::local::wanted_bytes;
 use crate::runtime::bounded_file::read_at_most;
-use crate::runtime::file::{bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId};
+use crate::runtime::file::{
+    bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId,
+};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::source::budget::HeldFile;
 use crate::source::file::content;
@@ -138,14 +140,26 @@ impl Generation {
     pub fn open(path: &SafePath, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
-        Ok(Generation::new(path, number, id, size, Content::Plain(file)))
+        Ok(Generation::new(
+            path,
+            number,
+            id,
+            size,
+            Content::Plain(file),
+        ))
     }
 
     /// Opens a compressed file, to be read from its start.
     pub fn open_gzip(path: &SafePath, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
-        Ok(Generation::new(path, number, id, size, Content::Gzip(Box::new(GzipContent::new(file)))))
+        Ok(Generation::new(
+            path,
+            number,
+            id,
+            size,
+            Content::Gzip(Box::new(GzipContent::new(file))),
+        ))
     }
 
     /// Opens a file that was listed, to be read from its start.
@@ -199,11 +213,20 @@ impl Generation {
         let restarted = match &self.content {
             Content::Plain(file) => {
                 let (id, size) = stat_file(file)?;
-                Generation::new(&self.safe_path(), number, id, size, Content::Plain(file.try_clone()?))
+                Generation::new(
+                    &self.safe_path(),
+                    number,
+                    id,
+                    size,
+                    Content::Plain(file.try_clone()?),
+                )
             }
             Content::Gzip(_) => Generation::open_gzip(&self.safe_path(), number)?,
         };
-        Ok(Generation { run: self.run, ..restarted })
+        Ok(Generation {
+            run: self.run,
+            ..restarted
+        })
     }
 
     /// Offset of the next line to be read.
@@ -250,7 +273,11 @@ impl Generation {
     /// What is held with it, if it was deleted and something in it is unread.
     pub fn held(&self) -> Option<HeldFile> {
         let (since, bytes) = self.deleted.filter(|_| self.unread() > 0)?;
-        Some(HeldFile { number: self.number, bytes, since })
+        Some(HeldFile {
+            number: self.number,
+            bytes,
+            since,
+        })
     }
 
     /// Bytes that had been seen and were destroyed before they were read.
@@ -306,7 +333,9 @@ impl Generation {
     /// The head of the file as it is now, whatever its name; `None` for a
     /// compressed one.
     pub fn head_now(&self) -> io::Result<Option<Vec<u8>>> {
-        let Content::Plain(file) = &self.content else { return Ok(None) };
+        let Content::Plain(file) = &self.content else {
+            return Ok(None);
+        };
         let mut head = vec![0; HEAD_BYTES];
         let length = read_up_to(file, &mut head, 0)?;
         head.truncate(length);
@@ -326,7 +355,8 @@ impl Generation {
 
     /// Whether nothing has been written into it yet.
     pub fn is_empty_now(&self) -> bool {
-        self.plain_file().is_some_and(|file| stat_file(file).is_ok_and(|(_, size)| size == 0))
+        self.plain_file()
+            .is_some_and(|file| stat_file(file).is_ok_and(|(_, size)| size == 0))
     }
 
     /// Moves to where `resume` says, if this is the file it was taken of; whether it is. Of
@@ -335,7 +365,8 @@ impl Generation {
         let head_bytes = resume.fingerprint.length as usize;
         if head_bytes == 0 {
             // Nothing was read of it yet: only its birth can tell.
-            let is_same = resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
+            let is_same =
+                resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
             return Ok(Some(is_same && resume.offset == 0));
         }
         let marker_bytes = resume.marker.length as usize;
@@ -373,7 +404,9 @@ impl Generation {
     /// Whether a position that was taken of this file is still in it.
     pub fn holds(&self, resume: &Resume) -> io::Result<bool> {
         // What is compressed does not change any more.
-        let Content::Plain(file) = &self.content else { return Ok(true) };
+        let Content::Plain(file) = &self.content else {
+            return Ok(true);
+        };
         let mut head = vec![0; resume.fingerprint.length as usize];
         let mut marker = vec![0; resume.marker.length as usize];
         let before = resume.offset.saturating_sub(marker.len() as u64);
@@ -385,7 +418,9 @@ impl Generation {
 
     /// Moves behind the last line there is now.
     pub fn seek_to_end(&mut self) -> io::Result<()> {
-        let Content::Plain(file) = &self.content else { return Ok(()) };
+        let Content::Plain(file) = &self.content else {
+            return Ok(());
+        };
         let (_, size) = stat_file(file)?;
         let mut end = size;
         let layout = self.head_now()?.and_then(|head| Layout::detect(&head));
@@ -417,11 +452,15 @@ impl Generation {
     }
 
     fn seek_to(&mut self, offset: u64) -> io::Result<()> {
-        let Content::Plain(file) = &self.content else { return Ok(()) };
+        let Content::Plain(file) = &self.content else {
+            return Ok(());
+        };
         let marker_bytes = offset.min(MARKER_BYTES as u64);
         let mut marker = vec![0; marker_bytes as usize];
         let mut head = vec![0; offset.min(HEAD_BYTES as u64) as usize];
-        if read_exact_at(file, &mut marker, offset - marker_bytes)? && read_exact_at(file, &mut head, 0)? {
+        if read_exact_at(file, &mut marker, offset - marker_bytes)?
+            && read_exact_at(file, &mut head, 0)?
+        {
             self.read_offset = offset;
             self.marker = marker;
             self.know_head(&head);
@@ -433,7 +472,9 @@ impl Generation {
     /// an entry is longer than it.
     pub fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Found> {
         if self.unfinished > 0 && !self.may_be_finished(buffer)? {
-            return Ok(Found::AtEnd { unfinished: self.unfinished });
+            return Ok(Found::AtEnd {
+                unfinished: self.unfinished,
+            });
         }
         self.make_room(buffer);
         loop {
@@ -465,7 +506,10 @@ impl Generation {
             } else if let Stretch::Corrupt(bytes) = self.measure(data) {
                 let offset = self.read_offset;
                 self.consume(buffer, start + bytes, filled);
-                return Ok(Found::Skipped { offset, bytes: bytes as u64 });
+                return Ok(Found::Skipped {
+                    offset,
+                    bytes: bytes as u64,
+                });
             } else if is_full && self.window < ENTRY_CAP {
                 self.keep_for_refill(&buffer[..filled]);
                 self.widen(buffer);
@@ -475,9 +519,15 @@ impl Generation {
             } else {
                 self.keep_for_refill(&buffer[..filled]);
                 self.unfinished = data.len();
-                self.wanted = if self.layout() == Layout::LocalFrames { wanted_bytes(data) } else { 0 };
+                self.wanted = if self.layout() == Layout::LocalFrames {
+                    wanted_bytes(data)
+                } else {
+                    0
+                };
                 self.keep_unfinished_end(data);
-                return Ok(Found::AtEnd { unfinished: data.len() });
+                return Ok(Found::AtEnd {
+                    unfinished: data.len(),
+                });
             }
         }
     }
@@ -497,7 +547,9 @@ impl Generation {
             buffer.resize(SLICE_BYTES, 0);
         }
         loop {
-            let Content::Plain(file) = &self.content else { return Ok(true) };
+            let Content::Plain(file) = &self.content else {
+                return Ok(true);
+            };
             let from = self.read_offset + (self.unfinished - self.unfinished_end.len()) as u64;
             let filled = read_up_to(file, &mut buffer[..SLICE_BYTES], from)?;
             self.bytes_read += filled as u64;
@@ -534,7 +586,9 @@ impl Generation {
     /// So many bytes are there behind the position; more only if the buffer is
     /// full.
     fn note_end(&mut self, bytes: u64, is_full: bool) -> io::Result<()> {
-        let Content::Plain(file) = &self.content else { return Ok(()) };
+        let Content::Plain(file) = &self.content else {
+            return Ok(());
+        };
         let end = self.read_offset + bytes;
         if is_full {
             if self.known_end <= end {
@@ -557,7 +611,8 @@ impl Generation {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy();
             if name.contains("-json.log") {
                 Layout::JsonLines
-            } else if name.starts_with("container.log") || name.starts_with("container-cached.log") {
+            } else if name.starts_with("container.log") || name.starts_with("container-cached.log")
+            {
                 Layout::LocalFrames
             } else {
                 Layout::CriLines
@@ -597,7 +652,11 @@ impl Generation {
     }
 
     fn widen(&mut self, buffer: &mut Vec<u8>) {
-        let least = if self.layout() == Layout::LocalFrames { FRAME_WINDOW } else { 0 };
+        let least = if self.layout() == Layout::LocalFrames {
+            FRAME_WINDOW
+        } else {
+            0
+        };
         self.widen_to((self.window * 2).max(least));
         self.make_room(buffer);
     }
@@ -627,7 +686,8 @@ impl Generation {
     fn know_head(&mut self, read: &[u8]) {
         self.fingerprint = Fingerprint::of(read);
         self.head.clear();
-        self.head.extend_from_slice(&read[..read.len().min(HEAD_BYTES)]);
+        self.head
+            .extend_from_slice(&read[..read.len().min(HEAD_BYTES)]);
     }
 
     /// A stream cannot be read twice: what was not consumed is carried over.
@@ -666,7 +726,10 @@ impl Generation {
         if end == start && !found {
             return Some(Found::AtEnd { unfinished: 0 });
         }
-        Some(Found::Skipped { offset, bytes: (end - start) as u64 })
+        Some(Found::Skipped {
+            offset,
+            bytes: (end - start) as u64,
+        })
     }
 
     /// Passes over the NULs at the start of a line. Where there are only NULs
@@ -712,7 +775,8 @@ impl Generation {
         self.marker.extend_from_slice(&buffer[marker_start..end]);
         if let Content::Gzip(gzip) = &mut self.content {
             gzip.carried.clear();
-            gzip.carried.extend_from_slice(&buffer[marker_start..filled]);
+            gzip.carried
+                .extend_from_slice(&buffer[marker_start..filled]);
         }
     }
 
@@ -740,10 +804,13 @@ impl Generation {
     /// The head as far as the position: a copy that was made when the file ended there
     /// has that, and no more. At the start, and behind a hole, what is known tells more.
     fn fingerprint_before(&self, offset: u64) -> Fingerprint {
-        let before = usize::try_from(offset).ok().and_then(|offset| self.head.get(..offset));
+        let before = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.head.get(..offset));
         match before {
             Some(head)
-                if offset < u64::from(self.fingerprint.length) && head.iter().any(|byte| *byte != 0) =>
+                if offset < u64::from(self.fingerprint.length)
+                    && head.iter().any(|byte| *byte != 0) =>
             {
                 Fingerprint::of(head)
             }
@@ -777,7 +844,11 @@ impl Generation {
         match head.filter(|_| self.read_offset == 0) {
             Some(head) => {
                 let fingerprint = Fingerprint::of(&head[..self.telling(&head)]);
-                Resume { fingerprint, birth: self.birth_of_log(fingerprint), ..resume }
+                Resume {
+                    fingerprint,
+                    birth: self.birth_of_log(fingerprint),
+                    ..resume
+                }
             }
             None => resume,
         }

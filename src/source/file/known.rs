@@ -33,7 +33,10 @@ pub struct SeenFiles {
 
 impl Default for SeenFiles {
     fn default() -> SeenFiles {
-        SeenFiles { files: VecDeque::new(), cap: SEEN_FILES }
+        SeenFiles {
+            files: VecDeque::new(),
+            cap: SEEN_FILES,
+        }
     }
 }
 
@@ -58,10 +61,16 @@ impl SeenFiles {
 
     /// Whether a listed file is one of them.
     pub fn knows(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
-        for seen in self.files.iter().filter(|seen| file.rank.is_gzip || seen.id == file.id) {
+        for seen in self
+            .files
+            .iter()
+            .filter(|seen| file.rank.is_gzip || seen.id == file.id)
+        {
             // An inode number, and within a tick of the kernel's clock even a
             // birth time, may be another file's by now.
-            let Some(head) = head.read()? else { return Ok(true) };
+            let Some(head) = head.read()? else {
+                return Ok(true);
+            };
             let is_empty = seen.id == file.id && seen.fingerprint.length == 0 && head.is_empty();
             if is_empty || seen.fingerprint.matches(head) {
                 return Ok(true);
@@ -85,7 +94,10 @@ pub struct Head<'a> {
 impl<'a> Head<'a> {
     /// The head of this file.
     pub fn of(file: &'a ListedFile) -> Head<'a> {
-        Head { file, bytes: OnceCell::new() }
+        Head {
+            file,
+            bytes: OnceCell::new(),
+        }
     }
 
     /// `None` where it will never be readable.
@@ -111,8 +123,15 @@ mod tests {
     use crate::source::file::listing;
 
     fn seen(number: u64) -> SeenFile {
-        let id = FileId { device: 1, inode: number, birth: number };
-        SeenFile { id, fingerprint: Fingerprint::of(&number.to_le_bytes()) }
+        let id = FileId {
+            device: 1,
+            inode: number,
+            birth: number,
+        };
+        SeenFile {
+            id,
+            fingerprint: Fingerprint::of(&number.to_le_bytes()),
+        }
     }
 
     #[test]
@@ -126,7 +145,10 @@ mod tests {
         assert_eq!(files.files.len(), 80);
         files.keep_for(3);
         assert_eq!(files.files.len(), SEEN_FILES);
-        assert_eq!(files.files.front().map(|file| file.id.inode), Some(1000 - SEEN_FILES as u64));
+        assert_eq!(
+            files.files.front().map(|file| file.id.inode),
+            Some(1000 - SEEN_FILES as u64)
+        );
     }
 
     #[test]
@@ -138,12 +160,18 @@ mod tests {
         let head = Head::of(&listed[0]);
         let mut files = SeenFiles::default();
         for number in 0..50 {
-            files.remember(SeenFile { id: listed[0].id, ..seen(number) });
+            files.remember(SeenFile {
+                id: listed[0].id,
+                ..seen(number)
+            });
         }
         assert!(!files.knows(&listed[0], &head).unwrap());
         // A second reading would show it.
         std::fs::write(&path, "other").unwrap();
-        files.remember(SeenFile { id: listed[0].id, fingerprint: Fingerprint::of(b"other") });
+        files.remember(SeenFile {
+            id: listed[0].id,
+            fingerprint: Fingerprint::of(b"other"),
+        });
         assert!(!files.knows(&listed[0], &head).unwrap());
         assert!(files.knows(&listed[0], &Head::of(&listed[0])).unwrap());
     }

@@ -22,7 +22,11 @@ const MOST_NAMES: usize = 10_000;
 const LISTINGS: usize = 10;
 
 /// For a file of which the disk tells nothing: equal to no other's.
-const UNKNOWN: FileId = FileId { device: 0, inode: 0, birth: 0 };
+const UNKNOWN: FileId = FileId {
+    device: 0,
+    inode: 0,
+    birth: 0,
+};
 
 /// A file of the log as the folder shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,17 +72,27 @@ fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
         return Err(error);
     }
     for (name, kind) in entries.names {
-        let Some(rank) = log.rank_of(&name) else { continue };
+        let Some(rank) = log.rank_of(&name) else {
+            continue;
+        };
         if kind == FileType::Symlink {
             continue;
         }
         match folder.stat(&name) {
-            Ok(stat) => files.push(ListedFile { rank, path: log.dir.join(name), id: describe(&stat).0 }),
+            Ok(stat) => files.push(ListedFile {
+                rank,
+                path: log.dir.join(name),
+                id: describe(&stat).0,
+            }),
             // It was renamed or deleted since; the next listing shows it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // Of the others nothing is known less for it; that it cannot be opened is said then.
             Err(error) if rank.age > 0 && !is_shortage(&error) => {
-                files.push(ListedFile { rank, path: log.dir.join(name), id: UNKNOWN });
+                files.push(ListedFile {
+                    rank,
+                    path: log.dir.join(name),
+                    id: UNKNOWN,
+                });
             }
             Err(error) => return Err(error),
         }
@@ -101,7 +115,13 @@ mod tests {
         }
         std::fs::write(dir.path().join("config.v2.json"), "{}").unwrap();
         let listed = list(&LogFiles::numbered(dir.path().join("x-json.log"))).unwrap();
-        let shown: Vec<_> = listed.iter().map(|file| (file.rank.age, file.rank.is_gzip)).collect();
-        assert_eq!(shown, [(10, true), (4, false), (2, true), (1, false), (0, false)]);
+        let shown: Vec<_> = listed
+            .iter()
+            .map(|file| (file.rank.age, file.rank.is_gzip))
+            .collect();
+        assert_eq!(
+            shown,
+            [(10, true), (4, false), (2, true), (1, false), (0, false)]
+        );
     }
 }

@@ -67,7 +67,11 @@ impl Tailer {
                 Ok(()) if self.search.is_under_way() => return Ok(()),
                 Ok(()) => {
                     self.search.end();
-                    let met = if known == 0 { listed.len() } else { (self.next_number - known) as usize };
+                    let met = if known == 0 {
+                        listed.len()
+                    } else {
+                        (self.next_number - known) as usize
+                    };
                     self.births.met(met, now);
                     self.report_missed(exchange);
                     self.note_unread();
@@ -86,11 +90,21 @@ impl Tailer {
         let surplus = passed_over(&listed, self.account());
         listed.drain(..surplus);
         if surplus > 0 && !self.surplus_reported {
-            let (name, short_id, files) =
-                (self.metadata().title(), self.account().short_id(), surplus as u64);
-            self.surplus_reported = exchange.report(Event::FilesPassedOver { name, short_id, files });
+            let (name, short_id, files) = (
+                self.metadata().title(),
+                self.account().short_id(),
+                surplus as u64,
+            );
+            self.surplus_reported = exchange.report(Event::FilesPassedOver {
+                name,
+                short_id,
+                files,
+            });
             let generations = if self.surplus_reported { files } else { 0 };
-            self.account().abandon(Abandoned { bytes: 0, generations });
+            self.account().abandon(Abandoned {
+                bytes: 0,
+                generations,
+            });
         }
         Ok(listed)
     }
@@ -113,10 +127,21 @@ impl Tailer {
             for (index, resume) in saved.iter().enumerate() {
                 let since = copied_since(&saved, index);
                 let search = &mut self.search;
-                let Some(begin) = find(listed, resume, since, is_pod, search, &mut found, &mut lost[index])?
+                let Some(begin) = find(
+                    listed,
+                    resume,
+                    since,
+                    is_pod,
+                    search,
+                    &mut found,
+                    &mut lost[index],
+                )?
                 else {
                     // Where the other stream's is was found in vain, but for this.
-                    found.into_iter().flatten().for_each(|file| self.search.keep(file, &saved[0]));
+                    found
+                        .into_iter()
+                        .flatten()
+                        .for_each(|file| self.search.keep(file, &saved[0]));
                     return Ok(());
                 };
                 places[index] = begin.place;
@@ -139,9 +164,13 @@ impl Tailer {
         for (index, file) in listed.iter().enumerate().skip(first) {
             // One stream may begin in this file before where the other goes on.
             let is_lowest = |generation: &Generation| {
-                places.iter().all(|(at, offset)| *at != index || *offset >= generation.read_offset())
+                places
+                    .iter()
+                    .all(|(at, offset)| *at != index || *offset >= generation.read_offset())
             };
-            let sought = found[index].take().filter(|generation| index == first && is_lowest(generation));
+            let sought = found[index]
+                .take()
+                .filter(|generation| index == first && is_lowest(generation));
             let opened = match sought {
                 Some(generation) => Some(generation),
                 None => open_or_pass(file, self.account(), exchange)?,
@@ -158,8 +187,10 @@ impl Tailer {
         let in_doubt = doubt_ends.saturating_sub(first) as u32;
         self.doubt_ends = (in_doubt > 0).then_some(in_doubt);
         self.next_number = (listed.len() - first) as u32;
-        self.accepted_before =
-            places.map(|(index, offset)| Position { generation: index.saturating_sub(first) as u32, offset });
+        self.accepted_before = places.map(|(index, offset)| Position {
+            generation: index.saturating_sub(first) as u32,
+            offset,
+        });
         self.generations = generations;
         if self.start == Start::End {
             self.accepted_before = PerStream::default();
@@ -192,16 +223,33 @@ impl Tailer {
         if files == 0 {
             return;
         }
-        self.account().abandon(Abandoned { bytes: 0, generations: files });
-        let (name, short_id) = (self.metadata().title(), self.account().short_id());
-        self.missed.add(Amount { bytes: 0, records: files }, Instant::now(), |missed| {
-            exchange.report(Event::GenerationsMissed { name, short_id, files: missed.records })
+        self.account().abandon(Abandoned {
+            bytes: 0,
+            generations: files,
         });
+        let (name, short_id) = (self.metadata().title(), self.account().short_id());
+        self.missed.add(
+            Amount {
+                bytes: 0,
+                records: files,
+            },
+            Instant::now(),
+            |missed| {
+                exchange.report(Event::GenerationsMissed {
+                    name,
+                    short_id,
+                    files: missed.records,
+                })
+            },
+        );
     }
 
     fn report_lost(&self, exchange: &Exchange, lost: Lost) {
         // What was in it is not known; nor whether it was read to its end.
-        self.account().abandon(Abandoned { bytes: 0, generations: 1 });
+        self.account().abandon(Abandoned {
+            bytes: 0,
+            generations: 1,
+        });
         exchange.report(match lost {
             Lost::Truncated(path) => Event::TruncatedMeanwhile { path },
             Lost::Generation(last) => Event::GenerationLost {
@@ -213,8 +261,11 @@ impl Tailer {
     }
 
     fn open_newer(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
-        let Some(newest) = self.generations.back() else { return Ok(()) };
-        let is_current = |file: &ListedFile| file.is_current() && file.id == newest.id && file.id.birth != 0;
+        let Some(newest) = self.generations.back() else {
+            return Ok(());
+        };
+        let is_current =
+            |file: &ListedFile| file.is_current() && file.id == newest.id && file.id.birth != 0;
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
@@ -236,7 +287,11 @@ impl Tailer {
     }
 
     /// Opens those of the listed files that are neither held nor seen.
-    fn open_unknown(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<Vec<Generation>> {
+    fn open_unknown(
+        &mut self,
+        listed: &[ListedFile],
+        exchange: &Exchange,
+    ) -> io::Result<Vec<Generation>> {
         let mut opened = Vec::new();
         for file in listed {
             if self.is_known(file, &Head::of(file))? {
@@ -257,7 +312,9 @@ impl Tailer {
     pub(in crate::source) fn opens_unread_copies(&mut self) -> io::Result<bool> {
         let held = self.generations.len();
         match listing::list(&self.files) {
-            Ok(listed) => self.open_unread_copies(&listed[passed_over(&listed, self.account())..])?,
+            Ok(listed) => {
+                self.open_unread_copies(&listed[passed_over(&listed, self.account())..])?
+            }
             // The folder is gone, and its copies with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // Reading what is open is what sets descriptors free.
@@ -284,14 +341,26 @@ impl Tailer {
 
     /// The copies of one generation, oldest first, and whether there is one of what it
     /// holds now.
-    fn unread_copies(&self, held: &Generation, listed: &[ListedFile]) -> io::Result<(Vec<Generation>, bool)> {
-        let place = listed.iter().position(|file| file.id == held.id && held.id.birth != 0);
-        let Some(place) = place.filter(|_| held.read_offset() == 0) else { return Ok((Vec::new(), false)) };
-        let Some(head) = held.head_now()? else { return Ok((Vec::new(), false)) };
+    fn unread_copies(
+        &self,
+        held: &Generation,
+        listed: &[ListedFile],
+    ) -> io::Result<(Vec<Generation>, bool)> {
+        let place = listed
+            .iter()
+            .position(|file| file.id == held.id && held.id.birth != 0);
+        let Some(place) = place.filter(|_| held.read_offset() == 0) else {
+            return Ok((Vec::new(), false));
+        };
+        let Some(head) = held.head_now()? else {
+            return Ok((Vec::new(), false));
+        };
         let (mut copies, mut is_under_way) = (Vec::new(), false);
         for file in listed[..place].iter().rev() {
             let of_copy = Head::of(file);
-            let Some(copy) = of_copy.read()? else { continue };
+            let Some(copy) = of_copy.read()? else {
+                continue;
+            };
             if self.is_known(file, &of_copy)? {
                 break;
             }
@@ -321,17 +390,26 @@ impl Tailer {
 
     /// The times of entries say what was accepted only of files whose heads do not.
     pub(in crate::source) fn end_doubt(&mut self) {
-        let is_certain = |ends: u32| self.generations.front().is_some_and(|front| front.number >= ends);
+        let is_certain = |ends: u32| {
+            self.generations
+                .front()
+                .is_some_and(|front| front.number >= ends)
+        };
         if self.doubt_ends.is_some_and(is_certain) {
             self.doubt_ends = None;
-            self.assembler.end_skip(self.accepted.map(|resume| !resume.is_by_time));
+            self.assembler
+                .end_skip(self.accepted.map(|resume| !resume.is_by_time));
         }
     }
 
     /// A stream may have been accepted further than reading begins. What it was
     /// accepted of may be truncated before we come there.
     pub(in crate::source) fn check_accepted(&mut self) -> io::Result<()> {
-        let Some(front) = self.generations.front().filter(|front| front.read_offset() == 0) else {
+        let Some(front) = self
+            .generations
+            .front()
+            .filter(|front| front.read_offset() == 0)
+        else {
             return Ok(());
         };
         for (before, resume) in self.accepted_before.iter_mut().zip(&self.accepted) {
@@ -348,7 +426,9 @@ impl Tailer {
     /// what was written since is in the copies after it. `false` where a file must be
     /// unpacked further to tell.
     pub(in crate::source) fn restart_truncated(&mut self, exchange: &Exchange) -> io::Result<bool> {
-        let Some(front) = self.generations.front() else { return Ok(true) };
+        let Some(front) = self.generations.front() else {
+            return Ok(true);
+        };
         let resume = front.resume_here();
         let number = front.number;
         let restarted = front.restarted(number)?;
@@ -356,7 +436,9 @@ impl Tailer {
         let mut search = std::mem::take(&mut self.search);
         let found = self.find_copies(front, &resume, &mut search);
         self.search = search;
-        let Some((copies, read)) = found? else { return Ok(false) };
+        let Some((copies, read)) = found? else {
+            return Ok(false);
+        };
         self.search.end();
         for accepted in &mut self.accepted_before {
             if accepted.generation <= number {
@@ -382,16 +464,26 @@ impl Tailer {
 
     /// Bytes of the front file were destroyed that had been seen and not read.
     pub(in crate::source) fn report_vanished(&mut self, exchange: &Exchange, unread: u64) {
-        self.account().abandon(Abandoned { bytes: unread, generations: 0 });
+        self.account().abandon(Abandoned {
+            bytes: unread,
+            generations: 0,
+        });
         if let Some(path) = self.generations.front().map(|front| front.path.clone()) {
             self.report_truncated(exchange, path, unread);
         }
     }
 
     fn report_truncated(&mut self, exchange: &Exchange, path: std::path::PathBuf, unread: u64) {
-        let amount = Amount { bytes: unread, records: 1 };
-        self.truncated[usize::from(unread > 0)]
-            .add(amount, Instant::now(), |all| exchange.report(Event::Truncated { path, unread: all.bytes }));
+        let amount = Amount {
+            bytes: unread,
+            records: 1,
+        };
+        self.truncated[usize::from(unread > 0)].add(amount, Instant::now(), |all| {
+            exchange.report(Event::Truncated {
+                path,
+                unread: all.bytes,
+            })
+        });
     }
 
     /// The file that goes on where `resume` is, which is the end of what was read
@@ -409,7 +501,9 @@ impl Tailer {
         }
         let listed = match listing::list(&self.files) {
             // The folder is gone, and its copies with it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some((copies, read))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some((copies, read)))
+            }
             listed => listed?,
         };
         let listed = &listed[passed_over(&listed, self.account())..];
@@ -474,7 +568,11 @@ fn copied_since(saved: &Saved, stream: usize) -> u64 {
     let resume = &saved[stream];
     let place = |resume: &Resume| (resume.birth, resume.offset);
     let is_furthest = saved.iter().all(|other| place(other) <= place(resume));
-    let latest = saved.iter().map(|resume| resume.moment.time).max().unwrap_or_default();
+    let latest = saved
+        .iter()
+        .map(|resume| resume.moment.time)
+        .max()
+        .unwrap_or_default();
     resume.birth.max(if !resume.is_mid_line {
         // The times of its entries say the rest.
         resume.moment.time.since_epoch().saturating_sub(CLOCK_TICK)
@@ -506,7 +604,11 @@ fn start_behind_other(
         let is_behind = listed[index].rank.is_gzip && birth_of_other != 0 && birth_of_other < birth;
         if is_behind && places[stream].0 <= index {
             let is_last = index + 1 == listed.len();
-            places[stream] = if is_last { (index, u64::MAX) } else { (index + 1, 0) };
+            places[stream] = if is_last {
+                (index, u64::MAX)
+            } else {
+                (index + 1, 0)
+            };
         }
         // Nothing of it is open, so what was not accepted of it is at most what was read together
         // with the last of the other, of one file.
@@ -540,19 +642,36 @@ fn find(
     if resume.has_no_file() {
         return Ok(Some(Begin::default()));
     }
-    let certain = |place| Some(Begin { place, doubt_ends: 0 });
+    let certain = |place| {
+        Some(Begin {
+            place,
+            doubt_ends: 0,
+        })
+    };
     // What was copied, and in doubt is read by the times of its entries.
     let copied = |since: u64, index: usize| -> io::Result<Option<Begin>> {
         let first = first_copy(&listed[..index], since, resume)?;
-        Ok(Some(Begin { place: (first, 0), doubt_ends: if first < index { index } else { 0 } }))
+        Ok(Some(Begin {
+            place: (first, 0),
+            doubt_ends: if first < index { index } else { 0 },
+        }))
     };
     let is_hole = is_behind_hole(resume);
-    let at_start =
-        Resume { fingerprint: Fingerprint::default(), marker: Marker::default(), offset: 0, ..*resume };
+    let at_start = Resume {
+        fingerprint: Fingerprint::default(),
+        marker: Marker::default(),
+        offset: 0,
+        ..*resume
+    };
     let resume = if is_hole { &at_start } else { resume };
-    let is_likely = |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
-    let likely = (0..listed.len()).rev().filter(|index| is_likely(&listed[*index]));
-    let others = (0..listed.len()).rev().filter(|index| !is_likely(&listed[*index]));
+    let is_likely =
+        |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
+    let likely = (0..listed.len())
+        .rev()
+        .filter(|index| is_likely(&listed[*index]));
+    let others = (0..listed.len())
+        .rev()
+        .filter(|index| !is_likely(&listed[*index]));
     for index in likely.chain(others) {
         let generation = match search.seek(&listed[index], resume) {
             Ok(Sought::Here(generation)) => *generation,
@@ -562,7 +681,9 @@ fn find(
             Err(error) => return Err(error),
         };
         // Both streams may be in one file: reading begins at the lower.
-        let is_lower = found[index].as_ref().is_none_or(|other| resume.offset < other.read_offset());
+        let is_lower = found[index]
+            .as_ref()
+            .is_none_or(|other| resume.offset < other.read_offset());
         if is_lower {
             found[index] = Some(generation);
         }
@@ -572,7 +693,10 @@ fn find(
         }
         return Ok(certain((index, resume.offset)));
     }
-    if let Some(index) = listed.iter().position(|file| resume.birth != 0 && is_likely(file)) {
+    if let Some(index) = listed
+        .iter()
+        .position(|file| resume.birth != 0 && is_likely(file))
+    {
         // The same file with other content: truncated while we were away.
         lost.get_or_insert(Lost::Truncated(listed[index].path.to_path_buf()));
         // It may have been copied several times since, and the copy with our
@@ -591,8 +715,14 @@ fn find(
     let last_archive = listed.iter().rposition(|file| file.rank.is_gzip && !is_pod);
     let doubt_ends = last_archive.map_or(0, |index| index + 1);
     // All there is was read before: pass over the last file, to its very end.
-    Ok(newer
-        .map_or(certain((listed.len() - 1, u64::MAX)), |index| Some(Begin { place: (index, 0), doubt_ends })))
+    Ok(
+        newer.map_or(certain((listed.len() - 1, u64::MAX)), |index| {
+            Some(Begin {
+                place: (index, 0),
+                doubt_ends,
+            })
+        }),
+    )
 }
 
 /// The first of the files right before another that came into being after `since`
@@ -613,7 +743,9 @@ fn first_copy(before: &[ListedFile], since: u64, resume: &Resume) -> io::Result<
 /// the last lines that were read, and those were truncated away.
 fn was_read_whole(file: &ListedFile, resume: &Resume) -> io::Result<bool> {
     let head = Head::of(file);
-    let Some(head) = head.read()? else { return Ok(false) };
+    let Some(head) = head.read()? else {
+        return Ok(false);
+    };
     // A hole tells no file from another.
     let is_hole = head.iter().all(|byte| *byte == 0);
     Ok(!is_hole && resume.fingerprint.matches(head) && stat_path(&file.path)?.1 <= resume.offset)
@@ -626,7 +758,9 @@ fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
     if file.rank.is_gzip || file.id.birth <= held.id.birth {
         return Ok(false);
     }
-    Ok(Head::of(file).read()?.is_some_and(|head| !held.begins_like(head)))
+    Ok(Head::of(file)
+        .read()?
+        .is_some_and(|head| !held.begins_like(head)))
 }
 
 /// Whether a file may hold entries that came after a position whose own file is
@@ -641,22 +775,36 @@ fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
 /// Whether a file older than the position's was written after that was made: the
 /// position was in a copy of it (copytruncate), and it has been renamed since.
 fn was_written_since(file: &ListedFile, birth: u64) -> bool {
-    let Ok(stat) = file.path.stat() else { return false };
-    let modified = i128::from(stat.stx_mtime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_mtime.tv_nsec);
+    let Ok(stat) = file.path.stat() else {
+        return false;
+    };
+    let modified =
+        i128::from(stat.stx_mtime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_mtime.tv_nsec);
     modified > i128::from(birth)
 }
 
 /// As [`Generation::open_listed`], but a rotated file that will never open is said and
 /// passed over.
-fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io::Result<Option<Generation>> {
+fn open_or_pass(
+    file: &ListedFile,
+    account: &Account,
+    exchange: &Exchange,
+) -> io::Result<Option<Generation>> {
     match Generation::open_listed(file) {
         Ok(generation) => Ok(Some(generation)),
         Err(error) if !file.is_current() && is_permanent(&error) => {
             let (path, reason) = (file.path.to_path_buf(), error.to_string());
             let unread = stat_path(&file.path).map_or(0, |(_, size)| size);
-            account.abandon(Abandoned { bytes: unread, generations: 1 });
+            account.abandon(Abandoned {
+                bytes: unread,
+                generations: 1,
+            });
             exchange.tally.read_errors.add_one();
-            exchange.report(Event::GenerationUnreadable { path, reason, unread });
+            exchange.report(Event::GenerationUnreadable {
+                path,
+                reason,
+                unread,
+            });
             Ok(None)
         }
         Err(error) => Err(error),
@@ -665,7 +813,10 @@ fn open_or_pass(file: &ListedFile, account: &Account, exchange: &Exchange) -> io
 
 fn seen_file(file: &ListedFile) -> io::Result<SeenFile> {
     let head = Head::of(file);
-    Ok(SeenFile { id: file.id, fingerprint: Fingerprint::of(head.read()?.unwrap_or_default()) })
+    Ok(SeenFile {
+        id: file.id,
+        fingerprint: Fingerprint::of(head.read()?.unwrap_or_default()),
+    })
 }
 
 /// Whether a listed file is one we hold: by birth where there is one, and else,
@@ -678,7 +829,9 @@ fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Result<
     if file.id != held.id && !file.rank.is_gzip {
         return Ok(false);
     }
-    let Some(head) = head.read()? else { return Ok(false) };
+    let Some(head) = head.read()? else {
+        return Ok(false);
+    };
     match held.head_now()? {
         // An archive whose writing was broken off holds less.
         Some(now) if file.rank.is_gzip => Ok(now.starts_with(head) && !head.is_empty()),

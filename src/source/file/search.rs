@@ -56,43 +56,59 @@ impl Search {
             Some(index) => index,
             None => {
                 let state = State::Unpacking(Box::new(Generation::open_listed(file)?));
-                let mut archive = Archive { id: file.id, resume: *resume, state };
+                let mut archive = Archive {
+                    id: file.id,
+                    resume: *resume,
+                    state,
+                };
                 archive.go_on()?;
                 self.archives.push(archive);
                 self.archives.len() - 1
             }
         };
         let archive = &mut self.archives[index];
-        Ok(match std::mem::replace(&mut archive.state, State::Elsewhere) {
-            State::Elsewhere => Sought::Elsewhere,
-            State::Unpacking(generation) => {
-                archive.state = State::Unpacking(generation);
-                Sought::Unfinished
-            }
-            State::Here(generation) => {
-                self.archives.swap_remove(index);
-                Sought::Here(generation)
-            }
-        })
+        Ok(
+            match std::mem::replace(&mut archive.state, State::Elsewhere) {
+                State::Elsewhere => Sought::Elsewhere,
+                State::Unpacking(generation) => {
+                    archive.state = State::Unpacking(generation);
+                    Sought::Unfinished
+                }
+                State::Here(generation) => {
+                    self.archives.swap_remove(index);
+                    Sought::Here(generation)
+                }
+            },
+        )
     }
 
     /// Takes back what was found: it is needed once the rest is, too.
     pub fn keep(&mut self, generation: Generation, resume: &Resume) {
         if generation.plain_file().is_none() {
             let id = generation.id;
-            self.archives.push(Archive { id, resume: *resume, state: State::Here(Box::new(generation)) });
+            self.archives.push(Archive {
+                id,
+                resume: *resume,
+                state: State::Here(Box::new(generation)),
+            });
         }
     }
 
     /// Whether a file is being unpacked.
     pub fn is_under_way(&self) -> bool {
-        self.archives.iter().any(|archive| matches!(archive.state, State::Unpacking(_)))
+        self.archives
+            .iter()
+            .any(|archive| matches!(archive.state, State::Unpacking(_)))
     }
 
     /// Unpacks a slice of one that is.
     pub fn go_on(&mut self) -> io::Result<()> {
         let under_way = |archive: &&mut Archive| matches!(archive.state, State::Unpacking(_));
-        let result = self.archives.iter_mut().find(under_way).map_or(Ok(()), Archive::go_on);
+        let result = self
+            .archives
+            .iter_mut()
+            .find(under_way)
+            .map_or(Ok(()), Archive::go_on);
         if result.is_err() {
             self.end();
         }
@@ -107,8 +123,12 @@ impl Search {
 
 impl Archive {
     fn go_on(&mut self) -> io::Result<()> {
-        let State::Unpacking(generation) = &mut self.state else { return Ok(()) };
-        let Some(is_here) = generation.seek(&self.resume)? else { return Ok(()) };
+        let State::Unpacking(generation) = &mut self.state else {
+            return Ok(());
+        };
+        let Some(is_here) = generation.seek(&self.resume)? else {
+            return Ok(());
+        };
         if let State::Unpacking(generation) = std::mem::replace(&mut self.state, State::Elsewhere) {
             if is_here {
                 self.state = State::Here(generation);

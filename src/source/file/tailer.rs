@@ -139,13 +139,22 @@ struct SliceProgress {
 
 impl SliceProgress {
     fn from(start: usize) -> SliceProgress {
-        SliceProgress { at: start, pushed: start, ..SliceProgress::default() }
+        SliceProgress {
+            at: start,
+            pushed: start,
+            ..SliceProgress::default()
+        }
     }
 }
 
 impl Tailer {
     /// A tailer that has opened nothing yet.
-    pub fn new(account: Arc<Account>, files: LogFiles, start: Start, identity: Arc<Identity>) -> Tailer {
+    pub fn new(
+        account: Arc<Account>,
+        files: LogFiles,
+        start: Start,
+        identity: Arc<Identity>,
+    ) -> Tailer {
         Tailer {
             files,
             start,
@@ -257,7 +266,13 @@ impl Tailer {
             Start::Saved(saved) => saved,
             Start::Head => Saved::default(),
             Start::End => {
-                [Resume { moment: Moment { time: wall_clock(), count: 1 }, ..Resume::default() }; 2]
+                [Resume {
+                    moment: Moment {
+                        time: wall_clock(),
+                        count: 1,
+                    },
+                    ..Resume::default()
+                }; 2]
             }
         }
     }
@@ -283,7 +298,10 @@ impl Tailer {
 
     fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         if self.search.is_under_way() {
-            context.exchange.activity.is(Doing::Reading, self.assembler.account().id());
+            context
+                .exchange
+                .activity
+                .is(Doing::Reading, self.assembler.account().id());
             self.search.go_on()?;
             if !self.search.is_under_way() && self.generations.is_empty() {
                 self.refresh(context.exchange)?;
@@ -295,7 +313,10 @@ impl Tailer {
             let Some(front) = self.generations.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
             };
-            context.exchange.activity.is(Doing::Reading, self.assembler.account().id());
+            context
+                .exchange
+                .activity
+                .is(Doing::Reading, self.assembler.account().id());
             let found = match front.read(context.buffer) {
                 Ok(found) => found,
                 Err(error) if self.generations.len() > 1 && is_permanent(&error) => {
@@ -312,14 +333,24 @@ impl Tailer {
                 }
                 self.report_vanished(context.exchange, vanished);
             }
-            let Some(front) = self.generations.front_mut() else { continue };
+            let Some(front) = self.generations.front_mut() else {
+                continue;
+            };
             match found {
-                Found::Entries { layout, start, end, filled, offset, has_more } => {
+                Found::Entries {
+                    layout,
+                    start,
+                    end,
+                    filled,
+                    offset,
+                    has_more,
+                } => {
                     // Nothing of it was read, so a truncation would not show.
                     if offset == 0 && self.opens_unread_copies()? {
                         continue;
                     }
-                    let has_more = has_more | self.take_entries(context, layout, start..end, filled, offset);
+                    let has_more =
+                        has_more | self.take_entries(context, layout, start..end, filled, offset);
                     return Ok(if has_more || self.generations.len() > 1 {
                         Step::More
                     } else {
@@ -330,10 +361,14 @@ impl Tailer {
                     let (path, resume) = (front.path.clone(), front.resume_here());
                     let is_hole = front.is_behind_hole();
                     self.report_corrupt(context.exchange, path, offset, bytes);
-                    let read = ReadBytes { total: bytes, skipped: bytes };
+                    let read = ReadBytes {
+                        total: bytes,
+                        skipped: bytes,
+                    };
                     if is_hole {
                         // What was read before says better where we are.
-                        self.assembler.push(context.exchange, [None, None], true, read);
+                        self.assembler
+                            .push(context.exchange, [None, None], true, read);
                     } else {
                         self.push(context.exchange, resume, true, read);
                     }
@@ -346,7 +381,13 @@ impl Tailer {
                 }
                 // dockerd rotates right before a write: as long as the files that
                 // follow are empty, someone renamed the log and it writes on here.
-                Found::AtEnd { .. } if self.generations.iter().skip(1).any(|next| !next.is_empty_now()) => {
+                Found::AtEnd { .. }
+                    if self
+                        .generations
+                        .iter()
+                        .skip(1)
+                        .any(|next| !next.is_empty_now()) =>
+                {
                     if let Some(due) = self.lingers_until(context.now) {
                         return Ok(Step::Lingering(due));
                     }
@@ -360,7 +401,9 @@ impl Tailer {
                 // One was emptied before its first byte was taken. A name does not change
                 // by that, so nobody else looks for its copy.
                 Found::AtEnd { .. } if self.is_any_emptied() && self.opens_unread_copies()? => {
-                    self.generations.iter_mut().for_each(|copied| _ = copied.take_vanished());
+                    self.generations
+                        .iter_mut()
+                        .for_each(|copied| _ = copied.take_vanished());
                 }
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
@@ -369,7 +412,11 @@ impl Tailer {
 
     /// Whether a file was found to be truncated before it was begun; once each time.
     fn is_any_emptied(&mut self) -> bool {
-        self.generations.iter_mut().filter_map(|one| one.is_emptied().then_some(())).count() > 0
+        self.generations
+            .iter_mut()
+            .filter_map(|one| one.is_emptied().then_some(()))
+            .count()
+            > 0
     }
 
     /// Until when the front file may still be written although the next one is:
@@ -377,7 +424,9 @@ impl Tailer {
     /// on in the next file.
     fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
         let (grace, is_last) = (self.files.grace, self.generations.len() == 2);
-        let [front, next, ..] = self.generations.make_contiguous() else { return None };
+        let [front, next, ..] = self.generations.make_contiguous() else {
+            return None;
+        };
         if grace.is_zero() || !is_last || front.run != next.run || front.plain_file().is_none() {
             return None;
         }
@@ -398,29 +447,55 @@ impl Tailer {
         offset: u64,
     ) -> bool {
         let exchange = context.exchange;
-        exchange.activity.is(Doing::Decoding, self.assembler.account().id());
-        let mut slice = Slice::begin(exchange, range.start, self.assembler.joins_lines(), context.slice_time);
+        exchange
+            .activity
+            .is(Doing::Decoding, self.assembler.account().id());
+        let mut slice = Slice::begin(
+            exchange,
+            range.start,
+            self.assembler.joins_lines(),
+            context.slice_time,
+        );
         self.progress = SliceProgress::from(range.start);
         self.assembler.begin(exchange, range.len());
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
         let corrupt = match layout {
-            Layout::JsonLines => {
-                self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_line)
+            Layout::JsonLines => self.take_lines(
+                context,
+                &mut slice,
+                &buffer,
+                range.clone(),
+                offset,
+                Tailer::take_line,
+            ),
+            Layout::CriLines => self.take_lines(
+                context,
+                &mut slice,
+                &buffer,
+                range.clone(),
+                offset,
+                Tailer::take_cri_line,
+            ),
+            Layout::LocalFrames => {
+                self.take_frames(context, &mut slice, &buffer, range.clone(), offset)
             }
-            Layout::CriLines => {
-                self.take_lines(context, &mut slice, &buffer, range.clone(), offset, Tailer::take_cri_line)
-            }
-            Layout::LocalFrames => self.take_frames(context, &mut slice, &buffer, range.clone(), offset),
         };
         self.slice_cost = slice.cost(self.progress.at - range.start);
         self.lines = match self.lines {
             _ if slice.was_costly() => Lines::Costly,
             Lines::Untried => Lines::Plain,
-            Lines::Costly if self.slice_cost.is_zero() => Lines::CostlyUntil(context.now + COSTLY_MEMORY),
+            Lines::Costly if self.slice_cost.is_zero() => {
+                Lines::CostlyUntil(context.now + COSTLY_MEMORY)
+            }
             same => same,
         };
-        let SliceProgress { at: end, pushed, skipped_pushed, .. } = self.progress;
+        let SliceProgress {
+            at: end,
+            pushed,
+            skipped_pushed,
+            ..
+        } = self.progress;
         if let Some(front) = self.generations.front_mut() {
             front.consume(&buffer, end, filled);
             let (path, resume) = (&front.path, front.resume_here());
@@ -430,7 +505,10 @@ impl Tailer {
             }
             let skipped = corrupt.map_or(0, |(_, bytes)| bytes) - skipped_pushed;
             if end > pushed {
-                let read = ReadBytes { total: (end - pushed) as u64, skipped };
+                let read = ReadBytes {
+                    total: (end - pushed) as u64,
+                    skipped,
+                };
                 self.push(exchange, resume, skipped > 0, read);
             }
         }
@@ -451,7 +529,9 @@ impl Tailer {
         offset: u64,
         skipped: u64,
     ) -> bool {
-        let Some(front) = self.generations.front_mut() else { return false };
+        let Some(front) = self.generations.front_mut() else {
+            return false;
+        };
         front.know_up_to(&buffer[..end]);
         let resume = front.resume_at(offset, &buffer[..end]);
         if !self.assembler.is_full(exchange) {
@@ -459,10 +539,22 @@ impl Tailer {
             self.assembler.mark(moves);
             return false;
         }
-        let SliceProgress { pushed, skipped_pushed, .. } = self.progress;
-        let read = ReadBytes { total: (end - pushed) as u64, skipped: skipped - skipped_pushed };
+        let SliceProgress {
+            pushed,
+            skipped_pushed,
+            ..
+        } = self.progress;
+        let read = ReadBytes {
+            total: (end - pushed) as u64,
+            skipped: skipped - skipped_pushed,
+        };
         self.push(exchange, resume, false, read);
-        self.progress = SliceProgress { at: end, pushed: end, skipped_pushed: skipped, ..self.progress };
+        self.progress = SliceProgress {
+            at: end,
+            pushed: end,
+            skipped_pushed: skipped,
+            ..self.progress
+        };
         self.assembler.begin(exchange, SLICE_BYTES);
         !self.progress.is_last && (!exchange.queue.has_space() || exchange.queue.is_cautious())
     }
@@ -491,7 +583,14 @@ impl Tailer {
                     return corrupt;
                 }
             }
-            let skipped = take(self, context, buffer, line_start..start + line_feed, 1, line_offset);
+            let skipped = take(
+                self,
+                context,
+                buffer,
+                line_start..start + line_feed,
+                1,
+                line_offset,
+            );
             if skipped > 0 {
                 let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
                 corrupt = Some((first, bytes + skipped));
@@ -523,7 +622,9 @@ impl Tailer {
             let (message, length) = match first_frame(&buffer[at..range.end]) {
                 Frame::Whole { message, length } => (Some(message), length),
                 // Damage between frames, up to where the next one begins.
-                Frame::Incomplete | Frame::Corrupt => (None, next_frame(&buffer[at..range.end]).max(1)),
+                Frame::Incomplete | Frame::Corrupt => {
+                    (None, next_frame(&buffer[at..range.end]).max(1))
+                }
             };
             if self.assembler.is_due() || length >= MARK_BYTES {
                 let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
@@ -547,7 +648,13 @@ impl Tailer {
                         is_utf8: false,
                         attrs: &attrs,
                     };
-                    self.take_entry(&entry, frame_offset, length, &buffer[..at], context.max_line_bytes);
+                    self.take_entry(
+                        &entry,
+                        frame_offset,
+                        length,
+                        &buffer[..at],
+                        context.max_line_bytes,
+                    );
                 }
                 None => {
                     let (first, bytes) = corrupt.unwrap_or((frame_offset, 0));
@@ -579,7 +686,13 @@ impl Tailer {
         let text = &rest[..line.len()];
         if let Some(entry) = context.decoder.decode(text) {
             let source_bytes = text.len() + line_feed;
-            self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+            self.take_entry(
+                &entry,
+                offset,
+                source_bytes,
+                preceding,
+                context.max_line_bytes,
+            );
             return 0;
         }
         self.take_unusual(context, buffer, line, line_feed, offset)
@@ -612,7 +725,13 @@ impl Tailer {
         let source_bytes = text.len() - skipped + line_feed;
         let preceding = &buffer[..line.start + skipped];
         let offset = offset + skipped as u64;
-        self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+        self.take_entry(
+            &entry,
+            offset,
+            source_bytes,
+            preceding,
+            context.max_line_bytes,
+        );
         skipped as u64
     }
 
@@ -670,7 +789,13 @@ impl Tailer {
         };
         let preceding = &buffer[..line_start + owned.at];
         let offset = offset + owned.at as u64;
-        self.take_entry(&entry, offset, source_bytes, preceding, context.max_line_bytes);
+        self.take_entry(
+            &entry,
+            offset,
+            source_bytes,
+            preceding,
+            context.max_line_bytes,
+        );
     }
 
     // It has four callers, and one call for each line: that alone is seven instructions.
@@ -683,11 +808,20 @@ impl Tailer {
         preceding: &[u8],
         max_line_bytes: usize,
     ) {
-        let Some(front) = self.generations.front() else { return };
-        if (Position { generation: front.number, offset }) < self.accepted_before[entry.stream.index()] {
+        let Some(front) = self.generations.front() else {
+            return;
+        };
+        if (Position {
+            generation: front.number,
+            offset,
+        }) < self.accepted_before[entry.stream.index()]
+        {
             return self.assembler.pass_over(source_bytes as u64);
         }
-        self.assembler.take(entry, source_bytes, max_line_bytes, || front.resume_at(offset, preceding));
+        self.assembler
+            .take(entry, source_bytes, max_line_bytes, || {
+                front.resume_at(offset, preceding)
+            });
     }
 
     /// Delivers what is still open: nothing will complete it.
@@ -726,7 +860,11 @@ impl Tailer {
     /// is delivered, and the rest given up.
     pub fn give_up(&mut self, exchange: &Exchange) {
         self.flush_open(exchange);
-        let generations = self.generations.iter().filter(|generation| generation.unread() > 0).count() as u64;
+        let generations = self
+            .generations
+            .iter()
+            .filter(|generation| generation.unread() > 0)
+            .count() as u64;
         let bytes = self.generations.iter().map(Generation::unread).sum();
         self.account().abandon(Abandoned { bytes, generations });
         self.generations.clear();
@@ -752,7 +890,9 @@ impl Tailer {
     /// more: what stands behind the line feed is a record without one, or the
     /// torn end of one.
     fn finish_front(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
-        let Some(front) = self.generations.front_mut() else { return Ok(()) };
+        let Some(front) = self.generations.front_mut() else {
+            return Ok(());
+        };
         let range = front.read_unfinished(context.buffer)?;
         let buffer = std::mem::take(context.buffer);
         if !range.is_empty() {
@@ -760,14 +900,21 @@ impl Tailer {
             let path = front.path.clone();
             let layout = front.layout();
             self.assembler.set_tagged(layout == Layout::CriLines);
-            self.progress = SliceProgress { is_last: true, ..SliceProgress::from(range.start) };
+            self.progress = SliceProgress {
+                is_last: true,
+                ..SliceProgress::from(range.start)
+            };
             let skipped = match layout {
                 Layout::JsonLines => {
                     self.take_last(context, &buffer, range.clone(), offset, Tailer::take_line)
                 }
-                Layout::CriLines => {
-                    self.take_last(context, &buffer, range.clone(), offset, Tailer::take_cri_line)
-                }
+                Layout::CriLines => self.take_last(
+                    context,
+                    &buffer,
+                    range.clone(),
+                    offset,
+                    Tailer::take_cri_line,
+                ),
                 // A frame without its end was never finished.
                 Layout::LocalFrames => range.len() as u64,
             };
@@ -777,31 +924,51 @@ impl Tailer {
             if let Some(front) = self.generations.front_mut() {
                 front.consume(&buffer, range.end, range.end);
                 let resume = front.resume_here();
-                let SliceProgress { pushed, skipped_pushed, .. } = self.progress;
+                let SliceProgress {
+                    pushed,
+                    skipped_pushed,
+                    ..
+                } = self.progress;
                 let skipped = skipped - skipped_pushed;
                 self.push(
                     context.exchange,
                     resume,
                     true,
-                    ReadBytes { total: (range.end - pushed) as u64, skipped },
+                    ReadBytes {
+                        total: (range.end - pushed) as u64,
+                        skipped,
+                    },
                 );
             }
         }
         *context.buffer = buffer;
         // A container that was started anew does not go on in mid-line.
-        let [front, next @ ..] = &*self.generations.make_contiguous() else { return Ok(()) };
-        if !next.iter().any(|next| next.run == front.run && !next.is_empty_now()) {
+        let [front, next @ ..] = &*self.generations.make_contiguous() else {
+            return Ok(());
+        };
+        if !next
+            .iter()
+            .any(|next| next.run == front.run && !next.is_empty_now())
+        {
             self.flush_open(context.exchange);
         }
         self.next_seen = None;
         if let Some(front) = self.generations.pop_front() {
             if let Some(reason) = front.damage() {
-                self.account().abandon(Abandoned { bytes: 0, generations: 1 });
+                self.account().abandon(Abandoned {
+                    bytes: 0,
+                    generations: 1,
+                });
                 let (path, reason) = (front.path.clone(), reason.to_owned());
-                context.exchange.report(Event::DamagedArchive { path, reason });
+                context
+                    .exchange
+                    .report(Event::DamagedArchive { path, reason });
             }
             self.assembler.file_ended(Some(front.resume_here()));
-            self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            self.seen.remember(SeenFile {
+                id: front.id,
+                fingerprint: front.fingerprint(),
+            });
             if !self.generations.is_empty() {
                 context.exchange.tally.rotations.add_one();
             }
@@ -836,34 +1003,65 @@ impl Tailer {
         offset: u64,
         take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
     ) -> u64 {
-        let whole = memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
+        let whole =
+            memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
         let middle = range.start + whole;
         let mut slice = Slice::whole(context.exchange);
-        let corrupt = self.take_lines(context, &mut slice, buffer, range.start..middle, offset, &take);
+        let corrupt = self.take_lines(
+            context,
+            &mut slice,
+            buffer,
+            range.start..middle,
+            offset,
+            &take,
+        );
         let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
         if middle == range.end {
             return skipped;
         }
-        skipped + take(self, context, buffer, middle..range.end, 0, offset + whole as u64)
+        skipped
+            + take(
+                self,
+                context,
+                buffer,
+                middle..range.end,
+                0,
+                offset + whole as u64,
+            )
     }
 
     /// A rotated file that cannot be read must not hold up those behind it.
     fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
             self.assembler.file_ended(None);
-            self.seen.remember(SeenFile { id: front.id, fingerprint: front.fingerprint() });
+            self.seen.remember(SeenFile {
+                id: front.id,
+                fingerprint: front.fingerprint(),
+            });
             let unread = front.unread();
-            self.account().abandon(Abandoned { bytes: unread, generations: 1 });
+            self.account().abandon(Abandoned {
+                bytes: unread,
+                generations: 1,
+            });
             let (path, reason) = (front.path, error.to_string());
             exchange.tally.read_errors.add_one();
-            exchange.report(Event::GenerationUnreadable { path, reason, unread });
+            exchange.report(Event::GenerationUnreadable {
+                path,
+                reason,
+                unread,
+            });
         }
     }
 
     fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
-        self.corrupt.add(Amount { bytes, records: 0 }, Instant::now(), |corrupt| {
-            exchange.report(Event::Corrupt { path, offset, bytes: corrupt.bytes })
-        });
+        self.corrupt
+            .add(Amount { bytes, records: 0 }, Instant::now(), |corrupt| {
+                exchange.report(Event::Corrupt {
+                    path,
+                    offset,
+                    bytes: corrupt.bytes,
+                })
+            });
     }
 
     /// Queues a move of the position without records.
@@ -880,7 +1078,11 @@ impl Tailer {
 
     fn moves(&self, resume: Resume) -> PerStream<Option<Resume>> {
         let number = self.generations.front().map_or(0, |front| front.number);
-        let here = Position { generation: number, offset: resume.offset };
-        self.accepted_before.map(|accepted| (here >= accepted).then_some(resume))
+        let here = Position {
+            generation: number,
+            offset: resume.offset,
+        };
+        self.accepted_before
+            .map(|accepted| (here >= accepted).then_some(resume))
     }
 }

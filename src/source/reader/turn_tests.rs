@@ -8,7 +8,11 @@ fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Exchange
         let id = ContainerId::from_bytes([number as u8 + 1; 32]);
         let dir = root.join(format!("containers/{id}"));
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("config.v2.json"), format!("{{\"Name\":\"/c{number}\"}}")).unwrap();
+        std::fs::write(
+            dir.join("config.v2.json"),
+            format!("{{\"Name\":\"/c{number}\"}}"),
+        )
+        .unwrap();
         let log = dir.join(format!("{id}-json.log"));
         std::fs::write(&log, line("before")).unwrap();
         log
@@ -60,7 +64,10 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
         assert_eq!(reader.changed.len(), logs.len() - 1 - turn);
         assert!(is_last || pass == Pass::Behind, "{pass:?} after {turn}");
         let (_, has_started) = queued(&exchange);
-        assert_eq!(has_started, is_last, "the start is over when each has its place");
+        assert_eq!(
+            has_started, is_last,
+            "the start is over when each has its place"
+        );
         // What was there is passed over; what comes now is read at once, of those that have
         // their place.
         logs.iter().for_each(|log| append(log, "after"));
@@ -88,7 +95,10 @@ fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
     reader.look_time = Duration::ZERO;
     reader.turn(Instant::now());
     assert_eq!(reader.changed.len(), logs.len() - 1);
-    reader.containers.iter_mut().for_each(|(_, container)| container.is_gone = true);
+    reader
+        .containers
+        .iter_mut()
+        .for_each(|(_, container)| container.is_gone = true);
     reader.look_into_changed(Instant::now());
     assert!(reader.changed.is_empty());
     drop(exchange);

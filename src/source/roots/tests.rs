@@ -12,7 +12,10 @@ use crate::source::reader::Reader;
 fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     let dir = tempfile::tempdir().unwrap();
     let storage = dir.path().canonicalize().unwrap();
-    let (hidden, removed) = (ContainerId::from_bytes([0xaa; 32]), ContainerId::from_bytes([0xbb; 32]));
+    let (hidden, removed) = (
+        ContainerId::from_bytes([0xaa; 32]),
+        ContainerId::from_bytes([0xbb; 32]),
+    );
     let userdata = storage.join(format!("overlay-containers/{hidden}/userdata"));
     std::fs::create_dir_all(userdata.parent().unwrap()).unwrap();
     std::fs::write(&userdata, "").unwrap();
@@ -36,18 +39,32 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
             reader.turn(now);
         }
         let (events, _) = exchange.events.take();
-        let of_folder =
-            |event: &Event| matches!(event, Event::FolderUnreadable { .. } | Event::FolderReadable { .. });
+        let of_folder = |event: &Event| {
+            matches!(
+                event,
+                Event::FolderUnreadable { .. } | Event::FolderReadable { .. }
+            )
+        };
         events.into_iter().filter(of_folder).collect::<Vec<Event>>()
     };
     let mut turns = || turns_of(10);
     let said = turns();
-    let [Event::FolderUnreadable { path, reason, .. }] = said.as_slice() else { panic!("{said:?}") };
+    let [Event::FolderUnreadable { path, reason, .. }] = said.as_slice() else {
+        panic!("{said:?}")
+    };
     assert_eq!((path, reason.as_str()), (&userdata, "it is no folder"));
-    assert!(!exchange.is_leaving(&hidden) && !exchange.is_leaving(&removed), "nobody knows yet");
+    assert!(
+        !exchange.is_leaving(&hidden) && !exchange.is_leaving(&removed),
+        "nobody knows yet"
+    );
     std::fs::remove_file(&userdata).unwrap();
     std::fs::create_dir(&userdata).unwrap();
-    assert_eq!(turns(), [Event::FolderReadable { path: userdata.clone() }]);
+    assert_eq!(
+        turns(),
+        [Event::FolderReadable {
+            path: userdata.clone()
+        }]
+    );
     assert!(!exchange.is_leaving(&hidden) && exchange.is_leaving(&removed));
     // It is known now, and cannot be seen again: it is not gone for that.
     std::fs::remove_dir(&userdata).unwrap();
@@ -63,9 +80,18 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
         std::fs::remove_dir(&userdata).unwrap();
         std::fs::write(&userdata, "").unwrap();
         events.extend(turns_of(3));
-        unreadable += events.iter().filter(|event| matches!(event, Event::FolderUnreadable { .. })).count();
-        readable += events.iter().filter(|event| matches!(event, Event::FolderReadable { .. })).count();
+        unreadable += events
+            .iter()
+            .filter(|event| matches!(event, Event::FolderUnreadable { .. }))
+            .count();
+        readable += events
+            .iter()
+            .filter(|event| matches!(event, Event::FolderReadable { .. }))
+            .count();
     }
     // In 180 s.
-    assert!((2..=3).contains(&unreadable) && (2..=4).contains(&readable), "{unreadable}, {readable}");
+    assert!(
+        (2..=3).contains(&unreadable) && (2..=4).contains(&readable),
+        "{unreadable}, {readable}"
+    );
 }

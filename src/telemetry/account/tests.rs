@@ -29,7 +29,10 @@ fn a_slice_is_pending_until_each_of_its_batches_is_accepted() {
         ..Taken::default()
     });
     let figures = balanced(&account);
-    assert_eq!((figures.pending(), figures.delivered, figures.lost()), (100, amount(0, 0), 0));
+    assert_eq!(
+        (figures.pending(), figures.delivered, figures.lost()),
+        (100, amount(0, 0), 0)
+    );
     account.accepted(amount(60, 3));
     let figures = balanced(&account);
     assert_eq!((figures.pending(), figures.delivered), (40, amount(60, 3)));
@@ -49,7 +52,10 @@ fn every_way_a_byte_can_be_lost_is_in_the_sum() {
         queued: [Some((amount(45, 2), at(1))), None],
         ..Taken::default()
     });
-    account.abandon(Abandoned { bytes: 1000, generations: 2 });
+    account.abandon(Abandoned {
+        bytes: 1000,
+        generations: 2,
+    });
     let figures = balanced(&account);
     assert_eq!((figures.lost(), figures.seen()), (1025, 1100));
     account.was_divided();
@@ -59,27 +65,44 @@ fn every_way_a_byte_can_be_lost_is_in_the_sum() {
         true
     });
     assert_eq!(reported, Some(amount(15, 1)));
-    assert_eq!(balanced(&account).waits_since, Some(at(1)), "the other part waits");
+    assert_eq!(
+        balanced(&account).waits_since,
+        Some(at(1)),
+        "the other part waits"
+    );
     account.accepted(amount(30, 1));
     let figures = balanced(&account);
     assert_eq!((figures.lost(), figures.waits_since), (1040, None));
     let losses = figures.losses().unwrap();
-    assert!(losses.contains("1 records (15 bytes) that Fluent Bit refused"), "{losses}");
+    assert!(
+        losses.contains("1 records (15 bytes) that Fluent Bit refused"),
+        "{losses}"
+    );
     let ours = figures.seen() - figures.passed_over;
-    assert_eq!(ours, figures.delivered.bytes + figures.lost() + figures.pending());
+    assert_eq!(
+        ours,
+        figures.delivered.bytes + figures.lost() + figures.pending()
+    );
 }
 
 #[test]
 fn a_byte_that_is_forgotten_shows() {
     let account = Account::new(id(1));
-    account.took(&Taken { read: 100, skipped: 99, ..Taken::default() });
+    account.took(&Taken {
+        read: 100,
+        skipped: 99,
+        ..Taken::default()
+    });
     assert!(!account.figures().is_balanced());
 }
 
 #[test]
 fn the_lag_is_the_age_of_the_oldest_entry_that_is_not_delivered() {
     let account = Account::new(id(1));
-    let now = Timestamp { seconds: 100, nanos: 500_000_000 };
+    let now = Timestamp {
+        seconds: 100,
+        nanos: 500_000_000,
+    };
     assert_eq!(account.figures().lag_seconds(now), 0.0);
     let slice = |first: i64, until: i64| Taken {
         read: 10,
@@ -96,7 +119,13 @@ fn the_lag_is_the_age_of_the_oldest_entry_that_is_not_delivered() {
     assert_eq!(account.figures().lag_seconds(now), 0.0);
     // There was more behind the slice that was read: it is younger than its end.
     account.set_unread(7);
-    assert_eq!((account.figures().lag_seconds(now), account.figures().lag_bytes()), (21.5, 7));
+    assert_eq!(
+        (
+            account.figures().lag_seconds(now),
+            account.figures().lag_bytes()
+        ),
+        (21.5, 7)
+    );
     // What appears where there was nothing is as old as we know of it.
     account.set_unread(0);
     account.set_unread(7);
@@ -108,17 +137,27 @@ fn a_container_that_goes_stays_in_the_total() {
     let accounts = Accounts::default();
     let (one, two) = (accounts.open(id(1)), accounts.open(id(2)));
     for account in [&one, &two] {
-        account.took(&Taken { read: 10, skipped: 10, ..Taken::default() });
+        account.took(&Taken {
+            read: 10,
+            skipped: 10,
+            ..Taken::default()
+        });
         account.set_unread(3);
     }
-    assert!(Arc::ptr_eq(&one, &accounts.open(id(1))), "one account a container");
+    assert!(
+        Arc::ptr_eq(&one, &accounts.open(id(1))),
+        "one account a container"
+    );
     assert_eq!(accounts.total().unread, 6);
     accounts.close(&id(1));
     accounts.close(&id(1));
     let total = accounts.total();
     assert_eq!((total.skipped, total.unread), (20, 3));
     assert_eq!(accounts.all().len(), 1);
-    assert!(!Arc::ptr_eq(&one, &accounts.open(id(1))), "one that comes back begins anew");
+    assert!(
+        !Arc::ptr_eq(&one, &accounts.open(id(1))),
+        "one that comes back begins anew"
+    );
 }
 
 #[test]
@@ -133,11 +172,21 @@ fn losses_of_one_kind_are_said_now_and_then_and_none_is_left_out() {
         });
         said
     };
-    assert_eq!(said(amount(10, 1), Duration::ZERO, true), Some(amount(10, 1)));
+    assert_eq!(
+        said(amount(10, 1), Duration::ZERO, true),
+        Some(amount(10, 1))
+    );
     assert_eq!(said(amount(5, 1), Duration::from_secs(1), true), None);
     assert_eq!(said(amount(6, 1), Duration::from_secs(2), true), None);
-    assert_eq!(said(amount(1, 1), REPORT_INTERVAL, false), Some(amount(12, 3)), "no room for it");
-    assert_eq!(said(amount(1, 1), REPORT_INTERVAL, true), Some(amount(13, 4)));
+    assert_eq!(
+        said(amount(1, 1), REPORT_INTERVAL, false),
+        Some(amount(12, 3)),
+        "no room for it"
+    );
+    assert_eq!(
+        said(amount(1, 1), REPORT_INTERVAL, true),
+        Some(amount(13, 4))
+    );
 }
 
 #[test]
@@ -146,7 +195,13 @@ fn an_account_tells_where_its_log_comes_from_until_that_is_not_read_any_more() {
     assert_eq!(account.origin(), None);
     for source in [SourceKind::Nowhere, SourceKind::Cache] {
         account.set_origin(Some(("syslog", source)));
-        assert_eq!(account.origin(), Some(Origin { driver: "syslog".to_owned(), source }));
+        assert_eq!(
+            account.origin(),
+            Some(Origin {
+                driver: "syslog".to_owned(),
+                source
+            })
+        );
     }
     account.set_origin(None);
     assert_eq!(account.origin(), None);

@@ -24,7 +24,12 @@ struct FigureMetric {
 macro_rules! figure {
     ($kind:ident, $name:literal, $help:literal, $value:expr) => {
         FigureMetric {
-            total: Family { kind: Kind::$kind, name: $name, help: concat!($help, "."), labels: &[] },
+            total: Family {
+                kind: Kind::$kind,
+                name: $name,
+                help: concat!($help, "."),
+                labels: &[],
+            },
             of_container: Family {
                 kind: Kind::$kind,
                 name: concat!("container_", $name),
@@ -37,38 +42,60 @@ macro_rules! figure {
 }
 
 static FIGURES: [FigureMetric; 14] = [
-    figure!(Counter, "records_total", "Records that Fluent Bit accepted", |f, _| f.delivered.records as f64),
-    figure!(Counter, "bytes_total", "Bytes of logs whose records Fluent Bit accepted", |f, _| f
-        .delivered
-        .bytes
-        as f64),
-    figure!(Counter, "read_bytes_total", "Bytes of logs that were read", |f, _| f.read.bytes as f64),
+    figure!(
+        Counter,
+        "records_total",
+        "Records that Fluent Bit accepted",
+        |f, _| f.delivered.records as f64
+    ),
+    figure!(
+        Counter,
+        "bytes_total",
+        "Bytes of logs whose records Fluent Bit accepted",
+        |f, _| f.delivered.bytes as f64
+    ),
+    figure!(
+        Counter,
+        "read_bytes_total",
+        "Bytes of logs that were read",
+        |f, _| f.read.bytes as f64
+    ),
     figure!(
         Counter,
         "passed_over_bytes_total",
         "Bytes that were read and had been delivered before",
         |f, _| f.passed_over as f64
     ),
-    figure!(Counter, "skipped_bytes_total", "Bytes that were no record: damaged or torn", |f, _| f.skipped
-        as f64),
+    figure!(
+        Counter,
+        "skipped_bytes_total",
+        "Bytes that were no record: damaged or torn",
+        |f, _| f.skipped as f64
+    ),
     figure!(
         Counter,
         "truncated_lines_total",
         "Lines that were cut at Partial_Max_Size",
         |f, _| f.cut.records as f64
     ),
-    figure!(Counter, "truncated_bytes_total", "Bytes that were cut off such lines", |f, _| f.cut.bytes
-        as f64),
+    figure!(
+        Counter,
+        "truncated_bytes_total",
+        "Bytes that were cut off such lines",
+        |f, _| f.cut.bytes as f64
+    ),
     figure!(
         Counter,
         "refused_records_total",
         "Records given up, since Fluent Bit refused them for long and took others meanwhile",
         |f, _| f.refused.records as f64
     ),
-    figure!(Counter, "refused_bytes_total", "Bytes of logs that were given up with such records", |f, _| f
-        .refused
-        .bytes
-        as f64),
+    figure!(
+        Counter,
+        "refused_bytes_total",
+        "Bytes of logs that were given up with such records",
+        |f, _| f.refused.bytes as f64
+    ),
     figure!(
         Counter,
         "abandoned_bytes_total",
@@ -81,13 +108,24 @@ static FIGURES: [FigureMetric; 14] = [
         "Log files that were destroyed or given up before they were read",
         |f, _| f.abandoned.generations as f64
     ),
-    figure!(Gauge, "pending_bytes", "Bytes that were read and are not accepted yet", |f, _| f.pending()
-        as f64),
-    figure!(Gauge, "lag_bytes", "Bytes between the end of the logs and what Fluent Bit accepted", |f, _| f
-        .lag_bytes()
-        as f64),
-    figure!(Gauge, "lag_seconds", "Age of the oldest entry that Fluent Bit has not accepted", |f, now| f
-        .lag_seconds(now)),
+    figure!(
+        Gauge,
+        "pending_bytes",
+        "Bytes that were read and are not accepted yet",
+        |f, _| f.pending() as f64
+    ),
+    figure!(
+        Gauge,
+        "lag_bytes",
+        "Bytes between the end of the logs and what Fluent Bit accepted",
+        |f, _| f.lag_bytes() as f64
+    ),
+    figure!(
+        Gauge,
+        "lag_seconds",
+        "Age of the oldest entry that Fluent Bit has not accepted",
+        |f, now| f.lag_seconds(now)
+    ),
 ];
 
 /// A metric of the instance.
@@ -226,15 +264,28 @@ static INSTANCE: [InstanceMetric; 17] = [
 ];
 
 const fn gauge(name: &'static str, help: &'static str) -> Family {
-    Family { kind: Kind::Gauge, name, help, labels: &[] }
+    Family {
+        kind: Kind::Gauge,
+        name,
+        help,
+        labels: &[],
+    }
 }
 
 const fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { kind: Kind::Counter, name, help, labels: &[] }
+    Family {
+        kind: Kind::Counter,
+        name,
+        help,
+        labels: &[],
+    }
 }
 
 fn labelled(label: &str, value: f64) -> Sample {
-    Sample { labels: vec![label.to_owned()], value: Value::Number(value) }
+    Sample {
+        labels: vec![label.to_owned()],
+        value: Value::Number(value),
+    }
 }
 
 fn flag(label: &str, is_so: bool) -> Sample {
@@ -242,7 +293,10 @@ fn flag(label: &str, is_so: bool) -> Sample {
 }
 
 fn number(value: f64) -> Vec<Sample> {
-    vec![Sample { labels: Vec::new(), value: Value::Number(value) }]
+    vec![Sample {
+        labels: Vec::new(),
+        value: Value::Number(value),
+    }]
 }
 
 fn total(count: &Count) -> Vec<Sample> {
@@ -253,17 +307,22 @@ fn total(count: &Count) -> Vec<Sample> {
 pub fn all_families() -> impl Iterator<Item = &'static Family> {
     let totals = FIGURES.iter().map(|metric| &metric.total);
     let of_containers = FIGURES.iter().map(|metric| &metric.of_container);
-    totals.chain(INSTANCE.iter().map(|metric| &metric.family)).chain(of_containers)
+    totals
+        .chain(INSTANCE.iter().map(|metric| &metric.family))
+        .chain(of_containers)
 }
 
 /// The metrics of the instance as a whole.
 pub(crate) fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
     let (figures, now) = (sources.accounts.total(), wall_clock());
-    let totals = FIGURES
-        .iter()
-        .map(|metric| Reading { family: &metric.total, samples: number((metric.value)(&figures, now)) });
-    let instance =
-        INSTANCE.iter().map(|metric| Reading { family: &metric.family, samples: (metric.samples)(sources) });
+    let totals = FIGURES.iter().map(|metric| Reading {
+        family: &metric.total,
+        samples: number((metric.value)(&figures, now)),
+    });
+    let instance = INSTANCE.iter().map(|metric| Reading {
+        family: &metric.family,
+        samples: (metric.samples)(sources),
+    });
     totals.chain(instance).collect()
 }
 
@@ -279,7 +338,10 @@ pub(crate) fn read_containers(shown: &[Shown], now: Timestamp) -> Vec<Reading> {
                 _ => (metric.value)(&shown.figures, now),
             }),
         });
-        Reading { family, samples: samples.collect() }
+        Reading {
+            family,
+            samples: samples.collect(),
+        }
     };
     FIGURES.iter().map(read).collect()
 }

@@ -20,7 +20,11 @@ pub struct Health {
 impl Default for Health {
     /// Of an instance that starts now; the start counts as a turn.
     fn default() -> Health {
-        Health { started: Instant::now(), last_turn: AtomicU64::new(0), db: AtomicU8::new(NO_DB) }
+        Health {
+            started: Instant::now(),
+            last_turn: AtomicU64::new(0),
+            db: AtomicU8::new(NO_DB),
+        }
     }
 }
 
@@ -28,7 +32,10 @@ impl Health {
     /// That of an instance whose reader turned last so many seconds ago.
     #[cfg(test)]
     pub fn as_of(seconds: u64) -> Health {
-        Health { started: Instant::now() - Duration::from_secs(seconds), ..Health::default() }
+        Health {
+            started: Instant::now() - Duration::from_secs(seconds),
+            ..Health::default()
+        }
     }
 
     /// The reader begins a turn.
@@ -50,7 +57,10 @@ impl Health {
 
     /// Positions were written to the DB, or could not be.
     pub fn set_db_writable(&self, is_writable: bool) {
-        self.db.store(if is_writable { DB_WRITABLE } else { DB_FAILS }, Ordering::Relaxed);
+        self.db.store(
+            if is_writable { DB_WRITABLE } else { DB_FAILS },
+            Ordering::Relaxed,
+        );
     }
 
     /// Whether positions can be written; `None` without a DB.

@@ -7,7 +7,9 @@ use crate::telemetry::metrics::Value;
 
 /// Upper bounds of the buckets in seconds: from what a hot log takes to what
 /// only a backlog takes.
-pub const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 60.0, 600.0];
+pub const BOUNDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 60.0, 600.0,
+];
 
 /// A histogram that one thread fills and another one reads.
 #[derive(Debug, Default)]
@@ -37,7 +39,10 @@ impl Latency {
             below
         });
         let counts = counts.collect();
-        Value::Distribution { counts, sum: self.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9 }
+        Value::Distribution {
+            counts,
+            sum: self.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9,
+        }
     }
 }
 
@@ -51,7 +56,9 @@ mod tests {
         for milliseconds in [1, 2, 10, 11, 3_600_000] {
             latency.observe(Duration::from_millis(milliseconds));
         }
-        let Value::Distribution { counts, sum } = latency.value() else { panic!("no distribution") };
+        let Value::Distribution { counts, sum } = latency.value() else {
+            panic!("no distribution")
+        };
         assert_eq!(counts, [1, 2, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5]);
         assert!((sum - 3600.024).abs() < 1e-9, "{sum}");
     }

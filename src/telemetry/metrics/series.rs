@@ -50,8 +50,10 @@ impl ContainerSeries {
     /// What is to be shown now. `most` containers have series at a time, and as many again
     /// where something was lost.
     pub fn show(&mut self, accounts: Vec<Arc<Account>>, most: usize, now: Instant) -> Vec<Shown> {
-        let there: HashMap<ContainerId, &Arc<Account>> =
-            accounts.iter().map(|account| (*account.id(), account)).collect();
+        let there: HashMap<ContainerId, &Arc<Account>> = accounts
+            .iter()
+            .map(|account| (*account.id(), account))
+            .collect();
         let mut shown = self.end(&there);
         self.first_seen.retain(|id, _| there.contains_key(id));
         self.admit(&accounts, most, now);
@@ -67,11 +69,16 @@ impl ContainerSeries {
     fn end(&mut self, there: &HashMap<ContainerId, &Arc<Account>>) -> Vec<Shown> {
         let mut ended = Vec::new();
         self.live.retain(|id, (labels, account)| {
-            let goes_on =
-                there.get(id).is_some_and(|now| Arc::ptr_eq(now, account) && *labels == labels_of(now));
+            let goes_on = there
+                .get(id)
+                .is_some_and(|now| Arc::ptr_eq(now, account) && *labels == labels_of(now));
             if !goes_on {
                 let (labels, figures) = (std::mem::take(labels), account.figures());
-                ended.push(Shown { labels, figures, has_ended: true });
+                ended.push(Shown {
+                    labels,
+                    figures,
+                    has_ended: true,
+                });
             }
             goes_on
         });
@@ -80,16 +87,26 @@ impl ContainerSeries {
 
     fn admit(&mut self, accounts: &[Arc<Account>], most: usize, now: Instant) {
         let mut waiting: Vec<(bool, &Arc<Account>)> = Vec::new();
-        for account in accounts.iter().filter(|account| !self.live.contains_key(account.id())) {
+        for account in accounts
+            .iter()
+            .filter(|account| !self.live.contains_key(account.id()))
+        {
             // Users come last: nobody drives others out of the metrics by losses of his own.
-            waiting.push((account.is_of_user() || account.figures().lost() == 0, account));
+            waiting.push((
+                account.is_of_user() || account.figures().lost() == 0,
+                account,
+            ));
         }
         waiting.sort_by_key(|(is_whole, account)| (account.is_of_user(), *is_whole, *account.id()));
         for (is_whole, account) in waiting {
             let id = *account.id();
             let seen = *self.first_seen.entry(id).or_insert(now);
             let has_settled = self.made.len() < most || now.duration_since(seen) >= SETTLED_AFTER;
-            let room = if is_whole { most } else { most.saturating_mul(2) };
+            let room = if is_whole {
+                most
+            } else {
+                most.saturating_mul(2)
+            };
             if self.live.len() >= room || (is_whole && !has_settled) {
                 continue;
             }
@@ -138,17 +155,27 @@ mod tests {
     }
 
     fn names(shown: &[Shown], has_ended: bool) -> Vec<String> {
-        let mut names: Vec<String> =
-            shown.iter().filter(|one| one.has_ended == has_ended).map(|one| one.labels[0].clone()).collect();
+        let mut names: Vec<String> = shown
+            .iter()
+            .filter(|one| one.has_ended == has_ended)
+            .map(|one| one.labels[0].clone())
+            .collect();
         names.sort();
         names
     }
 
     #[test]
     fn who_has_series_keeps_them_and_is_shown_once_more_at_the_end() {
-        let (accounts, mut series, now) = (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let (accounts, mut series, now) = (
+            Accounts::default(),
+            ContainerSeries::default(),
+            Instant::now(),
+        );
         let _held: Vec<_> = (1..=3).map(|number| open(&accounts, number)).collect();
-        assert_eq!(names(&series.show(accounts.all(), 2, now), false), ["c1", "c2"]);
+        assert_eq!(
+            names(&series.show(accounts.all(), 2, now), false),
+            ["c1", "c2"]
+        );
         accounts.close(&id(1));
         let shown = series.show(accounts.all(), 2, now);
         assert_eq!(
@@ -167,25 +194,40 @@ mod tests {
 
     #[test]
     fn a_loss_is_shown_at_once_beside_those_that_have_series() {
-        let (accounts, mut series, now) = (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let (accounts, mut series, now) = (
+            Accounts::default(),
+            ContainerSeries::default(),
+            Instant::now(),
+        );
         let held: Vec<_> = (1..=4).map(|number| open(&accounts, number)).collect();
         series.show(accounts.all(), 1, now);
         for account in &held[1..] {
-            account.abandon(Abandoned { bytes: 1, generations: 1 });
+            account.abandon(Abandoned {
+                bytes: 1,
+                generations: 1,
+            });
         }
         assert_eq!(
             names(&series.show(accounts.all(), 1, now), false),
             ["c1", "c2"],
             "twice as many, no more"
         );
-        assert_eq!(names(&series.show(accounts.all(), 0, now), false), ["c1", "c2"]);
-        assert!(ContainerSeries::default().show(accounts.all(), 0, now).is_empty());
+        assert_eq!(
+            names(&series.show(accounts.all(), 0, now), false),
+            ["c1", "c2"]
+        );
+        assert!(ContainerSeries::default()
+            .show(accounts.all(), 0, now)
+            .is_empty());
     }
 
     #[test]
     fn another_name_is_another_series_and_all_of_them_are_bounded() {
-        let (accounts, mut series, mut now) =
-            (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let (accounts, mut series, mut now) = (
+            Accounts::default(),
+            ContainerSeries::default(),
+            Instant::now(),
+        );
         let account = open(&accounts, 1);
         for round in 0..30 {
             account.set_name(&format!("name-{round}"));
@@ -193,7 +235,10 @@ mod tests {
             now += SETTLED_AFTER;
             series.show(accounts.all(), 1, now);
         }
-        assert_eq!((series.made.len(), series.exhausted()), (TURNOVER, Some(TURNOVER)));
+        assert_eq!(
+            (series.made.len(), series.exhausted()),
+            (TURNOVER, Some(TURNOVER))
+        );
         series.report_exhausted(|_| false);
         let mut told = Vec::new();
         for _ in 0..2 {
@@ -205,15 +250,26 @@ mod tests {
         assert_eq!(told, [TURNOVER], "until it is kept, and once");
         // One that had series before gets them again.
         account.set_name("name-0");
-        assert_eq!(names(&series.show(accounts.all(), 1, now), false), ["name-0"]);
+        assert_eq!(
+            names(&series.show(accounts.all(), 1, now), false),
+            ["name-0"]
+        );
     }
 
     #[test]
     fn short_lived_containers_cost_nothing_once_the_first_ones_have_series() {
-        let (accounts, mut series, now) = (Accounts::default(), ContainerSeries::default(), Instant::now());
+        let (accounts, mut series, now) = (
+            Accounts::default(),
+            ContainerSeries::default(),
+            Instant::now(),
+        );
         for number in 1..200 {
             let _held = open(&accounts, number);
-            series.show(accounts.all(), 3, now + Duration::from_secs(u64::from(number)));
+            series.show(
+                accounts.all(),
+                3,
+                now + Duration::from_secs(u64::from(number)),
+            );
             accounts.close(&id(number));
         }
         assert_eq!((series.made.len(), series.exhausted()), (3, None));

@@ -21,8 +21,13 @@ pub enum SourceKind {
 
 impl SourceKind {
     /// All of them, in the order of their metrics.
-    pub const ALL: [SourceKind; 5] =
-        [SourceKind::File, SourceKind::Local, SourceKind::Cache, SourceKind::Stream, SourceKind::Nowhere];
+    pub const ALL: [SourceKind; 5] = [
+        SourceKind::File,
+        SourceKind::Local,
+        SourceKind::Cache,
+        SourceKind::Stream,
+        SourceKind::Nowhere,
+    ];
 
     /// As labels have it.
     pub fn as_str(self) -> &'static str {

@@ -33,15 +33,25 @@ pub fn ask(
     place: &Place,
     findings: &mut Vec<Finding>,
 ) -> String {
-    let ours = containers.groups.iter().filter(|group| group.api == Some(api));
-    let needing = ours.flat_map(|group| &group.seen).filter(|seen| seen.needs_api).count();
+    let ours = containers
+        .groups
+        .iter()
+        .filter(|group| group.api == Some(api));
+    let needing = ours
+        .flat_map(|group| &group.seen)
+        .filter(|seen| seen.needs_api)
+        .count();
     let unseen = containers.groups.iter().position(|group| {
         let is_there = !matches!(group.state, State::Listed);
         is_there
             && group.api == Some(api)
-            && findings.iter().any(|finding| finding.about == group.root.display().to_string())
+            && findings
+                .iter()
+                .any(|finding| finding.about == group.root.display().to_string())
     });
-    let Some(socket) = config.socket(api) else { return "off".to_owned() };
+    let Some(socket) = config.socket(api) else {
+        return "off".to_owned();
+    };
     let shown = format!("unix://{}", socket.display());
     if needing == 0 && unseen.is_none() {
         return format!("not asked: no container needs it ({shown})");
@@ -62,10 +72,21 @@ pub fn ask(
     if let Some(index) = unseen {
         let root = containers.groups[index].root.clone();
         for id in listed {
-            let Ok(inspected) = daemon.inspect(id) else { continue };
-            let driver = LogDriver { name: inspected.log_driver.clone(), has_cache_disabled: false };
+            let Ok(inspected) = daemon.inspect(id) else {
+                continue;
+            };
+            let driver = LogDriver {
+                name: inspected.log_driver.clone(),
+                has_cache_disabled: false,
+            };
             let metadata = metadata(api, inspected);
-            let mut seen = containers.judged(&id, &metadata, Some(&driver), &SafePath::from(&root), config);
+            let mut seen = containers.judged(
+                &id,
+                &metadata,
+                Some(&driver),
+                &SafePath::from(&root),
+                config,
+            );
             if seen.source.is_empty() {
                 seen.source = "api: its folder cannot be read".to_owned();
                 seen.needs_api = true;
@@ -77,7 +98,9 @@ pub fn ask(
         let about = root.display().to_string();
         for finding in findings.iter_mut().filter(|finding| finding.about == about) {
             finding.is_fatal = false;
-            finding.problem.push_str("; what its containers write is read through the API");
+            finding
+                .problem
+                .push_str("; what its containers write is read through the API");
         }
     }
     format!("{shown} answers; {} through it", count(streamed))
@@ -112,14 +135,19 @@ impl Daemon {
     }
 
     fn inspect(&self, id: ContainerId) -> Result<Inspected, String> {
-        await_answer(|answer| self.0.inspect(id, move |inspected| drop(answer.send(inspected))))
+        await_answer(|answer| {
+            self.0
+                .inspect(id, move |inspected| drop(answer.send(inspected)))
+        })
     }
 }
 
 fn await_answer<T>(ask: impl FnOnce(Sender<Result<T, String>>)) -> Result<T, String> {
     let (answer, answered) = channel();
     ask(answer);
-    answered.recv_timeout(PATIENCE).unwrap_or_else(|_| Err("it gives no answer".to_owned()))
+    answered
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| Err("it gives no answer".to_owned()))
 }
 
 /// Follows nothing, so it is told nothing.

@@ -26,8 +26,16 @@ use crate::terminal::harmless;
 
 /// Drivers of Docker's own that send away what they get. The API gives only what is
 /// in Docker's cache of it.
-const SENDING_DRIVERS: [&str; 8] =
-    ["awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "logentries", "splunk", "syslog"];
+const SENDING_DRIVERS: [&str; 8] = [
+    "awslogs",
+    "etwlogs",
+    "fluentd",
+    "gcplogs",
+    "gelf",
+    "logentries",
+    "splunk",
+    "syslog",
+];
 
 /// What can be said of a runtime's root.
 pub enum State {
@@ -60,8 +68,19 @@ pub struct Seen {
 impl Seen {
     /// As a row of the page.
     pub fn cells(&self) -> [String; 4] {
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { harmless(text).into_owned() };
-        [or_dash(&self.name), or_dash(&self.image), or_dash(&self.driver), or_dash(&self.source)]
+        let or_dash = |text: &str| {
+            if text.is_empty() {
+                "-".to_owned()
+            } else {
+                harmless(text).into_owned()
+            }
+        };
+        [
+            or_dash(&self.name),
+            or_dash(&self.image),
+            or_dash(&self.driver),
+            or_dash(&self.source),
+        ]
     }
 }
 
@@ -100,8 +119,15 @@ pub struct Containers {
 impl Containers {
     /// Looks at every runtime that is chosen.
     pub fn look(config: &Config, place: &Place, findings: &mut Vec<Finding>) -> Containers {
-        let own = if config.exclude_self { OwnContainer::find() } else { OwnContainer::default() };
-        let mut containers = Containers { groups: Vec::new(), own };
+        let own = if config.exclude_self {
+            OwnContainer::find()
+        } else {
+            OwnContainer::default()
+        };
+        let mut containers = Containers {
+            groups: Vec::new(),
+            own,
+        };
         let mut known = HashSet::new();
         for runtime in runtime::all(config.runtimes()) {
             let root = runtime.root();
@@ -111,7 +137,9 @@ impl Containers {
                 seen: Vec::new(),
                 folders: Vec::new(),
                 unreadable: 0,
-                api: runtime.api().filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
+                api: runtime
+                    .api()
+                    .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
                 root,
             };
             match runtime.list(&group.root) {
@@ -119,15 +147,22 @@ impl Containers {
                     group.folders = listing.folders;
                     group.unreadable = listing.unreadable.len();
                     for it in listing.unreadable {
-                        let (about, fix) = (it.path.display().to_string(), place.for_error(&it.error));
+                        let (about, fix) =
+                            (it.path.display().to_string(), place.for_error(&it.error));
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
                             Hides::ContainerIds => Finding::minor(about, problem, fix),
                             _ => Finding::fatal(about, problem, fix),
                         });
                     }
-                    for found in listing.containers.into_iter().filter(|found| known.insert(found.id)) {
-                        group.seen.push(containers.see(&*runtime, &found, config, place, findings));
+                    for found in listing
+                        .containers
+                        .into_iter()
+                        .filter(|found| known.insert(found.id))
+                    {
+                        group
+                            .seen
+                            .push(containers.see(&*runtime, &found, config, place, findings));
                     }
                     if let Some(name) = network_file_system(&group.root) {
                         findings.push(Finding::minor(
@@ -137,7 +172,9 @@ impl Containers {
                         ));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => group.state = State::Missing,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    group.state = State::Missing
+                }
                 Err(error) => group.state = State::Unreadable(error),
             }
             containers.groups.push(group);
@@ -148,10 +185,13 @@ impl Containers {
 
     /// A runtime that is not used here is not missed, unless there is none at all.
     fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
-        let is_any_there = self.groups.iter().any(|group| matches!(group.state, State::Listed));
+        let is_any_there = self
+            .groups
+            .iter()
+            .any(|group| matches!(group.state, State::Listed));
         // Of root's Podman and the users' one is enough.
-        let is_auto =
-            config.runtime == RuntimeChoice::Auto || (!config.podman_users.is_empty() && is_any_there);
+        let is_auto = config.runtime == RuntimeChoice::Auto
+            || (!config.podman_users.is_empty() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
             match &group.state {
@@ -199,7 +239,13 @@ impl Containers {
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let choice = choose(runtime, found, &metadata, driver.as_ref(), config);
-            seen.take(choice, metadata.is_running, driver.as_ref(), place, findings);
+            seen.take(
+                choice,
+                metadata.is_running,
+                driver.as_ref(),
+                place,
+                findings,
+            );
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -255,7 +301,8 @@ impl Seen {
             Choice::Unreadable(files, error) => {
                 self.source = format!("nowhere: its file cannot be read: {error}");
                 let fix = place.for_error(&error);
-                let finding = Finding::fatal(files.path.display().to_string(), error.to_string(), fix);
+                let finding =
+                    Finding::fatal(files.path.display().to_string(), error.to_string(), fix);
                 findings.push(finding.because(Unread::of_error(&error)));
             }
             Choice::Api(reason) => {
@@ -272,7 +319,11 @@ impl Seen {
             Choice::Nowhere(reason) => {
                 self.source = format!("nowhere: {reason}");
                 let is_of_no_log = is_of_no_log(&reason);
-                let unread = if is_of_no_log { Unread::DriverNone } else { Unread::ApiUnavailable };
+                let unread = if is_of_no_log {
+                    Unread::DriverNone
+                } else {
+                    Unread::ApiUnavailable
+                };
                 let fix = if is_of_no_log {
                     "start it with another log driver (docker run --log-driver json-file), or leave it out (Exclude)"
                 } else {
@@ -286,7 +337,8 @@ impl Seen {
 
     /// The API does not give everything either.
     fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
-        let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str())) else {
+        let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str()))
+        else {
             return;
         };
         let about = format!("container {}", self.name);
@@ -294,7 +346,9 @@ impl Seen {
         let finding = match driver.has_cache_disabled {
             true => Finding::fatal(
                 about,
-                format!("log driver {name} with cache-disabled=true leaves nothing that could be read"),
+                format!(
+                    "log driver {name} with cache-disabled=true leaves nothing that could be read"
+                ),
                 "start it without --log-opt cache-disabled=true",
             ),
             false => Finding::fatal(
@@ -312,7 +366,11 @@ fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut V
     let read = Hints::read(&metadata.labels, config.label_hints);
     let about = || format!("container {}", metadata.title());
     for problem in read.problems {
-        findings.push(Finding::minor(about(), problem, "mend the label; the option counts until then"));
+        findings.push(Finding::minor(
+            about(),
+            problem,
+            "mend the label; the option counts until then",
+        ));
     }
     for label in read.ignored {
         findings.push(Finding::minor(
@@ -324,7 +382,12 @@ fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut V
 }
 
 /// What records will lack of what the runtime says.
-fn report_cut(id: &ContainerId, metadata: ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
+fn report_cut(
+    id: &ContainerId,
+    metadata: ContainerMetadata,
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) {
     let about = format!("container {}", metadata.title());
     let hints = Hints::read(&metadata.labels, config.label_hints).hints;
     if Identity::new(id, metadata, hints.record_options(config)).is_cut() {
@@ -342,6 +405,10 @@ fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
     let opened = listed
         .into_iter()
         .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
-    let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
-    opened.filter(|(error, _)| is_there(error)).map(|(error, path)| (path, error)).collect()
+    let is_there =
+        |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
+    opened
+        .filter(|(error, _)| is_there(error))
+        .map(|(error, path)| (path, error))
+        .collect()
 }

@@ -40,8 +40,14 @@ impl Limit {
             let text = read_text(&path, FileKind::Proc).unwrap_or_default();
             text.trim().parse().unwrap_or(u64::MAX)
         };
-        let names = [format!("fs.inotify.max_user_{kind}"), format!("user.max_inotify_{kind}")];
-        let limits = names.map(|name| Limit { value: value(&name), name });
+        let names = [
+            format!("fs.inotify.max_user_{kind}"),
+            format!("user.max_inotify_{kind}"),
+        ];
+        let limits = names.map(|name| Limit {
+            value: value(&name),
+            name,
+        });
         let [machine, namespace] = limits;
         if namespace.value < machine.value {
             namespace
@@ -64,12 +70,20 @@ pub fn watches(containers: &Containers, findings: &mut Vec<Finding>) -> String {
     let (instances, watches) = (Limit::of("instances"), Limit::of("watches"));
     match take_watches(containers) {
         Ok(taken) => {
-            format!("{taken} watches taken to try; {} = {}", watches.name, watches.shown())
+            format!(
+                "{taken} watches taken to try; {} = {}",
+                watches.name,
+                watches.shown()
+            )
         }
         Err((taken, what, error)) => {
             let (limit, most, about) = match what {
                 What::Instance => (instances, MANY_INSTANCES, "all notification".to_owned()),
-                What::Watch => (watches, MANY_WATCHES, format!("notification beyond {taken} watches")),
+                What::Watch => (
+                    watches,
+                    MANY_WATCHES,
+                    format!("notification beyond {taken} watches"),
+                ),
             };
             let wanted = most.max(limit.value.saturating_mul(2).min(1 << 30));
             let fix = format!(
@@ -79,7 +93,11 @@ pub fn watches(containers: &Containers, findings: &mut Vec<Finding>) -> String {
             );
             let problem = format!("{error}: {LATE}");
             findings.push(Finding::minor(about, problem, fix));
-            format!("not to be had: {error} ({} = {})", limit.name, limit.shown())
+            format!(
+                "not to be had: {error} ({} = {})",
+                limit.name,
+                limit.shown()
+            )
         }
     }
 }
@@ -95,7 +113,11 @@ fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)>
     let mut watch = FileWatch::new().map_err(|error| (0, What::Instance, error.to_string()))?;
     let mut roots = Vec::new();
     let mut taken = 0;
-    for group in containers.groups.iter().filter(|group| matches!(group.state, State::Listed)) {
+    for group in containers
+        .groups
+        .iter()
+        .filter(|group| matches!(group.state, State::Listed))
+    {
         match RootWatch::new(&group.root, &Threads::default(), || {}) {
             Ok(root) => roots.push(root),
             Err(reason) if reason.contains("watch limit") => {
@@ -118,7 +140,10 @@ fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)>
             let watched = folder.with_path(|folder| watch.watch_folder(taken, folder));
             taken += take(watched, taken)?;
         }
-        let files = group.seen.iter().filter_map(|seen| seen.files.as_ref()?.current());
+        let files = group
+            .seen
+            .iter()
+            .filter_map(|seen| seen.files.as_ref()?.current());
         for file in files.filter_map(|path| open_regular(path).ok()) {
             taken += take(watch.watch_log(taken, &file).map(drop), taken)?;
         }
@@ -139,7 +164,10 @@ fn take(watched: std::io::Result<()>, taken: usize) -> Result<usize, (usize, Wha
 
 /// Compares the limit of open files with what is needed.
 pub fn descriptors(containers: &Containers, findings: &mut Vec<Finding>) -> String {
-    let logs = containers.all().filter(|seen| seen.needs_api || seen.files.is_some()).count() as u64;
+    let logs = containers
+        .all()
+        .filter(|seen| seen.needs_api || seen.files.is_some())
+        .count() as u64;
     let needed = OTHER_DESCRIPTORS + logs;
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return format!("about {needed} needed, no limit here");

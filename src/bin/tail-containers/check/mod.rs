@@ -39,19 +39,39 @@ pub struct Finding {
 
 impl Finding {
     /// Something that cannot be read.
-    pub fn fatal(about: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Finding {
+    pub fn fatal(
+        about: impl Into<String>,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Finding {
         let (about, problem, fix) = (about.into(), problem.into(), fix.into());
-        Finding { is_fatal: true, about, problem, fix, reason: None }
+        Finding {
+            is_fatal: true,
+            about,
+            problem,
+            fix,
+            reason: None,
+        }
     }
 
     /// With the reason that the metric would say.
     pub fn because(self, reason: Unread) -> Finding {
-        Finding { reason: Some(reason), ..self }
+        Finding {
+            reason: Some(reason),
+            ..self
+        }
     }
 
     /// Something that is worth knowing; all is read nevertheless.
-    pub fn minor(about: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { is_fatal: false, ..Finding::fatal(about, problem, fix) }
+    pub fn minor(
+        about: impl Into<String>,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            is_fatal: false,
+            ..Finding::fatal(about, problem, fix)
+        }
     }
 }
 
@@ -64,8 +84,15 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let apis = Api::ALL.map(|api| {
         let said = api::ask(api, &config, &mut containers, &place, &mut findings);
         // Podman's is of no interest where Podman is not.
-        let is_used = containers.groups.iter().any(|group| group.api == Some(api) && !group.is_missing());
-        (format!("{}'s API", api.title()), said, is_used || api == Api::Docker)
+        let is_used = containers
+            .groups
+            .iter()
+            .any(|group| group.api == Some(api) && !group.is_missing());
+        (
+            format!("{}'s API", api.title()),
+            said,
+            is_used || api == Api::Docker,
+        )
     });
     let mut page = String::new();
     for group in &containers.groups {
@@ -76,7 +103,10 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     }
     for (what, said) in [
         ("Notification", limits::watches(&containers, &mut findings)),
-        ("Open files", limits::descriptors(&containers, &mut findings)),
+        (
+            "Open files",
+            limits::descriptors(&containers, &mut findings),
+        ),
         ("DB", checkpoint(&config, &mut findings)),
     ] {
         put(&mut page, format_args!("{what:<14}{said}\n"));
@@ -84,7 +114,11 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     put_findings(&mut page, &findings, containers.all().count());
     io::stdout().lock().write_all(page.as_bytes())?;
     let is_all_read = !findings.iter().any(|finding| finding.is_fatal);
-    Ok(if is_all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_all_read {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
@@ -97,7 +131,10 @@ fn put_group(page: &mut String, group: &Group) {
         State::Missing => "none here".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
         State::Unreadable(error) => {
-            format!("cannot be read: {error}; {} of the API", count(group.seen.len()))
+            format!(
+                "cannot be read: {error}; {} of the API",
+                count(group.seen.len())
+            )
         }
         State::Listed => match group.unreadable {
             0 => count(group.seen.len()),
@@ -105,20 +142,34 @@ fn put_group(page: &mut String, group: &Group) {
             more => format!("{}; {more} folders cannot be read", count(group.seen.len())),
         },
     };
-    put(page, format_args!("{}, {}: {state}\n", group.title, harmless(&group.root.display().to_string())));
+    put(
+        page,
+        format_args!(
+            "{}, {}: {state}\n",
+            group.title,
+            harmless(&group.root.display().to_string())
+        ),
+    );
     let head = ["NAME", "IMAGE", "DRIVER", "SOURCE"].map(str::to_owned);
     let mut rows: Vec<[String; 4]> = group.seen.iter().map(|seen| seen.cells()).collect();
     rows.sort();
     if !rows.is_empty() {
         rows.insert(0, head);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths = [width(0), width(1), width(2)];
     for [name, image, driver, source] in &rows {
         let [name_width, image_width, driver_width] = widths;
         put(
             page,
-            format_args!("  {name:name_width$}  {image:image_width$}  {driver:driver_width$}  {source}\n"),
+            format_args!(
+                "  {name:name_width$}  {image:image_width$}  {driver:driver_width$}  {source}\n"
+            ),
         );
     }
     page.push('\n');
@@ -135,9 +186,13 @@ fn count(containers: usize) -> String {
 fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
     for (is_fatal, head) in [(true, "Cannot be read:"), (false, "Worth knowing:")] {
         let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
-        for finding in findings.iter().filter(|finding| finding.is_fatal == is_fatal) {
+        for finding in findings
+            .iter()
+            .filter(|finding| finding.is_fatal == is_fatal)
+        {
             let alike = |(first, _): &&mut (&Finding, Vec<&str>)| {
-                (&first.problem, &first.fix, first.reason) == (&finding.problem, &finding.fix, finding.reason)
+                (&first.problem, &first.fix, first.reason)
+                    == (&finding.problem, &finding.fix, finding.reason)
             };
             match groups.iter_mut().find(alike) {
                 Some((_, about)) => about.push(&finding.about),
@@ -150,8 +205,17 @@ fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
         put(page, format_args!("\n{head}\n"));
         for (number, (finding, about)) in groups.iter().enumerate() {
             let problem = harmless(&finding.problem);
-            let reason = finding.reason.map_or(String::new(), |reason| format!(" [{}]", reason.as_str()));
-            put(page, format_args!("{:3}. {}: {problem}{reason}\n", number + 1, harmless(&enumerate(about))));
+            let reason = finding
+                .reason
+                .map_or(String::new(), |reason| format!(" [{}]", reason.as_str()));
+            put(
+                page,
+                format_args!(
+                    "{:3}. {}: {problem}{reason}\n",
+                    number + 1,
+                    harmless(&enumerate(about))
+                ),
+            );
             put(page, format_args!("     -> {}\n", harmless(&finding.fix)));
         }
     }
@@ -166,7 +230,12 @@ fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
 /// The first few, and how many more.
 fn enumerate(about: &[&str]) -> String {
     const SHOWN: usize = 3;
-    let mut text = about.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let mut text = about
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     if about.len() > SHOWN {
         put(&mut text, format_args!(" and {} more", about.len() - SHOWN));
     }
@@ -180,13 +249,21 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
     let shown = path.display();
     match inspect(path) {
         Ok(Inspection::Missing) => format!("{shown} is not there yet and can be made"),
-        Ok(Inspection::Whole { containers, damaged_entries: 0 }) => {
+        Ok(Inspection::Whole {
+            containers,
+            damaged_entries: 0,
+        }) => {
             format!("{shown} is usable and knows {}", count(containers))
         }
-        Ok(Inspection::Whole { containers, damaged_entries }) => {
+        Ok(Inspection::Whole {
+            containers,
+            damaged_entries,
+        }) => {
             findings.push(Finding::minor(
                 format!("DB {shown}"),
-                format!("{damaged_entries} damaged entries; their logs are read from their first byte"),
+                format!(
+                    "{damaged_entries} damaged entries; their logs are read from their first byte"
+                ),
                 "nothing need be done; they are written anew",
             ));
             format!("{shown} is usable and knows {}", count(containers))

@@ -29,13 +29,15 @@ impl Place {
     /// Looks around.
     pub fn find() -> Place {
         let needed = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
-        let uid_map =
-            bounded_file::read_text(Path::new("/proc/self/uid_map"), FileKind::Proc).unwrap_or_default();
+        let uid_map = bounded_file::read_text(Path::new("/proc/self/uid_map"), FileKind::Proc)
+            .unwrap_or_default();
         let uid_map: Vec<&str> = uid_map.split_whitespace().collect();
         Place {
             is_root: geteuid().is_root(),
             may_read_all: capabilities(None).is_ok_and(|sets| sets.effective.intersects(needed)),
-            is_in_container: MARKS_OF_CONTAINERS.iter().any(|mark| Path::new(mark).exists()),
+            is_in_container: MARKS_OF_CONTAINERS
+                .iter()
+                .any(|mark| Path::new(mark).exists()),
             is_in_user_namespace: uid_map != ["0", "0", "4294967295"],
         }
     }
@@ -72,7 +74,9 @@ impl Place {
             return format!("mount it: docker run -v {0}:{0}:ro", root.display());
         }
         if title != "Docker" {
-            return format!("start {title}, or say where it keeps its logs (Pod_Logs, Podman_Root)");
+            return format!(
+                "start {title}, or say where it keeps its logs (Pod_Logs, Podman_Root)"
+            );
         }
         if let Some(data_root) = configured_data_root().filter(|path| *path != config.docker_root) {
             return format!(
@@ -88,7 +92,10 @@ impl Place {
         let shown = socket.display();
         let (service, start) = match api {
             Api::Docker => ("docker", "start dockerd (systemctl start docker)"),
-            Api::Podman => ("podman", "start Podman's service (systemctl enable --now podman.socket)"),
+            Api::Podman => (
+                "podman",
+                "start Podman's service (systemctl enable --now podman.socket)",
+            ),
         };
         match std::os::unix::net::UnixStream::connect(socket).map_err(|error| error.kind()) {
             Err(io::ErrorKind::NotFound) if self.is_in_container => {
@@ -98,12 +105,17 @@ impl Place {
                 format!("run as root, or as a member of the group that {shown} belongs to (usermod -aG GROUP USER)")
             }
             Err(io::ErrorKind::NotFound) => {
-                format!("{start}, or say where its socket is: -o {}=unix:///path", socket_option(api))
+                format!(
+                    "{start}, or say where its socket is: -o {}=unix:///path",
+                    socket_option(api)
+                )
             }
             Err(io::ErrorKind::ConnectionRefused) => {
                 format!("nobody listens there any more: {start}")
             }
-            _ => format!("see why it gives no answer: systemctl status {service}, journalctl -u {service}"),
+            _ => format!(
+                "see why it gives no answer: systemctl status {service}, journalctl -u {service}"
+            ),
         }
     }
 }
@@ -128,7 +140,12 @@ mod tests {
     #[test]
     fn a_denial_is_mended_by_who_one_is() {
         let fix = |is_root, may_read_all, is_in_user_namespace| {
-            let place = Place { is_root, may_read_all, is_in_container: false, is_in_user_namespace };
+            let place = Place {
+                is_root,
+                may_read_all,
+                is_in_container: false,
+                is_in_user_namespace,
+            };
             place.for_error(&io::ErrorKind::PermissionDenied.into())
         };
         assert!(fix(false, false, false).contains("CAP_DAC_READ_SEARCH"));
@@ -142,16 +159,26 @@ mod tests {
         let config = Config::from_lookup(|_| None).unwrap();
         let root = Path::new("/var/lib/docker/containers");
         let fix = |is_in_container| {
-            let place =
-                Place { is_root: true, may_read_all: true, is_in_container, is_in_user_namespace: false };
+            let place = Place {
+                is_root: true,
+                may_read_all: true,
+                is_in_container,
+                is_in_user_namespace: false,
+            };
             (
                 place.for_missing_root("Docker", root, &config),
                 place.for_socket(Api::Docker, Path::new("/nowhere/d.sock")),
             )
         };
         let (mount, socket) = fix(true);
-        assert_eq!(mount, "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro");
-        assert_eq!(socket, "mount it: docker run -v /nowhere/d.sock:/nowhere/d.sock");
+        assert_eq!(
+            mount,
+            "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro"
+        );
+        assert_eq!(
+            socket,
+            "mount it: docker run -v /nowhere/d.sock:/nowhere/d.sock"
+        );
         let (_, socket) = fix(false);
         assert!(socket.contains("systemctl start docker"), "{socket}");
     }

@@ -21,9 +21,17 @@ fn state(folder: &Path) -> Vec<String> {
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
-            let (name, is) = (entry.file_name(), std::fs::symlink_metadata(entry.path()).unwrap());
+            let (name, is) = (
+                entry.file_name(),
+                std::fs::symlink_metadata(entry.path()).unwrap(),
+            );
             let times = (is.mtime(), is.mtime_nsec(), is.ctime(), is.ctime_nsec());
-            format!("{name:?} {:o} {} {} {times:?}", is.mode(), is.ino(), is.len())
+            format!(
+                "{name:?} {:o} {} {} {times:?}",
+                is.mode(),
+                is.ino(),
+                is.len()
+            )
         })
         .collect();
     entries.sort();
@@ -44,10 +52,17 @@ fn assert_refused(path: &Path, why: &str) {
     for error in errors {
         let said = error.to_string();
         assert!(matches!(error, CheckpointError::NotOurs { .. }), "{said}");
-        assert!(said.contains(why) && said.contains(&path.display().to_string()), "{why}: {said}");
+        assert!(
+            said.contains(why) && said.contains(&path.display().to_string()),
+            "{why}: {said}"
+        );
         assert!(said.contains("nothing was changed"), "{said}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{why}: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{why}: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(state(folder), before, "{why}");
 }
 
@@ -66,14 +81,23 @@ fn a_file_of_somebody_else_is_an_error_and_stays_as_it_is() {
     };
     let late = [vec![0; 1 << 20], b"an image begins with NULs".to_vec()].concat();
     let cases: [(&str, Vec<u8>); 13] = [
-        ("not a checkpoint", b"root:x:0:0:root:/root:/bin/sh\n".to_vec()),
-        ("tail's database", b"SQLite format 3\0\x10\0\x01\x01 and so on".to_vec()),
+        (
+            "not a checkpoint",
+            b"root:x:0:0:root:/root:/bin/sh\n".to_vec(),
+        ),
+        (
+            "tail's database",
+            b"SQLite format 3\0\x10\0\x01\x01 and so on".to_vec(),
+        ),
         ("not a checkpoint", b"{\"json\": 1}".to_vec()),
         ("not a checkpoint", b"\x7fELF\x02\x01\x01".to_vec()),
         ("not a checkpoint", b"\n".to_vec()),
         ("not a checkpoint", b"x".to_vec()),
         ("not a checkpoint", b"container_logs\n".to_vec()),
-        ("not a checkpoint", b"container_logs\0\x02 of another kind".to_vec()),
+        (
+            "not a checkpoint",
+            b"container_logs\0\x02 of another kind".to_vec(),
+        ),
         ("not a checkpoint", b"contained".to_vec()),
         ("not a checkpoint", b"\0container_logs\0\x01".to_vec()),
         ("not a checkpoint", vec![0xff; 100_000]),
@@ -85,7 +109,8 @@ fn a_file_of_somebody_else_is_an_error_and_stays_as_it_is() {
         std::fs::write(&path, &bytes).unwrap();
         // A long time ago, so that a write would show.
         let file = File::options().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+            .unwrap();
         assert_refused(&path, why);
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
@@ -108,7 +133,13 @@ fn what_is_no_regular_file_is_never_opened_for_good_nor_waited_for() {
 fn a_device_is_refused() {
     let (_folder, path) = folder();
     let zero = rustix::fs::makedev(1, 5);
-    if let Err(error) = mknodat(CWD, &path, rustix::fs::FileType::CharacterDevice, Mode::RWXU, zero) {
+    if let Err(error) = mknodat(
+        CWD,
+        &path,
+        rustix::fs::FileType::CharacterDevice,
+        Mode::RWXU,
+        zero,
+    ) {
         println!(
             "SKIPPED checkpoint::db_file::tests::a_device_is_refused: no device can be made here: {error}"
         );
@@ -144,7 +175,10 @@ fn a_second_name_of_a_checkpoint_is_the_same_checkpoint() {
     let opened = CheckpointStore::open(&path).unwrap();
     let second = folder.path().join("second.db");
     std::fs::hard_link(&path, &second).unwrap();
-    assert!(matches!(CheckpointStore::open(&second), Err(CheckpointError::InUse { .. })));
+    assert!(matches!(
+        CheckpointStore::open(&second),
+        Err(CheckpointError::InUse { .. })
+    ));
     drop(opened);
     assert!(CheckpointStore::open(&second).unwrap().set_aside.is_none());
     // Of a file that is not ours, each name is refused.
@@ -158,9 +192,17 @@ fn what_is_left_of_a_checkpoint_of_ours_is_set_aside_at_whatever_byte_it_was_tor
     for length in (0..40).chain([4095]) {
         let (_folder, path) = folder();
         std::fs::write(&path, &whole[..length]).unwrap();
-        let Opened { set_aside, is_first_start, .. } = CheckpointStore::open(&path).unwrap();
+        let Opened {
+            set_aside,
+            is_first_start,
+            ..
+        } = CheckpointStore::open(&path).unwrap();
         let (problem, aside) = set_aside.unwrap();
-        assert_eq!(std::fs::read(aside).unwrap(), &whole[..length], "{length}: {problem}");
+        assert_eq!(
+            std::fs::read(aside).unwrap(),
+            &whole[..length],
+            "{length}: {problem}"
+        );
         assert!(!is_first_start, "{length}: a start came before");
     }
 }
@@ -168,14 +210,26 @@ fn what_is_left_of_a_checkpoint_of_ours_is_set_aside_at_whatever_byte_it_was_tor
 #[test]
 fn a_huge_file_is_judged_without_reading_it_whole() {
     let begun = Instant::now();
-    for (written, is_ours) in [(&b""[..], true), (b"text", false), (&whole_checkpoint(), true)] {
+    for (written, is_ours) in [
+        (&b""[..], true),
+        (b"text", false),
+        (&whole_checkpoint(), true),
+    ] {
         let (_folder, path) = folder();
         std::fs::write(&path, written).unwrap();
-        File::options().write(true).open(&path).unwrap().set_len(8 << 30).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(8 << 30)
+            .unwrap();
         if is_ours {
             assert!(matches!(inspect(&path).unwrap(), Inspection::Damaged(_)));
             let (problem, aside) = CheckpointStore::open(&path).unwrap().set_aside.unwrap();
-            assert!(problem.contains("all NUL") || problem.contains("larger than any"), "{problem}");
+            assert!(
+                problem.contains("all NUL") || problem.contains("larger than any"),
+                "{problem}"
+            );
             assert_eq!(std::fs::metadata(aside).unwrap().len(), 8 << 30);
         } else {
             assert_refused(&path, "not a checkpoint");
@@ -189,7 +243,11 @@ fn a_huge_file_is_judged_without_reading_it_whole() {
         file.write_all_at(b"x", at).unwrap();
         assert_refused(&path, "not a checkpoint");
     }
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -233,23 +291,41 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
     let (folder, path) = folder();
     let mut opened = CheckpointStore::open(&path).unwrap();
     let id = crate::runtime::id::ContainerId::from_bytes([7; 32]);
-    let resume = crate::delivery::checkpoint::Resume { offset: 5, ..Default::default() };
+    let resume = crate::delivery::checkpoint::Resume {
+        offset: 5,
+        ..Default::default()
+    };
     opened.store.advance(id, &[Some(resume), None]).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
     let before = (state(folder.path()), std::fs::read(&path).unwrap());
     // While it is locked by who writes it.
     let (mut looked_at, problem) = CheckpointStore::open_read_only(&path).unwrap();
     assert_eq!(problem, None);
-    assert_eq!(looked_at.store.saved(&id).map(|[stdout, _]| stdout.offset), Some(5));
+    assert_eq!(
+        looked_at.store.saved(&id).map(|[stdout, _]| stdout.offset),
+        Some(5)
+    );
     looked_at
         .store
-        .advance(id, &[Some(crate::delivery::checkpoint::Resume { offset: 9, ..resume }), None])
+        .advance(
+            id,
+            &[
+                Some(crate::delivery::checkpoint::Resume {
+                    offset: 9,
+                    ..resume
+                }),
+                None,
+            ],
+        )
         .unwrap();
     looked_at.store.mark_started().unwrap();
     looked_at.store.forget(&id, Instant::now()).unwrap();
     looked_at.store.sync().unwrap();
     drop(looked_at);
-    assert_eq!((state(folder.path()), std::fs::read(&path).unwrap()), before);
+    assert_eq!(
+        (state(folder.path()), std::fs::read(&path).unwrap()),
+        before
+    );
     drop(opened);
     // What is not there is not made, and what is damaged is not moved.
     let none = folder.path().join("none.db");

@@ -31,15 +31,27 @@ fn positions_survive_a_reopen() {
     let mut opened = CheckpointStore::open(&path).unwrap();
     assert!(opened.is_first_start);
     for round in 0..5 {
-        opened.store.advance(id('a'), &[Some(resume(round)), None]).unwrap();
-        opened.store.advance(id('b'), &[None, Some(resume(100 + round))]).unwrap();
+        opened
+            .store
+            .advance(id('a'), &[Some(resume(round)), None])
+            .unwrap();
+        opened
+            .store
+            .advance(id('b'), &[None, Some(resume(100 + round))])
+            .unwrap();
     }
     opened.store.mark_started().unwrap();
     drop(opened);
     let opened = CheckpointStore::open(&path).unwrap();
     assert!(!opened.is_first_start && opened.set_aside.is_none());
-    assert_eq!(opened.store.saved(&id('a')), Some([resume(4), Resume::default()]));
-    assert_eq!(opened.store.saved(&id('b')), Some([Resume::default(), resume(104)]));
+    assert_eq!(
+        opened.store.saved(&id('a')),
+        Some([resume(4), Resume::default()])
+    );
+    assert_eq!(
+        opened.store.saved(&id('b')),
+        Some([Resume::default(), resume(104)])
+    );
     assert_eq!(opened.store.saved(&id('c')), None);
 }
 
@@ -78,10 +90,19 @@ fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
     use std::os::unix::fs::PermissionsExt;
     let (dir, path) = db();
     let mut opened = CheckpointStore::open(&path).unwrap();
-    opened.store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    opened
+        .store
+        .advance(id('a'), &[Some(resume(1)), None])
+        .unwrap();
     opened.store.mark_started().unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-    let made: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    let made: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     assert_eq!(made, [path]);
 }
 
@@ -113,7 +134,10 @@ fn a_checkpoint_that_cannot_be_used_is_set_aside() {
         assert_eq!(std::fs::read(&aside).unwrap(), bytes, "kept as it was");
         assert!(!opened.is_first_start, "a start came before");
         drop(opened.store);
-        assert!(CheckpointStore::open(&path).unwrap().set_aside.is_none(), "the new file is whole");
+        assert!(
+            CheckpointStore::open(&path).unwrap().set_aside.is_none(),
+            "the new file is whole"
+        );
     }
 }
 
@@ -130,7 +154,10 @@ fn a_damaged_entry_does_not_hurt_the_others() {
     crate::fuzz_seeds::keep("checkpoint", [&[0], &bytes[..]].concat());
     // At these places in the target's own file, these bytes.
     for at in [0u16, 20, 40, 4096, 4350, 4700] {
-        crate::fuzz_seeds::keep("checkpoint", [&[1][..], &at.to_le_bytes(), &[0xee, 7, 18, 0]].concat());
+        crate::fuzz_seeds::keep(
+            "checkpoint",
+            [&[1][..], &at.to_le_bytes(), &[0xee, 7, 18, 0]].concat(),
+        );
     }
     std::fs::write(&path, bytes).unwrap();
     let opened = CheckpointStore::open(&path).unwrap();
@@ -167,14 +194,20 @@ fn an_entry_is_kept_a_while_after_its_container_is_gone() {
     assert!(store.saved(&id('a')).is_none());
     store.advance(id('b'), &[Some(resume(2)), None]).unwrap();
     drop(store);
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), (HEADER + SLOT) as u64, "its slot is used again");
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().len(),
+        (HEADER + SLOT) as u64,
+        "its slot is used again"
+    );
     let store = CheckpointStore::open(&path).unwrap().store;
     assert!(store.saved(&id('a')).is_none() && store.saved(&id('b')).is_some());
 }
 
 #[test]
 fn a_missing_directory_is_an_error_that_names_the_file() {
-    let error = CheckpointStore::open(Path::new("/nowhere/at/all.db")).unwrap_err().to_string();
+    let error = CheckpointStore::open(Path::new("/nowhere/at/all.db"))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("/nowhere/at/all.db"), "{error}");
 }
 
@@ -209,7 +242,10 @@ fn a_container_that_came_back_and_went_again_is_kept_from_then_on() {
     assert!(store.take_up(&id('a')).is_some());
     store.forget(&id('a'), gone + FORGET_AFTER / 2).unwrap();
     store.forget(&id('f'), gone + FORGET_AFTER).unwrap();
-    assert!(store.saved(&id('a')).is_some(), "it went again half the time ago");
+    assert!(
+        store.saved(&id('a')).is_some(),
+        "it went again half the time ago"
+    );
     store.forget(&id('f'), gone + FORGET_AFTER * 2).unwrap();
     assert!(store.saved(&id('a')).is_none());
     assert!(store.gone.is_empty(), "nothing is left of either time");
@@ -236,7 +272,11 @@ fn a_hundred_thousand_containers_that_go_at_once_are_forgotten_in_no_time() {
     }
     store.forget(&ids[0], begun + FORGET_AFTER).unwrap();
     assert!(store.entries.is_empty());
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -244,12 +284,18 @@ fn a_slot_that_is_used_again_forgets_what_it_held() {
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;
     for offset in 1..4 {
-        store.advance(id('a'), &[Some(resume(offset)), None]).unwrap();
+        store
+            .advance(id('a'), &[Some(resume(offset)), None])
+            .unwrap();
     }
     drop(store);
     // A power cut has left an older slot of the same container behind it.
     let file = OpenOptions::new().write(true).open(&path).unwrap();
-    let older = slot::encode(&SlotCopy { sequence: 2, id: id('a'), saved: [resume(77); 2] });
+    let older = slot::encode(&SlotCopy {
+        sequence: 2,
+        id: id('a'),
+        saved: [resume(77); 2],
+    });
     file.write_all_at(&older, slot_offset(1)).unwrap();
     let mut store = CheckpointStore::open(&path).unwrap().store;
     store.advance(id('b'), &[Some(resume(5)), None]).unwrap();
@@ -264,10 +310,16 @@ fn of_two_slots_of_one_container_the_newer_counts() {
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;
     for offset in 1..4 {
-        store.advance(id('a'), &[Some(resume(offset)), None]).unwrap();
+        store
+            .advance(id('a'), &[Some(resume(offset)), None])
+            .unwrap();
     }
     drop(store);
-    let older = slot::encode(&SlotCopy { sequence: 1, id: id('a'), saved: [resume(77); 2] });
+    let older = slot::encode(&SlotCopy {
+        sequence: 1,
+        id: id('a'),
+        saved: [resume(77); 2],
+    });
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&older, slot_offset(1)).unwrap();
     let store = CheckpointStore::open(&path).unwrap().store;
@@ -282,7 +334,10 @@ fn each_change_says_whether_a_byte_was_written() {
     let gone = Instant::now();
     assert!(store.mark_started().unwrap());
     assert!(store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
-    assert!(!store.forget(&id('a'), gone).unwrap(), "its entry goes later");
+    assert!(
+        !store.forget(&id('a'), gone).unwrap(),
+        "its entry goes later"
+    );
     assert!(!store.forget(&id('b'), gone).unwrap(), "it has none");
     assert!(store.forget(&id('b'), gone + FORGET_AFTER).unwrap());
     let mut store = CheckpointStore::in_memory();

@@ -3,7 +3,11 @@ use super::*;
 /// The records that lines become.
 fn joined(pattern: &str, lines: &[&str]) -> Vec<String> {
     // In the words of the fuzz target: all of one stream, at one time.
-    let seed = lines.iter().map(|line| format!("\u{2}{line}")).collect::<Vec<_>>().join("\n");
+    let seed = lines
+        .iter()
+        .map(|line| format!("\u{2}{line}"))
+        .collect::<Vec<_>>()
+        .join("\n");
     crate::fuzz_seeds::keep("multiline", format!("{pattern}\0{seed}").into_bytes());
     let pattern: Pattern = pattern.parse().unwrap();
     let mut records: Vec<String> = Vec::new();
@@ -38,8 +42,14 @@ fn assert_whole(language: &str, traces: &[&str]) {
             let mut lines = vec!["GET / 200", "job 7 done"];
             lines.extend(trace.split('\n'));
             lines.extend(["GET / 200", "", "  indented, and no part of anything"]);
-            let want =
-                ["GET / 200", "job 7 done", trace, "GET / 200", "", "  indented, and no part of anything"];
+            let want = [
+                "GET / 200",
+                "job 7 done",
+                trace,
+                "GET / 200",
+                "",
+                "  indented, and no part of anything",
+            ];
             assert_eq!(joined(pattern, &lines), want, "{pattern}");
         }
     }
@@ -48,7 +58,10 @@ fn assert_whole(language: &str, traces: &[&str]) {
 #[test]
 fn every_rule_compiles() {
     for (name, language) in LANGUAGES {
-        let count = RULES.iter().filter(|rule| rule.language == language).count();
+        let count = RULES
+            .iter()
+            .filter(|rule| rule.language == language)
+            .count();
         assert_eq!(rules_of(language).len(), count, "{name}");
     }
 }
@@ -202,8 +215,17 @@ fn traces_of_python_are_whole() {
 /// is part of the record where none does: nothing is left out.
 #[test]
 fn an_empty_line_behind_a_trace_stays_with_it() {
-    let lines = ["Traceback (most recent call last):", "  File \"a.py\"", "KeyError: 'x'", "", "GET / 200"];
-    assert_eq!(joined("python", &lines), [lines[..4].join("\n").as_str(), "GET / 200"]);
+    let lines = [
+        "Traceback (most recent call last):",
+        "  File \"a.py\"",
+        "KeyError: 'x'",
+        "",
+        "GET / 200",
+    ];
+    assert_eq!(
+        joined("python", &lines),
+        [lines[..4].join("\n").as_str(), "GET / 200"]
+    );
 }
 
 #[test]
@@ -240,19 +262,37 @@ fn words_that_sound_like_a_trace_hold_up_nothing() {
         "{\"level\":\"error\",\"msg\":\"TimeoutException was caught\"}",
         "\x00\u{ff}",
     ] {
-        assert_eq!(pattern.judge(None, line.as_bytes()), Verdict::Alone, "{line}");
+        assert_eq!(
+            pattern.judge(None, line.as_bytes()),
+            Verdict::Alone,
+            "{line}"
+        );
     }
     assert_eq!(pattern.judge(None, b"\xff\xfe\xfd"), Verdict::Alone);
 }
 
 #[test]
 fn an_expression_tells_the_first_line_of_each_record() {
-    let lines = ["  rest of before", "and more", "2026-11-25 first", "  second", "", "2026-11-26 next"];
+    let lines = [
+        "  rest of before",
+        "and more",
+        "2026-11-25 first",
+        "  second",
+        "",
+        "2026-11-26 next",
+    ];
     assert_eq!(
         joined(r"^\d{4}-\d{2}", &lines),
-        ["  rest of before\nand more", "2026-11-25 first\n  second\n", "2026-11-26 next"]
+        [
+            "  rest of before\nand more",
+            "2026-11-25 first\n  second\n",
+            "2026-11-26 next"
+        ]
     );
-    assert_eq!(joined(r"(?i)^start,", &["START,1", "2", "start,3"]), ["START,1\n2", "start,3"]);
+    assert_eq!(
+        joined(r"(?i)^start,", &["START,1", "2", "start,3"]),
+        ["START,1\n2", "start,3"]
+    );
 }
 
 #[test]
@@ -262,21 +302,38 @@ fn what_cannot_be_understood_is_quoted_with_its_reason() {
         wrong("^(open"),
         "`^(open` is neither of java, go, python nor a regular expression: error: unclosed group"
     );
-    assert!(wrong(r"\pL{1000}{1000}").contains("too much memory"), "{}", wrong(r"\pL{1000}{1000}"));
+    assert!(
+        wrong(r"\pL{1000}{1000}").contains("too much memory"),
+        "{}",
+        wrong(r"\pL{1000}{1000}")
+    );
     assert!(wrong("x*").contains("fits every line"), "{}", wrong("x*"));
     for text in ["pyton", "java,pyton", "ruby", "", "two words"] {
-        assert!(wrong(text).contains("nothing in it but words"), "{}", wrong(text));
+        assert!(
+            wrong(text).contains("nothing in it but words"),
+            "{}",
+            wrong(text)
+        );
     }
     // Separators of records are lines like any other.
     let separator: Pattern = r"^\s*$".parse().unwrap();
-    assert_eq!(separator.judge(Some(State::Any), b""), Verdict::Begins(State::Any));
-    assert_eq!(separator.judge(Some(State::Any), b"text"), Verdict::Continues(State::Any));
+    assert_eq!(
+        separator.judge(Some(State::Any), b""),
+        Verdict::Begins(State::Any)
+    );
+    assert_eq!(
+        separator.judge(Some(State::Any), b"text"),
+        Verdict::Continues(State::Any)
+    );
 }
 
 #[test]
 fn names_are_compared_without_case_and_equal_patterns_are_shared() {
     assert_eq!(
-        "Java, GO".parse::<Pattern>().unwrap().judge(None, b"panic: x"),
+        "Java, GO"
+            .parse::<Pattern>()
+            .unwrap()
+            .judge(None, b"panic: x"),
         Verdict::Begins(State::GoPanic)
     );
     // However often it is named, a language's rules are tried once.
@@ -293,13 +350,25 @@ fn names_are_compared_without_case_and_equal_patterns_are_shared() {
 fn a_long_line_is_judged_by_its_start() {
     let pattern: Pattern = "^first|END".parse().unwrap();
     let judge = |line: &str| pattern.judge(Some(State::Any), line.as_bytes());
-    assert_eq!(judge(&("first".to_owned() + &"x".repeat(1 << 20))), Verdict::Begins(State::Any));
-    assert_eq!(judge(&("x".repeat(JUDGED_BYTES - 3) + "END")), Verdict::Begins(State::Any));
-    assert_eq!(judge(&("x".repeat(JUDGED_BYTES - 2) + "END")), Verdict::Continues(State::Any));
+    assert_eq!(
+        judge(&("first".to_owned() + &"x".repeat(1 << 20))),
+        Verdict::Begins(State::Any)
+    );
+    assert_eq!(
+        judge(&("x".repeat(JUDGED_BYTES - 3) + "END")),
+        Verdict::Begins(State::Any)
+    );
+    assert_eq!(
+        judge(&("x".repeat(JUDGED_BYTES - 2) + "END")),
+        Verdict::Continues(State::Any)
+    );
     let java: Pattern = "java".parse().unwrap();
     let long = "x".repeat(JUDGED_BY_RULES) + ": java.lang.Error: x";
     assert_eq!(java.judge(None, long.as_bytes()), Verdict::Alone);
-    assert_eq!(java.judge(None, &long.as_bytes()[1000..]), Verdict::Begins(State::JavaHead));
+    assert_eq!(
+        java.judge(None, &long.as_bytes()[1000..]),
+        Verdict::Begins(State::JavaHead)
+    );
 }
 
 /// What loggers begin their lines with fits; what is made to take time does not, nor what
@@ -313,7 +382,11 @@ fn an_expression_of_a_label_is_kept_small() {
         r"^\{",
         "^début",
     ] {
-        assert!(Pattern::of_label(usual).is_ok(), "{usual}: {:?}", Pattern::of_label(usual));
+        assert!(
+            Pattern::of_label(usual).is_ok(),
+            "{usual}: {:?}",
+            Pattern::of_label(usual)
+        );
     }
     for large in [
         "[ab]{0,900}a[ab]{900}c".to_owned(),
@@ -326,7 +399,11 @@ fn an_expression_of_a_label_is_kept_small() {
     ] {
         let begun = std::time::Instant::now();
         assert!(Pattern::of_label(&large).is_err(), "{large}");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{large}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(1),
+            "{large}: {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -335,9 +412,14 @@ fn an_expression_of_a_label_is_kept_small() {
 fn so_many_expressions_of_labels_are_in_use_at_a_time() {
     let in_use = InUse::default();
     let take = |number: usize, is_of_label| in_use.expression(&format!("^{number}"), is_of_label);
-    let mut kept: Vec<Arc<Pattern>> = (0..MOST_OF_LABELS).map(|number| take(number, true).unwrap()).collect();
+    let mut kept: Vec<Arc<Pattern>> = (0..MOST_OF_LABELS)
+        .map(|number| take(number, true).unwrap())
+        .collect();
     let problem = take(MOST_OF_LABELS, true).unwrap_err().to_string();
-    assert!(problem.contains("64 other expressions of labels"), "{problem}");
+    assert!(
+        problem.contains("64 other expressions of labels"),
+        "{problem}"
+    );
     assert!(take(0, true).is_ok(), "one that is in use");
     assert!(take(MOST_OF_LABELS, false).is_ok(), "the operator's");
     kept.pop();

@@ -18,8 +18,9 @@ fn take_all(generation: &mut Generation) -> Found {
 #[test]
 fn a_log_that_repeats_itself_is_known_to_be_truncated_when_it_has_grown_past_the_position() {
     let text = "x".repeat(16 * 1024);
-    let cri =
-        |minute: usize| format!("2023-11-14T22:{minute:02}:20.123456789Z stdout F {text}\n").into_bytes();
+    let cri = |minute: usize| {
+        format!("2023-11-14T22:{minute:02}:20.123456789Z stdout F {text}\n").into_bytes()
+    };
     let frame = |minute: usize| {
         let mut message = b"\x0a\x06stdout\x10".to_vec();
         message.extend((0..8).map(|_| 0x80 | minute as u8));
@@ -55,7 +56,10 @@ fn file_of(name: &str) -> (tempfile::TempDir, PathBuf, File) {
 
 fn frame_of(text: &[u8]) -> Vec<u8> {
     let mut message = b"\x0a\x06stdout\x10\x01\x1a".to_vec();
-    message.extend([0x80 | (text.len() & 0x7f) as u8, 0x80 | (text.len() >> 7 & 0x7f) as u8]);
+    message.extend([
+        0x80 | (text.len() & 0x7f) as u8,
+        0x80 | (text.len() >> 7 & 0x7f) as u8,
+    ]);
     message.push((text.len() >> 14) as u8);
     message.extend(text);
     assert_eq!(local::decode(&message).unwrap().line, text);
@@ -69,8 +73,11 @@ fn frame_of(text: &[u8]) -> Vec<u8> {
 fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
     const TEXT: usize = 100_000;
     let text = vec![b'x'; TEXT];
-    let json =
-        [b"{\"log\":\"", &text[..], b"\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n"];
+    let json = [
+        b"{\"log\":\"",
+        &text[..],
+        b"\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n",
+    ];
     let cri = [b"2023-11-14T22:13:20Z stdout F ", &text[..], b"\n"].concat();
     let garbage = [b"x", &text[..], b"\n"].concat();
     // Whatever stands before it: the entry before is compared at each ordinary read.
@@ -93,7 +100,10 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
         for byte in &entry[..entry.len() - 1] {
             file.write_all(&[*byte]).unwrap();
             looks += 1;
-            assert!(matches!(generation.read(&mut buffer).unwrap(), Found::AtEnd { .. }), "{name}");
+            assert!(
+                matches!(generation.read(&mut buffer).unwrap(), Found::AtEnd { .. }),
+                "{name}"
+            );
         }
         file.write_all(&entry[entry.len() - 1..]).unwrap();
         let size = (before.len() + entry.len()) as u64;
@@ -104,7 +114,11 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
             panic!("{name}")
         };
         assert_eq!(&buffer[start..end], &entry[..]);
-        assert!(generation.bytes_read() <= most, "{name}: {} of {most}", generation.bytes_read());
+        assert!(
+            generation.bytes_read() <= most,
+            "{name}: {} of {most}",
+            generation.bytes_read()
+        );
     }
 }
 
@@ -117,16 +131,26 @@ fn a_large_entry_that_grows_byte_by_byte_takes_no_large_buffer_for_each() {
     file.write_all(&vec![b'x'; 15 << 20]).unwrap();
     let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
     let mut buffer = Vec::new();
-    while generation.read(&mut buffer).unwrap() != (Found::AtEnd { unfinished: (15 << 20) + 8 }) {}
+    while generation.read(&mut buffer).unwrap()
+        != (Found::AtEnd {
+            unfinished: (15 << 20) + 8,
+        })
+    {}
     for _ in 0..100 {
         file.write_all(b"x").unwrap();
         let mut buffer = Vec::new();
-        assert!(matches!(generation.read(&mut buffer).unwrap(), Found::AtEnd { .. }));
+        assert!(matches!(
+            generation.read(&mut buffer).unwrap(),
+            Found::AtEnd { .. }
+        ));
         assert!(buffer.capacity() <= SLICE_BYTES, "{}", buffer.capacity());
     }
     file.write_all(b"\n").unwrap();
     let mut buffer = Vec::new();
-    assert!(matches!(generation.read(&mut buffer).unwrap(), Found::Entries { .. }));
+    assert!(matches!(
+        generation.read(&mut buffer).unwrap(),
+        Found::Entries { .. }
+    ));
 }
 
 /// Without the comparison of what was seen, the new file would be taken for the rest.
@@ -141,8 +165,14 @@ fn a_file_that_is_replaced_under_an_unfinished_line_is_known_to_be_truncated() {
         file.write_all(old).unwrap();
         let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
         take_all(&mut generation);
-        assert!(matches!(take_all(&mut generation), Found::AtEnd { unfinished: 1.. }));
-        assert!(matches!(take_all(&mut generation), Found::AtEnd { unfinished: 1.. }));
+        assert!(matches!(
+            take_all(&mut generation),
+            Found::AtEnd { unfinished: 1.. }
+        ));
+        assert!(matches!(
+            take_all(&mut generation),
+            Found::AtEnd { unfinished: 1.. }
+        ));
         std::fs::write(&path, &new).unwrap();
         assert_eq!(take_all(&mut generation), Found::Truncated);
     }
@@ -153,7 +183,8 @@ fn a_file_that_is_replaced_under_an_unfinished_line_is_known_to_be_truncated() {
 fn a_torn_frame_gives_way_once_as_much_follows_as_it_wants() {
     let (_dir, path, mut file) = file_of("container.log");
     let (first, torn) = (frame_of(&[b'a'; 100]), frame_of(&[b'b'; 1000]));
-    file.write_all(&[&first[..], &torn[..500]].concat()).unwrap();
+    file.write_all(&[&first[..], &torn[..500]].concat())
+        .unwrap();
     let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
     assert!(matches!(take_all(&mut generation), Found::Entries { .. }));
     let mut taken = Vec::new();
@@ -163,7 +194,9 @@ fn a_torn_frame_gives_way_once_as_much_follows_as_it_wants() {
         file.write_all(&first).unwrap();
         loop {
             match generation.read(&mut buffer).unwrap() {
-                Found::Entries { start, end, filled, .. } => {
+                Found::Entries {
+                    start, end, filled, ..
+                } => {
                     taken.extend_from_slice(&buffer[start..end]);
                     generation.consume(&buffer, end, filled);
                 }
@@ -197,7 +230,11 @@ fn an_entry_beyond_the_cap_that_grows_in_small_steps_is_passed_over_once() {
     }
     assert_eq!(skipped, size);
     let most = 5 * size + looks * MARKER_BYTES as u64;
-    assert!(generation.bytes_read() <= most, "{} of {most}", generation.bytes_read());
+    assert!(
+        generation.bytes_read() <= most,
+        "{} of {most}",
+        generation.bytes_read()
+    );
 }
 
 /// Small frames and damage in turns, and starts of frames that never come.
@@ -219,7 +256,11 @@ fn a_file_of_torn_frames_is_read_a_few_times() {
             }
         }
         let most = 4 * size as u64;
-        assert!(generation.bytes_read() <= most, "{} of {size}", generation.bytes_read());
+        assert!(
+            generation.bytes_read() <= most,
+            "{} of {size}",
+            generation.bytes_read()
+        );
     }
 }
 
@@ -227,7 +268,8 @@ fn a_file_of_torn_frames_is_read_a_few_times() {
 #[test]
 fn the_end_of_a_file_without_a_line_feed_is_found_near_it() {
     let (_dir, path, mut file) = file_of("0.log");
-    file.write_all(b"2023-11-14T22:13:20Z stdout F first\n").unwrap();
+    file.write_all(b"2023-11-14T22:13:20Z stdout F first\n")
+        .unwrap();
     file.set_len(1 << 40).unwrap();
     let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
     generation.seek_to_end().unwrap();
@@ -237,14 +279,27 @@ fn the_end_of_a_file_without_a_line_feed_is_found_near_it() {
     file.seek(io::SeekFrom::End(0)).unwrap();
     file.write_all(next).unwrap();
     let found = take_all(&mut generation);
-    assert!(matches!(found, Found::Entries { offset: 0x100_0000_0000, .. }), "{found:?}");
+    assert!(
+        matches!(
+            found,
+            Found::Entries {
+                offset: 0x100_0000_0000,
+                ..
+            }
+        ),
+        "{found:?}"
+    );
 
     let (_dir, path, mut file) = file_of("0.log");
     file.write_all(&vec![b'x'; ENTRY_CAP + (1 << 20)]).unwrap();
     let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
     generation.seek_to_end().unwrap();
     assert_eq!(generation.read_offset(), ENTRY_CAP as u64 + (1 << 20));
-    file.write_all(&[b"the end of it\n", &next[..]].concat()).unwrap();
-    assert!(matches!(take_all(&mut generation), Found::Skipped { bytes: 14, .. }));
+    file.write_all(&[b"the end of it\n", &next[..]].concat())
+        .unwrap();
+    assert!(matches!(
+        take_all(&mut generation),
+        Found::Skipped { bytes: 14, .. }
+    ));
     assert!(matches!(take_all(&mut generation), Found::Entries { .. }));
 }

@@ -11,14 +11,26 @@ use crate::runtime::LogFiles;
 #[test]
 fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_reported_once() {
     const FILES: usize = 200;
-    let (key, runtime_id) = (ContainerId::from_bytes([1; 32]), ContainerId::from_bytes([2; 32]));
+    let (key, runtime_id) = (
+        ContainerId::from_bytes([1; 32]),
+        ContainerId::from_bytes([2; 32]),
+    );
     for (is_of_user, want) in [(true, MOST_OF_USER), (false, FILES)] {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("ctr.log");
-        let path = |age: usize| if age == 0 { log.clone() } else { log.with_extension(format!("log.{age}")) };
+        let path = |age: usize| {
+            if age == 0 {
+                log.clone()
+            } else {
+                log.with_extension(format!("log.{age}"))
+            }
+        };
         for age in 0..FILES {
-            std::fs::write(path(age), format!("2024-01-01T00:00:00.{age:09}+00:00 stdout F {age}\n"))
-                .unwrap();
+            std::fs::write(
+                path(age),
+                format!("2024-01-01T00:00:00.{age:09}+00:00 stdout F {age}\n"),
+            )
+            .unwrap();
         }
         let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let account = match is_of_user {
@@ -30,7 +42,11 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
         for _ in 0..3 {
             tailer.refresh(&exchange).unwrap();
         }
-        let opened: Vec<_> = tailer.generations.iter().map(|one| one.path.clone()).collect();
+        let opened: Vec<_> = tailer
+            .generations
+            .iter()
+            .map(|one| one.path.clone())
+            .collect();
         assert_eq!(opened, (0..want).rev().map(path).collect::<Vec<_>>());
         let (events, _) = exchange.events.take();
         let surplus = (FILES - want) as u64;
@@ -40,7 +56,11 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
             short_id: runtime_id.short(),
             files: surplus,
         };
-        let said = if is_of_user { vec![passed_over] } else { Vec::new() };
+        let said = if is_of_user {
+            vec![passed_over]
+        } else {
+            Vec::new()
+        };
         assert_eq!(events.into_iter().collect::<Vec<_>>(), said);
     }
 }
@@ -55,14 +75,26 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
     let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
     let id = ContainerId::from_bytes([1; 32]);
     let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
-    let mut tailer = Tailer::new(exchange.accounts.open(id), LogFiles::numbered(&log), Start::Head, identity);
+    let mut tailer = Tailer::new(
+        exchange.accounts.open(id),
+        LogFiles::numbered(&log),
+        Start::Head,
+        identity,
+    );
     tailer.refresh(&exchange).unwrap();
     for unread in [0, 7, 0, 8, 0] {
         tailer.report_vanished(&exchange, unread);
     }
     let (events, _) = exchange.events.take();
     let path = tailer.generations.front().unwrap().path.clone();
-    let said = [0, 7].map(|unread| Event::Truncated { path: path.clone(), unread });
+    let said = [0, 7].map(|unread| Event::Truncated {
+        path: path.clone(),
+        unread,
+    });
     assert_eq!(events.into_iter().collect::<Vec<_>>(), said);
-    assert_eq!(tailer.account().figures().abandoned.bytes, 15, "each is counted");
+    assert_eq!(
+        tailer.account().figures().abandoned.bytes,
+        15,
+        "each is counted"
+    );
 }

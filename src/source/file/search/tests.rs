@@ -26,11 +26,14 @@ const LINES: usize = 2_000;
 fn line(number: usize) -> String {
     let (stream, padding) = (["stdout", "stderr"][number % 2], "x".repeat(10_000));
     let time = format!("2023-11-14T22:13:20.{number:09}Z");
-    format!("{{\"log\":\"line {number} {padding}\\n\",\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n")
+    format!(
+        "{{\"log\":\"line {number} {padding}\\n\",\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n"
+    )
 }
 
 fn pack(path: &Path, text: &[u8]) {
-    let mut encoder = flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
+    let mut encoder =
+        flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
     std::io::Write::write_all(&mut encoder, text).unwrap();
     encoder.finish().unwrap();
 }
@@ -57,9 +60,20 @@ impl Log {
         let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
         let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
-        let tailer = Tailer::new(exchange.accounts.open(id), LogFiles::numbered(path), start, identity);
+        let tailer = Tailer::new(
+            exchange.accounts.open(id),
+            LogFiles::numbered(path),
+            start,
+            identity,
+        );
         let (decoder, cri) = (Decoder::default(), cri::Decoder::default());
-        Log { tailer, exchange, buffer: Vec::new(), decoder, cri }
+        Log {
+            tailer,
+            exchange,
+            buffer: Vec::new(),
+            decoder,
+            cri,
+        }
     }
 
     fn read(&mut self) -> Step {
@@ -93,7 +107,15 @@ impl Log {
         let mut numbers = VecDeque::new();
         while let Some(batch) = self.exchange.queue.pop() {
             for record in decode_records(&batch.bytes).unwrap() {
-                numbers.push_back(record.text("log").split(' ').nth(1).unwrap().parse().unwrap());
+                numbers.push_back(
+                    record
+                        .text("log")
+                        .split(' ')
+                        .nth(1)
+                        .unwrap()
+                        .parse()
+                        .unwrap(),
+                );
             }
         }
         numbers
@@ -123,8 +145,14 @@ fn a_position_far_in_an_archive_is_found_in_slices() {
     // The younger one is unpacked for each of the positions, too; the first slice of each file
     // is unpacked as it is met.
     let unpacked = [offset_of(700), of_stdout, offset_of(700), of_stderr];
-    let want = unpacked.map(|bytes| (bytes as u64).div_ceil(SEEK_BYTES)).iter().sum::<u64>() as usize;
-    assert!((want - 4..=want).contains(&slices), "{slices} slices, {want} are unpacked");
+    let want = unpacked
+        .map(|bytes| (bytes as u64).div_ceil(SEEK_BYTES))
+        .iter()
+        .sum::<u64>() as usize;
+    assert!(
+        (want - 4..=want).contains(&slices),
+        "{slices} slices, {want} are unpacked"
+    );
     assert!(log.events().is_empty());
     let mut want: Vec<usize> = (1_001..1_800).filter(|number| number % 2 == 1).collect();
     want.extend(1_800..LINES);
@@ -172,12 +200,19 @@ fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
     log.tailer.refresh(&log.exchange).unwrap();
     assert!(log.tailer.search.is_under_way());
     // Rotation renames the archive in the midst of it, and it is the same.
-    std::fs::rename(path.with_extension("log.1.gz"), path.with_extension("log.2.gz")).unwrap();
+    std::fs::rename(
+        path.with_extension("log.1.gz"),
+        path.with_extension("log.2.gz"),
+    )
+    .unwrap();
     assert_eq!(log.read(), Step::More);
     std::fs::remove_file(path.with_extension("log.2.gz")).unwrap();
     while log.tailer.search.is_under_way() {
         assert_eq!(log.read(), Step::More);
     }
     assert_eq!(log.lines(), [LINES]);
-    assert!(matches!(log.events()[..], [Event::GenerationLost { .. }]), "its last line is in no file");
+    assert!(
+        matches!(log.events()[..], [Event::GenerationLost { .. }]),
+        "its last line is in no file"
+    );
 }
