@@ -3,7 +3,7 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{black_box, Bencher};
-use fluent_bit_container_logs::delivery::checkpoint::{CheckpointStore, Resume};
+use fluent_bit_container_logs::delivery::checkpoint::{CheckpointStore, StreamCheckpoint};
 use fluent_bit_container_logs::format::json_file::{decode_unusual, Decoder};
 use fluent_bit_container_logs::format::msgpack::Field;
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
@@ -213,9 +213,9 @@ fn advance_in_turn(bencher: Bencher<'_, '_>, mut store: CheckpointStore, contain
     let mut offset = 0;
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
         offset += 1;
-        let resume = Resume {
+        let resume = StreamCheckpoint {
             offset,
-            ..Resume::default()
+            ..StreamCheckpoint::default()
         };
         let id = ids[offset as usize % ids.len()];
         assert!(

@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::delivery::checkpoint::{CheckpointError, CheckpointStore};
 use crate::delivery::drain::{Around, Drain};
 use crate::delivery::host::Host;
-use crate::delivery::link::Exchange;
-use crate::delivery::waker::HostWake;
+use crate::delivery::host_wake::HostWake;
+use crate::delivery::link::Link;
 use crate::lock::lock;
 use crate::source::reader::Reader;
 use crate::telemetry::account::Accounts;
@@ -60,7 +60,7 @@ pub enum Stopped {
 /// A running instance.
 #[derive(Debug)]
 pub struct Plugin {
-    exchange: Arc<Exchange>,
+    link: Arc<Link>,
     wake: HostWake,
     drain: Mutex<Drain>,
     /// The containers that have metrics of their own.
@@ -88,8 +88,8 @@ impl Plugin {
     /// signal mask of the caller.
     pub fn start(config: Config) -> Result<Plugin, StartError> {
         let (mut plugin, is_first_start) = Plugin::without_reader(config)?;
-        let (exchange, config) = (Arc::clone(&plugin.exchange), plugin.config.clone());
-        plugin.reader = Mutex::new(Some(spawn_reader(exchange, config, is_first_start)?));
+        let (link, config) = (Arc::clone(&plugin.link), plugin.config.clone());
+        plugin.reader = Mutex::new(Some(spawn_reader(link, config, is_first_start)?));
         Ok(plugin)
     }
 
@@ -97,7 +97,7 @@ impl Plugin {
     pub fn prepare(config: Config) -> Result<(Plugin, Reader), StartError> {
         let (plugin, is_first_start) = Plugin::without_reader(config)?;
         let reader = Reader::new(
-            Arc::clone(&plugin.exchange),
+            Arc::clone(&plugin.link),
             plugin.config.clone(),
             is_first_start,
         );
@@ -137,17 +137,17 @@ impl Plugin {
                 (opened.store, opened.is_first_start)
             }
         };
-        let exchange = Exchange::new(config.queue_limit, store).map_err(std::io::Error::from)?;
+        let link = Link::new(config.queue_limit, store).map_err(std::io::Error::from)?;
         for event in events {
-            exchange.report(event);
+            link.report(event);
         }
         if config.db.is_some() {
-            exchange.health.set_db_writable(true);
+            link.health.set_db_writable(true);
         }
-        let exchange = Arc::new(exchange);
-        let wake = HostWake::new(exchange.host_bell.as_fd()).map_err(std::io::Error::from)?;
+        let link = Arc::new(link);
+        let wake = HostWake::new(link.host_waker.as_fd()).map_err(std::io::Error::from)?;
         let plugin = Plugin {
-            exchange,
+            link,
             wake,
             drain: Mutex::default(),
             series: Mutex::default(),
@@ -170,43 +170,41 @@ impl Plugin {
     /// [`host_fd`]: Plugin::host_fd
     /// [`pause`]: Plugin::pause
     pub fn drain(&self, host: &dyn Host) {
-        self.exchange.host_bell.silence();
+        self.link.host_waker.clear();
         let is_time = self.wake.is_time(Instant::now());
         if is_time {
             self.check_reader();
         }
         self.log_events(host);
         let around = Around {
-            exchange: &self.exchange,
+            link: &self.link,
             refused_record_timeout: self.config.refused_record_timeout,
             db: self.config.db.as_deref(),
             host,
         };
         lock(&self.drain).hand_over(around);
-        let is_refused = self.exchange.refused.load(Ordering::Acquire);
+        let is_refused = self.link.refused.load(Ordering::Acquire);
         self.wake
-            .ask_again(is_refused && !self.exchange.paused.load(Ordering::Acquire));
-        if self.exchange.take_metrics_changed() {
+            .ask_again(is_refused && !self.link.paused.load(Ordering::Acquire));
+        if self.link.take_metrics_changed() {
             self.publish(host);
         } else if is_time {
             // The reader may be held up, and what it does not say is to be seen.
-            host.publish(&metrics::read_instance(&self.exchange.metric_sources()));
+            host.publish(&metrics::read_instance(&self.link.metric_sources()));
         }
     }
 
     /// A reader that a file system holds up is no silence: it is reported, once.
     fn check_reader(&self) {
-        let exchange = &self.exchange;
-        let age = exchange.health.since_last_turn();
+        let link = &self.link;
+        let age = link.health.since_last_turn();
         let mut stuck_reader = lock(&self.stuck_reader);
         if age < STUCK_AFTER {
-            stuck_reader.end(|| exchange.report(Event::ReaderBack));
-        } else if !exchange.reader_ended.load(Ordering::Acquire) {
-            let (_, doing) = exchange.activity.tell(&exchange.accounts);
+            stuck_reader.end(|| link.report(Event::ReaderBack));
+        } else if !link.reader_ended.load(Ordering::Acquire) {
+            let (_, doing) = link.activity.tell(&link.accounts);
             let seconds = age.as_secs();
-            stuck_reader.begin((), || {
-                exchange.report(Event::ReaderStuck { seconds, doing })
-            });
+            stuck_reader.begin((), || link.report(Event::ReaderStuck { seconds, doing }));
         }
     }
 
@@ -216,17 +214,17 @@ impl Plugin {
         let mut series = lock(&self.series);
         let most = self.config.metrics_per_container;
         host.publish(&metrics::read(
-            &self.exchange.metric_sources(),
+            &self.link.metric_sources(),
             &mut series,
             most,
         ));
         series.report_exhausted(|containers| {
-            self.exchange.report(Event::MetricsExhausted { containers })
+            self.link.report(Event::MetricsExhausted { containers })
         });
     }
 
     fn log_events(&self, host: &dyn Host) {
-        let (events, dropped) = self.exchange.events.take();
+        let (events, dropped) = self.link.events.take();
         for event in events {
             host.log(event.level(), &event.to_string());
         }
@@ -237,39 +235,39 @@ impl Plugin {
 
     /// The instance is broken: its reader ends, and its bell is silent.
     pub fn abandon(&self) {
-        self.exchange.stopping.store(true, Ordering::Release);
-        self.exchange.reader_bell.ring();
+        self.link.stopping.store(true, Ordering::Release);
+        self.link.reader_waker.wake();
         self.wake.stop();
-        self.exchange.host_bell.silence();
+        self.link.host_waker.clear();
     }
 
     /// Nothing is handed over until [`Plugin::resume`]. Safe to call from
     /// inside an append, and more than once.
     pub fn pause(&self) {
-        if !self.exchange.paused.swap(true, Ordering::AcqRel) {
-            self.exchange.tally.pauses.add_one();
+        if !self.link.paused.swap(true, Ordering::AcqRel) {
+            self.link.tally.pauses.add_one();
         }
     }
 
     /// Hands over again.
     pub fn resume(&self) {
-        self.exchange.paused.store(false, Ordering::Release);
-        self.exchange.host_bell.ring();
+        self.link.paused.store(false, Ordering::Release);
+        self.link.host_waker.wake();
     }
 
     /// What became of every byte so far.
     pub fn accounts(&self) -> &Accounts {
-        &self.exchange.accounts
+        &self.link.accounts
     }
 
     /// Whether all that was read is accepted.
     pub fn is_drained(&self) -> bool {
-        self.exchange.queue.is_empty()
+        self.link.queue.is_empty()
     }
 
     /// Whether the reader has ended and all it queued was accepted.
     pub fn is_done(&self) -> bool {
-        self.exchange.reader_ended.load(Ordering::Acquire) && self.is_drained()
+        self.link.reader_ended.load(Ordering::Acquire) && self.is_drained()
     }
 
     /// Ends the reader's thread (I5) and makes the checkpoint durable. What the
@@ -279,22 +277,22 @@ impl Plugin {
     /// host, its other inputs and the next instance do not wait for a dead server.
     /// Nobody takes what it may still read.
     pub fn stop(&self, host: &dyn Host) -> Stopped {
-        self.exchange.stopping.store(true, Ordering::Release);
-        self.exchange.reader_bell.ring();
+        self.link.stopping.store(true, Ordering::Release);
+        self.link.reader_waker.wake();
         let reader = lock(&self.reader).take();
         let mut stopped = reader.map_or(Stopped::Wholly, |reader| self.end(&reader, host));
         // A reader that comes back has ended the threads that it started.
-        if !self.exchange.threads.close(OTHERS_PATIENCE) {
+        if !self.link.threads.close(OTHERS_PATIENCE) {
             stopped = Stopped::WithoutReader;
         }
-        if let Err(error) = self.exchange.checkpoint.close() {
+        if let Err(error) = self.link.checkpoint.close() {
             host.log(
                 Level::Warn,
                 &format!("DB: cannot be flushed to the disk: {error}"),
             );
         }
         self.log_events(host);
-        for account in self.exchange.accounts.all() {
+        for account in self.link.accounts.all() {
             if let Some(losses) = account.figures().losses() {
                 let (name, short_id) = (account.name(), account.short_id());
                 host.log(
@@ -305,7 +303,7 @@ impl Plugin {
         }
         host.log(
             Level::Info,
-            &format!("stopped: {}", self.exchange.accounts.total()),
+            &format!("stopped: {}", self.link.accounts.total()),
         );
         stopped
     }
@@ -315,10 +313,10 @@ impl Plugin {
         if reader.ends_within(SILENT_PATIENCE) {
             return Stopped::Wholly;
         }
-        let (_, told) = self.exchange.activity.tell(&self.exchange.accounts);
+        let (_, told) = self.link.activity.tell(&self.link.accounts);
         let begun = Instant::now();
         if !reader.ends_within(STOP_PATIENCE.saturating_sub(SILENT_PATIENCE)) {
-            let (doing, told) = self.exchange.activity.tell(&self.exchange.accounts);
+            let (doing, told) = self.link.activity.tell(&self.link.accounts);
             host.log(Level::Error, &left_behind(doing, &told));
             return Stopped::WithoutReader;
         }
@@ -333,28 +331,28 @@ impl Plugin {
 
 /// The reader is made on its own thread: even a look where the roots are can stall.
 fn spawn_reader(
-    exchange: Arc<Exchange>,
+    link: Arc<Link>,
     config: Config,
     is_first_start: bool,
 ) -> std::io::Result<OwnedThread> {
     OwnedThread::spawn("clogs-reader", move || {
-        run_guarded(&exchange, || {
-            Reader::new(Arc::clone(&exchange), config, is_first_start).run()
+        run_guarded(&link, || {
+            Reader::new(Arc::clone(&link), config, is_first_start).run()
         });
     })
 }
 
 /// Runs the reader; a panic becomes an event, never a dead process.
-fn run_guarded(exchange: &Exchange, read: impl FnOnce()) {
+fn run_guarded(link: &Link, read: impl FnOnce()) {
     match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(()) => exchange.health.end(),
+        Ok(()) => link.health.end(),
         Err(panic) => {
             let reason = panic_text(&*panic);
-            exchange.report(Event::ReaderStopped { reason });
+            link.report(Event::ReaderStopped { reason });
         }
     }
-    exchange.reader_ended.store(true, Ordering::Release);
-    exchange.host_bell.ring();
+    link.reader_ended.store(true, Ordering::Release);
+    link.host_waker.wake();
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn a_label_of_200_kb_is_said_in_few_words_and_does_nothing() {
     );
 }
 
-/// Texts that no expression here fits, in no order that a DFA could make use of.
+/// MultilineBuffer that no expression here fits, in no order that a DFA could make use of.
 fn lines_of_a_and_b(bytes: usize) -> String {
     let mut seed = 12345u64;
     let mut next = || {

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 
 use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use fluent_bit_container_logs::delivery::checkpoint::{
-    CheckpointError, CheckpointStore, Moment, Resume,
+    CheckpointError, CheckpointStore, StreamCheckpoint, TimeCursor,
 };
 use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::runtime::id::ContainerId;
@@ -44,14 +44,14 @@ fn id(byte: u8) -> ContainerId {
     ContainerId::from_bytes([byte; 32])
 }
 
-fn resume(seed: u64) -> Resume {
-    Resume {
+fn resume(seed: u64) -> StreamCheckpoint {
+    StreamCheckpoint {
         fingerprint: Fingerprint::of(&seed.to_le_bytes()),
         marker: Marker::of(&seed.to_be_bytes()),
         offset: seed + 100,
         inode: seed,
         birth: seed,
-        moment: Moment {
+        cursor: TimeCursor {
             time: Timestamp {
                 seconds: seed as i64,
                 nanos: 1,

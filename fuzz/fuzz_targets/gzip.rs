@@ -16,7 +16,7 @@ use flate2::Compression;
 use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{
     Fingerprint, Marker, HEAD_BYTES,
 };
-use fluent_bit_container_logs::delivery::checkpoint::Resume;
+use fluent_bit_container_logs::delivery::checkpoint::StreamCheckpoint;
 use fluent_bit_container_logs::source::file::content::{read_head, GzipContent};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{memfd_create, MemfdFlags};
@@ -56,11 +56,11 @@ fuzz_target!(|data: &[u8]| {
         data.len() / 2,
         data.len(),
     ] {
-        let resume = Resume {
+        let resume = StreamCheckpoint {
             fingerprint: Fingerprint::of(data),
             marker: Marker::of(&data[..offset]),
             offset: offset as u64,
-            ..Resume::default()
+            ..StreamCheckpoint::default()
         };
         let before = offset - resume.marker.length as usize;
         let mut content = GzipContent::new(file(&packed));

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use fluent_bit_container_logs::delivery::checkpoint::Resume;
+use fluent_bit_container_logs::delivery::checkpoint::StreamCheckpoint;
 use fluent_bit_container_logs::format::position::{PerStream, Stream, Timestamp};
-use fluent_bit_container_logs::pipeline::multiline::{MultilineOptions, Pattern, Texts};
+use fluent_bit_container_logs::pipeline::multiline::{MultilineBuffer, MultilineOptions, Pattern};
 use fluent_bit_container_logs::pipeline::partial::Line;
 use libfuzzer_sys::fuzz_target;
 
@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
         flush: Duration::from_secs(1),
         max_bytes: MAX_BYTES,
     };
-    let mut texts = Texts::of(&options).expect("there is a pattern");
+    let mut texts = MultilineBuffer::of(&options).expect("there is a pattern");
 
     let (mut written, mut joined): (PerStream<Vec<u8>>, PerStream<Vec<u8>>) = Default::default();
     let (mut put_in, mut got_out, mut at) = (0, 0, 0);
@@ -66,9 +66,9 @@ fuzz_target!(|data: &[u8]| {
         written[stream.index()].extend_from_slice(text);
         written[stream.index()].push(b'\n');
         texts.time_is(time, |stream, line| take(stream, line, &mut joined));
-        let begins = Resume {
+        let begins = StreamCheckpoint {
             offset: at,
-            ..Resume::default()
+            ..StreamCheckpoint::default()
         };
         texts.push(
             stream,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::delivery::link::Exchange;
+use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::runtime::id::ContainerId;
 
@@ -197,8 +197,8 @@ impl Aside {
     }
 
     /// All of it is taken or given up: the container is read on.
-    pub fn release(self, exchange: &Exchange, id: &ContainerId) {
-        exchange.accounts.read_on(id);
-        exchange.reader_bell.ring();
+    pub fn release(self, link: &Link, id: &ContainerId) {
+        link.accounts.read_on(id);
+        link.reader_waker.wake();
     }
 }

@@ -24,9 +24,9 @@ use rustix::time::{clock_gettime, ClockId, Timespec};
 use crate::delivery::aside::{Alone, Aside, Offer, MOST_UNTOLD};
 use crate::delivery::group::group_of;
 use crate::delivery::host::{Host, NoParser};
-use crate::delivery::link::Exchange;
+use crate::delivery::host_wake::RETRY;
+use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
-use crate::delivery::waker::RETRY;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{wall_clock, Amount};
 use crate::telemetry::event::Event;
@@ -79,7 +79,7 @@ const MOST_SWOLLEN: usize = 32 << 20;
 /// What handing over needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
-    pub exchange: &'a Exchange,
+    pub link: &'a Link,
     /// `Refused_Record_Timeout`.
     pub refused_record_timeout: Duration,
     /// `DB`.
@@ -142,15 +142,15 @@ impl Drain {
     fn has_time(&self, round: &Round, around: Around<'_>) -> bool {
         round.bytes < DRAIN_BYTES
             && self.parsing < DRAIN_PARSING
-            && !around.exchange.paused.load(Ordering::Acquire)
-            && !around.exchange.is_stopping()
+            && !around.link.paused.load(Ordering::Acquire)
+            && !around.link.is_stopping()
     }
 
     /// Hands over what is queued, until there is nothing left, the host wants nothing, or
     /// it is time to give it its thread back.
     pub(crate) fn hand_over(&mut self, around: Around<'_>) {
-        let exchange = around.exchange;
-        self.untold.retain(|event| !exchange.report(event.clone()));
+        let link = around.link;
+        self.untold.retain(|event| !link.report(event.clone()));
         self.parsing = Duration::ZERO;
         self.rounds += 1;
         let mut round = Round {
@@ -168,17 +168,17 @@ impl Drain {
         round.refusals = 0;
         let is_cut_short = std::mem::take(&mut self.parsing) >= DRAIN_PARSING;
         while self.goes_on(&round, around) {
-            let Some(batch) = self.next(exchange) else {
+            let Some(batch) = self.next(link) else {
                 break;
             };
             if let Some(aside) = self.aside.get_mut(&batch.container) {
                 aside.push(batch);
                 continue;
             }
-            let batch = portion(batch, &mut self.parts, exchange);
+            let batch = portion(batch, &mut self.parts, link);
             let offer = self.offer(batch, around);
             if has_to_wait(&offer, around.host) {
-                self.set_aside(offer, None, exchange, round.now);
+                self.set_aside(offer, None, link, round.now);
                 continue;
             }
             match self.try_append(&offer, around) {
@@ -189,21 +189,19 @@ impl Drain {
                 }
                 Err(refused) => {
                     round.refusals += 1;
-                    self.set_aside(offer, Some(&refused), exchange, round.now);
+                    self.set_aside(offer, Some(&refused), link, round.now);
                 }
             }
         }
         if had_aside || !self.aside.is_empty() {
             let of_all = |of: fn(&Aside) -> usize| self.aside.values().map(of).sum();
-            exchange
-                .queue
+            link.queue
                 .set_aside(of_all(Aside::bytes), of_all(Aside::copied));
         }
-        exchange
-            .refused
+        link.refused
             .store(!self.aside.is_empty(), Ordering::Release);
         if round.bytes >= DRAIN_BYTES || self.parsing >= DRAIN_PARSING || is_cut_short {
-            exchange.host_bell.ring();
+            link.host_waker.wake();
         }
     }
 
@@ -216,7 +214,7 @@ impl Drain {
             return false;
         }
         let mut has_taken = false;
-        while let Some(batch) = around.exchange.queue.pop() {
+        while let Some(batch) = around.link.queue.pop() {
             let Some(aside) = self.aside.get_mut(&batch.container) else {
                 self.parts.push_front(batch);
                 return false;
@@ -229,11 +227,11 @@ impl Drain {
 
     /// The next batch: while a large one goes to its parser in parts, the small ones of
     /// other containers pass it. What follows of the same container stays behind (I3).
-    fn next(&mut self, exchange: &Exchange) -> Option<Batch> {
+    fn next(&mut self, link: &Link) -> Option<Batch> {
         let Some(container) = self.parts.front().map(|part| part.container) else {
-            return exchange.queue.pop();
+            return link.queue.pop();
         };
-        while let Some(batch) = exchange.queue.pop_small() {
+        while let Some(batch) = link.queue.pop_small() {
             if batch.container != container {
                 return Some(batch);
             }
@@ -275,7 +273,7 @@ impl Drain {
             self.go_on_with(&mut aside, around, round);
         }
         if aside.is_empty() {
-            aside.release(around.exchange, &id);
+            aside.release(around.link, &id);
         } else {
             self.aside.insert(id, aside);
             self.turns.push_back(id);
@@ -297,7 +295,7 @@ impl Drain {
                 return;
             };
             let offer = if offer.parsed.is_none() {
-                let batch = portion(offer.batch, &mut aside.rest, around.exchange);
+                let batch = portion(offer.batch, &mut aside.rest, around.link);
                 self.offer(batch, around)
             } else {
                 offer
@@ -317,7 +315,7 @@ impl Drain {
                 Err(refused) => {
                     round.refusals += 1;
                     self.refused_again(aside, offer, around, round);
-                    return self.note_part(aside, &refused, around.exchange, round.now);
+                    return self.note_part(aside, &refused, around.link, round.now);
                 }
             }
         }
@@ -325,38 +323,26 @@ impl Drain {
 
     /// With conditional routes an append can be taken by some of them and still be refused.
     /// Which they are the host does not tell, so all get it again; the less often the better.
-    fn note_part(
-        &mut self,
-        aside: &mut Aside,
-        refused: &Refused,
-        exchange: &Exchange,
-        now: Instant,
-    ) {
+    fn note_part(&mut self, aside: &mut Aside, refused: &Refused, link: &Link, now: Instant) {
         if !refused.is_in_part {
             return;
         }
         aside.next_try = now + PART_RETRY;
         if !self.has_taken_part {
-            self.has_taken_part = exchange.report(Event::TakenInPart {
+            self.has_taken_part = link.report(Event::TakenInPart {
                 seconds: PART_RETRY.as_secs(),
             });
         }
     }
 
     /// What is `refused`, or has to wait.
-    fn set_aside(
-        &mut self,
-        offer: Offer,
-        refused: Option<&Refused>,
-        exchange: &Exchange,
-        now: Instant,
-    ) {
+    fn set_aside(&mut self, offer: Offer, refused: Option<&Refused>, link: &Link, now: Instant) {
         let id = offer.batch.container;
         let mut aside = Aside::new(offer, now, self.taken);
         // A pause between two routes is over when the host resumes; only if it comes again at
         // the next offer, too, that is to be seldom.
-        if let Some(refused) = refused.filter(|_| !exchange.paused.load(Ordering::Acquire)) {
-            self.note_part(&mut aside, refused, exchange, now);
+        if let Some(refused) = refused.filter(|_| !link.paused.load(Ordering::Acquire)) {
+            self.note_part(&mut aside, refused, link, now);
         }
         aside.hold_back();
         self.aside.insert(id, aside);
@@ -382,7 +368,7 @@ impl Drain {
             now
         };
         if others_pass && now.duration_since(aside.since) >= QUIET_WAIT {
-            report_wait(&offer.batch, around.exchange);
+            report_wait(&offer.batch, around.link);
         }
         if !may_halve(aside, &offer, others_pass, around, now) {
             aside.first = Some(offer);
@@ -391,7 +377,7 @@ impl Drain {
         let Offer { batch, parsed } = offer;
         let offer = match batch.halved() {
             (first, Some(second)) => {
-                note_division(&first, &second, around.exchange);
+                note_division(&first, &second, around.link);
                 aside.first = Some(first.into());
                 aside.rest.push_front(second.into());
                 return;
@@ -472,7 +458,7 @@ impl Drain {
             let (single, rest) = batch.without_first();
             let is_parsed = parsed.is_some() && rest.is_none();
             if let Some(rest) = rest {
-                note_division(&single, &rest, around.exchange);
+                note_division(&single, &rest, around.link);
                 aside.rest.push_front(rest.into());
             }
             let offer = if is_parsed {
@@ -494,7 +480,7 @@ impl Drain {
                     return self.accept(offer.batch, around);
                 };
                 round.refusals += 1;
-                self.note_part(aside, &refused, around.exchange, round.now);
+                self.note_part(aside, &refused, around.link, round.now);
                 is_small = offer.bytes().len() <= size / ROOM_PART;
             }
             tried.push(offer);
@@ -511,7 +497,7 @@ impl Drain {
             aside.rest.push_front(offer);
         }
         if reads_on {
-            around.exchange.accounts.read_on(&id);
+            around.link.accounts.read_on(&id);
         }
     }
 
@@ -553,14 +539,14 @@ impl Drain {
                 parser,
                 millis,
             };
-            if !around.exchange.report(event.clone()) {
+            if !around.link.report(event.clone()) {
                 self.untold.push(event);
             }
         }
         let has_room = self.unknown_parsers.len() < MOST_UNKNOWN_PARSERS;
         if is_unknown && has_room && !self.unknown_parsers.contains(&parsing.parser) {
             let ((name, short_id), parser) = (named(&batch), parsing.parser.clone());
-            if around.exchange.report(Event::ParserUnknown {
+            if around.link.report(Event::ParserUnknown {
                 name,
                 short_id,
                 parser,
@@ -601,14 +587,14 @@ impl Drain {
 
     /// The host has the batch: the checkpoint moves (I1), its room is free.
     fn accept(&mut self, batch: Batch, around: Around<'_>) {
-        let exchange = around.exchange;
+        let link = around.link;
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
             let since = account.accepted(Amount {
                 bytes: *bytes,
                 records: batch.records as u64,
             });
             if let Some(since) = since {
-                exchange.latency.observe(since.elapsed_until(wall_clock()));
+                link.latency.observe(since.elapsed_until(wall_clock()));
             }
         }
         self.pass(batch, around);
@@ -626,7 +612,7 @@ impl Drain {
             let (size, timeout) = (batch.bytes.len(), around.refused_record_timeout);
             let seconds = timeout.as_secs_f64();
             account.refused(amount, Instant::now(), |Amount { bytes, records }| {
-                around.exchange.report(Event::RecordsRefused {
+                around.link.report(Event::RecordsRefused {
                     name,
                     short_id,
                     records,
@@ -640,8 +626,8 @@ impl Drain {
     }
 
     fn pass(&mut self, batch: Batch, around: Around<'_>) {
-        let exchange = around.exchange;
-        let checkpoint = &exchange.checkpoint;
+        let link = around.link;
+        let checkpoint = &link.checkpoint;
         let written = match &batch.progress {
             Progress::Advance(advance) => checkpoint.advance(batch.container, advance),
             Progress::Forget => checkpoint.forget(&batch.container, Instant::now()),
@@ -651,34 +637,34 @@ impl Drain {
         self.report_checkpoint(written, around);
         if batch.progress == Progress::Forget {
             self.slow_parsers.remove(&batch.container);
-            exchange.has_left(&batch.container);
+            link.has_left(&batch.container);
         }
-        if exchange.queue.accepted(batch.bytes) {
-            exchange.reader_bell.ring();
+        if link.queue.accepted(batch.bytes) {
+            link.reader_waker.wake();
         }
     }
 
     /// Once when writing begins to fail, and once when it works again. Where nothing was
     /// to be written (`Ok(false)`), neither is known.
     pub(crate) fn report_checkpoint(&mut self, written: std::io::Result<bool>, around: Around<'_>) {
-        let exchange = around.exchange;
+        let link = around.link;
         let Some(path) = around.db else { return };
         match written {
             Ok(false) => {}
             Ok(true) => {
-                exchange.health.set_db_writable(true);
-                exchange.tally.checkpoint_writes.add_one();
+                link.health.set_db_writable(true);
+                link.tally.checkpoint_writes.add_one();
                 self.checkpoint.end(|| {
-                    exchange.report(Event::CheckpointWritable {
+                    link.report(Event::CheckpointWritable {
                         path: path.to_owned(),
                     })
                 });
             }
             Err(error) => {
-                exchange.health.set_db_writable(false);
+                link.health.set_db_writable(false);
                 self.checkpoint.begin((), || {
                     let reason = error.to_string();
-                    exchange.report(Event::CheckpointUnwritable {
+                    link.report(Event::CheckpointUnwritable {
                         path: path.to_owned(),
                         reason,
                     })
@@ -725,32 +711,32 @@ fn may_halve(
 
 /// The first part of a batch that a parser is to take apart, with the others at the front
 /// of `rest`; any other batch as it is.
-fn portion<T: From<Batch>>(mut batch: Batch, rest: &mut VecDeque<T>, exchange: &Exchange) -> Batch {
+fn portion<T: From<Batch>>(mut batch: Batch, rest: &mut VecDeque<T>, link: &Link) -> Batch {
     while batch.parsing.is_some() && batch.bytes.len() > PARSED_BYTES {
         let (first, second) = batch.halved();
         batch = first;
         let Some(second) = second else { break };
-        note_division(&batch, &second, exchange);
+        note_division(&batch, &second, link);
         rest.push_front(second.into());
     }
     batch
 }
 
 /// Both parts have the group's marks that were there once, and are accepted one by one.
-fn note_division(first: &Batch, second: &Batch, exchange: &Exchange) {
+fn note_division(first: &Batch, second: &Batch, link: &Link) {
     let (start, end) = group_of(&first.bytes);
-    exchange.queue.grew(start.len() + end.len());
+    link.queue.grew(start.len() + end.len());
     if let Some((account, _)) = &second.source {
         account.was_divided();
     }
 }
 
-fn report_wait(batch: &Batch, exchange: &Exchange) {
+fn report_wait(batch: &Batch, link: &Link) {
     let Some((account, _)) = &batch.source else {
         return;
     };
     account.report_wait(|| {
-        exchange.report(Event::RecordsWait {
+        link.report(Event::RecordsWait {
             name: account.name(),
             short_id: account.short_id(),
         })

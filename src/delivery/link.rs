@@ -1,19 +1,18 @@
 //! What the reader's thread and the host's thread share: the queue, the
 //! events, a few flags, and for each side a descriptor the other one wakes it
 //! by. Either side may look at any time; neither waits for the other: what both change is
-//! locked for moments, and never while a file is read or written.
+//! locked for cursors, and never while a file is read or written.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
 use crate::delivery::checkpoint::{CheckpointStore, SharedCheckpoint};
 use crate::delivery::queue::{Batch, Progress, Queue};
+use crate::delivery::waker::Waker;
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{Accounts, Amount, Paced};
@@ -23,42 +22,11 @@ use crate::telemetry::metrics::{Health, Latency, Sources, Survey, Tally};
 use crate::threads::Threads;
 
 /// So many bytes in the queue are not kept from the host until a pass ends.
-const MOST_GATHERED: usize = 64 * 1024;
-
-/// A descriptor that becomes readable when it is rung.
-#[derive(Debug)]
-pub struct Bell {
-    fd: OwnedFd,
-}
-
-impl Bell {
-    /// A silent bell.
-    pub fn new() -> Result<Bell, Errno> {
-        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(|fd| Bell { fd })
-    }
-
-    /// Makes the descriptor readable.
-    pub fn ring(&self) {
-        // The only error left is that the counter is full: it has been rung.
-        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
-    }
-
-    /// Makes the descriptor unreadable until it is rung again.
-    pub fn silence(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.fd, &mut count);
-    }
-}
-
-impl AsFd for Bell {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
+const MOST_COALESCED: usize = 64 * 1024;
 
 /// The shared state of one instance.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct Link {
     /// Batches on their way to the host.
     pub queue: Queue,
     /// Messages on their way to the host's log.
@@ -83,13 +51,13 @@ pub struct Exchange {
     survey: Mutex<Survey>,
     metrics_changed: AtomicBool,
     /// The reader is in the midst of a pass.
-    gathering: AtomicBool,
+    is_coalescing: AtomicBool,
     /// Something was pushed that the host was not woken for.
     host_is_due: AtomicBool,
     /// Wakes the host's thread: there is something to drain.
-    pub host_bell: Bell,
+    pub host_waker: Waker,
     /// Wakes the reader: space, a change on disk, a stop.
-    pub reader_bell: Bell,
+    pub reader_waker: Waker,
     /// The host wants nothing now.
     pub paused: AtomicBool,
     /// The host refuses something: it is asked again after a while.
@@ -101,10 +69,10 @@ pub struct Exchange {
     pub reader_ended: AtomicBool,
 }
 
-impl Exchange {
+impl Link {
     /// A fresh state over `checkpoint`.
-    pub fn new(queue_limit: usize, checkpoint: CheckpointStore) -> Result<Exchange, Errno> {
-        Ok(Exchange {
+    pub fn new(queue_limit: usize, checkpoint: CheckpointStore) -> Result<Link, Errno> {
+        Ok(Link {
             queue: Queue::new(queue_limit),
             events: EventQueue::default(),
             checkpoint: SharedCheckpoint::new(checkpoint),
@@ -118,10 +86,10 @@ impl Exchange {
             latency: Latency::default(),
             survey: Mutex::default(),
             metrics_changed: AtomicBool::new(false),
-            gathering: AtomicBool::new(false),
+            is_coalescing: AtomicBool::new(false),
             host_is_due: AtomicBool::new(false),
-            host_bell: Bell::new()?,
-            reader_bell: Bell::new()?,
+            host_waker: Waker::new()?,
+            reader_waker: Waker::new()?,
             paused: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -136,27 +104,27 @@ impl Exchange {
             self.host_is_due.store(true, Ordering::SeqCst);
         }
         // The order of the two decides that one of the threads sees the other:
-        // due before gathering here, gathering before due at the pass's end.
-        if !self.gathering.load(Ordering::SeqCst) || self.queue.bytes() >= MOST_GATHERED {
-            self.ring_if_due();
+        // due before is_coalescing here, is_coalescing before due at the pass's end.
+        if !self.is_coalescing.load(Ordering::SeqCst) || self.queue.bytes() >= MOST_COALESCED {
+            self.wake_if_due();
         }
     }
 
     /// A pass over the logs begins: one wake-up of the host serves all of it.
-    pub fn gather(&self) {
-        self.gathering.store(true, Ordering::SeqCst);
+    pub fn coalesce(&self) {
+        self.is_coalescing.store(true, Ordering::SeqCst);
     }
 
     /// The pass is at its end.
-    pub fn end_gathering(&self) {
-        self.gathering.store(false, Ordering::SeqCst);
-        self.ring_if_due();
+    pub fn end_coalescing(&self) {
+        self.is_coalescing.store(false, Ordering::SeqCst);
+        self.wake_if_due();
     }
 
-    fn ring_if_due(&self) {
+    fn wake_if_due(&self) {
         if self.host_is_due.load(Ordering::SeqCst) && self.host_is_due.swap(false, Ordering::SeqCst)
         {
-            self.host_bell.ring();
+            self.host_waker.wake();
         }
     }
 
@@ -179,7 +147,7 @@ impl Exchange {
     pub fn has_left(&self, container: &ContainerId) {
         self.accounts.close(container);
         self.leaving().remove(container);
-        self.reader_bell.ring();
+        self.reader_waker.wake();
     }
 
     fn leaving(&self) -> MutexGuard<'_, HashSet<ContainerId>> {
@@ -190,7 +158,7 @@ impl Exchange {
     pub fn show(&self, survey: Survey) {
         *lock(&self.survey) = survey;
         self.metrics_changed.store(true, Ordering::Release);
-        self.host_bell.ring();
+        self.host_waker.wake();
     }
 
     /// Whether the metrics are to be shown; `false` until they change again.
@@ -202,7 +170,7 @@ impl Exchange {
     /// was not kept is to be reported again.
     pub fn report(&self, event: Event) -> bool {
         let is_kept = self.events.report(event);
-        self.host_bell.ring();
+        self.host_waker.wake();
         is_kept
     }
 

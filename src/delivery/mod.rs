@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub(crate) mod drain;
 pub mod group;
 pub mod host;
+pub mod host_wake;
 pub mod link;
 pub mod parser;
 pub mod queue;

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::delivery::checkpoint::Resume;
+    use crate::delivery::checkpoint::StreamCheckpoint;
     use crate::delivery::host::embedded::decode_records;
     use crate::format::msgpack::Field;
     use crate::format::position::Stream;
@@ -151,9 +151,9 @@ mod tests {
 
     fn advance(offset: u64) -> crate::delivery::checkpoint::Advance {
         [
-            Some(Resume {
+            Some(StreamCheckpoint {
                 offset,
-                ..Resume::default()
+                ..StreamCheckpoint::default()
             }),
             None,
         ]

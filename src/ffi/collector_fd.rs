@@ -76,12 +76,12 @@ fn is_appending(number: RawFd) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::link::Bell;
+    use crate::delivery::waker::Waker;
     use std::os::fd::AsFd;
 
     #[test]
     fn a_duplicate_is_closed_once_and_one_that_the_host_closed_is_left_alone() {
-        let (bell, other) = (Bell::new().unwrap(), Bell::new().unwrap());
+        let (bell, other) = (Waker::new().unwrap(), Waker::new().unwrap());
         let flags = rustix::fs::fcntl_getfl(&bell).unwrap();
         let ours = CollectorFd::new(bell.as_fd()).unwrap();
         assert!(is_duplicate(ours.number(), bell.as_fd()));

@@ -13,7 +13,7 @@ pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
         out.push(0xda);
         out.extend_from_slice(&length.to_be_bytes());
     } else {
-        // Texts are capped far below 4 GiB (Partial_Max_Size, entry cap).
+        // MultilineBuffer are capped far below 4 GiB (Partial_Max_Size, entry cap).
         out.push(0xdb);
         out.extend_from_slice(&(length as u32).to_be_bytes());
     }

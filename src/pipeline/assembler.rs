@@ -10,19 +10,19 @@ use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::{Advance, Moment, Resume, Saved};
-use crate::delivery::link::Exchange;
+use crate::delivery::checkpoint::{Advance, ContainerCheckpoint, StreamCheckpoint, TimeCursor};
+use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Mark, Progress, BATCH_BYTES};
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::Entry;
-use crate::pipeline::dedupe::{is_within_second_of, Skip};
+use crate::pipeline::dedupe::{is_within_second_of, Dedupe};
 use crate::pipeline::encode::put_record_merged;
 use crate::pipeline::merge::Merged;
-use crate::pipeline::multiline::Texts;
+use crate::pipeline::multiline::MultilineBuffer;
 use crate::pipeline::partial::{Joiner, Line};
-use crate::pipeline::template::Identity;
+use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
-use crate::telemetry::account::{Account, Amount, Paced, Taken};
+use crate::telemetry::account::{Account, Amount, Paced, SliceStats};
 use crate::telemetry::event::Event;
 
 /// How long an open line whose stream has ended waits for a continuation.
@@ -41,7 +41,7 @@ const CAUTIOUS_BATCH_BYTES: usize = 64 * 1024;
 
 /// Records under way to a batch.
 #[derive(Debug, Default)]
-struct Building {
+struct BatchBuilder {
     bytes: Vec<u8>,
     marks: Vec<Mark>,
     records: usize,
@@ -53,7 +53,7 @@ struct Building {
     merged: Merged,
 }
 
-impl Building {
+impl BatchBuilder {
     fn carried(&self) -> Option<(Amount, Timestamp)> {
         let amount = Amount {
             bytes: self.source_bytes,
@@ -65,7 +65,7 @@ impl Building {
 
 /// Bytes since the last push that will be in no batch.
 #[derive(Debug, Clone, Copy, Default)]
-struct Aside {
+struct Dropped {
     passed_over: u64,
     cut: Amount,
 }
@@ -83,34 +83,34 @@ pub struct ReadBytes {
 #[derive(Debug)]
 pub struct Assembler {
     account: Arc<Account>,
-    identity: Arc<Identity>,
+    identity: Arc<RecordTemplate>,
     joiners: PerStream<Joiner>,
     /// Where the open line of each stream begins.
-    open_at: PerStream<Resume>,
+    open_at: PerStream<StreamCheckpoint>,
     /// The last entry taken of each stream.
-    taken: PerStream<Moment>,
+    taken: PerStream<TimeCursor>,
     /// The time of the line that was delivered last without its end.
     mid_line: PerStream<Option<Timestamp>>,
     /// The end of the file that was read last before this one.
-    file_end: Option<Resume>,
-    skip: PerStream<Option<Skip>>,
-    building: PerStream<Building>,
+    file_end: Option<StreamCheckpoint>,
+    dedupe: PerStream<Option<Dedupe>>,
+    building: PerStream<BatchBuilder>,
     /// Bytes built at which [`Assembler::is_due`].
     due: usize,
-    aside: Aside,
+    aside: Dropped,
     cut: Paced,
     is_tagged: bool,
     is_to_the_second: bool,
     /// Lines that belong together, for a container whose lines may. Apart, so that
     /// the many others have nothing of it.
-    texts: Option<Box<Texts>>,
+    texts: Option<Box<MultilineBuffer>>,
 }
 
 impl Assembler {
     /// Nothing taken yet.
-    pub fn new(account: Arc<Account>, identity: Arc<Identity>) -> Assembler {
+    pub fn new(account: Arc<Account>, identity: Arc<RecordTemplate>) -> Assembler {
         Assembler {
-            texts: Texts::of(&identity.multiline),
+            texts: MultilineBuffer::of(&identity.multiline),
             account,
             identity,
             joiners: PerStream::default(),
@@ -118,10 +118,10 @@ impl Assembler {
             taken: PerStream::default(),
             mid_line: PerStream::default(),
             file_end: None,
-            skip: PerStream::default(),
+            dedupe: PerStream::default(),
             building: PerStream::default(),
             due: MARK_BYTES,
-            aside: Aside::default(),
+            aside: Dropped::default(),
             cut: Paced::default(),
             is_tagged: false,
             is_to_the_second: false,
@@ -152,8 +152,8 @@ impl Assembler {
     }
 
     /// Closes the texts that are open, if records with `identity` are joined otherwise.
-    /// What was built is to be pushed before [`Assembler::set_identity`].
-    pub fn close_before(&mut self, identity: &Identity) {
+    /// What was built is to be pushed before [`Assembler::set_template`].
+    pub fn close_before(&mut self, identity: &RecordTemplate) {
         if identity.multiline != self.identity.multiline {
             self.close_texts();
         }
@@ -161,42 +161,42 @@ impl Assembler {
 
     /// Records from now on carry `identity`; nothing may be left that was built, nor
     /// open that would be joined otherwise.
-    pub fn set_identity(&mut self, identity: Arc<Identity>) {
+    pub fn set_template(&mut self, identity: Arc<RecordTemplate>) {
         if identity.multiline != self.identity.multiline {
-            self.texts = Texts::of(&identity.multiline);
+            self.texts = MultilineBuffer::of(&identity.multiline);
         }
         self.identity = identity;
     }
 
     /// Entries before this come from elsewhere: what they were is known by
-    /// their moments. `skip` says whether they may be met again.
-    pub fn resume_from(&mut self, saved: &Saved, skip: PerStream<bool>) {
+    /// their cursors. `dedupe` says whether they may be met again.
+    pub fn resume_from(&mut self, saved: &ContainerCheckpoint, dedupe: PerStream<bool>) {
         for stream in Stream::ALL {
             let index = stream.index();
-            let moment = saved[index].moment;
-            self.taken[index] = moment;
-            self.mid_line[index] = saved[index].is_mid_line.then_some(moment.time);
+            let cursor = saved[index].cursor;
+            self.taken[index] = cursor;
+            self.mid_line[index] = saved[index].is_mid_line.then_some(cursor.time);
             let is_to_the_second = self.is_to_the_second || saved[index].is_by_time;
-            let is_known = skip[index] && moment.count > 0;
-            self.skip[index] = is_known.then(|| Skip::new(moment, is_to_the_second));
+            let is_known = dedupe[index] && cursor.count > 0;
+            self.dedupe[index] = is_known.then(|| Dedupe::new(cursor, is_to_the_second));
         }
     }
 
     /// What comes of these streams from now on was not delivered, whatever its times say.
     pub fn end_skip(&mut self, of: PerStream<bool>) {
-        for (skip, _) in self.skip.iter_mut().zip(of).filter(|(_, ends)| *ends) {
-            *skip = None;
+        for (dedupe, _) in self.dedupe.iter_mut().zip(of).filter(|(_, ends)| *ends) {
+            *dedupe = None;
         }
     }
 
     /// Ends this source, once all that was built is pushed: where each stream
     /// resumes in the next one. What is open is begun anew there, so it is dropped
     /// here.
-    pub fn handed_over(&mut self, here: Resume) -> Saved {
+    pub fn handed_over(&mut self, here: StreamCheckpoint) -> ContainerCheckpoint {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
         self.pass_over(self.open_bytes());
         self.joiners.iter_mut().for_each(Joiner::forget);
-        self.texts = Texts::of(&self.identity.multiline);
+        self.texts = MultilineBuffer::of(&self.identity.multiline);
         self.settle(ReadBytes::default(), [None, None]);
         saved
     }
@@ -204,23 +204,23 @@ impl Assembler {
     /// The time of the last entry that is certainly behind us in both streams,
     /// where entries of both are asked for from one time on.
     pub fn since(&self) -> Option<Timestamp> {
-        let moments = Stream::ALL.map(|stream| {
+        let cursors = Stream::ALL.map(|stream| {
             self.open_at(stream)
-                .map_or(self.taken[stream.index()], |at| at.moment)
+                .map_or(self.taken[stream.index()], |at| at.cursor)
         });
         // A stream that has given nothing does not hold the other back: its
         // first entry is later than all that was taken before.
-        moments
+        cursors
             .iter()
-            .filter(|moment| **moment != Moment::default())
-            .map(|moment| moment.time)
+            .filter(|cursor| **cursor != TimeCursor::default())
+            .map(|cursor| cursor.time)
             .min()
     }
 
     /// The source will begin again at [`Assembler::since`]: forget what is open and
     /// pass over what was taken.
     pub fn begin_again(&mut self) {
-        let here = Resume::default();
+        let here = StreamCheckpoint::default();
         let saved = self.handed_over(here);
         self.resume_from(&saved, [true, true]);
     }
@@ -234,21 +234,21 @@ impl Assembler {
         entry: &Entry<'_>,
         source_bytes: usize,
         max_line_bytes: usize,
-        begins_at: impl FnOnce() -> Resume,
+        begins_at: impl FnOnce() -> StreamCheckpoint,
     ) {
         let stream = entry.stream;
         let index = stream.index();
-        if let Some(skip) = &mut self.skip[index] {
-            if skip.covers(entry.time) {
+        if let Some(dedupe) = &mut self.dedupe[index] {
+            if dedupe.covers(entry.time) {
                 return self.pass_over(source_bytes as u64);
             }
-            self.skip[index] = None;
+            self.dedupe[index] = None;
         }
         let before = self.taken[index];
         self.taken[index].advance(entry.time);
         if self.texts.is_some() {
-            let begins = LazyCell::new(|| Resume {
-                moment: before.or_at(entry.time),
+            let begins = LazyCell::new(|| StreamCheckpoint {
+                cursor: before.or_at(entry.time),
                 ..begins_at()
             });
             return self.take_for_texts(entry, source_bytes, max_line_bytes, &|| *begins);
@@ -260,8 +260,8 @@ impl Assembler {
             put_line(into, aside, &line, stream, identity);
         });
         if begins {
-            self.open_at[index] = Resume {
-                moment: before.or_at(entry.time),
+            self.open_at[index] = StreamCheckpoint {
+                cursor: before.or_at(entry.time),
                 ..begins_at()
             };
         }
@@ -273,7 +273,7 @@ impl Assembler {
         entry: &Entry<'_>,
         source_bytes: usize,
         max_line_bytes: usize,
-        begins_at: impl FnOnce() -> Resume,
+        begins_at: impl FnOnce() -> StreamCheckpoint,
     ) {
         let index = entry.stream.index();
         let before = self.taken[index];
@@ -291,7 +291,7 @@ impl Assembler {
         entry: &Entry<'_>,
         source_bytes: usize,
         max_line_bytes: usize,
-        begins_here: &dyn Fn() -> Resume,
+        begins_here: &dyn Fn() -> StreamCheckpoint,
     ) {
         let Some(texts) = &mut self.texts else { return };
         let (building, aside, identity) = (&mut self.building, &mut self.aside, &*self.identity);
@@ -337,7 +337,7 @@ impl Assembler {
     }
 
     /// Where what is open of `stream` begins: a text of several lines, else a line.
-    fn open_at(&self, stream: Stream) -> Option<Resume> {
+    fn open_at(&self, stream: Stream) -> Option<StreamCheckpoint> {
         let text = self.texts.as_ref().and_then(|texts| texts.open_at(stream));
         let index = stream.index();
         text.or_else(|| self.joiners[index].is_open().then_some(self.open_at[index]))
@@ -345,9 +345,9 @@ impl Assembler {
 
     /// Writes into the account what was read and what becomes of it.
     fn settle(&mut self, read: ReadBytes, queued: [Option<(Amount, Timestamp)>; 2]) {
-        let Aside { passed_over, cut } = std::mem::take(&mut self.aside);
+        let Dropped { passed_over, cut } = std::mem::take(&mut self.aside);
         let [first, second] = &self.taken;
-        self.account.took(&Taken {
+        self.account.took(&SliceStats {
             read: read.total,
             skipped: read.skipped,
             passed_over,
@@ -365,10 +365,10 @@ impl Assembler {
 
     /// Room for the records of so many bytes to come. Records of short lines take about
     /// twice as much; where they take more, the room grows.
-    pub fn begin(&mut self, exchange: &Exchange, source_bytes: usize) {
+    pub fn begin(&mut self, link: &Link, source_bytes: usize) {
         let bytes = &mut self.building[0].bytes;
         if bytes.capacity() == 0 {
-            *bytes = exchange.queue.buffer();
+            *bytes = link.queue.buffer();
             bytes.reserve(source_bytes.saturating_mul(2).min(BATCH_BYTES));
         }
     }
@@ -495,17 +495,17 @@ impl Assembler {
 
     /// Where `stream` resumes if all up to `here` was taken: at the start of what is
     /// open of it (I2), if anything is.
-    fn resume(&self, stream: Stream, here: Resume) -> Resume {
-        let moment = self.taken[stream.index()];
-        let is_mid_line = self.mid_line[stream.index()] == Some(moment.time);
+    fn resume(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
+        let cursor = self.taken[stream.index()];
+        let is_mid_line = self.mid_line[stream.index()] == Some(cursor.time);
         // Of a line that was delivered without its end, pieces with the very same time may
         // follow: what its times do not tell, the file must that it was read in.
         let here = match self.file_end {
             Some(end) if is_mid_line && here.is_unbegun_file() => end,
             _ => here,
         };
-        self.open_at(stream).unwrap_or(Resume {
-            moment,
+        self.open_at(stream).unwrap_or(StreamCheckpoint {
+            cursor,
             is_mid_line,
             ..here
         })
@@ -513,7 +513,7 @@ impl Assembler {
 
     /// What comes next is of another file. The one before was read up to here, which says
     /// the same as the start of the next one; `None` where it was not read to its end.
-    pub fn file_ended(&mut self, end: Option<Resume>) {
+    pub fn file_ended(&mut self, end: Option<StreamCheckpoint>) {
         if end.is_none_or(|end| !end.is_unbegun_file()) {
             self.file_end = end;
         }
@@ -530,14 +530,14 @@ impl Assembler {
     }
 
     /// Whether the batch is to be closed.
-    pub fn is_full(&self, exchange: &Exchange) -> bool {
-        let is_cautious = self.built() >= CAUTIOUS_BATCH_BYTES && exchange.queue.is_cautious();
+    pub fn is_full(&self, link: &Link) -> bool {
+        let is_cautious = self.built() >= CAUTIOUS_BATCH_BYTES && link.queue.is_cautious();
         self.built() >= BATCH_BYTES || is_cautious
     }
 
     /// Notes that what was built can be divided here: `here` is the end of what was
     /// taken, for each stream that it moves.
-    pub fn mark(&mut self, here: PerStream<Option<Resume>>) {
+    pub fn mark(&mut self, here: PerStream<Option<StreamCheckpoint>>) {
         let pending = self.pending(here);
         for (index, building) in self.building.iter_mut().enumerate() {
             if building.marks.last().map_or(0, |mark| mark.records) == building.records {
@@ -560,12 +560,12 @@ impl Assembler {
         self.due = (self.built() + MARK_BYTES).min(BATCH_BYTES);
     }
 
-    fn pending(&self, here: PerStream<Option<Resume>>) -> Advance {
+    fn pending(&self, here: PerStream<Option<StreamCheckpoint>>) -> Advance {
         Stream::ALL.map(|stream| {
             let here = here[stream.index()]?;
             // What is passed over because of its times is known by the position that these were
             // saved with: nothing says so of any other.
-            if self.skip[stream.index()].is_some() {
+            if self.dedupe[stream.index()].is_some() {
                 return None;
             }
             Some(self.resume(stream, here))
@@ -577,12 +577,12 @@ impl Assembler {
     /// `read` is what was gone past to get there.
     pub fn push(
         &mut self,
-        exchange: &Exchange,
-        here: PerStream<Option<Resume>>,
+        link: &Link,
+        here: PerStream<Option<StreamCheckpoint>>,
         always: bool,
         read: ReadBytes,
     ) {
-        self.report_cut(exchange);
+        self.report_cut(link);
         // Before a batch can be accepted.
         let queued = [self.building[0].carried(), self.building[1].carried()];
         self.settle(read, queued);
@@ -598,17 +598,17 @@ impl Assembler {
             pending
         };
         if first.records > 0 || (always && !has_second) {
-            self.push_batch(exchange, first, 0, first_moves);
+            self.push_batch(link, first, 0, first_moves);
         } else {
             // The room is kept for the next time.
             self.building[0].bytes = first.bytes;
         }
         if has_second {
-            self.push_batch(exchange, second, 1, pending);
+            self.push_batch(link, second, 1, pending);
         }
     }
 
-    fn report_cut(&mut self, exchange: &Exchange) {
+    fn report_cut(&mut self, link: &Link) {
         if self.aside.cut.records == 0 {
             return;
         }
@@ -620,7 +620,7 @@ impl Assembler {
                  bytes,
                  records: lines,
              }| {
-                exchange.report(Event::LinesCut {
+                link.report(Event::LinesCut {
                     name,
                     short_id,
                     bytes,
@@ -630,13 +630,7 @@ impl Assembler {
         );
     }
 
-    fn push_batch(
-        &self,
-        exchange: &Exchange,
-        mut building: Building,
-        tag: usize,
-        advance: Advance,
-    ) {
+    fn push_batch(&self, link: &Link, mut building: BatchBuilder, tag: usize, advance: Advance) {
         if building.records > 0 {
             building
                 .bytes
@@ -652,17 +646,17 @@ impl Assembler {
             progress: Progress::Advance(advance),
             marks: building.marks,
         };
-        exchange.push(batch);
+        link.push(batch);
     }
 }
 
 #[inline]
 fn put_line(
-    into: &mut Building,
-    aside: &mut Aside,
+    into: &mut BatchBuilder,
+    aside: &mut Dropped,
     line: &Line<'_>,
     stream: Stream,
-    identity: &Identity,
+    identity: &RecordTemplate,
 ) {
     if into.records == 0 {
         into.bytes.extend_from_slice(identity.fields.group_start());
@@ -703,14 +697,14 @@ mod tests {
             is_utf8: false,
             attrs: &[],
         };
-        assembler.take(&entry, 1, 100, Resume::default);
+        assembler.take(&entry, 1, 100, StreamCheckpoint::default);
     }
 
     /// What was written to the other stream meanwhile must not hide its first piece.
     #[test]
     fn a_line_that_is_open_from_the_first_is_asked_for_from_its_time_on() {
         let id = ContainerId::from_bytes([1; 32]);
-        let identity = Identity::unnamed(&id, ContainerMetadata::default());
+        let identity = RecordTemplate::unnamed(&id, ContainerMetadata::default());
         let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(identity));
         assembler.set_tagged(true);
         take(&mut assembler, Stream::Stdout, 5, false);
@@ -722,7 +716,7 @@ mod tests {
                 nanos: 0
             })
         );
-        let saved = assembler.handed_over(Resume::default());
+        let saved = assembler.handed_over(StreamCheckpoint::default());
         assembler.resume_from(&saved, [true, true]);
         assert_eq!(
             assembler.since(),

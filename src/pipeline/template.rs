@@ -47,7 +47,7 @@ impl<'a> RecordOptions<'a> {
 
 /// What a container's records say about it, encoded once.
 #[derive(Debug)]
-pub struct Identity {
+pub struct RecordTemplate {
     /// Name, image and state as last read.
     pub metadata: ContainerMetadata,
     pub(crate) fields: RecordFields,
@@ -60,10 +60,10 @@ pub struct Identity {
     is_cut: bool,
 }
 
-impl Identity {
+impl RecordTemplate {
     /// Until its metadata is read.
-    pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> Identity {
-        Identity::new(
+    pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> RecordTemplate {
+        RecordTemplate::new(
             id,
             metadata,
             RecordOptions::plain(&MetadataOptions::default()),
@@ -75,7 +75,7 @@ impl Identity {
         id: &ContainerId,
         mut metadata: ContainerMetadata,
         options: RecordOptions<'_>,
-    ) -> Identity {
+    ) -> RecordTemplate {
         let pod = metadata.pod.as_ref();
         // The runtime's id where it is known; a tag has one in any case.
         let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
@@ -123,7 +123,7 @@ impl Identity {
         });
         // Often long, and nobody asks for it again.
         metadata.env = Vec::new();
-        Identity {
+        RecordTemplate {
             metadata,
             fields,
             merge,
@@ -177,7 +177,7 @@ mod tests {
             owner,
             ..of_machine.clone()
         };
-        let unnamed = Identity::unnamed(&id, of_user.clone());
+        let unnamed = RecordTemplate::unnamed(&id, of_user.clone());
         assert!(unnamed.tags.iter().all(Option::is_none));
         for (placeholder, value) in [
             ("{id}", "ab".repeat(32)),
@@ -192,7 +192,7 @@ mod tests {
                     ..RecordOptions::plain(&said)
                 };
                 let key = ContainerId::from_bytes(key);
-                let identity = Identity::new(&key, metadata.clone(), options);
+                let identity = RecordTemplate::new(&key, metadata.clone(), options);
                 identity.tags[0].as_deref().unwrap().to_owned()
             };
             assert_eq!(tag_of(&of_machine, [0xab; 32]), format!("docker.{value}"));

@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::Mutex;
 
-use crate::delivery::checkpoint::Resume;
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::drain::{processor_time, DRAIN_BYTES, DRAIN_PARSING, MOST_PARSED};
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::host::{AppendRefused, NoParser, Parsed};
@@ -18,7 +18,7 @@ struct Recorder {
     appended: Mutex<Vec<usize>>,
     log: Mutex<Vec<(Level, String)>>,
     refusing: std::sync::atomic::AtomicBool,
-    /// Texts it was asked to take apart.
+    /// MultilineBuffer it was asked to take apart.
     parsed: Mutex<Vec<Vec<u8>>>,
     bytes: Mutex<Vec<u8>>,
     /// What its parsers take of the processor for each text.
@@ -53,13 +53,12 @@ impl Host for Recorder {
 /// An instance whose reader does nothing, so that the test is the reader.
 fn idle_plugin() -> Plugin {
     let config = Config::from_lookup(|_| None).unwrap();
-    let exchange =
-        Arc::new(Exchange::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
-    let wake = HostWake::new(exchange.host_bell.as_fd()).unwrap();
+    let link = Arc::new(Link::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
+    let wake = HostWake::new(link.host_waker.as_fd()).unwrap();
     let (drain, series, reader) = (Mutex::default(), Mutex::default(), Mutex::default());
     let stuck_reader = Mutex::default();
     Plugin {
-        exchange,
+        link,
         wake,
         drain,
         series,
@@ -74,9 +73,9 @@ fn id() -> ContainerId {
 }
 
 fn batch(records: usize, offset: u64) -> Batch {
-    let resume = Resume {
+    let resume = StreamCheckpoint {
         offset,
-        ..Resume::default()
+        ..StreamCheckpoint::default()
     };
     Batch {
         container: id(),
@@ -92,7 +91,7 @@ fn batch(records: usize, offset: u64) -> Batch {
 
 fn saved_offset(plugin: &Plugin) -> Option<u64> {
     plugin
-        .exchange
+        .link
         .checkpoint
         .saved(&id())
         .map(|saved| saved[0].offset)
@@ -102,27 +101,27 @@ fn saved_offset(plugin: &Plugin) -> Option<u64> {
 fn the_checkpoint_moves_with_each_accepted_batch_and_not_before() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    plugin.exchange.queue.push(batch(3, 100));
+    plugin.link.queue.push(batch(3, 100));
     assert_eq!(saved_offset(&plugin), None);
     host.refusing.store(true, Ordering::SeqCst);
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), None);
     assert!(
-        plugin.exchange.refused.load(Ordering::SeqCst),
+        plugin.link.refused.load(Ordering::SeqCst),
         "the host is asked again"
     );
     host.refusing.store(false, Ordering::SeqCst);
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), Some(100));
     assert_eq!(*host.appended.lock().unwrap(), [3]);
-    assert!(plugin.exchange.queue.is_empty());
+    assert!(plugin.link.queue.is_empty());
 }
 
 #[test]
 fn a_batch_without_records_moves_the_checkpoint_without_an_append() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    plugin.exchange.queue.push(batch(0, 7));
+    plugin.link.queue.push(batch(0, 7));
     plugin.drain(&host);
     assert_eq!(saved_offset(&plugin), Some(7));
     assert!(host.appended.lock().unwrap().is_empty());
@@ -132,8 +131,8 @@ fn a_batch_without_records_moves_the_checkpoint_without_an_append() {
 fn a_panic_under_the_checkpoints_lock_loses_no_position_of_later_batches() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    plugin.exchange.checkpoint.poison();
-    plugin.exchange.queue.push(batch(3, 100));
+    plugin.link.checkpoint.poison();
+    plugin.link.queue.push(batch(3, 100));
     plugin.drain(&host);
     assert_eq!(*host.appended.lock().unwrap(), [3]);
     assert_eq!(saved_offset(&plugin), Some(100));
@@ -144,7 +143,7 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     let mut plugin = idle_plugin();
     plugin.config.db = Some("/somewhere/positions.db".into());
     let shown = || {
-        let readings = metrics::read_instance(&plugin.exchange.metric_sources());
+        let readings = metrics::read_instance(&plugin.link.metric_sources());
         let reading = readings
             .into_iter()
             .find(|reading| reading.family.name == "checkpoint_writable");
@@ -158,7 +157,7 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     assert_eq!(shown(), [], "nothing was written yet, and none was opened");
     let host = Recorder::default();
     let around = Around {
-        exchange: &plugin.exchange,
+        link: &plugin.link,
         refused_record_timeout: plugin.config.refused_record_timeout,
         db: plugin.config.db.as_deref(),
         host: &host,
@@ -180,7 +179,7 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
         );
         assert_eq!(shown(), [metrics::Value::Number(value)]);
     }
-    let (events, _) = plugin.exchange.events.take();
+    let (events, _) = plugin.link.events.take();
     let names = events
         .iter()
         .map(|event| matches!(event, Event::CheckpointUnwritable { .. }));
@@ -204,7 +203,7 @@ fn a_reader_that_is_held_up_leaves_no_other_thread_behind() {
         }
     }
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let started = plugin.exchange.threads.start(|| {
+    let started = plugin.link.threads.start(|| {
         let thread = OwnedThread::spawn("helper", move || {
             let _ = stopped.recv();
             has_ended_of_thread.store(true, Ordering::SeqCst);
@@ -247,16 +246,16 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
     let mut plugin = idle_plugin();
     let host = Shown(Recorder::default(), Mutex::default());
     for seconds in [0, 31, 62] {
-        Arc::get_mut(&mut plugin.exchange).unwrap().health = metrics::Health::as_of(seconds);
+        Arc::get_mut(&mut plugin.link).unwrap().health = metrics::Health::as_of(seconds);
         plugin.wake.expire();
         plugin.drain(&host);
     }
     // Woken by the bell before its time: nothing is shown anew.
-    plugin.exchange.host_bell.ring();
+    plugin.link.host_waker.wake();
     plugin.drain(&host);
     let ages: Vec<u64> = lock(&host.1).iter().map(|age| *age as u64).collect();
     assert_eq!(ages, [0, 31, 62]);
-    plugin.exchange.health.turn();
+    plugin.link.health.turn();
     plugin.wake.expire();
     plugin.drain(&host);
     let log = lock(&host.0.log);
@@ -305,7 +304,7 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     let rescan = config.rescan_interval;
     let (plugin, mut reader) = Plugin::prepare(config).unwrap();
     let host = Recorder::default();
-    plugin.exchange.threads.close(Duration::ZERO);
+    plugin.link.threads.close(Duration::ZERO);
     reader.begin();
     let mut now = Instant::now();
     let mut turns = |count: usize| {
@@ -359,7 +358,7 @@ fn to_be_parsed(parser: &str, text: &str) -> Batch {
 fn a_batch_is_taken_apart_once_however_often_it_is_refused() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    plugin.exchange.push(to_be_parsed("known", "some text"));
+    plugin.link.push(to_be_parsed("known", "some text"));
     host.refusing.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         plugin.drain(&host);
@@ -385,7 +384,7 @@ fn a_parser_that_the_host_has_not_is_said_once_and_lines_stay() {
     let host = Recorder::default();
     for number in 0..3 {
         plugin
-            .exchange
+            .link
             .push(to_be_parsed("unknown", &format!("text {number}")));
     }
     plugin.drain(&host);
@@ -421,10 +420,10 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
             ..one
         }
     };
-    plugin.exchange.push(slow(40));
+    plugin.link.push(slow(40));
     plugin.drain(&host);
     assert_eq!(host.parsed.lock().unwrap().len(), 7);
-    plugin.exchange.push(slow(40));
+    plugin.link.push(slow(40));
     plugin.drain(&host);
     assert_eq!(
         host.parsed.lock().unwrap().len(),
@@ -432,7 +431,7 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
         "it is given up for good"
     );
     let other = ContainerId::parse(&"d".repeat(64)).unwrap();
-    plugin.exchange.push(Batch {
+    plugin.link.push(Batch {
         container: other,
         ..to_be_parsed("known", "other")
     });
@@ -459,9 +458,9 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
     );
     drop(log);
     // A container that is made anew begins anew.
-    plugin.exchange.leave(id());
+    plugin.link.leave(id());
     plugin.drain(&host);
-    plugin.exchange.push(slow(1));
+    plugin.link.push(slow(1));
     plugin.drain(&host);
     assert_eq!(host.parsed.lock().unwrap().len(), 9);
 }
@@ -471,10 +470,10 @@ fn a_text_of_many_pieces_is_given_to_no_parser() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     plugin
-        .exchange
+        .link
         .push(to_be_parsed("known", &"x".repeat(MOST_PARSED)));
     plugin
-        .exchange
+        .link
         .push(to_be_parsed("known", &"x".repeat(MOST_PARSED + 1)));
     plugin.drain(&host);
     assert_eq!(host.parsed.lock().unwrap().len(), 1);
@@ -487,7 +486,7 @@ fn the_host_gets_its_thread_back_in_time() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     *host.toil.lock().unwrap() = DRAIN_PARSING / 2 + Duration::from_millis(1);
-    (0..10).for_each(|_| plugin.exchange.push(to_be_parsed("known", "x")));
+    (0..10).for_each(|_| plugin.link.push(to_be_parsed("known", "x")));
     plugin.drain(&host);
     assert_eq!(host.appended.lock().unwrap().len(), 2);
 }
@@ -497,26 +496,26 @@ fn the_host_gets_its_thread_back_in_time() {
 #[test]
 fn a_stop_tells_what_the_reader_was_at() {
     let id = id();
-    type Set = fn(&Exchange, &ContainerId);
+    type Set = fn(&Link, &ContainerId);
     let cases: [(Set, &str); 3] = [
         (
-            |exchange, id| exchange.activity.is(Doing::Reading, id),
+            |link, id| link.activity.is(Doing::Reading, id),
             "a file system does not answer: the reader is left behind, reading the log of container web (cccccccccccc); what was not accepted is read at the next start",
         ),
         (
-            |exchange, id| exchange.activity.is(Doing::Decoding, id),
+            |link, id| link.activity.is(Doing::Decoding, id),
             "the reader is left behind, making records of the lines of container web (cccccccccccc); what",
         ),
         (
-            |exchange, _| exchange.activity.lists(std::path::Path::new("/somewhere")),
+            |link, _| link.activity.lists(std::path::Path::new("/somewhere")),
             "a file system does not answer: the reader is left behind, listing /somewhere; what",
         ),
     ];
     for (set, want) in cases {
         let plugin = idle_plugin();
         let host = Recorder::default();
-        plugin.exchange.accounts.open(id).set_name("web");
-        set(&plugin.exchange, &id);
+        plugin.link.accounts.open(id).set_name("web");
+        set(&plugin.link, &id);
         let (go_on, held_up) = std::sync::mpsc::channel::<()>();
         let reader = OwnedThread::spawn("reader", move || {
             let _ = held_up.recv();
@@ -539,7 +538,7 @@ fn a_stop_that_waited_tells_what_for() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     plugin
-        .exchange
+        .link
         .activity
         .lists(std::path::Path::new("/somewhere"));
     let reader = OwnedThread::spawn("reader", || {
@@ -560,7 +559,7 @@ fn nothing_is_handed_over_while_paused() {
     let plugin = idle_plugin();
     let host = Recorder::default();
     plugin.pause();
-    plugin.exchange.queue.push(batch(3, 100));
+    plugin.link.queue.push(batch(3, 100));
     plugin.drain(&host);
     assert!(host.appended.lock().unwrap().is_empty());
     plugin.resume();
@@ -572,9 +571,9 @@ fn nothing_is_handed_over_while_paused() {
 fn a_panic_of_the_reader_is_told_and_ends_the_instance_only() {
     let plugin = idle_plugin();
     let host = Recorder::default();
-    run_guarded(&plugin.exchange, || panic!("on purpose"));
+    run_guarded(&plugin.link, || panic!("on purpose"));
     assert_ne!(
-        plugin.exchange.health.since_last_turn(),
+        plugin.link.health.since_last_turn(),
         Duration::ZERO,
         "its age grows on"
     );
@@ -585,7 +584,7 @@ fn a_panic_of_the_reader_is_told_and_ends_the_instance_only() {
             .any(|(level, text)| *level == Level::Error && text.contains("on purpose")),
         "{log:?}"
     );
-    assert!(plugin.exchange.reader_ended.load(Ordering::SeqCst));
+    assert!(plugin.link.reader_ended.load(Ordering::SeqCst));
 }
 
 /// With `Follow off`: no reader is left to ring, and none is missing.
@@ -606,10 +605,10 @@ fn a_host_that_refuses_is_asked_again_soon_after_the_reader_has_read_everything(
     };
     let mut plugin = idle_plugin();
     let host = Recorder::default();
-    Arc::get_mut(&mut plugin.exchange).unwrap().health = metrics::Health::as_of(100);
-    run_guarded(&plugin.exchange, || plugin.exchange.push(batch(1, 100)));
+    Arc::get_mut(&mut plugin.link).unwrap().health = metrics::Health::as_of(100);
+    run_guarded(&plugin.link, || plugin.link.push(batch(1, 100)));
     assert_eq!(
-        plugin.exchange.health.since_last_turn(),
+        plugin.link.health.since_last_turn(),
         Duration::ZERO,
         "no turn is overdue"
     );
@@ -642,7 +641,7 @@ fn the_host_gets_its_thread_back_after_a_bounded_drain() {
     for number in 0..4 {
         let mut large = batch(1, number);
         large.bytes = vec![0; DRAIN_BYTES / 2];
-        plugin.exchange.queue.push(large);
+        plugin.link.queue.push(large);
     }
     plugin.drain(&host);
     assert_eq!(host.appended.lock().unwrap().len(), 2);

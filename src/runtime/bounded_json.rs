@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// Log-opts of one container that are known. Real ones are a few.
 pub(crate) const MOST_ENTRIES: usize = 4096;
 
-/// Texts by their names; of two with one name the last counts.
+/// MultilineBuffer by their names; of two with one name the last counts.
 #[derive(Debug, Default)]
 pub(crate) struct TextMap(pub BTreeMap<String, String>);
 

@@ -230,7 +230,7 @@ pub(crate) fn list_storage(
                     &userdata,
                     io::Error::new(io::ErrorKind::InvalidInput, "it is no folder"),
                 ),
-                // Its log's folder comes a moment later.
+                // Its log's folder comes a cursor later.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     listing.folders.push(folder)
                 }
@@ -410,7 +410,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let podman = Podman::new(dir.path());
         let ours = found(&podman.root());
-        assert!(podman.is_told_by_api(&ours));
+        assert!(podman.is_known_to_api(&ours));
         std::fs::create_dir_all(&ours.dir).unwrap();
         assert!(!podman.has_run(&ours));
         std::fs::write(ours.dir.join(SPEC), "{}").unwrap();

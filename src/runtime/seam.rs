@@ -12,7 +12,7 @@ use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 
 /// A container runtime as it keeps logs and metadata on this machine. It has no
-/// state: it may be asked from the first moment on, and again whenever something
+/// state: it may be asked from the first cursor on, and again whenever something
 /// has changed.
 pub trait Runtime: Send + Sync {
     /// What people call it.
@@ -45,7 +45,7 @@ pub trait Runtime: Send + Sync {
     }
 
     /// Whether that API tells of this container, too.
-    fn is_told_by_api(&self, _found: &Found) -> bool {
+    fn is_known_to_api(&self, _found: &Found) -> bool {
         self.api().is_some()
     }
 

@@ -19,11 +19,11 @@ use rustix::process::{getrlimit, Resource};
 use slab::Slab;
 
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
-use crate::delivery::checkpoint::Resume;
-use crate::delivery::link::Exchange;
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::link::Link;
 use crate::source::container::Container;
 use crate::source::file::generation::Generation;
-use crate::source::file::known::SeenFile;
+use crate::source::file::known::KnownFile;
 use crate::source::file::listing;
 use crate::source::file::search::{Search, Sought};
 use crate::source::file::tailer::Tailer;
@@ -50,16 +50,16 @@ pub struct HeldFile {
 
 /// What all containers hold.
 #[derive(Debug)]
-pub struct Holding {
+pub struct Budget {
     limit: u64,
     next_survey: Option<Instant>,
     is_any_held: bool,
 }
 
-impl Holding {
+impl Budget {
     /// Nothing yet; `limit` in bytes.
-    pub fn new(limit: u64) -> Holding {
-        Holding {
+    pub fn new(limit: u64) -> Budget {
+        Budget {
             limit,
             next_survey: None,
             is_any_held: false,
@@ -77,7 +77,7 @@ impl Holding {
         &mut self,
         containers: &mut Slab<Container>,
         hot: &[usize],
-        exchange: &Exchange,
+        link: &Link,
         is_behind: bool,
         now: Instant,
     ) {
@@ -94,7 +94,7 @@ impl Holding {
         let mut files = Vec::new();
         for key in hot {
             if let Some(container) = containers.get_mut(*key) {
-                exchange.activity.is(Doing::Looking, container.id());
+                link.activity.is(Doing::Looking, container.id());
                 files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
             }
         }
@@ -106,11 +106,11 @@ impl Holding {
         } in dropped
         {
             if let Some(container) = containers.get_mut(key) {
-                container.drop_held(number, exchange, reason);
+                container.drop_held(number, link, reason);
             }
         }
         self.is_any_held = held.files > 0;
-        exchange.accounts.set_held(held);
+        link.accounts.set_held(held);
     }
 }
 
@@ -201,7 +201,7 @@ impl Tailer {
     }
 
     /// Lets a deleted file go that is not read to its end.
-    pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
+    pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
         let Some(index) = self
             .generations
             .iter()
@@ -223,7 +223,7 @@ impl Tailer {
             Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
         }
         if index == 0 {
-            self.flush_open(exchange);
+            self.flush_open(link);
         }
         let Some(generation) = self.generations.remove(index) else {
             return;
@@ -235,19 +235,19 @@ impl Tailer {
         });
         let fingerprint =
             Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
-        self.seen.remember(SeenFile {
+        self.seen.remember(KnownFile {
             id: generation.id,
             fingerprint,
         });
         let (name, short_id) = (self.metadata().title(), self.account().short_id());
-        exchange.report(Event::HeldFileDropped {
+        link.report(Event::HeldFileDropped {
             name,
             short_id,
             bytes,
             reason,
         });
         if index == 0 {
-            self.progress_to_front(exchange);
+            self.progress_to_front(link);
         }
         self.note_unread();
     }
@@ -259,7 +259,7 @@ impl Tailer {
             return Ok(Sought::Elsewhere);
         };
         let resume = match deleted.read_offset() {
-            0 => Resume {
+            0 => StreamCheckpoint {
                 fingerprint: Fingerprint::of(&head),
                 ..deleted.resume_here()
             },

@@ -42,7 +42,7 @@ pub fn choose(
     driver: Option<&LogDriver>,
     config: &Config,
 ) -> Choice {
-    let api = runtime.api().filter(|_| runtime.is_told_by_api(found));
+    let api = runtime.api().filter(|_| runtime.is_known_to_api(found));
     let socket = api.and_then(|api| config.socket(api));
     let choice = if config.mode == Mode::Stream && api.is_some() {
         Choice::Api("Mode stream".to_owned())

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::labels::Hints;
 use crate::config::{labels, Config, Mode};
-use crate::delivery::link::Exchange;
-use crate::pipeline::template::Identity;
+use crate::delivery::link::Link;
+use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
 use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
 use crate::runtime::id::ContainerId;
@@ -43,7 +43,7 @@ const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the first line of a run waits for what its record is to say, and how
 /// often that is looked for: the kubelet makes the link with the container's id a
-/// moment after the log.
+/// cursor after the log.
 const RUN_PATIENCE: Duration = Duration::from_secs(1);
 const RUN_INTERVAL: Duration = Duration::from_millis(50);
 /// What reading a container's log came to.
@@ -52,15 +52,15 @@ pub enum Outcome {
     /// There is more to read at once.
     More,
     /// Read to the end; stay hot.
-    Hot,
+    Active,
     /// Nothing to do before then; stay hot.
     Waiting(Instant),
     /// There is more, and its rate allows none of it before then; stay hot.
     Throttled(Instant),
     /// Read to the end; a watch brings it back.
-    Told,
+    Watched,
     /// Idle; a watch or a rescan brings it back.
-    Cool,
+    Parked,
     /// As `Hot`, and the log cannot be watched.
     WatchRefused(String),
     /// Gone and read to the end.
@@ -73,15 +73,15 @@ enum Source {
     /// Its files, once there are any.
     File,
     /// The Docker API.
-    Stream,
+    Api,
     /// Nowhere; said once.
-    Nothing,
+    Nowhere,
 }
 
 /// What the reader lends a container to look around.
 pub struct Surroundings<'a> {
     /// Where events go.
-    pub exchange: &'a Exchange,
+    pub link: &'a Link,
     /// The configuration.
     pub config: &'a Config,
     /// The container that we run in.
@@ -114,8 +114,8 @@ pub struct Container {
     found: Found,
     tailer: Tailer,
     source: Source,
-    identity: Arc<Identity>,
-    has_identity: bool,
+    identity: Arc<RecordTemplate>,
+    has_template: bool,
     driver: Option<LogDriver>,
     /// Since when it has run and no log of it was found.
     misses_log: Option<Instant>,
@@ -130,7 +130,7 @@ pub struct Container {
     last_read: Instant,
     pace: Pace,
     watch: Option<LogWatch>,
-    is_hot: bool,
+    is_active: bool,
     rate: RateLimit,
     /// The configuration or a label says that it is not to be read.
     is_excluded: bool,
@@ -172,7 +172,7 @@ impl Container {
         start: Start,
         now: Instant,
     ) -> Container {
-        let identity = Arc::new(Identity::unnamed(
+        let identity = Arc::new(RecordTemplate::unnamed(
             &found.id,
             ContainerMetadata::nameless(&found),
         ));
@@ -181,11 +181,11 @@ impl Container {
         Container {
             tailer: Tailer::new(account, files, start, Arc::clone(&identity)),
             source: Source::File,
-            api: runtime.api().filter(|_| runtime.is_told_by_api(&found)),
+            api: runtime.api().filter(|_| runtime.is_known_to_api(&found)),
             runtime,
             found,
             identity,
-            has_identity: false,
+            has_template: false,
             driver: None,
             misses_log: None,
             config_file: None,
@@ -196,7 +196,7 @@ impl Container {
             last_read: now,
             pace: Pace::default(),
             watch: None,
-            is_hot: false,
+            is_active: false,
             rate: RateLimit::default(),
             is_excluded: false,
             folder_is_watched: false,
@@ -253,7 +253,7 @@ impl Container {
 
     /// Another runtime knows more of it: from now on that is asked.
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
-        self.api = runtime.api().filter(|_| runtime.is_told_by_api(&found));
+        self.api = runtime.api().filter(|_| runtime.is_known_to_api(&found));
         self.runtime = runtime;
         self.found = found;
         self.is_stale = true;
@@ -281,11 +281,11 @@ impl Container {
         }
         let trouble = self.log_trouble.reason().or(self.read_trouble.reason());
         match self.source {
-            Source::Stream => streams.and_then(|streams| streams.unread(self.id())),
-            Source::Nothing => self.nowhere.reason(),
+            Source::Api => streams.and_then(|streams| streams.unread(self.id())),
+            Source::Nowhere => self.nowhere.reason(),
             Source::File if trouble.is_some() => trouble,
             Source::File if self.is_remote => Some(Unread::ApiUnavailable),
-            Source::File if self.has_identity && self.tailer.is_open() => None,
+            Source::File if self.has_template && self.tailer.is_open() => None,
             Source::File if self.metadata_trouble.is_there() => self.metadata_trouble.reason(),
             Source::File => self.misses_file(now).then_some(Unread::Missing),
         }
@@ -302,28 +302,28 @@ impl Container {
 
     fn source_kind(&self) -> SourceKind {
         match self.source {
-            Source::Stream => SourceKind::Stream,
+            Source::Api => SourceKind::Stream,
             Source::File if self.tailer.is_open() => choose::kind_of(self.tailer.files()),
-            Source::File | Source::Nothing => SourceKind::Nowhere,
+            Source::File | Source::Nowhere => SourceKind::Nowhere,
         }
     }
 
     /// Makes it hot; `false` if it was.
-    pub fn heat(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_hot, true)
+    pub fn activate(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_active, true)
     }
 
     /// It is no longer hot.
-    pub fn cool(&mut self) {
-        self.is_hot = false;
+    pub fn park(&mut self) {
+        self.is_active = false;
     }
 
     /// Whether it is hot.
-    pub fn is_hot(&self) -> bool {
-        self.is_hot
+    pub fn is_active(&self) -> bool {
+        self.is_active
     }
 
-    /// Whether a slice took long a moment ago, or its first may.
+    /// Whether a slice took long a cursor ago, or its first may.
     pub fn is_costly(&self, now: Instant) -> bool {
         self.tailer.is_costly(now)
     }
@@ -352,13 +352,13 @@ impl Container {
     /// that too where the kernel tells of changes.
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         let is_worth_a_try = self.is_remote
-            || self.source == Source::Stream
+            || self.source == Source::Api
             || self.metadata_trouble.is_there()
             || self.log_trouble.is_there()
             || self.read_trouble.is_there()
             || self.nowhere.is_to_be_reported()
             || self.exclusion.has_news()
-            || !self.has_identity
+            || !self.has_template
             || self.tailer.grace().is_some()
             || (self.misses_log.is_some() && self.driver.is_none());
         is_worth_a_try
@@ -381,7 +381,7 @@ impl Container {
 
     /// The kernel tells of a new name in its folder.
     pub fn file_made(&mut self, name: &str) {
-        if self.source != Source::Stream && !self.is_excluded {
+        if self.source != Source::Api && !self.is_excluded {
             self.tailer.file_made(name);
         }
     }
@@ -392,8 +392,8 @@ impl Container {
     }
 
     /// Lets a deleted file go.
-    pub fn drop_held(&mut self, number: u32, exchange: &Exchange, reason: String) {
-        self.tailer.drop_held(number, exchange, reason);
+    pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
+        self.tailer.drop_held(number, link, reason);
     }
 
     /// The kernel did not tell of all names.
@@ -405,18 +405,18 @@ impl Container {
     pub fn look(&mut self, around: &mut Surroundings<'_>) {
         if self.is_remote {
             match around.streams.as_mut().filter(|_| !self.is_excluded) {
-                Some(streams) if !self.has_identity => streams.inspect(*self.tailer.id()),
+                Some(streams) if !self.has_template => streams.inspect(*self.tailer.id()),
                 Some(streams) => streams.ask_again(self.tailer.id()),
                 None => {}
             }
             return;
         }
         self.looked_at = self.stamp();
-        self.load_identity(around);
+        self.load_metadata(around);
         if self.exclusion.has_news() {
             self.judge(around);
         }
-        if !self.has_identity || self.is_excluded {
+        if !self.has_template || self.is_excluded {
             return self.check_folder();
         }
         if around.config.mode == Mode::Stream && self.api.is_some() {
@@ -424,13 +424,13 @@ impl Container {
         }
         match self.open_file(around) {
             Ok(true) => {
-                report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
+                report_readable(&mut self.log_trouble, self.tailer.files(), around.link);
                 self.go_to_file(around);
             }
             Ok(false) => self.look_for_stream_without_file(around),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
             Err(error) => {
-                self.report_log_failure(around.exchange, &error);
+                self.report_log_failure(around.link, &error);
                 // What is in deleted files is nowhere else.
                 let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
                 if around.config.mode == Mode::Hybrid && self.api.is_some() && !has_only_copy {
@@ -450,13 +450,13 @@ impl Container {
     /// Finds the log's files and opens those that are new; `false` where there
     /// are none.
     fn open_file(&mut self, around: &mut Surroundings<'_>) -> io::Result<bool> {
-        if self.source != Source::Stream && self.tailer.is_open() {
-            self.tailer.refresh(around.exchange)?;
+        if self.source != Source::Api && self.tailer.is_open() {
+            self.tailer.refresh(around.link)?;
             return Ok(true);
         }
         let places = self.runtime.logs(&self.found);
         let mut log = choose::find_log(places.clone());
-        // Watch first, look then: a file may be made a moment after its folder.
+        // Watch first, look then: a file may be made a cursor after its folder.
         let watches = |files: &LogFiles| self.watch_log_folder(files, around);
         if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
             log = choose::find_log(places);
@@ -469,11 +469,11 @@ impl Container {
                 return Err(error);
             }
         }
-        if self.source == Source::Stream {
+        if self.source == Source::Api {
             return Ok(true);
         }
         self.watch_log_folder(&self.tailer.files().clone(), around);
-        self.tailer.refresh(around.exchange)?;
+        self.tailer.refresh(around.link)?;
         Ok(self.tailer.is_open())
     }
 
@@ -513,7 +513,7 @@ impl Container {
     /// The file can be read: from now on it is.
     fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
         self.misses_log = None;
-        if self.source != Source::Stream {
+        if self.source != Source::Api {
             self.source = Source::File;
             return;
         }
@@ -526,13 +526,13 @@ impl Container {
             self.tailer.set_start(Start::Saved(saved));
         }
         self.watch_log_folder(&self.tailer.files().clone(), around);
-        if let Err(error) = self.tailer.refresh(around.exchange) {
-            self.report_log_failure(around.exchange, &error);
+        if let Err(error) = self.tailer.refresh(around.link) {
+            self.report_log_failure(around.link, &error);
             return;
         }
-        report_readable(&mut self.log_trouble, self.tailer.files(), around.exchange);
+        report_readable(&mut self.log_trouble, self.tailer.files(), around.link);
         let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
-        around.exchange.report(Event::StreamEnds { name, short_id });
+        around.link.report(Event::StreamEnds { name, short_id });
     }
 
     /// There is no file: is one to be expected?
@@ -547,7 +547,7 @@ impl Container {
             around.config,
         );
         if driver.is_none() && !matches!(choice, Choice::Later) {
-            // The log comes a moment after the start.
+            // The log comes a cursor after the start.
             let since = *self.misses_log.get_or_insert(around.now);
             if around.now.duration_since(since) < LOG_PATIENCE {
                 return;
@@ -566,7 +566,7 @@ impl Container {
     }
 
     fn give_up(&mut self, around: &mut Surroundings<'_>, reason: String) {
-        self.source = Source::Nothing;
+        self.source = Source::Nowhere;
         let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
         let unread = if choose::is_of_no_log(&reason) {
             Unread::DriverNone
@@ -574,7 +574,7 @@ impl Container {
             Unread::ApiUnavailable
         };
         self.nowhere.begin(unread, || {
-            around.exchange.report(Event::Unreadable {
+            around.link.report(Event::Unreadable {
                 name,
                 short_id,
                 reason,
@@ -584,7 +584,7 @@ impl Container {
 
     /// From now on the API is read, unless it is off or already is.
     fn look_for_stream(&mut self, around: &mut Surroundings<'_>, reason: &str) {
-        if self.source == Source::Stream {
+        if self.source == Source::Api {
             if let Some(streams) = around.streams.as_mut() {
                 streams.ask_again(self.tailer.id());
             }
@@ -602,17 +602,17 @@ impl Container {
         let (id, identity) = (*self.tailer.id(), Arc::clone(&self.identity));
         match streams.follow(id, identity, || self.tailer.hand_over()) {
             Ok(saved) => {
-                self.source = Source::Stream;
+                self.source = Source::Api;
                 self.restart_tailer(self.tailer.files().clone(), Start::Saved(saved));
                 let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
                 let reason = reason.to_owned();
-                around.exchange.report(Event::StreamBegins {
+                around.link.report(Event::StreamBegins {
                     name,
                     short_id,
                     reason,
                 });
             }
-            Err(error) => self.report_log_failure(around.exchange, &error),
+            Err(error) => self.report_log_failure(around.link, &error),
         }
     }
 
@@ -627,7 +627,7 @@ impl Container {
             name: driver,
             has_cache_disabled: false,
         });
-        if !self.is_remote && self.has_identity {
+        if !self.is_remote && self.has_template {
             return self.judge(around);
         }
         self.set_metadata(metadata, around);
@@ -638,12 +638,12 @@ impl Container {
     }
 
     /// Reads the metadata if the file is another than last time.
-    fn load_identity(&mut self, around: &mut Surroundings<'_>) {
+    fn load_metadata(&mut self, around: &mut Surroundings<'_>) {
         let path = self.runtime.metadata_file(&self.found);
         let file = path
             .and_then(|path| stat_path(&path).ok())
             .map(|(id, _)| id);
-        if self.has_identity
+        if self.has_template
             && !self.is_stale
             && !self.metadata_trouble.is_there()
             && (file.is_none() || file == self.config_file)
@@ -659,11 +659,9 @@ impl Container {
                 self.is_stale = false;
                 // That it is whole again shows in the records.
                 self.metadata_trouble.end(|| true);
-                if !self.has_identity {
+                if !self.has_template {
                     let (name, short_id) = (metadata.title(), self.short_id());
-                    around
-                        .exchange
-                        .report(Event::ContainerFound { name, short_id });
+                    around.link.report(Event::ContainerFound { name, short_id });
                 }
                 if self.driver.is_none() {
                     self.driver = self.runtime.log_driver(&self.found);
@@ -676,7 +674,7 @@ impl Container {
                 let has_log = logs
                     .iter()
                     .any(|files| choose::is_there(files).unwrap_or(true));
-                if !self.has_identity && has_log {
+                if !self.has_template && has_log {
                     // Or to one that was just made: the log came after it.
                     let again = self
                         .runtime
@@ -688,20 +686,20 @@ impl Container {
                 }
             }
             Err(MetadataError::Unreadable { path, reason }) => {
-                around.exchange.tally.read_errors.add_one();
+                around.link.tally.read_errors.add_one();
                 if let Some(error) = open_regular(&self.found.dir.at(&path))
                     .err()
                     .filter(is_shortage)
                 {
                     self.metadata_trouble.begin(Unread::NoDescriptors, || false);
-                    return around.exchange.report_shortage(&error);
+                    return around.link.report_shortage(&error);
                 }
                 self.metadata_trouble.begin(Unread::Metadata, || {
                     around
-                        .exchange
+                        .link
                         .report(Event::MetadataUnreadable { path, reason })
                 });
-                if !self.has_identity
+                if !self.has_template
                     && around.now.duration_since(self.first_seen) >= METADATA_PATIENCE
                 {
                     self.set_metadata(ContainerMetadata::nameless(&self.found), around);
@@ -738,31 +736,29 @@ impl Container {
         self.tailer.account().set_name(&metadata.title());
         let config = around.config;
         let read = Hints::read(&metadata.labels, config.label_hints);
-        self.report_labels(&read, &metadata.title(), around.exchange);
+        self.report_labels(&read, &metadata.title(), around.link);
         let hints = read.hints;
         self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
-        self.identity = Arc::new(Identity::new(
+        self.identity = Arc::new(RecordTemplate::new(
             self.id(),
             metadata,
             hints.record_options(config),
         ));
         if self.identity.is_cut() && !self.cut_reported {
             let (name, short_id) = (self.identity.metadata.title(), self.short_id());
-            self.cut_reported = around
-                .exchange
-                .report(Event::MetadataCut { name, short_id });
+            self.cut_reported = around.link.report(Event::MetadataCut { name, short_id });
         }
         self.tailer
-            .set_identity(Arc::clone(&self.identity), around.exchange);
-        if let (Source::Stream, Some(streams)) = (self.source, around.streams.as_mut()) {
-            streams.set_identity(self.tailer.id(), Arc::clone(&self.identity));
+            .set_template(Arc::clone(&self.identity), around.link);
+        if let (Source::Api, Some(streams)) = (self.source, around.streams.as_mut()) {
+            streams.set_template(self.tailer.id(), Arc::clone(&self.identity));
         }
-        self.has_identity = true;
+        self.has_template = true;
         self.judge(around);
     }
 
     /// Once, however often the metadata is read.
-    fn report_labels(&mut self, read: &labels::Read, name: &str, exchange: &Exchange) {
+    fn report_labels(&mut self, read: &labels::Read, name: &str, link: &Link) {
         if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
             return;
         }
@@ -770,7 +766,7 @@ impl Container {
         let mut is_kept = true;
         for problem in &read.problems {
             let (name, short_id) = (name.to_owned(), short_id.clone());
-            is_kept &= exchange.report(Event::LabelInvalid {
+            is_kept &= link.report(Event::LabelInvalid {
                 name,
                 short_id,
                 problem: problem.clone(),
@@ -778,7 +774,7 @@ impl Container {
         }
         if !read.ignored.is_empty() {
             let labels = read.ignored.join(", ");
-            is_kept &= exchange.report(Event::LabelIgnored {
+            is_kept &= link.report(Event::LabelIgnored {
                 name: name.to_owned(),
                 short_id,
                 labels,
@@ -800,7 +796,7 @@ impl Container {
                 .excludes(around.own, self.tailer.id(), metadata, driver);
         let was_excluded = std::mem::replace(&mut self.is_excluded, excluded.is_some());
         let (name, short_id) = (metadata.title(), self.short_id());
-        let exchange = around.exchange;
+        let link = around.link;
         match excluded.map(|reason| reason.to_string()) {
             Some(reason) => {
                 if !was_excluded {
@@ -811,11 +807,11 @@ impl Container {
                     short_id,
                     reason,
                 };
-                self.exclusion.begin((), || exchange.report(event));
+                self.exclusion.begin((), || link.report(event));
             }
             None => self
                 .exclusion
-                .end(|| exchange.report(Event::ContainerIncluded { name, short_id })),
+                .end(|| link.report(Event::ContainerIncluded { name, short_id })),
         }
     }
 
@@ -823,7 +819,7 @@ impl Container {
     /// goes on should the container be read again.
     fn let_go(&mut self, around: &mut Surroundings<'_>) {
         let streamed = match (self.source, around.streams.as_mut()) {
-            (Source::Stream, Some(streams)) => streams.release(self.tailer.id()),
+            (Source::Api, Some(streams)) => streams.release(self.tailer.id()),
             _ => None,
         };
         if streamed.is_some() || self.tailer.is_open() {
@@ -840,13 +836,13 @@ impl Container {
     }
 
     /// Its files cannot be looked at or opened; those that are open may be read on.
-    fn report_log_failure(&mut self, exchange: &Exchange, error: &io::Error) {
-        report_failure(&mut self.log_trouble, self.tailer.files(), exchange, error);
+    fn report_log_failure(&mut self, link: &Link, error: &io::Error) {
+        report_failure(&mut self.log_trouble, self.tailer.files(), link, error);
     }
 
     /// A file that is open cannot be read.
-    fn report_read_failure(&mut self, exchange: &Exchange, error: &io::Error) {
-        report_failure(&mut self.read_trouble, self.tailer.files(), exchange, error);
+    fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
+        report_failure(&mut self.read_trouble, self.tailer.files(), link, error);
     }
 
     /// Reads a slice of its log.
@@ -859,10 +855,10 @@ impl Container {
         if !self.is_gone && now < self.next_poll {
             return Outcome::Waiting(self.next_poll);
         }
-        if !self.has_identity {
-            self.load_identity(around);
+        if !self.has_template {
+            self.load_metadata(around);
         }
-        if !self.has_identity {
+        if !self.has_template {
             if !self.is_gone {
                 self.next_poll = now + POLL_INTERVAL;
                 return Outcome::Waiting(self.next_poll);
@@ -871,22 +867,18 @@ impl Container {
         }
         if self.is_excluded {
             if !self.is_gone {
-                return Outcome::Cool;
+                return Outcome::Parked;
             }
-            self.tailer.forget(around.exchange);
+            self.tailer.forget(around.link);
             return Outcome::Finished;
         }
-        if self.source == Source::Stream {
+        if self.source == Source::Api {
             return self.end_stream(around);
         }
         if let Some(due) = self.rate.waits_until(now) {
             return Outcome::Throttled(due);
         }
-        if self
-            .tailer
-            .account()
-            .waits(around.exchange.queue.is_cautious())
-        {
+        if self.tailer.account().waits(around.link.queue.is_cautious()) {
             // The end of the former rings.
             let is_held_back = self.tailer.account().is_held_back();
             let interval = if is_held_back {
@@ -901,7 +893,7 @@ impl Container {
         }
         match self.read_slice(context, now) {
             Ok(step) => {
-                report_readable(&mut self.read_trouble, self.tailer.files(), around.exchange);
+                report_readable(&mut self.read_trouble, self.tailer.files(), around.link);
                 match step {
                     Step::AtEnd { has_read: false } => return self.at_end(context, around),
                     Step::Lingering(due) => return Outcome::Waiting(due),
@@ -914,19 +906,19 @@ impl Container {
                 }
                 if has_more {
                     Outcome::More
-                } else if self.is_told() && self.tailer.grace().is_none() && !self.is_gone {
-                    Outcome::Told
+                } else if self.is_watched() && self.tailer.grace().is_none() && !self.is_gone {
+                    Outcome::Watched
                 } else {
-                    Outcome::Hot
+                    Outcome::Active
                 }
             }
             Err(error) => {
-                self.report_read_failure(around.exchange, &error);
+                self.report_read_failure(around.link, &error);
                 if self.is_gone {
-                    self.tailer.give_up(around.exchange);
+                    self.tailer.give_up(around.link);
                     return Outcome::Finished;
                 }
-                Outcome::Cool
+                Outcome::Parked
             }
         }
     }
@@ -949,7 +941,7 @@ impl Container {
     }
 
     /// Whether the kernel tells of each write to the log.
-    fn is_told(&self) -> bool {
+    fn is_watched(&self) -> bool {
         self.watch
             .as_ref()
             .is_some_and(|watch| watch.files == self.tailer.files_met())
@@ -989,16 +981,14 @@ impl Container {
     /// A streamed container is among the hot ones only to be ended.
     fn end_stream(&mut self, around: &mut Surroundings<'_>) -> Outcome {
         if !self.is_gone {
-            return Outcome::Cool;
+            return Outcome::Parked;
         }
         if let Some(streams) = around.streams.as_mut() {
             streams.finish(self.tailer.id());
         }
-        self.tailer.forget(around.exchange);
+        self.tailer.forget(around.link);
         let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
-        around
-            .exchange
-            .report(Event::ContainerGone { name, short_id });
+        around.link.report(Event::ContainerGone { name, short_id });
         Outcome::Finished
     }
 
@@ -1007,45 +997,43 @@ impl Container {
         let (config, now) = (around.config, around.now);
         if self.is_gone {
             if let Err(error) = self.tailer.finish(context) {
-                self.report_read_failure(context.exchange, &error);
+                self.report_read_failure(context.link, &error);
             }
             let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
-            context
-                .exchange
-                .report(Event::ContainerGone { name, short_id });
+            context.link.report(Event::ContainerGone { name, short_id });
             return Outcome::Finished;
         }
         if !config.follow {
-            self.tailer.flush_open(context.exchange);
-            return Outcome::Cool;
+            self.tailer.flush_open(context.link);
+            return Outcome::Parked;
         }
         if !self.folder_is_watched && self.tailer.is_rotated() {
-            return match self.tailer.refresh(context.exchange) {
-                Ok(()) => Outcome::Hot,
-                Err(_) => Outcome::Cool,
+            return match self.tailer.refresh(context.link) {
+                Ok(()) => Outcome::Active,
+                Err(_) => Outcome::Parked,
             };
         }
         self.pace.brought_nothing();
         let silence = now.duration_since(self.last_read);
         if self.tailer.grace().is_some_and(|grace| silence >= grace) {
-            self.tailer.flush_after(silence, context.exchange);
+            self.tailer.flush_after(silence, context.link);
         }
         // Of what is open still: a line that was closed may have become part of a text.
         let due = self.tailer.grace().map(|grace| self.last_read + grace);
-        let idle = due.map_or(Outcome::Cool, Outcome::Waiting);
+        let idle = due.map_or(Outcome::Parked, Outcome::Waiting);
         if self.is_polled {
             self.next_poll = now + POLL_INTERVAL;
             return Outcome::Waiting(self.next_poll);
         }
-        if self.is_told() {
+        if self.is_watched() {
             return idle;
         }
         if !self.pace.is_sparse() {
-            return Outcome::Hot;
+            return Outcome::Active;
         }
         if self.tailer.written_files().any(is_on_network) {
             self.is_polled = true;
-            return Outcome::Hot;
+            return Outcome::Active;
         }
         if let Err(reason) = self.watch_log(around) {
             self.is_polled = true;
@@ -1056,31 +1044,31 @@ impl Container {
             Ok(Step::AtEnd { has_read: false }) => idle,
             _ => {
                 self.has_read(around);
-                Outcome::Hot
+                Outcome::Active
             }
         }
     }
 }
 
 /// Reports once that a log cannot be read.
-fn report_failure(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange, error: &io::Error) {
-    exchange.tally.read_errors.add_one();
+fn report_failure(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &io::Error) {
+    link.tally.read_errors.add_one();
     let unread = Unread::of_error(error);
     if is_shortage(error) {
         // Of one thing for all containers.
         trouble.begin(unread, || false);
-        return exchange.report_shortage(error);
+        return link.report_shortage(error);
     }
     let (path, reason) = (files.path.to_path_buf(), error.to_string());
     trouble.begin(unread, || {
-        exchange.report(Event::LogUnreadable { path, reason })
+        link.report(Event::LogUnreadable { path, reason })
     });
 }
 
 /// Reports that it can be read again, if that is news.
-fn report_readable(trouble: &mut Trouble, files: &LogFiles, exchange: &Exchange) {
+fn report_readable(trouble: &mut Trouble, files: &LogFiles, link: &Link) {
     trouble.end(|| {
-        exchange.report(Event::LogReadable {
+        link.report(Event::LogReadable {
             path: files.path.to_path_buf(),
         })
     });

@@ -23,7 +23,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::delivery::link::Exchange;
+use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::format::cri;
 use crate::format::json_file::Decoder;
@@ -34,7 +34,7 @@ use crate::runtime::own_container::OwnContainer;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, RuntimeChoice};
 use crate::source::api::streams::{News, StreamsByApi};
-use crate::source::budget::Holding;
+use crate::source::budget::Budget;
 use crate::source::container::{Container, Outcome, Surroundings};
 use crate::source::file::generation::SLICE_BYTES;
 use crate::source::file::tailer::{ReadContext, Start};
@@ -69,7 +69,7 @@ const STALLED_SLEEP: Duration = Duration::from_millis(100);
 
 /// The state of the reader's thread.
 pub struct Reader {
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) link: Arc<Link>,
     config: Config,
     pub(super) roots: Vec<Root>,
     /// A folder below a root changed, or is new.
@@ -77,7 +77,7 @@ pub struct Reader {
     own: OwnContainer,
     pub(super) containers: Slab<Container>,
     keys: HashMap<ContainerId, usize>,
-    hot: Vec<usize>,
+    active: Vec<usize>,
     /// To be looked into, and at which of them the next look begins.
     changed: Vec<usize>,
     next_look: usize,
@@ -110,15 +110,15 @@ pub struct Reader {
     /// How many logs the last pass found truly hot, how many that are watched it read,
     /// how long after it the next is due for them, and when the first of those that
     /// wait is due.
-    active: usize,
-    told: usize,
+    busy: usize,
+    watched: usize,
     cycle: Duration,
     next_due: Option<Instant>,
     /// A log has more than its rate allows.
     is_any_throttled: bool,
     /// When something open of a streamed container is to be delivered.
     next_dead: Option<Instant>,
-    holding: Holding,
+    holding: Budget,
     pub(super) surveyor: Surveyor,
 }
 
@@ -136,13 +136,13 @@ pub enum Pass {
 impl Reader {
     /// A reader that has looked at nothing yet. `is_first_start` says that no
     /// checkpoint came before this start.
-    pub fn new(exchange: Arc<Exchange>, config: Config, is_first_start: bool) -> Reader {
-        let holding = Holding::new(config.held_files_limit as u64);
+    pub fn new(link: Arc<Link>, config: Config, is_first_start: bool) -> Reader {
+        let holding = Budget::new(config.held_files_limit as u64);
         let roots = runtime::all(config.runtimes())
             .into_iter()
             .map(Root::new)
             .collect();
-        let streams = StreamsByApi::new(&exchange, &config);
+        let streams = StreamsByApi::new(&link, &config);
         let own = if config.exclude_self {
             OwnContainer::find()
         } else {
@@ -151,13 +151,13 @@ impl Reader {
         Reader {
             streams,
             own,
-            exchange,
+            link,
             config,
             roots,
             roots_changed: true,
             containers: Slab::new(),
             keys: HashMap::new(),
-            hot: Vec::new(),
+            active: Vec::new(),
             changed: Vec::new(),
             next_look: 0,
             look_time: LOOK_TIME,
@@ -176,8 +176,8 @@ impl Reader {
             buffer: Vec::new(),
             decoder: Decoder::default(),
             cri: cri::Decoder::default(),
-            active: 0,
-            told: 0,
+            busy: 0,
+            watched: 0,
             cycle: SHORTEST_CYCLE,
             next_due: None,
             is_any_throttled: false,
@@ -190,14 +190,14 @@ impl Reader {
     /// Reads until told to stop, or, with `follow` off, until all is read.
     pub fn run(&mut self) {
         self.begin();
-        while !self.exchange.is_stopping() {
+        while !self.link.is_stopping() {
             let now = Instant::now();
             // Watch first, look then: what happens in between is seen either way.
             if now >= self.next_rescan {
                 self.watch_roots();
             }
             let pass = self.turn(now);
-            if !self.config.follow && pass == Pass::CaughtUp && self.hot.is_empty() {
+            if !self.config.follow && pass == Pass::CaughtUp && self.active.is_empty() {
                 return;
             }
             self.sleep(pass);
@@ -206,7 +206,7 @@ impl Reader {
 
     /// What comes before the first turn.
     pub fn begin(&mut self) {
-        self.exchange.report(Event::Started {
+        self.link.report(Event::Started {
             root: self.config.docker_root.clone(),
         });
         match FileWatch::new() {
@@ -218,7 +218,7 @@ impl Reader {
     /// One cycle, without the sleep at its end; `now` is what time it is for all
     /// that waits.
     pub fn turn(&mut self, now: Instant) -> Pass {
-        self.exchange.health.turn();
+        self.link.health.turn();
         self.take_notices(now);
         self.take_news(now);
         let mut roots_changed = std::mem::take(&mut self.roots_changed);
@@ -231,14 +231,14 @@ impl Reader {
             self.list_roots(now);
         }
         self.look_into_changed(now);
-        self.exchange.gather();
-        let pass = self.read_hot(now);
-        self.exchange.end_gathering();
+        self.link.coalesce();
+        let pass = self.read_active(now);
+        self.link.end_coalescing();
         let is_behind = pass != Pass::CaughtUp || self.is_any_throttled;
         self.holding.survey(
             &mut self.containers,
-            &self.hot,
-            &self.exchange,
+            &self.active,
+            &self.link,
             is_behind,
             now,
         );
@@ -265,7 +265,7 @@ impl Reader {
         }
         for notice in notices {
             match notice {
-                Notice::LogTouched(key) => self.heat(key),
+                Notice::LogTouched(key) => self.activate(key),
                 Notice::FolderChanged(key) => self.changed.push(key),
                 Notice::FileMade(key, name) => {
                     if let Some(container) = self.containers.get_mut(key) {
@@ -278,7 +278,7 @@ impl Reader {
                     let keys: Vec<usize> = self.containers.iter().map(|(key, _)| key).collect();
                     for key in keys {
                         self.changed.push(key);
-                        self.heat(key);
+                        self.activate(key);
                     }
                     self.next_rescan = now;
                 }
@@ -322,7 +322,7 @@ impl Reader {
                 continue;
             };
             let mut around = Surroundings {
-                exchange: &self.exchange,
+                link: &self.link,
                 config: &self.config,
                 own: &self.own,
                 streams: self.streams.of(api),
@@ -341,12 +341,12 @@ impl Reader {
     /// The containers of the API, where their folders cannot be listed.
     fn take_remote(&mut self, listed: &[ContainerId], root: usize, now: Instant) {
         for id in listed {
-            if !self.keys.contains_key(id) && !self.exchange.is_leaving(id) {
+            if !self.keys.contains_key(id) && !self.link.is_leaving(id) {
                 let start = self.start_of(id, self.is_first_list);
                 let dir = self.roots[root].dir.join(id.to_string());
                 let found = Found::new(*id, SafePath::from(&dir), dir);
                 let runtime = Arc::clone(&self.roots[root].runtime);
-                let account = self.exchange.accounts.open(*id);
+                let account = self.link.accounts.open(*id);
                 let mut container = Container::new_remote(runtime, found, account, start, now);
                 container.root = root;
                 let key = self.containers.insert(container);
@@ -357,15 +357,15 @@ impl Reader {
         let listed: HashSet<ContainerId> = listed.iter().copied().collect();
         self.mark_gone(&listed, |of| of == root);
         if std::mem::take(&mut self.is_first_list) {
-            self.exchange.push(Batch::progress(Progress::Started));
+            self.link.push(Batch::progress(Progress::Started));
         }
     }
 
     /// Puts a log among the hot ones.
-    fn heat(&mut self, key: usize) {
+    fn activate(&mut self, key: usize) {
         if let Some(container) = self.containers.get_mut(key) {
-            if container.heat() {
-                self.hot.push(key);
+            if container.activate() {
+                self.active.push(key);
             }
         }
     }
@@ -375,7 +375,7 @@ impl Reader {
     fn rescan(&mut self, now: Instant, roots_changed: bool) {
         self.next_rescan = now + self.config.rescan_interval;
         let is_same = |root: &Root| {
-            self.exchange.activity.lists(&root.dir);
+            self.link.activity.lists(&root.dir);
             root.is_same()
         };
         if roots_changed
@@ -387,7 +387,7 @@ impl Reader {
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
         for (key, container) in &self.containers {
-            self.exchange.activity.is(Doing::Looking, container.id());
+            self.link.activity.is(Doing::Looking, container.id());
             if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
                 self.changed.push(key);
             }
@@ -395,12 +395,12 @@ impl Reader {
     }
 
     fn watch_roots(&mut self) {
-        let exchange = Arc::clone(&self.exchange);
+        let link = Arc::clone(&self.link);
         let refused: Vec<(PathBuf, String)> = self
             .roots
             .iter_mut()
-            .inspect(|root| exchange.activity.lists(&root.dir))
-            .filter_map(|root| Some((root.dir.clone(), root.watch(&exchange).err()?)))
+            .inspect(|root| link.activity.lists(&root.dir))
+            .filter_map(|root| Some((root.dir.clone(), root.watch(&link).err()?)))
             .collect();
         for (path, reason) in refused {
             self.report_watch_failure(path, reason);
@@ -411,7 +411,7 @@ impl Reader {
     fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
         let seconds = self.config.rescan_interval.as_secs_f64();
         self.watch_trouble.begin((), || {
-            self.exchange.report(Event::WatchUnavailable {
+            self.link.report(Event::WatchUnavailable {
                 path,
                 reason,
                 seconds,
@@ -422,7 +422,7 @@ impl Reader {
     /// Adds the containers that are new and marks those that are gone.
     fn list_roots(&mut self, now: Instant) {
         for root in &mut self.roots {
-            self.exchange.activity.lists(&root.dir);
+            self.link.activity.lists(&root.dir);
             self.roots_changed |= root.look(self.file_watch.as_mut());
         }
         self.report_roots(now);
@@ -475,8 +475,8 @@ impl Reader {
         let mut asked: Vec<Api> = Vec::new();
         for (root, is_silent) in self.roots.iter_mut().zip(silent) {
             if !is_silent {
-                root.report(&self.exchange, seconds);
-                root.report_unreadable(&self.exchange, seconds, now);
+                root.report(&self.link, seconds);
+                root.report_unreadable(&self.link, seconds, now);
                 asked.extend(root.runtime.api().filter(|_| root.failure.is_some()));
             }
             // No such folder means no container in it that is older than us.
@@ -508,7 +508,7 @@ impl Reader {
                     // One that came back is taken up when all that was queued of
                     // its earlier life is accepted: only then is its position
                     // known.
-                    None if self.exchange.is_leaving(&found.id) => self.is_any_expected = true,
+                    None if self.link.is_leaving(&found.id) => self.is_any_expected = true,
                     None => self.add(index, found, is_first, now),
                 }
             }
@@ -538,7 +538,7 @@ impl Reader {
     /// Where the log of a container begins; `is_first` says that it was there at
     /// the first look.
     fn start_of(&self, id: &ContainerId, is_first: bool) -> Start {
-        let saved = self.exchange.checkpoint.take_up(id);
+        let saved = self.link.checkpoint.take_up(id);
         match saved {
             Some(saved) => Start::Saved(saved),
             None if is_first && self.is_first_start && !self.config.read_from_head => Start::End,
@@ -550,7 +550,7 @@ impl Reader {
         let id = found.id;
         let start = self.start_of(&id, is_first);
         let runtime = Arc::clone(&self.roots[root].runtime);
-        let account = self.exchange.accounts.open_as(id, found.runtime_id());
+        let account = self.link.accounts.open_as(id, found.runtime_id());
         let mut container = Container::new(runtime, found, account, start, now);
         container.root = root;
         let key = self.containers.insert(container);
@@ -569,7 +569,7 @@ impl Reader {
     }
 
     /// Those that are not listed any more are gone, if their root could be.
-    fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_told: impl Fn(usize) -> bool) {
+    fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_watched: impl Fn(usize) -> bool) {
         let mut gone = Vec::new();
         for (key, container) in &mut self.containers {
             let root = container.root;
@@ -582,7 +582,7 @@ impl Reader {
                     .get(root)
                     .is_some_and(|root| root.hides(container))
             };
-            if (is_readable || is_told(root))
+            if (is_readable || is_watched(root))
                 && !listed.contains(container.id())
                 && !is_hidden(container)
             {
@@ -591,16 +591,16 @@ impl Reader {
             }
         }
         for key in gone {
-            self.heat(key);
+            self.activate(key);
         }
     }
 
     /// Containers that were removed while we were away.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>) {
-        let known = self.exchange.checkpoint.containers();
+        let known = self.link.checkpoint.containers();
         let is_away = |id: &ContainerId| !listed.contains(id) && !self.keys.contains_key(id);
         for container in known.into_iter().filter(is_away) {
-            self.exchange.leave(container);
+            self.link.leave(container);
         }
     }
 
@@ -617,7 +617,7 @@ impl Reader {
             let Some(container) = self.containers.get_mut(key) else {
                 continue;
             };
-            if self.exchange.is_stopping() {
+            if self.link.is_stopping() {
                 break;
             }
             // One that is gone is read to its end in this turn: what is there of it is opened.
@@ -625,9 +625,9 @@ impl Reader {
                 self.changed.push(key);
                 continue;
             }
-            self.exchange.activity.is(Doing::Looking, container.id());
+            self.link.activity.is(Doing::Looking, container.id());
             container.look(&mut Surroundings {
-                exchange: &self.exchange,
+                link: &self.link,
                 config: &self.config,
                 own: &self.own,
                 streams: container.api().and_then(|api| self.streams.of(api)),
@@ -637,7 +637,7 @@ impl Reader {
                 cycle: self.cycle,
             });
             if container.has_work() {
-                self.heat(key);
+                self.activate(key);
             }
             if let Some(unlooked) = &mut self.unlooked {
                 unlooked.remove(&key);
@@ -654,27 +654,27 @@ impl Reader {
             .is_some_and(|unlooked| !unlooked.iter().any(is_there))
         {
             self.unlooked = None;
-            self.exchange.push(Batch::progress(Progress::Started));
+            self.link.push(Batch::progress(Progress::Started));
         }
     }
 
     /// One slice of each hot log, beginning where the last pass ended.
-    fn read_hot(&mut self, now: Instant) -> Pass {
+    fn read_active(&mut self, now: Instant) -> Pass {
         let mut pass = Pass::CaughtUp;
-        (self.active, self.told) = (0, 0);
+        (self.busy, self.watched) = (0, 0);
         self.is_any_throttled = false;
         self.next_due = None;
         let mut time = PassTime::default();
-        let count = self.hot.len();
+        let count = self.active.len();
         let first = if count == 0 { 0 } else { self.turn % count };
         for step in 0..count {
             let index = (first + step) % count;
-            if !self.exchange.queue.has_space() || self.exchange.is_stopping() {
+            if !self.link.queue.has_space() || self.link.is_stopping() {
                 self.turn = index;
                 pass = Pass::Stalled;
                 break;
             }
-            let key = self.hot[index];
+            let key = self.active[index];
             let Some(container) = self.containers.get_mut(key) else {
                 continue;
             };
@@ -684,9 +684,9 @@ impl Reader {
                 continue;
             };
             let begun = is_costly.then(Instant::now);
-            self.exchange.activity.is(Doing::Looking, container.id());
+            self.link.activity.is(Doing::Looking, container.id());
             let mut context = ReadContext {
-                exchange: &self.exchange,
+                link: &self.link,
                 buffer: &mut self.buffer,
                 decoder: &mut self.decoder,
                 cri: &mut self.cri,
@@ -695,7 +695,7 @@ impl Reader {
                 slice_time,
             };
             let mut around = Surroundings {
-                exchange: &self.exchange,
+                link: &self.link,
                 config: &self.config,
                 own: &self.own,
                 streams: container.api().and_then(|api| self.streams.of(api)),
@@ -711,16 +711,16 @@ impl Reader {
             }
             match outcome {
                 Outcome::More => pass = Pass::Behind,
-                Outcome::Hot => self.active += 1,
+                Outcome::Active => self.busy += 1,
                 Outcome::Waiting(due) | Outcome::Throttled(due) => {
                     self.is_any_throttled |= matches!(outcome, Outcome::Throttled(_));
                     self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
                 }
-                Outcome::Told => {
-                    self.told += 1;
-                    container.cool();
+                Outcome::Watched => {
+                    self.watched += 1;
+                    container.park();
                 }
-                Outcome::Cool => container.cool(),
+                Outcome::Parked => container.park(),
                 Outcome::WatchRefused(reason) => {
                     self.report_watch_failure(self.first_root(), reason)
                 }
@@ -733,17 +733,17 @@ impl Reader {
             }
         }
         let containers = &self.containers;
-        let is_hot = |key: &usize| containers.get(*key).is_some_and(Container::is_hot);
+        let is_active = |key: &usize| containers.get(*key).is_some_and(Container::is_active);
         if pass != Pass::CaughtUp {
             self.turn = self
-                .hot
+                .active
                 .iter()
                 .take(self.turn)
-                .filter(|key| is_hot(key))
+                .filter(|key| is_active(key))
                 .count();
         }
-        self.hot.retain(is_hot);
-        self.cycle = cycle_of(self.active, self.told);
+        self.active.retain(is_active);
+        self.cycle = cycle_of(self.busy, self.watched);
         if self.buffer.len() > SLICE_BYTES && pass == Pass::CaughtUp {
             self.buffer = Vec::new();
         }
@@ -765,7 +765,7 @@ impl Reader {
         }
         let until_rescan = self.next_rescan.saturating_duration_since(Instant::now());
         let mut longest = until_rescan.min(LONGEST_SLEEP);
-        let is_idle = self.active == 0 && self.told == 0;
+        let is_idle = self.busy == 0 && self.watched == 0;
         match pass {
             Pass::Behind => return,
             Pass::Stalled => longest = longest.min(STALLED_SLEEP),
@@ -785,7 +785,7 @@ impl Reader {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(longest.subsec_nanos()),
         };
-        let mut fds = vec![PollFd::new(&self.exchange.reader_bell, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.link.reader_waker, PollFlags::IN)];
         if let Some(watch) = &self.file_watch {
             fds.push(PollFd::from_borrowed_fd(watch.names(), PollFlags::IN));
             // While logs are read every few milliseconds anyway, no write wakes us.
@@ -793,10 +793,10 @@ impl Reader {
                 fds.push(PollFd::from_borrowed_fd(watch.writes(), PollFlags::IN));
             }
         }
-        self.exchange.activity.waits();
+        self.link.activity.waits();
         // Interrupted or not: the cycle looks at everything.
         let _ = poll(&mut fds, Some(&timeout));
-        self.exchange.reader_bell.silence();
+        self.link.reader_waker.clear();
     }
 }
 
@@ -812,15 +812,15 @@ fn is_of_the_folder(error: &io::Error) -> bool {
 
 /// Time between two reads of the hot logs, where there are so many, and so many
 /// watched ones were written since the last.
-fn cycle_of(active: usize, told: usize) -> Duration {
+fn cycle_of(busy: usize, watched: usize) -> Duration {
     let count = |logs: usize| u32::try_from(logs).unwrap_or(u32::MAX);
-    let few = count(active).min(FEW_LOGS);
-    let mut cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG.saturating_mul(count(active) - few);
-    if told > 0 {
+    let few = count(busy).min(FEW_LOGS);
+    let mut cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG.saturating_mul(count(busy) - few);
+    if watched > 0 {
         let at_least = CYCLE_PER_LOG * FEW_LOGS;
         cycle = cycle
             .max(at_least)
-            .max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(told)));
+            .max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(watched)));
     }
     cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
 }

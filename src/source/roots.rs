@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::link::Exchange;
+use crate::delivery::link::Link;
 use crate::runtime::file::is_shortage;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{stamp, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable};
@@ -160,10 +160,10 @@ impl Root {
     }
 
     /// Says once of each part that it cannot be read, and once that it can again.
-    pub fn report_unreadable(&mut self, exchange: &Exchange, seconds: f64, at: Instant) {
+    pub fn report_unreadable(&mut self, link: &Link, seconds: f64, at: Instant) {
         if let Some(shortage) = self.unreadable.iter().find(|it| is_shortage(&it.error)) {
             // It says nothing of any folder.
-            return exchange.report_shortage(&shortage.error);
+            return link.report_shortage(&shortage.error);
         }
         if self.failure.is_some() {
             return;
@@ -190,7 +190,7 @@ impl Root {
                 _ => path.symlink_metadata().is_ok(),
             };
             let is_news = !is_still && !is_unreadable(path) && is_there();
-            let is_kept = !is_news || exchange.report(Event::FolderReadable { path: path.clone() });
+            let is_kept = !is_news || link.report(Event::FolderReadable { path: path.clone() });
             is_still || !is_kept
         });
         self.named
@@ -206,7 +206,7 @@ impl Root {
                 continue;
             }
             named += 1;
-            if exchange.report(Event::FolderUnreadable {
+            if link.report(Event::FolderUnreadable {
                 path: path.clone(),
                 reason,
                 effect,
@@ -224,14 +224,12 @@ impl Root {
     }
 
     /// Watches it, if that is not so yet; says once why not.
-    pub fn watch(&mut self, exchange: &Arc<Exchange>) -> Result<(), String> {
+    pub fn watch(&mut self, link: &Arc<Link>) -> Result<(), String> {
         if self.watch.is_some() || self.is_watch_refused || !self.dir.is_dir() {
             return Ok(());
         }
-        let bell = Arc::clone(exchange);
-        match RootWatch::new(&self.dir, &exchange.threads, move || {
-            bell.reader_bell.ring()
-        }) {
+        let bell = Arc::clone(link);
+        match RootWatch::new(&self.dir, &link.threads, move || bell.reader_waker.wake()) {
             Ok(watch) => self.watch = Some(watch),
             Err(reason) => {
                 self.is_watch_refused = true;
@@ -242,16 +240,16 @@ impl Root {
     }
 
     /// Says once that it cannot be read, and once that it can again.
-    pub fn report(&mut self, exchange: &Exchange, seconds: f64) {
+    pub fn report(&mut self, link: &Link, seconds: f64) {
         let path = self.dir.clone();
         if self.failure.is_some() {
-            exchange.tally.read_errors.add_one();
+            link.tally.read_errors.add_one();
         }
         match &self.failure {
-            Some(error) if is_shortage(error) => exchange.report_shortage(error),
+            Some(error) if is_shortage(error) => link.report_shortage(error),
             Some(error) => self.trouble.begin(Unread::of_error(error), || {
                 let reason = error.to_string();
-                exchange.report(Event::RootUnreadable {
+                link.report(Event::RootUnreadable {
                     path,
                     reason,
                     seconds,
@@ -259,7 +257,7 @@ impl Root {
             }),
             None => self
                 .trouble
-                .end(|| exchange.report(Event::RootReadable { path })),
+                .end(|| link.report(Event::RootReadable { path })),
         }
     }
 }

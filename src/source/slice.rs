@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::link::Exchange;
+use crate::delivery::link::Link;
 use crate::source::file::generation::SLICE_BYTES;
 
 /// What the lines of a slice may take: many times what 256 KiB of plain ones do.
@@ -80,7 +80,7 @@ const COSTLY_STRIDE: usize = 1024;
 /// One slice.
 #[derive(Debug)]
 pub struct Slice<'a> {
-    exchange: &'a Exchange,
+    link: &'a Link,
     begun: Option<Instant>,
     /// How long it may take.
     time: Duration,
@@ -92,19 +92,14 @@ pub struct Slice<'a> {
 
 impl<'a> Slice<'a> {
     /// Begins at `start` of the buffer.
-    pub fn begin(
-        exchange: &'a Exchange,
-        start: usize,
-        is_matched: bool,
-        time: Duration,
-    ) -> Slice<'a> {
+    pub fn begin(link: &'a Link, start: usize, is_matched: bool, time: Duration) -> Slice<'a> {
         let (stride, most) = match is_matched {
             true => (COSTLY_STRIDE, MATCHED_SLICE_TIME),
             false => (PLAIN_STRIDE, SLICE_TIME),
         };
         let (begun, time) = (Some(Instant::now()), time.min(most));
         Slice {
-            exchange,
+            link,
             begun,
             time,
             stride,
@@ -137,10 +132,10 @@ impl<'a> Slice<'a> {
 
     /// One that ends with its bytes: what follows the last whole line of a file cannot
     /// be left for later.
-    pub fn whole(exchange: &'a Exchange) -> Slice<'a> {
+    pub fn whole(link: &'a Link) -> Slice<'a> {
         let (time, stride, next_look) = (Duration::MAX, usize::MAX, usize::MAX);
         Slice {
-            exchange,
+            link,
             begun: None,
             time,
             stride,
@@ -159,7 +154,7 @@ impl<'a> Slice<'a> {
     fn is_over(&mut self, at: usize) -> bool {
         self.has_looked = true;
         self.next_look = at.saturating_add(self.stride);
-        self.exchange.is_stopping() || self.has_taken(self.time)
+        self.link.is_stopping() || self.has_taken(self.time)
     }
 }
 
@@ -172,7 +167,7 @@ mod tests {
     use crate::format::cri;
     use crate::format::json_file::Decoder;
     use crate::pipeline::multiline::Pattern;
-    use crate::pipeline::template::Identity;
+    use crate::pipeline::template::RecordTemplate;
     use crate::runtime::docker::ContainerMetadata;
     use crate::runtime::id::ContainerId;
     use crate::runtime::LogFiles;
@@ -189,9 +184,9 @@ mod tests {
     }
 
     impl Lent {
-        fn read(&mut self, tailer: &mut Tailer, exchange: &Exchange, now: Instant) -> Step {
+        fn read(&mut self, tailer: &mut Tailer, link: &Link, now: Instant) -> Step {
             let mut context = ReadContext {
-                exchange,
+                link,
                 buffer: &mut self.buffer,
                 decoder: &mut self.decoder,
                 cri: &mut self.cri,
@@ -205,41 +200,41 @@ mod tests {
 
     #[test]
     fn the_clock_and_a_stop_are_looked_at_now_and_then() {
-        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let mut slice = Slice {
             begun: None,
-            ..Slice::begin(&exchange, 100, true, SLICE_TIME)
+            ..Slice::begin(&link, 100, true, SLICE_TIME)
         };
         assert!(!slice.ends_at(100 + COSTLY_STRIDE));
-        exchange.stopping.store(true, Ordering::Release);
+        link.stopping.store(true, Ordering::Release);
         assert!(
             !slice.ends_at(100 + COSTLY_STRIDE + 1),
-            "it was looked a moment ago"
+            "it was looked a cursor ago"
         );
         assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
-        exchange.stopping.store(false, Ordering::Release);
+        link.stopping.store(false, Ordering::Release);
         let long_ago = Instant::now().checked_sub(SLICE_TIME);
         let mut late = Slice {
             begun: long_ago,
-            ..Slice::begin(&exchange, 0, false, SLICE_TIME)
+            ..Slice::begin(&link, 0, false, SLICE_TIME)
         };
         assert!(!late.ends_at(PLAIN_STRIDE - 1) && !late.was_costly());
         assert!(late.ends_at(PLAIN_STRIDE) && late.was_costly());
-        assert!(!Slice::whole(&exchange).ends_at(usize::MAX - 1));
+        assert!(!Slice::whole(&link).ends_at(usize::MAX - 1));
     }
 
     #[test]
     fn a_slice_is_as_short_as_it_is_told_to_be_and_slow_by_its_bytes() {
-        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let begun = Instant::now().checked_sub(2 * SHORT_SLICE_TIME);
         let short = || Slice {
             begun,
-            ..Slice::begin(&exchange, 0, true, SHORT_SLICE_TIME)
+            ..Slice::begin(&link, 0, true, SHORT_SLICE_TIME)
         };
         assert!(short().ends_at(COSTLY_STRIDE));
         assert!(!Slice {
             begun,
-            ..Slice::begin(&exchange, 0, true, Duration::from_secs(3600))
+            ..Slice::begin(&link, 0, true, Duration::from_secs(3600))
         }
         .ends_at(1 << 20));
         assert!(short().cost(COSTLY_STRIDE) >= 2 * SHORT_SLICE_TIME);
@@ -247,12 +242,12 @@ mod tests {
             short().cost(usize::MAX >> 8).is_zero(),
             "so many bytes may take that"
         );
-        assert!(Slice::begin(&exchange, 0, true, SLICE_TIME)
+        assert!(Slice::begin(&link, 0, true, SLICE_TIME)
             .cost(1 << 20)
             .is_zero());
     }
 
-    /// Containers that wrote 40 ms of lines each in one moment; of none is anything known.
+    /// Containers that wrote 40 ms of lines each in one cursor; of none is anything known.
     #[test]
     fn a_burst_of_many_costly_containers_does_not_hold_up_a_pass() {
         // What the lines between two looks at the clock take.
@@ -297,17 +292,17 @@ mod tests {
         let files = LogFiles::numbered(dir.path().join("x.log"));
         std::fs::write(&files.path, "").unwrap();
         let path = files.path.to_path_buf();
-        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
-        let plain = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
-        let mut tailer = Tailer::new(exchange.accounts.open(id), files, Start::Head, plain);
-        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        let plain = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
+        let mut tailer = Tailer::new(link.accounts.open(id), files, Start::Head, plain);
+        let mut identity = RecordTemplate::unnamed(&id, ContainerMetadata::default());
         identity.multiline.pattern = Some(Pattern::shared("^a").unwrap());
-        tailer.set_identity(Arc::new(identity), &exchange);
-        tailer.refresh(&exchange).unwrap();
+        tailer.set_template(Arc::new(identity), &link);
+        tailer.refresh(&link).unwrap();
         let start = Instant::now();
         let mut lent = Lent::default();
-        let mut read = |tailer: &mut Tailer| lent.read(tailer, &exchange, start);
+        let mut read = |tailer: &mut Tailer| lent.read(tailer, &link, start);
         let much_later = start + Duration::from_secs(3600);
         assert_eq!(read(&mut tailer), Step::AtEnd { has_read: false });
         assert!(
@@ -372,24 +367,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = LogFiles::numbered(dir.path().join("x.log"));
         std::fs::write(&files.path, &log).unwrap();
-        let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(64 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
-        let mut identity = Identity::unnamed(&id, ContainerMetadata::default());
+        let mut identity = RecordTemplate::unnamed(&id, ContainerMetadata::default());
         identity.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
         identity.multiline.max_bytes = 1 << 20;
         let mut tailer = Tailer::new(
-            exchange.accounts.open(id),
+            link.accounts.open(id),
             files,
             Start::Head,
             Arc::new(identity),
         );
-        tailer.refresh(&exchange).unwrap();
-        exchange.stopping.store(true, Ordering::Release);
+        tailer.refresh(&link).unwrap();
+        link.stopping.store(true, Ordering::Release);
         let mut lent = Lent::default();
         let mut texts = Vec::new();
         let (mut slices, mut offset) = (0, 0);
         loop {
-            let step = lent.read(&mut tailer, &exchange, Instant::now());
+            let step = lent.read(&mut tailer, &link, Instant::now());
             if step == (Step::AtEnd { has_read: false }) {
                 break;
             }
@@ -404,9 +399,9 @@ mod tests {
         }
         assert_eq!(offset, log.len() as u64);
         assert!(slices >= log.len() / (PLAIN_STRIDE + 4_000), "{slices}");
-        tailer.flush_open(&exchange);
+        tailer.flush_open(&link);
         let mut resumes = Vec::new();
-        while let Some(batch) = exchange.queue.pop() {
+        while let Some(batch) = link.queue.pop() {
             if batch.records > 0 {
                 let records = decode_records(&batch.bytes).unwrap();
                 texts.extend(records.iter().map(|record| record.text("log").to_owned()));

@@ -46,15 +46,15 @@ impl Reader {
         if !is_due {
             return;
         }
-        let errors = self.exchange.tally.read_errors.get();
-        let seen = (self.survey(now), self.exchange.accounts.total(), errors);
+        let errors = self.link.tally.read_errors.get();
+        let seen = (self.survey(now), self.link.accounts.total(), errors);
         // What waits grows older, though nothing moves.
         let has_changed =
             self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
         self.surveyor.looked = now;
         self.surveyor.next = has_changed.then(|| now + INTERVAL);
         if has_changed {
-            self.exchange.show(seen.0.clone());
+            self.link.show(seen.0.clone());
             self.surveyor.last = Some(seen);
         }
     }

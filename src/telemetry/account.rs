@@ -254,7 +254,7 @@ impl Add for Figures {
 
 /// What one slice came to, before its batches are queued.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Taken {
+pub struct SliceStats {
     /// Bytes the reader went past.
     pub read: u64,
     /// Those that were no record.
@@ -418,14 +418,14 @@ impl Account {
         }
     }
 
-    /// The sums at this moment.
+    /// The sums at this cursor.
     pub fn figures(&self) -> Figures {
         self.ledger().figures()
     }
 
     /// A slice was read. Before its batches are queued: they may be accepted at
     /// once.
-    pub fn took(&self, taken: &Taken) {
+    pub fn took(&self, taken: &SliceStats) {
         let mut ledger = self.ledger();
         let figures = &mut ledger.figures;
         figures.read.bytes += taken.read;

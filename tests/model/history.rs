@@ -115,7 +115,7 @@ impl History<'_> {
             Action::Run { count } => return self.run(count),
             Action::Idle { ms } => self.turn(Duration::from_millis(ms)),
             Action::Pause => self.instance.iter().for_each(Instance::pause),
-            Action::Resume => self.instance.iter().for_each(Instance::resume),
+            Action::StreamCheckpoint => self.instance.iter().for_each(Instance::resume),
             Action::Refuse { on } => self
                 .instance
                 .iter()

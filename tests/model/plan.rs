@@ -163,7 +163,7 @@ pub enum Action {
         ms: u64,
     },
     Pause,
-    Resume,
+    StreamCheckpoint,
     Refuse {
         on: bool,
     },
@@ -303,7 +303,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => (1..4usize).prop_map(|count| Action::Run { count }),
         2 => (1..3000u64).prop_map(|ms| Action::Idle { ms }),
         1 => Just(Action::Pause),
-        1 => Just(Action::Resume),
+        1 => Just(Action::StreamCheckpoint),
         1 => any::<bool>().prop_map(|on| Action::Refuse { on }),
         2 => Just(Action::Stop),
         4 => Just(Action::Start),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
 use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
-use fluent_bit_container_logs::delivery::link::Bell;
+use fluent_bit_container_logs::delivery::waker::Waker;
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::telemetry::account::{Account, Figures, Held};
 use fluent_bit_container_logs::telemetry::event::Level;
@@ -66,7 +66,7 @@ pub struct Collector {
     plugin: Arc<Plugin>,
     kept: Arc<Kept>,
     ending: Arc<AtomicBool>,
-    bell: Arc<Bell>,
+    bell: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -101,7 +101,7 @@ impl Collector {
         let plugin = Arc::new(Plugin::start(config)?);
         let kept = Arc::new(Kept::default());
         let ending = Arc::new(AtomicBool::new(false));
-        let bell = Arc::new(Bell::new().expect("a bell"));
+        let bell = Arc::new(Waker::new().expect("a bell"));
         let thread = {
             let (plugin, kept) = (Arc::clone(&plugin), Arc::clone(&kept));
             let (ending, bell) = (Arc::clone(&ending), Arc::clone(&bell));
@@ -288,7 +288,7 @@ impl Collector {
         if let Some(thread) = self.thread.take() {
             self.plugin.pause();
             self.ending.store(true, Ordering::SeqCst);
-            self.bell.ring();
+            self.bell.wake();
             thread.join().expect("the host's thread");
             self.plugin.stop(&*self.kept);
             if !std::thread::panicking() {

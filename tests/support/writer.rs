@@ -150,7 +150,7 @@ pub fn literal(stream: Stream, texts: &[&str]) -> Script {
     Script::new(stream, sh, texts.iter().map(|&text| text.to_owned()))
 }
 
-/// Texts that a careless decoder or encoder gets wrong.
+/// MultilineBuffer that a careless decoder or encoder gets wrong.
 pub const TRICKY_TEXTS: [&str; 10] = [
     r#"a "quoted" word and a \ backslash"#,
     "a tab\tand a bell\u{7} and an escape \u{1b}[31m",

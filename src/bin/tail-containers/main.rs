@@ -24,7 +24,7 @@ use std::time::Duration;
 use clap::Parser;
 use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
 use fluent_bit_container_logs::delivery::host::Host;
-use fluent_bit_container_logs::delivery::link::Bell;
+use fluent_bit_container_logs::delivery::waker::Waker;
 use fluent_bit_container_logs::ffi::signals::with_signals_blocked;
 use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::telemetry::event::Level;
@@ -117,13 +117,13 @@ fn follow(
 }
 
 /// A bell that rings, and a flag that is set, at Ctrl-C or a termination.
-fn stop_at_signal() -> io::Result<(Arc<Bell>, Arc<AtomicBool>)> {
-    let bell = Arc::new(Bell::new()?);
+fn stop_at_signal() -> io::Result<(Arc<Waker>, Arc<AtomicBool>)> {
+    let bell = Arc::new(Waker::new()?);
     let flag = Arc::new(AtomicBool::new(false));
     let (ring, set) = (Arc::clone(&bell), Arc::clone(&flag));
     ctrlc::set_handler(move || {
         set.store(true, Ordering::Release);
-        ring.ring();
+        ring.wake();
     })
     .map_err(io::Error::other)?;
     Ok((bell, flag))

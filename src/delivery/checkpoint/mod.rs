@@ -1,6 +1,6 @@
 //! How far the host has accepted each container's log, and where to go on.
 //!
-//! Every stream of a container has a [`Resume`]: a file known by its content
+//! Every stream of a container has a [`StreamCheckpoint`]: a file known by its content
 //! and an offset in it. Entries of the stream that begin before it have been
 //! accepted; none behind it (I1, I2). Reading starts at the lower of the two
 //! and passes over what the other stream has already delivered.
@@ -22,7 +22,7 @@ pub use crate::delivery::checkpoint::store::{CheckpointError, CheckpointStore, O
 /// The last entry of a stream that was taken: its time, and how many entries
 /// with that very time were taken. What a position is where there is no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Moment {
+pub struct TimeCursor {
     /// The runtime's time of the entry.
     pub time: Timestamp,
     /// Entries of this stream with this time, one after another. The pieces of a split
@@ -31,11 +31,11 @@ pub struct Moment {
     pub count: u32,
 }
 
-impl Moment {
+impl TimeCursor {
     /// As it is, or where none was taken yet, the time from which on entries are wanted.
-    pub fn or_at(self, time: Timestamp) -> Moment {
-        if self == Moment::default() {
-            Moment { time, count: 0 }
+    pub fn or_at(self, time: Timestamp) -> TimeCursor {
+        if self == TimeCursor::default() {
+            TimeCursor { time, count: 0 }
         } else {
             self
         }
@@ -47,7 +47,7 @@ impl Moment {
         if self.count > 0 && self.time == time {
             self.count = self.count.saturating_add(1);
         } else {
-            *self = Moment { time, count: 1 };
+            *self = TimeCursor { time, count: 1 };
         }
     }
 }
@@ -55,7 +55,7 @@ impl Moment {
 /// A place to resume at: a file by its content and an offset in its plain
 /// bytes, and the last entry before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Resume {
+pub struct StreamCheckpoint {
     /// The head of the file, as far as it was known.
     pub fingerprint: Fingerprint,
     /// The bytes just before the offset.
@@ -68,8 +68,8 @@ pub struct Resume {
     /// none. Never changes while a file is renamed.
     pub birth: u64,
     /// The last entry taken.
-    pub moment: Moment,
-    /// The moment is ahead of the file: entries after it came from the API.
+    pub cursor: TimeCursor,
+    /// The cursor is ahead of the file: entries after it came from the API.
     pub is_by_time: bool,
     /// The last entry taken was of a line that was delivered without its end: pieces with the
     /// very same time may follow.
@@ -77,7 +77,7 @@ pub struct Resume {
 }
 
 /// Where both streams of a container resume.
-pub type Saved = PerStream<Resume>;
+pub type ContainerCheckpoint = PerStream<StreamCheckpoint>;
 
 /// The streams whose resume position moves.
-pub type Advance = PerStream<Option<Resume>>;
+pub type Advance = PerStream<Option<StreamCheckpoint>>;

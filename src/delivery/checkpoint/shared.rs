@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::{Advance, CheckpointStore, Saved};
+use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerCheckpoint};
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 
@@ -25,7 +25,7 @@ pub struct SharedCheckpoint {
 /// What the reader asks.
 #[derive(Debug, Default)]
 struct View {
-    saved: HashMap<ContainerId, Saved>,
+    saved: HashMap<ContainerId, ContainerCheckpoint>,
     gone: HashSet<ContainerId>,
     /// Taken up by the reader; the store hears of it before its next change.
     taken_up: Vec<ContainerId>,
@@ -50,7 +50,7 @@ impl SharedCheckpoint {
 
     /// What is known of a container that is there: it is no longer to be forgotten. Waits
     /// for no disk.
-    pub fn take_up(&self, id: &ContainerId) -> Option<Saved> {
+    pub fn take_up(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let mut view = lock(&self.view);
         let saved = view.saved.get(id).copied()?;
         if view.gone.remove(id) {
@@ -70,7 +70,7 @@ impl SharedCheckpoint {
     }
 
     /// What is known of a container.
-    pub fn saved(&self, id: &ContainerId) -> Option<Saved> {
+    pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         lock(&self.view).saved.get(id).copied()
     }
 
@@ -135,7 +135,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::checkpoint::Resume;
+    use crate::delivery::checkpoint::StreamCheckpoint;
 
     fn id(number: u16) -> ContainerId {
         let mut bytes = [0; 32];
@@ -145,15 +145,15 @@ mod tests {
 
     fn advance_to(offset: u64) -> Advance {
         [
-            Some(Resume {
+            Some(StreamCheckpoint {
                 offset,
-                ..Resume::default()
+                ..StreamCheckpoint::default()
             }),
             None,
         ]
     }
 
-    fn offset(saved: Option<Saved>) -> Option<u64> {
+    fn offset(saved: Option<ContainerCheckpoint>) -> Option<u64> {
         saved.map(|saved| saved[0].offset)
     }
 

@@ -15,7 +15,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
-use crate::delivery::checkpoint::{Moment, Resume, Saved};
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 
@@ -38,7 +38,7 @@ pub struct SlotCopy {
     /// Whose entry.
     pub id: ContainerId,
     /// What it says.
-    pub saved: Saved,
+    pub saved: ContainerCheckpoint,
 }
 
 /// What a slot holds. Short-lived, so its size does not matter.
@@ -67,9 +67,9 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
         bytes.extend_from_slice(&resume.offset.to_le_bytes());
         bytes.extend_from_slice(&resume.inode.to_le_bytes());
         bytes.extend_from_slice(&resume.birth.to_le_bytes());
-        bytes.extend_from_slice(&resume.moment.time.seconds.to_le_bytes());
-        bytes.extend_from_slice(&resume.moment.time.nanos.to_le_bytes());
-        bytes.extend_from_slice(&resume.moment.count.to_le_bytes());
+        bytes.extend_from_slice(&resume.cursor.time.seconds.to_le_bytes());
+        bytes.extend_from_slice(&resume.cursor.time.nanos.to_le_bytes());
+        bytes.extend_from_slice(&resume.cursor.count.to_le_bytes());
         bytes.extend_from_slice(&u32::from(resume.is_by_time).to_le_bytes());
         bytes.extend_from_slice(&u32::from(resume.is_mid_line).to_le_bytes());
     }
@@ -88,7 +88,7 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     }
     let sequence = fields.u64().filter(|sequence| *sequence <= LAST_SEQUENCE)?;
     let id = ContainerId::from_bytes(*fields.take::<32>()?);
-    let mut saved = Saved::default();
+    let mut saved = ContainerCheckpoint::default();
     for resume in &mut saved {
         *resume = fields.resume().filter(is_possible)?;
     }
@@ -102,19 +102,19 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
 /// Whether a position can be one that [`encode`] was given. A hash protects from
 /// accidents, not from a file that someone made: its lengths are allocated and
 /// its offsets counted with.
-fn is_possible(resume: &Resume) -> bool {
-    let Resume {
+fn is_possible(resume: &StreamCheckpoint) -> bool {
+    let StreamCheckpoint {
         fingerprint,
         marker,
         offset,
-        moment,
+        cursor,
         ..
     } = resume;
     fingerprint.length as usize <= HEAD_BYTES
         && marker.length as usize <= MARKER_BYTES
         && u64::from(marker.length) <= *offset
         && i64::try_from(*offset).is_ok()
-        && moment.time.nanos < 1_000_000_000
+        && cursor.time.nanos < 1_000_000_000
 }
 
 /// Decodes a slot of [`SLOT`] bytes.
@@ -146,12 +146,12 @@ impl<'a> Fields<'a> {
         self.take::<4>().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    fn resume(&mut self) -> Option<Resume> {
+    fn resume(&mut self) -> Option<StreamCheckpoint> {
         let hash = self.u64()?;
         let length = self.u32()?;
         let marker_length = self.u32()?;
         let marker_hash = self.u64()?;
-        Some(Resume {
+        Some(StreamCheckpoint {
             fingerprint: Fingerprint { length, hash },
             marker: Marker {
                 length: marker_length,
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
             offset: self.u64()?,
             inode: self.u64()?,
             birth: self.u64()?,
-            moment: Moment {
+            cursor: TimeCursor {
                 time: Timestamp {
                     seconds: self.u64()? as i64,
                     nanos: self.u32()?,
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn copy(sequence: u64) -> SlotCopy {
-        let resume = |seed: u64| Resume {
+        let resume = |seed: u64| StreamCheckpoint {
             fingerprint: Fingerprint {
                 length: 1024,
                 hash: seed,
@@ -192,7 +192,7 @@ mod tests {
             offset: seed + 100,
             inode: seed + 3,
             birth: seed + 4,
-            moment: Moment {
+            cursor: TimeCursor {
                 time: Timestamp {
                     seconds: -(seed as i64),
                     nanos: 5,
@@ -253,7 +253,7 @@ mod tests {
             change(|copy| copy.saved[1].marker.length = 65),
             change(|copy| copy.saved[1].offset = u64::from(copy.saved[1].marker.length) - 1),
             change(|copy| copy.saved[0].offset = 1 << 63),
-            change(|copy| copy.saved[0].moment.time.nanos = 1_000_000_000),
+            change(|copy| copy.saved[0].cursor.time.nanos = 1_000_000_000),
         ] {
             assert_eq!(changed, SlotState::Damaged);
         }

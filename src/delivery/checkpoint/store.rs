@@ -21,7 +21,7 @@ use crate::delivery::checkpoint::db_file::{
     create_locked, open_when_unlocked, Access, OpenError, LOCK_PAUSE,
 };
 use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
-use crate::delivery::checkpoint::{db_file, slot, Advance, Resume, Saved};
+use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, StreamCheckpoint};
 use crate::runtime::id::ContainerId;
 
 pub(crate) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
@@ -38,7 +38,7 @@ const SLOTS_AT_ONCE: usize = 128;
 const STARTED: [u8; 4] = *b"done";
 
 /// How long the entry of a container that is gone is kept: a Docker root that
-/// was unmounted for a moment comes back with all its containers.
+/// was unmounted for a cursor comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// Why a checkpoint cannot be used at all.
@@ -85,7 +85,7 @@ pub struct Opened {
 struct Entry {
     slot: usize,
     sequence: u64,
-    saved: Saved,
+    saved: ContainerCheckpoint,
     /// Since when its container is gone.
     gone_since: Option<Instant>,
     /// Not yet in the file, because a write failed.
@@ -279,7 +279,7 @@ impl CheckpointStore {
 
     /// What is known of a container that is there: it is no longer to be
     /// forgotten.
-    pub fn take_up(&mut self, id: &ContainerId) -> Option<Saved> {
+    pub fn take_up(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let entry = self.entries.get_mut(id)?;
         entry.gone_since = None;
         Some(entry.saved)
@@ -296,7 +296,7 @@ impl CheckpointStore {
     }
 
     /// What is known of a container.
-    pub fn saved(&self, id: &ContainerId) -> Option<Saved> {
+    pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         self.entries.get(id).map(|entry| entry.saved)
     }
 
@@ -326,7 +326,7 @@ impl CheckpointStore {
                 let entry = Entry {
                     slot,
                     sequence: 0,
-                    saved: Saved::default(),
+                    saved: ContainerCheckpoint::default(),
                     gone_since: None,
                     is_dirty: false,
                 };
@@ -489,7 +489,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// A position at the start of nothing, for a container whose log is empty.
-impl Resume {
+impl StreamCheckpoint {
     /// Whether it says nothing about a file.
     pub fn has_no_file(&self) -> bool {
         self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0

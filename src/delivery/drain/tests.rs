@@ -2,7 +2,7 @@ use super::*;
 use crate::config::Config;
 use std::sync::{Arc, Mutex};
 
-use crate::delivery::checkpoint::{CheckpointStore, Resume};
+use crate::delivery::checkpoint::{CheckpointStore, StreamCheckpoint};
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::host::{AppendRefused, Parsed};
 use crate::delivery::parser::Parsing;
@@ -65,7 +65,7 @@ impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
 
 struct Bench {
     drain: Drain,
-    exchange: Exchange,
+    link: Link,
     config: Config,
 }
 
@@ -73,10 +73,10 @@ impl Bench {
     fn new() -> Bench {
         let mut config = Config::from_lookup(|_| None).unwrap();
         config.refused_record_timeout = Duration::ZERO;
-        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         Bench {
             drain: Drain::default(),
-            exchange,
+            link,
             config,
         }
     }
@@ -92,7 +92,7 @@ impl Bench {
 
     fn hand_over(&mut self, host: &dyn Host) {
         self.drain.hand_over(Around {
-            exchange: &self.exchange,
+            link: &self.link,
             refused_record_timeout: self.config.refused_record_timeout,
             db: self.config.db.as_deref(),
             host,
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     fn account(&self, digit: u8) -> Arc<Account> {
-        self.exchange
+        self.link
             .accounts
             .open(ContainerId::from_bytes([digit; 32]))
     }
@@ -132,9 +132,9 @@ impl Bench {
             };
             put_record(&mut bytes, &line, Stream::Stdout, &RecordFields::new(&[]));
             source_bytes += text.len() as u64;
-            let resume = Resume {
+            let resume = StreamCheckpoint {
                 offset: read + source_bytes,
-                ..Resume::default()
+                ..StreamCheckpoint::default()
             };
             let advance = [Some(resume), None];
             marks.push(Mark {
@@ -150,12 +150,12 @@ impl Bench {
             records: texts.len() as u64,
         };
         let queued = [Some((amount, Default::default())), None];
-        account.took(&crate::telemetry::account::Taken {
+        account.took(&crate::telemetry::account::SliceStats {
             read: source_bytes,
             queued,
             ..Default::default()
         });
-        self.exchange.push(Batch {
+        self.link.push(Batch {
             container: *account.id(),
             tag: Some(tag.into()),
             records: texts.len(),
@@ -169,10 +169,7 @@ impl Bench {
 
     fn saved_offset(&self, digit: u8) -> Option<u64> {
         let id = ContainerId::from_bytes([digit; 32]);
-        self.exchange
-            .checkpoint
-            .saved(&id)
-            .map(|saved| saved[0].offset)
+        self.link.checkpoint.saved(&id).map(|saved| saved[0].offset)
     }
 
     fn refused(&self, digit: u8) -> u64 {
@@ -182,7 +179,7 @@ impl Bench {
     }
 
     fn is_drained(&self) -> bool {
-        self.exchange.queue.is_empty() && self.exchange.queue.bytes() == 0
+        self.link.queue.is_empty() && self.link.queue.bytes() == 0
     }
 }
 
@@ -266,28 +263,28 @@ fn what_stands_aside_takes_no_room_from_others_up_to_the_limit() {
     let host = choosy(|tag, _, _| tag == "a");
     let text = long(15_000);
     bench.push(1, "a", &[&text]);
-    assert!(!bench.exchange.queue.has_space(), "it fills the queue");
+    assert!(!bench.link.queue.has_space(), "it fills the queue");
     bench.turn(&host);
-    assert!(bench.exchange.queue.has_space());
+    assert!(bench.link.queue.has_space());
     assert!(
         !bench.account(1).is_held_back(),
         "what follows tells whether it can ever be taken"
     );
-    assert!(bench.exchange.queue.is_cautious());
+    assert!(bench.link.queue.is_cautious());
     bench.push(2, "b", &[&text]);
-    assert!(!bench.exchange.queue.has_space());
+    assert!(!bench.link.queue.has_space());
     assert!(
-        bench.account(2).waits(bench.exchange.queue.is_cautious()),
+        bench.account(2).waits(bench.link.queue.is_cautious()),
         "for what was read of it"
     );
     for _ in 0..4 {
         bench.push(1, "a", &[&text]);
     }
     bench.turn(&host);
-    assert!(!bench.account(2).waits(bench.exchange.queue.is_cautious()));
+    assert!(!bench.account(2).waits(bench.link.queue.is_cautious()));
     assert!(bench.account(1).is_held_back(), "no more of it is read");
     assert!(
-        !bench.exchange.queue.has_space(),
+        !bench.link.queue.has_space(),
         "what is beyond the limit does"
     );
     for _ in 0..3 {
@@ -322,7 +319,7 @@ fn a_record_that_never_fits_is_given_up_once_what_follows_is_taken() {
         Some(bench.account(1).figures().read.bytes)
     );
     assert!(bench.is_drained());
-    let events = bench.exchange.events.take().0;
+    let events = bench.link.events.take().0;
     let told = events
         .iter()
         .filter(|event| matches!(event, Event::RecordsRefused { .. }))
@@ -371,14 +368,14 @@ fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_take
         bench.turn(&host);
     }
     assert_eq!(bench.refused(1), 0, "something may follow it");
-    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    bench.link.leave(ContainerId::from_bytes([1; 32]));
     let account = bench.account(1);
     for _ in 0..20 {
         bench.push(2, "b", &["other"]);
         bench.turn(&host);
     }
     assert_eq!(account.figures().refused.records, 3);
-    assert!(bench.is_drained() && !bench.exchange.is_leaving(account.id()));
+    assert!(bench.is_drained() && !bench.link.is_leaving(account.id()));
 }
 
 /// A container that writes nothing small under a tag of its own.
@@ -394,7 +391,7 @@ fn a_container_of_large_records_alone_holds_little_and_loses_one_after_the_other
         }
         bench.push(2, "b", &["other"]);
         bench.turn(&host);
-        most = most.max(bench.exchange.queue.bytes());
+        most = most.max(bench.link.queue.bytes());
     }
     assert!(
         bench.refused(1) > 3 && most < 4 << 20,
@@ -633,13 +630,13 @@ fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together(
 
 impl Bench {
     fn fill_events(&self) {
-        while self.exchange.report(Event::ReaderStopped {
+        while self.link.report(Event::ReaderStopped {
             reason: String::new(),
         }) {}
     }
 
     fn told(&self, is: impl Fn(&Event) -> bool) -> Vec<Event> {
-        self.exchange
+        self.link
             .events
             .take()
             .0
@@ -655,7 +652,7 @@ fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_ar
     let mut bench = Bench::new();
     let runtime_id = ContainerId::from_bytes([9; 32]);
     let account = bench
-        .exchange
+        .link
         .accounts
         .open_as(ContainerId::from_bytes([1; 32]), runtime_id);
     account.set_name("web");
@@ -719,7 +716,7 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
     bench.config.db = Some("/somewhere/positions.db".into());
     let host = choosy(|_, _, _| false);
     let around = Around {
-        exchange: &bench.exchange,
+        link: &bench.link,
         refused_record_timeout: bench.config.refused_record_timeout,
         db: bench.config.db.as_deref(),
         host: &host,
@@ -728,11 +725,11 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
         .drain
         .report_checkpoint(Err(std::io::ErrorKind::StorageFull.into()), around);
     bench.push(1, "a", &["text"]);
-    bench.exchange.push(Batch::progress(Progress::Nothing));
-    bench.exchange.leave(ContainerId::from_bytes([1; 32]));
+    bench.link.push(Batch::progress(Progress::Nothing));
+    bench.link.leave(ContainerId::from_bytes([1; 32]));
     bench.turn(&host);
     assert!(bench.is_drained());
-    assert_eq!(bench.exchange.health.is_db_writable(), Some(false));
+    assert_eq!(bench.link.health.is_db_writable(), Some(false));
     assert_eq!(
         bench.told(|event| matches!(event, Event::CheckpointWritable { .. })),
         []
@@ -780,17 +777,17 @@ fn what_the_first_offer_was_taken_of_in_part_is_offered_seldom_and_said_once() {
 #[test]
 fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resumes() {
     let mut bench = Bench::new();
-    let exchange = &bench.exchange;
+    let link = &bench.link;
     let pauses = std::cell::Cell::new(1);
     let mut host = choosy(|tag, _, _| {
         let is_refused = tag == "b" || pauses.replace(0) > 0;
-        exchange.paused.fetch_or(is_refused, Ordering::AcqRel);
+        link.paused.fetch_or(is_refused, Ordering::AcqRel);
         is_refused
     });
     host.part = 10;
     bench.push(1, "a", &["text"]);
     let around = Around {
-        exchange,
+        link,
         refused_record_timeout: bench.config.refused_record_timeout,
         db: bench.config.db.as_deref(),
         host: &host,
@@ -798,14 +795,14 @@ fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resume
     bench.drain.hand_over(around);
     bench.drain.hand_over(around);
     assert_eq!(taken(&host, "a"), [""; 0]);
-    exchange.paused.store(false, Ordering::Release);
+    link.paused.store(false, Ordering::Release);
     bench.drain.hand_over(around);
     assert_eq!(taken(&host, "a"), ["text"]);
     assert_eq!(*host.offers.lock().unwrap(), 2);
     bench.push(2, "b", &["text"]);
     for _ in 0..5 {
         bench.drain.hand_over(around);
-        exchange.paused.store(false, Ordering::Release);
+        link.paused.store(false, Ordering::Release);
     }
     assert_eq!(
         *host.offers.lock().unwrap(),
@@ -838,7 +835,7 @@ fn the_copies_of_a_parser_count_among_what_stands_aside() {
     }
     bench.turn(&host);
     let (bytes, copies) = (
-        bench.exchange.queue.bytes(),
+        bench.link.queue.bytes(),
         *host.parsed.lock().unwrap() * text.len(),
     );
     assert!(
@@ -846,13 +843,13 @@ fn the_copies_of_a_parser_count_among_what_stands_aside() {
         "{bytes} and {copies} bytes"
     );
     assert!(
-        bench.exchange.queue.is_cautious(),
+        bench.link.queue.is_cautious(),
         "an eighth of what may stand aside does"
     );
-    assert!(bench.exchange.queue.has_space());
+    assert!(bench.link.queue.has_space());
     is_open.set(true);
     bench.turn(&host);
-    assert!(bench.is_drained() && !bench.exchange.queue.is_cautious());
+    assert!(bench.is_drained() && !bench.link.queue.is_cautious());
 }
 
 /// Each record that is refused alone is asked for more and more seldom, and the next one
@@ -887,7 +884,7 @@ fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
     let push = |bench: &Bench, number: u64| {
         let mut id = [7; 32];
         id[..8].copy_from_slice(&number.to_be_bytes());
-        let account = bench.exchange.accounts.open(ContainerId::from_bytes(id));
+        let account = bench.link.accounts.open(ContainerId::from_bytes(id));
         bench.push_of(account, &format!("tag {number}"), &["text"], None);
     };
     (0..1_000).for_each(|number| push(&bench, number));
@@ -905,7 +902,7 @@ fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
     );
 }
 
-/// A thousand are refused for long, and one for a moment.
+/// A thousand are refused for long, and one for a cursor.
 #[test]
 fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
     let mut bench = Bench::new();

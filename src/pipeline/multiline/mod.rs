@@ -3,7 +3,7 @@
 //!
 //! It stands behind the joining of a runtime's pieces: whole lines come in, each with
 //! the place where it begins, and texts of several lines go out. There is one
-//! [text](Texts) per stream, so streams never mix; like an open split line what is open
+//! [text](MultilineBuffer) per stream, so streams never mix; like an open split line what is open
 //! here outlives rotations, holds the position of its stream back (I2), and is read
 //! again after a restart.
 //!
@@ -17,7 +17,7 @@ mod pattern;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::checkpoint::Resume;
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::{PerStream, Stream, Timestamp};
 pub use crate::pipeline::multiline::pattern::{NoPattern, Pattern, State, Verdict};
 use crate::pipeline::partial::{empty, Line};
@@ -52,7 +52,7 @@ impl MultilineOptions {
 
 /// What is open of one container.
 #[derive(Debug)]
-pub struct Texts {
+pub struct MultilineBuffer {
     pattern: Arc<Pattern>,
     flush: Duration,
     max_bytes: usize,
@@ -71,7 +71,7 @@ struct Text {
 struct Open {
     /// Of the first line.
     time: Timestamp,
-    begins: Resume,
+    begins: StreamCheckpoint,
     /// Of the last line.
     last: Timestamp,
     state: State,
@@ -80,12 +80,12 @@ struct Open {
     is_utf8: bool,
 }
 
-impl Texts {
+impl MultilineBuffer {
     /// Nothing is open yet; `None` where no lines belong together.
-    pub fn of(options: &MultilineOptions) -> Option<Box<Texts>> {
+    pub fn of(options: &MultilineOptions) -> Option<Box<MultilineBuffer>> {
         let pattern = options.pattern.clone()?;
         let (flush, max_bytes) = (options.flush, options.max_bytes);
-        Some(Box::new(Texts {
+        Some(Box::new(MultilineBuffer {
             pattern,
             flush,
             max_bytes,
@@ -119,7 +119,7 @@ impl Texts {
         &mut self,
         stream: Stream,
         line: &Line<'_>,
-        begins: impl FnOnce() -> Resume,
+        begins: impl FnOnce() -> StreamCheckpoint,
         mut deliver: impl FnMut(Line<'_>),
     ) {
         let text = &mut self.streams[stream.index()];
@@ -150,7 +150,7 @@ impl Texts {
     }
 
     /// Where what is open of `stream` begins.
-    pub fn open_at(&self, stream: Stream) -> Option<Resume> {
+    pub fn open_at(&self, stream: Stream) -> Option<StreamCheckpoint> {
         self.streams[stream.index()].open.map(|open| open.begins)
     }
 
@@ -173,7 +173,7 @@ impl Text {
             && self.text.len() + 1 + line.text.len() <= max_bytes
     }
 
-    fn add(&mut self, line: &Line<'_>, begins: impl FnOnce() -> Resume, state: State) {
+    fn add(&mut self, line: &Line<'_>, begins: impl FnOnce() -> StreamCheckpoint, state: State) {
         match &mut self.open {
             Some(open) => {
                 self.text.push(b'\n');

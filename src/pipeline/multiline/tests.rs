@@ -18,10 +18,10 @@ fn line(text: &str, millis: i64) -> Line<'_> {
     }
 }
 
-fn begins(offset: u64) -> Resume {
-    Resume {
+fn begins(offset: u64) -> StreamCheckpoint {
+    StreamCheckpoint {
         offset,
-        ..Resume::default()
+        ..StreamCheckpoint::default()
     }
 }
 
@@ -29,7 +29,7 @@ fn begins(offset: u64) -> Resume {
 type Delivered = Vec<(Stream, i64, String, usize)>;
 
 struct Fixture {
-    texts: Box<Texts>,
+    texts: Box<MultilineBuffer>,
     delivered: Delivered,
     offset: u64,
 }
@@ -42,7 +42,7 @@ fn fixture(pattern: &str, max_bytes: usize) -> Fixture {
         max_bytes,
     };
     Fixture {
-        texts: Texts::of(&options).unwrap(),
+        texts: MultilineBuffer::of(&options).unwrap(),
         delivered: Vec::new(),
         offset: 0,
     }
@@ -192,7 +192,7 @@ fn a_record_has_time_and_attributes_of_its_first_line() {
             ..line(text, 7)
         };
         it.texts
-            .push(Stdout, &line, Resume::default, |_| unreachable!());
+            .push(Stdout, &line, StreamCheckpoint::default, |_| unreachable!());
     }
     it.texts.flush(Stdout, |line| {
         attrs = line.attrs.to_vec();

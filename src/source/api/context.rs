@@ -53,9 +53,9 @@ pub struct Context {
     /// Whether the events come.
     pub has_events: Cell<bool>,
     /// When the containers shall be listed even before their time.
-    pub early_roll_call: Cell<Option<Instant>>,
+    pub early_relist: Cell<Option<Instant>>,
     /// Rung when one of the two above changed.
-    pub roll_call_changed: Notify,
+    pub relist_changed: Notify,
     sink: RefCell<Box<dyn StreamSink>>,
     /// Held by the one follower that waits for space; the others queue for it,
     /// so that they come in turn and the sink is asked by one of them only.
@@ -76,8 +76,8 @@ impl Context {
             follows: RefCell::default(),
             podman: Cell::new(None),
             has_events: Cell::new(false),
-            early_roll_call: Cell::new(None),
-            roll_call_changed: Notify::new(),
+            early_relist: Cell::new(None),
+            relist_changed: Notify::new(),
             sink: RefCell::new(sink),
             turn: Semaphore::new(1),
             space,
@@ -135,16 +135,16 @@ impl Context {
     /// Has the containers listed at `time`, or before.
     pub fn call_roll_by(&self, time: Instant) {
         let time = self
-            .early_roll_call
+            .early_relist
             .get()
             .map_or(time, |other| other.min(time));
-        self.early_roll_call.set(Some(time));
-        self.roll_call_changed.notify_one();
+        self.early_relist.set(Some(time));
+        self.relist_changed.notify_one();
     }
 
     /// Whether the events come, from now on.
     pub fn set_events(&self, come: bool) {
         self.has_events.set(come);
-        self.roll_call_changed.notify_one();
+        self.relist_changed.notify_one();
     }
 }

@@ -10,7 +10,7 @@
 //!   has; here it is made sure that the answer reaches back far enough, and seen
 //!   whether the daemon still has what was taken last.
 
-use crate::delivery::checkpoint::Moment;
+use crate::delivery::checkpoint::TimeCursor;
 use crate::format::position::{PerStream, Stream, Timestamp};
 
 /// By so many seconds an answer that may begin anywhere must begin earlier than
@@ -38,7 +38,7 @@ pub struct LastEntry {
     /// Whether it ended its line. Only pieces of one line have one time.
     pub ends_line: bool,
     /// The last entries of both streams.
-    pub moments: PerStream<Moment>,
+    pub cursors: PerStream<TimeCursor>,
 }
 
 impl Place {
@@ -53,18 +53,18 @@ impl Place {
 }
 
 impl LastEntry {
-    fn moment(&self) -> Moment {
-        self.moments[self.stream.index()]
+    fn cursor(&self) -> TimeCursor {
+        self.cursors[self.stream.index()]
     }
 
     /// Its time.
     pub fn time(&self) -> Timestamp {
-        self.moment().time
+        self.cursor().time
     }
 
     /// Whether it is a line of its own, and so the only entry with its time.
     fn is_single(&self) -> bool {
-        self.ends_line && self.moment().count == 1
+        self.ends_line && self.cursor().count == 1
     }
 }
 
@@ -90,10 +90,10 @@ pub struct Search {
     has_gap: bool,
     /// The last entry of each stream in this answer. Counts of a stream's first
     /// time in a cut answer are too low if the cut parted a line.
-    runs: PerStream<Moment>,
+    runs: PerStream<TimeCursor>,
     is_first_run: PerStream<bool>,
     /// The last entry of each stream that was handed on, in this session.
-    handed_on: PerStream<Moment>,
+    handed_on: PerStream<TimeCursor>,
     /// The last entry that was handed on, in this answer.
     last: Option<LastEntry>,
     count: usize,
@@ -103,7 +103,7 @@ impl Search {
     /// Looks for `place` in an answer that is whole, or may begin anywhere.
     pub fn new(place: Place, is_whole: bool) -> Search {
         let handed_on = if let Place::After(last) = place {
-            last.moments
+            last.cursors
         } else {
             PerStream::default()
         };
@@ -141,7 +141,7 @@ impl Search {
                 Place::After(last) => {
                     let is_counted = self.is_whole || !self.is_first_run[index] || last.is_single();
                     self.is_met =
-                        is_counted && last.stream == stream && last.moment() == self.runs[index];
+                        is_counted && last.stream == stream && last.cursor() == self.runs[index];
                     return Verdict::PassOver;
                 }
                 Place::LaterThan(last) if time <= last => return Verdict::PassOver,
@@ -153,7 +153,7 @@ impl Search {
         self.last = Some(LastEntry {
             stream,
             ends_line,
-            moments: self.handed_on,
+            cursors: self.handed_on,
         });
         self.count += 1;
         Verdict::HandOn

@@ -16,23 +16,23 @@ const WITH_EVENTS: Duration = Duration::from_secs(30);
 const WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 
 /// Calls the roll, again and again.
-pub async fn call_roll(context: &Context) {
+pub async fn relist(context: &Context) {
     let mut last = Instant::now();
     let mut has_failed = false;
     loop {
         let calm = context.has_events.get() && !has_failed;
         let regular = last + if calm { WITH_EVENTS } else { WITHOUT_EVENTS };
         let due = context
-            .early_roll_call
+            .early_relist
             .get()
             .map_or(regular, |early| early.min(regular));
-        if timeout_at(due.into(), context.roll_call_changed.notified())
+        if timeout_at(due.into(), context.relist_changed.notified())
             .await
             .is_ok()
         {
             continue;
         }
-        context.early_roll_call.set(None);
+        context.early_relist.set(None);
         last = Instant::now();
         has_failed = is_awaited(context) && !compare(context, last).await;
     }

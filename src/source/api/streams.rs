@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use crate::config::socket::DockerSocket;
 use crate::config::{Config, Mode};
-use crate::delivery::checkpoint::{Resume, Saved};
-use crate::delivery::link::Exchange;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::link::Link;
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::Entry;
 use crate::lock::lock;
 use crate::pipeline::assembler::{Assembler, ReadBytes, DEAD_LINE_GRACE};
-use crate::pipeline::template::Identity;
+use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{split_env, ContainerMetadata};
 use crate::runtime::id::ContainerId;
 use crate::runtime::Api;
@@ -31,11 +31,11 @@ use crate::telemetry::trouble::Trouble;
 #[derive(Debug)]
 struct Streamed {
     assembler: Assembler,
-    /// The last known position in a file; the moments move ahead of it.
-    files: Saved,
+    /// The last known position in a file; the cursors move ahead of it.
+    files: ContainerCheckpoint,
     last_entry: Instant,
     /// The daemon says that the container has stopped. It may have been started since
-    /// that was so, and be in the midst of a line: what is open waits a moment.
+    /// that was so, and be in the midst of a line: what is open waits a cursor.
     has_finished: bool,
     /// The connection failed: that nothing comes says nothing.
     is_broken: bool,
@@ -56,7 +56,7 @@ struct Streamed {
 /// What the two threads share.
 #[derive(Debug)]
 struct Shared {
-    exchange: Arc<Exchange>,
+    link: Arc<Link>,
     api: Api,
     socket: PathBuf,
     max_line_bytes: usize,
@@ -84,15 +84,10 @@ pub struct Streams {
 
 impl Streams {
     /// Nothing is streamed, and nothing connected.
-    pub fn new(
-        exchange: Arc<Exchange>,
-        api: Api,
-        socket: PathBuf,
-        max_line_bytes: usize,
-    ) -> Streams {
+    pub fn new(link: Arc<Link>, api: Api, socket: PathBuf, max_line_bytes: usize) -> Streams {
         let (streamed, news) = (Mutex::default(), Mutex::default());
         let shared = Shared {
-            exchange,
+            link,
             api,
             socket,
             max_line_bytes,
@@ -114,7 +109,7 @@ impl Streams {
         if self.thread.is_none() {
             let sink = Sink::new(Arc::clone(&self.shared));
             let socket = DockerSocket::Unix(self.shared.socket.clone());
-            let threads = &self.shared.exchange.threads;
+            let threads = &self.shared.link.threads;
             self.thread = Some(threads.start(|| DockerThread::start(socket, Box::new(sink)))?);
         }
         self.thread
@@ -137,9 +132,9 @@ impl Streams {
     pub fn follow(
         &mut self,
         id: ContainerId,
-        identity: Arc<Identity>,
-        saved: impl FnOnce() -> Saved,
-    ) -> io::Result<Saved> {
+        identity: Arc<RecordTemplate>,
+        saved: impl FnOnce() -> ContainerCheckpoint,
+    ) -> io::Result<ContainerCheckpoint> {
         self.thread()?;
         let saved = saved();
         let mut assembler = self.shared.assembler(id, identity);
@@ -156,7 +151,7 @@ impl Streams {
     pub fn ask_again(&mut self, id: &ContainerId) {
         let is_unknown = match self.shared.streamed().get_mut(id) {
             Some(streamed) => {
-                streamed.report_unreadable(&self.shared.exchange);
+                streamed.report_unreadable(&self.shared.link);
                 std::mem::take(&mut streamed.is_unknown)
             }
             None => false,
@@ -176,12 +171,12 @@ impl Streams {
 
     /// Ends streaming a container; where another source goes on. What comes in
     /// afterwards is dropped.
-    pub fn release(&mut self, id: &ContainerId) -> Option<Saved> {
+    pub fn release(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let mut streamed = self.shared.streamed().remove(id)?;
         if let Some(thread) = &self.thread {
             thread.unfollow(*id);
         }
-        Some(streamed.hand_over(&self.shared.exchange))
+        Some(streamed.hand_over(&self.shared.link))
     }
 
     /// The container is gone: delivers what is open, and ends.
@@ -190,18 +185,18 @@ impl Streams {
             return;
         };
         streamed.assembler.close();
-        streamed.push(&self.shared.exchange);
+        streamed.push(&self.shared.link);
         if let Some(thread) = &self.thread {
             thread.unfollow(*id);
         }
     }
 
     /// Records from now on carry `identity`.
-    pub fn set_identity(&self, id: &ContainerId, identity: Arc<Identity>) {
+    pub fn set_template(&self, id: &ContainerId, identity: Arc<RecordTemplate>) {
         if let Some(streamed) = self.shared.streamed().get_mut(id) {
             streamed.assembler.close_before(&identity);
-            streamed.push(&self.shared.exchange);
-            streamed.assembler.set_identity(identity);
+            streamed.push(&self.shared.link);
+            streamed.assembler.set_template(identity);
         }
     }
 
@@ -219,7 +214,7 @@ impl Streams {
     pub fn deliver_dead(&self, now: Instant) -> Option<Instant> {
         self.thread.as_ref()?;
         let mut next = None;
-        let is_stalled = !self.shared.exchange.queue.has_space();
+        let is_stalled = !self.shared.link.queue.has_space();
         for streamed in self.shared.streamed().values_mut() {
             if is_stalled {
                 // Nothing is read meanwhile: that is no silence.
@@ -228,7 +223,7 @@ impl Streams {
             let silence = now.duration_since(streamed.last_entry);
             if streamed.grace().is_some_and(|grace| silence >= grace) {
                 streamed.close_after(silence);
-                streamed.push(&self.shared.exchange);
+                streamed.push(&self.shared.link);
             }
             let grace = streamed.grace();
             streamed.is_awaited = grace.is_some();
@@ -246,7 +241,7 @@ impl Streams {
             thread.list(move |listed| {
                 if let Ok(listed) = listed {
                     shared.news().listed = Some(listed);
-                    shared.exchange.reader_bell.ring();
+                    shared.link.reader_waker.wake();
                 }
             });
         }
@@ -282,7 +277,7 @@ impl Streams {
                         .news()
                         .inspected
                         .push((id, metadata.bounded(), log_driver));
-                    shared.exchange.reader_bell.ring();
+                    shared.link.reader_waker.wake();
                 }
             });
         }
@@ -299,12 +294,12 @@ pub struct StreamsByApi(Vec<Streams>);
 
 impl StreamsByApi {
     /// Nothing is streamed, and nothing connected.
-    pub fn new(exchange: &Arc<Exchange>, config: &Config) -> StreamsByApi {
+    pub fn new(link: &Arc<Link>, config: &Config) -> StreamsByApi {
         let asked = Api::ALL.into_iter().filter(|_| config.mode != Mode::File);
         let streams = asked.filter_map(|api| {
             let socket = config.socket(api)?.to_owned();
             Some(Streams::new(
-                Arc::clone(exchange),
+                Arc::clone(link),
                 api,
                 socket,
                 config.partial_max_size,
@@ -331,8 +326,8 @@ impl StreamsByApi {
 
 impl Shared {
     /// One that takes entries as this API tells them.
-    fn assembler(&self, id: ContainerId, identity: Arc<Identity>) -> Assembler {
-        let mut assembler = Assembler::new(self.exchange.accounts.open(id), identity);
+    fn assembler(&self, id: ContainerId, identity: Arc<RecordTemplate>) -> Assembler {
+        let mut assembler = Assembler::new(self.link.accounts.open(id), identity);
         if self.api == Api::Podman {
             assembler.set_tagged(true);
             assembler.set_to_the_second();
@@ -350,12 +345,12 @@ impl Shared {
 
     fn touch(&self, id: &ContainerId) {
         self.news().touched.push(*id);
-        self.exchange.reader_bell.ring();
+        self.link.reader_waker.wake();
     }
 }
 
 impl Streamed {
-    fn new(assembler: Assembler, files: Saved) -> Streamed {
+    fn new(assembler: Assembler, files: ContainerCheckpoint) -> Streamed {
         Streamed {
             assembler,
             files,
@@ -380,13 +375,13 @@ impl Streamed {
     }
 
     /// Reports once that the daemon cannot read it, if that is so.
-    fn report_unreadable(&mut self, exchange: &Exchange) {
+    fn report_unreadable(&mut self, link: &Link) {
         let Some(reason) = self.unreadable.clone() else {
             return;
         };
         let (name, short_id) = self.named();
         self.trouble.begin(Unread::DriverUnreadable, || {
-            exchange.report(Event::Unreadable {
+            link.report(Event::Unreadable {
                 name,
                 short_id,
                 reason,
@@ -414,31 +409,31 @@ impl Streamed {
         }
     }
 
-    /// The position in the file as it was, the moments ahead of it.
-    fn here(&self) -> PerStream<Resume> {
-        self.files.map(|file| Resume {
+    /// The position in the file as it was, the cursors ahead of it.
+    fn here(&self) -> PerStream<StreamCheckpoint> {
+        self.files.map(|file| StreamCheckpoint {
             is_by_time: true,
             ..file
         })
     }
 
-    fn push(&mut self, exchange: &Exchange) {
+    fn push(&mut self, link: &Link) {
         let here = self.here().map(Some);
         let read = ReadBytes {
             total: std::mem::take(&mut self.received),
             skipped: 0,
         };
-        self.assembler.push(exchange, here, false, read);
+        self.assembler.push(link, here, false, read);
     }
 
-    fn hand_over(&mut self, exchange: &Exchange) -> Saved {
+    fn hand_over(&mut self, link: &Link) -> ContainerCheckpoint {
         // What was received counts as delivered from here on.
-        self.push(exchange);
+        self.push(link);
         let here = self.here();
-        let mut saved = self.assembler.handed_over(Resume::default());
+        let mut saved = self.assembler.handed_over(StreamCheckpoint::default());
         for (resume, file) in saved.iter_mut().zip(here) {
-            *resume = Resume {
-                moment: resume.moment,
+            *resume = StreamCheckpoint {
+                cursor: resume.cursor,
                 ..file
             };
         }
@@ -471,7 +466,7 @@ impl Sink {
         let socket = self.shared.socket.clone();
         self.daemon.begin((), || {
             self.shared
-                .exchange
+                .link
                 .report(Event::ApiUnreachable { socket, reason })
         });
     }
@@ -479,11 +474,11 @@ impl Sink {
 
 impl StreamSink for Sink {
     fn has_space(&mut self) -> bool {
-        self.shared.exchange.queue.has_space()
+        self.shared.link.queue.has_space()
     }
 
     fn is_held_back(&mut self, id: &ContainerId) -> bool {
-        let queue = &self.shared.exchange.queue;
+        let queue = &self.shared.link.queue;
         self.shared
             .streamed()
             .get(id)
@@ -503,8 +498,8 @@ impl StreamSink for Sink {
             return;
         };
         streamed.last_entry = Instant::now();
-        streamed.assembler.begin(&self.shared.exchange, 0);
-        let file = Resume {
+        streamed.assembler.begin(&self.shared.link, 0);
+        let file = StreamCheckpoint {
             is_by_time: true,
             ..streamed.files[stream.index()]
         };
@@ -521,8 +516,8 @@ impl StreamSink for Sink {
         streamed
             .assembler
             .take_from_api(&entry, source_bytes, self.shared.max_line_bytes, || file);
-        if streamed.assembler.is_full(&self.shared.exchange) {
-            streamed.push(&self.shared.exchange);
+        if streamed.assembler.is_full(&self.shared.link) {
+            streamed.push(&self.shared.link);
         } else if streamed.assembler.is_due() {
             let here = streamed.here().map(Some);
             streamed.assembler.mark(here);
@@ -534,10 +529,10 @@ impl StreamSink for Sink {
         let Some(streamed) = all.get_mut(id) else {
             return;
         };
-        streamed.push(&self.shared.exchange);
+        streamed.push(&self.shared.link);
         if !streamed.is_awaited && streamed.grace().is_some() {
             streamed.is_awaited = true;
-            self.shared.exchange.reader_bell.ring();
+            self.shared.link.reader_waker.wake();
         }
     }
 
@@ -562,14 +557,14 @@ impl StreamSink for Sink {
             }
             StreamEnd::Unsupported(reason) => {
                 streamed.unreadable = Some(reason);
-                streamed.report_unreadable(&self.shared.exchange);
+                streamed.report_unreadable(&self.shared.link);
             }
             StreamEnd::Failed(reason) => {
                 streamed.is_broken = true;
-                self.shared.exchange.tally.reconnects.add_one();
-                let exchange = &self.shared.exchange;
+                self.shared.link.tally.reconnects.add_one();
+                let link = &self.shared.link;
                 streamed.trouble.begin(Unread::ApiUnavailable, || {
-                    exchange.report(Event::StreamBroke {
+                    link.report(Event::StreamBroke {
                         name,
                         short_id,
                         reason,
@@ -588,10 +583,7 @@ impl StreamSink for Sink {
         };
         if !streamed.gap_reported {
             let (name, short_id) = streamed.named();
-            streamed.gap_reported = self
-                .shared
-                .exchange
-                .report(Event::StreamGap { name, short_id });
+            streamed.gap_reported = self.shared.link.report(Event::StreamGap { name, short_id });
         }
     }
 
@@ -609,7 +601,7 @@ impl StreamSink for Sink {
                 self.silence = None;
                 let socket = self.shared.socket.clone();
                 self.daemon
-                    .end(|| self.shared.exchange.report(Event::ApiReachable { socket }));
+                    .end(|| self.shared.link.report(Event::ApiReachable { socket }));
             }
         }
     }
@@ -624,7 +616,7 @@ impl StreamSink for Sink {
         let mut all = self.shared.streamed();
         let streamed = all.get_mut(id)?;
         (streamed.has_finished, streamed.is_broken) = (false, false);
-        streamed.push(&self.shared.exchange);
+        streamed.push(&self.shared.link);
         streamed.assembler.begin_again();
         streamed.assembler.since()
     }
@@ -652,9 +644,9 @@ mod tests {
 
     /// One container that is streamed, and the Docker thread's side, played here.
     fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
-        let exchange = Arc::new(Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap());
+        let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
         let mut streams = Streams::new(
-            exchange,
+            link,
             api,
             PathBuf::from("/nonexistent/docker.sock"),
             1 << 20,
@@ -665,18 +657,18 @@ mod tests {
             is_running: true,
             ..ContainerMetadata::default()
         };
-        let identity = Arc::new(Identity::unnamed(&id, metadata));
+        let identity = Arc::new(RecordTemplate::unnamed(&id, metadata));
         let assembler = streams.shared.assembler(id, identity);
         streams
             .shared
             .streamed()
-            .insert(id, Streamed::new(assembler, Saved::default()));
+            .insert(id, Streamed::new(assembler, ContainerCheckpoint::default()));
         let sink = Sink::new(Arc::clone(&streams.shared));
         (streams, sink, id)
     }
 
     fn lengths(streams: &Streams) -> Vec<usize> {
-        let batches = std::iter::from_fn(|| streams.shared.exchange.queue.pop());
+        let batches = std::iter::from_fn(|| streams.shared.link.queue.pop());
         let records = batches.flat_map(|batch| decode_records(&batch.bytes).unwrap());
         records.map(|record| record.text("log").len()).collect()
     }
@@ -756,7 +748,7 @@ mod tests {
             is_running: true,
             ..ContainerMetadata::default()
         };
-        streams.set_identity(id, Arc::new(Identity::new(id, metadata, options)));
+        streams.set_template(id, Arc::new(RecordTemplate::new(id, metadata, options)));
     }
 
     /// Each record repeats what is said of the container, so a few KiB from the API can
@@ -770,14 +762,14 @@ mod tests {
             ..ContainerMetadata::default()
         };
         let said = MetadataOptions::default();
-        let identity = Identity::new(&id, metadata, RecordOptions::plain(&said));
-        streams.set_identity(&id, Arc::new(identity));
+        let identity = RecordTemplate::new(&id, metadata, RecordOptions::plain(&said));
+        streams.set_template(&id, Arc::new(identity));
         for _ in 0..4_000 {
             sink.entry(&id, Stream::Stdout, TIME, b"x", true);
         }
         assert!(!sink.has_space());
         sink.flush(&id);
-        let batches: Vec<_> = std::iter::from_fn(|| streams.shared.exchange.queue.pop()).collect();
+        let batches: Vec<_> = std::iter::from_fn(|| streams.shared.link.queue.pop()).collect();
         assert!(batches.len() > 6, "{} batches", batches.len());
         for batch in &batches {
             assert!(
@@ -790,7 +782,7 @@ mod tests {
                 "it can be divided"
             );
         }
-        let account = streams.shared.exchange.accounts.open(id);
+        let account = streams.shared.link.accounts.open(id);
         assert!(account.figures().is_balanced());
         assert_eq!(
             (
@@ -817,8 +809,8 @@ mod tests {
             assert_eq!(sink.since(&id), Some(at(100)));
         }
         let saved = streams.release(&id).unwrap();
-        let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
-        let mut assembler = Assembler::new(streams.shared.exchange.accounts.open(id), identity);
+        let identity = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
+        let mut assembler = Assembler::new(streams.shared.link.accounts.open(id), identity);
         assembler.resume_from(&saved, [true, true]);
         assert_eq!(assembler.since(), Some(at(100)));
     }
@@ -852,8 +844,8 @@ mod tests {
         joins_traces(&streams, &id);
         sink.entry(&id, Stream::Stdout, at(100), b"a.Error: 1", true);
         sink.flush(&id);
-        let plain = Identity::unnamed(&id, ContainerMetadata::default());
-        streams.set_identity(&id, Arc::new(plain));
+        let plain = RecordTemplate::unnamed(&id, ContainerMetadata::default());
+        streams.set_template(&id, Arc::new(plain));
         assert_eq!(lengths(&streams), ["a.Error: 1".len()]);
     }
 
@@ -862,7 +854,7 @@ mod tests {
         let (streams, mut sink, id) = streamed();
         joins_traces(&streams, &id);
         let is_rung = || {
-            let bell = &streams.shared.exchange.reader_bell;
+            let bell = &streams.shared.link.reader_waker;
             let mut fds = [PollFd::new(bell, PollFlags::IN)];
             let rung = poll(
                 &mut fds,
@@ -873,7 +865,7 @@ mod tests {
             )
             .unwrap()
                 > 0;
-            bell.silence();
+            bell.clear();
             rung
         };
         is_rung();

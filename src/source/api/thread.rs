@@ -21,7 +21,7 @@ use crate::source::api::context::{Context, Follow};
 use crate::source::api::daemon_events::watch_events;
 use crate::source::api::follower::follow;
 use crate::source::api::inspections::Inspections;
-use crate::source::api::relist::call_roll;
+use crate::source::api::relist::relist;
 use crate::source::api::requests::RequestError;
 use crate::source::api::{Inspected, StreamEnd, StreamSink};
 use crate::threads::{panic_text, EndThread, OwnedThread};
@@ -89,7 +89,7 @@ impl DockerThread {
 
     /// Asks about a container. `answer` is called on the thread, or dropped: if the
     /// thread ends first, if the same was asked and is not answered yet, or if the daemon
-    /// let an earlier request for this container time out a moment ago.
+    /// let an earlier request for this container time out a cursor ago.
     pub fn inspect(
         &self,
         id: ContainerId,
@@ -309,7 +309,7 @@ impl Hub {
             let context = Rc::clone(&self.context);
             context.set_events(false);
             self.watcher = Some(self.tasks.spawn_local(async move {
-                tokio::join!(watch_events(&context), call_roll(&context));
+                tokio::join!(watch_events(&context), relist(&context));
             }));
         } else if !is_needed {
             if let Some(watcher) = self.watcher.take() {

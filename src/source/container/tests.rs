@@ -11,7 +11,7 @@ const RUNTIME_ID: [u8; 32] = [2; 32];
 /// A container of the user `ada`, and what it is read with.
 struct Bench {
     container: Container,
-    exchange: Exchange,
+    link: Link,
     config: Config,
     own: OwnContainer,
     _dir: tempfile::TempDir,
@@ -22,7 +22,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let container_dir = dir.path().join("containers/web");
         std::fs::create_dir_all(&container_dir).unwrap();
-        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let owner = Owner {
             user: "ada".to_owned(),
             container_id: ContainerId::from_bytes(RUNTIME_ID),
@@ -33,14 +33,14 @@ impl Bench {
             owner: Some(owner),
             ..Found::new(id, SafePath::from(&container_dir), origin)
         };
-        let account = exchange.accounts.open_as(id, found.runtime_id());
+        let account = link.accounts.open_as(id, found.runtime_id());
         let runtime = Arc::new(Docker::new(dir.path()));
         let container = Container::new(runtime, found, account, Start::Head, Instant::now());
         let config =
             Config::from_lookup(|name| (name == option.0).then(|| option.1.to_owned())).unwrap();
         Bench {
             container,
-            exchange,
+            link,
             config,
             own: OwnContainer::default(),
             _dir: dir,
@@ -49,7 +49,7 @@ impl Bench {
 
     fn with(&mut self, work: impl FnOnce(&mut Container, &mut Surroundings<'_>)) {
         let mut around = Surroundings {
-            exchange: &self.exchange,
+            link: &self.link,
             config: &self.config,
             own: &self.own,
             streams: None,
@@ -69,12 +69,12 @@ impl Bench {
     }
 
     fn said(&self) -> Vec<Event> {
-        self.exchange.events.take().0.into_iter().collect()
+        self.link.events.take().0.into_iter().collect()
     }
 
     /// There is no room for the next message.
     fn fill(&self) {
-        while self.exchange.report(Event::ReaderStopped {
+        while self.link.report(Event::ReaderStopped {
             reason: String::new(),
         }) {}
     }
@@ -162,7 +162,7 @@ fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
         for text in ["{", "{\"Name\":\"/web\"}"] {
             std::fs::write(config.with_extension("new"), text).unwrap();
             std::fs::rename(config.with_extension("new"), &config).unwrap();
-            bench.with(|container, around| container.load_identity(around));
+            bench.with(|container, around| container.load_metadata(around));
             let is_broken = text == "{";
             assert_eq!(bench.container.metadata_trouble.is_there(), is_broken);
             let said = bench.said();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flate2::bufread::GzDecoder;
 
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
-use crate::delivery::checkpoint::Resume;
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::runtime::bounded_file::read_at_most;
 
 /// Members of one file. dockerd writes one, and so does gzip; a file that somebody made of
@@ -124,7 +124,7 @@ impl GzipContent {
     /// taken of, or `None` where another slice is needed to tell. `before` is where the
     /// position's marker begins; once the file is found, the bytes from there on are in
     /// [`GzipContent::carried`].
-    pub fn seek(&mut self, before: u64, resume: &Resume) -> io::Result<Option<bool>> {
+    pub fn seek(&mut self, before: u64, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
         if self.passed == 0 {
             let mut head = vec![0; resume.fingerprint.length as usize];
             if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {

@@ -23,7 +23,7 @@ use memchr::{memchr, memrchr};
 use rustix::fs::SeekFrom;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
-use crate::delivery::checkpoint::Resume;
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::{Layout, Stretch};
 use crate::format::local::wanted_bytes;
 use crate::runtime::bounded_file::read_at_most;
@@ -361,7 +361,7 @@ impl Generation {
 
     /// Moves to where `resume` says, if this is the file it was taken of; whether it is. Of
     /// a compressed file `None`, where unpacking up to there takes another call.
-    pub fn seek(&mut self, resume: &Resume) -> io::Result<Option<bool>> {
+    pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
         let head_bytes = resume.fingerprint.length as usize;
         if head_bytes == 0 {
             // Nothing was read of it yet: only its birth can tell.
@@ -402,7 +402,7 @@ impl Generation {
     }
 
     /// Whether a position that was taken of this file is still in it.
-    pub fn holds(&self, resume: &Resume) -> io::Result<bool> {
+    pub fn holds(&self, resume: &StreamCheckpoint) -> io::Result<bool> {
         // What is compressed does not change any more.
         let Content::Plain(file) = &self.content else {
             return Ok(true);
@@ -789,15 +789,15 @@ impl Generation {
 
     /// The position at `offset`, with `preceding` the bytes before it (at
     /// least [`MARKER_BYTES`] of them, or all there are).
-    pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> Resume {
+    pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> StreamCheckpoint {
         let fingerprint = self.fingerprint_before(offset);
-        Resume {
+        StreamCheckpoint {
             fingerprint,
             marker: Marker::of(preceding),
             offset,
             inode: self.id.inode,
             birth: self.birth_of_log(fingerprint),
-            ..Resume::default()
+            ..StreamCheckpoint::default()
         }
     }
 
@@ -829,13 +829,13 @@ impl Generation {
     }
 
     /// The position that has been read up to.
-    pub fn resume_here(&self) -> Resume {
+    pub fn resume_here(&self) -> StreamCheckpoint {
         self.resume_at(self.read_offset, &self.marker)
     }
 
     /// The same where nothing was read yet: the entries that are there by now tell the
     /// file from others, should it be compressed before it is looked for.
-    pub fn resume_at_start(&self) -> Resume {
+    pub fn resume_at_start(&self) -> StreamCheckpoint {
         let resume = self.resume_here();
         let head = match &self.content {
             Content::Plain(_) => self.head_now().ok().flatten(),
@@ -844,7 +844,7 @@ impl Generation {
         match head.filter(|_| self.read_offset == 0) {
             Some(head) => {
                 let fingerprint = Fingerprint::of(&head[..self.telling(&head)]);
-                Resume {
+                StreamCheckpoint {
                     fingerprint,
                     birth: self.birth_of_log(fingerprint),
                     ..resume

@@ -16,7 +16,7 @@ const SEEN_FILES: usize = 64;
 
 /// A file that was read or is passed over.
 #[derive(Debug, Clone, Copy)]
-pub struct SeenFile {
+pub struct KnownFile {
     /// Which file.
     pub id: FileId,
     /// Its head, as far as it was known.
@@ -25,22 +25,22 @@ pub struct SeenFile {
 
 /// The files of one log that were read, the one read first in front.
 #[derive(Debug)]
-pub struct SeenFiles {
-    files: VecDeque<SeenFile>,
+pub struct KnownFiles {
+    files: VecDeque<KnownFile>,
     /// How many are kept.
     cap: usize,
 }
 
-impl Default for SeenFiles {
-    fn default() -> SeenFiles {
-        SeenFiles {
+impl Default for KnownFiles {
+    fn default() -> KnownFiles {
+        KnownFiles {
             files: VecDeque::new(),
             cap: SEEN_FILES,
         }
     }
 }
 
-impl SeenFiles {
+impl KnownFiles {
     /// So many files are there: each of them may have to be known. What is kept beyond
     /// that is of files that are gone.
     pub fn keep_for(&mut self, listed: usize) {
@@ -49,7 +49,7 @@ impl SeenFiles {
     }
 
     /// It is read, and is no new file when it is met again.
-    pub fn remember(&mut self, file: SeenFile) {
+    pub fn remember(&mut self, file: KnownFile) {
         self.files.push_back(file);
         self.shrink();
     }
@@ -122,13 +122,13 @@ mod tests {
     use crate::runtime::LogFiles;
     use crate::source::file::listing;
 
-    fn seen(number: u64) -> SeenFile {
+    fn seen(number: u64) -> KnownFile {
         let id = FileId {
             device: 1,
             inode: number,
             birth: number,
         };
-        SeenFile {
+        KnownFile {
             id,
             fingerprint: Fingerprint::of(&number.to_le_bytes()),
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn as_many_are_remembered_as_are_there_and_no_more_for_each_rotation() {
-        let mut files = SeenFiles::default();
+        let mut files = KnownFiles::default();
         // At a start, of a log with more files than any sensible one.
         files.keep_for(80);
         (0..80).for_each(|number| files.remember(seen(number)));
@@ -158,9 +158,9 @@ mod tests {
         std::fs::write(&path, "first").unwrap();
         let listed = listing::list(&LogFiles::numbered(&path)).unwrap();
         let head = Head::of(&listed[0]);
-        let mut files = SeenFiles::default();
+        let mut files = KnownFiles::default();
         for number in 0..50 {
-            files.remember(SeenFile {
+            files.remember(KnownFile {
                 id: listed[0].id,
                 ..seen(number)
             });
@@ -168,7 +168,7 @@ mod tests {
         assert!(!files.knows(&listed[0], &head).unwrap());
         // A second reading would show it.
         std::fs::write(&path, "other").unwrap();
-        files.remember(SeenFile {
+        files.remember(KnownFile {
             id: listed[0].id,
             fingerprint: Fingerprint::of(b"other"),
         });

@@ -1,7 +1,7 @@
 //! The log of one container on disk: its files in their order, and how far each was read.
 
-mod births;
 pub mod content;
+mod create_counter;
 pub mod generation;
 pub(super) mod known;
 pub mod listing;

@@ -9,13 +9,13 @@ use std::io;
 use std::time::Instant;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
-use crate::delivery::checkpoint::{Resume, Saved};
-use crate::delivery::link::Exchange;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::link::Link;
 use crate::format::position::{PerStream, Position, Timestamp};
 use crate::format::rfc3339;
 use crate::runtime::file::{is_permanent, is_shortage, stat_path};
 use crate::source::file::generation::Generation;
-use crate::source::file::known::{Head, SeenFile};
+use crate::source::file::known::{Head, KnownFile};
 use crate::source::file::listing;
 use crate::source::file::listing::ListedFile;
 use crate::source::file::search::{Search, Sought};
@@ -49,17 +49,17 @@ struct Begin {
 impl Tailer {
     /// Looks at the folder and opens every file of the log that is not known
     /// yet. Cheap where nothing changed.
-    pub fn refresh(&mut self, exchange: &Exchange) -> io::Result<()> {
+    pub fn refresh(&mut self, link: &Link) -> io::Result<()> {
         let now = Instant::now();
-        self.births.settle(now);
+        self.creates.settle(now);
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.next_number;
-            let listed = self.listed(exchange)?;
+            let listed = self.listed(link)?;
             self.seen.keep_for(listed.len());
             let opened = if self.generations.is_empty() {
-                self.open_first(&listed, exchange)
+                self.open_first(&listed, link)
             } else {
-                self.open_newer(&listed, exchange)
+                self.open_newer(&listed, link)
             };
             match opened {
                 // A name moved between listing and opening.
@@ -72,8 +72,8 @@ impl Tailer {
                     } else {
                         (self.next_number - known) as usize
                     };
-                    self.births.met(met, now);
-                    self.report_missed(exchange);
+                    self.creates.met(met, now);
+                    self.report_missed(link);
                     self.note_unread();
                     return Ok(());
                 }
@@ -85,7 +85,7 @@ impl Tailer {
     }
 
     /// The files of the log, oldest first, as far as they are to be opened.
-    fn listed(&mut self, exchange: &Exchange) -> io::Result<Vec<ListedFile>> {
+    fn listed(&mut self, link: &Link) -> io::Result<Vec<ListedFile>> {
         let mut listed = listing::list(&self.files)?;
         let surplus = passed_over(&listed, self.account());
         listed.drain(..surplus);
@@ -95,7 +95,7 @@ impl Tailer {
                 self.account().short_id(),
                 surplus as u64,
             );
-            self.surplus_reported = exchange.report(Event::FilesPassedOver {
+            self.surplus_reported = link.report(Event::FilesPassedOver {
                 name,
                 short_id,
                 files,
@@ -109,7 +109,7 @@ impl Tailer {
         Ok(listed)
     }
 
-    fn open_first(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
+    fn open_first(&mut self, listed: &[ListedFile], link: &Link) -> io::Result<()> {
         if listed.is_empty() {
             // What appears later is new: it is read from its first byte.
             if self.start == Start::End {
@@ -150,7 +150,7 @@ impl Tailer {
             }
             start_behind_other(listed, &saved, &lost, &mut places);
             if let Some(event) = lost.into_iter().flatten().next() {
-                self.report_lost(exchange, event);
+                self.report_lost(link, event);
             }
             self.assembler.resume_from(&saved, by_time);
             self.accepted = saved;
@@ -173,7 +173,7 @@ impl Tailer {
                 .filter(|generation| index == first && is_lowest(generation));
             let opened = match sought {
                 Some(generation) => Some(generation),
-                None => open_or_pass(file, self.account(), exchange)?,
+                None => open_or_pass(file, self.account(), link)?,
             };
             if let Some(mut generation) = opened {
                 generation.number = (index - first) as u32;
@@ -197,7 +197,7 @@ impl Tailer {
             if let Some(current) = self.generations.back_mut() {
                 current.seek_to_end()?;
                 let resume = current.resume_here();
-                self.push_progress(exchange, resume);
+                self.push_progress(link, resume);
             }
         }
         // Should all files vanish and new ones come, they are new.
@@ -208,18 +208,18 @@ impl Tailer {
     /// The kernel tells of a new name in the folder.
     pub fn file_made(&mut self, name: &str) {
         if self.files.rank_of(name).is_some_and(|rank| rank.age == 0) {
-            self.births.made();
+            self.creates.made();
         }
     }
 
     /// The kernel did not tell of all names.
     pub fn notices_lost(&mut self, now: Instant) {
-        self.births.forget(now);
+        self.creates.forget(now);
     }
 
     /// Files that came and went between two looks.
-    fn report_missed(&mut self, exchange: &Exchange) {
-        let files = self.births.take_missed();
+    fn report_missed(&mut self, link: &Link) {
+        let files = self.creates.take_missed();
         if files == 0 {
             return;
         }
@@ -235,7 +235,7 @@ impl Tailer {
             },
             Instant::now(),
             |missed| {
-                exchange.report(Event::GenerationsMissed {
+                link.report(Event::GenerationsMissed {
                     name,
                     short_id,
                     files: missed.records,
@@ -244,13 +244,13 @@ impl Tailer {
         );
     }
 
-    fn report_lost(&self, exchange: &Exchange, lost: Lost) {
+    fn report_lost(&self, link: &Link, lost: Lost) {
         // What was in it is not known; nor whether it was read to its end.
         self.account().abandon(Abandoned {
             bytes: 0,
             generations: 1,
         });
-        exchange.report(match lost {
+        link.report(match lost {
             Lost::Truncated(path) => Event::TruncatedMeanwhile { path },
             Lost::Generation(last) => Event::GenerationLost {
                 name: self.metadata().title(),
@@ -260,7 +260,7 @@ impl Tailer {
         });
     }
 
-    fn open_newer(&mut self, listed: &[ListedFile], exchange: &Exchange) -> io::Result<()> {
+    fn open_newer(&mut self, listed: &[ListedFile], link: &Link) -> io::Result<()> {
         let Some(newest) = self.generations.back() else {
             return Ok(());
         };
@@ -276,7 +276,7 @@ impl Tailer {
                 break;
             }
         }
-        let opened = self.open_unknown(&listed[first_newer..], exchange)?;
+        let opened = self.open_unknown(&listed[first_newer..], link)?;
         self.generations.extend(opened);
         match self.open_unread_copies(listed) {
             // A name moved. They are looked for again before the first byte of
@@ -287,17 +287,13 @@ impl Tailer {
     }
 
     /// Opens those of the listed files that are neither held nor seen.
-    fn open_unknown(
-        &mut self,
-        listed: &[ListedFile],
-        exchange: &Exchange,
-    ) -> io::Result<Vec<Generation>> {
+    fn open_unknown(&mut self, listed: &[ListedFile], link: &Link) -> io::Result<Vec<Generation>> {
         let mut opened = Vec::new();
         for file in listed {
             if self.is_known(file, &Head::of(file))? {
                 continue;
             }
-            let opens = open_or_pass(file, self.account(), exchange)?;
+            let opens = open_or_pass(file, self.account(), link)?;
             if let Some(mut generation) = opens {
                 generation.number = self.next_number;
                 opened.push(generation);
@@ -331,7 +327,7 @@ impl Tailer {
             let (copies, is_under_way) = self.unread_copies(&self.generations[index], listed)?;
             self.generations[index].is_copied |= is_under_way;
             // They may be files that were made and are met only now.
-            self.births.met(copies.len(), Instant::now());
+            self.creates.met(copies.len(), Instant::now());
             for copy in copies.into_iter().rev() {
                 self.generations.insert(index, copy);
             }
@@ -425,7 +421,7 @@ impl Tailer {
     /// (logrotate's copytruncate), what we had not read is in the copy, and
     /// what was written since is in the copies after it. `false` where a file must be
     /// unpacked further to tell.
-    pub(in crate::source) fn restart_truncated(&mut self, exchange: &Exchange) -> io::Result<bool> {
+    pub(in crate::source) fn restart_truncated(&mut self, link: &Link) -> io::Result<bool> {
         let Some(front) = self.generations.front() else {
             return Ok(true);
         };
@@ -447,15 +443,15 @@ impl Tailer {
         }
         read.into_iter().for_each(|file| self.seen.remember(file));
         if copies.is_empty() {
-            self.flush_open(exchange);
-            self.report_vanished(exchange, unread);
+            self.flush_open(link);
+            self.report_vanished(link, unread);
         } else {
-            self.report_truncated(exchange, path, 0);
+            self.report_truncated(link, path, 0);
         }
         self.assembler.file_ended(Some(resume));
         self.generations.pop_front();
         self.generations.push_front(restarted);
-        self.births.met(copies.len(), Instant::now());
+        self.creates.met(copies.len(), Instant::now());
         for copy in copies.into_iter().rev() {
             self.generations.push_front(copy);
         }
@@ -463,23 +459,23 @@ impl Tailer {
     }
 
     /// Bytes of the front file were destroyed that had been seen and not read.
-    pub(in crate::source) fn report_vanished(&mut self, exchange: &Exchange, unread: u64) {
+    pub(in crate::source) fn report_vanished(&mut self, link: &Link, unread: u64) {
         self.account().abandon(Abandoned {
             bytes: unread,
             generations: 0,
         });
         if let Some(path) = self.generations.front().map(|front| front.path.clone()) {
-            self.report_truncated(exchange, path, unread);
+            self.report_truncated(link, path, unread);
         }
     }
 
-    fn report_truncated(&mut self, exchange: &Exchange, path: std::path::PathBuf, unread: u64) {
+    fn report_truncated(&mut self, link: &Link, path: std::path::PathBuf, unread: u64) {
         let amount = Amount {
             bytes: unread,
             records: 1,
         };
         self.truncated[usize::from(unread > 0)].add(amount, Instant::now(), |all| {
-            exchange.report(Event::Truncated {
+            link.report(Event::Truncated {
                 path,
                 unread: all.bytes,
             })
@@ -492,9 +488,9 @@ impl Tailer {
     fn find_copies(
         &self,
         front: &Generation,
-        resume: &Resume,
+        resume: &StreamCheckpoint,
         search: &mut Search,
-    ) -> io::Result<Option<(Vec<Generation>, Vec<SeenFile>)>> {
+    ) -> io::Result<Option<(Vec<Generation>, Vec<KnownFile>)>> {
         let (mut copies, mut read) = (Vec::new(), Vec::new());
         if resume.has_no_file() {
             return Ok(Some((copies, read)));
@@ -564,23 +560,23 @@ enum Lost {
 
 /// What was copied before this time, by the kernel's clock, holds nothing that is unread of a
 /// stream whose position is in no file any more.
-fn copied_since(saved: &Saved, stream: usize) -> u64 {
+fn copied_since(saved: &ContainerCheckpoint, stream: usize) -> u64 {
     let resume = &saved[stream];
-    let place = |resume: &Resume| (resume.birth, resume.offset);
+    let place = |resume: &StreamCheckpoint| (resume.birth, resume.offset);
     let is_furthest = saved.iter().all(|other| place(other) <= place(resume));
     let latest = saved
         .iter()
-        .map(|resume| resume.moment.time)
+        .map(|resume| resume.cursor.time)
         .max()
         .unwrap_or_default();
     resume.birth.max(if !resume.is_mid_line {
         // The times of its entries say the rest.
-        resume.moment.time.since_epoch().saturating_sub(CLOCK_TICK)
+        resume.cursor.time.since_epoch().saturating_sub(CLOCK_TICK)
     } else if is_furthest {
         // All that was taken of the other stream was taken before it as well.
         latest.since_epoch()
     } else {
-        resume.moment.time.since_epoch()
+        resume.cursor.time.since_epoch()
     })
 }
 
@@ -588,7 +584,7 @@ fn copied_since(saved: &Saved, stream: usize) -> u64 {
 /// as that is known.
 fn start_behind_other(
     listed: &[ListedFile],
-    saved: &Saved,
+    saved: &ContainerCheckpoint,
     lost: &PerStream<Option<Lost>>,
     places: &mut PerStream<Place>,
 ) {
@@ -620,7 +616,7 @@ fn start_behind_other(
 
 /// Whether a position has nothing but a hole of NULs before it. That tells no file
 /// from another, and the position is as good as one at the start.
-fn is_behind_hole(resume: &Resume) -> bool {
+fn is_behind_hole(resume: &StreamCheckpoint) -> bool {
     let length = resume.fingerprint.length as usize;
     length > 0
         && resume.fingerprint == Fingerprint::of(&vec![0; length])
@@ -632,7 +628,7 @@ fn is_behind_hole(resume: &Resume) -> bool {
 /// unpacked further to tell.
 fn find(
     listed: &[ListedFile],
-    resume: &Resume,
+    resume: &StreamCheckpoint,
     since: u64,
     is_pod: bool,
     search: &mut Search,
@@ -657,7 +653,7 @@ fn find(
         }))
     };
     let is_hole = is_behind_hole(resume);
-    let at_start = Resume {
+    let at_start = StreamCheckpoint {
         fingerprint: Fingerprint::default(),
         marker: Marker::default(),
         offset: 0,
@@ -703,7 +699,7 @@ fn find(
         // position be gone.
         return copied(since, index);
     }
-    lost.get_or_insert(Lost::Generation(resume.moment.time));
+    lost.get_or_insert(Lost::Generation(resume.cursor.time));
     let mut newer = listed.iter().position(|file| is_newer(file, resume));
     // The position may have been in a copy of what the current file held; that
     // file is older than its copies, and what it holds now is newer.
@@ -728,7 +724,7 @@ fn find(
 /// The first of the files right before another that came into being after `since`
 /// and so are copies of what that file held before it was truncated: the index of
 /// that file itself where there are none.
-fn first_copy(before: &[ListedFile], since: u64, resume: &Resume) -> io::Result<usize> {
+fn first_copy(before: &[ListedFile], since: u64, resume: &StreamCheckpoint) -> io::Result<usize> {
     let mut first = before.len();
     for (index, file) in before.iter().enumerate().rev() {
         if file.rank.is_gzip || file.id.birth <= since || was_read_whole(file, resume)? {
@@ -741,7 +737,7 @@ fn first_copy(before: &[ListedFile], since: u64, resume: &Resume) -> io::Result<
 
 /// Whether a copy holds nothing but what was before a position: it was made before
 /// the last lines that were read, and those were truncated away.
-fn was_read_whole(file: &ListedFile, resume: &Resume) -> io::Result<bool> {
+fn was_read_whole(file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<bool> {
     let head = Head::of(file);
     let Some(head) = head.read()? else {
         return Ok(false);
@@ -765,7 +761,7 @@ fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
 
 /// Whether a file may hold entries that came after a position whose own file is
 /// gone. What is uncertain counts as newer: better twice than never.
-fn is_newer(file: &ListedFile, resume: &Resume) -> bool {
+fn is_newer(file: &ListedFile, resume: &StreamCheckpoint) -> bool {
     file.rank.is_gzip
         || file.id.birth == 0
         || file.id.birth >= resume.birth
@@ -788,7 +784,7 @@ fn was_written_since(file: &ListedFile, birth: u64) -> bool {
 fn open_or_pass(
     file: &ListedFile,
     account: &Account,
-    exchange: &Exchange,
+    link: &Link,
 ) -> io::Result<Option<Generation>> {
     match Generation::open_listed(file) {
         Ok(generation) => Ok(Some(generation)),
@@ -799,8 +795,8 @@ fn open_or_pass(
                 bytes: unread,
                 generations: 1,
             });
-            exchange.tally.read_errors.add_one();
-            exchange.report(Event::GenerationUnreadable {
+            link.tally.read_errors.add_one();
+            link.report(Event::GenerationUnreadable {
                 path,
                 reason,
                 unread,
@@ -811,9 +807,9 @@ fn open_or_pass(
     }
 }
 
-fn seen_file(file: &ListedFile) -> io::Result<SeenFile> {
+fn seen_file(file: &ListedFile) -> io::Result<KnownFile> {
     let head = Head::of(file);
-    Ok(SeenFile {
+    Ok(KnownFile {
         id: file.id,
         fingerprint: Fingerprint::of(head.read()?.unwrap_or_default()),
     })

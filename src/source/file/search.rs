@@ -8,7 +8,7 @@
 
 use std::io;
 
-use crate::delivery::checkpoint::Resume;
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::runtime::file::FileId;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
@@ -31,7 +31,7 @@ pub struct Search {
 
 struct Archive {
     id: FileId,
-    resume: Resume,
+    resume: StreamCheckpoint,
     state: State,
 }
 
@@ -43,7 +43,7 @@ enum State {
 
 impl Search {
     /// Whether a position is in a listed file.
-    pub fn seek(&mut self, file: &ListedFile, resume: &Resume) -> io::Result<Sought> {
+    pub fn seek(&mut self, file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<Sought> {
         if !file.rank.is_gzip {
             let mut generation = Generation::open_listed(file)?;
             return Ok(match generation.seek(resume)? {
@@ -83,7 +83,7 @@ impl Search {
     }
 
     /// Takes back what was found: it is needed once the rest is, too.
-    pub fn keep(&mut self, generation: Generation, resume: &Resume) {
+    pub fn keep(&mut self, generation: Generation, resume: &StreamCheckpoint) {
         if generation.plain_file().is_none() {
             let id = generation.id;
             self.archives.push(Archive {

@@ -1,7 +1,7 @@
 //! The log of one container: its generations in order, the split lines that
 //! are open, and what the host may be told once a batch is accepted.
 //!
-//! A generation is held open from the moment it is seen until it is read to
+//! A generation is held open from the cursor it is seen until it is read to
 //! its end, whatever becomes of its name, so rotation and removal lose nothing
 //! that was still there when we looked.
 
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::{Moment, Resume, Saved};
-use crate::delivery::link::Exchange;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
+use crate::delivery::link::Link;
 use crate::format::json_file::{for_each_unusual, Decoder, OwnedEntry};
 use crate::format::layout::Layout;
 use crate::format::local::{self, first_frame, next_frame, Frame};
@@ -21,14 +21,14 @@ use crate::format::msgpack::put_string_map;
 use crate::format::position::{PerStream, Position};
 use crate::format::{cri, Entry};
 use crate::pipeline::assembler::{Assembler, ReadBytes, MARK_BYTES};
-use crate::pipeline::template::Identity;
+use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
-use crate::source::file::births::Births;
+use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::generation::{Found, Generation, SLICE_BYTES};
-use crate::source::file::known::{SeenFile, SeenFiles};
+use crate::source::file::known::{KnownFile, KnownFiles};
 use crate::source::file::search::Search;
 use crate::source::slice::{Slice, COSTLY_MEMORY};
 use crate::telemetry::account::{wall_clock, Abandoned, Account, Amount, Paced};
@@ -44,13 +44,13 @@ pub enum Start {
     /// Behind the last line there is.
     End,
     /// Where an earlier run left off.
-    Saved(Saved),
+    Saved(ContainerCheckpoint),
 }
 
 /// What the reader lends a tailer for one slice.
 pub struct ReadContext<'a> {
     /// Where batches and events go.
-    pub exchange: &'a Exchange,
+    pub link: &'a Link,
     /// The read buffer of all files.
     pub buffer: &'a mut Vec<u8>,
     /// The decoder of all files.
@@ -99,16 +99,16 @@ pub struct Tailer {
     /// Oldest first; the front is read, the back is still written.
     pub(in crate::source) generations: VecDeque<Generation>,
     pub(in crate::source) next_number: u32,
-    pub(in crate::source) seen: SeenFiles,
+    pub(in crate::source) seen: KnownFiles,
     pub(in crate::source) search: Search,
     pub(in crate::source) assembler: Assembler,
     /// Entries that begin before this were accepted in an earlier run.
     pub(in crate::source) accepted_before: PerStream<Position>,
     /// The same as it was saved.
-    pub(in crate::source) accepted: Saved,
+    pub(in crate::source) accepted: ContainerCheckpoint,
     /// The first file behind those of which the times of entries say what was accepted.
     pub(in crate::source) doubt_ends: Option<u32>,
-    pub(in crate::source) births: Births,
+    pub(in crate::source) creates: CreateCounter,
     pub(in crate::source) missed: Paced,
     /// That there are more files than are opened was reported.
     pub(in crate::source) surplus_reported: bool,
@@ -153,20 +153,20 @@ impl Tailer {
         account: Arc<Account>,
         files: LogFiles,
         start: Start,
-        identity: Arc<Identity>,
+        identity: Arc<RecordTemplate>,
     ) -> Tailer {
         Tailer {
             files,
             start,
             generations: VecDeque::new(),
             next_number: 0,
-            seen: SeenFiles::default(),
+            seen: KnownFiles::default(),
             search: Search::default(),
             doubt_ends: None,
             assembler: Assembler::new(account, identity),
             accepted_before: PerStream::default(),
-            accepted: Saved::default(),
-            births: Births::default(),
+            accepted: ContainerCheckpoint::default(),
+            creates: CreateCounter::default(),
             missed: Paced::default(),
             surplus_reported: false,
             truncated: Default::default(),
@@ -200,13 +200,13 @@ impl Tailer {
     }
 
     /// Records from now on carry `identity`.
-    pub fn set_identity(&mut self, identity: Arc<Identity>, exchange: &Exchange) {
+    pub fn set_template(&mut self, identity: Arc<RecordTemplate>, link: &Link) {
         self.assembler.close_before(&identity);
-        self.push_closed(exchange);
+        self.push_closed(link);
         if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
             self.lines = Lines::Untried;
         }
-        self.assembler.set_identity(identity);
+        self.assembler.set_template(identity);
     }
 
     /// The run of the container whose file is being read.
@@ -214,7 +214,7 @@ impl Tailer {
         self.generations.front().map(|front| front.run)
     }
 
-    /// Whether a slice took long a moment ago, or there was none and lines are matched
+    /// Whether a slice took long a cursor ago, or there was none and lines are matched
     /// against an expression, or the next one only unpacks.
     pub fn is_costly(&self, now: Instant) -> bool {
         match self.lines {
@@ -258,20 +258,20 @@ impl Tailer {
 
     /// Ends reading: where another source goes on. What was queued counts as
     /// delivered.
-    pub fn hand_over(&mut self) -> Saved {
+    pub fn hand_over(&mut self) -> ContainerCheckpoint {
         if let Some(front) = self.generations.front() {
             return self.assembler.handed_over(front.resume_here());
         }
         match self.start {
             Start::Saved(saved) => saved,
-            Start::Head => Saved::default(),
+            Start::Head => ContainerCheckpoint::default(),
             Start::End => {
-                [Resume {
-                    moment: Moment {
+                [StreamCheckpoint {
+                    cursor: TimeCursor {
                         time: wall_clock(),
                         count: 1,
                     },
-                    ..Resume::default()
+                    ..StreamCheckpoint::default()
                 }; 2]
             }
         }
@@ -299,12 +299,12 @@ impl Tailer {
     fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         if self.search.is_under_way() {
             context
-                .exchange
+                .link
                 .activity
                 .is(Doing::Reading, self.assembler.account().id());
             self.search.go_on()?;
             if !self.search.is_under_way() && self.generations.is_empty() {
-                self.refresh(context.exchange)?;
+                self.refresh(context.link)?;
             }
             return Ok(Step::More);
         }
@@ -314,13 +314,13 @@ impl Tailer {
                 return Ok(Step::AtEnd { has_read: false });
             };
             context
-                .exchange
+                .link
                 .activity
                 .is(Doing::Reading, self.assembler.account().id());
             let found = match front.read(context.buffer) {
                 Ok(found) => found,
                 Err(error) if self.generations.len() > 1 && is_permanent(&error) => {
-                    self.give_up_front(context.exchange, &error);
+                    self.give_up_front(context.link, &error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -331,7 +331,7 @@ impl Tailer {
                 if front.read_offset() == 0 && self.opens_unread_copies()? {
                     continue;
                 }
-                self.report_vanished(context.exchange, vanished);
+                self.report_vanished(context.link, vanished);
             }
             let Some(front) = self.generations.front_mut() else {
                 continue;
@@ -360,22 +360,21 @@ impl Tailer {
                 Found::Skipped { offset, bytes } => {
                     let (path, resume) = (front.path.clone(), front.resume_here());
                     let is_hole = front.is_behind_hole();
-                    self.report_corrupt(context.exchange, path, offset, bytes);
+                    self.report_corrupt(context.link, path, offset, bytes);
                     let read = ReadBytes {
                         total: bytes,
                         skipped: bytes,
                     };
                     if is_hole {
                         // What was read before says better where we are.
-                        self.assembler
-                            .push(context.exchange, [None, None], true, read);
+                        self.assembler.push(context.link, [None, None], true, read);
                     } else {
-                        self.push(context.exchange, resume, true, read);
+                        self.push(context.link, resume, true, read);
                     }
                     return Ok(Step::More);
                 }
                 Found::Truncated => {
-                    if !self.restart_truncated(context.exchange)? {
+                    if !self.restart_truncated(context.link)? {
                         return Ok(Step::More);
                     }
                 }
@@ -446,18 +445,17 @@ impl Tailer {
         filled: usize,
         offset: u64,
     ) -> bool {
-        let exchange = context.exchange;
-        exchange
-            .activity
+        let link = context.link;
+        link.activity
             .is(Doing::Decoding, self.assembler.account().id());
         let mut slice = Slice::begin(
-            exchange,
+            link,
             range.start,
             self.assembler.joins_lines(),
             context.slice_time,
         );
         self.progress = SliceProgress::from(range.start);
-        self.assembler.begin(exchange, range.len());
+        self.assembler.begin(link, range.len());
         self.assembler.set_tagged(layout == Layout::CriLines);
         let buffer = std::mem::take(context.buffer);
         let corrupt = match layout {
@@ -501,7 +499,7 @@ impl Tailer {
             let (path, resume) = (&front.path, front.resume_here());
             if let Some((offset, bytes)) = corrupt {
                 let path = path.clone();
-                self.report_corrupt(exchange, path, offset, bytes);
+                self.report_corrupt(link, path, offset, bytes);
             }
             let skipped = corrupt.map_or(0, |(_, bytes)| bytes) - skipped_pushed;
             if end > pushed {
@@ -509,7 +507,7 @@ impl Tailer {
                     total: (end - pushed) as u64,
                     skipped,
                 };
-                self.push(exchange, resume, skipped > 0, read);
+                self.push(link, resume, skipped > 0, read);
             }
         }
         *context.buffer = buffer;
@@ -523,7 +521,7 @@ impl Tailer {
     #[cold]
     fn pause_at(
         &mut self,
-        exchange: &Exchange,
+        link: &Link,
         buffer: &[u8],
         end: usize,
         offset: u64,
@@ -534,7 +532,7 @@ impl Tailer {
         };
         front.know_up_to(&buffer[..end]);
         let resume = front.resume_at(offset, &buffer[..end]);
-        if !self.assembler.is_full(exchange) {
+        if !self.assembler.is_full(link) {
             let moves = self.moves(resume);
             self.assembler.mark(moves);
             return false;
@@ -548,15 +546,15 @@ impl Tailer {
             total: (end - pushed) as u64,
             skipped: skipped - skipped_pushed,
         };
-        self.push(exchange, resume, false, read);
+        self.push(link, resume, false, read);
         self.progress = SliceProgress {
             at: end,
             pushed: end,
             skipped_pushed: skipped,
             ..self.progress
         };
-        self.assembler.begin(exchange, SLICE_BYTES);
-        !self.progress.is_last && (!exchange.queue.has_space() || exchange.queue.is_cautious())
+        self.assembler.begin(link, SLICE_BYTES);
+        !self.progress.is_last && (!link.queue.has_space() || link.queue.is_cautious())
     }
 
     /// Lines, one by one through `take`; where the first damage is, and how many bytes,
@@ -578,7 +576,7 @@ impl Tailer {
             // A long line is divided from those before it.
             if self.assembler.is_due() || start + line_feed - line_start >= MARK_BYTES {
                 let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-                if self.pause_at(context.exchange, buffer, line_start, line_offset, skipped) {
+                if self.pause_at(context.link, buffer, line_start, line_offset, skipped) {
                     self.progress.at = line_start;
                     return corrupt;
                 }
@@ -628,7 +626,7 @@ impl Tailer {
             };
             if self.assembler.is_due() || length >= MARK_BYTES {
                 let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-                if self.pause_at(context.exchange, buffer, at, frame_offset, skipped) {
+                if self.pause_at(context.link, buffer, at, frame_offset, skipped) {
                     self.progress.at = at;
                     return corrupt;
                 }
@@ -825,24 +823,24 @@ impl Tailer {
     }
 
     /// Delivers what is still open: nothing will complete it.
-    pub fn flush_open(&mut self, exchange: &Exchange) {
+    pub fn flush_open(&mut self, link: &Link) {
         if self.assembler.is_open() {
             self.assembler.close();
-            self.push_closed(exchange);
+            self.push_closed(link);
         }
     }
 
     /// Delivers what is open and whose [`Tailer::grace`] is over, when nothing was read
     /// for so long.
-    pub fn flush_after(&mut self, silence: Duration, exchange: &Exchange) {
+    pub fn flush_after(&mut self, silence: Duration, link: &Link) {
         self.assembler.close_after(silence);
-        self.push_closed(exchange);
+        self.push_closed(link);
     }
 
-    fn push_closed(&mut self, exchange: &Exchange) {
+    fn push_closed(&mut self, link: &Link) {
         if let Some(front) = self.generations.front() {
             let resume = front.resume_here();
-            self.push(exchange, resume, false, ReadBytes::default());
+            self.push(link, resume, false, ReadBytes::default());
         }
     }
 
@@ -852,14 +850,14 @@ impl Tailer {
         while !self.generations.is_empty() {
             self.finish_front(context)?;
         }
-        self.forget(context.exchange);
+        self.forget(context.link);
         Ok(())
     }
 
     /// The container is gone and its log cannot be read any more: what is there
     /// is delivered, and the rest given up.
-    pub fn give_up(&mut self, exchange: &Exchange) {
-        self.flush_open(exchange);
+    pub fn give_up(&mut self, link: &Link) {
+        self.flush_open(link);
         let generations = self
             .generations
             .iter()
@@ -868,12 +866,12 @@ impl Tailer {
         let bytes = self.generations.iter().map(Generation::unread).sum();
         self.account().abandon(Abandoned { bytes, generations });
         self.generations.clear();
-        self.forget(exchange);
+        self.forget(link);
     }
 
     /// Lets the checkpoint forget the container, once all before is accepted.
-    pub fn forget(&self, exchange: &Exchange) {
-        exchange.leave(*self.id());
+    pub fn forget(&self, link: &Link) {
+        link.leave(*self.id());
     }
 
     /// Where it will begin, or would have.
@@ -919,7 +917,7 @@ impl Tailer {
                 Layout::LocalFrames => range.len() as u64,
             };
             if skipped > 0 {
-                self.report_corrupt(context.exchange, path, offset, skipped);
+                self.report_corrupt(context.link, path, offset, skipped);
             }
             if let Some(front) = self.generations.front_mut() {
                 front.consume(&buffer, range.end, range.end);
@@ -931,7 +929,7 @@ impl Tailer {
                 } = self.progress;
                 let skipped = skipped - skipped_pushed;
                 self.push(
-                    context.exchange,
+                    context.link,
                     resume,
                     true,
                     ReadBytes {
@@ -950,7 +948,7 @@ impl Tailer {
             .iter()
             .any(|next| next.run == front.run && !next.is_empty_now())
         {
-            self.flush_open(context.exchange);
+            self.flush_open(context.link);
         }
         self.next_seen = None;
         if let Some(front) = self.generations.pop_front() {
@@ -960,17 +958,15 @@ impl Tailer {
                     generations: 1,
                 });
                 let (path, reason) = (front.path.clone(), reason.to_owned());
-                context
-                    .exchange
-                    .report(Event::DamagedArchive { path, reason });
+                context.link.report(Event::DamagedArchive { path, reason });
             }
             self.assembler.file_ended(Some(front.resume_here()));
-            self.seen.remember(SeenFile {
+            self.seen.remember(KnownFile {
                 id: front.id,
                 fingerprint: front.fingerprint(),
             });
             if !self.generations.is_empty() {
-                context.exchange.tally.rotations.add_one();
+                context.link.tally.rotations.add_one();
             }
             self.end_doubt();
             let is_copy_of =
@@ -980,16 +976,16 @@ impl Tailer {
                 return Ok(());
             }
         }
-        self.progress_to_front(context.exchange);
+        self.progress_to_front(context.link);
         Ok(())
     }
 
     /// The front file has become the front: a stop now must find it, even an empty
     /// one, and not the one before it.
-    pub(in crate::source) fn progress_to_front(&mut self, exchange: &Exchange) {
+    pub(in crate::source) fn progress_to_front(&mut self, link: &Link) {
         if let Some(next) = self.generations.front().filter(|next| next.id.birth != 0) {
             let resume = next.resume_at_start();
-            self.push_progress(exchange, resume);
+            self.push_progress(link, resume);
         }
     }
 
@@ -1006,7 +1002,7 @@ impl Tailer {
         let whole =
             memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
         let middle = range.start + whole;
-        let mut slice = Slice::whole(context.exchange);
+        let mut slice = Slice::whole(context.link);
         let corrupt = self.take_lines(
             context,
             &mut slice,
@@ -1031,10 +1027,10 @@ impl Tailer {
     }
 
     /// A rotated file that cannot be read must not hold up those behind it.
-    fn give_up_front(&mut self, exchange: &Exchange, error: &io::Error) {
+    fn give_up_front(&mut self, link: &Link, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
             self.assembler.file_ended(None);
-            self.seen.remember(SeenFile {
+            self.seen.remember(KnownFile {
                 id: front.id,
                 fingerprint: front.fingerprint(),
             });
@@ -1044,8 +1040,8 @@ impl Tailer {
                 generations: 1,
             });
             let (path, reason) = (front.path, error.to_string());
-            exchange.tally.read_errors.add_one();
-            exchange.report(Event::GenerationUnreadable {
+            link.tally.read_errors.add_one();
+            link.report(Event::GenerationUnreadable {
                 path,
                 reason,
                 unread,
@@ -1053,10 +1049,10 @@ impl Tailer {
         }
     }
 
-    fn report_corrupt(&mut self, exchange: &Exchange, path: PathBuf, offset: u64, bytes: u64) {
+    fn report_corrupt(&mut self, link: &Link, path: PathBuf, offset: u64, bytes: u64) {
         self.corrupt
             .add(Amount { bytes, records: 0 }, Instant::now(), |corrupt| {
-                exchange.report(Event::Corrupt {
+                link.report(Event::Corrupt {
                     path,
                     offset,
                     bytes: corrupt.bytes,
@@ -1065,18 +1061,18 @@ impl Tailer {
     }
 
     /// Queues a move of the position without records.
-    pub(in crate::source) fn push_progress(&mut self, exchange: &Exchange, resume: Resume) {
-        self.push(exchange, resume, true, ReadBytes::default());
+    pub(in crate::source) fn push_progress(&mut self, link: &Link, resume: StreamCheckpoint) {
+        self.push(link, resume, true, ReadBytes::default());
     }
 
     /// Queues what was built. `resume` is the end of what was read, `read`; a
     /// stream that an earlier run took further stays there.
-    fn push(&mut self, exchange: &Exchange, resume: Resume, always: bool, read: ReadBytes) {
+    fn push(&mut self, link: &Link, resume: StreamCheckpoint, always: bool, read: ReadBytes) {
         let moves = self.moves(resume);
-        self.assembler.push(exchange, moves, always, read);
+        self.assembler.push(link, moves, always, read);
     }
 
-    fn moves(&self, resume: Resume) -> PerStream<Option<Resume>> {
+    fn moves(&self, resume: StreamCheckpoint) -> PerStream<Option<StreamCheckpoint>> {
         let number = self.generations.front().map_or(0, |front| front.number);
         let here = Position {
             generation: number,

@@ -3,7 +3,7 @@ use crate::source::reader::*;
 
 /// Containers of Docker's below `root`, each with a line, and a reader of them that was not
 /// turned yet; it takes what was written before for read.
-fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Exchange>, Vec<PathBuf>) {
+fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Link>, Vec<PathBuf>) {
     let logs = (0..containers).map(|number| {
         let id = ContainerId::from_bytes([number as u8 + 1; 32]);
         let dir = root.join(format!("containers/{id}"));
@@ -18,7 +18,7 @@ fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Exchange
         log
     });
     let logs = logs.collect();
-    let exchange = Arc::new(Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap());
+    let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
     let config = Config::from_lookup(|name| match name {
         "Runtime" => Some("docker".to_owned()),
         "Docker_Root" => Some(root.display().to_string()),
@@ -26,9 +26,9 @@ fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Exchange
         "Rescan_Interval" => Some("1h".to_owned()),
         _ => None,
     });
-    let mut reader = Reader::new(Arc::clone(&exchange), config.unwrap(), true);
+    let mut reader = Reader::new(Arc::clone(&link), config.unwrap(), true);
     reader.begin();
-    (reader, exchange, logs)
+    (reader, link, logs)
 }
 
 fn line(text: &str) -> String {
@@ -43,9 +43,9 @@ fn append(log: &std::path::Path, text: &str) {
 
 /// How many records were queued since the last call, and whether it is known that all was
 /// looked at.
-fn queued(exchange: &Exchange) -> (usize, bool) {
+fn queued(link: &Link) -> (usize, bool) {
     let (mut records, mut has_started) = (0, false);
-    while let Some(batch) = exchange.queue.pop() {
+    while let Some(batch) = link.queue.pop() {
         records += batch.records;
         has_started |= matches!(batch.progress, Progress::Started);
     }
@@ -56,14 +56,14 @@ fn queued(exchange: &Exchange) -> (usize, bool) {
 #[test]
 fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut reader, exchange, logs) = reader_of(dir.path(), 4);
+    let (mut reader, link, logs) = reader_of(dir.path(), 4);
     reader.look_time = Duration::ZERO;
     for turn in 0..logs.len() {
         let is_last = turn + 1 == logs.len();
         let pass = reader.turn(Instant::now());
         assert_eq!(reader.changed.len(), logs.len() - 1 - turn);
         assert!(is_last || pass == Pass::Behind, "{pass:?} after {turn}");
-        let (_, has_started) = queued(&exchange);
+        let (_, has_started) = queued(&link);
         assert_eq!(
             has_started, is_last,
             "the start is over when each has its place"
@@ -72,7 +72,7 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
         // their place.
         logs.iter().for_each(|log| append(log, "after"));
         reader.turn_without_looks();
-        assert_eq!(queued(&exchange), (turn + 1, false), "after {turn}");
+        assert_eq!(queued(&link), (turn + 1, false), "after {turn}");
     }
     // Who changes all the time does not keep the others from their turn.
     reader.next_look = 0;
@@ -91,7 +91,7 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
 #[test]
 fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut reader, exchange, logs) = reader_of(dir.path(), 3);
+    let (mut reader, link, logs) = reader_of(dir.path(), 3);
     reader.look_time = Duration::ZERO;
     reader.turn(Instant::now());
     assert_eq!(reader.changed.len(), logs.len() - 1);
@@ -101,14 +101,14 @@ fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
         .for_each(|(_, container)| container.is_gone = true);
     reader.look_into_changed(Instant::now());
     assert!(reader.changed.is_empty());
-    drop(exchange);
+    drop(link);
 }
 
 impl Reader {
     /// A pass over the logs, as if nothing more were to be looked into.
     fn turn_without_looks(&mut self) {
         let changed = std::mem::take(&mut self.changed);
-        self.read_hot(Instant::now());
+        self.read_active(Instant::now());
         self.changed = changed;
     }
 }

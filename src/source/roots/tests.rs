@@ -23,14 +23,14 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     for id in [hidden, removed] {
         store.advance(id, &[None, None]).unwrap();
     }
-    let exchange = Arc::new(Exchange::new(1 << 20, store).unwrap());
+    let link = Arc::new(Link::new(1 << 20, store).unwrap());
     let config = Config::from_lookup(|name| match name {
         "Runtime" => Some("podman".to_owned()),
         "Podman_Root" => Some(storage.display().to_string()),
         "Podman_Socket" => Some("off".to_owned()),
         _ => None,
     });
-    let mut reader = Reader::new(Arc::clone(&exchange), config.unwrap(), false);
+    let mut reader = Reader::new(Arc::clone(&link), config.unwrap(), false);
     reader.begin();
     let mut now = Instant::now();
     let mut turns_of = |seconds| {
@@ -38,7 +38,7 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
             now += Duration::from_secs(seconds);
             reader.turn(now);
         }
-        let (events, _) = exchange.events.take();
+        let (events, _) = link.events.take();
         let of_folder = |event: &Event| {
             matches!(
                 event,
@@ -54,7 +54,7 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     };
     assert_eq!((path, reason.as_str()), (&userdata, "it is no folder"));
     assert!(
-        !exchange.is_leaving(&hidden) && !exchange.is_leaving(&removed),
+        !link.is_leaving(&hidden) && !link.is_leaving(&removed),
         "nobody knows yet"
     );
     std::fs::remove_file(&userdata).unwrap();
@@ -65,12 +65,12 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
             path: userdata.clone()
         }]
     );
-    assert!(!exchange.is_leaving(&hidden) && exchange.is_leaving(&removed));
+    assert!(!link.is_leaving(&hidden) && link.is_leaving(&removed));
     // It is known now, and cannot be seen again: it is not gone for that.
     std::fs::remove_dir(&userdata).unwrap();
     std::fs::write(&userdata, "").unwrap();
     assert_eq!(turns().len(), 1);
-    assert!(!exchange.is_leaving(&hidden));
+    assert!(!link.is_leaving(&hidden));
     // Whoever closes and opens it all the time is logged once a minute.
     let (mut unreadable, mut readable) = (0, 0);
     for _ in 0..10 {

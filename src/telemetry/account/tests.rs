@@ -21,12 +21,12 @@ fn balanced(account: &Account) -> Figures {
 #[test]
 fn a_slice_is_pending_until_each_of_its_batches_is_accepted() {
     let account = Account::new(id(1));
-    account.took(&Taken {
+    account.took(&SliceStats {
         read: 100,
         queued: [Some((amount(60, 3), at(10))), Some((amount(30, 1), at(12)))],
         open: 10,
         until: at(13),
-        ..Taken::default()
+        ..SliceStats::default()
     });
     let figures = balanced(&account);
     assert_eq!(
@@ -44,13 +44,13 @@ fn a_slice_is_pending_until_each_of_its_batches_is_accepted() {
 #[test]
 fn every_way_a_byte_can_be_lost_is_in_the_sum() {
     let account = Account::new(id(1));
-    account.took(&Taken {
+    account.took(&SliceStats {
         read: 100,
         skipped: 20,
         passed_over: 30,
         cut: amount(5, 1),
         queued: [Some((amount(45, 2), at(1))), None],
-        ..Taken::default()
+        ..SliceStats::default()
     });
     account.abandon(Abandoned {
         bytes: 1000,
@@ -88,10 +88,10 @@ fn every_way_a_byte_can_be_lost_is_in_the_sum() {
 #[test]
 fn a_byte_that_is_forgotten_shows() {
     let account = Account::new(id(1));
-    account.took(&Taken {
+    account.took(&SliceStats {
         read: 100,
         skipped: 99,
-        ..Taken::default()
+        ..SliceStats::default()
     });
     assert!(!account.figures().is_balanced());
 }
@@ -104,11 +104,11 @@ fn the_lag_is_the_age_of_the_oldest_entry_that_is_not_delivered() {
         nanos: 500_000_000,
     };
     assert_eq!(account.figures().lag_seconds(now), 0.0);
-    let slice = |first: i64, until: i64| Taken {
+    let slice = |first: i64, until: i64| SliceStats {
         read: 10,
         queued: [Some((amount(10, 1), at(first))), None],
         until: at(until),
-        ..Taken::default()
+        ..SliceStats::default()
     };
     account.took(&slice(40, 59));
     account.took(&slice(60, 79));
@@ -137,10 +137,10 @@ fn a_container_that_goes_stays_in_the_total() {
     let accounts = Accounts::default();
     let (one, two) = (accounts.open(id(1)), accounts.open(id(2)));
     for account in [&one, &two] {
-        account.took(&Taken {
+        account.took(&SliceStats {
             read: 10,
             skipped: 10,
-            ..Taken::default()
+            ..SliceStats::default()
         });
         account.set_unread(3);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use fluent_bit_container_logs::config::labels::Hints;
 use fluent_bit_container_logs::config::{Config, Mode};
-use fluent_bit_container_logs::pipeline::template::Identity;
+use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
@@ -390,7 +390,7 @@ fn report_cut(
 ) {
     let about = format!("container {}", metadata.title());
     let hints = Hints::read(&metadata.labels, config.label_hints).hints;
-    if Identity::new(id, metadata, hints.record_options(config)).is_cut() {
+    if RecordTemplate::new(id, metadata, hints.record_options(config)).is_cut() {
         findings.push(Finding::minor(
             about,
             "its names, labels or variables are too long or too many; its records lack what is cut off",

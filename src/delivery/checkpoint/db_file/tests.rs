@@ -291,7 +291,7 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
     let (folder, path) = folder();
     let mut opened = CheckpointStore::open(&path).unwrap();
     let id = crate::runtime::id::ContainerId::from_bytes([7; 32]);
-    let resume = crate::delivery::checkpoint::Resume {
+    let resume = crate::delivery::checkpoint::StreamCheckpoint {
         offset: 5,
         ..Default::default()
     };
@@ -310,7 +310,7 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
         .advance(
             id,
             &[
-                Some(crate::delivery::checkpoint::Resume {
+                Some(crate::delivery::checkpoint::StreamCheckpoint {
                     offset: 9,
                     ..resume
                 }),

@@ -8,14 +8,14 @@ fn id(digit: char) -> ContainerId {
     ContainerId::parse(&digit.to_string().repeat(64)).unwrap()
 }
 
-fn resume(offset: u64) -> Resume {
-    Resume {
+fn resume(offset: u64) -> StreamCheckpoint {
+    StreamCheckpoint {
         fingerprint: Fingerprint::of(b"head"),
         marker: Marker::of(&b"marker"[..offset.min(6) as usize]),
         offset,
         inode: 7,
         birth: 8,
-        ..Resume::default()
+        ..StreamCheckpoint::default()
     }
 }
 
@@ -46,11 +46,11 @@ fn positions_survive_a_reopen() {
     assert!(!opened.is_first_start && opened.set_aside.is_none());
     assert_eq!(
         opened.store.saved(&id('a')),
-        Some([resume(4), Resume::default()])
+        Some([resume(4), StreamCheckpoint::default()])
     );
     assert_eq!(
         opened.store.saved(&id('b')),
-        Some([Resume::default(), resume(104)])
+        Some([StreamCheckpoint::default(), resume(104)])
     );
     assert_eq!(opened.store.saved(&id('c')), None);
 }
@@ -301,8 +301,14 @@ fn a_slot_that_is_used_again_forgets_what_it_held() {
     store.advance(id('b'), &[Some(resume(5)), None]).unwrap();
     drop(store);
     let store = CheckpointStore::open(&path).unwrap().store;
-    assert_eq!(store.saved(&id('a')), Some([resume(3), Resume::default()]));
-    assert_eq!(store.saved(&id('b')), Some([resume(5), Resume::default()]));
+    assert_eq!(
+        store.saved(&id('a')),
+        Some([resume(3), StreamCheckpoint::default()])
+    );
+    assert_eq!(
+        store.saved(&id('b')),
+        Some([resume(5), StreamCheckpoint::default()])
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::delivery::checkpoint::CheckpointStore;
-use crate::pipeline::template::Identity;
+use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
@@ -32,15 +32,15 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
             )
             .unwrap();
         }
-        let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let account = match is_of_user {
-            true => exchange.accounts.open_as(key, runtime_id),
-            false => exchange.accounts.open(key),
+            true => link.accounts.open_as(key, runtime_id),
+            false => link.accounts.open(key),
         };
-        let identity = Arc::new(Identity::unnamed(&key, ContainerMetadata::default()));
+        let identity = Arc::new(RecordTemplate::unnamed(&key, ContainerMetadata::default()));
         let mut tailer = Tailer::new(account, LogFiles::numbered(&log), Start::Head, identity);
         for _ in 0..3 {
-            tailer.refresh(&exchange).unwrap();
+            tailer.refresh(&link).unwrap();
         }
         let opened: Vec<_> = tailer
             .generations
@@ -48,7 +48,7 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
             .map(|one| one.path.clone())
             .collect();
         assert_eq!(opened, (0..want).rev().map(path).collect::<Vec<_>>());
-        let (events, _) = exchange.events.take();
+        let (events, _) = link.events.take();
         let surplus = (FILES - want) as u64;
         assert_eq!(tailer.account().figures().abandoned.generations, surplus);
         let passed_over = Event::FilesPassedOver {
@@ -72,20 +72,20 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("x-json.log");
     std::fs::write(&log, "").unwrap();
-    let exchange = Exchange::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+    let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
     let id = ContainerId::from_bytes([1; 32]);
-    let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+    let identity = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
     let mut tailer = Tailer::new(
-        exchange.accounts.open(id),
+        link.accounts.open(id),
         LogFiles::numbered(&log),
         Start::Head,
         identity,
     );
-    tailer.refresh(&exchange).unwrap();
+    tailer.refresh(&link).unwrap();
     for unread in [0, 7, 0, 8, 0] {
-        tailer.report_vanished(&exchange, unread);
+        tailer.report_vanished(&link, unread);
     }
-    let (events, _) = exchange.events.take();
+    let (events, _) = link.events.take();
     let path = tailer.generations.front().unwrap().path.clone();
     let said = [0, 7].map(|unread| Event::Truncated {
         path: path.clone(),

@@ -8,10 +8,10 @@ use super::*;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
 use crate::delivery::checkpoint::CheckpointStore;
 use crate::delivery::host::embedded::decode_records;
-use crate::delivery::link::Exchange;
+use crate::delivery::link::Link;
 use crate::format::cri;
 use crate::format::json_file::Decoder;
-use crate::pipeline::template::Identity;
+use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
@@ -38,18 +38,18 @@ fn pack(path: &Path, text: &[u8]) {
     encoder.finish().unwrap();
 }
 
-fn position_at(text: &[u8], offset: usize) -> Resume {
-    Resume {
+fn position_at(text: &[u8], offset: usize) -> StreamCheckpoint {
+    StreamCheckpoint {
         fingerprint: Fingerprint::of(&text[..HEAD_BYTES]),
         marker: Marker::of(&text[..offset]),
         offset: offset as u64,
-        ..Resume::default()
+        ..StreamCheckpoint::default()
     }
 }
 
 struct Log {
     tailer: Tailer,
-    exchange: Exchange,
+    link: Link,
     buffer: Vec<u8>,
     decoder: Decoder,
     cri: cri::Decoder,
@@ -57,11 +57,11 @@ struct Log {
 
 impl Log {
     fn new(path: &Path, start: Start) -> Log {
-        let exchange = Exchange::new(64 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Link::new(64 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
-        let identity = Arc::new(Identity::unnamed(&id, ContainerMetadata::default()));
+        let identity = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
         let tailer = Tailer::new(
-            exchange.accounts.open(id),
+            link.accounts.open(id),
             LogFiles::numbered(path),
             start,
             identity,
@@ -69,7 +69,7 @@ impl Log {
         let (decoder, cri) = (Decoder::default(), cri::Decoder::default());
         Log {
             tailer,
-            exchange,
+            link,
             buffer: Vec::new(),
             decoder,
             cri,
@@ -78,7 +78,7 @@ impl Log {
 
     fn read(&mut self) -> Step {
         let mut context = ReadContext {
-            exchange: &self.exchange,
+            link: &self.link,
             buffer: &mut self.buffer,
             decoder: &mut self.decoder,
             cri: &mut self.cri,
@@ -105,7 +105,7 @@ impl Log {
     fn lines(&mut self) -> VecDeque<usize> {
         while self.read() != (Step::AtEnd { has_read: false }) {}
         let mut numbers = VecDeque::new();
-        while let Some(batch) = self.exchange.queue.pop() {
+        while let Some(batch) = self.link.queue.pop() {
             for record in decode_records(&batch.bytes).unwrap() {
                 numbers.push_back(
                     record
@@ -122,7 +122,7 @@ impl Log {
     }
 
     fn events(&self) -> Vec<Event> {
-        self.exchange.events.take().0.into_iter().collect()
+        self.link.events.take().0.into_iter().collect()
     }
 }
 
@@ -140,7 +140,7 @@ fn a_position_far_in_an_archive_is_found_in_slices() {
     std::fs::write(&path, line(LINES)).unwrap();
     let saved = [position_at(&text, of_stdout), position_at(&text, of_stderr)];
     let mut log = Log::new(&path, Start::Saved(saved));
-    log.tailer.refresh(&log.exchange).unwrap();
+    log.tailer.refresh(&log.link).unwrap();
     let slices = log.slices_of_search();
     // The younger one is unpacked for each of the positions, too; the first slice of each file
     // is unpacked as it is met.
@@ -172,7 +172,7 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     let read = lines[..1_500].concat().into_bytes();
     std::fs::write(&path, &read).unwrap();
     let mut log = Log::new(&path, Start::Head);
-    log.tailer.refresh(&log.exchange).unwrap();
+    log.tailer.refresh(&log.link).unwrap();
     assert!(log.lines().into_iter().eq(0..1_500));
     pack(&path.with_extension("log.1.gz"), lines.concat().as_bytes());
     std::fs::write(&path, line(LINES)).unwrap();
@@ -197,7 +197,7 @@ fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
     std::fs::write(&path, line(LINES)).unwrap();
     let offset = text.len() - line(LINES - 1).len();
     let mut log = Log::new(&path, Start::Saved([position_at(&text, offset); 2]));
-    log.tailer.refresh(&log.exchange).unwrap();
+    log.tailer.refresh(&log.link).unwrap();
     assert!(log.tailer.search.is_under_way());
     // Rotation renames the archive in the midst of it, and it is the same.
     std::fs::rename(

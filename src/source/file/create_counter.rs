@@ -7,7 +7,7 @@
 //! are counted from the notices taken before a look, and openings at the look, so
 //! a file that is opened before its notice is taken only hides a missed one until
 //! the notice comes. The files of the first look may or may not be older than the
-//! watch; a moment later all their notices have come, and each that has none
+//! watch; a cursor later all their notices have come, and each that has none
 //! was.
 
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const SETTLING: Duration = Duration::from_millis(20);
 
 /// The count of one log.
 #[derive(Debug, Default)]
-pub struct Births {
+pub struct CreateCounter {
     /// Files the kernel told of.
     made: u64,
     /// Files that were opened, or known, at a look.
@@ -28,7 +28,7 @@ pub struct Births {
     is_settled: bool,
 }
 
-impl Births {
+impl CreateCounter {
     /// The kernel tells of a new file.
     pub fn made(&mut self) {
         self.made += 1;
@@ -66,9 +66,9 @@ impl Births {
 
     /// Notices were lost: begins anew.
     pub fn forget(&mut self, now: Instant) {
-        *self = Births {
+        *self = CreateCounter {
             last_met: Some(now),
-            ..Births::default()
+            ..CreateCounter::default()
         };
     }
 }
@@ -78,59 +78,59 @@ mod tests {
     use super::*;
 
     /// A log whose first look met a file that is older than the watch.
-    fn settled(start: Instant) -> Births {
-        let mut births = Births::default();
-        births.met(1, start);
-        births.settle(start + SETTLING);
-        births
+    fn settled(start: Instant) -> CreateCounter {
+        let mut creates = CreateCounter::default();
+        creates.met(1, start);
+        creates.settle(start + SETTLING);
+        creates
     }
 
     #[test]
     fn files_that_were_made_and_never_met_are_missed_once() {
         let start = Instant::now();
-        let mut births = settled(start);
+        let mut creates = settled(start);
         for _ in 0..5 {
-            births.made();
+            creates.made();
         }
-        births.met(2, start);
-        assert_eq!(births.take_missed(), 3);
-        assert_eq!(births.take_missed(), 0);
+        creates.met(2, start);
+        assert_eq!(creates.take_missed(), 3);
+        assert_eq!(creates.take_missed(), 0);
     }
 
     #[test]
     fn a_file_that_is_met_before_its_notice_is_none_too_many() {
         let start = Instant::now();
-        let mut births = settled(start);
-        births.met(2, start);
-        assert_eq!(births.take_missed(), 0);
-        births.made();
-        births.made();
-        assert_eq!(births.take_missed(), 0);
+        let mut creates = settled(start);
+        creates.met(2, start);
+        assert_eq!(creates.take_missed(), 0);
+        creates.made();
+        creates.made();
+        assert_eq!(creates.take_missed(), 0);
     }
 
     #[test]
     fn what_came_and_went_before_the_first_look_is_missed() {
         let start = Instant::now();
-        let mut births = Births::default();
+        let mut creates = CreateCounter::default();
         for _ in 0..4 {
-            births.made();
+            creates.made();
         }
-        births.met(3, start);
-        assert_eq!(births.take_missed(), 0, "not certain yet");
-        births.settle(start + SETTLING);
-        assert_eq!(births.take_missed(), 1);
+        creates.met(3, start);
+        assert_eq!(creates.take_missed(), 0, "not certain yet");
+        creates.settle(start + SETTLING);
+        assert_eq!(creates.take_missed(), 1);
     }
 
     #[test]
     fn after_lost_notices_nothing_is_called_missed_that_was_met() {
         let start = Instant::now();
-        let mut births = settled(start);
-        births.made();
-        births.forget(start);
-        births.met(1, start);
-        births.settle(start + SETTLING);
-        assert_eq!(births.take_missed(), 0);
-        births.made();
-        assert_eq!(births.take_missed(), 1);
+        let mut creates = settled(start);
+        creates.made();
+        creates.forget(start);
+        creates.met(1, start);
+        creates.settle(start + SETTLING);
+        assert_eq!(creates.take_missed(), 0);
+        creates.made();
+        assert_eq!(creates.take_missed(), 1);
     }
 }
