@@ -684,7 +684,7 @@ fn three_hot_reloads_deliver_every_line_once_and_leave_nothing_behind() {
             let records = host.run(1).records;
             host.run_until(records + 100);
             assert_eq!(settled_threads(&mut host), threads);
-            // A rescan has a folder open for a cursor.
+            // A rescan has a folder open for a moment.
             let has_not_grown = || host.open_descriptors() <= descriptors;
             wait_until(
                 PATIENCE,

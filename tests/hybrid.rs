@@ -366,7 +366,7 @@ fn two_hundred_containers_that_live_for_a_moment_are_all_read() {
     };
     let collector = Collector::start(docker.root(), &[("Docker_Socket", "off")]);
     let run = |number: usize| {
-        let line = format!("cursor {number}");
+        let line = format!("moment {number}");
         let args = [
             "run",
             "--rm",
@@ -395,7 +395,7 @@ fn two_hundred_containers_that_live_for_a_moment_are_all_read() {
         let mut numbers: Vec<usize> = texts
             .iter()
             .filter_map(|text| {
-                text.strip_prefix("cursor ")
+                text.strip_prefix("moment ")
                     .and_then(|number| number.parse().ok())
             })
             .collect();

@@ -238,7 +238,7 @@ fn idle_containers_stay_within_bounds(daemon: Daemon) {
         .count();
     assert_eq!(docker_threads, 1, "{:?}", all.threads());
     let descriptors = || (one.descriptors(), all.descriptors());
-    // A snapshot has its connection for a cursor only.
+    // A snapshot has its connection for a moment only.
     let is_one_each = holds_within(PATIENCE, || all.descriptors() == one.descriptors() + more);
     assert!(is_one_each, "{:?}", descriptors());
     // Of connections that are closed for new ones this end learns too late to count.

@@ -1,4 +1,4 @@
-//! SIGKILL at random cursors, under load, rotation and pauses: nothing is lost, and
+//! SIGKILL at random moments, under load, rotation and pauses: nothing is lost, and
 //! nothing comes twice but the batch that a kill catches between the append and the
 //! move of the checkpoint. What is counted is what was in the host's files at the
 //! kill, and what comes after it. Three containers are Docker's, two a kubelet's.
@@ -36,7 +36,7 @@ fn variable(name: &str, or: usize) -> usize {
         .map_or(or, |text| text.parse().expect("a number"))
 }
 
-/// Xorshift: cursors that differ from run to run of the loop and not of the test.
+/// Xorshift: moments that differ from run to run of the loop and not of the test.
 struct Moments(u64);
 
 impl Moments {
@@ -90,7 +90,7 @@ enum Log {
 
 impl Log {
     /// A line, and what comes every so many of them: a rotation; a kubelet has the log
-    /// opened anew a cursor later, and the container is restarted now and then.
+    /// opened anew a moment later, and the container is restarted now and then.
     fn line(&mut self, number: usize) {
         let text = format!("line {number}");
         match self {
@@ -212,18 +212,18 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
         .collect();
     let options = options.join(" ") + " rescan_interval=50ms";
     let load = Load::on(&roots);
-    let mut cursors = Moments::new();
+    let mut moments = Moments::new();
     let mut arrived = Arrived::default();
     let (kills, mut kills_with_repetition) = (variable("KILLS", PLAYED_KILLS), 0);
     for kill in 0..kills {
         let mut host = PlayingHost::with_instance(Release::LATEST, &options);
         match kill % 4 {
-            0 => drop(host.ok(&format!("limit a {}", 1000 + cursors.below(30_000)))),
-            1 => drop(host.ok(&format!("refuse a {}", cursors.below(4)))),
+            0 => drop(host.ok(&format!("limit a {}", 1000 + moments.below(30_000)))),
+            1 => drop(host.ok(&format!("refuse a {}", moments.below(4)))),
             _ => {}
         }
         host.send(&format!("run {}", PATIENCE.as_millis()));
-        std::thread::sleep(Duration::from_micros(cursors.below(120_000)));
+        std::thread::sleep(Duration::from_micros(moments.below(120_000)));
         let (frames, is_torn) = host.kill();
         let before = arrived.repeated;
         for frame in &frames {
@@ -288,11 +288,11 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     host.set_config(&input(&roots));
     host = flush(host, "3600");
     let load = Load::on(&roots);
-    let mut cursors = Moments::new();
+    let mut moments = Moments::new();
     let kills = variable("KILLS", REAL_KILLS);
     for kill in 1..=kills {
-        let cursor = Duration::from_micros(cursors.below(120_000));
-        start_and_kill(&mut host, kill, cursor);
+        let moment = Duration::from_micros(moments.below(120_000));
+        start_and_kill(&mut host, kill, moment);
     }
     let written = load.stop();
     assert_eq!(
@@ -339,12 +339,12 @@ fn input(roots: &Roots) -> String {
 }
 
 /// Kills it so long after its input has started, for the `start`-th time.
-fn start_and_kill(host: &mut FluentBit, start: usize, cursor: Duration) {
+fn start_and_kill(host: &mut FluentBit, start: usize, moment: Duration) {
     host.start().expect("Fluent Bit starts");
     host.wait_until(PATIENCE, "the start", |host| {
         host.stderr().matches("following containers").count() == start
     });
-    std::thread::sleep(cursor);
+    std::thread::sleep(moment);
     host.signal(Signal::KILL);
     host.wait_exit(PATIENCE).expect("it is dead");
 }
@@ -410,7 +410,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
         port = receiver.port()
     ));
     let load = Load::on(&roots);
-    let mut cursors = Moments::new();
+    let mut moments = Moments::new();
     let (kills, mut paused) = (variable("KILLS", PAUSED_KILLS), 0);
     let count = |host: &FluentBit, what: &str| {
         host.stderr()
@@ -422,7 +422,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
         start_and_kill(
             &mut host,
             kill,
-            Duration::from_micros(cursors.below(600_000)),
+            Duration::from_micros(moments.below(600_000)),
         );
         paused += usize::from(count(&host, "paused") - count(&host, "resume") > before);
     }

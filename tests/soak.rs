@@ -1,6 +1,6 @@
 //! Fifty containers at mixed rates, rotated and compressed; every second one that is
 //! started and one that is removed; hot reloads in between. What the host's process
-//! holds is looked at in quiet cursors, when all that was written has arrived and is
+//! holds is looked at in quiet moments, when all that was written has arrived and is
 //! accounted for: threads and descriptors are then as many as at first, exactly, and
 //! no deleted file is held.
 //!
@@ -218,7 +218,7 @@ impl Host {
         }
     }
 
-    /// Lets the host work for a cursor.
+    /// Lets the host work for a moment.
     fn work(&mut self) {
         match self {
             Host::Real(host) => {
@@ -273,7 +273,7 @@ impl Host {
         }
     }
 
-    /// In a quiet cursor: what arrived is no longer needed.
+    /// In a quiet moment: what arrived is no longer needed.
     fn forget_arrived(&self) {
         match self {
             Host::Real(host) => host.forget_records(),
@@ -351,7 +351,7 @@ fn open_files(pid: u32) -> Vec<String> {
         .collect()
 }
 
-/// Which lines arrived, of each container as numbers, since the last quiet cursor.
+/// Which lines arrived, of each container as numbers, since the last quiet moment.
 #[derive(Default)]
 struct Ledger {
     offset: u64,
@@ -411,7 +411,7 @@ impl Ledger {
 }
 
 /// Nothing is written until all that was has arrived, no deleted file is held and
-/// there are no more descriptors than in the first such cursor, `as_in`.
+/// there are no more descriptors than in the first such moment, `as_in`.
 fn in_a_quiet_moment(
     host: &mut Host,
     root: &Path,

@@ -151,7 +151,7 @@ fn a_db_makes_the_next_run_go_on_where_the_last_one_left_off_if_positions_are_sa
     assert!(String::from_utf8_lossy(&output.stderr).contains("-o DB=FILE"));
 }
 
-/// The DB of a Fluent Bit, which has it locked or is stopped for the cursor: what is printed
+/// The DB of a Fluent Bit, which has it locked or is stopped for the moment: what is printed
 /// here must come there all the same.
 #[test]
 fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {

@@ -27,7 +27,7 @@ pub const RETRY: Duration = Duration::from_millis(100);
 pub struct HostWake {
     epoll: OwnedFd,
     timer: OwnedFd,
-    /// When the interval is over, or a cursor before.
+    /// When the interval is over, or a moment before.
     next: Mutex<Instant>,
     /// The timer fires earlier, to ask the host again.
     is_early: AtomicBool,

@@ -1,7 +1,7 @@
 //! What the reader's thread and the host's thread share: the queue, the
 //! events, a few flags, and for each side a descriptor the other one wakes it
 //! by. Either side may look at any time; neither waits for the other: what both change is
-//! locked for cursors, and never while a file is read or written.
+//! locked for moments, and never while a file is read or written.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};

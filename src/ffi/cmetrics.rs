@@ -8,7 +8,7 @@
 //! - Nothing is ever destroyed, neither a metric nor a series. The host destroys the
 //!   context with the instance, after `cb_exit`.
 //! - Metrics are made in `cb_init` and never later. `cmt_counter_create` puts a metric into
-//!   the list before it has a name or a map, and a walker of that cursor would follow NULL.
+//!   the list before it has a name or a map, and a walker of that moment would follow NULL.
 //!   In `cb_init` there is no walker: the host starts collectors, those of threaded inputs,
 //!   too, when every input is initialised (`flb_input_collectors_start`).
 //! - The one series of the histogram is set there, too: 3.0 copies its buckets without

@@ -3,7 +3,7 @@
 use crate::delivery::checkpoint::TimeCursor;
 use crate::format::position::Timestamp;
 
-/// Entries up to a cursor that are passed over, because they were delivered.
+/// Entries up to a moment that are passed over, because they were delivered.
 ///
 /// Podman's API tells times in whole seconds, its files to the nanosecond. Where the
 /// one is met after the other, entries of the same second are counted: from the API
@@ -93,7 +93,7 @@ mod tests {
             count: 1,
         };
         assert_eq!(covered(until, true, &api), [true, true, false, false]);
-        // Where both know nanoseconds, a second has many cursors.
+        // Where both know nanoseconds, a second has many moments.
         assert_eq!(covered(cursor(5, 1), false, &[fine(5, 3)]), [false]);
     }
 

@@ -1,11 +1,11 @@
-//! A folder at a cursor, by which a look into it is spared while nothing came or went.
+//! A folder at a moment, by which a look into it is spared while nothing came or went.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
-/// A folder at a cursor: while it is the same, no name in it came or went, and
+/// A folder at a moment: while it is the same, no name in it came or went, and
 /// nobody's right to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FolderStamp {

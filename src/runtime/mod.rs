@@ -50,7 +50,7 @@ pub struct Pod {
     pub container_id: Option<ContainerId>,
     /// How many runs of the container came before this one.
     pub restart_count: u32,
-    /// Whether nothing more is to be learnt. The id comes a cursor after the log.
+    /// Whether nothing more is to be learnt. The id comes a moment after the log.
     pub is_complete: bool,
 }
 

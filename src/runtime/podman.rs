@@ -230,7 +230,7 @@ pub(crate) fn list_storage(
                     &userdata,
                     io::Error::new(io::ErrorKind::InvalidInput, "it is no folder"),
                 ),
-                // Its log's folder comes a cursor later.
+                // Its log's folder comes a moment later.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     listing.folders.push(folder)
                 }

@@ -12,7 +12,7 @@ use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 
 /// A container runtime as it keeps logs and metadata on this machine. It has no
-/// state: it may be asked from the first cursor on, and again whenever something
+/// state: it may be asked from the first moment on, and again whenever something
 /// has changed.
 pub trait Runtime: Send + Sync {
     /// What people call it.

@@ -43,7 +43,7 @@ const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the first line of a run waits for what its record is to say, and how
 /// often that is looked for: the kubelet makes the link with the container's id a
-/// cursor after the log.
+/// moment after the log.
 const RUN_PATIENCE: Duration = Duration::from_secs(1);
 const RUN_INTERVAL: Duration = Duration::from_millis(50);
 /// What reading a container's log came to.
@@ -323,7 +323,7 @@ impl Container {
         self.is_active
     }
 
-    /// Whether a slice took long a cursor ago, or its first may.
+    /// Whether a slice took long a moment ago, or its first may.
     pub fn is_costly(&self, now: Instant) -> bool {
         self.tailer.is_costly(now)
     }
@@ -456,7 +456,7 @@ impl Container {
         }
         let places = self.runtime.logs(&self.found);
         let mut log = choose::find_log(places.clone());
-        // Watch first, look then: a file may be made a cursor after its folder.
+        // Watch first, look then: a file may be made a moment after its folder.
         let watches = |files: &LogFiles| self.watch_log_folder(files, around);
         if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
             log = choose::find_log(places);
@@ -547,7 +547,7 @@ impl Container {
             around.config,
         );
         if driver.is_none() && !matches!(choice, Choice::Later) {
-            // The log comes a cursor after the start.
+            // The log comes a moment after the start.
             let since = *self.misses_log.get_or_insert(around.now);
             if around.now.duration_since(since) < LOG_PATIENCE {
                 return;

@@ -209,7 +209,7 @@ mod tests {
         link.stopping.store(true, Ordering::Release);
         assert!(
             !slice.ends_at(100 + COSTLY_STRIDE + 1),
-            "it was looked a cursor ago"
+            "it was looked a moment ago"
         );
         assert!(slice.ends_at(100 + 2 * COSTLY_STRIDE));
         link.stopping.store(false, Ordering::Release);
@@ -247,7 +247,7 @@ mod tests {
             .is_zero());
     }
 
-    /// Containers that wrote 40 ms of lines each in one cursor; of none is anything known.
+    /// Containers that wrote 40 ms of lines each in one moment; of none is anything known.
     #[test]
     fn a_burst_of_many_costly_containers_does_not_hold_up_a_pass() {
         // What the lines between two looks at the clock take.

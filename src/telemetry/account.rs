@@ -418,7 +418,7 @@ impl Account {
         }
     }
 
-    /// The sums at this cursor.
+    /// The sums at this moment.
     pub fn figures(&self) -> Figures {
         self.ledger().figures()
     }

@@ -46,7 +46,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Nothing to do at the cursor.
+    /// Nothing to do at the moment.
     pub fn waits(&self) {
         self.now.store(0, Ordering::Relaxed);
     }

@@ -517,7 +517,7 @@ impl Container {
         self.release_what_is_gone();
     }
 
-    /// The folder will be away for a cursor: to the reader it looks removed, and
+    /// The folder will be away for a moment: to the reader it looks removed, and
     /// what is open then is over.
     pub fn leave(&mut self) -> bool {
         // Its reader comes back to the current file only.

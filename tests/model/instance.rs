@@ -175,7 +175,7 @@ impl Instance {
         self.plugin.stop(&self.host);
     }
 
-    /// All state is lost but for the checkpoint as it was at that cursor.
+    /// All state is lost but for the checkpoint as it was at that moment.
     pub fn kill(self) {
         drop((self.plugin, self.reader));
         if let Some((_, checkpoint)) = self.host.answers.into_inner().caught {

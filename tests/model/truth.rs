@@ -27,7 +27,7 @@ struct Line {
     /// The part that says so; else it shows by what comes behind on the stream.
     end: Option<usize>,
     /// It may come in several records: its file was truncated under it, or was
-    /// gone for a cursor.
+    /// gone for a moment.
     may_be_cut: bool,
     /// The record that its first part came in.
     record: Option<usize>,

@@ -281,7 +281,7 @@ fn remove_stale_folders(base: &Path) {
 }
 
 /// Whether neither the process that made this folder nor any of the daemon's
-/// lives. The lock alone would not do: there is a cursor before it is taken.
+/// lives. The lock alone would not do: there is a moment before it is taken.
 fn is_stale(dir: &Path) -> bool {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let maker = name

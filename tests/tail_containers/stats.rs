@@ -120,7 +120,7 @@ fn in_a_pipe_a_plain_table_comes_at_each_interval_and_counts_on() {
             table = next_table();
         }
         assert!(!table.concat().contains('\u{1b}'), "{table:?}");
-        // A cursor later nothing is new.
+        // A moment later nothing is new.
         while cells(&table, "web")[1] != "-" {
             table = next_table();
         }

@@ -25,7 +25,7 @@ const UNITS: [(&str, f64); 8] = [
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 const MOST_INTERVAL: Duration = Duration::from_secs(86_400);
 
-/// The cursor that `text` names, seen from now.
+/// The moment that `text` names, seen from now.
 pub fn parse(text: &str) -> Result<Timestamp, String> {
     parse_at(text, wall_clock()).ok_or_else(|| format!("`{text}` is no time; {FORMS}"))
 }
@@ -170,7 +170,7 @@ mod tests {
             "99999999999h",
             "2023-11-14 10:00",
         ] {
-            // A bare number is a cursor, long ago.
+            // A bare number is a moment, long ago.
             let expected = (text == "10").then_some((10, 0));
             assert_eq!(at(text), expected, "{text:?}");
         }

@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
             due += interval;
         }
         if is_last && arguments.follow && rates.drawn.is_some() {
-            // The cursor since the last table says nothing about rates.
+            // The moment since the last table says nothing about rates.
             return screen.leave().map(|()| None);
         }
         // Of a log that is read once, only the whole is of interest.

@@ -30,7 +30,7 @@ use crate::delivery::checkpoint::store::{CheckpointError, HEADER, MAGIC};
 
 /// How often a lock that another holds is asked for again, and how long after.
 /// A program that the host starts shares our lock from its fork to its exec, so
-/// it can outlive for a cursor the instance that a hot reload has ended.
+/// it can outlive for a moment the instance that a hot reload has ended.
 const LOCK_TRIES: usize = 50;
 pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 

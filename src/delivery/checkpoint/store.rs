@@ -38,7 +38,7 @@ const SLOTS_AT_ONCE: usize = 128;
 const STARTED: [u8; 4] = *b"done";
 
 /// How long the entry of a container that is gone is kept: a Docker root that
-/// was unmounted for a cursor comes back with all its containers.
+/// was unmounted for a moment comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// Why a checkpoint cannot be used at all.

@@ -902,7 +902,7 @@ fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
     );
 }
 
-/// A thousand are refused for long, and one for a cursor.
+/// A thousand are refused for long, and one for a moment.
 #[test]
 fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
     let mut bench = Bench::new();

@@ -3,7 +3,7 @@
 //! `tests/podman_truth.rs` asks a real one).
 //!
 //! - It tells times in whole seconds, in the zone of its machine; newer releases may
-//!   tell more. So entries cannot be asked for from a cursor on, but from a second on,
+//!   tell more. So entries cannot be asked for from a moment on, but from a second on,
 //!   and those known are counted off (`dedupe::Skip`).
 //! - Entries of the very time of `since` are left out, and a fraction in it goes
 //!   through a float. So the second before is asked for, as a whole number.

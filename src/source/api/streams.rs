@@ -35,7 +35,7 @@ struct Streamed {
     files: ContainerCheckpoint,
     last_entry: Instant,
     /// The daemon says that the container has stopped. It may have been started since
-    /// that was so, and be in the midst of a line: what is open waits a cursor.
+    /// that was so, and be in the midst of a line: what is open waits a moment.
     has_finished: bool,
     /// The connection failed: that nothing comes says nothing.
     is_broken: bool,

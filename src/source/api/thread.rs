@@ -89,7 +89,7 @@ impl DockerThread {
 
     /// Asks about a container. `answer` is called on the thread, or dropped: if the
     /// thread ends first, if the same was asked and is not answered yet, or if the daemon
-    /// let an earlier request for this container time out a cursor ago.
+    /// let an earlier request for this container time out a moment ago.
     pub fn inspect(
         &self,
         id: ContainerId,

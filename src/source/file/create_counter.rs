@@ -7,7 +7,7 @@
 //! are counted from the notices taken before a look, and openings at the look, so
 //! a file that is opened before its notice is taken only hides a missed one until
 //! the notice comes. The files of the first look may or may not be older than the
-//! watch; a cursor later all their notices have come, and each that has none
+//! watch; a moment later all their notices have come, and each that has none
 //! was.
 
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //!
 //! dockerd names the current file `<id>-json.log` and rotates by renaming it
 //! to `.1`, that to `.2` and so on; with compression the rotated ones become
-//! `.N.gz` a cursor later. Numbers may have holes, and an incomplete `.N.gz`
+//! `.N.gz` a moment later. Numbers may have holes, and an incomplete `.N.gz`
 //! stands beside its `.N` until it is whole.
 
 use std::cmp::Reverse;

@@ -1,7 +1,7 @@
 //! The log of one container: its generations in order, the split lines that
 //! are open, and what the host may be told once a batch is accepted.
 //!
-//! A generation is held open from the cursor it is seen until it is read to
+//! A generation is held open from the moment it is seen until it is read to
 //! its end, whatever becomes of its name, so rotation and removal lose nothing
 //! that was still there when we looked.
 
@@ -214,7 +214,7 @@ impl Tailer {
         self.generations.front().map(|front| front.run)
     }
 
-    /// Whether a slice took long a cursor ago, or there was none and lines are matched
+    /// Whether a slice took long a moment ago, or there was none and lines are matched
     /// against an expression, or the next one only unpacks.
     pub fn is_costly(&self, now: Instant) -> bool {
         match self.lines {
