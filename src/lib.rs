@@ -1,8 +1,8 @@
-//! `container_logs`: a native input plugin for Fluent Bit that finds every
-//! container on the machine by itself and reads its log straight from the file
-//! that the runtime writes. `docs/architecture.md` is the way in.
+//! `container_logs`: a native input plugin for Fluent Bit that finds every container on the
+//! machine and reads its log directly from the files the runtime writes. Start with
+//! `docs/architecture.md`.
 //!
-//! # The path of a byte
+//! # Data flow
 //!
 //! ```text
 //! runtime ───> source (thread) ─────────────────────────────────────┐
@@ -13,29 +13,28 @@
 //!                                        └──> Host::append
 //! ```
 //!
-//! One way only. What travels back is the acknowledgement (the checkpoint
-//! moves when the host has taken a batch), the pause, and free space in the
-//! queue.
+//! Data flows one way. Only three things travel back: the acknowledgement (the checkpoint
+//! advances when the host has accepted a batch), the pause, and free space in the queue.
 //!
 //! # Invariants, cited by number in the code
 //!
-//! - **I1** A checkpoint never passes a byte whose record the host has not
-//!   accepted (or whose loss has not been counted).
-//! - **I2** Nor the start of an unfinished split line of *its* stream: each
-//!   stream has a resume position of its own, so an open line on one stream
-//!   neither holds back nor repeats the other.
-//! - **I3** A batch has one tag and one container, and its records are
-//!   contiguous in that container's log.
+//! - **I1** A checkpoint never passes a byte whose record the host has not accepted (or whose
+//!   loss has not been counted).
+//! - **I2** A checkpoint never passes the start of an unfinished split line of *its* stream:
+//!   each stream has its own resume offset, so an open line on one stream neither holds back
+//!   nor repeats the other.
+//! - **I3** A batch has one tag and one container, and its records are contiguous in that
+//!   container's log.
 //! - **I4** Only the host's thread calls the host.
-//! - **I5** No thread of ours outlives `cb_exit`: the instance ends each of them, whichever
-//!   thread started it. But for a thread that a dead file system holds in a call; the
-//!   library then stays loaded.
-//! - **I6** Memory is bounded by the queue limit (five times, where the host refuses
+//! - **I5** No thread of the plugin outlives `cb_exit`: the instance ends every thread,
+//!   whichever thread started it. The exception is a thread blocked in a call into an
+//!   unresponsive file system; the library then stays loaded.
+//! - **I6** Memory is bounded by the queue limit (five times the limit while the host refuses
 //!   some records), one batch beyond it, one shared read buffer, one capped join buffer per
-//!   open split line, and bounded metadata per container (`bounds`). What is counted is
-//!   bytes *built*: a slice is left where the queue is full.
+//!   open split line, and bounded metadata per container (`bounds`). The limit counts bytes
+//!   *built*: the reader stops in mid-slice when the queue is full.
 //!
-//! `docs/design.md` tells the whole story.
+//! `docs/design.md` has the full design.
 
 #![deny(unsafe_code)]
 #![cfg_attr(

@@ -1,18 +1,17 @@
-//! The one way a mutex is locked, and the one policy for a poisoned one.
+//! The only way to lock a mutex, and the only policy for a poisoned one.
 //!
-//! A mutex is poisoned when a thread panics while it holds the lock. Such a panic is
-//! caught at the thread's edge, reported once, and ends what that thread did: the reader,
-//! a task of the Docker thread, or the instance. The other threads go on, and must not
-//! drop what they hold because of it: a batch that is in the host's hands is still counted
-//! and its position still saved. So the poison is ignored. That is sound since what our
-//! locks protect is changed in steps each of which leaves it usable: queues, maps and sums
-//! whose worst state is one entry too few or too many.
+//! A mutex is poisoned when a thread panics while holding the lock. The panic is caught at the
+//! thread's boundary, reported once, and ends that thread's work: the reader, a task of the
+//! Docker thread, or the instance. The other threads continue and must not lose what they
+//! hold: a batch already handed to the host is still counted and its offset still saved. So
+//! poisoning is ignored. This is sound because the protected data (queues, maps and sums) is
+//! updated in steps that each leave it usable; at worst, one entry is missing or extra.
 //!
-//! Two locks are held while the host's code runs: `Plugin::drain` holds `drain` over the
-//! appends and parsers, `Plugin::publish` holds `series` while the host's metrics are set.
-//! Both are locked by the host's thread alone, so no other waits for them. And it does not
-//! lock one of them twice: what the host may call from inside an append is `cb_pause`,
-//! which sets a flag and takes neither, as does `cb_resume`, which rings a bell besides.
+//! Two locks are held while the host's code runs: `Plugin::drain` holds `drain` across appends
+//! and parsers, and `Plugin::publish` holds `series` while it sets the host's metrics. Only
+//! the host's thread takes either, so no other thread waits for them, and it never takes one
+//! twice: from inside an append the host may call `cb_pause`, which sets a flag and takes
+//! neither lock, and `cb_resume`, which clears the flag and triggers a waker.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

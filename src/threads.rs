@@ -1,6 +1,6 @@
-//! The threads of one instance (I5). The instance ends them all, whoever started them: the
-//! reader ends the threads that it started, but not while a call into a file system
-//! that does not answer holds it up.
+//! The threads of one instance (I5). The instance ends all of them, whoever started them: the
+//! reader normally ends the threads it started, but cannot while it is blocked in a call into
+//! an unresponsive file system.
 
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Weak};
@@ -10,13 +10,13 @@ use std::{fmt, io};
 
 use crate::lock::lock;
 
-/// Ends a thread that another thread has started.
+/// A thread that one thread starts and another may end.
 pub trait EndThread: Send + Sync {
-    /// Asks it to end and waits for that, up to `patience`. Returns whether it has ended.
+    /// Asks the thread to end and waits up to `patience`. Returns whether it has ended.
     fn end(&self, patience: Duration) -> bool;
 }
 
-/// A thread, and the wait for its end.
+/// A running thread and a channel that signals its end.
 #[derive(Debug)]
 pub struct OwnedThread {
     running: Mutex<Option<Running>>,
@@ -25,13 +25,13 @@ pub struct OwnedThread {
 #[derive(Debug)]
 struct Running {
     thread: JoinHandle<()>,
-    /// Disconnected when the thread has dropped all that it had.
+    /// Disconnected once the thread has dropped everything it owned.
     ended: Receiver<()>,
 }
 
 impl OwnedThread {
-    /// Starts `body`, which catches its own panics, on a thread that inherits the signal
-    /// mask of the caller.
+    /// Runs `body`, which must catch its own panics, on a new thread that inherits the
+    /// caller's signal mask.
     pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<OwnedThread> {
         let (alive, ended) = channel::<()>();
         let thread = Builder::new().name(name.to_owned()).spawn(move || {
@@ -43,7 +43,7 @@ impl OwnedThread {
         })
     }
 
-    /// Waits for its end, up to `patience`. Returns whether it has ended.
+    /// Waits up to `patience` for the thread to end. Returns whether it has ended.
     pub fn ends_within(&self, patience: Duration) -> bool {
         let Some(running) = lock(&self.running).take() else {
             return true;
@@ -56,7 +56,7 @@ impl OwnedThread {
         true
     }
 
-    /// Waits for its end, however long that takes.
+    /// Waits for the thread to end, without a time limit.
     pub fn join(&self) {
         let running = lock(&self.running).take();
         if let Some(Running { thread, .. }) = running {
@@ -65,7 +65,7 @@ impl OwnedThread {
     }
 }
 
-/// The threads that the reader has started and keeps.
+/// The threads started by the reader that are still alive.
 #[derive(Default)]
 pub struct Threads {
     register: Mutex<Register>,
@@ -74,13 +74,13 @@ pub struct Threads {
 #[derive(Default)]
 struct Register {
     is_closed: bool,
-    /// One that is gone was ended by the reader.
+    /// A dangling entry belongs to a thread that the reader has ended itself.
     threads: Vec<Weak<dyn EndThread>>,
 }
 
 impl Threads {
-    /// Starts a thread, unless the instance is at its end. The caller keeps it and
-    /// ends it when it drops it.
+    /// Starts a thread; an error if the instance is stopping. The caller owns the thread and
+    /// ends it when dropping it.
     pub fn start<T: EndThread + 'static>(
         &self,
         start: impl FnOnce() -> io::Result<T>,
@@ -96,8 +96,8 @@ impl Threads {
         Ok(thread)
     }
 
-    /// Ends those that are left, within `patience` together; none starts any more.
-    /// Returns whether all have ended.
+    /// Ends the remaining threads, within `patience` in total, and prevents new ones from
+    /// starting. Returns whether all have ended.
     pub fn close(&self, patience: Duration) -> bool {
         let threads = {
             let mut register = lock(&self.register);

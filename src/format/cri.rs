@@ -1,16 +1,14 @@
-//! The text format of the Kubernetes container runtime interface, written by
-//! containerd, by conmon (CRI-O, Podman) and read by the kubelet:
-//! `<RFC 3339 time> <stdout|stderr> <tag>[:<tag>…] <content>`, an entry a line.
+//! The text format of the Kubernetes container runtime interface, written by containerd and
+//! conmon (CRI-O, Podman) and read by the kubelet: one entry per line, `<RFC 3339 time>
+//! <stdout|stderr> <tag>[:<tag>…] <content>`.
 //!
-//! The first tag is `F` where the entry ends its line and `P` where more of the
-//! line follows. Each piece has a time of its own, so pieces belong together by
-//! their tag, whatever the times. The content is as the container wrote it: any
-//! bytes but a line feed, and no bytes at all for an empty line.
+//! The first tag is `F` if the entry ends its line and `P` if more of the line follows. Each
+//! piece has its own timestamp, so pieces are joined by tag, not by time. The content is
+//! whatever the container wrote: any bytes except a line feed, and none for an empty line.
 //!
-//! A record is recognised from its start, and nothing behind the tags is looked
-//! at. What does not begin as a record is searched for the next place in the line
-//! where one does ([`Decoder::resync`]): a writer that is killed or meets a full
-//! disk leaves a torn entry, and the next one is glued to it.
+//! A record is recognised from its start; nothing after the tags is examined. If a line does
+//! not start with a record, [`Decoder::resync`] searches it for the next record: a writer that
+//! is killed or hits a full disk leaves a torn entry with the next one glued to it.
 
 use memchr::{memchr, memmem};
 
@@ -18,27 +16,27 @@ use crate::format::position::Stream;
 use crate::format::rfc3339::TimeParser;
 use crate::format::{work, Entry};
 
-/// The longest time there is: nine digits of fraction and an offset.
+/// Longest timestamp: nine fraction digits and a numeric offset.
 const LONGEST_TIME: usize = 35;
-/// The shortest: no fraction, and `Z`.
+/// Shortest timestamp: no fraction, and `Z`.
 const SHORTEST_TIME: usize = 20;
-/// `2023-11-14T22:13:20.123456789Z`.
+/// Length of `2023-11-14T22:13:20.123456789Z`.
 const USUAL_TIME: usize = 30;
-/// Further tags are short words. A bound keeps [`Decoder::resync`] linear.
+/// Limit on the further tags, which are short words. Keeps [`Decoder::resync`] linear.
 const LONGEST_TAGS: usize = 256;
-/// `stdout` and `stderr` are as long.
+/// Length of `stdout`, and of `stderr`.
 const STREAM_BYTES: usize = 6;
 
-/// What decoding keeps between entries: the minute of the last time.
+/// State kept between entries: the minute of the last timestamp.
 #[derive(Debug, Default)]
 pub struct Decoder {
     times: TimeParser,
 }
 
-/// Where the blank behind the time is.
+/// Offset of the space after the timestamp.
 #[inline]
 fn end_of_time(line: &[u8]) -> Option<usize> {
-    // Behind a shorter time these two bytes are of the stream, the tag, or between.
+    // With a shorter timestamp these two bytes lie in the stream, the tag, or between them.
     if line.get(USUAL_TIME - 1..=USUAL_TIME) == Some(b"Z ") {
         return Some(USUAL_TIME);
     }
@@ -46,8 +44,8 @@ fn end_of_time(line: &[u8]) -> Option<usize> {
 }
 
 impl Decoder {
-    /// Decodes a line, which is without its line feed; `None` where it is no
-    /// entry, or not from its first byte on.
+    /// Decodes one line without its line feed. Returns `None` unless an entry starts at the
+    /// first byte.
     #[inline]
     pub fn decode<'a>(&mut self, line: &'a [u8]) -> Option<Entry<'a>> {
         let (time, rest) = line.split_at_checked(end_of_time(line)?)?;
@@ -65,9 +63,9 @@ impl Decoder {
         };
         let text = match rest.split_first() {
             Some((b' ', text)) => text,
-            // Further tags are for those that know them.
+            // Further tags are reserved for future use and ignored.
             Some((b':', tags)) => &tags[memchr(b' ', &tags[..tags.len().min(LONGEST_TAGS)])? + 1..],
-            // An empty content, by a writer that leaves out the blank.
+            // Empty content from a writer that omits the space before it.
             None => rest,
             Some(_) => return None,
         };
@@ -81,7 +79,7 @@ impl Decoder {
         })
     }
 
-    /// Where in a line that is no entry the next one begins, if anywhere.
+    /// Offset of the next entry in a line that does not start with one.
     pub fn resync(&mut self, line: &[u8]) -> Option<usize> {
         memmem::find_iter(line, b" std").find_map(|blank| {
             let stream = &line[blank..];
@@ -95,7 +93,7 @@ impl Decoder {
         })
     }
 
-    /// Whether `line` begins with an entry; sees a bounded number of its bytes.
+    /// Whether `line` starts with an entry. Examines a bounded number of bytes.
     fn begins_entry(&mut self, line: &[u8]) -> bool {
         let has_date =
             line.get(4) == Some(&b'-') && line.get(10).is_some_and(|byte| b"Tt".contains(byte));
@@ -106,8 +104,8 @@ impl Decoder {
     }
 }
 
-/// Whether a file that begins with `head` is written in this format: it begins
-/// with a time and a stream, or with as much of them as there is.
+/// Whether a file that begins with `head` is in this format: `head` starts with a timestamp
+/// and a stream name, or a prefix of them.
 pub fn is_cri(head: &[u8]) -> bool {
     const SHAPE: &[u8; 11] = b"0000-00-00T";
     let has_date = head.len() >= SHAPE.len()
@@ -117,7 +115,8 @@ pub fn is_cri(head: &[u8]) -> bool {
         });
     let is_of_time = |byte: &u8| byte.is_ascii_digit() || b"T:.Z+-".contains(byte);
     let time = head.iter().take_while(|byte| is_of_time(byte)).count();
-    // As far as it goes: the rest of a torn json-file record begins with a time, too.
+    // A prefix of the stream name must match: the rest of a torn json-file record may also
+    // begin with a timestamp.
     let begins = |stream: &[u8]| {
         head[time..]
             .iter()
@@ -244,8 +243,8 @@ mod tests {
         assert_eq!(Decoder::default().decode(line).unwrap().text, b"\xff\0\r");
     }
 
-    /// A torn entry and a whole one behind it: the whole one is found, wherever
-    /// the tear is before its own text begins.
+    /// A torn entry followed by a whole one: the whole entry is found wherever the tear lies
+    /// before its text.
     #[test]
     fn the_next_entry_in_a_line_is_found() {
         let whole = "2023-11-14T22:13:20.123456789+01:00 stderr F after";

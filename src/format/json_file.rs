@@ -1,24 +1,23 @@
-//! Docker's json-file format: one JSON object a line,
+//! Docker's json-file format: one JSON object per line,
 //! `{"log":"text\n","stream":"stdout","time":"2026-11-23T18:34:00.1Z"}`.
 //!
-//! # The trick
+//! # Fast path
 //!
 //! dockerd writes the keys in this order and without spaces (moby
-//! `daemon/logger/jsonfilelog/jsonlog`), so a record is recognised from both
-//! its ends and only the text between is looked at:
+//! `daemon/logger/jsonfilelog/jsonlog`), so a record is recognised from both ends and only the
+//! text in between is scanned:
 //!
 //! ```text
 //! {"log":" <text, escaped> ","stream":"stdout","time":" <time> "}
 //! ^ prefix  ^ scanned once  ^ one of two constants      ^ from the end
 //! ```
 //!
-//! Attributes (log-opts `labels`, `env`, `tag`) stand between stream and time;
-//! they are the same on every record, so their encoding is kept.
+//! Attributes (log-opts `labels`, `env`, `tag`) stand between stream and time; they are the same
+//! on every record, so their encoding is cached.
 //!
-//! Anything that does not fit (another order, a torn record, an
-//! unescaped quote or control byte in the text) goes to [`decode_unusual`],
-//! which asks serde_json and must agree wherever both have an answer; the
-//! tests at the end and the fuzz target hold them side by side.
+//! Anything else (another key order, a torn record, an unescaped quote or control byte in the
+//! text) goes to [`decode_unusual`], which uses serde_json. Both decoders must agree whenever
+//! both return a record; the tests at the end and the fuzz target compare them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -37,15 +36,16 @@ const PREFIX: &[u8] = b"{\"log\":\"";
 const SUFFIX: &[u8] = b"\"}";
 const STDOUT: &[u8] = b"\",\"stream\":\"stdout\",\"time\":";
 const STDERR: &[u8] = b"\",\"stream\":\"stderr\",\"time\":";
-/// The longest time dockerd writes is 30 bytes; the opening quote is one more.
+/// Bytes searched for the time's opening quote: the longest time dockerd writes has 30 bytes,
+/// plus the quote.
 const TIME_WINDOW: usize = 40;
-/// `2026-11-23T18:34:00.123456789Z`.
+/// Length of `2026-11-23T18:34:00.123456789Z`.
 const USUAL_TIME: usize = 30;
-/// Attributes of one record. A short one takes a tenth of what it is parsed into.
+/// Most attributes of one record. In memory a short one takes ten times its JSON size.
 const MOST_ATTRS: usize = 4096;
 
-/// What decoding keeps between records: the minute of the last time, and the
-/// room in which texts with escapes are put together.
+/// State kept between records: the minute of the last timestamp, the buffer for unescaped
+/// text, and the encoded attributes.
 #[derive(Debug, Default)]
 pub struct Decoder {
     times: TimeParser,
@@ -53,21 +53,21 @@ pub struct Decoder {
     attrs: AttrsCache,
 }
 
-/// The attributes of the last record that had any: they are the same on every
-/// record of a container's run.
+/// The attributes of the last record that had any. They are identical on every record of a
+/// container's run.
 #[derive(Debug, Default)]
 struct AttrsCache {
     json: Vec<u8>,
     encoded: Vec<u8>,
 }
 
-/// Why a line is no record.
+/// Error: a line is not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotARecord;
 
 impl Decoder {
-    /// Decodes a line of the shape dockerd writes; `None` sends the caller to
-    /// [`decode_unusual`]. `line` is without its line feed.
+    /// Decodes one line without its line feed. Returns `None` if the line does not have the
+    /// exact shape dockerd writes; the caller then uses [`decode_unusual`].
     #[inline]
     pub fn decode<'a>(&'a mut self, line: &'a [u8]) -> Option<Entry<'a>> {
         let inner = line.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
@@ -108,12 +108,12 @@ impl Decoder {
     }
 }
 
-/// Where the time begins: as a rule [`USUAL_TIME`] bytes before the end.
+/// Offset of the quote that opens the time: normally [`USUAL_TIME`] bytes before the end.
 #[inline]
 fn last_quote(inner: &[u8]) -> Option<usize> {
     let usual = inner.len().checked_sub(USUAL_TIME + 1)?;
     if inner[..=usual].ends_with(b":\"") {
-        // A quote in what follows is in no time: the parser refuses it.
+        // If the time contained another quote, the time parser would reject it.
         return Some(usual);
     }
     let window = inner.len().saturating_sub(TIME_WINDOW);
@@ -123,9 +123,9 @@ fn last_quote(inner: &[u8]) -> Option<usize> {
 /// Text, stream, and the attributes as JSON.
 type Split<'a> = (&'a [u8], Stream, Option<&'a [u8]>);
 
-/// Splits what stands before the time of a record with attributes: text, stream,
-/// and the JSON of the attributes. The text cannot hold the mark unescaped, so
-/// the first one is the right one, whatever the attributes are called.
+/// Splits the part before the time of a record with attributes into text, stream, and the JSON
+/// of the attributes. The text cannot contain the separator unescaped, so the first match is
+/// the right one, whatever the attributes are called.
 #[inline(never)]
 fn split_attrs(head: &[u8]) -> Option<Split<'_>> {
     let head = head.strip_suffix(b",\"time\":")?;
@@ -140,8 +140,8 @@ fn split_attrs(head: &[u8]) -> Option<Split<'_>> {
 }
 
 impl AttrsCache {
-    /// The attributes as a MessagePack map; `None` where they are no object of
-    /// strings.
+    /// Encodes the attributes as a MessagePack map; `None` if they are not an object with
+    /// string values.
     fn encode(&mut self, json: &[u8]) -> Option<&[u8]> {
         if self.json != json {
             let attrs: Attrs<'_> = serde_json::from_slice(json).ok()?;
@@ -155,7 +155,7 @@ impl AttrsCache {
 
 type AttrMap<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// In the order of the keys, as dockerd writes them; [`MOST_ATTRS`] at the most.
+/// Attributes sorted by key, as dockerd writes them; at most [`MOST_ATTRS`].
 struct Attrs<'a>(AttrMap<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Attrs<'a> {
@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for AttrsVisitor {
     }
 }
 
-/// Borrowed where it holds no escapes.
+/// A JSON string, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -200,8 +200,9 @@ fn encode_attrs(attrs: &AttrMap<'_>) -> Vec<u8> {
     encoded
 }
 
-/// Takes the escaped line feed off the end of an escaped text. The backslash
-/// must not itself be escaped: `\\n` is a backslash and the letter n.
+/// Strips the escaped line feed from the end of escaped text. Returns the rest and whether
+/// there was one. The backslash must not itself be escaped: `\\n` is a backslash and the
+/// letter n.
 fn strip_line_feed(escaped: &[u8]) -> (&[u8], bool) {
     let Some(rest) = escaped.strip_suffix(b"\\n") else {
         return (escaped, false);
@@ -215,15 +216,15 @@ fn strip_line_feed(escaped: &[u8]) -> (&[u8], bool) {
 }
 
 struct Scan {
-    /// Length of the run before the first byte that JSON wants escaped.
+    /// Length of the prefix before the first byte that JSON requires to be escaped.
     plain: usize,
     /// Whether any byte of the whole text is above 0x7f.
     has_non_ascii: bool,
 }
 
-/// Finds the first quote, backslash or control byte. Written as folds over
-/// blocks of one size without an early exit, which compile to vector code; the
-/// last block overlaps the one before it.
+/// Finds the first quote, backslash or control byte. Written as folds over fixed-size blocks
+/// without early exit, which compile to vector code; the last block overlaps the one before
+/// it.
 #[inline]
 fn scan_plain(text: &[u8]) -> Scan {
     const BLOCK: usize = 32;
@@ -255,7 +256,7 @@ fn scan_plain(text: &[u8]) -> Scan {
     }
 }
 
-/// What there is among the bytes of a text.
+/// Which kinds of bytes a text contains; `high` is the bitwise or of all bytes.
 #[derive(Default)]
 struct Marks {
     has_special: bool,
@@ -289,8 +290,8 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Unescapes a JSON string body whose first `plain` bytes need nothing.
-/// `None` where it is no valid JSON string body.
+/// Unescapes a JSON string body into `out`; the first `plain` bytes have no escapes. `None` if
+/// it is not a valid JSON string body.
 fn unescape(escaped: &[u8], plain: usize, out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&escaped[..plain]);
     let mut rest = &escaped[plain..];
@@ -311,7 +312,7 @@ fn unescape(escaped: &[u8], plain: usize, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Unescapes what follows a backslash; returns what is left behind it.
+/// Unescapes the sequence after a backslash; returns the rest of the text.
 fn unescape_one<'a>(after: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (&letter, rest) = after.split_first()?;
     let byte = match letter {
@@ -356,7 +357,7 @@ fn hex_unit(text: &[u8]) -> Option<(u32, &[u8])> {
     Some((value, rest))
 }
 
-/// A record of any key order, with or without each key.
+/// A record with its keys in any order, each of them optional.
 #[derive(Deserialize)]
 struct AnyRecord<'a> {
     #[serde(borrow, default)]
@@ -369,24 +370,24 @@ struct AnyRecord<'a> {
     attrs: Option<Attrs<'a>>,
 }
 
-/// A record found by the general parser; it owns its text.
+/// A record found by the general parser; owns its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedEntry {
-    /// `None` where the record has no time, or none that can be read.
+    /// `None` if the record has no valid time.
     pub time: Option<Timestamp>,
     /// `stdout` unless the record says `stderr`.
     pub stream: Stream,
     /// The text without the line feed that ends a line.
     pub text: String,
-    /// Whether that line feed was there.
+    /// Whether the text ended with a line feed.
     pub ends_line: bool,
-    /// The attributes as a MessagePack map, or nothing.
+    /// The attributes as a MessagePack map, or empty.
     pub attrs: Vec<u8>,
-    /// Where in the line it begins; 0 where the line was no UTF-8.
+    /// Offset of the record in the line; 0 if the line is not valid UTF-8.
     pub at: usize,
 }
 
-/// What [`decode_unusual`] found in one line.
+/// The records that [`decode_unusual`] found in one line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unusual {
     /// The records, in order.
@@ -395,26 +396,26 @@ pub struct Unusual {
     pub skipped: usize,
 }
 
-/// Decodes a line that [`Decoder::decode`] did not recognise: any JSON object,
-/// several objects glued together, a torn record with a whole one behind it
-/// (what a full disk leaves), NULs in front (what a truncation under a writer
-/// leaves). Takes every record that can be had and counts the rest.
+/// Decodes a line that [`Decoder::decode`] rejected: any JSON object, several objects glued
+/// together, a torn record followed by a whole one (left by a full disk), or leading NULs
+/// (left when a file is truncated under its writer). Recovers every record it can and counts
+/// the remaining bytes.
 pub fn decode_unusual(line: &[u8]) -> Unusual {
     let mut entries = Vec::new();
     let found = for_each_unusual(line, |entry, _| entries.push(entry));
     Unusual { entries, ..found }
 }
 
-/// As [`decode_unusual`], but gives each record and its length to `take` at once: a
-/// line of 16 MiB may hold a million of them. The result has no entries.
+/// Like [`decode_unusual`], but passes each record and its length to `take` immediately: a
+/// line of 16 MiB may hold a million records. The result has no entries.
 ///
-/// The time that this takes is linear in the line. The first attempt sees all of it;
-/// each later one ends where the next record may begin, for no record of dockerd's
-/// holds the start of another but in its attributes. Without that bound, each of a
-/// thousand starts within each other would be parsed to the end of the line.
+/// Takes time linear in the length of the line. The first attempt sees the whole line; each
+/// later one ends where the next record may begin, because a dockerd record contains the start
+/// of another only in its attributes. Without that bound, each of a thousand nested starts
+/// would be parsed to the end of the line.
 pub fn for_each_unusual(line: &[u8], mut take: impl FnMut(OwnedEntry, usize)) -> Unusual {
     let mut found = Unusual::default();
-    // moby writes valid UTF-8 only; what is not was damaged on disk.
+    // moby writes only valid UTF-8; anything else was damaged on disk.
     let text = String::from_utf8_lossy(line);
     let is_utf8 = matches!(text, Cow::Borrowed(_));
     let mut starts = Starts::of(text.as_bytes());
@@ -442,12 +443,12 @@ pub fn for_each_unusual(line: &[u8], mut take: impl FnMut(OwnedEntry, usize)) ->
         }
         end = starts.end_of_record(at);
     }
-    // The lossy conversion may have lengthened what it replaced.
+    // The lossy conversion may have made the text longer than the line.
     found.skipped = found.skipped.min(line.len());
     found
 }
 
-/// The record that `text` begins with, and its length in bytes.
+/// Parses the record at the start of `text`; returns it and its length in bytes.
 fn first_record(text: &str) -> Result<(Option<OwnedEntry>, usize), NotARecord> {
     if !text.starts_with('{') {
         return Err(NotARecord);
@@ -472,8 +473,8 @@ fn first_record(text: &str) -> Result<(Option<OwnedEntry>, usize), NotARecord> {
 }
 
 impl AnyRecord<'_> {
-    /// `None` for a record without `log`: dockerd leaves the key out where the
-    /// text is empty and unterminated, so there is nothing to deliver.
+    /// Returns `None` for a record without `log`: dockerd omits the key when the text is empty
+    /// and unterminated, so there is nothing to deliver.
     fn into_entry(self) -> Option<OwnedEntry> {
         let mut text = self.log?.into_owned();
         let ends_line = text.ends_with('\n');
@@ -503,12 +504,12 @@ impl AnyRecord<'_> {
     }
 }
 
-/// The places of a line where a record may begin, seen once from the left to the right:
-/// a `{"` that opens with a key dockerd writes first.
+/// The offsets in a line where a record may begin, found in one pass from left to right: each
+/// `{"` followed by a key that dockerd writes first.
 struct Starts<'a, I> {
     line: &'a [u8],
     all: I,
-    /// The first one behind what was passed, and the one after it.
+    /// The first offset not yet passed, and the one after it.
     next: Option<usize>,
     after: Option<usize>,
 }
@@ -531,7 +532,7 @@ impl<'a> Starts<'a, ()> {
 }
 
 impl<I: Iterator<Item = usize>> Starts<'_, I> {
-    /// Those up to `at` are behind us.
+    /// Moves past all starts up to and including `at`.
     fn pass(&mut self, at: usize) {
         while self.next.is_some_and(|next| next <= at) {
             self.next = self.after;
@@ -539,8 +540,8 @@ impl<I: Iterator<Item = usize>> Starts<'_, I> {
         }
     }
 
-    /// How far a record that begins at `at` may go: to the next start, unless that is
-    /// the first of its own attributes.
+    /// End of the range a record at `at` may occupy: the next start, unless that start is the
+    /// record's own attributes object.
     fn end_of_record(&mut self, at: usize) -> usize {
         self.pass(at);
         let is_of_attrs = |start: &usize| self.line[..*start].ends_with(b"\"attrs\":");

@@ -1,44 +1,42 @@
-//! How a file is divided into entries: lines of two kinds or `local` frames. What the
-//! file begins with decides, not what its log driver is called.
+//! How a file is divided into entries: lines of two kinds, or `local` frames. The layout is
+//! detected from the first bytes of the file, not from the name of its log driver.
 
 use memchr::memrchr;
 
 use crate::format::cri::is_cri;
 use crate::format::local::{first_frame, next_frame, Frame};
 
-/// A way of dividing a file.
+/// How a file is divided into entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// One JSON object a line (driver json-file).
+    /// One JSON object per line (json-file driver).
     JsonLines,
-    /// One entry of the container runtime interface a line (containerd, CRI-O,
-    /// Podman).
+    /// One CRI entry per line (containerd, CRI-O, Podman).
     CriLines,
-    /// Length-prefixed frames (driver local, and the cache of other drivers).
+    /// Length-prefixed frames (local driver, and the cache of other drivers).
     LocalFrames,
 }
 
-/// What a stretch of a file begins with.
+/// What a range of bytes of a file begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stretch {
-    /// Whole entries of so many bytes together, frames perhaps with damage between or
-    /// behind them.
+    /// Whole entries, with their total length in bytes. For frames, the range may include
+    /// damage between or after them.
     Whole(usize),
-    /// An entry whose end is not there yet.
+    /// An entry whose end has not been written yet.
     Incomplete,
-    /// So many bytes that are no entry.
+    /// This many bytes that belong to no entry.
     Corrupt(usize),
 }
 
 impl Layout {
-    /// What a file is that begins with `head`, or `None` where that does not
-    /// tell: it is empty, or damaged at its start.
+    /// Detects the layout of a file that begins with `head`; `None` if `head` is empty or
+    /// damaged.
     pub fn detect(head: &[u8]) -> Option<Layout> {
         match head {
             [b'{', ..] => Some(Layout::JsonLines),
             [b'0'..=b'9', ..] if is_cri(head) => Some(Layout::CriLines),
-            // The length is below 2^24, and the first field of the message is
-            // its source.
+            // The length is below 2^24, and the first field of the message is its source.
             [0, _, _, _, 0x0a, ..] => match first_frame(head) {
                 Frame::Corrupt => None,
                 _ => Some(Layout::LocalFrames),
@@ -47,7 +45,7 @@ impl Layout {
         }
     }
 
-    /// What `data` begins with, to the last whole entry in it.
+    /// Measures the whole entries at the start of `data`, up to the last complete one.
     pub fn measure(self, data: &[u8]) -> Stretch {
         match self {
             Layout::JsonLines | Layout::CriLines => match memrchr(b'\n', data) {
@@ -58,8 +56,8 @@ impl Layout {
         }
     }
 
-    /// How many bytes the last entry of `data` has, which ends with a whole one; 0
-    /// where that cannot be told.
+    /// Length in bytes of the last entry of `data`, which must end with a whole entry; 0 if it
+    /// cannot be determined.
     pub fn last_entry(self, data: &[u8]) -> usize {
         match self {
             Layout::JsonLines | Layout::CriLines => {
@@ -71,7 +69,7 @@ impl Layout {
     }
 }
 
-/// The length of the frame that `data` ends with, which stands at its end too.
+/// Length of the last frame, read from its footer.
 fn last_frame(data: &[u8]) -> usize {
     let Some((_, length)) = data.split_last_chunk::<4>() else {
         return 0;
@@ -83,8 +81,8 @@ fn last_frame(data: &[u8]) -> usize {
         .unwrap_or(0)
 }
 
-/// Damage behind a frame is part of the stretch: if each piece of it ended one, a file
-/// of small frames and damage in turns would be read again for each of them.
+/// Damage after a frame belongs to the range: if every damaged piece ended a range, a file
+/// that alternates small frames and damage would be reread for each of them.
 fn measure_frames(data: &[u8]) -> Stretch {
     let mut whole = 0;
     while whole < data.len() {

@@ -1,18 +1,18 @@
-//! No line takes more than a few times its length, whatever it holds: the bytes that
-//! the slow paths are handed (`work`) are counted over lines of doubling size.
+//! Decoding any line costs at most a few times its length: the bytes passed to the slow paths
+//! (`work`) are counted over lines of doubling size.
 
 use crate::format::layout::{Layout, Stretch};
 use crate::format::local::{first_frame, next_frame, Frame};
 use crate::format::{cri, json_file, work};
 
-/// How often a slow path may be handed each byte of its input.
+/// How often each input byte may be passed to a slow path.
 const MOST_TIMES: u64 = 4;
 
 fn repeated(unit: &str, bytes: usize) -> Vec<u8> {
     unit.repeat(bytes / unit.len()).into_bytes()
 }
 
-/// What nested or torn records can be made of, opened and never closed.
+/// Building blocks of nested or torn records, opened and never closed.
 const JSON_UNITS: [&str; 20] = [
     "{\"time\":\"a\",\"z\":[",
     "{\"time\":\"a\",\"z\":{\"q\":",
@@ -41,7 +41,7 @@ fn a_line_of_any_records_within_each_other_is_seen_a_few_times() {
     for unit in JSON_UNITS {
         for bytes in [1 << 14, 1 << 16] {
             let open = repeated(unit, bytes);
-            // The same, closed as if each level were a record, and each wrongly.
+            // The same, but with each level closed incorrectly, as if it were a record.
             let levels = open.len() / unit.len();
             let closed = [&open[..], "1]}".repeat(levels).as_bytes()].concat();
             let mistyped = [&open[..], "1],\"log\":1}".repeat(levels).as_bytes()].concat();
@@ -73,7 +73,7 @@ fn a_record_behind_records_within_each_other_is_found() {
     }
 }
 
-/// A field of another writer's may hold an object that begins as a record does.
+/// A field from another writer may hold an object that begins like a record.
 #[test]
 fn a_whole_line_may_hold_objects_that_begin_like_records() {
     let line = "{\"log\":\"x\\n\",\"more\":{\"time\":\"y\",\"deep\":[{\"log\":\"z\"}]},\"time\":\"2023-11-14T22:13:20Z\"}";

@@ -1,6 +1,5 @@
-//! Docker's `local` format: protobuf messages in frames. The same bytes are in
-//! `local-logs/container.log` and in the dual-logging cache,
-//! `container-cached.log`.
+//! Docker's `local` format: protobuf messages in frames. `local-logs/container.log` and the
+//! dual-logging cache, `container-cached.log`, use the same encoding.
 //!
 //! ```text
 //! | length u32 BE | message, length bytes        | length again |
@@ -8,59 +7,58 @@
 //! ```
 //!
 //! (moby `daemon/logger/local/doc.go`; the message is `LogEntry` of
-//! `daemon/logger/internal/logdriver/entry.proto`.) Nothing marks a frame's
-//! start. What serves as a mark after damage, where dockerd itself gives up:
-//! dockerd writes the source first, so a frame's fifth byte is the tag 0x0a, a
-//! byte that lines never hold. [`next_frame`] runs from one to the next, looks
-//! at a bounded number of bytes around each, and so stays linear in its input.
+//! `daemon/logger/internal/logdriver/entry.proto`.) A frame has no start marker, and dockerd
+//! itself gives up at damage. This decoder resynchronises: dockerd writes the source first, so
+//! the fifth byte of a frame is the tag 0x0a, a byte that log lines never contain.
+//! [`next_frame`] moves from one 0x0a to the next and examines a bounded number of bytes around
+//! each, so it is linear in its input.
 //!
-//! This module owns frames and messages, not the file: whether more bytes will
-//! come is the caller's knowledge. It must not decode text: pieces are cut at
-//! any byte and are joined first.
+//! This module handles frames and messages, not files: only the caller knows whether more bytes
+//! will come. It must not decode text: pieces are cut at any byte and must be joined first.
 
 use memchr::memchr_iter;
 
 use crate::format::position::{Stream, Timestamp};
 use crate::format::work;
 
-/// Largest message dockerd reads back; it refuses more (moby
+/// Largest message that dockerd reads back; it rejects larger ones (moby
 /// `daemon/logger/local/read.go`, `maxMsgLen`).
 pub const MAX_MESSAGE: usize = 1_000_000;
 
 /// Length of a frame's header, and of its footer.
 const LENGTH_BYTES: usize = 4;
 
-/// The tag of `source`, the field that dockerd writes first.
+/// Tag of `source`, the field dockerd writes first.
 const SOURCE_TAG: u8 = 0x0a;
 
-/// How the messages of dockerd begin: the source and the tag of the time.
+/// How dockerd's messages begin: the source and the tag of the time.
 const ENTRY_STARTS: [&[u8]; 2] = [b"\x0a\x06stdout\x10", b"\x0a\x06stderr\x10"];
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// What data begins with. [`Whole`](Frame::Whole) and
-/// [`Corrupt`](Frame::Corrupt) stay so whatever is appended to the data.
+/// What data begins with. [`Whole`](Frame::Whole) and [`Corrupt`](Frame::Corrupt) do not
+/// change when more data is appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A whole frame.
     Whole {
         /// Its message, for [`decode`].
         message: &'a [u8],
-        /// The bytes it takes with header and footer.
+        /// Length in bytes, including header and footer.
         length: usize,
     },
-    /// The data ends before the frame does, and so far it may be one.
+    /// The data ends before the frame does; what is there may be the start of one.
     Incomplete,
-    /// No frame begins here; [`next_frame`] says how far away one may.
+    /// No frame begins here; [`next_frame`] returns the distance to the next candidate.
     Corrupt,
 }
 
-/// The frame that `data` begins with. Only header and footer are looked at:
-/// whether the message is a log entry is for [`decode`] to say.
+/// Parses the frame at the start of `data`. Checks only header and footer; [`decode`] checks
+/// whether the message is a log entry.
 ///
-/// A frame torn within its footer, with one of the same length glued on, is
-/// taken for whole: what the footer lacks, the next header has. Its message is
-/// sound, but the next frame then lacks its first bytes and is lost.
+/// A frame torn within its footer, followed directly by one of the same length, is mistaken
+/// for a whole one: the next header supplies the missing footer bytes. Its message is intact,
+/// but the next frame then lacks its first bytes and is lost.
 #[inline]
 pub fn first_frame(data: &[u8]) -> Frame<'_> {
     let Some((header, rest)) = data.split_first_chunk::<LENGTH_BYTES>() else {
@@ -71,7 +69,7 @@ pub fn first_frame(data: &[u8]) -> Frame<'_> {
         };
     };
     let length = u32::from_be_bytes(*header) as usize;
-    // A message has at least a source: no frame is empty, and NULs are none.
+    // A message has at least a source, so no frame is empty; this also rejects NULs.
     if length == 0 || length > MAX_MESSAGE {
         return Frame::Corrupt;
     }
@@ -88,8 +86,8 @@ pub fn first_frame(data: &[u8]) -> Frame<'_> {
     }
 }
 
-/// How many bytes the frame takes that `data` begins with, as its header has it; one
-/// more than there are where that is cut off.
+/// Length in bytes of the frame at the start of `data`, from its header; one more than
+/// `data.len()` if the header is incomplete.
 pub fn wanted_bytes(data: &[u8]) -> usize {
     match data.first_chunk::<LENGTH_BYTES>() {
         Some(header) => (u32::from_be_bytes(*header) as usize).saturating_add(2 * LENGTH_BYTES),
@@ -97,7 +95,7 @@ pub fn wanted_bytes(data: &[u8]) -> usize {
     }
 }
 
-/// Whether a header that is cut off may name a length that dockerd reads back.
+/// Whether an incomplete header can still encode a length that dockerd reads back.
 fn may_begin_header(cut: &[u8]) -> bool {
     let mut smallest = [0; LENGTH_BYTES];
     for (byte, known) in smallest.iter_mut().zip(cut) {
@@ -106,15 +104,14 @@ fn may_begin_header(cut: &[u8]) -> bool {
     u32::from_be_bytes(smallest) as usize <= MAX_MESSAGE
 }
 
-/// How many bytes to pass over until a frame may begin again: at least one,
-/// unless `data` is empty, and all of it where there is none.
+/// Number of bytes to skip until a frame may begin: at least one, unless `data` is empty, and
+/// all of `data` if there is no candidate.
 ///
-/// A frame may begin where a whole one is, or at the end of `data` one that is
-/// cut off and begins as dockerd's do. What is found is never
-/// [`Frame::Corrupt`]. Bytes that a container printed can look like a frame;
-/// this is only ever asked where the real frames are already lost.
+/// A candidate is a whole frame or, at the end of `data`, an incomplete one that begins as
+/// dockerd's do. It is never [`Frame::Corrupt`]. Bytes printed by a container can look like a
+/// frame, so call this only where the real frames are already lost.
 pub fn next_frame(data: &[u8]) -> usize {
-    // Behind a frame's start are its header and then the tag.
+    // The tag follows the four bytes of the header.
     let tags = memchr_iter(SOURCE_TAG, data).filter_map(|tag| tag.checked_sub(LENGTH_BYTES));
     // Or the data ends before the tag.
     let cut = data.len().saturating_sub(LENGTH_BYTES)..data.len();
@@ -126,15 +123,15 @@ pub fn next_frame(data: &[u8]) -> usize {
     passed
 }
 
-/// Whether `data` begins with a frame, or with what there is of one that
-/// dockerd has not finished. Takes constant time.
+/// Whether `data` begins with a frame, or with the start of one that dockerd has not finished
+/// writing. Takes constant time.
 fn may_be_frame(data: &[u8]) -> bool {
     work::add(2 * LENGTH_BYTES);
     match first_frame(data) {
         Frame::Whole { message, .. } => message.first() == Some(&SOURCE_TAG),
         Frame::Incomplete => {
             let message = data.get(LENGTH_BYTES..).unwrap_or_default();
-            // zip: as far as both go.
+            // zip compares up to the end of the shorter one.
             ENTRY_STARTS
                 .iter()
                 .any(|start| start.iter().zip(message).all(|(want, byte)| want == byte))
@@ -146,27 +143,26 @@ fn may_be_frame(data: &[u8]) -> bool {
 /// One entry as dockerd wrote it: a whole line, or a piece of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalEntry<'a> {
-    /// When dockerd saw it; for a piece, when it saw the line's first.
+    /// When dockerd received it; for a piece, when it received the first piece of the line.
     pub time: Timestamp,
-    /// Which stream it came from.
+    /// The stream it came from.
     pub stream: Stream,
-    /// The bytes as the container printed them, without the line feed. They
-    /// may be no UTF-8, and a piece may begin or end within a character.
+    /// The bytes the container printed, without the line feed. They may not be valid UTF-8,
+    /// and a piece may begin or end within a character.
     pub line: &'a [u8],
-    /// Whether the line ends here. If not, this is a piece: more follows, or
-    /// the stream ended in mid-line.
+    /// Whether the line ends here. If not, this is a piece: more follows, or the stream ended
+    /// in mid-line.
     pub ends_line: bool,
-    /// What log-opts (`labels`, `env`, `tag`) add to each entry; as a rule nothing.
+    /// Attributes that log-opts (`labels`, `env`, `tag`) add to each entry; usually none.
     pub attrs: AttrIter<'a>,
 }
 
-/// Decodes a frame's message; `None` where it is no log entry.
+/// Decodes the message of a frame; `None` if it is not a log entry.
 ///
-/// As protobuf has it, fields come in any order, the last of equal ones
-/// counts, one that is missing has its default and unknown ones are passed
-/// over. A source that is not `stderr` is taken for `stdout`. Known fields of
-/// another type, and groups (obsolete before this format was made), are
-/// refused; dockerd refuses the former too.
+/// Follows protobuf: fields come in any order, the last of duplicates wins, a missing field
+/// has its default, and unknown fields are ignored. Any source other than `stderr` is treated
+/// as `stdout`. Known fields of the wrong type are rejected, as in dockerd, and so are groups
+/// (obsolete before this format was introduced).
 #[inline]
 pub fn decode(message: &[u8]) -> Option<LocalEntry<'_>> {
     let mut time_nanos = 0;
@@ -186,7 +182,7 @@ pub fn decode(message: &[u8]) -> Option<LocalEntry<'_>> {
                     Stream::Stdout
                 };
             }
-            // An int64: negative ones are written as their two's complement.
+            // An int64: negative values are encoded as two's complement.
             (2, Value::Varint(value)) => time_nanos = value as i64,
             (3, Value::Bytes(bytes)) => line = bytes,
             (4, Value::Varint(value)) => is_partial = value != 0,
@@ -215,8 +211,8 @@ pub fn decode(message: &[u8]) -> Option<LocalEntry<'_>> {
     })
 }
 
-/// `last` of a `PartialLogEntryMetadata`; `otherwise` where it does not say,
-/// since protobuf merges messages that come twice.
+/// Reads `last` from a `PartialLogEntryMetadata`. Returns `otherwise` if the field is missing,
+/// since protobuf merges repeated messages.
 fn decode_last(metadata: &[u8], otherwise: bool) -> Option<bool> {
     let mut last = otherwise;
     let mut rest = metadata;
@@ -224,7 +220,7 @@ fn decode_last(metadata: &[u8], otherwise: bool) -> Option<bool> {
         let (number, value, behind) = first_field(rest)?;
         match (number, value) {
             (1, Value::Varint(value)) => last = value != 0,
-            // The id and the ordinal of the piece.
+            // Id and ordinal of the piece.
             (2, Value::Bytes(_)) | (3, Value::Varint(_)) => {}
             (0..=3, _) => return None,
             _ => {}
@@ -251,11 +247,11 @@ fn decode_attr(attr: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key, text))
 }
 
-/// The attributes of an entry, key and value, in the order in which dockerd
-/// wrote them (sorted by key). They should be UTF-8, which nobody has checked.
+/// The attributes of an entry as (key, value) pairs, in the order dockerd wrote them (sorted
+/// by key). Not checked for valid UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttrIter<'a> {
-    /// The message from its first attribute on; [`decode`] has been through it.
+    /// The message from its first attribute on, already validated by [`decode`].
     rest: &'a [u8],
 }
 
@@ -277,12 +273,12 @@ impl<'a> Iterator for AttrIter<'a> {
 enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// Four or eight bytes; no field of ours is of such a type.
+    /// Four or eight bytes; no field of this format has such a type.
     Fixed,
 }
 
-/// The protobuf field that `data` begins with: its number, its value, and what
-/// is behind it. `None` where there is none, or only part of one.
+/// Parses the protobuf field at the start of `data`: its number, its value, and the rest.
+/// `None` if the field is missing or incomplete.
 #[inline]
 fn first_field(data: &[u8]) -> Option<(u64, Value<'_>, &[u8])> {
     let (tag, rest) = first_varint(data)?;
@@ -303,10 +299,10 @@ fn first_field(data: &[u8]) -> Option<(u64, Value<'_>, &[u8])> {
     Some((tag >> 3, value, behind))
 }
 
-/// The protobuf varint that `data` begins with and what is behind it: seven
-/// bits a byte, the lowest first, all bytes but the last with their high bit
-/// set. `None` where it is cut off or longer than ten bytes; what the tenth
-/// byte has beyond 64 bits is dropped, as protobuf does.
+/// Parses the protobuf varint at the start of `data`; returns it and the rest. A varint has
+/// seven bits per byte, lowest first, with the high bit set on all bytes but the last. `None`
+/// if it is incomplete or longer than ten bytes. Bits of the tenth byte beyond 64 are dropped,
+/// as protobuf does.
 #[inline]
 fn first_varint(data: &[u8]) -> Option<(u64, &[u8])> {
     let (first, behind) = data.split_first()?;

@@ -1,7 +1,7 @@
-//! The few kinds of MessagePack values that records are made of, appended to a
-//! buffer, and where a value of any kind ends.
+//! Appends the few kinds of MessagePack values that records consist of, and measures values of
+//! any kind.
 
-/// Appends a string with the shortest header.
+/// Appends a string with the shortest possible header.
 #[inline]
 pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
     let length = text.len();
@@ -13,14 +13,14 @@ pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
         out.push(0xda);
         out.extend_from_slice(&length.to_be_bytes());
     } else {
-        // MultilineBuffer are capped far below 4 GiB (Partial_Max_Size, entry cap).
+        // Strings are capped far below 4 GiB (Partial_Max_Size, entry cap).
         out.push(0xdb);
         out.extend_from_slice(&(length as u32).to_be_bytes());
     }
     out.extend_from_slice(text);
 }
 
-/// Appends a map of strings; an empty one appends nothing.
+/// Appends a map of strings; appends nothing if it is empty.
 pub fn put_string_map<'a>(
     out: &mut Vec<u8>,
     pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>,
@@ -36,7 +36,7 @@ pub fn put_string_map<'a>(
     }
 }
 
-/// Appends the head of a map of so many pairs.
+/// Appends the header of a map with `length` pairs.
 #[inline]
 pub fn put_map_head(out: &mut Vec<u8>, length: usize) {
     if length < 16 {
@@ -50,7 +50,7 @@ pub fn put_map_head(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Appends the head of an array of so many values.
+/// Appends the header of an array with `length` values.
 pub fn put_array_head(out: &mut Vec<u8>, length: usize) {
     if length < 16 {
         out.push(0x90 | length as u8);
@@ -63,7 +63,7 @@ pub fn put_array_head(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Appends a number.
+/// Appends an unsigned integer.
 pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     if value < 128 {
         out.push(value as u8);
@@ -73,15 +73,15 @@ pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// How many bytes the value takes that `bytes` begin with; `None` where it is torn.
-/// What stands within it is passed over without recursion, so depth costs nothing.
+/// Length in bytes of the value at the start of `bytes`; `None` if it is incomplete. Nested
+/// values are skipped without recursion, so deep nesting cannot overflow the stack.
 pub fn value_length(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut wanted: u64 = 1;
     while wanted > 0 {
         let first = *bytes.get(at)?;
         at += 1;
-        // Of what follows the first byte: the bytes of a length, or of a number.
+        // Reads a big-endian integer after the first byte: a length or a count.
         let mut number = |width: usize| {
             let text = bytes.get(at..at + width)?;
             at += width;
@@ -109,7 +109,7 @@ pub fn value_length(bytes: &[u8]) -> Option<usize> {
             0xdd => (0, number(4)?),
             0xde => (0, 2 * number(2)?),
             0xdf => (0, 2 * number(4)?),
-            // Small numbers, nil, booleans, and the one byte that is never used.
+            // Small integers, nil, booleans, and the one byte that is never used.
             _ => (0, 0),
         };
         at = at.checked_add(usize::try_from(body).ok()?)?;
@@ -121,26 +121,26 @@ pub fn value_length(bytes: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// Something that records say.
+/// A value of a record's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field {
-    /// A text.
+    /// A string.
     Text(String),
-    /// A number.
+    /// An unsigned integer.
     Number(u64),
-    /// Several values.
+    /// An array.
     List(Vec<Field>),
-    /// Values with names.
+    /// A map with string keys.
     Map(Vec<(String, Field)>),
 }
 
 impl Field {
-    /// A text.
+    /// A copy of `text`.
     pub fn text(text: &str) -> Field {
         Field::Text(text.to_owned())
     }
 
-    /// Appends it.
+    /// Appends the value in MessagePack.
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Field::Text(text) => put_str(out, text.as_bytes()),
@@ -157,7 +157,7 @@ impl Field {
     }
 }
 
-/// Appends keys and their values.
+/// Appends keys and values without a map header.
 pub fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, Field)]) {
     for (key, value) in pairs {
         put_str(out, key.as_bytes());

@@ -1,12 +1,12 @@
-//! Where we are in a container's log.
+//! Offsets and timestamps of a container's log.
 //!
-//! A container's log is a sequence of *generations* (one file each, oldest
-//! first; a rotation starts the next). A position is a generation and an
-//! offset in its plain bytes, and positions of one container are ordered.
+//! A container's log is a sequence of *generations* (one file each, oldest first; a rotation
+//! starts the next). A position is a generation and an offset in its uncompressed bytes;
+//! positions of one container are ordered.
 
 use std::time::Duration;
 
-/// Which of a container's two output streams an entry belongs to.
+/// The output stream of a container that an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
     /// Standard output; also everything a TTY container prints.
@@ -33,16 +33,16 @@ impl Stream {
     }
 }
 
-/// One value for each stream, indexed by [`Stream::index`].
+/// One value per stream, indexed by [`Stream::index`].
 pub type PerStream<T> = [T; 2];
 
-/// A place in one container's log, comparable within this run only: the
-/// generation number is handed out by the tailer and never stored.
+/// A generation and offset in one container's log. Comparable within one run only: the tailer
+/// assigns generation numbers, and they are never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
-    /// Number of the generation in the order of writing.
+    /// Generation number, in the order of writing.
     pub generation: u32,
-    /// Bytes from the generation's start, before any compression.
+    /// Bytes from the start of the generation, uncompressed.
     pub offset: u64,
 }
 
@@ -56,7 +56,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// How long before `later` this is; zero if it is not.
+    /// Time from `self` to `later`; zero if `later` is not later.
     pub fn elapsed_until(self, later: Timestamp) -> Duration {
         if later <= self {
             return Duration::ZERO;
@@ -66,7 +66,7 @@ impl Timestamp {
         later.saturating_sub(Duration::from_nanos(u64::from(self.nanos)))
     }
 
-    /// Nanoseconds since 1970, as the kernel counts birth times; 0 before it.
+    /// Nanoseconds since 1970, the unit of file birth times; 0 for earlier times.
     pub fn since_epoch(self) -> u64 {
         let seconds = u64::try_from(self.seconds).unwrap_or(0);
         seconds

@@ -1,22 +1,23 @@
-//! Times as Go's `RFC3339Nano` writes them: `2026-11-23T18:34:00.1234Z`, one
-//! to nine digits of fraction, none on a whole second, `Z` or an offset.
+//! Times as Go's `RFC3339Nano` writes them: `2026-11-23T18:34:00.1234Z`, with one to nine
+//! fraction digits, none on a whole second, and `Z` or a numeric offset.
 
 use crate::format::position::Timestamp;
 
-/// Length of `2026-11-23T18:34`, the part that is the same for a whole minute.
+/// Length of `2026-11-23T18:34`, the part that is constant within a minute.
 const MINUTE: usize = 16;
 
-/// Parses times; remembers the minute of the last one, since neighbours in a
-/// log nearly always share it and the calendar need not be worked out again.
+/// Parses times. Caches the minute of the last one: consecutive entries nearly always share
+/// it, which saves the calendar arithmetic.
 #[derive(Debug, Clone, Default)]
 pub struct TimeParser {
-    /// `None` before the first: a damaged text can hold any bytes.
+    /// `None` before the first time; no fixed value would do, since a damaged text can hold
+    /// any bytes.
     minute: Option<[u8; MINUTE]>,
     minute_seconds: i64,
 }
 
 impl TimeParser {
-    /// The instant that `text` names, or `None` where it is no such time.
+    /// Parses `text`; `None` if it is not a valid time.
     pub fn parse(&mut self, text: &[u8]) -> Option<Timestamp> {
         let (minute, rest) = text.split_first_chunk::<MINUTE>()?;
         let minute_seconds = if Some(minute) == self.minute.as_ref() {
@@ -31,7 +32,7 @@ impl TimeParser {
         if colon_seconds[0] != b':' {
             return None;
         }
-        // 60 is a leap second; Go never writes one, other writers may.
+        // 60 is a leap second; Go never writes one, but other writers may.
         let seconds = two_digits(&colon_seconds[1..], 60)?;
         let (nanos, zone) = parse_fraction(rest)?;
         let offset = parse_zone(zone)?;
@@ -83,8 +84,8 @@ fn days_in_month(year: u32, month: u32) -> u32 {
     }
 }
 
-/// Days since 1970-01-01 in the proleptic Gregorian calendar, counted in
-/// 400-year eras of years that begin in March, so that leap days come last.
+/// Days since 1970-01-01 in the proleptic Gregorian calendar, counted in 400-year eras whose
+/// years begin in March, so that leap days come last.
 fn days_from_civil(year: u32, month: u32, day: u32) -> i64 {
     let year = i64::from(year) - i64::from(month <= 2);
     let era = year.div_euclid(400);
@@ -95,8 +96,8 @@ fn days_from_civil(year: u32, month: u32, day: u32) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The optional `.fraction`: nanoseconds, and what follows. Digits past the
-/// ninth are below our resolution and dropped.
+/// Parses the optional `.fraction`; returns nanoseconds and the rest. Digits after the ninth
+/// are dropped.
 fn parse_fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     let Some(digits) = text.strip_prefix(b".") else {
         return Some((0, text));
@@ -123,12 +124,13 @@ fn parse_fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     Some((nanos, &digits[count..]))
 }
 
-/// The value of eight digits, all at once: nine of ten times have nine of them.
-/// Neighbours are added up in pairs of one, two and four digits.
+/// Parses eight digits at once, since nine out of ten times have nine fraction digits.
+/// Adjacent digits are combined into groups of two, four and eight.
 fn eight_digits(text: &[u8; 8]) -> Option<u32> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let values = u64::from_le_bytes(*text) ^ (EACH * u64::from(b'0'));
-    // What was no digit is above 9 now: it has a high bit, or gets one.
+    // Any byte that was not a digit is now above 9: its high bit is set, or the addition sets
+    // it.
     if (values | values.wrapping_add(EACH * 0x76)) & (EACH * 0x80) != 0 {
         return None;
     }
@@ -138,7 +140,7 @@ fn eight_digits(text: &[u8; 8]) -> Option<u32> {
     u32::try_from(eight & 0xffff_ffff).ok()
 }
 
-/// Seconds east of UTC.
+/// Offset of the zone in seconds east of UTC.
 fn parse_zone(zone: &[u8]) -> Option<i64> {
     match zone {
         b"Z" | b"z" => Some(0),
@@ -151,8 +153,8 @@ fn parse_zone(zone: &[u8]) -> Option<i64> {
     }
 }
 
-/// Writes `time` as `2026-11-23T18:34:00.123456789Z`, always nine digits: the
-/// exact instant for people and for JSON readers.
+/// Formats `time` as `2026-11-23T18:34:00.123456789Z`, always with nine digits: the exact
+/// instant, readable by people and JSON parsers.
 pub fn format(time: Timestamp) -> String {
     let days = time.seconds.div_euclid(86_400);
     let second_of_day = time.seconds.rem_euclid(86_400);

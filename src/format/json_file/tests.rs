@@ -37,7 +37,7 @@ fn expected(text: &str, stream: Stream, ends_line: bool) -> OwnedEntry {
     }
 }
 
-/// Escaped text as dockerd writes it, and what it stands for (line feed off).
+/// Escaped text as dockerd writes it, and its decoded form without the line feed.
 fn valid_cases() -> Vec<(&'static str, &'static str, bool)> {
     vec![
         ("hello\\n", "hello", true),

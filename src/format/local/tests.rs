@@ -8,7 +8,7 @@ const INSTANT: Timestamp = Timestamp {
 const NANOS: i64 = 1_700_000_000_000_000_005;
 const ID: [u8; 64] = [b'c'; 64];
 
-// An encoder of its own, as plain as can be.
+// A separate, minimal encoder.
 
 fn varint(value: u64) -> Vec<u8> {
     if value < 0x80 {
@@ -476,7 +476,8 @@ fn damages(frame: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn damage_is_passed_over_to_precisely_the_next_frame() {
     for (name, message, _) in valid_cases() {
-        // A frame in a line, and lines longer than what follows, are for others.
+        // Frames within a line, and lines longer than the following frame, are covered by
+        // other tests.
         if message.is_empty() || message.len() > 1000 || name == "a frame in a line" {
             continue;
         }
