@@ -1,15 +1,14 @@
-//! Reads every file that is not a log, whole and bounded: metadata of runtimes, what
-//! the kernel tells in `/proc`, the checkpoint. Who can write such a file (a user in
-//! the home directory, an image author by labels) must not choose how much memory the
-//! plugin takes, nor make it wait.
+//! Reads every file that is not a log (runtime metadata, `/proc`, the checkpoint) whole and
+//! bounded. Whoever can write such a file (a user in the home directory, an image author
+//! through labels) must not be able to exhaust the plugin's memory or block it.
 //!
-//! - A regular file only, opened without blocking: a pipe would hold the reader.
-//! - At most the limit of its kind, whatever size the file claims: it may grow while
-//!   it is read, and files of `/proc` claim none.
-//! - No symlink where others arrange the folder.
+//! - Regular files only, opened without blocking: a pipe would block the reader.
+//! - At most the limit of the file's kind, whatever size it claims: a file may grow while it
+//!   is read, and files in `/proc` report no size.
+//! - No symlinks where someone other than the administrator can write to the directory.
 //!
-//! [`BoundedReadError`] names path, size and limit. `clippy.toml` bans the unbounded
-//! calls of the standard library everywhere else.
+//! [`BoundedReadError`] names path, size and limit. `clippy.toml` bans the unbounded functions
+//! of the standard library everywhere else.
 
 use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{self, Read};
@@ -18,24 +17,25 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// What a file is, which decides how large it may be.
+/// The kind of a file, which determines its size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// `config.v2.json` or `hostconfig.json` of a container. It has the labels of the
-    /// image, which may be megabytes.
+    /// `config.v2.json` or `hostconfig.json` of a container. Contains the image's labels,
+    /// which may be megabytes.
     ContainerConfig,
-    /// `containers.json` of root's storage of Podman. It has what a machine can run.
+    /// `containers.json` of root's Podman storage. Its size is limited by what a machine can
+    /// run.
     PodmanList,
-    /// The same of a user, who can write there what he likes.
+    /// `containers.json` of a user's Podman storage, which the user can write freely.
     UsersPodmanList,
-    /// A file of the kernel's in `/proc`. `mountinfo` has about 1 KB for each container.
+    /// A kernel file in `/proc`. `mountinfo` has about 1 KB per container.
     Proc,
-    /// A setting of the machine: `/etc/passwd`, `daemon.json`.
+    /// A system setting: `/etc/passwd`, `daemon.json`.
     Setting,
 }
 
 impl FileKind {
-    /// How large a file of this kind may be, in bytes.
+    /// Size limit of this kind, in bytes.
     pub const fn limit(self) -> u64 {
         match self {
             FileKind::ContainerConfig | FileKind::PodmanList | FileKind::Proc => 16 << 20,
@@ -44,8 +44,8 @@ impl FileKind {
         }
     }
 
-    /// Whether a symlink in its place is followed: only where the machine's
-    /// administrator alone can put one.
+    /// Whether a symlink in place of the file is followed: only where none but the
+    /// administrator can create one.
     const fn follows_symlinks(self) -> bool {
         match self {
             FileKind::ContainerConfig | FileKind::PodmanList | FileKind::UsersPodmanList => false,
@@ -57,34 +57,34 @@ impl FileKind {
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum BoundedReadError {
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// The error.
         source: io::Error,
     },
-    /// A pipe, a device, a folder, or a socket.
+    /// A pipe, device, directory or socket.
     #[error("{}: it is not a regular file", path.display())]
     NotRegular {
         /// The file.
         path: PathBuf,
     },
-    /// Larger than any that a runtime writes.
+    /// Larger than any file of this kind that a runtime writes.
     #[error("{}: it has {size} bytes, more than the limit of {limit}", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// The size that it claims, or how much of it there was at least.
+        /// The size that the file reports, or the number of bytes read before giving up.
         size: u64,
-        /// How large it may be.
+        /// The limit, in bytes.
         limit: u64,
     },
 }
 
 impl BoundedReadError {
-    /// What the operating system said of the file at `path`.
+    /// An I/O error for the file at `path`.
     pub fn at(path: &Path, source: io::Error) -> BoundedReadError {
         BoundedReadError::Io {
             path: path.to_owned(),
@@ -92,7 +92,7 @@ impl BoundedReadError {
         }
     }
 
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, BoundedReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -118,7 +118,7 @@ impl From<BoundedReadError> for io::Error {
     }
 }
 
-/// Opens the file at `path` to be read by [`read_up_to`]. It may be no regular file yet.
+/// Opens the file at `path` for [`read_up_to`], which checks that it is a regular file.
 fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
     let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     if !kind.follows_symlinks() {
@@ -131,20 +131,20 @@ fn open(path: &Path, kind: FileKind) -> Result<File, BoundedReadError> {
         .map_err(|source| BoundedReadError::at(path, source))
 }
 
-/// The bytes of the file at `path`.
+/// Reads the file at `path`.
 pub fn read(path: &Path, kind: FileKind) -> Result<Vec<u8>, BoundedReadError> {
     read_up_to(&open(path, kind)?, path, kind.limit())
 }
 
-/// The text of the file at `path`; bytes that are not UTF-8 are replaced.
+/// Reads the text of the file at `path`; invalid UTF-8 is replaced.
 pub fn read_text(path: &Path, kind: FileKind) -> Result<String, BoundedReadError> {
     let bytes = read(path, kind)?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// The rest of a file that is open already, from where it stands, up to `limit`; `path` is
-/// for the error.
+/// Reads an open file from its current offset to its end, up to `limit` bytes. `path` is only
+/// used in errors.
 pub fn read_up_to(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, BoundedReadError> {
     let failed = |source| BoundedReadError::at(path, source);
     let metadata = file.metadata().map_err(failed)?;
@@ -170,18 +170,18 @@ pub fn read_up_to(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, Bound
     Ok(bytes)
 }
 
-/// Appends what `source` has, up to `most` bytes; returns how many.
+/// Appends up to `most` bytes from `source` to `into`; returns how many.
 #[expect(clippy::disallowed_methods, reason = "this is the bounded reader")]
 pub fn read_at_most(source: impl Read, most: u64, into: &mut Vec<u8>) -> io::Result<u64> {
     source.take(most).read_to_end(into).map(|read| read as u64)
 }
 
-/// How many names a folder of containers is read to.
+/// Most names read from a directory of containers.
 pub const MOST_CONTAINERS: usize = 100_000;
-/// How many names a container's own folder is read to; rotation leaves a few.
+/// Most names read from a container's own directory; rotation leaves only a few.
 pub const MOST_FILES_OF_CONTAINER: usize = 10_000;
 
-/// The entries of a folder, up to `most`; one more is an error, which names the limit.
+/// Lists a directory. An entry beyond `most` is an error that names the limit.
 #[expect(clippy::disallowed_methods, reason = "this is the bounded listing")]
 pub fn list(dir: &Path, most: usize) -> io::Result<BoundedListing> {
     Ok(BoundedListing {
@@ -191,7 +191,7 @@ pub fn list(dir: &Path, most: usize) -> io::Result<BoundedListing> {
     })
 }
 
-/// See [`list`].
+/// The iterator returned by [`list`].
 #[derive(Debug)]
 pub struct BoundedListing {
     /// `None` once the limit was exceeded.

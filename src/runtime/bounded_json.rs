@@ -1,5 +1,5 @@
-//! Maps of metadata files, up to a number of entries: each entry of a few bytes takes a
-//! hundred in memory. Those beyond are passed over.
+//! Maps in metadata files, limited in their number of entries: an entry of a few bytes takes a
+//! hundred in memory. Entries beyond the limit are ignored.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Log-opts of one container that are known. Real ones are a few.
+/// Most log-opts kept per container. Real containers have a few.
 pub(crate) const MOST_ENTRIES: usize = 4096;
 
-/// MultilineBuffer by their names; of two with one name the last counts.
+/// Strings by key; the last of duplicate keys wins.
 #[derive(Debug, Default)]
 pub(crate) struct TextMap(pub BTreeMap<String, String>);
 

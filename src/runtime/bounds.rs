@@ -1,6 +1,6 @@
-//! How much of what a runtime says of a container is kept. An image's author and whoever
-//! starts a container choose names, labels and variables of any size, and each record
-//! repeats them: without bounds 256 KiB of a log become gigabytes (I6). Pure.
+//! Limits on the metadata kept per container. Image authors and whoever starts a container
+//! choose names, labels and variables of any size, and each record repeats them: without
+//! limits 256 KiB of a log become gigabytes of records (I6). Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,35 +11,36 @@ use serde::{Deserialize, Deserializer};
 use crate::format::msgpack::Field;
 use crate::runtime::docker::ContainerMetadata;
 
-/// Bytes of a name: a container's, an image's, a pod's. Kubernetes allows 253, and a
-/// reference of an image with its registry, tag and digest is longer.
+/// Longest name of a container, image or pod, in bytes. Kubernetes allows 253; an image
+/// reference with registry, tag and digest is longer.
 pub const LONGEST_NAME: usize = 512;
-/// Bytes of what Compose and Swarm call a container's project, service, task or node: every
-/// record has them, asked for or not, so a line of a few bytes may become that large.
+/// Longest Compose or Swarm project, service, task or node, in bytes. Every record carries
+/// them, requested or not, so even a short line grows by this much.
 pub const LONGEST_KNOWN: usize = 256;
-/// Bytes of the value of a label or a variable.
+/// Longest value of a label or variable, in bytes.
 pub const LONGEST_VALUE: usize = 2 * 1024;
-/// Bytes of the key of a label or a variable. With a longer one it is left out: a part of
-/// a key is another key.
+/// Longest key of a label or variable, in bytes. Longer ones are dropped, not cut: a prefix of
+/// a key is a different key.
 pub const LONGEST_KEY: usize = 1024;
-/// Labels, or variables, that records have.
+/// Most labels, or variables, in a record.
 pub const MOST_PAIRS: usize = 256;
-/// Bytes of all that records say of their container.
+/// Most bytes of container metadata in a record.
 pub const MOST_BYTES: usize = 8 * 1024;
-/// Bytes of a tag. Fluent Bit takes 65,531, and each chunk keeps a copy.
+/// Longest tag, in bytes. Fluent Bit allows 65,531, but each chunk keeps a copy.
 pub const LONGEST_TAG: usize = 1024;
 
-/// Labels, or variables, that are kept of a container, for rules and hints too.
+/// Most labels, or variables, kept per container, including those used only by rules and
+/// hints.
 const MOST_KEPT: usize = 1024;
-/// Bytes of all of them.
+/// Most bytes of them in total.
 const MOST_KEPT_BYTES: usize = 64 * 1024;
-/// What a pair of a field takes beside its texts, at the most.
+/// Largest MessagePack overhead of a key-value pair, in bytes.
 const PAIR_BYTES: usize = 10;
-/// Labels that ask for something, or that records have under names of their own: they are
-/// kept before all others.
+/// Prefixes of labels that configure the plugin or have record keys of their own. They are
+/// kept in preference to all others.
 const WANTED: [&str; 2] = ["fluentbit.io/", "com.docker."];
 
-/// The most of `text` that fits `most` bytes, without cutting a character.
+/// The longest prefix of `text` of at most `most` bytes that does not split a character.
 pub fn cut(text: &str, most: usize) -> &str {
     if text.len() <= most {
         return text;
@@ -51,7 +52,7 @@ pub fn cut(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-/// How long the value of a label or a variable may be.
+/// Longest value of the label or variable `key`, in bytes.
 fn longest_value(key: &str) -> usize {
     let is_known = ["com.docker.compose.project", "com.docker.compose.service"].contains(&key)
         || key.starts_with("com.docker.swarm.");
@@ -62,7 +63,7 @@ fn longest_value(key: &str) -> usize {
     }
 }
 
-/// Cuts in place, and gives back what memory is not needed any more.
+/// Cuts `text` in place and releases the memory. Returns whether it was too long.
 fn shorten(text: &mut String, most: usize) -> bool {
     let is_long = text.len() > most;
     if is_long {
@@ -71,7 +72,7 @@ fn shorten(text: &mut String, most: usize) -> bool {
     is_long
 }
 
-/// Pairs as they come, as far as they are kept.
+/// Counts the pairs kept so far and decides on the next one.
 #[derive(Debug, Default)]
 struct Kept {
     bytes: PerRank,
@@ -79,11 +80,12 @@ struct Kept {
     is_cut: bool,
 }
 
-/// The wanted ones and the others, which take no room from them.
+/// One value for the wanted keys and one for the others, so that the others cannot displace
+/// them.
 type PerRank = [usize; 2];
 
 impl Kept {
-    /// The value as it is kept; `None` where the pair is left out.
+    /// The value to keep, cut if necessary; `None` if the pair is dropped.
     fn take(&mut self, key: &str, mut value: String) -> Option<String> {
         self.is_cut |= shorten(&mut value, longest_value(key));
         let rank = usize::from(!WANTED.iter().any(|prefix| key.starts_with(prefix)));
@@ -98,12 +100,12 @@ impl Kept {
     }
 }
 
-/// Labels as far as they are kept. The others are dropped while they are read.
+/// Labels within the limits. The others are dropped during parsing.
 #[derive(Debug, Default)]
 pub struct Labels {
-    /// Those that are kept.
+    /// The labels that are kept.
     pub pairs: BTreeMap<String, String>,
-    /// Whether any is missing or was cut.
+    /// Whether any label was dropped or cut.
     pub is_cut: bool,
 }
 
@@ -134,12 +136,12 @@ impl<'de> Visitor<'de> for LabelsVisitor {
     }
 }
 
-/// The variables of an environment, `NAME=value` each, as far as they are kept.
+/// Environment variables (`NAME=value`) within the limits.
 #[derive(Debug, Default)]
 pub struct Env {
-    /// Those that are kept.
+    /// The variables that are kept.
     pub pairs: Vec<(String, String)>,
-    /// Whether any is missing or was cut.
+    /// Whether any variable was dropped or cut.
     pub is_cut: bool,
 }
 
@@ -165,7 +167,8 @@ impl<'de> Visitor<'de> for EnvVisitor {
                 continue;
             };
             let name = cut(&variable[..end], LONGEST_KEY + 1).to_owned();
-            // In place: a file at its limit may be one variable, and is in memory already.
+            // In place, since a file at its size limit may be a single variable that is
+            // already in memory.
             variable.drain(..=end);
             if let Some(value) = kept.take(&name, variable) {
                 env.pairs.push((name, value));
@@ -177,7 +180,7 @@ impl<'de> Visitor<'de> for EnvVisitor {
 }
 
 impl ContainerMetadata {
-    /// The same within bounds. To be called wherever metadata comes in.
+    /// Applies the limits. Must be called wherever metadata enters.
     pub fn bounded(mut self) -> ContainerMetadata {
         let mut is_cut = self.is_cut;
         let pod = self
@@ -212,11 +215,11 @@ fn swap((value, key): (String, String)) -> (String, String) {
     (key, value)
 }
 
-/// What is left for the fields of a record.
+/// The bytes left for the metadata fields of a record.
 #[derive(Debug)]
 pub struct Budget {
     left: usize,
-    /// Whether any is missing or was cut.
+    /// Whether any field was dropped or cut.
     pub is_cut: bool,
 }
 
@@ -230,7 +233,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Shortens fields to what is left, the first ones first. What has no room is left out.
+    /// Shortens fields to the remaining budget, in order. Fields that do not fit are dropped.
     pub fn fit(&mut self, fields: &mut Vec<(String, Field)>) {
         fields.retain_mut(|(key, field)| self.fits(key.len(), field));
     }

@@ -1,5 +1,5 @@
-//! `containers.json` of a storage of Podman's: the names and images of all its
-//! containers. Read once for all of them, and again when the file is another one.
+//! `containers.json` of a Podman storage: names and images of all its containers. Read once
+//! for all of them, and again when the file changes.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,41 +13,41 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::podman_list::{parse, Listed};
 use crate::runtime::safe_path::SafePath;
 
-/// How many lists are kept: a storage has one for each storage driver that was used. More
-/// than there are as a rule, for those beyond are read anew at each look.
+/// Most lists kept. A storage has one per storage driver that was used. The limit exceeds what
+/// machines usually have, because lists beyond it are reread on every lookup.
 const MOST_LISTS: usize = 256;
 
-/// How often a second a list is read anew. Who writes his own more often, to keep the
-/// reader busy with it, is not followed for the rest of that second.
+/// Most reads of one list per second. A user who rewrites the file more often, to keep the
+/// reader busy, gets an error for the rest of that second.
 const MOST_READS: u32 = 20;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A list as it was read.
+/// The parsed list.
 type List = Arc<HashMap<ContainerId, Listed>>;
 
-/// Device, inode, size, and the seconds and nanoseconds of the last change.
+/// Device, inode, size, and seconds and nanoseconds of the last change.
 type Version = (u32, u32, u64, u64, i64, u32);
 
-/// The lists that were read.
+/// A cache of parsed lists.
 #[derive(Debug)]
 pub struct ContainerLists {
     most_bytes: u64,
     known: Mutex<HashMap<PathBuf, Known>>,
 }
 
-/// One list, as far as it is known.
+/// The cache entry of one list.
 #[derive(Debug)]
 struct Known {
-    /// `None` in place of the list where that version was refused, which was said to the
-    /// container that asked first: ten thousand others need not say it again.
+    /// The inner list is `None` if this version of the file was rejected. Only the container
+    /// that caused the read reports that; ten thousand others need not repeat it.
     list: Option<(Version, Option<List>)>,
-    /// Since when the reads are counted, and how many there were.
+    /// Start of the current one-second interval and the number of reads in it.
     since: Instant,
     reads: u32,
 }
 
 impl ContainerLists {
-    /// Of files of so many bytes at the most.
+    /// An empty cache for files of at most `most_bytes` bytes.
     pub fn new(most_bytes: u64) -> ContainerLists {
         ContainerLists {
             most_bytes,
@@ -55,7 +55,7 @@ impl ContainerLists {
         }
     }
 
-    /// What the list at `path` says now.
+    /// The current list at `path`, read again only if the file has changed.
     pub fn read(&self, path: &SafePath) -> Result<List, MetadataError> {
         let missing = || MetadataError::Missing {
             path: path.to_path_buf(),
@@ -67,7 +67,7 @@ impl ContainerLists {
                 reason: error.to_string(),
             },
         };
-        // Before the read: what changes meanwhile is read anew the next time.
+        // Taken before the read, so a change during the read causes another one next time.
         let stat = path.stat().map_err(failed)?;
         let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
@@ -81,7 +81,7 @@ impl ContainerLists {
         );
         let mut all = lock(&self.known);
         if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
-            // The others keep their lists, and what was counted of them.
+            // Evict only the oldest, so that the others keep their lists and read counts.
             let oldest = all
                 .iter()
                 .min_by_key(|(_, known)| known.since)

@@ -1,6 +1,5 @@
-//! The logs of a Kubernetes node, as containerd and CRI-O write them where the
-//! kubelet says: a folder for each container of each pod, and in it a file for
-//! each run of the container.
+//! The logs of a Kubernetes node, written by containerd or CRI-O to the paths the kubelet
+//! chooses: one directory per container of each pod, with one file per run of the container.
 //!
 //! ```text
 //! /var/log/pods/<namespace>_<pod>_<uid>/<container>/<run>.log       now
@@ -9,13 +8,13 @@
 //! /var/log/containers/<pod>_<namespace>_<container>-<id>.log     -> one of those
 //! ```
 //!
-//! The kubelet rotates: it renames `<run>.log` to `<run>.log.<date>-<time>`, has
-//! the runtime open its log anew, and compresses the one renamed before. In between
-//! the runtime writes on into the renamed file.
+//! The kubelet rotates: it renames `<run>.log` to `<run>.log.<date>-<time>`, tells the runtime to
+//! reopen its log, and compresses the previously renamed file. Until it has reopened the log, the
+//! runtime keeps writing to the renamed file.
 //!
-//! Below cri-dockerd `<run>.log` is a symlink to Docker's own file. Such a
-//! container has the id that Docker gave it, so that it is one container whoever
-//! finds it; no symlink to anywhere else is followed.
+//! With cri-dockerd `<run>.log` is a symlink to Docker's own file. Such a container keeps the id
+//! that Docker gave it, so that it is the same container whichever runtime finds it. No symlink
+//! to any other place is followed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -36,8 +35,8 @@ use crate::runtime::seam::{
 };
 use crate::runtime::{bounded_file, Pod};
 
-/// How long a renamed file may still be written after the next one is: containerd
-/// lets its old writer go after the new one has begun.
+/// How long a renamed file may still be written after its successor has data: containerd
+/// closes the old writer after the new one has started.
 const REOPEN_GRACE: Duration = Duration::from_millis(500);
 
 /// The containers of a node's pods.
@@ -48,19 +47,19 @@ pub struct Cri {
     links: Mutex<Option<Links>>,
 }
 
-/// The names in `containers/`, in order. Every container of the node has one, and each
-/// is looked for when a container is met: so they are read once for all.
+/// The sorted names in `containers/`. The directory has a link for every container of the
+/// node, and each new container is looked up in it, so it is read once for all of them.
 #[derive(Debug)]
 struct Links {
     stamp: FolderStamp,
     names: Arc<Vec<String>>,
 }
 
-/// Where a container's log is, by the path that it is known by.
+/// The location of a container's log, derived from its origin path.
 enum Place<'a> {
-    /// A folder of its own.
+    /// A directory of its own.
     Folder { pod: &'a str, container: &'a str },
-    /// Files of a folder that the pod's containers share.
+    /// Files in a directory shared by the pod's containers.
     Shared { pod: &'a str, container: &'a str },
     /// A symlink to Docker's file.
     Link {
@@ -71,8 +70,8 @@ enum Place<'a> {
 }
 
 impl Cri {
-    /// The pods whose logs are below `pod_logs`; links below Docker's data root
-    /// are followed.
+    /// Finds the pods with logs below `pod_logs`; links to files below Docker's data root are
+    /// followed.
     pub fn new(pod_logs: &Path, docker_root: &Path) -> Cri {
         let (pod_logs, docker_root) = (pod_logs.to_owned(), docker_root.to_owned());
         Cri {
@@ -82,7 +81,7 @@ impl Cri {
         }
     }
 
-    /// Adds the containers of one pod.
+    /// Adds the containers of one pod to `listing`.
     fn list_pod(
         &self,
         dir: &SafePath,
@@ -120,7 +119,7 @@ impl Cri {
         Ok(())
     }
 
-    /// The name of the link in `containers/` that leads to a log, if it is there.
+    /// The name of the link in `containers/` that points to a log, if it exists.
     fn link_name(&self, place: &Place<'_>, run: u32) -> Option<String> {
         let (target, begins) = match place {
             Place::Folder { pod, container } | Place::Link { pod, container, .. } => (
@@ -146,7 +145,7 @@ impl Cri {
         candidates.find(leads_here).cloned()
     }
 
-    /// All names in `containers/`; `None` where it cannot be read.
+    /// All names in `containers/`, sorted; `None` if it cannot be read.
     fn link_names(&self) -> Option<Arc<Vec<String>>> {
         let now = stamp(&self.links_dir());
         let mut known = lock(&self.links);
@@ -165,7 +164,7 @@ impl Cri {
         Some(names)
     }
 
-    /// `/var/log/containers` beside `/var/log/pods`.
+    /// `/var/log/containers`, next to `/var/log/pods`.
     fn links_dir(&self) -> PathBuf {
         self.pod_logs.with_file_name("containers")
     }
@@ -185,7 +184,7 @@ impl Runtime for Cri {
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let docker = containers_dir(&self.docker_root);
         let docker = docker.is_dir().then_some(docker.as_path());
-        // With Docker below, links in the containers' own folders count as well.
+        // With Docker underneath, the links in the containers' own directories matter as well.
         let is_decided_by_folders = docker.is_none();
         let mut listing = Listing {
             is_decided_by_folders,
@@ -213,7 +212,8 @@ impl Runtime for Cri {
                 Err(error) => note(dir.to_path_buf(), error, &mut listing.unreadable),
             }
         }
-        // Who may list a folder may open it. The containers are read without it.
+        // A directory that can be opened can be listed. The containers are read even if it
+        // cannot.
         if let Err(error) = std::fs::File::open(self.links_dir()) {
             if error.kind() != io::ErrorKind::NotFound {
                 let path = self.links_dir();
@@ -299,7 +299,7 @@ impl Runtime for Cri {
     }
 }
 
-/// What a pod is called.
+/// The namespace, name and uid of a pod; empty where unknown.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct PodName<'a> {
     namespace: &'a str,
@@ -308,7 +308,7 @@ struct PodName<'a> {
 }
 
 impl<'a> PodName<'a> {
-    /// No name in Kubernetes has an underscore.
+    /// Splits at underscores, which no Kubernetes name contains.
     fn of_folder(folder: &'a str) -> PodName<'a> {
         let mut parts = folder.splitn(3, '_');
         match (parts.next(), parts.next(), parts.next()) {
@@ -324,7 +324,8 @@ impl<'a> PodName<'a> {
         }
     }
 
-    /// Older folders have the uid alone; the link has the rest.
+    /// Adds namespace and name from the link if the directory name has only the uid, as in
+    /// older releases.
     fn with_link(self, link: &'a str) -> PodName<'a> {
         let mut parts = link.splitn(3, '_');
         match (parts.next(), parts.next()) {
@@ -338,7 +339,7 @@ impl<'a> PodName<'a> {
     }
 }
 
-/// What the name of the link to a log begins with, as far as it is known.
+/// The known beginning of the link's name; empty if the pod's name is unknown.
 fn link_begins(pod: &str, container: &str) -> String {
     match PodName::of_folder(pod) {
         PodName { name: "", .. } => String::new(),
@@ -348,15 +349,15 @@ fn link_begins(pod: &str, container: &str) -> String {
     }
 }
 
-/// Notes what could not be read, unless it went while we looked.
+/// Records a path that could not be read, unless it disappeared in the meantime.
 fn note(path: PathBuf, error: io::Error, unreadable: &mut Vec<Unreadable>) {
     if error.kind() != io::ErrorKind::NotFound {
         unreadable.push(Unreadable::folder(path, error));
     }
 }
 
-/// What the checkpoint knows a container of a pod by. Ids of containers are
-/// random; these are not, so that no pod can choose another container's.
+/// The id under which the checkpoint stores a container of a pod. Ids assigned by runtimes are
+/// random; this one is a hash, so that no pod can choose another container's id.
 fn key(pod: &str, container: &str) -> ContainerId {
     let text = format!("cri/{pod}/{container}");
     let halves = [0, 1].map(|seed| xxh3_128_with_seed(text.as_bytes(), seed).to_be_bytes());
@@ -390,8 +391,8 @@ fn place_of(origin: &Path) -> Option<Place<'_>> {
     })
 }
 
-/// Adds the containers that links in a container's folder lead to; whether the
-/// folder has, or may come to have, files of its own.
+/// Adds the containers that the links in a container's directory point to. Returns whether the
+/// directory has, or may get, log files of its own.
 fn list_links(dir: &Path, docker: Option<&Path>, found: &mut Vec<Found>) -> bool {
     let Some(docker) = docker else { return true };
     let Ok(entries) = bounded_file::list(dir, MOST_FILES_OF_CONTAINER) else {
@@ -414,7 +415,7 @@ fn list_links(dir: &Path, docker: Option<&Path>, found: &mut Vec<Found>) -> bool
     has_files || !has_links
 }
 
-/// The container whose file of Docker's a link leads to.
+/// The container whose Docker log a link points to.
 fn docker_id(link: &Path, docker: &Path) -> Option<ContainerId> {
     let target = link.canonicalize().ok()?;
     let below = target.strip_prefix(docker).ok()?;
@@ -424,8 +425,8 @@ fn docker_id(link: &Path, docker: &Path) -> Option<ContainerId> {
     (parts.next().is_none() && name == format!("{id}-json.log")).then_some(id)
 }
 
-/// `<run>.log` for the file of a run, `<run>.log.<date>-<time>`, perhaps with
-/// `.gz`, for one that the kubelet rotated, and `<run>.log.<n>` for one of conmon's.
+/// Ranks `<run>.log` (the current file of a run), `<run>.log.<date>-<time>` with or without
+/// `.gz` (rotated by the kubelet), and `<run>.log.<n>` (rotated by conmon).
 fn rank_by_run(name: &str) -> Option<FileRank> {
     let (run, rest) = name.split_once(".log")?;
     if run.is_empty() || !run.bytes().all(|byte| byte.is_ascii_digit()) {

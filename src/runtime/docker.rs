@@ -1,6 +1,6 @@
-//! What Docker keeps on disk about a container: `config.v2.json` (name, image)
-//! and `hostconfig.json` (log driver). dockerd replaces both by rename, so a
-//! reader sees a whole old file or a whole new one; the pair is not atomic.
+//! Docker's files about a container: `config.v2.json` (name, image, labels, environment) and
+//! `hostconfig.json` (log driver). dockerd replaces both by rename, so a reader sees either
+//! the whole old file or the whole new one; the pair is not replaced atomically.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,43 +16,43 @@ use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::{bounded_file, Owner, Pod, Unreadable};
 
-/// The folder of Docker's data root that has one folder per container.
+/// The subdirectory of Docker's data root with one directory per container.
 const CONTAINERS: &str = "containers";
 
-/// File with name and image.
+/// File with a container's name, image, labels and environment.
 pub const CONFIG_FILE: &str = "config.v2.json";
 /// File with the log driver.
 pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
-/// The driver whose files this plugin reads. Containers from before Docker
-/// 1.12 may have an empty type, which meant this one.
+/// The driver assumed when the type is empty, as it may be in containers created before Docker
+/// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
 
-/// What records say about their container.
+/// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerMetadata {
     /// Name without the leading slash.
     pub name: String,
     /// Image as the user gave it to `docker run`.
     pub image: String,
-    /// Its labels, the image's among them.
+    /// Labels, including those of the image.
     pub labels: BTreeMap<String, String>,
-    /// The variables of its environment.
+    /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// What runs it, as OpenTelemetry names it.
+    /// The runtime's name, as in OpenTelemetry.
     pub runtime: String,
-    /// Whether the container runs, as far as Docker wrote it down: late at the
-    /// start, stale after a crash of the daemon. Never a reason not to read.
+    /// Whether the container runs, according to Docker's file: updated late at start, and
+    /// stale after a daemon crash. Never a reason not to read the log.
     pub is_running: bool,
-    /// The pod it is in, below a kubelet.
+    /// The pod it belongs to, on a Kubernetes node.
     pub pod: Option<Pod>,
-    /// Whether something was too long, or too much, and is missing here (`bounds`).
+    /// Whether something exceeded a limit and was dropped or cut (`bounds`).
     pub is_cut: bool,
-    /// The user in whose storage it is.
+    /// The user in whose storage the container is.
     pub owner: Option<Owner>,
 }
 
 impl ContainerMetadata {
-    /// For a container whose metadata cannot be had: its short id stands in.
+    /// For a container whose metadata is unavailable: the short id serves as name.
     pub fn nameless(found: &Found) -> ContainerMetadata {
         ContainerMetadata {
             name: found.runtime_id().short(),
@@ -62,7 +62,8 @@ impl ContainerMetadata {
         }
     }
 
-    /// What messages call it: no user's container like one of the machine's.
+    /// The name used in messages. A user's container cannot be mistaken for one of the
+    /// machine's.
     pub fn title(&self) -> String {
         if let Some(owner) = &self.owner {
             return owner.title_of(&self.name);
@@ -81,18 +82,18 @@ impl ContainerMetadata {
 /// Why metadata could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
-    /// No such file: the container is being created or removed.
+    /// The file does not exist: the container is being created or removed.
     #[error("{} does not exist", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be read or is no such JSON.
+    /// The file cannot be read or is not valid.
     #[error("{}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -133,7 +134,7 @@ struct LogConfig {
     config: Option<TextMap>,
 }
 
-/// Reads name and image of the container whose folder is `dir`.
+/// Reads name, image, labels and environment of the container with directory `dir`.
 pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let path = dir.join(CONFIG_FILE);
     let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
@@ -162,7 +163,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     Ok(metadata.bounded())
 }
 
-/// `NAME=value` for each variable, as Docker keeps them.
+/// Splits each `NAME=value` string of an environment.
 pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
     let pairs = env.iter().filter_map(|variable| variable.split_once('='));
     pairs
@@ -175,21 +176,20 @@ pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
 pub struct LogDriver {
     /// `json-file`, `local`, `journald`, `syslog` …
     pub name: String,
-    /// Whether log-opt `cache-disabled` keeps Docker from caching what the
-    /// driver cannot read back.
+    /// Whether log-opt `cache-disabled` turns off Docker's local cache for drivers that cannot
+    /// be read back.
     pub has_cache_disabled: bool,
 }
 
 impl LogDriver {
-    /// Whether what it is given is kept nowhere.
+    /// Whether the driver stores logs nowhere.
     pub fn keeps_nothing(&self) -> bool {
-        // What is passed through goes to where Podman itself was started.
+        // `passthrough` writes to the standard streams with which Podman was started.
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
-    /// Whether Docker writes a file for it, once the container has started:
-    /// the driver's own, or since 20.10 the cache of a driver that cannot be
-    /// read back.
+    /// Whether Docker writes a file once the container has started: the driver's own or, since
+    /// 20.10, the cache for a driver that cannot be read back.
     pub fn writes_file(&self) -> bool {
         match self.name.as_str() {
             JSON_FILE_DRIVER | "local" => true,
@@ -199,7 +199,7 @@ impl LogDriver {
     }
 }
 
-/// Reads the log driver of the container whose folder is `dir`.
+/// Reads the log driver of the container with directory `dir`.
 pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig)?;
     let log = config.log_config.unwrap_or_default();
@@ -217,8 +217,8 @@ pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
     })
 }
 
-/// The folder that has one folder per container, with the symlinks of the data
-/// root resolved where it exists.
+/// The directory with one directory per container. Symlinks in the data root are resolved if
+/// it exists.
 pub fn containers_dir(data_root: &Path) -> PathBuf {
     data_root
         .canonicalize()
@@ -226,14 +226,14 @@ pub fn containers_dir(data_root: &Path) -> PathBuf {
         .join(CONTAINERS)
 }
 
-/// Docker's containers below one data root.
+/// The Docker containers below one data root.
 #[derive(Debug, Clone)]
 pub struct Docker {
     data_root: PathBuf,
 }
 
 impl Docker {
-    /// The containers of this data root.
+    /// Finds the containers below `data_root`.
     pub fn new(data_root: &Path) -> Docker {
         Docker {
             data_root: data_root.to_owned(),
@@ -250,7 +250,7 @@ impl Runtime for Docker {
         containers_dir(&self.data_root)
     }
 
-    /// What is not named like a container is none.
+    /// Entries not named like a container id are ignored.
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = Listing {
             is_decided_by_folders: true,
@@ -285,7 +285,7 @@ impl Runtime for Docker {
         Ok(listing)
     }
 
-    /// By driver: json-file's own, local's own, and the cache of all others.
+    /// One candidate per driver: json-file's log, local's log, and the cache for all others.
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let paths = [
             found.dir.join(format!("{}-json.log", found.id)),

@@ -1,5 +1,5 @@
-//! Files as the kernel knows them, and opening them so that nothing else than a
-//! regular file is ever waited for.
+//! File identity and size as the kernel reports them, and opening files without ever blocking
+//! on anything but a regular file.
 
 use std::fs::File;
 use std::io;
@@ -10,15 +10,15 @@ use rustix::io::Errno;
 
 use crate::runtime::safe_path::SafePath;
 
-/// A file as the kernel knows it. Two equal ids with a birth time are one
-/// file; without one, the inode number may have been reused.
+/// The identity of a file. Two equal ids with a birth time are the same file; without a birth
+/// time, the inode number may have been reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
     /// Device number.
     pub device: u64,
     /// Inode number.
     pub inode: u64,
-    /// Birth time in nanoseconds since 1970; 0 where unknown.
+    /// Birth time in nanoseconds since 1970; 0 if unknown.
     pub birth: u64,
 }
 
@@ -33,12 +33,12 @@ pub fn stat_file(file: &File) -> io::Result<(FileId, u64)> {
     Ok(describe(&stat))
 }
 
-/// Id and size in bytes of the file at `path`; of a symlink itself.
+/// Id and size in bytes of the file at `path`; does not follow a symlink.
 pub fn stat_path(path: &SafePath) -> io::Result<(FileId, u64)> {
     Ok(describe(&path.stat()?))
 }
 
-/// Id and size in bytes of what was looked at.
+/// Id and size in bytes from a stat result.
 pub fn describe(stat: &Statx) -> (FileId, u64) {
     let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
         0
@@ -59,23 +59,22 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
     )
 }
 
-/// The size of an open file and, if it has no name any more, the bytes that it
-/// takes on the disk.
+/// Size of an open file and, if the file has been deleted, the bytes it occupies on disk.
 pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
     let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
-    // A hole takes nothing, and a few bytes take a block.
+    // Sparse files occupy less than their size; small files occupy a whole block.
     let bytes = stat.stx_size.min(stat.stx_blocks.saturating_mul(512));
     Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
 }
 
-/// Opens a regular file for reading. Anything else is an error: a pipe in a
-/// log's place would block the reader, and with it all containers; a symlink,
-/// which no runtime puts there, could lead to any file of the machine.
+/// Opens a regular file for reading. Anything else is an error: a pipe in place of a log would
+/// block the reader, and with it all containers; a symlink, which no runtime creates there,
+/// could lead to any file on the machine.
 pub fn open_regular(path: &SafePath) -> io::Result<File> {
     path.open_file()
 }
 
-/// Whether an error will not go away by trying again.
+/// Whether retrying cannot resolve the error.
 pub fn is_permanent(error: &io::Error) -> bool {
     let permanent = [Errno::IO, Errno::STALE, Errno::ISDIR, Errno::LOOP];
     error.kind() == io::ErrorKind::InvalidInput
@@ -84,8 +83,8 @@ pub fn is_permanent(error: &io::Error) -> bool {
             .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Whether an error says that the process or the machine has no more of
-/// something: it is nothing about this file.
+/// Whether the process or machine is out of descriptors or memory; such an error says nothing
+/// about the file itself.
 pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     shortages
@@ -93,7 +92,8 @@ pub fn is_shortage(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Reads until `buffer` is full or the file ends.
+/// Reads up to `buffer.len()` bytes at offset `from` in one call, retried if interrupted.
+/// Returns the number of bytes, 0 at the end of the file.
 pub fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
     loop {
         match file.read_at(buffer, from) {
@@ -103,7 +103,7 @@ pub fn read_up_to(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize
     }
 }
 
-/// Reads `buffer` full; `false` where the file ends before that.
+/// Fills `buffer` from offset `from`; returns `false` if the file ends before that.
 pub fn read_exact_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<bool> {
     match file.read_exact_at(buffer, from) {
         Ok(()) => Ok(true),

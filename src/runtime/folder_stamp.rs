@@ -1,12 +1,13 @@
-//! A folder at a moment, by which a look into it is spared while nothing came or went.
+//! A directory's identity and change time, used to avoid listing it again while it is
+//! unchanged.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 
-/// A folder at a moment: while it is the same, no name in it came or went, and
-/// nobody's right to read it.
+/// The state of a directory at one moment: two equal stamps mean that no name in it was added
+/// or removed and that its permissions are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FolderStamp {
     device: (u32, u32),
@@ -14,13 +15,14 @@ pub struct FolderStamp {
     changed: Duration,
 }
 
-/// How old a change must be to tell a folder from a later one: file systems count in
-/// ticks of the kernel's clock, some in whole seconds, a few in two.
+/// How old a change must be before a later change is sure to get another time: file systems
+/// record times in ticks of the kernel clock, some in whole seconds, a few in two-second
+/// steps.
 const STAMP_AGE: Duration = Duration::from_secs(3);
 
-/// The stamp of the folder at `path`; `None` where there is none, or where one more
-/// change might leave it as it is. So whatever changed while one looked shows: it is
-/// too young.
+/// The stamp of the directory at `path`; `None` if the directory does not exist or changed so
+/// recently that another change might not alter the stamp. A change during a listing is
+/// therefore always detected, because it is too recent.
 pub fn stamp(path: &Path) -> Option<FolderStamp> {
     let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
     let changed = Duration::new(

@@ -1,8 +1,8 @@
-//! Globs of names.
+//! Lists of globs for names.
 
 use globset::{Glob, GlobMatcher};
 
-/// Globs of which one must fit.
+/// Globs, of which at least one must match.
 #[derive(Debug, Clone, Default)]
 pub struct Globs {
     globs: Vec<GlobMatcher>,
@@ -20,7 +20,7 @@ impl PartialEq for Globs {
 impl Eq for Globs {}
 
 impl Globs {
-    /// Checks `texts`; the error quotes the one that is wrong.
+    /// Compiles `texts`; the error quotes the invalid one.
     pub fn parse(texts: &[String]) -> Result<Globs, String> {
         let globs = texts.iter().map(|text| {
             let glob = Glob::new(text).map_err(|error| format!("`{text}`: {}", error.kind()))?;
@@ -31,7 +31,7 @@ impl Globs {
         })
     }
 
-    /// Whether any of them fits.
+    /// Whether any glob matches `name`.
     pub fn fit(&self, name: &str) -> bool {
         self.globs.iter().any(|glob| glob.is_match(name))
     }

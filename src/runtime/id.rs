@@ -1,13 +1,13 @@
-//! A container's id.
+//! Container ids.
 
 use std::fmt;
 
-/// A container's id: 64 lower-case hexadecimal digits, kept as 32 bytes.
+/// A container id: 64 lower-case hexadecimal digits, stored as 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerId([u8; 32]);
 
 impl ContainerId {
-    /// The id that `text` spells, or `None` where it is no container id.
+    /// Parses `text`; `None` if it is not a container id.
     pub fn parse(text: &str) -> Option<ContainerId> {
         let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
         let mut id = [0; 32];

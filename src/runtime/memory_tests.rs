@@ -1,5 +1,5 @@
-//! What reading metadata takes of the memory, for files at their limit in the most
-//! expensive forms. Each is read by a process of its own, which reads nothing else.
+//! Memory used while reading metadata files at their size limit, in the most expensive forms.
+//! Each is read in a separate process that reads nothing else.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Found, Runtime};
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";
-/// Set for the process that reads.
+/// Set for the child process that reads the files.
 const READ: &str = "CONTAINER_LOGS_TEST_READ";
 const MOST_KIB: u64 = 64 * 1024;
 
@@ -25,7 +25,7 @@ fn peak_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// What reading the files in `dir` takes, in KiB, by a process of its own.
+/// Memory in KiB used by a separate process to read the files in `dir`.
 fn taken(test: &str, dir: &Path) -> u64 {
     let child = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -48,7 +48,7 @@ fn fill(head: &str, unit: &str, tail: &str) -> String {
     [head, &unit.repeat(units), tail].concat()
 }
 
-/// Pairs of the shortest names that differ.
+/// Pairs with the shortest distinct names.
 fn many_pairs(head: &str, tail: &str) -> String {
     let mut text = head.to_owned();
     let mut number = 0;

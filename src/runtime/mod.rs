@@ -1,5 +1,5 @@
-//! Which containers exist and whose logs they are. Reads directories and
-//! metadata files, never a byte of a log.
+//! Discovers containers and their metadata. Reads directories and metadata files, never a byte
+//! of a log.
 
 pub mod bounded_file;
 mod bounded_json;
@@ -37,20 +37,20 @@ use std::sync::Arc;
 
 use crate::runtime::id::ContainerId;
 
-/// The pod that a container is in.
+/// The pod of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
-    /// Its namespace; empty where an old kubelet does not tell.
+    /// Its namespace; empty if an old kubelet does not record it.
     pub namespace: String,
-    /// Its name; empty likewise.
+    /// Its name; empty if an old kubelet does not record it.
     pub name: String,
-    /// What tells it from others that had its name.
+    /// Distinguishes the pod from others of the same name.
     pub uid: String,
-    /// The runtime's id of this run of the container, where it is known.
+    /// The runtime's id of this run of the container, if known.
     pub container_id: Option<ContainerId>,
-    /// How many runs of the container came before this one.
+    /// Number of earlier runs of the container.
     pub restart_count: u32,
-    /// Whether nothing more is to be learnt. The id comes a moment after the log.
+    /// Whether all metadata is known. The container id appears shortly after the log.
     pub is_complete: bool,
 }
 
@@ -59,50 +59,51 @@ pub struct Pod {
 pub struct Owner {
     /// The user's name.
     pub user: String,
-    /// What the runtime calls the container. The user may have chosen it.
+    /// The runtime's id of the container. The user may have chosen it.
     pub container_id: ContainerId,
 }
 
 impl Owner {
-    /// What messages and tags show in place of a name or an id that the user chose. No name
-    /// of Docker's or of Kubernetes' begins with `~`, so it is none of the machine's.
+    /// The form in which messages and tags show a name or id chosen by the user. No Docker or
+    /// Kubernetes name begins with `~`, so it cannot be mistaken for one of the machine's
+    /// containers.
     pub fn title_of(&self, chosen: &str) -> String {
         format!("~{}/{chosen}", self.user)
     }
 }
 
-/// Whose containers are looked for.
+/// Which runtimes' containers are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeChoice {
-    /// Those of every runtime that is found.
+    /// Every runtime that is found.
     Auto,
-    /// Docker's.
+    /// Docker.
     Docker,
-    /// Those of a Kubernetes node.
+    /// A Kubernetes node (containerd or CRI-O).
     Cri,
-    /// Podman's.
+    /// Podman.
     Podman,
 }
 
-/// What the user said of the runtimes.
+/// The options that concern runtimes.
 #[derive(Debug, Clone, Copy)]
 pub struct RuntimeOptions<'a> {
-    /// Whose containers.
+    /// Which runtimes' containers are read.
     pub choice: RuntimeChoice,
     /// Docker's data root.
     pub docker_root: &'a Path,
-    /// The folder of a Kubernetes node's logs.
+    /// The directory with the pod logs of a Kubernetes node.
     pub pod_logs: &'a Path,
-    /// Root's storage of Podman.
+    /// Root's Podman storage.
     pub podman_root: &'a Path,
-    /// The users whose storages of Podman are read, too.
+    /// The users whose Podman storages are read as well.
     pub podman_users: &'a users::UserChoice,
-    /// Where the users of the machine are listed.
+    /// The file that lists the machine's users.
     pub passwd: &'a Path,
 }
 
-/// The runtimes whose containers are looked for, in the order of precedence: a
-/// container that several find belongs to the first. Users come last.
+/// The selected runtimes, in order of precedence: a container that several find belongs to the
+/// first. Storages of users come last.
 pub fn all(options: RuntimeOptions<'_>) -> Vec<Arc<dyn Runtime>> {
     let RuntimeOptions {
         choice,

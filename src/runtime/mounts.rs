@@ -1,35 +1,35 @@
-//! Which file system a path is on, told without touching the path: a file system of the
-//! network whose server is gone never answers, and whoever asks it waits with it.
+//! Determines which file system a path is on without touching the path: a network file system
+//! whose server is gone never answers, and whoever accesses it blocks.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-/// Types of file systems that answer only as long as somebody else does.
+/// Types of file systems whose answers depend on another machine or process.
 const DISTANT: [&str; 13] = [
     "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4", "smb3",
     "smbfs", "virtiofs",
 ];
-/// How many symlinks are followed, as the kernel does.
+/// Most symlinks followed, as in the kernel.
 const MOST_LINKS: usize = 40;
 
-/// The mounts of this process, as `/proc/self/mountinfo` tells them.
+/// The mounts of this process, from `/proc/self/mountinfo`.
 #[derive(Debug, Default)]
 pub struct Mounts {
-    /// Where, and the type; later ones cover earlier ones.
+    /// Mount point and file system type; later mounts cover earlier ones.
     mounts: Vec<(PathBuf, String)>,
 }
 
-/// The mount in the way to a path.
+/// A mount on a path that may not answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Distant {
-    /// Where it is mounted.
+    /// The mount point.
     pub mount: PathBuf,
     /// The type of its file system.
     pub kind: String,
 }
 
 impl Mounts {
-    /// From the text of `/proc/self/mountinfo`.
+    /// Parses the text of `/proc/self/mountinfo`.
     pub fn parse(mountinfo: &str) -> Mounts {
         let mounts = mountinfo.lines().filter_map(|line| {
             let (before, after) = line.split_once(" - ")?;
@@ -41,18 +41,18 @@ impl Mounts {
         }
     }
 
-    /// The mount that `path`, in which nothing is a symlink, is on.
+    /// The mount that contains `path`, which must have no symlinks.
     fn of(&self, path: &Path) -> Option<&(PathBuf, String)> {
         let above = self
             .mounts
             .iter()
             .filter(|(mount, _)| path.starts_with(mount));
-        // Of equals the last one, which lies on top.
+        // Among equal paths the last mount is on top.
         above.max_by_key(|(mount, _)| mount.components().count())
     }
 
-    /// The mount in the way to `path` that may not answer, if there is one. Symlinks on
-    /// the way are read, each only where that is safe.
+    /// The first mount on the way to `path` that may not answer, if any. Follows symlinks, but
+    /// reads each one only after checking that it is not on such a mount.
     pub fn distant(&self, path: &Path) -> Option<Distant> {
         let mut rest: Vec<PathBuf> = names(path);
         let mut reached = PathBuf::from("/");
@@ -87,11 +87,11 @@ impl Mounts {
 }
 
 fn is_distant(kind: &str) -> bool {
-    // Of FUSE a program answers, which a user may have written.
+    // FUSE is served by a process, possibly one written by a user.
     DISTANT.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.")
 }
 
-/// The components below the root, the first one last.
+/// The components below the root, in reverse order.
 fn names(path: &Path) -> Vec<PathBuf> {
     let is_name = |component: &Component<'_>| {
         matches!(component, Component::Normal(_) | Component::ParentDir)
@@ -103,7 +103,7 @@ fn names(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// `\040` stands for a blank.
+/// Decodes octal escapes such as `\040` for a space.
 fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -122,7 +122,7 @@ fn unescaped(text: &str) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
-/// The type under which a path is mounted; for messages.
+/// Shows mount point and type, for messages.
 impl std::fmt::Display for Distant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mount = String::from_utf8_lossy(self.mount.as_os_str().as_bytes());

@@ -1,13 +1,13 @@
-//! File systems that another machine, or another kernel below this one, may
-//! write: this kernel gives no notice of that.
+//! File systems that another machine, or a kernel underneath this one, may write to: this
+//! kernel sends no notification for such changes.
 
 use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{fstatfs, statfs, FsWord};
 
-/// By their number in `statfs(2)`: of linux/magic.h and, those that are not in
-/// it, of the file systems' sources.
+/// By their `statfs(2)` magic number, from linux/magic.h or, where it has none, from the file
+/// system's own source.
 const NETWORK_FILE_SYSTEMS: [(i128, &str); 9] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
@@ -20,7 +20,8 @@ const NETWORK_FILE_SYSTEMS: [(i128, &str); 9] = [
     (0x786f_4256, "VirtualBox"),
 ];
 
-/// The name of the network file system that `path` is on, if it is on one.
+/// The name of the network file system that contains `path`; `None` if it is on a local one or
+/// cannot be checked.
 pub fn network_file_system(path: &Path) -> Option<&'static str> {
     name_of(statfs(path).ok()?.f_type)
 }
@@ -31,7 +32,7 @@ pub fn is_on_network(file: &File) -> bool {
 }
 
 fn name_of(kind: FsWord) -> Option<&'static str> {
-    // As wide as the machine's words, and signed on some.
+    // `f_type` has the machine's word size and is signed on some architectures.
     let kind = i128::from(kind) & 0xffff_ffff;
     NETWORK_FILE_SYSTEMS
         .iter()

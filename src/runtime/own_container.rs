@@ -1,30 +1,29 @@
-//! The container that this process runs in, if it runs in one. Its log must
-//! not be read by default: what the collector says about a record would become
-//! a record.
+//! The container this process runs in, if any. Its log must not be read by default: whatever
+//! the collector logs about a record would become another record.
 //!
-//! No interface tells it, so three places are asked. The cgroup's path ends in
-//! the id (v1, and v2 where the cgroup namespace is the host's). Docker mounts
-//! `/etc/hostname` and its like from the container's folder, whose name is the
-//! id. The host name is the short id, unless the user gave one.
+//! No interface reports it, so three sources are checked. The cgroup path ends in the id (v1,
+//! and v2 with the host's cgroup namespace). Docker mounts `/etc/hostname` and similar files
+//! from the container's directory, whose name is the id. The host name is the short id, unless
+//! the user set one.
 
 use std::path::Path;
 
 use crate::runtime::bounded_file::{read_text, FileKind};
 use crate::runtime::id::ContainerId;
 
-/// Files that runtimes mount from the container's own folder.
+/// Files that runtimes mount from the container's own directory.
 const MOUNTED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
-/// What is known of the container this process runs in.
+/// What identifies the container this process runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnContainer {
     ids: Vec<ContainerId>,
-    /// The host name, where it may be a short id.
+    /// The host name, if it has the form of a short id.
     short_id: Option<String>,
 }
 
 impl OwnContainer {
-    /// Looks around in `/proc`. What cannot be read tells nothing.
+    /// Reads the sources in `/proc`; those that cannot be read are ignored.
     pub fn find() -> OwnContainer {
         let read = |path| read_text(Path::new(path), FileKind::Proc).unwrap_or_default();
         let host_name = read("/proc/sys/kernel/hostname");
@@ -35,8 +34,7 @@ impl OwnContainer {
         )
     }
 
-    /// From the texts of `/proc/self/cgroup`, `/proc/self/mountinfo` and the
-    /// host name.
+    /// Combines the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` and the host name.
     pub fn from_parts(cgroup: &str, mountinfo: &str, host_name: &str) -> OwnContainer {
         let mut ids: Vec<ContainerId> = cgroup.lines().filter_map(id_in_cgroup).collect();
         ids.extend(mountinfo.lines().filter_map(id_in_mount));
@@ -61,15 +59,15 @@ impl OwnContainer {
     }
 }
 
-/// A line as `0::/system.slice/docker-ID.scope` or `5:cpu:/docker/ID`. In a
-/// container within a container the innermost is ours.
+/// Parses a line such as `0::/system.slice/docker-ID.scope` or `5:cpu:/docker/ID`. With nested
+/// containers, the innermost one is ours.
 fn id_in_cgroup(line: &str) -> Option<ContainerId> {
     let path = line.splitn(3, ':').nth(2)?;
     path.rsplit('/').find_map(id_in_name)
 }
 
-/// A line whose fourth word is the mounted path and whose fifth is where:
-/// `… 8:1 /var/lib/docker/containers/ID/hostname /etc/hostname rw …`.
+/// Parses a line whose fourth field is the mounted path and whose fifth is the mount point: `…
+/// 8:1 /var/lib/docker/containers/ID/hostname /etc/hostname rw …`.
 fn id_in_mount(line: &str) -> Option<ContainerId> {
     let mut words = line.split(' ').skip(3);
     let (root, place) = (words.next()?, words.next()?);
@@ -79,7 +77,7 @@ fn id_in_mount(line: &str) -> Option<ContainerId> {
     root.rsplit('/').find_map(id_in_name)
 }
 
-/// `ID`, `docker-ID.scope`, `cri-containerd-ID.scope`, `libpod-ID`.
+/// Parses `ID`, `docker-ID.scope`, `cri-containerd-ID.scope` or `libpod-ID`.
 fn id_in_name(name: &str) -> Option<ContainerId> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     let id = name.rsplit_once('-').map_or(name, |(_, id)| id);

@@ -1,18 +1,18 @@
-//! Podman's containers. It has no daemon: a `conmon` per container writes the log
-//! into the storage of the user whose container it is,
+//! Podman's containers. Podman has no daemon: one `conmon` per container writes the log into the
+//! storage of the container's user,
 //!
 //! ```text
 //! <storage>/overlay-containers/<id>/userdata/ctr.log     in the format of the CRI
 //! <storage>/overlay-containers/containers.json           names and images
 //! ```
 //!
-//! whatever the log driver is called (`json-file` is another name of `k8s-file`).
-//! A log of the driver `journald`, or one that `--log-opt path` put elsewhere, is told
-//! by Podman's API, if that is there; so is what cannot be read.
+//! for both names of the log driver (`json-file` is an alias of `k8s-file`). Logs of the driver
+//! `journald`, logs moved elsewhere with `--log-opt path`, and logs that cannot be read come from
+//! Podman's API, if it is available.
 //!
-//! With `max-size` conmon replaces the file by an empty one, and newer ones keep
-//! `ctr.log.1` and so on. The folder is called by the storage driver (`overlay`,
-//! `vfs`, `btrfs`). Where users have theirs is in `podman_users`.
+//! With `max-size` conmon replaces the file by an empty one; newer versions keep `ctr.log.1` and
+//! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
+//! storages of users are described in `podman_users`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,41 +28,41 @@ use crate::runtime::safe_path::{Base, Folder, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use crate::runtime::Owner;
 
-/// What a driver's folder of containers ends in.
+/// Suffix of a storage driver's directory of containers.
 const CONTAINERS: &str = "-containers";
-/// Names and images.
+/// File with names and images.
 const CONTAINERS_FILE: &str = "containers.json";
-/// What a container is run by, beside its log; written at its first start.
+/// OCI specification of a container, next to its log; written at its first start.
 const SPEC: &str = "config.json";
-/// The name of the log.
+/// Name of the log file.
 const LOG: &str = "ctr.log";
 
-/// The containers of root's storage, or of users'.
+/// The containers in root's storage, or in users' storages.
 #[derive(Debug)]
 pub struct Podman {
     storages: Storages,
     lists: ContainerLists,
 }
 
-/// Where they are.
+/// Which storages are read.
 #[derive(Debug)]
 enum Storages {
     Root(PathBuf),
     Users(Users),
 }
 
-/// How much of a storage is read.
+/// Limits on what is read of one storage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Storage drivers.
     pub drivers: usize,
-    /// Containers, of all of them.
+    /// Containers, over all drivers.
     pub containers: usize,
-    /// Names in one folder.
+    /// Names in one directory.
     pub names: usize,
 }
 
-/// What root has is limited by what a machine can run.
+/// Limits for root's storage; its size is limited by what a machine can run.
 const LIMITS: Limits = Limits {
     drivers: 16,
     containers: 100_000,
@@ -70,7 +70,7 @@ const LIMITS: Limits = Limits {
 };
 
 impl Podman {
-    /// The containers below root's storage.
+    /// Finds the containers in root's storage.
     pub fn new(storage: &Path) -> Podman {
         let lists = ContainerLists::new(FileKind::PodmanList.limit());
         Podman {
@@ -79,7 +79,7 @@ impl Podman {
         }
     }
 
-    /// The containers of users.
+    /// Finds the containers in users' storages.
     pub fn of_users(users: Users) -> Podman {
         let lists = ContainerLists::new(FileKind::UsersPodmanList.limit());
         Podman {
@@ -150,12 +150,12 @@ impl Runtime for Podman {
         Some(containers_file(found))
     }
 
-    /// It is in Podman's database, which the API reads.
+    /// Only Podman's database has the log driver, and the API reads it.
     fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
         None
     }
 
-    /// Root's: users are served by no process that we ask.
+    /// Only for root's storage: the plugin queries no API service of a user.
     fn api(&self) -> Option<Api> {
         matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
     }
@@ -165,15 +165,14 @@ impl Runtime for Podman {
     }
 }
 
-/// `<storage>/<driver>-containers/containers.json`; a container is known by its
-/// folder there.
+/// `<storage>/<driver>-containers/containers.json`, next to the container's directory.
 fn containers_file(found: &Found) -> SafePath {
     found.dir.at(found.origin.with_file_name(CONTAINERS_FILE))
 }
 
-/// Adds the containers of one storage, whose folder is open. `identify` says for the id
-/// that Podman knows a container by what we know it by, and whose it is. What cannot be
-/// read hides nothing but itself.
+/// Adds the containers of one storage, whose directory is open. `identify` maps Podman's id of
+/// a container to the id used by the plugin and the owner. A path that cannot be read hides
+/// only what is in it.
 pub(crate) fn list_storage(
     storage: &SafePath,
     folder: &Folder,
@@ -230,7 +229,7 @@ pub(crate) fn list_storage(
                     &userdata,
                     io::Error::new(io::ErrorKind::InvalidInput, "it is no folder"),
                 ),
-                // Its log's folder comes a moment later.
+                // The directory with its log is created a moment later.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     listing.folders.push(folder)
                 }
@@ -242,8 +241,7 @@ pub(crate) fn list_storage(
     listing.unreadable.append(&mut unreadable);
 }
 
-/// The folders in a folder, in order: what is left out beyond a limit is then the same
-/// each time.
+/// The subdirectories of a directory, sorted, so that a limit always leaves out the same ones.
 fn names(
     folder: &Folder,
     path: &Path,
@@ -325,8 +323,8 @@ mod tests {
         ));
     }
 
-    /// A file in a container's place, a symlink, a container without a folder yet, and one
-    /// whose folder for the log is a file.
+    /// A file in place of a container, a symlink, a container without a log directory yet, and
+    /// one whose log directory is a file.
     #[test]
     fn what_is_no_container_hides_no_other_one() {
         let dir = tempfile::tempdir().unwrap();

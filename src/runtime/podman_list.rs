@@ -1,6 +1,6 @@
-//! The text of Podman's `containers.json`: names and images of all containers of a
-//! storage. The file may be any user's, so what it takes to read it is bounded: its size
-//! (see `container_list`), and of its entries nothing is kept but what records need.
+//! Parses Podman's `containers.json`: names and images of all containers of a storage. The
+//! file may belong to any user, so the cost of reading it is bounded: its size is limited (see
+//! `container_list`), and only what records need is kept of its entries.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,19 +12,19 @@ use serde::{Deserialize, Deserializer};
 use crate::format::work;
 use crate::runtime::id::ContainerId;
 
-/// What Podman keeps of a container in the text `metadata`: a few hundred bytes.
+/// Longest `metadata` string that is parsed, in bytes; real ones have a few hundred.
 const LONGEST_METADATA: usize = 1 << 20;
 
-/// What a list says of one container.
+/// One container of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// Its name, unless there is none.
+    /// Its name, if it has one.
     pub name: Option<String>,
     /// Its image.
     pub image: String,
 }
 
-/// The containers of a list by their ids; of two entries with one id the first counts.
+/// Parses a list into containers by id; the first of duplicate ids wins.
 pub(crate) fn parse(bytes: &[u8]) -> Result<HashMap<ContainerId, Listed>, serde_json::Error> {
     work::add(bytes.len());
     let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -39,7 +39,7 @@ struct StoredContainer<'a> {
     id: Cow<'a, str>,
     #[serde(borrow)]
     names: Option<FirstName<'a>>,
-    /// JSON in a text.
+    /// JSON inside a string.
     #[serde(borrow)]
     metadata: Option<Text<'a>>,
 }
@@ -52,7 +52,7 @@ struct StoredMetadata<'a> {
     name: Option<Text<'a>>,
 }
 
-/// Borrowed where it holds no escapes.
+/// A JSON string, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for Entries {
     }
 }
 
-/// The first of a list of names; millions of others are passed over.
+/// The first of a list of names; the others are skipped, even if there are millions.
 struct FirstName<'a>(Option<Text<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for FirstName<'a> {

@@ -1,18 +1,18 @@
-//! The containers of users, in the storages of Podman in their home directories, of those
-//! users that `Podman_Users` names. Of nobody else is anything touched.
+//! The containers of users: those in the Podman storages in the home directories of the users
+//! that `Podman_Users` selects. Nothing of any other user is touched.
 //!
-//! A storage is its user's to arrange, so it can say of itself whatever it likes, and no
-//! more than that:
+//! A user can arrange a storage freely, so it may claim anything about itself, but nothing
+//! beyond:
 //!
-//! - A container is known by its storage and its id (`key`), never by an id alone, which
-//!   anybody may have read in `/proc`. What records, tags and metrics show is the id that
-//!   Podman gave it, beside the user's name.
-//! - Nothing is opened through a symlink, on another mount, or of another owner
+//! - A container is identified by its storage and its id (`key`), never by the id alone, which
+//!   anyone may have read in `/proc`. Records, tags and metrics show the id assigned by
+//!   Podman, next to the user's name.
+//! - Nothing is opened through a symlink, on another mount, or with another owner
 //!   (`safe_path`).
-//! - A storage is read up to limits, beyond which its user's containers are left out.
+//! - A storage is read up to fixed limits; containers beyond them are ignored.
 //!
-//! A home on a file system of the network may never answer. It is touched where its user
-//! is named, and passed over where a glob or `all` means him.
+//! A home directory on a network file system may never answer. It is accessed if its user is
+//! named, and skipped if the user only matches a glob or `all`.
 
 use std::collections::HashSet;
 use std::io;
@@ -30,19 +30,19 @@ use crate::runtime::seam::{Hides, Listing, Unreadable};
 use crate::runtime::users::{users, User, UserChoice};
 use crate::runtime::Owner;
 
-/// The storage of an ordinary user, below the home directory.
+/// An ordinary user's storage, relative to the home directory.
 const USER_STORAGE: &str = ".local/share/containers/storage";
-/// Where this process sees which file systems.
+/// The file that lists the mounts of this process.
 const MOUNTS: &str = "/proc/self/mountinfo";
-/// What one user may have read: more than a user runs, and so little that it holds up
-/// nobody else.
+/// Limits per user: more than a user runs, and little enough not to delay the containers of
+/// others.
 const LIMITS: Limits = Limits {
     drivers: 4,
     containers: 1_000,
     names: 10_000,
 };
-/// What the ids of users' containers begin with. Those of runtimes are random, so none
-/// begins so, and no user can choose one that becomes another container's.
+/// First bytes of the ids of users' containers. Ids assigned by runtimes are random, so none
+/// begins with them, and no user can choose an id that collides with another container's.
 const KEY_BEGINS: [u8; 8] = *b"\xff\xffuser\xff\xff";
 
 /// The storages of users.
@@ -53,7 +53,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// Of those users among the ones in `passwd` that are chosen.
+    /// Selects the chosen users among those listed in `passwd`.
     pub fn new(choice: &UserChoice, passwd: &Path) -> Users {
         Users {
             choice: choice.clone(),
@@ -61,12 +61,12 @@ impl Users {
         }
     }
 
-    /// Where the users are listed.
+    /// The file that lists the users.
     pub(crate) fn passwd(&self) -> &Path {
         &self.passwd
     }
 
-    /// Adds the containers of one user; whether there is a storage.
+    /// Adds the containers of one user to `listing`. Returns whether the user has a storage.
     fn list_user(&self, user: &User, all: &[User], listing: &mut Listing) -> bool {
         let base = Base::of_user(&user.home, user.uid);
         let storage = SafePath::below(&base, user.home.join(USER_STORAGE));
@@ -75,7 +75,7 @@ impl Users {
             .and_then(|folder| Ok((folder.stat_self()?.stx_uid, folder)));
         let folder = match opened {
             Ok((owner, folder)) if owner == user.uid => folder,
-            // Of two users with one home it is the other one's.
+            // Two users share a home, and the storage belongs to the other one.
             Ok((owner, _)) if all.iter().any(|it| it.uid == owner && it.home == user.home) => {
                 return false
             }
@@ -112,7 +112,7 @@ impl Users {
         true
     }
 
-    /// All their containers.
+    /// Lists the containers of all chosen users.
     pub(crate) fn list(&self) -> io::Result<Listing> {
         let all = users(&read_text(&self.passwd, FileKind::Setting)?);
         let chosen: Vec<&User> = all
@@ -141,7 +141,7 @@ impl Users {
             let is_named = self.choice.names(&user.name);
             match mounts.distant(&user.home).filter(|_| !is_named) {
                 None => is_any_there |= self.list_user(user, &all, &mut listing),
-                // Once for all homes on it.
+                // Report a mount once for all homes on it.
                 Some(distant) if passed_over.insert(distant.mount.clone()) => {
                     let reason =
                         format!("{distant}, which may not answer; name the users in Podman_Users");
@@ -168,7 +168,8 @@ fn hidden(path: PathBuf, error: io::Error) -> Unreadable {
     }
 }
 
-/// Whether a home, or a storage in it, is not there: `/dev/null` is some accounts' home.
+/// Whether a home directory or its storage does not exist; `/dev/null` is the home of some
+/// accounts.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -176,7 +177,7 @@ fn is_nothing(error: &io::Error) -> bool {
     )
 }
 
-/// The kernel's answer to a path that may not be followed, in words.
+/// Replaces the kernel's error for a path that must not be followed by an explanation.
 fn explained(error: io::Error) -> io::Error {
     let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
     if is(Errno::LOOP) {
@@ -194,8 +195,8 @@ fn explained(error: io::Error) -> io::Error {
     error
 }
 
-/// What the checkpoint knows a user's container by. Two users never have the same, for
-/// the uid is in it as it is.
+/// The id under which the checkpoint stores a user's container. Two users never share one,
+/// since it contains the uid verbatim.
 fn key(uid: u32, storage: &Path, id: &ContainerId) -> ContainerId {
     let mut text = storage.as_os_str().as_encoded_bytes().to_vec();
     text.push(0);

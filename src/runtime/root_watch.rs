@@ -1,5 +1,5 @@
-//! Notification that `containers/` changed. A hint only: the rescan repairs
-//! what it misses and stands in where it cannot be had.
+//! Change notifications for a runtime's root directory. Only a hint: the rescan catches what
+//! the watch misses and replaces it where no watch can be set up.
 
 use std::io;
 use std::path::Path;
@@ -13,21 +13,20 @@ use crate::lock::lock;
 use crate::runtime::network_fs::network_file_system;
 use crate::threads::{EndThread, Threads};
 
-/// How long the end of the watcher's thread is awaited; it has nothing to do
-/// but end.
+/// How long to wait for the watcher's thread to end; it has nothing left to do.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A watch on the folder of containers.
+/// A watch on a runtime's root directory.
 pub struct RootWatch {
     changed: Arc<AtomicBool>,
     thread: Arc<WatcherThread>,
 }
 
-/// The thread that notify runs for it.
+/// The thread that notify runs for the watch.
 struct WatcherThread {
     /// Dropping it asks the thread to end.
     watcher: Mutex<Option<RecommendedWatcher>>,
-    /// Disconnected when the thread has dropped its handler.
+    /// Disconnected once the thread has dropped its handler.
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -36,8 +35,8 @@ impl EndThread for WatcherThread {
         let watcher = match self.watcher.try_lock() {
             Ok(mut watcher) => watcher.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-            // A watch is being set, which a file system that does not answer holds up. The
-            // call is made on that thread, so nobody can end it.
+            // A watch is being added, blocked in an unresponsive file system. The blocked
+            // thread holds the watcher, so it cannot be ended.
             Err(TryLockError::WouldBlock) => return false,
         };
         drop(watcher);
@@ -46,8 +45,8 @@ impl EndThread for WatcherThread {
 }
 
 impl RootWatch {
-    /// Watches `dir`, not what is below. At each change `wake` is called, on a
-    /// thread of the watcher's, one of `threads`; it must only wake the reader.
+    /// Watches `dir`, but nothing below it. On each change calls `wake` on the watcher's
+    /// thread, one of `threads`; `wake` must do nothing but wake the reader.
     pub fn new(
         dir: &Path,
         threads: &Threads,
@@ -61,7 +60,7 @@ impl RootWatch {
         let (alive, ended) = mpsc::channel();
         let handler = move |event: notify::Result<notify::Event>| {
             let _alive: &mpsc::Sender<()> = &alive;
-            // Opening and reading the folder is our own doing.
+            // Opening and reading the directory are the plugin's own accesses.
             if !event.is_ok_and(|event| event.kind.is_access()) {
                 flag.store(true, Ordering::Release);
                 wake();
@@ -92,8 +91,8 @@ impl RootWatch {
 
 impl Drop for RootWatch {
     fn drop(&mut self) {
-        // The watcher only asks its thread to end; no thread of ours may
-        // outlive cb_exit (I5), so wait until it has dropped the handler.
+        // Dropping the watcher only asks its thread to end. No thread of the plugin may
+        // outlive cb_exit (I5), so wait until the thread has dropped the handler.
         self.thread.end(END_PATIENCE);
     }
 }
@@ -123,7 +122,7 @@ mod tests {
         );
     }
 
-    /// As where the reader, who keeps the watch, is held up in a call.
+    /// As when the reader, which owns the watch, is blocked in a call.
     #[test]
     fn the_instance_ends_the_thread_of_a_watch_that_is_kept() {
         let dir = tempfile::tempdir().unwrap();

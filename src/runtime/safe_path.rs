@@ -1,20 +1,20 @@
-//! Opens and stats what others arrange: the folders and files of containers.
+//! Opens and stats paths that others control: the directories and files of containers.
 //!
-//! A path has two parts. The *base* is a folder that only the administrator of the
-//! machine can replace (Docker's `containers/`, `/var/log/pods`, a home directory); it is
-//! resolved as usual. What follows belongs to whoever owns the base: no symlink in it is
-//! followed, wherever it stands and whenever it was put there, so no swap between a look
-//! and an open leads to another file:
+//! A path has two parts. The *base* is a directory that only the machine's administrator can
+//! replace (Docker's `containers/`, `/var/log/pods`, a home directory); it is resolved as usual.
+//! The rest is under the control of the base's owner: no symlink in it is followed, wherever it
+//! is and whenever it was created, so a swap between a check and an open cannot lead to another
+//! file:
 //!
 //! ```text
 //! /home/ada / .local/share/containers/storage/overlay-containers/<id>/userdata/ctr.log
 //! base        openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), or component by component
 //! ```
 //!
-//! Where the base is a user's, three more things hold: an opened file must belong to that
-//! user (a hard link to somebody else's file does not), no mount below the base is
-//! entered (a user can mount a file system that never answers), and what is looked at is
-//! opened first. Reads no log.
+//! If the base belongs to a user, three more rules apply: an opened file must belong to that user
+//! (a hard link to someone else's file does not), no mount below the base is entered (a user can
+//! mount a file system that never answers), and a path is opened before it is examined. Reads no
+//! log.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -39,12 +39,12 @@ const STAT_MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
     dir: PathBuf,
-    /// The uid of the user who arranges what is below; `None` for root's daemons.
+    /// The uid of the user who controls what is below; `None` for root's daemons.
     owner: Option<u32>,
 }
 
 impl Base {
-    /// A folder of a daemon of the machine's.
+    /// A directory of a system daemon.
     pub fn of_machine(dir: &Path) -> Arc<Base> {
         Arc::new(Base {
             dir: dir.to_owned(),
@@ -61,7 +61,7 @@ impl Base {
     }
 }
 
-/// A path below a [`Base`]. Equal to another by its text alone.
+/// A path below a [`Base`]. Compared by its text alone.
 #[derive(Clone)]
 pub struct SafePath {
     base: Arc<Base>,
@@ -69,7 +69,7 @@ pub struct SafePath {
 }
 
 impl SafePath {
-    /// `path` begins with the folder of the base; else it cannot be opened.
+    /// `path` must begin with the base directory; otherwise it cannot be opened.
     pub fn below(base: &Arc<Base>, path: impl Into<PathBuf>) -> SafePath {
         SafePath {
             base: Arc::clone(base),
@@ -77,7 +77,7 @@ impl SafePath {
         }
     }
 
-    /// Something in this folder.
+    /// `name` inside this directory.
     pub fn join(&self, name: impl AsRef<Path>) -> SafePath {
         SafePath::below(&self.base, self.path.join(name))
     }
@@ -87,17 +87,17 @@ impl SafePath {
         SafePath::below(&self.base, path)
     }
 
-    /// Its base.
+    /// The base of the path.
     pub fn base(&self) -> &Arc<Base> {
         &self.base
     }
 
-    /// Opens a regular file for reading. Anything else is an error: a pipe in a log's
-    /// place would block the reader, and with it all containers.
+    /// Opens a regular file for reading. Anything else is an error: a pipe in place of a log
+    /// would block the reader, and with it all containers.
     pub fn open_file(&self) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        // A log that is written and read in turns would have its inode written to the
-        // disk for the time of each read. Only the file's owner may ask for less.
+        // Without O_NOATIME, every read of a log that is still being written would cause an
+        // inode write for the access time. Only the file's owner may set the flag.
         let file = match self.open(flags | OFlags::NOATIME) {
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 self.open(flags)?
@@ -123,7 +123,7 @@ impl SafePath {
         }
     }
 
-    /// The bytes of a regular file, which may have so many at the most.
+    /// Reads a regular file of at most `most` bytes.
     pub fn read(&self, most: u64) -> io::Result<Vec<u8>> {
         Ok(bounded_file::read_up_to(
             &self.open_file()?,
@@ -132,7 +132,7 @@ impl SafePath {
         )?)
     }
 
-    /// Opens a folder.
+    /// Opens the directory.
     pub fn open_folder(&self) -> io::Result<Folder> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         Ok(Folder {
@@ -140,7 +140,7 @@ impl SafePath {
         })
     }
 
-    /// What the kernel knows of it; of a symlink itself.
+    /// Stats the path; does not follow a symlink.
     pub fn stat(&self) -> io::Result<Statx> {
         if self.base.owner.is_none() {
             return Ok(statx(
@@ -154,14 +154,14 @@ impl SafePath {
         Ok(statx(&opened, "", AtFlags::EMPTY_PATH, STAT_MASK)?)
     }
 
-    /// Whether it is a folder, and no symlink to one.
+    /// Whether it is a directory, not a symlink to one.
     pub fn is_folder(&self) -> bool {
         self.stat()
             .is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory)
     }
 
-    /// Calls `with` with a path for calls that take nothing else. It leads to this very
-    /// folder even if a user replaces the folder meanwhile.
+    /// Calls `with` with a path, for functions that accept nothing else. The path refers to
+    /// this very directory even if a user replaces it in the meantime.
     pub fn with_path<T>(&self, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
         if self.base.owner.is_none() {
             return with(&self.path);
@@ -200,8 +200,8 @@ impl SafePath {
     }
 }
 
-/// Whether the kernel has `openat2` (since 5.6), and a container's seccomp profile
-/// allows it.
+/// Whether `openat2` is available: since Linux 5.6, unless a container's seccomp profile
+/// blocks it.
 fn has_openat2() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     if let Some(has) = HAS.get() {
@@ -209,7 +209,7 @@ fn has_openat2() -> bool {
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        // Nothing is known for good: there may be no descriptor left.
+        // Not conclusive, so not cached: for example, no descriptor may be free.
         Err(error) if ![Errno::NOSYS, Errno::PERM, Errno::INVAL].contains(&error) => true,
         tried => *HAS.get_or_init(|| tried.is_ok()),
     }
@@ -229,7 +229,7 @@ fn open_at_once(
     Ok(openat2(top, rest, flags, Mode::empty(), resolve)?)
 }
 
-/// The same by system calls that every kernel has.
+/// Like [`open_at_once`], with system calls that every kernel has.
 fn open_step_by_step(
     top: OwnedFd,
     rest: &Path,
@@ -283,7 +283,7 @@ impl AsRef<Path> for SafePath {
     }
 }
 
-/// Below the folder that it is in: its last component alone is never followed.
+/// The base is the parent directory, so only a symlink in the last component is rejected.
 impl From<&Path> for SafePath {
     fn from(path: &Path) -> SafePath {
         SafePath::below(&Base::of_machine(path.parent().unwrap_or(path)), path)
@@ -328,23 +328,23 @@ impl fmt::Debug for SafePath {
     }
 }
 
-/// An open folder.
+/// An open directory.
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
 }
 
-/// What is in a folder, but for names that are not UTF-8, which no runtime gives.
+/// The entries of a directory, except names that are not UTF-8, which no runtime creates.
 #[derive(Debug, Default)]
 pub struct Entries {
-    /// The names, in no order; the kind may be unknown.
+    /// Names in no particular order; the file type may be unknown.
     pub names: Vec<(String, FileType)>,
-    /// Why these are not all.
+    /// Why the list is incomplete.
     pub failure: Option<io::Error>,
 }
 
 impl Folder {
-    /// Its names, up to so many.
+    /// Lists up to `most` names.
     pub fn entries(&self, most: usize) -> io::Result<Entries> {
         let mut entries = Entries::default();
         for entry in Dir::read_from(&self.fd)? {
@@ -371,12 +371,12 @@ impl Folder {
         Ok(entries)
     }
 
-    /// What the kernel knows of something in it; of a symlink itself.
+    /// Stats an entry; does not follow a symlink.
     pub fn stat(&self, name: &str) -> io::Result<Statx> {
         Ok(statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?)
     }
 
-    /// What the kernel knows of the folder itself.
+    /// Stats the directory itself.
     pub fn stat_self(&self) -> io::Result<Statx> {
         Ok(statx(&self.fd, "", AtFlags::EMPTY_PATH, STAT_MASK)?)
     }

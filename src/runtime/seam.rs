@@ -1,6 +1,6 @@
-//! The seam between the reader and the container runtimes: what a runtime has to
-//! tell of its containers' logs on disk. Docker, the CRI runtimes and Podman are
-//! a file each beside this one; a further runtime is one more.
+//! The interface between the reader and the container runtimes: what a runtime must provide
+//! about the logs of its containers on disk. Docker, the CRI runtimes and Podman each
+//! implement it in one file next to this one; another runtime is one more file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,65 +11,64 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 
-/// A container runtime as it keeps logs and metadata on this machine. It has no
-/// state: it may be asked from the first moment on, and again whenever something
-/// has changed.
+/// A container runtime as it stores logs and metadata on this machine. Apart from caches, an
+/// implementation has no state: its methods may be called at any time, in any order, and again
+/// whenever something has changed.
 pub trait Runtime: Send + Sync {
-    /// What people call it.
+    /// The runtime's name in messages.
     fn title(&self) -> &'static str;
 
-    /// The folder that must be readable for anything to be found, with symlinks
-    /// resolved where it exists.
+    /// The directory that must be readable for anything to be found, with symlinks resolved if
+    /// it exists.
     fn root(&self) -> PathBuf;
 
-    /// The containers there are now below `root`.
+    /// Lists the containers that exist below `root` now.
     fn list(&self, root: &Path) -> io::Result<Listing>;
 
-    /// Where the log of a container may be, likely places first. The first that
-    /// has any file is it.
+    /// Possible locations of a container's log, most likely first. The first with any file is
+    /// used.
     fn logs(&self, found: &Found) -> Vec<LogFiles>;
 
-    /// What records say about a container in its `run`-th run.
+    /// Metadata of a container in its `run`-th run.
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError>;
 
     /// The file whose replacement means that the metadata may have changed.
     fn metadata_file(&self, found: &Found) -> Option<SafePath>;
 
-    /// How the container logs, where that may be to no file at all.
+    /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
-    /// The API that knows these containers too, and can stand in where no file can
-    /// be read.
+    /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
     }
 
-    /// Whether that API tells of this container, too.
+    /// Whether that API also serves this container.
     fn is_known_to_api(&self, _found: &Found) -> bool {
         self.api().is_some()
     }
 
-    /// Whether the container has run, or this cannot be told from its folder. Only
-    /// then is it worth asking why it has no log.
+    /// Whether the container has run, or its directory does not show whether it has. Only then
+    /// is a missing log worth reporting.
     fn has_run(&self, _found: &Found) -> bool {
         true
     }
 }
 
-/// Who answers requests of Docker's API.
+/// The service that answers Docker API requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
     /// Docker's daemon.
     Docker,
-    /// `podman system service`, which has no more than the files or the journal.
+    /// `podman system service`, which reads the same files or the journal.
     Podman,
 }
 
 impl Api {
-    /// Both.
+    /// Both APIs.
     pub const ALL: [Api; 2] = [Api::Docker, Api::Podman];
 
-    /// What metadata calls the runtime.
+    /// The runtime's name in metadata.
     pub fn runtime_name(self) -> &'static str {
         match self {
             Api::Docker => "docker",
@@ -77,7 +76,7 @@ impl Api {
         }
     }
 
-    /// What people call it.
+    /// The runtime's name in messages.
     pub fn title(self) -> &'static str {
         match self {
             Api::Docker => "Docker",
@@ -86,23 +85,23 @@ impl Api {
     }
 }
 
-/// A container that was found.
+/// A container that was discovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// What the checkpoint knows it by. Two runtimes that find the same container
-    /// (Docker below a kubelet) give it the same id. That of a container in a user's
-    /// storage is made of the storage, too: a user can call a container as he likes.
+    /// The id under which the checkpoint stores it. Two runtimes that find the same container
+    /// (Docker underneath a kubelet) assign the same id. For a container in a user's storage
+    /// the id is derived from the storage as well, since a user can choose any container id.
     pub id: ContainerId,
     /// The folder of its log; when that is gone, so is the container.
     pub dir: SafePath,
-    /// The path that the runtime knows it by.
+    /// The path by which the runtime identifies it.
     pub origin: PathBuf,
-    /// The user in whose storage it is; `None` where that is the machine's.
+    /// The user in whose storage it is; `None` for a system storage.
     pub owner: Option<Owner>,
 }
 
 impl Found {
-    /// A container of a runtime of the machine's.
+    /// A container of a system runtime.
     pub fn new(id: ContainerId, dir: SafePath, origin: PathBuf) -> Found {
         Found {
             id,
@@ -112,7 +111,7 @@ impl Found {
         }
     }
 
-    /// What the runtime calls it.
+    /// The id assigned by the runtime.
     pub fn runtime_id(&self) -> ContainerId {
         self.owner
             .as_ref()
@@ -120,19 +119,19 @@ impl Found {
     }
 }
 
-/// A folder or file that could not be read while the rest was listed.
+/// A directory or file that could not be read while the rest was listed.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// Which.
+    /// The path.
     pub path: PathBuf,
-    /// Why.
+    /// The error.
     pub error: io::Error,
-    /// What is missing for it.
+    /// What is missing as a consequence.
     pub hides: Hides,
 }
 
 impl Unreadable {
-    /// A folder in which there may be containers.
+    /// A directory that may contain containers.
     pub fn folder(path: impl Into<PathBuf>, error: io::Error) -> Unreadable {
         Unreadable {
             path: path.into(),
@@ -142,14 +141,14 @@ impl Unreadable {
     }
 }
 
-/// What is missing where something cannot be read.
+/// What is missing if a path cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hides {
-    /// Containers that a daemon of the machine's runs.
+    /// Containers of a system daemon.
     Containers,
     /// Containers of users.
     UsersContainers,
-    /// The ids of containers that are read nevertheless.
+    /// Ids of containers that are read nevertheless.
     ContainerIds,
 }
 
@@ -164,50 +163,49 @@ impl fmt::Display for Hides {
     }
 }
 
-/// What a look at a runtime's folders gave.
+/// The result of listing a runtime's directories.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The containers.
     pub containers: Vec<Found>,
-    /// Folders beside the root where containers may come and go.
+    /// Directories other than the root where containers may appear or disappear.
     pub folders: Vec<SafePath>,
-    /// What could not be read. It hides nothing but what is in it.
+    /// Paths that could not be read. Each hides only what is in it.
     pub unreadable: Vec<Unreadable>,
-    /// Whether the names in the root and in `folders`, and nothing else, make up the
-    /// list: while they are the same, so is the list.
+    /// Whether the list depends only on the names in the root and in `folders`: it is
+    /// unchanged while they are.
     pub is_decided_by_folders: bool,
 }
 
-/// What the name of a log file tells.
+/// The meaning of a log file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileRank {
-    /// Which run of the container wrote it, where each has a file of its own.
+    /// The run of the container that wrote it, if each run has its own file.
     pub run: u32,
-    /// 0 for the file that is written now, else by age.
+    /// 0 for the current file; larger for older files.
     pub age: u64,
     /// Whether it is compressed.
     pub is_gzip: bool,
 }
 
-/// The files that make up one log: those of a folder whose names begin alike.
-/// Neither the folder nor a file may be a symlink.
+/// The files of one log: those in a directory that share a name prefix. Neither the directory
+/// nor a file may be a symlink.
 #[derive(Clone)]
 pub struct LogFiles {
-    /// Their folder.
+    /// Their directory.
     pub dir: SafePath,
-    /// What their names begin with.
+    /// The common prefix of their names.
     pub prefix: String,
-    /// The current file where its name never changes; else the folder, for
-    /// messages.
+    /// The current file if its name never changes; otherwise the directory, for messages.
     pub path: SafePath,
-    /// How long a file may still be written after the next one is.
+    /// How long a file may still be written after its successor has been created.
     pub grace: Duration,
-    /// What the rest of a name tells; `None` where it is no file of the log.
+    /// Ranks the part of a name after the prefix; `None` if the file is not part of the log.
     pub rank: fn(&str) -> Option<FileRank>,
 }
 
 impl LogFiles {
-    /// A log that is rotated to `.1`, `.2` and so on, from `current`.
+    /// A log at `current` that is rotated to `.1`, `.2` and so on.
     pub fn numbered(current: impl Into<SafePath>) -> LogFiles {
         let path = current.into();
         LogFiles {
@@ -223,14 +221,14 @@ impl LogFiles {
         }
     }
 
-    /// What a file name of the folder tells.
+    /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
         (self.rank)(name.strip_prefix(self.prefix.as_str())?)
     }
 
-    /// The path of the current file, where its name never changes.
+    /// The path of the current file if its name never changes.
     pub fn current(&self) -> Option<&SafePath> {
-        // Asked at every read; as paths they would be taken apart each time.
+        // Called on every read; comparing as paths would split both into components each time.
         (self.path.as_os_str() != self.dir.as_os_str()).then_some(&self.path)
     }
 }
@@ -247,7 +245,7 @@ impl fmt::Debug for LogFiles {
     }
 }
 
-/// Nothing for the current file, `.N` or `.N.gz` for a rotated one.
+/// Ranks an empty suffix (the current file), `.N` or `.N.gz` (rotated files).
 pub fn rank_by_number(rest: &str) -> Option<FileRank> {
     if rest.is_empty() {
         return Some(FileRank {

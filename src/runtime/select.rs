@@ -1,8 +1,8 @@
-//! Which containers are read: `Include`, `Exclude`, the label
-//! `fluentbit.io/exclude`, and the container that this process runs in.
+//! Selects the containers to read: `Include`, `Exclude`, the label `fluentbit.io/exclude`, and
+//! the container this process runs in.
 //!
-//! A container is read if no `Exclude` rule fits it and, where there are
-//! `Include` rules, at least one of them does. Pure.
+//! A container is read if no `Exclude` rule matches it and, if there are `Include` rules, at
+//! least one of them does. Pure.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::runtime::own_container::OwnContainer;
 /// The label by which a container asks not to be read.
 pub const EXCLUDE_LABEL: &str = "fluentbit.io/exclude";
 
-/// What of a container a rule looks at.
+/// The property of a container that a rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
     Name,
@@ -27,7 +27,7 @@ enum Subject {
     Label(String),
 }
 
-/// The words before `=` that stand for a value of the container.
+/// Rule keywords for a property of the container.
 const SUBJECTS: [(&str, Subject); 6] = [
     ("name", Subject::Name),
     ("image", Subject::Image),
@@ -37,18 +37,18 @@ const SUBJECTS: [(&str, Subject); 6] = [
     ("user", Subject::User),
 ];
 
-/// Words that stand for a label somebody else sets.
+/// Rule keywords for labels set by other tools.
 const LABEL_SUBJECTS: [(&str, &str); 2] = [
     ("compose_project", "com.docker.compose.project"),
     ("compose_service", "com.docker.compose.service"),
 ];
 
-/// One rule, as `name=web-*`.
+/// One rule, such as `name=web-*`.
 #[derive(Debug, Clone)]
 pub struct Rule {
     text: String,
     subject: Subject,
-    /// `None` fits any value, as long as there is one.
+    /// `None` matches any value that is present.
     glob: Option<GlobMatcher>,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
-    /// Checks `text`; the error quotes it.
+    /// Parses `text`; the error quotes it.
     pub fn parse(text: &str) -> Result<Rule, String> {
         let Some((word, value)) = text.split_once('=') else {
             return Err(format!("`{text}` is no rule; write it as {}", forms()));
@@ -112,7 +112,7 @@ impl Rule {
             Subject::Driver => driver,
             Subject::Namespace => metadata.pod.as_ref().map_or("", |pod| &pod.namespace),
             Subject::Pod => metadata.pod.as_ref().map_or("", |pod| &pod.name),
-            // `user=*` means containers of users, and no daemon's.
+            // `user=*` matches the containers of users, and none of a daemon.
             Subject::User => match &metadata.owner {
                 Some(owner) => &owner.user,
                 None => return false,
@@ -126,7 +126,7 @@ impl Rule {
     }
 }
 
-/// How a rule may begin, for an error.
+/// The possible forms of a rule, for errors.
 fn forms() -> String {
     let names = SUBJECTS
         .iter()
@@ -139,11 +139,11 @@ fn forms() -> String {
 /// All rules of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// Empty: all are in.
+    /// If empty, all containers are included.
     pub include: Vec<Rule>,
-    /// Each of them wins over any of those.
+    /// Takes precedence over `include`.
     pub exclude: Vec<Rule>,
-    /// Whether the label that excludes a container is obeyed (`Label_Hints`).
+    /// Whether the exclude label is honoured (`Label_Hints`).
     pub obeys_label: bool,
 }
 
@@ -162,8 +162,8 @@ pub enum Excluded {
 }
 
 impl Selection {
-    /// Why a container is not read, or `None` if it is. A container whose log
-    /// driver is not known has an empty one.
+    /// Why a container is not read; `None` if it is. `driver` is empty if the log driver is
+    /// unknown.
     pub fn excludes(
         &self,
         own: &OwnContainer,
@@ -194,7 +194,7 @@ impl Selection {
     }
 }
 
-/// A label that says yes.
+/// Whether a label value means yes.
 pub fn is_true(value: &str) -> bool {
     ["true", "on", "yes", "1"]
         .iter()

@@ -1,11 +1,11 @@
-//! The users of this machine whose storages are read: which are wanted (`Podman_Users`),
-//! and which there are (`/etc/passwd`). Pure.
+//! The users whose storages are read: which are selected (`Podman_Users`) and which exist
+//! (`/etc/passwd`). Pure.
 
 use std::path::PathBuf;
 
 use crate::runtime::globs::Globs;
 
-/// `Podman_Users`: none, unless somebody is named.
+/// `Podman_Users`: selects no user by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserChoice {
     texts: Vec<String>,
@@ -13,7 +13,7 @@ pub struct UserChoice {
 }
 
 impl UserChoice {
-    /// Names, globs, `all`, or `off`; the error quotes what is wrong.
+    /// Parses names, globs, `all` or `off`; the error quotes the invalid value.
     pub fn parse(texts: &[String]) -> Result<UserChoice, String> {
         let is = |word: &str, text: &String| text.eq_ignore_ascii_case(word);
         if texts.len() > 1 && texts.iter().any(|text| is("off", text)) {
@@ -35,22 +35,22 @@ impl UserChoice {
         })
     }
 
-    /// Whether nobody is wanted.
+    /// Whether no user is selected.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
-    /// Whether this user is wanted.
+    /// Whether this user is selected.
     pub fn has(&self, name: &str) -> bool {
         self.globs.fit(name)
     }
 
-    /// Whether this user was named, and not only meant by a glob.
+    /// Whether this user is selected by name, not only by a glob.
     pub fn names(&self, name: &str) -> bool {
         self.texts.iter().any(|text| text == name)
     }
 
-    /// The names that are no globs.
+    /// The names without glob characters.
     pub fn named(&self) -> impl Iterator<Item = &str> {
         self.texts
             .iter()
@@ -59,19 +59,19 @@ impl UserChoice {
     }
 }
 
-/// A user.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The name.
     pub name: String,
-    /// The number by which files are owned.
+    /// The numeric id that owns the user's files.
     pub uid: u32,
     /// The home directory.
     pub home: PathBuf,
 }
 
-/// The users with a home of their own in the text of `/etc/passwd`. Of two with one name
-/// the first counts.
+/// Parses the text of `/etc/passwd` into the users with a home directory other than `/`. The
+/// first of duplicate names wins.
 pub fn users(passwd: &str) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     for line in passwd.lines() {

@@ -448,7 +448,7 @@ fn a_footer_that_disagrees_is_corrupt_from_its_first_wrong_byte() {
     }
 }
 
-/// What can go wrong with the bytes of one frame while the next is whole.
+/// The ways one frame may be damaged while the next one is whole.
 fn damages(frame: &[u8]) -> Vec<Vec<u8>> {
     let mut damages: Vec<Vec<u8>> = vec![
         vec![0; 1],
@@ -460,9 +460,9 @@ fn damages(frame: &[u8]) -> Vec<Vec<u8>> {
     ];
     // A short write.
     damages.extend((1..frame.len()).map(|end| frame[..end].to_vec()));
-    // A head that is gone, as after a hole.
+    // A lost beginning, as after a hole.
     damages.extend((1..frame.len()).map(|start| frame[start..].to_vec()));
-    // A byte that changed, in the header or in the footer.
+    // A changed byte in the header or in the footer.
     for at in (0..4).chain(frame.len() - 4..frame.len()) {
         for bit in 0..8 {
             let mut changed = frame.to_vec();

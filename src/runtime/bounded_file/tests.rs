@@ -37,7 +37,7 @@ fn a_file_at_the_limit_is_read_and_one_byte_more_is_refused_by_name_size_and_lim
     }
 }
 
-/// Sparse: it takes nothing on the disk, and would take all of the memory.
+/// A sparse file: it takes no disk space and would fill all memory.
 #[test]
 fn a_sparse_file_of_three_gibibytes_is_refused_unread() {
     let error = read(file_of(3 << 30).path(), FileKind::ContainerConfig).unwrap_err();
@@ -116,6 +116,6 @@ fn a_listing_ends_at_its_limit_with_an_error() {
         .unwrap_err()
         .to_string()
         .contains("more than 4 entries"));
-    // Also where errors are passed over: an endless folder ends.
+    // Even if errors are ignored, listing an endless directory ends.
     assert_eq!(list(dir.path(), 4).unwrap().flatten().count(), 4);
 }

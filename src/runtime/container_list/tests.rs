@@ -2,7 +2,7 @@ use std::io::Write;
 
 use super::*;
 
-/// Bytes of a list.
+/// Size limit of a list, in bytes.
 const MOST: u64 = 16 << 20;
 
 #[test]
@@ -34,7 +34,7 @@ fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
     assert_eq!(name(), None);
 }
 
-/// As somebody who writes a list all the time wants it: each look reads it anew.
+/// A user rewrites the list constantly, so that each lookup would read it again.
 #[test]
 fn a_list_that_changes_all_the_time_is_read_so_many_times_a_second() {
     let dir = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ fn one_list_too_many_takes_the_place_of_the_oldest_alone() {
             read(number)
         })
         .collect();
-    // From the newest: the oldest is read anew and takes the place of the next.
+    // Newest first: the oldest is read again and evicts the next one.
     for (number, list) in first.iter().enumerate().rev() {
         assert_eq!(
             Arc::ptr_eq(list, &read(number)),
@@ -80,7 +80,7 @@ fn id(number: usize) -> ContainerId {
     ContainerId::parse(&format!("{number:064x}")).unwrap()
 }
 
-/// As Podman 5 writes an entry, with what SELinux adds.
+/// An entry as Podman 5 writes it, with the SELinux fields.
 fn entry(number: usize) -> String {
     let id = id(number);
     format!(

@@ -7,7 +7,7 @@ use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::podman::Podman;
 use crate::runtime::seam::{Found, Runtime};
 
-/// Homes below a folder, in which everything belongs to whoever runs the test.
+/// Home directories in one directory; everything belongs to the user who runs the test.
 struct Homes {
     dir: tempfile::TempDir,
     passwd: String,
@@ -116,14 +116,14 @@ fn whatever_id_a_user_chooses_it_becomes_no_other_containers() {
     let ours = key(1000, storage, &id('a'));
     assert!(ours.bytes().starts_with(&KEY_BEGINS));
     assert_eq!(ours.bytes()[8..12], 1000u32.to_be_bytes());
-    // Its own key as an id gives another key.
+    // Passing a key as an id yields a different key.
     assert_ne!(key(1000, storage, &ours), ours);
     assert_ne!(
         key(1001, storage, &id('a')).bytes()[8..12],
         ours.bytes()[8..12]
     );
     assert_ne!(key(1000, Path::new("/home/ada"), &id('a')), ours);
-    // Pinned: positions are kept under it.
+    // Pinned, because checkpoints are stored under this id.
     assert_eq!(
         ours.to_string(),
         "ffff75736572ffff000003e88d6ed3e846df9e6451216a60decd38880d4a392f"
@@ -173,7 +173,7 @@ fn a_storage_of_somebody_else_is_not_read_as_the_users() {
         found.is_empty() && said[0].contains(&format!("belongs to uid {uid}")),
         "{said:?}"
     );
-    // Two names for one home: it belongs to the one whose files they are.
+    // Two names for one home: the storage belongs to the user who owns its files.
     let home = homes.path("home/ada");
     homes
         .passwd

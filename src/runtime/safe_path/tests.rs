@@ -36,7 +36,7 @@ impl Ground {
         self.of_user(geteuid().as_raw(), below)
     }
 
-    /// Opens both ways, which must agree.
+    /// Opens in both ways, which must agree.
     fn open(&self, below: &str) -> Result<String, Option<i32>> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let top = || {
@@ -152,7 +152,7 @@ fn only_a_regular_file_of_the_user_is_opened() {
             .contains(&format!("belongs to uid {owner}")),
         "{error}"
     );
-    // Of what daemons of the machine wrote, the owner says nothing.
+    // For files of system daemons the owner is not checked.
     let of_machine = SafePath::below(
         &Base::of_machine(&ground.path("home")),
         somebody_else.to_path_buf(),
@@ -193,7 +193,7 @@ fn a_path_for_calls_that_take_no_descriptor_leads_to_the_folder_itself() {
     assert!(folder.with_path(|_| Ok(())).is_err());
 }
 
-/// Somebody swaps a folder for a symlink as fast as he can while it is opened.
+/// Someone swaps a directory for a symlink as fast as possible while it is opened.
 #[test]
 fn a_race_of_swaps_never_leads_to_another_file() {
     let ground = Ground::new();
