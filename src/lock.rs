@@ -15,13 +15,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`, whether or not a thread panicked while it held the lock.
+/// Locks `mutex`, ignoring poisoning.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     #[allow(clippy::disallowed_methods, reason = "this is what decides it")]
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Poisons `mutex`, as a panic of the thread that holds it does.
+/// Poisons `mutex` by panicking in a thread that holds it.
 #[cfg(test)]
 pub fn poison<T: Send>(mutex: &Mutex<T>) {
     std::thread::scope(|scope| {

@@ -125,7 +125,7 @@ impl fmt::Debug for Threads {
     }
 }
 
-/// What a panic said.
+/// The message of a panic payload.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()

@@ -1,10 +1,9 @@
-//! What a container's labels ask of us, `fluentbit.io/…`, and which of them are obeyed
-//! (`Label_Hints`). The label that excludes it is in `select`. Pure.
+//! Container labels `fluentbit.io/…` that configure the plugin, and which of them are honoured
+//! (`Label_Hints`). The label that excludes a container is handled in `select`. Pure.
 //!
-//! A label may be the image author's, who is not trusted: he may do what he likes to
-//! his own log and nothing to anybody else's. So each hint is off until the operator
-//! names it, but for the one that can do nothing else; and the values of those that
-//! are on are bounded.
+//! Labels may come from an image author, who is not trusted: he may control how his own log is
+//! handled, but must not affect anyone else. So each hint is off until the operator enables
+//! it, except the one that can do no harm, and the values of enabled hints are bounded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,40 +17,42 @@ use crate::runtime::select::{is_true, EXCLUDE_LABEL};
 
 /// Whether lines that are JSON objects become fields.
 const MERGE_LABEL: &str = "fluentbit.io/merge_log";
-/// A parser of the host that takes its lines apart.
+/// A host parser to apply to each line.
 const PARSER_LABEL: &str = "fluentbit.io/parser";
-/// The tag of its records.
+/// The tag of the container's records.
 const TAG_LABEL: &str = "fluentbit.io/tag";
-/// Which lines are one record.
+/// Which lines are joined into one record.
 const MULTILINE_LABEL: &str = "fluentbit.io/multiline";
-/// Bytes of its log that may be read each second.
+/// Bytes per second at which the log may be read.
 const RATE_LABEL: &str = "fluentbit.io/rate_limit";
 
-/// Bytes of a value: more than any name, number or tag needs, and few enough for a message.
-/// The host warns of a tag that is too long at each append.
+/// Longest value, in bytes: more than any name, number or tag needs, and short enough for a
+/// log message. The host logs a warning on every append if a tag is too long.
 const MOST_VALUE: usize = 256;
 
-/// Something that a label may ask for.
+/// A request that a label can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
-    /// Not to be read. An image could hide itself.
+    /// Exclude the container. Risk: an image can hide its log.
     Exclude,
-    /// JSON lines as fields. A log could set keys that a filter or output goes by.
+    /// Merge JSON lines into fields. Risk: a log can set keys that filters or outputs rely on.
     MergeLog,
-    /// Stack traces of languages joined, or none: it groups the lines of its own log.
+    /// Join stack traces of named languages, or join nothing. Only groups the lines of the
+    /// container's own log.
     Multiline,
-    /// Lines joined by an expression, which costs the reader's time.
+    /// Join lines by a regular expression. Risk: it costs time of the reader.
     MultilineRegex,
-    /// A parser of the host, which knows no bound in time.
+    /// Apply a host parser. Risk: its run time is unbounded.
     Parser,
-    /// Another rate: also a higher one; and a low one holds deleted files, whose limit
-    /// all containers share.
+    /// Use another rate limit. Risk: a higher rate takes more of the reader's time, and a
+    /// lower one keeps deleted files open, whose limit all containers share.
     RateLimit,
-    /// Another tag: records could go where those of others are expected.
+    /// Use another tag. Risk: records can be routed to where those of other containers are
+    /// expected.
     Tag,
 }
 
-/// How the option spells them.
+/// The names of the hints in the option.
 const HINTS: [(&str, Hint); 7] = [
     ("exclude", Hint::Exclude),
     ("merge_log", Hint::MergeLog),
@@ -62,15 +63,15 @@ const HINTS: [(&str, Hint); 7] = [
     ("tag", Hint::Tag),
 ];
 
-/// `Label_Hints`: which hints are obeyed; a bit for each.
+/// `Label_Hints`: the enabled hints, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LabelHints(u8);
 
 impl LabelHints {
-    /// None of them.
+    /// No hints.
     pub const NONE: LabelHints = LabelHints(0);
 
-    /// Those that `words` name: hints, `all`, or `none`.
+    /// Parses hint names, `all` or `none`.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<LabelHints, String> {
         let mut obeyed = LabelHints::NONE;
         for word in words {
@@ -88,16 +89,16 @@ impl LabelHints {
         Ok(obeyed)
     }
 
-    /// All of them: the authors of all images are trusted.
+    /// All hints: the authors of all images are trusted.
     pub fn all() -> LabelHints {
         HINTS
             .iter()
             .fold(LabelHints::NONE, |obeyed, (_, hint)| obeyed.with(*hint))
     }
 
-    /// One more.
+    /// Adds one hint.
     pub fn with(self, hint: Hint) -> LabelHints {
-        // Who allows any expression allows the names, too.
+        // Allowing regular expressions implies allowing named patterns.
         let more = if hint == Hint::MultilineRegex {
             1 << Hint::Multiline as u8
         } else {
@@ -106,40 +107,40 @@ impl LabelHints {
         LabelHints(self.0 | 1 << hint as u8 | more)
     }
 
-    /// Whether this one is obeyed.
+    /// Whether this hint is enabled.
     pub fn obeys(self, hint: Hint) -> bool {
         self.0 & (1 << hint as u8) != 0
     }
 }
 
-/// What a container's labels say; where they say nothing, the options do.
+/// The settings from a container's labels. A value that is `None` leaves the option in effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hints {
-    /// Instead of `Merge_Log`.
+    /// Overrides `Merge_Log`.
     pub merge_log: Option<bool>,
-    /// Instead of `Tag_Template`.
+    /// Overrides `Tag_Template`.
     pub tag: Option<String>,
-    /// A parser of the host.
+    /// Name of a host parser.
     pub parser: Option<String>,
-    /// Instead of `Multiline`; `Some(None)` where no lines are to be joined.
+    /// Overrides `Multiline`; `Some(None)` joins no lines.
     pub multiline: Option<Option<Arc<Pattern>>>,
-    /// Instead of `Rate_Limit`.
+    /// Overrides `Rate_Limit`.
     pub rate_limit: Option<u64>,
 }
 
-/// What the labels of a container came to.
+/// The result of reading a container's labels.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Read {
-    /// What is obeyed.
+    /// The enabled hints.
     pub hints: Hints,
-    /// What is wrong with any, in words.
+    /// Messages about invalid values.
     pub problems: Vec<String>,
-    /// Labels that are there and not obeyed, as a message lists them.
+    /// Labels that are set but not enabled, as listed in a message.
     pub ignored: Vec<&'static str>,
 }
 
 impl Hints {
-    /// What is made of the entries of a container that has these labels.
+    /// The record options of a container with these labels.
     pub fn record_options<'a>(&'a self, config: &'a Config) -> RecordOptions<'a> {
         RecordOptions {
             tag: self.tag.as_deref(),
@@ -154,7 +155,7 @@ impl Hints {
         }
     }
 
-    /// Reads the labels.
+    /// Reads the hints from `labels` that are enabled by `obeyed`.
     pub fn read(labels: &BTreeMap<String, String>, obeyed: LabelHints) -> Read {
         let mut read = Read::default();
         let value_of = |label: &str| {
@@ -221,7 +222,7 @@ mod tests {
             .collect()
     }
 
-    /// What they come to where all are obeyed.
+    /// The result with all hints enabled.
     fn read(pairs: &[(&str, &str)]) -> (Hints, Vec<String>) {
         let Read {
             hints,
@@ -318,7 +319,7 @@ mod tests {
         );
     }
 
-    /// Each hint by itself, and by default only the one that can harm nobody.
+    /// Tests each hint by itself; by default only the harmless one is enabled.
     #[test]
     fn only_what_the_option_names_is_obeyed() {
         let all = labels(&[
@@ -369,9 +370,9 @@ mod tests {
         );
         assert!(with("^[ab]", "multiline_regex").hints.multiline.is_some());
         assert!(with("go, java", "multiline").hints.multiline.is_some());
-        // A typing error is none of either.
+        // A typing error is neither a language nor an expression.
         assert!(with("pyton", "multiline").problems[0].contains("pyton"));
-        // That the other labels say nothing is nobody's concern.
+        // No message is needed if the other labels are not set.
         assert_eq!(
             Hints::read(&labels(&[(EXCLUDE_LABEL, "false")]), LabelHints::NONE).ignored,
             [""; 0]

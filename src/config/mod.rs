@@ -1,4 +1,4 @@
-//! What the user configured, checked. No I/O.
+//! The validated configuration. No I/O.
 
 pub mod labels;
 pub mod options;
@@ -27,26 +27,26 @@ use crate::runtime::select::{Rule, Selection};
 use crate::runtime::users::UserChoice;
 use crate::runtime::{Api, RuntimeChoice, RuntimeOptions};
 
-/// The least `Queue_Limit`: a batch of one slice must fit.
+/// Least `Queue_Limit`, in bytes: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
-/// The least `Partial_Max_Size`: one piece as dockerd cuts them.
+/// Least `Partial_Max_Size`, in bytes: one piece as dockerd splits lines.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
 
-/// Where the users of a machine are listed.
+/// The file that lists the machine's users.
 const PASSWD: &str = "/etc/passwd";
 
 /// Where logs are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Files where a file exists, the API where none does.
+    /// Files where they exist, otherwise the API.
     Hybrid,
-    /// Files only.
+    /// Only files.
     File,
-    /// The API only.
+    /// Only the API.
     Stream,
 }
 
-/// The option that names the socket of an API.
+/// The option with the socket of an API.
 pub fn socket_option(api: Api) -> &'static str {
     match api {
         Api::Docker => DOCKER_SOCKET.name,
@@ -54,69 +54,68 @@ pub fn socket_option(api: Api) -> &'static str {
     }
 }
 
-/// A checked configuration.
+/// A validated configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Whose containers.
+    /// Which runtimes' containers are read.
     pub runtime: RuntimeChoice,
     /// Docker's data root.
     pub docker_root: PathBuf,
-    /// The folder of a Kubernetes node's logs.
+    /// The directory with the pod logs of a Kubernetes node.
     pub pod_logs: PathBuf,
-    /// Root's storage of Podman.
+    /// Root's Podman storage.
     pub podman_root: PathBuf,
-    /// The users whose storages of Podman are read, too.
+    /// The users whose Podman storages are read as well.
     pub podman_users: UserChoice,
-    /// Where the users of the machine are listed. Not an option; tests have their own.
+    /// The file that lists the machine's users. Not an option; tests replace it.
     pub passwd: PathBuf,
     /// Files, API, or both.
     pub mode: Mode,
-    /// The socket of Docker's API, unless it is off.
+    /// The socket of Docker's API; `None` if it is off.
     pub docker_socket: Option<PathBuf>,
-    /// The socket of Podman's API, unless it is off.
+    /// The socket of Podman's API; `None` if it is off.
     pub podman_socket: Option<PathBuf>,
     /// Which containers are read.
     pub selection: Selection,
-    /// Which labels of containers are obeyed.
+    /// Which container labels are honoured.
     pub label_hints: LabelHints,
-    /// Whether the container that we run in is left out.
+    /// Whether the plugin's own container is excluded.
     pub exclude_self: bool,
     /// Time between full rescans.
     pub rescan_interval: Duration,
-    /// Whether containers older than the very first start are read from their
-    /// first byte.
+    /// Whether containers older than the very first start are read from the beginning.
     pub read_from_head: bool,
-    /// The checkpoint file, if positions are to outlive the process.
+    /// The checkpoint file, if offsets are to survive a restart.
     pub db: Option<PathBuf>,
-    /// Bytes of records that may wait for the host.
+    /// Most bytes of records waiting for the host.
     pub queue_limit: usize,
-    /// Bytes on the disk of deleted files that are not read yet.
+    /// Most bytes on disk of deleted files that are not read yet.
     pub held_files_limit: usize,
-    /// How long a record may be refused while others are taken.
+    /// How long a record may be refused while others are accepted before it is given up.
     pub refused_record_timeout: Duration,
-    /// Bytes of a joined line.
+    /// Longest joined line, in bytes.
     pub partial_max_size: usize,
-    /// How tags are made, if not the instance's own.
+    /// The template for tags; `None` for the instance's own tag.
     pub tag_template: Option<TagTemplate>,
-    /// What records say of their container.
+    /// Which metadata records carry.
     pub metadata: MetadataOptions,
-    /// What becomes of lines that are JSON.
+    /// How lines that are JSON objects are merged.
     pub merge: MergeOptions,
-    /// Which lines belong together.
+    /// Which lines are joined.
     pub multiline: MultilineOptions,
-    /// Bytes per second of one container; 0 for no limit.
+    /// Bytes per second read of one container; 0 for no limit.
     pub rate_limit: u64,
-    /// Containers with metrics of their own, at the most.
+    /// Most containers with metrics of their own at a time.
     pub metrics_per_container: usize,
-    /// Whether to go on once everything there is was read. Not an option of
-    /// the plugin; `tail-containers --no-follow` sets it.
+    /// Whether to keep following after everything was read. Not an option of the plugin;
+    /// `tail-containers --no-follow` turns it off.
     pub follow: bool,
-    /// Whether `db` is written. Always so in the plugin; `tail-containers` only reads it
-    /// unless it is asked to save positions.
+    /// Whether `db` is written. Always true in the plugin; `tail-containers` only reads it
+    /// unless asked to save offsets.
     pub saves_positions: bool,
 }
 
-/// What is wrong with which option.
+/// An invalid option value: the option's name and the problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("option {name}: {problem}")]
 pub struct ConfigError {
@@ -125,7 +124,7 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// What was said of the runtimes.
+    /// The options that concern runtimes.
     pub fn runtimes(&self) -> RuntimeOptions<'_> {
         RuntimeOptions {
             choice: self.runtime,
@@ -137,7 +136,7 @@ impl Config {
         }
     }
 
-    /// The socket of an API, unless it is off.
+    /// The socket of an API; `None` if it is off.
     pub fn socket(&self, api: Api) -> Option<&Path> {
         match api {
             Api::Docker => self.docker_socket.as_deref(),
@@ -145,16 +144,16 @@ impl Config {
         }
     }
 
-    /// Whether a folder is where Docker keeps its containers by default, so that nobody said
-    /// that there should be any in it.
+    /// Whether `dir` is Docker's default directory of containers, so that the user has not
+    /// said that it contains any.
     pub fn is_default_docker_root(dir: &Path) -> bool {
         DOCKER_ROOT
             .default
             .is_some_and(|root| containers_dir(Path::new(root)) == dir)
     }
 
-    /// Reads every option through `lookup`, which gives the texts the user
-    /// wrote: at most one, but for a list.
+    /// Reads every option through `lookup`, which returns the values the user wrote: at most
+    /// one, except for a list.
     pub fn from_lookup<T: IntoIterator<Item = String>>(
         lookup: impl Fn(&str) -> T,
     ) -> Result<Config, ConfigError> {
@@ -353,7 +352,7 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-/// `unix:///path`, a bare absolute path, or `off`.
+/// Parses `unix:///path`, an absolute path, or `off`.
 fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
@@ -364,9 +363,8 @@ fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(Some(path))
 }
 
-/// A size as Fluent Bit writes it: a number, `k`, `M` or `G` behind it (powers
-/// of 1000, as in the host's own `flb_utils_size_to_bytes`), and an optional
-/// `B`.
+/// Parses a size in bytes as Fluent Bit does: a number with an optional `k`, `M` or `G`
+/// (powers of 1000, as in the host's own `flb_utils_size_to_bytes`) and an optional `B`.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let wrong = || format!("`{text}` is no size; write it as 512k, 8M or 1G");
     let upper = text.to_ascii_uppercase();
@@ -378,15 +376,15 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
         _ => (number, 1.0),
     };
     let value = parse_number(digits).ok_or_else(wrong)? * unit;
-    // Beyond 2^53 a float no longer counts bytes; nobody has such memory.
+    // Above 2^53 a float cannot represent every byte count; no machine has that much memory.
     if value > 9e15 {
         return Err(wrong());
     }
     Ok(value as usize)
 }
 
-/// A time as Fluent Bit writes it: seconds, or with `s`, `m`, `h` or `d`; and
-/// `ms`, which Fluent Bit has not. Between 10 ms and a day.
+/// Parses a time as Fluent Bit does: seconds, or a number with `s`, `m`, `h` or `d`; also
+/// `ms`, which Fluent Bit lacks. Between 10 ms and one day.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time between 10ms and 1d; write it as 2s, 500ms or 1m");
     let lower = text.to_ascii_lowercase();
@@ -408,8 +406,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Digits with an optional decimal point; none of what else `f64` would take
-/// (`inf`, `1e9`, a sign).
+/// Parses digits with an optional decimal point, and nothing else that `f64` accepts (`inf`,
+/// `1e9`, a sign).
 fn parse_number(text: &str) -> Option<f64> {
     let is_number = !text.is_empty()
         && text
@@ -422,7 +420,7 @@ fn parse_number(text: &str) -> Option<f64> {
     }
 }
 
-/// A pattern, or `off`.
+/// Parses a pattern or `off`.
 pub(crate) fn parse_multiline(text: &str) -> Result<Option<Arc<Pattern>>, NoPattern> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
@@ -430,8 +428,7 @@ pub(crate) fn parse_multiline(text: &str) -> Result<Option<Arc<Pattern>>, NoPatt
     Pattern::shared(text).map(Some)
 }
 
-/// The values of a list: what commas separate, but for those in a glob's
-/// `{a,b}` or `[,]`.
+/// Splits a list at its commas, except those inside a glob's `{a,b}` or `[,]`.
 fn split_list(text: &str) -> Vec<String> {
     let mut values = vec![String::new()];
     let mut depth = 0;
@@ -456,7 +453,7 @@ fn split_list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A boolean as Fluent Bit writes it.
+/// Parses a boolean as Fluent Bit does.
 pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "on" | "yes" => Ok(true),

@@ -1,8 +1,7 @@
-//! The options, in one table: the host's option map and its `-h` text, the
-//! README and the example configuration are all made of it (tests hold them
-//! together).
+//! All options in one table. The host's option map and its `-h` text, the README and the
+//! example configuration are made from it (tests keep them in step).
 
-/// How Fluent Bit shows and checks an option's value.
+/// How Fluent Bit displays and validates an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
@@ -13,26 +12,26 @@ pub enum Kind {
     Number,
     /// Bytes, such as `8M`.
     Size,
-    /// Seconds, or with a unit.
+    /// Seconds, or a number with a unit.
     Time,
-    /// Values separated by commas; the option may be given more than once.
+    /// Comma-separated values; the option may be repeated.
     List,
 }
 
 /// One option.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionSpec {
-    /// As users write it; the host compares without regard to case.
+    /// The name as users write it; the host ignores case.
     pub name: &'static str,
-    /// What its value is.
+    /// The kind of value.
     pub kind: Kind,
-    /// The value when it is not set.
+    /// The value if the option is not set.
     pub default: Option<&'static str>,
     /// One or two sentences for `-h` and the README.
     pub text: &'static str,
 }
 
-/// Whose containers.
+/// Which runtimes' containers are read.
 pub const RUNTIME: OptionSpec = OptionSpec {
     name: "Runtime",
     kind: Kind::Text,
@@ -41,8 +40,8 @@ pub const RUNTIME: OptionSpec = OptionSpec {
 };
 
 impl OptionSpec {
-    /// What its value looks like, for the documents: its default, or where it
-    /// has none something to begin with.
+    /// An example value for the documentation: the default or, if there is none, a typical
+    /// value.
     pub fn example(&self) -> &'static str {
         self.default.unwrap_or(match self.name {
             "DB" => "/var/lib/fluent-bit/container_logs.db",
@@ -67,7 +66,7 @@ pub const DOCKER_ROOT: OptionSpec = OptionSpec {
     text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`). Containers are found in its folder containers/.",
 };
 
-/// The kubelet's folder of logs.
+/// The kubelet's log directory.
 pub const POD_LOGS: OptionSpec = OptionSpec {
     name: "Pod_Logs",
     kind: Kind::Text,
@@ -75,7 +74,7 @@ pub const POD_LOGS: OptionSpec = OptionSpec {
     text: "The folder in which a Kubernetes node keeps the logs of its pods. The ids of containers are in the folder containers/ beside it.",
 };
 
-/// Podman's storage.
+/// Root's Podman storage.
 pub const PODMAN_ROOT: OptionSpec = OptionSpec {
     name: "Podman_Root",
     kind: Kind::Text,
@@ -83,7 +82,7 @@ pub const PODMAN_ROOT: OptionSpec = OptionSpec {
     text: "Root's storage of Podman (`podman info -f '{{.Store.GraphRoot}}'`). Those of other users are read only where Podman_Users names them.",
 };
 
-/// Whose storages are read beside root's.
+/// The users whose Podman storages are read in addition to root's.
 pub const PODMAN_USERS: OptionSpec = OptionSpec {
     name: "Podman_Users",
     kind: Kind::List,
@@ -91,7 +90,7 @@ pub const PODMAN_USERS: OptionSpec = OptionSpec {
     text: "Users of /etc/passwd whose containers of Podman are read from their home directories: names, globs, or all. Unset: nobody's, and no home directory is touched. A user decides what these containers are called and what they log; their records have the user's name under user.",
 };
 
-/// Where positions are kept.
+/// The checkpoint file.
 pub const DB: OptionSpec = OptionSpec {
     name: "DB",
     kind: Kind::Text,
@@ -99,7 +98,7 @@ pub const DB: OptionSpec = OptionSpec {
     text: "File that remembers how far each log was accepted. Without it positions live in memory and a restart reads every log again.",
 };
 
-/// Policy for old containers.
+/// Whether to read existing containers from the beginning.
 pub const READ_FROM_HEAD: OptionSpec = OptionSpec {
     name: "Read_From_Head",
     kind: Kind::Bool,
@@ -107,7 +106,7 @@ pub const READ_FROM_HEAD: OptionSpec = OptionSpec {
     text: "Whether containers that are older than the very first start are read from their first byte. What starts later always is.",
 };
 
-/// How tags are made.
+/// The template for tags.
 pub const TAG_TEMPLATE: OptionSpec = OptionSpec {
     name: "Tag_Template",
     kind: Kind::Text,
@@ -115,7 +114,7 @@ pub const TAG_TEMPLATE: OptionSpec = OptionSpec {
     text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}, of a pod {namespace} {pod} {pod_uid}, of a user's container {user}. Unset: the instance's Tag.",
 };
 
-/// Bound of the queue.
+/// Limit of the queue.
 pub const QUEUE_LIMIT: OptionSpec = OptionSpec {
     name: "Queue_Limit",
     kind: Kind::Size,
@@ -123,7 +122,7 @@ pub const QUEUE_LIMIT: OptionSpec = OptionSpec {
     text: "Bytes of records that may wait for Fluent Bit. When it is full nothing more is read: the log files are the buffer.",
 };
 
-/// Bound of what deleted files may take.
+/// Limit on deleted files held open.
 pub const HELD_FILES_LIMIT: OptionSpec = OptionSpec {
     name: "Held_Files_Limit",
     kind: Kind::Size,
@@ -131,7 +130,7 @@ pub const HELD_FILES_LIMIT: OptionSpec = OptionSpec {
     text: "Bytes on the disk of files that Docker has deleted and that are held open because Fluent Bit has not taken what is in them. Beyond it the container that holds the most loses its oldest, and the loss is counted.",
 };
 
-/// Patience with a record that the host refuses.
+/// How long to retry a record that the host refuses.
 pub const REFUSED_RECORD_TIMEOUT: OptionSpec = OptionSpec {
     name: "Refused_Record_Timeout",
     kind: Kind::Time,
@@ -139,7 +138,7 @@ pub const REFUSED_RECORD_TIMEOUT: OptionSpec = OptionSpec {
     text: "How long Fluent Bit may refuse a single record although it has room and takes others, as one that is larger than an output's storage.total_limit_size. Then the record is passed over, counted and logged. What is refused for want of room is never passed over.",
 };
 
-/// Bound of a joined line.
+/// Longest joined line.
 pub const PARTIAL_MAX_SIZE: OptionSpec = OptionSpec {
     name: "Partial_Max_Size",
     kind: Kind::Size,
@@ -163,7 +162,7 @@ pub const MODE: OptionSpec = OptionSpec {
     text: "hybrid: files where a file exists, the API of Docker or Podman only where none does. file: never the API. stream: everything through the API.",
 };
 
-/// The API's socket.
+/// The socket of Docker's API.
 pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
     name: "Docker_Socket",
     kind: Kind::Text,
@@ -171,7 +170,7 @@ pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
     text: "Docker's API, for containers whose log is in no file. It is not touched as long as there is none. off: never.",
 };
 
-/// Podman's socket.
+/// The socket of Podman's API.
 pub const PODMAN_SOCKET: OptionSpec = OptionSpec {
     name: "Podman_Socket",
     kind: Kind::Text,
@@ -179,7 +178,7 @@ pub const PODMAN_SOCKET: OptionSpec = OptionSpec {
     text: "Podman's Docker-compatible API, for containers whose log is in no file (log driver journald). It is not touched as long as there is none. off: never.",
 };
 
-/// Rules that let containers in.
+/// Rules that include containers.
 pub const INCLUDE: OptionSpec = OptionSpec {
     name: "Include",
     kind: Kind::List,
@@ -187,7 +186,7 @@ pub const INCLUDE: OptionSpec = OptionSpec {
     text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
 };
 
-/// Rules that keep containers out.
+/// Rules that exclude containers.
 pub const EXCLUDE: OptionSpec = OptionSpec {
     name: "Exclude",
     kind: Kind::List,
@@ -195,7 +194,7 @@ pub const EXCLUDE: OptionSpec = OptionSpec {
     text: "Do not read containers that one of these rules fits, written as for Include; it wins over Include. The label fluentbit.io/exclude=true does the same for a container, where Label_Hints names exclude.",
 };
 
-/// Whether to read our own log.
+/// Whether to exclude the plugin's own container.
 pub const EXCLUDE_SELF: OptionSpec = OptionSpec {
     name: "Exclude_Self",
     kind: Kind::Bool,
@@ -203,7 +202,7 @@ pub const EXCLUDE_SELF: OptionSpec = OptionSpec {
     text: "Do not read the container that Fluent Bit itself runs in.",
 };
 
-/// Where metadata stands.
+/// Where records carry container metadata.
 pub const METADATA: OptionSpec = OptionSpec {
     name: "Metadata",
     kind: Kind::Text,
@@ -219,7 +218,7 @@ pub const METADATA_KEY: OptionSpec = OptionSpec {
     text: "The key under which Metadata nested puts all.",
 };
 
-/// Labels that records have.
+/// Labels to add to records.
 pub const LABELS: OptionSpec = OptionSpec {
     name: "Labels",
     kind: Kind::List,
@@ -227,7 +226,7 @@ pub const LABELS: OptionSpec = OptionSpec {
     text: "Globs of the container's labels that its records have under labels. Those of Compose and Swarm have keys of their own in any case: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
 };
 
-/// Whom labels may tell what.
+/// Which container labels are honoured.
 pub const LABEL_HINTS: OptionSpec = OptionSpec {
     name: "Label_Hints",
     kind: Kind::List,
@@ -235,7 +234,7 @@ pub const LABEL_HINTS: OptionSpec = OptionSpec {
     text: "Labels fluentbit.io/... that containers are obeyed in: exclude, merge_log, multiline (names of languages, or off), multiline_regex (expressions as well), parser, rate_limit, tag; all; or none. Whoever writes an image writes its labels. By default only multiline with names is obeyed, which changes nothing but how the container's own lines are grouped; with the others an image can hide its log, send it where the logs of others are expected, set the keys of its records, or take time: one line can hold up all of Fluent Bit in parser. Name them where you trust whoever writes the images.",
 };
 
-/// Environment that records have.
+/// Environment variables to add to records.
 pub const ENV: OptionSpec = OptionSpec {
     name: "Env",
     kind: Kind::List,
@@ -244,7 +243,7 @@ pub const ENV: OptionSpec = OptionSpec {
         "Globs of the container's environment variables that its records have under env. Mind what is secret.",
 };
 
-/// Lines that are JSON.
+/// Whether to merge lines that are JSON objects.
 pub const MERGE_LOG: OptionSpec = OptionSpec {
     name: "Merge_Log",
     kind: Kind::Bool,
@@ -252,7 +251,7 @@ pub const MERGE_LOG: OptionSpec = OptionSpec {
     text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log=true, or false, says it for one container, where Label_Hints names merge_log.",
 };
 
-/// Where its fields stand.
+/// Where to put the merged fields.
 pub const MERGE_LOG_KEY: OptionSpec = OptionSpec {
     name: "Merge_Log_Key",
     kind: Kind::Text,
@@ -261,7 +260,7 @@ pub const MERGE_LOG_KEY: OptionSpec = OptionSpec {
         "The key under which Merge_Log puts the fields. Unset: at the top, where the record's own keys win.",
 };
 
-/// Whether the line is kept.
+/// Whether to keep the merged line.
 pub const KEEP_LOG: OptionSpec = OptionSpec {
     name: "Keep_Log",
     kind: Kind::Bool,
@@ -269,7 +268,7 @@ pub const KEEP_LOG: OptionSpec = OptionSpec {
     text: "Whether a line that Merge_Log made fields of is kept under log. It is in any case where one of its fields could not stand in the record.",
 };
 
-/// Which lines are one record.
+/// Which lines to join.
 pub const MULTILINE: OptionSpec = OptionSpec {
     name: "Multiline",
     kind: Kind::Text,
@@ -277,7 +276,7 @@ pub const MULTILINE: OptionSpec = OptionSpec {
     text: "Lines that become one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that the first line of each record fits. The label fluentbit.io/multiline says it for one container, or off (see Label_Hints).",
 };
 
-/// How long they wait for each other.
+/// How long a joined line waits for its next part.
 pub const MULTILINE_FLUSH: OptionSpec = OptionSpec {
     name: "Multiline_Flush",
     kind: Kind::Time,
@@ -285,7 +284,7 @@ pub const MULTILINE_FLUSH: OptionSpec = OptionSpec {
     text: "How long a line that Multiline may go on with waits for the next one of its stream.",
 };
 
-/// How fast a log is read.
+/// Limit on the read rate of a container.
 pub const RATE_LIMIT: OptionSpec = OptionSpec {
     name: "Rate_Limit",
     kind: Kind::Size,
@@ -293,7 +292,7 @@ pub const RATE_LIMIT: OptionSpec = OptionSpec {
     text: "Bytes per second that each container's files are read at, over time; 0 for no limit. Nothing is dropped: what waits stays in the files, which are held as Held_Files_Limit says. The label fluentbit.io/rate_limit says it for one container, where Label_Hints names rate_limit.",
 };
 
-/// Bound of the metrics.
+/// Limit on containers with their own metrics.
 pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
     name: "Metrics_Per_Container",
     kind: Kind::Number,
@@ -302,7 +301,7 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
         "Containers that have metrics of their own at a time, and as many again where something was lost; all are in the totals. Fluent Bit keeps the series of a container that is gone, so ten times as many get them until it is restarted or reloaded. 0: none.",
 };
 
-/// All of them, in the order of the documentation.
+/// All options, in the order of the documentation.
 pub const OPTIONS: [OptionSpec; 31] = [
     RUNTIME,
     DOCKER_ROOT,

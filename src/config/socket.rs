@@ -1,18 +1,18 @@
-//! Where a daemon listens.
+//! The address of a Docker-compatible API.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where the daemon listens.
+/// The socket of a Docker-compatible API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerSocket {
-    /// A socket in the file system. Its name is looked up anew for every
-    /// connection, so a file put in its place is found.
+    /// A socket in the file system. The path is resolved again for every connection, so a
+    /// socket that replaces it is found.
     Unix(PathBuf),
 }
 
-/// A text that names no socket.
+/// The text is not a valid socket address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no Docker socket: write unix:///var/run/docker.sock or an absolute path")]
 pub struct NoSocket(String);
@@ -22,7 +22,7 @@ impl FromStr for DockerSocket {
 
     fn from_str(text: &str) -> Result<DockerSocket, NoSocket> {
         let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
-        // The root is absolute, too, and has no file name.
+        // The root path is absolute but has no file name.
         if !path.is_absolute() || path.file_name().is_none() || text.contains('\0') {
             return Err(NoSocket(text.to_owned()));
         }

@@ -49,7 +49,7 @@ pub trait Runtime: Send + Sync {
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then
-    /// is a missing log worth reporting.
+    /// is a missing log worth investigating.
     fn has_run(&self, _found: &Found) -> bool {
         true
     }
@@ -92,7 +92,7 @@ pub struct Found {
     /// (Docker underneath a kubelet) assign the same id. For a container in a user's storage
     /// the id is derived from the storage as well, since a user can choose any container id.
     pub id: ContainerId,
-    /// The folder of its log; when that is gone, so is the container.
+    /// The directory of its log; the container is gone when the directory is.
     pub dir: SafePath,
     /// The path by which the runtime identifies it.
     pub origin: PathBuf,

@@ -1,38 +1,36 @@
-//! What became of every byte of a container's log.
+//! Accounts for every byte of a container's log.
 //!
 //! ```text
 //!            .-> passed over    delivered before, or by the other source
 //!            |-> skipped        no record: torn, NULs, beyond the size of an entry
-//! read ------+-> cut            of a line's text, behind `Partial_Max_Size`
-//!            |-> open           of lines that wait for their rest      } pending
-//!            '-> queued         of records the host has not accepted   }
+//! read ------+-> cut            of a line's text, beyond `Partial_Max_Size`
+//!            |-> open           of lines that are not complete yet      } pending
+//!            '-> queued         of records the host has not accepted    }
 //!                  |-> delivered
-//!                  '-> refused   of records that the host never takes
+//!                  '-> refused   of records that the host never accepts
 //! never read ---> abandoned     destroyed or given up unread
-//!            '--> unread        still there
+//!            '--> unread        still in the log
 //! ```
 //!
-//! A *byte* is a source byte: of the log's plain text, with all that the
-//! runtime wrote around the line (JSON, frames, line feeds); of a compressed
-//! file, unpacked; from the API, which sends no more, the text of an entry and
-//! its line feed. A byte is *read* when the reader has gone past it, which it
-//! does in whole entries. A line that is cut loses as many bytes as its text is
-//! too long; the others are delivered with it. A *record* is a line.
+//! A *byte* is a source byte: of the log's plain text, including everything the runtime wrote
+//! around the line (JSON, frames, line feeds); for a compressed file, after decompression; for the
+//! API, which sends nothing else, the text of an entry and its line feed. A byte is *read* when
+//! the reader has moved past it, which it does in whole entries. A cut line loses the bytes by
+//! which its text is too long; the others are delivered with it. A *record* is a line.
 //!
-//! The sums hold whenever they are looked at ([`Figures::is_balanced`]):
+//! These equations hold at any time ([`Figures::is_balanced`]):
 //!
 //! ```text
 //! read = delivered + refused + passed over + skipped + cut + open + queued
 //! records read = records delivered + records refused + records queued
 //! ```
 //!
-//! Each side of them is counted where it happens, so a byte that is dropped
-//! anywhere between shows. What is seen is read or abandoned, and what is lost is
-//! skipped, cut, refused or abandoned; hence, of the bytes that are ours to deliver,
-//! seen = delivered + lost + pending.
+//! Each term is counted where it occurs, so a byte dropped anywhere in between becomes visible.
+//! Seen bytes are those read or abandoned, and lost bytes are those skipped, cut, refused or
+//! abandoned; hence, apart from bytes that were passed over, seen = delivered + lost + pending.
 //!
-//! A lock per container, taken once a slice and once a batch, and never held
-//! while anything is waited for.
+//! Each container has one lock, taken once per slice and once per batch, and never held while
+//! waiting for anything.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -46,7 +44,7 @@ use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::metrics::SourceKind;
 
-/// Bytes and the records they make.
+/// An amount of log data: bytes and the records made of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amount {
     /// Source bytes.
@@ -55,10 +53,10 @@ pub struct Amount {
     pub records: u64,
 }
 
-/// The least time between two messages about one kind of loss in one log.
+/// Least time between two messages about the same kind of loss in one log.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Losses of one kind, said now and then and not each by itself.
+/// Rate-limits the messages about one kind of loss and sums up the losses in between.
 #[derive(Debug, Default)]
 pub struct Paced {
     last: Option<Instant>,
@@ -66,8 +64,8 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Adds a loss. If it is time, `report` is called with all that was not reported
-    /// before; it returns whether the message was kept, otherwise the next one says it.
+    /// Adds a loss. If a message is due, calls `report` with the total since the last message;
+    /// `report` returns whether the message was kept. If not, the next one includes the loss.
     pub fn add(&mut self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
         self.unsaid += amount;
         let is_early = self
@@ -80,51 +78,51 @@ impl Paced {
     }
 }
 
-/// What was destroyed or given up before it was read.
+/// Data that was destroyed or given up before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Abandoned {
-    /// Bytes that are known to have been there.
+    /// Bytes that are known to have existed.
     pub bytes: u64,
-    /// Files. What was in them is in `bytes` where it is known, and no one
-    /// knows it of a file that came and went between two looks.
+    /// Files. `bytes` includes their content where it is known; that of a file created and
+    /// deleted between two scans is not.
     pub generations: u64,
 }
 
-/// Deleted files that are held open, with something unread in them.
+/// Deleted files that are held open because they have unread bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Held {
-    /// How many.
+    /// Number of files.
     pub files: u64,
-    /// What they take on the disk.
+    /// Bytes they occupy on disk.
     pub bytes: u64,
 }
 
 /// The sums of one container, or of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
-    /// All that the reader went past, and the lines that were completed.
+    /// All bytes that the reader has moved past, and the lines completed from them.
     pub read: Amount,
     /// Accepted by the host.
     pub delivered: Amount,
-    /// Given up, since the host refused them for long and took others meanwhile.
+    /// Given up, because the host kept refusing them while it accepted others.
     pub refused: Amount,
-    /// Not ours to deliver: accepted in an earlier run, delivered by the source
-    /// before this one, read once more by the one after it, or without a text.
+    /// Not to be delivered: accepted in an earlier run, already delivered by the previous
+    /// source, reread after a change of source, or without text.
     pub passed_over: u64,
-    /// Were no record.
+    /// Bytes that belong to no record.
     pub skipped: u64,
-    /// Cut off lines that were too long, and how many lines that were.
+    /// Bytes cut off lines that were too long, and the number of those lines.
     pub cut: Amount,
-    /// Never read, and never to be.
+    /// Data that was not read and never will be.
     pub abandoned: Abandoned,
-    /// Read, of lines that are not complete.
+    /// Bytes read of lines that are not complete.
     pub open: u64,
-    /// Read, in batches that the host has not accepted.
+    /// Read, and in batches that the host has not accepted.
     pub queued: Amount,
-    /// There and not read, as of the last look.
+    /// Bytes in the log that were not read, as of the last check.
     pub unread: u64,
-    /// The time of the oldest entry that is not delivered, or one not long
-    /// before it; `None` where all is.
+    /// Time of the oldest undelivered entry, or of an entry shortly before it; `None` if
+    /// everything is delivered.
     pub waits_since: Option<Timestamp>,
 }
 
@@ -139,7 +137,7 @@ impl Figures {
         self.skipped + self.cut.bytes + self.refused.bytes + self.abandoned.bytes
     }
 
-    /// What was lost, in words; `None` where nothing was.
+    /// Describes the losses; `None` if there are none.
     pub fn losses(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.skipped > 0 {
@@ -169,7 +167,7 @@ impl Figures {
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
-    /// Bytes that were read, or are known to have been there.
+    /// Bytes that were read, or are known to have existed.
     pub fn seen(&self) -> u64 {
         self.read.bytes + self.abandoned.bytes
     }
@@ -179,13 +177,13 @@ impl Figures {
         self.pending() + self.unread
     }
 
-    /// How old the oldest entry is that is not delivered.
+    /// Age in seconds of the oldest undelivered entry; 0 if there is none.
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {
         self.waits_since
             .map_or(0.0, |since| since.elapsed_until(now).as_secs_f64())
     }
 
-    /// Whether every byte read is in one place, and in no two.
+    /// Whether every byte read is accounted for exactly once.
     pub fn is_balanced(&self) -> bool {
         let gone = self.delivered.bytes
             + self.refused.bytes
@@ -252,31 +250,31 @@ impl Add for Figures {
     }
 }
 
-/// What one slice came to, before its batches are queued.
+/// The result of one slice, before its batches are queued.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SliceStats {
-    /// Bytes the reader went past.
+    /// Bytes the reader moved past.
     pub read: u64,
-    /// Those that were no record.
+    /// Bytes that belong to no record.
     pub skipped: u64,
-    /// Those that are not ours to deliver.
+    /// Bytes that are not to be delivered, such as duplicates.
     pub passed_over: u64,
-    /// Those cut off lines, and how many lines.
+    /// Bytes cut off lines, and the number of those lines.
     pub cut: Amount,
-    /// Those of lines that are open now.
+    /// Bytes of lines that are open now.
     pub open: u64,
-    /// What the batches carry, and the time of the first record of each.
+    /// The contents of each batch, and the time of its first record.
     pub queued: [Option<(Amount, Timestamp)>; 2],
-    /// The time of the last entry taken.
+    /// Time of the last entry read.
     pub until: Timestamp,
 }
 
 /// Where a container's log comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Its log driver; empty where the runtime has but one way, or does not tell.
+    /// Its log driver; empty if the runtime has only one, or does not report it.
     pub driver: String,
-    /// Which source is read.
+    /// The source being read.
     pub source: SourceKind,
 }
 
@@ -285,13 +283,13 @@ struct Ledger {
     name: String,
     origin: Option<Origin>,
     figures: Figures,
-    /// The time of the first record of each batch that is not accepted.
+    /// Time of the first record of each batch that is not accepted yet.
     waiting: VecDeque<Timestamp>,
-    /// The time of the last entry taken.
+    /// Time of the last entry read.
     until: Timestamp,
-    /// The last entry before those that are unread, or when they were noticed.
+    /// Time of the last entry before the unread bytes, or the time at which they were noticed.
     unread_since: Timestamp,
-    /// A slice was read since the last look at what is unread.
+    /// Whether a slice was read since the last check for unread bytes.
     has_just_read: bool,
     refusals: Paced,
 }
@@ -320,11 +318,11 @@ impl Ledger {
     }
 }
 
-/// The sums of one container.
+/// The account of one container.
 #[derive(Debug)]
 pub struct Account {
     id: ContainerId,
-    /// What the runtime calls the container.
+    /// The id the runtime uses for the container.
     runtime_id: ContainerId,
     is_held_back: AtomicBool,
     is_wait_reported: AtomicBool,
@@ -332,7 +330,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Nothing read yet.
+    /// An account with nothing read yet.
     pub fn new(id: ContainerId) -> Account {
         let (is_held_back, is_wait_reported) = (AtomicBool::new(false), AtomicBool::new(false));
         Account {
@@ -344,52 +342,53 @@ impl Account {
         }
     }
 
-    /// The host refuses what was read of the container: no more is read until it takes it.
+    /// Sets whether reading is suspended, because too much of what was read is waiting for a
+    /// host that refuses it.
     pub fn hold_back(&self, is_held_back: bool) {
         self.is_held_back.store(is_held_back, Ordering::Release);
     }
 
-    /// Whether the container waits for the host: it is held back, or the queue is cautious, for
-    /// much is refused of others,
-    /// and what was read of this one is not accepted yet.
+    /// Whether reading has to wait for the host: the container is held back, or the queue is
+    /// cautious because much is refused for other containers, and records of this one are
+    /// still queued.
     pub fn waits(&self, is_cautious: bool) -> bool {
         self.is_held_back() || (is_cautious && self.ledger().figures.queued.records > 0)
     }
 
-    /// It waits so long that it is to be logged, once: `report` is called until it returns
-    /// that the message was kept. On the host's thread only.
+    /// Logs once that the container has been waiting for long: calls `report` until it returns
+    /// that the message was kept. Only on the host's thread.
     pub fn report_wait(&self, report: impl FnOnce() -> bool) {
         if !self.is_wait_reported.load(Ordering::Acquire) && report() {
             self.is_wait_reported.store(true, Ordering::Release);
         }
     }
 
-    /// Whether no more is to be read now.
+    /// Whether reading is suspended.
     pub fn is_held_back(&self) -> bool {
         self.is_held_back.load(Ordering::Acquire)
     }
 
-    /// Whether it is of a container in a user's storage, which its runtime calls otherwise.
+    /// Whether the container is in a user's storage, so that its runtime uses another id.
     pub fn is_of_user(&self) -> bool {
         self.id != self.runtime_id
     }
 
-    /// The id that messages and metrics show.
+    /// The short id shown in messages and metrics.
     pub fn short_id(&self) -> String {
         self.runtime_id.short()
     }
 
-    /// Whose they are.
+    /// The id of the container.
     pub fn id(&self) -> &ContainerId {
         &self.id
     }
 
-    /// What the container is called.
+    /// The container's name.
     pub fn name(&self) -> String {
         self.ledger().name.clone()
     }
 
-    /// It is called so from now on.
+    /// Sets the container's name.
     pub fn set_name(&self, name: &str) {
         let mut ledger = self.ledger();
         if ledger.name != name {
@@ -397,13 +396,13 @@ impl Account {
         }
     }
 
-    /// Where its log comes from, as of the last look; `None` of a container that is
-    /// not to be read, or was not looked at yet.
+    /// Where the log comes from, as of the last check; `None` if the container is not to be
+    /// read, or was not checked yet.
     pub fn origin(&self) -> Option<Origin> {
         self.ledger().origin.clone()
     }
 
-    /// It comes from there from now on.
+    /// Sets where the log comes from.
     pub fn set_origin(&self, origin: Option<(&str, SourceKind)>) {
         let mut ledger = self.ledger();
         let known = ledger
@@ -418,13 +417,13 @@ impl Account {
         }
     }
 
-    /// The sums at this moment.
+    /// The current sums.
     pub fn figures(&self) -> Figures {
         self.ledger().figures()
     }
 
-    /// A slice was read. Before its batches are queued: they may be accepted at
-    /// once.
+    /// Accounts for a slice. Must be called before its batches are queued, since they may be
+    /// accepted at once.
     pub fn took(&self, taken: &SliceStats) {
         let mut ledger = self.ledger();
         let figures = &mut ledger.figures;
@@ -445,8 +444,7 @@ impl Account {
         }
     }
 
-    /// The host has accepted the oldest batch that waited. Returns the time of
-    /// its first record.
+    /// The host has accepted the oldest waiting batch. Returns the time of its first record.
     pub fn accepted(&self, amount: Amount) -> Option<Timestamp> {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
@@ -454,8 +452,9 @@ impl Account {
         ledger.waiting.pop_front()
     }
 
-    /// The oldest batch that waited is given up. If it is time, `report` is called with all
-    /// that was given up and not reported; it returns whether the message was kept.
+    /// The oldest waiting batch was given up. If a message is due, calls `report` with
+    /// everything given up since the last message; `report` returns whether the message was
+    /// kept.
     pub fn refused(&self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
@@ -464,7 +463,7 @@ impl Account {
         ledger.refusals.add(amount, now, report);
     }
 
-    /// The oldest batch that waited became two.
+    /// The oldest waiting batch was split in two.
     pub fn was_divided(&self) {
         let mut ledger = self.ledger();
         if let Some(first) = ledger.waiting.front().copied() {
@@ -472,7 +471,7 @@ impl Account {
         }
     }
 
-    /// So much is there that was not read yet.
+    /// Sets the number of bytes in the log that were not read yet.
     pub fn set_unread(&self, bytes: u64) {
         let mut ledger = self.ledger();
         let before = std::mem::replace(&mut ledger.figures.unread, bytes);
@@ -482,7 +481,7 @@ impl Account {
         ledger.has_just_read = false;
     }
 
-    /// So much was destroyed, or is given up, unread.
+    /// Adds data that was destroyed or given up unread.
     pub fn abandon(&self, abandoned: Abandoned) {
         let mut ledger = self.ledger();
         ledger.figures.abandoned.bytes += abandoned.bytes;
@@ -503,18 +502,18 @@ pub struct Accounts {
 #[derive(Debug, Default)]
 struct Books {
     open: HashMap<ContainerId, Arc<Account>>,
-    /// Of all containers that are gone.
+    /// Sums of all containers that are gone.
     closed: Figures,
     held: Held,
 }
 
 impl Accounts {
-    /// The account of a container, a new one if it has none.
+    /// The account of a container, created if there is none.
     pub fn open(&self, id: ContainerId) -> Arc<Account> {
         self.open_as(id, id)
     }
 
-    /// As [`Accounts::open`], of a container that its runtime calls otherwise than we do.
+    /// Like [`Accounts::open`], for a container whose runtime uses a different id.
     pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
         let new = || {
             Arc::new(Account {
@@ -525,12 +524,12 @@ impl Accounts {
         Arc::clone(self.books().open.entry(id).or_insert_with(new))
     }
 
-    /// The container is gone and all it wrote is dealt with: its sums go into
-    /// the total.
+    /// Closes the account of a container that is gone and completely processed; its sums are
+    /// added to the total.
     pub fn close(&self, id: &ContainerId) {
         let mut books = self.books();
         if let Some(account) = books.open.remove(id) {
-            // What was unread went with it.
+            // Its unread bytes are gone as well.
             let last = Figures {
                 unread: 0,
                 waits_since: None,
@@ -540,29 +539,29 @@ impl Accounts {
         }
     }
 
-    /// A container that was held back is read on.
+    /// Resumes reading a container that was held back.
     pub fn read_on(&self, id: &ContainerId) {
         if let Some(account) = self.books().open.get(id) {
             account.hold_back(false);
         }
     }
 
-    /// What is held now.
+    /// Sets the deleted files that are held open now.
     pub fn set_held(&self, held: Held) {
         self.books().held = held;
     }
 
-    /// The deleted files that are held, as of the last look.
+    /// The deleted files held open, as of the last check.
     pub fn held(&self) -> Held {
         self.books().held
     }
 
-    /// The accounts of the containers there are, in no order.
+    /// The open accounts, in no particular order.
     pub fn all(&self) -> Vec<Arc<Account>> {
         self.books().open.values().map(Arc::clone).collect()
     }
 
-    /// The sums over all containers there are and were.
+    /// The sums over all containers, present and past.
     pub fn total(&self) -> Figures {
         let books = self.books();
         books
@@ -576,7 +575,7 @@ impl Accounts {
     }
 }
 
-/// Now, as the runtime's clock would say it.
+/// The current time, comparable with the runtime's timestamps.
 pub fn wall_clock() -> Timestamp {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

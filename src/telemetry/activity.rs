@@ -1,6 +1,6 @@
-//! What the reader does right now: what a stop that waits for it in vain can tell the
-//! operator. The reader sets it, once or twice for a slice, at the price of a store; the
-//! host's thread reads it when a stop has waited for long.
+//! The reader's current activity, for the message about a stop that waits in vain. The reader
+//! sets it once or twice per slice, at the cost of a store; the host's thread reads it when a
+//! stop takes long.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,21 +10,21 @@ use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::Accounts;
 
-/// Bits of a container's id beside what is done for it: its short id.
+/// Bits of the short id, stored below the kind of activity.
 const ID_BITS: u32 = 48;
 
-/// What the reader does.
+/// The kinds of activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
-    /// It begins, or waits.
+    /// Starting, or waiting.
     Nothing,
-    /// It lists or watches a folder of the runtimes'.
+    /// Listing or watching a directory of a runtime.
     Listing,
-    /// It looks into a container's folder: its metadata, and new files of its log.
+    /// Checking a container's directory for metadata and new log files.
     Looking,
-    /// It reads a container's log.
+    /// Reading a container's log.
     Reading,
-    /// It makes records of what it has read of a container's log.
+    /// Making records of what was read of a container's log.
     Decoding,
 }
 
@@ -36,36 +36,35 @@ const ALL: [Doing; 5] = [
     Doing::Decoding,
 ];
 
-/// What the reader does, shared with the host's thread.
+/// The reader's activity, shared with the host's thread.
 #[derive(Debug, Default)]
 pub struct Activity {
-    /// [`Doing`] above the first bytes of a container's id.
+    /// [`Doing`] in the high bits, the first bytes of the container's id in the low ones.
     now: AtomicU64,
-    /// The folder of the last [`Doing::Listing`].
+    /// The directory of the last [`Doing::Listing`].
     folder: Mutex<PathBuf>,
 }
 
 impl Activity {
-    /// Nothing to do at the moment.
+    /// Records that the reader is waiting.
     pub fn waits(&self) {
         self.now.store(0, Ordering::Relaxed);
     }
 
-    /// Something with a folder of the runtimes'.
+    /// Records that the reader lists or watches `folder`.
     pub fn lists(&self, folder: &Path) {
         lock(&self.folder).clone_from(&folder.to_owned());
         self.now
             .store((Doing::Listing as u64) << ID_BITS, Ordering::Relaxed);
     }
 
-    /// Something for a container.
+    /// Records that the reader is working on a container.
     pub fn is(&self, doing: Doing, id: &ContainerId) {
         self.now
             .store((doing as u64) << ID_BITS | prefix(id), Ordering::Relaxed);
     }
 
-    /// What that is, in words behind "the reader is", and whether a file system is asked
-    /// for it.
+    /// The current activity, and a phrase to follow "the reader is".
     pub fn tell(&self, accounts: &Accounts) -> (Doing, String) {
         let now = self.now.load(Ordering::Relaxed);
         let doing = ALL

@@ -1,23 +1,23 @@
-//! Which plugin this is, and which host has loaded it.
+//! The plugin's version, and the ABI of the host that loaded it.
 
 use once_cell::sync::OnceCell;
 
 /// The plugin's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit it was built from; `unknown` where the build could not tell.
+/// The commit it was built from; `unknown` if the build could not determine it.
 pub const COMMIT: &str = env!("CLOGS_COMMIT");
 
 static ABI: OnceCell<&str> = OnceCell::new();
 
-/// The layout of plugins that this host's release has: that of 3.0, 3.2 or 5.1.
-/// `none` in a process that is no Fluent Bit.
+/// The plugin ABI of the host's release: that of Fluent Bit 3.0, 3.2 or 5.1. `none` in a
+/// process other than Fluent Bit.
 pub fn abi() -> &'static str {
     ABI.get().copied().unwrap_or("none")
 }
 
-/// Said once, when the library is loaded.
+/// Sets the ABI. Called once, when the library is loaded.
 pub fn set_abi(layout: &'static str) {
-    // A second call has nothing else to say.
+    // A second call would set the same value.
     let _ = ABI.set(layout);
 }

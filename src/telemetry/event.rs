@@ -1,6 +1,6 @@
-//! What an operator may come to see. The reader's thread reports events; the
-//! host's thread writes them to the host's log (I4). An event's text names the
-//! container, file or option it is about, never the payload.
+//! Events that are logged for the operator. The reader's thread reports them; the host's
+//! thread writes them to the host's log (I4). The text of an event names the container, file
+//! or option concerned, never the payload.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,9 +10,9 @@ use std::sync::Mutex;
 use crate::lock::lock;
 use crate::runtime::Hides;
 
-/// Events held for the host's thread at the most: one more is kept while fewer than its
-/// level allows are held, whatever their levels. So what is less serious is dropped first,
-/// a flood of it leaves room for the rest, and nothing that was kept is ever dropped.
+/// Most events that may be queued when one of this level is added, whatever the levels of
+/// those queued. Less serious events are thus dropped first, a flood of them leaves room for
+/// more serious ones, and a queued event is never dropped.
 const fn room(level: Level) -> usize {
     match level {
         Level::Error => 1024,
@@ -216,7 +216,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// How serious it is.
+    /// How serious the event is.
     pub fn level(&self) -> Level {
         match self {
             Event::RootUnreadable { .. }
@@ -276,7 +276,7 @@ impl Event {
     }
 }
 
-/// Events on their way to the host's thread.
+/// Events waiting for the host's thread.
 #[derive(Debug, Default)]
 pub struct EventQueue {
     held: Mutex<Held>,
@@ -288,10 +288,10 @@ struct Held {
     dropped: Dropped,
 }
 
-/// How many events there was no room for, by level.
+/// Number of events dropped because the queue was full, by level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dropped {
-    /// Those of each level, the most serious first.
+    /// One count per level, most serious first.
     counts: [usize; 4],
 }
 
@@ -300,12 +300,12 @@ impl Dropped {
         self.counts[level as usize] += 1;
     }
 
-    /// How many in all.
+    /// Total over all levels.
     pub fn total(&self) -> usize {
         self.counts.iter().sum()
     }
 
-    /// The most serious level of them; `None` where nothing was dropped.
+    /// The most serious level dropped; `None` if nothing was dropped.
     pub fn level(&self) -> Option<Level> {
         let levels = Level::ALL.into_iter().zip(self.counts);
         levels
@@ -334,8 +334,8 @@ impl fmt::Display for Dropped {
 }
 
 impl EventQueue {
-    /// Adds an event; never blocks for long and never grows without bound. Returns
-    /// whether it was kept: what was not counts as never said.
+    /// Adds an event without blocking for long or growing without bound. Returns whether it
+    /// was kept; if not, the caller must treat it as not logged.
     pub fn report(&self, event: Event) -> bool {
         let level = event.level();
         let mut held = lock(&self.held);
@@ -348,7 +348,7 @@ impl EventQueue {
         is_kept
     }
 
-    /// Takes all events, and how many there was no room for.
+    /// Takes all events and the counts of dropped ones.
     pub fn take(&self) -> (VecDeque<Event>, Dropped) {
         let mut held = lock(&self.held);
         let dropped = std::mem::take(&mut held.dropped);
@@ -356,26 +356,24 @@ impl EventQueue {
     }
 }
 
-/// How serious a log message is. `Error`: data is lost or a human is needed.
-/// `Warn`: something went wrong and we recovered. `Info`: start, stop, a
-/// container found or gone. `Debug`: per file.
+/// Severity of a log message, most serious first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Data is lost or a human is needed.
     Error,
-    /// Recovered.
+    /// Something went wrong and the plugin recovered or works around it.
     Warn,
-    /// Start, stop, found, gone.
+    /// Start, recovery, and changes in what is read and from where.
     Info,
-    /// Details per file.
+    /// Containers found or gone, and other details.
     Debug,
 }
 
 impl Level {
-    /// All of them, the most serious first.
+    /// All levels, most serious first.
     pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
 
-    /// Its name.
+    /// The name of the level.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Error => "error",
@@ -433,7 +431,7 @@ mod tests {
         assert_eq!(queue.take().1, Dropped::default());
     }
 
-    /// Whatever floods, what is more serious has room.
+    /// A flood of less serious events leaves room for more serious ones.
     #[test]
     fn a_flood_of_one_level_leaves_room_for_every_more_serious_one() {
         let levels: [fn() -> Event; 4] = [error, || Event::NoCheckpoint, info, debug];

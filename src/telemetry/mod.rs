@@ -1,4 +1,5 @@
-//! What we tell of ourselves: accounts of bytes and records, events for the log, metrics.
+//! What the plugin reports about itself: accounts of bytes and records, events for the log,
+//! metrics.
 
 pub mod account;
 pub mod activity;

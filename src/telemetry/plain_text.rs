@@ -1,11 +1,11 @@
-//! Text that shows what it holds. Names, labels and paths come from whoever made the
-//! container; in a log or on a terminal they must neither begin a line, nor steer the
-//! terminal, nor change the order in which other text is read.
+//! Makes untrusted text safe to display. Names, labels and paths come from whoever created the
+//! container; in a log or on a terminal they must not start a new line, control the terminal,
+//! or change the order in which other text is displayed.
 
 use std::borrow::Cow;
 
-/// Whether a character is shown as something else than itself: it breaks the line, steers
-/// a terminal, reorders what stands around it, or cannot be seen at all.
+/// Whether a character must be replaced for display: it breaks the line, controls a terminal,
+/// reorders the surrounding text, or is invisible.
 pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -23,8 +23,7 @@ pub fn is_deceptive(character: char) -> bool {
         )
 }
 
-/// The text as one line in which every character is seen for what it is; the others
-/// become `?`.
+/// The text as a single line, with deceptive characters replaced by `?`.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_deceptive) {
         return Cow::Borrowed(text);

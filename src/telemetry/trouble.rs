@@ -1,23 +1,23 @@
-//! A trouble that lasts: it is reported once when it begins, and once when it is over.
+//! A lasting problem: reported once when it begins and once when it ends.
 //!
-//! That it is there and that it was reported are two things: a message for which there
-//! was no room in the queue of events is tried again at the next occasion, and until then
-//! the trouble does not count as reported.
+//! Whether the problem exists and whether it was reported are tracked separately: a message
+//! that did not fit into the event queue is retried at the next opportunity, and until then
+//! the problem counts as not reported.
 
 use std::time::{Duration, Instant};
 
 use crate::telemetry::metrics::Unread;
 
-/// The least time between two messages that one trouble begins, where somebody else may have
-/// it begin and end as often as he likes.
+/// Least time between two reports that a problem begins, if someone else may cause it to begin
+/// and end at will.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Something that keeps a container or a folder from being read, or the like.
+/// A problem, such as one that prevents a container or directory from being read.
 #[derive(Debug)]
 pub struct Trouble<R = Unread> {
     reason: Option<R>,
     is_reported: bool,
-    /// How long after one beginning was reported the next may be, and when that was.
+    /// Least time between two reported beginnings, and the time of the last one.
     interval: Duration,
     last: Option<Instant>,
 }
@@ -34,8 +34,8 @@ impl<R> Default for Trouble<R> {
 }
 
 impl<R: Copy> Trouble<R> {
-    /// One that is not there, and of which no more than one beginning is reported in a
-    /// minute: nor the end of one that was not.
+    /// A problem that does not exist yet and whose beginning is reported at most once a
+    /// minute. The end of an unreported one is not reported either.
     pub fn paced() -> Trouble<R> {
         Trouble {
             interval: REPORT_INTERVAL,
@@ -43,7 +43,7 @@ impl<R: Copy> Trouble<R> {
         }
     }
 
-    /// A trouble that is there and that nobody is told of unless it stays.
+    /// An existing problem that is not reported unless it persists.
     pub fn unreported(reason: R) -> Trouble<R> {
         Trouble {
             reason: Some(reason),
@@ -51,22 +51,23 @@ impl<R: Copy> Trouble<R> {
         }
     }
 
-    /// Whether it is there.
+    /// Whether the problem exists.
     pub fn is_there(&self) -> bool {
         self.reason.is_some()
     }
 
-    /// What it is, if it is there.
+    /// What the problem is; `None` if it does not exist.
     pub fn reason(&self) -> Option<R> {
         self.reason
     }
 
-    /// Whether its message is still to be kept, and it is time for it.
+    /// Whether the beginning is still to be reported and a report is due.
     pub fn is_to_be_reported(&self) -> bool {
         self.is_there() && !self.is_reported && self.is_due(Instant::now())
     }
 
-    /// The same, or that of its end, of one that never rests.
+    /// Whether the beginning or the end is still to be reported. Not for problems that use
+    /// [`Trouble::rest`], which look ended and reported.
     pub fn has_news(&self) -> bool {
         self.is_to_be_reported() || (!self.is_there() && self.is_reported)
     }
@@ -76,8 +77,8 @@ impl<R: Copy> Trouble<R> {
             .is_none_or(|last| now.duration_since(last) >= self.interval)
     }
 
-    /// It is there. `report` is called unless it was reported, and returns whether the
-    /// message was kept.
+    /// The problem exists. Calls `report` unless it was already reported or no report is due;
+    /// `report` returns whether the message was kept.
     pub fn begin(&mut self, reason: R, report: impl FnOnce() -> bool) {
         self.begin_at(reason, Instant::now(), report);
     }
@@ -90,12 +91,13 @@ impl<R: Copy> Trouble<R> {
         }
     }
 
-    /// It is over for now, and should it come back, that is no news.
+    /// The problem is over for now. Not reported, and neither is a recurrence if the problem
+    /// was reported before.
     pub fn rest(&mut self) {
         self.reason = None;
     }
 
-    /// It is over. `report` is called if its beginning was reported.
+    /// The problem is over. Calls `report` if its beginning was reported.
     pub fn end(&mut self, report: impl FnOnce() -> bool) {
         self.reason = None;
         if self.is_reported && report() {
@@ -151,7 +153,7 @@ mod tests {
             trouble.end(|| count(&mut ended));
         }
         assert_eq!((begun, ended), (3, 3), "in three minutes");
-        // One that stays is reported as soon as it is time.
+        // A problem that persists is reported as soon as a report is due.
         let now = start + Duration::from_secs(179);
         trouble.begin_at(Unread::IoError, now, || panic!("a minute has not passed"));
         trouble.begin_at(Unread::IoError, now + Duration::from_secs(1), || {

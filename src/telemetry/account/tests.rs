@@ -117,7 +117,7 @@ fn the_lag_is_the_age_of_the_oldest_entry_that_is_not_delivered() {
     assert_eq!(account.figures().lag_seconds(now), 40.5);
     account.accepted(amount(10, 1));
     assert_eq!(account.figures().lag_seconds(now), 0.0);
-    // There was more behind the slice that was read: it is younger than its end.
+    // There were more bytes after the slice; they are younger than its end.
     account.set_unread(7);
     assert_eq!(
         (
@@ -126,7 +126,7 @@ fn the_lag_is_the_age_of_the_oldest_entry_that_is_not_delivered() {
         ),
         (21.5, 7)
     );
-    // What appears where there was nothing is as old as we know of it.
+    // Bytes that appear where there were none are as old as their first sighting.
     account.set_unread(0);
     account.set_unread(7);
     assert_eq!(account.figures().lag_seconds(now), 0.0);

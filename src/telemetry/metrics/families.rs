@@ -1,4 +1,4 @@
-//! The metrics, in two tables: of the instance, and per container.
+//! All metrics, in two tables: those of the instance, and those per container.
 
 use crate::format::position::Timestamp;
 use crate::telemetry::account::{wall_clock, Figures};
@@ -8,13 +8,12 @@ use crate::telemetry::metrics::{
     Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
 
-/// Labels of a series of one container. The id comes last and has twelve
-/// characters always: cmetrics finds series by a hash over the values run
-/// together.
+/// Labels of a container's series. The id comes last and always has twelve characters, because
+/// cmetrics looks up series by a hash of the concatenated values.
 const CONTAINER_LABELS: &[&str] = &["container_name", "container_id"];
 
-/// A metric that is made of figures: there is one of all containers, and one
-/// with a series for each.
+/// A metric computed from figures: one family with the total, and one with a series per
+/// container.
 struct FigureMetric {
     total: Family,
     of_container: Family,
@@ -303,7 +302,7 @@ fn total(count: &Count) -> Vec<Sample> {
     number(count.get() as f64)
 }
 
-/// Every metric there is, in the order of the documentation.
+/// All metric families, in the order of the documentation.
 pub fn all_families() -> impl Iterator<Item = &'static Family> {
     let totals = FIGURES.iter().map(|metric| &metric.total);
     let of_containers = FIGURES.iter().map(|metric| &metric.of_container);
@@ -312,7 +311,7 @@ pub fn all_families() -> impl Iterator<Item = &'static Family> {
         .chain(of_containers)
 }
 
-/// The metrics of the instance as a whole.
+/// Reads the metrics of the instance as a whole.
 pub(crate) fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
     let (figures, now) = (sources.accounts.total(), wall_clock());
     let totals = FIGURES.iter().map(|metric| Reading {
@@ -326,8 +325,8 @@ pub(crate) fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
     totals.chain(instance).collect()
 }
 
-/// The metrics with a series for each of these containers. Of one that is gone nothing
-/// waits any more: its gauges end at 0.
+/// Reads the metrics with one series per container. Nothing of a container that is gone is
+/// pending, so its gauges end at 0.
 pub(crate) fn read_containers(shown: &[Shown], now: Timestamp) -> Vec<Reading> {
     let read = |metric: &'static FigureMetric| {
         let family = &metric.of_container;

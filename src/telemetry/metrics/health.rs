@@ -1,5 +1,5 @@
-//! Signs of life that do not depend on the reader's own: a reader that a file system holds
-//! up publishes nothing, so the host's thread tells how long ago it was seen.
+//! Signs of life that do not depend on the reader: a reader blocked in a file system publishes
+//! nothing, so the host's thread reports when it was last active.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -8,17 +8,18 @@ const NO_DB: u8 = 0;
 const DB_WRITABLE: u8 = 1;
 const DB_FAILS: u8 = 2;
 
-/// What each side leaves for the other to see; no locks.
+/// State that each thread leaves for the other, without locks.
 #[derive(Debug)]
 pub struct Health {
     started: Instant,
-    /// Milliseconds from the start to the begin of the reader's last turn.
+    /// Milliseconds from `started` to the start of the reader's last turn; `u64::MAX` once the
+    /// reader has ended.
     last_turn: AtomicU64,
     db: AtomicU8,
 }
 
 impl Default for Health {
-    /// Of an instance that starts now; the start counts as a turn.
+    /// For an instance that starts now; the start counts as a turn.
     fn default() -> Health {
         Health {
             started: Instant::now(),
@@ -29,7 +30,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// That of an instance whose reader turned last so many seconds ago.
+    /// For an instance whose reader made its last turn `seconds` ago.
     #[cfg(test)]
     pub fn as_of(seconds: u64) -> Health {
         Health {
@@ -38,24 +39,24 @@ impl Health {
         }
     }
 
-    /// The reader begins a turn.
+    /// The reader starts a turn.
     pub fn turn(&self) {
         let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_turn.store(since_start, Ordering::Relaxed);
     }
 
-    /// The reader has ended in order: no further turn is due, and no age grows.
+    /// The reader has ended normally: no further turn is due, and the age stays 0.
     pub fn end(&self) {
         self.last_turn.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// How long ago that was; nothing where none is due.
+    /// Time since the reader's last turn; zero if none is due.
     pub fn since_last_turn(&self) -> Duration {
         let last_turn = Duration::from_millis(self.last_turn.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last_turn)
     }
 
-    /// Positions were written to the DB, or could not be.
+    /// Sets whether offsets could be written to the DB.
     pub fn set_db_writable(&self, is_writable: bool) {
         self.db.store(
             if is_writable { DB_WRITABLE } else { DB_FAILS },
@@ -63,7 +64,7 @@ impl Health {
         );
     }
 
-    /// Whether positions can be written; `None` without a DB.
+    /// Whether offsets can be written; `None` without a DB.
     pub fn is_db_writable(&self) -> Option<bool> {
         let db = self.db.load(Ordering::Relaxed);
         (db != NO_DB).then_some(db == DB_WRITABLE)

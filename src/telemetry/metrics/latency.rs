@@ -1,26 +1,26 @@
-//! How long records wait between the runtime's time and the host's yes.
+//! Time between a record's timestamp and its acceptance by the host.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::telemetry::metrics::Value;
 
-/// Upper bounds of the buckets in seconds: from what a hot log takes to what
-/// only a backlog takes.
+/// Upper bounds of the buckets in seconds, from the latency of an active log to that of a
+/// backlog.
 pub const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 60.0, 600.0,
 ];
 
-/// A histogram that one thread fills and another one reads.
+/// A histogram filled by one thread and read by another.
 #[derive(Debug, Default)]
 pub struct Latency {
-    /// Those of each bucket alone; the last is beyond every bound.
+    /// Count of each bucket alone, not cumulative; the last bucket is above every bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
 impl Latency {
-    /// Something took so long.
+    /// Adds one observation.
     pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
@@ -31,7 +31,7 @@ impl Latency {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// All that was observed.
+    /// All observations, as cumulative counts.
     pub fn value(&self) -> Value {
         let mut below = 0;
         let counts = self.counts.iter().map(|count| {

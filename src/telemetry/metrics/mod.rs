@@ -1,9 +1,8 @@
-//! What an operator's graphs are made of: the figures of the accounts and of
-//! the instance, as metrics with names and help texts. Pure; the host's side
-//! is `ffi::cmetrics`.
+//! Metrics: the figures of the accounts and of the instance, with names and help texts. Pure;
+//! the host's side is `ffi::cmetrics`.
 //!
-//! Totals cover every container there is or was; which containers have series of their
-//! own is decided in `series`.
+//! Totals cover every container, present and past; `series` decides which containers have
+//! series of their own.
 
 mod families;
 mod health;
@@ -25,40 +24,40 @@ use std::time::Instant;
 
 use crate::telemetry::account::{wall_clock, Accounts};
 
-/// How a metric behaves.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// Only grows, until the instance starts anew.
+    /// Only increases, until the instance restarts.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// Counts of what is at or below each of these bounds.
+    /// Counts observations at or below each of these bounds.
     Histogram(&'static [f64]),
 }
 
-/// One metric, whatever series it has.
+/// One metric with all its series.
 #[derive(Debug)]
 pub struct Family {
     /// Its kind.
     pub kind: Kind,
-    /// The last part of its name; `fluentbit_container_logs_` comes before.
+    /// The last part of its name, after `fluentbit_container_logs_`.
     pub name: &'static str,
     /// One sentence.
     pub help: &'static str,
-    /// The labels beside `name`, which is the instance's.
+    /// Label names, in addition to the instance's `name`.
     pub labels: &'static [&'static str],
 }
 
 /// The value of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Of a counter or gauge.
+    /// For a counter or gauge.
     Number(f64),
-    /// Of a histogram: one count more than it has bounds, the last one of all.
+    /// For a histogram: one count per bound, and one more for all observations.
     Distribution {
-        /// How many were at or below each bound, and in all.
+        /// Observations at or below each bound, then the total.
         counts: Vec<u64>,
-        /// The sum of all.
+        /// The sum of all observed values.
         sum: f64,
     },
 }
@@ -66,35 +65,35 @@ pub enum Value {
 /// One series of a family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// A value for each of the family's labels.
+    /// One value per label of the family.
     pub labels: Vec<String>,
-    /// Its value now.
+    /// The current value.
     pub value: Value,
 }
 
 /// A family and its series.
 #[derive(Debug)]
 pub struct Reading {
-    /// Which.
+    /// The family.
     pub family: &'static Family,
     /// Its series.
     pub samples: Vec<Sample>,
 }
 
-/// What the metrics are made of.
+/// The sources of the metrics.
 #[derive(Debug)]
 pub struct Sources<'a> {
-    /// What became of every byte.
+    /// The accounts of all containers.
     pub accounts: &'a Accounts,
-    /// What has happened so often.
+    /// Counts of events.
     pub tally: &'a Tally,
-    /// Whether the reader turns and positions are written.
+    /// The reader's last turn, and whether offsets can be written.
     pub health: &'a Health,
-    /// How old records were when the host accepted them.
+    /// Age of records when the host accepted them.
     pub latency: &'a Latency,
-    /// How things were at the reader's last look round.
+    /// State as of the reader's last survey.
     pub survey: Survey,
-    /// Bytes of records that wait for the host.
+    /// Bytes of records waiting for the host.
     pub queue_bytes: usize,
 }
 
@@ -103,8 +102,8 @@ pub fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
     families::read_instance(sources)
 }
 
-/// Reads every metric; `series` says which containers have some of their own, `most` at a
-/// time.
+/// Reads all metrics. `series` decides which containers have series of their own, at most
+/// `most` at a time, and as many again where data was lost.
 pub fn read(sources: &Sources<'_>, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
     let shown = series.show(sources.accounts.all(), most, Instant::now());
     let mut readings = families::read_instance(sources);

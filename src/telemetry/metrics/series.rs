@@ -1,15 +1,15 @@
-//! Which containers have metrics of their own.
+//! Selects the containers that have series of their own.
 //!
-//! The host keeps a series that was set once for as long as the instance lives: a series
-//! could only be taken out by destroying what another thread of the host may be walking
-//! (an input that scrapes the host's metrics on a thread of its own). So series are a
-//! budget. A container that is gone leaves its counters as they were at its end, and its
-//! gauges at 0; how many containers ever get series is bounded, and once the bound is
-//! reached further ones are in the totals only, which is logged once.
+//! The host keeps a series for as long as the instance lives: removing one would destroy data
+//! that another thread of the host may be traversing (an input that scrapes the host's metrics
+//! on its own thread). Series are therefore a budget. A container that is gone leaves its
+//! counters at their last values and its gauges at 0. The number of containers that ever get
+//! series is bounded; beyond it further containers appear only in the totals, which is logged
+//! once.
 //!
-//! The budget is spent on those that matter: the first ones at once, later ones when they
-//! have been there for a minute, or when something of theirs was lost. A job that runs for
-//! some seconds costs nothing.
+//! The budget goes to the containers that matter: the first ones immediately, later ones once
+//! they have existed for a minute or have lost data. A job that runs for a few seconds costs
+//! nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -18,28 +18,29 @@ use std::time::{Duration, Instant};
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{Account, Figures};
 
-/// How many containers ever get series, for each that may have them at a time.
+/// Number of containers that ever get series, as a multiple of those that may have them at a
+/// time.
 const TURNOVER: usize = 10;
 
-/// How long a container must have been there to get series once the first ones have theirs.
+/// How long a container must have existed to get series once the initial ones are used up.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// The figures of one container, and the labels of its series.
+/// The figures of one container and the labels of its series.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// Its name and its id.
+    /// Name and short id.
     pub labels: Vec<String>,
-    /// What became of its bytes.
+    /// The container's figures.
     pub figures: Figures,
-    /// Whether this is the last time: it is gone, or has another name.
+    /// Whether these are the last values: the container is gone or was renamed.
     pub has_ended: bool,
 }
 
-/// The containers that have series, and what was spent on them.
+/// The containers that have series, and the budget spent on them.
 #[derive(Debug, Default)]
 pub struct ContainerSeries {
     live: BTreeMap<ContainerId, (Vec<String>, Arc<Account>)>,
-    /// Labels of every series there ever was.
+    /// Labels of every series ever created.
     made: HashSet<Vec<String>>,
     first_seen: HashMap<ContainerId, Instant>,
     is_exhausted: bool,
@@ -47,8 +48,8 @@ pub struct ContainerSeries {
 }
 
 impl ContainerSeries {
-    /// What is to be shown now. `most` containers have series at a time, and as many again
-    /// where something was lost.
+    /// The series to publish now. `most` containers have series at a time, and as many again
+    /// that have lost data.
     pub fn show(&mut self, accounts: Vec<Arc<Account>>, most: usize, now: Instant) -> Vec<Shown> {
         let there: HashMap<ContainerId, &Arc<Account>> = accounts
             .iter()
@@ -65,7 +66,7 @@ impl ContainerSeries {
         shown
     }
 
-    /// Takes out those that are gone or are called otherwise now, with their last figures.
+    /// Removes containers that are gone or renamed; returns their last figures.
     fn end(&mut self, there: &HashMap<ContainerId, &Arc<Account>>) -> Vec<Shown> {
         let mut ended = Vec::new();
         self.live.retain(|id, (labels, account)| {
@@ -91,7 +92,8 @@ impl ContainerSeries {
             .iter()
             .filter(|account| !self.live.contains_key(account.id()))
         {
-            // Users come last: nobody drives others out of the metrics by losses of his own.
+            // Containers of users come last, so that a user cannot displace others from the
+            // metrics by losing data on purpose.
             waiting.push((
                 account.is_of_user() || account.figures().lost() == 0,
                 account,
@@ -121,15 +123,15 @@ impl ContainerSeries {
         }
     }
 
-    /// Calls `report` with their number where they keep others from getting any, until it
-    /// returns that the message was kept.
+    /// Once the budget is exhausted, calls `report` with the number of containers that have
+    /// had series, until `report` returns that the message was kept.
     pub fn report_exhausted(&mut self, report: impl FnOnce(usize) -> bool) {
         if let (false, Some(containers)) = (self.is_reported, self.exhausted()) {
             self.is_reported = report(containers);
         }
     }
 
-    /// How many containers have had series, if that keeps others from getting any.
+    /// The number of containers that have had series, if the budget is exhausted.
     pub fn exhausted(&self) -> Option<usize> {
         self.is_exhausted.then_some(self.made.len())
     }
@@ -182,7 +184,7 @@ mod tests {
             (names(&shown, true), names(&shown, false)),
             (vec!["c1".to_owned()], vec!["c2".to_owned()])
         );
-        // The third was there for too short a time until now.
+        // The third had not existed long enough until now.
         let later = now + SETTLED_AFTER;
         let shown = series.show(accounts.all(), 2, later);
         assert_eq!(
@@ -248,7 +250,7 @@ mod tests {
             });
         }
         assert_eq!(told, [TURNOVER], "until it is kept, and once");
-        // One that had series before gets them again.
+        // A container that had these series before gets them again.
         account.set_name("name-0");
         assert_eq!(
             names(&series.show(accounts.all(), 1, now), false),

@@ -1,4 +1,4 @@
-//! What the reader sees when it looks round: how things are, not what has been.
+//! The state the reader observes in its surveys: current values, not counts of past events.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,21 @@ use crate::telemetry::metrics::Unread;
 /// Where a container's log comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
-    /// The files of the json-file driver.
+    /// The current log files: those of Docker's json-file driver, of CRI runtimes, and of
+    /// Podman.
     File,
-    /// Those of the local driver.
+    /// Files of Docker's local driver.
     Local,
-    /// Docker's own copy of what another driver gets.
+    /// Docker's local cache for other drivers.
     Cache,
-    /// The Docker API.
+    /// The API of Docker or Podman.
     Stream,
-    /// Nowhere.
+    /// Not available anywhere.
     Nowhere,
 }
 
 impl SourceKind {
-    /// All of them, in the order of their metrics.
+    /// All variants, in the order of their metrics.
     pub const ALL: [SourceKind; 5] = [
         SourceKind::File,
         SourceKind::Local,
@@ -29,7 +30,7 @@ impl SourceKind {
         SourceKind::Nowhere,
     ];
 
-    /// As labels have it.
+    /// The value of the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
             SourceKind::File => "file",
@@ -41,30 +42,30 @@ impl SourceKind {
     }
 }
 
-/// How things were at the reader's last look round.
+/// The state as of the reader's last survey.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// How many containers come from each of [`SourceKind::ALL`].
+    /// Number of containers for each of [`SourceKind::ALL`].
     pub containers: [u64; 5],
-    /// How many are not read though they should be, by each of [`Unread::ALL`].
+    /// Number of containers that should be read but are not, for each of [`Unread::ALL`].
     pub unread: [u64; Unread::ALL.len()],
-    /// The folders in which runtimes keep their containers, and whether each can be listed.
+    /// The root directories of the runtimes, and whether each can be listed.
     pub roots: Vec<(PathBuf, bool)>,
     /// Log files held open.
     pub files_open: u64,
-    /// Split lines that wait for their rest.
+    /// Split lines that are not complete yet.
     pub open_lines: u64,
-    /// Whether changes are looked for instead of being notified.
+    /// Whether changes are found by polling instead of notifications.
     pub polls: bool,
 }
 
 impl Survey {
-    /// One more container.
+    /// Adds a container.
     pub fn count(&mut self, source: SourceKind) {
         self.containers[source as usize] += 1;
     }
 
-    /// One more container that is not read, and why.
+    /// Adds a container that is not read.
     pub fn count_unread(&mut self, reason: Unread) {
         self.unread[reason as usize] += 1;
     }

@@ -1,33 +1,33 @@
-//! What has happened to an instance so often.
+//! Counts of events of an instance.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts since the start; any thread may add.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Log files that were read to their end and followed by another one.
+    /// Log files that were read to the end and followed by another one.
     pub rotations: Count,
-    /// Attempts to read a log, its folder or its metadata that failed.
+    /// Failed attempts to read a log, its directory or its metadata.
     pub read_errors: Count,
-    /// Requests to the Docker API that broke off.
+    /// Log streams of the API that broke off.
     pub reconnects: Count,
-    /// Times that the host told us to pause.
+    /// Pauses requested by the host.
     pub pauses: Count,
-    /// Positions written to the checkpoint.
+    /// Offsets written to the checkpoint.
     pub checkpoint_writes: Count,
 }
 
-/// One count.
+/// One counter.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// Once more.
+    /// Adds one.
     pub fn add_one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often.
+    /// The current count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,32 +1,32 @@
-//! Why a container that should be read is not.
+//! The reasons why a container that should be read is not.
 
 use std::io;
 
 use crate::runtime::file::is_shortage;
 
-/// The reason, as the label `reason` of the metric has it.
+/// The reason, as shown in the metric's label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
-    /// Its log may not be read.
+    /// No permission to read the log.
     Permission,
-    /// It runs, and there is no log of it, or its API does not know it.
+    /// The container runs but has no log, or its API does not know it.
     Missing,
-    /// The process or the machine has no more file descriptors or memory.
+    /// The process or machine is out of file descriptors or memory.
     NoDescriptors,
-    /// Reading its log failed in another way.
+    /// Another error while reading the log.
     IoError,
-    /// Only the API has its log, and that does not answer or may not be asked.
+    /// The log is available only through the API, which does not answer or may not be used.
     ApiUnavailable,
-    /// Its metadata cannot be read, and so it is not known where its log is.
+    /// The metadata cannot be read, so the location of the log is unknown.
     Metadata,
-    /// Its log driver keeps nothing (`none`).
+    /// The log driver stores nothing (`none`).
     DriverNone,
-    /// The API cannot read what its log driver writes.
+    /// The API cannot read what the log driver writes.
     DriverUnreadable,
 }
 
 impl Unread {
-    /// All of them, in the order of their series.
+    /// All variants, in the order of their series.
     pub const ALL: [Unread; 8] = [
         Unread::Permission,
         Unread::Missing,
@@ -38,7 +38,7 @@ impl Unread {
         Unread::DriverUnreadable,
     ];
 
-    /// As the label has it.
+    /// The value of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Unread::Permission => "permission",
@@ -52,7 +52,7 @@ impl Unread {
         }
     }
 
-    /// What an error at a log says.
+    /// Classifies an error from reading a log.
     pub fn of_error(error: &io::Error) -> Unread {
         match error.kind() {
             _ if is_shortage(error) => Unread::NoDescriptors,
