@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// Ends when it is asked to, or never.
+    /// Ends when asked to, or never.
     struct Played {
         stop: Mutex<Option<Sender<()>>>,
         thread: OwnedThread,

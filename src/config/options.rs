@@ -18,7 +18,7 @@ pub enum Kind {
     List,
 }
 
-/// One option.
+/// The definition of one option.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionSpec {
     /// The name as users write it; the host ignores case.

@@ -45,7 +45,7 @@ const LIMITS: Limits = Limits {
 /// begins with them, and no user can choose an id that collides with another container's.
 const KEY_BEGINS: [u8; 8] = *b"\xff\xffuser\xff\xff";
 
-/// The storages of users.
+/// The storages of the chosen users.
 #[derive(Debug)]
 pub struct Users {
     choice: UserChoice,

@@ -108,8 +108,8 @@ fn pairs(attrs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Messages and what they say: first those that dockerd writes, then others
-/// that protobuf allows.
+/// Messages and their decoded form: first those that dockerd writes, then others that protobuf
+/// allows.
 fn valid_cases() -> Vec<(&'static str, Vec<u8>, Want)> {
     let plain = |line: &[u8]| (message(Stream::Stdout, line, &[]), want(line));
     let long = [b'x'; 16384];
@@ -287,7 +287,7 @@ fn valid_cases() -> Vec<(&'static str, Vec<u8>, Want)> {
 fn frames_that_dockerd_wrote_decode() {
     let line =
         b"\0\0\0\x1a\x0a\x06stdout\x10\xa5\xdc\xb7\xab\xa8\xc2\xb1\xf5\x18\x1a\x06line 1\0\0\0\x1a";
-    // The second half of a character that the limit of a piece cut in two.
+    // The second half of a character that was cut in two at the size limit of a piece.
     let piece =
         b"\0\0\0\x5f\x0a\x06stdout\x10\x94\xb2\xda\xbe\xa8\xc2\xb1\xf5\x18\x1a\x01\xa9\x20\x01\x2a\x46\
         \x08\x01\x12\x4080dba2afd4328bde07a596c81ece0adda84df672769508f62bf8756a766e449c\x18\x02\0\0\0\x5f";
@@ -490,8 +490,8 @@ fn damage_is_passed_over_to_precisely_the_next_frame() {
             for damage in damages(&damaged_frame) {
                 let data = [&*damage, &*next, &*good("one more")].concat();
                 if data.starts_with(&damaged_frame) {
-                    // Cut within its footer, it borrows the rest of that from
-                    // the next header: nothing tells it from a whole frame.
+                    // Cut within its footer, the frame takes the missing bytes from the next
+                    // header and cannot be distinguished from a whole one.
                     continue;
                 }
                 assert!(
@@ -499,7 +499,7 @@ fn damage_is_passed_over_to_precisely_the_next_frame() {
                     "{name}: {damage:02x?}"
                 );
                 assert_eq!(next_frame(&data), damage.len(), "{name}: {damage:02x?}");
-                // Nor is the frame passed over while it is being written.
+                // Nor is the frame skipped while it is being written.
                 for end in 0..next.len() {
                     let found = next_frame(&data[..damage.len() + end]);
                     assert!(
@@ -546,8 +546,8 @@ fn a_long_hole_or_hostile_bytes_take_linear_time() {
         let mut data = pattern.repeat(SIZE / pattern.len());
         let hole = data.len();
         data.extend(&frame);
-        // Whatever else it takes for a start on its way, it gets to the frame;
-        // a scan that was quadratic would not live to see it.
+        // Whatever else is mistaken for a start on the way, the frame is found; a quadratic
+        // scan would take too long to finish.
         let mut passed = 0;
         while passed < hole {
             let rest = &data[passed..];
@@ -561,8 +561,8 @@ fn a_long_hole_or_hostile_bytes_take_linear_time() {
     assert_eq!(next_frame(&vec![0; SIZE]), SIZE - 3);
 }
 
-/// Every byte of every case set to every value: nothing panics, and what is
-/// decoded is a part of the message.
+/// Sets every byte of every case to every value: nothing panics, and whatever is decoded is
+/// part of the message.
 #[test]
 fn no_single_change_does_harm() {
     for (_, message, _) in valid_cases()
@@ -580,7 +580,7 @@ fn no_single_change_does_harm() {
     }
 }
 
-/// What holds for any bytes.
+/// Properties that hold for any bytes.
 fn check(data: &[u8]) {
     match first_frame(data) {
         Frame::Whole { message, length } => {
@@ -606,7 +606,7 @@ fn check(data: &[u8]) {
 
 #[test]
 fn random_bytes_do_no_harm() {
-    // The bytes that frames are made of come often.
+    // Bytes that frames consist of are generated more often.
     const COMMON: &[u8] =
         b"\0\0\0\0\0\0\x0a\x0a\x06\x08\x10\x12\x1a\x20\x2a\x32\x01\x02\x03\x05\xff";
     for seed in 1..=20_000u64 {

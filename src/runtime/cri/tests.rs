@@ -19,7 +19,7 @@ impl Node {
         node
     }
 
-    /// Resolved, since what is found is.
+    /// Canonical, since the paths found are.
     fn path(&self, below: &str) -> PathBuf {
         self.dir.path().canonicalize().unwrap().join(below)
     }

@@ -92,7 +92,7 @@ fn users_that_are_named_are_read_and_nobody_else_is() {
     );
 }
 
-/// The same id in two homes, and in a daemon's.
+/// The same id in two home directories and in a daemon's storage.
 #[test]
 fn a_container_is_known_by_its_storage_and_its_id() {
     let mut homes = Homes::new();

@@ -6,7 +6,7 @@ use rustix::process::geteuid;
 
 use super::*;
 
-/// A folder with a file `a/b/log`, and a file elsewhere.
+/// A directory with a file `a/b/log`, and a file outside it.
 struct Ground {
     dir: tempfile::TempDir,
 }
@@ -107,7 +107,7 @@ fn a_folder_that_is_swapped_for_a_symlink_after_the_look_leads_nowhere() {
     assert!(log.stat().is_err());
     let of_machine = SafePath::below(&Base::of_machine(&ground.path("home")), log.to_path_buf());
     assert!(of_machine.open_file().is_err());
-    // The base itself is the administrator's, who may move it and leave a link.
+    // The base itself belongs to the administrator, who may move it and leave a symlink.
     std::fs::rename(ground.path("home"), ground.path("moved")).unwrap();
     symlink(ground.path("moved"), ground.path("home")).unwrap();
     assert_eq!(ground.ours("was/b/log").read(10).unwrap(), b"ours");
