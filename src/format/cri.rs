@@ -1,6 +1,6 @@
 //! The text format of the Kubernetes container runtime interface, written by containerd and
-//! conmon (CRI-O, Podman) and read by the kubelet: one entry per line, `<RFC 3339 time>
-//! <stdout|stderr> <tag>[:<tag>…] <content>`.
+//! conmon (CRI-O, Podman) and read by the kubelet: one entry per line,
+//! `<RFC 3339 time> <stdout|stderr> <tag>[:<tag>…] <content>`.
 //!
 //! The first tag is `F` if the entry ends its line and `P` if more of the line follows. Each
 //! piece has its own timestamp, so pieces are joined by tag, not by time. The content is
@@ -63,7 +63,7 @@ impl Decoder {
         };
         let text = match rest.split_first() {
             Some((b' ', text)) => text,
-            // Further tags are reserved for future use and ignored.
+            // This decoder knows no further tags and ignores them.
             Some((b':', tags)) => &tags[memchr(b' ', &tags[..tags.len().min(LONGEST_TAGS)])? + 1..],
             // Empty content from a writer that omits the space before it.
             None => rest,

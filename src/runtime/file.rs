@@ -62,7 +62,8 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
 /// Size of an open file and, if the file has been deleted, the bytes it occupies on disk.
 pub fn bytes_on_disk(file: &File) -> io::Result<(u64, Option<u64>)> {
     let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
-    // Sparse files occupy less than their size; small files occupy a whole block.
+    // The smaller of both: a sparse file occupies less than its size, and a small file has a
+    // whole block.
     let bytes = stat.stx_size.min(stat.stx_blocks.saturating_mul(512));
     Ok((stat.stx_size, (stat.stx_nlink == 0).then_some(bytes)))
 }

@@ -19,7 +19,7 @@ pub struct Mounts {
     mounts: Vec<(PathBuf, String)>,
 }
 
-/// A mount on a path that may not answer.
+/// A mount on the way to a path; it may not answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Distant {
     /// The mount point.

@@ -66,8 +66,8 @@ fn id_in_cgroup(line: &str) -> Option<ContainerId> {
     path.rsplit('/').find_map(id_in_name)
 }
 
-/// Parses a line whose fourth field is the mounted path and whose fifth is the mount point: `…
-/// 8:1 /var/lib/docker/containers/ID/hostname /etc/hostname rw …`.
+/// Parses a line whose fourth field is the mounted path and whose fifth is the mount point:
+/// `… 8:1 /var/lib/docker/containers/ID/hostname /etc/hostname rw …`.
 fn id_in_mount(line: &str) -> Option<ContainerId> {
     let mut words = line.split(' ').skip(3);
     let (root, place) = (words.next()?, words.next()?);
