@@ -209,7 +209,7 @@ impl Plugin {
     }
 
     /// Publishes the current metrics. Call it on the host's thread; the first call is in
-    /// `cb_init`, before anything can walk them.
+    /// `cb_init`, before any thread can read them.
     pub fn publish(&self, host: &dyn Host) {
         let mut series = lock(&self.series);
         let most = self.config.metrics_per_container;

@@ -80,20 +80,20 @@ mod tests {
                 .map(|time| dedupe.covers(*time))
                 .collect::<Vec<_>>()
         };
-        // From Podman's API to its file: it gave two entries of second 5.
+        // From Podman's API to its file: the API returned two entries of second 5.
         let file = [fine(4, 9), fine(5, 0), fine(5, 3), fine(5, 4), fine(6, 0)];
         assert_eq!(
             covered(cursor(5, 2), true, &file),
             [true, true, true, false, false]
         );
-        // To the API: of second 5 only the last entry is known to be taken.
+        // To the API: of second 5, only the last entry is known to be taken.
         let api = [fine(4, 0), fine(5, 0), fine(5, 0), fine(6, 0)];
         let until = TimeCursor {
             time: fine(5, 3),
             count: 1,
         };
         assert_eq!(covered(until, true, &api), [true, true, false, false]);
-        // Where both know nanoseconds, a second has many moments.
+        // If both sides have nanoseconds, times within a second are distinct.
         assert_eq!(covered(cursor(5, 1), false, &[fine(5, 3)]), [false]);
     }
 
