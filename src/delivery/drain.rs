@@ -56,8 +56,8 @@ const MOST_REFUSALS: usize = 4;
 const PART_RETRY: Duration = Duration::from_secs(10);
 /// How long a container is set aside before that is logged.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
-/// If the host refuses a record while it holds no more than this fraction of the record's
-/// size, it has no room for the record even when it holds nothing.
+/// A host that refuses a record while it holds no more than `1 / ROOM_PART` of the record's
+/// size has no room for the record even when it holds nothing.
 const ROOM_PART: usize = 8;
 /// Number of contradictions after which a record itself is the reason for its refusal: times
 /// that the host accepts at least as many bytes with the same tag in the same round in which

@@ -13,8 +13,8 @@
 //!   threaded inputs, after every input is initialized (`flb_input_collectors_start`).
 //! - The histogram's only series is also set there: 3.0 copies its buckets without checking
 //!   that they exist.
-//! - Values are atomic in cmetrics. A reader may see that histogram series with values partly
-//!   of this update and partly of the previous one, which goes unnoticed.
+//! - Values are atomic in cmetrics. A reader may see one series with the value of this update
+//!   and the next with that of the previous one, which does no harm.
 //! - What remains is a series added while another thread reads. cmetrics creates it with all
 //!   its labels, then appends it to the list; the store to its neighbor's `next` comes last.
 //!   If stores are seen in order (x86-64), a reader sees the list either without it or with it

@@ -24,7 +24,7 @@ const KEY: &CStr = c"container_logs_probe";
 /// Words of a property and of padding around it. Every word in it points to a valid text, so
 /// that a host that reads another word than assumed finds no match.
 const PROPERTY_WORDS: usize = 16;
-/// Index of the list node; value and key precede it.
+/// Index of the list node; key and value precede it.
 const NODE_WORD: usize = 8;
 /// Words of a text: its length, its capacity, and up to 24 bytes.
 const TEXT_WORDS: usize = 5;
