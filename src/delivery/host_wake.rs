@@ -73,7 +73,7 @@ impl HostWake {
 
     /// Makes the timer fire after `RETRY`, in addition to the interval, if the host is to be
     /// retried, which then works without a live reader. Call it after each wake-up. Makes no
-    /// system call if nothing changes.
+    /// system call if the host neither is nor was to be retried.
     pub fn ask_again(&self, is_to_be_asked: bool) {
         if is_to_be_asked || self.is_early.load(Ordering::Relaxed) {
             self.is_early.store(is_to_be_asked, Ordering::Relaxed);
@@ -94,7 +94,8 @@ impl HostWake {
         *lock(&self.next) = Instant::now();
     }
 
-    /// Disarms the timer: only the waker wakes the host from now on.
+    /// Disarms the timer until the next call of [`HostWake::is_time`]: only the waker wakes
+    /// the host.
     pub fn stop(&self) {
         let _ = self.set(Duration::ZERO);
     }

@@ -173,8 +173,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of at most `limit` bytes plus one batch, plus up to `ASIDE_FACTOR` times
-    /// `limit` of refused batches.
+    /// A queue of at most `limit` bytes plus one batch, plus refused batches of up to
+    /// `ASIDE_FACTOR` times `limit` or [`BATCH_BYTES`], whichever is larger.
     pub fn new(limit: usize) -> Queue {
         Queue {
             lanes: Mutex::default(),
