@@ -1,5 +1,5 @@
-//! One instance of the plugin: the checkpoint, the reader's thread, and the
-//! drain that the host's thread calls. Knows no C.
+//! One instance of the plugin: the checkpoint, the reader's thread, and the drain that the
+//! host's thread calls. Contains no C.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -23,17 +23,18 @@ use crate::telemetry::metrics::ContainerSeries;
 use crate::telemetry::trouble::Trouble;
 use crate::threads::{panic_text, OwnedThread};
 
-/// A reader that has not turned for so long is held up: it turns every ten seconds at least.
+/// A reader without a turn for this long is stuck: normally it turns at least every ten
+/// seconds.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
-/// How long a stop waits for the reader. It looks whether to end many times a second,
-/// but a file system that does not answer can hold it in a call for ever.
+/// How long a stop waits for the reader. It checks for a stop many times a second, but an
+/// unresponsive file system can block it in a call forever.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long it waits then for the threads that the reader has started, should the reader
-/// not have ended them.
+/// How long the stop then waits for the threads started by the reader, if the reader has not
+/// ended them.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A stop that waits longer says what for.
+/// A stop that takes longer logs what it waited for.
 const SILENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an instance cannot start.
@@ -50,10 +51,10 @@ pub enum StartError {
 /// How an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
-    /// None of its threads lives.
+    /// All of its threads have ended.
     Wholly,
-    /// Its reader, or a thread that works for it, is in a call that does not return; it
-    /// ends by itself once that does.
+    /// Its reader, or a thread working for it, is in a call that does not return, and ends by
+    /// itself once that does.
     WithoutReader,
 }
 
@@ -63,15 +64,15 @@ pub struct Plugin {
     link: Arc<Link>,
     wake: HostWake,
     drain: Mutex<Drain>,
-    /// The containers that have metrics of their own.
+    /// The containers with metrics of their own.
     series: Mutex<ContainerSeries>,
-    /// The reader has not turned for long.
+    /// Whether the reader is stuck.
     stuck_reader: Mutex<Trouble<()>>,
     reader: Mutex<Option<OwnedThread>>,
     config: Config,
 }
 
-/// What is said of a reader that is left behind, and what it does.
+/// The message about a reader that is left behind, and what it was doing.
 fn left_behind(doing: Doing, told: &str) -> String {
     match doing {
         Doing::Listing | Doing::Looking | Doing::Reading => format!(
@@ -84,8 +85,8 @@ fn left_behind(doing: Doing, told: &str) -> String {
 }
 
 impl Plugin {
-    /// Opens the checkpoint and starts the reader's thread, which inherits the
-    /// signal mask of the caller.
+    /// Opens the checkpoint and starts the reader's thread, which inherits the caller's signal
+    /// mask.
     pub fn start(config: Config) -> Result<Plugin, StartError> {
         let (mut plugin, is_first_start) = Plugin::without_reader(config)?;
         let (link, config) = (Arc::clone(&plugin.link), plugin.config.clone());
@@ -93,7 +94,7 @@ impl Plugin {
         Ok(plugin)
     }
 
-    /// Opens the checkpoint and starts nothing: the caller turns the reader.
+    /// Opens the checkpoint without starting a thread: the caller runs the reader's turns.
     pub fn prepare(config: Config) -> Result<(Plugin, Reader), StartError> {
         let (plugin, is_first_start) = Plugin::without_reader(config)?;
         let reader = Reader::new(
@@ -104,7 +105,7 @@ impl Plugin {
         Ok((plugin, reader))
     }
 
-    /// Opens the checkpoint; the second value says that none came before it.
+    /// Opens the checkpoint. The second value says whether this is the first start.
     fn without_reader(config: Config) -> Result<(Plugin, bool), StartError> {
         let mut events = Vec::new();
         let (store, is_first_start) = match &config.db {
@@ -163,12 +164,11 @@ impl Plugin {
         self.wake.as_fd()
     }
 
-    /// Hands queued batches to the host and moves the checkpoint behind each
-    /// one it accepts. To be called on the host's thread when [`host_fd`] is
-    /// readable. The host may call [`pause`] from inside its append.
+    /// Hands queued batches to the host and advances the checkpoint after each accepted one.
+    /// Call it on the host's thread when [`host_fd`] is readable. The host may call [`pause`]
+    /// from within its append.
     ///
-    /// [`host_fd`]: Plugin::host_fd
-    /// [`pause`]: Plugin::pause
+    /// [`host_fd`]: Plugin::host_fd [`pause`]: Plugin::pause
     pub fn drain(&self, host: &dyn Host) {
         self.link.host_waker.clear();
         let is_time = self.wake.is_time(Instant::now());
@@ -189,12 +189,12 @@ impl Plugin {
         if self.link.take_metrics_changed() {
             self.publish(host);
         } else if is_time {
-            // The reader may be held up, and what it does not say is to be seen.
+            // The reader may be stuck; metrics that do not come from it must still be updated.
             host.publish(&metrics::read_instance(&self.link.metric_sources()));
         }
     }
 
-    /// A reader that a file system holds up is no silence: it is reported, once.
+    /// Logs once that the reader is stuck, and once that it is back.
     fn check_reader(&self) {
         let link = &self.link;
         let age = link.health.since_last_turn();
@@ -208,8 +208,8 @@ impl Plugin {
         }
     }
 
-    /// Shows the metrics as they are now. On the host's thread; first of all in
-    /// `cb_init`, before anything can walk them.
+    /// Publishes the current metrics. Call it on the host's thread; the first call is in
+    /// `cb_init`, before any thread can read them.
     pub fn publish(&self, host: &dyn Host) {
         let mut series = lock(&self.series);
         let most = self.config.metrics_per_container;
@@ -233,7 +233,7 @@ impl Plugin {
         }
     }
 
-    /// The instance is broken: its reader ends, and its bell is silent.
+    /// Shuts down a broken instance: ends the reader and stops waking the host.
     pub fn abandon(&self) {
         self.link.stopping.store(true, Ordering::Release);
         self.link.reader_waker.wake();
@@ -241,47 +241,47 @@ impl Plugin {
         self.link.host_waker.clear();
     }
 
-    /// Nothing is handed over until [`Plugin::resume`]. Safe to call from
-    /// inside an append, and more than once.
+    /// Stops handing over until [`Plugin::resume`]. May be called from within an append, and
+    /// repeatedly.
     pub fn pause(&self) {
         if !self.link.paused.swap(true, Ordering::AcqRel) {
             self.link.tally.pauses.add_one();
         }
     }
 
-    /// Hands over again.
+    /// Resumes handing over.
     pub fn resume(&self) {
         self.link.paused.store(false, Ordering::Release);
         self.link.host_waker.wake();
     }
 
-    /// What became of every byte so far.
+    /// The accounts of all bytes so far.
     pub fn accounts(&self) -> &Accounts {
         &self.link.accounts
     }
 
-    /// Whether all that was read is accepted.
+    /// Whether everything queued was accepted.
     pub fn is_drained(&self) -> bool {
         self.link.queue.is_empty()
     }
 
-    /// Whether the reader has ended and all it queued was accepted.
+    /// Whether the reader has ended and everything it queued was accepted.
     pub fn is_done(&self) -> bool {
         self.link.reader_ended.load(Ordering::Acquire) && self.is_drained()
     }
 
-    /// Ends the reader's thread (I5) and makes the checkpoint durable. What the
-    /// host has not accepted is read again at the next start.
+    /// Ends the reader's thread (I5) and makes the checkpoint durable. What the host has not
+    /// accepted is read again at the next start.
     ///
-    /// A reader that does not come back within five seconds is left behind: the
-    /// host, its other inputs and the next instance do not wait for a dead server.
-    /// Nobody takes what it may still read.
+    /// A reader that does not end within five seconds is left behind, so that the host, its
+    /// other inputs and the next instance do not wait for an unresponsive server. What it may
+    /// still read is discarded.
     pub fn stop(&self, host: &dyn Host) -> Stopped {
         self.link.stopping.store(true, Ordering::Release);
         self.link.reader_waker.wake();
         let reader = lock(&self.reader).take();
         let mut stopped = reader.map_or(Stopped::Wholly, |reader| self.end(&reader, host));
-        // A reader that comes back has ended the threads that it started.
+        // A reader that ends in time has already ended the threads that it started.
         if !self.link.threads.close(OTHERS_PATIENCE) {
             stopped = Stopped::WithoutReader;
         }
@@ -308,7 +308,7 @@ impl Plugin {
         stopped
     }
 
-    /// Waits for the reader, and says what it does where that takes long.
+    /// Waits for the reader and, if that takes long, logs what it is doing.
     fn end(&self, reader: &OwnedThread, host: &dyn Host) -> Stopped {
         if reader.ends_within(SILENT_PATIENCE) {
             return Stopped::Wholly;
@@ -329,7 +329,7 @@ impl Plugin {
     }
 }
 
-/// The reader is made on its own thread: even a look where the roots are can stall.
+/// The reader is created on its own thread: even checking where the roots are can block.
 fn spawn_reader(
     link: Arc<Link>,
     config: Config,
@@ -342,7 +342,7 @@ fn spawn_reader(
     })
 }
 
-/// Runs the reader; a panic becomes an event, never a dead process.
+/// Runs the reader; a panic becomes an event instead of ending the process.
 fn run_guarded(link: &Link, read: impl FnOnce()) {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(()) => link.health.end(),

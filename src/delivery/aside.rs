@@ -1,5 +1,5 @@
-//! What the host refuses of one container, what waits behind it, and what is known of why.
-//! Decides nothing: `drain` does. Pure.
+//! The refused batches of one container, what waits behind them, and what is known about the
+//! reason. Decides nothing: `drain` does. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::runtime::id::ContainerId;
 
-/// Time between two offers of the same while the host takes others: at first, and of a
-/// single record at last.
+/// Interval between two offers of the same batch while the host accepts others: the initial
+/// one, and the longest one for a single record.
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// Bytes that wait behind what is refused of a container; then no more of it is read.
+/// Bytes waiting behind a container's refused batch at which its log is read no further.
 const MOST_ASIDE: usize = 64 * 1024;
 
-/// Bytes of large records that are held of a container while nothing small is among them.
+/// Maximum bytes of large records held for a container while no small one is among them.
 pub(crate) const MOST_UNTOLD: usize = 2 << 20;
 
-/// A batch as it is offered to the host.
+/// A batch as offered to the host.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub batch: Batch,
-    /// Its records as a parser of the host left them.
+    /// Its records after a host parser processed them.
     pub parsed: Option<Vec<u8>>,
 }
 
@@ -36,61 +36,62 @@ impl From<Batch> for Offer {
 }
 
 impl Offer {
-    /// The records that the host gets.
+    /// The records that the host receives.
     pub fn bytes(&self) -> &[u8] {
         self.parsed.as_deref().unwrap_or(&self.batch.bytes)
     }
 
-    /// What a parser's copy takes beside the batch.
+    /// Bytes of the parsed copy, in addition to the batch.
     fn copied(&self) -> usize {
         self.parsed.as_ref().map_or(0, Vec::len)
     }
 
-    /// What it takes as long as it stands aside.
+    /// Bytes in memory while it is set aside.
     pub fn held(&self) -> usize {
         self.batch.bytes.len() + self.copied()
     }
 }
 
-/// What stands aside of one container.
+/// The batches of one container that are set aside.
 #[derive(Debug)]
 pub(crate) struct Aside {
-    /// What is refused.
+    /// The refused batch.
     pub first: Option<Offer>,
-    /// What waits behind it.
+    /// Batches waiting behind it.
     pub rest: VecDeque<Offer>,
-    /// Since when something of it is refused.
+    /// When the container was first refused.
     pub since: Instant,
-    /// It was refused once.
+    /// Whether it was refused only once.
     pub is_new: bool,
-    /// How many appends the host had accepted at the last refusal.
+    /// Number of appends that the host had accepted at the last refusal.
     pub taken: u64,
-    /// When it is offered again.
+    /// Time of the next offer.
     pub next_try: Instant,
-    /// What is known of `first`, where it is a single record.
+    /// What is known about `first` if it is a single record.
     pub alone: Option<Alone>,
 }
 
-/// Of a single record that is refused.
+/// State of a refused single record.
 #[derive(Debug)]
 pub(crate) struct Alone {
-    /// When it was first refused alone.
+    /// When it was first refused as a single record.
     pub since: Instant,
-    /// How often it was.
+    /// Number of these refusals.
     pub refusals: u32,
-    /// Since then the host took something.
+    /// Whether the host accepted anything since.
     pub took_any: bool,
-    /// It took something of the same tag that is smaller.
+    /// Whether it accepted something smaller with the same tag.
     pub took_smaller: bool,
-    /// The round in which it was refused last, until that is contradicted.
+    /// The round of its last refusal, until it is contradicted.
     pub refused_in: Option<u64>,
-    /// Refusals after which, in the same round, it took something of the same tag that is
-    /// as large. The host sends nothing meanwhile, so it had room for this one, too.
+    /// Number of refusals after which the host, in the same round, accepted at least as many
+    /// bytes with the same tag. The host sends nothing during a round, so it had room for this
+    /// record too.
     pub contradictions: u32,
 }
 
 impl Alone {
-    /// Nothing was taken yet.
+    /// A record that is refused for the first time; nothing else was accepted yet.
     pub fn since(since: Instant) -> Alone {
         let (took_any, took_smaller, refused_in) = (false, false, None);
         Alone {
@@ -105,7 +106,7 @@ impl Alone {
 }
 
 impl Aside {
-    /// What was refused for the first time, when the host had accepted so many appends.
+    /// A first refusal, after `taken` accepted appends.
     pub fn new(first: Offer, now: Instant, taken: u64) -> Aside {
         let (first, rest) = (Some(first), VecDeque::new());
         Aside {
@@ -119,18 +120,18 @@ impl Aside {
         }
     }
 
-    /// What is read of the container meanwhile waits behind what is refused (I3).
+    /// Queues a newly read batch of the container behind the refused one (I3).
     pub fn push(&mut self, batch: Batch) {
         self.rest.push_back(batch.into());
         self.hold_back();
     }
 
-    /// What it all takes.
+    /// Bytes of everything set aside.
     pub fn bytes(&self) -> usize {
         self.first.as_ref().map_or(0, Offer::held) + self.bytes_behind()
     }
 
-    /// What of that parsers' copies take, which are no part of the queue.
+    /// Bytes of parsed copies among them, which the queue does not count.
     pub fn copied(&self) -> usize {
         self.first.iter().chain(&self.rest).map(Offer::copied).sum()
     }
@@ -139,8 +140,8 @@ impl Aside {
         self.rest.iter().map(Offer::held).sum()
     }
 
-    /// No more of the container is read once enough waits behind what is refused: its files
-    /// are its buffer.
+    /// Stops reading the container once enough waits behind the refused batch: its files are
+    /// its buffer.
     pub fn hold_back(&self) {
         let Some(Offer {
             batch:
@@ -156,8 +157,9 @@ impl Aside {
         account.hold_back(self.bytes_behind() >= MOST_ASIDE);
     }
 
-    /// Whether nothing follows what is refused, nor will, that is no larger than `small` and
-    /// would tell whether the host has room.
+    /// Whether nothing follows the refused record, now or later, that is no larger than
+    /// `small` bytes and would show whether the host has room. A batch of several records
+    /// counts as small, since it can be divided.
     pub fn has_nothing_small(&self, small: usize) -> bool {
         let is_small =
             |batch: &Batch| batch.records > 1 || (batch.records == 1 && batch.bytes.len() <= small);
@@ -169,18 +171,19 @@ impl Aside {
             && (is_gone || self.bytes() >= MOST_UNTOLD / 2)
     }
 
-    /// Whether all of it is dealt with.
+    /// Whether everything was accepted or dropped.
     pub fn is_empty(&self) -> bool {
         self.first.is_none() && self.rest.is_empty()
     }
 
-    /// How long until the next offer, where the host takes others.
+    /// Interval until the next offer while the host accepts others.
     pub fn patience(&self) -> Duration {
         let refusals = self.alone.as_ref().map_or(1, |alone| alone.refusals);
         (RETRY * refusals.min(100)).min(LONGEST_RETRY)
     }
 
-    /// The host took so many bytes with this tag, of another container, in this round.
+    /// Records that the host accepted `size` bytes with this tag, from another container, in
+    /// this round.
     pub fn others_took(&mut self, tag: Option<&str>, size: usize, round: u64) {
         let (Some(alone), Some(first)) = (&mut self.alone, &self.first) else {
             return;
@@ -196,7 +199,7 @@ impl Aside {
         }
     }
 
-    /// All of it is taken or given up: the container is read on.
+    /// Everything was accepted or dropped: resumes reading the container.
     pub fn release(self, link: &Link, id: &ContainerId) {
         link.accounts.read_on(id);
         link.reader_waker.wake();

@@ -1,17 +1,18 @@
-//! What the host's thread does with what is queued: hands it over, moves the checkpoint
-//! behind each batch that is accepted, and finds a way past what is refused.
+//! The host thread's side of the queue: hands batches over, advances the checkpoint after each
+//! accepted batch, and works around batches that the host refuses.
 //!
-//! The host refuses for two reasons, and gives one answer. It has no room now, of all or
-//! of one route: then nothing may be lost, and it is asked again for as long as it takes.
-//! Or it never takes this: a batch that is larger than an output's
-//! `storage.total_limit_size`, a record that a processor fails on.
+//! The host refuses for two reasons but returns the same code for both. It may have no room at
+//! the moment, in total or on one route: nothing may be lost then, so the batch is retried
+//! indefinitely. Or it will never accept the batch: it is larger than an output's
+//! `storage.total_limit_size`, or a processor fails on one of its records.
 //!
 //! ```text
-//! refused:  the container stands aside; its later batches wait behind (I3), after a
-//!           while no more of its log is read, and the others pass
-//! again:    the batch is halved, again and again, down to one record
-//! alone:    that record is given up, counted and logged if it is certain that the host
-//!           never takes it (see `Drain::is_hopeless`)
+//! refused:        the container is set aside; its later batches wait behind the refused one
+//!                 (I3), its log is read no further once enough waits, and other containers
+//!                 pass
+//! refused again:  the batch is halved repeatedly, down to one record
+//! single record:  dropped, counted and logged once it is certain that the host will never
+//!                 accept it (see `Drain::give_up_or_wait`)
 //! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -32,101 +33,102 @@ use crate::telemetry::account::{wall_clock, Amount};
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
 
-/// Bytes handed to the host in one call at the most; then it gets its thread
-/// back for its other work and is rung again.
+/// Maximum bytes handed to the host in one call. After that, its thread is released for other
+/// work and woken up again.
 pub(crate) const DRAIN_BYTES: usize = 4 << 20;
-/// Names that are remembered as said; labels may say any number of them.
+/// Maximum number of unknown parser names remembered as reported; labels can name any number.
 const MOST_UNKNOWN_PARSERS: usize = 100;
-/// What the parser that a label asks for may take of the processor for one batch. The
-/// host's regular expressions have no bound of their own, so a text that fits none of
-/// their ends may take seconds or years; of one such call nothing brings us back.
+/// CPU time that the parser named by a label may use for one batch. The host's regular
+/// expressions are unbounded, so a text that does not match may take seconds or years to
+/// backtrack, and a call that has started cannot be aborted.
 const MOST_PARSING: Duration = Duration::from_millis(200);
-/// Bytes of a text that such a parser is given: one piece of a line as dockerd cuts them.
+/// Maximum bytes of a text passed to such a parser: one piece of a line as dockerd splits it.
 pub(crate) const MOST_PARSED: usize = 16 * 1024;
-/// What parsers may take of the processor in one drain, beside its bytes: for what stands
-/// aside, and as much for the others.
+/// CPU time that parsers may use in one drain, in addition to the byte limit: once for the
+/// containers set aside and once for all others.
 pub(crate) const DRAIN_PARSING: Duration = Duration::from_millis(100);
-/// Bytes of records that a parser takes apart at a time: what it makes of them is outside
-/// of the queue's limit.
+/// Bytes of records parsed at a time. Parser output does not count against the queue's limit.
 const PARSED_BYTES: usize = 256 * 1024;
-/// Batches that may be refused in a row in one call, of those that were refused before,
-/// and of the others. Each costs the host a line in its log and a file.
+/// Maximum refusals per call, counted separately for batches that were refused before and for
+/// the others. Each one costs the host a log line and a file.
 const MOST_REFUSALS: usize = 4;
-/// Time between two offers where some routes get it again with each.
+/// Interval between retries when some routes receive the batch again with each retry.
 const PART_RETRY: Duration = Duration::from_secs(10);
-/// How long a container stands aside before that is logged.
+/// How long a container is set aside before that is logged.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
-/// A host that holds at most this part of a record's size and refuses the record has no
-/// room for it even if it holds nothing.
+/// A host that refuses a record while it holds no more than `1 / ROOM_PART` of the record's
+/// size has no room for the record even when it holds nothing.
 const ROOM_PART: usize = 8;
-/// How often the host must take as much of a tag, in the same round in which it has
-/// refused a record of it before, until that record itself is the reason.
+/// Number of contradictions after which a record itself is the reason for its refusal: times
+/// that the host accepts at least as many bytes with the same tag in the same round in which
+/// it refused the record.
 const MOST_CONTRADICTIONS: u32 = 10;
-/// How many times longer a record is offered that nothing small follows.
+/// Factor by which the timeout grows for a record that no small batch follows.
 const LAST_RECORD_FACTOR: u32 = 10;
-/// Records behind one that is refused that are tried at the most.
+/// Maximum number of records probed behind a refused one.
 const MOST_PROBED: usize = 16;
 
-/// Records that are so many times larger than what they were read of are swollen: lines
-/// that are next to nothing, each with all that is said of its container. Ordinary ones are
-/// two or three times as large.
+/// A batch this many times larger than its source bytes is swollen: its lines are nearly
+/// empty, and each record repeats all metadata of its container. Ordinary batches are two or
+/// three times as large.
 const SWELLING: usize = 4;
-/// Once the host holds as much of ours in its memory, what is swollen waits. Without
-/// `Mem_Buf_Limit` it takes all that it is given, and 70 MB of empty lines become gigabytes
+/// Swollen batches wait while the host holds this many bytes of our records in memory. Without
+/// `Mem_Buf_Limit` it accepts everything, and 70 MB of empty lines would become gigabytes
 /// before its next flush.
 const MOST_SWOLLEN: usize = 32 << 20;
 
-/// What handing over needs.
+/// What [`Drain`] needs from the instance.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub link: &'a Link,
-    /// `Refused_Record_Timeout`.
+    /// Option `Refused_Record_Timeout`.
     pub refused_record_timeout: Duration,
-    /// `DB`.
+    /// Option `DB`.
     pub db: Option<&'a Path>,
     pub host: &'a dyn Host,
 }
 
-/// What the host's thread holds between two calls.
+/// State of the host's thread between two calls.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    /// Parts of a batch that was too large for a parser at once, and what follows of the
-    /// same container: they go before all that is large.
+    /// Parts of a batch that was too large to parse at once, and later batches of the same
+    /// container. They go before all other large batches.
     parts: VecDeque<Batch>,
-    /// Of containers whose records the host refuses.
+    /// Containers whose records the host refuses.
     aside: HashMap<ContainerId, Aside>,
-    /// The same, in the order in which they are offered again.
+    /// The keys of `aside` in the order of the next retry.
     turns: VecDeque<ContainerId>,
-    /// When they are whatever woke us, if the host refused the last one that it was offered.
+    /// When `aside` is retried regardless of what woke the thread. Set if the last round had a
+    /// refusal.
     next_ask: Option<Instant>,
-    /// Calls of [`Drain::hand_over`] so far.
+    /// Number of calls of [`Drain::hand_over`].
     rounds: u64,
-    /// Appends that were accepted so far.
+    /// Number of accepted appends.
     taken: u64,
-    /// Writing the checkpoint fails.
+    /// Whether checkpoint writes are failing.
     checkpoint: Trouble<()>,
-    /// It was logged that some routes take what others refuse.
+    /// Whether it was logged that some routes accept what others refuse.
     has_taken_part: bool,
-    /// Parsers that the host has not, said already.
+    /// Parsers unknown to the host that were already reported.
     unknown_parsers: HashSet<String>,
-    /// Containers whose label asks for a parser that took too long: nothing more is
-    /// parsed for them. Forgotten with the container.
+    /// Containers whose parser took too long; their records are no longer parsed. Removed with
+    /// the container.
     slow_parsers: HashSet<ContainerId>,
-    /// Messages for which there was no room, to be reported again. Few: a round has time
-    /// for two parsers that take too long.
+    /// Events that found the event queue full, to be reported again. Few, since a round has
+    /// time for only two parsers that take too long.
     untold: Vec<Event>,
-    /// What parsers have taken in this drain.
+    /// CPU time used by parsers in this drain.
     parsing: Duration,
 }
 
-/// The host has not taken an append.
+/// The host refused an append.
 struct Refused {
-    /// Some of its routes have.
+    /// Whether some of its routes accepted it.
     is_in_part: bool,
 }
 
-/// One call of [`Drain::hand_over`]. The host's thread is ours as long as it lasts: the
-/// host sends nothing, and nothing of what it holds becomes free.
+/// One call of [`Drain::hand_over`]. The call occupies the host's thread: meanwhile the host
+/// sends nothing and frees none of the room that it uses.
 struct Round {
     number: u64,
     now: Instant,
@@ -146,8 +148,8 @@ impl Drain {
             && !around.link.is_stopping()
     }
 
-    /// Hands over what is queued, until there is nothing left, the host wants nothing, or
-    /// it is time to give it its thread back.
+    /// Hands over queued batches until the queue is empty, the host refuses or pauses, or a
+    /// limit per call is reached.
     pub(crate) fn hand_over(&mut self, around: Around<'_>) {
         let link = around.link;
         self.untold.retain(|event| !link.report(event.clone()));
@@ -164,7 +166,7 @@ impl Drain {
             self.offer_again(around, &mut round);
             self.next_ask = (round.refusals > 0).then(|| round.now + RETRY);
         }
-        // What stood aside takes no turn of the others.
+        // Refusals of containers set aside do not count against the others.
         round.refusals = 0;
         let is_cut_short = std::mem::take(&mut self.parsing) >= DRAIN_PARSING;
         while self.goes_on(&round, around) {
@@ -205,9 +207,9 @@ impl Drain {
         }
     }
 
-    /// Puts what is queued of containers that stand aside behind what they have there, up to
-    /// the first batch of another one, which is the next to go. Returns whether that was all
-    /// there is: it is no reason to ask the host again before its time.
+    /// Moves queued batches of containers set aside behind the ones that already wait there,
+    /// up to the first batch of another container, which goes next. Returns whether the queue
+    /// held nothing else, in which case there is no reason to retry before `next_ask`.
     fn takes_more_of_the_same(&mut self, round: &Round, around: Around<'_>) -> bool {
         let is_idle = self.aside.is_empty() || !self.parts.is_empty();
         if is_idle || !self.has_time(round, around) {
@@ -225,8 +227,8 @@ impl Drain {
         has_taken
     }
 
-    /// The next batch: while a large one goes to its parser in parts, the small ones of
-    /// other containers pass it. What follows of the same container stays behind (I3).
+    /// Returns the next batch. While a large batch is parsed in parts, small batches of other
+    /// containers pass it; later batches of the same container stay behind it (I3).
     fn next(&mut self, link: &Link) -> Option<Batch> {
         let Some(container) = self.parts.front().map(|part| part.container) else {
             return link.queue.pop();
@@ -240,10 +242,10 @@ impl Drain {
         self.parts.pop_front()
     }
 
-    /// What stands aside and is due, those first that have waited longest: they have the first
-    /// of what room there is. As long as the host takes it, the next one follows at once. The
-    /// last refusal of the round is left for those that came last: they may have been refused
-    /// by chance, and would wait behind a thousand that are refused for a reason.
+    /// Retries the containers set aside that are due, the longest-waiting first, so that they
+    /// get whatever room there is. While the host accepts, the next one follows at once. The
+    /// last refusal of the round is reserved for the newest: they may have been refused by
+    /// chance and would otherwise wait behind a thousand that are refused for a reason.
     fn offer_again(&mut self, around: Around<'_>, round: &mut Round) {
         const MOST_OF_LINE: usize = MOST_REFUSALS - 1;
         for _ in 0..self.turns.len() {
@@ -261,7 +263,7 @@ impl Drain {
         }
     }
 
-    /// The turn of who stands at a place in line.
+    /// Retries the container at index `place` of `turns`.
     fn take_turn(&mut self, place: usize, around: Around<'_>, round: &mut Round) {
         let Some(id) = self.turns.remove(place) else {
             return;
@@ -280,7 +282,7 @@ impl Drain {
         }
     }
 
-    /// The place in line of who came last and was not offered again since.
+    /// Index in `turns` of the newest container that was not retried yet.
     fn newcomer(&self, now: Instant) -> Option<usize> {
         let is_new = |aside: &Aside| aside.is_new && aside.next_try <= now;
         self.turns
@@ -288,7 +290,7 @@ impl Drain {
             .rposition(|id| self.aside.get(id).is_some_and(is_new))
     }
 
-    /// Offers what stands aside of a container, in order, up to the first refusal.
+    /// Offers a container's waiting batches in order, up to the first refusal.
     fn go_on_with(&mut self, aside: &mut Aside, around: Around<'_>, round: &mut Round) {
         while self.goes_on(round, around) {
             let Some(offer) = aside.first.take().or_else(|| aside.rest.pop_front()) else {
@@ -321,8 +323,9 @@ impl Drain {
         }
     }
 
-    /// With conditional routes an append can be taken by some of them and still be refused.
-    /// Which they are the host does not tell, so all get it again; the less often the better.
+    /// With conditional routes, an append can be accepted by some routes and still be refused.
+    /// The host does not say by which, so all of them receive the batch again; retrying less
+    /// often limits the duplicates.
     fn note_part(&mut self, aside: &mut Aside, refused: &Refused, link: &Link, now: Instant) {
         if !refused.is_in_part {
             return;
@@ -335,12 +338,13 @@ impl Drain {
         }
     }
 
-    /// What is `refused`, or has to wait.
+    /// Sets the container of a batch aside. `refused` is `None` if the batch was not offered
+    /// and only has to wait.
     fn set_aside(&mut self, offer: Offer, refused: Option<&Refused>, link: &Link, now: Instant) {
         let id = offer.batch.container;
         let mut aside = Aside::new(offer, now, self.taken);
-        // A pause between two routes is over when the host resumes; only if it comes again at
-        // the next offer, too, that is to be seldom.
+        // A pause between two routes ends when the host resumes. Only if the partial
+        // acceptance recurs at the next offer is the retry interval to be long.
         if let Some(refused) = refused.filter(|_| !link.paused.load(Ordering::Acquire)) {
             self.note_part(&mut aside, refused, link, now);
         }
@@ -349,7 +353,7 @@ impl Drain {
         self.turns.push_back(id);
     }
 
-    /// What is refused once more is halved; a single record may be given up.
+    /// Halves a batch that is refused again, or drops it if it is a hopeless single record.
     fn refused_again(
         &mut self,
         aside: &mut Aside,
@@ -359,8 +363,8 @@ impl Drain {
     ) {
         let now = round.now;
         aside.is_new = false;
-        // A host that takes nothing is asked whenever there is a reason to; one that takes
-        // others is not bothered more often than need be.
+        // If the host accepts nothing, retry on every wake-up. If it accepts others, retry no
+        // more often than necessary.
         let others_pass = std::mem::replace(&mut aside.taken, self.taken) != self.taken;
         aside.next_try = if others_pass {
             now + aside.patience()
@@ -395,15 +399,15 @@ impl Drain {
         }
     }
 
-    /// Gives a record up if it is the record, and not the room that there is now. That is
-    /// certain where
-    /// - the host took as much of the same tag again and again, each time in the round in
-    ///   which it had refused the record before, so that no room came in between; or
-    /// - it holds next to nothing of ours, so that there is all the room there will ever
-    ///   be, and takes something smaller of the same tag: of another container, or what
-    ///   follows the record. Where nothing small follows, since the container is gone or
-    ///   writes nothing small, it is enough that it takes something of any tag, for much
-    ///   longer.
+    /// Drops a single record if the record itself is the reason for the refusal, not the
+    /// current lack of room. That is certain in two cases:
+    /// - The host repeatedly accepts at least as many bytes with the same tag, each time in
+    ///   the round in which it refused the record, so no room became free in between.
+    /// - The host holds next to nothing of ours, so there is all the room there will ever be,
+    ///   and it accepts something smaller with the same tag: from another container, or a
+    ///   record that follows. If nothing small follows, because the container is gone or
+    ///   writes nothing small, it suffices that the host accepts something with any tag, over
+    ///   a much longer timeout.
     fn give_up_or_wait(
         &mut self,
         aside: &mut Aside,
@@ -434,15 +438,16 @@ impl Drain {
         }
     }
 
-    /// Offers the records that follow, one by one, up to one that is taken: then those
-    /// before it are given up. Where the host refuses a small one, too, it has no room.
-    /// All of them are tried in one round, since only then they have the same room; so
-    /// the last to probe in a round may go beyond its refusals, and no other does.
+    /// Offers the records that follow one by one. If one is accepted, all records before it
+    /// are dropped; if a small one is refused too, the host has no room. All of them are tried
+    /// in one round, because only then do they have the same room. The last probe of a round
+    /// may therefore exceed the refusal limit; nothing else does.
     fn probe(&mut self, aside: &mut Aside, offer: Offer, around: Around<'_>, round: &mut Round) {
         let (size, id) = (offer.bytes().len(), offer.batch.container);
         let mut tried = vec![offer];
         while tried.len() <= MOST_PROBED && self.has_time(round, around) {
-            // A stream with a tag of its own has its own route, which says nothing here.
+            // A stream with its own tag has its own route, so its result says nothing about
+            // this one.
             let tag = tried.first().and_then(|first| first.batch.tag.as_ref());
             let is_of_route = |next: &Batch| next.records == 0 || next.tag.as_ref() == tag;
             if !aside
@@ -488,7 +493,7 @@ impl Drain {
                 break;
             }
         }
-        // More of it may tell.
+        // Read on: a later record may settle it.
         let held: usize = tried.iter().map(Offer::held).sum();
         let reads_on = aside.rest.is_empty() && tried.len() <= MOST_PROBED && held < MOST_UNTOLD;
         let mut tried = tried.into_iter();
@@ -501,8 +506,8 @@ impl Drain {
         }
     }
 
-    /// What a label asks of the host's parsers is done once, however often the host
-    /// refuses what comes of it.
+    /// Runs the host parser that a label names, once per batch however often the host refuses
+    /// the result.
     fn offer(&mut self, batch: Batch, around: Around<'_>) -> Offer {
         let may_be_parsed = batch.records > 0 && !self.slow_parsers.contains(&batch.container);
         let Some(parsing) = batch.parsing.as_deref().filter(|_| may_be_parsed) else {
@@ -560,8 +565,8 @@ impl Drain {
         }
     }
 
-    /// What the host holds it adds up in each append itself, so the look before costs no
-    /// more than that.
+    /// Appends a batch to the host. `holds` before it costs no more than the append, since the
+    /// host sums up its memory in each append itself.
     fn try_append(&mut self, offer: &Offer, around: Around<'_>) -> Result<(), Refused> {
         let batch = &offer.batch;
         if batch.records == 0 {
@@ -585,7 +590,7 @@ impl Drain {
         Ok(())
     }
 
-    /// The host has the batch: the checkpoint moves (I1), its room is free.
+    /// The host accepted the batch: advances the checkpoint (I1) and releases its queue space.
     fn accept(&mut self, batch: Batch, around: Around<'_>) {
         let link = around.link;
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
@@ -600,8 +605,8 @@ impl Drain {
         self.pass(batch, around);
     }
 
-    /// The host never takes the batch, which is one record: it is counted, and the
-    /// checkpoint moves past it.
+    /// The host never accepts this single record: counts it and advances the checkpoint past
+    /// it.
     fn give_up(&mut self, batch: Batch, around: Around<'_>) {
         if let Some((account, bytes)) = batch.source.as_ref().filter(|_| batch.records > 0) {
             let amount = Amount {
@@ -644,8 +649,8 @@ impl Drain {
         }
     }
 
-    /// Once when writing begins to fail, and once when it works again. Where nothing was
-    /// to be written (`Ok(false)`), neither is known.
+    /// Logs once when checkpoint writes start to fail and once when they succeed again.
+    /// `Ok(false)` means that nothing had to be written, which changes neither state.
     pub(crate) fn report_checkpoint(&mut self, written: std::io::Result<bool>, around: Around<'_>) {
         let link = around.link;
         let Some(path) = around.db else { return };
@@ -674,8 +679,8 @@ impl Drain {
     }
 }
 
-/// Whether a batch is swollen and the host holds too much to be given it now. That is no
-/// refusal: its records are not given up for it, however long it lasts.
+/// Whether a batch is swollen while the host holds too much to be given it now. This is not a
+/// refusal: its records are never dropped for it, however long it lasts.
 fn has_to_wait(offer: &Offer, host: &dyn Host) -> bool {
     let source = offer
         .batch
@@ -686,11 +691,11 @@ fn has_to_wait(offer: &Offer, host: &dyn Host) -> bool {
     is_swollen && host.holds().is_some_and(|held| held >= MOST_SWOLLEN)
 }
 
-/// Whether what is refused is to be halved, or to be given up as a single record. At a
-/// mark it always is: the position moves with each part. Between two marks a kill or a
-/// stop repeats the parts before it, so there must be a reason other than a host that
-/// takes nothing now: it takes others, or has all the room there will ever be, or has
-/// refused for long.
+/// Whether a refused batch is to be halved or, as a single record, considered for dropping.
+/// Always at a mark, since the offset advances with each part. Between two marks, a kill or a
+/// stop duplicates the parts already accepted, so there must be a reason other than a host
+/// that accepts nothing now: it accepts others, it has all the room it will ever have, or it
+/// has refused for longer than the timeout.
 fn may_halve(
     aside: &Aside,
     offer: &Offer,
@@ -709,8 +714,8 @@ fn may_halve(
     batch.records <= 1 || batch.has_mark_inside() || others_pass || has_room() || is_long()
 }
 
-/// The first part of a batch that a parser is to take apart, with the others at the front
-/// of `rest`; any other batch as it is.
+/// Returns the first part of a batch that is to be parsed and pushes the remaining parts to
+/// the front of `rest`. Other batches are returned unchanged.
 fn portion<T: From<Batch>>(mut batch: Batch, rest: &mut VecDeque<T>, link: &Link) -> Batch {
     while batch.parsing.is_some() && batch.bytes.len() > PARSED_BYTES {
         let (first, second) = batch.halved();
@@ -722,7 +727,8 @@ fn portion<T: From<Batch>>(mut batch: Batch, rest: &mut VecDeque<T>, link: &Link
     batch
 }
 
-/// Both parts have the group's marks that were there once, and are accepted one by one.
+/// Accounts for a split: both parts carry the group markers that the whole batch had once, and
+/// they are accepted separately.
 fn note_division(first: &Batch, second: &Batch, link: &Link) {
     let (start, end) = group_of(&first.bytes);
     link.queue.grew(start.len() + end.len());
@@ -743,7 +749,7 @@ fn report_wait(batch: &Batch, link: &Link) {
     });
 }
 
-/// Whose a batch is, for messages.
+/// Name and short id of a batch's container, for messages.
 fn named(batch: &Batch) -> (String, String) {
     match &batch.source {
         Some((account, _)) => (account.name(), account.short_id()),
@@ -751,7 +757,7 @@ fn named(batch: &Batch) -> (String, String) {
     }
 }
 
-/// What this thread has taken of the processor: on a busy machine less than passed.
+/// CPU time of this thread. Unlike elapsed time, it does not grow while other processes run.
 pub(crate) fn processor_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(

@@ -1,7 +1,7 @@
-//! What wakes the host's thread: the bell, and every few seconds a timer, many times a
-//! second while the host refuses something; it does not depend on the reader. The host
-//! watches one descriptor, so both are behind an epoll instance, which itself is readable
-//! when one of them is.
+//! What wakes the host's thread: a waker, and a timer that fires every few seconds, or many
+//! times a second while the host refuses something, independently of the reader. The host
+//! watches one descriptor, so both are added to an epoll instance, which is readable when
+//! either of them is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,9 @@ use rustix::time::{
 
 use crate::lock::lock;
 
-/// Time between two wake-ups by the timer.
+/// Interval of the timer.
 pub const INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two wake-ups while the host refuses something.
+/// Interval of the timer while the host refuses something.
 pub const RETRY: Duration = Duration::from_millis(100);
 
 /// The descriptor that the host watches.
@@ -27,14 +27,14 @@ pub const RETRY: Duration = Duration::from_millis(100);
 pub struct HostWake {
     epoll: OwnedFd,
     timer: OwnedFd,
-    /// When the interval is over, or a moment before.
+    /// When the interval ends, or slightly earlier.
     next: Mutex<Instant>,
-    /// The timer fires earlier, to ask the host again.
+    /// Whether the timer is set to fire early, to retry the host.
     is_early: AtomicBool,
 }
 
 impl HostWake {
-    /// Readable when `bell` is, and after each interval.
+    /// Readable whenever `bell`, a waker's descriptor, is, and after each interval.
     pub fn new(bell: BorrowedFd<'_>) -> Result<HostWake, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(
@@ -60,20 +60,20 @@ impl HostWake {
         Ok(wake)
     }
 
-    /// Whether the interval is over; then the next one begins. Costs no system call
-    /// while it is not.
+    /// Returns whether the interval has ended and, if so, starts the next one. Makes no system
+    /// call otherwise.
     pub fn is_time(&self, now: Instant) -> bool {
         let is_time = now >= *lock(&self.next);
         if is_time {
-            // It was set before: the only failure is a bad descriptor.
+            // The timer was set before, so the only possible error is a bad descriptor.
             let _ = self.set(INTERVAL);
         }
         is_time
     }
 
-    /// Fires soon, beside the interval, where the host `is_to_be_asked` again: no reader
-    /// has to live for that. To be called after each wake-up. Costs no system call where
-    /// nothing changes.
+    /// Makes the timer fire after `RETRY`, in addition to the interval, if the host is to be
+    /// retried, which then works without a live reader. Call it after each wake-up. Makes no
+    /// system call if the host neither is nor was to be retried.
     pub fn ask_again(&self, is_to_be_asked: bool) {
         if is_to_be_asked || self.is_early.load(Ordering::Relaxed) {
             self.is_early.store(is_to_be_asked, Ordering::Relaxed);
@@ -83,25 +83,27 @@ impl HostWake {
             } else {
                 rest
             };
-            // As in `is_time`. Zero would mean never.
+            // As in `is_time`. Zero would disarm the timer.
             let _ = self.arm(delay.max(Duration::from_millis(1)));
         }
     }
 
-    /// The interval is over, as a test wants it.
+    /// Ends the interval now, for tests.
     #[cfg(test)]
     pub fn expire(&self) {
         *lock(&self.next) = Instant::now();
     }
 
-    /// Only the bell wakes the host from now on.
+    /// Disarms the timer until the next call of [`HostWake::is_time`]: only the waker wakes
+    /// the host.
     pub fn stop(&self) {
         let _ = self.set(Duration::ZERO);
     }
 
-    /// Fires after `delay`, once; never if that is zero. Not readable until then.
+    /// Arms the timer to fire once after `delay`; zero disarms it. The descriptor is not
+    /// readable until then.
     fn set(&self, delay: Duration) -> Result<(), Errno> {
-        // Taken first, so that it is past when the timer fires.
+        // Computed first, so that it is past when the timer fires.
         *lock(&self.next) = Instant::now() + delay;
         self.arm(delay)
     }
@@ -164,7 +166,7 @@ mod tests {
         wake.ask_again(false);
         assert!(!is_readable_within(&wake, 300));
         assert_eq!(*lock(&wake.next), next);
-        // The interval is over in the midst of it.
+        // The interval ends during the retries.
         wake.expire();
         wake.ask_again(true);
         assert!(is_readable_within(&wake, 2_000) && wake.is_time(Instant::now()));

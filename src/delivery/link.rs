@@ -1,7 +1,6 @@
-//! What the reader's thread and the host's thread share: the queue, the
-//! events, a few flags, and for each side a descriptor the other one wakes it
-//! by. Either side may look at any time; neither waits for the other: what both change is
-//! locked for moments, and never while a file is read or written.
+//! State shared by the reader's thread and the host's thread: the queue, the events, a few
+//! flags, and one descriptor per side through which the other one wakes it. Neither side waits
+//! for the other: data that both change is locked only briefly, and never during file I/O.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,56 +20,56 @@ use crate::telemetry::event::{Event, EventQueue};
 use crate::telemetry::metrics::{Health, Latency, Sources, Survey, Tally};
 use crate::threads::Threads;
 
-/// So many bytes in the queue are not kept from the host until a pass ends.
+/// Bytes in the queue at which the host is woken up before the end of a pass.
 const MOST_COALESCED: usize = 64 * 1024;
 
 /// The shared state of one instance.
 #[derive(Debug)]
 pub struct Link {
-    /// Batches on their way to the host.
+    /// Batches for the host.
     pub queue: Queue,
-    /// Messages on their way to the host's log.
+    /// Messages for the host's log.
     pub events: EventQueue,
-    /// The positions; written by the host's thread at each acceptance, asked
-    /// by the reader when it finds a container.
+    /// The checkpoint, written by the host's thread on each acceptance and read by the reader
+    /// when it finds a container.
     pub checkpoint: SharedCheckpoint,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
-    /// The threads that the reader has started, for the instance to end.
+    /// Threads started by the reader, to be ended by the instance.
     pub threads: Threads,
-    /// What the reader does right now.
+    /// What the reader is currently doing.
     pub activity: Activity,
-    /// What became of every byte.
+    /// Per-container accounting of every byte.
     pub accounts: Accounts,
-    /// What has happened so often.
+    /// Event counters.
     pub tally: Tally,
-    /// Whether the reader turns and positions are written.
+    /// Whether the reader is running and checkpoint writes succeed.
     pub health: Health,
-    /// How old records were when the host accepted them.
+    /// Age of records at acceptance.
     pub latency: Latency,
     survey: Mutex<Survey>,
     metrics_changed: AtomicBool,
-    /// The reader is in the midst of a pass.
+    /// Whether the reader is in a pass.
     is_coalescing: AtomicBool,
-    /// Something was pushed that the host was not woken for.
+    /// Whether a batch was pushed without waking the host.
     host_is_due: AtomicBool,
     /// Wakes the host's thread: there is something to drain.
     pub host_waker: Waker,
-    /// Wakes the reader: space, a change on disk, a stop.
+    /// Wakes the reader: queue space, a change on disk, or a stop.
     pub reader_waker: Waker,
-    /// The host wants nothing now.
+    /// Whether the host has paused the input.
     pub paused: AtomicBool,
-    /// The host refuses something: it is asked again after a while.
+    /// Whether the host refuses something and is to be retried after a while.
     pub refused: AtomicBool,
-    /// The reader shall end.
+    /// Whether the reader is to stop.
     pub stopping: AtomicBool,
-    /// The reader has ended: it was stopped, it has read everything (with
-    /// `follow` off), or it failed.
+    /// Whether the reader has ended: it was stopped, it has read everything (with `follow`
+    /// off), or it failed.
     pub reader_ended: AtomicBool,
 }
 
 impl Link {
-    /// A fresh state over `checkpoint`.
+    /// A new link over `checkpoint`.
     pub fn new(queue_limit: usize, checkpoint: CheckpointStore) -> Result<Link, Errno> {
         Ok(Link {
             queue: Queue::new(queue_limit),
@@ -97,25 +96,26 @@ impl Link {
         })
     }
 
-    /// Queues a batch and wakes the host if it must be: at once, or at the end of
-    /// the reader's pass as long as little has come together.
+    /// Queues a batch and wakes the host if necessary: at once, or at the end of the reader's
+    /// pass as long as little is queued.
     pub fn push(&self, batch: Batch) {
         if self.queue.push(batch) {
             self.host_is_due.store(true, Ordering::SeqCst);
         }
-        // The order of the two decides that one of the threads sees the other:
-        // due before is_coalescing here, is_coalescing before due at the pass's end.
+        // The order guarantees that one of the threads sees the other's store: `host_is_due`
+        // before `is_coalescing` here, `is_coalescing` before `host_is_due` at the end of the
+        // pass.
         if !self.is_coalescing.load(Ordering::SeqCst) || self.queue.bytes() >= MOST_COALESCED {
             self.wake_if_due();
         }
     }
 
-    /// A pass over the logs begins: one wake-up of the host serves all of it.
+    /// Starts a pass over the logs, for which the host is woken up once.
     pub fn coalesce(&self) {
         self.is_coalescing.store(true, Ordering::SeqCst);
     }
 
-    /// The pass is at its end.
+    /// Ends the pass and wakes the host if a batch was pushed.
     pub fn end_coalescing(&self) {
         self.is_coalescing.store(false, Ordering::SeqCst);
         self.wake_if_due();
@@ -128,7 +128,7 @@ impl Link {
         }
     }
 
-    /// Lets the checkpoint forget a container, once all before is accepted.
+    /// Removes a container from the checkpoint once all its queued batches are accepted.
     pub fn leave(&self, container: ContainerId) {
         self.leaving().insert(container);
         self.push(Batch {
@@ -137,13 +137,13 @@ impl Link {
         });
     }
 
-    /// Whether a container is to be forgotten and what was queued of it is not
-    /// accepted yet.
+    /// Whether a container is to be forgotten but its queued batches are not all accepted yet.
     pub fn is_leaving(&self, container: &ContainerId) -> bool {
         self.leaving().contains(container)
     }
 
-    /// All that was queued of a container is accepted.
+    /// All queued batches of a container are accepted: closes its account and wakes the
+    /// reader.
     pub fn has_left(&self, container: &ContainerId) {
         self.accounts.close(container);
         self.leaving().remove(container);
@@ -154,27 +154,27 @@ impl Link {
         lock(&self.leaving)
     }
 
-    /// Has the host show the metrics with what the reader sees now.
+    /// Makes the host publish the metrics with the reader's current statistics.
     pub fn show(&self, survey: Survey) {
         *lock(&self.survey) = survey;
         self.metrics_changed.store(true, Ordering::Release);
         self.host_waker.wake();
     }
 
-    /// Whether the metrics are to be shown; `false` until they change again.
+    /// Whether the metrics are to be published; resets the flag.
     pub fn take_metrics_changed(&self) -> bool {
         self.metrics_changed.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the host's thread log an event. Returns whether there was room for it; what
-    /// was not kept is to be reported again.
+    /// Queues an event for the host's thread to log. Returns whether there was room; if not,
+    /// the caller must report it again.
     pub fn report(&self, event: Event) -> bool {
         let is_kept = self.events.report(event);
         self.host_waker.wake();
         is_kept
     }
 
-    /// Has it logged, now and then, that there is no more of something.
+    /// Logs resource exhaustion, rate-limited.
     pub fn report_shortage(&self, error: &std::io::Error) {
         let one = Amount {
             bytes: 0,
@@ -187,7 +187,7 @@ impl Link {
         });
     }
 
-    /// What the metrics are made of, as things are now.
+    /// A snapshot of what the metrics are computed from.
     pub fn metric_sources(&self) -> Sources<'_> {
         Sources {
             accounts: &self.accounts,
@@ -199,7 +199,7 @@ impl Link {
         }
     }
 
-    /// Whether the reader shall end.
+    /// Whether the reader is to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! From batches to the host, and from its acknowledgements to the checkpoint.
+//! Delivers batches to the host and advances the checkpoint on acknowledgement.
 
 mod aside;
 pub mod checkpoint;

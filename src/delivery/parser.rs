@@ -1,8 +1,8 @@
-//! `fluentbit.io/parser`: records whose text a parser of the host takes apart. Pure.
+//! `fluentbit.io/parser`: parses the text of records with a parser of the host. Pure.
 //!
-//! The parsers are the host's, and are used by its thread alone, as by its own `parser`
-//! filter; so this comes after the queue, batch by batch, and only for containers that
-//! ask for it. What becomes of the fields is as with `Merge_Log`.
+//! The parsers belong to the host and are only used on its thread, as by its own `parser`
+//! filter. Parsing therefore happens after the queue, batch by batch, and only for containers
+//! that ask for it. The fields are merged as with `Merge_Log`.
 
 use rmpv::Value;
 
@@ -13,27 +13,27 @@ use crate::format::position::Timestamp;
 /// A key and its value.
 type Pair = (Value, Value);
 
-/// Which parser, and where its fields go.
+/// Which parser to use, and where its fields go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsing {
     /// Its name in the host's configuration.
     pub parser: String,
-    /// The key that the fields stand under; at the top where there is none.
+    /// The key under which the fields go; `None` for the top level.
     pub key: Option<String>,
-    /// Whether the line is kept beside them.
+    /// Whether the line is kept beside the fields.
     pub keep_log: bool,
 }
 
 impl Parsing {
-    /// The records of a batch, in Fluent Bit's layout, with the fields that `parse`
-    /// makes of their texts. A record that it makes nothing of stays as it is.
+    /// Returns the records of a batch, in Fluent Bit's layout, with the fields that `parse`
+    /// extracts from their texts. Records that it cannot parse are unchanged.
     pub fn apply(&self, batch: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<Parsed>) -> Vec<u8> {
         let mut out = Vec::with_capacity(batch.len() * 2);
         let mut rest = batch;
         while !rest.is_empty() {
             let before = rest;
             let Ok(record) = rmpv::decode::read_value(&mut rest) else {
-                // Not ours, so not ours to change.
+                // Not a record of ours: copy it unchanged.
                 out.extend_from_slice(before);
                 break;
             };
@@ -82,8 +82,9 @@ impl Parsing {
         ]))
     }
 
-    /// The record's own keys win, and of a key that comes twice the first counts; the line
-    /// is kept where a field is left out. `None` where there is no place for the fields.
+    /// Merges the parsed fields into a record. The record's own keys take precedence, and the
+    /// first of duplicate keys wins; the line is kept if a field was left out. Returns `None`
+    /// if the key for the fields is already in use.
     fn merged(&self, log: Vec<Pair>, fields: Vec<Pair>, own: Vec<Pair>) -> Option<Vec<Pair>> {
         let is_in = |pairs: &[Pair], wanted: &Value| pairs.iter().any(|(key, _)| key == wanted);
         let mut kept: Vec<Pair> = Vec::with_capacity(fields.len());
@@ -96,7 +97,7 @@ impl Parsing {
             }
         }
         if let Some(key) = self.key.as_deref().map(Value::from) {
-            // `Merge_Log` may have been there before.
+            // `Merge_Log` may already have used it.
             if is_in(&own, &key) {
                 return None;
             }
@@ -114,7 +115,7 @@ impl Parsing {
     }
 }
 
-/// As `encode` has it; `None` for a time that it has no place for.
+/// The time as `encode` writes it; `None` if it is out of range.
 fn event_time(time: Timestamp) -> Option<Value> {
     let seconds = i32::try_from(time.seconds)
         .ok()
@@ -162,7 +163,7 @@ mod tests {
         bytes
     }
 
-    /// `KEY=VALUE KEY=VALUE`, as texts; other texts do not fit.
+    /// Parses `KEY=VALUE KEY=VALUE` as strings; does not match other texts.
     fn words(text: &[u8]) -> Option<Parsed> {
         let text = std::str::from_utf8(text).unwrap();
         let pairs: Option<Vec<_>> = text.split(' ').map(|word| word.split_once('=')).collect();
@@ -234,7 +235,7 @@ mod tests {
             bodies(&under, &["a=1 a=2"]),
             [json!({"log": "a=1 a=2", "parsed": {"a": "1"}, "stream": "stdout", "image": "shop"})]
         );
-        // `Merge_Log` has put fields there before.
+        // `Merge_Log` has already put fields there.
         let merged = RecordFields::new(&[("parsed".to_owned(), Field::text("merged"))]);
         let bytes = batch(&["a=1"], &merged);
         assert_eq!(under.apply(&bytes, &mut words), bytes);
@@ -285,7 +286,7 @@ mod tests {
         );
     }
 
-    /// What is not changed is not written anew either; the marks of a group are not.
+    /// Unchanged records are copied, not re-encoded; so are group markers.
     #[test]
     fn what_does_not_fit_is_the_same_to_the_byte() {
         let group = Field::Map(vec![("a".to_owned(), Field::Number(1))]);

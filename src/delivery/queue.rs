@@ -1,14 +1,13 @@
 //! Batches between the reader's thread and the host's, bounded in bytes.
 //!
-//! The reader asks [`Queue::has_space`] before it reads a slice of a file; a
-//! full queue means that it reads no further: the files are the buffer. What
-//! is counted stays counted until the host has accepted the batch. Where records come
-//! to many times their source, a slice is left where the queue is full.
+//! The reader checks [`Queue::has_space`] before it reads a slice of a file. While the queue
+//! is full it reads nothing: the files are the buffer. A batch is counted until the host has
+//! accepted it. If records are many times larger than their source, a slice ends early when
+//! the queue becomes full.
 //!
-//! One container that floods may fill the queue; the lines of all others would
-//! wait until the host has worked through that. So there are two lanes: large
-//! batches stand in one, small ones pass them in the other. The batches of one
-//! container never overtake each other (I3).
+//! One flooding container could fill the queue and delay the lines of all others until the
+//! host has caught up. The queue therefore has two lanes: large batches wait in one, small
+//! batches pass them in the other. Batches of one container never overtake each other (I3).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,76 +19,74 @@ use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::Account;
 
-/// Bytes built at which a batch is closed, whatever they took in the source: each record
-/// repeats what is said of its container.
+/// Encoded size at which a batch is closed, regardless of its source bytes: each record
+/// repeats the container's metadata.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// Emptied buffers kept for the next batches: as many as are in flight between
-/// two threads that keep pace. Fresh memory for each batch would cost a page
-/// fault for every 4 KiB of records.
+/// Number of empty buffers kept for reuse: as many as are in flight between two threads that
+/// keep pace. Fresh memory for each batch would cost a page fault per 4 KiB of records.
 const SPARE_BUFFERS: usize = 8;
-/// A batch this large comes from a log that is behind: nobody waits for it.
+/// A batch this large comes from a log with a backlog, so nobody waits for its latest lines.
 const BULK_BYTES: usize = 64 * 1024;
-/// So many bytes of small batches in a row, and a large one has its turn.
+/// Bytes of small batches that may pass in a row before a large one has its turn.
 const MOST_PASSING: usize = 1 << 20;
-/// A buffer larger than this is given back to the system.
+/// Larger buffers are freed instead of kept.
 const LARGEST_SPARE: usize = 2 << 20;
 
-/// What the host refuses of some containers may take so many times the limit, beside the
-/// queue: the more, the more of them there may be before the others must wait.
+/// Limit for refused batches as a multiple of the queue's limit, in addition to it. The higher
+/// it is, the more containers can be refused before the others must wait.
 const ASIDE_FACTOR: usize = 4;
 
 /// What happens to the checkpoint once a batch is accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// The container's positions move.
+    /// The container's stream checkpoints advance.
     Advance(Advance),
-    /// The container and its log are gone; its entry may go.
+    /// The container and its log are gone; its entry may be removed.
     Forget,
-    /// The first look is done: from now on no start is the very first.
+    /// The initial scan is done; later starts are not a first start.
     Started,
-    /// Nothing, until the rest of what this is a part of is accepted, too.
+    /// Nothing until the remaining parts of the divided batch are accepted.
     Nothing,
 }
 
-/// A place within a batch at which it can be divided: what was built up to there, and
-/// what the acceptance of that much means.
+/// A point at which a batch can be divided, with the totals up to it and the checkpoint change
+/// for accepting that much.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Bytes before it.
+    /// Bytes before the mark.
     pub bytes: usize,
-    /// Records before it.
+    /// Records before the mark.
     pub records: usize,
-    /// Source bytes of those.
+    /// Source bytes of those records.
     pub source_bytes: u64,
-    /// How far the container's positions move with them.
+    /// How far the container's stream checkpoints advance with them.
     pub advance: Advance,
 }
 
 /// Records of one container under one tag, contiguous in its log (I3).
 #[derive(Debug)]
 pub struct Batch {
-    /// Whose records.
+    /// The container.
     pub container: ContainerId,
     /// The tag, or `None` for the instance's own.
     pub tag: Option<Arc<str>>,
-    /// Number of records in `bytes`; none where only the position moves.
+    /// Number of records in `bytes`; 0 if only the checkpoint advances.
     pub records: usize,
-    /// The records, one MessagePack object after another.
+    /// The records, concatenated MessagePack objects.
     pub bytes: Vec<u8>,
-    /// What the host's thread makes of them first, if anything.
+    /// How the host's thread parses them first, if at all.
     pub parsing: Option<Arc<Parsing>>,
-    /// Whose account acceptance goes into, and how many source bytes it
-    /// delivers.
+    /// The account credited on acceptance, and the number of source bytes in the batch.
     pub source: Option<(Arc<Account>, u64)>,
     /// What acceptance means for the checkpoint.
     pub progress: Progress,
-    /// Where it can be divided, in order.
+    /// The points at which it can be divided, in order.
     pub marks: Vec<Mark>,
 }
 
 impl Batch {
-    /// A move of the checkpoint without records, of no container.
+    /// A checkpoint change without records or container.
     pub fn progress(progress: Progress) -> Batch {
         let container = ContainerId::from_bytes([0; 32]);
         Batch {
@@ -105,15 +102,15 @@ impl Batch {
     }
 }
 
-/// What waits, in the order of its going.
+/// Queued batches in two lanes.
 #[derive(Debug, Default)]
 struct Lanes {
     express: VecDeque<Batch>,
     bulk: VecDeque<Batch>,
-    /// How many batches of a container are in the bulk lane; what follows them
-    /// stays behind them.
+    /// Number of batches per container in the bulk lane. Later batches of these containers
+    /// stay behind them.
     in_bulk: HashMap<ContainerId, usize>,
-    /// Bytes that have passed the front of the bulk lane.
+    /// Bytes that passed the front of the bulk lane since its last turn.
     passing: usize,
 }
 
@@ -131,7 +128,7 @@ impl Lanes {
         }
     }
 
-    /// The next small one, unless it is the turn of a large one.
+    /// Takes the next small batch, unless it is a large one's turn.
     fn pop_small(&mut self) -> Option<Batch> {
         let next = if self.passing < MOST_PASSING {
             self.express.pop_front()
@@ -162,22 +159,22 @@ impl Lanes {
     }
 }
 
-/// The queue; the reader and the Docker thread produce, the host's consumes.
+/// The queue. The reader and the Docker thread produce, the host's thread consumes.
 #[derive(Debug)]
 pub struct Queue {
     lanes: Mutex<Lanes>,
     spare: Mutex<Vec<Vec<u8>>>,
     bytes: AtomicUsize,
-    /// Those of them that stand aside: of containers whose records the host refuses. And
-    /// the copies that parsers made of them, which `bytes` has not.
+    /// Bytes of batches set aside, because the host refuses their container, which are part of
+    /// `bytes`; and `copies`, the parsed copies of them, which are not.
     aside: AtomicUsize,
     copies: AtomicUsize,
     limit: usize,
 }
 
 impl Queue {
-    /// A queue of at most `limit` bytes and one batch, and `ASIDE_FACTOR` times as much
-    /// that the host refuses.
+    /// A queue of at most `limit` bytes plus one batch, plus refused batches of up to
+    /// `ASIDE_FACTOR` times `limit` or [`BATCH_BYTES`], whichever is larger.
     pub fn new(limit: usize) -> Queue {
         Queue {
             lanes: Mutex::default(),
@@ -193,38 +190,37 @@ impl Queue {
         self.limit.max(BATCH_BYTES).saturating_mul(ASIDE_FACTOR)
     }
 
-    /// Whether more may be read. What the host refuses of some containers takes no room
-    /// from the others, up to a limit of its own.
+    /// Whether more may be read. Refused batches take no space from other containers, up to
+    /// their own limit.
     pub fn has_space(&self) -> bool {
         let aside = self.aside.load(Ordering::Acquire).min(self.most_aside());
         let held = self.bytes.load(Ordering::Acquire) + self.copies.load(Ordering::Acquire);
         held.saturating_sub(aside) < self.limit
     }
 
-    /// Whether so much stands aside that little may be read of a container at a time,
-    /// until it is known that the host takes it.
+    /// Whether so much is set aside that only little of a container may be read at a time
+    /// until the host is known to accept it.
     pub fn is_cautious(&self) -> bool {
         self.aside.load(Ordering::Acquire) >= self.most_aside() / 8
     }
 
-    /// So many bytes stand aside now, of which so many are parsers' copies of what is in
-    /// the host's hands.
+    /// Sets the bytes currently set aside, and how many bytes of parsed copies exist for them.
     pub fn set_aside(&self, bytes: usize, copies: usize) {
         self.aside.store(bytes, Ordering::Release);
         self.copies.store(copies, Ordering::Release);
     }
 
-    /// A batch was divided, and its parts are so much larger together.
+    /// Adds the bytes by which the parts of a divided batch exceed it.
     pub fn grew(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Bytes queued or in the host's hands, not yet accepted.
+    /// Bytes queued or being handed over, not yet accepted.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Whether nothing is queued or in the host's hands.
+    /// Whether nothing is queued or being handed over.
     pub fn is_empty(&self) -> bool {
         self.bytes() == 0 && lock(&self.lanes).len() == 0
     }
@@ -234,8 +230,8 @@ impl Queue {
         lock(&self.spare).pop().unwrap_or_default()
     }
 
-    /// Adds a batch at the end of its lane. Returns whether the queue was empty, and so
-    /// whether the host must be woken: otherwise it has yet to come to the end.
+    /// Appends a batch to its lane. Returns whether the queue was empty, in which case the
+    /// host must be woken up; otherwise it is still working through the queue.
     pub fn push(&self, batch: Batch) -> bool {
         self.bytes.fetch_add(batch.bytes.len(), Ordering::AcqRel);
         let mut lanes = lock(&self.lanes);
@@ -243,19 +239,19 @@ impl Queue {
         lanes.len() == 1
     }
 
-    /// Takes the next batch. It stays counted until [`Queue::accepted`].
+    /// Takes the next batch, which stays counted until [`Queue::accepted`].
     pub fn pop(&self) -> Option<Batch> {
         lock(&self.lanes).pop()
     }
 
-    /// Takes the next small batch where a large one is in the host's hands and goes in
-    /// parts: `None` where there is none, or where it is that one's turn.
+    /// Takes the next small batch while a large one is handed over in parts. Returns `None` if
+    /// there is none or if it is the large one's turn.
     pub fn pop_small(&self) -> Option<Batch> {
         lock(&self.lanes).pop_small()
     }
 
-    /// The host has taken the batch: its room is free, its buffer comes back.
-    /// Returns whether this made a full queue have space again.
+    /// Releases the space of an accepted batch and keeps its buffer. Returns whether a full
+    /// queue has space again.
     pub fn accepted(&self, mut bytes: Vec<u8>) -> bool {
         let had_space = self.has_space();
         self.bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
@@ -340,7 +336,7 @@ mod tests {
         assert_eq!(queue.buffer().capacity(), 0);
     }
 
-    /// Container and size of all that is popped.
+    /// Container and size of every popped batch.
     fn drained(queue: &Queue) -> Vec<(String, usize)> {
         std::iter::from_fn(|| queue.pop())
             .map(|batch| {

@@ -1,18 +1,18 @@
-//! A batch that the host refuses, in two: the host may have room for a part of it, or
-//! refuse one record for what it is. Pure.
+//! Divides a batch that the host refuses: the host may have room for a part of it, or refuse
+//! one record because of its content. Pure.
 //!
-//! A batch is divided at one of its marks, where the positions that go with each part
-//! are known. What stands between two marks, at most [`crate::pipeline::assembler::MARK_BYTES`] and
-//! a record, is divided between any two records; then the positions move with its last
-//! part, and a kill in between repeats the parts before it.
+//! A batch is divided at one of its marks, where the offsets for each part are known. Between
+//! two marks, which are at most [`crate::pipeline::assembler::MARK_BYTES`] and one record
+//! apart, it is divided between any two records. The offset then advances only with the last
+//! part, and a kill in between duplicates the parts already accepted.
 
 use crate::delivery::group::group_of;
 use crate::delivery::queue::{Batch, Mark, Progress};
 use crate::format::msgpack::value_length;
 
 impl Batch {
-    /// Two batches of about the same size, the first of which is the first to go; the
-    /// batch as it is where it is one record. What they stand in (a group) is in both.
+    /// Returns two batches of about the same size, in order, or the unchanged batch if it has
+    /// only one record. Both carry the group markers, if any.
     pub fn halved(self) -> (Batch, Option<Batch>) {
         let near = self.bytes.len() / 2;
         let nearest = self
@@ -31,7 +31,7 @@ impl Batch {
             .filter(|mark| mark.records > 0 && mark.records < self.records)
     }
 
-    /// Whether it can be halved at a place whose positions are known.
+    /// Whether it can be halved at a point whose offsets are known.
     pub fn has_mark_inside(&self) -> bool {
         self.marks_inside().next().is_some()
     }
@@ -43,7 +43,7 @@ impl Batch {
         self.divided_at(place)
     }
 
-    /// The place between two records that is nearest behind `near`, or the last there is.
+    /// The first point between two records at or after `near`, or the last one there is.
     fn between_records(&self, near: usize) -> Option<Place> {
         if self.records < 2 {
             return None;
@@ -78,7 +78,7 @@ impl Batch {
             ),
             Place::Unmarked { .. } => {
                 let part = u128::from(whole) * bytes as u128 / self.bytes.len().max(1) as u128;
-                // What was known of a place before it stays so.
+                // Source bytes attributed up to an earlier mark must not change.
                 let before = self.marks.iter().rev().find(|mark| mark.records < records);
                 let least = before.map_or(0, |mark| mark.source_bytes);
                 (
@@ -159,7 +159,8 @@ mod tests {
         ]
     }
 
-    /// So many records, ten source bytes each, marked behind every `stride`th.
+    /// A batch of `records` records with ten source bytes each and a mark after every
+    /// `stride`th.
     fn batch(records: usize, stride: usize, fields: &RecordFields) -> Batch {
         let mut bytes = fields.group_start().to_vec();
         let mut marks = Vec::new();
@@ -209,7 +210,7 @@ mod tests {
         batch.source.as_ref().unwrap().1
     }
 
-    /// Divides until there are single records, the first first.
+    /// Divides down to single records, in order.
     fn divided_wholly(batch: Batch, out: &mut Vec<Batch>) {
         match batch.halved() {
             (first, Some(second)) => {

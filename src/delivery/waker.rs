@@ -5,25 +5,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 
-/// A descriptor that becomes readable when it is rung.
+/// An eventfd that becomes readable on `wake`.
 #[derive(Debug)]
 pub struct Waker {
     fd: OwnedFd,
 }
 
 impl Waker {
-    /// A silent bell.
+    /// A waker that is not readable yet.
     pub fn new() -> Result<Waker, Errno> {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(|fd| Waker { fd })
     }
 
     /// Makes the descriptor readable.
     pub fn wake(&self) {
-        // The only error left is that the counter is full: it has been rung.
+        // The only possible error is a full counter, which means that it is readable already.
         let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
 
-    /// Makes the descriptor unreadable until it is rung again.
+    /// Makes the descriptor unreadable until the next `wake`.
     pub fn clear(&self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.fd, &mut count);

@@ -1,39 +1,42 @@
-//! The allocator of all our Rust code: the C library's, asked so that it keeps Rust's word.
+//! The allocator of all our Rust code: the C library's, called so that Rust's alignment
+//! guarantee holds.
 //!
-//! Rust's `System` hands a request with an alignment of up to 16 to `malloc`, which C obliges
-//! to align for any type *that fits*. Official builds of Fluent Bit export a jemalloc that is
-//! built with `--with-lg-quantum=3`: its size classes up to 128 bytes are multiples of 8, and
-//! a block of a class of 24, 40 or 56 bytes may stand at an odd multiple of 8. hashbrown asks
-//! for such sizes with an alignment of 16 and loads them with `movdqa`: a crash.
+//! Rust's `System` passes requests with an alignment of up to 16 to `malloc`, which C requires
+//! to align for any type *that fits*. Official builds of Fluent Bit export a jemalloc built
+//! with `--with-lg-quantum=3`: its size classes up to 128 bytes are multiples of 8, and a
+//! block of class 24, 40 or 56 may be at an odd multiple of 8. hashbrown allocates such sizes
+//! with an alignment of 16 and loads them with `movdqa`, which crashes.
 //!
-//! A request is therefore rounded up to a multiple of its alignment. Why that is enough: a
-//! small block of jemalloc lies at a multiple of its size class in a run that begins at a
-//! page, so it is aligned to the largest power of two that divides the class (see `SC` in
-//! jemalloc's `sc.h`: with a quantum of 8 the classes are 8, 16, 24, 32, 40, 48, 56, 64, then
-//! four per doubling: 80, 96, 112, 128, 160, …). The classes that are no multiple of 16 are
-//! 8, 24, 40 and 56. Each of them serves the eight sizes up to itself, and a multiple of 16
-//! is never among these. Larger blocks are aligned to a cache line at least. For alignments
-//! beyond 16 `System` calls `posix_memalign` itself. `realloc` keeps the rule, for the new size is
-//! rounded alike, wherever the block is moved to.
+//! Each request is therefore rounded up to a multiple of its alignment. This suffices because
+//! a small jemalloc block is at a multiple of its size class in a run that begins at a page,
+//! so it is aligned to the largest power of two that divides the class (see `SC` in jemalloc's
+//! `sc.h`: with a quantum of 8 the classes are 8, 16, 24, 32, 40, 48, 56, 64, then four per
+//! doubling: 80, 96, 112, 128, 160, …). The classes that are not multiples of 16 are 8, 24, 40
+//! and 56. Each serves the eight sizes up to itself, none of which is a multiple of 16. Larger
+//! blocks are aligned to a cache line at least. For alignments above 16, `System` itself calls
+//! `posix_memalign`. `realloc` preserves the alignment, since the new size is rounded in the
+//! same way, wherever the block is moved to.
 //!
-//! The other way, `posix_memalign` for every alignment above 8, has each such block take the
-//! slow path, and turns each `realloc` of one into an allocation, a copy and a release. The
-//! rounding costs two instructions and at most the bytes that jemalloc's class has anyway.
+//! The alternative, `posix_memalign` for every alignment above 8, would take the slow path for
+//! each such block and turn each `realloc` into an allocation, a copy and a free. Rounding
+//! costs two instructions and at most the bytes that jemalloc's class has anyway.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The C library's allocator, asked for sizes that are multiples of their alignment.
+/// The C library's allocator, called with sizes that are multiples of their alignment.
 struct PaddedSystem;
 
 #[global_allocator]
 static ALLOCATOR: PaddedSystem = PaddedSystem;
 
-// SAFETY: every call goes to `System` with a layout that has the same alignment and at least
-// the same size, the same one for a block each time: a pure function of its layout.
+// SAFETY: every call goes to `System` with a layout of the same alignment and at least the
+// same size. The layout is a pure function of the caller's, so it is the same one for all
+// calls on a block.
 unsafe impl GlobalAlloc for PaddedSystem {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the size is not zero, as the caller promises, and rounding makes it no smaller.
+        // SAFETY: the size is not zero, as the caller promises, and rounding makes it no
+        // smaller.
         unsafe { System.alloc(layout.pad_to_align()) }
     }
 

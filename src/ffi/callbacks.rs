@@ -1,5 +1,4 @@
-//! The callbacks: guard, find the instance, one safe call, return code. No
-//! logic.
+//! The callbacks: guard, look up the instance, make one safe call, return a code. No logic.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -18,16 +17,16 @@ use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
 use crate::telemetry::event::{Event, Level};
 
-/// The host says at its start that it could not watch us, but not what that means.
+/// At start the host logs that it could not watch the descriptor, but not what that means.
 const NOT_WATCHED: &str = "Fluent Bit could not watch this input's descriptor when it started, and closed it: nothing was delivered, and the next start reads on from the same place";
 
-/// Exported by hosts that know groups of records.
+/// Exported by hosts that support record groups.
 const GROUPS: &CStr = c"flb_log_event_encoder_group_init";
 
 const OK: libc::c_int = 0;
 const FAILED: libc::c_int = -1;
 
-/// How Fluent Bit names the thread of an input that has one of its own
+/// Prefix of the thread name that Fluent Bit gives to an input with its own thread
 /// (`flb-in-NAME-wN`, cut by the kernel after 15 bytes).
 const INPUT_THREAD: &[u8] = b"flb-in-";
 
@@ -95,11 +94,11 @@ fn start(
     plugin.publish(&FlbHost::new(api, ins, &name).with_metrics(&metrics));
     let instance = Arc::new(Instance::new(plugin, ins, name, collector_fd, metrics));
     let context = instances::add(instance);
-    // SAFETY: `ins` is the live instance that cb_init was called with; the
-    // context is an address the host only hands back.
+    // SAFETY: `ins` is the live instance that cb_init was called with; the host only hands the
+    // context address back.
     unsafe { (api.set_context)(ins, context) };
-    // SAFETY: as above; `fd` stays open until cb_exit, after which the host
-    // does not poll it any more, or until the host itself closes it.
+    // SAFETY: as above; `fd` stays open until cb_exit, after which the host does not poll it
+    // any more, or until the host itself closes it.
     if unsafe { (api.set_collector_event)(ins, Some(collect), fd, config) } < 0 {
         finish(context);
         return Err("the host would not watch our descriptor".to_owned());
@@ -107,24 +106,24 @@ fn start(
     Ok(())
 }
 
-/// Whether this is a thread that the host made for one input.
+/// Whether this is a thread that the host created for one input.
 fn is_input_thread() -> bool {
     rustix::thread::name().is_ok_and(|name| name.as_bytes().starts_with(INPUT_THREAD))
 }
 
-/// The texts the user gave for an option, in order.
+/// The values that the user gave for an option, in order.
 fn property(api: &HostApi, ins: *mut sys::flb_input_instance, name: &str) -> Vec<String> {
     let Ok(name) = CString::new(name) else {
         return Vec::new();
     };
     if let Some(offset) = properties::list_offset() {
-        // SAFETY: `ins` is the live instance that cb_init was called with, the
-        // offset is the one that the host told.
+        // SAFETY: `ins` is the live instance that cb_init was called with, and the offset is
+        // the one that `list_offset` determined.
         let values = unsafe { properties::values(ins, offset, &name) };
         return values.into_iter().filter_map(copy_text).collect();
     }
-    // SAFETY: `ins` is the live instance that cb_init was called with, `name`
-    // is NUL-terminated.
+    // SAFETY: `ins` is the live instance that cb_init was called with, `name` is
+    // NUL-terminated.
     let value = unsafe { (api.get_property)(name.as_ptr(), ins) };
     copy_text(value).into_iter().collect()
 }
@@ -140,8 +139,8 @@ fn copy_text(text: *const libc::c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: not NULL, and the host's strings are NUL-terminated and stay for
-    // the length of the callback.
+    // SAFETY: not NULL, and the host's strings are NUL-terminated and stay valid for the
+    // duration of the callback.
     let text = unsafe { CStr::from_ptr(text) };
     Some(text.to_string_lossy().into_owned())
 }
@@ -158,8 +157,8 @@ pub extern "C" fn collect(
     })
 }
 
-/// `cb_pause`: hand over nothing until `cb_resume`. The host calls this also
-/// from inside our append.
+/// `cb_pause`: stops handing over until `cb_resume`. The host also calls this from within our
+/// append.
 pub extern "C" fn pause(context: *mut libc::c_void, _config: *mut sys::flb_config) {
     with_instance("pause", context, (), |instance, _| {
         instance.plugin().pause()
@@ -173,7 +172,7 @@ pub extern "C" fn resume(context: *mut libc::c_void, _config: *mut sys::flb_conf
     });
 }
 
-/// `cb_exit`: after this no thread of the instance lives (I5), or the library stays.
+/// `cb_exit`: afterwards no thread of the instance is alive (I5), or the library stays loaded.
 pub extern "C" fn exit(context: *mut libc::c_void, _config: *mut sys::flb_config) -> libc::c_int {
     guard("exit", FAILED, || {
         finish(context);
@@ -190,26 +189,27 @@ fn finish(context: *mut libc::c_void) {
     if instance.plugin().stop(&host) == Stopped::WithoutReader {
         keep_loaded();
     }
-    // A reader that is left behind keeps its bells, and not what the host watches: with our
-    // two numbers for that the open file goes, and with it its place in the host's event loop.
+    // A reader that is left behind keeps its wakers but not what the host watches: once both
+    // of our numbers for that are closed, the open file is gone, and with it its entry in the
+    // host's event loop.
     if instance.close_collector_fd() == Closed::ByHost {
         host.log(Level::Error, NOT_WATCHED);
     }
 }
 
-/// A thread that was left behind comes back into our code, so the host's dlclose must
-/// not take it away. What was loaded for good is found again by the next dlopen.
+/// A thread that was left behind will return into our code, so the host's dlclose must not
+/// unload it. The next dlopen finds the library that stayed loaded.
 fn keep_loaded() {
     let ours = finish as *const libc::c_void;
     let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: any address may be asked for, and `found` has room for the answer.
+    // SAFETY: dladdr may be called with any address, and `found` has room for the result.
     if unsafe { libc::dladdr(ours, found.as_mut_ptr()) } == 0 {
         return;
     }
-    // SAFETY: zero is a value of each of its fields, and dladdr may have set them.
+    // SAFETY: zero is a valid value for each of its fields, and dladdr may have set them.
     let found = unsafe { found.assume_init() };
-    // SAFETY: dladdr gave a NUL-terminated name that stays while the library does; it
-    // is loaded, so nothing of it is run. The handle is never closed.
+    // SAFETY: dladdr returned a NUL-terminated name that stays valid while the library is
+    // loaded. It is loaded already, so no initializer runs. The handle is never closed.
     unsafe {
         libc::dlopen(
             found.dli_fname,
@@ -218,7 +218,7 @@ fn keep_loaded() {
     };
 }
 
-/// Finds the instance behind `context` and runs `body` for it, guarded.
+/// Looks up the instance of `context` and runs `body` for it, guarded.
 fn with_instance<T: Copy>(
     callback: &str,
     context: *mut libc::c_void,

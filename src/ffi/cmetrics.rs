@@ -1,27 +1,26 @@
-//! Metrics in the host's own endpoint, through the cmetrics functions that it
-//! exports (the same signatures in every release from 3.0.7 to 5.1.1).
+//! Metrics in the host's own endpoint, through the cmetrics functions that it exports (the
+//! same signatures in every release from 3.0.7 to 5.1.1).
 //!
-//! Other threads of the host walk them while we set them: `in_fluentbit_metrics` with
-//! `Threaded on` copies the whole context with `cmt_cat`. Lists in it are walked without
-//! a lock (in 5.1, too, whose lock covers the lookup of a series alone). So:
+//! Other threads of the host read the metrics while we set them: `in_fluentbit_metrics` with
+//! `Threaded on` copies the whole context with `cmt_cat`. It walks the lists in the context
+//! without a lock (in 5.1 too, whose lock covers only the lookup of a series). Therefore:
 //!
-//! - Nothing is ever destroyed, neither a metric nor a series. The host destroys the
-//!   context with the instance, after `cb_exit`.
-//! - Metrics are made in `cb_init` and never later. `cmt_counter_create` puts a metric into
-//!   the list before it has a name or a map, and a walker of that moment would follow NULL.
-//!   In `cb_init` there is no walker: the host starts collectors, those of threaded inputs,
-//!   too, when every input is initialised (`flb_input_collectors_start`).
-//! - The one series of the histogram is set there, too: 3.0 copies its buckets without
-//!   asking whether there are any.
-//! - Values are atomic in cmetrics. That one series is of this scrape and the next of the
-//!   last is seen by nobody.
-//! - What remains is a series that is added while somebody walks. cmetrics makes it with
-//!   all its labels, then links it in at the end of the list, by a store to its
-//!   neighbour's `next` that comes last. A walker sees the list without it, or with it and
-//!   whole, where stores are seen in their order (x86-64). Where they need not be (arm64) it
-//!   takes a walker in the very nanoseconds between; the host adds the series of its own
-//!   metrics (`cmt_counter_inc` with labels) in just this way, all the time, and there is no
-//!   function by which it could be done better.
+//! - Nothing is ever destroyed, neither a metric nor a series. The host destroys the context
+//!   with the instance, after `cb_exit`.
+//! - Metrics are created in `cb_init` and never later. `cmt_counter_create` adds a metric to
+//!   the list before it has a name or a map, so a concurrent reader would dereference NULL.
+//!   There is no reader during `cb_init`: the host starts collectors, including those of
+//!   threaded inputs, after every input is initialized (`flb_input_collectors_start`).
+//! - The histogram's only series is also set there: 3.0 copies its buckets without checking
+//!   that they exist.
+//! - Values are atomic in cmetrics. A reader may see one series with the value of this update
+//!   and the next with that of the previous one, which does no harm.
+//! - What remains is a series added while another thread reads. cmetrics creates it with all
+//!   its labels, then appends it to the list; the store to its neighbor's `next` comes last.
+//!   If stores are seen in order (x86-64), a reader sees the list either without it or with it
+//!   complete. If they need not be (arm64), a failure requires a reader within the very
+//!   nanoseconds between. The host adds the series of its own metrics in the same way all the
+//!   time (`cmt_counter_inc` with labels), and it exports no function that would do better.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -34,7 +33,7 @@ use crate::ffi::sys;
 use crate::telemetry::metrics::{all_families, Family, Kind, Reading, Sample, Value};
 use crate::telemetry::plain_text::one_line;
 
-/// First parts of each metric's name, as Fluent Bit's own inputs have them.
+/// First parts of each metric's name, as in Fluent Bit's own inputs.
 const NAMESPACE: &CStr = c"fluentbit";
 const SUBSYSTEM: &CStr = c"container_logs";
 
@@ -74,7 +73,7 @@ type SetHistogram = unsafe extern "C" fn(
     *mut *mut libc::c_char,
 ) -> libc::c_int;
 
-/// What the plugin calls in the host's cmetrics.
+/// The cmetrics functions that the plugin calls.
 #[derive(Debug)]
 struct CmetricsApi {
     context: unsafe extern "C" fn(*mut sys::flb_input_instance) -> *mut libc::c_void,
@@ -90,7 +89,7 @@ struct CmetricsApi {
 
 static CMETRICS_API: OnceCell<Option<CmetricsApi>> = OnceCell::new();
 
-/// The functions, or `None` where the host was built without metrics.
+/// The functions, or `None` if the host was built without metrics.
 fn cmetrics_api() -> Option<&'static CmetricsApi> {
     CMETRICS_API.get_or_init(resolve).as_ref()
 }
@@ -99,8 +98,8 @@ fn resolve() -> Option<CmetricsApi> {
     macro_rules! function {
         ($name:literal, $type:ty) => {{
             let address = find_symbol($name)?;
-            // SAFETY: the exported function has the signature that the header
-            // gives, the same in all releases it names; not NULL.
+            // SAFETY: the exported function has the signature that the header gives, the same
+            // in all releases it names; not NULL.
             unsafe { std::mem::transmute::<*mut libc::c_void, $type>(address) }?
         }};
     }
@@ -123,16 +122,16 @@ fn resolve() -> Option<CmetricsApi> {
     })
 }
 
-/// The metrics of one instance: the host's addresses as numbers, made pointers again on
-/// its thread only. They stay valid until the host destroys the instance.
+/// The metrics of one instance: addresses in the host, stored as numbers and only used as
+/// pointers on its thread. They stay valid until the host destroys the instance.
 #[derive(Debug, Default)]
 pub struct Cmetrics {
     metrics: HashMap<&'static str, usize>,
 }
 
 impl Cmetrics {
-    /// Makes every metric. To be called in `cb_init` and nowhere else (see above); `ins`
-    /// is the instance that it was called with.
+    /// Creates all metrics. Call it in `cb_init` only (see above); `ins` is the instance that
+    /// was passed to `cb_init`.
     pub fn create(ins: *mut sys::flb_input_instance) -> Cmetrics {
         let Some(api) = cmetrics_api() else {
             return Cmetrics::default();
@@ -149,8 +148,8 @@ impl Cmetrics {
         }
     }
 
-    /// Sets the series that were read. To be called on the host's thread between `cb_init`
-    /// and the end of `cb_exit`.
+    /// Sets the series in `readings`. Call it on the host's thread, between `cb_init` and the
+    /// end of `cb_exit`.
     pub fn publish(&self, name: &str, readings: &[Reading]) {
         let Some(api) = cmetrics_api() else { return };
         let now = timestamp();
@@ -184,7 +183,7 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
             };
             if !counter.is_null() {
                 // A container that comes back counts from 0, which is refused otherwise.
-                // SAFETY: the counter was made just now.
+                // SAFETY: the counter was just created.
                 unsafe { (api.counter_allow_reset)(counter) };
             }
             counter
@@ -200,7 +199,7 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
             if buckets.is_null() {
                 return None;
             }
-            // SAFETY: as above; the histogram takes the buckets over.
+            // SAFETY: as above; the histogram takes ownership of the buckets.
             unsafe {
                 (api.histogram_create)(
                     context, namespace, subsystem, name, help, buckets, count, keys,
@@ -220,10 +219,10 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
         values.count(),
         value_pointers.as_mut_ptr(),
     );
-    // The only failure is that the host has no memory; the next call sets anew.
+    // Fails only if the host is out of memory; the next call sets the value again.
     let _ = match (family.kind, &sample.value) {
-        // SAFETY: `metric` was made by `create` for this kind and is never
-        // destroyed while the instance lives; `values` has `count` NUL-terminated texts, which the host
+        // SAFETY: `metric` was created by `create` for this kind and is not destroyed while
+        // the instance lives; `values` has `count` NUL-terminated texts, which the host
         // copies.
         (Kind::Counter, Value::Number(value)) => unsafe {
             (api.counter_set)(metric, now, *value, count, values)
@@ -237,8 +236,8 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
         {
             let mut counts = counts.clone();
             let all = counts.last().copied().unwrap_or(0);
-            // SAFETY: as above; `counts` has one more than the bounds that the
-            // histogram was made with, as the host reads it.
+            // SAFETY: as above; `counts` has one element more than the bounds that the
+            // histogram was created with, which is how many the host reads.
             unsafe {
                 (api.histogram_set)(metric, now, counts.as_mut_ptr(), *sum, all, count, values)
             }
@@ -247,8 +246,8 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
     };
 }
 
-/// MultilineBuffer for the host: owned here, NUL-terminated, and without characters that are not
-/// what they seem (a container's name may bring any).
+/// Strings for the host: owned here, NUL-terminated, and without control characters or marks
+/// of direction (a container's name may contain any).
 struct TextArray(Vec<CString>);
 
 impl TextArray {
@@ -260,7 +259,7 @@ impl TextArray {
         )
     }
 
-    /// Valid for as long as `self` is; the host's signatures lack a `const`.
+    /// Valid as long as `self` is; mutable only because the host's signatures lack `const`.
     fn pointers(&self) -> Vec<*mut libc::c_char> {
         self.0.iter().map(|text| text.as_ptr().cast_mut()).collect()
     }
@@ -270,7 +269,7 @@ impl TextArray {
     }
 }
 
-/// Nanoseconds since 1970, as cmetrics has its times.
+/// Nanoseconds since 1970, the unit of cmetrics.
 fn timestamp() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,11 +1,10 @@
 //! The descriptor that the host polls for an instance.
 //!
-//! When the host cannot watch it (`collector_start` in its `flb_input.c`: epoll is out of
-//! memory or of watches) it *closes* it, tells nobody, and goes on. The number is then free
-//! and soon somebody else's: a bell that were rung through it would write into a stranger's
-//! file, and our own close at the exit would take it from him. So the host gets a duplicate
-//! through which nothing is ever read or written, and which is closed by us only while it is
-//! still ours.
+//! If the host cannot watch it (`collector_start` in its `flb_input.c`: epoll is out of memory
+//! or of watches), it *closes* it without notice and goes on. The number is then free and soon
+//! reused: a waker written to through it would write into an unrelated file, and our own close
+//! at exit would close that file. The host therefore gets a duplicate through which we never
+//! read or write, and which we close only while it is still ours.
 
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,47 +14,47 @@ use rustix::fs::OFlags;
 /// No descriptor: it was closed.
 const NONE: RawFd = -1;
 
-/// A duplicate of an instance's bell, for the host.
+/// A duplicate, for the host, of the descriptor that it watches for an instance.
 #[derive(Debug)]
 pub struct CollectorFd(AtomicI32);
 
-/// What had become of it by the end.
+/// Who closed the descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
-    /// It was ours until now.
+    /// It was still ours when we closed it.
     ByUs,
-    /// The host had closed it: nothing was ever handed over.
+    /// The host had closed it, so nothing was ever handed over.
     ByHost,
 }
 
 impl CollectorFd {
-    /// A duplicate of `bell`.
+    /// Duplicates `bell`.
     pub fn new(bell: BorrowedFd<'_>) -> std::io::Result<CollectorFd> {
         let duplicate = rustix::io::fcntl_dupfd_cloexec(bell, 0)?;
         Ok(CollectorFd(AtomicI32::new(duplicate.into_raw_fd())))
     }
 
-    /// The number to give to the host.
+    /// The number to pass to the host.
     pub fn number(&self) -> RawFd {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Closes it, unless the host has. `bell` is what it was made of.
+    /// Closes it, unless the host has. `bell` is the descriptor passed to `new`.
     pub fn close(&self, bell: BorrowedFd<'_>) -> Closed {
         let number = self.0.swap(NONE, Ordering::AcqRel);
         if !is_duplicate(number, bell) {
             return Closed::ByHost;
         }
-        // SAFETY: it is the duplicate that `new` made, nobody has closed it, and no one else
-        // will: `self` has forgotten it.
+        // SAFETY: this is the duplicate made by `new`; nobody has closed it, and nobody else
+        // will, since `self` no longer holds it.
         unsafe { libc::close(number) };
         Closed::ByUs
     }
 }
 
-/// Whether `number` stands for the same open file as `bell`. Status flags belong to the open
-/// file, so a change of them through one number shows through the other. `O_APPEND` means
-/// nothing to a bell.
+/// Whether `number` refers to the same open file as `bell`. Status flags belong to the open
+/// file, so a change made through one number is visible through the other. `O_APPEND` has no
+/// effect on this kind of descriptor.
 fn is_duplicate(number: RawFd, bell: BorrowedFd<'_>) -> bool {
     let Ok(flags) = rustix::fs::fcntl_getfl(bell) else {
         return false;
@@ -68,7 +67,7 @@ fn is_duplicate(number: RawFd, bell: BorrowedFd<'_>) -> bool {
 }
 
 fn is_appending(number: RawFd) -> Option<bool> {
-    // SAFETY: any number may be asked for its flags; a closed one is an error.
+    // SAFETY: F_GETFL may be called with any number; a closed one returns an error.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
     (flags >= 0).then_some(flags & libc::O_APPEND != 0)
 }
@@ -95,7 +94,7 @@ mod tests {
             Closed::ByHost,
             "there is nothing to close any more"
         );
-        // The host closed it, and the number went to somebody else.
+        // The host closed it, and the number was reused.
         let lost = CollectorFd(AtomicI32::new(other.as_fd().as_raw_fd()));
         assert_eq!(lost.close(bell.as_fd()), Closed::ByHost);
         assert!(

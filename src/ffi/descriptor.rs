@@ -1,5 +1,5 @@
-//! The one exported symbol: the descriptor that Fluent Bit copies when it loads
-//! the library, laid out for the release that is loading it.
+//! The one exported symbol: the descriptor that Fluent Bit copies when it loads the library,
+//! laid out for the release that is loading it.
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -9,17 +9,17 @@ use crate::ffi::host_api::find_symbol;
 use crate::ffi::{callbacks, option_map, sys};
 use crate::telemetry::build_info::set_abi;
 
-/// Larger than any release's struct: the host copies as many bytes as its own
-/// struct has, and what we do not know of must be zero.
+/// Larger than the struct of any release: the host copies as many bytes as its own struct has,
+/// and fields unknown to us must be zero.
 const DESCRIPTOR_BYTES: usize = 1024;
 
 const NAME: &CStr = c"container_logs";
 const DESCRIPTION: &CStr = c"Logs of all containers, read from the files of the container runtime";
 
-/// Zero, but for what a layout's padding leaves undefined.
+/// Zero, except where a layout's padding is undefined.
 type Bytes = [MaybeUninit<u8>; DESCRIPTOR_BYTES];
 
-/// Room for a descriptor of any layout.
+/// Space for a descriptor of any layout.
 #[repr(C, align(16))]
 pub struct Descriptor(UnsafeCell<Bytes>);
 
@@ -29,16 +29,16 @@ impl Descriptor {
     }
 }
 
-// SAFETY: written once by `fill`, which the dynamic linker runs before dlopen
-// returns and so before anyone can read it; only read afterwards.
+// SAFETY: written once by `fill`, which the dynamic linker runs before dlopen returns and so
+// before anyone can read it; only read afterwards.
 unsafe impl Sync for Descriptor {}
 
-/// What Fluent Bit looks up: `in_` + name + `_plugin`.
+/// The symbol that Fluent Bit looks up: `in_` + name + `_plugin`.
 #[no_mangle]
 #[allow(non_upper_case_globals)]
 pub static in_container_logs_plugin: Descriptor = Descriptor::zeroed();
 
-/// Run when the library is loaded, before the host copies the descriptor.
+/// Runs when the library is loaded, before the host copies the descriptor.
 #[used]
 #[link_section = ".init_array"]
 static FILL: extern "C" fn() = fill;
@@ -49,7 +49,7 @@ extern "C" fn fill() {
 
 fn fill_for_this_host() {
     let destination = in_container_logs_plugin.0.get();
-    // Each marker function appeared together with the layout it stands for.
+    // Each marker function was introduced together with the layout that it stands for.
     if find_symbol(c"flb_input_plugin_pause").is_some() {
         // SAFETY: see `put`; the descriptor has room for every layout.
         unsafe { put(destination, layout_5_1()) };
@@ -65,7 +65,7 @@ fn fill_for_this_host() {
         unsafe { put(destination, layout_3_0()) };
         set_abi("3.0");
     }
-    // Else this is no host: a test, or tail-containers. Nothing to fill.
+    // Otherwise this is no host but a test or tail-containers: nothing to fill.
 }
 
 /// Writes a layout to the start of the descriptor.
@@ -76,7 +76,7 @@ fn fill_for_this_host() {
 /// - Nobody reads it yet.
 unsafe fn put<T>(destination: *mut Bytes, layout: T) {
     const { assert!(std::mem::size_of::<T>() <= DESCRIPTOR_BYTES && std::mem::align_of::<T>() <= 16) };
-    // SAFETY: room and alignment are asserted above, the rest is promised.
+    // SAFETY: size and alignment are asserted above; the caller promises the rest.
     unsafe { destination.cast::<T>().write(layout) };
 }
 
@@ -94,9 +94,8 @@ fn head() -> sys::clogs_plugin_head {
     }
 }
 
-/// A release that puts one more field before `cb_exit` reads that from here. A
-/// release that does not passes its plugin here, which is no live instance, so
-/// nothing happens.
+/// A release with one more field before `cb_exit` reads its exit callback from here. A release
+/// without it calls this with its plugin, which is no live instance, so nothing happens.
 fn exit_in_a_shifted_slot() -> *mut libc::c_void {
     callbacks::exit as *mut libc::c_void
 }
@@ -167,8 +166,8 @@ mod tests {
         descriptor
     }
 
-    /// Offsets of cb_pause, cb_resume, cb_exit and the slot behind, as read off
-    /// the releases (see the facts in include/fluent_bit_abi.h).
+    /// Offsets of cb_pause, cb_resume, cb_exit and the next slot, as read from the releases
+    /// (see the facts in include/fluent_bit_abi.h).
     #[test]
     fn miri_each_release_finds_its_callbacks_where_it_looks() {
         for (release, descriptor, [pause, resume, exit, behind]) in [

@@ -1,5 +1,5 @@
-//! [`Host`] over the functions that Fluent Bit exports. Reads no field of the
-//! host's structures.
+//! [`Host`] on top of the functions that Fluent Bit exports. Reads no field of the host's
+//! structures.
 
 use std::ffi::CString;
 
@@ -11,7 +11,7 @@ use crate::telemetry::event::Level;
 use crate::telemetry::metrics::Reading;
 use crate::telemetry::plain_text::one_line;
 
-/// Fluent Bit, as seen by one instance during one callback on its thread.
+/// Fluent Bit, as seen by one instance during one callback on the host's thread.
 pub struct FlbHost<'a> {
     api: &'static HostApi,
     ins: *mut sys::flb_input_instance,
@@ -21,8 +21,8 @@ pub struct FlbHost<'a> {
 }
 
 impl<'a> FlbHost<'a> {
-    /// `ins` must be the live instance that the host passed to, or was given
-    /// back in, the callback that is running; the value must not outlive it.
+    /// `ins` must be the live instance of the running callback: the one passed to it, or the
+    /// one stored with its context. The value must not outlive the callback.
     pub fn new(
         api: &'static HostApi,
         ins: *mut sys::flb_input_instance,
@@ -37,7 +37,7 @@ impl<'a> FlbHost<'a> {
         }
     }
 
-    /// With a place for the instance's metrics.
+    /// Adds the instance's metrics.
     pub fn with_metrics(self, metrics: &'a Cmetrics) -> FlbHost<'a> {
         FlbHost {
             metrics: Some(metrics),
@@ -45,8 +45,8 @@ impl<'a> FlbHost<'a> {
         }
     }
 
-    /// With the parsers of `config`, which must be what the host passed to the callback
-    /// that is running.
+    /// Adds the parsers of `config`, which must be what the host passed to the running
+    /// callback.
     pub fn with_parsers(self, config: *mut sys::flb_config) -> FlbHost<'a> {
         FlbHost { config, ..self }
     }
@@ -58,8 +58,8 @@ impl Host for FlbHost<'_> {
             (tag.as_ptr().cast(), tag.len())
         });
         let status =
-            // SAFETY: `ins` is live (see `new`), tag and bytes are valid for
-            // the lengths given with them; the host copies both.
+            // SAFETY: `ins` is live (see `new`), tag and bytes are valid for the lengths
+            // passed with them, and the host copies both.
             unsafe { (self.api.append)(self.ins, records, tag, tag_bytes, bytes.as_ptr().cast(), bytes.len()) };
         if status == 0 {
             Ok(())
@@ -70,7 +70,7 @@ impl Host for FlbHost<'_> {
 
     fn holds(&self) -> Option<usize> {
         let total_size = self.api.total_size?;
-        // SAFETY: `ins` is live (see `new`), and its own thread asks.
+        // SAFETY: `ins` is live (see `new`), and this is its thread.
         Some(unsafe { total_size(self.ins) })
     }
 
@@ -97,20 +97,21 @@ impl Host for FlbHost<'_> {
     }
 }
 
-/// Logs where no instance is at hand.
+/// Logs when no instance is available.
 pub fn log_without_instance(level: Level, message: &str) {
     print(level, &format!("[input:container_logs] {message}"));
 }
 
 fn print(level: Level, message: &str) {
     let Some(log_print) = log_print() else {
-        // No host: a test, or a host too old to log by. Say it somewhere.
+        // No host: a test, or a host too old to have the function. Write to standard error
+        // instead.
         eprintln!("{}", one_line(message));
         return;
     };
     let text = clean(message);
-    // SAFETY: the format is constant and takes the one string that follows; a
-    // NULL file means that no source position is printed.
+    // SAFETY: the format is constant and takes the one string that follows; with a NULL file,
+    // no source position is printed.
     unsafe {
         log_print(
             level_number(level),
@@ -122,10 +123,10 @@ fn print(level: Level, message: &str) {
     };
 }
 
-/// The message as one line: a container's name or a damaged file must not forge further
-/// ones. Everything that reaches the host's log goes through here.
+/// The message as one line: a container's name or a damaged file must not be able to forge
+/// further lines. Everything that reaches the host's log goes through here.
 fn clean(message: &str) -> CString {
-    // NUL is among what is replaced, so there is none left.
+    // NUL is among the replaced characters, so this cannot fail.
     CString::new(one_line(message).as_ref()).unwrap_or_default()
 }
 
@@ -142,7 +143,7 @@ fn level_number(level: Level) -> libc::c_int {
 #[cfg(test)]
 pub mod tests;
 
-/// For tests of the edge in a process without a host.
+/// A host for testing this boundary in a process without one.
 #[cfg(test)]
 pub struct NoHost;
 

@@ -1,4 +1,4 @@
-//! The panic boundary: no panic crosses into Fluent Bit, which would end it.
+//! The panic boundary: no panic may cross into Fluent Bit, since that would abort it.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -19,8 +19,8 @@ pub fn guard<T>(callback: &str, failure: T, body: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Runs a callback's body for one instance. A panic stops that instance for
-/// good: its later callbacks do nothing.
+/// Runs a callback's body for one instance. A panic stops that instance permanently: its later
+/// callbacks do nothing.
 pub fn guard_instance<T>(
     callback: &str,
     instance: &Instance,
@@ -28,7 +28,7 @@ pub fn guard_instance<T>(
     body: impl FnOnce() -> T,
 ) -> T {
     if instance.is_poisoned() {
-        // The host polls our descriptor as long as the instance is there.
+        // The host polls our descriptor as long as the instance exists, so stop waking it.
         instance.plugin().abandon();
         return failure;
     }
@@ -92,7 +92,7 @@ mod tests {
             )];
             poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
         };
-        // Its reader's last ring may still come; a callback silences that, too.
+        // The reader may still wake the host once more at its end; a callback clears that too.
         while is_readable(&instance) {
             guard_instance("collect", &instance, 0, || 5);
         }

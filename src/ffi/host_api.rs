@@ -1,5 +1,5 @@
-//! The functions that Fluent Bit exports, found by name once. A host that
-//! lacks one is told which, instead of dying in the dynamic linker.
+//! The functions that Fluent Bit exports, looked up by name once. If the host lacks one, the
+//! error names it, whereas linking to it would fail in the dynamic linker.
 
 use std::ffi::CStr;
 
@@ -7,7 +7,7 @@ use once_cell::sync::OnceCell;
 
 use crate::ffi::sys;
 
-/// What the plugin calls in the host.
+/// The host functions that the plugin calls.
 #[derive(Debug)]
 pub struct HostApi {
     pub append: unsafe extern "C" fn(
@@ -31,11 +31,11 @@ pub struct HostApi {
     ) -> *const libc::c_char,
     pub input_name: unsafe extern "C" fn(*mut sys::flb_input_instance) -> *const libc::c_char,
     pub log_check: unsafe extern "C" fn(*mut sys::flb_input_instance, libc::c_int) -> libc::c_int,
-    /// Bytes of the instance's chunks that are in memory; a host may lack it.
+    /// Returns the bytes of the instance's chunks in memory; not available in every host.
     pub total_size: Option<unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize>,
 }
 
-/// The names of functions the host does not export.
+/// Names of functions that the host does not export.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this host does not export {}; container_logs needs Fluent Bit 3.0 or later, built with --export-dynamic",
@@ -45,25 +45,25 @@ pub struct MissingFunctions(Vec<&'static str>);
 
 static HOST_API: OnceCell<Result<HostApi, MissingFunctions>> = OnceCell::new();
 
-/// The host's functions, resolved at the first call.
+/// The host's functions, resolved on first use.
 pub fn host_api() -> Result<&'static HostApi, &'static MissingFunctions> {
     HOST_API.get_or_init(resolve).as_ref()
 }
 
 /// The address of an exported symbol, or `None`.
 pub fn find_symbol(name: &CStr) -> Option<*mut libc::c_void> {
-    // SAFETY: `name` is NUL-terminated; RTLD_DEFAULT searches what the process
-    // has loaded and changes nothing.
+    // SAFETY: `name` is NUL-terminated; RTLD_DEFAULT searches what the process has loaded and
+    // changes nothing.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!address.is_null()).then_some(address)
 }
 
-/// The function `flb_log_print`, which stands apart: it is variadic, and it
-/// must be reachable when other functions are missing, to say so.
+/// The function `flb_log_print`. Separate because it is variadic, and because it must be
+/// available to report that other functions are missing.
 pub fn log_print() -> sys::clogs_log_print_fn {
     let address = find_symbol(c"flb_log_print")?;
-    // SAFETY: every release since 3.0 exports this function with the signature
-    // that the header gives.
+    // SAFETY: every release since 3.0 exports this function with the signature that the header
+    // gives.
     unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_log_print_fn>(address) }
 }
 
@@ -90,9 +90,9 @@ fn resolve() -> Result<HostApi, MissingFunctions> {
             if found.is_none() {
                 missing.push($name);
             }
-            // SAFETY: the exported function has the signature that the header
-            // gives (the same in all releases it names), and an Option of a
-            // function pointer has NULL for None.
+            // SAFETY: the exported function has the signature that the header gives (the same
+            // in all releases it names), and an Option of a function pointer has NULL for
+            // None.
             unsafe {
                 std::mem::transmute::<*mut libc::c_void, $type>(
                     found.unwrap_or(std::ptr::null_mut()),

@@ -1,6 +1,5 @@
-//! The live instances. The `context` pointer that the host keeps for us is
-//! the address of an entry here and nothing more: it is looked up, never
-//! dereferenced, so a pointer that is not ours is simply not found.
+//! The live instances. The `context` pointer that the host keeps for us is only a key into
+//! this map: it is looked up, never dereferenced, so a pointer that is not ours is not found.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use crate::plugin::Plugin;
 #[derive(Debug)]
 pub struct Instance {
     plugin: Plugin,
-    /// The host's instance as a number; made a pointer again on its thread only.
+    /// The host's instance as a number; only used as a pointer on its thread.
     ins: usize,
     name: String,
     metrics: Cmetrics,
@@ -53,7 +52,7 @@ impl Instance {
         self.ins as *mut sys::flb_input_instance
     }
 
-    /// As the host shows it: `container_logs.0`, or its alias.
+    /// The name shown by the host: `container_logs.0`, or its alias.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -63,17 +62,17 @@ impl Instance {
         &self.metrics
     }
 
-    /// Closes what the host polls, unless the host has done so.
+    /// Closes the descriptor that the host polls, unless the host has done so.
     pub fn close_collector_fd(&self) -> Closed {
         self.collector_fd.close(self.plugin.host_fd())
     }
 
-    /// Whether a callback of it has panicked.
+    /// Whether one of its callbacks has panicked.
     pub fn is_poisoned(&self) -> bool {
         self.is_poisoned.load(Ordering::Acquire)
     }
 
-    /// A callback of it has panicked.
+    /// Marks the instance after one of its callbacks has panicked.
     pub fn poison(&self) {
         self.is_poisoned.store(true, Ordering::Release);
     }
@@ -81,19 +80,19 @@ impl Instance {
 
 static LIVE: Mutex<BTreeMap<usize, Arc<Instance>>> = Mutex::new(BTreeMap::new());
 
-/// Adds an instance; returns the context to give the host.
+/// Adds an instance; returns the context for the host.
 pub fn add(instance: Arc<Instance>) -> *mut libc::c_void {
     let address = Arc::as_ptr(&instance).addr();
     lock(&LIVE).insert(address, instance);
     std::ptr::without_provenance_mut(address)
 }
 
-/// The live instance behind a context.
+/// The live instance of a context.
 pub fn find(context: *mut libc::c_void) -> Option<Arc<Instance>> {
     lock(&LIVE).get(&context.addr()).cloned()
 }
 
-/// Takes the instance behind a context out of the live ones.
+/// Removes the instance of a context from the live ones.
 pub fn remove(context: *mut libc::c_void) -> Option<Arc<Instance>> {
     lock(&LIVE).remove(&context.addr())
 }

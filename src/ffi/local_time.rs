@@ -1,22 +1,22 @@
-//! The time zone of this machine, which only the C library knows.
+//! The machine's time zone, which only the C library knows.
 
 use std::mem::MaybeUninit;
 
-/// The seconds since 1970 at which clocks of this machine's zone show what those of
-/// UTC show `shown` seconds after 1970; `None` where there is no such time.
+/// Converts a local time, given as the seconds since 1970 that the same clock reading would
+/// mean in UTC, to seconds since 1970; `None` if there is no such time.
 pub fn seconds_of_local(shown: i64) -> Option<i64> {
     let mut parts = MaybeUninit::<libc::tm>::uninit();
-    // SAFETY: both point to memory of ours that lives through the call.
+    // SAFETY: both point to memory of ours that is valid during the call.
     let filled = unsafe { libc::gmtime_r(&raw const shown, parts.as_mut_ptr()) };
     if filled.is_null() {
         return None;
     }
-    // SAFETY: gmtime_r fills the structure whenever it does not answer NULL.
+    // SAFETY: gmtime_r fills the structure unless it returns NULL.
     let mut parts = unsafe { parts.assume_init() };
-    // Whether it is summer is for the C library to find out.
+    // Let the C library determine daylight saving time.
     parts.tm_isdst = -1;
-    // SAFETY: `parts` is a whole structure of ours. What mktime reads beside it is the
-    // environment, which Rust's own lock does not guard against C; nothing sets it.
+    // SAFETY: `parts` is an initialized structure of ours. mktime also reads the environment,
+    // which Rust's own lock does not protect against C code; nothing sets it.
     let seconds = unsafe { libc::mktime(&raw mut parts) };
     (seconds != -1).then_some(seconds)
 }

@@ -1,9 +1,9 @@
-//! The host's table of our options, in the host's own element size.
+//! The host's table of our options, in the host's element size.
 //!
-//! The host walks the table by `sizeof` of its own struct, which changed inside
-//! a patch series. It can be asked: [`MapFunctions`] lets it copy a probe whose
-//! three names stand at 0, S and 2 S, and counts what it found. Only where its
-//! element has S bytes does it find exactly three.
+//! The host walks the table by `sizeof` its own struct, which changed within a patch series.
+//! The size can be determined: [`MapFunctions`] lets the host copy a probe with names at 0, S
+//! and 2 S, and counts the options found. The host finds exactly three only if its element has
+//! S bytes.
 
 use std::ffi::CString;
 
@@ -11,9 +11,9 @@ use crate::config::options::{Kind, OptionSpec, OPTIONS};
 use crate::ffi::host_api::find_symbol;
 use crate::ffi::{properties, sys};
 
-/// Element sizes that are asked about: those of today and room around them.
+/// Element sizes to probe: today's, with a margin.
 const SIZES: std::ops::RangeInclusive<usize> = 56..=256;
-/// What 5.0.9 and 5.1 have; for a host that cannot be asked.
+/// The size in 5.0.9 and 5.1, for a host that cannot be probed.
 const USUAL_SIZE: usize = 104;
 const PROBE_NAME: &[u8; 2] = b"p\0";
 
@@ -25,13 +25,12 @@ pub struct MapFunctions {
 }
 
 impl MapFunctions {
-    /// Those of the host that is loading us, or `None` where it does not export
-    /// them.
+    /// The functions of the host that is loading us, or `None` if it does not export them.
     fn find() -> Option<MapFunctions> {
         let create = find_symbol(c"flb_config_map_create")?;
         let destroy = find_symbol(c"flb_config_map_destroy")?;
-        // SAFETY: every release since 3.0 exports this function with the
-        // signature that the header gives.
+        // SAFETY: every release since 3.0 exports this function with the signature that the
+        // header gives.
         let create = unsafe {
             std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create)
         }?;
@@ -42,15 +41,13 @@ impl MapFunctions {
         Some(MapFunctions { create, destroy })
     }
 
-    /// The size of the host's option struct in bytes; `None` where it is none
-    /// of those asked about.
+    /// The size of the host's option struct in bytes; `None` if it is not in `SIZES`.
     fn element_size(&self) -> Option<usize> {
         SIZES.step_by(8).find(|size| {
             let mut probe = probe(*size);
-            // SAFETY: the probe is zero but for three names, and long enough
-            // that a host with any element size in SIZES meets a zero name
-            // inside it; without default values the host does not look at the
-            // configuration.
+            // SAFETY: the probe is zero except for three names, and long enough that a host
+            // with any element size in SIZES meets a zero name inside it; without default
+            // values, the host does not access the configuration.
             let list = unsafe { (self.create)(std::ptr::null_mut(), probe.as_mut_ptr().cast()) };
             if list.is_null() {
                 return false;
@@ -73,13 +70,13 @@ fn probe(size: usize) -> Vec<*const u8> {
     words
 }
 
-/// Nodes of a circular list, without its head; gives up past any sane number.
+/// Number of nodes of a circular list, without its head; stops beyond any plausible number.
 fn list_length(head: *mut sys::clogs_list_node) -> usize {
     let mut count = 0;
     let mut node = head;
     loop {
-        // SAFETY: the host's lists are circular and every node on the way from
-        // the head back to it is live until the list is destroyed.
+        // SAFETY: the host's lists are circular and every node on the way from the head back
+        // to it is live until the list is destroyed.
         node = unsafe { (*node).next };
         if node == head || node.is_null() || count > 1000 {
             return count;
@@ -88,8 +85,8 @@ fn list_length(head: *mut sys::clogs_list_node) -> usize {
     }
 }
 
-/// Builds the table for the host that is loading us. It lives as long as the
-/// process: the host keeps pointers into it.
+/// Builds the table for the host that is loading us. It is never freed, because the host keeps
+/// pointers into it.
 pub fn build() -> *mut libc::c_void {
     let functions = MapFunctions::find();
     table(
@@ -100,16 +97,16 @@ pub fn build() -> *mut libc::c_void {
     )
 }
 
-/// The table with entries of `size` bytes. `is_repeatable` says that all values
-/// of an option can be read: what cannot be read must not be accepted, and where
-/// a list is not announced as repeatable the host refuses a second one.
+/// The table with entries of `size` bytes. `is_repeatable` says whether all values of an
+/// option can be read. If not, they must not be accepted: the host refuses a second value of
+/// an option that is not announced as repeatable.
 fn table(size: usize, is_repeatable: bool) -> *mut libc::c_void {
-    // One zero entry more ends the table.
+    // An additional zero entry ends the table.
     let mut table = vec![0u64; (OPTIONS.len() + 1) * size / 8].into_boxed_slice();
     for (option, words) in OPTIONS.iter().zip(table.chunks_exact_mut(size / 8)) {
         let entry = words.as_mut_ptr().cast::<sys::clogs_config_map_head>();
-        // SAFETY: `entry` points at `size` bytes of the table, aligned to 8,
-        // and `size` is at least the size of the head.
+        // SAFETY: `entry` points at `size` bytes of the table, aligned to 8, and `size` is at
+        // least the size of the head.
         unsafe { entry.write(encode(option, is_repeatable)) };
     }
     Box::leak(table).as_mut_ptr().cast()
@@ -132,7 +129,7 @@ fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_hea
         } else {
             0
         },
-        // The host writes nothing into our memory; values are asked for.
+        // The host writes nothing into our memory; we query the values instead.
         set_property: 0,
         offset: 0,
         desc: leak_text(option.text),

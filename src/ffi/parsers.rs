@@ -1,6 +1,6 @@
-//! The host's parsers, through the functions that it exports (the same signatures in
-//! every release from 3.0.7 to 5.1.1). They belong to the host's configuration and are
-//! used on its thread, where its own filters use them.
+//! The host's parsers, through the functions that it exports (the same signatures in every
+//! release from 3.0.7 to 5.1.1). They belong to the host's configuration and are used on its
+//! thread, as by its own filters.
 
 use std::ffi::CString;
 
@@ -11,7 +11,7 @@ use crate::ffi::host_api::find_symbol;
 use crate::ffi::sys;
 use crate::format::position::Timestamp;
 
-/// What the plugin calls in the host.
+/// The parser functions that the plugin calls.
 #[derive(Debug)]
 pub struct ParserApi {
     pub get: unsafe extern "C" fn(*const libc::c_char, *mut sys::flb_config) -> *mut libc::c_void,
@@ -27,15 +27,15 @@ pub struct ParserApi {
 
 static PARSER_API: OnceCell<Option<ParserApi>> = OnceCell::new();
 
-/// The functions, or `None` where the host was built without parsers.
+/// The functions, or `None` if the host was built without parsers.
 pub fn parser_api() -> Option<&'static ParserApi> {
     PARSER_API.get_or_init(resolve).as_ref()
 }
 
 fn resolve() -> Option<ParserApi> {
     let get = find_symbol(c"flb_parser_get")?;
-    // SAFETY: the exported function has the signature that the header gives, the same
-    // in all releases it names; not NULL.
+    // SAFETY: the exported function has the signature that the header gives, the same in all
+    // releases it names; not NULL.
     let get = unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_parser_get_fn>(get) }?;
     let parse = find_symbol(c"flb_parser_do")?;
     // SAFETY: as above.
@@ -44,8 +44,8 @@ fn resolve() -> Option<ParserApi> {
     Some(ParserApi { get, parse })
 }
 
-/// Takes `text` apart by the parser `name`; see [`crate::delivery::host::Host::parse`]. To be
-/// called on the host's thread during a callback; `config` is what that was given.
+/// Parses `text` with the parser `name`; see [`crate::delivery::host::Host::parse`]. Call it
+/// on the host's thread during a callback; `config` is what the host passed to that callback.
 pub fn parse(
     api: &ParserApi,
     config: *mut sys::flb_config,
@@ -67,16 +67,16 @@ pub fn parse(
         tv_nsec: 0,
     };
     let (start, length) = (text.as_ptr().cast(), text.len());
-    // SAFETY: the parser is the host's and lives as long as its configuration; the text
-    // is valid for its length, the three results have room.
+    // SAFETY: the parser is the host's and lives as long as its configuration; the text is
+    // valid for its length, and the three results have room.
     let status = unsafe { (api.parse)(parser, start, length, &mut out, &mut out_bytes, &mut time) };
     if status < 0 || out.is_null() {
         return Ok(None);
     }
-    // SAFETY: where it succeeds the host has set both to a buffer and its length.
+    // SAFETY: on success the host has set both to a buffer and its length.
     let fields = unsafe { std::slice::from_raw_parts(out.cast::<u8>(), out_bytes) }.to_vec();
-    // SAFETY: the buffer is the caller's to free, by the `free` of the process: what the
-    // host calls `flb_free`. A host with an allocator of its own exports that name.
+    // SAFETY: the caller must free the buffer with the `free` of the process, which is what
+    // the host calls `flb_free`. A host with its own allocator exports that name.
     unsafe { libc::free(out) };
     Ok(Some(Parsed {
         fields,
@@ -84,7 +84,7 @@ pub fn parse(
     }))
 }
 
-/// Zero is no time: the parser looks for none, or found none.
+/// Zero means no time: the parser does not extract one, or found none.
 fn timestamp(time: sys::timespec) -> Option<Timestamp> {
     let nanos = u32::try_from(time.tv_nsec)
         .ok()
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// Fits texts that begin with a digit, and gives `{"first": digit}`.
+    /// Matches texts that begin with a digit, and returns `{"first": digit}`.
     unsafe extern "C" fn parse_first(
         _: *mut libc::c_void,
         text: *const libc::c_char,
@@ -165,8 +165,7 @@ mod tests {
         assert_eq!(parse(&PLAYED, config, "first", b""), Ok(None));
     }
 
-    /// Says that it succeeded: with nothing for a text that is empty, and with an empty
-    /// buffer for others.
+    /// Always succeeds: with no buffer for an empty text, and with an empty one otherwise.
     unsafe extern "C" fn parse_nothing(
         _: *mut libc::c_void,
         _: *const libc::c_char,

@@ -1,15 +1,14 @@
 //! The values of an option that may be given more than once.
 //!
-//! The host's function for values gives the first one only, and the list it
-//! looks through is a field of the instance, at another offset in each release.
-//! The host can be asked for that offset without a guess: [`list_offset`] hands
-//! the same function a block of memory that is no instance. Wherever in it the
-//! host takes the list's head to be, it finds a list of one property, whose
-//! value says which place that was. As it got there by the layout of list and
-//! property that we believe in, that layout is proven too.
+//! The host's function for values returns only the first one, and the list that it searches is
+//! a field of the instance, at a different offset in each release. That offset can be
+//! determined without guessing: [`list_offset`] passes the same function a block of memory in
+//! place of an instance. Wherever in the block the host expects the list's head, it finds a
+//! list of one property, whose value identifies that offset. The result also proves the
+//! assumed layout of list and property, since the host found the value through it.
 //!
-//! Where this fails, repeatable options are not announced as such, and the host
-//! refuses a second one by itself.
+//! If this fails, repeatable options are not announced as such, and the host itself refuses a
+//! second value.
 
 use std::ffi::CStr;
 
@@ -18,24 +17,24 @@ use once_cell::sync::OnceCell;
 use crate::ffi::host_api::find_symbol;
 use crate::ffi::sys;
 
-/// More than any release's instance has: they are around 2 KB.
+/// Larger than the instance of any release, which is around 2 KB.
 const BLOCK_BYTES: usize = 32 * 1024;
 const WORDS: usize = BLOCK_BYTES / 8;
 const KEY: &CStr = c"container_logs_probe";
-/// Words of a property with room around it, in which any word is a valid text:
-/// should the host read another word than we think, it finds no match.
+/// Words of a property and of padding around it. Every word in it points to a valid text, so
+/// that a host that reads another word than assumed finds no match.
 const PROPERTY_WORDS: usize = 16;
-/// Which of them the list goes through; key and value stand before it.
+/// Index of the list node; key and value precede it.
 const NODE_WORD: usize = 8;
-/// Words of a text: its length, its room, and up to 24 bytes.
+/// Words of a text: its length, its capacity, and up to 24 bytes.
 const TEXT_WORDS: usize = 5;
 /// Bytes before the text itself.
 const TEXT_HEAD: usize = 16;
-/// No configuration has more properties in one section.
+/// More properties than any configuration section has.
 const MOST_PROPERTIES: usize = 10_000;
 
-/// The offset of the list of properties in the host's instance, or `None` where
-/// the host does not say.
+/// The offset of the property list in the host's instance, or `None` if it cannot be
+/// determined.
 pub fn list_offset() -> Option<usize> {
     static OFFSET: OnceCell<Option<usize>> = OnceCell::new();
     *OFFSET.get_or_init(probe)
@@ -43,24 +42,24 @@ pub fn list_offset() -> Option<usize> {
 
 fn probe() -> Option<usize> {
     let get_property = find_symbol(c"flb_input_get_property")?;
-    // SAFETY: every release since 3.0 exports this function with the signature
-    // that the header gives.
+    // SAFETY: every release since 3.0 exports this function with the signature that the header
+    // gives.
     let get_property = unsafe {
         std::mem::transmute::<*mut libc::c_void, sys::clogs_get_property_fn>(get_property)
     }?;
     let block = Block::new();
-    // SAFETY: the function reads a list head somewhere in the block, the one
-    // property that each possible head leads to, and nothing else.
+    // SAFETY: the function reads a list head somewhere in the block, the one property that
+    // each possible head leads to, and nothing else.
     let value = unsafe { get_property(KEY.as_ptr(), block.instance()) };
     block.offset_of(value)
 }
 
-/// What stands in for an instance, and what its words point to.
+/// The stand-in for an instance, and what its words point to.
 struct Block {
-    /// Each word points to the node of a property of its own.
+    /// Each word points to the node of its own property.
     words: Vec<*const u8>,
     properties: Vec<[*const u8; PROPERTY_WORDS]>,
-    /// The key, and then the value of each property.
+    /// The key, followed by the value of each property.
     texts: Vec<[usize; TEXT_WORDS]>,
 }
 
@@ -86,8 +85,8 @@ impl Block {
         for (word, property) in block.properties.iter_mut().enumerate() {
             property.fill(texts.wrapping_add((word + 1) * TEXT_WORDS * 8 + TEXT_HEAD));
             property[NODE_WORD - 2] = key_text;
-            // The list ends here: its head begins with the word before the one
-            // that leads to this property.
+            // The list ends here: its head begins one word before the word that leads to this
+            // property.
             let head = words.wrapping_add(8 * word).wrapping_sub(8);
             property[NODE_WORD] = head;
             property[NODE_WORD + 1] = head;
@@ -105,25 +104,24 @@ impl Block {
         self.words.as_ptr().cast_mut().cast()
     }
 
-    /// Which head led to the property that has this value.
+    /// Offset of the head that led to the property with this value.
     fn offset_of(&self, value: *const libc::c_char) -> Option<usize> {
         let first = self.texts.as_ptr() as usize + TEXT_HEAD;
         let distance = (value as usize).checked_sub(first)?;
         let text = TEXT_WORDS * 8;
-        // The first text is the key, and a head begins a word before the one
-        // that leads on.
+        // The first text is the key, and a head begins one word before the word that leads on.
         let word = (distance / text).checked_sub(2)?;
         (distance.is_multiple_of(text) && word < WORDS - 1).then_some(word * 8)
     }
 }
 
-/// The values of all properties called `name`, in the order of the
-/// configuration, as pointers to the host's texts.
+/// The values of all properties called `name`, in configuration order, as pointers to the
+/// host's texts.
 ///
 /// # Safety
 ///
-/// `ins` is the live instance that the running callback was called with, and
-/// `offset` came from [`list_offset`].
+/// `ins` is the live instance that the running callback was called with, and `offset` came
+/// from [`list_offset`].
 pub unsafe fn values(
     ins: *mut sys::flb_input_instance,
     offset: usize,
@@ -134,15 +132,15 @@ pub unsafe fn values(
     let mut values = Vec::new();
     let mut node = head;
     for _ in 0..MOST_PROPERTIES {
-        // SAFETY: the host's lists are circular, and nobody changes this one
-        // while the callback runs.
+        // SAFETY: the host's lists are circular, and nobody changes this one while the
+        // callback runs.
         node = unsafe { (*node).next };
         if node == head || node.is_null() {
             break;
         }
         let offset = std::mem::offset_of!(sys::clogs_property, node);
-        // SAFETY: every node but the head is that of a property; the probe has
-        // proven the layout.
+        // SAFETY: every node but the head is that of a property; the probe has proven the
+        // layout.
         let property = unsafe { node.byte_sub(offset) }.cast::<sys::clogs_property>();
         // SAFETY: as above.
         let property = unsafe { property.read() };
@@ -162,9 +160,8 @@ pub unsafe fn values(
 mod tests {
     use super::*;
 
-    /// Looks the key up as the host does, taking the list to be at `offset` of
-    /// the instance and the key at `key_at` words before a node; the value is
-    /// right behind it.
+    /// Looks the key up as the host does, with the list at `offset` in the instance and the
+    /// key `key_at` words before a node; the value is right after the key.
     fn look_up(
         ins: *mut sys::flb_input_instance,
         offset: usize,

@@ -1,14 +1,14 @@
-//! Signals belong to the host: a thread of ours must never be the one that the
-//! kernel picks to run its handlers.
+//! Signals belong to the host: the kernel must never pick one of our threads to run the host's
+//! handlers.
 //!
-//! But for those that a thread brings on itself. A fault in a thread that blocks its
-//! signal ends the process without asking the handler, and the host's is what prints the
-//! stack trace.
+//! The exceptions are signals that a thread causes itself. A fault in a thread that blocks its
+//! signal ends the process without running the handler, and the host's handler is what prints
+//! the stack trace.
 
 use std::mem::MaybeUninit;
 
-/// What a thread is sent for what it did itself: bad memory, a bad instruction, a bad
-/// number, `abort`, a breakpoint, a forbidden system call.
+/// Signals that a thread causes itself: invalid memory access, illegal instruction, arithmetic
+/// error, `abort`, breakpoint, forbidden system call.
 const FAULTS: [libc::c_int; 7] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -19,22 +19,22 @@ const FAULTS: [libc::c_int; 7] = [
     libc::SIGSYS,
 ];
 
-/// Calls `work` with every signal but the faults blocked in this thread; threads that
-/// begin inside inherit that for good. The mask is put back afterwards, also when
-/// `work` panics.
+/// Calls `work` with all signals but the faults blocked in this thread. Threads started inside
+/// inherit the mask permanently. The previous mask is restored afterwards, even if `work`
+/// panics.
 pub fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     let _restore = block_all();
     work()
 }
 
-/// Puts the old mask back when dropped.
+/// Restores the old mask when dropped.
 struct Restore(Option<libc::sigset_t>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
         if let Some(old) = &self.0 {
-            // SAFETY: `old` was filled by pthread_sigmask in `block_all`; a
-            // NULL third argument asks for nothing back.
+            // SAFETY: `old` was filled by pthread_sigmask in `block_all`; with a NULL third
+            // argument, nothing is written back.
             unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old, std::ptr::null_mut()) };
         }
     }
@@ -43,14 +43,13 @@ impl Drop for Restore {
 fn block_all() -> Restore {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut old = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises the set it is given and cannot fail for a
-    // valid pointer.
+    // SAFETY: sigfillset initializes the set it is given and cannot fail for a valid pointer.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
     for fault in FAULTS {
-        // SAFETY: `all` is initialised; a signal that there is can be taken out.
+        // SAFETY: `all` is initialized, and the signal is a valid one.
         unsafe { libc::sigdelset(all.as_mut_ptr(), fault) };
     }
-    // SAFETY: `all` is initialised, `old` is room for the answer.
+    // SAFETY: `all` is initialized, and `old` has room for the result.
     let status = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), old.as_mut_ptr()) };
     if status != 0 {
         return Restore(None);

@@ -1,4 +1,4 @@
-//! Types generated from `include/fluent_bit_abi.h`, and what must hold of them.
+//! Types generated from `include/fluent_bit_abi.h`, and assertions on their layout.
 #![allow(
     missing_docs,
     non_camel_case_types,
@@ -9,7 +9,7 @@
 
 include!(concat!(env!("OUT_DIR"), "/fluent_bit_abi.rs"));
 
-// The offsets that were read off every release from 3.0.7 to 5.1.1.
+// Offsets read from every release from 3.0.7 to 5.1.1.
 const _: () = {
     assert!(std::mem::offset_of!(clogs_plugin_head, name) == 24);
     assert!(std::mem::offset_of!(clogs_plugin_head, config_map) == 40);

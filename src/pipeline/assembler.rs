@@ -1,10 +1,10 @@
-//! From entries to batches, for one container: passes over what an earlier
-//! source has delivered, joins pieces, encodes, and knows for each stream where
-//! to resume once the host has accepted what was queued.
+//! Turns the entries of one container into batches: drops what an earlier source has
+//! delivered, joins pieces, encodes, and tracks for each stream where to resume once the host
+//! has accepted what was queued.
 //!
-//! The file and the API stream of a container give the same entries in the same
-//! order, so this one piece serves both, and moves from one to the other when
-//! the source changes ([`Assembler::handed_over`]).
+//! A container's file and its API stream yield the same entries in the same order, so one
+//! assembler serves both and moves between them when the source changes
+//! ([`Assembler::handed_over`]).
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -27,29 +27,29 @@ use crate::telemetry::event::Event;
 
 /// How long an open line whose stream has ended waits for a continuation.
 pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
-/// How long a line whose pieces are tagged waits for its last one. Nothing tells
-/// on disk that a stream has ended: the tag says "more follows" even at its end.
+/// How long an open line waits for its last piece if pieces are tagged. Nothing on disk shows
+/// that a stream has ended: even its last piece may be tagged as having a continuation.
 const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
 
-/// Bytes built between two places at which a batch can be divided, should the host refuse
-/// it. An entry that is as large is divided from those before it.
+/// Encoded bytes between two points at which a batch can be divided if the host refuses it. A
+/// larger entry is separated from those before it.
 pub const MARK_BYTES: usize = 16 * 1024;
 
-/// The same while much that the host refuses stands aside: what is read of a container may
-/// be refused as well.
+/// Batch size while much refused data is set aside, since the next batch of a container may be
+/// refused as well.
 const CAUTIOUS_BATCH_BYTES: usize = 64 * 1024;
 
-/// Records under way to a batch.
+/// A batch under construction.
 #[derive(Debug, Default)]
 struct BatchBuilder {
     bytes: Vec<u8>,
     marks: Vec<Mark>,
     records: usize,
-    /// Bytes that they took in their source, without those that were cut off.
+    /// Bytes of the records in the source, without those cut off.
     source_bytes: u64,
-    /// The time of the first.
+    /// Time of the first record.
     since: Timestamp,
-    /// Room for the fields of a line.
+    /// Reusable buffer for the fields of a line.
     merged: Merged,
 }
 
@@ -63,23 +63,23 @@ impl BatchBuilder {
     }
 }
 
-/// Bytes since the last push that will be in no batch.
+/// Bytes since the last push that go into no batch.
 #[derive(Debug, Clone, Copy, Default)]
 struct Dropped {
     passed_over: u64,
     cut: Amount,
 }
 
-/// What the reader went past since the last push.
+/// What the reader has read since the last push.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadBytes {
-    /// Bytes in all.
+    /// All bytes.
     pub total: u64,
-    /// Those that were no record.
+    /// Bytes that are not part of any record.
     pub skipped: u64,
 }
 
-/// What is open and what is queued, for one container.
+/// The open lines and unqueued records of one container.
 #[derive(Debug)]
 pub struct Assembler {
     account: Arc<Account>,
@@ -87,27 +87,27 @@ pub struct Assembler {
     joiners: PerStream<Joiner>,
     /// Where the open line of each stream begins.
     open_at: PerStream<StreamCheckpoint>,
-    /// The last entry taken of each stream.
+    /// The last entry taken from each stream.
     taken: PerStream<TimeCursor>,
-    /// The time of the line that was delivered last without its end.
+    /// Time of the last line of each stream that was delivered without its end.
     mid_line: PerStream<Option<Timestamp>>,
-    /// The end of the file that was read last before this one.
+    /// End of the file that was read before the current one.
     file_end: Option<StreamCheckpoint>,
     dedupe: PerStream<Option<Dedupe>>,
     building: PerStream<BatchBuilder>,
-    /// Bytes built at which [`Assembler::is_due`].
+    /// Encoded size at which [`Assembler::is_due`] returns true.
     due: usize,
     aside: Dropped,
     cut: Paced,
     is_tagged: bool,
     is_to_the_second: bool,
-    /// Lines that belong together, for a container whose lines may. Apart, so that
-    /// the many others have nothing of it.
+    /// Lines being joined, for a container with a multiline pattern. Boxed, so that it costs
+    /// the many other containers nothing.
     texts: Option<Box<MultilineBuffer>>,
 }
 
 impl Assembler {
-    /// Nothing taken yet.
+    /// A new assembler without entries.
     pub fn new(account: Arc<Account>, identity: Arc<RecordTemplate>) -> Assembler {
         Assembler {
             texts: MultilineBuffer::of(&identity.multiline),
@@ -128,7 +128,7 @@ impl Assembler {
         }
     }
 
-    /// Whether the entries to come say by a tag that more of their line follows.
+    /// Sets whether the coming entries say by a tag that more of their line follows.
     pub fn set_tagged(&mut self, is_tagged: bool) {
         self.is_tagged = is_tagged;
         self.joiners
@@ -136,12 +136,12 @@ impl Assembler {
             .for_each(|joiner| joiner.set_tagged(is_tagged));
     }
 
-    /// The entries to come tell their times in whole seconds.
+    /// Declares that the coming entries have times in whole seconds.
     pub fn set_to_the_second(&mut self) {
         self.is_to_the_second = true;
     }
 
-    /// Whose entries it takes, and what became of them.
+    /// The account of the container.
     pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -151,16 +151,16 @@ impl Assembler {
         &self.identity.metadata
     }
 
-    /// Closes the texts that are open, if records with `identity` are joined otherwise.
-    /// What was built is to be pushed before [`Assembler::set_template`].
+    /// Closes the open texts if `identity` joins lines differently. Push the built records
+    /// before calling [`Assembler::set_template`].
     pub fn close_before(&mut self, identity: &RecordTemplate) {
         if identity.multiline != self.identity.multiline {
             self.close_texts();
         }
     }
 
-    /// Records from now on carry `identity`; nothing may be left that was built, nor
-    /// open that would be joined otherwise.
+    /// Uses `identity` for later records. Nothing that was built may be unpushed, and nothing
+    /// may be open that `identity` would join differently.
     pub fn set_template(&mut self, identity: Arc<RecordTemplate>) {
         if identity.multiline != self.identity.multiline {
             self.texts = MultilineBuffer::of(&identity.multiline);
@@ -168,8 +168,8 @@ impl Assembler {
         self.identity = identity;
     }
 
-    /// Entries before this come from elsewhere: what they were is known by
-    /// their cursors. `dedupe` says whether they may be met again.
+    /// Continues after entries from another source, which are known by their time cursors.
+    /// `dedupe` says for which streams they may be read again.
     pub fn resume_from(&mut self, saved: &ContainerCheckpoint, dedupe: PerStream<bool>) {
         for stream in Stream::ALL {
             let index = stream.index();
@@ -182,16 +182,16 @@ impl Assembler {
         }
     }
 
-    /// What comes of these streams from now on was not delivered, whatever its times say.
+    /// Stops dropping entries of these streams: whatever follows was not delivered, whatever
+    /// its times say.
     pub fn end_skip(&mut self, of: PerStream<bool>) {
         for (dedupe, _) in self.dedupe.iter_mut().zip(of).filter(|(_, ends)| *ends) {
             *dedupe = None;
         }
     }
 
-    /// Ends this source, once all that was built is pushed: where each stream
-    /// resumes in the next one. What is open is begun anew there, so it is dropped
-    /// here.
+    /// Ends this source after everything built was pushed, and returns where each stream
+    /// resumes in the next one. Open lines are dropped here because they are read again there.
     pub fn handed_over(&mut self, here: StreamCheckpoint) -> ContainerCheckpoint {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
         self.pass_over(self.open_bytes());
@@ -201,15 +201,15 @@ impl Assembler {
         saved
     }
 
-    /// The time of the last entry that is certainly behind us in both streams,
-    /// where entries of both are asked for from one time on.
+    /// The time from which to request entries of both streams: that of the last entry up to
+    /// which both are certainly complete.
     pub fn since(&self) -> Option<Timestamp> {
         let cursors = Stream::ALL.map(|stream| {
             self.open_at(stream)
                 .map_or(self.taken[stream.index()], |at| at.cursor)
         });
-        // A stream that has given nothing does not hold the other back: its
-        // first entry is later than all that was taken before.
+        // A stream without entries does not hold the other one back: its first entry will be
+        // later than all entries taken so far.
         cursors
             .iter()
             .filter(|cursor| **cursor != TimeCursor::default())
@@ -217,17 +217,17 @@ impl Assembler {
             .min()
     }
 
-    /// The source will begin again at [`Assembler::since`]: forget what is open and
-    /// pass over what was taken.
+    /// Prepares for the source to restart at [`Assembler::since`]: drops open lines and skips
+    /// entries already taken.
     pub fn begin_again(&mut self) {
         let here = StreamCheckpoint::default();
         let saved = self.handed_over(here);
         self.resume_from(&saved, [true, true]);
     }
 
-    /// Takes one entry, which took `source_bytes` in its source. `begins_at`
-    /// gives the position of its first byte in its file, should a line that
-    /// stays open begin there.
+    /// Takes one entry of `source_bytes` bytes in its source. `begins_at` returns the position
+    /// of its first byte in its file; it is called only if a line that stays open begins
+    /// there.
     #[inline]
     pub fn take(
         &mut self,
@@ -267,7 +267,7 @@ impl Assembler {
         }
     }
 
-    /// As [`Assembler::take`], of an API's answer, where times may be in whole seconds.
+    /// Like [`Assembler::take`], for an API response, where times may be in whole seconds.
     pub fn take_from_api(
         &mut self,
         entry: &Entry<'_>,
@@ -283,8 +283,8 @@ impl Assembler {
         }
     }
 
-    /// As [`Assembler::take`], where whole lines may be parts of a text. Out of the
-    /// way of the many containers that have none.
+    /// Like [`Assembler::take`], if whole lines may be parts of a text. Out of line, since
+    /// most containers have no pattern.
     #[cold]
     fn take_for_texts(
         &mut self,
@@ -306,7 +306,7 @@ impl Assembler {
         };
         texts.time_is(entry.time, &mut put);
         let (stream, index) = (entry.stream, entry.stream.index());
-        // The first line that comes out is the one that was open, if one was.
+        // The first completed line is the one that was open, if any.
         let mut open_at = self.joiners[index].is_open().then_some(self.open_at[index]);
         let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
             let open_at = open_at.take();
@@ -322,7 +322,7 @@ impl Assembler {
         }
     }
 
-    /// So many bytes were read that are not ours to deliver.
+    /// Counts bytes that were read but are not to be delivered.
     pub fn pass_over(&mut self, bytes: u64) {
         self.aside.passed_over += bytes;
     }
@@ -336,14 +336,14 @@ impl Assembler {
         lines + self.texts.as_ref().map_or(0, |texts| texts.source_bytes())
     }
 
-    /// Where what is open of `stream` begins: a text of several lines, else a line.
+    /// Where the open text of `stream`, or else its open line, begins.
     fn open_at(&self, stream: Stream) -> Option<StreamCheckpoint> {
         let text = self.texts.as_ref().and_then(|texts| texts.open_at(stream));
         let index = stream.index();
         text.or_else(|| self.joiners[index].is_open().then_some(self.open_at[index]))
     }
 
-    /// Writes into the account what was read and what becomes of it.
+    /// Records in the account what was read and what becomes of it.
     fn settle(&mut self, read: ReadBytes, queued: [Option<(Amount, Timestamp)>; 2]) {
         let Dropped { passed_over, cut } = std::mem::take(&mut self.aside);
         let [first, second] = &self.taken;
@@ -363,8 +363,8 @@ impl Assembler {
         self.texts.is_some()
     }
 
-    /// Room for the records of so many bytes to come. Records of short lines take about
-    /// twice as much; where they take more, the room grows.
+    /// Reserves space for the records of `source_bytes` bytes. Records of short lines take
+    /// about twice as much; if they take more, the buffer grows.
     pub fn begin(&mut self, link: &Link, source_bytes: usize) {
         let bytes = &mut self.building[0].bytes;
         if bytes.capacity() == 0 {
@@ -373,14 +373,14 @@ impl Assembler {
         }
     }
 
-    /// How long after its last entry something that is open is complete as it is;
-    /// `None` where nothing is open, or its rest is sure to come.
+    /// How long after the last entry an open line or text is considered complete; `None` if
+    /// nothing is open or the rest is certain to come.
     pub fn grace(&self) -> Option<Duration> {
         self.grace_where(Assembler::is_dead)
     }
 
-    /// As [`Assembler::grace`], where that the container has stopped says nothing
-    /// yet: the source may have more of it.
+    /// Like [`Assembler::grace`], but ignores that the container has stopped: the source may
+    /// still have more.
     pub fn grace_of_stream(&self) -> Option<Duration> {
         self.grace_where(|_, joiner| joiner.stream_ended())
     }
@@ -399,13 +399,13 @@ impl Assembler {
         Some(texts.patience())
     }
 
-    /// Whether nothing will complete a line: its stream has ended.
+    /// Whether nothing can complete the open line because its stream has ended.
     fn is_dead(&self, joiner: &Joiner) -> bool {
         let is_stopped = !self.identity.metadata.is_running;
         joiner.stream_ended() || (is_stopped && joiner.is_open())
     }
 
-    /// Split lines that wait for their rest.
+    /// Number of split lines that wait for their rest.
     pub fn open_lines(&self) -> u64 {
         self.joiners
             .iter()
@@ -418,19 +418,19 @@ impl Assembler {
         self.open_lines() > 0 || self.texts.as_ref().is_some_and(|texts| texts.is_open())
     }
 
-    /// Completes all that is open: nothing else will.
+    /// Flushes all open lines and texts.
     pub fn close(&mut self) {
         self.close_lines_where(|_, joiner| joiner.is_open());
         self.close_texts();
     }
 
-    /// Completes what nothing has come for in so long that nothing will.
+    /// Flushes open lines and texts that have timed out after `silence` without an entry.
     pub fn close_after(&mut self, silence: Duration) {
         self.close_after_where(silence, Assembler::is_dead);
     }
 
-    /// As [`Assembler::close_after`], where that the container has stopped says nothing
-    /// yet: the source may have more of it.
+    /// Like [`Assembler::close_after`], but ignores that the container has stopped: the source
+    /// may still have more.
     pub fn close_of_stream_after(&mut self, silence: Duration) {
         self.close_after_where(silence, |_, joiner| joiner.stream_ended());
     }
@@ -493,13 +493,14 @@ impl Assembler {
         }
     }
 
-    /// Where `stream` resumes if all up to `here` was taken: at the start of what is
-    /// open of it (I2), if anything is.
+    /// Where `stream` resumes if everything up to `here` was taken: at the start of its open
+    /// line or text (I2), if there is one.
     fn resume(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
         let cursor = self.taken[stream.index()];
         let is_mid_line = self.mid_line[stream.index()] == Some(cursor.time);
-        // Of a line that was delivered without its end, pieces with the very same time may
-        // follow: what its times do not tell, the file must that it was read in.
+        // After a line that was delivered without its end, pieces with exactly the same time
+        // may follow. Times cannot identify them, so the checkpoint keeps the file in which
+        // the line was read.
         let here = match self.file_end {
             Some(end) if is_mid_line && here.is_unbegun_file() => end,
             _ => here,
@@ -511,8 +512,9 @@ impl Assembler {
         })
     }
 
-    /// What comes next is of another file. The one before was read up to here, which says
-    /// the same as the start of the next one; `None` where it was not read to its end.
+    /// The next entries come from another file. `end` is where the previous one was read to
+    /// its end, which is equivalent to the start of the next one; `None` if it was not read to
+    /// its end.
     pub fn file_ended(&mut self, end: Option<StreamCheckpoint>) {
         if end.is_none_or(|end| !end.is_unbegun_file()) {
             self.file_end = end;
@@ -523,7 +525,7 @@ impl Assembler {
         self.building[0].bytes.len() + self.building[1].bytes.len()
     }
 
-    /// Whether so much was built that the place is to be marked or the batch closed.
+    /// Whether enough was built to add a mark or close the batch.
     #[inline(always)]
     pub fn is_due(&self) -> bool {
         self.built() >= self.due
@@ -535,15 +537,15 @@ impl Assembler {
         self.built() >= BATCH_BYTES || is_cautious
     }
 
-    /// Notes that what was built can be divided here: `here` is the end of what was
-    /// taken, for each stream that it moves.
+    /// Adds a mark at which the built records can be divided. `here` is the end of what was
+    /// taken, for each stream whose checkpoint advances.
     pub fn mark(&mut self, here: PerStream<Option<StreamCheckpoint>>) {
         let pending = self.pending(here);
         for (index, building) in self.building.iter_mut().enumerate() {
             if building.marks.last().map_or(0, |mark| mark.records) == building.records {
                 continue;
             }
-            // As in `push`: a batch of one stream moves no other.
+            // As in `push`: a single-stream batch does not advance the other stream.
             let advance = match (self.identity.is_tagged_by_stream(), index) {
                 (false, _) => pending,
                 (true, 0) => [pending[0], None],
@@ -563,8 +565,8 @@ impl Assembler {
     fn pending(&self, here: PerStream<Option<StreamCheckpoint>>) -> Advance {
         Stream::ALL.map(|stream| {
             let here = here[stream.index()]?;
-            // What is passed over because of its times is known by the position that these were
-            // saved with: nothing says so of any other.
+            // Entries being dropped by time are identified by the checkpoint that the cursor
+            // was saved with; no other position identifies them.
             if self.dedupe[stream.index()].is_some() {
                 return None;
             }
@@ -572,9 +574,9 @@ impl Assembler {
         })
     }
 
-    /// Queues what was built. `here` is the end of what was taken, for each
-    /// stream that it moves; with `always` also where there are no records.
-    /// `read` is what was gone past to get there.
+    /// Queues the built records. `here` is the end of what was taken, for each stream whose
+    /// checkpoint advances; with `always`, a batch is queued even without records. `read` is
+    /// what was read to get there.
     pub fn push(
         &mut self,
         link: &Link,
@@ -583,15 +585,15 @@ impl Assembler {
         read: ReadBytes,
     ) {
         self.report_cut(link);
-        // Before a batch can be accepted.
+        // Must precede the acceptance of any batch.
         let queued = [self.building[0].carried(), self.building[1].carried()];
         self.settle(read, queued);
         let pending = self.pending(here);
         self.due = MARK_BYTES;
         let [first, second] = std::mem::take(&mut self.building);
         let has_second = second.records > 0;
-        // Records of one batch may be accepted and those of the next refused:
-        // a batch moves its own stream, and the other only with the last one.
+        // One batch may be accepted and the next refused: each advances only its own stream,
+        // and only the last one the other stream as well.
         let first_moves = if has_second {
             [pending[0], None]
         } else {
@@ -600,7 +602,7 @@ impl Assembler {
         if first.records > 0 || (always && !has_second) {
             self.push_batch(link, first, 0, first_moves);
         } else {
-            // The room is kept for the next time.
+            // Keep the buffer for the next batch.
             self.building[0].bytes = first.bytes;
         }
         if has_second {
@@ -674,8 +676,8 @@ fn put_line(
     into.records += 1;
     into.source_bytes += line.source_bytes as u64;
     if line.is_cut() {
-        // A text is hardly ever longer than its source, but invalid characters
-        // grow where they are replaced.
+        // A text is hardly ever longer than its source, but invalid characters grow when
+        // replaced.
         let bytes = line.cut_bytes.min(line.source_bytes) as u64;
         into.source_bytes -= bytes;
         aside.cut += Amount { bytes, records: 1 };
@@ -700,7 +702,7 @@ mod tests {
         assembler.take(&entry, 1, 100, StreamCheckpoint::default);
     }
 
-    /// What was written to the other stream meanwhile must not hide its first piece.
+    /// Entries written to the other stream meanwhile must not hide its first piece.
     #[test]
     fn a_line_that_is_open_from_the_first_is_asked_for_from_its_time_on() {
         let id = ContainerId::from_bytes([1; 32]);

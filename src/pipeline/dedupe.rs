@@ -1,26 +1,26 @@
-//! What was delivered before, told by cursors where there is no file to tell it by. Pure.
+//! Drops entries already delivered, by timestamp, when there is no file offset. Pure.
 
 use crate::delivery::checkpoint::TimeCursor;
 use crate::format::position::Timestamp;
 
-/// Entries up to a moment that are passed over, because they were delivered.
+/// Drops the entries up to a cursor, which were already delivered.
 ///
-/// Podman's API tells times in whole seconds, its files to the nanosecond. Where the
-/// one is met after the other, entries of the same second are counted: from the API
-/// to a file all of that second were, so that is exact; from a file to the API those
-/// before the last are not known, and up to a second's may come again.
+/// Podman's API reports times in whole seconds, its files in nanoseconds. When reading moves
+/// from one to the other, entries of the same second are counted. From the API to a file, all
+/// entries of that second have been counted, so this is exact. From a file to the API, the
+/// entries before the last one are unknown, and up to one second of entries may be duplicated.
 #[derive(Debug, Clone, Copy)]
 pub struct Dedupe {
     until: TimeCursor,
-    /// That time, or those to come, may be in whole seconds.
+    /// Whether the cursor's time or those of the coming entries may be in whole seconds.
     is_to_the_second: bool,
-    /// Entries of that time seen so far.
+    /// Entries with that time seen so far.
     seen: u32,
 }
 
 impl Dedupe {
-    /// Nothing was met yet. `is_to_the_second` says that times of either side may be in
-    /// whole seconds.
+    /// Drops up to `until`. `is_to_the_second` means that times on either side may be in whole
+    /// seconds.
     pub fn new(until: TimeCursor, is_to_the_second: bool) -> Dedupe {
         Dedupe {
             until,
@@ -29,8 +29,8 @@ impl Dedupe {
         }
     }
 
-    /// Whether an entry with this time was delivered before. Not of the hot path, which
-    /// is to stay small.
+    /// Whether an entry with this time was already delivered. Out of line to keep the hot path
+    /// small.
     #[cold]
     #[inline(never)]
     pub fn covers(&mut self, time: Timestamp) -> bool {
@@ -44,8 +44,8 @@ impl Dedupe {
     }
 }
 
-/// Whether a time in whole seconds may be one before `cursor`, which is not. A count
-/// of such entries would have those in it that come before the file's position.
+/// Whether `time`, in whole seconds, may be earlier than `cursor`, which has nanoseconds. Such
+/// entries must not be counted: the count would include entries before the file's offset.
 pub fn is_within_second_of(cursor: TimeCursor, time: Timestamp) -> bool {
     let exact = cursor.time;
     cursor.count > 0 && exact.nanos > 0 && time.nanos == 0 && exact.seconds == time.seconds
@@ -80,20 +80,20 @@ mod tests {
                 .map(|time| dedupe.covers(*time))
                 .collect::<Vec<_>>()
         };
-        // From Podman's API to its file: it gave two entries of second 5.
+        // From Podman's API to its file: the API returned two entries of second 5.
         let file = [fine(4, 9), fine(5, 0), fine(5, 3), fine(5, 4), fine(6, 0)];
         assert_eq!(
             covered(cursor(5, 2), true, &file),
             [true, true, true, false, false]
         );
-        // To the API: of second 5 only the last entry is known to be taken.
+        // To the API: of second 5, only the last entry is known to be taken.
         let api = [fine(4, 0), fine(5, 0), fine(5, 0), fine(6, 0)];
         let until = TimeCursor {
             time: fine(5, 3),
             count: 1,
         };
         assert_eq!(covered(until, true, &api), [true, true, false, false]);
-        // Where both know nanoseconds, a second has many moments.
+        // If both sides have nanoseconds, times within a second are distinct.
         assert_eq!(covered(cursor(5, 1), false, &[fine(5, 3)]), [false]);
     }
 

@@ -1,8 +1,8 @@
-//! Lines to MessagePack, in Fluent Bit's layout
-//! `[[EventTime, {}], {"log": …, "stream": …, "container_id": …, …}]`.
+//! Encodes lines as MessagePack in Fluent Bit's layout `[[EventTime, {}], {"log": …, "stream":
+//! …, "container_id": …, …}]`.
 //!
-//! What is the same for every record of a container and stream is encoded once
-//! ([`RecordFields`]) and copied behind each text.
+//! Whatever is the same for every record of a container and stream is encoded once
+//! ([`RecordFields`]) and copied after each text.
 
 use std::borrow::Cow;
 
@@ -12,17 +12,17 @@ use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::pipeline::merge::Merged;
 use crate::pipeline::partial::Line;
 
-/// `log`, as a string.
+/// The key `log`, as a MessagePack string.
 const LOG_KEY: &[u8] = b"\xa3log";
 
-/// What the records of a container say besides their line, encoded.
+/// The encoded fields that a container's records have besides their line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordFields {
-    /// The record's own metadata, beside its time.
+    /// The record's metadata map, which follows its time.
     metadata: PerStream<Box<[u8]>>,
-    /// All between time and text of a record with nothing unusual about it.
+    /// Everything between time and text of a record without attributes or other extras.
     plain_head: PerStream<Box<[u8]>>,
-    /// The fields behind `log`.
+    /// The fields after `log`.
     encoded: PerStream<Box<[u8]>>,
     count: usize,
     keys: Vec<String>,
@@ -32,7 +32,7 @@ pub struct RecordFields {
 }
 
 impl RecordFields {
-    /// `stream`, then `fields` in the order given.
+    /// Fields `stream`, then `fields` in the given order.
     pub fn new(fields: &[(String, Field)]) -> RecordFields {
         let encoded = Stream::ALL.map(|stream| {
             let mut out = Vec::new();
@@ -62,18 +62,18 @@ impl RecordFields {
         }
     }
 
-    /// The same, with a note whether something is missing in them.
+    /// Returns the fields with the flag `is_cut` set.
     pub fn noting(self, is_cut: bool) -> RecordFields {
         RecordFields { is_cut, ..self }
     }
 
-    /// Whether something of their container was too long, or too much, and is missing.
+    /// Whether metadata of the container is missing because it was too long or too much.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// The records of a batch stand in a group that says `body`, with `head` for
-    /// its metadata; each record's metadata says its stream.
+    /// Fields for records in a group with content `body` and metadata `head`; the metadata of
+    /// each record contains its stream.
     pub fn in_group(head: &Field, body: &Field) -> RecordFields {
         let metadata = Stream::ALL.map(|stream| {
             let attributes = vec![("log.iostream".to_owned(), Field::text(stream.name()))];
@@ -94,17 +94,17 @@ impl RecordFields {
         }
     }
 
-    /// The keys that the record has, or may have, itself.
+    /// The keys that a record has, or may have, of its own.
     pub fn keys(&self) -> &[String] {
         &self.keys
     }
 
-    /// What stands before the first record of a batch: nothing, as a rule.
+    /// The marker before the first record of a batch; usually empty.
     pub fn group_start(&self) -> &[u8] {
         &self.group_start
     }
 
-    /// What stands behind the last one.
+    /// The marker after the last record.
     pub fn group_end(&self) -> &[u8] {
         &self.group_end
     }
@@ -124,7 +124,7 @@ pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &R
     put_record_merged(out, line, stream, fields, None);
 }
 
-/// As [`put_record`], with the fields that were made of the line.
+/// Like [`put_record`], with the fields extracted from the line.
 #[inline]
 pub fn put_record_merged(
     out: &mut Vec<u8>,
@@ -172,24 +172,24 @@ pub fn put_record_merged(
     }
 }
 
-/// Raw bytes as UTF-8: each byte sequence that is none becomes U+FFFD, as in
-/// dockerd's own json-file.
+/// Converts raw bytes to UTF-8: every invalid sequence becomes U+FFFD, as in dockerd's own
+/// json-file.
 fn repair(text: &[u8]) -> Cow<'_, [u8]> {
-    // Asked first because these go by words and not by characters.
+    // These checks are faster than the conversion: they process whole words.
     if text.is_ascii() || std::str::from_utf8(text).is_ok() {
         return Cow::Borrowed(text);
     }
     Cow::Owned(String::from_utf8_lossy(text).into_owned().into_bytes())
 }
 
-/// EventTime holds 32-bit seconds, and hosts since 3.2 take them for signed:
-/// what is negative marks a group, or is passed over. Times before 1970 or after
-/// January 2038, which for now only a broken clock writes, become the nearest one.
+/// EventTime holds 32-bit seconds, which hosts since 3.2 treat as signed: they take a negative
+/// value for a group marker or skip the record. Times before 1970 or after January 2038, which
+/// for now only a wrong clock produces, are clamped.
 fn put_head(out: &mut Vec<u8>, time: Timestamp) {
     let seconds = i32::try_from(time.seconds.max(0))
         .unwrap_or(i32::MAX)
         .to_be_bytes();
-    // Put together first: one check for room instead of four.
+    // Assembled first: one capacity check instead of four.
     let mut head = [
         0x92,
         0x92,

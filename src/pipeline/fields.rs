@@ -1,5 +1,5 @@
-//! What records say about their container: which of it, under which names, and
-//! where in the record. Pure; done once per container, never per record.
+//! The metadata that records carry about their container: which fields, under which names, and
+//! where in the record. Pure; computed once per container, never per record.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,7 +10,7 @@ use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::globs::Globs;
 use crate::runtime::Pod;
 
-/// Labels of Compose and Swarm, and the names that records give them.
+/// Labels of Compose and Swarm, and their field names in records.
 const KNOWN_LABELS: [(&str, &str); 5] = [
     ("com.docker.compose.project", "compose_project"),
     ("com.docker.compose.service", "compose_service"),
@@ -19,10 +19,10 @@ const KNOWN_LABELS: [(&str, &str); 5] = [
     ("com.docker.swarm.node.id", "swarm_node"),
 ];
 
-/// Keys that records have themselves.
+/// Keys that records have of their own.
 pub const RECORD_KEYS: [&str; 4] = ["log", "stream", "attrs", "truncated"];
 
-/// Whether records may have this key themselves.
+/// Whether records may have this key of their own.
 pub fn is_own_key(key: &str) -> bool {
     let names = [
         "container_id",
@@ -41,35 +41,35 @@ pub fn is_own_key(key: &str) -> bool {
         .any(|own| *own == key)
 }
 
-/// `Metadata`: where it stands in a record.
+/// `Metadata`: where to put container metadata in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {
-    /// At the top.
+    /// At the top level.
     #[default]
     Flat,
     /// All under `Metadata_Key`.
     Nested,
     /// Nowhere.
     Off,
-    /// As OpenTelemetry's resource, in a group around the records.
+    /// As an OpenTelemetry resource, in a group around the records.
     Otel,
 }
 
-/// What the user wants to know of containers.
+/// Which container metadata to add to records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MetadataOptions {
-    /// Where.
+    /// Where to put it.
     pub shape: Shape,
-    /// Under which key, where nested.
+    /// The key for `Nested`.
     pub key: String,
     /// Which labels.
     pub labels: Globs,
-    /// Which variables of its environment.
+    /// Which environment variables.
     pub env: Globs,
 }
 
 impl MetadataOptions {
-    /// What the records of a container say about it.
+    /// The metadata fields for the records of a container.
     pub fn fields(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
         let mut budget = Budget::default();
         let fields = match self.shape {
@@ -96,7 +96,7 @@ impl MetadataOptions {
         }
         fields.push(("container_name".to_owned(), Field::text(&metadata.name)));
         match &metadata.pod {
-            // Its image is nowhere on disk.
+            // A pod container's image is not stored on disk.
             Some(pod) => fields.extend(pod_fields(pod, POD_KEYS)),
             None => fields.push(("image".to_owned(), Field::text(&metadata.image))),
         }
@@ -136,9 +136,9 @@ impl MetadataOptions {
             .collect()
     }
 
-    /// As the `opentelemetry` output reads it: the resource in the body of a
-    /// group's first record, the stream in each record's own metadata. That
-    /// output tells resources apart by a number.
+    /// The layout that the `opentelemetry` output reads: the resource in the body of a group's
+    /// first record, the stream in each record's metadata. That output distinguishes resources
+    /// by a number.
     fn group(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> RecordFields {
         let (name, tag) = split_image(&metadata.image);
         let mut attributes = Vec::new();
@@ -192,7 +192,7 @@ impl MetadataOptions {
         body.put(&mut encoded);
         let head = Field::Map(vec![
             ("schema".to_owned(), Field::text("otlp")),
-            // Positive as a signed number, too.
+            // Shifted so that it is also positive as a signed number.
             (
                 "resource_id".to_owned(),
                 Field::Number(xxh3_64(&encoded) >> 1),
@@ -203,7 +203,7 @@ impl MetadataOptions {
     }
 }
 
-/// What a pod's fields are called: namespace, name, uid, restarts.
+/// Names of a pod's fields: namespace, name, UID, restart count.
 type PodKeys = [&'static str; 4];
 const POD_KEYS: PodKeys = ["namespace", "pod", "pod_uid", "restart_count"];
 const OTEL_POD_KEYS: PodKeys = [
@@ -223,7 +223,7 @@ fn pod_fields(pod: &Pod, keys: PodKeys) -> Vec<(String, Field)> {
     keys.into_iter().map(str::to_owned).zip(values).collect()
 }
 
-/// A container of a pod is found before its id is.
+/// A container in a pod can be found before its id is known.
 fn is_id_known(metadata: &ContainerMetadata) -> bool {
     metadata
         .pod
@@ -240,7 +240,7 @@ fn known(metadata: &ContainerMetadata) -> impl Iterator<Item = (String, Field)> 
     })
 }
 
-/// `registry:5000/shop/web:1.2@sha256:…` into the name and the tag.
+/// Splits `registry:5000/shop/web:1.2@sha256:…` into name and tag.
 fn split_image(image: &str) -> (&str, Option<&str>) {
     let image = image.split('@').next().unwrap_or(image);
     match image.rsplit_once(':') {

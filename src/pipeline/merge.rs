@@ -1,7 +1,7 @@
-//! `Merge_Log`: the fields of a line that is a JSON object, written as
-//! MessagePack while they are parsed; no tree is built. Pure.
+//! `Merge_Log`: parses a line that is a JSON object into fields, written as MessagePack while
+//! parsing, without building a tree. Pure.
 //!
-//! A line that is no such object, or goes beyond a bound here, stays a text.
+//! A line that is no JSON object, or exceeds a limit here, remains text.
 
 use std::fmt;
 
@@ -10,23 +10,23 @@ use serde::Deserializer;
 
 use crate::format::msgpack::{put_map_head, put_str, put_u64};
 
-/// Objects and arrays within each other: no log line goes as deep.
+/// Maximum nesting of objects and arrays; no log line goes as deep.
 const DEEPEST: usize = 32;
-/// Keys of one object. It also bounds the search for a key that comes twice.
+/// Maximum keys of one object. Also bounds the search for duplicate keys.
 const MOST_KEYS: usize = 256;
 
-/// What becomes of lines that are JSON objects.
+/// What is done with lines that are JSON objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MergeOptions {
-    /// Whether they become fields.
+    /// Whether they are parsed into fields.
     pub is_on: bool,
-    /// The key they stand under; at the top where there is none.
+    /// The key under which the fields go; `None` for the top level.
     pub key: Option<String>,
-    /// Whether the line is kept beside them.
+    /// Whether the line is kept beside the fields.
     pub keep_log: bool,
 }
 
-/// The fields of one line, and room for those of the next.
+/// The fields of one line; the buffer is reused for the next one.
 #[derive(Debug, Default)]
 pub struct Merged {
     bytes: Vec<u8>,
@@ -35,26 +35,25 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// The pairs, encoded.
+    /// The key-value pairs, encoded.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many they are.
+    /// Number of pairs.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether the line stands beside them: that is wanted, or a field is not
-    /// among them.
+    /// Whether the line is kept beside them: because the options say so, or because a field
+    /// was left out.
     pub fn keeps_log(&self) -> bool {
         self.keeps_log
     }
 
-    /// Takes the fields of `text`; `false` where it is no JSON object. Of a key
-    /// that comes twice in one object the first counts, and where fields stand
-    /// at the top those of the record itself, `own`, win; then the line is kept,
-    /// so that nothing is lost.
+    /// Parses the fields of `text`; returns `false` if it is not a JSON object. The first of
+    /// duplicate keys in an object wins, and at the top level the record's own keys, `own`,
+    /// take precedence; the line is then kept so that nothing is lost.
     #[inline]
     pub fn take(&mut self, text: &[u8], options: &MergeOptions, own: &[String]) -> bool {
         options.is_on && self.take_object(text, options, own)
@@ -94,7 +93,7 @@ impl Merged {
     }
 }
 
-/// An object's pairs, without the head of the map; gives how many they are.
+/// Writes an object's pairs without the map header; returns their number.
 struct Object<'a> {
     out: &'a mut Vec<u8>,
     depth: usize,
@@ -143,7 +142,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// A key; gives its length in bytes.
+/// Writes a key; returns its length in bytes.
 struct Key<'a>(&'a mut Vec<u8>);
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -167,7 +166,7 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
-/// Any value.
+/// Writes any value.
 struct Value<'a> {
     out: &'a mut Vec<u8>,
     depth: usize,
@@ -256,7 +255,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// The longest head, since the count is known only behind it.
+/// Reserves the longest header, since the count is known only after the elements.
 fn reserve_head(out: &mut Vec<u8>, kind: u8) -> usize {
     out.extend_from_slice(&[kind, 0, 0, 0, 0]);
     out.len() - 4
@@ -286,7 +285,7 @@ mod tests {
         ) {
             return None;
         }
-        // As a record's body, for the decoder that there is.
+        // Wrapped as a record's body so that the existing decoder can be used.
         let mut record = vec![0x92, 0x92, 0xd7, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, 0x80];
         put_map_head(&mut record, merged.count());
         record.extend_from_slice(merged.bytes());

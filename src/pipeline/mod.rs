@@ -1,4 +1,4 @@
-//! From entries to records, and from records to batches.
+//! Turns entries into records, and records into batches.
 
 pub mod assembler;
 pub(crate) mod dedupe;

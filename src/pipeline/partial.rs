@@ -1,27 +1,26 @@
-//! Joins the pieces of a split line. dockerd cuts a line every 16 KiB; pieces
-//! of the other stream may stand between, and a rotation may fall between, so
-//! there is one joiner per container and stream and it outlives the file.
+//! Joins the pieces of a split line. dockerd splits lines every 16 KiB. Pieces of the other
+//! stream or a rotation may come in between, so there is one joiner per container and stream,
+//! which outlives the file.
 //!
-//! A piece says only whether its line ends with it. All pieces of one line
-//! carry the time of the first (moby `daemon/logger/copier.go`), so a piece
-//! with another time begins another line: what was open ended with its stream
-//! (the container stopped in mid-line) and is delivered as it is. Where a format
-//! tags its pieces (CRI), each has a time of its own and the tag alone counts.
+//! A piece only says whether it ends its line. All pieces of one line carry the time of the
+//! first (moby `daemon/logger/copier.go`), so a piece with another time begins a new line: the
+//! open one ended with its stream (the container stopped in mid-line) and is delivered without
+//! its end. In a format with tagged pieces (CRI), each piece has its own time and only the tag
+//! counts.
 //!
-//! Pure; the caller says when time has passed.
+//! Pure; the caller tracks time.
 
 use crate::format::position::Timestamp;
 use crate::format::Entry;
 
-/// Length of the pieces dockerd cuts (moby `daemon/logger/copier.go`,
-/// `defaultBufSize`). A shorter piece without a line feed is the unterminated
-/// end of a stream; nothing follows it.
+/// Length of dockerd's pieces (moby `daemon/logger/copier.go`, `defaultBufSize`). A shorter
+/// piece without a line feed is the unterminated end of a stream; nothing follows it.
 pub const PIECE_BYTES: usize = 16 * 1024;
 
-/// Bytes of the longest character in UTF-8.
+/// Maximum bytes of a UTF-8 character.
 const LONGEST_CHARACTER: usize = 4;
 
-/// Joined lines keep their buffer for the next one up to this size.
+/// Up to this size, the buffer is kept for the next joined line.
 const KEEP_BYTES: usize = 64 * 1024;
 
 /// A whole line, ready to be delivered.
@@ -31,19 +30,19 @@ pub struct Line<'a> {
     pub time: Timestamp,
     /// The text without its line feed.
     pub text: &'a [u8],
-    /// Bytes of the text that were cut off at the size limit.
+    /// Bytes of the text cut off at the size limit.
     pub cut_bytes: usize,
-    /// Whether the text is known to be valid UTF-8. A character cut between
-    /// two raw pieces is whole again here, so this is asked of whole lines.
+    /// Whether the text is known to be valid UTF-8. Only meaningful for whole lines: a
+    /// character split between two raw pieces is whole again here.
     pub is_utf8: bool,
-    /// Attributes as a MessagePack map, or nothing.
+    /// Attributes as a MessagePack map, or empty.
     pub attrs: &'a [u8],
-    /// Bytes that its pieces took in their source.
+    /// Bytes of its pieces in the source.
     pub source_bytes: usize,
 }
 
 impl Line<'_> {
-    /// Whether a part of the text is missing.
+    /// Whether part of the text was cut off.
     pub fn is_cut(&self) -> bool {
         self.cut_bytes > 0
     }
@@ -64,22 +63,21 @@ struct Open {
     cut_bytes: usize,
     source_bytes: usize,
     is_utf8: bool,
-    /// The last piece was shorter than [`PIECE_BYTES`].
+    /// Whether the last piece was shorter than [`PIECE_BYTES`].
     stream_ended: bool,
 }
 
 impl Joiner {
-    /// Whether entries say by a tag that more of their line follows, rather than
-    /// by what they lack.
+    /// Sets whether entries say by a tag that more of their line follows, rather than by a
+    /// missing line feed.
     pub fn set_tagged(&mut self, is_tagged: bool) {
         self.is_tagged = is_tagged;
     }
 
-    /// Takes the next entry of the stream and gives each line it completes, in
-    /// order, to `deliver`: none, one, or two where an older open line gives
-    /// way. `source_bytes` is what the entry took in its source; `max_bytes`
-    /// bounds the joined text. Returns whether a line that begins with this
-    /// entry is open now.
+    /// Adds the next entry of the stream and passes each line that it completes to `deliver`,
+    /// in order: none, one, or two if an older open line is flushed. `source_bytes` is the
+    /// size of the entry in its source; `max_bytes` bounds the joined text. Returns whether a
+    /// line that begins with this entry is now open.
     #[inline]
     pub fn push(
         &mut self,
@@ -126,8 +124,8 @@ impl Joiner {
         if open.cut_bytes > 0 {
             open.cut_bytes += entry.text.len();
         } else {
-            // One byte more than there is room for tells whether a character goes
-            // on behind the limit, in this piece or from the one before.
+            // One byte beyond the limit shows whether a character continues there, in this
+            // piece or from the one before.
             let whole = self.text.len() + entry.text.len();
             let most = (max_bytes + 1)
                 .saturating_sub(self.text.len())
@@ -145,7 +143,7 @@ impl Joiner {
         begins_line && self.is_open()
     }
 
-    /// Delivers the open line as it is, if there is one.
+    /// Delivers the open line, if any, without its end.
     pub fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
         if let Some(open) = self.open.take() {
             deliver(Line {
@@ -160,7 +158,7 @@ impl Joiner {
         }
     }
 
-    /// Drops the open line, which is read anew. How lines are told stays as it is.
+    /// Drops the open line, which will be read again. Keeps the tagging mode.
     pub fn forget(&mut self) {
         self.open = None;
         empty(&mut self.text);
@@ -171,18 +169,18 @@ impl Joiner {
         self.open.is_some()
     }
 
-    /// What the pieces of the open line took in their source.
+    /// Bytes of the open line's pieces in the source.
     pub fn source_bytes(&self) -> usize {
         self.open.map_or(0, |open| open.source_bytes)
     }
 
-    /// Whether a line is open whose last piece says that its stream has ended.
+    /// Whether a line is open whose last piece shows that its stream has ended.
     pub fn stream_ended(&self) -> bool {
         self.open.is_some_and(|open| open.stream_ended)
     }
 }
 
-/// Makes room for the next text. What grew beyond what is usual is given back.
+/// Empties a text for reuse; an unusually large buffer is freed.
 pub(crate) fn empty(text: &mut Vec<u8>) {
     if text.capacity() > KEEP_BYTES {
         *text = Vec::new();
@@ -191,7 +189,7 @@ pub(crate) fn empty(text: &mut Vec<u8>) {
     }
 }
 
-/// A line that came as one entry.
+/// A line that is a single entry.
 #[inline]
 fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
     let text = cut(entry.text, max_bytes);
@@ -206,8 +204,8 @@ fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> L
     }
 }
 
-/// The most of `text` that fits `max_bytes` without cutting a character; where
-/// it is no UTF-8 near the limit, all that fits.
+/// The longest prefix of `text` within `max_bytes` that does not split a character; if it is
+/// not UTF-8 near the limit, exactly `max_bytes`.
 fn cut(text: &[u8], max_bytes: usize) -> &[u8] {
     if text.len() <= max_bytes {
         return text;
@@ -223,7 +221,7 @@ mod tests {
     use super::*;
     use crate::format::position::Stream;
 
-    /// What every piece is said to take in its source.
+    /// Source bytes assumed for every piece.
     const SOURCE_BYTES: usize = 100;
 
     fn piece(text: &str, seconds: i64, ends_line: bool) -> Entry<'_> {
@@ -237,7 +235,7 @@ mod tests {
         }
     }
 
-    /// In the words of the fuzz target; what is too long for it is left out.
+    /// Writes the pieces as input for the fuzz target; leaves out what is too long for it.
     fn keep_pieces(pieces: &[Entry<'_>], max: usize) {
         let Ok(max) = u8::try_from(max) else { return };
         let mut seed = vec![max, pieces.len() as u8];
@@ -412,7 +410,7 @@ mod tests {
         assert_eq!(cut(&[0x80; 100], 50).len(), 50);
     }
 
-    /// However a line is cut into pieces, the same line comes out.
+    /// However a line is split into pieces, the result is the same.
     #[test]
     fn every_cut_gives_the_same_line() {
         let text = "The quick brown fox";

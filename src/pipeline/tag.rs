@@ -1,5 +1,5 @@
-//! `Tag_Template`: text with `{name} {id} {short_id} {image} {stream}` in it, and for
-//! a container of a pod `{namespace} {pod} {pod_uid}`, for one of a user `{user}`.
+//! `Tag_Template`: a text with `{name} {id} {short_id} {image} {stream}`, for containers in a
+//! pod also `{namespace} {pod} {pod_uid}`, and for a user's containers `{user}`.
 
 use std::fmt;
 
@@ -37,46 +37,46 @@ enum Part {
     Field(Field),
 }
 
-/// Bytes of a value that come into a tag: of names longer than any runtime allows the
-/// host would warn at each append.
+/// Maximum bytes of a value in a tag. With names longer than any runtime allows, the host
+/// would log a warning on each append.
 const MOST_OF_VALUE: usize = 512;
 
-/// A template that has been checked.
+/// A validated template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagTemplate {
     parts: Vec<Part>,
 }
 
-/// What is wrong with a template, in words for the person who wrote it.
+/// Why a template is invalid, for the person who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TemplateError(String);
 
-/// What a tag is made of.
+/// The values for a tag.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TagSource<'a> {
-    /// Container name without the slash; of a user's container with the user before it, so
-    /// that its records get no tag of another container.
+    /// Container name without the slash. A user's container has the user prepended, so that
+    /// its records cannot get the tag of another container.
     pub name: &'a str,
-    /// 64 hexadecimal digits; of a user's container, who may have chosen them, with the user
-    /// before them likewise.
+    /// 64 hexadecimal digits. Since a user may have chosen them, a user's container has the
+    /// user prepended here too.
     pub id: &'a str,
-    /// Its first twelve digits, likewise.
+    /// The first twelve digits, with the user prepended likewise.
     pub short_id: &'a str,
-    /// The image as the user gave it.
+    /// The image as given by the user.
     pub image: &'a str,
-    /// The namespace of its pod, if it is in one.
+    /// The pod's namespace, if the container is in a pod.
     pub namespace: &'a str,
-    /// The name of its pod.
+    /// The pod's name.
     pub pod: &'a str,
-    /// The uid of its pod.
+    /// The pod's UID.
     pub pod_uid: &'a str,
-    /// The user in whose storage it is.
+    /// The user whose storage contains it.
     pub user: &'a str,
 }
 
 impl TagTemplate {
-    /// Checks `text`; the error quotes the placeholder that is wrong.
+    /// Parses and validates `text`; the error quotes the wrong placeholder.
     pub fn parse(text: &str) -> Result<TagTemplate, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -105,13 +105,13 @@ impl TagTemplate {
         Ok(TagTemplate { parts })
     }
 
-    /// Whether the two streams of a container have tags of their own.
+    /// Whether the two streams of a container have different tags.
     pub fn depends_on_stream(&self) -> bool {
         self.parts.contains(&Part::Field(Field::Stream))
     }
 
-    /// The tag of one container's stream. What a value may not bring into a
-    /// tag (all but letters, digits, `.`, `_`, `-`) becomes `_`, and so does a value that is empty.
+    /// Returns the tag of one container's stream. In values, every character except letters,
+    /// digits, `.`, `_` and `-` becomes `_`, and so does an empty value.
     pub fn render(&self, source: TagSource<'_>, stream: Stream) -> String {
         let mut tag = String::new();
         for part in &self.parts {
@@ -139,15 +139,15 @@ impl TagTemplate {
     }
 }
 
-/// A tag that somebody else chose: what a tag may not hold becomes `_`.
+/// A tag taken from foreign input, with disallowed characters replaced by `_`.
 pub fn sanitized(text: &str) -> String {
     text.chars()
         .map(|character| if is_safe(character) { character } else { '_' })
         .collect()
 }
 
-/// Letters, digits, `.`, `_` and `-`: what `Match` compares literally and what
-/// an output that makes file or topic names of tags can take.
+/// Letters, digits, `.`, `_` and `-`: characters that `Match` compares literally and that
+/// outputs can use in file and topic names.
 fn is_safe(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
 }

@@ -1,5 +1,5 @@
-//! What a container's records have in common: what they say of it, their tags, and
-//! what is made of its lines. Made anew when its metadata changes, encoded once. Pure.
+//! What all records of a container have in common: metadata fields, tags and line processing.
+//! Encoded once, and rebuilt when the container's metadata changes. Pure.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use crate::runtime::bounds::{cut, LONGEST_TAG};
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 
-/// What is made of a container's entries: what the options say, or its labels instead.
+/// How a container's entries become records, from the options or its labels.
 #[derive(Debug, Clone)]
 pub struct RecordOptions<'a> {
-    /// The tag that its label gives.
+    /// The tag from its label.
     pub tag: Option<&'a str>,
-    /// How tags are made where none does.
+    /// The template for tags without such a label.
     pub template: Option<&'a TagTemplate>,
-    /// What records say of their container.
+    /// Which metadata records carry.
     pub metadata: &'a MetadataOptions,
-    /// What becomes of lines that are JSON.
+    /// How lines that are JSON are merged.
     pub merge: MergeOptions,
-    /// Which lines belong together.
+    /// How lines are joined.
     pub multiline: MultilineOptions,
-    /// The parser of the host that its label names.
+    /// The host parser named by its label.
     pub parser: Option<&'a str>,
 }
 
 impl<'a> RecordOptions<'a> {
-    /// Nothing but what records say of their container.
+    /// Options with metadata only.
     pub fn plain(metadata: &'a MetadataOptions) -> RecordOptions<'a> {
         RecordOptions {
             tag: None,
@@ -45,7 +45,7 @@ impl<'a> RecordOptions<'a> {
     }
 }
 
-/// What a container's records say about it, encoded once.
+/// What all records of a container have in common, encoded once.
 #[derive(Debug)]
 pub struct RecordTemplate {
     /// Name, image and state as last read.
@@ -54,14 +54,14 @@ pub struct RecordTemplate {
     pub(crate) merge: MergeOptions,
     pub(crate) multiline: MultilineOptions,
     pub(crate) parsing: Option<Arc<Parsing>>,
-    /// The tag of each stream's records; the instance's own where there is none.
+    /// The tag of each stream's records; `None` for the instance's own.
     pub(crate) tags: PerStream<Option<Arc<str>>>,
     is_tagged_by_stream: bool,
     is_cut: bool,
 }
 
 impl RecordTemplate {
-    /// Until its metadata is read.
+    /// The template used until the metadata is read.
     pub fn unnamed(id: &ContainerId, metadata: ContainerMetadata) -> RecordTemplate {
         RecordTemplate::new(
             id,
@@ -70,19 +70,19 @@ impl RecordTemplate {
         )
     }
 
-    /// The record fields and tags of container `id`.
+    /// Builds the record fields and tags of container `id`.
     pub fn new(
         id: &ContainerId,
         mut metadata: ContainerMetadata,
         options: RecordOptions<'_>,
     ) -> RecordTemplate {
         let pod = metadata.pod.as_ref();
-        // The runtime's id where it is known; a tag has one in any case.
+        // The runtime's id if it is known; a tag always has an id.
         let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
         let known = pod.map_or(of_owner, |pod| pod.container_id.as_ref());
         let id = known.unwrap_or(id);
         let fields = options.metadata.fields(&id.to_string(), &metadata);
-        // What a user chose for his container is nobody else's in a tag.
+        // A name or id chosen by a user must not produce another container's tag.
         let named = |text: String| match &metadata.owner {
             Some(owner) => owner.title_of(&text),
             None => text,
@@ -121,7 +121,7 @@ impl RecordTemplate {
                 keep_log: merge.keep_log,
             })
         });
-        // Often long, and nobody asks for it again.
+        // Often long, and not needed any more.
         metadata.env = Vec::new();
         RecordTemplate {
             metadata,
@@ -135,18 +135,18 @@ impl RecordTemplate {
         }
     }
 
-    /// Whether something that the runtime says of the container is missing in its records
-    /// or cut in its tags, since it was too long or too much (`bounds`).
+    /// Whether metadata of the container was left out of its records or cut in its tags
+    /// because it was too long or too much (`bounds`).
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// Whether each stream's records go into batches of their own.
+    /// Whether each stream's records go into separate batches.
     pub(crate) fn is_tagged_by_stream(&self) -> bool {
         self.is_tagged_by_stream
     }
 
-    /// Which of the batches under way takes the records of `stream`.
+    /// Index of the batch builder for the records of `stream`.
     #[inline(always)]
     pub(crate) fn building_of(&self, stream: Stream) -> usize {
         if self.is_tagged_by_stream {

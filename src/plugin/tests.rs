@@ -12,16 +12,16 @@ use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
 use crate::runtime::id::ContainerId;
 
-/// Keeps what it is told; answers appends as set.
+/// A host that records its calls and answers appends as configured.
 #[derive(Default)]
 struct Recorder {
     appended: Mutex<Vec<usize>>,
     log: Mutex<Vec<(Level, String)>>,
     refusing: std::sync::atomic::AtomicBool,
-    /// MultilineBuffer it was asked to take apart.
+    /// Texts that it was asked to parse.
     parsed: Mutex<Vec<Vec<u8>>>,
     bytes: Mutex<Vec<u8>>,
-    /// What its parsers take of the processor for each text.
+    /// CPU time that its parsers use per text.
     toil: Mutex<Duration>,
 }
 
@@ -50,7 +50,7 @@ impl Host for Recorder {
     }
 }
 
-/// An instance whose reader does nothing, so that the test is the reader.
+/// An instance without a reader, so that the test can play the reader.
 fn idle_plugin() -> Plugin {
     let config = Config::from_lookup(|_| None).unwrap();
     let link = Arc::new(Link::new(config.queue_limit, CheckpointStore::in_memory()).unwrap());
@@ -186,8 +186,8 @@ fn a_db_that_cannot_be_written_shows_in_the_metrics_until_it_can() {
     assert_eq!(names.collect::<Vec<_>>(), [true, false], "once each");
 }
 
-/// The reader is held up, as by a file system that does not answer: what it has started
-/// ends with the instance all the same.
+/// The reader is blocked, as by an unresponsive file system: the threads that it started still
+/// end with the instance.
 #[test]
 fn a_reader_that_is_held_up_leaves_no_other_thread_behind() {
     let mut plugin = idle_plugin();
@@ -250,7 +250,7 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
         plugin.wake.expire();
         plugin.drain(&host);
     }
-    // Woken by the bell before its time: nothing is shown anew.
+    // Woken up before the interval ends: nothing is published.
     plugin.link.host_waker.wake();
     plugin.drain(&host);
     let ages: Vec<u64> = lock(&host.1).iter().map(|age| *age as u64).collect();
@@ -273,8 +273,8 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
     assert_eq!(said("turns again"), [Level::Info]);
 }
 
-/// No thread for the API can be had when the log can no longer be read: the half of a line that
-/// was read is still there when the log is.
+/// The thread for the API cannot be started when the log becomes unreadable: the half line
+/// that was already read is still there when the log is readable again.
 #[test]
 fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     let dir = tempfile::tempdir().unwrap();
@@ -291,7 +291,7 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
             "{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:14:00.5Z\"}}\n"
         )
     };
-    // As long as Docker's pieces of a line are.
+    // As long as a piece of a line split by Docker.
     let piece = "x".repeat(16 * 1024);
     std::fs::write(&log, entry(&piece)).unwrap();
     let option = |name: &str| match name {
@@ -332,7 +332,7 @@ fn a_change_of_source_that_fails_loses_no_half_of_a_line() {
     assert_eq!(texts, [format!("{piece}, second half")]);
 }
 
-/// A batch whose container asks for a parser: one record with this text.
+/// A batch of one record with this text, whose container asks for a parser.
 fn to_be_parsed(parser: &str, text: &str) -> Batch {
     let fields = RecordFields::new(&[]);
     let line = Line {
@@ -405,8 +405,8 @@ fn a_parser_that_the_host_has_not_is_said_once_and_lines_stay() {
     );
 }
 
-/// Forty texts that take 30 ms each, as of an expression that finds no end: the first
-/// seven are tried. What follows stays as it is, and other containers' are parsed on.
+/// Forty texts that take 30 ms each, as with an expression that backtracks: the first seven
+/// are tried. Later ones are left unparsed, and other containers' records are still parsed.
 #[test]
 fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
     let plugin = idle_plugin();
@@ -457,7 +457,7 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
         "{said:?}"
     );
     drop(log);
-    // A container that is made anew begins anew.
+    // A recreated container starts over.
     plugin.link.leave(id());
     plugin.drain(&host);
     plugin.link.push(slow(1));
@@ -480,7 +480,7 @@ fn a_text_of_many_pieces_is_given_to_no_parser() {
     assert_eq!(*host.appended.lock().unwrap(), [1, 1]);
 }
 
-/// As where each batch is parsed for just less than is allowed.
+/// As if the parsing of each batch took slightly less than the limit.
 #[test]
 fn the_host_gets_its_thread_back_in_time() {
     let plugin = idle_plugin();
@@ -491,8 +491,8 @@ fn the_host_gets_its_thread_back_in_time() {
     assert_eq!(host.appended.lock().unwrap().len(), 2);
 }
 
-/// A reader that is in something for good: the message says what it is in, and blames a
-/// file system only where one is asked.
+/// A reader that never returns: the message says what it is doing, and blames a file system
+/// only if the reader is calling one.
 #[test]
 fn a_stop_tells_what_the_reader_was_at() {
     let id = id();
@@ -532,7 +532,7 @@ fn a_stop_tells_what_the_reader_was_at() {
     }
 }
 
-/// One that comes back late is no error, but what the stop waited for is said.
+/// A reader that ends late is no error, but the stop logs what it waited for.
 #[test]
 fn a_stop_that_waited_tells_what_for() {
     let plugin = idle_plugin();
@@ -542,7 +542,7 @@ fn a_stop_that_waited_tells_what_for() {
         .activity
         .lists(std::path::Path::new("/somewhere"));
     let reader = OwnedThread::spawn("reader", || {
-        // As long as the stop says nothing, and a little.
+        // Slightly longer than a stop waits without logging.
         std::thread::sleep(SILENT_PATIENCE + Duration::from_millis(300));
     });
     *lock(&plugin.reader) = Some(reader.unwrap());
@@ -587,7 +587,7 @@ fn a_panic_of_the_reader_is_told_and_ends_the_instance_only() {
     assert!(plugin.link.reader_ended.load(Ordering::SeqCst));
 }
 
-/// With `Follow off`: no reader is left to ring, and none is missing.
+/// With `Follow off`: no reader is left to wake the host, and none is needed.
 #[test]
 fn a_host_that_refuses_is_asked_again_soon_after_the_reader_has_read_everything() {
     use rustix::event::{poll, PollFd, PollFlags, Timespec};

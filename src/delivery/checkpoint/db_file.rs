@@ -1,21 +1,21 @@
-//! The file behind `DB`: what is taken for a checkpoint, opened and locked, and what is
-//! refused and left exactly as it is.
+//! The file behind `DB`: what is recognized as a checkpoint, opened and locked, and what is
+//! refused and left untouched.
 //!
-//! `DB` is a path that someone typed, so it may name anything: the database of another
-//! input, a pipe, the password file. Nothing is made, renamed or written before it is known
-//! that the file is ours:
+//! `DB` is a path typed by a user, so it may name anything: another input's database, a pipe,
+//! the password file. Nothing is created, renamed or written before the file is known to be
+//! ours:
 //!
 //! | what is there | what a start does |
 //! |---|---|
-//! | nothing | makes the file |
+//! | nothing | creates the file |
 //! | a whole checkpoint of this version | uses it |
 //! | our magic, but torn, damaged, oversized or of another version | sets it aside |
 //! | an empty file, or nothing but NUL bytes: what a power cut leaves of ours | sets it aside |
 //! | the first bytes of our magic and nothing else: a torn creation | sets it aside |
 //! | anything else, or anything but a regular file | refuses to start, touches nothing |
 //!
-//! Symbolic links are refused, too: who can write the folder would else choose the file.
-//! Folders above may be links.
+//! Symbolic links are refused too: otherwise whoever can write to the folder could choose the
+//! file. Parent folders may be links.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -28,23 +28,23 @@ use rustix::io::Errno;
 
 use crate::delivery::checkpoint::store::{CheckpointError, HEADER, MAGIC};
 
-/// How often a lock that another holds is asked for again, and how long after.
-/// A program that the host starts shares our lock from its fork to its exec, so
-/// it can outlive for a moment the instance that a hot reload has ended.
+/// Number of attempts to take a lock held by another process, and the pause between them. A
+/// program started by the host shares our lock from its fork to its exec, so the lock can
+/// briefly outlive the instance that a hot reload has ended.
 const LOCK_TRIES: usize = 50;
 pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Larger than any checkpoint: 524,280 containers within the ten minutes for which the entry
-/// of one that is gone is kept. Nothing beyond it is read.
+/// of a removed container is kept. Nothing beyond it is read.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// How a database of `in_tail`, `in_systemd` and others begins.
+/// The first bytes of a database of `in_tail`, `in_systemd` and others.
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// What a file is opened for.
+/// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Looked at only: no right to write it is needed.
+    /// Read-only; needs no write permission.
     Read,
     /// Read and written.
     Write,
@@ -55,7 +55,7 @@ pub(crate) enum Access {
 pub(crate) enum OpenError {
     Io(io::Error),
     InUse,
-    /// It is no checkpoint, and what it is instead.
+    /// It is not a checkpoint; the text says what it is instead.
     NotOurs(String),
 }
 
@@ -80,8 +80,8 @@ impl OpenError {
     }
 }
 
-/// Opens the file that is there and locks it, after a while if another has it.
-/// It is opened anew each time: who had it may have set it aside.
+/// Opens and locks the existing file, retrying while another process holds the lock. Each
+/// attempt opens it anew, because the holder may have set it aside.
 pub(crate) fn open_when_unlocked(
     path: &Path,
     access: Access,
@@ -96,28 +96,28 @@ pub(crate) fn open_when_unlocked(
     open_locked(path, access)
 }
 
-/// Opens the file and locks it for as long as it is open.
+/// Opens the file and locks it until it is closed.
 pub(crate) fn open_locked(path: &Path, access: Access) -> Result<File, OpenError> {
     let file = open(path, access)?;
     lock(&file)?;
-    // Who had the lock before may have given the name to another file meanwhile.
+    // The previous lock holder may have replaced the file at this path meanwhile.
     let (ours, named) = (file.metadata()?, std::fs::symlink_metadata(path)?);
     if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
         return Err(OpenError::InUse);
     }
-    // Nor need it be what it was before it was locked.
+    // Its content may also have changed before it was locked.
     head(&file)?;
     Ok(file)
 }
 
-/// Makes the file, which must not exist yet, and locks it.
+/// Creates the file, which must not exist yet, and locks it.
 pub(crate) fn create_locked(path: &Path) -> Result<File, OpenError> {
     let file = options(Access::Write)
         .create_new(true)
         .mode(0o600)
         .open(path)
         .map_err(|error| {
-            // Two instances that create it at once: one of them comes second.
+            // Two instances create it at the same time: this one was second.
             match error.kind() {
                 ErrorKind::AlreadyExists => OpenError::InUse,
                 _ => OpenError::Io(error),
@@ -127,9 +127,9 @@ pub(crate) fn create_locked(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// Opens the file that is there, if it is one that may be used or set aside.
+/// Opens the existing file if it may be used or set aside.
 pub(crate) fn open(path: &Path, access: Access) -> Result<File, OpenError> {
-    // Opening alone rewinds a tape and arms a watchdog, hence the look before.
+    // Opening alone rewinds a tape and arms a watchdog, so check the type first.
     let kind = std::fs::symlink_metadata(path)?.file_type();
     refuse_unless_regular(path, kind)?;
     let file = options(access).open(path)?;
@@ -178,7 +178,7 @@ fn lock(file: &File) -> Result<(), OpenError> {
     }
 }
 
-/// The first page of the file, as far as it goes; an error if the file is somebody else's.
+/// The first page of the file, or less if it is shorter. Fails if the file is not ours.
 pub(crate) fn head(file: &File) -> Result<Vec<u8>, OpenError> {
     let mut head = vec![0; HEADER];
     let length = read_at(file, &mut head, 0)?;
@@ -195,8 +195,8 @@ pub(crate) fn head(file: &File) -> Result<Vec<u8>, OpenError> {
     Err(OpenError::NotOurs(what.to_owned()))
 }
 
-/// Whether there is nothing but NUL bytes, or nothing at all. Holes are passed over unread;
-/// of what has more data than a checkpoint no one wants to know the rest.
+/// Whether the file is empty or has only NUL bytes. Holes are skipped unread, and a file with
+/// more data than any checkpoint is not read to its end.
 fn is_all_nul(file: &File) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let mut buffer = [0; 4096];
@@ -208,7 +208,7 @@ fn is_all_nul(file: &File) -> io::Result<bool> {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
             Err(error) => return Err(error.into()),
         };
-        // A block without a hole is read on without asking for one again.
+        // Reads on through a data extent without a further `SEEK_DATA` for each block.
         for _ in 0..256 {
             let length = read_at(file, &mut buffer, at)?;
             if buffer.iter().take(length).any(|byte| *byte != 0) {
@@ -229,7 +229,7 @@ pub(crate) fn is_oversized(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.len() > MOST_BYTES)
 }
 
-/// Fills the buffer as far as the file goes.
+/// Reads until the buffer is full or the file ends; returns the number of bytes.
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -243,8 +243,8 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     Ok(filled)
 }
 
-/// Renames a file of ours to `NAME.set-aside-SECONDS`, or to that with a number behind it
-/// where there is one already.
+/// Renames a file of ours to `NAME.set-aside-SECONDS`, with a number appended if that exists
+/// already.
 pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -262,7 +262,7 @@ pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
         match renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(aside),
             Err(Errno::EXIST) => {}
-            // The file system does not know the flag.
+            // The file system does not support the flag.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 if std::fs::symlink_metadata(&aside).is_err() {
                     return std::fs::rename(path, &aside).map(|()| aside);

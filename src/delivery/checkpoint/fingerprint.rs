@@ -1,26 +1,25 @@
 //! Content identity of a log file.
 //!
-//! Inode numbers are reused at once (ext4 gives the freed inode of a deleted
-//! generation to the next log file), so a file is known by its bytes: a hash
-//! over its head that grows with the file until [`HEAD_BYTES`], and a hash
-//! over the few bytes just before a position (the *marker*). Entries carry a time
-//! in nanoseconds, so the head is as good as unique, and of json-file, where the
-//! time ends the record, the marker too.
+//! Inode numbers are reused at once (ext4 gives the freed inode of a deleted log file to the
+//! next one), so a file is identified by its bytes: a hash over its head that grows with the
+//! file up to [`HEAD_BYTES`], and a hash over the few bytes just before an offset (the
+//! *marker*). Entries carry a time in nanoseconds, so the head is practically unique; in
+//! json-file, where the time ends the record, so is the marker.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How many bytes of the head are hashed at most. Several records as a rule;
-/// the marker covers the case of a first line longer than this.
+/// Maximum bytes of the head that are hashed: usually several records. The marker covers a
+/// first line that is longer.
 pub const HEAD_BYTES: usize = 1024;
 
-/// How many bytes before a position the marker covers at most: enough to hold
-/// the `time` of the last record of json-file.
+/// Maximum bytes before an offset that the marker covers: enough for the `time` of json-file's
+/// last record.
 pub const MARKER_BYTES: usize = 64;
 
 /// A hash over the first `length` bytes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fingerprint {
-    /// Bytes hashed; 0 means the file was empty and nothing is known.
+    /// Bytes hashed; 0 if the file was empty and nothing is known.
     pub length: u32,
     /// XXH3-64 of those bytes.
     pub hash: u64,
@@ -36,21 +35,20 @@ impl Fingerprint {
         }
     }
 
-    /// Whether it covers as much as it ever will.
+    /// Whether it has reached its final length.
     pub fn is_complete(&self) -> bool {
         self.length as usize >= HEAD_BYTES
     }
 
-    /// Whether a file beginning with `head` can be the one this was taken of:
-    /// today's head must begin with yesterday's. An empty fingerprint matches
-    /// nothing.
+    /// Whether a file that begins with `head` can be the one this was taken from: today's head
+    /// must begin with yesterday's. An empty fingerprint matches nothing.
     pub fn matches(&self, head: &[u8]) -> bool {
         let length = self.length as usize;
         length > 0 && head.len() >= length && xxh3_64(&head[..length]) == self.hash
     }
 }
 
-/// A hash over the up to [`MARKER_BYTES`] bytes just before a position.
+/// A hash over up to [`MARKER_BYTES`] bytes just before an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Marker {
     /// Bytes hashed; 0 at the start of a file.
@@ -60,7 +58,7 @@ pub struct Marker {
 }
 
 impl Marker {
-    /// The marker of the position just behind `preceding`.
+    /// The marker of the offset just after `preceding`.
     pub fn of(preceding: &[u8]) -> Marker {
         let tail = &preceding[preceding.len().saturating_sub(MARKER_BYTES)..];
         Marker {
@@ -69,7 +67,7 @@ impl Marker {
         }
     }
 
-    /// Whether the bytes before the position are still the same.
+    /// Whether the bytes before the offset are unchanged.
     pub fn matches(&self, preceding: &[u8]) -> bool {
         let length = self.length as usize;
         preceding.len() >= length && xxh3_64(&preceding[preceding.len() - length..]) == self.hash

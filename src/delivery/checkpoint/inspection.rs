@@ -1,5 +1,5 @@
-//! A look at a checkpoint that changes nothing: nothing is made, moved or written,
-//! and the lock is let go at once.
+//! Inspects a checkpoint without side effects: creates, renames and writes nothing, and
+//! releases the lock at once.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ use crate::delivery::checkpoint::store::{CheckpointError, CheckpointStore};
 /// What a start would find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inspection {
-    /// No file; it can be made.
+    /// No file, but it can be created.
     Missing,
-    /// A whole one.
+    /// A valid checkpoint.
     Whole {
-        /// How many containers it has positions of.
+        /// Number of containers with an entry.
         containers: usize,
-        /// How many of its entries are damaged.
+        /// Number of damaged entries.
         damaged_entries: usize,
     },
-    /// One that a start would set aside, and why.
+    /// A file that a start would set aside, and why.
     Damaged(String),
 }
 
-/// Looks. The errors are those of a start.
+/// Inspects the file at `path`. The errors are those of a start.
 pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
     let failed = |source| CheckpointError::Io {
         path: path.to_owned(),

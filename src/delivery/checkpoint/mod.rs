@@ -1,9 +1,9 @@
-//! How far the host has accepted each container's log, and where to go on.
+//! How far the host has accepted each container's log, and where reading resumes.
 //!
-//! Every stream of a container has a [`StreamCheckpoint`]: a file known by its content
-//! and an offset in it. Entries of the stream that begin before it have been
-//! accepted; none behind it (I1, I2). Reading starts at the lower of the two
-//! and passes over what the other stream has already delivered.
+//! Every stream of a container has a [`StreamCheckpoint`]: a file identified by its content,
+//! and an offset in it. Entries of the stream that begin before the offset have been accepted,
+//! none after it (I1, I2). Reading starts at the lower of the two offsets and skips what the
+//! other stream has already delivered.
 
 mod db_file;
 pub mod fingerprint;
@@ -19,20 +19,20 @@ pub use crate::delivery::checkpoint::inspection::{inspect, Inspection};
 pub use crate::delivery::checkpoint::shared::SharedCheckpoint;
 pub use crate::delivery::checkpoint::store::{CheckpointError, CheckpointStore, Opened};
 
-/// The last entry of a stream that was taken: its time, and how many entries
-/// with that very time were taken. What a position is where there is no file.
+/// The last accepted entry of a stream: its time, and the number of entries accepted with
+/// exactly that time. Takes the place of an offset where there is no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeCursor {
     /// The runtime's time of the entry.
     pub time: Timestamp,
-    /// Entries of this stream with this time, one after another. The pieces of a split
-    /// line have one time. 0 where none was taken yet: what is wanted then begins at
-    /// this time, if there is one.
+    /// Number of consecutive entries of this stream with this time; the pieces of a split line
+    /// share one time. 0 if none was accepted yet: `time`, if set, is then where reading
+    /// starts.
     pub count: u32,
 }
 
 impl TimeCursor {
-    /// As it is, or where none was taken yet, the time from which on entries are wanted.
+    /// The cursor itself or, if no entry was accepted yet, one that starts at `time`.
     pub fn or_at(self, time: Timestamp) -> TimeCursor {
         if self == TimeCursor::default() {
             TimeCursor { time, count: 0 }
@@ -41,7 +41,7 @@ impl TimeCursor {
         }
     }
 
-    /// Another entry with this time was taken.
+    /// Counts an accepted entry with this time.
     #[inline]
     pub fn advance(&mut self, time: Timestamp) {
         if self.count > 0 && self.time == time {
@@ -52,32 +52,32 @@ impl TimeCursor {
     }
 }
 
-/// A place to resume at: a file by its content and an offset in its plain
+/// Where a stream resumes: a file identified by its content, an offset in its uncompressed
 /// bytes, and the last entry before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamCheckpoint {
-    /// The head of the file, as far as it was known.
+    /// Hash of the file's head, as far as it was known.
     pub fingerprint: Fingerprint,
-    /// The bytes just before the offset.
+    /// Hash of the bytes just before the offset.
     pub marker: Marker,
-    /// Bytes from the start of the file, before any compression.
+    /// Bytes from the start of the file, uncompressed.
     pub offset: u64,
-    /// Inode number; a hint, since numbers are reused.
+    /// Inode number; only a hint, since numbers are reused.
     pub inode: u64,
-    /// Birth time in nanoseconds since 1970, or 0 where the file system keeps
-    /// none. Never changes while a file is renamed.
+    /// Birth time in nanoseconds since 1970, or 0 if the file system has none. A rename does
+    /// not change it.
     pub birth: u64,
-    /// The last entry taken.
+    /// The last accepted entry.
     pub cursor: TimeCursor,
-    /// The cursor is ahead of the file: entries after it came from the API.
+    /// Whether the cursor is ahead of the file: later entries came from the API.
     pub is_by_time: bool,
-    /// The last entry taken was of a line that was delivered without its end: pieces with the
-    /// very same time may follow.
+    /// Whether the last accepted entry belongs to a line that was delivered without its end,
+    /// so that pieces with exactly the same time may follow.
     pub is_mid_line: bool,
 }
 
 /// Where both streams of a container resume.
 pub type ContainerCheckpoint = PerStream<StreamCheckpoint>;
 
-/// The streams whose resume position moves.
+/// The streams whose checkpoint advances.
 pub type Advance = PerStream<Option<StreamCheckpoint>>;

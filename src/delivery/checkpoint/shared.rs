@@ -1,6 +1,6 @@
-//! The checkpoint between two threads. The host's thread moves positions, which writes to
-//! the file and may take as long as the disk does. The reader asks for positions, and must
-//! not wait for that: it asks a view in memory, whose lock is never held over a write.
+//! The checkpoint shared by two threads. The host's thread advances it, which writes to the
+//! file and may take as long as the disk does. The reader must not wait for that: it queries a
+//! view in memory whose lock is never held during a write.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -11,23 +11,23 @@ use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerCheckpoint}
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 
-/// Of forgotten containers the view keeps some until there are as many as others and more.
+/// Forgotten containers that the view may keep on top of twice the store's number of entries.
 const MOST_FORGOTTEN: usize = 64;
 
-/// The positions of all containers.
+/// The checkpoints of all containers.
 #[derive(Debug)]
 pub struct SharedCheckpoint {
-    /// For the host's thread, which holds it while it writes.
+    /// For the host's thread, which holds the lock while it writes.
     store: Mutex<CheckpointStore>,
     view: Mutex<View>,
 }
 
-/// What the reader asks.
+/// What the reader queries.
 #[derive(Debug, Default)]
 struct View {
     saved: HashMap<ContainerId, ContainerCheckpoint>,
     gone: HashSet<ContainerId>,
-    /// Taken up by the reader; the store hears of it before its next change.
+    /// Containers taken up by the reader; applied to the store before its next change.
     taken_up: Vec<ContainerId>,
 }
 
@@ -48,8 +48,8 @@ impl SharedCheckpoint {
         }
     }
 
-    /// What is known of a container that is there: it is no longer to be forgotten. Waits
-    /// for no disk.
+    /// Returns the checkpoint of a container that exists and cancels its removal. Never waits
+    /// for the disk.
     pub fn take_up(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let mut view = lock(&self.view);
         let saved = view.saved.get(id).copied()?;
@@ -59,7 +59,7 @@ impl SharedCheckpoint {
         Some(saved)
     }
 
-    /// All containers that have a position and are not gone. Waits for no disk.
+    /// All containers that have a checkpoint and are not removed. Never waits for the disk.
     pub fn containers(&self) -> Vec<ContainerId> {
         let view = lock(&self.view);
         view.saved
@@ -69,12 +69,12 @@ impl SharedCheckpoint {
             .collect()
     }
 
-    /// What is known of a container.
+    /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         lock(&self.view).saved.get(id).copied()
     }
 
-    /// Moves a container's positions; see [`CheckpointStore::advance`].
+    /// Advances a container's stream checkpoints; see [`CheckpointStore::advance`].
     pub fn advance(&self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
         let mut store = lock(&self.store);
         self.hear_of_taken_up(&mut store);
@@ -85,7 +85,7 @@ impl SharedCheckpoint {
         written
     }
 
-    /// The container is gone for good; see [`CheckpointStore::forget`].
+    /// Marks a container as removed; see [`CheckpointStore::forget`].
     pub fn forget(&self, id: &ContainerId, now: Instant) -> io::Result<bool> {
         let mut store = lock(&self.store);
         self.hear_of_taken_up(&mut store);
@@ -107,14 +107,14 @@ impl SharedCheckpoint {
         }
     }
 
-    /// The first look at the containers is done and accepted; see
+    /// Records that the initial scan of containers is done and accepted; see
     /// [`CheckpointStore::mark_started`].
     pub fn mark_started(&self) -> io::Result<bool> {
         lock(&self.store).mark_started()
     }
 
-    /// Makes what was written survive a power cut, and closes the file: whoever comes next
-    /// may have it. At a hot reload, that is us.
+    /// Makes earlier writes survive a power cut and closes the file, which releases it for the
+    /// next instance: after a hot reload, that is us.
     pub fn close(&self) -> io::Result<()> {
         let mut store = lock(&self.store);
         let synced = store.sync();
@@ -122,7 +122,7 @@ impl SharedCheckpoint {
         synced
     }
 
-    /// As a panic of the host's thread would leave it.
+    /// Poisons the locks as a panic of the host's thread would.
     #[cfg(test)]
     pub fn poison(&self) {
         crate::lock::poison(&self.store);
@@ -157,7 +157,7 @@ mod tests {
         saved.map(|saved| saved[0].offset)
     }
 
-    /// The store's lock is held, as it is while a disk does not answer.
+    /// The store's lock is held, as while a disk does not respond.
     #[test]
     fn the_reader_waits_for_no_write() {
         let shared = SharedCheckpoint::new(CheckpointStore::in_memory());

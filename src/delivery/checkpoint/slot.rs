@@ -8,9 +8,9 @@
 //!                      seconds i64 | nanos u32 | count u32 | by time u32 | mid-line u32
 //! ```
 //!
-//! An entry is rewritten in place, its two copies in turn: a write torn by a
-//! power cut leaves the other copy, one acknowledgement older. The hash covers
-//! all that follows it. Integers are little-endian.
+//! An entry is rewritten in place, alternating between its two copies: a write torn by a power
+//! cut leaves the other copy, one acknowledgement older. The hash covers all bytes after it.
+//! Integers are little-endian.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -26,18 +26,18 @@ pub const SLOT: usize = 2 * COPY;
 
 const STREAM: usize = 72;
 
-/// Beyond any number of writes: a copy with a larger sequence was not made by
-/// us, and counting on from it could overflow.
+/// More than any number of writes. We did not write a copy with a larger sequence, and
+/// incrementing it could overflow.
 const LAST_SEQUENCE: u64 = 1 << 62;
 
 /// One decoded copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotCopy {
-    /// Grows with every write of the slot.
+    /// Increases with every write of the slot.
     pub sequence: u64,
-    /// Whose entry.
+    /// The container.
     pub id: ContainerId,
-    /// What it says.
+    /// Its checkpoint.
     pub saved: ContainerCheckpoint,
 }
 
@@ -49,7 +49,7 @@ pub enum SlotState {
     Free,
     /// The newer of its valid copies.
     Used(SlotCopy),
-    /// Bytes, but no valid copy.
+    /// Not zero, but no valid copy.
     Damaged,
 }
 
@@ -99,9 +99,9 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     })
 }
 
-/// Whether a position can be one that [`encode`] was given. A hash protects from
-/// accidents, not from a file that someone made: its lengths are allocated and
-/// its offsets counted with.
+/// Whether [`encode`] can have been given this checkpoint. The hash protects against
+/// accidental damage, not against a forged file whose lengths would be allocated and whose
+/// offsets would be used in arithmetic.
 fn is_possible(resume: &StreamCheckpoint) -> bool {
     let StreamCheckpoint {
         fingerprint,
@@ -216,8 +216,8 @@ mod tests {
         bytes
     }
 
-    /// The entry in the words of the fuzz target: its flags, what the entry says
-    /// without hash and id, and the log.
+    /// Writes the entry as input for the fuzz target: its flags, the entry without hash and
+    /// id, and the log.
     fn keep(copy: &SlotCopy) {
         for flags in 0..8 {
             let bytes = encode(copy);

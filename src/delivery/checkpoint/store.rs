@@ -1,12 +1,11 @@
-//! The checkpoint file (`DB`): a header and one slot per container, rewritten
-//! in place by a single `pwrite` at each acknowledgement.
+//! The checkpoint file (`DB`): a header and one slot per container, rewritten in place by a
+//! single `pwrite` on each acknowledgement.
 //!
-//! Why not a log or a database: an acknowledgement costs one system call of
-//! 256 bytes, the file never grows with time, a disk that becomes full does
-//! not stop it, and there is nothing to compact. A killed process loses
-//! nothing (the page cache has it); a power cut can lose the last seconds,
-//! which repeats records and loses none, as each slot holds two checked copies
-//! (see `slot`).
+//! Why not a log or a database: an acknowledgement costs one system call of 256 bytes, the
+//! file does not grow over time, a full disk does not stop it, and nothing needs compaction. A
+//! killed process loses nothing, because the page cache has it. A power cut can lose the last
+//! seconds, which duplicates records but loses none, since each slot holds two checksummed
+//! copies (see `slot`).
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -31,28 +30,28 @@ pub(crate) const HEADER: usize = 4096;
 /// Bytes of the header that are used: magic, version, slot size, hash.
 const HEADER_USED: usize = 32;
 
-/// Slots that are read in one piece.
+/// Number of slots read at once.
 const SLOTS_AT_ONCE: usize = 128;
 
-/// Behind them, once the first look at the containers is done.
+/// Written after the used header bytes once the initial scan of containers is done.
 const STARTED: [u8; 4] = *b"done";
 
-/// How long the entry of a container that is gone is kept: a Docker root that
-/// was unmounted for a moment comes back with all its containers.
+/// How long the entry of a removed container is kept. A Docker root that is briefly unmounted
+/// comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// Why a checkpoint cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The operating system said no.
+    /// A system call failed.
     #[error("DB {}: {source}{}", path.display(), hint(source))]
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// The error.
         source: io::Error,
     },
-    /// The file is somebody else's, or no regular file. It was left as it is.
+    /// The file is not ours or not a regular file. It was left untouched.
     #[error("DB {}: {problem} (nothing was changed)", path.display())]
     NotOurs {
         /// The file.
@@ -60,7 +59,7 @@ pub enum CheckpointError {
         /// What it is, and what to do.
         problem: String,
     },
-    /// Another instance holds it.
+    /// Another instance holds the lock.
     #[error("DB {} is in use by another instance; give each container_logs input a DB of its own", path.display())]
     InUse {
         /// The file.
@@ -68,16 +67,16 @@ pub enum CheckpointError {
     },
 }
 
-/// A checkpoint that was opened, and what was found.
+/// An opened checkpoint, and what was found.
 #[derive(Debug)]
 pub struct Opened {
     /// The store, ready for use.
     pub store: CheckpointStore,
-    /// Whether no start came before this one: there was no file.
+    /// Whether this is the first start: there was no file.
     pub is_first_start: bool,
-    /// What was wrong with the file that was there, and where it is now.
+    /// What was wrong with the existing file, and where it was moved.
     pub set_aside: Option<(String, PathBuf)>,
-    /// Entries of which no copy was whole.
+    /// Number of entries without a valid copy.
     pub damaged_entries: usize,
 }
 
@@ -86,18 +85,19 @@ struct Entry {
     slot: usize,
     sequence: u64,
     saved: ContainerCheckpoint,
-    /// Since when its container is gone.
+    /// When its container was removed.
     gone_since: Option<Instant>,
     /// Not yet in the file, because a write failed.
     is_dirty: bool,
 }
 
-/// The positions of all containers; with a file behind them or without.
+/// The checkpoints of all containers, with or without a file.
 #[derive(Debug)]
 pub struct CheckpointStore {
     file: Option<File>,
     entries: HashMap<ContainerId, Entry>,
-    /// Containers that went, and when, in that order; some have come back.
+    /// Removed containers and when they were removed, in that order. Some have come back
+    /// since.
     gone: VecDeque<(Instant, ContainerId)>,
     free_slots: Vec<usize>,
     slot_count: usize,
@@ -105,7 +105,7 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    /// Positions that live as long as this value.
+    /// A store without a file; its content is lost with it.
     pub fn in_memory() -> CheckpointStore {
         CheckpointStore {
             file: None,
@@ -117,9 +117,9 @@ impl CheckpointStore {
         }
     }
 
-    /// Opens or creates the file and takes its lock. A damaged checkpoint, or one
-    /// of another version, is renamed, never overwritten; a file that is not ours
-    /// is an error and stays as it is.
+    /// Opens or creates the file and locks it. A damaged checkpoint, or one of another
+    /// version, is renamed, never overwritten; a file that is not ours is an error and is left
+    /// untouched.
     pub fn open(path: &Path) -> Result<Opened, CheckpointError> {
         let failed = |source| CheckpointError::Io {
             path: path.to_owned(),
@@ -153,7 +153,7 @@ impl CheckpointStore {
             .write_all_at(&header(), 0)
             .and_then(|()| file.sync_all())
         {
-            // Half a file would be set aside by the next start, as if there had been positions.
+            // The next start would set a partial file aside, as if checkpoints had been lost.
             let _ = std::fs::remove_file(path);
             return Err(failed(error));
         }
@@ -169,9 +169,9 @@ impl CheckpointStore {
         })
     }
 
-    /// Reads the positions of a file that another may be writing, and keeps what
-    /// comes in memory: nothing is made, locked, moved or written. The second
-    /// value says why there are none.
+    /// Reads the checkpoints from a file that another process may be writing, and keeps later
+    /// changes in memory only: creates, locks, renames and writes nothing. The second value
+    /// says why there are no checkpoints.
     pub fn open_read_only(path: &Path) -> Result<(Opened, Option<String>), CheckpointError> {
         let nothing = |problem: String, is_first_start| {
             let store = CheckpointStore::in_memory();
@@ -212,9 +212,9 @@ impl CheckpointStore {
         }
     }
 
-    /// The positions in a file of ours, whether its first look at the containers
-    /// is still to come, and how many entries are damaged; or what is wrong with
-    /// the file as a whole. A piece is in memory at a time.
+    /// Returns the checkpoints in a file of ours, whether its initial scan is still
+    /// outstanding, and the number of damaged entries; or what is wrong with the file as a
+    /// whole. Reads `SLOTS_AT_ONCE` slots at a time.
     pub(crate) fn load(
         file: File,
     ) -> Result<Result<(CheckpointStore, bool, usize), String>, OpenError> {
@@ -225,7 +225,7 @@ impl CheckpointStore {
         if db_file::is_oversized(&file)? {
             return Ok(Err("it is larger than any checkpoint".to_owned()));
         }
-        // A start that ended before its first look does not count.
+        // A start that ended before its initial scan does not count.
         let is_first_start = head.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
         let mut store = CheckpointStore::in_memory();
         let mut damaged = 0;
@@ -243,7 +243,7 @@ impl CheckpointStore {
         Ok(Ok((store, is_first_start, damaged)))
     }
 
-    /// Takes the next slot of the file; whether it is damaged.
+    /// Adds the next slot of the file. Returns whether it is damaged.
     fn add_slot(&mut self, bytes: &[u8]) -> bool {
         let number = self.slot_count;
         self.slot_count += 1;
@@ -268,7 +268,7 @@ impl CheckpointStore {
         state == SlotState::Damaged
     }
 
-    /// A power cut can leave two slots of one container: the newer one counts.
+    /// A power cut can leave two slots for one container: the newer one wins.
     fn insert_newer(&mut self, id: ContainerId, entry: Entry) {
         let older = match self.entries.get(&id) {
             Some(known) if known.sequence >= entry.sequence => Some(entry),
@@ -277,16 +277,15 @@ impl CheckpointStore {
         self.free_slots.extend(older.map(|older| older.slot));
     }
 
-    /// What is known of a container that is there: it is no longer to be
-    /// forgotten.
+    /// Returns the checkpoint of a container that exists and cancels its removal.
     pub fn take_up(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let entry = self.entries.get_mut(id)?;
         entry.gone_since = None;
         Some(entry.saved)
     }
 
-    /// The first look at the containers is done and accepted. Returns whether a byte was
-    /// written.
+    /// Records that the initial scan of containers is done and accepted. Returns whether
+    /// anything was written.
     pub fn mark_started(&mut self) -> io::Result<bool> {
         let Some(file) = &self.file else {
             return Ok(false);
@@ -295,18 +294,18 @@ impl CheckpointStore {
         Ok(true)
     }
 
-    /// What is known of a container.
+    /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         self.entries.get(id).map(|entry| entry.saved)
     }
 
-    /// How many containers have an entry.
+    /// Number of containers with an entry.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// All containers that have an entry and are not marked as gone.
+    /// All containers that have an entry and are not marked as removed.
     pub fn containers(&self) -> Vec<ContainerId> {
         self.entries
             .iter()
@@ -315,8 +314,9 @@ impl CheckpointStore {
             .collect()
     }
 
-    /// Moves a container's positions. An error leaves them in memory; the next
-    /// success writes all that is missing in the file. Returns whether a byte was written.
+    /// Advances a container's stream checkpoints. After an error they are kept in memory, and
+    /// the next successful write also writes everything that is missing in the file. Returns
+    /// whether anything was written.
     pub fn advance(&mut self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
         let entry = match self.entries.get_mut(&id) {
             Some(entry) => entry,
@@ -371,8 +371,8 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// The container is gone for good; its entry goes some time later. Returns whether a
-    /// byte was written.
+    /// Marks a container as removed; its entry is deleted `FORGET_AFTER` later, by a later
+    /// call. Returns whether anything was written.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
         if let Some(entry) = self.entries.get_mut(id) {
             if entry.gone_since.is_none() {
@@ -386,7 +386,7 @@ impl CheckpointStore {
                 break;
             }
             self.gone.pop_front();
-            // It may have come back, and gone again since.
+            // It may have come back and been removed again since.
             let is_gone = self
                 .entries
                 .get(&id)
@@ -397,7 +397,7 @@ impl CheckpointStore {
             if entry.is_dirty {
                 self.dirty -= 1;
             }
-            // Who uses it next writes all of it.
+            // The next user of the slot writes all of it.
             self.free_slots.push(entry.slot);
             if let Some(file) = &self.file {
                 file.write_all_at(&[0; SLOT], slot_offset(entry.slot))?;
@@ -407,7 +407,7 @@ impl CheckpointStore {
         Ok(has_written)
     }
 
-    /// Makes what was written survive a power cut. Slow; for a clean exit.
+    /// Makes earlier writes survive a power cut. Slow; for a clean exit.
     pub fn sync(&self) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
@@ -421,7 +421,7 @@ fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()
         saved: entry.saved,
     });
     if sequence == 1 {
-        // What the slot held before must not outlive its container.
+        // The slot's previous content must not outlive its container.
         let mut slot = [0; SLOT];
         slot[slot::COPY..].copy_from_slice(&copy);
         file.write_all_at(&slot, slot_offset(entry.slot))?;
@@ -433,8 +433,8 @@ fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()
         };
         file.write_all_at(&copy, slot_offset(entry.slot) + which)?;
     }
-    // A write that failed is tried again in the same place: the other copy may
-    // be the only whole one.
+    // A failed write leaves the sequence unchanged, so it is retried in the same place: the
+    // other copy may be the only valid one.
     entry.sequence = sequence;
     Ok(())
 }
@@ -477,7 +477,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The file itself is made, so it can only be its folder.
+/// The file itself is created, so only its folder can be missing.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -488,15 +488,14 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// A position at the start of nothing, for a container whose log is empty.
 impl StreamCheckpoint {
-    /// Whether it says nothing about a file.
+    /// Whether it refers to no file.
     pub fn has_no_file(&self) -> bool {
         self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
     }
 
-    /// Whether it is the start of a file of which nothing is known but which one it is: once
-    /// that is compressed, it is nowhere.
+    /// Whether it is the start of a file that is known by its inode only: once that file is
+    /// compressed, it cannot be found again.
     pub fn is_unbegun_file(&self) -> bool {
         self.fingerprint.length == 0 && self.offset == 0 && !self.has_no_file()
     }

@@ -13,16 +13,16 @@ use crate::pipeline::partial::Line;
 use crate::telemetry::account::Account;
 use crate::telemetry::event::Level;
 
-/// Refuses what its rule says, and keeps the texts of what it takes, with their tags.
+/// A host that refuses by a rule and keeps the texts of what it accepts, with their tags.
 struct Choosy<R> {
     refuses: R,
     held: Mutex<usize>,
     taken: Mutex<Vec<(String, String)>>,
     offers: Mutex<usize>,
     parsed: Mutex<usize>,
-    /// What its parser takes of the processor for each text.
+    /// CPU time that its parser uses per text.
     toil: Duration,
-    /// Bytes that its first routes take of what the last one refuses.
+    /// Bytes that its first routes accept of an append that the last one refuses.
     part: usize,
 }
 
@@ -82,7 +82,7 @@ impl Bench {
     }
 
     fn turn(&mut self, host: &dyn Host) {
-        // As if enough time had passed for the next offer.
+        // Pretend that enough time has passed for the next offer.
         for aside in self.drain.aside.values_mut() {
             aside.next_try = Instant::now();
         }
@@ -105,7 +105,7 @@ impl Bench {
             .open(ContainerId::from_bytes([digit; 32]))
     }
 
-    /// Queues texts of a container as one batch that is marked behind each record.
+    /// Queues texts of a container as one batch with a mark after each record.
     fn push(&self, digit: u8, tag: &str, texts: &[&str]) {
         self.push_parsed(digit, tag, texts, None);
     }
@@ -331,7 +331,7 @@ fn a_record_that_never_fits_is_given_up_once_what_follows_is_taken() {
 fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller() {
     let mut bench = Bench::new();
     let too_long = long(100);
-    // It holds so much that there may be room later.
+    // The host holds so much that there may be room later.
     let host = choosy(|_, _, bytes| bytes > 500);
     *host.held.lock().unwrap() = 5_000;
     bench.push(1, "a", &[&too_long, "after"]);
@@ -340,13 +340,13 @@ fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller()
         bench.turn(&host);
     }
     assert_eq!(taken(&host, "a"), ["of another container"]);
-    // It holds nothing and takes nothing of this tag, be it small.
+    // The host holds nothing and accepts nothing with this tag, however small.
     let host = choosy(|tag, _, _| tag == "a");
     for _ in 0..20 {
         bench.push(2, "b", &["small"]);
         bench.turn(&host);
     }
-    // It takes nothing at all.
+    // The host accepts nothing at all.
     let host = choosy(|_, _, _| true);
     for _ in 0..20 {
         bench.turn(&host);
@@ -357,7 +357,7 @@ fn nothing_is_given_up_while_the_host_holds_something_or_takes_nothing_smaller()
     assert_eq!(taken(&host, "a"), [too_long.as_str(), "after"]);
 }
 
-/// Otherwise each such container would take room from the others for good.
+/// Otherwise each such container would permanently take room from the others.
 #[test]
 fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_taken() {
     let mut bench = Bench::new();
@@ -378,7 +378,7 @@ fn the_last_record_of_a_container_that_is_gone_is_given_up_where_others_are_take
     assert!(bench.is_drained() && !bench.link.is_leaving(account.id()));
 }
 
-/// A container that writes nothing small under a tag of its own.
+/// A container whose records are all large and have their own tag.
 #[test]
 fn a_container_of_large_records_alone_holds_little_and_loses_one_after_the_other() {
     let mut bench = Bench::new();
@@ -406,7 +406,7 @@ fn a_container_of_large_records_alone_holds_little_and_loses_one_after_the_other
     assert!(bench.is_drained());
 }
 
-/// The next record may be read only once what is refused is not all that may be held.
+/// The refused records do not exhaust the limit, so more are read until one is accepted.
 #[test]
 fn a_container_is_read_on_where_what_is_held_of_it_does_not_tell() {
     let mut bench = Bench::new();
@@ -432,8 +432,8 @@ fn a_container_is_read_on_where_what_is_held_of_it_does_not_tell() {
     );
 }
 
-/// A processor that fails on one record: it holds whatever it holds, and takes as much of
-/// the same tag again and again.
+/// A processor fails on one record: the host accepts equally large batches with the same tag
+/// again and again, whatever it holds.
 #[test]
 fn a_record_that_is_refused_for_what_it_is_is_given_up_after_many_contradictions() {
     let mut bench = Bench::new();
@@ -493,8 +493,8 @@ fn a_host_that_takes_nothing_is_offered_few_batches_at_a_time() {
     assert!(bench.is_drained());
 }
 
-/// An output that is slow, and a container that takes each room that comes: the other is
-/// asked for in between, when there is none.
+/// A slow output, and a container whose batches take all room that becomes free: the other
+/// container is only retried in between, when there is no room.
 #[test]
 fn a_record_that_waits_for_room_is_kept_however_often_others_take_what_comes_free() {
     let mut bench = Bench::new();
@@ -522,7 +522,7 @@ fn a_record_that_waits_for_room_is_kept_however_often_others_take_what_comes_fre
     assert!(bench.is_drained());
 }
 
-/// A batch that a parser takes apart for three drains.
+/// A batch whose parsing takes three drains.
 #[test]
 fn small_batches_of_others_pass_the_parts_of_one_and_its_own_stay_behind() {
     let mut bench = Bench::new();
@@ -561,7 +561,7 @@ fn small_batches_of_others_pass_the_parts_of_one_and_its_own_stay_behind() {
     assert_eq!(taken(&host, "a"), [&texts[..], &["behind"; 4]].concat());
 }
 
-/// Parsers may be busy with what stands aside in every drain.
+/// Parsing of the batches set aside may use its full limit in every drain.
 #[test]
 fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
     let mut bench = Bench::new();
@@ -589,7 +589,7 @@ fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
     assert_eq!(taken(&host, "b"), ["small"]);
 }
 
-/// Each refusal costs the host a line in its log and a file, and each text a parser's time.
+/// Each refusal costs the host a log line and a file, and each text costs parser time.
 #[test]
 fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together() {
     let mut bench = Bench::new();
@@ -646,7 +646,7 @@ impl Bench {
     }
 }
 
-/// Of a container in a user's storage, which has a key of ours beside its id.
+/// For a container in a user's storage, which has a key of ours beside its id.
 #[test]
 fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_are_kept() {
     let mut bench = Bench::new();
@@ -657,7 +657,7 @@ fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_ar
         .open_as(ContainerId::from_bytes([1; 32]), runtime_id);
     account.set_name("web");
     let (name, short_id) = ("web".to_owned(), runtime_id.short());
-    // A record that waits, and is given up.
+    // A record that waits and is then dropped.
     let host = choosy(|_, _, bytes| bytes > 500);
     let is_wait = |event: &Event| matches!(event, Event::RecordsWait { .. });
     bench.push(1, "a", &[&long(10)]);
@@ -709,7 +709,7 @@ fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_ar
     );
 }
 
-/// A batch that moves no position says nothing of the disk.
+/// A batch that does not advance the checkpoint says nothing about the disk.
 #[test]
 fn a_db_counts_as_writable_only_where_something_was_written() {
     let mut bench = Bench::new();
@@ -736,7 +736,7 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
     );
 }
 
-/// With conditional routes; the first refusal tells it as well as a later one.
+/// With conditional routes; the first refusal is handled like later ones.
 #[test]
 fn what_the_first_offer_was_taken_of_in_part_is_offered_seldom_and_said_once() {
     let mut bench = Bench::new();
@@ -772,8 +772,8 @@ fn what_the_first_offer_was_taken_of_in_part_is_offered_seldom_and_said_once() {
     );
 }
 
-/// `Mem_Buf_Limit` is reached by what the first route takes: the resume ends the wait. A
-/// host that pauses at each offer is a host that has no room.
+/// What the first route accepts reaches `Mem_Buf_Limit`: the resume ends the wait. A host that
+/// pauses at each offer has no room.
 #[test]
 fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resumes() {
     let mut bench = Bench::new();
@@ -818,7 +818,7 @@ fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resume
     );
 }
 
-/// A parser's copy stands aside beside the batch, and may be as large.
+/// A parsed copy is set aside in addition to its batch and may be as large.
 #[test]
 fn the_copies_of_a_parser_count_among_what_stands_aside() {
     let mut bench = Bench::new();
@@ -852,8 +852,7 @@ fn the_copies_of_a_parser_count_among_what_stands_aside() {
     assert!(bench.is_drained() && !bench.link.queue.is_cautious());
 }
 
-/// Each record that is refused alone is asked for more and more seldom, and the next one
-/// begins anew.
+/// A record that is refused alone is retried less and less often; the next record starts over.
 #[test]
 fn the_patience_with_a_record_says_nothing_of_the_next_one() {
     let mut bench = Bench::new();
@@ -874,8 +873,8 @@ fn the_patience_with_a_record_says_nothing_of_the_next_one() {
     assert_eq!(patience(&bench), Duration::from_millis(100));
 }
 
-/// As many small batches stand aside as there are containers on a large machine. Once the
-/// host has room, what it takes is all that its time goes into.
+/// As many small batches are set aside as a large machine has containers. Once the host has
+/// room, each is offered only once.
 #[test]
 fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
     let mut bench = Bench::new();
@@ -902,7 +901,7 @@ fn a_thousand_that_stand_aside_go_at_once_when_the_host_has_room_again() {
     );
 }
 
-/// A thousand are refused for long, and one for a moment.
+/// A thousand containers are refused for long, and one only once.
 #[test]
 fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
     let mut bench = Bench::new();
@@ -919,7 +918,8 @@ fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
     is_open.set(true);
     bench.turn(&host);
     assert_eq!(taken(&host, "b"), ["by chance"]);
-    // Who is refused for longer waits for its turn, in which nobody passes it twice.
+    // A container that is refused for longer waits for its turn, in which none passes it
+    // twice.
     is_open.set(false);
     bench.push(201, "b", &["for longer"]);
     bench.turn(&host);
@@ -936,7 +936,7 @@ fn who_was_refused_once_is_soon_offered_again_and_then_stands_in_line() {
     );
 }
 
-/// An output so slow that there is room for one batch at a time.
+/// An output so slow that there is only room for one batch at a time.
 #[test]
 fn what_room_there_is_goes_to_those_that_have_waited_longest() {
     let mut bench = Bench::new();
@@ -961,7 +961,7 @@ fn what_room_there_is_goes_to_those_that_have_waited_longest() {
     assert_eq!(taken(&host, "quiet").len(), 20);
 }
 
-/// Its wake-ups alone are no reason to ask the host, but must not put that off either.
+/// The container's wake-ups are no reason to retry, but must not delay the retry either.
 #[test]
 fn a_container_that_goes_on_writing_is_offered_again_in_its_time() {
     let mut bench = Bench::new();
@@ -984,7 +984,7 @@ fn a_container_that_goes_on_writing_is_offered_again_in_its_time() {
     assert!(bench.is_drained());
 }
 
-/// Without `Mem_Buf_Limit` the host takes whatever it is given.
+/// Without `Mem_Buf_Limit` the host accepts everything.
 #[test]
 fn what_is_swollen_waits_while_the_host_holds_much_and_nothing_of_it_is_given_up() {
     let mut bench = Bench::new();

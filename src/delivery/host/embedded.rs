@@ -1,5 +1,5 @@
-//! A host inside this process, without Fluent Bit: it unpacks what it is given
-//! back into records. `tail-containers` prints them, tests compare them.
+//! A host in this process, without Fluent Bit: decodes batches back into records.
+//! `tail-containers` prints them, tests compare them.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use crate::delivery::host::{AppendRefused, Host};
 use crate::format::position::Timestamp;
 use crate::telemetry::event::Level;
 
-/// One record as Fluent Bit would get it.
+/// One record as Fluent Bit would receive it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The runtime's time.
@@ -21,7 +21,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The text under `key`, or nothing where it is no text.
+    /// The text under `key`, or an empty string if the value is missing or not a string.
     pub fn text(&self, key: &str) -> &str {
         self.body
             .get(key)
@@ -35,7 +35,7 @@ impl Record {
 #[error("not a Fluent Bit record: {0}")]
 pub struct BadRecord(String);
 
-/// Unpacks a batch as given to [`Host::append`].
+/// Decodes a batch as passed to [`Host::append`].
 pub fn decode_records(bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
     decode_since(bytes, None)
 }
@@ -45,7 +45,7 @@ fn decode_since(mut bytes: &[u8], since: Option<Timestamp>) -> Result<Vec<Record
     while !bytes.is_empty() {
         let value = rmpv::decode::read_value_ref(&mut bytes)
             .map_err(|error| BadRecord(error.to_string()))?;
-        // The mark of a group is no record.
+        // A group marker decodes to no record.
         records.extend(decode_record(&value, since).ok_or_else(|| BadRecord(value.to_string()))?);
     }
     Ok(records)
@@ -103,8 +103,8 @@ fn to_json(value: &ValueRef<'_>) -> Option<serde_json::Value> {
     })
 }
 
-/// Gives each record, with its batch's tag, to one closure and each log
-/// message to another. Never refuses.
+/// Passes each record with its batch's tag to one closure, and each log message to another.
+/// Never refuses.
 pub struct EmbeddedHost<R, L> {
     on_record: RefCell<R>,
     on_log: L,
@@ -116,7 +116,7 @@ where
     R: FnMut(Option<&str>, Record),
     L: Fn(Level, &str),
 {
-    /// A host that passes on what it gets.
+    /// A host that passes on everything.
     pub fn new(on_record: R, on_log: L) -> Self {
         EmbeddedHost {
             on_record: RefCell::new(on_record),
@@ -125,7 +125,7 @@ where
         }
     }
 
-    /// Takes those that are older as well, and passes none of them on.
+    /// Accepts records older than `since` without passing them on.
     pub fn since(self, since: Option<Timestamp>) -> Self {
         EmbeddedHost { since, ..self }
     }

@@ -9,7 +9,7 @@ use crate::ffi::host_api::HostApi;
 /// What an append was called with: records, tag, bytes.
 type Appended = (usize, Option<Vec<u8>>, Vec<u8>);
 
-/// What stands behind the pointer that the plugin only hands on.
+/// The object behind the pointer that the plugin only passes on.
 #[derive(Default)]
 pub(in crate::ffi) struct PlayedInstance {
     appended: RefCell<Vec<Appended>>,

@@ -1,5 +1,5 @@
-//! A host of each element size, played in Rust: it walks the table by its own
-//! stride, as Fluent Bit's `flb_config_map_create` does.
+//! A host of each element size, played in Rust: it walks the table with its own stride, as
+//! Fluent Bit's `flb_config_map_create` does.
 
 use super::*;
 use std::ffi::CStr;
@@ -89,8 +89,8 @@ fn finds_its_size_and_its_options<const SIZE: usize>(is_repeatable: bool) {
     free::<SIZE>(table);
 }
 
-/// What the host never does: gives back a table that a test has built, so that
-/// Miri sees what else would leak.
+/// Frees a table built by a test, which the host never does, so that Miri reports any other
+/// leak.
 fn free<const SIZE: usize>(table: *mut libc::c_void) {
     for entry in walk::<SIZE>(table) {
         // SAFETY: `walk` found it in the table.
@@ -108,7 +108,7 @@ fn free<const SIZE: usize>(table: *mut libc::c_void) {
     drop(unsafe { Box::from_raw(words) });
 }
 
-/// As [`free`], for what [`build`] has built in a process that is no host.
+/// Like [`free`], for what [`build`] returns in a process without a host.
 pub(in crate::ffi) fn free_built(table: *mut libc::c_void) {
     free::<USUAL_SIZE>(table);
 }

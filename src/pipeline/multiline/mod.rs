@@ -1,16 +1,14 @@
-//! Lines of an application that belong together, as those of a stack trace, become
-//! one record.
+//! Joins the lines of an application that belong together, such as a stack trace, into one
+//! record.
 //!
-//! It stands behind the joining of a runtime's pieces: whole lines come in, each with
-//! the place where it begins, and texts of several lines go out. There is one
-//! [text](MultilineBuffer) per stream, so streams never mix; like an open split line what is open
-//! here outlives rotations, holds the position of its stream back (I2), and is read
-//! again after a restart.
+//! It comes after the runtime's pieces are joined: its input is whole lines, each with the
+//! position at which it begins, and its output is texts of one or more lines. There is one
+//! `Text` per stream, so streams never mix. Like an open split line, an open text outlives
+//! rotations, holds back its stream's checkpoint (I2), and is read again after a restart.
 //!
-//! What is open ends with the line that does not belong to it, or with time. Time is
-//! taken from the entries, so that a backlog is joined as it would have been when it
-//! was written; only where no entry follows does the caller say that enough has
-//! passed.
+//! An open text ends with the first line that does not belong to it, or by time-out. Time is
+//! taken from the entries, so that a backlog is joined as it would have been when it was
+//! written; only if no entry follows does the caller report that enough time has passed.
 
 mod pattern;
 
@@ -25,23 +23,23 @@ use crate::pipeline::partial::{empty, Line};
 /// How lines are joined.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MultilineOptions {
-    /// Which belong together; each stands for itself where there is none.
+    /// Which lines belong together; `None` if every line is a record.
     pub pattern: Option<Arc<Pattern>>,
     /// How long a line waits for the next one of its stream.
     pub flush: Duration,
-    /// Bytes of a text; what would be longer becomes several records.
+    /// Maximum bytes of a text; longer ones are split into several records.
     pub max_bytes: usize,
 }
 
 impl MultilineOptions {
-    /// Whether what a line costs is up to an expression and to who wrote the line.
+    /// Whether the cost of a line depends on a regular expression and on the line's content.
     pub fn is_by_expression(&self) -> bool {
         self.pattern
             .as_ref()
             .is_some_and(|pattern| pattern.is_regex())
     }
 
-    /// With another pattern, or none, if a label says so.
+    /// Returns the options with the pattern from a label, or with none if the label says so.
     pub fn with(&self, hint: Option<Option<Arc<Pattern>>>) -> MultilineOptions {
         MultilineOptions {
             pattern: hint.unwrap_or_else(|| self.pattern.clone()),
@@ -50,7 +48,7 @@ impl MultilineOptions {
     }
 }
 
-/// What is open of one container.
+/// The open texts of one container.
 #[derive(Debug)]
 pub struct MultilineBuffer {
     pattern: Arc<Pattern>,
@@ -59,7 +57,7 @@ pub struct MultilineBuffer {
     streams: PerStream<Text>,
 }
 
-/// What is open of one stream.
+/// The open text of one stream.
 #[derive(Debug, Default)]
 struct Text {
     text: Vec<u8>,
@@ -69,10 +67,10 @@ struct Text {
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    /// Of the first line.
+    /// Time of the first line.
     time: Timestamp,
     begins: StreamCheckpoint,
-    /// Of the last line.
+    /// Time of the last line.
     last: Timestamp,
     state: State,
     cut_bytes: usize,
@@ -81,7 +79,7 @@ struct Open {
 }
 
 impl MultilineBuffer {
-    /// Nothing is open yet; `None` where no lines belong together.
+    /// An empty buffer; `None` if no lines are joined.
     pub fn of(options: &MultilineOptions) -> Option<Box<MultilineBuffer>> {
         let pattern = options.pattern.clone()?;
         let (flush, max_bytes) = (options.flush, options.max_bytes);
@@ -98,8 +96,8 @@ impl MultilineBuffer {
         self.flush
     }
 
-    /// An entry of this time was read, of either stream: delivers what waited too
-    /// long for it.
+    /// Delivers the texts that have timed out when an entry with this time is read from either
+    /// stream.
     pub fn time_is(&mut self, time: Timestamp, mut deliver: impl FnMut(Stream, Line<'_>)) {
         for stream in Stream::ALL {
             let text = &mut self.streams[stream.index()];
@@ -107,14 +105,14 @@ impl MultilineBuffer {
             if open.last.elapsed_until(time) > self.flush {
                 text.flush(|line| deliver(stream, line));
             } else {
-                // A clock that was set back must not make it wait until it has caught up.
+                // After a clock was set back, do not wait until it has caught up.
                 open.last = open.last.min(time);
             }
         }
     }
 
-    /// Takes the next whole line of a stream, which began at `begins`, and delivers
-    /// the texts that are complete with it: none, one, or two.
+    /// Adds the next whole line of a stream, which began at `begins`, and delivers the texts
+    /// that it completes: none, one, or two.
     pub fn push(
         &mut self,
         stream: Stream,
@@ -144,22 +142,22 @@ impl MultilineBuffer {
         }
     }
 
-    /// Delivers what is open of `stream`, as it is.
+    /// Delivers the open text of `stream`, if any.
     pub fn flush(&mut self, stream: Stream, deliver: impl FnMut(Line<'_>)) {
         self.streams[stream.index()].flush(deliver);
     }
 
-    /// Where what is open of `stream` begins.
+    /// Where the open text of `stream` begins.
     pub fn open_at(&self, stream: Stream) -> Option<StreamCheckpoint> {
         self.streams[stream.index()].open.map(|open| open.begins)
     }
 
-    /// Whether anything is open.
+    /// Whether any text is open.
     pub fn is_open(&self) -> bool {
         self.streams.iter().any(|text| text.open.is_some())
     }
 
-    /// What the lines that are open took in their source.
+    /// Bytes of the open texts in the source.
     pub fn source_bytes(&self) -> u64 {
         let open = self.streams.iter().filter_map(|text| text.open);
         open.map(|open| open.source_bytes as u64).sum()
@@ -167,7 +165,7 @@ impl MultilineBuffer {
 }
 
 impl Text {
-    /// Nothing follows a line that was cut: what was cut off stood there.
+    /// Nothing is appended to a cut line: the missing part would have stood in between.
     fn has_room(&self, line: &Line<'_>, max_bytes: usize) -> bool {
         self.open.is_some_and(|open| open.cut_bytes == 0)
             && self.text.len() + 1 + line.text.len() <= max_bytes

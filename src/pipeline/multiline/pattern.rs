@@ -1,10 +1,10 @@
-//! Which lines belong together. A pattern is either the names of programs' languages,
-//! whose stack traces are known by rules, or a regular expression for the first line
-//! of each record.
+//! Decides which lines belong together. A pattern is either a list of languages, whose stack
+//! traces are recognized by rules, or a regular expression that matches the first line of each
+//! record.
 //!
-//! With names, a line that begins no trace is a record at once and waits for nothing.
-//! With an expression every line may be followed by more of it, so each waits for the
-//! next one, or for the time-out.
+//! With languages, a line that begins no trace is a record at once, without waiting. With an
+//! expression, every line may have a continuation, so each waits for the next line or the
+//! time-out.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -15,81 +15,82 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::lock::lock;
 
-/// What an expression may cost. Matching takes time in proportion to the text and to
-/// the program that was made of the expression, so both are bounded.
+/// Limits on an expression. Matching time is proportional to the text and to the compiled
+/// program, so both are bounded.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// Bytes of the compiled program.
+    /// Maximum bytes of the compiled program.
     program: usize,
-    /// Bytes that it may take while it is in use.
+    /// Maximum bytes of the matcher's cache.
     cache: usize,
-    /// Whether `\d` and the like mean those of all scripts, which makes large programs.
+    /// Whether `\d` and similar classes cover all of Unicode, which makes large programs.
     is_unicode: bool,
 }
 
-/// Of the option: the operator's.
+/// For the option, which the operator sets.
 const OPTIONS_LIMITS: Limits = Limits {
     program: 256 * 1024,
     cache: 256 * 1024,
     is_unicode: true,
 };
 
-/// Of a label, which anyone may have written: the usual beginnings of log lines fit, and
-/// the worst that does takes a few microseconds a byte.
+/// For labels, which anyone may have written: common beginnings of log lines fit, and the
+/// worst expression that fits takes a few microseconds per byte.
 const LABELS_LIMITS: Limits = Limits {
     program: 8 * 1024,
     cache: 64 * 1024,
     is_unicode: false,
 };
 
-/// Different expressions of labels that are in use at a time.
+/// Maximum number of different expressions from labels in use at a time.
 const MOST_OF_LABELS: usize = 64;
 
-/// Bytes of a line, from its start, that an expression is matched against: what makes a
-/// line the first of a record stands at its start, and a match of a line of a megabyte
-/// would take seconds.
+/// Bytes at the start of a line that an expression is matched against. Whatever marks the
+/// first line of a record is at its start, and matching a line of a megabyte would take
+/// seconds.
 const JUDGED_BYTES: usize = 1024;
 
-/// The same for the rules of languages, which are small and ours.
+/// The same for the language rules, which are small and ours.
 const JUDGED_BY_RULES: usize = 16 * 1024;
 
-/// What a line is to those before it.
+/// How a line relates to the open text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on with what is open.
+    /// It continues the open text.
     Continues(State),
-    /// It begins something, which more lines may go on with.
+    /// It begins a text that later lines may continue.
     Begins(State),
-    /// It is a record by itself.
+    /// It is a record of its own.
     Alone,
 }
 
-/// Which line of what is open came last.
+/// The kind of the last line of the open text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// A line behind the one that an expression fits.
+    /// Any line, with an expression.
     Any,
-    /// Java: an exception, its frames to come.
+    /// Java: an exception whose frames follow.
     JavaHead,
-    /// Java: a frame, or what else follows one.
+    /// Java: a frame, or a line that follows one.
     Java,
-    /// JavaScript: the fields of an error, in braces behind its frames.
+    /// JavaScript: the fields of an error, in braces after its frames.
     JavaFields,
-    /// Go: the panic and what is said of it.
+    /// Go: the panic message.
     GoPanic,
-    /// Go: a goroutine's head, or a frame's place in the source.
+    /// Go: the head of a goroutine, or the source location of a frame.
     GoRoutine,
-    /// Go: a frame's function.
+    /// Go: the function of a frame.
     GoFunction,
-    /// Go: the empty line behind a goroutine.
+    /// Go: the empty line after a goroutine.
     GoGap,
-    /// Python: the head, or a frame.
+    /// Python: the head of a trace, or a frame.
     Python,
-    /// Python: a group of exceptions, all of it indented.
+    /// Python: an exception group, all of which is indented.
     PythonGroup,
     /// Python: the exception at the end of its trace.
     PythonError,
-    /// Python: an empty line behind it, or what says why another trace follows.
+    /// Python: an empty line after a trace, or the line that explains why another trace
+    /// follows.
     PythonGap,
 }
 
@@ -107,8 +108,8 @@ const LANGUAGES: [(&str, Language); 3] = [
     ("python", Language::Python),
 ];
 
-/// One way from line to line: behind a line of one of `from`, or where that is empty and
-/// nothing is open, a line that `text` fits is `to`.
+/// A transition: after a line whose state is in `from`, a line that matches `text` gets state
+/// `to`. With an empty `from`, it begins a new text, if no rule continues the open one.
 struct Rule<Text> {
     language: Language,
     from: &'static [State],
@@ -139,12 +140,12 @@ const fn follows(
     }
 }
 
-/// An exception group's head, also where it is the second of two traces.
+/// The head of an exception group, also if it is the second of two traces.
 const PYTHON_GROUP: &str = r"^\s+\+ Exception Group Traceback ";
 const GO_HEAD: &str = r"^goroutine \d+ .*\[.*\]:|^runtime stack:$";
 
-/// The rules, in order of precedence. A trace of the Java virtual machine's other
-/// languages, of .NET and of JavaScript has the same frames.
+/// The rules, in order of precedence. Traces of other JVM languages, of .NET and of JavaScript
+/// have the same frames as Java's.
 const RULES: &[Rule<&str>] = {
     use Language::{Go, Java, Python};
     use State::{
@@ -153,7 +154,7 @@ const RULES: &[Rule<&str>] = {
     };
     const IN_JAVA: &[State] = &[JavaHead, State::Java];
     &[
-        // JavaScript prints what else an error has behind its last frame.
+        // JavaScript prints an error's remaining fields after its last frame.
         follows(Java, IN_JAVA, r"^\s+at \S.* \{$", JavaFields),
         follows(Java, &[JavaFields], r"^\s+\S", JavaFields),
         follows(Java, &[JavaFields], r"^\}$", State::Java),
@@ -186,7 +187,7 @@ const RULES: &[Rule<&str>] = {
             r"(?:Exception|Error|Throwable)(?: \[\w+\])?(?::\s|:?\s*$)",
             JavaHead,
         ),
-        // Go (runtime/panic.go, runtime/traceback.go). Further lines of a message are
+        // Go (runtime/panic.go, runtime/traceback.go). Continuation lines of a message are
         // indented by a tab.
         follows(Go, &[GoPanic], r"^\s*$|^\[signal |^\s", GoPanic),
         follows(Go, &[GoPanic, GoGap], GO_HEAD, GoRoutine),
@@ -200,7 +201,7 @@ const RULES: &[Rule<&str>] = {
         ),
         follows(Go, &[GoRoutine], r"^\s*$", GoGap),
         follows(Go, &[GoFunction], r"^\t.+:\d+", GoRoutine),
-        // The registers at a signal, and what `go run` adds.
+        // The registers after a signal, and what `go run` adds.
         follows(Go, &[GoGap], r"^[a-z][a-z0-9]{1,5}\s+0x[0-9a-f]+$", GoGap),
         follows(Go, &[GoRoutine, GoGap], r"^exit status \d+$", GoGap),
         begins(
@@ -245,7 +246,7 @@ const RULES: &[Rule<&str>] = {
     ]
 };
 
-/// The rules of one language, compiled when it is first asked for.
+/// The rules of one language, compiled on first use.
 fn rules_of(language: Language) -> &'static [Rule<Regex>] {
     static JAVA: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Java));
     static GO: Lazy<Vec<Rule<Regex>>> = Lazy::new(|| compiled(Language::Go));
@@ -257,7 +258,7 @@ fn rules_of(language: Language) -> &'static [Rule<Regex>] {
     }
 }
 
-/// A rule that did not compile would be left out; a test compiles all of them.
+/// A rule that does not compile is left out; a test compiles all of them.
 fn compiled(language: Language) -> Vec<Rule<Regex>> {
     let ours = RULES.iter().filter(|rule| rule.language == language);
     let with_regex = |rule: &Rule<&str>| {
@@ -276,7 +277,7 @@ fn compiled(language: Language) -> Vec<Rule<Regex>> {
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    /// An expression of a label: the same text means less than in the option.
+    /// Whether it is a label's expression: the same text means less there than in the option.
     is_of_label: bool,
     kind: Kind,
 }
@@ -285,7 +286,7 @@ pub struct Pattern {
 enum Kind {
     /// Stack traces of these languages.
     Traces(Vec<Language>),
-    /// What the first line of each record is like.
+    /// Matches the first line of each record.
     First(Regex),
 }
 
@@ -297,7 +298,7 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// A pattern that cannot be understood, in words.
+/// Why a pattern is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is neither of java, go, python nor a regular expression: {reason}")]
 pub struct NoPattern {
@@ -308,13 +309,13 @@ pub struct NoPattern {
 impl FromStr for Pattern {
     type Err = NoPattern;
 
-    /// Names of languages, separated by commas, or else a regular expression.
+    /// Parses language names separated by commas, or else a regular expression.
     fn from_str(text: &str) -> Result<Pattern, NoPattern> {
         named(text).map_or_else(|| expression(text, false), Ok)
     }
 }
 
-/// The languages that `text` names, each once.
+/// The languages named in `text`, without duplicates; `None` if any name is unknown.
 fn named(text: &str) -> Option<Pattern> {
     let mut languages = Vec::new();
     for name in text.split(',') {
@@ -332,7 +333,7 @@ fn named(text: &str) -> Option<Pattern> {
     })
 }
 
-/// More likely a name that is none of ours than an expression.
+/// Whether `text` is probably a misspelled language name rather than an expression.
 fn is_of_words(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || " ,_-".contains(c))
@@ -360,10 +361,10 @@ fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
         .build();
     let regex = regex.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
-        // The message shows the expression over several lines; the last says why.
+        // The message shows the expression on several lines; the last one has the reason.
         error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
     })?;
-    // Any line and an empty one: no expression that tells lines apart.
+    // An expression that matches any line and the empty line cannot separate records.
     if regex.is_match(b"") && regex.is_match(b"any") {
         return Err(wrong("it fits every line, so each would begin a record"));
     }
@@ -374,8 +375,8 @@ fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
     })
 }
 
-/// The expressions in use, and whether they are of labels: containers that ask for the
-/// same share one.
+/// The expressions in use, keyed by text and whether they are from a label. Containers with
+/// the same expression share one.
 #[derive(Debug, Default)]
 struct InUse(Mutex<HashMap<(bool, String), Weak<Pattern>>>);
 
@@ -407,7 +408,7 @@ impl InUse {
 }
 
 impl Pattern {
-    /// As [`FromStr`], but containers that ask for the same share one pattern.
+    /// Like [`FromStr`], but containers with the same expression share one pattern.
     pub fn shared(text: &str) -> Result<Arc<Pattern>, NoPattern> {
         named(text).map_or_else(
             || IN_USE.expression(text, false),
@@ -415,8 +416,8 @@ impl Pattern {
         )
     }
 
-    /// As [`Pattern::shared`], of a label: an expression is kept far smaller, and its
-    /// classes are those of ASCII.
+    /// Like [`Pattern::shared`], for a label: limits on an expression are far lower, and its
+    /// classes are ASCII only.
     pub fn of_label(text: &str) -> Result<Arc<Pattern>, NoPattern> {
         named(text).map_or_else(
             || IN_USE.expression(text, true),
@@ -424,19 +425,20 @@ impl Pattern {
         )
     }
 
-    /// Whether it is an expression, not the rules of languages.
+    /// Whether it is an expression rather than language rules.
     pub fn is_regex(&self) -> bool {
         matches!(self.kind, Kind::First(_))
     }
 
-    /// Whether `text` is meant as an expression: neither `off` nor words.
+    /// Whether `text` is meant as an expression: neither language names nor other plain words,
+    /// such as `off`.
     pub fn is_expression(text: &str) -> bool {
         named(text).is_none() && !is_of_words(text)
     }
 
-    /// What `line` is behind a line of `last`, or where nothing is open.
+    /// Classifies `line` after a line with state `last`; `None` if no text is open.
     pub fn judge(&self, last: Option<State>, line: &[u8]) -> Verdict {
-        // A terminal ends lines so; no rule is to fail for it.
+        // Terminals end lines with CR LF; rules must match regardless.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let languages = match &self.kind {
             Kind::First(regex) => {

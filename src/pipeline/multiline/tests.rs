@@ -25,7 +25,7 @@ fn begins(offset: u64) -> StreamCheckpoint {
     }
 }
 
-/// What was delivered: stream, milliseconds, text, bytes in the source.
+/// One delivered text: stream, milliseconds, text, bytes in the source.
 type Delivered = Vec<(Stream, i64, String, usize)>;
 
 struct Fixture {
@@ -69,7 +69,7 @@ impl Fixture {
         );
     }
 
-    /// What was delivered so far, and what it took in its source.
+    /// The texts delivered so far, with their bytes in the source.
     fn texts(&self) -> Vec<(&str, usize)> {
         self.delivered
             .iter()
@@ -119,7 +119,7 @@ fn a_later_entry_of_any_stream_ends_what_waited_too_long() {
     assert_eq!(it.texts(), []);
     it.push(Stderr, "noise", 2001);
     assert_eq!(it.texts(), [("first\nsecond", 200)]);
-    // What comes so late is no part of it, though the expression does not fit.
+    // A line this late is no continuation, although the expression does not match it.
     it.push(Stdout, "third", 2400);
     it.push(Stdout, "fourth", 2500);
     it.push(Stdout, "first", 2600);

@@ -14,8 +14,8 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Names, kinds, numbers, sizes and times of what is in a folder: what a start that is
-/// refused must not change.
+/// Names, types, inode numbers, sizes and times of a folder's entries, which a refused start
+/// must not change.
 fn state(folder: &Path) -> Vec<String> {
     let mut entries: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
@@ -38,7 +38,7 @@ fn state(folder: &Path) -> Vec<String> {
     entries
 }
 
-/// No start, look or reading is possible, says why and changes nothing.
+/// Asserts that start, inspection and reading all fail, give the reason and change nothing.
 #[track_caller]
 fn assert_refused(path: &Path, why: &str) {
     let folder = path.parent().unwrap();
@@ -107,7 +107,7 @@ fn a_file_of_somebody_else_is_an_error_and_stays_as_it_is() {
     for (why, bytes) in cases {
         let (_folder, path) = folder();
         std::fs::write(&path, &bytes).unwrap();
-        // A long time ago, so that a write would show.
+        // Far in the past, so that a write would be noticed.
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
             .unwrap();
@@ -161,7 +161,7 @@ fn a_symbolic_link_is_refused_wherever_it_leads() {
         assert_refused(&path, &format!("a symbolic link to {}", other.display()));
         assert_eq!(state(other.parent().unwrap()), before, "{content:?}");
     }
-    // Of a folder above it is the operator's business.
+    // Links in parent folders are the operator's business.
     let (real, _) = folder();
     let (_folder, link) = folder();
     symlink(real.path(), &link).unwrap();
@@ -181,7 +181,7 @@ fn a_second_name_of_a_checkpoint_is_the_same_checkpoint() {
     ));
     drop(opened);
     assert!(CheckpointStore::open(&second).unwrap().set_aside.is_none());
-    // Of a file that is not ours, each name is refused.
+    // If the file is not ours, every name of it is refused.
     std::fs::write(&path, "text").unwrap();
     assert_refused(&second, "not a checkpoint");
 }
@@ -235,7 +235,7 @@ fn a_huge_file_is_judged_without_reading_it_whole() {
             assert_refused(&path, "not a checkpoint");
         }
     }
-    // The last byte of a hole tells, and so does what stands in its middle.
+    // The last byte of a hole counts, and so does one in its middle.
     for at in [(8 << 30) - 1, 4 << 30] {
         let (_folder, path) = folder();
         let file = File::create(&path).unwrap();
@@ -274,7 +274,7 @@ fn a_file_that_lost_its_name_while_its_lock_was_waited_for_is_not_taken() {
     let mut held = Some(held);
     let mut fresh = None;
     let opened = open_when_unlocked(&path, Access::Write, || {
-        // Whoever has the lock gives the name to another file, and only then the lock.
+        // The lock holder replaces the file first and releases the lock only then.
         if held.take().is_some() {
             std::fs::rename(&path, folder.path().join("aside")).unwrap();
             fresh = Some(CheckpointStore::open(&path).unwrap().store);
@@ -298,7 +298,7 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
     opened.store.advance(id, &[Some(resume), None]).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
     let before = (state(folder.path()), std::fs::read(&path).unwrap());
-    // While it is locked by who writes it.
+    // While the writer holds the lock.
     let (mut looked_at, problem) = CheckpointStore::open_read_only(&path).unwrap();
     assert_eq!(problem, None);
     assert_eq!(
@@ -327,7 +327,7 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
         before
     );
     drop(opened);
-    // What is not there is not made, and what is damaged is not moved.
+    // A missing file is not created, and a damaged one is not renamed.
     let none = folder.path().join("none.db");
     let (looked_at, problem) = CheckpointStore::open_read_only(&none).unwrap();
     assert!(looked_at.is_first_start && problem.unwrap().contains("no such file"));

@@ -71,7 +71,7 @@ fn a_lock_that_a_forked_child_keeps_for_a_moment_is_waited_for() {
     let (_dir, path) = db();
     drop(CheckpointStore::open(&path).unwrap());
     let ended = open_locked(&path, Access::Write).unwrap();
-    // Shares the lock as a child does before its exec.
+    // Shares the lock as a child process does before its exec.
     let mut child = Some(ended.try_clone().unwrap());
     drop(ended);
     let mut pauses = 0;
@@ -152,7 +152,7 @@ fn a_damaged_entry_does_not_hurt_the_others() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[HEADER + SLOT..HEADER + 2 * SLOT].fill(0xee);
     crate::fuzz_seeds::keep("checkpoint", [&[0], &bytes[..]].concat());
-    // At these places in the target's own file, these bytes.
+    // The fuzz target's format: these bytes at these offsets.
     for at in [0u16, 20, 40, 4096, 4350, 4700] {
         crate::fuzz_seeds::keep(
             "checkpoint",
@@ -251,8 +251,8 @@ fn a_container_that_came_back_and_went_again_is_kept_from_then_on() {
     assert!(store.gone.is_empty(), "nothing is left of either time");
 }
 
-/// Each of them once: looking at all entries for each one that goes would be ten thousand
-/// million looks, which take minutes.
+/// Each removal must not scan all entries: ten thousand million comparisons would take
+/// minutes.
 #[test]
 fn a_hundred_thousand_containers_that_go_at_once_are_forgotten_in_no_time() {
     let mut store = CheckpointStore::in_memory();
@@ -289,7 +289,7 @@ fn a_slot_that_is_used_again_forgets_what_it_held() {
             .unwrap();
     }
     drop(store);
-    // A power cut has left an older slot of the same container behind it.
+    // A power cut left an older slot of the same container.
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     let older = slot::encode(&SlotCopy {
         sequence: 2,
@@ -332,7 +332,7 @@ fn of_two_slots_of_one_container_the_newer_counts() {
     assert_eq!(store.saved(&id('a')).unwrap()[0].offset, 3);
 }
 
-/// Who writes nothing learns nothing of the disk.
+/// Without a write, nothing is known about the disk.
 #[test]
 fn each_change_says_whether_a_byte_was_written() {
     let (_dir, path) = db();

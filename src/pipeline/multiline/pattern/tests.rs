@@ -1,8 +1,8 @@
 use super::*;
 
-/// The records that lines become.
+/// The records that result from `lines`.
 fn joined(pattern: &str, lines: &[&str]) -> Vec<String> {
-    // In the words of the fuzz target: all of one stream, at one time.
+    // In the fuzz target's format: all of one stream, with one time.
     let seed = lines
         .iter()
         .map(|line| format!("\u{2}{line}"))
@@ -33,8 +33,8 @@ fn joined(pattern: &str, lines: &[&str]) -> Vec<String> {
     records
 }
 
-/// `traces`, each between lines that are no part of it, comes out whole, whichever
-/// language's rules are asked beside it.
+/// Asserts that each of `traces`, between unrelated lines, becomes one record, also if the
+/// rules of other languages are active.
 #[track_caller]
 fn assert_whole(language: &str, traces: &[&str]) {
     for pattern in [language, "java,go,python"] {
@@ -88,7 +88,7 @@ fn traces_of_java_and_its_kin_are_whole() {
                 .split_once('\n')
                 .unwrap()
                 .1,
-            // A message with an empty line behind it.
+            // A message followed by an empty line.
             "java.lang.IllegalStateException: first\n\n\tat a.B.c(B.java:1)\nCaused by: java.io.IOException: x\n\n\t... 8 more",
             // JavaScript: a code, a cause, fields.
             "TypeError [ERR_INVALID_ARG_TYPE]: no string\n\
@@ -145,7 +145,7 @@ fn traces_of_go_are_whole() {
              ...additional frames elided...\n\
              created by net/http.(*Server).Serve in goroutine 1\n\
              \t/usr/local/go/src/net/http/server.go:3285 +0x4b4",
-            // Two errors that were joined, as Go indents them.
+            // Two joined errors, as Go indents them.
             "panic: first\n\tsecond\n\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:4 +0x1a",
             "fatal error: stack overflow\n\
              \n\
@@ -211,8 +211,8 @@ fn traces_of_python_are_whole() {
     assert_eq!(joined("python", &lines), [group, "GET / 200"]);
 }
 
-/// An empty line behind a trace is kept until it shows whether another follows, and
-/// is part of the record where none does: nothing is left out.
+/// An empty line after a trace is held until it is known whether another trace follows, and is
+/// part of the record if none does: nothing is left out.
 #[test]
 fn an_empty_line_behind_a_trace_stays_with_it() {
     let lines = [
@@ -315,7 +315,7 @@ fn what_cannot_be_understood_is_quoted_with_its_reason() {
             wrong(text)
         );
     }
-    // Separators of records are lines like any other.
+    // Lines that separate records are lines like any other.
     let separator: Pattern = r"^\s*$".parse().unwrap();
     assert_eq!(
         separator.judge(Some(State::Any), b""),
@@ -336,7 +336,7 @@ fn names_are_compared_without_case_and_equal_patterns_are_shared() {
             .judge(None, b"panic: x"),
         Verdict::Begins(State::GoPanic)
     );
-    // However often it is named, a language's rules are tried once.
+    // A language named repeatedly is only tried once.
     assert!(
         matches!(named("go,GO, go,java"), Some(Pattern { kind: Kind::Traces(names), .. }) if names.len() == 2)
     );
@@ -345,7 +345,8 @@ fn names_are_compared_without_case_and_equal_patterns_are_shared() {
     assert!(!Arc::ptr_eq(&first, &Pattern::shared("^other").unwrap()));
 }
 
-/// Of the first bytes alone; what stands behind them makes no line the first of a record.
+/// Only the first bytes are matched; anything after them cannot make a line the first of a
+/// record.
 #[test]
 fn a_long_line_is_judged_by_its_start() {
     let pattern: Pattern = "^first|END".parse().unwrap();
@@ -371,8 +372,8 @@ fn a_long_line_is_judged_by_its_start() {
     );
 }
 
-/// What loggers begin their lines with fits; what is made to take time does not, nor what
-/// is large by its classes, its nesting, its counts or its length.
+/// Common beginnings of log lines fit. Expressions made to be slow do not fit, nor do those
+/// that are large because of classes, nesting, repetition counts or length.
 #[test]
 fn an_expression_of_a_label_is_kept_small() {
     for usual in [
@@ -407,7 +408,8 @@ fn an_expression_of_a_label_is_kept_small() {
     }
 }
 
-/// They are counted apart from those of options, and one that nobody uses makes room.
+/// They are counted separately from those of options, and one that is no longer used frees its
+/// place.
 #[test]
 fn so_many_expressions_of_labels_are_in_use_at_a_time() {
     let in_use = InUse::default();
