@@ -1,5 +1,5 @@
-//! Where the bytes come from: one thread reads the logs of all containers, from their files
-//! or, where there is nothing else, from an API.
+//! The bytes' source: one thread reads the logs of all containers, from their files or, if
+//! there are no files, from an API.
 
 pub mod api;
 mod budget;
