@@ -31,7 +31,7 @@ use crate::telemetry::event::Event;
 
 /// Interval between two checks of the open files.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
-/// Deleted files may use one part in this many of the descriptors that the process may open.
+/// Deleted files may use the descriptors that the process may open, divided by this.
 const DESCRIPTORS_PART: u64 = 2;
 
 /// A deleted file with unread data.

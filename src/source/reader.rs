@@ -91,7 +91,7 @@ pub struct Reader {
     file_watch: Option<FileWatch>,
     /// The last call to `take` left events in the kernel's queue.
     has_more_notices: bool,
-    /// inotify is unavailable, so changes are found by polling.
+    /// A watch was refused, so changes are found by polling.
     pub(super) watch_trouble: Trouble<()>,
     pub(super) streams: StreamsByApi,
     next_rescan: Instant,
@@ -412,7 +412,7 @@ impl Reader {
         }
     }
 
-    /// Reports a failed watch once; from then on the rescan finds all changes.
+    /// Reports a failed watch once; from then on the rescan finds the changes.
     fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
         let seconds = self.config.rescan_interval.as_secs_f64();
         self.watch_trouble.begin((), || {

@@ -39,7 +39,7 @@ const SHORT_SLICE_TIME: Duration = Duration::from_millis(1);
 const SHORT_TIME: Duration = Duration::from_millis(60);
 
 /// The time one pass over the logs has spent on slow slices: in `whole` slices up to
-/// [`COSTLY_TIME`], after that in `short` ones.
+/// `COSTLY_TIME`, after that in `short` ones.
 #[derive(Debug, Default)]
 pub struct PassTime {
     whole: Duration,

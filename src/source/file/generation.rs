@@ -44,7 +44,7 @@ pub const ENTRY_CAP: usize = 16 << 20;
 /// With fewer bytes than this, the format of an unfinished entry may still be unknown.
 const TELLING_BYTES: usize = 64;
 /// Bytes per read while a frame is longer than a slice: twice the longest frame, so that each
-/// read consumes as many bytes as the next one reads again.
+/// read settles at least as many bytes as the next one reads again.
 const FRAME_WINDOW: usize = 2 << 20;
 /// The longest marker compared at each read. The pieces that runtimes split lines into fit
 /// into it.
@@ -66,7 +66,7 @@ pub enum Found {
         filled: usize,
         /// Offset of the first entry in the file.
         offset: u64,
-        /// Whether the read stopped because the buffer was full.
+        /// Whether there may be more to read now: the buffer was full, or frames are left in it.
         has_more: bool,
     },
     /// Bytes that are not part of a record were skipped: a hole of NULs, or an entry longer

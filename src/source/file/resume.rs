@@ -361,7 +361,7 @@ impl Tailer {
             if self.is_known(file, &of_copy)? {
                 break;
             }
-            // While a copy equals the file, the file has not been truncated after the copy
+            // While the copy matches the start of the file, the file has not been truncated
             // yet.
             if copies.is_empty() && head.starts_with(copy) {
                 is_under_way = true;
@@ -647,7 +647,7 @@ fn find(
             doubt_ends: 0,
         })
     };
-    // Copies are read from their start; those in doubt are compared by entry times.
+    // Begins at the first copy; entries of copies are compared by time.
     let copied = |since: u64, index: usize| -> io::Result<Option<Begin>> {
         let first = first_copy(&listed[..index], since, resume)?;
         Ok(Some(Begin {

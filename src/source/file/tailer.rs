@@ -245,7 +245,7 @@ impl Tailer {
         self.generations.iter().filter_map(Generation::plain_file)
     }
 
-    /// How long after its last entry something open is complete as it is.
+    /// How long after its last entry something open counts as complete.
     pub fn grace(&self) -> Option<Duration> {
         self.assembler.grace()
     }
