@@ -57,7 +57,7 @@ const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
 const LONGEST_CYCLE: Duration = Duration::from_millis(200);
 /// A watched folder is rechecked once in this number of rescans, staggered by key. A thousand
 /// idle containers cost next to nothing, and a change whose notice was lost is found within a
-/// minute.
+/// minute at the default `Rescan_Interval` of 2 s.
 const RESCANS_OF_WATCHED: usize = 30;
 /// Time budget for looking into folders in one turn. The rest is done in the next turn, after
 /// the active logs have been read: an image with megabytes of labels takes a tenth of a
