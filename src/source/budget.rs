@@ -1,15 +1,13 @@
-//! Deleted files that are held open until they are read: what the reader's
-//! stalled output keeps on the disk, and what it may keep there
-//! (`Held_Files_Limit`).
+//! Deleted files that are held open until they are read: while the output stalls, they occupy
+//! disk space, which `Held_Files_Limit` bounds.
 //!
-//! A file counts while it has no name any more and something in it is unread; it
-//! counts whole, since that is what the disk does not get back. Beyond the limit
-//! the oldest file goes of the container that holds the most. If dockerd has compressed it before it
-//! was deleted, the compressed one takes its place and nothing is lost; else
-//! what was unread in it is.
+//! A file counts if it has no name any more and part of it is unread. It counts with its full
+//! size, because that is what the disk does not get back. Over the limit, the oldest file of
+//! the container that holds the most is dropped. If dockerd compressed it before deleting it,
+//! the compressed file replaces it and nothing is lost; otherwise its unread part is lost.
 //!
-//! Descriptors are bounded as well. They are the host's, which needs some to
-//! reach its output again.
+//! Descriptors are bounded as well: they are the host's, which needs some to reconnect its
+//! output.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -31,24 +29,23 @@ use crate::telemetry::account::{Abandoned, Held};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::event::Event;
 
-/// Time between two looks at the files that are open.
+/// Interval between two checks of the open files.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
-/// Deleted files may have this part of the descriptors that the process may
-/// open.
+/// Deleted files may use the descriptors that the process may open, divided by this.
 const DESCRIPTORS_PART: u64 = 2;
 
-/// A deleted file with something unread in it.
+/// A deleted file with unread data.
 #[derive(Debug, Clone, Copy)]
 pub struct HeldFile {
     /// Its number among the files of its container.
     pub number: u32,
-    /// What it takes on the disk.
+    /// Its size on the disk, in bytes.
     pub bytes: u64,
-    /// Since when it was known to have no name.
+    /// When it was found to have no name.
     pub since: Instant,
 }
 
-/// What all containers hold.
+/// The deleted files that all containers hold, and the limit on them.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -57,7 +54,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Nothing yet; `limit` in bytes.
+    /// Creates an empty budget; `limit` is in bytes.
     pub fn new(limit: u64) -> Budget {
         Budget {
             limit,
@@ -66,13 +63,13 @@ impl Budget {
         }
     }
 
-    /// When the next look is due, if there is to be one.
+    /// When the next check is due, if one is scheduled.
     pub fn next(&self) -> Option<Instant> {
         self.next_survey
     }
 
-    /// Looks, when it is time, at the files of the containers that are hot:
-    /// what is unread is in no other. `is_behind` says whether there is any.
+    /// If a check is due, applies the limits to the files of the active containers: only these
+    /// have unread data. `is_behind` says whether any container has unread data.
     pub fn survey(
         &mut self,
         containers: &mut Slab<Container>,
@@ -85,7 +82,8 @@ impl Budget {
             self.next_survey = None;
             return;
         }
-        // Not at the first slice of a file that is larger than one.
+        // Wait one interval first: a file that merely takes more than one slice needs no
+        // check.
         let due = *self.next_survey.get_or_insert(now + SURVEY_INTERVAL);
         if now < due {
             return;
@@ -114,7 +112,7 @@ impl Budget {
     }
 }
 
-/// A file that is one too many.
+/// A file to drop because a limit is exceeded.
 #[derive(Debug)]
 struct Dropped {
     key: usize,
@@ -122,8 +120,9 @@ struct Dropped {
     reason: String,
 }
 
-/// Which files go, and what is held without them. The oldest of the container that holds
-/// the most of what is short: whoever floods pays for it, and no other container does.
+/// Returns the files to drop and the totals without them. Drops the oldest file of the
+/// container that holds the most of what is short, so that a flooding container affects no
+/// other.
 fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held, Vec<Dropped>) {
     files.sort_by_key(|(key, file)| (file.since, *key, file.number));
     let mut held = Held {
@@ -182,12 +181,12 @@ fn most_files() -> u64 {
 }
 
 impl Tailer {
-    /// Looks at the files that are open: how much is in them, and which are held
-    /// though they were deleted.
+    /// Checks the open files: updates their sizes and returns the deleted ones that still have
+    /// unread data.
     pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
         let mut held = Vec::new();
         for generation in &mut self.generations {
-            // A file that cannot be asked is as it was.
+            // If a file cannot be checked, its last known state is kept.
             let _ = generation.survey(now);
             held.extend(generation.held());
         }
@@ -195,12 +194,12 @@ impl Tailer {
         held
     }
 
-    /// Whether something is unread in a file that has no name any more.
+    /// Whether a file without a name has unread data.
     pub fn holds_deleted(&mut self) -> bool {
         !self.survey(Instant::now()).is_empty()
     }
 
-    /// Lets a deleted file go that is not read to its end.
+    /// Drops a deleted file that has not been read to its end.
     pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
         let Some(index) = self
             .generations
@@ -218,7 +217,7 @@ impl Tailer {
                 self.search.end();
                 return self.note_unread();
             }
-            // The next look will tell.
+            // The next check continues the search.
             Ok(Sought::Unfinished) => return,
             Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
         }
@@ -252,8 +251,7 @@ impl Tailer {
         self.note_unread();
     }
 
-    /// The compressed file that holds what a deleted one does, where it was read
-    /// up to.
+    /// Searches the compressed files for the contents of a deleted one, up to the offset read.
     fn find_packed(&self, deleted: &Generation, search: &mut Search) -> io::Result<Sought> {
         let Some(head) = deleted.head_now()? else {
             return Ok(Sought::Elsewhere);
@@ -314,7 +312,7 @@ mod tests {
 
     #[test]
     fn who_holds_the_most_loses_its_oldest_and_nobody_else_does() {
-        // The innocent's file is the oldest of all.
+        // The container that floods nothing holds the oldest file of all.
         let files = [(7, 10), (1, 30), (1, 30), (1, 30)];
         assert_eq!(
             dropped(&files, 50, 100),
@@ -336,7 +334,7 @@ mod tests {
                 vec![]
             )
         );
-        // Of two that hold as much, the one whose file is older.
+        // Of two that hold the same amount, the one whose file is older.
         assert_eq!(
             dropped(&[(1, 10), (2, 10)], 10, 100),
             (

@@ -1,5 +1,5 @@
-//! Where the log of a container is to be had. The reader decides by it at each look;
-//! `tail-containers check` says it without reading. Opens files and reads none.
+//! Decides where a container's log is read from. The reader applies the decision at each look;
+//! `tail-containers check` prints it without reading. Opens files and reads none.
 
 use crate::config::socket_option;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::listing;
 use crate::telemetry::metrics::SourceKind;
 
-/// What is said of a container without any log ends so.
+/// Ends every reason that says that a container has no log at all.
 const KEEPS_NOTHING: &str = "keeps nothing";
 
 /// Where a log would be read from.
@@ -22,19 +22,20 @@ const KEEPS_NOTHING: &str = "keeps nothing";
 pub enum Choice {
     /// Its files, which can be opened.
     Files(LogFiles),
-    /// Its files, once they can be opened: they are there, and this is why not.
+    /// Its files exist but cannot be opened; the error says why.
     Unreadable(LogFiles, io::Error),
-    /// The API, and why.
+    /// The API, with the reason.
     Api(String),
-    /// What the API says of how it logs: that it has no file says nothing yet.
+    /// Unknown: the API must be asked for the log driver, since a missing file proves nothing
+    /// yet. The reason is the text for messages.
     Ask(String, Api),
     /// Its files, once there are any.
     Later,
-    /// Nowhere, and why.
+    /// Nowhere, with the reason.
     Nowhere(String),
 }
 
-/// Where the log of a container would be read from, as things are.
+/// Returns where the log of a container would be read from now.
 pub fn choose(
     runtime: &dyn Runtime,
     found: &Found,
@@ -69,7 +70,8 @@ pub fn choose(
     }
 }
 
-/// Why a container with this driver can be read nowhere, if that is so.
+/// Returns why a container with this driver cannot be read anywhere, or `None` if its driver
+/// keeps its log.
 pub fn keeps_nothing(driver: &LogDriver) -> Option<String> {
     driver
         .keeps_nothing()
@@ -81,8 +83,7 @@ pub fn is_of_no_log(reason: &str) -> bool {
     reason.ends_with(KEEPS_NOTHING)
 }
 
-/// The first of the places where a log may be that has any file; where none has, the
-/// first that cannot be read.
+/// Returns the first place that has a file; if none has, the first error.
 pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
     let mut failure = None;
     for files in places {
@@ -96,7 +97,7 @@ pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io
     failure.map_or(Ok(None), Err)
 }
 
-/// Whether a log has any file to be read.
+/// Whether a log has at least one file.
 pub fn is_there(files: &LogFiles) -> io::Result<bool> {
     let is_symlink =
         |stat: Statx| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
@@ -111,15 +112,16 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // In the midst of a rotation, for good if dockerd died there, or after
-    // someone's rename, there are rotated files and no current one.
+    // There are rotated files and no current one during a rotation, permanently if dockerd
+    // died in it, or after someone renamed the file.
     match listing::list(files) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         listed => listed.map(|listed| !listed.is_empty()),
     }
 }
 
-/// There is no file: is one to be expected?
+/// Returns where to read a container that has no files: whether its driver will still write
+/// some.
 pub fn without_files(
     runtime: &dyn Runtime,
     found: &Found,
@@ -146,8 +148,8 @@ pub fn without_files(
     }
 }
 
-/// Podman's files do not tell how a container logs. One that has run and has no log is
-/// asked about.
+/// Podman's files do not say which log driver a container uses. Asks the API about one that
+/// has run and has no log.
 fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choice {
     if found.owner.is_some() && runtime.has_run(found) {
         return Choice::Nowhere("it has no file, and only root's Podman is asked".to_owned());
@@ -166,12 +168,12 @@ fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choi
     }
 }
 
-/// Why a log that only the API has cannot be had without it.
+/// Returns the reason if a log is available only from an API whose socket option is off.
 pub fn without_socket(reason: &str, api: Api) -> String {
     format!("{reason}, and {} is off", socket_option(api))
 }
 
-/// What kind of files these are.
+/// Returns the kind of these files.
 pub fn kind_of(files: &LogFiles) -> SourceKind {
     match files.path.file_name().and_then(OsStr::to_str) {
         Some("container.log") => SourceKind::Local,

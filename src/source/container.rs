@@ -1,5 +1,5 @@
-//! One container as the reader sees it: its folder, its metadata and its
-//! tailer, and whether there is anything to do for it.
+//! One container as the reader sees it: its folder, its metadata, its tailer, and whether
+//! there is work to do for it.
 
 use std::io;
 use std::path::Path;
@@ -31,79 +31,81 @@ use crate::telemetry::event::Event;
 use crate::telemetry::metrics::{SourceKind, Survey, Unread};
 use crate::telemetry::trouble::Trouble;
 
-/// How long a log waits for metadata that is there but cannot be read.
+/// How long a log waits for metadata that exists but cannot be read.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
-/// Time between reads of a log that cannot be watched.
+/// Interval between reads of a log that cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Time between looks whether the host has taken what it is to take before more of a
-/// container is read: what it refused, or what it was not offered yet.
+/// Interval between checks whether the host has accepted what it must accept before more of a
+/// container is read: records it refused (`HELD_BACK_INTERVAL`) or has not been offered yet
+/// (`CAUTIOUS_INTERVAL`).
 const HELD_BACK_INTERVAL: Duration = Duration::from_millis(500);
 const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a container of Podman's may have run without a log before the API is asked.
+/// How long a Podman container may run without a log before the API is asked about it.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the first line of a run waits for what its record is to say, and how
-/// often that is looked for: the kubelet makes the link with the container's id a
-/// moment after the log.
+/// How long the first line of a run waits for the metadata of its record, and the interval at
+/// which that is checked: the kubelet creates the symlink with the container's id shortly
+/// after the log.
 const RUN_PATIENCE: Duration = Duration::from_secs(1);
 const RUN_INTERVAL: Duration = Duration::from_millis(50);
-/// What reading a container's log came to.
+/// The result of reading a container's log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is more to read at once.
+    /// There is more to read now.
     More,
-    /// Read to the end; stay hot.
+    /// Read to the end; stays active.
     Active,
-    /// Nothing to do before then; stay hot.
+    /// Nothing to do before this time; stays active.
     Waiting(Instant),
-    /// There is more, and its rate allows none of it before then; stay hot.
+    /// There is more, but the rate limit or the host holds it back until this time; stays
+    /// active.
     Throttled(Instant),
-    /// Read to the end; a watch brings it back.
+    /// Read to the end; a notice activates it again.
     Watched,
-    /// Idle; a watch or a rescan brings it back.
+    /// Idle; a notice or a rescan activates it again.
     Parked,
-    /// As `Hot`, and the log cannot be watched.
+    /// As `Active`, and the log cannot be watched, for this reason.
     WatchRefused(String),
     /// Gone and read to the end.
     Finished,
 }
 
-/// Where a container's log comes from.
+/// Where a container's log is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// Its files, once there are any.
     File,
-    /// The Docker API.
+    /// The runtime's API.
     Api,
-    /// Nowhere; said once.
+    /// Nowhere; reported once.
     Nowhere,
 }
 
-/// What the reader lends a container to look around.
+/// What the reader lends to a container for a look or a read.
 pub struct Surroundings<'a> {
-    /// Where events go.
+    /// Receives events.
     pub link: &'a Link,
     /// The configuration.
     pub config: &'a Config,
-    /// The container that we run in.
+    /// The container that this process runs in.
     pub own: &'a OwnContainer,
-    /// The containers read through this one's API, unless that is off.
+    /// The containers read through this one's API; `None` if the API is off.
     pub streams: Option<&'a mut Streams>,
-    /// For folders that appear.
+    /// Watches new folders; `None` if inotify is unavailable.
     pub watch: Option<&'a mut FileWatch>,
     /// The container's key in the watch.
     pub key: usize,
-    /// Now.
+    /// The current time.
     pub now: Instant,
-    /// Time between two reads of a hot log.
+    /// Interval between two reads of the active logs.
     pub cycle: Duration,
 }
 
-/// The watch on the files of a log that are written.
+/// The watches on the files of a log that are still written.
 struct LogWatch {
-    /// What [`FileWatch::watch_log`] gave.
+    /// The numbers that [`FileWatch::watch_log`] returned.
     numbers: Vec<i32>,
-    /// How many files of the log had been met by then; with another one, there is
-    /// something that is not watched.
+    /// How many files of the log had been found by then. If the tailer has found more, one of
+    /// them is not watched.
     files: u32,
 }
 
@@ -117,13 +119,13 @@ pub struct Container {
     identity: Arc<RecordTemplate>,
     has_template: bool,
     driver: Option<LogDriver>,
-    /// Since when it has run and no log of it was found.
+    /// Since when it has been running without a log being found.
     misses_log: Option<Instant>,
     config_file: Option<FileId>,
-    /// Another runtime took it over since the metadata was read.
+    /// Another runtime adopted it after the metadata was read.
     is_stale: bool,
-    /// The run of the container that the metadata is of, and since when the log
-    /// of another one has been read.
+    /// The run that the metadata belongs to, and since when the log of another run has been
+    /// read.
     run: Option<u32>,
     run_seen: Option<(u32, Instant)>,
     first_seen: Instant,
@@ -132,39 +134,39 @@ pub struct Container {
     watch: Option<LogWatch>,
     is_active: bool,
     rate: RateLimit,
-    /// The configuration or a label says that it is not to be read.
+    /// The configuration or a label excludes it.
     is_excluded: bool,
-    /// The kernel tells of each name that comes or goes in its folder.
+    /// inotify reports each entry added to or removed from its folder.
     folder_is_watched: bool,
     /// The log cannot be watched and is read at intervals.
     is_polled: bool,
     next_poll: Instant,
-    /// The folder, and that of the log, right before the last look into them.
+    /// The stamps of its folder and of the log's folder, taken right before the last look.
     looked_at: Option<[FolderStamp; 2]>,
-    /// What was said of its labels: what is wrong with any, and which are not obeyed.
+    /// What was last reported about its labels: invalid values and ignored labels.
     labels_said: (Vec<String>, Vec<&'static str>),
     /// Its metadata cannot be read.
     metadata_trouble: Trouble,
     /// Its log cannot be found or opened.
     log_trouble: Trouble,
-    /// A file of its log that is open cannot be read.
+    /// An open file of its log cannot be read.
     read_trouble: Trouble,
-    /// It can be read nowhere.
+    /// Its log cannot be read anywhere.
     nowhere: Trouble,
-    /// It is not to be read; for what is logged of that.
+    /// It is excluded; only for the messages about that.
     exclusion: Trouble<()>,
-    /// That its metadata is cut was reported.
+    /// Truncated metadata was reported.
     cut_reported: bool,
-    /// Which of the reader's roots it was found in.
+    /// Index of the reader's root that it was found in.
     pub root: usize,
-    /// Known from the API only: its folder cannot be seen.
+    /// Known only from the API: its folder is not visible.
     pub is_remote: bool,
-    /// Its folder is gone.
+    /// It was removed: it is no longer listed, or its folder is missing.
     pub is_gone: bool,
 }
 
 impl Container {
-    /// A container whose folder was just found.
+    /// Creates a container whose folder was just found.
     pub fn new(
         runtime: Arc<dyn Runtime>,
         found: Found,
@@ -216,7 +218,7 @@ impl Container {
         }
     }
 
-    /// A container that only the API tells of.
+    /// Creates a container that only the API lists.
     pub fn new_remote(
         runtime: Arc<dyn Runtime>,
         found: Found,
@@ -235,23 +237,22 @@ impl Container {
         self.tailer.id()
     }
 
-    /// What its runtime calls it, shortened.
+    /// The runtime's id for it, shortened.
     fn short_id(&self) -> String {
         self.tailer.account().short_id()
     }
 
-    /// Whether it may be there though it is not listed, for something that cannot be
-    /// read lies between.
+    /// Whether it is below an unreadable path and so may exist although it is not listed.
     pub fn is_below(&self, unreadable: &Path) -> bool {
         self.found.dir.starts_with(unreadable) || self.found.origin.starts_with(unreadable)
     }
 
-    /// The API that tells of it, if any does.
+    /// The API that knows it, if any.
     pub fn api(&self) -> Option<Api> {
         self.api
     }
 
-    /// Another runtime knows more of it: from now on that is asked.
+    /// Switches to another runtime, which knows more about it.
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
         self.api = runtime.api().filter(|_| runtime.is_known_to_api(&found));
         self.runtime = runtime;
@@ -274,7 +275,7 @@ impl Container {
         self.tailer.add_to(survey);
     }
 
-    /// Why it is not read, though it should be.
+    /// Returns why it is not read although it should be, or `None`.
     fn unread(&self, now: Instant, streams: Option<&Streams>) -> Option<Unread> {
         if self.is_excluded || self.is_gone {
             return None;
@@ -308,27 +309,27 @@ impl Container {
         }
     }
 
-    /// Makes it hot; `false` if it was.
+    /// Makes it active; returns `false` if it already was.
     pub fn activate(&mut self) -> bool {
         !std::mem::replace(&mut self.is_active, true)
     }
 
-    /// It is no longer hot.
+    /// Makes it inactive until a notice or a rescan.
     pub fn park(&mut self) {
         self.is_active = false;
     }
 
-    /// Whether it is hot.
+    /// Whether it is active.
     pub fn is_active(&self) -> bool {
         self.is_active
     }
 
-    /// Whether a slice took long a moment ago, or its first may.
+    /// Whether a recent slice was costly, or its first one may be.
     pub fn is_costly(&self, now: Instant) -> bool {
         self.tailer.is_costly(now)
     }
 
-    /// What the last slice cost, if it was slow.
+    /// How long the last slice took if it was slow, otherwise zero.
     pub fn slice_cost(&self) -> Duration {
         self.tailer.slice_cost()
     }
@@ -338,7 +339,7 @@ impl Container {
         self.is_gone || (self.source == Source::File && self.tailer.is_open())
     }
 
-    /// Watches its folder for names that come and go.
+    /// Watches its folder for entries added and removed.
     pub fn watch_folder(&mut self, watch: &mut FileWatch, key: usize) -> io::Result<()> {
         self.folder_is_watched = self.found.dir.with_path(|dir| {
             watch.watch_folder(key, dir)?;
@@ -347,9 +348,9 @@ impl Container {
         Ok(())
     }
 
-    /// Whether a rescan is to look into its folder: it is another than at the last
-    /// look, or something failed that is worth another try. `doubts_watch` asks for
-    /// that too where the kernel tells of changes.
+    /// Whether a rescan must look into its folder: its stamp changed since the last look, or
+    /// something that failed may now succeed. With `doubts_watch`, the stamp of a watched
+    /// folder is checked too.
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         let is_worth_a_try = self.is_remote
             || self.source == Source::Api
@@ -379,29 +380,29 @@ impl Container {
         ])
     }
 
-    /// The kernel tells of a new name in its folder.
+    /// Handles a file created in its folder.
     pub fn file_made(&mut self, name: &str) {
         if self.source != Source::Api && !self.is_excluded {
             self.tailer.file_made(name);
         }
     }
 
-    /// Looks at its open files; which are held though they were deleted.
+    /// Checks its open files; returns the deleted ones that are held.
     pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
         self.tailer.survey(now)
     }
 
-    /// Lets a deleted file go.
+    /// Drops a deleted file.
     pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
         self.tailer.drop_held(number, link, reason);
     }
 
-    /// The kernel did not tell of all names.
+    /// Handles lost inotify events.
     pub fn notices_lost(&mut self, now: Instant) {
         self.tailer.notices_lost(now);
     }
 
-    /// Looks into the folder: metadata, and where the log is to be had.
+    /// Looks into the folder: reads the metadata and finds where to read the log from.
     pub fn look(&mut self, around: &mut Surroundings<'_>) {
         if self.is_remote {
             match around.streams.as_mut().filter(|_| !self.is_excluded) {
@@ -431,7 +432,7 @@ impl Container {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_folder(),
             Err(error) => {
                 self.report_log_failure(around.link, &error);
-                // What is in deleted files is nowhere else.
+                // The contents of deleted files are available nowhere else.
                 let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
                 if around.config.mode == Mode::Hybrid && self.api.is_some() && !has_only_copy {
                     self.look_for_stream(around, "its file cannot be read");
@@ -447,8 +448,7 @@ impl Container {
         self.is_gone |= is_missing;
     }
 
-    /// Finds the log's files and opens those that are new; `false` where there
-    /// are none.
+    /// Finds the log's files and opens new ones; returns `false` if there are none.
     fn open_file(&mut self, around: &mut Surroundings<'_>) -> io::Result<bool> {
         if self.source != Source::Api && self.tailer.is_open() {
             self.tailer.refresh(around.link)?;
@@ -456,7 +456,7 @@ impl Container {
         }
         let places = self.runtime.logs(&self.found);
         let mut log = choose::find_log(places.clone());
-        // Watch first, look then: a file may be made a moment after its folder.
+        // Set the watch before looking: a file may be created just after its folder.
         let watches = |files: &LogFiles| self.watch_log_folder(files, around);
         if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
             log = choose::find_log(places);
@@ -477,7 +477,7 @@ impl Container {
         Ok(self.tailer.is_open())
     }
 
-    /// Points the tailer, which has opened nothing, at this log.
+    /// Points the tailer at this log, unless it has a file open.
     fn use_log(&mut self, files: LogFiles) {
         if *self.tailer.files() != files && !self.tailer.is_open() {
             self.restart_tailer(files, self.tailer.start());
@@ -486,15 +486,15 @@ impl Container {
 
     fn restart_tailer(&mut self, files: LogFiles, start: Start) {
         let account = Arc::clone(self.tailer.account());
-        // What it had open is seen by no one any more.
+        // Nothing surveys the files that the old tailer had open any more.
         account.set_unread(0);
-        // Of files that are closed; they are watched anew should they be opened.
+        // The watches are of closed files; a file that is opened again gets a new watch.
         self.watch = None;
         self.tailer = Tailer::new(account, files, start, Arc::clone(&self.identity));
     }
 
-    /// The local driver keeps its files in a folder of its own. Whether there is
-    /// such a folder, and it is watched.
+    /// Watches the log's folder if it is not the container's own, as with the local driver.
+    /// Returns whether such a folder exists and is watched.
     fn watch_log_folder(&self, files: &LogFiles, around: &mut Surroundings<'_>) -> bool {
         let Some(watch) = around
             .watch
@@ -503,14 +503,14 @@ impl Container {
         else {
             return false;
         };
-        // Where it is refused, the folder above was refused before.
+        // If the watch is refused, that of the parent folder was refused before.
         files
             .dir
             .with_path(|dir| watch.watch_folder(around.key, dir))
             .is_ok()
     }
 
-    /// The file can be read: from now on it is.
+    /// Reads the file from now on, resuming where the API stopped.
     fn go_to_file(&mut self, around: &mut Surroundings<'_>) {
         self.misses_log = None;
         if self.source != Source::Api {
@@ -535,7 +535,7 @@ impl Container {
         around.link.report(Event::StreamEnds { name, short_id });
     }
 
-    /// There is no file: is one to be expected?
+    /// Decides where to read a container that has no file.
     fn look_for_stream_without_file(&mut self, around: &mut Surroundings<'_>) {
         let is_running = self.tailer.metadata().is_running;
         let driver = self.driver.as_ref();
@@ -547,7 +547,7 @@ impl Container {
             around.config,
         );
         if driver.is_none() && !matches!(choice, Choice::Later) {
-            // The log comes a moment after the start.
+            // The log may be created shortly after the start.
             let since = *self.misses_log.get_or_insert(around.now);
             if around.now.duration_since(since) < LOG_PATIENCE {
                 return;
@@ -556,7 +556,7 @@ impl Container {
         match choice {
             Choice::Nowhere(reason) => self.give_up(around, reason),
             Choice::Api(reason) => self.look_for_stream(around, &reason),
-            // What it answers is taken up when it comes.
+            // `set_inspected` handles the answer.
             Choice::Ask(reason, api) => match around.streams.as_mut() {
                 Some(streams) => streams.inspect(*self.tailer.id()),
                 None => self.give_up(around, choose::without_socket(&reason, api)),
@@ -582,7 +582,7 @@ impl Container {
         });
     }
 
-    /// From now on the API is read, unless it is off or already is.
+    /// Reads the API from now on, unless it is off or already used.
     fn look_for_stream(&mut self, around: &mut Surroundings<'_>, reason: &str) {
         if self.source == Source::Api {
             if let Some(streams) = around.streams.as_mut() {
@@ -616,7 +616,7 @@ impl Container {
         }
     }
 
-    /// What the API told of a container without files here, or without a log.
+    /// Handles the API's answer about a container that has no files here or no log.
     pub fn set_inspected(
         &mut self,
         around: &mut Surroundings<'_>,
@@ -637,7 +637,7 @@ impl Container {
         self.look_for_stream(around, "its folder cannot be read");
     }
 
-    /// Reads the metadata if the file is another than last time.
+    /// Reads the metadata if its file changed.
     fn load_metadata(&mut self, around: &mut Surroundings<'_>) {
         let path = self.runtime.metadata_file(&self.found);
         let file = path
@@ -657,7 +657,7 @@ impl Container {
             Ok(metadata) => {
                 self.config_file = file;
                 self.is_stale = false;
-                // That it is whole again shows in the records.
+                // The records show that it is readable again, so no message is needed.
                 self.metadata_trouble.end(|| true);
                 if !self.has_template {
                     let (name, short_id) = (metadata.title(), self.short_id());
@@ -668,14 +668,15 @@ impl Container {
                 }
                 self.set_metadata(metadata, around);
             }
-            // A log without it belongs to a container that is being removed.
+            // A log without metadata usually belongs to a container that is being removed.
             Err(MetadataError::Missing { .. }) => {
                 let logs = self.runtime.logs(&self.found);
                 let has_log = logs
                     .iter()
                     .any(|files| choose::is_there(files).unwrap_or(true));
                 if !self.has_template && has_log {
-                    // Or to one that was just made: the log came after it.
+                    // It may also belong to one just created, whose metadata file appeared
+                    // after the first read.
                     let again = self
                         .runtime
                         .metadata(&self.found, self.run.unwrap_or_default());
@@ -708,8 +709,9 @@ impl Container {
         }
     }
 
-    /// Where each run of the container has files of its own, its records say
-    /// which run they are of. Until when to wait for what they are to say.
+    /// If each run of the container has its own files, updates the metadata to the run being
+    /// read, since records contain it. Returns until when to wait while that metadata is
+    /// incomplete.
     fn follow_run(&mut self, around: &mut Surroundings<'_>) -> Option<Instant> {
         let run = self.tailer.run()?;
         let has_runs = self.tailer.files().current().is_none();
@@ -757,7 +759,7 @@ impl Container {
         self.judge(around);
     }
 
-    /// Once, however often the metadata is read.
+    /// Reports label problems once, however often the metadata is read.
     fn report_labels(&mut self, read: &labels::Read, name: &str, link: &Link) {
         if self.labels_said == (read.problems.clone(), read.ignored.clone()) {
             return;
@@ -785,7 +787,8 @@ impl Container {
         }
     }
 
-    /// Whether the container, as it is called now, is to be read.
+    /// Decides whether the container, with its current metadata, is read, and reports a
+    /// change.
     fn judge(&mut self, around: &mut Surroundings<'_>) {
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         let metadata = &self.identity.metadata;
@@ -815,8 +818,8 @@ impl Container {
         }
     }
 
-    /// Closes all files and streams of the container. Where reading was, it
-    /// goes on should the container be read again.
+    /// Closes all files and streams of the container. Keeps the offset, so that reading
+    /// resumes there if the container is included again.
     fn let_go(&mut self, around: &mut Surroundings<'_>) {
         let streamed = match (self.source, around.streams.as_mut()) {
             (Source::Api, Some(streams)) => streams.release(self.tailer.id()),
@@ -829,18 +832,19 @@ impl Container {
         self.source = Source::File;
         if let Some(watch) = around.watch.as_mut() {
             watch.forget(around.key);
-            // Where it is refused now, the rescan sees what happens to it.
+            // If the watch is refused now, the rescan finds the changes.
             self.folder_is_watched = false;
             let _ = self.watch_folder(watch, around.key);
         }
     }
 
-    /// Its files cannot be looked at or opened; those that are open may be read on.
+    /// Reports that its files cannot be found or opened; files that are open may still be
+    /// read.
     fn report_log_failure(&mut self, link: &Link, error: &io::Error) {
         report_failure(&mut self.log_trouble, self.tailer.files(), link, error);
     }
 
-    /// A file that is open cannot be read.
+    /// Reports that an open file cannot be read.
     fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
         report_failure(&mut self.read_trouble, self.tailer.files(), link, error);
     }
@@ -879,7 +883,7 @@ impl Container {
             return Outcome::Throttled(due);
         }
         if self.tailer.account().waits(around.link.queue.is_cautious()) {
-            // The end of the former rings.
+            // The end of a hold-back wakes the reader, so its interval can be long.
             let is_held_back = self.tailer.account().is_held_back();
             let interval = if is_held_back {
                 HELD_BACK_INTERVAL
@@ -940,7 +944,7 @@ impl Container {
         self.last_read = around.now;
     }
 
-    /// Whether the kernel tells of each write to the log.
+    /// Whether inotify reports each write to the log.
     fn is_watched(&self) -> bool {
         self.watch
             .as_ref()
@@ -967,7 +971,7 @@ impl Container {
         Ok(())
     }
 
-    /// The log is read at each cycle from now on.
+    /// Ends the watch; the log is read at each cycle from now on.
     fn unwatch(&mut self, around: &mut Surroundings<'_>) {
         let (Some(old), Some(watch)) = (self.watch.take(), around.watch.as_mut()) else {
             return;
@@ -978,7 +982,8 @@ impl Container {
         self.pace = Pace::default();
     }
 
-    /// A streamed container is among the hot ones only to be ended.
+    /// Parks a container read through an API, or ends it if it is gone: it is active only for
+    /// that.
     fn end_stream(&mut self, around: &mut Surroundings<'_>) -> Outcome {
         if !self.is_gone {
             return Outcome::Parked;
@@ -992,7 +997,7 @@ impl Container {
         Outcome::Finished
     }
 
-    /// Everything there is was read.
+    /// Handles a read that found nothing: everything has been read.
     fn at_end(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Outcome {
         let (config, now) = (around.config, around.now);
         if self.is_gone {
@@ -1018,7 +1023,7 @@ impl Container {
         if self.tailer.grace().is_some_and(|grace| silence >= grace) {
             self.tailer.flush_after(silence, context.link);
         }
-        // Of what is open still: a line that was closed may have become part of a text.
+        // For what is still open: a complete line may have become part of a multiline record.
         let due = self.tailer.grace().map(|grace| self.last_read + grace);
         let idle = due.map_or(Outcome::Parked, Outcome::Waiting);
         if self.is_polled {
@@ -1039,7 +1044,7 @@ impl Container {
             self.is_polled = true;
             return Outcome::WatchRefused(reason);
         }
-        // What was written between the last read and the watch is not told.
+        // A write between the last read and the watch is not reported.
         match self.read_slice(context, now) {
             Ok(Step::AtEnd { has_read: false }) => idle,
             _ => {
@@ -1055,7 +1060,7 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &
     link.tally.read_errors.add_one();
     let unread = Unread::of_error(error);
     if is_shortage(error) {
-        // Of one thing for all containers.
+        // A shortage affects all containers and is reported once for all.
         trouble.begin(unread, || false);
         return link.report_shortage(error);
     }
@@ -1065,7 +1070,7 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &
     });
 }
 
-/// Reports that it can be read again, if that is news.
+/// Reports that the log can be read again, if a failure was reported.
 fn report_readable(trouble: &mut Trouble, files: &LogFiles, link: &Link) {
     trouble.end(|| {
         link.report(Event::LogReadable {

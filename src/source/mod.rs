@@ -1,5 +1,5 @@
-//! Where the bytes come from: one thread reads the logs of all containers, from their files
-//! or, where there is nothing else, from an API.
+//! Reads the logs: one thread reads those of all containers, from their files or, if there are
+//! none, from an API.
 
 pub mod api;
 mod budget;

@@ -1,28 +1,27 @@
-//! Whether a log is read at each cycle or when the kernel tells of a write to it.
+//! Decides whether a log is read at each cycle or watched.
 //!
-//! A read that brings nothing takes 0.6 µs, a notice with the read it asks for five
-//! times that, and the writer pays for it too. So a log is watched while few reads
-//! of it bring anything, and read at each cycle while it is written faster than that.
+//! A read that returns nothing takes 0.6 µs, a notice and the read it causes five times that,
+//! and the writer pays for the notice too. So a log is watched while few of its reads return
+//! anything, and read at each cycle while it is written faster than that.
 
 use std::time::Duration;
 
-/// A log is sparse when at most so many of its last 32 reads brought anything.
+/// A log is sparse if at most this many of its last 32 reads returned anything.
 const SPARSE_READS: u32 = 8;
-/// A watched log is busy when so many times in a row what a read brought came within
-/// two cycles of what the read before it brought.
+/// A watched log is busy once this many reads in a row returned something within two cycles of
+/// the read before.
 const BUSY_READS: u32 = 8;
 
-/// What the last reads of a log brought.
+/// What the last reads of a log returned.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// One bit for each of the last reads, the newest lowest: whether it brought
-    /// anything.
+    /// One bit for each of the last 32 reads, the newest lowest: whether it returned anything.
     recent: u32,
     in_a_row: u32,
 }
 
 impl Default for Pace {
-    /// Of a log that nothing is known of, which may well be busy.
+    /// The state of a log that nothing is known about: not sparse, since it may be busy.
     fn default() -> Pace {
         Pace {
             recent: u32::MAX,
@@ -32,7 +31,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A read brought something, so long after the last one that did.
+    /// Records a read that returned something, `after` the last one that did.
     pub fn brought(&mut self, after: Duration, cycle: Duration) {
         self.recent = self.recent << 1 | 1;
         self.in_a_row = if after < cycle * 2 {
@@ -42,17 +41,17 @@ impl Pace {
         };
     }
 
-    /// A read brought nothing.
+    /// Records a read that returned nothing.
     pub fn brought_nothing(&mut self) {
         self.recent <<= 1;
     }
 
-    /// Whether a log that is read at each cycle is better watched.
+    /// Whether a log that is read at each cycle should be watched.
     pub fn is_sparse(&self) -> bool {
         self.recent.count_ones() <= SPARSE_READS
     }
 
-    /// Whether a log that is watched is better read at each cycle.
+    /// Whether a watched log should be read at each cycle.
     pub fn is_busy(&self) -> bool {
         self.in_a_row >= BUSY_READS
     }

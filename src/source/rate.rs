@@ -1,23 +1,23 @@
-//! `Rate_Limit`: how fast one container's log may be read. Nothing is dropped:
-//! what is not read yet stays in its files. Pure; time is an argument.
+//! `Rate_Limit`: how fast one container's log is read. Drops nothing: unread data stays in the
+//! files. Pure; the time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// How far ahead a limit may reach: a wait is at most this long.
+/// The longest wait that a limit causes.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Bytes per second that a log may be read at, over time. What was read in one
-/// go is waited for before the next.
+/// A limit on the average read rate, in bytes per second. Each read is followed by a wait in
+/// proportion to its bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RateLimit {
-    /// None at all where it is zero.
+    /// Zero means no limit.
     bytes_per_second: u64,
-    /// Nothing is read before this.
+    /// Nothing is read before this time.
     due: Option<Instant>,
 }
 
 impl RateLimit {
-    /// A limit that has let nothing through yet.
+    /// Creates a limit with nothing read yet.
     pub fn new(bytes_per_second: u64) -> RateLimit {
         RateLimit {
             bytes_per_second,
@@ -25,7 +25,7 @@ impl RateLimit {
         }
     }
 
-    /// Another limit; what was read before still counts.
+    /// Changes the limit. Earlier reads still count, unless the limit is zero.
     pub fn set(&mut self, bytes_per_second: u64) {
         self.bytes_per_second = bytes_per_second;
         if bytes_per_second == 0 {
@@ -33,17 +33,17 @@ impl RateLimit {
         }
     }
 
-    /// Whether there is any.
+    /// Whether there is a limit.
     pub fn is_on(&self) -> bool {
         self.bytes_per_second > 0
     }
 
-    /// When reading may go on, if that is not now.
+    /// Returns when reading may continue, or `None` if it may now.
     pub fn waits_until(&self, now: Instant) -> Option<Instant> {
         self.due.filter(|due| *due > now)
     }
 
-    /// So many bytes were read.
+    /// Records that `bytes` were read.
     pub fn has_read(&mut self, bytes: u64, now: Instant) {
         if self.bytes_per_second == 0 || bytes == 0 {
             return;

@@ -1,17 +1,17 @@
-//! The reader: one thread for all containers, whatever their number.
+//! The reader: one thread that reads the logs of all containers.
 //!
 //! # The cycle
 //!
-//! 1. Take notices: watched logs that were touched, folders whose names changed.
-//! 2. If it is time, or a runtime's root changed, look for containers that came
-//!    or went, and at folders that are not as they were.
-//! 3. Look into the changed folders: new generations, renamed container.
-//! 4. Read a slice of each *hot* log in turn, as long as the queue has space.
-//! 5. Sleep: not at all while there is more to read; a few milliseconds while
-//!    anything is read (the more logs, the longer); else until a notice.
+//! 1. Take notices: watched logs that were written, folders whose entries changed.
+//! 2. If a rescan is due, or a runtime's root changed, look for added and removed containers
+//!    and for folders whose stamp changed.
+//! 3. Look into the changed folders for new generations and renamed containers.
+//! 4. Read a slice of each *active* log in turn while the queue has space.
+//! 5. Sleep: not at all while there is more to read; a few milliseconds while logs are busy
+//!    (longer the more there are); otherwise until a notice arrives.
 //!
-//! A log is hot while it is busy; one that is written now and then is watched, and hot
-//! only until it was read for the notice (`pace`).
+//! A log is active while it is busy. A log that is written only occasionally is watched; a
+//! notice activates it until it has been read (`pace`).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -46,25 +46,26 @@ use crate::telemetry::activity::Doing;
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
 
-/// Time between two reads of the hot logs, for each of the first fifty and for
-/// each further one, and its bounds: a few busy containers are read at once, a
-/// thousand in larger batches. A read that brings nothing takes 0.6 µs, so all
-/// such reads together cost the same however many logs are hot.
+/// Interval between two reads of the active logs: a part for each of the first fifty logs, a
+/// larger one for each further log, clamped to the bounds below. A few busy containers are
+/// read almost immediately, a thousand in larger batches. A read that returns nothing takes
+/// 0.6 µs, so the total cost of such reads is the same however many logs are active.
 const FEW_LOGS: u32 = 50;
 const CYCLE_PER_LOG: Duration = Duration::from_micros(66);
 const CYCLE_PER_FURTHER_LOG: Duration = Duration::from_micros(200);
 const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
 const LONGEST_CYCLE: Duration = Duration::from_millis(200);
-/// A folder of which the kernel tells all is looked at in one rescan of so many, each
-/// in its turn: a thousand idle containers cost next to nothing, and whatever a
-/// notice may have missed is found within a minute.
+/// A watched folder is rechecked once in this number of rescans, staggered by key. A thousand
+/// idle containers cost next to nothing, and a change whose notice was lost is found within a
+/// minute at the default `Rescan_Interval` of 2 s.
 const RESCANS_OF_WATCHED: usize = 30;
-/// How long folders are looked into in one turn; the others are in the next, and the hot logs
-/// are read in between. An image of megabytes of labels takes a tenth of a second.
+/// Time budget for looking into folders in one turn. The rest is done in the next turn, after
+/// the active logs have been read: an image with megabytes of labels takes a tenth of a
+/// second.
 const LOOK_TIME: Duration = Duration::from_millis(100);
-/// The longest sleep there is: that the reader turns is its sign of life.
+/// The longest sleep: each turn of the reader is reported as its sign of life.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
-/// The longest sleep while the queue is full; rotations are noticed meanwhile.
+/// The longest sleep while the queue is full, so that rotations are still noticed.
 const STALLED_SLEEP: Duration = Duration::from_millis(100);
 
 /// The state of the reader's thread.
@@ -72,70 +73,72 @@ pub struct Reader {
     pub(super) link: Arc<Link>,
     config: Config,
     pub(super) roots: Vec<Root>,
-    /// A folder below a root changed, or is new.
+    /// A folder below a root is new or has changed.
     roots_changed: bool,
     own: OwnContainer,
     pub(super) containers: Slab<Container>,
     keys: HashMap<ContainerId, usize>,
     active: Vec<usize>,
-    /// To be looked into, and at which of them the next look begins.
+    /// Containers whose folders must be looked into, and the key at which the next look
+    /// begins.
     changed: Vec<usize>,
     next_look: usize,
     look_time: Duration,
-    /// Those of the first list that were not looked into yet.
+    /// Containers of the first list whose folders have not been looked into yet.
     unlooked: Option<HashSet<usize>>,
-    /// Where in `hot` the next pass begins.
+    /// Index in `active` at which the next pass begins.
     turn: usize,
     file_watch: Option<FileWatch>,
-    /// The last look at it left some.
+    /// The last call to `take` left events in the kernel's queue.
     has_more_notices: bool,
-    /// Changes are looked for, since the kernel does not tell of them.
+    /// A watch was refused, so changes are found by polling.
     pub(super) watch_trouble: Trouble<()>,
     pub(super) streams: StreamsByApi,
     next_rescan: Instant,
-    /// Whose turn it is among the watched folders.
+    /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
-    /// A container is to be taken up once its earlier life is dealt with.
+    /// A listed container cannot be added until the last batches of its earlier life are
+    /// accepted.
     is_any_expected: bool,
-    /// Every root was looked at, and the checkpoint told so.
+    /// Every root has been listed. [`Progress::Started`] follows once `unlooked` is empty.
     has_started: bool,
-    /// The API was not asked for containers yet, or has not answered.
+    /// The API has not returned a container list yet.
     is_first_list: bool,
     is_first_start: bool,
-    /// Positions of containers that are not listed any more were not given up yet.
+    /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
     buffer: Vec<u8>,
     decoder: Decoder,
     cri: cri::Decoder,
-    /// How many logs the last pass found truly hot, how many that are watched it read,
-    /// how long after it the next is due for them, and when the first of those that
-    /// wait is due.
+    /// Results of the last pass: the number of active logs that are not watched, the number of
+    /// watched logs that were read, the interval until these are read again, and the earliest
+    /// time at which a waiting log is due.
     busy: usize,
     watched: usize,
     cycle: Duration,
     next_due: Option<Instant>,
-    /// A log has more than its rate allows.
+    /// A log has more data than its rate limit allows.
     is_any_throttled: bool,
-    /// When something open of a streamed container is to be delivered.
+    /// When the open lines of a container read through an API must be delivered.
     next_dead: Option<Instant>,
     holding: Budget,
     pub(super) surveyor: Surveyor,
 }
 
-/// What a pass over the hot logs says about the next one.
+/// Result of a pass over the active logs; determines how long the reader sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// There is more to read, or to look into, at once.
+    /// There is more to read, or more folders to look into.
     Behind,
     /// The queue is full.
     Stalled,
-    /// All is read.
+    /// Everything has been read.
     CaughtUp,
 }
 
 impl Reader {
-    /// A reader that has looked at nothing yet. `is_first_start` says that no
-    /// checkpoint came before this start.
+    /// Creates a reader that has not looked at anything yet. `is_first_start` is true if there
+    /// was no checkpoint before this start.
     pub fn new(link: Arc<Link>, config: Config, is_first_start: bool) -> Reader {
         let holding = Budget::new(config.held_files_limit as u64);
         let roots = runtime::all(config.runtimes())
@@ -187,12 +190,13 @@ impl Reader {
         }
     }
 
-    /// Reads until told to stop, or, with `follow` off, until all is read.
+    /// Reads until the instance stops or, with `follow` off, until everything has been read.
     pub fn run(&mut self) {
         self.begin();
         while !self.link.is_stopping() {
             let now = Instant::now();
-            // Watch first, look then: what happens in between is seen either way.
+            // Set the watches before looking, so that a change in between is seen by one or
+            // the other.
             if now >= self.next_rescan {
                 self.watch_roots();
             }
@@ -204,7 +208,7 @@ impl Reader {
         }
     }
 
-    /// What comes before the first turn.
+    /// Prepares the first turn: reports the start and sets up inotify.
     pub fn begin(&mut self) {
         self.link.report(Event::Started {
             root: self.config.docker_root.clone(),
@@ -215,8 +219,8 @@ impl Reader {
         }
     }
 
-    /// One cycle, without the sleep at its end; `now` is what time it is for all
-    /// that waits.
+    /// Runs one cycle without the sleep at its end; `now` is the time that all waits are
+    /// measured against.
     pub fn turn(&mut self, now: Instant) -> Pass {
         self.link.health.turn();
         self.take_notices(now);
@@ -249,7 +253,7 @@ impl Reader {
         }
     }
 
-    /// For messages that concern all roots.
+    /// The path for messages that concern all roots.
     fn first_root(&self) -> PathBuf {
         self.roots
             .first()
@@ -285,7 +289,7 @@ impl Reader {
             }
         }
         if has_overflowed {
-            // What was told after it may be of files met before.
+            // Names reported after the overflow may belong to files that were found before it.
             let now = Instant::now();
             for (_, container) in &mut self.containers {
                 container.notices_lost(now);
@@ -293,7 +297,7 @@ impl Reader {
         }
     }
 
-    /// What the Docker API told, if anything was asked of it.
+    /// Takes what the API threads have reported.
     fn take_news(&mut self, now: Instant) {
         let mut all: Vec<(Api, News)> = Vec::new();
         self.next_dead = None;
@@ -338,7 +342,8 @@ impl Reader {
         }
     }
 
-    /// The containers of the API, where their folders cannot be listed.
+    /// Adds and removes containers by the API's list, used if the runtime's root cannot be
+    /// listed.
     fn take_remote(&mut self, listed: &[ContainerId], root: usize, now: Instant) {
         for id in listed {
             if !self.keys.contains_key(id) && !self.link.is_leaving(id) {
@@ -361,7 +366,7 @@ impl Reader {
         }
     }
 
-    /// Puts a log among the hot ones.
+    /// Adds a container to the active ones.
     fn activate(&mut self, key: usize) {
         if let Some(container) = self.containers.get_mut(key) {
             if container.activate() {
@@ -370,8 +375,8 @@ impl Reader {
         }
     }
 
-    /// Looks for what no notice told of: containers that came and went, folders
-    /// that changed.
+    /// Looks for changes that no notice reported: added and removed containers, changed
+    /// folders.
     fn rescan(&mut self, now: Instant, roots_changed: bool) {
         self.next_rescan = now + self.config.rescan_interval;
         let is_same = |root: &Root| {
@@ -407,7 +412,7 @@ impl Reader {
         }
     }
 
-    /// Once: from then on the rescan does it all.
+    /// Reports a failed watch once; from then on the rescan finds the changes.
     fn report_watch_failure(&mut self, path: PathBuf, reason: String) {
         let seconds = self.config.rescan_interval.as_secs_f64();
         self.watch_trouble.begin((), || {
@@ -419,7 +424,7 @@ impl Reader {
         });
     }
 
-    /// Adds the containers that are new and marks those that are gone.
+    /// Lists the roots, adds new containers and marks missing ones as gone.
     fn list_roots(&mut self, now: Instant) {
         for root in &mut self.roots {
             self.link.activity.lists(&root.dir);
@@ -429,38 +434,40 @@ impl Reader {
         let listed = self.take_listed(now);
         self.mark_gone(&listed, |_| false);
         let is_settled = self.has_started || self.roots.iter().all(|root| self.is_settled(root));
-        // A container that cannot be seen now must find its position when it can.
+        // Keep the checkpoint of a container that is only hidden now: it is needed once it is
+        // seen again.
         if is_settled && self.has_unlisted && !self.roots.iter().any(Root::hides_containers) {
             self.has_unlisted = false;
             self.forget_unlisted(&listed);
         }
         if is_settled && !std::mem::replace(&mut self.has_started, true) {
-            // Told once each has its place: of one that has none yet, a later start would not
-            // know that it was there at the first.
+            // The checkpoint records the start only after each container has a place in it.
+            // Otherwise a later start would not know that a container without a place was
+            // there at the first one.
             self.unlooked = Some(self.changed.iter().copied().collect());
         }
     }
 
-    /// Whether nothing more is to be learnt of a root: it was listed, or there
-    /// is none and nobody said that there should be.
+    /// Whether the listing of a root is final: it was listed, or it does not exist and is not
+    /// expected.
     fn is_settled(&self, root: &Root) -> bool {
         root.failure.is_none() || self.is_absent(root)
     }
 
-    /// Whether a root is missing because its runtime is not used here.
+    /// Whether a root is missing because its runtime is not used on this machine.
     fn is_absent(&self, root: &Root) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
-        // A folder that somebody named is missed whatever else there is.
+        // A configured folder is expected even if other roots exist.
         let is_named =
             root.runtime.api() == Some(Api::Docker) && !Config::is_default_docker_root(&root.dir);
-        // Of root's Podman and the users' one is enough.
+        // One of root's Podman and the users' Podman is enough.
         let is_auto =
             self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
         root.is_missing() && is_auto && !is_named && is_any_there()
     }
 
-    /// Says what can be read and what not. Where no runtime is found at all, only
-    /// Docker's root is missed.
+    /// Reports which roots can and cannot be read. If no runtime is found at all, only
+    /// Docker's root is reported as missing.
     fn report_roots(&mut self, now: Instant) {
         let is_auto = self.config.runtime == RuntimeChoice::Auto;
         let silent: Vec<bool> = self
@@ -479,12 +486,12 @@ impl Reader {
                 root.report_unreadable(&self.link, seconds, now);
                 asked.extend(root.runtime.api().filter(|_| root.failure.is_some()));
             }
-            // No such folder means no container in it that is older than us.
+            // A root that does not exist yet can have no containers older than this process.
             if root.is_missing() {
                 root.is_first_look = false;
             }
         }
-        // The API may know of containers whose folders we do not see.
+        // The API may list containers whose folders are not visible here.
         for api in asked {
             if let Some(streams) = self.streams.of(api) {
                 streams.list();
@@ -492,7 +499,7 @@ impl Reader {
         }
     }
 
-    /// Takes up what the roots list; which containers that are.
+    /// Adds the containers that the roots list; returns the ids of all listed ones.
     fn take_listed(&mut self, now: Instant) -> HashSet<ContainerId> {
         let mut listed = HashSet::new();
         self.is_any_expected = false;
@@ -505,9 +512,8 @@ impl Reader {
                 }
                 match self.keys.get(&found.id) {
                     Some(&key) => self.meet_again(key, index, found),
-                    // One that came back is taken up when all that was queued of
-                    // its earlier life is accepted: only then is its position
-                    // known.
+                    // A container that has come back is added once all queued batches of its
+                    // earlier life are accepted: only then is its checkpoint final.
                     None if self.link.is_leaving(&found.id) => self.is_any_expected = true,
                     None => self.add(index, found, is_first, now),
                 }
@@ -516,14 +522,15 @@ impl Reader {
         listed
     }
 
-    /// A container that is known: perhaps only to the API, or to another runtime.
+    /// Handles a listed container that is already known, perhaps only from the API or from
+    /// another runtime.
     fn meet_again(&mut self, key: usize, root: usize, found: Found) {
         let Some(container) = self.containers.get_mut(key) else {
             return;
         };
         if std::mem::take(&mut container.is_remote) {
             if let Some(watch) = &mut self.file_watch {
-                // Where it is refused, that was said of another folder.
+                // A refused watch has already been reported for another folder.
                 let _ = container.watch_folder(watch, key);
             }
             self.changed.push(key);
@@ -535,8 +542,8 @@ impl Reader {
         }
     }
 
-    /// Where the log of a container begins; `is_first` says that it was there at
-    /// the first look.
+    /// Returns where to start reading a container; `is_first` means that it was present at the
+    /// first look.
     fn start_of(&self, id: &ContainerId, is_first: bool) -> Start {
         let saved = self.link.checkpoint.take_up(id);
         match saved {
@@ -555,20 +562,22 @@ impl Reader {
         container.root = root;
         let key = self.containers.insert(container);
         self.keys.insert(id, key);
-        // Watch first, look then: what happens in between is seen either way.
+        // Set the watch before looking, so that a change in between is seen by one or the
+        // other.
         let mut failure = None;
         if let (Some(watch), Some(container)) = (&mut self.file_watch, self.containers.get_mut(key))
         {
             failure = container.watch_folder(watch, key).err();
         }
-        // That the folder itself may not be read is said of its log.
+        // An unreadable folder is reported for its log.
         if let Some(error) = failure.filter(|error| !is_of_the_folder(error)) {
             self.report_watch_failure(self.roots[root].dir.clone(), error.to_string());
         }
         self.changed.push(key);
     }
 
-    /// Those that are not listed any more are gone, if their root could be.
+    /// Marks containers that are no longer listed as gone, if their root is readable or
+    /// `is_watched` returns true for it, as for a root that the API lists instead.
     fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_watched: impl Fn(usize) -> bool) {
         let mut gone = Vec::new();
         for (key, container) in &mut self.containers {
@@ -595,7 +604,8 @@ impl Reader {
         }
     }
 
-    /// Containers that were removed while we were away.
+    /// Drops the checkpoints of containers that were removed while this process was not
+    /// running.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>) {
         let known = self.link.checkpoint.containers();
         let is_away = |id: &ContainerId| !listed.contains(id) && !self.keys.contains_key(id);
@@ -608,7 +618,8 @@ impl Reader {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
         changed.dedup();
-        // In turn, whichever change again meanwhile.
+        // Resume after the last container looked into, so that folders that keep changing do
+        // not starve the others.
         let first = changed.partition_point(|key| *key < self.next_look);
         changed.rotate_left(first);
         let begun = Instant::now();
@@ -620,7 +631,8 @@ impl Reader {
             if self.link.is_stopping() {
                 break;
             }
-            // One that is gone is read to its end in this turn: what is there of it is opened.
+            // A gone container is read to its end in this turn, so open the rest of its files
+            // now.
             if is_late && !container.is_gone {
                 self.changed.push(key);
                 continue;
@@ -658,7 +670,7 @@ impl Reader {
         }
     }
 
-    /// One slice of each hot log, beginning where the last pass ended.
+    /// Reads one slice of each active log, beginning where the last pass ended.
     fn read_active(&mut self, now: Instant) -> Pass {
         let mut pass = Pass::CaughtUp;
         (self.busy, self.watched) = (0, 0);
@@ -706,7 +718,7 @@ impl Reader {
             };
             let outcome = container.read(&mut context, &mut around);
             if time.took(begun.map_or(container.slice_cost(), |begun| begun.elapsed())) {
-                // The next pass begins behind the last of those that had their turn.
+                // The next pass begins after the last container that had a full slice.
                 self.turn = index + 1;
             }
             match outcome {
@@ -788,19 +800,20 @@ impl Reader {
         let mut fds = vec![PollFd::new(&self.link.reader_waker, PollFlags::IN)];
         if let Some(watch) = &self.file_watch {
             fds.push(PollFd::from_borrowed_fd(watch.names(), PollFlags::IN));
-            // While logs are read every few milliseconds anyway, no write wakes us.
+            // While logs are read every few milliseconds anyway, writes need not wake the
+            // reader.
             if is_idle && pass == Pass::CaughtUp {
                 fds.push(PollFd::from_borrowed_fd(watch.writes(), PollFlags::IN));
             }
         }
         self.link.activity.waits();
-        // Interrupted or not: the cycle looks at everything.
+        // The result does not matter: the cycle checks everything.
         let _ = poll(&mut fds, Some(&timeout));
         self.link.reader_waker.clear();
     }
 }
 
-/// Whether an error is about the path and no limit of the kernel's.
+/// Whether an error concerns the path rather than a limit of the kernel.
 fn is_of_the_folder(error: &io::Error) -> bool {
     let kinds = [
         io::ErrorKind::NotFound,
@@ -810,8 +823,8 @@ fn is_of_the_folder(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || is_permanent(error)
 }
 
-/// Time between two reads of the hot logs, where there are so many, and so many
-/// watched ones were written since the last.
+/// Interval between two reads of the active logs, for `busy` logs that are not watched and
+/// `watched` logs that were written since the last pass.
 fn cycle_of(busy: usize, watched: usize) -> Duration {
     let count = |logs: usize| u32::try_from(logs).unwrap_or(u32::MAX);
     let few = count(busy).min(FEW_LOGS);

@@ -1,5 +1,5 @@
-//! The root folders of the runtimes: what they list, whether they can be read,
-//! and the watches on them.
+//! The root folders of the runtimes: what they list, whether they can be read, and the watches
+//! on them.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,44 +17,46 @@ use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
 
-/// How many folders that cannot be read are named at one look; the others are at the
-/// next ones, for the host's log has room for so much at a time.
+/// How many unreadable folders are reported at one look. The rest follow at the next looks,
+/// because the host's log has limited room.
 const NAMED_AT_A_LOOK: usize = 32;
 
-/// The least time between two messages that one folder cannot be read: its owner may close
-/// and open it as often as he likes.
+/// The least time between two messages that one folder cannot be read: its owner may change
+/// its permissions at will.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The root folder of one runtime.
 pub struct Root {
-    /// Whose it is.
+    /// The runtime whose root this is.
     pub runtime: Arc<dyn Runtime>,
-    /// Where it is.
+    /// The path.
     pub dir: PathBuf,
-    /// Whether a look at it is still the first: what is found then may be older
-    /// than us.
+    /// Whether the next successful look is the first: containers found then may be older than
+    /// this process.
     pub is_first_look: bool,
-    /// Its containers, to be taken up.
+    /// The containers found by the last look, until the reader takes them.
     pub listed: Vec<Found>,
     /// Why the last look failed.
     pub failure: Option<io::Error>,
-    /// The same, as far as the folder is missed: one of a runtime that is not used here is not.
+    /// The failure as it is reported and counted: unlike `failure`, unset for a missing folder
+    /// whose runtime is not used on this machine.
     pub trouble: Trouble,
     watch: Option<RootWatch>,
     is_watch_refused: bool,
     folders: HashSet<SafePath>,
-    /// What the last look could not read, while the rest was listed: containers that are
-    /// to be read and are not. And what of that was said, with its reason.
+    /// What the last look could not read although it listed the rest: containers in it should
+    /// be read and are not. `reported` has the parts that were reported, by path and reason.
     pub unreadable: Vec<Unreadable>,
     reported: HashMap<(PathBuf, String), Hides>,
-    /// When it was last reported of a folder that it cannot be read, within the last minute.
+    /// Folders reported as unreadable within the last minute, and when.
     named: HashMap<PathBuf, Instant>,
-    /// The folders that decided what the last look found, where they alone do.
+    /// The folders, with their stamps, that alone decided the last look's result; `None` if
+    /// something else did.
     looked_at: Option<Vec<(PathBuf, FolderStamp)>>,
 }
 
 impl Root {
-    /// Nothing was looked at yet.
+    /// Creates a root that has not been looked at yet.
     pub fn new(runtime: Arc<dyn Runtime>) -> Root {
         Root {
             dir: runtime.root(),
@@ -73,19 +75,20 @@ impl Root {
         }
     }
 
-    /// Whether there is no such folder.
+    /// Whether the folder does not exist.
     pub fn is_missing(&self) -> bool {
         self.failure
             .as_ref()
             .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether another look would list what the last one did.
+    /// Whether another look would return the same list as the last one.
     pub fn is_same(&self) -> bool {
         if self.trouble.is_to_be_reported() {
             return false;
         }
-        // Where it is missed and there is an API, that is asked in its place.
+        // If it is reported as missing and there is an API, look again: that asks the API
+        // instead.
         if self.is_missing() && !(self.trouble.is_there() && self.runtime.api().is_some()) {
             let again = self.runtime.list(&self.runtime.root());
             return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -99,10 +102,10 @@ impl Root {
             .is_some_and(|folders| folders.iter().all(is_same))
     }
 
-    /// Looks. Where folders are new, another look is needed, since a container
-    /// may have come before the watch: then this is true.
+    /// Lists the root. Returns true if folders are newly watched: the caller must look again,
+    /// because a container may have been created before the watch.
     pub fn look(&mut self, watch: Option<&mut FileWatch>) -> bool {
-        // The root may have appeared, or been a link to elsewhere, since.
+        // The root may since have been created, or have been a symlink to another place.
         if self.failure.is_some() {
             self.dir = self.runtime.root();
         }
@@ -113,7 +116,8 @@ impl Root {
                 if listing.is_decided_by_folders {
                     let below = listing.folders.iter().map(|dir| dir.to_path_buf());
                     let folders = std::iter::once(self.dir.clone()).chain(below);
-                    // What came or went while we looked is too young for a stamp.
+                    // There is no stamp for a folder that changed during the look: it is too
+                    // recent.
                     let stamped = folders.map(|dir| Some((stamp(&dir)?, dir)));
                     self.looked_at = stamped
                         .map(|one| one.map(|(stamp, dir)| (dir, stamp)))
@@ -138,31 +142,31 @@ impl Root {
         let Some(watch) = watch else { return false };
         let mut is_new = false;
         for folder in self.folders.difference(&known) {
-            // Where it is refused, the rescan looks.
+            // If the watch is refused, the rescan finds the changes.
             is_new |= folder.with_path(|folder| watch.watch_root(folder)).is_ok();
         }
         is_new
     }
 
-    /// Whether a container that is not listed may be there nevertheless.
+    /// Whether a container that is not listed may still exist in an unreadable part.
     pub fn hides(&self, container: &Container) -> bool {
         self.unreadable
             .iter()
             .any(|it| container.is_below(&it.path))
     }
 
-    /// Whether containers of the machine's may be there that nothing is known of. What a
-    /// user hides is his own.
+    /// Whether the machine's own containers may be hidden in an unreadable part. Users'
+    /// containers do not count: hiding them is up to the user.
     pub fn hides_containers(&self) -> bool {
         self.unreadable
             .iter()
             .any(|it| it.hides == Hides::Containers)
     }
 
-    /// Says once of each part that it cannot be read, and once that it can again.
+    /// Reports each unreadable part once, and once that it is readable again.
     pub fn report_unreadable(&mut self, link: &Link, seconds: f64, at: Instant) {
         if let Some(shortage) = self.unreadable.iter().find(|it| is_shortage(&it.error)) {
-            // It says nothing of any folder.
+            // A shortage says nothing about any folder.
             return link.report_shortage(&shortage.error);
         }
         if self.failure.is_some() {
@@ -184,7 +188,7 @@ impl Root {
         };
         self.reported.retain(|said, hides| {
             let (is_still, path) = (now.contains(said), &said.0);
-            // Or it is gone, of which nothing need be said. A user's path is not looked at.
+            // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
                 Hides::UsersContainers => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
@@ -218,12 +222,13 @@ impl Root {
         }
     }
 
-    /// Whether something changed right below it since the last call.
+    /// Whether an entry of the root changed since the last call.
     pub fn take_changed(&self) -> bool {
         self.watch.as_ref().is_some_and(RootWatch::take_changed)
     }
 
-    /// Watches it, if that is not so yet; says once why not.
+    /// Watches the root unless it is watched already or was refused; returns the reason of a
+    /// refusal once.
     pub fn watch(&mut self, link: &Arc<Link>) -> Result<(), String> {
         if self.watch.is_some() || self.is_watch_refused || !self.dir.is_dir() {
             return Ok(());
@@ -239,7 +244,7 @@ impl Root {
         Ok(())
     }
 
-    /// Says once that it cannot be read, and once that it can again.
+    /// Reports once that the root cannot be read, and once that it can be read again.
     pub fn report(&mut self, link: &Link, seconds: f64) {
         let path = self.dir.clone();
         if self.failure.is_some() {

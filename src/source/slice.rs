@@ -1,44 +1,45 @@
-//! How long one container may keep the reader: a slice ends early, with what was read of
-//! it by then, when its lines have taken too much time or the reader is to stop. What a
-//! line costs depends on who wrote it (JSON to be merged, an expression that it is matched
-//! against), so bytes alone bound nothing.
+//! Bounds how long one container may occupy the reader: a slice ends early, keeping what was
+//! read, when its lines have taken too long or the instance is stopping. The cost of a line
+//! depends on who wrote it (JSON to merge, an expression to match), so a limit in bytes alone
+//! bounds nothing.
 //!
-//! The clock is looked at between lines, every so many bytes; the longest that a slice
-//! can take is the time here and what the lines between two looks take.
+//! The clock is checked between lines, every `stride` bytes. A slice takes at most its time
+//! limit plus the time of the lines between two checks.
 
 use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::source::file::generation::SLICE_BYTES;
 
-/// What the lines of a slice may take: many times what 256 KiB of plain ones do.
+/// Time limit of a slice: many times what 256 KiB of plain lines take.
 pub const SLICE_TIME: Duration = Duration::from_millis(40);
-/// The same of lines that are matched against an expression, of which a single one may
-/// take as long again.
+/// Time limit for lines that are matched against an expression; a single one may take that
+/// long again.
 const MATCHED_SLICE_TIME: Duration = Duration::from_millis(20);
 
 /// A slice that takes longer is costly.
 const COSTLY: Duration = Duration::from_millis(10);
 
-/// How long after a costly slice a container counts as costly: who writes now and then, and
-/// then much at once, is not met as a stranger each time.
+/// How long after a costly slice a container counts as costly, so that one that writes large
+/// bursts now and then is recognised at the next burst.
 pub const COSTLY_MEMORY: Duration = Duration::from_secs(1);
 
-/// When the slow slices of one pass have taken so much together, the containers that are
-/// known to be costly have their turn in the next passes. A line is written in the midst of
-/// a pass and read in the next one at the latest, so however many they are, they delay it by
-/// twice this and two slices.
+/// Once the slow slices of one pass have taken this long together, containers known to be
+/// costly wait for a later pass. A line written during a pass is read in the next one at the
+/// latest, so they delay it by at most twice this and two slices, however many they are.
 const COSTLY_TIME: Duration = Duration::from_millis(30);
 
-/// What a slice may take once that time is spent: of plain lines a hundred kilobytes. For
-/// fifty containers may turn out costly in one pass of which nothing was known before.
+/// Time limit of a slice once [`COSTLY_TIME`] is spent: about a hundred kilobytes of plain
+/// lines. Fifty containers may turn out to be costly in one pass with nothing known about them
+/// before.
 const SHORT_SLICE_TIME: Duration = Duration::from_millis(1);
 
-/// When such short slices have taken so much of a pass together, it ends: notices are taken
-/// and folders looked at, and the other containers have their turn first in the next one.
+/// Once these short slices have taken this long together, the pass ends. Notices are taken and
+/// folders looked at, and the remaining containers come first in the next pass.
 const SHORT_TIME: Duration = Duration::from_millis(60);
 
-/// How much of its time a pass over the logs has spent on slow slices.
+/// The time one pass over the logs has spent on slow slices: in `whole` slices up to
+/// `COSTLY_TIME`, after that in `short` ones.
 #[derive(Debug, Default)]
 pub struct PassTime {
     whole: Duration,
@@ -46,7 +47,7 @@ pub struct PassTime {
 }
 
 impl PassTime {
-    /// How long the slice of the next container may take; `None` where its turn is in a
+    /// Returns the time limit of the next container's slice, or `None` if it must wait for a
     /// later pass.
     pub fn next_slice(&self, is_costly: bool) -> Option<Duration> {
         match self.whole < COSTLY_TIME {
@@ -55,8 +56,8 @@ impl PassTime {
         }
     }
 
-    /// A slice cost so much. Returns whether the next pass begins behind its container,
-    /// which had a whole turn.
+    /// Adds the `cost` of a slice, zero if it was not slow. Returns whether the next pass
+    /// begins after this container because it had a full slice.
     pub fn took(&mut self, cost: Duration) -> bool {
         if self.whole < COSTLY_TIME {
             self.whole += cost;
@@ -66,32 +67,33 @@ impl PassTime {
         false
     }
 
-    /// Whether the pass is to end here.
+    /// Whether the pass must end.
     pub fn is_over(&self) -> bool {
         self.short >= SHORT_TIME
     }
 }
 
-/// Bytes between two looks at the clock: of plain lines, a tenth of a millisecond.
+/// Bytes between two checks of the clock: a tenth of a millisecond for plain lines.
 const PLAIN_STRIDE: usize = 16 * 1024;
-/// The same of lines that are matched against a pattern.
+/// The same for lines that are matched against a pattern.
 const COSTLY_STRIDE: usize = 1024;
 
-/// One slice.
+/// One slice: decides at which line it ends.
 #[derive(Debug)]
 pub struct Slice<'a> {
     link: &'a Link,
     begun: Option<Instant>,
-    /// How long it may take.
+    /// The time limit.
     time: Duration,
     stride: usize,
-    /// Where in the buffer the next look is due.
+    /// Offset in the buffer at which the clock is checked next.
     next_look: usize,
     has_looked: bool,
 }
 
 impl<'a> Slice<'a> {
-    /// Begins at `start` of the buffer.
+    /// Begins at offset `start` of the buffer. `time` is reduced to the limit of the kind of
+    /// lines.
     pub fn begin(link: &'a Link, start: usize, is_matched: bool, time: Duration) -> Slice<'a> {
         let (stride, most) = match is_matched {
             true => (COSTLY_STRIDE, MATCHED_SLICE_TIME),
@@ -108,8 +110,9 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// What it took for so many bytes, if it was slow: a whole slice of such lines would be
-    /// costly. Who is to blame, its lines or the machine, does not matter to the others.
+    /// Returns the time taken for `bytes` if it was slow, that is, if a full slice of such
+    /// lines would be costly; zero otherwise. Whether the lines or the machine is the cause
+    /// does not matter to the other containers.
     pub fn cost(&self, bytes: usize) -> Duration {
         let taken = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         let is_slow = taken.as_nanos() * SLICE_BYTES as u128 > COSTLY.as_nanos() * bytes as u128;
@@ -120,8 +123,8 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// Whether it took so long that such slices are counted; for a few bytes only the
-    /// machine can have taken it.
+    /// Whether the slice took long enough to make its container costly. One that ended before
+    /// its first check did not: only the machine can be slow with so few bytes.
     pub fn was_costly(&self) -> bool {
         self.has_looked && self.has_taken(COSTLY)
     }
@@ -130,8 +133,8 @@ impl<'a> Slice<'a> {
         self.begun.is_some_and(|begun| begun.elapsed() >= time)
     }
 
-    /// One that ends with its bytes: what follows the last whole line of a file cannot
-    /// be left for later.
+    /// A slice without a limit: what follows the last complete line of a file cannot be left
+    /// for later.
     pub fn whole(link: &'a Link) -> Slice<'a> {
         let (time, stride, next_look) = (Duration::MAX, usize::MAX, usize::MAX);
         Slice {
@@ -144,7 +147,7 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// Whether it ends with the line before `at`.
+    /// Whether the slice ends with the line before `at`.
     #[inline]
     pub fn ends_at(&mut self, at: usize) -> bool {
         at >= self.next_look && self.is_over(at)
@@ -175,7 +178,7 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
-    /// What the reader lends its tailers, for a test to lend.
+    /// Stands in for the reader, which lends these to its tailers.
     #[derive(Default)]
     struct Lent {
         buffer: Vec<u8>,
@@ -247,7 +250,8 @@ mod tests {
             .is_zero());
     }
 
-    /// Containers that wrote 40 ms of lines each in one moment; of none is anything known.
+    /// Containers that wrote 40 ms of lines each at the same time, nothing known about any of
+    /// them.
     #[test]
     fn a_burst_of_many_costly_containers_does_not_hold_up_a_pass() {
         // What the lines between two looks at the clock take.
@@ -272,7 +276,7 @@ mod tests {
                 whole == 1 && read > 15,
                 "{whole} of {read} had a whole turn"
             );
-            // Of those known to be costly none has its turn now; plain ones have.
+            // Containers known to be costly must wait; plain ones go on.
             assert_eq!(
                 (time.next_slice(true), time.next_slice(false)),
                 (None, Some(SHORT_SLICE_TIME))
@@ -285,7 +289,7 @@ mod tests {
         }
     }
 
-    /// Neither a look that finds nothing nor a cheap line makes a stranger of it at once.
+    /// Neither a read that finds nothing nor a cheap line clears the state at once.
     #[test]
     fn a_container_counts_as_costly_for_a_second_and_untried_until_a_line_was_matched() {
         let dir = tempfile::tempdir().unwrap();
@@ -327,8 +331,9 @@ mod tests {
         );
     }
 
-    /// Each slice ends at its first look, as where every line takes long: what comes is
-    /// whole, in order, and each batch moves the position to where the next one begins.
+    /// Each slice ends at its first check, as if every line took long: the records are
+    /// complete and in order, and each batch moves the checkpoint to where the next one
+    /// begins.
     #[test]
     fn slices_that_end_early_lose_nothing_and_repeat_nothing() {
         let json = |number: usize| {

@@ -1,5 +1,5 @@
-//! The reader looks round for the metrics: at most once a second, and not at
-//! all while nothing moves, so that an idle machine stays idle.
+//! Collects the reader's metrics: at most once a second, and not at all while nothing changes,
+//! so that an idle machine stays idle.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use crate::source::reader::Reader;
 use crate::telemetry::account::Figures;
 use crate::telemetry::metrics::Survey;
 
-/// Time between two looks; the host exports its metrics as often.
+/// Interval between two surveys; the host exports its metrics as often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is shown anew when it has changed: how things are, the sums, and the read errors.
+/// What is compared to detect a change: the survey, the totals and the read errors.
 type Seen = (Survey, Figures, u64);
 
-/// When the reader looked round last and what it saw.
+/// When the last survey was taken, and its result.
 #[derive(Debug)]
 pub(in crate::source) struct Surveyor {
     last: Option<Seen>,
     looked: Instant,
-    /// The last look saw a change: another one follows it.
+    /// When the next survey is due; `None` if the last one saw no change.
     pub(in crate::source) next: Option<Instant>,
 }
 
@@ -33,11 +33,11 @@ impl Surveyor {
 }
 
 impl Reader {
-    /// Looks round if it is time, and has the host show what has changed.
+    /// If a survey is due, takes it and, if it changed, passes it to the host.
     pub(in crate::source) fn survey_if_due(&mut self, now: Instant) {
         let is_due = match self.surveyor.next {
             Some(next) => now >= next,
-            // Something woke the reader: what it came to is seen a second later.
+            // Something woke the reader; its effect is surveyed a second later.
             None => {
                 self.surveyor.next = Some((self.surveyor.looked + INTERVAL).max(now));
                 false
@@ -48,7 +48,7 @@ impl Reader {
         }
         let errors = self.link.tally.read_errors.get();
         let seen = (self.survey(now), self.link.accounts.total(), errors);
-        // What waits grows older, though nothing moves.
+        // The age of waiting data grows even if nothing changes.
         let has_changed =
             self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
         self.surveyor.looked = now;

@@ -1,13 +1,12 @@
-//! Notification about container folders and log files, on inotify instances of
-//! our own.
+//! Change notification for container folders and log files, on inotify instances of our own.
 //!
-//! Why not `notify` here: it asks for every kind of event, of a log as of a folder,
-//! and wakes us for each. A *folder* is watched for names that come and go
-//! (rotation, rename of the container, removal), never for writes. A *log file* is
-//! watched while it is written now and then: then a read for each notice is cheaper
-//! than one for each cycle. Of a busy log the kernel reports nothing. The logs have
-//! an instance of their own, which wakes nobody while other logs are read anyway:
-//! what has come by the next cycle is taken then, all at once.
+//! The `notify` crate is not used here because it subscribes to every kind of event, for logs
+//! and folders alike, and wakes the reader for each. A *folder* is watched for created,
+//! renamed and deleted entries (rotation, renamed container, removal), never for writes. A
+//! *log file* is watched while it is written only occasionally: then one read per notice is
+//! cheaper than one per cycle. A busy log is not watched. Logs have an inotify instance of
+//! their own, which does not wake the reader while other logs are read anyway: its events are
+//! then taken in bulk in the next cycle.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,23 +18,23 @@ use std::path::Path;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// What happened to a container, identified by the key it was watched under.
+/// What happened to a container, identified by the key it is watched under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Its watched log file was written, truncated, renamed or deleted.
     LogTouched(usize),
-    /// A name in its folder came or went.
+    /// An entry of its folder was added or removed.
     FolderChanged(usize),
-    /// A file was made in its folder.
+    /// A file with this name was created in its folder.
     FileMade(usize, String),
-    /// A name in a folder of a runtime came or went.
+    /// An entry of a runtime's folder was added or removed.
     RootChanged,
-    /// Events were lost: look at everything.
+    /// Events were lost: everything must be checked.
     Overflow,
 }
 
-/// How many events of each instance are taken at once: who makes and renames files as fast as
-/// they are taken does not keep the reader from the logs.
+/// Limit on the events taken from each instance in one call, so that someone who creates and
+/// renames files as fast as they are taken cannot keep the reader from the logs.
 const MOST_EVENTS: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +64,12 @@ pub struct FileWatch {
 #[derive(Debug)]
 struct Instance {
     fd: OwnedFd,
-    /// A file may be watched for several reasons, by one watch.
+    /// By watch descriptor. inotify has one watch per file, which may serve several owners.
     watched: HashMap<i32, Vec<Watched>>,
 }
 
 impl FileWatch {
-    /// Fails where the user's inotify instances are used up.
+    /// Fails if the user's inotify instances are exhausted.
     pub fn new() -> io::Result<FileWatch> {
         Ok(FileWatch {
             names: Instance::new()?,
@@ -78,7 +77,7 @@ impl FileWatch {
         })
     }
 
-    /// Readable when a name came or went.
+    /// Readable when a folder entry was added or removed.
     pub fn names(&self) -> BorrowedFd<'_> {
         self.names.fd.as_fd()
     }
@@ -88,12 +87,12 @@ impl FileWatch {
         self.writes.fd.as_fd()
     }
 
-    /// Watches a container's folder until it goes.
+    /// Watches a container's folder until it is deleted.
     pub fn watch_folder(&mut self, key: usize, dir: &Path) -> io::Result<()> {
         self.watch_names(Watched::Folder(key), dir)
     }
 
-    /// Watches a folder in which containers come and go, until it goes.
+    /// Watches a folder that contains containers' folders until it is deleted.
     pub fn watch_root(&mut self, dir: &Path) -> io::Result<()> {
         self.watch_names(Watched::Root, dir)
     }
@@ -109,9 +108,9 @@ impl FileWatch {
         Ok(())
     }
 
-    /// Watches an open log file, under whatever name it has now, until it goes or
-    /// is no longer watched: the number is for [`FileWatch::unwatch_log`]. Read the
-    /// file once more afterwards: a write that came before the watch is not told.
+    /// Watches an open log file, whatever its current name, until it is deleted or
+    /// [`FileWatch::unwatch_log`] is called with the returned number. Read the file once more
+    /// afterwards: a write before the watch is not reported.
     pub fn watch_log(&mut self, key: usize, file: &File) -> io::Result<i32> {
         let flags = WatchFlags::MODIFY
             | WatchFlags::ATTRIB
@@ -133,8 +132,8 @@ impl FileWatch {
         self.writes.forget_all(Watched::Log(key));
     }
 
-    /// Takes the notices there are; returns whether there are so many that some were left.
-    /// Several about one container are usual.
+    /// Appends the pending notices, several per container as a rule. Returns whether events
+    /// were left in the kernel's queue.
     pub fn take(&mut self, notices: &mut Vec<Notice>) -> bool {
         let has_more = self.names.take(notices, MOST_EVENTS);
         self.writes.take(notices, MOST_EVENTS) || has_more
@@ -152,7 +151,7 @@ impl Instance {
 
     fn watch(&mut self, path: &Path, flags: WatchFlags, watched: Watched) -> io::Result<i32> {
         let watch = inotify::add_watch(&self.fd, path, flags)?;
-        // As a rule there is one reason.
+        // Usually there is one owner.
         let reasons = self
             .watched
             .entry(watch)
@@ -170,7 +169,7 @@ impl Instance {
         reasons.retain(|reason| *reason != watched);
         if reasons.is_empty() {
             self.watched.remove(&watch);
-            // It may have ended by itself, with its file.
+            // Fails if the watch has ended by itself, with its file.
             let _ = inotify::remove_watch(&self.fd, watch);
         }
     }
@@ -187,7 +186,8 @@ impl Instance {
         }
     }
 
-    /// Up to a buffer more than `most`; what was left is in the kernel's queue.
+    /// Takes up to `most` events, finishing the last buffer read; the rest stays in the
+    /// kernel's queue. Returns whether there may be more.
     fn take(&mut self, notices: &mut Vec<Notice>, most: usize) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
@@ -221,7 +221,7 @@ impl Instance {
                     notices.push(notice);
                 }
             }
-            // A watch ends with its file.
+            // The kernel removes a watch together with its file.
             if event.events().contains(ReadFlags::IGNORED) {
                 self.watched.remove(&event.wd());
             }
@@ -263,7 +263,7 @@ mod tests {
         );
     }
 
-    /// In one call so many as fit into its buffer, of two events each at the least.
+    /// One call takes what fits into its buffer; each file yields at least two events.
     #[test]
     fn a_flood_of_events_is_taken_bit_by_bit_and_whole() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! How long to wait before the next attempt. Owns no clock.
+//! Computes the wait before the next attempt. Owns no clock.
 
 use std::time::Duration;
 
 /// The wait after a first failure.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// A wait that doubles with each failure in a row.
+/// A wait that doubles with each consecutive failure.
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
@@ -13,19 +13,19 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A wait that never exceeds `most`.
+    /// Creates a back-off that never exceeds `most`.
     pub fn up_to(most: Duration) -> Backoff {
         Backoff { next: FIRST, most }
     }
 
-    /// How long to wait after one more failure.
+    /// Returns the wait after one more failure.
     pub fn after_failure(&mut self) -> Duration {
         let wait = self.next;
         self.next = (wait * 2).min(self.most);
         wait
     }
 
-    /// A success: the next failure is a first one.
+    /// Resets the wait after a success.
     pub fn reset(&mut self) {
         self.next = FIRST;
     }

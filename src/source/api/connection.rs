@@ -1,12 +1,11 @@
-//! One HTTP connection for one request, straight over hyper: the answer's head
-//! within a deadline, then its body, chunk by chunk and only as it is asked for.
+//! One HTTP connection for one request, directly over hyper: the head of the response within a
+//! deadline, then its body, chunk by chunk and only on demand.
 //!
-//! bollard is not used for what streams. It does not tell when a subscription
-//! stands, knows `since` in whole seconds only, and takes a daemon's error frame
-//! for text.
+//! bollard is not used for streams. It does not report when a subscription is established,
+//! supports `since` in whole seconds only, and treats the daemon's error frames as text.
 //!
-//! There is no task behind a connection: whoever polls the body drives it, so
-//! what is not polled is not read.
+//! No task runs the connection: whoever polls the body drives it, so a body that is not polled
+//! is not read.
 
 use std::future::{poll_fn, Future};
 use std::io;
@@ -27,38 +26,39 @@ use tokio::time::{sleep, timeout};
 use crate::source::api::entries::error_text;
 use crate::source::api::podman::{Release, VERSION_HEADER};
 
-/// How long the daemon may take for the head of an answer.
+/// Time limit for the head of a response.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Read at once from a connection at the most. It stays allocated after a
-/// burst, so it bounds what an idle container costs.
+/// The most that is read from a connection at once. It stays allocated after a burst, so it
+/// bounds the memory of an idle container.
 const READ_BUFFER: usize = 8 * 1024;
 
-/// A Unix socket whose queue of waiting connections is full refuses at once.
+/// Wait before connecting again if a Unix socket's backlog is full, in which case it refuses
+/// at once.
 const QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The body of an error is read up to here.
+/// Limit on the bytes read of an error's body.
 const LONGEST_ERROR_BODY: usize = 8 * 1024;
 
 type Driver = http1::Connection<TokioIo<UnixStream>, Empty<Bytes>>;
 
-/// An answer whose head has come.
+/// A response whose head has been received.
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
-    /// Its content type, empty if it has none.
+    /// Its content type; empty if there is none.
     pub content_type: String,
-    /// The release of Podman, if it is Podman that answers.
+    /// The release of Podman, if Podman answered.
     pub podman: Option<Release>,
-    /// The rest.
+    /// The body.
     pub body: StreamBody,
 }
 
-/// A body, and the connection it comes by, which is closed with it.
+/// A body with its connection, which is closed with it.
 pub struct StreamBody {
     incoming: Incoming,
     driver: Option<Driver>,
-    /// Kept: without a sender the driver would think of closing.
+    /// Kept because without a sender the driver would start to close the connection.
     _sender: http1::SendRequest<Empty<Bytes>>,
 }
 
@@ -125,7 +125,7 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Lets the connection do its work. Its errors come out of the body, too.
+/// Drives the connection. Its errors are also returned by the body.
 fn drive(driver: &mut Option<Driver>, context: &mut Context<'_>) {
     if let Some(connection) = driver {
         if Pin::new(connection).poll(context).is_ready() {
@@ -135,12 +135,12 @@ fn drive(driver: &mut Option<Driver>, context: &mut Context<'_>) {
 }
 
 impl StreamBody {
-    /// The next chunk; `None` at an orderly end.
+    /// Returns the next chunk; `None` at the regular end.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
         poll_fn(|context| self.poll_chunk(context)).await
     }
 
-    /// As [`chunk`](StreamBody::chunk), and an error if it does not come in time.
+    /// As [`chunk`](StreamBody::chunk), but fails if it does not arrive in time.
     pub async fn chunk_within(&mut self, most: Duration) -> Option<Result<Bytes, String>> {
         match timeout(most, self.chunk()).await {
             Ok(chunk) => chunk,
@@ -148,7 +148,7 @@ impl StreamBody {
         }
     }
 
-    /// As [`chunk`](StreamBody::chunk), without waiting for it.
+    /// As [`chunk`](StreamBody::chunk), but without waiting.
     pub async fn chunk_at_hand(&mut self) -> Poll<Option<Result<Bytes, String>>> {
         poll_fn(|context| Poll::Ready(self.poll_chunk(context))).await
     }
@@ -157,7 +157,7 @@ impl StreamBody {
         loop {
             let mut frame = Pin::new(&mut self.incoming).poll_frame(context);
             if frame.is_pending() {
-                // Now that the body is wanted the driver reads it.
+                // The body is wanted now, so let the driver read it.
                 drive(&mut self.driver, context);
                 frame = Pin::new(&mut self.incoming).poll_frame(context);
             }
@@ -174,7 +174,7 @@ impl StreamBody {
         }
     }
 
-    /// What an error's body says. The daemon packs it into JSON.
+    /// Returns the text of an error's body, which the daemon wraps in JSON.
     pub async fn error_text(mut self) -> String {
         let mut bytes = Vec::new();
         let read = async {
@@ -185,7 +185,7 @@ impl StreamBody {
                 }
             }
         };
-        // Too late is as good as the end: the status is known anyway.
+        // A time-out is treated as the end: the status is known anyway.
         let _ = timeout(ANSWER_DEADLINE, read).await;
         #[derive(serde::Deserialize)]
         struct Message {
@@ -198,7 +198,7 @@ impl StreamBody {
     }
 }
 
-/// An error with its causes, for hyper's own text leaves them out.
+/// The text of an error with its causes, which hyper's own text omits.
 pub fn text_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,19 +1,18 @@
-//! The raw stream of a container with a terminal: lines, each with a time in
-//! front, and no frames. Pure, incremental and total.
+//! The raw stream of a container with a terminal: lines, each with a leading time, and no
+//! frames. Pure, incremental and total.
 //!
-//! Docker puts a time in front of each *record*, and a record need not end a
-//! line: it is cut after 16 KiB, and at the end of a run. So a time can stand
-//! in the middle of a line, where a container may print one just as well:
+//! Docker puts a time before each *record*, and a record need not end a line: it is cut after
+//! 16 KiB, and at the end of a run. So a time may occur in the middle of a line, where the
+//! container itself may just as well have printed one:
 //!
 //! ```text
 //! 2026-…Z 16384 bytes2026-…Z rest of the line LF
 //! ```
 //!
-//! The `local` driver, read by the API, even ends a long line without LF.
-//! A time is taken for Docker's in two places only: 16 KiB after the last one, and
-//! at the start of a chunk of the body, since Docker writes a record as a chunk.
-//! Elsewhere it is text. A line without end is handed out in pieces of 16 KiB,
-//! which bounds the memory, too.
+//! The `local` driver, read through the API, even ends a long line without LF. A time is taken
+//! for Docker's in two places only: 16 KiB after the last one, and at the start of a chunk of
+//! the body, since Docker writes a record as a chunk. Elsewhere it is text. A line without end
+//! is emitted in pieces of 16 KiB, which also bounds the memory.
 
 use crate::format::position::Timestamp;
 use crate::format::rfc3339::TimeParser;
@@ -24,17 +23,17 @@ use crate::source::api::entries::{split_time, LONGEST_TIME};
 /// Docker cuts a line here (moby `daemon/logger/copier.go`).
 pub const PIECE: usize = 16 * 1024;
 
-/// How the daemon begins what it says about a failure of its own. A container's
-/// line has a time in front of it.
+/// How the daemon begins the message about a failure of its own. A container's line begins
+/// with a time.
 const DAEMON_ERROR: &[u8] = b"Error grabbing logs: ";
 
-/// A buffer of this size is kept for the next torn line.
+/// Capacity of a buffer that is kept for the next line split between chunks.
 const KEPT_CAPACITY: usize = 1024;
 
 /// A line, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsoleEntry<'a> {
-    /// The time in front of it; without one, that of the entry before.
+    /// Its leading time; without one, the time of the previous entry.
     pub time: Timestamp,
     /// Its bytes without the final LF.
     pub text: &'a [u8],
@@ -42,7 +41,7 @@ pub struct ConsoleEntry<'a> {
     pub ends_line: bool,
 }
 
-/// The daemon says that it cannot go on.
+/// The daemon reports that it cannot continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DaemonError(String);
@@ -51,18 +50,18 @@ pub struct DaemonError(String);
 enum State {
     /// A time may begin here; its bytes so far are in `head`.
     Time { starts_line: bool },
-    /// Text, up to LF or a piece's length.
+    /// Text, up to LF or the length of a piece.
     Text,
 }
 
-/// Cuts a stream into lines.
+/// Splits a stream into lines.
 #[derive(Debug)]
 pub struct ConsoleDecoder {
     times: TimeParser,
     time: Timestamp,
-    /// Whether the line so far has had a time.
+    /// Whether the current line has had a time.
     is_timed: bool,
-    /// Whether the last time was not at the start of a line.
+    /// Whether the last time was in the middle of a line.
     is_continued: bool,
     state: State,
     head: Vec<u8>,
@@ -71,7 +70,7 @@ pub struct ConsoleDecoder {
 }
 
 impl ConsoleDecoder {
-    /// A decoder for a stream from its start. `time` is for lines without one.
+    /// Creates a decoder for a stream from its start. `time` is for lines without one.
     pub fn new(time: Timestamp) -> ConsoleDecoder {
         ConsoleDecoder {
             times: TimeParser::default(),
@@ -84,21 +83,21 @@ impl ConsoleDecoder {
         }
     }
 
-    /// Goes on with one chunk of the body.
+    /// Decodes one chunk of the body.
     pub fn feed(
         &mut self,
         chunk: &[u8],
         emit: &mut dyn FnMut(ConsoleEntry<'_>),
     ) -> Result<(), DaemonError> {
-        // Right after a line's time comes its text: a time there is its own. The
-        // last piece of a line may be empty, and its LF left out.
+        // Directly after a line's time comes its text: a time there belongs to the text. The
+        // last piece of a line may be empty, and its LF omitted.
         if self.state == State::Text && (!self.text.is_empty() || self.is_continued) {
             self.state = State::Time { starts_line: false };
         }
         self.go_on(chunk, emit)
     }
 
-    /// The stream ended in order: what is left is the end of a run.
+    /// Handles the regular end of the stream: what is left is the end of a run.
     pub fn finish(&mut self, emit: &mut dyn FnMut(ConsoleEntry<'_>)) -> Result<(), DaemonError> {
         while !self.head.is_empty() {
             let head = std::mem::take(&mut self.head);
@@ -127,7 +126,7 @@ impl ConsoleDecoder {
         Ok(())
     }
 
-    /// Takes a time if there is one; gives what is left.
+    /// Takes a time if there is one; returns the rest.
     fn take_time<'a>(
         &mut self,
         rest: &'a [u8],
@@ -136,7 +135,7 @@ impl ConsoleDecoder {
     ) -> Result<&'a [u8], DaemonError> {
         if starts_line && self.head.is_empty() {
             self.is_timed = false;
-            // Nearly always: the time lies whole in this chunk.
+            // The usual case: the whole time is in this chunk.
             if let Some((time, text)) = split_time(&mut self.times, rest) {
                 self.time = time;
                 self.is_timed = true;
@@ -163,7 +162,7 @@ impl ConsoleDecoder {
         self.state = State::Text;
         match split_time(&mut self.times, &head) {
             Some((time, _)) => {
-                // A new record: what there is of the last one is all of it.
+                // A new record begins, so the last one is complete.
                 let text = std::mem::take(&mut self.text);
                 if !text.is_empty() {
                     self.hand_out(&text, false, emit)?;
@@ -172,20 +171,20 @@ impl ConsoleDecoder {
                 self.is_timed = true;
                 self.is_continued = !starts_line;
             }
-            // The chunk before ended in what might have begun a time, and this one may
-            // begin with one.
+            // The previous chunk ended in what could have been the start of a time, and this
+            // one may begin with one.
             None if carried > 0 => {
                 self.go_on(head.get(..carried).unwrap_or_default(), emit)?;
                 self.state = State::Time { starts_line: false };
                 return Ok(rest);
             }
-            // Shorter than what was there, so this comes to an end.
+            // Terminates: this is shorter than the previous input.
             None => self.go_on(&head, emit)?,
         }
         Ok(left)
     }
 
-    /// Takes text up to the end of its line or piece; gives what is left.
+    /// Takes text up to the end of its line or piece; returns the rest.
     fn take_text<'a>(
         &mut self,
         rest: &'a [u8],

@@ -55,7 +55,7 @@ fn a_line_at_its_very_start_may_print_a_time() {
     }
 }
 
-/// A chunk may come in two parts, and the second be digits alone.
+/// A chunk may arrive in two parts, and the second may consist of digits alone.
 #[test]
 fn the_time_of_a_chunk_is_found_behind_one_that_ends_in_digits() {
     let (first, second) = (stamped(1, "piece 789"), stamped(2, "123 rest\n"));
@@ -89,7 +89,7 @@ fn the_pieces_of_a_long_line_are_told_apart_from_the_times_between_them() {
                 line(2, "next", true),
             ]
         } else if ends.is_empty() {
-            // Where a run ended inside a line only a chunk's start tells.
+            // If a run ended within a line, only the start of a chunk shows it.
             vec![
                 line(1, &long, false),
                 line(1, rest, false),
@@ -110,7 +110,7 @@ fn the_pieces_of_a_long_line_are_told_apart_from_the_times_between_them() {
         )
         .unwrap();
         if rest.len() == PIECE {
-            // The last piece filled up, and its LF came by itself.
+            // The last piece was full, and its LF arrived separately.
             assert_eq!(entries.remove(2), line(1, "", true));
             entries[1].3 = true;
         }

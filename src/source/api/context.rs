@@ -1,6 +1,6 @@
-//! What the tasks of the Docker thread share: the sink, the room it has, what
-//! is known of the daemon, and which containers are followed. All of it lives
-//! on that one thread, so there is no lock, and no borrow outlives a call.
+//! What the tasks of the Docker thread share: the sink and its space, the state of the daemon,
+//! and the followed containers. All of it lives on that one thread, so there is no lock, and
+//! no borrow outlives a call.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,23 +17,23 @@ use crate::source::api::podman::Release;
 use crate::source::api::requests::Requests;
 use crate::source::api::StreamSink;
 
-/// How often a sink without space is asked again by itself.
+/// Interval between checks of a sink without space.
 const SPACE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A followed container, as the tasks that watch the daemon see it.
 #[derive(Debug, Default)]
 pub struct Follow {
-    /// Signs so far that the container started (or is gone): its stream is
-    /// worth asking for again.
+    /// The number of signs so far that the container started or is gone: its stream is worth
+    /// requesting again.
     pub starts: Cell<u64>,
-    /// Rung at each of them.
+    /// Notified at each of them.
     pub started: Notify,
     /// Since when its follower has been waiting for one.
     pub waiting_since: Cell<Option<Instant>>,
 }
 
 impl Follow {
-    /// Its stream is worth asking for again.
+    /// Records that its stream is worth requesting again.
     pub fn note_start(&self) {
         self.starts.set(self.starts.get() + 1);
         self.started.notify_one();
@@ -42,33 +42,33 @@ impl Follow {
 
 /// What the tasks share.
 pub struct Context {
-    /// Where the daemon listens.
+    /// The path of the daemon's socket.
     pub socket: PathBuf,
-    /// The requests that are answered at once.
+    /// The list and inspect requests.
     pub requests: Requests,
     /// The containers that have a follower.
     pub follows: RefCell<HashMap<ContainerId, Rc<Follow>>>,
-    /// The release of Podman, once it was Podman that answered.
+    /// The release of Podman, if it was Podman that answered last.
     pub podman: Cell<Option<Release>>,
-    /// Whether the events come.
+    /// Whether events arrive.
     pub has_events: Cell<bool>,
-    /// When the containers shall be listed even before their time.
+    /// When the containers must be listed ahead of schedule.
     pub early_relist: Cell<Option<Instant>>,
-    /// Rung when one of the two above changed.
+    /// Notified when one of the two above changes.
     pub relist_changed: Notify,
     sink: RefCell<Box<dyn StreamSink>>,
-    /// Held by the one follower that waits for space; the others queue for it,
-    /// so that they come in turn and the sink is asked by one of them only.
+    /// Held by the one follower that waits for space. The others queue for it, so that they
+    /// take turns and only one of them polls the sink.
     turn: Semaphore,
     space: Arc<Notify>,
     is_reachable: Cell<Option<bool>>,
     last_answer: Cell<Option<Instant>>,
-    /// Rung when the daemon answers again.
+    /// Notified when the daemon answers again.
     daemon_is_back: Notify,
 }
 
 impl Context {
-    /// `space` is rung from other threads.
+    /// Creates the context; `space` is notified by other threads.
     pub fn new(socket: PathBuf, sink: Box<dyn StreamSink>, space: Arc<Notify>) -> Context {
         Context {
             requests: Requests::new(socket.clone()),
@@ -87,26 +87,27 @@ impl Context {
         }
     }
 
-    /// Lets `call` use the sink, which cannot get back here.
+    /// Runs `call` with the sink, which cannot call back into the context.
     pub fn with_sink<T>(&self, call: impl FnOnce(&mut dyn StreamSink) -> T) -> T {
         call(&mut **self.sink.borrow_mut())
     }
 
-    /// Whether entries may come, without waiting; never ahead of one who waits.
+    /// Whether entries may be delivered, without waiting; never overtakes a follower that
+    /// waits.
     pub fn has_space(&self) -> bool {
         self.turn.available_permits() > 0 && self.with_sink(|sink| sink.has_space())
     }
 
-    /// Waits until entries may come.
+    /// Waits until entries may be delivered.
     pub async fn wait_for_space(&self) {
         let _turn = self.turn.acquire().await;
         while !self.with_sink(|sink| sink.has_space()) {
-            // Rung or not, the sink is asked.
+            // Check the sink after a time-out as well.
             let _ = timeout(SPACE_INTERVAL, self.space.notified()).await;
         }
     }
 
-    /// The daemon has answered, be it with an error.
+    /// Records that the daemon has answered, even with an error.
     pub fn note_answer(&self) {
         self.last_answer.set(Some(Instant::now()));
         if self.is_reachable.replace(Some(true)) != Some(true) {
@@ -115,8 +116,8 @@ impl Context {
         }
     }
 
-    /// A request begun at `begun` got no answer. Others may have got one in the
-    /// meantime: then it is this request's trouble alone.
+    /// Records that a request begun at `begun` got no answer. If another one was answered in
+    /// the meantime, only this request is affected.
     pub fn note_silence(&self, begun: Instant, reason: &str) {
         if self.last_answer.get().is_some_and(|answer| answer >= begun) {
             return;
@@ -126,13 +127,13 @@ impl Context {
         }
     }
 
-    /// Waits before another attempt, at the most until a silent daemon answers
-    /// somebody else.
+    /// Waits before another attempt, but not longer than until an unreachable daemon answers
+    /// another request.
     pub async fn pause(&self, wait: Duration) {
         let _ = timeout(wait, self.daemon_is_back.notified()).await;
     }
 
-    /// Has the containers listed at `time`, or before.
+    /// Lists the containers at `time` or earlier.
     pub fn call_roll_by(&self, time: Instant) {
         let time = self
             .early_relist
@@ -142,7 +143,7 @@ impl Context {
         self.relist_changed.notify_one();
     }
 
-    /// Whether the events come, from now on.
+    /// Sets whether events arrive.
     pub fn set_events(&self, come: bool) {
         self.has_events.set(come);
         self.relist_changed.notify_one();

@@ -1,6 +1,6 @@
-//! The daemon's events: subscribed to while anything is followed, and a hint
-//! only. Being the one who asks most often for a daemon that is away, this also
-//! is the scout of the followers.
+//! The daemon's events: subscribed to while anything is followed, and only a hint. This task
+//! retries an unreachable daemon most often, so it also finds out for the followers when the
+//! daemon is back.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::source::api::connection::{get, StreamBody};
 use crate::source::api::context::Context;
 use crate::source::api::ContainerAction;
 
-/// `{"type":["container"],"event":["create","start","die","destroy","remove",
-/// "rename"]}`: Docker says destroy, Podman remove. Without the second part
-/// each health check would be told.
+/// `{"type":["container"],"event":["create","start","die","destroy","remove","rename"]}`:
+/// Docker reports `destroy`, Podman `remove`. Without the second part, each health check would
+/// be reported.
 const TARGET: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B\
     %22create%22%2C%22start%22%2C%22die%22%2C%22destroy%22%2C%22remove%22%2C%22rename%22%5D%7D";
 
@@ -26,10 +26,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A subscription that lasted this long was a success.
 const SUCCESS: Duration = Duration::from_secs(2);
 
-/// An event holds all labels of its container. Longer than this it is none.
+/// An event contains all labels of its container. A longer line is not an event.
 const LONGEST_EVENT: usize = 1024 * 1024;
 
-/// A buffer of this size is kept for the next event.
+/// Capacity of a buffer that is kept for the next event.
 const KEPT_CAPACITY: usize = 4096;
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ pub async fn watch_events(context: &Context) {
                 context.note_answer();
                 if answer.status == StatusCode::OK {
                     context.set_events(true);
-                    // What happened before this subscription only a list tells.
+                    // Only a list shows what happened before this subscription.
                     context.call_roll_by(Instant::now());
                     read_events(context, answer.body).await;
                     context.set_events(false);
@@ -70,7 +70,7 @@ pub async fn watch_events(context: &Context) {
     }
 }
 
-/// Tells what comes until there is no more, or no sense in it.
+/// Handles events until the body ends or is not a sequence of events.
 async fn read_events(context: &Context, mut body: StreamBody) {
     let mut buffer = VecDeque::new();
     while let Some(Ok(chunk)) = body.chunk().await {

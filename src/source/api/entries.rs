@@ -1,4 +1,4 @@
-//! The body of a logs request as entries, framed or raw. Pure.
+//! Decodes the body of a logs request, framed or raw, into entries. Pure.
 
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
@@ -6,33 +6,33 @@ use crate::format::rfc3339::TimeParser;
 use crate::source::api::console::ConsoleDecoder;
 use crate::source::api::stdcopy::{FrameDecoder, FrameKind};
 
-/// Length of `2006-01-02T15:04:05.000000000-07:00`. Docker writes `Z` for the
-/// zone; Podman writes the local one.
+/// Length of `2006-01-02T15:04:05.000000000-07:00`. Docker writes `Z` for the zone; Podman
+/// writes the local one.
 pub const LONGEST_TIME: usize = 35;
 
-/// Text of a daemon's error is kept up to here.
+/// Length, in bytes, to which the text of a daemon's error is cut.
 const LONGEST_ERROR: usize = 1024;
 
-/// The time at the front of `text`, and what follows the blank after it.
+/// Splits the leading time from `text` and the blank after it; `None` if there is no time.
 pub fn split_time<'a>(times: &mut TimeParser, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
     let near = text.get(..text.len().min(LONGEST_TIME + 1))?;
     let (time, blank_and_rest) = text.split_at_checked(memchr::memchr(b' ', near)?)?;
     Some((times.parse(time)?, blank_and_rest.get(1..)?))
 }
 
-/// Receives stream, time, text, and whether the text ends its line.
+/// Receives the stream, the time, the text, and whether the text ends its line.
 pub type Emit<'a> = dyn FnMut(Stream, Timestamp, &[u8], bool) + 'a;
 
 /// Decodes one body.
 #[derive(Debug)]
 pub enum EntryDecoder {
-    /// Of a container without a terminal.
+    /// From a container without a terminal.
     Multiplexed(Multiplexed),
-    /// Of a container with one.
+    /// From a container with a terminal.
     Raw(Box<ConsoleDecoder>),
 }
 
-/// Frames and the times in them.
+/// Decodes frames and the times in them.
 #[derive(Debug)]
 pub struct Multiplexed {
     frames: FrameDecoder,
@@ -41,8 +41,8 @@ pub struct Multiplexed {
 }
 
 impl EntryDecoder {
-    /// A decoder of a body from its start. `time` is for entries that come
-    /// without one, until one comes with one.
+    /// Creates a decoder of a body from its start. `time` is for entries before the first one
+    /// that has a time.
     pub fn new(has_terminal: bool, time: Timestamp) -> EntryDecoder {
         if has_terminal {
             EntryDecoder::Raw(Box::new(ConsoleDecoder::new(time)))
@@ -55,8 +55,7 @@ impl EntryDecoder {
         }
     }
 
-    /// Goes on with a chunk of the body. An error says why the stream is of no
-    /// use any more.
+    /// Decodes a chunk of the body. An error means that the stream cannot be read any further.
     pub fn feed(&mut self, chunk: &[u8], emit: &mut Emit<'_>) -> Result<(), String> {
         match self {
             EntryDecoder::Multiplexed(multiplexed) => multiplexed.feed(chunk, emit),
@@ -68,7 +67,7 @@ impl EntryDecoder {
         }
     }
 
-    /// The body has ended in order.
+    /// Handles the regular end of the body.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), String> {
         match self {
             EntryDecoder::Multiplexed(multiplexed) if multiplexed.frames.is_between_frames() => {
@@ -115,7 +114,7 @@ impl Multiplexed {
     }
 }
 
-/// What a daemon says, fit for a log.
+/// Makes a daemon's message fit for a log.
 pub fn error_text(bytes: &[u8]) -> String {
     let near = bytes
         .get(..bytes.len().min(LONGEST_ERROR))

@@ -15,8 +15,8 @@ use crate::source::api::{ContainerAction, StreamEnd};
 /// 2026-11-23T18:34:00Z, as `stamped` writes it.
 const SECONDS: i64 = 1_795_458_840;
 
-/// Answers what is not asked about logs: events that never come, an empty list, a
-/// container of which nothing is said.
+/// Answers requests other than for logs: no events, an empty list, a container without
+/// metadata.
 pub fn otherwise(call: &mut Call) {
     if call.target.starts_with("/events?") {
         call.begin("");
@@ -41,7 +41,7 @@ fn nothing_is_connected_to_while_nothing_is_followed() {
     let bench = Bench::at(&api.path);
     bench.thread.wake();
     bench.thread.unfollow(id(1));
-    // An answered request shows that the thread has been through all this.
+    // An answered request proves that the thread has handled everything before it.
     let (answered, answer) = channel();
     bench
         .thread

@@ -1,6 +1,6 @@
-//! Follows one container: asks for its stream, hands on what comes, and asks
-//! again when it ends. Ends itself when the container is gone or cannot be
-//! read; otherwise it is aborted by the thread.
+//! Follows one container: requests its stream, passes on what arrives, and requests it again
+//! when it ends. Ends by itself when the container is gone or cannot be read; otherwise the
+//! thread aborts it.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -19,33 +19,31 @@ use crate::source::api::podman::is_lasting;
 use crate::source::api::requests::RequestError;
 use crate::source::api::{Inspected, StreamEnd};
 
-/// The longest wait between two attempts. A stream that lived so long was a
-/// success.
+/// The longest wait between two attempts. A stream that lasted this long was a success.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// A stream ended in order after it had lived this long: its container has
-/// stopped, or the daemon has closed the stream of a running one. The list
-/// tells, and is asked for so soon.
+/// If a stream ended regularly after this long, its container has stopped, or the daemon has
+/// closed the stream of a running one. The list shows which, and is requested after this time.
 pub const EARLY_ROLL_CALL: Duration = Duration::from_secs(2);
 
-/// A daemon whose stream is not read for so long, all in all, may pass over files of a log that
-/// rotates meanwhile, and does not say so.
+/// A daemon whose stream is not read for this long in total may skip files of a log that
+/// rotates meanwhile, without reporting it.
 pub const LAG: Duration = Duration::from_secs(1);
 
-/// How long the daemon may take for the next piece of a body that has an end. It unpacks
-/// whole files for it.
+/// Time limit for the next piece of a body that has an end. The daemon decompresses whole
+/// files for it.
 const BODY_SILENCE: Duration = Duration::from_secs(60);
 
-/// Bytes handled between two flushes at the most.
+/// The most bytes handled between two flushes.
 const BURST: usize = 64 * 1024;
-/// The same in time: what a line costs depends on who wrote it, and on what its
-/// container's lines are matched against.
+/// The same in time: the cost of a line depends on who wrote it, and on what its container's
+/// lines are matched against.
 const BURST_TIME: Duration = Duration::from_millis(25);
 
-/// Time between looks whether a container that is held back is wanted again.
+/// Interval between checks whether a held-back container may continue.
 const HELD_BACK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Follows `id` for ever, or until it cannot be followed. `wait` comes first.
+/// Follows `id` until it cannot be followed; starts after `wait`.
 pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
     if !wait.is_zero() {
         context.pause(wait).await;
@@ -67,7 +65,7 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
             backoff.reset();
         }
         if !end.is_retried() {
-            // First, so that the sink may have it followed anew at once.
+            // Before the sink is notified, so that it can follow the container again at once.
             follower.context.follows.borrow_mut().remove(&id);
         }
         let has_failed = matches!(end, StreamEnd::Failed(_));
@@ -87,7 +85,7 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
     }
 }
 
-/// Waits for a sign of a start that came after there were `starts` of them.
+/// Waits for a sign of a start after the first `starts` ones.
 async fn wait_for_start(context: &Context, follow: &Follow, starts: u64, lived: Duration) {
     follow.waiting_since.set(Some(Instant::now()));
     if lived >= EARLY_ROLL_CALL || !context.has_events.get() {
@@ -103,15 +101,15 @@ async fn wait_for_start(context: &Context, follow: &Follow, starts: u64, lived: 
 pub struct Follower {
     pub(crate) context: Rc<Context>,
     pub(crate) id: ContainerId,
-    /// Known once and for all: a container never changes it.
+    /// Cached for good: a container's traits never change.
     inspected: Option<Traits>,
-    /// Whether the last attempt brought something later than it asked for.
+    /// Whether the last attempt returned something later than it asked for.
     pub(crate) has_progressed: bool,
-    /// How long the last answer waited for space.
+    /// How long the last response waited for space.
     pub(crate) waited: Duration,
 }
 
-/// What of a container decides how its stream is read.
+/// The properties of a container that decide how its stream is read.
 #[derive(Debug, Clone, Copy)]
 struct Traits {
     has_terminal: bool,
@@ -119,18 +117,18 @@ struct Traits {
     is_in_journal: bool,
 }
 
-/// How a body came to its end.
+/// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyEnd {
-    /// In order.
+    /// Regularly.
     Ended,
-    /// By us, to ask again: it waited so long that the daemon may have passed over
-    /// files, or it does not reach back far enough.
+    /// Closed by the follower, to request it again: it waited so long that the daemon may have
+    /// skipped files, or it does not reach back far enough.
     LetGo,
 }
 
 impl Follower {
-    /// One stream, from request to end.
+    /// Reads one stream, from request to end.
     async fn attempt(&mut self) -> StreamEnd {
         self.has_progressed = false;
         loop {
@@ -150,7 +148,7 @@ impl Follower {
             .ask(&logs_target(&self.id, &Wanted::Following(wanted)))
             .await?;
         if answer.podman != was_known {
-            // It has its own idea of `since`, and is asked again.
+            // It interprets `since` differently, so request the log again.
             drop(answer);
             let wanted = self.from(since).await?;
             answer = self
@@ -172,7 +170,7 @@ impl Follower {
         self.hand_on(answer.body, decoder, &mut search, true).await
     }
 
-    /// What to ask for, where entries are wanted from `since` on.
+    /// Returns the time to request if entries are wanted from `since` on.
     async fn from(&mut self, since: Option<Timestamp>) -> Result<Option<Timestamp>, StreamEnd> {
         match (since, self.context.podman.get()) {
             (Some(since), Some(podman)) => {
@@ -182,12 +180,12 @@ impl Follower {
         }
     }
 
-    /// From which time on the sink wants entries.
+    /// The time from which the sink wants entries.
     pub(crate) fn since(&self) -> Option<Timestamp> {
         self.context.with_sink(|sink| sink.since(&self.id))
     }
 
-    /// Asks for the container's log.
+    /// Requests the container's log.
     pub(crate) async fn ask(&self, target: &str) -> Result<Answer, StreamEnd> {
         let begun = Instant::now();
         let answer = match get(&self.context.socket, target).await {
@@ -219,7 +217,8 @@ impl Follower {
         }
     }
 
-    /// Newer daemons say it with the answer; older ones are asked, once.
+    /// Whether the container has a terminal. Newer daemons say so in the response; with older
+    /// ones, the container is inspected once.
     pub(crate) async fn has_terminal(&mut self, answer: &Answer) -> Result<bool, StreamEnd> {
         if answer
             .content_type
@@ -265,7 +264,7 @@ impl Follower {
         }
     }
 
-    /// Decodes the body to its end. Waits only with everything flushed.
+    /// Decodes the body to its end. Flushes everything before it waits.
     pub(crate) async fn hand_on(
         &mut self,
         mut body: StreamBody,
@@ -315,7 +314,8 @@ impl Follower {
                 }
             });
             if search.has_gap() && !std::mem::replace(&mut has_gap, true) {
-                // Where nothing rotates, the daemon has its own idea of `since`.
+                // If nothing rotates, there is no gap: the daemon interprets `since`
+                // differently.
                 if self.log_rotates().await.unwrap_or(false) {
                     self.context.with_sink(|sink| sink.lost(&self.id));
                 }
@@ -329,14 +329,14 @@ impl Follower {
             }
             if burst >= BURST || begun.elapsed() >= BURST_TIME {
                 self.flush(&mut burst);
-                // Others have bursts, too.
+                // Other followers have bursts, too.
                 tokio::task::yield_now().await;
             }
         }
     }
 
     async fn make_space(&mut self, burst: &mut usize) {
-        // Before it is its turn: others do not wait for this one.
+        // Before waiting for a turn, so that others do not wait for this follower.
         while self.context.with_sink(|sink| sink.is_held_back(&self.id)) {
             self.flush(burst);
             self.context.pause(HELD_BACK_INTERVAL).await;
@@ -357,26 +357,26 @@ impl Follower {
     }
 }
 
-/// What to ask for.
+/// What to request.
 #[derive(Debug, Clone, Copy)]
 pub enum Wanted {
-    /// All since a time, and what comes.
+    /// Everything since a time, and what follows.
     Following(Option<Timestamp>),
-    /// What comes, from now on.
+    /// What is written from now on.
     ToCome,
-    /// What is there now: so many entries from the end, or all.
+    /// What exists now: the given number of entries from the end, or all.
     There(Option<usize>),
-    /// What is there now since a time, or all.
+    /// What exists now since a time, or all.
     ThereSince(Option<Timestamp>),
 }
 
-/// The request for it. The daemon reads nine digits of fraction exactly.
+/// Returns the request's target. The daemon parses nine digits of fraction exactly.
 pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
     let follow = u8::from(!matches!(wanted, Wanted::There(_) | Wanted::ThereSince(_)));
     let mut target =
         format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
     match wanted {
-        // A time before 1970 is no time a container was writing at.
+        // No container was writing before 1970.
         Wanted::Following(Some(since)) | Wanted::ThereSince(Some(since)) if since.seconds > 0 => {
             target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
         }
@@ -387,7 +387,7 @@ pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
     target
 }
 
-/// The time for entries that come without one.
+/// The time for entries that have none.
 pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,33 +1,34 @@
-//! The inspections that the reader asked for: which is next, and how many at once. Pure;
-//! owns no clock.
+//! Schedules the inspections that the reader requested: which is next, and how many run at
+//! once. Pure; owns no clock.
 //!
-//! The reader asks again at each of its looks for what it does not know yet. A daemon that
-//! hangs must not make that grow: of a container one request waits or is in flight, and one
-//! that timed out rests, longer each time, so that it does not take the places of others.
+//! At each look, the reader requests again what it does not know yet. A daemon that hangs must
+//! not let these requests pile up: at most one request per container waits or is in flight,
+//! and after a time-out the container rests, longer each time, so that it does not take the
+//! places of others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::runtime::id::ContainerId;
 
-/// Inspections in flight at the most, each on a connection of its own.
+/// The most inspections in flight, each on a connection of its own.
 pub const MOST_IN_FLIGHT: usize = 32;
 
-/// How long a container rests after its first time-out, and at the most.
+/// How long a container rests after its first time-out, and at most.
 const FIRST_REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// A container that was not asked for in so long after its rest is forgotten.
+/// A rest that ended this long ago is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-/// After a time-out.
+/// The rest after a time-out.
 #[derive(Debug, Clone, Copy)]
 struct Rest {
     length: Duration,
     until: Instant,
 }
 
-/// The queue; `T` is what becomes of an answer.
+/// The queue; `T` handles the answer.
 #[derive(Debug)]
 pub struct Inspections<T> {
     waiting: VecDeque<(ContainerId, T)>,
@@ -49,7 +50,7 @@ impl<T> Default for Inspections<T> {
 }
 
 impl<T> Inspections<T> {
-    /// Asks for a container, unless that is so already or it rests.
+    /// Requests an inspection, unless one is pending or the container rests.
     pub fn ask(&mut self, id: ContainerId, answer: T, now: Instant) {
         let rests = self.resting.get(&id).is_some_and(|rest| now < rest.until);
         if !rests && self.asked.insert(id) {
@@ -57,7 +58,8 @@ impl<T> Inspections<T> {
         }
     }
 
-    /// The next one to be sent, which then is in flight; `None` while there are enough.
+    /// Returns the next one to send and counts it as in flight; `None` if the limit is reached
+    /// or none waits.
     pub fn begin(&mut self) -> Option<(ContainerId, T)> {
         if self.in_flight >= MOST_IN_FLIGHT {
             return None;
@@ -67,7 +69,7 @@ impl<T> Inspections<T> {
         Some(next)
     }
 
-    /// One is no longer in flight; `is_late` says that it timed out.
+    /// Ends one in flight; `is_late` means that it timed out.
     pub fn end(&mut self, id: &ContainerId, is_late: bool, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.asked.remove(id);

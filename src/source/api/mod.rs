@@ -1,9 +1,9 @@
-//! The Docker API: what containers write whose log is in no file we can read.
+//! The Docker API: the output of containers whose log is in no readable file.
 //!
-//! One thread, [`DockerThread`], serves any number of containers, and it is
-//! the only user of tokio, hyper and bollard. It knows nothing of records,
-//! batches or checkpoints: it tells a [`StreamSink`] what comes, and asks it
-//! where to go on and whether there is room.
+//! One thread, [`DockerThread`], serves any number of containers, and it is the only user of
+//! tokio, hyper and bollard. It knows nothing about records, batches or checkpoints: it passes
+//! what it receives to a [`StreamSink`], and asks it where to resume and whether there is
+//! space.
 //!
 //! ```text
 //! thread ──┬── follower, one per container: connection ──> entries ──> StreamSink
@@ -13,15 +13,14 @@
 //!              and a bounded number in all, so that neither holds up the other
 //! ```
 //!
-//! Nothing is connected to while nothing is followed or asked. Each followed
-//! container costs one descriptor, events one more, and each request one while it is
-//! in flight. Every request has a time-out; a body that is followed may be silent for ever.
+//! There is no connection while nothing is followed or requested. Each followed container
+//! takes one descriptor, the events take one more, and each request takes one while it is in
+//! flight. Every request has a time-out; a body that is followed may be silent indefinitely.
 //!
-//! Nothing ends silently. A stream that ends is told, and is gone on with:
-//! after a stop when the container starts again, after a failure when its
-//! back-off is over. A start that no event told is found in the list of
-//! containers. Only a container that is gone, or whose driver cannot be read,
-//! is given up, until it is followed anew.
+//! Nothing ends silently. The end of a stream is reported, and the stream is resumed: after a
+//! stop when the container starts again, after a failure when the back-off is over. A start
+//! that no event reported is found in the container list. Only a container that is gone, or
+//! whose driver cannot be read, is dropped until it is followed again.
 
 mod backoff;
 mod connection;
@@ -62,26 +61,25 @@ use crate::runtime::id::ContainerId;
 
 pub use crate::source::api::thread::DockerThread;
 
-/// Is told, on the Docker thread, what happens. Must not block for long, for
-/// all containers wait meanwhile.
+/// Receives what happens, on the Docker thread. Must not block for long, because all
+/// containers wait meanwhile.
 pub trait StreamSink: Send {
-    /// Whether more entries may come now. Asked before a connection is read
-    /// and before each chunk read is handled; while it is false nothing more is
-    /// read from any connection, beyond the one read of at most 8 KiB that a
-    /// connection was already waiting in. Asked again after
-    /// [`DockerThread::wake`] and every 50 ms.
+    /// Whether more entries may be delivered now. Called before a connection is read and
+    /// before each chunk is handled. While it returns false, nothing more is read from any
+    /// connection, except for the one read of at most 8 KiB that a connection may already be
+    /// waiting in. Called again after [`DockerThread::wake`] and every 50 ms.
     fn has_space(&mut self) -> bool;
 
-    /// Whether no more of this container is wanted now, while there is space for others.
-    /// Asked as [`StreamSink::has_space`] is.
+    /// Whether this container is held back although there is space for others. Called as
+    /// [`StreamSink::has_space`] is.
     fn is_held_back(&mut self, id: &ContainerId) -> bool {
         let _ = id;
         false
     }
 
-    /// A frame or, of a TTY, a line or a piece of one: its bytes without time
-    /// and final LF. `ends_line` tells whether the LF was there; the pieces of a
-    /// line that Docker split share one time.
+    /// Receives a frame or, with a TTY, a line or a piece of one: its bytes without the time
+    /// and the final LF. `ends_line` says whether the LF was there; the pieces of a line that
+    /// Docker split have the same time.
     fn entry(
         &mut self,
         id: &ContainerId,
@@ -91,54 +89,54 @@ pub trait StreamSink: Send {
         ends_line: bool,
     );
 
-    /// A burst of entries has been handled: pass on what was built of them.
-    /// Called before the thread waits for anything, at a stream's end, and in
-    /// between after each 64 KiB.
+    /// Ends a burst of entries: the sink must queue what it built from them. Called before the
+    /// thread waits for anything, at the end of a stream, and within a burst after each 64 KiB
+    /// or 25 ms.
     fn flush(&mut self, id: &ContainerId);
 
-    /// The daemon has begun to answer for a container's log.
+    /// The daemon has accepted the request for a container's log.
     fn opened(&mut self, id: &ContainerId) {
         let _ = id;
     }
 
-    /// The stream of a container ended or could not be had.
-    /// [`StreamEnd::is_retried`] tells whether it comes back by itself.
+    /// The stream of a container ended or could not be opened. [`StreamEnd::is_retried`] says
+    /// whether it is retried.
     fn ended(&mut self, id: &ContainerId, end: StreamEnd);
 
-    /// The daemon no longer has all that a container wrote after the last entry;
-    /// what it has comes.
+    /// The daemon no longer has everything that a container wrote after the last entry; what
+    /// it still has follows.
     fn lost(&mut self, id: &ContainerId);
 
-    /// Something happened to a container, followed or not; a hint only. Told
-    /// while at least one container is followed.
+    /// Something happened to a container, followed or not; a hint only. Called while at least
+    /// one container is followed.
     fn event(&mut self, id: &ContainerId, action: ContainerAction);
 
-    /// The daemon answers, or does not and why. Told once at first, then on
+    /// The daemon answers, or does not, with the reason. Called once at first, then on each
     /// change.
     fn daemon(&mut self, reachable: Result<(), String>);
 
-    /// From which time on a container's stream is wanted: that of the last
-    /// entry the sink took (entries of this very time come again, and the sink
-    /// drops those it has), or `None` for all there is.
+    /// Returns the time from which a container's entries are wanted: that of the last entry
+    /// the sink took (entries with this exact time are sent again, and the sink drops those it
+    /// has), or `None` for all entries.
     fn since(&mut self, id: &ContainerId) -> Option<Timestamp>;
 }
 
 /// How a container's stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// In order: the container has stopped. Connected again when it starts.
+    /// Normally: the container has stopped. Requested again when it starts.
     Finished,
-    /// There is no such container, or it is being removed.
+    /// The container does not exist, or is being removed.
     Gone,
-    /// The daemon cannot read what this container's log driver writes.
+    /// The daemon cannot read the output of this container's log driver.
     Unsupported(String),
-    /// The connection failed, or the daemon did. Tried again with back-off.
+    /// The connection or the daemon failed. Retried with back-off.
     Failed(String),
 }
 
 impl StreamEnd {
-    /// Whether the thread goes on by itself. Otherwise it has let go of the
-    /// container, which can be followed anew.
+    /// Whether the thread retries. If not, it has dropped the container, which can be followed
+    /// again.
     pub fn is_retried(&self) -> bool {
         matches!(self, StreamEnd::Finished | StreamEnd::Failed(_))
     }
@@ -155,27 +153,27 @@ pub enum ContainerAction {
     Die,
     /// It was removed.
     Destroy,
-    /// It has another name.
+    /// It was renamed.
     Rename,
 }
 
-/// What the daemon says about a container.
+/// What the daemon reports about a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     /// Name without the leading slash.
     pub name: String,
-    /// Image as the user gave it to `docker run`.
+    /// Image as passed to `docker run`.
     pub image: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The variables of its environment, each as `NAME=value`.
+    /// Its environment variables, each as `NAME=value`.
     pub env: Vec<String>,
-    /// Whether it has a terminal: its stream then is raw, without frames.
+    /// Whether it has a terminal: its stream is then raw, without frames.
     pub tty: bool,
     /// Whether it runs.
     pub running: bool,
     /// Whether its log rotates.
     pub log_rotates: bool,
-    /// The type of its log driver; empty where the daemon does not say.
+    /// The type of its log driver; empty if the daemon does not report it.
     pub log_driver: String,
 }

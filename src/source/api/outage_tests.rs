@@ -49,7 +49,7 @@ fn a_replaced_socket_file_is_connected_to() {
         if call.is_logs_of(id(1)) && call.number == 0 {
             call.begin(MULTIPLEXED);
             call.chunk(&frame(1, &stamped(1, "old\n")));
-            // Cut off when the new one is there.
+            // Closed once the new one listens.
             wait_until("replaced", || {
                 std::fs::exists(call_flag(&call.stream)).unwrap_or(false)
             });
@@ -66,7 +66,7 @@ fn a_replaced_socket_file_is_connected_to() {
     assert_eq!((old.calls(&logs_path(1)), new.calls(&logs_path(1))), (1, 1));
 }
 
-/// The file that says that the socket of this connection was replaced.
+/// The file that marks the socket of this connection as replaced.
 fn call_flag(stream: &std::os::unix::net::UnixStream) -> std::path::PathBuf {
     let address = stream.local_addr().unwrap();
     let mut path = address.as_pathname().unwrap().as_os_str().to_owned();
@@ -87,7 +87,7 @@ fn slow_headers_fail_within_the_deadline() {
     });
     let bench = Bench::at(&api.path);
     bench.thread.follow(id(1));
-    // The events came: it is not the daemon that is away.
+    // The events were answered, so the daemon is not unreachable.
     assert_eq!(daemon(&bench), Ok(()));
     match bench.end_of(id(1)) {
         StreamEnd::Failed(reason) => assert!(reason.contains("no answer within 10s"), "{reason}"),
@@ -108,7 +108,7 @@ fn a_start_that_no_event_told_is_found_in_the_list() {
             }
             call.end();
         } else if call.target.starts_with("/events?") && call.number < 2 {
-            // Cut at once, twice.
+            // Closed at once, twice.
             call.begin("");
         } else if call.target.starts_with("/containers/json?") {
             call.answer(

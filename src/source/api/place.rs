@@ -1,48 +1,47 @@
-//! Where we are in a container's log, found again in an answer of the daemon.
-//! Pure.
+//! Finds a place in a container's log again in a response of the daemon. Pure.
 //!
-//! An answer begins somewhere before what is wanted: `since` gives entries that we
-//! have, too, and `tail` counts entries from the end. What we have is passed over:
+//! A response begins somewhere before what is wanted: `since` also returns entries that were
+//! taken already, and `tail` counts entries from the end. Those are skipped:
 //!
-//! - Within a session, up to the last entry that was handed on. The entries of a
-//!   log keep their order, so what follows that one is new, whatever the clock did.
-//! - At the start of a session only a time is known. The sink passes over what it
-//!   has; here it is made sure that the answer reaches back far enough, and seen
-//!   whether the daemon still has what was taken last.
+//! - Within a session, up to the last entry that was passed on. The entries of a log keep
+//!   their order, so what follows that one is new, whatever the clock did.
+//! - At the start of a session only a time is known. The sink drops what it has; this module
+//!   ensures that the response reaches back far enough, and detects whether the daemon still
+//!   has the last entry taken.
 
 use crate::delivery::checkpoint::TimeCursor;
 use crate::format::position::{PerStream, Stream, Timestamp};
 
-/// By so many seconds an answer that may begin anywhere must begin earlier than
-/// what is wanted, since the two streams are not written in the order of their times.
+/// A response that may begin anywhere must begin this many seconds before what is wanted,
+/// because the two streams are not written in the order of their times.
 const STREAM_SKEW_SECONDS: i64 = 2;
 
 /// The place after which entries are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Before all there is.
+    /// Before everything.
     Beginning,
-    /// The sink has nothing later than this time, and may have all up to it.
+    /// The sink has nothing later than this time, and may have everything up to it.
     Since(Timestamp),
-    /// Right after the last entry that was handed on.
+    /// Directly after the last entry that was passed on.
     After(LastEntry),
-    /// That entry is no longer there: what is later than it was.
+    /// That entry no longer exists: what is later than it was.
     LaterThan(Timestamp),
 }
 
-/// The last entry that was handed on.
+/// The last entry that was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastEntry {
     /// Its stream.
     pub stream: Stream,
-    /// Whether it ended its line. Only pieces of one line have one time.
+    /// Whether it ended its line. Only pieces of one line have the same time.
     pub ends_line: bool,
     /// The last entries of both streams.
     pub cursors: PerStream<TimeCursor>,
 }
 
 impl Place {
-    /// The time that an answer must reach back to for the place to be found in it.
+    /// The time that a response must reach back to for the place to be found in it.
     pub fn time(&self) -> Option<Timestamp> {
         match self {
             Place::Beginning => None,
@@ -62,7 +61,7 @@ impl LastEntry {
         self.cursor().time
     }
 
-    /// Whether it is a line of its own, and so the only entry with its time.
+    /// Whether it is a complete line, and so the only entry with its time.
     fn is_single(&self) -> bool {
         self.ends_line && self.cursor().count == 1
     }
@@ -71,36 +70,36 @@ impl LastEntry {
 /// What to do with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is new, as far as can be told here.
+    /// It is new, as far as is known here.
     HandOn,
-    /// It is known.
+    /// It was taken already.
     PassOver,
-    /// The answer begins too late: one that reaches back further is needed.
+    /// The response begins too late: one that reaches back further is needed.
     TooLate,
 }
 
-/// Looks for a place in one answer, entry by entry.
+/// Searches one response for a place, entry by entry.
 #[derive(Debug)]
 pub struct Search {
     place: Place,
-    /// The answer has all there is, or all since the time wanted.
+    /// The response has everything, or everything since the time wanted.
     is_whole: bool,
     is_met: bool,
     is_too_late: bool,
     has_gap: bool,
-    /// The last entry of each stream in this answer. Counts of a stream's first
-    /// time in a cut answer are too low if the cut parted a line.
+    /// The last entry of each stream in this response. If a partial response begins within a
+    /// line, the count of a stream's first time is too low.
     runs: PerStream<TimeCursor>,
     is_first_run: PerStream<bool>,
-    /// The last entry of each stream that was handed on, in this session.
+    /// The last entry of each stream that was passed on in this session.
     handed_on: PerStream<TimeCursor>,
-    /// The last entry that was handed on, in this answer.
+    /// The last entry that was passed on in this response.
     last: Option<LastEntry>,
     count: usize,
 }
 
 impl Search {
-    /// Looks for `place` in an answer that is whole, or may begin anywhere.
+    /// Searches for `place` in a response that is complete, or may begin anywhere.
     pub fn new(place: Place, is_whole: bool) -> Search {
         let handed_on = if let Place::After(last) = place {
             last.cursors
@@ -121,7 +120,7 @@ impl Search {
         }
     }
 
-    /// What to do with the next entry of the answer.
+    /// Decides what to do with the next entry of the response.
     pub fn judge(&mut self, stream: Stream, time: Timestamp, ends_line: bool) -> Verdict {
         let index = stream.index();
         let run = &mut self.runs[index];
@@ -159,34 +158,34 @@ impl Search {
         Verdict::HandOn
     }
 
-    /// Whether the place was found, once the answer has ended. In all there is,
-    /// only an entry can be missing.
+    /// Whether the place was found, once the response has ended. In a complete response, only
+    /// an entry can be missing.
     pub fn has_found(&self) -> bool {
         self.is_met || (self.is_whole && !matches!(self.place, Place::After(..)))
     }
 
-    /// Whether the answer begins too late, so that there is no sense in its rest.
+    /// Whether the response begins too late, so that the rest of it is useless.
     pub fn is_too_late(&self) -> bool {
         self.is_too_late
     }
 
-    /// Whether entries may be lost before the first that was handed on: the one
-    /// that was taken last is no longer there.
+    /// Whether entries before the first one passed on may be lost, because the last one taken
+    /// no longer exists.
     pub fn has_gap(&self) -> bool {
         self.has_gap
     }
 
-    /// Whether an entry of this time shows that something new has come.
+    /// Whether an entry with this time shows that something new has arrived.
     pub fn is_past_since(&self, time: Timestamp) -> bool {
         !matches!(self.place, Place::Since(since) if time <= since)
     }
 
-    /// How many entries were handed on.
+    /// The number of entries passed on.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The place at the end of what was handed on.
+    /// The place at the end of what was passed on.
     pub fn place(&self) -> Place {
         self.last.map_or(self.place, Place::After)
     }

@@ -1,28 +1,28 @@
-//! Where Podman's Docker-compatible API differs from Docker's, as far as logs go
-//! (libpod `pkg/api/handlers/compat/containers_logs.go`, `libpod/container_log_linux.go`;
-//! `tests/podman_truth.rs` asks a real one).
+//! How Podman's Docker-compatible API differs from Docker's for logs (libpod
+//! `pkg/api/handlers/compat/containers_logs.go`, `libpod/container_log_linux.go`;
+//! `tests/podman_truth.rs` queries a real one).
 //!
-//! - It tells times in whole seconds, in the zone of its machine; newer releases may
-//!   tell more. So entries cannot be asked for from a moment on, but from a second on,
-//!   and those known are counted off (`dedupe::Skip`).
-//! - Entries of the very time of `since` are left out, and a fraction in it goes
-//!   through a float. So the second before is asked for, as a whole number.
-//! - Before 4.4 a follow of a journal from some time on ends at once, unless the
-//!   container was started after it. There all is asked for, which is what that
-//!   release reads in any case.
+//! - It reports times in whole seconds, in the time zone of its machine; newer releases may
+//!   report more digits. So entries cannot be requested from an instant on, but only from a
+//!   second on, and the known ones are counted off (`Dedupe`).
+//! - Entries with the exact time of `since` are omitted, and a fraction in it is converted
+//!   through a float. So the second before is requested, as a whole number.
+//! - Before 4.4, following a journal from a given time ends at once, unless the container was
+//!   started after that time. From these releases everything is requested, which is what they
+//!   read in any case.
 //! - A piece of a line has a time of its own, and no line feed.
-//! - A driver that keeps nothing, and one that cannot be followed as Podman is set up,
-//!   is a failure with status 500.
+//! - A driver that keeps nothing, and one that cannot be followed in this set-up of Podman,
+//!   fail with status 500.
 
 use crate::format::position::Timestamp;
 
-/// The header by which it is told.
+/// The header that identifies Podman.
 pub const VERSION_HEADER: &str = "libpod-api-version";
 
-/// The first release that follows a journal from any time on.
+/// The first release that follows a journal from any given time.
 const FOLLOWS_SINCE: Release = Release { major: 4, minor: 4 };
 
-/// What its errors say that will be so the next time.
+/// Parts of error texts that mean a permanent failure.
 const LASTING: [&str; 2] = ["is not logging output", "is not supported"];
 
 /// A release of Podman.
@@ -33,7 +33,8 @@ pub struct Release {
 }
 
 impl Release {
-    /// From the header's value, `4.3.1`. One that is not understood is a later one.
+    /// Parses the header's value, such as `4.3.1`. A part that cannot be parsed counts as a
+    /// later release.
     pub fn parse(text: &str) -> Release {
         let mut numbers = text
             .split('.')
@@ -44,7 +45,8 @@ impl Release {
         }
     }
 
-    /// What to ask for to get all that may come after `since`.
+    /// Returns the time to request to get everything that may come after `since`; `None` means
+    /// everything.
     pub fn since(self, since: Timestamp, reads_journal: bool) -> Option<Timestamp> {
         let is_possible = !reads_journal || self >= FOLLOWS_SINCE;
         is_possible.then_some(Timestamp {
@@ -54,7 +56,7 @@ impl Release {
     }
 }
 
-/// Whether a failure will not go away by trying again.
+/// Whether a failure is permanent, so that a retry is useless.
 pub fn is_lasting(reason: &str) -> bool {
     LASTING.iter().any(|text| reason.contains(text))
 }

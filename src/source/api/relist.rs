@@ -1,5 +1,5 @@
-//! Lists the containers to find the starts and removals that no event told.
-//! One request for all, and none while every followed container streams.
+//! Lists the containers to find starts and removals that no event reported. One request covers
+//! all containers, and none is sent while every followed container streams.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use tokio::time::timeout_at;
 use crate::runtime::id::ContainerId;
 use crate::source::api::context::Context;
 
-/// Between two lists while the events come.
+/// Interval between two lists while events arrive.
 const WITH_EVENTS: Duration = Duration::from_secs(30);
 
-/// Between two lists while they do not, or the last list failed.
+/// Interval while they do not, or after a list failed.
 const WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 
-/// Calls the roll, again and again.
+/// Lists the containers periodically, and earlier on request.
 pub async fn relist(context: &Context) {
     let mut last = Instant::now();
     let mut has_failed = false;
@@ -47,9 +47,9 @@ fn is_awaited(context: &Context) -> bool {
         .any(|follow| follow.waiting_since.get().is_some())
 }
 
-/// Wakes the followers that waited already before the list was asked for and
-/// whose container runs, or is gone, which the daemon will tell them. Gives
-/// whether there was a list.
+/// Wakes the followers that were already waiting when the list was requested and whose
+/// container runs or is not listed; in the latter case the daemon will report it as gone.
+/// Returns whether the list was received.
 async fn compare(context: &Context, asked: Instant) -> bool {
     let Ok(listed) = context.requests.list(context).await else {
         return false;

@@ -1,4 +1,4 @@
-//! A daemon that hangs at its containers: requests do not pile up, and lists are answered.
+//! A daemon that hangs on its containers: requests do not pile up, and lists are answered.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -25,7 +25,7 @@ fn a_thousand_inspections_that_hang_do_not_pile_up_and_lists_are_answered() {
         }
     });
     let bench = Bench::at(&api.path);
-    // What is dropped says so by its count.
+    // Its count shows which closures have been dropped.
     let alive = Arc::new(());
     let ask_all = || {
         for number in 0..1000 {
@@ -42,7 +42,7 @@ fn a_thousand_inspections_that_hang_do_not_pile_up_and_lists_are_answered() {
         let listed = answer.recv_timeout(crate::source::api::scripted_api::DEADLINE);
         assert_eq!(listed, Ok(Ok(Vec::new())), "round {round}");
     }
-    // The last list was answered after all had been asked for twenty times.
+    // The last list was answered after everything had been requested twenty times.
     assert_eq!(
         Arc::strong_count(&alive),
         1001,
@@ -82,7 +82,7 @@ fn a_list_that_hangs_is_asked_for_once_and_containers_are_inspected() {
     assert_eq!(Arc::strong_count(&dropped), 2);
 }
 
-/// Followers ask for what the reader has asked for.
+/// Followers request what the reader has requested, too.
 #[test]
 fn one_inspection_of_a_container_is_in_flight_whoever_asks() {
     let dir = tempfile::tempdir().unwrap();

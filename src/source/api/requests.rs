@@ -1,13 +1,13 @@
-//! List and inspect, through bollard, each on a connection of its own that is closed
-//! after it.
+//! List and inspect requests through bollard, each on a connection of its own that is closed
+//! afterwards.
 //!
-//! Lists and inspections have turns of their own: a daemon that hangs at a container
-//! (its lock is held by something that does not end) still lists. Of inspections a
-//! bounded number is in flight, one for a container.
+//! Lists and inspections are limited separately: a daemon that hangs on one container (whose
+//! lock is never released) still answers lists. A bounded number of inspections is in flight,
+//! at most one per container.
 //!
-//! bollard asks without a version of the API in the path (it joins an absolute
-//! path to a URL, which drops the version), so the daemon answers in its own
-//! and there is nothing to agree on beforehand.
+//! bollard sends requests without an API version in the path (it joins an absolute path to a
+//! URL, which drops the version), so the daemon uses its own version and no negotiation is
+//! needed.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -31,13 +31,13 @@ use crate::source::api::Inspected;
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// There is no such container.
+    /// The container does not exist.
     #[error("no such container")]
     NotFound,
-    /// The daemon has not answered in time.
+    /// The daemon did not answer in time.
     #[error("{0}")]
     NoAnswer(String),
-    /// Everything else.
+    /// Any other failure.
     #[error("{0}")]
     Failed(String),
 }
@@ -45,7 +45,7 @@ pub enum RequestError {
 /// A container in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
-    /// Which one.
+    /// Its id.
     pub id: ContainerId,
     /// Whether it runs.
     pub running: bool,
@@ -54,17 +54,17 @@ pub struct Listed {
 /// The requests in flight.
 pub struct Requests {
     socket: PathBuf,
-    /// Held by the list that is in flight.
+    /// Held by the list in flight.
     lists: Mutex<()>,
-    /// Taken by each inspection that is.
+    /// A permit is held by each inspection in flight.
     inspections: Semaphore,
-    /// The containers whose inspection is in flight or waits for its turn.
+    /// The containers whose inspection is in flight or waits for a permit.
     inspected: RefCell<HashSet<ContainerId>>,
-    /// Rung when one of them is done.
+    /// Notified when one of them is done.
     has_inspected: Notify,
 }
 
-/// The one inspection of a container.
+/// Holds the only inspection slot of a container.
 struct OfContainer<'a> {
     requests: &'a Requests,
     id: ContainerId,
@@ -78,7 +78,7 @@ impl Drop for OfContainer<'_> {
 }
 
 impl Requests {
-    /// Connects to nothing yet.
+    /// Creates it without connecting.
     pub fn new(socket: PathBuf) -> Requests {
         Requests {
             socket,
@@ -89,7 +89,7 @@ impl Requests {
         }
     }
 
-    /// All containers, running or not.
+    /// Lists all containers, running or not.
     pub async fn list(&self, context: &Context) -> Result<Vec<Listed>, RequestError> {
         let _turn = self.lists.lock().await;
         let listed = self.ask(context, async |client| {
@@ -109,7 +109,7 @@ impl Requests {
         Ok(listed.collect())
     }
 
-    /// One container.
+    /// Inspects one container.
     pub async fn inspect(
         &self,
         context: &Context,
@@ -218,8 +218,8 @@ fn inspected(response: ContainerInspectResponse) -> Inspected {
     }
 }
 
-/// Whether a log of this driver rotates. What has no reader of its own is kept in
-/// a cache by Docker, which rotates as `local` does.
+/// Whether a log of this driver rotates. If a driver cannot be read back, Docker keeps a cache
+/// of its log, which rotates as `local` does.
 fn rotates(driver: &str, max_size: Option<&str>) -> bool {
     match driver {
         "json-file" => max_size.is_some_and(|size| size != "-1"),

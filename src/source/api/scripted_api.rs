@@ -1,5 +1,5 @@
-//! A Docker API that does what a test tells it, on plain threads, and a sink
-//! that tells the test what it was told.
+//! A Docker API that a test scripts, on plain threads, and a sink that passes its calls to the
+//! test.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -35,7 +35,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 pub struct Call {
     /// Path and query.
     pub target: String,
-    /// How many with this path (without query) came before.
+    /// How many requests with this path (without query) came before.
     pub number: usize,
     pub stream: UnixStream,
 }
@@ -51,7 +51,7 @@ impl Call {
         self.send(head.as_bytes());
     }
 
-    /// One chunk. Gives whether it could be sent.
+    /// Sends one chunk. Returns whether it could be sent.
     pub fn chunk(&mut self, bytes: &[u8]) -> bool {
         let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
         chunk.extend_from_slice(bytes);
@@ -63,7 +63,7 @@ impl Call {
         self.send(b"0\r\n\r\n");
     }
 
-    /// A whole answer.
+    /// Sends a complete response.
     pub fn answer(&mut self, status: &str, body: &str) {
         let length = body.len();
         let answer = format!(
@@ -86,7 +86,7 @@ impl Call {
 pub const MULTIPLEXED: &str = "Content-Type: application/vnd.docker.multiplexed-stream\r\n";
 pub const RAW: &str = "Content-Type: application/vnd.docker.raw-stream\r\n";
 
-/// The server. Its socket file goes with the folder.
+/// The server. Its socket file is removed with the folder.
 pub struct ScriptedApi {
     pub path: PathBuf,
     pub open: Arc<AtomicUsize>,
@@ -134,7 +134,7 @@ impl ScriptedApi {
         api
     }
 
-    /// How often the path was asked for.
+    /// How often the path was requested.
     pub fn calls(&self, path: &str) -> usize {
         let targets = self.targets.lock().unwrap();
         targets
@@ -177,7 +177,7 @@ fn read_call(stream: UnixStream, targets: &Mutex<Vec<String>>) -> Option<Call> {
     })
 }
 
-/// What the sink was told.
+/// A call of the sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Entry(ContainerId, Stream, Timestamp, String, bool),
@@ -188,7 +188,7 @@ pub enum Told {
     Daemon(Result<(), String>),
 }
 
-/// Tells the test, and does as it wants.
+/// Passes each call to the test, and answers as the test wants.
 pub struct TestSink {
     told: Sender<Told>,
     has_space: Arc<AtomicBool>,
@@ -240,7 +240,7 @@ impl StreamSink for TestSink {
     }
 }
 
-/// A thread under test and what it tells.
+/// A thread under test and the calls of its sink.
 pub struct Bench {
     pub thread: DockerThread,
     pub told: Receiver<Told>,
@@ -265,7 +265,7 @@ impl Bench {
         }
     }
 
-    /// The first thing told that `wanted` picks.
+    /// Waits for the first call that `wanted` accepts.
     pub fn wait_for<T>(&self, what: &str, mut wanted: impl FnMut(Told) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
         let mut others = Vec::new();
@@ -283,7 +283,7 @@ impl Bench {
         }
     }
 
-    /// The texts of the next `count` entries of `id`.
+    /// Returns the texts of the next `count` entries of `id`.
     pub fn texts(&self, id: ContainerId, count: usize) -> Vec<String> {
         (0..count)
             .map(|at| {
@@ -295,7 +295,7 @@ impl Bench {
             .collect()
     }
 
-    /// How the stream of `id` ends next.
+    /// Returns how the stream of `id` ends next.
     pub fn end_of(&self, id: ContainerId) -> StreamEnd {
         self.wait_for("an end", |told| match told {
             Told::Ended(of, end) if of == id => Some(end),

@@ -1,5 +1,5 @@
-//! A daemon of the old kind, and a log that rotates: entries come from what is
-//! there, and a follow only rings.
+//! An old daemon and a log that rotates: entries are taken from snapshots, and a follow only
+//! signals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,7 +40,7 @@ fn parameter<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Answers as dockerd 20.10 does, with a follow that is worse than any.
+/// Answers as dockerd 20.10 does, with the worst possible follow.
 fn old_daemon(log: SharedLog) -> impl Fn(&mut Call) + Send + Sync + 'static {
     move |call| {
         if call
@@ -98,7 +98,7 @@ fn a_follow_rings_and_entries_come_once_from_what_is_there() {
     write(&log, 0..3);
     let (api, bench, _dir) = start(&log);
     assert_eq!(bench.texts(id(1), 3), texts(0..3));
-    // More than is asked for at first, then a few at a time.
+    // More entries than the first request asks for, then a few at a time.
     write(&log, 3..1000);
     assert_eq!(bench.texts(id(1), 997), texts(3..1000));
     for number in 1000..1003 {
@@ -147,7 +147,7 @@ fn what_the_daemon_no_longer_has_is_told_and_the_rest_comes() {
     let (_api, bench, _dir) = start(&log);
     assert_eq!(bench.texts(id(1), 10), texts(0..10));
     {
-        // It rotates: the last entry taken is gone, and with it some that were not.
+        // A rotation removes the last entry taken, and some that were not taken.
         let mut log = log.lock().unwrap();
         log.entries.clear();
         log.entries
@@ -177,8 +177,8 @@ fn a_new_session_asks_for_so_many_that_nothing_is_left_out() {
     write(&log, 200..400);
     bench.thread.unfollow(id(1));
     bench.thread.follow(id(1));
-    // All are of one second, so a cut answer never reaches back far enough, and
-    // what the sink has is its own affair.
+    // All entries have the same second, so a partial response never reaches back far enough;
+    // the sink drops what it has.
     assert_eq!(bench.texts(id(1), 400), texts(0..400));
     let targets = api.targets.lock().unwrap();
     let asked: Vec<_> = targets
@@ -223,7 +223,7 @@ fn a_follow_that_was_not_read_for_long_begins_again_where_the_log_rotates() {
     assert_eq!(bench.texts(id(1), 1), ["line 1"]);
     bench.has_space.store(false, Ordering::SeqCst);
     is_full.store(true, Ordering::SeqCst);
-    // What is tested is that this time passes.
+    // The test needs this time to pass.
     std::thread::sleep(LAG * 2);
     bench.has_space.store(true, Ordering::SeqCst);
     assert_eq!(bench.texts(id(1), 2), ["line 1", "line 2"]);

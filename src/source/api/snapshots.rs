@@ -1,25 +1,25 @@
-//! The log of a container that rotates, from a daemon that cannot follow rotation.
+//! Reads the log of a container that rotates, from a daemon that cannot follow rotation.
 //!
-//! A follow of dockerd before 23 is not exact over a rotation, however it is asked
-//! for: it gives the first entries of the new file twice, passes over whole files,
-//! or falls silent up to the next rotation or for good; with `since`, compressed
-//! files are left out (`tests/daemon_truth.rs` shows it). What it answers without
-//! following is exact, for it opens all files under the lock that rotation takes.
-//! So that is what entries are taken from, and a follow only rings:
+//! Before version 23, dockerd's follow is not exact across a rotation, however it is
+//! requested: it returns the first entries of the new file twice, skips whole files, or falls
+//! silent until the next rotation or for good; with `since`, it omits compressed files
+//! (`tests/daemon_truth.rs` shows it). Its response without following is exact, because it
+//! opens all files under the lock that rotation takes. So entries are taken from that, and a
+//! follow only signals that something was written:
 //!
 //! ```text
 //! read what is there ── new entries? ──yes──> pause, read again
 //!          ^                  no
-//!          '── it rings, or a while has passed ── follow what comes
+//!          '── it signals, or a while has passed ── follow what comes
 //! ```
 //!
-//! Podman's follow of a file is not exact at its end: once the container has stopped, what
-//! was not read within a quarter of a second is left out here and there (the library that
-//! it reads with drops lines while it is being stopped). Its files are read so, too, from
-//! the second of the last entry on.
+//! Podman's follow of a file is not exact at its end: once the container has stopped, what was
+//! not read within a quarter of a second is occasionally omitted (the library that it reads
+//! with drops lines while it is being stopped). Its files are read this way as well, from the
+//! second of the last entry on.
 //!
-//! One connection at a time. The last entries are enough if the one that was handed
-//! on last is among them; else more are asked for, at last all.
+//! One connection at a time. The last entries suffice if the last one passed on is among them;
+//! otherwise more are requested, finally all.
 
 use std::time::{Duration, Instant};
 
@@ -30,35 +30,36 @@ use crate::source::api::follower::{logs_target, now, Follower, Wanted};
 use crate::source::api::place::{Place, Search};
 use crate::source::api::StreamEnd;
 
-/// Between two answers that brought something, at least.
+/// The shortest pause between two responses with entries.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pause is so many times what the answer before took, since the daemon unpacks
-/// compressed files for each: a tenth of its time at the most.
+/// The pause is this many times the duration of the previous response, because the daemon
+/// decompresses files for each: this uses at most a tenth of its time.
 const PAUSE_FACTOR: u32 = 10;
 
-/// How long a follow that does not ring is trusted, at first and at the most. It may
-/// have fallen silent only if the log rotated since it began.
+/// How long a silent follow is trusted, at first and at most. It may have gone silent only
+/// because the log rotated after it began.
 const FIRST_SILENCE: Duration = Duration::from_secs(1);
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// As [`PAUSE_FACTOR`], where nothing came.
+/// As [`PAUSE_FACTOR`], if nothing arrived.
 const SILENCE_FACTOR: u32 = 100;
 
-/// Entries asked for at first beyond twice those of the last answer, and how many
-/// times more if that did not reach back far enough. Beyond the most, all are asked for.
+/// The number of entries requested at first, in addition to twice those of the last response;
+/// the factor for the next request if that did not reach back far enough; and the limit beyond
+/// which all are requested.
 const FEWEST_ENTRIES: usize = 64;
 const ENTRIES_FACTOR: usize = 16;
 const MOST_ENTRIES: usize = 100_000;
 
-/// What an answer brought.
+/// The result of reading a snapshot.
 struct Brought {
     entries: usize,
     /// How long the daemon took.
     cost: Duration,
 }
 
-/// How a follow that only rings came to its end.
+/// How a follow that only signals ended.
 #[derive(PartialEq, Eq)]
 enum Ring {
     Rung,
@@ -93,7 +94,7 @@ impl Follower {
         }
     }
 
-    /// Hands on what is there after `place`.
+    /// Passes on what exists after `place`.
     async fn read_snapshot(
         &mut self,
         place: &mut Place,
@@ -105,7 +106,7 @@ impl Follower {
         loop {
             tail = tail.filter(|tail| *tail <= MOST_ENTRIES);
             let wanted = match self.context.podman.get() {
-                // Of a log's end it may leave out pieces of lines.
+                // With `tail`, Podman may omit pieces of lines at the log's end.
                 Some(podman) => {
                     tail = None;
                     Wanted::ThereSince(place.time().and_then(|time| podman.since(time, false)))

@@ -1,63 +1,63 @@
-//! The frames of a multiplexed stream (moby `api/pkg/stdcopy`): one byte of
-//! type, three of zero, four of length (big endian), then the payload. Pure,
-//! incremental and total: fed in pieces of any size, never panics.
+//! The frames of a multiplexed stream (moby `api/pkg/stdcopy`): one byte of type, three of
+//! zero, four of length (big endian), then the payload. Pure, incremental and total: accepts
+//! pieces of any size, never panics.
 //!
-//! A frame that lies whole in what was fed is handed out where it lies; only a
-//! torn one is copied, and no room is kept for it afterwards.
+//! A frame that is complete in the input is returned without copying; only a split one is
+//! copied, and its buffer is released afterwards.
 
 use crate::format::work;
 
 /// Bytes of a frame's header.
 const HEADER: usize = 8;
 
-/// The longest payload believed. Docker writes at most 16 KiB of text in a
-/// frame, a driver with a piece size of its own up to 256 KiB, each with a
-/// time in front.
+/// The longest payload accepted. Docker writes at most 16 KiB of text in a frame, a driver
+/// with a piece size of its own up to 256 KiB, each preceded by a time.
 pub const MOST_PAYLOAD: usize = 1024 * 1024 + 1024;
 
-/// A buffer of this size is kept for the next torn frame.
+/// Capacity of a buffer that is kept for the next split frame.
 const KEPT_CAPACITY: usize = 1024;
 
-/// What a frame carries.
+/// The content of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameKind {
-    /// Standard output. Type 0, standard input, is taken for it, as Docker does.
+    /// Standard output. Type 0, standard input, is treated as this, as Docker does.
     Stdout,
     /// Standard error.
     Stderr,
-    /// A message of the daemon about a failure of its own.
+    /// A message from the daemon about a failure of its own.
     SystemError,
 }
 
 /// One frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Which stream it is of.
+    /// Its stream.
     pub kind: FrameKind,
-    /// Its bytes.
+    /// Its content.
     pub payload: &'a [u8],
 }
 
-/// Bytes that are no frame's header. The decoder is of no use any more: where
-/// the next frame begins cannot be known.
+/// These bytes are not the header of a frame. The decoder cannot be used any more, because the
+/// start of the next frame is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0:02x?} is not the header of a frame")]
 pub struct NoFrame([u8; HEADER]);
 
-/// Cuts a stream into frames.
+/// Splits a stream into frames.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     header: [u8; HEADER],
     header_length: usize,
-    /// The payload so far of a torn frame; of one handed out by the last call
-    /// if `is_handed_out`.
+    /// The payload so far of a split frame; if `is_handed_out`, the one returned by the last
+    /// call.
     payload: Vec<u8>,
     is_handed_out: bool,
 }
 
 impl FrameDecoder {
-    /// The next frame of the stream that goes on with `bytes`, from which what
-    /// was used is taken; `None` when all was used and more is needed.
+    /// Returns the next frame of the stream, which continues with `bytes`, and removes the
+    /// bytes used from the front of `bytes`. Returns `None` when all have been used and more
+    /// are needed.
     pub fn next<'a, 'b: 'a>(
         &'a mut self,
         bytes: &mut &'b [u8],
@@ -105,7 +105,7 @@ impl FrameDecoder {
     }
 }
 
-/// Up to `most` bytes from the front of `bytes`.
+/// Removes and returns up to `most` bytes from the front of `bytes`.
 fn take<'a>(bytes: &mut &'a [u8], most: usize) -> &'a [u8] {
     let (piece, rest) = bytes.split_at(most.min(bytes.len()));
     *bytes = rest;

@@ -86,7 +86,7 @@ fn the_longest_frame_is_read_and_its_room_given_back() {
     assert_eq!(frames_of(&[first, second]).0[0].1.len(), MOST_PAYLOAD);
 }
 
-/// What a decoder makes of a body: `(stream, nanos, text, ends_line)`.
+/// A decoded entry: `(stream, nanos, text, ends_line)`.
 pub type Entry = (Stream, u32, Vec<u8>, bool);
 
 pub fn entries_of(has_terminal: bool, chunks: &[&[u8]]) -> Result<Vec<Entry>, String> {

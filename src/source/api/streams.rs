@@ -1,8 +1,8 @@
-//! The containers that are read through the Docker API, between the reader,
-//! which decides, and the Docker thread, which receives.
+//! The containers that are read through the API, between the reader, which decides, and the
+//! Docker thread, which receives.
 //!
-//! The thread begins with the first container that needs it; as long as every
-//! container is on a file nothing here touches the API.
+//! The thread starts with the first container that needs it; while every container has a file,
+//! nothing here uses the API.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,29 +27,29 @@ use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
 
-/// One streamed container.
+/// One container that is read through the API.
 #[derive(Debug)]
 struct Streamed {
     assembler: Assembler,
-    /// The last known position in a file; the cursors move ahead of it.
+    /// The last known file offsets; the cursors are ahead of them.
     files: ContainerCheckpoint,
     last_entry: Instant,
-    /// The daemon says that the container has stopped. It may have been started since
-    /// that was so, and be in the midst of a line: what is open waits a moment.
+    /// The daemon reported that the container has stopped. It may have been restarted since,
+    /// and be in the middle of a line, so what is open waits for a short time.
     has_finished: bool,
-    /// The connection failed: that nothing comes says nothing.
+    /// The connection failed, so silence means nothing.
     is_broken: bool,
-    /// The reader knows that something is open, and looks when it is due.
+    /// The reader knows that something is open, and checks when it is due.
     is_awaited: bool,
     /// Bytes of entries since the last push.
     received: u64,
-    /// The daemon says that there is no such container.
+    /// The daemon reported that there is no such container.
     is_unknown: bool,
-    /// Why nothing comes: until the daemon answers, that it does not.
+    /// Why nothing arrives; initially, that the daemon has not answered.
     trouble: Trouble,
-    /// What the daemon said of a log that it cannot read.
+    /// The daemon's reason why it cannot read the log.
     unreadable: Option<String>,
-    /// Said already: that entries are lost.
+    /// Lost entries have been reported.
     gap_reported: bool,
 }
 
@@ -67,23 +67,23 @@ struct Shared {
 /// What the Docker thread has learnt, for the reader to fetch.
 #[derive(Debug, Default)]
 pub struct News {
-    /// Containers something happened to.
+    /// Containers that something happened to.
     pub touched: Vec<ContainerId>,
-    /// All containers, if they were asked for.
+    /// All containers, if a list was requested.
     pub listed: Option<Vec<ContainerId>>,
-    /// Metadata that was asked for, and whether the container logs at all.
+    /// Requested metadata, and the name of the container's log driver.
     pub inspected: Vec<(ContainerId, ContainerMetadata, String)>,
 }
 
 /// The reader's side.
 pub struct Streams {
     shared: Arc<Shared>,
-    /// The instance can end it, too.
+    /// Shared with the instance, which can end it as well.
     thread: Option<Arc<DockerThread>>,
 }
 
 impl Streams {
-    /// Nothing is streamed, and nothing connected.
+    /// Creates it without following or connecting to anything.
     pub fn new(link: Arc<Link>, api: Api, socket: PathBuf, max_line_bytes: usize) -> Streams {
         let (streamed, news) = (Mutex::default(), Mutex::default());
         let shared = Shared {
@@ -100,7 +100,7 @@ impl Streams {
         }
     }
 
-    /// Whose API it is.
+    /// Which API this is.
     pub fn api(&self) -> Api {
         self.shared.api
     }
@@ -117,7 +117,7 @@ impl Streams {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Split lines that wait for their rest.
+    /// The number of open split lines.
     pub fn open_lines(&self) -> u64 {
         self.shared
             .streamed()
@@ -126,9 +126,9 @@ impl Streams {
             .sum()
     }
 
-    /// Streams a container from where `saved` says, which is asked for once that is
-    /// sure to be possible: a tailer that has said it drops the line that is open. Otherwise
-    /// nothing has changed.
+    /// Follows a container from the checkpoint that `saved` returns. `saved` is called only
+    /// once following is certain to work, because a tailer drops its open line when it hands
+    /// over. On an error, nothing has changed.
     pub fn follow(
         &mut self,
         id: ContainerId,
@@ -146,8 +146,8 @@ impl Streams {
         Ok(saved)
     }
 
-    /// A container whose folder is there while the daemon said that it knows
-    /// none: the folder comes first, so it is asked again.
+    /// Follows a container again that the daemon did not know although its folder exists: the
+    /// folder is created first.
     pub fn ask_again(&mut self, id: &ContainerId) {
         let is_unknown = match self.shared.streamed().get_mut(id) {
             Some(streamed) => {
@@ -161,7 +161,7 @@ impl Streams {
         }
     }
 
-    /// Why a container is not read.
+    /// Returns why a container is not read, or `None`.
     pub fn unread(&self, id: &ContainerId) -> Option<Unread> {
         self.shared
             .streamed()
@@ -169,8 +169,8 @@ impl Streams {
             .and_then(|streamed| streamed.trouble.reason())
     }
 
-    /// Ends streaming a container; where another source goes on. What comes in
-    /// afterwards is dropped.
+    /// Stops following a container and returns where another source continues. Entries that
+    /// still arrive are dropped.
     pub fn release(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let mut streamed = self.shared.streamed().remove(id)?;
         if let Some(thread) = &self.thread {
@@ -179,7 +179,7 @@ impl Streams {
         Some(streamed.hand_over(&self.shared.link))
     }
 
-    /// The container is gone: delivers what is open, and ends.
+    /// Stops following a container that is gone, and delivers what is open.
     pub fn finish(&mut self, id: &ContainerId) {
         let Some(mut streamed) = self.shared.streamed().remove(id) else {
             return;
@@ -191,7 +191,7 @@ impl Streams {
         }
     }
 
-    /// Records from now on carry `identity`.
+    /// Records built from now on use `identity`.
     pub fn set_template(&self, id: &ContainerId, identity: Arc<RecordTemplate>) {
         if let Some(streamed) = self.shared.streamed().get_mut(id) {
             streamed.assembler.close_before(&identity);
@@ -200,24 +200,24 @@ impl Streams {
         }
     }
 
-    /// There may be space in the queue again.
+    /// Tells the thread that the queue may have space again.
     pub fn wake(&self) {
         if let Some(thread) = &self.thread {
             thread.wake();
         }
     }
 
-    /// Delivers what is open and nothing will complete; when to look next.
+    /// Delivers what is open and will not be completed; returns when to check next.
     ///
-    /// Through the API dockerd 20.10 leaves out the line feed of a long line of
-    /// the local driver, so an open line may well be a whole one.
+    /// Through the API, dockerd 20.10 omits the line feed of a long line of the local driver,
+    /// so an open line may well be complete.
     pub fn deliver_dead(&self, now: Instant) -> Option<Instant> {
         self.thread.as_ref()?;
         let mut next = None;
         let is_stalled = !self.shared.link.queue.has_space();
         for streamed in self.shared.streamed().values_mut() {
             if is_stalled {
-                // Nothing is read meanwhile: that is no silence.
+                // Nothing is read meanwhile, so this is not silence.
                 streamed.last_entry = now;
             }
             let silence = now.duration_since(streamed.last_entry);
@@ -234,7 +234,8 @@ impl Streams {
         next
     }
 
-    /// Asks for all containers, where no folder tells; see [`News::listed`].
+    /// Requests a list of all containers, for a root that cannot be listed; see
+    /// [`News::listed`].
     pub fn list(&mut self) {
         let shared = Arc::clone(&self.shared);
         if let Ok(thread) = self.thread() {
@@ -247,7 +248,7 @@ impl Streams {
         }
     }
 
-    /// Asks for the metadata of a container whose files cannot be read.
+    /// Requests the metadata of a container whose files cannot be read.
     pub fn inspect(&mut self, id: ContainerId) {
         let shared = Arc::clone(&self.shared);
         if let Ok(thread) = self.thread() {
@@ -283,17 +284,17 @@ impl Streams {
         }
     }
 
-    /// What has been learnt since the last call.
+    /// Returns what has been learnt since the last call.
     pub fn take_news(&self) -> News {
         std::mem::take(&mut *self.shared.news())
     }
 }
 
-/// The streams of each API that may be asked.
+/// The streams of each API that is enabled.
 pub struct StreamsByApi(Vec<Streams>);
 
 impl StreamsByApi {
-    /// Nothing is streamed, and nothing connected.
+    /// Creates them without following or connecting to anything.
     pub fn new(link: &Arc<Link>, config: &Config) -> StreamsByApi {
         let asked = Api::ALL.into_iter().filter(|_| config.mode != Mode::File);
         let streams = asked.filter_map(|api| {
@@ -308,24 +309,24 @@ impl StreamsByApi {
         StreamsByApi(streams.collect())
     }
 
-    /// Those of one, unless it is off.
+    /// Those of one API, unless it is off.
     pub fn of(&mut self, api: Api) -> Option<&mut Streams> {
         self.0.iter_mut().find(|streams| streams.api() == api)
     }
 
-    /// Those of one, to look at.
+    /// As [`StreamsByApi::of`], shared.
     pub fn get(&self, api: Api) -> Option<&Streams> {
         self.0.iter().find(|streams| streams.api() == api)
     }
 
-    /// All.
+    /// Those of all APIs.
     pub fn iter(&self) -> impl Iterator<Item = &Streams> {
         self.0.iter()
     }
 }
 
 impl Shared {
-    /// One that takes entries as this API tells them.
+    /// Creates an assembler for entries in the form that this API returns.
     fn assembler(&self, id: ContainerId, identity: Arc<RecordTemplate>) -> Assembler {
         let mut assembler = Assembler::new(self.link.accounts.open(id), identity);
         if self.api == Api::Podman {
@@ -366,7 +367,7 @@ impl Streamed {
         }
     }
 
-    /// Whose it is, for messages.
+    /// Name and short id, for messages.
     fn named(&self) -> (String, String) {
         (
             self.assembler.metadata().title(),
@@ -374,7 +375,7 @@ impl Streamed {
         )
     }
 
-    /// Reports once that the daemon cannot read it, if that is so.
+    /// Reports once that the daemon cannot read it, if so.
     fn report_unreadable(&mut self, link: &Link) {
         let Some(reason) = self.unreadable.clone() else {
             return;
@@ -389,8 +390,8 @@ impl Streamed {
         });
     }
 
-    /// How long after its last entry something that is open is complete as it is. That
-    /// the container has stopped says nothing yet: the daemon may have more of it.
+    /// How long after its last entry something open counts as complete. That the container has
+    /// stopped is not enough: the daemon may have more of it.
     fn grace(&self) -> Option<Duration> {
         if self.is_broken {
             return None;
@@ -409,7 +410,7 @@ impl Streamed {
         }
     }
 
-    /// The position in the file as it was, the cursors ahead of it.
+    /// The unchanged file offsets, with the cursors ahead of them.
     fn here(&self) -> PerStream<StreamCheckpoint> {
         self.files.map(|file| StreamCheckpoint {
             is_by_time: true,
@@ -427,7 +428,7 @@ impl Streamed {
     }
 
     fn hand_over(&mut self, link: &Link) -> ContainerCheckpoint {
-        // What was received counts as delivered from here on.
+        // What was received counts as delivered from now on.
         self.push(link);
         let here = self.here();
         let mut saved = self.assembler.handed_over(StreamCheckpoint::default());
@@ -445,7 +446,7 @@ impl Streamed {
 struct Sink {
     shared: Arc<Shared>,
     daemon: Trouble<()>,
-    /// Why the daemon does not answer, as long as it does not.
+    /// Why the daemon does not answer; `None` while it does.
     silence: Option<String>,
 }
 
@@ -458,7 +459,7 @@ impl Sink {
         }
     }
 
-    /// Once, as long as it lasts.
+    /// Reports it once per outage.
     fn report_unreachable(&mut self) {
         let Some(reason) = self.silence.clone() else {
             return;
@@ -550,7 +551,7 @@ impl StreamSink for Sink {
                 drop(all);
                 self.shared.touch(id);
             }
-            // Whether it is gone for good, its folder tells.
+            // Its folder shows whether it is really gone.
             StreamEnd::Gone => {
                 streamed.is_unknown = true;
                 streamed.trouble.begin(Unread::Missing, || false);
@@ -642,7 +643,7 @@ mod tests {
         streamed_by(Api::Docker)
     }
 
-    /// One container that is streamed, and the Docker thread's side, played here.
+    /// One followed container, with the Docker thread's side played by the test.
     fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
         let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
         let mut streams = Streams::new(
@@ -673,8 +674,8 @@ mod tests {
         records.map(|record| record.text("log").len()).collect()
     }
 
-    /// As at a container whose log is asked for right before it is started: the daemon
-    /// says that it is not running, and has the first half of a line by then.
+    /// As with a container whose log is requested right before it is started: the daemon
+    /// reports that it is not running, but has already sent the first half of a line.
     #[test]
     fn a_line_in_whose_midst_the_daemon_says_it_has_stopped_goes_on_if_it_runs() {
         let (streams, mut sink, id) = streamed();
@@ -691,8 +692,9 @@ mod tests {
         assert_eq!(lengths(&streams), [2 * 16_384 + 100]);
     }
 
-    /// Podman gives each piece a time of its own, and a log is asked for before it is read:
-    /// that must not make a piece of another second another line, nor at the next time.
+    /// Podman gives each piece a time of its own, and a log is requested before it is read:
+    /// that must not turn a piece from another second into another line, even when it is
+    /// requested again.
     #[test]
     fn a_line_of_podmans_in_two_seconds_is_one_however_often_it_is_asked_for() {
         let (streams, mut sink, id) = streamed_by(Api::Podman);
@@ -714,7 +716,7 @@ mod tests {
             &mut sink,
             &[(7, 8192, false), (7, 8192, false), (8, 8192, false)],
         );
-        // Its rest takes longer than a line does that has lost it.
+        // Its rest takes longer than the grace of a line that has lost its rest.
         streams.deliver_dead(Instant::now() + 10 * DEAD_LINE_GRACE);
         sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
         assert_eq!(lengths(&streams), [0; 0]);
@@ -751,8 +753,8 @@ mod tests {
         streams.set_template(id, Arc::new(RecordTemplate::new(id, metadata, options)));
     }
 
-    /// Each record repeats what is said of the container, so a few KiB from the API can
-    /// become MiB before the thread asks for space again.
+    /// Each record repeats the container's metadata, so a few KiB from the API can become MiB
+    /// before the thread checks for space again.
     #[test]
     fn a_batch_is_closed_by_the_bytes_that_were_built() {
         let (streams, mut sink, id) = streamed();
@@ -797,7 +799,7 @@ mod tests {
         Timestamp { seconds, nanos: 0 }
     }
 
-    /// At a reconnect, at a restart, and where a file goes on.
+    /// At a reconnect, at a restart, and when a file takes over.
     #[test]
     fn the_very_first_text_of_a_stream_is_asked_for_again_while_it_is_open() {
         let (mut streams, mut sink, id) = streamed();
@@ -837,7 +839,7 @@ mod tests {
         assert_eq!(lengths(&streams), ["a.Error: 1\n\tat a".len()]);
     }
 
-    /// What was read before under the old name and rules goes out under them.
+    /// What was read under the old name and rules is delivered under them.
     #[test]
     fn what_is_open_is_delivered_before_lines_are_joined_otherwise() {
         let (streams, mut sink, id) = streamed();

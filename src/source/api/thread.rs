@@ -1,6 +1,5 @@
-//! The Docker thread: takes commands, and keeps a task for each followed
-//! container and one for the daemon's events and lists. When it ends, so do
-//! all tasks, wherever they wait.
+//! The Docker thread: executes commands, and runs a task for each followed container and one
+//! for the daemon's events and lists. When it ends, so do all tasks, wherever they wait.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -29,7 +28,7 @@ use crate::threads::{panic_text, EndThread, OwnedThread};
 /// Name of the thread.
 const NAME: &str = "clogs-docker";
 
-/// A task that panicked (a defect) starts again after this time.
+/// A task that panicked (a bug) is restarted after this time.
 const PANIC_PAUSE: Duration = Duration::from_secs(10);
 
 type Answer<T> = Box<dyn FnOnce(Result<T, String>) + Send>;
@@ -42,7 +41,7 @@ enum Command {
     Stop,
 }
 
-/// The thread, from outside. All calls return at once, except for the end.
+/// The handle of the thread. All calls return at once, except for those that end it.
 #[derive(Debug)]
 pub struct DockerThread {
     commands: UnboundedSender<Command>,
@@ -51,8 +50,8 @@ pub struct DockerThread {
 }
 
 impl DockerThread {
-    /// Starts the thread, which inherits the caller's signal mask. It connects
-    /// to nothing until it is asked for something.
+    /// Starts the thread, which inherits the caller's signal mask. It does not connect before
+    /// it gets a command that needs it.
     pub fn start(socket: DockerSocket, sink: Box<dyn StreamSink>) -> io::Result<DockerThread> {
         let runtime = Builder::new_current_thread()
             .enable_io()
@@ -71,25 +70,26 @@ impl DockerThread {
         })
     }
 
-    /// Follows a container, over its restarts and those of the daemon. Does
-    /// nothing if it is followed already.
+    /// Follows a container, across its restarts and the daemon's. Does nothing if it is
+    /// followed already.
     pub fn follow(&self, id: ContainerId) {
         self.send(Command::Follow(id));
     }
 
-    /// Ends that. Entries may still come until the thread has heard of it.
+    /// Stops following a container. Entries may still arrive until the thread has handled
+    /// this.
     pub fn unfollow(&self, id: ContainerId) {
         self.send(Command::Unfollow(id));
     }
 
-    /// There is space again.
+    /// Tells the thread that there is space again.
     pub fn wake(&self) {
         self.space.notify_one();
     }
 
-    /// Asks about a container. `answer` is called on the thread, or dropped: if the
-    /// thread ends first, if the same was asked and is not answered yet, or if the daemon
-    /// let an earlier request for this container time out a moment ago.
+    /// Requests the metadata of a container. `answer` is called on the thread, or dropped: if
+    /// the thread ends first, if an earlier request for this container is still pending, or if
+    /// one timed out recently.
     pub fn inspect(
         &self,
         id: ContainerId,
@@ -98,7 +98,7 @@ impl DockerThread {
         self.send(Command::Inspect(id, Box::new(answer)));
     }
 
-    /// Asks for all containers, running or not. `answer` is called on the thread, or
+    /// Requests a list of all containers, running or not. `answer` is called on the thread, or
     /// dropped: if the thread ends first, or if a list is in flight.
     pub fn list(&self, answer: impl FnOnce(Result<Vec<ContainerId>, String>) + Send + 'static) {
         self.send(Command::List(Box::new(answer)));
@@ -108,7 +108,7 @@ impl DockerThread {
     pub fn stop(self) {}
 
     fn send(&self, command: Command) {
-        // Fails only if the thread has ended, and said so.
+        // Fails only if the thread has ended, which it has reported.
         let _ = self.commands.send(command);
     }
 }
@@ -142,7 +142,7 @@ fn run(
     };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
         let reason = format!("the thread {NAME} stopped: {}", panic_text(&*panic));
-        // The sink may be what panicked.
+        // The panic may have come from the sink.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             context.with_sink(|sink| sink.daemon(Err(reason)))
         }));
@@ -154,16 +154,16 @@ struct Hub {
     context: Rc<Context>,
     tasks: JoinSet<()>,
     followers: HashMap<ContainerId, AbortHandle>,
-    /// Which container a task follows; a request is not in here.
+    /// The container that a task follows; requests are not included.
     followed_by: HashMap<Id, ContainerId>,
     /// Runs while anything is followed.
     watcher: Option<AbortHandle>,
     inspections: Rc<RefCell<Inspections<Answer<Inspected>>>>,
-    /// Set while a list is in flight that the reader asked for.
+    /// Set while a list requested by the reader is in flight.
     is_listing: Rc<Cell<bool>>,
 }
 
-/// Does something when a task has ended, however it ended.
+/// Runs a closure when a task ends, however it ends.
 struct AtEnd<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for AtEnd<F> {
@@ -219,7 +219,7 @@ impl Hub {
                     .borrow_mut()
                     .ask(id, answer, Instant::now())
             }
-            // The one in flight answers soon, and the next look asks again.
+            // The one in flight answers soon, and the next look requests another.
             Command::List(_) if self.is_listing.get() => {}
             Command::List(answer) => {
                 let is_listing = Rc::clone(&self.is_listing);
@@ -236,7 +236,7 @@ impl Hub {
         }
     }
 
-    /// Inspects what waits for it, as far as there may be more in flight.
+    /// Starts the inspections that wait, up to the limit in flight.
     fn begin_inspections(&mut self) {
         loop {
             let Some((id, answer)) = self.inspections.borrow_mut().begin() else {
@@ -273,8 +273,8 @@ impl Hub {
         self.followers.insert(id, task);
     }
 
-    /// A task has ended. A follower that did so in order has let go of its
-    /// container by itself.
+    /// Handles the end of a task. A follower that ended without a panic has removed its
+    /// container itself.
     fn reap(&mut self, done: Result<(Id, ()), JoinError>) {
         let (task, panic) = match done {
             Ok((task, ())) => (task, None),

@@ -80,8 +80,8 @@ impl Bench {
     }
 }
 
-/// A user finds his container by the id that his runtime shows him, and it is called like
-/// none of the machine's.
+/// A user identifies the container by the id that the user's runtime shows; its title differs
+/// from those of the machine's containers.
 #[test]
 fn what_is_said_of_a_users_container_has_its_name_with_the_user_and_the_id_of_its_runtime() {
     let mut bench = Bench::new(("Label_Hints", "merge_log"));
@@ -113,7 +113,7 @@ fn what_is_said_of_a_users_container_has_its_name_with_the_user_and_the_id_of_it
     }
 }
 
-/// That it is not read, and that it is again, is said once there is room for it.
+/// An exclusion and its end are reported once the event queue has room.
 #[test]
 fn an_exclusion_that_was_not_kept_is_said_at_the_next_look() {
     let mut bench = Bench::new(("Exclude", "name=secret*"));
@@ -147,7 +147,7 @@ fn an_exclusion_that_was_not_kept_is_said_at_the_next_look() {
     );
 }
 
-/// Of metadata that is broken and mended all the time.
+/// For metadata that alternates between broken and valid.
 #[test]
 fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
     let mut bench = Bench::new(("Docker_Socket", "off"));

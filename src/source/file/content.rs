@@ -1,5 +1,5 @@
-//! Reading a rotated file that dockerd has compressed: a stream, so what was
-//! unpacked and not dealt with is carried over to the next read.
+//! Reads a rotated file that dockerd compressed. It is a stream, so decompressed bytes that
+//! were not handled are carried over to the next read.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,17 +12,17 @@ use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::runtime::bounded_file::read_at_most;
 
-/// Members of one file. dockerd writes one, and so does gzip; a file that somebody made of
-/// millions of empty ones would hold the reader without giving it a byte.
+/// Limit on the gzip members of one file. dockerd and gzip write one; a file of millions of
+/// empty members would block the reader without yielding a byte.
 const MOST_MEMBERS: usize = 1000;
 
-/// Bytes that a seek unpacks in one slice: some 10 ms of text. A gigabyte of it takes
-/// seconds, in which no other log would be read.
+/// Bytes that a seek decompresses per slice: some 10 ms of text. A gigabyte takes seconds,
+/// during which no other log would be read.
 pub const SEEK_BYTES: u64 = 4 << 20;
 
-/// The plain bytes of a file's members, one after the other.
+/// The decompressed bytes of a file's members, one after another.
 struct Members<R> {
-    /// `None` only where a member could not be taken out.
+    /// `None` only if a member could not be taken out.
     decoder: Option<GzDecoder<BufReader<R>>>,
     members: usize,
 }
@@ -59,22 +59,22 @@ impl<R: Read> Read for Members<R> {
     }
 }
 
-/// A compressed file under way.
+/// A compressed file being read.
 pub struct GzipContent {
     file: Arc<File>,
     decoder: Members<SharedFile>,
-    /// Bytes that a seek has unpacked.
+    /// Bytes that a seek has decompressed.
     passed: u64,
     /// Marker and unfinished line of the last read.
     pub carried: Vec<u8>,
-    /// Whether the stream has given all it has.
+    /// Whether the end of the stream has been reached.
     pub is_at_end: bool,
-    /// What is wrong with it, once that was met.
+    /// What is wrong with the stream, once detected.
     pub damage: Option<String>,
 }
 
 impl GzipContent {
-    /// At the start of the file.
+    /// Begins at the start of the file.
     pub fn new(file: File) -> GzipContent {
         let file = Arc::new(file);
         let decoder = Members::new(SharedFile(Arc::clone(&file)));
@@ -93,7 +93,7 @@ impl GzipContent {
         &self.file
     }
 
-    /// Up to [`HEAD_BYTES`] from the start, wherever reading is.
+    /// Reads up to [`HEAD_BYTES`] from the start, whatever the current offset.
     pub fn head(&self) -> Vec<u8> {
         read_head(FromStart {
             file: self.file(),
@@ -101,8 +101,8 @@ impl GzipContent {
         })
     }
 
-    /// Fills the buffer with what was carried and what follows; fewer bytes
-    /// than it has room for means the end.
+    /// Fills the buffer with what was carried over and what follows. Fewer bytes than the
+    /// buffer's length mean the end.
     pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
         let mut filled = self.carried.len().min(buffer.len());
         buffer[..filled].copy_from_slice(&self.carried[..filled]);
@@ -120,10 +120,10 @@ impl GzipContent {
         filled
     }
 
-    /// Unpacks up to a position, one slice each time; whether this is the file that it was
-    /// taken of, or `None` where another slice is needed to tell. `before` is where the
-    /// position's marker begins; once the file is found, the bytes from there on are in
-    /// [`GzipContent::carried`].
+    /// Decompresses up to a checkpoint, one slice per call. Returns whether the checkpoint was
+    /// taken from this file, or `None` if another slice is needed to tell. `before` is the
+    /// offset of the checkpoint's marker; if the file matches, [`GzipContent::carried`] holds
+    /// the bytes from there on.
     pub fn seek(&mut self, before: u64, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
         if self.passed == 0 {
             let mut head = vec![0; resume.fingerprint.length as usize];
@@ -154,7 +154,7 @@ impl GzipContent {
         Ok(Some(true))
     }
 
-    /// `false` where the stream ends or is damaged before `buffer` is full.
+    /// Returns `false` if the stream ends or is damaged before `buffer` is full.
     fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         match self.decoder.read_exact(buffer) {
             Ok(()) => Ok(true),
@@ -168,7 +168,7 @@ impl GzipContent {
     }
 }
 
-/// A file whose place moves as it is read.
+/// Reads at the file's own offset, which moves.
 struct SharedFile(Arc<File>);
 
 impl Read for SharedFile {
@@ -177,7 +177,7 @@ impl Read for SharedFile {
     }
 }
 
-/// A file from its start, which moves no one's place in it.
+/// Reads from the start without moving the file's own offset.
 struct FromStart<'a> {
     file: &'a File,
     offset: u64,
@@ -191,8 +191,8 @@ impl Read for FromStart<'_> {
     }
 }
 
-/// Up to [`HEAD_BYTES`] from the start of what is compressed. A file that ends
-/// in mid-stream still has a head.
+/// Reads up to [`HEAD_BYTES`] from the start of the decompressed data. A file that ends in
+/// mid-stream still has a head.
 pub fn read_head(file: impl Read) -> Vec<u8> {
     let mut head = Vec::new();
     let _ = read_at_most(Members::new(file), HEAD_BYTES as u64, &mut head);
@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(rest[..2000], text[3000..]);
     }
 
-    /// Of one that holds nothing but empty members, of which there are millions, no more are
-    /// looked at than any real file has; of a few all are read.
+    /// A file of millions of empty members is read only up to the limit; a few members are all
+    /// read.
     #[test]
     fn members_are_read_one_after_the_other_up_to_a_number() {
         let member = |text: &[u8]| {

@@ -1,40 +1,38 @@
-//! Whether every file of a log that was made was also opened. dockerd may rotate
-//! so often between two looks that a file is made *and* deleted unseen; nothing
-//! in the folder tells of it afterwards, but the kernel has told of each name
-//! that was made.
+//! Detects files of a log that were created but never opened. dockerd may rotate so fast
+//! between two looks that a file is created *and* deleted unseen. The folder shows no trace of
+//! it afterwards, but inotify reports each created name.
 //!
-//! The count errs on one side only: what it calls missed was missed. Creations
-//! are counted from the notices taken before a look, and openings at the look, so
-//! a file that is opened before its notice is taken only hides a missed one until
-//! the notice comes. The files of the first look may or may not be older than the
-//! watch; a moment later all their notices have come, and each that has none
-//! was.
+//! The count errs on one side only: what it reports as missed was missed. Creations are
+//! counted from the notices taken before a look, and openings at the look, so a file that is
+//! opened before its notice is taken only hides a missed one until the notice arrives. The
+//! files found at the first look may or may not be older than the watch; shortly afterwards
+//! all their notices have arrived, and those without a notice were older.
 
 use std::time::{Duration, Instant};
 
-/// How long after an opening all notices of what was opened have surely come: the
-/// kernel sends them a few instructions after the name can be seen.
+/// How long after an opening all notices of the opened files have certainly arrived: the
+/// kernel sends them a few instructions after the name becomes visible.
 const SETTLING: Duration = Duration::from_millis(20);
 
 /// The count of one log.
 #[derive(Debug, Default)]
 pub struct CreateCounter {
-    /// Files the kernel told of.
+    /// Files that inotify reported.
     made: u64,
     /// Files that were opened, or known, at a look.
     met: u64,
     last_met: Option<Instant>,
-    /// Files met that are older than the watch are no longer in `met`.
+    /// Files older than the watch have been removed from `met`.
     is_settled: bool,
 }
 
 impl CreateCounter {
-    /// The kernel tells of a new file.
+    /// Counts a new file that inotify reported.
     pub fn made(&mut self) {
         self.made += 1;
     }
 
-    /// Files were met at a look.
+    /// Counts files found at a look.
     pub fn met(&mut self, count: usize, now: Instant) {
         if count > 0 {
             self.met += count as u64;
@@ -42,7 +40,8 @@ impl CreateCounter {
         }
     }
 
-    /// All notices there were have been taken, and no look followed yet.
+    /// Removes files older than the watch from the count, once their notices would have
+    /// arrived. Call it when all pending notices have been taken and before the next look.
     pub fn settle(&mut self, now: Instant) {
         let is_due = self
             .last_met
@@ -53,8 +52,8 @@ impl CreateCounter {
         }
     }
 
-    /// After a look that met all there was: how many were missed since the last
-    /// time.
+    /// Returns how many files were missed since the last call. Call it after a look that
+    /// opened every file.
     pub fn take_missed(&mut self) -> u64 {
         if !self.is_settled {
             return 0;
@@ -64,7 +63,7 @@ impl CreateCounter {
         missed
     }
 
-    /// Notices were lost: begins anew.
+    /// Restarts the count after lost notices.
     pub fn forget(&mut self, now: Instant) {
         *self = CreateCounter {
             last_met: Some(now),
@@ -77,7 +76,7 @@ impl CreateCounter {
 mod tests {
     use super::*;
 
-    /// A log whose first look met a file that is older than the watch.
+    /// A log whose first look found a file older than the watch.
     fn settled(start: Instant) -> CreateCounter {
         let mut creates = CreateCounter::default();
         creates.met(1, start);

@@ -1,5 +1,5 @@
-//! One file of a container's log, read from a position on: whole lines only,
-//! never past the last line feed, and only while it is still the same file.
+//! One file of a container's log, read from an offset on: complete lines only, never past the
+//! last line feed, and only while it is still the same file.
 //!
 //! ```text
 //!            marker            data: whole lines           rest
@@ -7,11 +7,11 @@
 //! file     ^ before read_offset  ^ read_offset       ^ where the next read begins
 //! ```
 //!
-//! Each read begins a little before the position and compares those bytes with
-//! what was there: this is how a file that was truncated and has grown past
-//! the position again is told from one that merely grew, at no extra call. They
-//! are the last entry, for the end of its text may well be the same again, and its
-//! time stands before that, or is that of the piece before it.
+//! Each read begins slightly before the offset and compares those bytes with what was read
+//! there before. At no extra call, this distinguishes a file that was truncated and has grown
+//! past the offset again from one that merely grew. The compared bytes are the whole last
+//! entry, because the end of its text may well be the same again: its time is before the text,
+//! or is in the piece before it.
 
 use std::fs::File;
 use std::io;
@@ -36,53 +36,53 @@ use crate::source::file::content;
 use crate::source::file::content::GzipContent;
 use crate::source::file::listing::ListedFile;
 
-/// Bytes read at a time.
+/// Bytes per read.
 pub const SLICE_BYTES: usize = 256 * 1024;
-/// The longest entry that is kept whole; dockerd's are below 98,371 bytes plus
-/// the attributes, whose size nothing bounds.
+/// The longest entry that is kept whole. dockerd's are below 98,371 bytes plus the attributes,
+/// whose size is unbounded.
 pub const ENTRY_CAP: usize = 16 << 20;
-/// An unfinished entry below this length may be one whose format is not known yet.
+/// With fewer bytes than this, the format of an unfinished entry may still be unknown.
 const TELLING_BYTES: usize = 64;
-/// What is read at a time while a frame is longer than a slice: twice the longest, so
-/// that each read decides on as many bytes as the next one has again.
+/// Bytes per read while a frame is longer than a slice: twice the longest frame, so that each
+/// read settles at least as many bytes as the next one reads again.
 const FRAME_WINDOW: usize = 2 << 20;
-/// The longest stretch before the position that each read compares. The pieces that
-/// runtimes cut fit into it.
+/// The longest marker compared at each read. The pieces that runtimes split lines into fit
+/// into it.
 const LONGEST_MARKER: usize = 32 * 1024;
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// `buffer[start..end]` holds whole entries that begin at `offset` in the
-    /// file. Deal with them, then call [`Generation::consume`] with `end`.
+    /// `buffer[start..end]` holds complete entries that begin at `offset` in the file. The
+    /// caller handles them and then calls [`Generation::consume`] with `end`.
     Entries {
-        /// How they follow each other.
+        /// The format of the entries.
         layout: Layout,
         /// Index of the first entry.
         start: usize,
-        /// Index behind the last whole one.
+        /// Index after the last complete entry.
         end: usize,
         /// Bytes of the buffer that are valid.
         filled: usize,
-        /// Offset in the file of the first entry.
+        /// Offset of the first entry in the file.
         offset: u64,
-        /// Whether the read stopped for want of room, not of bytes.
+        /// Whether there may be more to read now: the buffer was full, or frames are left in it.
         has_more: bool,
     },
-    /// Bytes that are no record were passed over: a hole of NULs, or an entry
-    /// beyond [`ENTRY_CAP`].
+    /// Bytes that are not part of a record were skipped: a hole of NULs, or an entry longer
+    /// than [`ENTRY_CAP`].
     Skipped {
-        /// Where they began.
+        /// Offset of the first one.
         offset: u64,
         /// How many.
         bytes: u64,
     },
-    /// Nothing new: the end, with an unfinished line of so many bytes.
+    /// Nothing new: the end of the file, after an unfinished line.
     AtEnd {
-        /// Bytes behind the last line feed.
+        /// Bytes after the last line feed.
         unfinished: usize,
     },
-    /// The file is shorter than the position or holds other bytes before it.
+    /// The file is shorter than the offset, or the bytes before the offset have changed.
     Truncated,
 }
 
@@ -95,48 +95,46 @@ enum Content {
 pub struct Generation {
     /// Its number in the order of writing, for [`crate::format::position::Position`].
     pub number: u32,
-    /// Which run of the container wrote it, where each has files of its own.
+    /// The run of the container that wrote it, if each run has its own files.
     pub run: u32,
-    /// Which file it is.
+    /// The file's identity.
     pub id: FileId,
     /// The name it was opened under; a rotation may have changed it since.
     pub path: PathBuf,
     base: Arc<Base>,
     content: Content,
-    /// Known once the first bytes were seen.
+    /// Known once the first bytes have been read.
     layout: Option<Layout>,
     read_offset: u64,
-    /// Where the file ended when that was last seen; of a compressed one, its
-    /// packed size.
+    /// The last known size of a plain file; of a compressed one, its packed size.
     known_end: u64,
-    /// Since when it is known to have no name any more, and what it takes on the
-    /// disk.
+    /// When it was found to have no name any more, and its size on the disk.
     deleted: Option<(Instant, u64)>,
-    /// Bytes that were seen behind `read_offset` and are no longer there.
+    /// Bytes that were seen after `read_offset` and are no longer there.
     vanished: u64,
-    /// Nothing of it was read, and a copy of it was met.
+    /// Nothing of it has been read, and a copy of it was found.
     pub is_copied: bool,
     marker: Vec<u8>,
     fingerprint: Fingerprint,
-    /// What the fingerprint was taken of.
+    /// The bytes that the fingerprint was taken of.
     head: Vec<u8>,
-    /// Bytes behind `read_offset` known to hold no end of an entry. They are read again
-    /// when that has come.
+    /// Bytes after `read_offset` known to contain no end of an entry. They are read again once
+    /// the end has been written.
     unfinished: usize,
-    /// The last of them: while they are there, it is the same entry.
+    /// The last of them: while they are unchanged, it is the same entry.
     unfinished_end: Vec<u8>,
-    /// With so many of them an unfinished frame is whole.
+    /// An unfinished frame is complete at this length.
     wanted: usize,
-    /// Bytes that were read of a plain file, each as often as it was.
+    /// Bytes read from a plain file, repeated reads included.
     bytes_read: u64,
-    /// How much is read at a time: more while an entry is longer than a slice.
+    /// Bytes per read: more than a slice while an entry is longer than that.
     window: usize,
-    /// Inside an entry beyond the cap: pass over all up to the line feed.
+    /// Inside an entry longer than the cap: everything up to the line feed is skipped.
     is_skipping: bool,
 }
 
 impl Generation {
-    /// Opens a plain file, to be read from its start.
+    /// Opens a plain file for reading from its start.
     pub fn open(path: &SafePath, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
@@ -149,7 +147,7 @@ impl Generation {
         ))
     }
 
-    /// Opens a compressed file, to be read from its start.
+    /// Opens a compressed file for reading from its start.
     pub fn open_gzip(path: &SafePath, number: u32) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
@@ -162,7 +160,8 @@ impl Generation {
         ))
     }
 
-    /// Opens a file that was listed, to be read from its start.
+    /// Opens a listed file for reading from its start. Fails with `NotFound` if its name now
+    /// belongs to another file.
     pub fn open_listed(file: &ListedFile) -> io::Result<Generation> {
         let mut generation = match file.rank.is_gzip {
             true => Generation::open_gzip(&file.path, 0)?,
@@ -172,7 +171,7 @@ impl Generation {
         if generation.id == file.id {
             Ok(generation)
         } else {
-            // The name leads elsewhere by now: as if it had not been there.
+            // The name belongs to another file now, so the listed one is not found.
             Err(io::ErrorKind::NotFound.into())
         }
     }
@@ -203,12 +202,12 @@ impl Generation {
         }
     }
 
-    /// The name it was opened under, to look there again.
+    /// The name it was opened under, for another access.
     pub fn safe_path(&self) -> SafePath {
         SafePath::below(&self.base, &self.path)
     }
 
-    /// The same open file once more from its start, after a truncation.
+    /// Returns the same open file for reading from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
         let restarted = match &self.content {
             Content::Plain(file) => {
@@ -229,19 +228,18 @@ impl Generation {
         })
     }
 
-    /// Offset of the next line to be read.
+    /// Offset of the next line to read.
     pub fn read_offset(&self) -> u64 {
         self.read_offset
     }
 
-    /// Bytes that were read of a plain file so far, each as often as it was: what
-    /// following it has cost.
+    /// Bytes read from a plain file so far, repeated reads included: the cost of following it.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
-    /// Bytes that are there, as of the last time it was seen, and were not read.
-    /// Of a compressed file whose end was not reached, its packed size.
+    /// Bytes, as of the last check, that have not been read. Of a compressed file whose end
+    /// has not been reached, its packed size.
     pub fn unread(&self) -> u64 {
         match &self.content {
             Content::Plain(_) => self.known_end.saturating_sub(self.read_offset),
@@ -252,7 +250,7 @@ impl Generation {
         }
     }
 
-    /// Looks how much is in it, and whether it was deleted.
+    /// Checks the file's size and whether it was deleted.
     pub fn survey(&mut self, now: Instant) -> io::Result<()> {
         let file = match &self.content {
             Content::Plain(file) => file,
@@ -260,7 +258,7 @@ impl Generation {
         };
         let (size, deleted_bytes) = bytes_on_disk(file)?;
         if self.plain_file().is_some() {
-            // One that is shorter now was truncated; reading finds out.
+            // A shorter file was truncated, which the next read detects.
             self.known_end = self.known_end.max(size);
         }
         self.deleted = deleted_bytes.map(|bytes| match self.deleted {
@@ -270,7 +268,7 @@ impl Generation {
         Ok(())
     }
 
-    /// What is held with it, if it was deleted and something in it is unread.
+    /// The disk space it holds if it was deleted and part of it is unread.
     pub fn held(&self) -> Option<HeldFile> {
         let (since, bytes) = self.deleted.filter(|_| self.unread() > 0)?;
         Some(HeldFile {
@@ -280,30 +278,30 @@ impl Generation {
         })
     }
 
-    /// Bytes that had been seen and were destroyed before they were read.
+    /// Returns and resets the number of bytes that had been seen and were destroyed before
+    /// they were read.
     pub fn take_vanished(&mut self) -> u64 {
         std::mem::take(&mut self.vanished)
     }
 
-    /// The head of the file, as far as it was read.
+    /// The fingerprint of the file's head, as far as it has been read.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether a file with this head has this one's content, or what was there of
-    /// it at some time. What we know is what we read.
+    /// Whether a file with this head has this one's content or an earlier state of it, judged
+    /// by what has been read.
     pub fn begins_like(&self, head: &[u8]) -> bool {
         head.starts_with(&self.head) || self.head.starts_with(head)
     }
 
-    /// Whether nothing but a hole of NULs was read yet: that tells no file from
-    /// another.
+    /// Whether only a hole of NULs has been read yet, which does not identify a file.
     pub fn is_behind_hole(&self) -> bool {
         let mut read = self.head.iter().chain(&self.marker);
         read.all(|byte| *byte == 0)
     }
 
-    /// The open file, where it is a plain one: only those are still written.
+    /// The open file if it is plain: compressed files are no longer written.
     pub fn plain_file(&self) -> Option<&File> {
         match &self.content {
             Content::Plain(file) => Some(file),
@@ -311,7 +309,7 @@ impl Generation {
         }
     }
 
-    /// What is wrong with a compressed file, once its end was reached.
+    /// What is wrong with a compressed file, once its end has been reached.
     pub fn damage(&self) -> Option<&str> {
         match &self.content {
             Content::Plain(_) => None,
@@ -319,7 +317,7 @@ impl Generation {
         }
     }
 
-    /// Up to [`HEAD_BYTES`] from the start of the file at `path`.
+    /// Reads up to [`HEAD_BYTES`] from the start of the file at `path`.
     pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
         let file = open_regular(path)?;
         if is_gzip {
@@ -330,8 +328,7 @@ impl Generation {
         Ok(head)
     }
 
-    /// The head of the file as it is now, whatever its name; `None` for a
-    /// compressed one.
+    /// Reads the file's current head, whatever its name; `None` if it is compressed.
     pub fn head_now(&self) -> io::Result<Option<Vec<u8>>> {
         let Content::Plain(file) = &self.content else {
             return Ok(None);
@@ -342,7 +339,8 @@ impl Generation {
         Ok(Some(head))
     }
 
-    /// Whether all that was seen in it, or copied from it, is gone and none of it was read; `true` once each time.
+    /// Whether everything that was seen in it, or copied from it, is gone and none of it was
+    /// read; `true` once per truncation.
     pub fn is_emptied(&mut self) -> bool {
         let is_known = self.known_end > 0 || self.is_copied;
         let is_emptied = self.read_offset == 0 && is_known && self.is_empty_now();
@@ -353,18 +351,18 @@ impl Generation {
         is_emptied
     }
 
-    /// Whether nothing has been written into it yet.
+    /// Whether the file is empty.
     pub fn is_empty_now(&self) -> bool {
         self.plain_file()
             .is_some_and(|file| stat_file(file).is_ok_and(|(_, size)| size == 0))
     }
 
-    /// Moves to where `resume` says, if this is the file it was taken of; whether it is. Of
-    /// a compressed file `None`, where unpacking up to there takes another call.
+    /// Moves to the offset of `resume` if it was taken from this file. Returns whether it was,
+    /// or `None` if a compressed file must be decompressed further by another call.
     pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
         let head_bytes = resume.fingerprint.length as usize;
         if head_bytes == 0 {
-            // Nothing was read of it yet: only its birth can tell.
+            // Nothing had been read from it, so only the birth time identifies it.
             let is_same =
                 resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
             return Ok(Some(is_same && resume.offset == 0));
@@ -375,7 +373,7 @@ impl Generation {
         let mut marker = vec![0; marker_bytes];
         match &mut self.content {
             Content::Plain(file) => {
-                // Without a marker nothing else tells that the file is so long.
+                // Without a marker, only the size shows that the file reaches the offset.
                 let is_read = resume.offset <= stat_file(file)?.1
                     && read_exact_at(file, &mut head, 0)?
                     && read_exact_at(file, &mut marker, before)?;
@@ -401,9 +399,9 @@ impl Generation {
         Ok(Some(true))
     }
 
-    /// Whether a position that was taken of this file is still in it.
+    /// Whether a checkpoint taken from this file still matches its content.
     pub fn holds(&self, resume: &StreamCheckpoint) -> io::Result<bool> {
-        // What is compressed does not change any more.
+        // A compressed file does not change.
         let Content::Plain(file) = &self.content else {
             return Ok(true);
         };
@@ -416,7 +414,7 @@ impl Generation {
             && resume.marker.matches(&marker))
     }
 
-    /// Moves behind the last line there is now.
+    /// Moves to the end of the last complete line.
     pub fn seek_to_end(&mut self) -> io::Result<()> {
         let Content::Plain(file) = &self.content else {
             return Ok(());
@@ -425,14 +423,14 @@ impl Generation {
         let mut end = size;
         let layout = self.head_now()?.and_then(|head| Layout::detect(&head));
         if layout == Some(Layout::LocalFrames) {
-            // What is unfinished at the end gives way to the next whole frame.
+            // An unfinished frame at the end is skipped at the next complete one.
             return self.seek_to(end);
         }
         let mut block = vec![0; HEAD_BYTES.max(4096)];
         while end > 0 {
             if size - end > ENTRY_CAP as u64 {
-                // A line that is too long to be kept is passed over to its end; a record may
-                // begin right behind a hole.
+                // A line too long to be kept is skipped to its end. A record may begin right
+                // after a hole.
                 let mut last = [0];
                 self.is_skipping = read_exact_at(file, &mut last, size - 1)? && last != [0];
                 return self.seek_to(size);
@@ -468,8 +466,8 @@ impl Generation {
         Ok(())
     }
 
-    /// Reads on. `buffer` is the reader's, shared by all files; it grows where
-    /// an entry is longer than it.
+    /// Reads a slice. `buffer` is the reader's, shared by all files; it grows if an entry is
+    /// longer.
     pub fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Found> {
         if self.unfinished > 0 && !self.may_be_finished(buffer)? {
             return Ok(Found::AtEnd {
@@ -532,9 +530,9 @@ impl Generation {
         }
     }
 
-    /// Whether the unfinished entry may have its end by now, or is not the one any more
-    /// that was seen. Only what has come behind it is read: an entry that grows by a byte
-    /// a millisecond would otherwise be read again for each of them.
+    /// Whether the unfinished entry may be complete now, or was replaced by another one. Reads
+    /// only what was appended: an entry that grows by a byte per millisecond would otherwise
+    /// be read again each time.
     fn may_be_finished(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
         if let Content::Gzip(gzip) = &self.content {
             return Ok(!gzip.is_at_end);
@@ -542,7 +540,7 @@ impl Generation {
         if self.layout.is_none() && self.unfinished < TELLING_BYTES {
             return Ok(true);
         }
-        // Not the whole window, which may be 16 MiB, and would be cleared for each byte.
+        // Not the whole window, which may be 16 MiB and would be cleared for each byte.
         if buffer.len() < SLICE_BYTES {
             buffer.resize(SLICE_BYTES, 0);
         }
@@ -559,7 +557,7 @@ impl Generation {
             let unfinished = self.unfinished + grown.len();
             let has_end = match self.layout() {
                 Layout::JsonLines | Layout::CriLines => memchr(b'\n', grown).is_some(),
-                // Within its footer it may already show that it is none.
+                // Within its footer, a frame may already turn out to be invalid.
                 Layout::LocalFrames => unfinished + 4 > self.wanted && !grown.is_empty(),
             };
             let with_marker = self.marker.len() + unfinished;
@@ -583,7 +581,7 @@ impl Generation {
         self.unfinished_end.extend_from_slice(end);
     }
 
-    /// So many bytes are there behind the position; more only if the buffer is
+    /// Records that `bytes` exist after the offset; there may be more only if the buffer is
     /// full.
     fn note_end(&mut self, bytes: u64, is_full: bool) -> io::Result<()> {
         let Content::Plain(file) = &self.content else {
@@ -596,7 +594,7 @@ impl Generation {
             }
             return Ok(());
         }
-        // A torn line that gives way was never whole.
+        // An unfinished line that is replaced was never complete.
         let is_torn = self.known_end == self.read_offset + self.unfinished as u64;
         if !is_torn {
             self.vanished += self.known_end.saturating_sub(end);
@@ -605,7 +603,7 @@ impl Generation {
         Ok(())
     }
 
-    /// How the file is divided; by its name as long as nothing better is known.
+    /// The file's format; judged by its name until its content shows it.
     pub fn layout(&self) -> Layout {
         self.layout.unwrap_or_else(|| {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -630,8 +628,8 @@ impl Generation {
         self.layout().measure(data)
     }
 
-    /// Whether a hole of NULs begins here. A frame begins with NULs too, of its
-    /// length; only a stretch of nothing else is a hole for certain.
+    /// Whether a hole of NULs begins here. A frame's length begins with NULs, too, so only a
+    /// stretch of nothing else is certainly a hole.
     fn begins_with_hole(&self, data: &[u8]) -> bool {
         match self.layout() {
             Layout::JsonLines | Layout::CriLines => {
@@ -661,13 +659,12 @@ impl Generation {
         self.make_room(buffer);
     }
 
-    /// What is read next holds so many bytes.
+    /// The next read holds at least `bytes`, up to [`ENTRY_CAP`].
     fn widen_to(&mut self, bytes: usize) {
         self.window = self.window.max(bytes.next_power_of_two()).min(ENTRY_CAP);
     }
 
-    /// Takes more of the head into the fingerprint; `read` is the marker and
-    /// the whole lines behind it.
+    /// Extends the fingerprint; `read` is the marker and the complete lines after it.
     fn grow_fingerprint(&mut self, read: &[u8]) {
         if self.fingerprint.is_complete() {
             return;
@@ -690,7 +687,7 @@ impl Generation {
             .extend_from_slice(&read[..read.len().min(HEAD_BYTES)]);
     }
 
-    /// A stream cannot be read twice: what was not consumed is carried over.
+    /// A decompressed stream cannot be read twice: what was not consumed is carried over.
     fn keep_for_refill(&mut self, filled: &[u8]) {
         if let Content::Gzip(gzip) = &mut self.content {
             gzip.carried.clear();
@@ -698,8 +695,8 @@ impl Generation {
         }
     }
 
-    /// Fills the buffer with the marker and what follows; fewer bytes than it
-    /// has room for means the end of the file.
+    /// Fills the buffer with the marker and what follows it. Fewer bytes than the buffer's
+    /// length mean the end of the file.
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let from = self.read_offset - self.marker.len() as u64;
         match &mut self.content {
@@ -732,13 +729,13 @@ impl Generation {
         })
     }
 
-    /// Passes over the NULs at the start of a line. Where there are only NULs
-    /// the file is probably sparse, and the kernel knows where data goes on.
+    /// Skips the NULs at the start of a line. If there are only NULs, the file is probably
+    /// sparse, and the kernel knows where its data continues.
     fn skip_nuls(&mut self, buffer: &[u8], start: usize, filled: usize) -> io::Result<Found> {
         let data = &buffer[start..filled];
         let mut nuls = data.iter().take_while(|byte| **byte == 0).count();
         if self.layout() == Layout::LocalFrames {
-            // The last of them may be the head of a frame.
+            // The last of them may be the start of a frame.
             nuls = nuls.saturating_sub(3);
         }
         let offset = self.read_offset;
@@ -759,15 +756,15 @@ impl Generation {
         Ok(Found::Skipped { offset, bytes })
     }
 
-    /// All before `buffer[end]` has been dealt with; `filled` bytes of the
-    /// buffer are valid.
+    /// Marks everything before `buffer[end]` as handled; `filled` bytes of the buffer are
+    /// valid.
     pub fn consume(&mut self, buffer: &[u8], end: usize, filled: usize) {
         let start = self.marker.len();
         self.grow_fingerprint(&buffer[..end]);
         self.read_offset += (end - start) as u64;
         self.unfinished = 0;
         self.window = SLICE_BYTES;
-        // Within an entry that is passed over, there is none to compare.
+        // Inside a skipped entry there is no last entry to compare.
         let layout = self.layout.filter(|_| !self.is_skipping);
         let last_entry = layout.map_or(0, |layout| layout.last_entry(&buffer[..end]));
         let marker_start = end.saturating_sub(last_entry.clamp(MARKER_BYTES, LONGEST_MARKER));
@@ -780,15 +777,15 @@ impl Generation {
         }
     }
 
-    /// Takes the head into the fingerprint, as far as it is read: marker and whole entries.
+    /// Extends the fingerprint to what has been read: the marker and complete entries.
     pub fn know_up_to(&mut self, read: &[u8]) {
         if read.len() > self.head.len() {
             self.grow_fingerprint(read);
         }
     }
 
-    /// The position at `offset`, with `preceding` the bytes before it (at
-    /// least [`MARKER_BYTES`] of them, or all there are).
+    /// Returns the checkpoint at `offset`; `preceding` holds at least the [`MARKER_BYTES`]
+    /// before it, or all there are.
     pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> StreamCheckpoint {
         let fingerprint = self.fingerprint_before(offset);
         StreamCheckpoint {
@@ -801,8 +798,9 @@ impl Generation {
         }
     }
 
-    /// The head as far as the position: a copy that was made when the file ended there
-    /// has that, and no more. At the start, and behind a hole, what is known tells more.
+    /// The fingerprint of the head up to the offset: a copy made when the file ended there has
+    /// only that. At the start, and after a hole, everything known of the head is more
+    /// specific.
     fn fingerprint_before(&self, offset: u64) -> Fingerprint {
         let before = usize::try_from(offset)
             .ok()
@@ -818,9 +816,9 @@ impl Generation {
         }
     }
 
-    /// When the log in it was begun. An archive was made later than that, and perhaps
-    /// later than the files that follow; its birth counts where nothing else tells it
-    /// from others.
+    /// The birth time of the log in the file. An archive was created later than its log,
+    /// perhaps later than the files that follow, so its birth time is used only if nothing
+    /// else identifies it.
     fn birth_of_log(&self, fingerprint: Fingerprint) -> u64 {
         match self.content {
             Content::Gzip(_) if fingerprint.length > 0 => 0,
@@ -828,13 +826,13 @@ impl Generation {
         }
     }
 
-    /// The position that has been read up to.
+    /// The checkpoint at the current offset.
     pub fn resume_here(&self) -> StreamCheckpoint {
         self.resume_at(self.read_offset, &self.marker)
     }
 
-    /// The same where nothing was read yet: the entries that are there by now tell the
-    /// file from others, should it be compressed before it is looked for.
+    /// The same, for a file of which nothing has been read: its current entries identify it
+    /// even if it is compressed before the checkpoint is used.
     pub fn resume_at_start(&self) -> StreamCheckpoint {
         let resume = self.resume_here();
         let head = match &self.content {
@@ -854,7 +852,7 @@ impl Generation {
         }
     }
 
-    /// How much of the head tells the file from others: whole entries, or a KiB of one.
+    /// How many bytes of the head identify the file: complete entries, or a KiB of one.
     fn telling(&self, head: &[u8]) -> usize {
         match Layout::detect(head).map(|layout| layout.measure(head)) {
             Some(Stretch::Whole(length)) => length,
@@ -863,7 +861,8 @@ impl Generation {
         }
     }
 
-    /// The bytes of the unfinished line at the end of the file.
+    /// Reads to the end of the file. Returns where in the buffer the unread bytes are, the
+    /// unfinished line last.
     pub fn read_unfinished(&mut self, buffer: &mut Vec<u8>) -> io::Result<std::ops::Range<usize>> {
         self.widen_to(self.marker.len() + self.unfinished + 1);
         self.make_room(buffer);

@@ -1,5 +1,5 @@
-//! Files of a log that were read or are passed over, so that none of them is taken for
-//! a new one when it is met again.
+//! Files of a log that were read or skipped, so that none of them is taken for a new one when
+//! it is listed again.
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -10,20 +10,20 @@ use crate::runtime::file::{is_permanent, FileId};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
-/// How many are remembered at least: more than any sensible `max-file`. More only where
-/// more files are there.
+/// The least number remembered: more than any sensible `max-file`. More are remembered only if
+/// more files exist.
 const SEEN_FILES: usize = 64;
 
-/// A file that was read or is passed over.
+/// A file that was read or skipped.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownFile {
-    /// Which file.
+    /// Its identity.
     pub id: FileId,
-    /// Its head, as far as it was known.
+    /// The fingerprint of its head, as far as it was known.
     pub fingerprint: Fingerprint,
 }
 
-/// The files of one log that were read, the one read first in front.
+/// The files of one log that were read or skipped, oldest first.
 #[derive(Debug)]
 pub struct KnownFiles {
     files: VecDeque<KnownFile>,
@@ -41,14 +41,14 @@ impl Default for KnownFiles {
 }
 
 impl KnownFiles {
-    /// So many files are there: each of them may have to be known. What is kept beyond
-    /// that is of files that are gone.
+    /// Adjusts the limit to the number of listed files, each of which may have to be known.
+    /// Any more than that are files that no longer exist.
     pub fn keep_for(&mut self, listed: usize) {
         self.cap = listed.max(SEEN_FILES);
         self.shrink();
     }
 
-    /// It is read, and is no new file when it is met again.
+    /// Adds a file that was read or skipped.
     pub fn remember(&mut self, file: KnownFile) {
         self.files.push_back(file);
         self.shrink();
@@ -66,8 +66,8 @@ impl KnownFiles {
             .iter()
             .filter(|seen| file.rank.is_gzip || seen.id == file.id)
         {
-            // An inode number, and within a tick of the kernel's clock even a
-            // birth time, may be another file's by now.
+            // An inode number, and within a tick of the kernel's clock even a birth time, may
+            // have been reused.
             let Some(head) = head.read()? else {
                 return Ok(true);
             };
@@ -79,20 +79,20 @@ impl KnownFiles {
         Ok(false)
     }
 
-    /// Nothing was read yet.
+    /// Forgets all files.
     pub fn clear(&mut self) {
         self.files.clear();
     }
 }
 
-/// The head of a listed file, which is read when it is asked for first.
+/// The head of a listed file, read at its first use.
 pub struct Head<'a> {
     file: &'a ListedFile,
     bytes: OnceCell<Option<Vec<u8>>>,
 }
 
 impl<'a> Head<'a> {
-    /// The head of this file.
+    /// Creates it without reading.
     pub fn of(file: &'a ListedFile) -> Head<'a> {
         Head {
             file,
@@ -100,7 +100,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// `None` where it will never be readable.
+    /// Returns the head, or `None` if it can never be read.
     pub fn read(&self) -> io::Result<Option<&[u8]>> {
         let bytes = match self.bytes.get() {
             Some(bytes) => bytes,
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn as_many_are_remembered_as_are_there_and_no_more_for_each_rotation() {
         let mut files = KnownFiles::default();
-        // At a start, of a log with more files than any sensible one.
+        // At a start, with more files than any sensible log has.
         files.keep_for(80);
         (0..80).for_each(|number| files.remember(seen(number)));
         assert_eq!(files.files.len(), 80);
@@ -166,7 +166,7 @@ mod tests {
             });
         }
         assert!(!files.knows(&listed[0], &head).unwrap());
-        // A second reading would show it.
+        // A second read would see this.
         std::fs::write(&path, "other").unwrap();
         files.remember(KnownFile {
             id: listed[0].id,

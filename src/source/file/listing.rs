@@ -1,10 +1,8 @@
-//! Which files make up a container's log, oldest first. What their names say is
-//! the runtime's to tell.
+//! Lists the files of a container's log, oldest first. The runtime interprets their names.
 //!
-//! dockerd names the current file `<id>-json.log` and rotates by renaming it
-//! to `.1`, that to `.2` and so on; with compression the rotated ones become
-//! `.N.gz` a moment later. Numbers may have holes, and an incomplete `.N.gz`
-//! stands beside its `.N` until it is whole.
+//! dockerd names the current file `<id>-json.log` and rotates by renaming it to `.1`, `.1` to
+//! `.2` and so on; with compression, rotated files become `.N.gz` shortly afterwards. Numbers
+//! may have gaps, and an incomplete `.N.gz` exists beside its `.N` until it is complete.
 
 use std::cmp::Reverse;
 use std::io;
@@ -16,38 +14,38 @@ use crate::runtime::file::{describe, is_shortage, FileId};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{FileRank, LogFiles};
 
-/// How many names a log's folder is read to; rotation leaves a few.
+/// Limit on the names read from a log's folder; rotation leaves a few.
 const MOST_NAMES: usize = 10_000;
-/// How often the folder is listed until two listings agree.
+/// Limit on the listings until two agree.
 const LISTINGS: usize = 10;
 
-/// For a file of which the disk tells nothing: equal to no other's.
+/// The identity of a file that cannot be examined.
 const UNKNOWN: FileId = FileId {
     device: 0,
     inode: 0,
     birth: 0,
 };
 
-/// A file of the log as the folder shows it.
+/// A file of the log as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedFile {
-    /// Its place among the others, by its name.
+    /// Its order among the others, from its name.
     pub rank: FileRank,
-    /// Where it is.
+    /// Its path.
     pub path: SafePath,
-    /// Which file that is.
+    /// Its identity.
     pub id: FileId,
 }
 
 impl ListedFile {
-    /// Whether it is the file that its run of the container writes.
+    /// Whether it is the current file of its run of the container.
     pub fn is_current(&self) -> bool {
         self.rank.age == 0
     }
 }
 
-/// The files of the log, oldest first. While a rotation goes on, names move
-/// from file to file; listings are repeated until one equals the one before.
+/// Returns the files of the log, oldest first. During a rotation, names move from file to
+/// file, so listings are repeated until one equals the one before.
 pub fn list(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
     let mut listed = list_once(log)?;
     for _ in 1..LISTINGS {
@@ -63,7 +61,7 @@ pub fn list(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
 fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
     let mut files = Vec::new();
     let folder = match log.dir.open_folder() {
-        // A symlink is in its place.
+        // The folder was replaced by a symlink.
         Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(files),
         opened => opened?,
     };
@@ -86,7 +84,8 @@ fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
             }),
             // It was renamed or deleted since; the next listing shows it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Of the others nothing is known less for it; that it cannot be opened is said then.
+            // The other files are still known; the failure is reported when this one is
+            // opened.
             Err(error) if rank.age > 0 && !is_shortage(&error) => {
                 files.push(ListedFile {
                     rank,
@@ -97,7 +96,7 @@ fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
             Err(error) => return Err(error),
         }
     }
-    // Highest age first; of .N and .N.gz the plain one, which is whole.
+    // Highest age first; of `.N` and `.N.gz`, keep the plain one, which is complete.
     files.sort_by_key(|file| (file.rank.run, Reverse(file.rank.age), file.rank.is_gzip));
     files.dedup_by_key(|file| (file.rank.run, file.rank.age));
     Ok(files)

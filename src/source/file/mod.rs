@@ -1,4 +1,4 @@
-//! The log of one container on disk: its files in their order, and how far each was read.
+//! The log of one container on disk: its files in order, and how far each has been read.
 
 pub mod content;
 mod create_counter;

@@ -1,8 +1,8 @@
-//! Which files of a container's log are open: where the first look begins,
-//! which files a later look adds, and what a truncation means.
+//! Which files of a container's log are open: where the first look begins, which files a later
+//! look adds, and what a truncation means.
 //!
-//! A file is told from another by inode and birth time where the file system
-//! has one, and by its content where it has none or dockerd compressed it.
+//! Files are distinguished by inode and birth time if the file system has birth times;
+//! otherwise, or if dockerd compressed the file, by content.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,32 +23,32 @@ use crate::source::file::tailer::{Start, Tailer};
 use crate::telemetry::account::{Abandoned, Account, Amount};
 use crate::telemetry::event::Event;
 
-/// How often opening is tried again while a rotation moves the names.
+/// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
 
-/// How many files of a log in a user's storage are opened, the newest of those there are: he
-/// can make as many as he likes, of which each takes a descriptor, and conmon keeps none.
+/// Limit on the open files of a log in a user's storage, newest first. A user can create any
+/// number of files, each takes a descriptor, and conmon keeps none.
 const MOST_OF_USER: usize = 64;
 
-/// How far a birth time, by the kernel's clock that ticks, may be before the time of an
-/// entry that was written earlier.
+/// The kernel's birth times advance in clock ticks, so one may precede the time of an entry
+/// written earlier by up to this, in nanoseconds.
 const CLOCK_TICK: u64 = 1_000_000_000;
 
-/// Where a stream begins among the listed files.
+/// Where a stream begins: index of the listed file and offset in it.
 type Place = (usize, u64);
 
-/// What [`find`] found.
+/// The result of [`find`].
 #[derive(Debug, Clone, Copy, Default)]
 struct Begin {
     place: Place,
-    /// Of the files before this one nothing on the disk tells what was accepted. The
-    /// times of their entries do: those up to the last one that was taken.
+    /// In the files before this index, nothing on disk says what was accepted. Entry times do:
+    /// entries up to the last one taken were.
     doubt_ends: usize,
 }
 
 impl Tailer {
-    /// Looks at the folder and opens every file of the log that is not known
-    /// yet. Cheap where nothing changed.
+    /// Lists the folder and opens every file of the log that is not known yet. Cheap if
+    /// nothing changed.
     pub fn refresh(&mut self, link: &Link) -> io::Result<()> {
         let now = Instant::now();
         self.creates.settle(now);
@@ -62,7 +62,7 @@ impl Tailer {
                 self.open_newer(&listed, link)
             };
             match opened {
-                // A name moved between listing and opening.
+                // A name changed between listing and opening.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Ok(()) if self.search.is_under_way() => return Ok(()),
                 Ok(()) => {
@@ -80,11 +80,11 @@ impl Tailer {
                 error => return error,
             }
         }
-        // It keeps moving; the next look catches up.
+        // The names keep changing; the next look catches up.
         Ok(())
     }
 
-    /// The files of the log, oldest first, as far as they are to be opened.
+    /// Lists the files of the log that may be opened, oldest first.
     fn listed(&mut self, link: &Link) -> io::Result<Vec<ListedFile>> {
         let mut listed = listing::list(&self.files)?;
         let surplus = passed_over(&listed, self.account());
@@ -111,7 +111,7 @@ impl Tailer {
 
     fn open_first(&mut self, listed: &[ListedFile], link: &Link) -> io::Result<()> {
         if listed.is_empty() {
-            // What appears later is new: it is read from its first byte.
+            // Files that appear later are new and are read from their first byte.
             if self.start == Start::End {
                 self.start = Start::Head;
             }
@@ -137,7 +137,8 @@ impl Tailer {
                     &mut lost[index],
                 )?
                 else {
-                    // Where the other stream's is was found in vain, but for this.
+                    // The file for the other stream was found already: keep it until the
+                    // search ends.
                     found
                         .into_iter()
                         .flatten()
@@ -159,10 +160,10 @@ impl Tailer {
             Start::End => listed.len() - 1,
             _ => places.iter().map(|(index, _)| *index).min().unwrap_or(0),
         };
-        // As a rule there is one, and each is some hundred bytes.
+        // Usually there is one, and each is some hundred bytes.
         let mut generations = VecDeque::with_capacity(1);
         for (index, file) in listed.iter().enumerate().skip(first) {
-            // One stream may begin in this file before where the other goes on.
+            // One stream may begin in this file before the other one's offset.
             let is_lowest = |generation: &Generation| {
                 places
                     .iter()
@@ -200,24 +201,24 @@ impl Tailer {
                 self.push_progress(link, resume);
             }
         }
-        // Should all files vanish and new ones come, they are new.
+        // If all files vanish and new ones appear, those are read from the start.
         self.start = Start::Head;
         Ok(())
     }
 
-    /// The kernel tells of a new name in the folder.
+    /// Counts a new current file that inotify reported.
     pub fn file_made(&mut self, name: &str) {
         if self.files.rank_of(name).is_some_and(|rank| rank.age == 0) {
             self.creates.made();
         }
     }
 
-    /// The kernel did not tell of all names.
+    /// Handles lost inotify events.
     pub fn notices_lost(&mut self, now: Instant) {
         self.creates.forget(now);
     }
 
-    /// Files that came and went between two looks.
+    /// Reports files that were created and deleted between two looks.
     fn report_missed(&mut self, link: &Link) {
         let files = self.creates.take_missed();
         if files == 0 {
@@ -245,7 +246,7 @@ impl Tailer {
     }
 
     fn report_lost(&self, link: &Link, lost: Lost) {
-        // What was in it is not known; nor whether it was read to its end.
+        // Neither its content nor whether it was read to its end is known.
         self.account().abandon(Abandoned {
             bytes: 0,
             generations: 1,
@@ -279,14 +280,14 @@ impl Tailer {
         let opened = self.open_unknown(&listed[first_newer..], link)?;
         self.generations.extend(opened);
         match self.open_unread_copies(listed) {
-            // A name moved. They are looked for again before the first byte of
-            // their file is taken.
+            // A name changed. Copies are searched for again before the first byte of their
+            // original is taken.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }
     }
 
-    /// Opens those of the listed files that are neither held nor seen.
+    /// Opens those of the listed files that are neither open nor read.
     fn open_unknown(&mut self, listed: &[ListedFile], link: &Link) -> io::Result<Vec<Generation>> {
         let mut opened = Vec::new();
         for file in listed {
@@ -303,8 +304,8 @@ impl Tailer {
         Ok(opened)
     }
 
-    /// Looks once more for copies before the first byte of a file is taken;
-    /// whether there were any.
+    /// Searches for copies again before the first byte of a file is taken; returns whether
+    /// there were any.
     pub(in crate::source) fn opens_unread_copies(&mut self) -> io::Result<bool> {
         let held = self.generations.len();
         match listing::list(&self.files) {
@@ -313,20 +314,20 @@ impl Tailer {
             }
             // The folder is gone, and its copies with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Reading what is open is what sets descriptors free.
+            // Reading the open files frees descriptors.
             Err(error) if is_shortage(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(self.generations.len() > held)
     }
 
-    /// Files that appeared behind one of which nothing was read yet: copies of
-    /// what it held before it was truncated (copytruncate).
+    /// Opens files that were created after a file of which nothing has been read yet: copies
+    /// of its content before a truncation (copytruncate).
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
         for index in (0..self.generations.len()).rev() {
             let (copies, is_under_way) = self.unread_copies(&self.generations[index], listed)?;
             self.generations[index].is_copied |= is_under_way;
-            // They may be files that were made and are met only now.
+            // They may be counted as created and are found only now.
             self.creates.met(copies.len(), Instant::now());
             for copy in copies.into_iter().rev() {
                 self.generations.insert(index, copy);
@@ -335,8 +336,8 @@ impl Tailer {
         Ok(())
     }
 
-    /// The copies of one generation, oldest first, and whether there is one of what it
-    /// holds now.
+    /// Returns the unread copies of one generation, oldest first, and whether there is a copy
+    /// of its current content.
     fn unread_copies(
         &self,
         held: &Generation,
@@ -360,8 +361,8 @@ impl Tailer {
             if self.is_known(file, &of_copy)? {
                 break;
             }
-            // As long as a copy says what the file says, that was not truncated
-            // after it yet.
+            // While the copy matches the start of the file, the file has not been truncated
+            // yet.
             if copies.is_empty() && head.starts_with(copy) {
                 is_under_way = true;
                 continue;
@@ -374,7 +375,7 @@ impl Tailer {
         Ok((copies, is_under_way))
     }
 
-    /// Whether a listed file is one that is open or was read before.
+    /// Whether a listed file is open or was read before.
     fn is_known(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
         for held in &self.generations {
             if is_held(file, head, held)? {
@@ -384,7 +385,8 @@ impl Tailer {
         self.seen.knows(file, head)
     }
 
-    /// The times of entries say what was accepted only of files whose heads do not.
+    /// Ends the comparison by entry times once reading reaches files identified by their
+    /// heads.
     pub(in crate::source) fn end_doubt(&mut self) {
         let is_certain = |ends: u32| {
             self.generations
@@ -398,8 +400,8 @@ impl Tailer {
         }
     }
 
-    /// A stream may have been accepted further than reading begins. What it was
-    /// accepted of may be truncated before we come there.
+    /// Discards a stream's accepted offset in the front file if the content it was taken from
+    /// has been truncated before reading got there.
     pub(in crate::source) fn check_accepted(&mut self) -> io::Result<()> {
         let Some(front) = self
             .generations
@@ -417,10 +419,9 @@ impl Tailer {
         Ok(())
     }
 
-    /// The front file was truncated in place. If someone copied it first
-    /// (logrotate's copytruncate), what we had not read is in the copy, and
-    /// what was written since is in the copies after it. `false` where a file must be
-    /// unpacked further to tell.
+    /// Handles a truncation of the front file. If someone copied it first (logrotate's
+    /// copytruncate), the unread rest is in the copy, and what was written since is in later
+    /// copies. Returns `false` if a file must be decompressed further to tell.
     pub(in crate::source) fn restart_truncated(&mut self, link: &Link) -> io::Result<bool> {
         let Some(front) = self.generations.front() else {
             return Ok(true);
@@ -458,7 +459,8 @@ impl Tailer {
         Ok(true)
     }
 
-    /// Bytes of the front file were destroyed that had been seen and not read.
+    /// Counts and reports bytes of the front file that had been seen and were destroyed
+    /// unread.
     pub(in crate::source) fn report_vanished(&mut self, link: &Link, unread: u64) {
         self.account().abandon(Abandoned {
             bytes: unread,
@@ -482,9 +484,9 @@ impl Tailer {
         });
     }
 
-    /// The file that goes on where `resume` is, which is the end of what was read
-    /// of `front`, and the unknown ones after it. And those that hold nothing but
-    /// what was read. `None` where one must be unpacked further to tell.
+    /// Returns the file that continues at `resume`, the end of what was read of `front`, with
+    /// the unknown files after it; and the files that hold only what was read. `None` if a
+    /// file must be decompressed further to tell.
     fn find_copies(
         &self,
         front: &Generation,
@@ -526,8 +528,8 @@ impl Tailer {
         Ok(Some((copies, read)))
     }
 
-    /// Whether the name of the log leads to another file than the newest one
-    /// held: for folders that cannot be watched.
+    /// Whether the log's name belongs to another file than the newest open one; for folders
+    /// that cannot be watched.
     pub fn is_rotated(&self) -> bool {
         let newest = self.generations.back();
         let current = match self.files.current() {
@@ -542,7 +544,7 @@ impl Tailer {
     }
 }
 
-/// How many of the oldest listed files are not to be opened.
+/// How many of the oldest listed files are not opened.
 fn passed_over(listed: &[ListedFile], account: &Account) -> usize {
     match account.is_of_user() {
         true => listed.len().saturating_sub(MOST_OF_USER),
@@ -550,7 +552,7 @@ fn passed_over(listed: &[ListedFile], account: &Account) -> usize {
     }
 }
 
-/// Why a saved position is in no file.
+/// Why no file matches a checkpoint.
 enum Lost {
     /// Its file was truncated.
     Truncated(std::path::PathBuf),
@@ -558,8 +560,8 @@ enum Lost {
     Generation(Timestamp),
 }
 
-/// What was copied before this time, by the kernel's clock, holds nothing that is unread of a
-/// stream whose position is in no file any more.
+/// Returns a time, in nanoseconds of the kernel's clock: for a stream whose checkpoint matches
+/// no file, copies made before it hold nothing unread.
 fn copied_since(saved: &ContainerCheckpoint, stream: usize) -> u64 {
     let resume = &saved[stream];
     let place = |resume: &StreamCheckpoint| (resume.birth, resume.offset);
@@ -570,18 +572,18 @@ fn copied_since(saved: &ContainerCheckpoint, stream: usize) -> u64 {
         .max()
         .unwrap_or_default();
     resume.birth.max(if !resume.is_mid_line {
-        // The times of its entries say the rest.
+        // The times of its entries decide the rest.
         resume.cursor.time.since_epoch().saturating_sub(CLOCK_TICK)
     } else if is_furthest {
-        // All that was taken of the other stream was taken before it as well.
+        // Everything taken from the other stream was taken before it as well.
         latest.since_epoch()
     } else {
         resume.cursor.time.since_epoch()
     })
 }
 
-/// A stream whose position is nowhere begins no earlier than the other one was found, as far
-/// as that is known.
+/// Moves the start of a stream whose checkpoint matches no file up to the other stream's, as
+/// far as that is certain.
 fn start_behind_other(
     listed: &[ListedFile],
     saved: &ContainerCheckpoint,
@@ -594,8 +596,9 @@ fn start_behind_other(
         if lost[stream].is_none() || !is_found {
             continue;
         }
-        // If it was further than the other. Whose archive it is, and so which was first, is known
-        // of compressed files only: a copy is younger than what goes on after it.
+        // This holds if the lost checkpoint is further than the other. Which log an archive
+        // holds, and so which is older, is known only for compressed files: a copy is younger
+        // than the file that continues after it.
         let (birth, birth_of_other) = (saved[stream].birth, saved[other].birth);
         let is_behind = listed[index].rank.is_gzip && birth_of_other != 0 && birth_of_other < birth;
         if is_behind && places[stream].0 <= index {
@@ -606,16 +609,16 @@ fn start_behind_other(
                 (index + 1, 0)
             };
         }
-        // Nothing of it is open, so what was not accepted of it is at most what was read together
-        // with the last of the other, of one file.
+        // Nothing of it is open, so what was not accepted of it is at most what was read from
+        // one file together with the last of the other.
         if saved[stream].is_mid_line {
             places[stream] = places[stream].max((index, 0));
         }
     }
 }
 
-/// Whether a position has nothing but a hole of NULs before it. That tells no file
-/// from another, and the position is as good as one at the start.
+/// Whether everything before a checkpoint is a hole of NULs. That identifies no file, so the
+/// checkpoint is treated as one at the start.
 fn is_behind_hole(resume: &StreamCheckpoint) -> bool {
     let length = resume.fingerprint.length as usize;
     length > 0
@@ -623,9 +626,9 @@ fn is_behind_hole(resume: &StreamCheckpoint) -> bool {
         && resume.marker == Marker::of(&vec![0; resume.marker.length as usize])
 }
 
-/// Finds the file that a saved position was taken of: its index and the offset.
-/// Where it is gone, the first file that may hold unread bytes. `None` where a file must be
-/// unpacked further to tell.
+/// Finds the file that a checkpoint was taken from: its index and the offset. If it is gone,
+/// the first file that may hold unread data. `None` if a file must be decompressed further to
+/// tell.
 fn find(
     listed: &[ListedFile],
     resume: &StreamCheckpoint,
@@ -644,7 +647,7 @@ fn find(
             doubt_ends: 0,
         })
     };
-    // What was copied, and in doubt is read by the times of its entries.
+    // Begins at the first copy; entries of copies are compared by time.
     let copied = |since: u64, index: usize| -> io::Result<Option<Begin>> {
         let first = first_copy(&listed[..index], since, resume)?;
         Ok(Some(Begin {
@@ -676,7 +679,7 @@ fn find(
             Err(error) if is_permanent(&error) => continue,
             Err(error) => return Err(error),
         };
-        // Both streams may be in one file: reading begins at the lower.
+        // Both streams may be in one file; reading begins at the lower offset.
         let is_lower = found[index]
             .as_ref()
             .is_none_or(|other| resume.offset < other.read_offset());
@@ -684,7 +687,7 @@ fn find(
             found[index] = Some(generation);
         }
         if resume.fingerprint.length == 0 {
-            // Nothing was read of it yet, nor, unless it has a hole, of its copies.
+            // Nothing of it had been read, nor of its copies, unless it has a hole.
             return copied(if is_hole { since } else { resume.birth }, index);
         }
         return Ok(certain((index, resume.offset)));
@@ -693,24 +696,24 @@ fn find(
         .iter()
         .position(|file| resume.birth != 0 && is_likely(file))
     {
-        // The same file with other content: truncated while we were away.
+        // The same file with other content: truncated while this process was not running.
         lost.get_or_insert(Lost::Truncated(listed[index].path.to_path_buf()));
-        // It may have been copied several times since, and the copy with our
-        // position be gone.
+        // It may have been copied several times since, and the copy that the checkpoint
+        // matches deleted.
         return copied(since, index);
     }
     lost.get_or_insert(Lost::Generation(resume.cursor.time));
     let mut newer = listed.iter().position(|file| is_newer(file, resume));
-    // The position may have been in a copy of what the current file held; that
-    // file is older than its copies, and what it holds now is newer.
+    // The checkpoint may be of a copy of the current file's earlier content. The current file
+    // is older than its copies, but its content is newer.
     if newer.is_none() && listed.last().is_some_and(ListedFile::is_current) {
         newer = Some(listed.len() - 1);
     }
-    // An archive was born after its log was. The times of a pod's entries do not help: its
-    // clock may step back, and its archives are read once more.
+    // An archive is created after its log. Entry times of a pod do not help: its clock may
+    // step back, so its archives are read again.
     let last_archive = listed.iter().rposition(|file| file.rank.is_gzip && !is_pod);
     let doubt_ends = last_archive.map_or(0, |index| index + 1);
-    // All there is was read before: pass over the last file, to its very end.
+    // Everything was read before: start at the very end of the last file.
     Ok(
         newer.map_or(certain((listed.len() - 1, u64::MAX)), |index| {
             Some(Begin {
@@ -721,9 +724,9 @@ fn find(
     )
 }
 
-/// The first of the files right before another that came into being after `since`
-/// and so are copies of what that file held before it was truncated: the index of
-/// that file itself where there are none.
+/// Returns the index of the first of the files directly before another that were created after
+/// `since`, and so are copies of that file's content before a truncation; if there are none,
+/// the index of that file.
 fn first_copy(before: &[ListedFile], since: u64, resume: &StreamCheckpoint) -> io::Result<usize> {
     let mut first = before.len();
     for (index, file) in before.iter().enumerate().rev() {
@@ -735,21 +738,21 @@ fn first_copy(before: &[ListedFile], since: u64, resume: &StreamCheckpoint) -> i
     Ok(first)
 }
 
-/// Whether a copy holds nothing but what was before a position: it was made before
-/// the last lines that were read, and those were truncated away.
+/// Whether a copy holds only data before a checkpoint: it was made before the last lines were
+/// read, and those were truncated away.
 fn was_read_whole(file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<bool> {
     let head = Head::of(file);
     let Some(head) = head.read()? else {
         return Ok(false);
     };
-    // A hole tells no file from another.
+    // A hole does not identify a file.
     let is_hole = head.iter().all(|byte| *byte == 0);
     Ok(!is_hole && resume.fingerprint.matches(head) && stat_path(&file.path)?.1 <= resume.offset)
 }
 
-/// Whether an unknown file was copied from `held` after that was truncated at
-/// least once since we read of it. A copy of what we did read begins like it,
-/// even where it ends before our position: it was made before the last lines.
+/// Whether an unknown file was copied from `held` after that was truncated at least once since
+/// it was read. A copy of what was read begins the same, even if it ends before the offset
+/// because it was made before the last lines.
 fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
     if file.rank.is_gzip || file.id.birth <= held.id.birth {
         return Ok(false);
@@ -759,8 +762,8 @@ fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
         .is_some_and(|head| !held.begins_like(head)))
 }
 
-/// Whether a file may hold entries that came after a position whose own file is
-/// gone. What is uncertain counts as newer: better twice than never.
+/// Whether a file may hold entries written after a checkpoint whose own file is gone.
+/// Uncertain ones count as newer: duplicates are better than a loss.
 fn is_newer(file: &ListedFile, resume: &StreamCheckpoint) -> bool {
     file.rank.is_gzip
         || file.id.birth == 0
@@ -768,8 +771,8 @@ fn is_newer(file: &ListedFile, resume: &StreamCheckpoint) -> bool {
         || was_written_since(file, resume.birth)
 }
 
-/// Whether a file older than the position's was written after that was made: the
-/// position was in a copy of it (copytruncate), and it has been renamed since.
+/// Whether a file older than the checkpoint's was written after that was created: then the
+/// checkpoint was in a copy of it (copytruncate) that has been renamed since.
 fn was_written_since(file: &ListedFile, birth: u64) -> bool {
     let Ok(stat) = file.path.stat() else {
         return false;
@@ -779,8 +782,8 @@ fn was_written_since(file: &ListedFile, birth: u64) -> bool {
     modified > i128::from(birth)
 }
 
-/// As [`Generation::open_listed`], but a rotated file that will never open is said and
-/// passed over.
+/// As [`Generation::open_listed`], but reports and skips a rotated file that can never be
+/// opened.
 fn open_or_pass(
     file: &ListedFile,
     account: &Account,
@@ -815,9 +818,9 @@ fn seen_file(file: &ListedFile) -> io::Result<KnownFile> {
     })
 }
 
-/// Whether a listed file is one we hold: by birth where there is one, and else,
-/// or where dockerd has compressed it since, by content. What we hold may have
-/// grown since we read of it, so its head is looked at anew.
+/// Whether a listed file is one that is open: compared by birth time if there is one,
+/// otherwise, or if dockerd compressed it since, by content. The open file may have grown
+/// since it was read, so its head is read again.
 fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Result<bool> {
     if file.id == held.id && held.id.birth != 0 {
         return Ok(true);
@@ -829,7 +832,7 @@ fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Result<
         return Ok(false);
     };
     match held.head_now()? {
-        // An archive whose writing was broken off holds less.
+        // An incomplete archive holds less.
         Some(now) if file.rank.is_gzip => Ok(now.starts_with(head) && !head.is_empty()),
         Some(now) => Ok(head == now),
         None => Ok(held.fingerprint().matches(head)),

@@ -1,6 +1,6 @@
-//! In which of the listed files a position is. A plain file tells at once; a compressed one
-//! must be unpacked up to the position, which takes seconds where gigabytes were packed.
-//! That is done in slices, one a turn, and what was found is kept in between:
+//! Finds the listed file that a checkpoint was taken from. A plain file answers at once; a
+//! compressed one must be decompressed up to the offset, which takes seconds for gigabytes.
+//! That is done in slices, one per turn, and the results are kept in between:
 //!
 //! ```text
 //! refresh ─▶ seek: another slice is needed ─▶ (next turn) go_on … ─▶ refresh ─▶ seek: found
@@ -13,17 +13,17 @@ use crate::runtime::file::FileId;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
-/// Whether a position is in a file.
+/// Whether a checkpoint was taken from a file.
 pub enum Sought {
-    /// It is: the file, open at the position.
+    /// It was; the file is open at its offset.
     Here(Box<Generation>),
-    /// It was not taken of this file.
+    /// It was not.
     Elsewhere,
-    /// More of the file must be unpacked first.
+    /// More of the file must be decompressed first.
     Unfinished,
 }
 
-/// The compressed files that were, or are being, searched for a position.
+/// The compressed files that have been, or are being, searched for a checkpoint.
 #[derive(Default)]
 pub struct Search {
     archives: Vec<Archive>,
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl Search {
-    /// Whether a position is in a listed file.
+    /// Returns whether a checkpoint was taken from a listed file.
     pub fn seek(&mut self, file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<Sought> {
         if !file.rank.is_gzip {
             let mut generation = Generation::open_listed(file)?;
@@ -82,7 +82,7 @@ impl Search {
         )
     }
 
-    /// Takes back what was found: it is needed once the rest is, too.
+    /// Takes back a file that was found, to return it again once the rest is found.
     pub fn keep(&mut self, generation: Generation, resume: &StreamCheckpoint) {
         if generation.plain_file().is_none() {
             let id = generation.id;
@@ -94,14 +94,14 @@ impl Search {
         }
     }
 
-    /// Whether a file is being unpacked.
+    /// Whether a file is being decompressed.
     pub fn is_under_way(&self) -> bool {
         self.archives
             .iter()
             .any(|archive| matches!(archive.state, State::Unpacking(_)))
     }
 
-    /// Unpacks a slice of one that is.
+    /// Decompresses a slice of the first unfinished file. On an error, the search ends.
     pub fn go_on(&mut self) -> io::Result<()> {
         let under_way = |archive: &&mut Archive| matches!(archive.state, State::Unpacking(_));
         let result = self
@@ -115,7 +115,7 @@ impl Search {
         result
     }
 
-    /// What was found is used, or not wanted any more.
+    /// Ends the search: its results have been used or are no longer needed.
     pub fn end(&mut self) {
         self.archives.clear();
     }

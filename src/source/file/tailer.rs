@@ -1,9 +1,8 @@
-//! The log of one container: its generations in order, the split lines that
-//! are open, and what the host may be told once a batch is accepted.
+//! The log of one container: its generations in order, its open split lines, and the
+//! checkpoints that its batches carry to the host.
 //!
-//! A generation is held open from the moment it is seen until it is read to
-//! its end, whatever becomes of its name, so rotation and removal lose nothing
-//! that was still there when we looked.
+//! A generation is held open from when it is found until it has been read to its end, whatever
+//! happens to its name. So rotation and removal lose nothing that existed when it was found.
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,32 +35,32 @@ use crate::telemetry::activity::Doing;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Survey;
 
-/// Where a log is begun.
+/// Where reading a log begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// At the first byte of the oldest file.
     Head,
-    /// Behind the last line there is.
+    /// After the last line.
     End,
-    /// Where an earlier run left off.
+    /// Where an earlier run stopped.
     Saved(ContainerCheckpoint),
 }
 
 /// What the reader lends a tailer for one slice.
 pub struct ReadContext<'a> {
-    /// Where batches and events go.
+    /// Receives batches and events.
     pub link: &'a Link,
-    /// The read buffer of all files.
+    /// The read buffer, shared by all files.
     pub buffer: &'a mut Vec<u8>,
-    /// The decoder of all files.
+    /// The JSON decoder, shared by all files.
     pub decoder: &'a mut Decoder,
     /// The same for files of the container runtime interface.
     pub cri: &'a mut cri::Decoder,
     /// `Partial_Max_Size`.
     pub max_line_bytes: usize,
-    /// Now.
+    /// The current time.
     pub now: Instant,
-    /// How long the lines of the slice may take.
+    /// Time limit for the lines of the slice.
     pub slice_time: Duration,
 }
 
@@ -70,25 +69,25 @@ pub struct ReadContext<'a> {
 pub enum Step {
     /// There is more to read now.
     More,
-    /// Everything there was is read.
+    /// Everything has been read.
     AtEnd {
         /// Whether this slice read anything.
         has_read: bool,
     },
-    /// The next file has begun, but this one may still be written until then.
+    /// The next file has been started, but this one may still be written until the given time.
     Lingering(Instant),
 }
 
-/// What is known of how long the lines of a log take.
+/// What is known about the cost of a log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) enum Lines {
-    /// Not long.
+    /// Cheap.
     Plain,
-    /// They are matched against an expression, and none was yet.
+    /// Matched against an expression, and none has been matched yet.
     Untried,
-    /// The last slice took long.
+    /// The last slice was costly.
     Costly,
-    /// One took long, and nothing of the kind followed it; it counts until then.
+    /// A recent slice was costly and none after it; counts as costly until the given time.
     CostlyUntil(Instant),
 }
 
@@ -102,38 +101,39 @@ pub struct Tailer {
     pub(in crate::source) seen: KnownFiles,
     pub(in crate::source) search: Search,
     pub(in crate::source) assembler: Assembler,
-    /// Entries that begin before this were accepted in an earlier run.
+    /// Entries that begin before this position were accepted in an earlier run.
     pub(in crate::source) accepted_before: PerStream<Position>,
-    /// The same as it was saved.
+    /// The checkpoint that `accepted_before` was derived from.
     pub(in crate::source) accepted: ContainerCheckpoint,
-    /// The first file behind those of which the times of entries say what was accepted.
+    /// The number of the first generation whose accepted entries are known by offset. In those
+    /// before it, entries are compared by time.
     pub(in crate::source) doubt_ends: Option<u32>,
     pub(in crate::source) creates: CreateCounter,
     pub(in crate::source) missed: Paced,
-    /// That there are more files than are opened was reported.
+    /// Reported that not all files are opened.
     pub(in crate::source) surplus_reported: bool,
-    /// Truncations by which nothing was lost, and those by which something was.
+    /// Truncations that lost nothing, and truncations that lost data.
     pub(in crate::source) truncated: [Paced; 2],
     corrupt: Paced,
     unread: u64,
     pub(in crate::source) lines: Lines,
-    /// What the last slice cost, if it was slow.
+    /// The time of the last slice if it was slow, otherwise zero.
     slice_cost: Duration,
-    /// When the file behind the front one was first seen to have content.
+    /// When the file after the front one was first found to have content.
     next_seen: Option<Instant>,
     progress: SliceProgress,
 }
 
-/// How far a slice is taken, by places in the buffer.
+/// How far a slice has been taken, as offsets in the buffer.
 #[derive(Debug, Clone, Copy, Default)]
 struct SliceProgress {
-    /// All before it is taken.
+    /// Everything before it has been taken.
     at: usize,
-    /// What was built of all before it is queued.
+    /// The records built from everything before it are queued.
     pushed: usize,
-    /// Bytes before that which were no record.
+    /// Bytes before `pushed` that were not part of a record.
     skipped_pushed: u64,
-    /// It ends its file: it is taken whole, however full the queue is.
+    /// The slice ends its file: it is taken whole, however full the queue is.
     is_last: bool,
 }
 
@@ -148,7 +148,7 @@ impl SliceProgress {
 }
 
 impl Tailer {
-    /// A tailer that has opened nothing yet.
+    /// Creates a tailer that has opened nothing yet.
     pub fn new(
         account: Arc<Account>,
         files: LogFiles,
@@ -179,17 +179,17 @@ impl Tailer {
         }
     }
 
-    /// Whose log it is.
+    /// The id of the container.
     pub fn id(&self) -> &ContainerId {
         self.account().id()
     }
 
-    /// What became of its bytes.
+    /// The account of the log's bytes.
     pub fn account(&self) -> &Arc<Account> {
         self.assembler.account()
     }
 
-    /// Its files, by their names.
+    /// The files of the log, by name.
     pub fn files(&self) -> &LogFiles {
         &self.files
     }
@@ -199,7 +199,7 @@ impl Tailer {
         self.assembler.metadata()
     }
 
-    /// Records from now on carry `identity`.
+    /// Records built from now on use `identity`.
     pub fn set_template(&mut self, identity: Arc<RecordTemplate>, link: &Link) {
         self.assembler.close_before(&identity);
         self.push_closed(link);
@@ -214,8 +214,8 @@ impl Tailer {
         self.generations.front().map(|front| front.run)
     }
 
-    /// Whether a slice took long a moment ago, or there was none and lines are matched
-    /// against an expression, or the next one only unpacks.
+    /// Whether the last slice was costly, or one was recently, or lines must be matched
+    /// against an expression and none has been yet, or the next slice only decompresses.
     pub fn is_costly(&self, now: Instant) -> bool {
         match self.lines {
             _ if self.search.is_under_way() => true,
@@ -225,38 +225,38 @@ impl Tailer {
         }
     }
 
-    /// What the last slice cost, if it was slow.
+    /// The time of the last slice if it was slow, otherwise zero.
     pub fn slice_cost(&self) -> Duration {
         self.slice_cost
     }
 
-    /// Whether any file of the log is open.
+    /// Whether a file of the log is open.
     pub fn is_open(&self) -> bool {
         !self.generations.is_empty() || self.search.is_under_way()
     }
 
-    /// How many files of the log there have been so far; it only grows.
+    /// How many files of the log have been found so far; it only grows.
     pub fn files_met(&self) -> u32 {
         self.next_number
     }
 
-    /// The files that may be written: as a rule the one that is being read.
+    /// The files that may still be written: usually just the one being read.
     pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
         self.generations.iter().filter_map(Generation::plain_file)
     }
 
-    /// How long after its last entry something that is open is complete as it is.
+    /// How long after its last entry something open counts as complete.
     pub fn grace(&self) -> Option<Duration> {
         self.assembler.grace()
     }
 
-    /// Adds what is open to a survey.
+    /// Adds the open files and lines to a survey.
     pub fn add_to(&self, survey: &mut Survey) {
         survey.files_open += self.generations.len() as u64;
         survey.open_lines += self.assembler.open_lines();
     }
 
-    /// Ends reading: where another source goes on. What was queued counts as
+    /// Ends reading and returns where another source continues. Queued records count as
     /// delivered.
     pub fn hand_over(&mut self) -> ContainerCheckpoint {
         if let Some(front) = self.generations.front() {
@@ -277,7 +277,7 @@ impl Tailer {
         }
     }
 
-    /// Reads on by one slice and queues what it gave.
+    /// Reads one slice and queues its records.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         self.slice_cost = Duration::ZERO;
         let step = self.read_on(context);
@@ -288,7 +288,7 @@ impl Tailer {
         step
     }
 
-    /// Tells the account how much is left to read.
+    /// Updates the unread bytes in the account.
     pub(in crate::source) fn note_unread(&mut self) {
         let unread = self.generations.iter().map(Generation::unread).sum();
         if std::mem::replace(&mut self.unread, unread) != unread {
@@ -327,7 +327,8 @@ impl Tailer {
             };
             let vanished = front.take_vanished();
             if vanished > 0 {
-                // What was found is of the file that then is no longer the front.
+                // `found` belongs to the file, which is no longer the front once copies are
+                // opened.
                 if front.read_offset() == 0 && self.opens_unread_copies()? {
                     continue;
                 }
@@ -345,7 +346,7 @@ impl Tailer {
                     offset,
                     has_more,
                 } => {
-                    // Nothing of it was read, so a truncation would not show.
+                    // None of it has been read, so a truncation would go unnoticed.
                     if offset == 0 && self.opens_unread_copies()? {
                         continue;
                     }
@@ -366,7 +367,7 @@ impl Tailer {
                         skipped: bytes,
                     };
                     if is_hole {
-                        // What was read before says better where we are.
+                        // The checkpoint of what was read before is more precise.
                         self.assembler.push(context.link, [None, None], true, read);
                     } else {
                         self.push(context.link, resume, true, read);
@@ -378,8 +379,8 @@ impl Tailer {
                         return Ok(Step::More);
                     }
                 }
-                // dockerd rotates right before a write: as long as the files that
-                // follow are empty, someone renamed the log and it writes on here.
+                // dockerd rotates right before a write. While all following files are empty,
+                // someone renamed the log and the runtime still writes to this file.
                 Found::AtEnd { .. }
                     if self
                         .generations
@@ -392,13 +393,13 @@ impl Tailer {
                     }
                     let run = self.run();
                     self.finish_front(context)?;
-                    // What follows is of another run, and has other fields.
+                    // The next file belongs to another run, whose records have other fields.
                     if self.run() != run {
                         return Ok(Step::More);
                     }
                 }
-                // One was emptied before its first byte was taken. A name does not change
-                // by that, so nobody else looks for its copy.
+                // A file was truncated before its first byte was taken. No name changes with
+                // that, so nothing else triggers a search for its copy.
                 Found::AtEnd { .. } if self.is_any_emptied() && self.opens_unread_copies()? => {
                     self.generations
                         .iter_mut()
@@ -409,7 +410,8 @@ impl Tailer {
         }
     }
 
-    /// Whether a file was found to be truncated before it was begun; once each time.
+    /// Whether a file was found to be truncated before its first byte was read; true once per
+    /// truncation.
     fn is_any_emptied(&mut self) -> bool {
         self.generations
             .iter_mut()
@@ -418,9 +420,8 @@ impl Tailer {
             > 0
     }
 
-    /// Until when the front file may still be written although the next one is:
-    /// containerd puts a half-read line behind what it has written before it goes
-    /// on in the next file.
+    /// Returns until when the front file may still be written although the next one is:
+    /// containerd writes a half-read line to the old file before it continues in the next one.
     fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
         let (grace, is_last) = (self.files.grace, self.generations.len() == 2);
         let [front, next, ..] = self.generations.make_contiguous() else {
@@ -433,9 +434,9 @@ impl Tailer {
         (now < due).then_some(due)
     }
 
-    /// Decodes the whole entries of a slice and queues their records. Returns whether it
-    /// left the slice before its end: the queue is full, or its lines took too long. Never
-    /// inlined: the instructions in it are counted (tests/instructions.rs).
+    /// Decodes the complete entries of a slice and queues their records. Returns whether it
+    /// stopped before the end of the slice because the queue is full or the lines took too
+    /// long. Never inlined: its instructions are counted (tests/instructions.rs).
     #[inline(never)]
     fn take_entries(
         &mut self,
@@ -514,10 +515,10 @@ impl Tailer {
         end < range.end
     }
 
-    /// All before `end` of the buffer was taken, and so much was built that the place,
-    /// `offset` in the file, is to be marked or the batch to be closed. `skipped` are the
-    /// bytes of the slice so far that were no record. Returns whether no more is to be read
-    /// now: then the slice is left here. Rare, and out of the way of the lines.
+    /// Handles a batch that is due to be marked or closed: everything before `end` of the
+    /// buffer, `offset` in the file, has been taken. `skipped` counts the slice's bytes so far
+    /// that were not part of a record. Returns whether reading must stop here. Rare, so kept
+    /// out of the path of the lines.
     #[cold]
     fn pause_at(
         &mut self,
@@ -557,8 +558,8 @@ impl Tailer {
         !self.progress.is_last && (!link.queue.has_space() || link.queue.is_cautious())
     }
 
-    /// Lines, one by one through `take`; where the first damage is, and how many bytes,
-    /// and where the last line that was taken ends.
+    /// Takes lines, one by one, with `take`. Returns the offset of the first corrupt line and
+    /// the number of corrupt bytes; sets `progress.at` to the end of the last line taken.
     fn take_lines(
         &mut self,
         context: &mut ReadContext<'_>,
@@ -573,7 +574,7 @@ impl Tailer {
         let mut line_start = start;
         for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
             let line_offset = offset + (line_start - start) as u64;
-            // A long line is divided from those before it.
+            // A long line gets a mark of its own, so that the batch can be split before it.
             if self.assembler.is_due() || start + line_feed - line_start >= MARK_BYTES {
                 let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
                 if self.pause_at(context.link, buffer, line_start, line_offset, skipped) {
@@ -603,8 +604,8 @@ impl Tailer {
         corrupt
     }
 
-    /// Frames of the local driver; where the first damage is, and how many
-    /// bytes, and where the last frame that was taken ends.
+    /// Takes frames of the local driver. Returns the offset of the first corrupt frame and the
+    /// number of corrupt bytes; sets `progress.at` to the end of the last frame taken.
     fn take_frames(
         &mut self,
         context: &mut ReadContext<'_>,
@@ -619,7 +620,7 @@ impl Tailer {
             let frame_offset = offset + (at - range.start) as u64;
             let (message, length) = match first_frame(&buffer[at..range.end]) {
                 Frame::Whole { message, length } => (Some(message), length),
-                // Damage between frames, up to where the next one begins.
+                // Corruption between frames, up to the start of the next one.
                 Frame::Incomplete | Frame::Corrupt => {
                     (None, next_frame(&buffer[at..range.end]).max(1))
                 }
@@ -669,8 +670,8 @@ impl Tailer {
         corrupt
     }
 
-    /// One physical line, `line` of the buffer and so many bytes of line feed
-    /// behind it; returns how many of its bytes were no record.
+    /// Takes one physical line, `line` of the buffer, followed by `line_feed` bytes of line
+    /// feed. Returns how many of its bytes were not part of a record.
     #[inline]
     fn take_line(
         &mut self,
@@ -696,8 +697,8 @@ impl Tailer {
         self.take_unusual(context, buffer, line, line_feed, offset)
     }
 
-    /// As [`Tailer::take_line`], of the container runtime interface. What is no
-    /// entry is passed over up to where one begins.
+    /// As [`Tailer::take_line`], for the container runtime interface. Skips bytes up to where
+    /// an entry begins.
     #[inline]
     fn take_cri_line(
         &mut self,
@@ -744,8 +745,8 @@ impl Tailer {
     ) -> u64 {
         let source_bytes = line.len() + line_feed;
         let mut left = source_bytes;
-        // The last one has all bytes that are no damage and no other record's: its own
-        // and the line feed.
+        // The last entry accounts for all remaining bytes that are neither corrupt nor another
+        // record's: its own and the line feed.
         let mut last: Option<(OwnedEntry, usize)> = None;
         let unusual = for_each_unusual(&buffer[line.clone()], |owned, length| {
             if let Some((owned, length)) = last.replace((owned, length)) {
@@ -758,11 +759,11 @@ impl Tailer {
             if unusual.skipped > 0 {
                 return source_bytes as u64;
             }
-            // An empty line, or a record that says nothing.
+            // An empty line, or a record without text.
             self.assembler.pass_over(source_bytes as u64);
             return 0;
         };
-        // What is no UTF-8 counts for more than it took.
+        // Invalid UTF-8 counts for more bytes than it took.
         let skipped = unusual.skipped.min(left);
         self.take_owned(context, buffer, line.start, &last, left - skipped, offset);
         skipped as u64
@@ -796,7 +797,7 @@ impl Tailer {
         );
     }
 
-    // It has four callers, and one call for each line: that alone is seven instructions.
+    // Called once per line from four places: the call alone costs seven instructions.
     #[inline(always)]
     fn take_entry(
         &mut self,
@@ -822,7 +823,7 @@ impl Tailer {
             });
     }
 
-    /// Delivers what is still open: nothing will complete it.
+    /// Delivers what is still open, since nothing will complete it.
     pub fn flush_open(&mut self, link: &Link) {
         if self.assembler.is_open() {
             self.assembler.close();
@@ -830,8 +831,8 @@ impl Tailer {
         }
     }
 
-    /// Delivers what is open and whose [`Tailer::grace`] is over, when nothing was read
-    /// for so long.
+    /// Delivers what is open and whose [`Tailer::grace`] is over, after nothing was read for
+    /// `silence`.
     pub fn flush_after(&mut self, silence: Duration, link: &Link) {
         self.assembler.close_after(silence);
         self.push_closed(link);
@@ -844,8 +845,8 @@ impl Tailer {
         }
     }
 
-    /// The container is gone and its log is read: delivers what is left and
-    /// lets the checkpoint forget it.
+    /// Delivers the rest of a gone container whose log has been read, and removes it from the
+    /// checkpoint.
     pub fn finish(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
         while !self.generations.is_empty() {
             self.finish_front(context)?;
@@ -854,8 +855,8 @@ impl Tailer {
         Ok(())
     }
 
-    /// The container is gone and its log cannot be read any more: what is there
-    /// is delivered, and the rest given up.
+    /// Ends the log of a gone container that can no longer be read: delivers what was read,
+    /// counts the rest as lost and removes it from the checkpoint.
     pub fn give_up(&mut self, link: &Link) {
         self.flush_open(link);
         let generations = self
@@ -869,24 +870,23 @@ impl Tailer {
         self.forget(link);
     }
 
-    /// Lets the checkpoint forget the container, once all before is accepted.
+    /// Removes the container from the checkpoint once all its batches are accepted.
     pub fn forget(&self, link: &Link) {
         link.leave(*self.id());
     }
 
-    /// Where it will begin, or would have.
+    /// Where reading begins, or would have begun.
     pub fn start(&self) -> Start {
         self.start
     }
 
-    /// Begins elsewhere; nothing may be open.
+    /// Changes where reading begins; no file may be open.
     pub fn set_start(&mut self, start: Start) {
         self.start = start;
     }
 
-    /// The front file is read to its last line feed and nobody writes it any
-    /// more: what stands behind the line feed is a record without one, or the
-    /// torn end of one.
+    /// Finishes the front file, which has been read to its last line feed and is no longer
+    /// written: what follows the line feed is a record without one, or a truncated one.
     fn finish_front(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
         let Some(front) = self.generations.front_mut() else {
             return Ok(());
@@ -913,7 +913,7 @@ impl Tailer {
                     offset,
                     Tailer::take_cri_line,
                 ),
-                // A frame without its end was never finished.
+                // A frame without its end was never completed.
                 Layout::LocalFrames => range.len() as u64,
             };
             if skipped > 0 {
@@ -940,7 +940,7 @@ impl Tailer {
             }
         }
         *context.buffer = buffer;
-        // A container that was started anew does not go on in mid-line.
+        // A restarted container does not continue a line of its previous run.
         let [front, next @ ..] = &*self.generations.make_contiguous() else {
             return Ok(());
         };
@@ -971,7 +971,8 @@ impl Tailer {
             self.end_doubt();
             let is_copy_of =
                 |next: &Generation| front.plain_file().is_some() && next.id.birth < front.id.birth;
-            // If this was a copy of what follows, it tells what was read.
+            // If this was a copy of the next file, its checkpoint is the one that says what
+            // was read.
             if self.generations.front().is_some_and(is_copy_of) {
                 return Ok(());
             }
@@ -980,8 +981,8 @@ impl Tailer {
         Ok(())
     }
 
-    /// The front file has become the front: a stop now must find it, even an empty
-    /// one, and not the one before it.
+    /// Queues a checkpoint at the start of the new front file: after a stop, reading must
+    /// resume there and not in the file before it, even if the new one is empty.
     pub(in crate::source) fn progress_to_front(&mut self, link: &Link) {
         if let Some(next) = self.generations.front().filter(|next| next.id.birth != 0) {
             let resume = next.resume_at_start();
@@ -989,8 +990,9 @@ impl Tailer {
         }
     }
 
-    /// The end of a file: as a rule a line without its line feed, but whole ones
-    /// may have been written since the last look.
+    /// Takes the end of a file: usually a line without its line feed, but complete lines may
+    /// have been written since the last read. Returns the number of bytes that were not part
+    /// of a record.
     fn take_last(
         &mut self,
         context: &mut ReadContext<'_>,
@@ -1026,7 +1028,7 @@ impl Tailer {
             )
     }
 
-    /// A rotated file that cannot be read must not hold up those behind it.
+    /// Drops a rotated file that cannot be read, which must not block those after it.
     fn give_up_front(&mut self, link: &Link, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
             self.assembler.file_ended(None);
@@ -1060,13 +1062,13 @@ impl Tailer {
             });
     }
 
-    /// Queues a move of the position without records.
+    /// Queues a checkpoint without records.
     pub(in crate::source) fn push_progress(&mut self, link: &Link, resume: StreamCheckpoint) {
         self.push(link, resume, true, ReadBytes::default());
     }
 
-    /// Queues what was built. `resume` is the end of what was read, `read`; a
-    /// stream that an earlier run took further stays there.
+    /// Queues what was built. `resume` is the end of `read`, the bytes read; the checkpoint of
+    /// a stream that an earlier run took further does not move back.
     fn push(&mut self, link: &Link, resume: StreamCheckpoint, always: bool, read: ReadBytes) {
         let moves = self.moves(resume);
         self.assembler.push(link, moves, always, read);

@@ -1,8 +1,8 @@
 use crate::delivery::checkpoint::CheckpointStore;
 use crate::source::reader::*;
 
-/// Containers of Docker's below `root`, each with a line, and a reader of them that was not
-/// turned yet; it takes what was written before for read.
+/// Docker containers below `root`, each with a line, and a reader of them that has not run a
+/// turn; it starts at the end of what was written before.
 fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Link>, Vec<PathBuf>) {
     let logs = (0..containers).map(|number| {
         let id = ContainerId::from_bytes([number as u8 + 1; 32]);
@@ -41,8 +41,8 @@ fn append(log: &std::path::Path, text: &str) {
     file.write_all(line(text).as_bytes()).unwrap();
 }
 
-/// How many records were queued since the last call, and whether it is known that all was
-/// looked at.
+/// Returns the number of records queued since the last call, and whether [`Progress::Started`]
+/// was.
 fn queued(link: &Link) -> (usize, bool) {
     let (mut records, mut has_started) = (0, false);
     while let Some(batch) = link.queue.pop() {
@@ -52,7 +52,7 @@ fn queued(link: &Link) -> (usize, bool) {
     (records, has_started)
 }
 
-/// Each look takes all the time there is for looks in a turn.
+/// Each look uses up the time budget of a turn.
 #[test]
 fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
     let dir = tempfile::tempdir().unwrap();
@@ -68,13 +68,13 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
             has_started, is_last,
             "the start is over when each has its place"
         );
-        // What was there is passed over; what comes now is read at once, of those that have
-        // their place.
+        // Existing lines are skipped; new lines are read at once from the containers that have
+        // been looked into.
         logs.iter().for_each(|log| append(log, "after"));
         reader.turn_without_looks();
         assert_eq!(queued(&link), (turn + 1, false), "after {turn}");
     }
-    // Who changes all the time does not keep the others from their turn.
+    // A container that keeps changing does not starve the others.
     reader.next_look = 0;
     reader.changed = (0..4).collect();
     let mut looked: Vec<usize> = Vec::new();
@@ -105,7 +105,7 @@ fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
 }
 
 impl Reader {
-    /// A pass over the logs, as if nothing more were to be looked into.
+    /// Reads the logs as if there were no folders to look into.
     fn turn_without_looks(&mut self) {
         let changed = std::mem::take(&mut self.changed);
         self.read_active(Instant::now());

@@ -7,7 +7,7 @@ use crate::runtime::id::ContainerId;
 use crate::source::reader::Reader;
 
 /// A container whose folder is a file, as if the disk were damaged, and one that was removed
-/// while nobody looked; both have positions.
+/// while this process was not running; both have checkpoints.
 #[test]
 fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -66,12 +66,12 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
         }]
     );
     assert!(!link.is_leaving(&hidden) && link.is_leaving(&removed));
-    // It is known now, and cannot be seen again: it is not gone for that.
+    // It is known now, and becomes hidden again: that does not make it gone.
     std::fs::remove_dir(&userdata).unwrap();
     std::fs::write(&userdata, "").unwrap();
     assert_eq!(turns().len(), 1);
     assert!(!link.is_leaving(&hidden));
-    // Whoever closes and opens it all the time is logged once a minute.
+    // A user who makes it unreadable and readable all the time is reported once a minute.
     let (mut unreadable, mut readable) = (0, 0);
     for _ in 0..10 {
         std::fs::remove_file(&userdata).unwrap();

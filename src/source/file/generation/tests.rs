@@ -3,7 +3,7 @@ use std::io::{Seek, Write};
 use super::*;
 use crate::format::local;
 
-/// Reads all there is and takes it.
+/// Reads everything and consumes it.
 fn take_all(generation: &mut Generation) -> Found {
     let mut buffer = Vec::new();
     let found = generation.read(&mut buffer).unwrap();
@@ -13,8 +13,8 @@ fn take_all(generation: &mut Generation) -> Found {
     found
 }
 
-/// The ends of both texts are the same. Their times stand before them, or are the same
-/// as well: those of pieces of one line.
+/// Both texts end the same. Their times come before them, or are the same as well, as with
+/// pieces of one line.
 #[test]
 fn a_log_that_repeats_itself_is_known_to_be_truncated_when_it_has_grown_past_the_position() {
     let text = "x".repeat(16 * 1024);
@@ -67,8 +67,8 @@ fn frame_of(text: &[u8]) -> Vec<u8> {
     [&length[..], &message, &length].concat()
 }
 
-/// What following costs is the bytes that were read: each a few times, and at each look
-/// the few before them by which the entry is known again.
+/// The cost of following is the bytes read: each a few times, plus at each read the few bytes
+/// before them that identify the entry.
 #[test]
 fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
     const TEXT: usize = 100_000;
@@ -80,7 +80,7 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
     ];
     let cri = [b"2023-11-14T22:13:20Z stdout F ", &text[..], b"\n"].concat();
     let garbage = [b"x", &text[..], b"\n"].concat();
-    // Whatever stands before it: the entry before is compared at each ordinary read.
+    // Leading bytes do not matter: each ordinary read compares the entry before.
     let long = vec![b'y'; 30_000];
     for (name, entry) in [
         ("x-json.log", json.concat()),
@@ -107,7 +107,7 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
         }
         file.write_all(&entry[entry.len() - 1..]).unwrap();
         let size = (before.len() + entry.len()) as u64;
-        // Until the first of its bytes tell the format, and again within a frame's footer.
+        // Until its first bytes show the format, and again within a frame's footer.
         let few = 128 * 32 * 1024;
         let most = looks * (MARKER_BYTES as u64 + 1) + 3 * size + few;
         let Found::Entries { start, end, .. } = generation.read(&mut buffer).unwrap() else {
@@ -122,8 +122,8 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
     }
 }
 
-/// The reader gives a large buffer back when it has caught up, so each look would make, and
-/// clear, one that the whole entry fits into.
+/// The reader frees a large buffer when it has caught up, so each read would allocate and
+/// clear one that holds the whole entry.
 #[test]
 fn a_large_entry_that_grows_byte_by_byte_takes_no_large_buffer_for_each() {
     let (_dir, path, mut file) = file_of("x-json.log");
@@ -153,7 +153,7 @@ fn a_large_entry_that_grows_byte_by_byte_takes_no_large_buffer_for_each() {
     ));
 }
 
-/// Without the comparison of what was seen, the new file would be taken for the rest.
+/// Without comparing what was seen, the new file would be taken for the rest.
 #[test]
 fn a_file_that_is_replaced_under_an_unfinished_line_is_known_to_be_truncated() {
     let old = b"{\"log\":\"first\\n\"}\n{\"log\":\"unfinished and long enough to be compared at its end ...";
@@ -178,7 +178,7 @@ fn a_file_that_is_replaced_under_an_unfinished_line_is_known_to_be_truncated() {
     }
 }
 
-/// A torn frame that gives way to the next one, as after a crash of dockerd.
+/// An incomplete frame replaced by the next one, as after a crash of dockerd.
 #[test]
 fn a_torn_frame_gives_way_once_as_much_follows_as_it_wants() {
     let (_dir, path, mut file) = file_of("container.log");
@@ -237,7 +237,7 @@ fn an_entry_beyond_the_cap_that_grows_in_small_steps_is_passed_over_once() {
     );
 }
 
-/// Small frames and damage in turns, and starts of frames that never come.
+/// Small frames alternating with corruption, and frame starts that are never completed.
 #[test]
 fn a_file_of_torn_frames_is_read_a_few_times() {
     let in_turns: &[u8] = b"\0\0\0\x01\x0a\0\0\0\x01x";
@@ -264,7 +264,7 @@ fn a_file_of_torn_frames_is_read_a_few_times() {
     }
 }
 
-/// A user's file may claim any size: looking for its last line feed comes to an end.
+/// A user's file may claim any size: the search for its last line feed must end.
 #[test]
 fn the_end_of_a_file_without_a_line_feed_is_found_near_it() {
     let (_dir, path, mut file) = file_of("0.log");
@@ -274,7 +274,7 @@ fn the_end_of_a_file_without_a_line_feed_is_found_near_it() {
     let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
     generation.seek_to_end().unwrap();
     assert_eq!(generation.read_offset(), 1 << 40);
-    // What comes behind the hole is a record.
+    // What follows the hole is a record.
     let next = b"2023-11-14T22:13:20Z stdout F next\n";
     file.seek(io::SeekFrom::End(0)).unwrap();
     file.write_all(next).unwrap();

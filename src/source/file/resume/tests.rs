@@ -7,7 +7,7 @@ use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
 
-/// What a user puts beside his log takes no descriptor each.
+/// Files that a user puts beside the log must not take a descriptor each.
 #[test]
 fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_reported_once() {
     const FILES: usize = 200;
@@ -65,8 +65,8 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
     }
 }
 
-/// Truncating a log all the time fills nobody's log; a loss is reported though a truncation
-/// without one was just before.
+/// Constant truncation must not flood the log; a loss is reported even right after a
+/// truncation without one.
 #[test]
 fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() {
     let dir = tempfile::tempdir().unwrap();

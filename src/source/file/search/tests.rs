@@ -22,7 +22,7 @@ use crate::telemetry::event::Event;
 
 const LINES: usize = 2_000;
 
-/// One of every two to the standard error, of some 10 KiB each.
+/// Every second line goes to stderr; each is some 10 KiB long.
 fn line(number: usize) -> String {
     let (stream, padding) = (["stdout", "stderr"][number % 2], "x".repeat(10_000));
     let time = format!("2023-11-14T22:13:20.{number:09}Z");
@@ -89,7 +89,8 @@ impl Log {
         self.tailer.read_slice(&mut context).unwrap()
     }
 
-    /// Slices until the files are open: nothing is read meanwhile, and others go first.
+    /// Counts the slices until the files are open; meanwhile nothing is read and the log
+    /// counts as costly.
     fn slices_of_search(&mut self) -> usize {
         let mut slices = 0;
         while self.tailer.search.is_under_way() {
@@ -101,7 +102,7 @@ impl Log {
         slices
     }
 
-    /// The numbers of the lines that come until the end.
+    /// Returns the numbers of all lines up to the end.
     fn lines(&mut self) -> VecDeque<usize> {
         while self.read() != (Step::AtEnd { has_read: false }) {}
         let mut numbers = VecDeque::new();
@@ -126,7 +127,8 @@ impl Log {
     }
 }
 
-/// Two positions in one archive, and a younger one that begins alike and ends before them.
+/// Two checkpoints in one archive, and a younger archive that begins the same and ends before
+/// them.
 #[test]
 fn a_position_far_in_an_archive_is_found_in_slices() {
     let dir = tempfile::tempdir().unwrap();
@@ -142,8 +144,8 @@ fn a_position_far_in_an_archive_is_found_in_slices() {
     let mut log = Log::new(&path, Start::Saved(saved));
     log.tailer.refresh(&log.link).unwrap();
     let slices = log.slices_of_search();
-    // The younger one is unpacked for each of the positions, too; the first slice of each file
-    // is unpacked as it is met.
+    // The younger one is decompressed for each checkpoint as well; the first slice of each
+    // file is decompressed when it is found.
     let unpacked = [offset_of(700), of_stdout, offset_of(700), of_stderr];
     let want = unpacked
         .map(|bytes| (bytes as u64).div_ceil(SEEK_BYTES))
@@ -156,14 +158,14 @@ fn a_position_far_in_an_archive_is_found_in_slices() {
     assert!(log.events().is_empty());
     let mut want: Vec<usize> = (1_001..1_800).filter(|number| number % 2 == 1).collect();
     want.extend(1_800..LINES);
-    // Neither position is in the younger one, so all of it is.
+    // Neither checkpoint is in the younger one, so all of it is read.
     want.extend((0..700).chain([LINES]));
     assert!(log.lines() == want);
     assert!(log.tailer.search.archives.is_empty());
 }
 
-/// The log is truncated, and what was read of it is in an archive: found in slices, too, and
-/// what follows the position in it is read before what the log holds now.
+/// The log is truncated, and what was read of it is in an archive: that is found in slices,
+/// too, and the archive's unread rest comes before the log's new content.
 #[test]
 fn what_was_truncated_is_found_in_an_archive_in_slices() {
     let dir = tempfile::tempdir().unwrap();
@@ -187,7 +189,7 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     assert!(log.tailer.search.archives.is_empty());
 }
 
-/// An archive that is renamed meanwhile is the same one; one that is deleted is none.
+/// An archive that is renamed meanwhile stays the same one; a deleted one is gone.
 #[test]
 fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
     let dir = tempfile::tempdir().unwrap();
@@ -199,7 +201,7 @@ fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
     let mut log = Log::new(&path, Start::Saved([position_at(&text, offset); 2]));
     log.tailer.refresh(&log.link).unwrap();
     assert!(log.tailer.search.is_under_way());
-    // Rotation renames the archive in the midst of it, and it is the same.
+    // Rotation renames the archive during the search.
     std::fs::rename(
         path.with_extension("log.1.gz"),
         path.with_extension("log.2.gz"),
