@@ -125,6 +125,8 @@ pub struct Generation {
     unfinished_end: Vec<u8>,
     /// An unfinished frame is complete at this length.
     wanted: usize,
+    /// Offset up to which whole entries were found.
+    measured: u64,
     /// Bytes read from a plain file, repeated reads included.
     bytes_read: u64,
     /// Bytes per read: more than a slice while an entry is longer than that.
@@ -196,6 +198,7 @@ impl Generation {
             unfinished: 0,
             unfinished_end: Vec::new(),
             wanted: 0,
+            measured: 0,
             bytes_read: 0,
             window: SLICE_BYTES,
             is_skipping: false,
@@ -490,8 +493,9 @@ impl Generation {
                 }
             } else if self.begins_with_hole(data) {
                 return self.skip_nuls(buffer, start, filled);
-            } else if let Stretch::Whole(length) = self.measure(data) {
+            } else if let Stretch::Whole(length) = self.measure_on(data) {
                 let (layout, end) = (self.layout(), start + length);
+                self.measured = self.read_offset + length as u64;
                 self.grow_fingerprint(&buffer[..end]);
                 return Ok(Found::Entries {
                     layout,
@@ -616,6 +620,17 @@ impl Generation {
                 Layout::CriLines
             }
         })
+    }
+
+    /// As [`Generation::measure`], but does not walk again the frames of a slice that ended
+    /// early, however often that happens.
+    fn measure_on(&mut self, data: &[u8]) -> Stretch {
+        let known = self.measured.saturating_sub(self.read_offset);
+        let is_known = self.layout == Some(Layout::LocalFrames) && known > 0;
+        match usize::try_from(known) {
+            Ok(known) if is_known && known <= data.len() => Stretch::Whole(known),
+            _ => self.measure(data),
+        }
     }
 
     fn measure(&mut self, data: &[u8]) -> Stretch {
