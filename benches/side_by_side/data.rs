@@ -191,29 +191,9 @@ fn put_cri_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failur
 }
 
 fn put_time(out: &mut Vec<u8>, nanos: u64) -> Result<(), Failure> {
-    let seconds = nanos / 1_000_000_000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    write!(
-        out,
-        "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z",
-        nanos % 1_000_000_000
-    )?;
+    let time = jiff::Timestamp::from_nanosecond(nanos.into())?;
+    write!(out, "{time:.9}")?;
     Ok(())
-}
-
-/// Year, month and day of a day since 1970, in the Gregorian calendar: years
-/// begin in March, so that the leap day is the last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, date)
 }
 
 /// A frame of the local driver: length, protobuf, length.

@@ -33,7 +33,6 @@ mod flb_host;
 mod guard;
 mod host_api;
 mod instances;
-pub mod local_time;
 mod option_map;
 mod parsers;
 mod properties;

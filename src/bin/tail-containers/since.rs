@@ -2,24 +2,13 @@
 
 use std::time::Duration;
 
-use fluent_bit_container_logs::ffi::local_time::seconds_of_local;
 use fluent_bit_container_logs::format::position::Timestamp;
-use fluent_bit_container_logs::format::rfc3339::TimeParser;
 use fluent_bit_container_logs::telemetry::account::wall_clock;
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo};
 
 const FORMS: &str = "write it as 10m, 1h30m, 2026-11-25T18:30:00Z, 2026-11-25 or 1764095400";
-
-/// Nanoseconds of each unit, those whose names begin alike with the longer first.
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3_600e9),
-    ("d", 86_400e9),
-];
 
 /// The table is drawn so often at the most, and so often at the least.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
@@ -38,79 +27,45 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_at(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Some(ago) = parse_duration(text) {
-        return Some(before(now, ago));
-    }
-    if text.as_bytes().get(4) == Some(&b'-') {
-        parse_date(text)
+    let since_1970 = if let Some(ago) = parse_duration(text) {
+        Duration::new(now.seconds.try_into().ok()?, now.nanos).saturating_sub(ago)
+    } else if text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        parse_duration(&format!("{text}s"))?
     } else {
-        parse_seconds(text)
-    }
-}
-
-fn before(now: Timestamp, ago: Duration) -> Timestamp {
-    let seconds = now.seconds.saturating_sub_unsigned(ago.as_secs());
-    match now.nanos.checked_sub(ago.subsec_nanos()) {
-        Some(nanos) => Timestamp { seconds, nanos },
-        None => Timestamp {
-            seconds: seconds.saturating_sub(1),
-            nanos: now.nanos + 1_000_000_000 - ago.subsec_nanos(),
-        },
-    }
+        // Before 1970 there were no containers.
+        Duration::try_from(parse_date(text)?.as_duration()).unwrap_or_default()
+    };
+    Some(Timestamp {
+        seconds: since_1970.as_secs().try_into().ok()?,
+        nanos: since_1970.subsec_nanos(),
+    })
 }
 
 /// `1h30m`, as Go writes durations, and with days.
 fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut nanos = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-        let (number, behind) = rest.split_at(end);
-        let (unit, size) = UNITS.iter().find(|(unit, _)| behind.starts_with(unit))?;
-        nanos += number.parse::<f64>().ok()? * size;
-        rest = &behind[unit.len()..];
-    }
-    // Before 1970 there were no containers; nor will there be in so many years.
-    (!text.is_empty() && nanos < 1e19).then(|| Duration::from_nanos(nanos as u64))
-}
-
-/// Seconds since 1970, with or without a fraction.
-fn parse_seconds(text: &str) -> Option<Timestamp> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(seconds) || !is_number(fraction) || fraction.len() > 9 {
-        return None;
-    }
-    Some(Timestamp {
-        seconds: seconds.parse().ok()?,
-        nanos: format!("{fraction:0<9}").parse().ok()?,
-    })
+    // `12:30` would be so long ago, too, and is meant as a time of day.
+    let span: Span = text.parse().ok().filter(|_| !text.contains(':'))?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours());
+    length.ok()?.try_into().ok()
 }
 
 /// `2026-11-25`, perhaps with `T18:30`, `:00`, a fraction and a zone behind it.
 /// Without a zone it is this machine's.
-fn parse_date(text: &str) -> Option<Timestamp> {
-    let (date, time) = text
-        .split_once('T')
-        .map_or((text, None), |(date, time)| (date, Some(time)));
-    // A day has a zone as well: `2026-11-25Z`.
-    let (date, date_zone) = date.split_at_checked(10)?;
-    let (time, zone) = match time {
-        None => ("00:00", date_zone),
-        Some(_) if !date_zone.is_empty() => return None,
-        Some(time) => time.split_at(time.find(['Z', '+', '-']).unwrap_or(time.len())),
+fn parse_date(text: &str) -> Option<jiff::Timestamp> {
+    let (date, rest) = text.split_at_checked(10)?;
+    // A day has a zone as well, `2026-11-25Z`, which RFC 9557 knows only behind a time.
+    let midnight = if rest.starts_with('T') { "" } else { "T00:00" };
+    let text = format!("{date}{midnight}{rest}");
+    let pieces = Pieces::parse(&text).ok()?;
+    let zone = match pieces.to_numeric_offset() {
+        Some(offset) => offset.to_time_zone(),
+        None => pieces.to_time_zone().ok()?.unwrap_or_else(TimeZone::system),
     };
-    let seconds = if time.len() == 5 { ":00" } else { "" };
-    let is_local = zone.is_empty();
-    let zone = if is_local { "Z" } else { zone };
-    let parsed = TimeParser::default().parse(format!("{date}T{time}{seconds}{zone}").as_bytes())?;
-    match is_local {
-        true => Some(Timestamp {
-            seconds: seconds_of_local(parsed.seconds)?,
-            ..parsed
-        }),
-        false => Some(parsed),
-    }
+    zone.to_timestamp(pieces.date().to_datetime(pieces.time()?))
+        .ok()
 }
 
 #[cfg(test)]
@@ -160,6 +115,7 @@ mod tests {
             "10x",
             "-5m",
             "1h30",
+            "12:30",
             "yesterday",
             "2023-13-01",
             "2023-11-14T25:00",

@@ -1,7 +1,10 @@
 //! The table of `--stats` as text: what is in each column, how numbers are
 //! shortened, and what is left away where there is no room. Pure.
 
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ColumnConstraint, Row as Cells, Table as Layout, Width};
 use fluent_bit_container_logs::telemetry::account::Abandoned;
+use unicode_width::UnicodeWidthChar;
 
 /// What is said of one container, or of all.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +64,7 @@ impl Line {
 
 /// A name is shortened to this width before columns are left away.
 const LEAST_NAME: usize = 12;
-const GAP: &str = "  ";
+const GAP: u16 = 2;
 
 /// A column, its head and what it says of a row.
 type Column = (&'static str, fn(&Row) -> String);
@@ -107,19 +110,23 @@ impl Table {
 
     /// At most so many lines, none wider than that.
     pub fn lines(&self, width: usize, height: usize) -> Vec<Line> {
-        let cells = Cells::new(self, &COLUMNS);
-        let cells = if cells.least_width() <= width {
-            cells
-        } else {
-            Cells::new(self, &FEW_COLUMNS)
-        };
-        let name_width = cells
-            .name_width
-            .min(width.saturating_sub(cells.others_width).max(LEAST_NAME));
-        let mut lines: Vec<Line> = cells
-            .rows
-            .iter()
-            .map(|row| cells.line(row, name_width).cut(width))
+        let mut layout = self.layout(&COLUMNS);
+        let (name, others) = widths(&layout);
+        if name.min(LEAST_NAME) + others > width {
+            layout = self.layout(&FEW_COLUMNS);
+        }
+        let most = width.saturating_sub(widths(&layout).1).max(LEAST_NAME);
+        if let Some(name) = layout.column_mut(0) {
+            let most = u16::try_from(most).unwrap_or(u16::MAX);
+            name.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(most)));
+        }
+        let mut lines: Vec<Line> = layout
+            .lines()
+            .zip(self.styles())
+            .map(|(line, style)| {
+                let text = line.trim_end().to_owned();
+                Line { text, style }.cut(width)
+            })
             .collect();
         let room = height.saturating_sub(2);
         let hidden = if self.rows.len() > room {
@@ -136,90 +143,55 @@ impl Table {
         lines.truncate(height);
         lines
     }
-}
 
-/// The texts of a table.
-struct Cells {
-    /// The head, the containers, and the sum.
-    rows: Vec<(Option<u8>, String, Vec<String>)>,
-    name_width: usize,
-    widths: Vec<usize>,
-    /// Of all columns but the name, with the gaps before them.
-    others_width: usize,
-}
+    /// Of the head, the containers, and the sum.
+    fn styles(&self) -> impl Iterator<Item = Option<u8>> + '_ {
+        let style = |row: &Row, style| if row.has_losses() { Some(RED) } else { style };
+        let rows = self.rows.iter().map(move |row| style(row, None));
+        let total = style(&self.total, Some(BOLD));
+        [Some(BOLD)].into_iter().chain(rows).chain([total])
+    }
 
-impl Cells {
-    fn new(table: &Table, columns: &[Column]) -> Cells {
-        let heads: Vec<String> = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
-        let mut rows = vec![(Some(BOLD), "CONTAINER".to_owned(), heads)];
-        for (row, style) in table
-            .rows
-            .iter()
-            .map(|row| (row, None))
-            .chain([(&table.total, Some(BOLD))])
-        {
-            let style = if row.has_losses() { Some(RED) } else { style };
-            rows.push((
-                style,
-                row.name.clone(),
-                columns.iter().map(|(_, text)| text(row)).collect(),
-            ));
-        }
-        let name_width = rows
-            .iter()
-            .map(|(_, name, _)| wide(name))
-            .max()
-            .unwrap_or(0);
-        let widest = |column: usize| {
-            rows.iter()
-                .map(|(_, _, cells)| wide(&cells[column]))
-                .max()
-                .unwrap_or(0)
+    fn layout(&self, columns: &[Column]) -> Layout {
+        let heads = columns.iter().map(|(head, _)| *head);
+        let row = |row: &Row| {
+            let cells = columns.iter().map(|(_, text)| text(row));
+            let mut cells = Cells::from([row.name.clone()].into_iter().chain(cells));
+            cells.max_height(1);
+            cells
         };
-        let widths: Vec<usize> = (0..columns.len()).map(widest).collect();
-        let others_width = widths.iter().map(|width| width + GAP.len()).sum();
-        Cells {
-            rows,
-            name_width,
-            widths,
-            others_width,
-        }
-    }
-
-    fn least_width(&self) -> usize {
-        self.name_width.min(LEAST_NAME) + self.others_width
-    }
-
-    fn line(
-        &self,
-        (style, name, cells): &(Option<u8>, String, Vec<String>),
-        name_width: usize,
-    ) -> Line {
-        let mut text = pad(&shorten(name, name_width), name_width);
-        for (index, (cell, width)) in cells.iter().zip(&self.widths).enumerate() {
-            text.push_str(GAP);
-            match index {
-                0 => text.push_str(&pad(cell, *width)),
-                _ => text.push_str(&format!("{cell:>width$}")),
+        let mut layout = Layout::new();
+        layout
+            .load_style(NOTHING)
+            // In no name, so that one is cut where the room ends and not at a space.
+            .set_delimiter('\0')
+            .set_truncation_indicator("~")
+            .set_header(["CONTAINER"].into_iter().chain(heads))
+            .add_rows(self.rows.iter().chain([&self.total]).map(row));
+        for (index, column) in layout.column_iter_mut().enumerate() {
+            column.set_padding((if index == 0 { 0 } else { GAP }, 0));
+            if index > 1 {
+                column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        text.truncate(text.trim_end().len());
-        Line {
-            text,
-            style: *style,
-        }
+        layout
     }
 }
 
-fn pad(text: &str, width: usize) -> String {
-    format!("{text}{}", " ".repeat(width.saturating_sub(wide(text))))
+/// Of the name, and of all other columns with the gaps before them.
+fn widths(layout: &Layout) -> (usize, usize) {
+    let mut widths = layout.column_max_content_widths().into_iter();
+    let name = widths.next().map_or(0, usize::from);
+    let others = widths.map(|width| usize::from(width.saturating_add(GAP)));
+    (name, others.sum())
 }
 
-/// How many columns a text may take. Names of containers are ASCII; of what a damaged
-/// file may have instead no more is known than that no character takes more than two.
+/// How many columns a text may take: where characters become one sign, as some emoji do,
+/// all that a terminal takes that knows nothing of it.
 fn wide(text: &str) -> usize {
+    // Of control characters only tabs come here, which have no width of their own.
     text.chars()
-        .map(|character| if character.is_ascii() { 1 } else { 2 })
+        .map(|character| character.width().unwrap_or(1))
         .sum()
 }
 

@@ -157,3 +157,23 @@ fn numbers_are_short() {
         ["-", "0.2", "9.5", "1000000"]
     );
 }
+
+#[test]
+fn a_name_of_wide_characters_takes_no_room_from_the_figures() {
+    let row = Row {
+        skipped: 5,
+        ..container("Zürich-漢字", 1.0)
+    };
+    let total = Row {
+        name: "total of 1".to_owned(),
+        ..Row::default()
+    };
+    assert_eq!(
+        texts(&Table::new(vec![row], total), 42, 10),
+        [
+            "CONTAINER    SOURCE     LINES/S  LAG  LOST",
+            "Zürich-漢字  json-file      1.0    -     5",
+            "total of 1                    -    -     -",
+        ]
+    );
+}

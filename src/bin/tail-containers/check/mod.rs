@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use comfy_table::presets::NOTHING;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::checkpoint::{inspect, CheckpointError, Inspection};
 
@@ -150,27 +151,15 @@ fn put_group(page: &mut String, group: &Group) {
             harmless(&group.root.display().to_string())
         ),
     );
-    let head = ["NAME", "IMAGE", "DRIVER", "SOURCE"].map(str::to_owned);
     let mut rows: Vec<[String; 4]> = group.seen.iter().map(|seen| seen.cells()).collect();
     rows.sort();
     if !rows.is_empty() {
-        rows.insert(0, head);
-    }
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths = [width(0), width(1), width(2)];
-    for [name, image, driver, source] in &rows {
-        let [name_width, image_width, driver_width] = widths;
-        put(
-            page,
-            format_args!(
-                "  {name:name_width$}  {image:image_width$}  {driver:driver_width$}  {source}\n"
-            ),
-        );
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING).add_rows(rows);
+        table.set_header(["NAME", "IMAGE", "DRIVER", "SOURCE"]);
+        for line in table.lines() {
+            put(page, format_args!(" {}\n", line.trim_end()));
+        }
     }
     page.push('\n');
 }
