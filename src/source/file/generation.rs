@@ -138,28 +138,24 @@ pub struct Generation {
 impl Generation {
     /// Opens a plain file for reading from its start.
     pub fn open(path: &SafePath, number: u32) -> io::Result<Generation> {
-        let file = open_regular(path)?;
-        let (id, size) = stat_file(&file)?;
-        Ok(Generation::new(
-            path,
-            number,
-            id,
-            size,
-            Content::Plain(file),
-        ))
+        Generation::open_as(path, number, Content::Plain)
     }
 
     /// Opens a compressed file for reading from its start.
     pub fn open_gzip(path: &SafePath, number: u32) -> io::Result<Generation> {
+        Generation::open_as(path, number, |file| {
+            Content::Gzip(Box::new(GzipContent::new(file)))
+        })
+    }
+
+    fn open_as(
+        path: &SafePath,
+        number: u32,
+        content: impl FnOnce(File) -> Content,
+    ) -> io::Result<Generation> {
         let file = open_regular(path)?;
         let (id, size) = stat_file(&file)?;
-        Ok(Generation::new(
-            path,
-            number,
-            id,
-            size,
-            Content::Gzip(Box::new(GzipContent::new(file))),
-        ))
+        Ok(Generation::new(path, number, id, size, content(file)))
     }
 
     /// Opens a listed file for reading from its start. Fails with `NotFound` if its name now
@@ -300,8 +296,7 @@ impl Generation {
 
     /// Whether only a hole of NULs has been read yet, which does not identify a file.
     pub fn is_behind_hole(&self) -> bool {
-        let mut read = self.head.iter().chain(&self.marker);
-        read.all(|byte| *byte == 0)
+        self.head.iter().chain(&self.marker).all(|byte| *byte == 0)
     }
 
     /// The open file if it is plain: compressed files are no longer written.
@@ -493,7 +488,7 @@ impl Generation {
                 }
             } else if self.begins_with_hole(data) {
                 return self.skip_nuls(buffer, start, filled);
-            } else if let Stretch::Whole(length) = self.measure_on(data) {
+            } else if let Stretch::Whole(length) = self.measure(data) {
                 let (layout, end) = (self.layout(), start + length);
                 self.measured = self.read_offset + length as u64;
                 self.grow_fingerprint(&buffer[..end]);
@@ -622,25 +617,18 @@ impl Generation {
         })
     }
 
-    /// As [`Generation::measure`], but does not walk again the frames of a slice that ended
-    /// early, however often that happens.
-    fn measure_on(&mut self, data: &[u8]) -> Stretch {
-        let known = self.measured.saturating_sub(self.read_offset);
-        let is_known = self.layout == Some(Layout::LocalFrames) && known > 0;
-        match usize::try_from(known) {
-            Ok(known) if is_known && known <= data.len() => Stretch::Whole(known),
-            _ => self.measure(data),
-        }
-    }
-
+    /// Where the whole entries end. Does not walk the frames of a slice again that ended early,
+    /// however often that happens.
     fn measure(&mut self, data: &[u8]) -> Stretch {
         if data.is_empty() {
             return Stretch::Incomplete;
         }
-        if self.layout.is_none() {
-            self.layout = Layout::detect(data);
+        self.layout = self.layout.or_else(|| Layout::detect(data));
+        let known = self.measured.saturating_sub(self.read_offset) as usize;
+        match self.layout() {
+            Layout::LocalFrames if (1..=data.len()).contains(&known) => Stretch::Whole(known),
+            layout => layout.measure(data),
         }
-        self.layout().measure(data)
     }
 
     /// Whether a hole of NULs begins here. A frame's length begins with NULs, too, so only a
