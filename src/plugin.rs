@@ -168,7 +168,8 @@ impl Plugin {
     /// Call it on the host's thread when [`host_fd`] is readable. The host may call [`pause`]
     /// from within its append.
     ///
-    /// [`host_fd`]: Plugin::host_fd [`pause`]: Plugin::pause
+    /// [`host_fd`]: Plugin::host_fd
+    /// [`pause`]: Plugin::pause
     pub fn drain(&self, host: &dyn Host) {
         self.link.host_waker.clear();
         let is_time = self.wake.is_time(Instant::now());
