@@ -4,6 +4,7 @@
 //! locked for moments, and never while a file is read or written.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -175,13 +176,14 @@ impl Link {
     }
 
     /// Has it logged, now and then, that there is no more of something.
-    pub fn report_shortage(&self, error: &std::io::Error) {
+    pub fn report_shortage(&self, path: &Path, error: &std::io::Error) {
         let one = Amount {
             bytes: 0,
             records: 1,
         };
         lock(&self.shortage).add(one, Instant::now(), |_| {
             self.report(Event::Shortage {
+                path: path.to_owned(),
                 reason: error.to_string(),
             })
         });

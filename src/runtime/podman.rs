@@ -228,7 +228,7 @@ pub(crate) fn list_storage(
                 }
                 Ok(_) => note(
                     &userdata,
-                    io::Error::new(io::ErrorKind::InvalidInput, "it is no folder"),
+                    io::Error::new(io::ErrorKind::InvalidInput, "it is not a folder"),
                 ),
                 // Its log's folder comes a moment later.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -156,12 +156,12 @@ fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held
         };
         let reason = if is_too_large {
             format!(
-                "deleted files hold {} bytes and Held_Files_Limit is {limit}",
+                "deleted files take {} bytes, more than Held_Files_Limit ({limit})",
                 held.bytes
             )
         } else {
             format!(
-                "{} deleted files are held and this process may open no more than {most_files}",
+                "{} deleted files are held open, more than this process may hold ({most_files})",
                 held.files
             )
         };

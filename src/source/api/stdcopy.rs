@@ -41,7 +41,7 @@ pub struct Frame<'a> {
 /// Bytes that are no frame's header. The decoder is of no use any more: where
 /// the next frame begins cannot be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0:02x?} is not the header of a frame")]
+#[error("{0:02x?} is not a frame header")]
 pub struct NoFrame([u8; HEADER]);
 
 /// Cuts a stream into frames.
