@@ -130,7 +130,7 @@ fn what_is_no_record_is_counted_to_the_byte() {
         .filter(|(_, text)| text.contains("container web (aaaaaaaaaaaa) lost"))
         .collect();
     assert!(
-        matches!(losses[..], [(Level::Warn, text)] if text.contains("5048 bytes that were not a valid record")),
+        matches!(losses[..], [(Level::Warn, text)] if text.contains("5048 bytes of invalid records")),
         "{said:?}"
     );
 }

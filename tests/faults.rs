@@ -254,7 +254,7 @@ fn without_descriptors_of_the_machine_the_others_are_read_when_there_are_some() 
     host.run_until(20);
     is_said_once(
         &mut host,
-        "Too many open files in system; logs that are already open are still read",
+        "Too many open files in system (os error 23); logs that are already open are still read",
     );
     host.run(200);
     machine.have_descriptors();

@@ -288,7 +288,7 @@ fn damage_is_passed_over_to_the_next_record() {
     assert_eq!(collector.wait_texts(5), numbers(0..5));
     let (_, messages) = collector.stop();
     // "{"log":"torn by a full disk" + "garbage" and its line feed + 4 NULs
-    let lost = format!("lost {} bytes that were not a valid record", 27 + 8 + 4);
+    let lost = format!("lost {} bytes of invalid records", 27 + 8 + 4);
     for part in ["that are not a valid log record", &lost] {
         let said = messages
             .iter()

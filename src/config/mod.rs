@@ -238,9 +238,7 @@ impl Config {
         if RECORD_KEYS.contains(&metadata_key.as_str()) {
             return Err(wrong(
                 &METADATA_KEY,
-                format!(
-                    "`{metadata_key}` is reserved for the record's own fields; choose another key"
-                ),
+                format!("`{metadata_key}` is a key that records already have; choose another"),
             ));
         }
         let merge_key = text(&MERGE_LOG_KEY);
@@ -250,7 +248,7 @@ impl Config {
         {
             return Err(wrong(
                 &MERGE_LOG_KEY,
-                format!("`{key}` is reserved for the record's own fields; choose another key"),
+                format!("`{key}` is a key that records already have; choose another"),
             ));
         }
         let pattern = text(&MULTILINE)
@@ -370,7 +368,7 @@ fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
 /// of 1000, as in the host's own `flb_utils_size_to_bytes`), and an optional
 /// `B`.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
-    let wrong = || format!("`{text}` is not a size; use for example 512k, 8M or 1G");
+    let wrong = || format!("`{text}` is not a size; use e.g. 512k, 8M or 1G");
     let upper = text.to_ascii_uppercase();
     let number = upper.strip_suffix('B').unwrap_or(&upper);
     let (digits, unit) = match number.as_bytes().last() {
@@ -390,8 +388,7 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
 /// A time as Fluent Bit writes it: seconds, or with `s`, `m`, `h` or `d`; and
 /// `ms`, which Fluent Bit has not. Between 10 ms and a day.
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("`{text}` is not a time between 10ms and 1d; use for example 500ms, 2s or 1m");
+    let wrong = || format!("`{text}` is not a time between 10ms and 1d; use e.g. 500ms, 2s or 1m");
     let lower = text.to_ascii_lowercase();
     let (digits, unit) = if let Some(digits) = lower.strip_suffix("ms") {
         (digits, 0.001)

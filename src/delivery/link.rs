@@ -175,7 +175,7 @@ impl Link {
         is_kept
     }
 
-    /// Has it logged, now and then, that there is no more of something.
+    /// Logs, rate-limited, that `path` cannot be opened for lack of a resource.
     pub fn report_shortage(&self, path: &Path, error: &std::io::Error) {
         let one = Amount {
             bytes: 0,

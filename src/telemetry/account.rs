@@ -143,10 +143,7 @@ impl Figures {
     pub fn losses(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.skipped > 0 {
-            parts.push(format!(
-                "{} bytes that were not a valid record",
-                self.skipped
-            ));
+            parts.push(format!("{} bytes of invalid records", self.skipped));
         }
         if self.cut.records > 0 {
             parts.push(format!(

@@ -133,12 +133,8 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): the {} API no longer has everything logged since the last record; what is missing is lost; continuing with the oldest line it has", api.title())]
-    StreamGap {
-        api: Api,
-        name: String,
-        short_id: String,
-    },
+    #[error("container {name} ({short_id}): the API no longer has everything logged since the last record; what is missing is lost; continuing with the oldest line it has")]
+    StreamGap { name: String, short_id: String },
     #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
