@@ -44,7 +44,7 @@ pub enum StartError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The operating system refused a thread or a descriptor.
-    #[error("cannot start the reader: {0}")]
+    #[error("cannot start the reader thread: {0}")]
     System(#[from] std::io::Error),
 }
 
@@ -76,10 +76,10 @@ pub struct Plugin {
 fn left_behind(doing: Doing, told: &str) -> String {
     match doing {
         Doing::Listing | Doing::Looking | Doing::Reading => format!(
-            "a file system does not answer: the reader is left behind, {told}; what was not accepted is read at the next start"
+            "a file system does not respond: stopped without waiting for the reader thread, which is {told}; what was not accepted is read again at the next start"
         ),
         Doing::Nothing | Doing::Decoding => {
-            format!("the reader is left behind, {told}; what was not accepted is read at the next start")
+            format!("stopped without waiting for the reader thread, which is {told}; what was not accepted is read again at the next start")
         }
     }
 }
@@ -289,7 +289,7 @@ impl Plugin {
         if let Err(error) = self.link.checkpoint.close() {
             host.log(
                 Level::Warn,
-                &format!("DB: cannot be flushed to the disk: {error}"),
+                &format!("DB: cannot be flushed to disk: {error}"),
             );
         }
         self.log_events(host);
@@ -324,7 +324,7 @@ impl Plugin {
         let seconds = (SILENT_PATIENCE + begun.elapsed()).as_secs_f64();
         host.log(
             Level::Warn,
-            &format!("the stop waited {seconds:.1} s for the reader, which was {told}"),
+            &format!("shutdown waited {seconds:.1} s for the reader thread, which was {told}"),
         );
         Stopped::Wholly
     }

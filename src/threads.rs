@@ -87,7 +87,7 @@ impl Threads {
     ) -> io::Result<Arc<T>> {
         let mut register = lock(&self.register);
         if register.is_closed {
-            return Err(io::Error::other("the instance stops"));
+            return Err(io::Error::other("the input is stopping"));
         }
         let thread = Arc::new(start()?);
         register.threads.retain(|thread| thread.strong_count() > 0);

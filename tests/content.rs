@@ -108,7 +108,7 @@ fn a_label_chooses_the_tag_and_a_wrong_label_is_said() {
     );
     collector.wait("the complaint", |collector| {
         collector.has_logged(
-            "container api (bbbbbbbbbbbb): label fluentbit.io/rate_limit: `fast` is no size",
+            "container api (bbbbbbbbbbbb): label fluentbit.io/rate_limit: `fast` is not a size",
         )
     });
 }
@@ -217,7 +217,7 @@ fn what_a_rate_limit_leaves_is_held_up_to_the_limit_and_counted() {
         collector.figures()
     );
     assert!(
-        collector.has_logged("Held_Files_Limit is 300000"),
+        collector.has_logged("Held_Files_Limit (300000)"),
         "{:?}",
         collector.log()
     );

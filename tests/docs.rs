@@ -356,7 +356,7 @@ fn troubleshooting_quotes_messages_that_there_are() {
         // The end of a long text may be left out.
         let begin = message
             .strip_suffix(": …")
-            .filter(|begin| begin.contains("refused"))
+            .filter(|begin| begin.contains("not supported"))
             .unwrap_or(message);
         assert!(
             source.contains(&format!("\"{begin}")),

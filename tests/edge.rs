@@ -308,7 +308,7 @@ fn messages_obey_the_log_level_and_are_never_a_format() {
         .collect();
     assert_eq!(
         ours,
-        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions live in memory and are lost at exit"]
+        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory only and lost at exit"]
     );
 }
 
@@ -407,7 +407,7 @@ fn threaded_on_is_refused_and_the_instance_before_it_ends_cleanly() {
         let says_it = |line: &str| {
             line.starts_with("[error]")
                 && line.contains("second")
-                && line.contains("`Threaded on` is refused")
+                && line.contains("`Threaded on` is not supported")
         };
         assert!(exit.log.lines().any(says_it), "{release:?}:\n{}", exit.log);
         assert_eq!(

@@ -90,7 +90,7 @@ fn a_line_of_64_mib_is_cut_and_said_once() {
     );
     assert_eq!(
         exit.log
-            .matches("which were longer than Partial_Max_Size")
+            .matches("lines longer than Partial_Max_Size")
             .count(),
         1,
         "{}",
@@ -111,9 +111,7 @@ fn sixty_four_mib_without_a_line_feed_are_passed_over_and_said_once() {
     let (grown, exit) = watched.finish(2);
     assert_eq!(texts(&exit), ["before", "after"]);
     assert_eq!(
-        exit.log
-            .matches("are no record and were passed over")
-            .count(),
+        exit.log.matches("that are not a valid log record").count(),
         1,
         "{}",
         exit.log
@@ -185,9 +183,7 @@ fn json_that_is_made_to_hurt_stays_text_or_is_passed_over() {
     assert_eq!(records[4].text("log"), unclosed);
     assert_eq!(records[5].text("log"), "after");
     assert_eq!(
-        exit.log
-            .matches("are no record and were passed over")
-            .count(),
+        exit.log.matches("that are not a valid log record").count(),
         1,
         "{}",
         exit.log
@@ -283,7 +279,7 @@ fn metadata_of_ten_megabytes_is_cut_said_once_and_takes_no_memory() {
             );
             let (grown, exit) = watched.finish(1 + lines);
             assert_eq!(
-                exit.log.matches("and were cut; its records lack").count(),
+                exit.log.matches("and are cut in its records").count(),
                 1,
                 "{what}: {}",
                 exit.log

@@ -463,8 +463,8 @@ fn every_rule_of_a_repeated_option_reaches_us() {
                 .with_service_line("Log_Level debug");
             host.start().expect("Fluent Bit starts");
             for reason in [
-                "not read: Exclude name=db",
-                "not read: no Include rule fits it",
+                "not read: it matches Exclude name=db",
+                "not read: no Include rule matches it",
             ] {
                 host.wait_until(PATIENCE, reason, |host| host.stderr().contains(reason));
             }

@@ -53,9 +53,9 @@ fn an_images_labels_hide_nothing_reroute_nothing_and_slow_nothing_by_default() {
         assert_eq!(tag.as_deref(), Some("docker.mallory"));
         assert!(!record.body.contains_key("tenant"), "{record:?}");
     }
-    let said = "container mallory (aaaaaaaaaaaa): not obeyed: label fluentbit.io/exclude, \
-                fluentbit.io/merge_log, fluentbit.io/multiline with an expression (multiline_regex), \
-                fluentbit.io/parser, fluentbit.io/rate_limit, fluentbit.io/tag: Label_Hints does not name it";
+    let said = "container mallory (aaaaaaaaaaaa): labels ignored, not allowed by Label_Hints: fluentbit.io/exclude, \
+                fluentbit.io/merge_log, fluentbit.io/multiline with a regular expression (multiline_regex), \
+                fluentbit.io/parser, fluentbit.io/rate_limit, fluentbit.io/tag";
     collector.wait("what is said", |collector| collector.has_logged(said));
     // Its metadata is read anew, and nothing more is said.
     log.write_config_with("eve", true, labels_of_a_hostile_image(), &[]);
@@ -73,7 +73,7 @@ fn an_images_labels_hide_nothing_reroute_nothing_and_slow_nothing_by_default() {
     let (_, log) = collector.stop();
     let said: Vec<_> = log
         .iter()
-        .filter(|(_, text)| text.contains("not obeyed"))
+        .filter(|(_, text)| text.contains("labels ignored"))
         .collect();
     assert_eq!(said.len(), 1, "{log:?}");
     assert_eq!(said[0].0, Level::Info);
@@ -105,7 +105,7 @@ fn a_label_of_200_kb_is_said_in_few_words_and_does_nothing() {
     assert_eq!(collector.tagged()[0].0.as_deref(), Some("docker.mallory"));
     for name in &names[1..] {
         let said =
-            format!("label fluentbit.io/{name}: it is longer than 256 bytes; the option counts");
+            format!("label fluentbit.io/{name}: its value is longer than 256 bytes; label ignored, using the option");
         collector.wait(name, |collector| collector.has_logged(&said));
     }
     assert!(
@@ -248,7 +248,7 @@ fn assert_harmless(what: &str, hostile: usize, label: Option<&str>, options: &st
         "{what}: the stop took {stop:?}"
     );
     assert!(
-        !exit.log.contains("does not answer") && !exit.log.contains("left behind"),
+        !exit.log.contains("does not respond") && !exit.log.contains("without waiting"),
         "{}",
         exit.log
     );
@@ -280,9 +280,9 @@ fn a_large_expression_of_a_label_is_refused_and_delays_nobody() {
         1,
         label,
         "",
-        &["not obeyed: label fluentbit.io/multiline"],
+        &["not allowed by Label_Hints: fluentbit.io/multiline"],
     );
-    let said = "it would take too much memory; the option counts";
+    let said = "it needs too much memory; label ignored, using the option";
     assert_harmless("all labels obeyed", 1, label, "label_hints=all", &[said]);
 }
 
@@ -432,7 +432,7 @@ fn an_image_does_not_hang_fluent_bit_by_a_parser() {
             hostile.line(&format!("GET{}", " ".repeat(3_000)));
             good.line("second");
             host.wait_until(PATIENCE, "both lines", |host| host.record_count() >= 4);
-            let said = "mallory (aaaaaaaaaaaa): not obeyed: label fluentbit.io/parser";
+            let said = "mallory (aaaaaaaaaaaa): labels ignored, not allowed by Label_Hints: fluentbit.io/parser";
             host.wait_until(PATIENCE, "what is said", |host| {
                 host.stderr().contains(said)
             });

@@ -144,7 +144,9 @@ fn a_host_whose_allocator_aligns_small_blocks_to_8_gets_every_record() {
         let exit = host.exit();
         exit.assert_clean();
         assert_eq!(
-            exit.log.matches("rotated past our position").count(),
+            exit.log
+                .matches("rotated away before it was read to the end")
+                .count(),
             3,
             "{}",
             exit.log
@@ -271,7 +273,8 @@ fn a_descriptor_that_the_host_closed_is_neither_written_to_nor_closed_again() {
         let exit = host.exit();
         exit.assert_clean();
         assert!(
-            exit.log.contains("could not watch this input's descriptor"),
+            exit.log
+                .contains("could not watch this input's file descriptor"),
             "{}",
             exit.log
         );

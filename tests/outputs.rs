@@ -479,7 +479,7 @@ fn opentelemetry_resources() {
         host.start().expect("Fluent Bit starts");
         if version(program).expect("a version").starts_with("v3.0.") {
             host.wait_until(PATIENCE, "the refusal", |host| {
-                host.stderr().contains("needs 3.2 or later")
+                host.stderr().contains("use Fluent Bit 3.2 or later")
             });
             assert!(!host.wait_exit(PATIENCE).expect("it refuses").success());
             return;

@@ -356,11 +356,11 @@ fn without_the_socket_what_only_the_api_has_is_said_once() {
     for (options, text) in [
         (
             [("Podman_Socket", "off"), ("Mode", "hybrid")],
-            "it has no file, and Podman_Socket is off",
+            "it has no log file, and Podman_Socket is off",
         ),
         (
             [("Podman_Socket", "off"), ("Mode", "file")],
-            "it has no file, and Mode file never asks the API",
+            "it has no log file, and Mode file does not use the API",
         ),
     ] {
         let options = [&options[..], &[("Rescan_Interval", "100ms")]].concat();

@@ -229,7 +229,7 @@ fn a_record_that_the_host_never_takes_is_counted_logged_once_and_passed_over() {
         write(&mut web, &lines("after", 0..20));
         write(&mut other, &lines("other", 0..20));
         first.run_until(50);
-        run_until_logged(&mut first, "while it took what followed; they are lost");
+        run_until_logged(&mut first, "while it accepted later ones; they are lost");
         let exit = first.exit();
         exit.assert_clean();
         assert_eq!(
@@ -239,7 +239,7 @@ fn a_record_that_the_host_never_takes_is_counted_logged_once_and_passed_over() {
         assert_eq!(of(&exit.frames, "other"), lines("other", 0..20));
         assert_eq!(
             exit.log
-                .matches("while it took what followed; they are lost")
+                .matches("while it accepted later ones; they are lost")
                 .count(),
             1,
             "{}",
@@ -379,7 +379,10 @@ fn what_conditional_routes_take_in_part_is_offered_seldom_and_said_once() {
     let mut host = host(root.path(), "");
     host.ok("partly a 1000");
     web.line("in part");
-    run_until_logged(&mut host, "took records for some of its conditional routes");
+    run_until_logged(
+        &mut host,
+        "accepted records for some of its conditional routes",
+    );
     host.run(2_000);
     assert_eq!(
         of(&host.frames(), "web"),
@@ -392,7 +395,7 @@ fn what_conditional_routes_take_in_part_is_offered_seldom_and_said_once() {
     assert_eq!(of(&exit.frames, "web"), ["in part"; 2]);
     assert_eq!(
         exit.log
-            .matches("took records for some of its conditional routes")
+            .matches("accepted records for some of its conditional routes")
             .count(),
         1,
         "{}",
@@ -466,8 +469,7 @@ fn fluent_bit_takes_what_fits_its_limit_and_passes_over_what_never_does() {
         assert_eq!(texts(&host, "web"), lines("web", 0..3_420));
         assert_eq!(texts(&host, "other"), lines("other", 0..20));
         host.wait_until(PATIENCE, "what is lost", |host| {
-            host.stderr()
-                .contains("they are lost, and the log is read on")
+            host.stderr().contains("they are lost, reading continues")
         });
         host.signal(Signal::TERM);
         assert!(host.wait_exit(PATIENCE).expect("it ends").success());

@@ -70,8 +70,8 @@ fn rules_and_the_label_choose_the_containers() {
     let collector = Collector::start(root.path(), &options);
     for message in [
         "container quiet (dddddddddddd) is not read: it has the label fluentbit.io/exclude",
-        "container shop-db-1 (bbbbbbbbbbbb) is not read: Exclude name=*-db-*",
-        "container other (eeeeeeeeeeee) is not read: no Include rule fits it",
+        "container shop-db-1 (bbbbbbbbbbbb) is not read: it matches Exclude name=*-db-*",
+        "container other (eeeeeeeeeeee) is not read: no Include rule matches it",
     ] {
         collector.wait(message, |collector| collector.has_logged(message));
     }
@@ -120,7 +120,7 @@ fn a_rename_is_judged_anew_and_nothing_is_lost_or_repeated() {
     collector.wait_texts(1);
     log.write_config("web-old", true);
     collector.wait("the exclusion", |collector| {
-        collector.has_logged("is not read: Exclude name=*-old")
+        collector.has_logged("is not read: it matches Exclude name=*-old")
     });
     assert!(
         holds_within(PATIENCE, || open_below(&log.dir) == 1),
@@ -143,7 +143,7 @@ fn a_rename_is_judged_anew_and_nothing_is_lost_or_repeated() {
     assert_eq!(records[4].text("container_name"), "web-new");
     assert!(
         log.iter()
-            .any(|(_, message)| message.contains("is read from now on")),
+            .any(|(_, message)| message.contains("is now read")),
         "{log:?}"
     );
 }

@@ -50,12 +50,12 @@ fn a_file_system_that_does_not_answer_holds_up_its_own_instance_and_no_stop() {
     assert_eq!(texts_of(&host.frames(), "far"), lines(0..10));
 
     assert_eq!(
-        host.log().matches("a file system does not answer").count(),
+        host.log().matches("a file system does not respond").count(),
         1,
         "{}",
         host.log()
     );
-    let at = "the reader is left behind, ";
+    let at = "stopped without waiting for the reader thread, which is ";
     let told = host
         .log()
         .split_once(at)
@@ -129,7 +129,7 @@ fn a_reader_that_is_left_behind_leaves_no_thread_of_the_api_behind() {
     stalling.wait_until_somebody_waits();
     host.ok("reload");
     assert_eq!(
-        host.log().matches("a file system does not answer").count(),
+        host.log().matches("a file system does not respond").count(),
         1,
         "{}",
         host.log()

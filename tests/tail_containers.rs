@@ -175,7 +175,7 @@ fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
     let (lines, said) = shown(&["--no-follow"]);
     assert_eq!(lines, "web | delivered\n");
     assert!(
-        said.contains("positions.db: there is no such file; nothing was changed"),
+        said.contains("positions.db: the file does not exist; nothing was changed"),
         "{said}"
     );
     assert_eq!(std::fs::read_dir(folder.path()).expect("ours").count(), 0);
@@ -409,7 +409,7 @@ fn mistakes_are_explained() {
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
     let output = run(&root.path().join("nowhere"), &["--no-follow"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot list containers in"));
 }
 
 /// Starts a program with limits that a line of shell sets.
@@ -460,7 +460,8 @@ fn without_descriptors_open_logs_go_on_and_the_others_are_read_when_there_are_so
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(
-        said.matches("no further log can be opened").count(),
+        said.matches("logs that are already open are still read")
+            .count(),
         1,
         "{said}"
     );
@@ -572,7 +573,7 @@ fn a_docker_root_that_is_not_there_is_said() {
     };
     let said = String::from_utf8_lossy(&run(&["--no-follow"]).stderr).into_owned();
     assert!(
-        said.contains("cannot read") && said.contains("wrong/containers"),
+        said.contains("cannot list containers in") && said.contains("wrong/containers"),
         "{said}"
     );
     let checked = run(&["check"]);

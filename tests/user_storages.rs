@@ -228,7 +228,7 @@ fn nothing_is_read_that_a_user_only_points_at() {
     fs::rename(&log.folder, &kept).expect("it is ours");
     symlink(&secrets, &log.folder).expect("a symlink");
     collector.wait("the symlink was looked at", |collector| {
-        collector.has_logged("it is no folder")
+        collector.has_logged("it is not a folder")
     });
     fs::remove_file(&log.folder).expect("it is there");
     fs::rename(&kept, &log.folder).expect("it is ours");

@@ -82,7 +82,7 @@ impl LabelHints {
                 None if lower == "none" || lower == "off" => {}
                 None => {
                     let known = HINTS.map(|(known, _)| known).join(", ");
-                    return Err(format!("`{word}` is none of all, none, {known}"));
+                    return Err(format!("`{word}` is not one of all, none, {known}"));
                 }
             }
         }
@@ -182,10 +182,10 @@ impl Hints {
                 read.ignored.push(label);
             } else if is_regex && !obeyed.obeys(Hint::MultilineRegex) {
                 read.ignored
-                    .push("fluentbit.io/multiline with an expression (multiline_regex)");
+                    .push("fluentbit.io/multiline with a regular expression (multiline_regex)");
             } else if value.len() > MOST_VALUE {
                 read.problems.push(format!(
-                    "label {label}: it is longer than {MOST_VALUE} bytes"
+                    "label {label}: its value is longer than {MOST_VALUE} bytes"
                 ));
             } else if let Err(problem) = read.hints.take(hint, value) {
                 read.problems.push(format!("label {label}: {problem}"));
@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(hints, Hints::default());
             assert_eq!(
                 problems,
-                [format!("label {label}: it is longer than 256 bytes")]
+                [format!("label {label}: its value is longer than 256 bytes")]
             );
         }
         assert_eq!(

@@ -178,7 +178,7 @@ impl Config {
                 true => Ok(path),
                 false => Err(wrong(
                     option,
-                    format!("`{}` is no absolute path", path.display()),
+                    format!("`{}` is not an absolute path", path.display()),
                 )),
             }
         };
@@ -205,7 +205,7 @@ impl Config {
             if bytes < least {
                 return Err(wrong(
                     option,
-                    format!("{bytes} bytes are too few, the least is {least}"),
+                    format!("{bytes} bytes is too small, the minimum is {least}"),
                 ));
             }
             Ok(bytes)
@@ -230,14 +230,14 @@ impl Config {
         if mode == Mode::Stream && asked.is_none() {
             return Err(wrong(
                 option,
-                "it is off, and Mode stream reads nothing else".to_owned(),
+                "it is off, but Mode stream reads only through it".to_owned(),
             ));
         }
         let metadata_key = text(&METADATA_KEY).unwrap_or_default();
         if RECORD_KEYS.contains(&metadata_key.as_str()) {
             return Err(wrong(
                 &METADATA_KEY,
-                format!("`{metadata_key}` is a key that records have themselves"),
+                format!("`{metadata_key}` is a key that records already have; choose another"),
             ));
         }
         let merge_key = text(&MERGE_LOG_KEY);
@@ -247,7 +247,7 @@ impl Config {
         {
             return Err(wrong(
                 &MERGE_LOG_KEY,
-                format!("`{key}` is a key that records have themselves"),
+                format!("`{key}` is a key that records already have; choose another"),
             ));
         }
         let pattern = text(&MULTILINE)
@@ -273,7 +273,7 @@ impl Config {
         let metrics_per_container = series.parse().map_err(|_| {
             wrong(
                 &METRICS_PER_CONTAINER,
-                format!("`{series}` is no number of containers"),
+                format!("`{series}` is not a number of containers"),
             )
         })?;
         Ok(Config {
@@ -329,7 +329,7 @@ fn parse_runtime(text: &str) -> Result<RuntimeChoice, String> {
         "docker" => Ok(RuntimeChoice::Docker),
         "cri" => Ok(RuntimeChoice::Cri),
         "podman" => Ok(RuntimeChoice::Podman),
-        _ => Err(format!("`{text}` is none of auto, docker, cri, podman")),
+        _ => Err(format!("`{text}` is not one of auto, docker, cri, podman")),
     }
 }
 
@@ -339,7 +339,7 @@ fn parse_shape(text: &str) -> Result<Shape, String> {
         "nested" => Ok(Shape::Nested),
         "off" => Ok(Shape::Off),
         "otel" => Ok(Shape::Otel),
-        _ => Err(format!("`{text}` is none of flat, nested, off, otel")),
+        _ => Err(format!("`{text}` is not one of flat, nested, off, otel")),
     }
 }
 
@@ -348,7 +348,7 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
         "hybrid" => Ok(Mode::Hybrid),
         "file" => Ok(Mode::File),
         "stream" => Ok(Mode::Stream),
-        _ => Err(format!("`{text}` is none of hybrid, file, stream")),
+        _ => Err(format!("`{text}` is not one of hybrid, file, stream")),
     }
 }
 
@@ -366,7 +366,7 @@ fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
 /// Parses a size in bytes as Fluent Bit does: a number with an optional `k`, `M` or `G`
 /// (powers of 1000, as in the host's own `flb_utils_size_to_bytes`) and an optional `B`.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
-    let wrong = || format!("`{text}` is no size; write it as 512k, 8M or 1G");
+    let wrong = || format!("`{text}` is not a size; use e.g. 512k, 8M or 1G");
     let upper = text.to_ascii_uppercase();
     let number = upper.strip_suffix('B').unwrap_or(&upper);
     let (digits, unit) = match number.as_bytes().last() {
@@ -386,7 +386,7 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
 /// Parses a time as Fluent Bit does: seconds, or a number with `s`, `m`, `h` or `d`; also
 /// `ms`, which Fluent Bit lacks. Between 10 ms and one day.
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time between 10ms and 1d; write it as 2s, 500ms or 1m");
+    let wrong = || format!("`{text}` is not a time between 10ms and 1d; use e.g. 500ms, 2s or 1m");
     let lower = text.to_ascii_lowercase();
     let (digits, unit) = if let Some(digits) = lower.strip_suffix("ms") {
         (digits, 0.001)

@@ -36,7 +36,7 @@ pub const RUNTIME: OptionSpec = OptionSpec {
     name: "Runtime",
     kind: Kind::Text,
     default: Some("auto"),
-    text: "Whose containers are looked for: docker, cri (a Kubernetes node with containerd or CRI-O), podman, or auto: every runtime that is found.",
+    text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, or auto: every runtime that is found.",
 };
 
 impl OptionSpec {
@@ -71,7 +71,7 @@ pub const POD_LOGS: OptionSpec = OptionSpec {
     name: "Pod_Logs",
     kind: Kind::Text,
     default: Some("/var/log/pods"),
-    text: "The folder in which a Kubernetes node keeps the logs of its pods. The ids of containers are in the folder containers/ beside it.",
+    text: "The folder where a Kubernetes node keeps the logs of its pods. Container ids are read from the folder containers/ beside it.",
 };
 
 /// Root's Podman storage.
@@ -79,7 +79,7 @@ pub const PODMAN_ROOT: OptionSpec = OptionSpec {
     name: "Podman_Root",
     kind: Kind::Text,
     default: Some("/var/lib/containers/storage"),
-    text: "Root's storage of Podman (`podman info -f '{{.Store.GraphRoot}}'`). Those of other users are read only where Podman_Users names them.",
+    text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). The storage of other users is read only if Podman_Users names them.",
 };
 
 /// The users whose Podman storages are read in addition to root's.
@@ -87,7 +87,7 @@ pub const PODMAN_USERS: OptionSpec = OptionSpec {
     name: "Podman_Users",
     kind: Kind::List,
     default: None,
-    text: "Users of /etc/passwd whose containers of Podman are read from their home directories: names, globs, or all. Unset: nobody's, and no home directory is touched. A user decides what these containers are called and what they log; their records have the user's name under user.",
+    text: "Users in /etc/passwd whose Podman containers are read from their home directories: names, globs, or all. Unset: none, and no home directory is accessed. These users choose the names and the log contents of their containers; the records have the user's name under user.",
 };
 
 /// The checkpoint file.
@@ -95,7 +95,7 @@ pub const DB: OptionSpec = OptionSpec {
     name: "DB",
     kind: Kind::Text,
     default: None,
-    text: "File that remembers how far each log was accepted. Without it positions live in memory and a restart reads every log again.",
+    text: "File that stores how far Fluent Bit has accepted each log. Without it, positions are kept in memory and a restart reads every log again.",
 };
 
 /// Whether to read existing containers from the beginning.
@@ -103,7 +103,7 @@ pub const READ_FROM_HEAD: OptionSpec = OptionSpec {
     name: "Read_From_Head",
     kind: Kind::Bool,
     default: Some("on"),
-    text: "Whether containers that are older than the very first start are read from their first byte. What starts later always is.",
+    text: "Whether containers that exist before the very first start are read from the beginning. Containers started later are always read from the beginning.",
 };
 
 /// The template for tags.
@@ -111,7 +111,7 @@ pub const TAG_TEMPLATE: OptionSpec = OptionSpec {
     name: "Tag_Template",
     kind: Kind::Text,
     default: None,
-    text: "A tag per container, e.g. docker.{name}; there are {name} {id} {short_id} {image} {stream}, of a pod {namespace} {pod} {pod_uid}, of a user's container {user}. Unset: the instance's Tag.",
+    text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}. Unset: the input's Tag.",
 };
 
 /// Limit of the queue.
@@ -119,7 +119,7 @@ pub const QUEUE_LIMIT: OptionSpec = OptionSpec {
     name: "Queue_Limit",
     kind: Kind::Size,
     default: Some("8M"),
-    text: "Bytes of records that may wait for Fluent Bit. When it is full nothing more is read: the log files are the buffer.",
+    text: "Maximum size of the records that wait for Fluent Bit. Once it is reached, reading pauses: the log files are the buffer.",
 };
 
 /// Limit on deleted files held open.
@@ -127,7 +127,7 @@ pub const HELD_FILES_LIMIT: OptionSpec = OptionSpec {
     name: "Held_Files_Limit",
     kind: Kind::Size,
     default: Some("1G"),
-    text: "Bytes on the disk of files that Docker has deleted and that are held open because Fluent Bit has not taken what is in them. Beyond it the container that holds the most loses its oldest, and the loss is counted.",
+    text: "Maximum disk space of deleted log files that are held open because Fluent Bit has not accepted their contents yet. Beyond it, the container that holds the most loses its oldest file, and the loss is counted.",
 };
 
 /// How long to retry a record that the host refuses.
@@ -135,7 +135,7 @@ pub const REFUSED_RECORD_TIMEOUT: OptionSpec = OptionSpec {
     name: "Refused_Record_Timeout",
     kind: Kind::Time,
     default: Some("1m"),
-    text: "How long Fluent Bit may refuse a single record although it has room and takes others, as one that is larger than an output's storage.total_limit_size. Then the record is passed over, counted and logged. What is refused for want of room is never passed over.",
+    text: "How long Fluent Bit may refuse a single record while it has room and accepts others, for example because the record is larger than an output's storage.total_limit_size. After that, the record is dropped, counted and logged. A record refused for lack of room is never dropped.",
 };
 
 /// Longest joined line.
@@ -143,7 +143,7 @@ pub const PARTIAL_MAX_SIZE: OptionSpec = OptionSpec {
     name: "Partial_Max_Size",
     kind: Kind::Size,
     default: Some("1M"),
-    text: "Longest line joined from Docker's 16 KiB pieces. A longer one is cut there and its record says truncated: true.",
+    text: "Maximum length of a line joined from Docker's 16 KiB pieces. A longer line is cut there and its record has truncated: true.",
 };
 
 /// Time between rescans.
@@ -151,7 +151,7 @@ pub const RESCAN_INTERVAL: OptionSpec = OptionSpec {
     name: "Rescan_Interval",
     kind: Kind::Time,
     default: Some("2s"),
-    text: "Time between looks for containers and files that no change notification told of: all that is not watched, and a thirtieth of what is (units: ms, s, m, h, d).",
+    text: "Time between rescans for containers and files that no change notification reported. What is not watched is checked at every rescan, what is watched at every 30th (units: ms, s, m, h, d).",
 };
 
 /// Files, API, or both.
@@ -159,7 +159,7 @@ pub const MODE: OptionSpec = OptionSpec {
     name: "Mode",
     kind: Kind::Text,
     default: Some("hybrid"),
-    text: "hybrid: files where a file exists, the API of Docker or Podman only where none does. file: never the API. stream: everything through the API.",
+    text: "hybrid: read files where they exist, and use the API of Docker or Podman only where none does. file: never use the API. stream: read everything through the API.",
 };
 
 /// The socket of Docker's API.
@@ -167,7 +167,7 @@ pub const DOCKER_SOCKET: OptionSpec = OptionSpec {
     name: "Docker_Socket",
     kind: Kind::Text,
     default: Some("unix:///var/run/docker.sock"),
-    text: "Docker's API, for containers whose log is in no file. It is not touched as long as there is none. off: never.",
+    text: "Socket of Docker's API, for containers that have no log file. It is not accessed unless there is such a container. off: never.",
 };
 
 /// The socket of Podman's API.
@@ -175,7 +175,7 @@ pub const PODMAN_SOCKET: OptionSpec = OptionSpec {
     name: "Podman_Socket",
     kind: Kind::Text,
     default: Some("unix:///run/podman/podman.sock"),
-    text: "Podman's Docker-compatible API, for containers whose log is in no file (log driver journald). It is not touched as long as there is none. off: never.",
+    text: "Socket of Podman's Docker-compatible API, for containers that have no log file (log driver journald). It is not accessed unless there is such a container. off: never.",
 };
 
 /// Rules that include containers.
@@ -183,7 +183,7 @@ pub const INCLUDE: OptionSpec = OptionSpec {
     name: "Include",
     kind: Kind::List,
     default: None,
-    text: "Read only containers that one of these rules fits: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+    text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
 };
 
 /// Rules that exclude containers.
@@ -191,7 +191,7 @@ pub const EXCLUDE: OptionSpec = OptionSpec {
     name: "Exclude",
     kind: Kind::List,
     default: None,
-    text: "Do not read containers that one of these rules fits, written as for Include; it wins over Include. The label fluentbit.io/exclude=true does the same for a container, where Label_Hints names exclude.",
+    text: "Do not read containers that match one of these rules, written as for Include; Exclude wins over Include. The label fluentbit.io/exclude=true does the same for one container, if Label_Hints allows exclude.",
 };
 
 /// Whether to exclude the plugin's own container.
@@ -207,7 +207,7 @@ pub const METADATA: OptionSpec = OptionSpec {
     name: "Metadata",
     kind: Kind::Text,
     default: Some("flat"),
-    text: "Where records say whose they are. flat: container_id, container_name, image and the like at the top. nested: under Metadata_Key. off: nowhere. otel: OpenTelemetry's names in a group, for the opentelemetry output (Fluent Bit 3.2 or later).",
+    text: "Where to put container metadata in a record. flat: container_id, container_name, image and so on at the top level. nested: under Metadata_Key. off: nowhere. otel: with OpenTelemetry's names in a group, for the opentelemetry output (Fluent Bit 3.2 or later).",
 };
 
 /// The key of nested metadata.
@@ -215,7 +215,7 @@ pub const METADATA_KEY: OptionSpec = OptionSpec {
     name: "Metadata_Key",
     kind: Kind::Text,
     default: Some("docker"),
-    text: "The key under which Metadata nested puts all.",
+    text: "The key under which Metadata nested puts all metadata.",
 };
 
 /// Labels to add to records.
@@ -223,7 +223,7 @@ pub const LABELS: OptionSpec = OptionSpec {
     name: "Labels",
     kind: Kind::List,
     default: None,
-    text: "Globs of the container's labels that its records have under labels. Those of Compose and Swarm have keys of their own in any case: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
+    text: "Globs of container labels to add to records, under labels. Labels of Compose and Swarm always have keys of their own: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
 };
 
 /// Which container labels are honoured.
@@ -231,7 +231,7 @@ pub const LABEL_HINTS: OptionSpec = OptionSpec {
     name: "Label_Hints",
     kind: Kind::List,
     default: Some("multiline"),
-    text: "Labels fluentbit.io/... that containers are obeyed in: exclude, merge_log, multiline (names of languages, or off), multiline_regex (expressions as well), parser, rate_limit, tag; all; or none. Whoever writes an image writes its labels. By default only multiline with names is obeyed, which changes nothing but how the container's own lines are grouped; with the others an image can hide its log, send it where the logs of others are expected, set the keys of its records, or take time: one line can hold up all of Fluent Bit in parser. Name them where you trust whoever writes the images.",
+    text: "Which container labels fluentbit.io/... take effect: exclude, merge_log, multiline (names of languages, or off), multiline_regex (regular expressions as well), parser, rate_limit, tag; all; or none. Whoever writes an image writes its labels. By default only multiline with names is allowed, which changes nothing but how the container's own lines are grouped. With the others an image can hide its log, send it where other containers' logs are expected, set the keys of its records, or take time: with parser, one line can block all of Fluent Bit. Allow them only if you trust whoever writes the images.",
 };
 
 /// Environment variables to add to records.
@@ -239,8 +239,7 @@ pub const ENV: OptionSpec = OptionSpec {
     name: "Env",
     kind: Kind::List,
     default: None,
-    text:
-        "Globs of the container's environment variables that its records have under env. Mind what is secret.",
+    text: "Globs of container environment variables to add to records, under env. Do not expose secrets.",
 };
 
 /// Whether to merge lines that are JSON objects.
@@ -248,7 +247,7 @@ pub const MERGE_LOG: OptionSpec = OptionSpec {
     name: "Merge_Log",
     kind: Kind::Bool,
     default: Some("off"),
-    text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log=true, or false, says it for one container, where Label_Hints names merge_log.",
+    text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log (true or false) overrides this for one container, if Label_Hints allows merge_log.",
 };
 
 /// Where to put the merged fields.
@@ -256,8 +255,7 @@ pub const MERGE_LOG_KEY: OptionSpec = OptionSpec {
     name: "Merge_Log_Key",
     kind: Kind::Text,
     default: None,
-    text:
-        "The key under which Merge_Log puts the fields. Unset: at the top, where the record's own keys win.",
+    text: "The key under which Merge_Log puts the fields. Unset: at the top level, where the record's own keys win.",
 };
 
 /// Whether to keep the merged line.
@@ -265,7 +263,7 @@ pub const KEEP_LOG: OptionSpec = OptionSpec {
     name: "Keep_Log",
     kind: Kind::Bool,
     default: Some("off"),
-    text: "Whether a line that Merge_Log made fields of is kept under log. It is in any case where one of its fields could not stand in the record.",
+    text: "Whether to keep the original line under log when Merge_Log makes fields of it. It is always kept if one of its fields could not be added to the record.",
 };
 
 /// Which lines to join.
@@ -273,7 +271,7 @@ pub const MULTILINE: OptionSpec = OptionSpec {
     name: "Multiline",
     kind: Kind::Text,
     default: None,
-    text: "Lines that become one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that the first line of each record fits. The label fluentbit.io/multiline says it for one container, or off (see Label_Hints).",
+    text: "Which lines to join into one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that matches the first line of each record. The label fluentbit.io/multiline overrides this for one container, also with off (see Label_Hints).",
 };
 
 /// How long a joined line waits for its next part.
@@ -281,7 +279,7 @@ pub const MULTILINE_FLUSH: OptionSpec = OptionSpec {
     name: "Multiline_Flush",
     kind: Kind::Time,
     default: Some("1s"),
-    text: "How long a line that Multiline may go on with waits for the next one of its stream.",
+    text: "How long Multiline waits for the next line of the same stream before it completes a record.",
 };
 
 /// Limit on the read rate of a container.
@@ -289,7 +287,7 @@ pub const RATE_LIMIT: OptionSpec = OptionSpec {
     name: "Rate_Limit",
     kind: Kind::Size,
     default: Some("0"),
-    text: "Bytes per second that each container's files are read at, over time; 0 for no limit. Nothing is dropped: what waits stays in the files, which are held as Held_Files_Limit says. The label fluentbit.io/rate_limit says it for one container, where Label_Hints names rate_limit.",
+    text: "Average bytes per second read from each container's log files; 0 for no limit. Nothing is dropped: unread data stays in the files, and deleted ones are held up to Held_Files_Limit. The label fluentbit.io/rate_limit overrides this for one container, if Label_Hints allows rate_limit.",
 };
 
 /// Limit on containers with their own metrics.
@@ -297,8 +295,7 @@ pub const METRICS_PER_CONTAINER: OptionSpec = OptionSpec {
     name: "Metrics_Per_Container",
     kind: Kind::Number,
     default: Some("100"),
-    text:
-        "Containers that have metrics of their own at a time, and as many again where something was lost; all are in the totals. Fluent Bit keeps the series of a container that is gone, so ten times as many get them until it is restarted or reloaded. 0: none.",
+    text: "Maximum number of containers with their own metrics at a time, and as many again for containers that lost something; all are in the totals. Fluent Bit keeps the series of a removed container, so up to ten times as many get them until it is restarted or reloaded. 0: none.",
 };
 
 /// All options, in the order of the documentation.

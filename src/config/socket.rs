@@ -14,7 +14,7 @@ pub enum DockerSocket {
 
 /// The text is not a valid socket address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no Docker socket: write unix:///var/run/docker.sock or an absolute path")]
+#[error("{0:?} is not a unix socket; use unix:///var/run/docker.sock or an absolute path")]
 pub struct NoSocket(String);
 
 impl FromStr for DockerSocket {

@@ -3,6 +3,7 @@
 //! for the other: data that both change is locked only briefly, and never during file I/O.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -174,14 +175,15 @@ impl Link {
         is_kept
     }
 
-    /// Logs resource exhaustion, rate-limited.
-    pub fn report_shortage(&self, error: &std::io::Error) {
+    /// Logs, rate-limited, that `path` cannot be opened for lack of a resource.
+    pub fn report_shortage(&self, path: &Path, error: &std::io::Error) {
         let one = Amount {
             bytes: 0,
             records: 1,
         };
         lock(&self.shortage).add(one, Instant::now(), |_| {
             self.report(Event::Shortage {
+                path: path.to_owned(),
                 reason: error.to_string(),
             })
         });

@@ -18,7 +18,7 @@ use crate::plugin::{Plugin, Stopped};
 use crate::telemetry::event::{Event, Level};
 
 /// At start the host logs that it could not watch the descriptor, but not what that means.
-const NOT_WATCHED: &str = "Fluent Bit could not watch this input's descriptor when it started, and closed it: nothing was delivered, and the next start reads on from the same place";
+const NOT_WATCHED: &str = "Fluent Bit could not watch this input's file descriptor at startup and closed it: nothing was delivered; the next start continues from the same position";
 
 /// Exported by hosts that support record groups.
 const GROUPS: &CStr = c"flb_log_event_encoder_group_init";
@@ -61,16 +61,16 @@ fn start(
     config: *mut sys::flb_config,
 ) -> Result<(), String> {
     if is_input_thread() {
-        return Err("`Threaded on` is refused: a ring buffer would stand between us and the chunk, and what it \
-                    drops at shutdown would count as delivered; remove the option, reading has its own thread anyway"
+        return Err("`Threaded on` is not supported: records that its ring buffer drops at shutdown would count \
+                    as delivered; remove the option, reading already has its own thread"
             .to_owned());
     }
     let options =
         Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
     if options.metadata.shape == Shape::Otel && find_symbol(GROUPS).is_none() {
         return Err(
-            "option Metadata: otel needs groups of records, which this Fluent Bit does not know; \
-                    it needs 3.2 or later"
+            "option Metadata: otel needs groups of records, which this Fluent Bit does not \
+                    support; use Fluent Bit 3.2 or later"
                 .to_owned(),
         );
     }
@@ -86,7 +86,9 @@ fn start(
         Ok(collector_fd) => collector_fd,
         Err(error) => {
             plugin.stop(&FlbHost::new(api, ins, &name));
-            return Err(format!("no descriptor for the host to watch: {error}"));
+            return Err(format!(
+                "cannot create the file descriptor that Fluent Bit watches: {error}"
+            ));
         }
     };
     let fd = collector_fd.number();
@@ -101,7 +103,7 @@ fn start(
     // any more, or until the host itself closes it.
     if unsafe { (api.set_collector_event)(ins, Some(collect), fd, config) } < 0 {
         finish(context);
-        return Err("the host would not watch our descriptor".to_owned());
+        return Err("Fluent Bit cannot watch this input's file descriptor".to_owned());
     }
     Ok(())
 }

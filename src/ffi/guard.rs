@@ -41,7 +41,7 @@ pub fn guard_instance<T>(
             log_without_instance(
                 Level::Error,
                 &format!(
-                    "{}: {callback} panicked: {text}; the instance is stopped",
+                    "{}: {callback} panicked: {text}; this input is stopped",
                     instance.name()
                 ),
             );

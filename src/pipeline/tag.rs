@@ -163,7 +163,7 @@ fn parse_field(name: &str, template: &str) -> Result<Field, TemplateError> {
                 .map(|(name, _)| format!("{{{name}}}"))
                 .collect();
             TemplateError(format!(
-                "unknown placeholder `{{{name}}}` in `{template}`; there are {}",
+                "unknown placeholder `{{{name}}}` in `{template}`; available are {}",
                 known.join(" ")
             ))
         })

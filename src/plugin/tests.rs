@@ -266,11 +266,11 @@ fn a_reader_that_does_not_turn_is_reported_once_and_its_age_grows_without_it() {
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        said("has not turned for 31 s: it is waiting;"),
+        said("has been blocked for 31 s while waiting;"),
         [Level::Error]
     );
-    assert_eq!(said("has not turned"), [Level::Error]);
-    assert_eq!(said("turns again"), [Level::Info]);
+    assert_eq!(said("has been blocked"), [Level::Error]);
+    assert_eq!(said("is running again"), [Level::Info]);
 }
 
 /// The thread for the API cannot be started when the log becomes unreadable: the half line
@@ -449,7 +449,7 @@ fn a_parser_that_takes_too_long_is_given_up_for_its_container_and_no_other() {
     let log = host.log.lock().unwrap();
     let said: Vec<_> = log
         .iter()
-        .filter(|(_, text)| text.contains("all of Fluent Bit waits"))
+        .filter(|(_, text)| text.contains("which blocks all of Fluent Bit"))
         .collect();
     assert_eq!(said.len(), 1, "{log:?}");
     assert!(
@@ -500,15 +500,15 @@ fn a_stop_tells_what_the_reader_was_at() {
     let cases: [(Set, &str); 3] = [
         (
             |link, id| link.activity.is(Doing::Reading, id),
-            "a file system does not answer: the reader is left behind, reading the log of container web (cccccccccccc); what was not accepted is read at the next start",
+            "a file system does not respond: stopped without waiting for the reader thread, which is reading the log of container web (cccccccccccc); what was not accepted is read again at the next start",
         ),
         (
             |link, id| link.activity.is(Doing::Decoding, id),
-            "the reader is left behind, making records of the lines of container web (cccccccccccc); what",
+            "stopped without waiting for the reader thread, which is processing the lines of container web (cccccccccccc); what",
         ),
         (
             |link, _| link.activity.lists(std::path::Path::new("/somewhere")),
-            "a file system does not answer: the reader is left behind, listing /somewhere; what",
+            "a file system does not respond: stopped without waiting for the reader thread, which is listing /somewhere; what",
         ),
     ];
     for (set, want) in cases {
@@ -549,7 +549,8 @@ fn a_stop_that_waited_tells_what_for() {
     assert_eq!(plugin.stop(&host), Stopped::Wholly);
     let log = host.log.lock().unwrap();
     let is_said = |(level, text): &(Level, String)| {
-        *level == Level::Warn && text.ends_with("s for the reader, which was listing /somewhere")
+        *level == Level::Warn
+            && text.ends_with("s for the reader thread, which was listing /somewhere")
     };
     assert!(log.iter().any(is_said), "{log:?}");
 }

@@ -210,7 +210,7 @@ impl Iterator for BoundedListing {
             None => {
                 self.entries = None;
                 let reason = format!(
-                    "the folder has more than {} entries, and is not read",
+                    "the folder has more than {} entries and is not read",
                     self.most
                 );
                 return Some(Err(io::Error::new(io::ErrorKind::InvalidInput, reason)));

@@ -227,7 +227,7 @@ pub(crate) fn list_storage(
                 }
                 Ok(_) => note(
                     &userdata,
-                    io::Error::new(io::ErrorKind::InvalidInput, "it is no folder"),
+                    io::Error::new(io::ErrorKind::InvalidInput, "it is not a folder"),
                 ),
                 // The directory with its log is created a moment later.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

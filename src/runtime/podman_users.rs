@@ -127,7 +127,7 @@ impl Users {
         {
             let error = io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("it lists no user {name}"),
+                format!("it has no user {name}"),
             );
             listing.unreadable.push(hidden(self.passwd.clone(), error));
         }
@@ -144,7 +144,7 @@ impl Users {
                 // Report a mount once for all homes on it.
                 Some(distant) if passed_over.insert(distant.mount.clone()) => {
                     let reason =
-                        format!("{distant}, which may not answer; name the users in Podman_Users");
+                        format!("{distant}, which may not respond; to read it, name its users in Podman_Users");
                     listing
                         .unreadable
                         .push(hidden(user.home.clone(), io::Error::other(reason)));
@@ -153,7 +153,7 @@ impl Users {
             }
         }
         if !is_any_there && listing.unreadable.is_empty() {
-            let reason = "no user that Podman_Users names has a storage of Podman";
+            let reason = "no user named in Podman_Users has a Podman storage";
             return Err(io::Error::new(io::ErrorKind::NotFound, reason));
         }
         Ok(listing)
@@ -183,13 +183,13 @@ fn explained(error: io::Error) -> io::Error {
     if is(Errno::LOOP) {
         return io::Error::new(
             error.kind(),
-            "there is a symlink on the way below the home directory",
+            "its path below the home directory contains a symlink",
         );
     }
     if is(Errno::XDEV) {
         return io::Error::new(
             error.kind(),
-            "there is a mount on the way below the home directory",
+            "its path below the home directory contains a mount point",
         );
     }
     error

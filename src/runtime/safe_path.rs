@@ -108,7 +108,7 @@ impl SafePath {
         if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "it is no regular file",
+                "it is not a regular file",
             ));
         }
         match self.base.owner {

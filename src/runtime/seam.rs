@@ -156,9 +156,9 @@ impl fmt::Display for Hides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
-                "new containers in it are not read, all others are"
+                "new containers in it are not read, all others are unaffected"
             }
-            Hides::ContainerIds => "records of pods lack container_id, and all are read",
+            Hides::ContainerIds => "records of pods lack container_id, but all are read",
         })
     }
 }

@@ -70,7 +70,7 @@ impl Rule {
     /// Parses `text`; the error quotes it.
     pub fn parse(text: &str) -> Result<Rule, String> {
         let Some((word, value)) = text.split_once('=') else {
-            return Err(format!("`{text}` is no rule; write it as {}", forms()));
+            return Err(format!("`{text}` is not a rule; use {}", forms()));
         };
         let (word, value) = (word.trim(), value.trim());
         let (subject, pattern) = if word == "label" {
@@ -85,10 +85,10 @@ impl Rule {
         } else if let Some((_, label)) = LABEL_SUBJECTS.iter().find(|(known, _)| *known == word) {
             (Subject::Label((*label).to_owned()), Some(value))
         } else {
-            return Err(format!("`{text}` begins with none of {}", forms()));
+            return Err(format!("`{text}` does not begin with any of {}", forms()));
         };
         if value.is_empty() || subject == Subject::Label(String::new()) {
-            return Err(format!("`{text}` says nothing behind `=`"));
+            return Err(format!("`{text}` has nothing after `=`"));
         }
         let glob = match pattern {
             None => None,
@@ -151,13 +151,13 @@ pub struct Selection {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Excluded {
-    #[error("this collector runs in it (Exclude_Self)")]
+    #[error("this process runs in it (Exclude_Self)")]
     Own,
     #[error("it has the label {EXCLUDE_LABEL}")]
     ByLabel,
-    #[error("Exclude {0}")]
+    #[error("it matches Exclude {0}")]
     ByRule(String),
-    #[error("no Include rule fits it")]
+    #[error("no Include rule matches it")]
     NotIncluded,
 }
 

@@ -17,7 +17,7 @@ impl UserChoice {
     pub fn parse(texts: &[String]) -> Result<UserChoice, String> {
         let is = |word: &str, text: &String| text.eq_ignore_ascii_case(word);
         if texts.len() > 1 && texts.iter().any(|text| is("off", text)) {
-            return Err("`off` stands beside names".to_owned());
+            return Err("`off` cannot be combined with names".to_owned());
         }
         let texts = texts.iter().filter(|text| !is("off", text));
         let texts: Vec<String> = texts

@@ -73,7 +73,7 @@ impl Budget {
     pub fn survey(
         &mut self,
         containers: &mut Slab<Container>,
-        hot: &[usize],
+        active: &[usize],
         link: &Link,
         is_behind: bool,
         now: Instant,
@@ -90,7 +90,7 @@ impl Budget {
         }
         self.next_survey = Some(now + SURVEY_INTERVAL);
         let mut files = Vec::new();
-        for key in hot {
+        for key in active {
             if let Some(container) = containers.get_mut(*key) {
                 link.activity.is(Doing::Looking, container.id());
                 files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
@@ -155,12 +155,12 @@ fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held
         };
         let reason = if is_too_large {
             format!(
-                "deleted files hold {} bytes and Held_Files_Limit is {limit}",
+                "deleted files take {} bytes, more than Held_Files_Limit ({limit})",
                 held.bytes
             )
         } else {
             format!(
-                "{} deleted files are held and this process may open no more than {most_files}",
+                "{} deleted files are held open, more than this process may hold ({most_files})",
                 held.files
             )
         };

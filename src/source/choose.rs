@@ -52,7 +52,7 @@ pub fn choose(
             Ok(Some(files)) => Choice::Files(files),
             Ok(None) => without_files(runtime, found, driver, metadata.is_running, config),
             Err((_, error)) if config.mode == Mode::Hybrid && socket.is_some() => {
-                Choice::Api(format!("its file cannot be read: {error}"))
+                Choice::Api(format!("its log file cannot be read: {error}"))
             }
             Err((files, error)) => Choice::Unreadable(files, error),
         }
@@ -137,13 +137,15 @@ pub fn without_files(
     }
     let is_podman = runtime.api() == Some(Api::Podman);
     let reason = match driver.name.as_str() {
-        name if is_podman && name != "journald" => "its log is not in its folder".to_owned(),
+        name if is_podman && name != "journald" => {
+            "its log is not in the container's folder".to_owned()
+        }
         JSON_FILE_DRIVER | "local" => return Choice::Later,
         _ if driver.writes_file() && !is_running => return Choice::Later,
         name => format!("log driver {name} keeps no file"),
     };
     match config.mode {
-        Mode::File => Choice::Nowhere(format!("{reason}, and Mode file never asks the API")),
+        Mode::File => Choice::Nowhere(format!("{reason}, and Mode file does not use the API")),
         _ => Choice::Api(reason),
     }
 }
@@ -152,7 +154,9 @@ pub fn without_files(
 /// has run and has no log.
 fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choice {
     if found.owner.is_some() && runtime.has_run(found) {
-        return Choice::Nowhere("it has no file, and only root's Podman is asked".to_owned());
+        return Choice::Nowhere(
+            "it has no log file, and only root's Podman API is used".to_owned(),
+        );
     }
     let Some(api) = runtime
         .api()
@@ -160,9 +164,9 @@ fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choi
     else {
         return Choice::Later;
     };
-    let reason = "it has no file".to_owned();
+    let reason = "it has no log file".to_owned();
     if config.mode == Mode::File {
-        Choice::Nowhere(format!("{reason}, and Mode file never asks the API"))
+        Choice::Nowhere(format!("{reason}, and Mode file does not use the API"))
     } else {
         Choice::Ask(reason, api)
     }
@@ -271,7 +275,7 @@ mod tests {
         };
         let in_file_mode = without_files(&docker, &found, Some(&journald), true, &config("file"));
         assert!(
-            format!("{in_file_mode:?}").contains("Mode file never asks"),
+            format!("{in_file_mode:?}").contains("Mode file does not use"),
             "{in_file_mode:?}"
         );
     }
@@ -286,7 +290,7 @@ mod tests {
         std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
         assert_eq!(
             said(&podman, &ours, "", false, true),
-            "Ask(\"it has no file\", Podman)"
+            "Ask(\"it has no log file\", Podman)"
         );
         let of_ada = tempfile::tempdir().unwrap();
         std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
@@ -301,11 +305,14 @@ mod tests {
         let of_ada = said(&podman, &of_ada, "", false, true);
         assert_eq!(
             of_ada,
-            "Nowhere(\"it has no file, and only root's Podman is asked\")"
+            "Nowhere(\"it has no log file, and only root's Podman API is used\")"
         );
         for (name, choice) in [
             ("journald", "Api(\"log driver journald keeps no file\")"),
-            ("k8s-file", "Api(\"its log is not in its folder\")"),
+            (
+                "k8s-file",
+                "Api(\"its log is not in the container's folder\")",
+            ),
             (
                 "passthrough",
                 "Nowhere(\"log driver passthrough keeps nothing\")",

@@ -435,7 +435,7 @@ impl Container {
                 // The contents of deleted files are available nowhere else.
                 let has_only_copy = is_shortage(&error) || self.tailer.holds_deleted();
                 if around.config.mode == Mode::Hybrid && self.api.is_some() && !has_only_copy {
-                    self.look_for_stream(around, "its file cannot be read");
+                    self.look_for_stream(around, "its log file cannot be read");
                 }
             }
         }
@@ -599,6 +599,7 @@ impl Container {
             }
             return;
         };
+        let api = streams.api();
         let (id, identity) = (*self.tailer.id(), Arc::clone(&self.identity));
         match streams.follow(id, identity, || self.tailer.hand_over()) {
             Ok(saved) => {
@@ -607,6 +608,7 @@ impl Container {
                 let (name, short_id) = (self.tailer.metadata().title(), self.short_id());
                 let reason = reason.to_owned();
                 around.link.report(Event::StreamBegins {
+                    api,
                     name,
                     short_id,
                     reason,
@@ -693,7 +695,7 @@ impl Container {
                     .filter(is_shortage)
                 {
                     self.metadata_trouble.begin(Unread::NoDescriptors, || false);
-                    return around.link.report_shortage(&error);
+                    return around.link.report_shortage(&path, &error);
                 }
                 self.metadata_trouble.begin(Unread::Metadata, || {
                     around
@@ -954,7 +956,7 @@ impl Container {
     fn watch_log(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
         self.unwatch(around);
         let Some(watch) = around.watch.as_mut() else {
-            return Err("inotify is not to be had".to_owned());
+            return Err("inotify is not available".to_owned());
         };
         let mut numbers = Vec::with_capacity(1);
         for file in self.tailer.written_files() {
@@ -1062,7 +1064,7 @@ fn report_failure(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &
     if is_shortage(error) {
         // A shortage affects all containers and is reported once for all.
         trouble.begin(unread, || false);
-        return link.report_shortage(error);
+        return link.report_shortage(&files.path, error);
     }
     let (path, reason) = (files.path.to_path_buf(), error.to_string());
     trouble.begin(unread, || {

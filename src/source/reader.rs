@@ -577,8 +577,8 @@ impl Reader {
     }
 
     /// Marks containers that are no longer listed as gone, if their root is readable or
-    /// `is_watched` returns true for it, as for a root that the API lists instead.
-    fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_watched: impl Fn(usize) -> bool) {
+    /// `is_in_api` returns true for it, as for a root that the API lists instead.
+    fn mark_gone(&mut self, listed: &HashSet<ContainerId>, is_in_api: impl Fn(usize) -> bool) {
         let mut gone = Vec::new();
         for (key, container) in &mut self.containers {
             let root = container.root;
@@ -591,7 +591,7 @@ impl Reader {
                     .get(root)
                     .is_some_and(|root| root.hides(container))
             };
-            if (is_readable || is_watched(root))
+            if (is_readable || is_in_api(root))
                 && !listed.contains(container.id())
                 && !is_hidden(container)
             {

@@ -167,7 +167,7 @@ impl Root {
     pub fn report_unreadable(&mut self, link: &Link, seconds: f64, at: Instant) {
         if let Some(shortage) = self.unreadable.iter().find(|it| is_shortage(&it.error)) {
             // A shortage says nothing about any folder.
-            return link.report_shortage(&shortage.error);
+            return link.report_shortage(&shortage.path, &shortage.error);
         }
         if self.failure.is_some() {
             return;
@@ -251,7 +251,7 @@ impl Root {
             link.tally.read_errors.add_one();
         }
         match &self.failure {
-            Some(error) if is_shortage(error) => link.report_shortage(error),
+            Some(error) if is_shortage(error) => link.report_shortage(&path, error),
             Some(error) => self.trouble.begin(Unread::of_error(error), || {
                 let reason = error.to_string();
                 link.report(Event::RootUnreadable {

@@ -141,7 +141,7 @@ impl Figures {
     pub fn losses(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.skipped > 0 {
-            parts.push(format!("{} bytes that were no record", self.skipped));
+            parts.push(format!("{} bytes of invalid records", self.skipped));
         }
         if self.cut.records > 0 {
             parts.push(format!(
@@ -161,7 +161,7 @@ impl Figures {
         }
         if generations > 0 {
             parts.push(format!(
-                "{generations} files that were gone, or could not be read, to their end"
+                "{generations} files that were deleted or unreadable before their end was read"
             ));
         }
         (!parts.is_empty()).then(|| parts.join(", "))
@@ -207,7 +207,7 @@ impl fmt::Display for Figures {
         for (bytes, what) in [
             (self.pending(), "not yet delivered"),
             (self.unread, "unread"),
-            (self.passed_over, "passed over as delivered before"),
+            (self.passed_over, "skipped as already delivered"),
         ] {
             if bytes > 0 {
                 write!(f, ", {bytes} {what}")?;

@@ -86,9 +86,9 @@ impl Activity {
                 let folder = lock(&self.folder);
                 format!("listing {}", folder.display())
             }
-            Doing::Looking => format!("looking into the folder of {}", container()),
+            Doing::Looking => format!("checking the log files of {}", container()),
             Doing::Reading => format!("reading the log of {}", container()),
-            Doing::Decoding => format!("making records of the lines of {}", container()),
+            Doing::Decoding => format!("processing the lines of {}", container()),
         };
         (doing, told)
     }
@@ -117,7 +117,7 @@ mod tests {
         let want = "reading the log of container web (0123456789ab)".to_owned();
         assert_eq!(told(&activity), (Doing::Reading, want));
         activity.is(Doing::Decoding, &ContainerId::from_bytes([0xff; 32]));
-        let want = "making records of the lines of container  (ffffffffffff)".to_owned();
+        let want = "processing the lines of container  (ffffffffffff)".to_owned();
         assert_eq!(told(&activity), (Doing::Decoding, want));
         activity.lists(Path::new("/var/lib/docker"));
         assert_eq!(

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::lock::lock;
-use crate::runtime::Hides;
+use crate::runtime::{Api, Hides};
 
 /// Most events that may be queued when one of this level is added, whatever the levels of
 /// those queued. Less serious events are thus dropped first, a flood of them leaves room for
@@ -28,15 +28,15 @@ const fn room(level: Level) -> usize {
 pub enum Event {
     #[error("following containers below {}", root.display())]
     Started { root: PathBuf },
-    #[error("cannot read {}: {reason}; trying again every {seconds} s", path.display())]
+    #[error("cannot list containers in {}: {reason}; new ones there are not read; retrying every {seconds} s", path.display())]
     RootUnreadable {
         path: PathBuf,
         reason: String,
         seconds: f64,
     },
-    #[error("{} can be read now", path.display())]
+    #[error("containers in {} can be listed now", path.display())]
     RootReadable { path: PathBuf },
-    #[error("cannot read {}: {reason}; {effect}; trying again every {seconds} s", path.display())]
+    #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
         reason: String,
@@ -45,7 +45,7 @@ pub enum Event {
     },
     #[error("{} can be read now", path.display())]
     FolderReadable { path: PathBuf },
-    #[error("no change notification for {}: {reason}; looking by itself every {seconds} s instead", path.display())]
+    #[error("no change notification for {}: {reason}; polling every {seconds} s instead", path.display())]
     WatchUnavailable {
         path: PathBuf,
         reason: String,
@@ -59,15 +59,15 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}) is read from now on: no rule excludes it any more")]
+    #[error("container {name} ({short_id}) is now read: no rule excludes it any more")]
     ContainerIncluded { name: String, short_id: String },
-    #[error("container {name} ({short_id}): names, labels or variables of it are too long or too many, and were cut; its records lack what was cut off, and its lines are complete (see docs/content.md, Bounds)")]
+    #[error("container {name} ({short_id}): its name, labels or environment variables exceed a limit and are cut in its records; its log lines are complete (see docs/content.md, Bounds)")]
     MetadataCut { name: String, short_id: String },
-    #[error("container {name} ({short_id}): Fluent Bit refuses its records and takes those of others; its log waits from now on, and the others go on (see storage.total_limit_size of its outputs)")]
+    #[error("container {name} ({short_id}): Fluent Bit refuses its records but accepts those of other containers; reading its log is suspended until they are accepted, other containers are unaffected (see storage.total_limit_size of its outputs)")]
     RecordsWait { name: String, short_id: String },
-    #[error("Fluent Bit took records for some of its conditional routes and refused them for others; it is offered all of them again every {seconds} s until every route takes them, so the former get them more than once (see storage.total_limit_size of the outputs, and Mem_Buf_Limit)")]
+    #[error("Fluent Bit accepted records for some of its conditional routes and refused them for others; retrying every {seconds} s until every route accepts them, so some routes receive them more than once (see storage.total_limit_size of the outputs, and Mem_Buf_Limit)")]
     TakenInPart { seconds: u64 },
-    #[error("container {name} ({short_id}): Fluent Bit refused {records} records ({bytes} bytes of its log; the last one has {size} bytes with all its fields) for {seconds} s while it took what followed; they are lost, and the log is read on (see storage.total_limit_size of its outputs, and Partial_Max_Size)")]
+    #[error("container {name} ({short_id}): Fluent Bit refused {records} records ({bytes} bytes of its log; the last one is {size} bytes with all its fields) for {seconds} s while it accepted later ones; they are lost, reading continues (see storage.total_limit_size of its outputs, and Partial_Max_Size)")]
     RecordsRefused {
         name: String,
         short_id: String,
@@ -76,34 +76,32 @@ pub enum Event {
         size: usize,
         seconds: f64,
     },
-    #[error("container {name} ({short_id}): {problem}; the option counts")]
+    #[error("container {name} ({short_id}): {problem}; label ignored, using the option")]
     LabelInvalid {
         name: String,
         short_id: String,
         problem: String,
     },
-    #[error(
-        "container {name} ({short_id}): not obeyed: label {labels}: Label_Hints does not name it"
-    )]
+    #[error("container {name} ({short_id}): labels ignored, not allowed by Label_Hints: {labels}")]
     LabelIgnored {
         name: String,
         short_id: String,
         labels: String,
     },
-    #[error("container {name} ({short_id}): label fluentbit.io/parser: `{parser}` took {millis} ms for lines of one batch, and all of Fluent Bit waits for it; from now on the container's lines stay as they are")]
+    #[error("container {name} ({short_id}): label fluentbit.io/parser: parser `{parser}` took {millis} ms for one batch, which blocks all of Fluent Bit; it is no longer used for this container, whose lines are now delivered unparsed")]
     ParserSlow {
         name: String,
         short_id: String,
         parser: String,
         millis: u128,
     },
-    #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines stay as they are")]
+    #[error("container {name} ({short_id}): label fluentbit.io/parser: Fluent Bit has no parser `{parser}` (see its Parsers_File); lines are delivered unparsed")]
     ParserUnknown {
         name: String,
         short_id: String,
         parser: String,
     },
-    #[error("container {name} ({short_id}) is gone, its log is read to the end")]
+    #[error("container {name} ({short_id}) is gone, its log was read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
     Unreadable {
@@ -111,107 +109,113 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}) is read through the Docker API: {reason}")]
+    #[error("container {name} ({short_id}) is read through the {} API: {reason}", api.title())]
     StreamBegins {
+        api: Api,
         name: String,
         short_id: String,
         reason: String,
     },
     #[error("container {name} ({short_id}) is read from its file again")]
     StreamEnds { name: String, short_id: String },
-    #[error("Docker API at {}: {reason}; trying again", socket.display())]
-    ApiUnreachable { socket: PathBuf, reason: String },
-    #[error("Docker API at {} answers", socket.display())]
-    ApiReachable { socket: PathBuf },
-    #[error("container {name} ({short_id}): the Docker API broke off: {reason}; trying again")]
+    #[error("cannot reach the {} API at {}: {reason}; containers read through it wait; retrying", api.title(), socket.display())]
+    ApiUnreachable {
+        api: Api,
+        socket: PathBuf,
+        reason: String,
+    },
+    #[error("the {} API at {} is reachable now", api.title(), socket.display())]
+    ApiReachable { api: Api, socket: PathBuf },
+    #[error("container {name} ({short_id}): reading through the {} API failed: {reason}; retrying, reading resumes where it stopped", api.title())]
     StreamBroke {
+        api: Api,
         name: String,
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): the Docker API no longer has all that followed its last record; reading on from the oldest it has")]
+    #[error("container {name} ({short_id}): the API no longer has everything logged since the last record; what is missing is lost; continuing with the oldest line it has")]
     StreamGap { name: String, short_id: String },
-    #[error("cannot read {}: {reason}; the container's records will lack what it says", path.display())]
+    #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
-    #[error("cannot read {}: {reason}; trying again, other containers go on", path.display())]
+    #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
     LogUnreadable { path: PathBuf, reason: String },
-    #[error("cannot read {}: {reason}; {unread} bytes in it are lost, its container's newer logs are read on", path.display())]
+    #[error("gave up on log file {}: {reason}; {unread} unread bytes in it are lost; continuing with the container's newer log files", path.display())]
     GenerationUnreadable {
         path: PathBuf,
         reason: String,
         unread: u64,
     },
-    #[error("no further log can be opened: {reason}; those that are open go on, the others wait (see LimitNOFILE of Fluent Bit's service)")]
-    Shortage { reason: String },
-    #[error("{} can be read now", path.display())]
+    #[error("cannot open {}: {reason}; logs that are already open are still read, the others wait (see LimitNOFILE of Fluent Bit's service)", path.display())]
+    Shortage { path: PathBuf, reason: String },
+    #[error("log {} can be read now", path.display())]
     LogReadable { path: PathBuf },
-    #[error("{}: {bytes} bytes near offset {offset} are no record and were passed over", path.display())]
+    #[error("{}: skipped {bytes} bytes near offset {offset} that are not a valid log record; they are lost", path.display())]
     Corrupt {
         path: PathBuf,
         offset: u64,
         bytes: u64,
     },
-    #[error("{} was truncated with {unread} bytes unread; reading it from its start", path.display())]
+    #[error("{} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
     Truncated { path: PathBuf, unread: u64 },
-    #[error("{} was truncated while nobody read it; what was unread in it is lost, reading it from its start", path.display())]
+    #[error("{} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
     TruncatedMeanwhile { path: PathBuf },
-    #[error("the log of container {name} ({short_id}) was rotated past our position; what it wrote after {last} may be lost, reading on from the oldest file there is")]
+    #[error("container {name} ({short_id}): its log was rotated away before it was read to the end; lines written after {last} may be lost; continuing with the oldest file left")]
     GenerationLost {
         name: String,
         short_id: String,
         last: String,
     },
-    #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened, and what was in them is lost")]
+    #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened; their contents are lost")]
     GenerationsMissed {
         name: String,
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): its folder has {files} more rotated logs than are opened, and the oldest of them are not read: Podman keeps none")]
+    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are not read (Podman itself keeps none)")]
     FilesPassedOver {
         name: String,
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): a deleted file with {bytes} bytes unread was let go, and they are lost: {reason}")]
+    #[error("container {name} ({short_id}): dropped a deleted file with {bytes} unread bytes; they are lost: {reason}")]
     HeldFileDropped {
         name: String,
         short_id: String,
         bytes: u64,
         reason: String,
     },
-    #[error("container {name} ({short_id}): {bytes} bytes were cut off {lines} lines, which were longer than Partial_Max_Size")]
+    #[error("container {name} ({short_id}): cut {bytes} bytes off {lines} lines longer than Partial_Max_Size; they are lost")]
     LinesCut {
         name: String,
         short_id: String,
         bytes: u64,
         lines: u64,
     },
-    #[error("{}: {reason}; what could be unpacked was delivered", path.display())]
+    #[error("{} is damaged: {reason}; what could be decompressed was delivered, the rest is lost", path.display())]
     DamagedArchive { path: PathBuf, reason: String },
-    #[error("DB {}: {problem}; it was set aside as {} and every log is read from its first byte", path.display(), aside.display())]
+    #[error("DB {}: {problem}; renamed it to {} and started a new one; every log is read again from the beginning", path.display(), aside.display())]
     CheckpointSetAside {
         path: PathBuf,
         problem: String,
         aside: PathBuf,
     },
-    #[error("DB {}: {problem}; nothing was changed, and every log is read from its first byte", path.display())]
+    #[error("DB {}: {problem}; nothing was changed; every log is read from the beginning", path.display())]
     CheckpointNotUsed { path: PathBuf, problem: String },
-    #[error("DB {}: {count} damaged entries were passed over; their logs are read from their first byte", path.display())]
+    #[error("DB {}: ignored {count} damaged entries; their logs are read again from the beginning", path.display())]
     CheckpointEntriesDamaged { path: PathBuf, count: usize },
-    #[error("DB {}: {reason}; positions are kept in memory until it can be written again", path.display())]
+    #[error("DB {}: cannot be written: {reason}; positions are kept in memory until it can; a restart before that delivers records twice", path.display())]
     CheckpointUnwritable { path: PathBuf, reason: String },
-    #[error("DB {} is written again", path.display())]
+    #[error("DB {} can be written again", path.display())]
     CheckpointWritable { path: PathBuf },
-    #[error("{containers} containers have had metrics of their own, which Fluent Bit keeps until it is reloaded or restarted; further containers are in the totals only (see Metrics_Per_Container)")]
+    #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are counted in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("no DB is set: positions live in memory and are lost at exit")]
+    #[error("no DB is set: positions are kept in memory only and lost at exit")]
     NoCheckpoint,
-    #[error("the reader has not turned for {seconds} s: it is {doing}; nothing is read meanwhile, and what is written stays in the logs")]
+    #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
-    #[error("the reader turns again")]
+    #[error("the reader thread is running again")]
     ReaderBack,
-    #[error("the reader stopped: {reason}; nothing more is read until Fluent Bit is restarted")]
+    #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
 }
 

@@ -109,7 +109,7 @@ fn each_container_is_shown_with_the_source_that_it_would_be_read_from() {
     );
     assert_eq!(
         row(&page, "unwanted"),
-        "shop/web:1.2 json-file not read: Exclude name=unwanted"
+        "shop/web:1.2 json-file not read: it matches Exclude name=unwanted"
     );
     assert!(page.contains("not asked: no container needs it"), "{page}");
     assert!(page.ends_with("\nAll of it can be read.\n"), "{page}");

@@ -188,9 +188,9 @@ pub(crate) fn head(file: &File) -> Result<Vec<u8>, OpenError> {
         return Ok(head);
     }
     let what = if head.starts_with(SQLITE_MAGIC) {
-        "this is tail's database, or another SQLite database; give container_logs a DB of its own"
+        "this is tail's database or another SQLite database; give container_logs its own DB"
     } else {
-        "this file is not a checkpoint of container_logs; give container_logs a DB of its own"
+        "this file is not a checkpoint of container_logs; give container_logs its own DB"
     };
     Err(OpenError::NotOurs(what.to_owned()))
 }

@@ -60,7 +60,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// Another instance holds the lock.
-    #[error("DB {} is in use by another instance; give each container_logs input a DB of its own", path.display())]
+    #[error("DB {} is in use by another instance; give each container_logs input its own DB", path.display())]
     InUse {
         /// The file.
         path: PathBuf,
@@ -188,7 +188,7 @@ impl CheckpointStore {
         let file = match db_file::open(path, Access::Read) {
             Ok(file) => file,
             Err(error) if error.is_not_found() => {
-                return Ok(nothing("there is no such file".to_owned(), true))
+                return Ok(nothing("the file does not exist".to_owned(), true))
             }
             Err(error) => return Err(error.at(path)),
         };
@@ -223,7 +223,7 @@ impl CheckpointStore {
             return Ok(Err(problem));
         }
         if db_file::is_oversized(&file)? {
-            return Ok(Err("it is larger than any checkpoint".to_owned()));
+            return Ok(Err("it is too large for a checkpoint".to_owned()));
         }
         // A start that ended before its initial scan does not count.
         let is_first_start = head.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
@@ -458,10 +458,10 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         return Err("it is empty".to_owned());
     }
     if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
-        return Err("it is all NUL bytes, as a power cut leaves a file".to_owned());
+        return Err("it contains only NUL bytes, as after a power failure".to_owned());
     }
     let Some(found) = bytes.get(..HEADER) else {
-        return Err("it is torn".to_owned());
+        return Err("it is incomplete".to_owned());
     };
     if found[..HEADER_USED] != header()[..HEADER_USED] {
         let version = found
@@ -471,7 +471,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         return Err(if version == VERSION {
             "its header is damaged".to_owned()
         } else {
-            format!("it has version {version}, this is {VERSION}")
+            format!("it has format version {version}, this plugin uses {VERSION}")
         });
     }
     Ok(())

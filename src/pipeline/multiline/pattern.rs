@@ -300,7 +300,7 @@ impl Eq for Pattern {}
 
 /// Why a pattern is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is neither of java, go, python nor a regular expression: {reason}")]
+#[error("`{text}` is neither java, go or python nor a valid regular expression: {reason}")]
 pub struct NoPattern {
     text: String,
     reason: String,
@@ -346,7 +346,7 @@ fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
     };
     if is_of_words(text) {
         return Err(wrong(
-            "there is nothing in it but words; put ^ before the words that lines begin with",
+            "it has only plain words; for lines that begin with them, put ^ in front",
         ));
     }
     let limits = if is_of_label {
@@ -360,13 +360,13 @@ fn expression(text: &str, is_of_label: bool) -> Result<Pattern, NoPattern> {
         .dfa_size_limit(limits.cache)
         .build();
     let regex = regex.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => wrong("it would take too much memory"),
+        regex::Error::CompiledTooBig(_) => wrong("it needs too much memory"),
         // The message shows the expression on several lines; the last one has the reason.
         error => wrong(error.to_string().lines().last().unwrap_or_default().trim()),
     })?;
     // An expression that matches any line and the empty line cannot separate records.
     if regex.is_match(b"") && regex.is_match(b"any") {
-        return Err(wrong("it fits every line, so each would begin a record"));
+        return Err(wrong("it matches every line, so each would begin a record"));
     }
     Ok(Pattern {
         text: text.to_owned(),
@@ -394,7 +394,7 @@ impl InUse {
             && known.keys().filter(|(is_of_label, _)| *is_of_label).count() >= MOST_OF_LABELS
         {
             let reason = format!(
-                "{MOST_OF_LABELS} other expressions of labels are in use, which is the most"
+                "{MOST_OF_LABELS} other regular expressions from labels are in use, which is the maximum"
             );
             return Err(NoPattern {
                 text: text.to_owned(),

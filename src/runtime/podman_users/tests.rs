@@ -158,7 +158,7 @@ fn nothing_is_reached_through_a_symlink() {
         "{said:?}"
     );
     assert!(
-        said[1].contains("home/trent/") && said[1].contains("no folder"),
+        said[1].contains("home/trent/") && said[1].contains("not a folder"),
         "{said:?}"
     );
 }

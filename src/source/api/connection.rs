@@ -144,7 +144,7 @@ impl StreamBody {
     pub async fn chunk_within(&mut self, most: Duration) -> Option<Result<Bytes, String>> {
         match timeout(most, self.chunk()).await {
             Ok(chunk) => chunk,
-            Err(_) => Some(Err(format!("no more of the answer within {most:?}"))),
+            Err(_) => Some(Err(format!("the answer stalled for {most:?}"))),
         }
     }
 

@@ -134,7 +134,7 @@ impl Context {
     }
 
     /// Lists the containers at `time` or earlier.
-    pub fn call_roll_by(&self, time: Instant) {
+    pub fn relist_by(&self, time: Instant) {
         let time = self
             .early_relist
             .get()

@@ -56,7 +56,7 @@ pub async fn watch_events(context: &Context) {
                 if answer.status == StatusCode::OK {
                     context.set_events(true);
                     // Only a list shows what happened before this subscription.
-                    context.call_roll_by(Instant::now());
+                    context.relist_by(Instant::now());
                     read_events(context, answer.body).await;
                     context.set_events(false);
                 }

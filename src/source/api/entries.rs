@@ -121,7 +121,7 @@ pub fn error_text(bytes: &[u8]) -> String {
         .unwrap_or_default();
     let text = String::from_utf8_lossy(near).trim().to_owned();
     if text.is_empty() {
-        "an error without a text".to_owned()
+        "an error without a message".to_owned()
     } else {
         text
     }

@@ -244,7 +244,7 @@ fn failures_are_told_and_tried_again_from_the_last_entry() {
     assert_eq!(reasons[0], "500 Internal Server Error: later");
     assert_eq!(reasons[1], "400 Bad Request: plain");
     assert_eq!(reasons[4], "Error grabbing logs: EOF");
-    assert!(reasons[5].contains("not the header"), "{reasons:?}");
+    assert!(reasons[5].contains("not a frame header"), "{reasons:?}");
     assert!(reasons[6].contains("inside a frame"), "{reasons:?}");
     bench.texts(id(1), 1);
     let targets = api.targets.lock().unwrap();

@@ -24,7 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// If a stream ended regularly after this long, its container has stopped, or the daemon has
 /// closed the stream of a running one. The list shows which, and is requested after this time.
-pub const EARLY_ROLL_CALL: Duration = Duration::from_secs(2);
+pub const EARLY_RELIST: Duration = Duration::from_secs(2);
 
 /// A daemon whose stream is not read for this long in total may skip files of a log that
 /// rotates meanwhile, without reporting it.
@@ -88,8 +88,8 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
 /// Waits for a sign of a start after the first `starts` ones.
 async fn wait_for_start(context: &Context, follow: &Follow, starts: u64, lived: Duration) {
     follow.waiting_since.set(Some(Instant::now()));
-    if lived >= EARLY_ROLL_CALL || !context.has_events.get() {
-        context.call_roll_by(Instant::now() + EARLY_ROLL_CALL);
+    if lived >= EARLY_RELIST || !context.has_events.get() {
+        context.relist_by(Instant::now() + EARLY_RELIST);
     }
     while follow.starts.get() == starts {
         follow.started.notified().await;

@@ -171,7 +171,7 @@ impl Requests {
             }
             Error::JsonDataError { message, .. } => {
                 context.note_answer();
-                format!("not understood: {}", error_text(message.as_bytes()))
+                format!("invalid answer: {}", error_text(message.as_bytes()))
             }
             Error::RequestTimeoutError => {
                 let reason = format!(

@@ -40,7 +40,7 @@ pub struct Frame<'a> {
 /// These bytes are not the header of a frame. The decoder cannot be used any more, because the
 /// start of the next frame is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0:02x?} is not the header of a frame")]
+#[error("{0:02x?} is not a frame header")]
 pub struct NoFrame([u8; HEADER]);
 
 /// Splits a stream into frames.

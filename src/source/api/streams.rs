@@ -464,11 +464,13 @@ impl Sink {
         let Some(reason) = self.silence.clone() else {
             return;
         };
-        let socket = self.shared.socket.clone();
+        let (api, socket) = (self.shared.api, self.shared.socket.clone());
         self.daemon.begin((), || {
-            self.shared
-                .link
-                .report(Event::ApiUnreachable { socket, reason })
+            self.shared.link.report(Event::ApiUnreachable {
+                api,
+                socket,
+                reason,
+            })
         });
     }
 }
@@ -566,6 +568,7 @@ impl StreamSink for Sink {
                 let link = &self.shared.link;
                 streamed.trouble.begin(Unread::ApiUnavailable, || {
                     link.report(Event::StreamBroke {
+                        api: self.shared.api,
                         name,
                         short_id,
                         reason,
@@ -600,9 +603,9 @@ impl StreamSink for Sink {
             }
             Ok(()) => {
                 self.silence = None;
-                let socket = self.shared.socket.clone();
+                let (api, socket) = (self.shared.api, self.shared.socket.clone());
                 self.daemon
-                    .end(|| self.shared.link.report(Event::ApiReachable { socket }));
+                    .end(|| self.shared.link.report(Event::ApiReachable { api, socket }));
             }
         }
     }

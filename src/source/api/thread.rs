@@ -291,7 +291,7 @@ impl Hub {
             self.followers.remove(&id);
         }
         if let Some(panic) = panic {
-            let reason = format!("a defect: {}", panic_text(&*panic));
+            let reason = format!("internal error: {}", panic_text(&*panic));
             self.context
                 .with_sink(|sink| sink.ended(&id, StreamEnd::Failed(reason)));
             self.start_follower(id, PANIC_PAUSE);

@@ -52,7 +52,7 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
     let [Event::FolderUnreadable { path, reason, .. }] = said.as_slice() else {
         panic!("{said:?}")
     };
-    assert_eq!((path, reason.as_str()), (&userdata, "it is no folder"));
+    assert_eq!((path, reason.as_str()), (&userdata, "it is not a folder"));
     assert!(
         !link.is_leaving(&hidden) && !link.is_leaving(&removed),
         "nobody knows yet"

@@ -62,13 +62,13 @@ static FIGURES: [FigureMetric; 14] = [
     figure!(
         Counter,
         "passed_over_bytes_total",
-        "Bytes that were read and had been delivered before",
+        "Bytes that were read again and skipped, because they had been delivered before",
         |f, _| f.passed_over as f64
     ),
     figure!(
         Counter,
         "skipped_bytes_total",
-        "Bytes that were no record: damaged or torn",
+        "Bytes skipped because they were not a valid record: damaged or torn",
         |f, _| f.skipped as f64
     ),
     figure!(
@@ -80,37 +80,37 @@ static FIGURES: [FigureMetric; 14] = [
     figure!(
         Counter,
         "truncated_bytes_total",
-        "Bytes that were cut off such lines",
+        "Bytes cut off lines at Partial_Max_Size",
         |f, _| f.cut.bytes as f64
     ),
     figure!(
         Counter,
         "refused_records_total",
-        "Records given up, since Fluent Bit refused them for long and took others meanwhile",
+        "Records dropped after Fluent Bit refused them for Refused_Record_Timeout while it accepted others",
         |f, _| f.refused.records as f64
     ),
     figure!(
         Counter,
         "refused_bytes_total",
-        "Bytes of logs that were given up with such records",
+        "Bytes of logs whose records were dropped because Fluent Bit refused them",
         |f, _| f.refused.bytes as f64
     ),
     figure!(
         Counter,
         "abandoned_bytes_total",
-        "Bytes known to have been destroyed or given up before they were read",
+        "Bytes lost because their file was deleted or given up before they were read, as far as known",
         |f, _| f.abandoned.bytes as f64
     ),
     figure!(
         Counter,
         "abandoned_files_total",
-        "Log files that were destroyed or given up before they were read",
+        "Log files that were deleted or given up before they were read to the end",
         |f, _| f.abandoned.generations as f64
     ),
     figure!(
         Gauge,
         "pending_bytes",
-        "Bytes that were read and are not accepted yet",
+        "Bytes that were read but that Fluent Bit has not accepted yet",
         |f, _| f.pending() as f64
     ),
     figure!(
@@ -150,7 +150,7 @@ static INSTANCE: [InstanceMetric; 17] = [
         family: Family {
             kind: Kind::Gauge,
             name: "watch_mode",
-            help: "1 for how changes are noticed: inotify, or poll where watches cannot be had.",
+            help: "1 for how changes are noticed: inotify, or poll where inotify is not available.",
             labels: &["mode"],
         },
         samples: |sources| {
@@ -162,7 +162,7 @@ static INSTANCE: [InstanceMetric; 17] = [
         family: Family {
             kind: Kind::Gauge,
             name: "containers_unread",
-            help: "Containers that should be read and are not, by the reason: permission, missing, \
+            help: "Containers that should be read but are not, by reason: permission, missing, \
                    no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable.",
             labels: &["reason"],
         },
@@ -186,7 +186,7 @@ static INSTANCE: [InstanceMetric; 17] = [
     InstanceMetric {
         family: gauge(
             "reader_heartbeat_age_seconds",
-            "Age of the reader's last turn, updated every 5 s: it grows while a file system does not answer, and is 0 once the reader has read everything (`Follow off`).",
+            "Seconds since the reader thread last completed a cycle, updated every 5 s: it grows while a file system does not respond, and is 0 once the reader has read everything (`Follow off`).",
         ),
         samples: |sources| number(sources.health.since_last_turn().as_secs_f64()),
     },
@@ -200,7 +200,7 @@ static INSTANCE: [InstanceMetric; 17] = [
     InstanceMetric {
         family: gauge(
             "checkpoint_writable",
-            "1 while positions can be written to the DB, 0 while they are kept in memory only; not there without a DB.",
+            "1 while positions can be written to the DB, 0 while they are kept in memory only; absent without a DB.",
         ),
         samples: |sources| sources.health.is_db_writable().map_or(Vec::new(), |is| number(f64::from(u8::from(is)))),
     },
@@ -208,7 +208,7 @@ static INSTANCE: [InstanceMetric; 17] = [
         family: Family {
             kind: Kind::Gauge,
             name: "build_info",
-            help: "Always 1: the plugin's version, its commit, and the layout of plugins of the Fluent Bit that loaded it.",
+            help: "Always 1: its labels are the plugin's version, its commit, and the plugin ABI of the Fluent Bit that loaded it.",
             labels: &["version", "commit", "abi"],
         },
         samples: |_| {
@@ -221,30 +221,30 @@ static INSTANCE: [InstanceMetric; 17] = [
         samples: |sources| number(sources.survey.files_open as f64),
     },
     InstanceMetric {
-        family: gauge("held_deleted_bytes", "Bytes not read yet of files that were deleted and are held."),
+        family: gauge("held_deleted_bytes", "Disk space of deleted log files that are held open until they are read."),
         samples: |sources| number(sources.accounts.held().bytes as f64),
     },
     InstanceMetric {
-        family: gauge("partials_open", "Split lines that wait for their rest."),
+        family: gauge("partials_open", "Split lines that wait for their remaining pieces."),
         samples: |sources| number(sources.survey.open_lines as f64),
     },
     InstanceMetric {
-        family: gauge("queue_bytes", "Bytes of records that wait for Fluent Bit, or are in its hands."),
+        family: gauge("queue_bytes", "Bytes of records that wait for Fluent Bit or that it has not accepted yet."),
         samples: |sources| number(sources.queue_bytes as f64),
     },
     InstanceMetric {
         family: counter(
             "rotations_total",
-            "Log files that were read to their end and followed by another one.",
+            "Log files that were read to the end and followed by the next one.",
         ),
         samples: |sources| total(&sources.tally.rotations),
     },
     InstanceMetric {
-        family: counter("reconnects_total", "Streams of the Docker API that broke off."),
+        family: counter("reconnects_total", "Log streams from the API of Docker or Podman that broke."),
         samples: |sources| total(&sources.tally.reconnects),
     },
     InstanceMetric {
-        family: counter("pauses_total", "Times that Fluent Bit told the plugin to pause."),
+        family: counter("pauses_total", "Number of times Fluent Bit paused the plugin."),
         samples: |sources| total(&sources.tally.pauses),
     },
     InstanceMetric {

@@ -115,8 +115,8 @@ fn a_checkpoint_that_cannot_be_used_is_set_aside() {
     };
     let cases: [(&str, Vec<u8>); 5] = [
         ("is empty", vec![]),
-        ("all NUL", vec![0; 10_000]),
-        ("torn", header()[..100].to_vec()),
+        ("only NUL", vec![0; 10_000]),
+        ("incomplete", header()[..100].to_vec()),
         ("version 0", older),
         ("damaged", {
             let mut bytes = header();

@@ -300,20 +300,20 @@ fn what_cannot_be_understood_is_quoted_with_its_reason() {
     let wrong = |text: &str| text.parse::<Pattern>().unwrap_err().to_string();
     assert_eq!(
         wrong("^(open"),
-        "`^(open` is neither of java, go, python nor a regular expression: error: unclosed group"
+        "`^(open` is neither java, go or python nor a valid regular expression: error: unclosed group"
     );
     assert!(
         wrong(r"\pL{1000}{1000}").contains("too much memory"),
         "{}",
         wrong(r"\pL{1000}{1000}")
     );
-    assert!(wrong("x*").contains("fits every line"), "{}", wrong("x*"));
+    assert!(
+        wrong("x*").contains("matches every line"),
+        "{}",
+        wrong("x*")
+    );
     for text in ["pyton", "java,pyton", "ruby", "", "two words"] {
-        assert!(
-            wrong(text).contains("nothing in it but words"),
-            "{}",
-            wrong(text)
-        );
+        assert!(wrong(text).contains("only plain words"), "{}", wrong(text));
     }
     // Lines that separate records are lines like any other.
     let separator: Pattern = r"^\s*$".parse().unwrap();
@@ -419,7 +419,7 @@ fn so_many_expressions_of_labels_are_in_use_at_a_time() {
         .collect();
     let problem = take(MOST_OF_LABELS, true).unwrap_err().to_string();
     assert!(
-        problem.contains("64 other expressions of labels"),
+        problem.contains("64 other regular expressions from labels"),
         "{problem}"
     );
     assert!(take(0, true).is_ok(), "one that is in use");
