@@ -64,9 +64,14 @@ impl Tailer {
             match opened {
                 // A name changed between listing and opening.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(()) if self.search.is_under_way() => return Ok(()),
+                Ok(()) if self.generations.is_empty() && self.search.is_under_way() => {
+                    return Ok(())
+                }
                 Ok(()) => {
-                    self.search.end();
+                    // A search for what was truncated goes on.
+                    if !self.search.is_under_way() {
+                        self.search.end();
+                    }
                     let met = if known == 0 {
                         listed.len()
                     } else {

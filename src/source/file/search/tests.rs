@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
@@ -179,14 +179,26 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     pack(&path.with_extension("log.1.gz"), lines.concat().as_bytes());
     std::fs::write(&path, line(LINES)).unwrap();
     assert_eq!(log.read(), Step::More);
+    // Rotations meanwhile are followed, and what they created is counted as found.
+    let later = Instant::now() + Duration::from_secs(3600);
+    log.tailer.creates.settle(later);
+    let rotated = |age: &str| path.with_extension(format!("log.{age}"));
+    std::fs::rename(rotated("1.gz"), rotated("3.gz")).unwrap();
+    std::fs::rename(&path, rotated("2")).unwrap();
+    std::fs::write(rotated("1"), line(LINES + 1)).unwrap();
+    std::fs::write(&path, line(LINES + 2)).unwrap();
+    (0..2).for_each(|_| log.tailer.file_made("x-json.log"));
+    log.tailer.refresh(&log.link).unwrap();
+    assert!(log.tailer.search.is_under_way());
     let mut slices = 0;
     while log.tailer.search.is_under_way() {
         assert_eq!(log.read(), Step::More);
         slices += 1;
     }
     assert_eq!(slices, (read.len() as u64).div_ceil(SEEK_BYTES) - 1);
-    assert!(log.lines().into_iter().eq(1_500..=LINES));
+    assert!(log.lines().into_iter().eq(1_500..=LINES + 2));
     assert!(log.tailer.search.archives.is_empty());
+    assert_eq!(log.tailer.creates.take_missed(), 0);
 }
 
 /// An archive that is renamed meanwhile stays the same one; a deleted one is gone.
