@@ -29,7 +29,6 @@ const TOO_LONG: &[(&str, usize)] = &[
     ("config/mod.rs", 382),
     ("delivery/checkpoint/store.rs", 401),
     ("format/json_file.rs", 426),
-    ("pipeline/multiline/pattern.rs", 354),
     ("runtime/cri.rs", 379),
     ("source/api/streams.rs", 519),
     ("source/container.rs", 906),
