@@ -32,6 +32,7 @@ use crate::delivery::host_wake::RETRY;
 use crate::delivery::link::Link;
 use crate::delivery::queue::Batch;
 use crate::runtime::id::ContainerId;
+use crate::telemetry::throttle::Once;
 use crate::telemetry::trouble::Trouble;
 
 /// Maximum bytes handed to the host in one call. After that, its thread is released for other
@@ -79,8 +80,8 @@ pub(crate) struct Drain {
     taken: u64,
     /// Whether checkpoint writes are failing.
     checkpoint: Trouble<()>,
-    /// Whether it was logged that some routes accept what others refuse.
-    has_taken_part: bool,
+    /// That some routes accept what others refuse.
+    taken_in_part: Once,
     parsers: Parsers,
 }
 

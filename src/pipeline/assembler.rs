@@ -21,8 +21,9 @@ pub use crate::pipeline::open_lines::DEAD_LINE_GRACE;
 use crate::pipeline::partial::Line;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
-use crate::telemetry::account::{Account, Amount, Paced, SliceStats};
+use crate::telemetry::account::{Account, Amount, SliceStats};
 use crate::telemetry::event::Event;
+use crate::telemetry::throttle::Paced;
 
 /// What the reader has read since the last push.
 #[derive(Debug, Clone, Copy, Default)]

@@ -176,11 +176,9 @@ impl Drain {
             return;
         }
         aside.next_try = now + PART_RETRY;
-        if !self.has_taken_part {
-            self.has_taken_part = link.report(Event::TakenInPart {
-                seconds: PART_RETRY.as_secs(),
-            });
-        }
+        let seconds = PART_RETRY.as_secs();
+        self.taken_in_part
+            .report(|| link.report(Event::TakenInPart { seconds }));
     }
 
     /// Drops a single record if the record itself is the reason for the refusal, not the
@@ -320,10 +318,6 @@ fn report_wait(batch: &Batch, link: &Link) {
     let Some((account, _)) = &batch.source else {
         return;
     };
-    account.report_wait(|| {
-        link.report(Event::RecordsWait {
-            name: account.name(),
-            short_id: account.short_id(),
-        })
-    });
+    let (name, short_id) = (account.name(), account.short_id());
+    account.report_wait(|| link.report(Event::RecordsWait { name, short_id }));
 }
