@@ -329,7 +329,7 @@ impl Shared {
     /// Creates an assembler for entries in the form that this API returns.
     fn assembler(&self, id: ContainerId, identity: Arc<RecordTemplate>) -> Assembler {
         let mut assembler = Assembler::new(self.link.accounts.open(id), identity);
-        if self.api == Api::Podman {
+        if self.api.has_times_in_seconds() {
             assembler.set_tagged(true);
             assembler.set_to_the_second();
         }
