@@ -14,17 +14,16 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::process::{getrlimit, Resource};
-use slab::Slab;
 
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
-use crate::source::container::Container;
 use crate::source::file::generation::Generation;
 use crate::source::file::known::KnownFile;
 use crate::source::file::listing;
 use crate::source::file::search::{Search, Sought};
 use crate::source::file::tailer::Tailer;
+use crate::source::fleet::Fleet;
 use crate::telemetry::account::{Abandoned, Held};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::event::Event;
@@ -72,7 +71,7 @@ impl Budget {
     /// have unread data. `is_behind` says whether any container has unread data.
     pub fn survey(
         &mut self,
-        containers: &mut Slab<Container>,
+        fleet: &mut Fleet,
         active: &[usize],
         link: &Link,
         is_behind: bool,
@@ -91,9 +90,9 @@ impl Budget {
         self.next_survey = Some(now + SURVEY_INTERVAL);
         let mut files = Vec::new();
         for key in active {
-            if let Some(container) = containers.get_mut(*key) {
-                link.activity.is(Doing::Looking, container.id());
-                files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
+            if let Some(tailer) = fleet.tailer_mut(*key) {
+                link.activity.is(Doing::Looking, tailer.id());
+                files.extend(tailer.survey(now).into_iter().map(|file| (*key, file)));
             }
         }
         let (held, dropped) = over(files, self.limit, most_files());
@@ -103,8 +102,8 @@ impl Budget {
             reason,
         } in dropped
         {
-            if let Some(container) = containers.get_mut(key) {
-                container.drop_held(number, link, reason);
+            if let Some(tailer) = fleet.tailer_mut(key) {
+                tailer.drop_held(number, link, reason);
             }
         }
         self.is_any_held = held.files > 0;
