@@ -16,6 +16,9 @@ use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::{bounded_file, Owner, Pod, Unreadable};
 
+/// Docker's data root unless it is configured.
+pub const DEFAULT_ROOT: &str = "/var/lib/docker";
+
 /// The subdirectory of Docker's data root with one directory per container.
 const CONTAINERS: &str = "containers";
 

@@ -73,9 +73,10 @@ impl Owner {
 }
 
 /// Which runtimes' containers are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RuntimeChoice {
     /// Every runtime that is found.
+    #[default]
     Auto,
     /// Docker.
     Docker,
