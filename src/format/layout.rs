@@ -1,10 +1,15 @@
 //! How a file is divided into entries: lines of two kinds, or `local` frames. The layout is
 //! detected from the first bytes of the file, not from the name of its log driver.
 
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 
 use crate::format::cri::is_cri;
-use crate::format::local::{first_frame, next_frame, Frame};
+use crate::format::local::{
+    first_frame, next_frame, wanted_bytes, Frame, LENGTH_BYTES, LONGEST_FRAME,
+};
+
+/// Fewer NULs than this may be the start of a frame that is still being written.
+const FEWEST_NULS: usize = 65;
 
 /// How a file is divided into entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,70 @@ impl Layout {
         }
     }
 
+    /// The layout that a file of this name usually has, until its content shows it.
+    pub fn by_name(name: &str) -> Layout {
+        if name.contains("-json.log") {
+            Layout::JsonLines
+        } else if name.starts_with("container.log") || name.starts_with("container-cached.log") {
+            Layout::LocalFrames
+        } else {
+            Layout::CriLines
+        }
+    }
+
+    /// Whether each entry ends at a line feed, so that the last one is found from the end of
+    /// the data. Other entries are found only one after another from the start.
+    pub fn is_lines(self) -> bool {
+        match self {
+            Layout::JsonLines | Layout::CriLines => true,
+            Layout::LocalFrames => false,
+        }
+    }
+
+    /// Length in bytes of the longest entry; 0 if the format does not limit it.
+    pub fn longest_entry(self) -> usize {
+        match self {
+            Layout::JsonLines | Layout::CriLines => 0,
+            Layout::LocalFrames => LONGEST_FRAME,
+        }
+    }
+
+    /// Length in bytes of the hole of NULs at the start of `data`; 0 if there is none.
+    pub fn hole(self, data: &[u8]) -> usize {
+        let nuls = data.iter().take_while(|byte| **byte == 0).count();
+        let is_hole = match self {
+            Layout::JsonLines | Layout::CriLines => nuls > 0 && Layout::detect(data).is_none(),
+            // A frame's length begins with NULs, too, so only a stretch of nothing else is
+            // certainly a hole.
+            Layout::LocalFrames => nuls >= FEWEST_NULS && nuls == data.len(),
+        };
+        match self {
+            _ if !is_hole => 0,
+            Layout::JsonLines | Layout::CriLines => nuls,
+            // The last of them may be the start of a frame.
+            Layout::LocalFrames => nuls + 1 - LENGTH_BYTES,
+        }
+    }
+
+    /// Length in bytes at which the incomplete entry `data` will be complete; 0 if only its
+    /// end shows that.
+    pub fn wanted(self, data: &[u8]) -> usize {
+        match self {
+            Layout::JsonLines | Layout::CriLines => 0,
+            Layout::LocalFrames => wanted_bytes(data),
+        }
+    }
+
+    /// Whether an incomplete entry may be complete, or invalid, now that it has grown by
+    /// `grown` to `length` bytes. `wanted` is the result of [`Layout::wanted`] before.
+    pub fn may_end(self, grown: &[u8], length: usize, wanted: usize) -> bool {
+        match self {
+            Layout::JsonLines | Layout::CriLines => memchr(b'\n', grown).is_some(),
+            // Within its footer, a frame may already turn out to be invalid.
+            Layout::LocalFrames => !grown.is_empty() && length + LENGTH_BYTES > wanted,
+        }
+    }
+
     /// Measures the whole entries at the start of `data`, up to the last complete one.
     pub fn measure(self, data: &[u8]) -> Stretch {
         match self {
@@ -71,12 +140,12 @@ impl Layout {
 
 /// Length of the last frame, read from its footer.
 fn last_frame(data: &[u8]) -> usize {
-    let Some((_, length)) = data.split_last_chunk::<4>() else {
+    let Some((_, length)) = data.split_last_chunk::<LENGTH_BYTES>() else {
         return 0;
     };
     let length = u32::from_be_bytes(*length) as usize;
     length
-        .checked_add(2 * 4)
+        .checked_add(2 * LENGTH_BYTES)
         .filter(|length| *length <= data.len())
         .unwrap_or(0)
 }

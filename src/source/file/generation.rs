@@ -25,7 +25,6 @@ use rustix::fs::SeekFrom;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::{Layout, Stretch};
-use crate::format::local::wanted_bytes;
 use crate::runtime::bounded_file::read_at_most;
 use crate::runtime::file::{
     bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId,
@@ -43,9 +42,6 @@ pub const SLICE_BYTES: usize = 256 * 1024;
 pub const ENTRY_CAP: usize = 16 << 20;
 /// With fewer bytes than this, the format of an unfinished entry may still be unknown.
 const TELLING_BYTES: usize = 64;
-/// Bytes per read while a frame is longer than a slice: twice the longest frame, so that each
-/// read settles at least as many bytes as the next one reads again.
-const FRAME_WINDOW: usize = 2 << 20;
 /// The longest marker compared at each read. The pieces that runtimes split lines into fit
 /// into it.
 const LONGEST_MARKER: usize = 32 * 1024;
@@ -420,7 +416,7 @@ impl Generation {
         let (_, size) = stat_file(file)?;
         let mut end = size;
         let layout = self.head_now()?.and_then(|head| Layout::detect(&head));
-        if layout == Some(Layout::LocalFrames) {
+        if layout.is_some_and(|layout| !layout.is_lines()) {
             // An unfinished frame at the end is skipped at the next complete one.
             return self.seek_to(end);
         }
@@ -483,49 +479,42 @@ impl Generation {
             let is_full = filled == self.window;
             self.note_end(data.len() as u64, is_full)?;
             if self.is_skipping {
-                if let Some(found) = self.skip_to_line_feed(buffer, start, filled) {
-                    return Ok(found);
+                return Ok(self.skip_to_line_feed(buffer, start, filled));
+            }
+            match self.layout().hole(data) {
+                0 => {}
+                nuls => return Ok(self.skip_hole(buffer, start + nuls, filled)),
+            }
+            match self.measure(data) {
+                Stretch::Whole(length) => {
+                    let (layout, end) = (self.layout(), start + length);
+                    self.measured = self.read_offset + length as u64;
+                    self.grow_fingerprint(&buffer[..end]);
+                    return Ok(Found::Entries {
+                        layout,
+                        start,
+                        end,
+                        filled,
+                        offset: self.read_offset,
+                        has_more: is_full || end < filled && !layout.is_lines(),
+                    });
                 }
-            } else if self.begins_with_hole(data) {
-                return self.skip_nuls(buffer, start, filled);
-            } else if let Stretch::Whole(length) = self.measure(data) {
-                let (layout, end) = (self.layout(), start + length);
-                self.measured = self.read_offset + length as u64;
-                self.grow_fingerprint(&buffer[..end]);
-                return Ok(Found::Entries {
-                    layout,
-                    start,
-                    end,
-                    filled,
-                    offset: self.read_offset,
-                    has_more: is_full || end < filled && layout == Layout::LocalFrames,
-                });
-            } else if let Stretch::Corrupt(bytes) = self.measure(data) {
-                let offset = self.read_offset;
-                self.consume(buffer, start + bytes, filled);
-                return Ok(Found::Skipped {
-                    offset,
-                    bytes: bytes as u64,
-                });
-            } else if is_full && self.window < ENTRY_CAP {
-                self.keep_for_refill(&buffer[..filled]);
-                self.widen(buffer);
-            } else if is_full {
-                self.is_skipping = true;
-                self.keep_for_refill(&buffer[..filled]);
-            } else {
-                self.keep_for_refill(&buffer[..filled]);
+                Stretch::Corrupt(bytes) => return Ok(self.skip(buffer, start + bytes, filled)),
+                Stretch::Incomplete if is_full && self.window >= ENTRY_CAP => {
+                    self.is_skipping = true;
+                    return Ok(self.skip_to_line_feed(buffer, start, filled));
+                }
+                Stretch::Incomplete => self.keep_for_refill(&buffer[..filled]),
+            }
+            if !is_full {
                 self.unfinished = data.len();
-                self.wanted = if self.layout() == Layout::LocalFrames {
-                    wanted_bytes(data)
-                } else {
-                    0
-                };
+                self.wanted = self.layout().wanted(data);
                 self.keep_unfinished_end(data);
                 return Ok(Found::AtEnd {
                     unfinished: data.len(),
                 });
             }
+            self.widen(buffer);
         }
     }
 
@@ -554,11 +543,7 @@ impl Generation {
                 return Ok(true);
             };
             let unfinished = self.unfinished + grown.len();
-            let has_end = match self.layout() {
-                Layout::JsonLines | Layout::CriLines => memchr(b'\n', grown).is_some(),
-                // Within its footer, a frame may already turn out to be invalid.
-                Layout::LocalFrames => unfinished + 4 > self.wanted && !grown.is_empty(),
-            };
+            let has_end = self.layout().may_end(grown, unfinished, self.wanted);
             let with_marker = self.marker.len() + unfinished;
             if has_end || with_marker >= ENTRY_CAP {
                 self.widen_to(with_marker + 1);
@@ -606,14 +591,7 @@ impl Generation {
     pub fn layout(&self) -> Layout {
         self.layout.unwrap_or_else(|| {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-            if name.contains("-json.log") {
-                Layout::JsonLines
-            } else if name.starts_with("container.log") || name.starts_with("container-cached.log")
-            {
-                Layout::LocalFrames
-            } else {
-                Layout::CriLines
-            }
+            Layout::by_name(&name)
         })
     }
 
@@ -625,21 +603,11 @@ impl Generation {
         }
         self.layout = self.layout.or_else(|| Layout::detect(data));
         let known = self.measured.saturating_sub(self.read_offset) as usize;
-        match self.layout() {
-            Layout::LocalFrames if (1..=data.len()).contains(&known) => Stretch::Whole(known),
-            layout => layout.measure(data),
+        let layout = self.layout();
+        if !layout.is_lines() && (1..=data.len()).contains(&known) {
+            return Stretch::Whole(known);
         }
-    }
-
-    /// Whether a hole of NULs begins here. A frame's length begins with NULs, too, so only a
-    /// stretch of nothing else is certainly a hole.
-    fn begins_with_hole(&self, data: &[u8]) -> bool {
-        match self.layout() {
-            Layout::JsonLines | Layout::CriLines => {
-                data.first() == Some(&0) && Layout::detect(data).is_none()
-            }
-            Layout::LocalFrames => data.len() > 64 && data.iter().all(|byte| *byte == 0),
-        }
+        layout.measure(data)
     }
 
     /// Makes the buffer large enough for the next read.
@@ -653,11 +621,9 @@ impl Generation {
     }
 
     fn widen(&mut self, buffer: &mut Vec<u8>) {
-        let least = if self.layout() == Layout::LocalFrames {
-            FRAME_WINDOW
-        } else {
-            0
-        };
+        // Twice the longest entry, so that each read settles at least as many bytes as the next
+        // one reads again.
+        let least = 2 * self.layout().longest_entry();
         self.widen_to((self.window * 2).max(least));
         self.make_room(buffer);
     }
@@ -712,51 +678,44 @@ impl Generation {
         }
     }
 
-    fn skip_to_line_feed(&mut self, buffer: &[u8], start: usize, filled: usize) -> Option<Found> {
-        let data = &buffer[start..filled];
-        let (end, found) = match memchr(b'\n', data) {
-            Some(line_feed) => {
-                self.is_skipping = false;
-                (start + line_feed + 1, true)
-            }
-            None => (filled, false),
-        };
+    /// Passes over everything before `buffer[end]`, which is not part of a record.
+    fn skip(&mut self, buffer: &[u8], end: usize, filled: usize) -> Found {
         let offset = self.read_offset;
         self.consume(buffer, end, filled);
-        if end == start && !found {
-            return Some(Found::AtEnd { unfinished: 0 });
-        }
-        Some(Found::Skipped {
+        Found::Skipped {
             offset,
-            bytes: (end - start) as u64,
-        })
+            bytes: self.read_offset - offset,
+        }
     }
 
-    /// Skips the NULs at the start of a line. If there are only NULs, the file is probably
-    /// sparse, and the kernel knows where its data continues.
-    fn skip_nuls(&mut self, buffer: &[u8], start: usize, filled: usize) -> io::Result<Found> {
-        let data = &buffer[start..filled];
-        let mut nuls = data.iter().take_while(|byte| **byte == 0).count();
-        if self.layout() == Layout::LocalFrames {
-            // The last of them may be the start of a frame.
-            nuls = nuls.saturating_sub(3);
+    fn skip_to_line_feed(&mut self, buffer: &[u8], start: usize, filled: usize) -> Found {
+        let line_feed = memchr(b'\n', &buffer[start..filled]);
+        self.is_skipping = line_feed.is_none();
+        let end = line_feed.map_or(filled, |line_feed| start + line_feed + 1);
+        match self.skip(buffer, end, filled) {
+            Found::Skipped { bytes: 0, .. } => Found::AtEnd { unfinished: 0 },
+            found => found,
         }
+    }
+
+    /// Skips the NULs before `buffer[end]`. If little else was read, the file is probably
+    /// sparse, and the kernel knows where its data continues.
+    fn skip_hole(&mut self, buffer: &[u8], end: usize, filled: usize) -> Found {
         let offset = self.read_offset;
-        self.consume(buffer, start + nuls, filled);
-        let mut bytes = nuls as u64;
-        if nuls + 3 >= data.len() {
-            if let Content::Plain(file) = &self.content {
-                match rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
-                    Ok(next) if next > self.read_offset => {
-                        bytes += next - self.read_offset;
-                        self.read_offset = next;
-                        self.marker = vec![0; self.marker.len()];
-                    }
-                    _ => {}
+        self.consume(buffer, end, filled);
+        if let (true, Content::Plain(file)) = (end + 3 >= filled, &self.content) {
+            match rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
+                Ok(next) if next > self.read_offset => {
+                    self.read_offset = next;
+                    self.marker.fill(0);
                 }
+                _ => {}
             }
         }
-        Ok(Found::Skipped { offset, bytes })
+        Found::Skipped {
+            offset,
+            bytes: self.read_offset - offset,
+        }
     }
 
     /// Marks everything before `buffer[end]` as handled; `filled` bytes of the buffer are
