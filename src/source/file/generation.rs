@@ -20,19 +20,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use memchr::{memchr, memrchr};
-use rustix::fs::SeekFrom;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::{Layout, Stretch};
-use crate::runtime::bounded_file::read_at_most;
 use crate::runtime::file::{
     bytes_on_disk, open_regular, read_exact_at, read_up_to, stat_file, FileId,
 };
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::source::budget::HeldFile;
-use crate::source::file::content;
-use crate::source::file::content::GzipContent;
+use crate::source::file::content::{self, Content};
 use crate::source::file::listing::ListedFile;
 
 /// Bytes per read.
@@ -82,11 +79,6 @@ pub enum Found {
     Truncated,
 }
 
-enum Content {
-    Plain(File),
-    Gzip(Box<GzipContent>),
-}
-
 /// One file of a container's log.
 pub struct Generation {
     /// Its number in the order of writing, for [`crate::format::position::Position`].
@@ -123,7 +115,7 @@ pub struct Generation {
     wanted: usize,
     /// Offset up to which whole entries were found.
     measured: u64,
-    /// Bytes read from a plain file, repeated reads included.
+    /// Bytes read, repeated reads included.
     bytes_read: u64,
     /// Bytes per read: more than a slice while an entry is longer than that.
     window: usize,
@@ -132,35 +124,16 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Opens a plain file for reading from its start.
-    pub fn open(path: &SafePath, number: u32) -> io::Result<Generation> {
-        Generation::open_as(path, number, Content::Plain)
-    }
-
-    /// Opens a compressed file for reading from its start.
-    pub fn open_gzip(path: &SafePath, number: u32) -> io::Result<Generation> {
-        Generation::open_as(path, number, |file| {
-            Content::Gzip(Box::new(GzipContent::new(file)))
-        })
-    }
-
-    fn open_as(
-        path: &SafePath,
-        number: u32,
-        content: impl FnOnce(File) -> Content,
-    ) -> io::Result<Generation> {
-        let file = open_regular(path)?;
-        let (id, size) = stat_file(&file)?;
-        Ok(Generation::new(path, number, id, size, content(file)))
+    /// Opens a file for reading from its start.
+    pub fn open(path: &SafePath, is_gzip: bool) -> io::Result<Generation> {
+        let content = Content::new(open_regular(path)?, is_gzip);
+        Generation::new(path, 0, content)
     }
 
     /// Opens a listed file for reading from its start. Fails with `NotFound` if its name now
     /// belongs to another file.
     pub fn open_listed(file: &ListedFile) -> io::Result<Generation> {
-        let mut generation = match file.rank.is_gzip {
-            true => Generation::open_gzip(&file.path, 0)?,
-            false => Generation::open(&file.path, 0)?,
-        };
+        let mut generation = Generation::open(&file.path, file.rank.is_gzip)?;
         generation.run = file.rank.run;
         if generation.id == file.id {
             Ok(generation)
@@ -170,8 +143,9 @@ impl Generation {
         }
     }
 
-    fn new(path: &SafePath, number: u32, id: FileId, size: u64, content: Content) -> Generation {
-        Generation {
+    fn new(path: &SafePath, number: u32, content: Content) -> io::Result<Generation> {
+        let (id, known_end) = stat_file(content.file())?;
+        Ok(Generation {
             number,
             run: 0,
             id,
@@ -180,7 +154,7 @@ impl Generation {
             content,
             layout: None,
             read_offset: 0,
-            known_end: size,
+            known_end,
             deleted: None,
             vanished: 0,
             is_copied: false,
@@ -194,7 +168,7 @@ impl Generation {
             bytes_read: 0,
             window: SLICE_BYTES,
             is_skipping: false,
-        }
+        })
     }
 
     /// The name it was opened under, for another access.
@@ -204,22 +178,9 @@ impl Generation {
 
     /// Returns the same open file for reading from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
-        let restarted = match &self.content {
-            Content::Plain(file) => {
-                let (id, size) = stat_file(file)?;
-                Generation::new(
-                    &self.safe_path(),
-                    number,
-                    id,
-                    size,
-                    Content::Plain(file.try_clone()?),
-                )
-            }
-            Content::Gzip(_) => Generation::open_gzip(&self.safe_path(), number)?,
-        };
         Ok(Generation {
             run: self.run,
-            ..restarted
+            ..Generation::new(&self.safe_path(), number, self.content.restarted()?)?
         })
     }
 
@@ -228,7 +189,7 @@ impl Generation {
         self.read_offset
     }
 
-    /// Bytes read from a plain file so far, repeated reads included: the cost of following it.
+    /// Bytes read so far, repeated reads included: the cost of following a file.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
@@ -247,11 +208,7 @@ impl Generation {
 
     /// Checks the file's size and whether it was deleted.
     pub fn survey(&mut self, now: Instant) -> io::Result<()> {
-        let file = match &self.content {
-            Content::Plain(file) => file,
-            Content::Gzip(gzip) => gzip.file(),
-        };
-        let (size, deleted_bytes) = bytes_on_disk(file)?;
+        let (size, deleted_bytes) = bytes_on_disk(self.content.file())?;
         if self.plain_file().is_some() {
             // A shorter file was truncated, which the next read detects.
             self.known_end = self.known_end.max(size);
@@ -297,40 +254,25 @@ impl Generation {
 
     /// The open file if it is plain: compressed files are no longer written.
     pub fn plain_file(&self) -> Option<&File> {
-        match &self.content {
-            Content::Plain(file) => Some(file),
-            Content::Gzip(_) => None,
-        }
+        self.content.plain()
     }
 
     /// What is wrong with a compressed file, once its end has been reached.
     pub fn damage(&self) -> Option<&str> {
-        match &self.content {
-            Content::Plain(_) => None,
-            Content::Gzip(gzip) => gzip.damage.as_deref(),
-        }
+        self.content.damage()
     }
 
     /// Reads up to [`HEAD_BYTES`] from the start of the file at `path`.
     pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
-        let file = open_regular(path)?;
-        if is_gzip {
-            return Ok(content::read_head(file));
-        }
-        let mut head = Vec::new();
-        read_at_most(file, HEAD_BYTES as u64, &mut head)?;
-        Ok(head)
+        content::read_head(path, is_gzip)
     }
 
     /// Reads the file's current head, whatever its name; `None` if it is compressed.
     pub fn head_now(&self) -> io::Result<Option<Vec<u8>>> {
-        let Content::Plain(file) = &self.content else {
-            return Ok(None);
-        };
-        let mut head = vec![0; HEAD_BYTES];
-        let length = read_up_to(file, &mut head, 0)?;
-        head.truncate(length);
-        Ok(Some(head))
+        match self.content {
+            Content::Plain(_) => self.content.head().map(Some),
+            Content::Gzip(_) => Ok(None),
+        }
     }
 
     /// Whether everything that was seen in it, or copied from it, is gone and none of it was
@@ -354,38 +296,27 @@ impl Generation {
     /// Moves to the offset of `resume` if it was taken from this file. Returns whether it was,
     /// or `None` if a compressed file must be decompressed further by another call.
     pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
-        let head_bytes = resume.fingerprint.length as usize;
-        if head_bytes == 0 {
+        if resume.fingerprint.length == 0 {
             // Nothing had been read from it, so only the birth time identifies it.
             let is_same =
                 resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
             return Ok(Some(is_same && resume.offset == 0));
         }
-        let marker_bytes = resume.marker.length as usize;
-        let before = resume.offset.saturating_sub(marker_bytes as u64);
-        let mut head = vec![0; head_bytes];
-        let mut marker = vec![0; marker_bytes];
-        match &mut self.content {
-            Content::Plain(file) => {
-                // Without a marker, only the size shows that the file reaches the offset.
-                let is_read = resume.offset <= stat_file(file)?.1
-                    && read_exact_at(file, &mut head, 0)?
-                    && read_exact_at(file, &mut marker, before)?;
-                if !is_read || !resume.fingerprint.matches(&head) {
-                    return Ok(Some(false));
+        let (head, marker) = match &mut self.content {
+            // Without a marker, only the size shows that the file reaches the offset.
+            Content::Plain(file) if resume.offset > stat_file(file)?.1 => return Ok(Some(false)),
+            Content::Plain(file) => match read_known(file, resume)? {
+                Some(known) => known,
+                None => return Ok(Some(false)),
+            },
+            Content::Gzip(gzip) => match gzip.seek(resume)? {
+                Some(true) => {
+                    let marker = &gzip.carried[..resume.marker.length as usize];
+                    (Vec::new(), marker.to_owned())
                 }
-            }
-            Content::Gzip(gzip) => {
-                head.clear();
-                match gzip.seek(before, resume)? {
-                    Some(true) => marker.copy_from_slice(&gzip.carried[..marker_bytes]),
-                    unfinished_or_other => return Ok(unfinished_or_other),
-                }
-            }
-        }
-        if !resume.marker.matches(&marker) {
-            return Ok(Some(false));
-        }
+                unfinished_or_other => return Ok(unfinished_or_other),
+            },
+        };
         self.read_offset = resume.offset;
         self.fingerprint = resume.fingerprint;
         self.head = head;
@@ -395,17 +326,11 @@ impl Generation {
 
     /// Whether a checkpoint taken from this file still matches its content.
     pub fn holds(&self, resume: &StreamCheckpoint) -> io::Result<bool> {
-        // A compressed file does not change.
-        let Content::Plain(file) = &self.content else {
-            return Ok(true);
-        };
-        let mut head = vec![0; resume.fingerprint.length as usize];
-        let mut marker = vec![0; resume.marker.length as usize];
-        let before = resume.offset.saturating_sub(marker.len() as u64);
-        Ok(read_exact_at(file, &mut head, 0)?
-            && read_exact_at(file, &mut marker, before)?
-            && resume.fingerprint.matches(&head)
-            && resume.marker.matches(&marker))
+        match &self.content {
+            Content::Plain(file) => Ok(read_known(file, resume)?.is_some()),
+            // A compressed file does not change.
+            Content::Gzip(_) => Ok(true),
+        }
     }
 
     /// Moves to the end of the last complete line.
@@ -504,7 +429,7 @@ impl Generation {
                     self.is_skipping = true;
                     return Ok(self.skip_to_line_feed(buffer, start, filled));
                 }
-                Stretch::Incomplete => self.keep_for_refill(&buffer[..filled]),
+                Stretch::Incomplete => self.content.carry(&buffer[..filled]),
             }
             if !is_full {
                 self.unfinished = data.len();
@@ -612,9 +537,7 @@ impl Generation {
 
     /// Makes the buffer large enough for the next read.
     fn make_room(&mut self, buffer: &mut Vec<u8>) {
-        if let Content::Gzip(gzip) = &self.content {
-            self.window = self.window.max(gzip.carried.len() + 1);
-        }
+        self.window = self.window.max(self.content.carried() + 1);
         if buffer.len() < self.window {
             buffer.resize(self.window, 0);
         }
@@ -656,26 +579,13 @@ impl Generation {
             .extend_from_slice(&read[..read.len().min(HEAD_BYTES)]);
     }
 
-    /// A decompressed stream cannot be read twice: what was not consumed is carried over.
-    fn keep_for_refill(&mut self, filled: &[u8]) {
-        if let Content::Gzip(gzip) = &mut self.content {
-            gzip.carried.clear();
-            gzip.carried.extend_from_slice(filled);
-        }
-    }
-
     /// Fills the buffer with the marker and what follows it. Fewer bytes than the buffer's
     /// length mean the end of the file.
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let from = self.read_offset - self.marker.len() as u64;
-        match &mut self.content {
-            Content::Plain(file) => {
-                let filled = read_up_to(file, buffer, from)?;
-                self.bytes_read += filled as u64;
-                Ok(filled)
-            }
-            Content::Gzip(gzip) => Ok(gzip.fill(buffer)),
-        }
+        let filled = self.content.fill(buffer, from)?;
+        self.bytes_read += filled as u64;
+        Ok(filled)
     }
 
     /// Passes over everything before `buffer[end]`, which is not part of a record.
@@ -703,13 +613,10 @@ impl Generation {
     fn skip_hole(&mut self, buffer: &[u8], end: usize, filled: usize) -> Found {
         let offset = self.read_offset;
         self.consume(buffer, end, filled);
-        if let (true, Content::Plain(file)) = (end + 3 >= filled, &self.content) {
-            match rustix::fs::seek(file, SeekFrom::Data(self.read_offset)) {
-                Ok(next) if next > self.read_offset => {
-                    self.read_offset = next;
-                    self.marker.fill(0);
-                }
-                _ => {}
+        if end + 3 >= filled {
+            if let Some(next) = self.content.data_after(self.read_offset) {
+                self.read_offset = next;
+                self.marker.fill(0);
             }
         }
         Found::Skipped {
@@ -732,11 +639,7 @@ impl Generation {
         let marker_start = end.saturating_sub(last_entry.clamp(MARKER_BYTES, LONGEST_MARKER));
         self.marker.clear();
         self.marker.extend_from_slice(&buffer[marker_start..end]);
-        if let Content::Gzip(gzip) = &mut self.content {
-            gzip.carried.clear();
-            gzip.carried
-                .extend_from_slice(&buffer[marker_start..filled]);
-        }
+        self.content.carry(&buffer[marker_start..filled]);
     }
 
     /// Extends the fingerprint to what has been read: the marker and complete entries.
@@ -797,10 +700,7 @@ impl Generation {
     /// even if it is compressed before the checkpoint is used.
     pub fn resume_at_start(&self) -> StreamCheckpoint {
         let resume = self.resume_here();
-        let head = match &self.content {
-            Content::Plain(_) => self.head_now().ok().flatten(),
-            Content::Gzip(gzip) => Some(gzip.head()),
-        };
+        let head = self.content.head().ok();
         match head.filter(|_| self.read_offset == 0) {
             Some(head) => {
                 let fingerprint = Fingerprint::of(&head[..self.telling(&head)]);
@@ -830,13 +730,25 @@ impl Generation {
         self.make_room(buffer);
         let mut filled = self.fill(&mut buffer[..self.window])?;
         while filled == self.window && self.window < ENTRY_CAP {
-            self.keep_for_refill(&buffer[..filled]);
+            self.content.carry(&buffer[..filled]);
             self.widen(buffer);
             filled = self.fill(&mut buffer[..self.window])?;
         }
-        self.keep_for_refill(&buffer[..filled]);
+        self.content.carry(&buffer[..filled]);
         Ok(self.marker.len().min(filled)..filled)
     }
+}
+
+/// Reads the head and the marker of a checkpoint; `None` if the file has others.
+fn read_known(file: &File, resume: &StreamCheckpoint) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut head = vec![0; resume.fingerprint.length as usize];
+    let mut marker = vec![0; resume.marker.length as usize];
+    let before = resume.offset.saturating_sub(marker.len() as u64);
+    let is_same = read_exact_at(file, &mut head, 0)?
+        && read_exact_at(file, &mut marker, before)?
+        && resume.fingerprint.matches(&head)
+        && resume.marker.matches(&marker);
+    Ok(is_same.then_some((head, marker)))
 }
 
 #[cfg(test)]

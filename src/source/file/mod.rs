@@ -1,8 +1,9 @@
 //! The log of one container on disk: its files in order, and how far each has been read.
 
-pub mod content;
+mod content;
 mod create_counter;
 pub mod generation;
+pub mod gzip;
 pub(super) mod known;
 pub mod listing;
 mod resume;
