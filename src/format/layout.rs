@@ -64,10 +64,7 @@ impl Layout {
     /// Whether each entry ends at a line feed, so that the last one is found from the end of
     /// the data. Other entries are found only one after another from the start.
     pub fn is_lines(self) -> bool {
-        match self {
-            Layout::JsonLines | Layout::CriLines => true,
-            Layout::LocalFrames => false,
-        }
+        matches!(self, Layout::JsonLines | Layout::CriLines)
     }
 
     /// Length in bytes of the longest entry; 0 if the format does not limit it.
@@ -81,17 +78,16 @@ impl Layout {
     /// Length in bytes of the hole of NULs at the start of `data`; 0 if there is none.
     pub fn hole(self, data: &[u8]) -> usize {
         let nuls = data.iter().take_while(|byte| **byte == 0).count();
-        let is_hole = match self {
-            Layout::JsonLines | Layout::CriLines => nuls > 0 && Layout::detect(data).is_none(),
-            // A frame's length begins with NULs, too, so only a stretch of nothing else is
-            // certainly a hole.
-            Layout::LocalFrames => nuls >= FEWEST_NULS && nuls == data.len(),
-        };
         match self {
-            _ if !is_hole => 0,
-            Layout::JsonLines | Layout::CriLines => nuls,
-            // The last of them may be the start of a frame.
-            Layout::LocalFrames => nuls + 1 - LENGTH_BYTES,
+            Layout::JsonLines | Layout::CriLines if nuls > 0 && Layout::detect(data).is_none() => {
+                nuls
+            }
+            // A frame's length begins with NULs, too: only a stretch of nothing else is certainly
+            // a hole, and the last of them may be the start of a frame.
+            Layout::LocalFrames if nuls >= FEWEST_NULS && nuls == data.len() => {
+                nuls + 1 - LENGTH_BYTES
+            }
+            _ => 0,
         }
     }
 
@@ -196,6 +192,31 @@ mod tests {
         assert_eq!(Layout::JsonLines.measure(b"{"), Stretch::Incomplete);
         assert_eq!(Layout::CriLines.last_entry(b"one\nlast\n"), 5);
         assert_eq!(Layout::CriLines.last_entry(b"only\n"), 5);
+    }
+
+    /// Not the NULs that an entry may begin with.
+    #[test]
+    fn a_hole_is_told_from_the_start_of_an_entry() {
+        let nuls = [0; FEWEST_NULS];
+        assert_eq!(Layout::JsonLines.hole(b"\0\0{\"log\":\"\"}\n"), 2);
+        assert_eq!(Layout::JsonLines.hole(b"{}\n"), 0);
+        assert_eq!(Layout::JsonLines.hole(b"\0\0\0\x20\x0a\x06stdout"), 0);
+        assert_eq!(Layout::LocalFrames.hole(&nuls), FEWEST_NULS - 3);
+        assert_eq!(Layout::LocalFrames.hole(&nuls[1..]), 0);
+        assert_eq!(Layout::LocalFrames.hole(&[&nuls[..], b"\x08"].concat()), 0);
+    }
+
+    #[test]
+    fn an_unfinished_entry_may_end_at_a_line_feed_or_in_its_footer() {
+        let frame = b"\0\0\0\x08\x0a\x06stdout\0\0\0\x08";
+        let wanted = Layout::LocalFrames.wanted(&frame[..5]);
+        assert_eq!(wanted, frame.len());
+        for length in 6..=frame.len() {
+            let may_end = Layout::LocalFrames.may_end(&frame[5..length], length, wanted);
+            assert_eq!(may_end, length > frame.len() - 4, "{length} bytes");
+        }
+        assert!(Layout::CriLines.may_end(b"end\n", 10, 0));
+        assert!(!Layout::CriLines.may_end(b"text", 10, 0));
     }
 
     #[test]

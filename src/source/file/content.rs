@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use rustix::fs::SeekFrom;
 
@@ -40,7 +41,7 @@ impl Content {
     pub fn file(&self) -> &File {
         match self {
             Content::Plain(file) => file,
-            Content::Gzip(gzip) => gzip.file(),
+            Content::Gzip(gzip) => &gzip.file,
         }
     }
 
@@ -56,7 +57,7 @@ impl Content {
     pub fn head(&self) -> io::Result<Vec<u8>> {
         match self {
             Content::Plain(file) => read_plain_head(file),
-            Content::Gzip(gzip) => Ok(gzip.head()),
+            Content::Gzip(gzip) => Ok(gzip::read_head(&gzip.file)),
         }
     }
 
@@ -106,7 +107,7 @@ impl Content {
 pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
     let file = open_regular(path)?;
     match is_gzip {
-        true => Ok(gzip::read_head(file)),
+        true => Ok(gzip::read_head(&Arc::new(file))),
         false => read_plain_head(&file),
     }
 }

@@ -52,13 +52,6 @@ impl Members {
             members: 1,
         }
     }
-
-    /// Reads up to [`HEAD_BYTES`]. A file that ends in mid-stream still has a head.
-    fn head(self) -> Vec<u8> {
-        let mut head = Vec::new();
-        let _ = read_at_most(self, HEAD_BYTES as u64, &mut head);
-        head
-    }
 }
 
 impl Read for Members {
@@ -86,7 +79,8 @@ impl Read for Members {
 
 /// A compressed file being read.
 pub struct GzipContent {
-    file: Arc<File>,
+    /// The open file.
+    pub file: Arc<File>,
     decoder: Members,
     /// Bytes that a seek has decompressed.
     passed: u64,
@@ -112,16 +106,6 @@ impl GzipContent {
         }
     }
 
-    /// The open file.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Reads up to [`HEAD_BYTES`] from the start, whatever the current offset.
-    pub fn head(&self) -> Vec<u8> {
-        Members::of(&self.file).head()
-    }
-
     /// Fills the buffer with what was carried over and what follows. Fewer bytes than the
     /// buffer's length mean the end.
     pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
@@ -143,19 +127,17 @@ impl GzipContent {
 
     /// Decompresses up to a checkpoint, one slice per call. Returns whether the checkpoint was
     /// taken from this file, or `None` if another slice is needed to tell. If it was,
-    /// [`GzipContent::carried`] holds the bytes from the checkpoint's marker on.
+    /// [`GzipContent::carried`] holds the bytes of the checkpoint's marker.
     pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
-        let before = resume
-            .offset
-            .saturating_sub(u64::from(resume.marker.length));
         if self.passed == 0 {
             let mut head = vec![0; resume.fingerprint.length as usize];
-            if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
+            let is_read = read_exact(&mut Members::of(&self.file), &mut head)?;
+            if !is_read || !resume.fingerprint.matches(&head) {
                 return Ok(Some(false));
             }
-            self.passed = head.len() as u64;
-            self.carried = head.split_off(before.min(self.passed) as usize);
         }
+        let marker_bytes = resume.marker.length;
+        let before = resume.offset.saturating_sub(u64::from(marker_bytes));
         let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
         let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
         if passed.ok() != Some(wanted) {
@@ -165,34 +147,30 @@ impl GzipContent {
         if self.passed < before {
             return Ok(None);
         }
-        let mut rest = vec![0; resume.offset.saturating_sub(self.passed) as usize];
-        if !self.read_exact(&mut rest)? {
-            return Ok(Some(false));
-        }
-        self.carried.extend_from_slice(&rest);
-        let marker = self.carried.get(..resume.marker.length as usize);
-        Ok(Some(
-            marker.is_some_and(|marker| resume.marker.matches(marker)),
-        ))
-    }
-
-    /// Returns `false` if the stream ends or is damaged before `buffer` is full.
-    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        match self.decoder.read_exact(buffer) {
-            Ok(()) => Ok(true),
-            Err(error) => match error.kind() {
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::InvalidData
-                | io::ErrorKind::InvalidInput => Ok(false),
-                _ => Err(error),
-            },
-        }
+        self.carried = vec![0; marker_bytes as usize];
+        let is_read = read_exact(&mut self.decoder, &mut self.carried)?;
+        Ok(Some(is_read && resume.marker.matches(&self.carried)))
     }
 }
 
-/// Reads up to [`HEAD_BYTES`] from the start of the decompressed data.
-pub fn read_head(file: File) -> Vec<u8> {
-    Members::of(&Arc::new(file)).head()
+/// Returns `false` if the stream ends or is damaged before `buffer` is full.
+fn read_exact(members: &mut Members, buffer: &mut [u8]) -> io::Result<bool> {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match members.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if [UnexpectedEof, InvalidData, InvalidInput].contains(&error.kind()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads up to [`HEAD_BYTES`] of the decompressed data, wherever reading is. A file that ends in
+/// mid-stream still has a head.
+pub fn read_head(file: &Arc<File>) -> Vec<u8> {
+    let mut head = Vec::new();
+    let _ = read_at_most(Members::of(file), HEAD_BYTES as u64, &mut head);
+    head
 }
 
 #[cfg(test)]
@@ -215,7 +193,7 @@ mod tests {
         crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
         let mut content = GzipContent::new(file.reopen().unwrap());
         assert_eq!(content.fill(&mut vec![0; 3000]), 3000);
-        assert_eq!(content.head(), text[..HEAD_BYTES]);
+        assert_eq!(read_head(&content.file), text[..HEAD_BYTES]);
         let mut rest = vec![0; 3000];
         assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
         assert_eq!(rest[..2000], text[3000..]);
@@ -249,6 +227,6 @@ mod tests {
             many.damage.as_deref(),
             Some("it has more than 1000 members")
         );
-        assert!(many.head().is_empty());
+        assert!(read_head(&many.file).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 use std::io::{Seek, Write};
 
 use super::*;
+use crate::delivery::checkpoint::fingerprint::MARKER_BYTES;
 use crate::format::local;
 
 /// Reads everything and consumes it.
