@@ -15,7 +15,7 @@ use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
-use crate::source::file::content::SEEK_BYTES;
+use crate::source::file::gzip::SEEK_BYTES;
 use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
 use crate::source::slice::SLICE_TIME;
 use crate::telemetry::event::Event;
