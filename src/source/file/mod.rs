@@ -1,7 +1,9 @@
 //! The log of one container on disk: its files in order, and how far each has been read.
 
+mod accepted;
 pub mod content;
 mod create_counter;
+mod entries;
 pub mod generation;
 pub(super) mod known;
 pub mod listing;

@@ -159,7 +159,7 @@ impl Tailer {
                 self.report_lost(link, event);
             }
             self.assembler.resume_from(&saved, by_time);
-            self.accepted = saved;
+            self.accepted.saved = saved;
         }
         let first = match self.start {
             Start::End => listed.len() - 1,
@@ -191,15 +191,15 @@ impl Tailer {
             self.seen.remember(seen_file(file)?);
         }
         let in_doubt = doubt_ends.saturating_sub(first) as u32;
-        self.doubt_ends = (in_doubt > 0).then_some(in_doubt);
+        self.accepted.doubt_ends = (in_doubt > 0).then_some(in_doubt);
         self.next_number = (listed.len() - first) as u32;
-        self.accepted_before = places.map(|(index, offset)| Position {
+        self.accepted.before = places.map(|(index, offset)| Position {
             generation: index.saturating_sub(first) as u32,
             offset,
         });
         self.generations = generations;
         if self.start == Start::End {
-            self.accepted_before = PerStream::default();
+            self.accepted.before = PerStream::default();
             if let Some(current) = self.generations.back_mut() {
                 current.seek_to_end()?;
                 let resume = current.resume_here();
@@ -393,35 +393,12 @@ impl Tailer {
     /// Ends the comparison by entry times once reading reaches files identified by their
     /// heads.
     pub(in crate::source) fn end_doubt(&mut self) {
-        let is_certain = |ends: u32| {
-            self.generations
-                .front()
-                .is_some_and(|front| front.number >= ends)
+        let Some(front) = self.generations.front() else {
+            return;
         };
-        if self.doubt_ends.is_some_and(is_certain) {
-            self.doubt_ends = None;
-            self.assembler
-                .end_skip(self.accepted.map(|resume| !resume.is_by_time));
+        if let Some(streams) = self.accepted.reaches(front.number) {
+            self.assembler.end_skip(streams);
         }
-    }
-
-    /// Discards a stream's accepted offset in the front file if the content it was taken from
-    /// has been truncated before reading got there.
-    pub(in crate::source) fn check_accepted(&mut self) -> io::Result<()> {
-        let Some(front) = self
-            .generations
-            .front()
-            .filter(|front| front.read_offset() == 0)
-        else {
-            return Ok(());
-        };
-        for (before, resume) in self.accepted_before.iter_mut().zip(&self.accepted) {
-            let is_here = before.generation == front.number && before.offset == resume.offset;
-            if is_here && before.offset > 0 && !front.holds(resume)? {
-                *before = Position::default();
-            }
-        }
-        Ok(())
     }
 
     /// Handles a truncation of the front file. If someone copied it first (logrotate's
@@ -442,11 +419,7 @@ impl Tailer {
             return Ok(false);
         };
         self.search.end();
-        for accepted in &mut self.accepted_before {
-            if accepted.generation <= number {
-                *accepted = Position::default();
-            }
-        }
+        self.accepted.forget(number);
         read.into_iter().for_each(|file| self.seen.remember(file));
         if copies.is_empty() {
             self.flush_open(link);

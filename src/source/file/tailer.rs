@@ -13,23 +13,22 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
 use crate::delivery::link::Link;
-use crate::format::json_file::{for_each_unusual, Decoder, OwnedEntry};
+use crate::format::cri;
+use crate::format::json_file::Decoder;
 use crate::format::layout::Layout;
-use crate::format::local::{self, first_frame, next_frame, Frame};
-use crate::format::msgpack::put_string_map;
-use crate::format::position::{PerStream, Position};
-use crate::format::{cri, Entry};
-use crate::pipeline::assembler::{Assembler, ReadBytes, MARK_BYTES};
+use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
+use crate::source::file::accepted::{advances, Accepted};
 use crate::source::file::create_counter::CreateCounter;
-use crate::source::file::generation::{Found, Generation, SLICE_BYTES};
+use crate::source::file::entries::{Entries, Taken};
+use crate::source::file::generation::{Found, Generation};
 use crate::source::file::known::{KnownFile, KnownFiles};
 use crate::source::file::search::Search;
-use crate::source::slice::{Slice, COSTLY_MEMORY};
+use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::{wall_clock, Abandoned, Account, Amount, Paced};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::event::Event;
@@ -78,19 +77,6 @@ pub enum Step {
     Lingering(Instant),
 }
 
-/// What is known about the cost of a log's lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source) enum Lines {
-    /// Cheap.
-    Plain,
-    /// Matched against an expression, and none has been matched yet.
-    Untried,
-    /// The last slice was costly.
-    Costly,
-    /// A recent slice was costly and none after it; counts as costly until the given time.
-    CostlyUntil(Instant),
-}
-
 /// The log of one container.
 pub struct Tailer {
     pub(in crate::source) files: LogFiles,
@@ -101,13 +87,7 @@ pub struct Tailer {
     pub(in crate::source) seen: KnownFiles,
     pub(in crate::source) search: Search,
     pub(in crate::source) assembler: Assembler,
-    /// Entries that begin before this position were accepted in an earlier run.
-    pub(in crate::source) accepted_before: PerStream<Position>,
-    /// The checkpoint that `accepted_before` was derived from.
-    pub(in crate::source) accepted: ContainerCheckpoint,
-    /// The number of the first generation whose accepted entries are known by offset. In those
-    /// before it, entries are compared by time.
-    pub(in crate::source) doubt_ends: Option<u32>,
+    pub(in crate::source) accepted: Accepted,
     pub(in crate::source) creates: CreateCounter,
     pub(in crate::source) missed: Paced,
     /// Reported that not all files are opened.
@@ -116,35 +96,9 @@ pub struct Tailer {
     pub(in crate::source) truncated: [Paced; 2],
     corrupt: Paced,
     unread: u64,
-    pub(in crate::source) lines: Lines,
-    /// The time of the last slice if it was slow, otherwise zero.
-    slice_cost: Duration,
+    pub(in crate::source) cost: LineCost,
     /// When the file after the front one was first found to have content.
     next_seen: Option<Instant>,
-    progress: SliceProgress,
-}
-
-/// How far a slice has been taken, as offsets in the buffer.
-#[derive(Debug, Clone, Copy, Default)]
-struct SliceProgress {
-    /// Everything before it has been taken.
-    at: usize,
-    /// The records built from everything before it are queued.
-    pushed: usize,
-    /// Bytes before `pushed` that were not part of a record.
-    skipped_pushed: u64,
-    /// The slice ends its file: it is taken whole, however full the queue is.
-    is_last: bool,
-}
-
-impl SliceProgress {
-    fn from(start: usize) -> SliceProgress {
-        SliceProgress {
-            at: start,
-            pushed: start,
-            ..SliceProgress::default()
-        }
-    }
 }
 
 impl Tailer {
@@ -162,20 +116,16 @@ impl Tailer {
             next_number: 0,
             seen: KnownFiles::default(),
             search: Search::default(),
-            doubt_ends: None,
             assembler: Assembler::new(account, identity),
-            accepted_before: PerStream::default(),
-            accepted: ContainerCheckpoint::default(),
+            accepted: Accepted::default(),
             creates: CreateCounter::default(),
             missed: Paced::default(),
             surplus_reported: false,
             truncated: Default::default(),
             corrupt: Paced::default(),
             unread: 0,
-            lines: Lines::Plain,
-            slice_cost: Duration::ZERO,
+            cost: LineCost::default(),
             next_seen: None,
-            progress: SliceProgress::default(),
         }
     }
 
@@ -204,7 +154,7 @@ impl Tailer {
         self.assembler.close_before(&identity);
         self.push_closed(link);
         if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
-            self.lines = Lines::Untried;
+            self.cost.is_untried();
         }
         self.assembler.set_template(identity);
     }
@@ -217,17 +167,12 @@ impl Tailer {
     /// Whether the last slice was costly, or one was recently, or lines must be matched
     /// against an expression and none has been yet, or the next slice only decompresses.
     pub fn is_costly(&self, now: Instant) -> bool {
-        match self.lines {
-            _ if self.search.is_under_way() => true,
-            Lines::Plain => false,
-            Lines::Untried | Lines::Costly => true,
-            Lines::CostlyUntil(until) => now < until,
-        }
+        self.search.is_under_way() || self.cost.is_costly(now)
     }
 
     /// The time of the last slice if it was slow, otherwise zero.
     pub fn slice_cost(&self) -> Duration {
-        self.slice_cost
+        self.cost.last()
     }
 
     /// Whether a file of the log is open.
@@ -279,10 +224,10 @@ impl Tailer {
 
     /// Reads one slice and queues its records.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
-        self.slice_cost = Duration::ZERO;
+        self.cost.begin();
         let step = self.read_on(context);
-        if let (Ok(Step::AtEnd { has_read: false }), Lines::Costly) = (&step, self.lines) {
-            self.lines = Lines::CostlyUntil(context.now + COSTLY_MEMORY);
+        if let Ok(Step::AtEnd { has_read: false }) = step {
+            self.cost.rested(context.now);
         }
         self.note_unread();
         step
@@ -309,10 +254,10 @@ impl Tailer {
             return Ok(Step::More);
         }
         loop {
-            self.check_accepted()?;
             let Some(front) = self.generations.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
             };
+            self.accepted.check(front)?;
             context
                 .link
                 .activity
@@ -351,7 +296,7 @@ impl Tailer {
                         continue;
                     }
                     let has_more =
-                        has_more | self.take_entries(context, layout, start..end, filled, offset);
+                        has_more | self.take_entries(context, layout, start..end, filled);
                     return Ok(if has_more || self.generations.len() > 1 {
                         Step::More
                     } else {
@@ -444,383 +389,68 @@ impl Tailer {
         layout: Layout,
         range: Range<usize>,
         filled: usize,
-        offset: u64,
     ) -> bool {
-        let link = context.link;
+        let (link, now, end) = (context.link, context.now, range.end);
         link.activity
             .is(Doing::Decoding, self.assembler.account().id());
-        let mut slice = Slice::begin(
-            link,
-            range.start,
-            self.assembler.joins_lines(),
-            context.slice_time,
-        );
-        self.progress = SliceProgress::from(range.start);
+        let is_matched = self.assembler.joins_lines();
+        let mut slice = Slice::begin(link, range.start, is_matched, context.slice_time);
         self.assembler.begin(link, range.len());
-        self.assembler.set_tagged(layout == Layout::CriLines);
-        let buffer = std::mem::take(context.buffer);
-        let corrupt = match layout {
-            Layout::JsonLines => self.take_lines(
-                context,
-                &mut slice,
-                &buffer,
-                range.clone(),
-                offset,
-                Tailer::take_line,
-            ),
-            Layout::CriLines => self.take_lines(
-                context,
-                &mut slice,
-                &buffer,
-                range.clone(),
-                offset,
-                Tailer::take_cri_line,
-            ),
-            Layout::LocalFrames => {
-                self.take_frames(context, &mut slice, &buffer, range.clone(), offset)
-            }
-        };
-        self.slice_cost = slice.cost(self.progress.at - range.start);
-        self.lines = match self.lines {
-            _ if slice.was_costly() => Lines::Costly,
-            Lines::Untried => Lines::Plain,
-            Lines::Costly if self.slice_cost.is_zero() => {
-                Lines::CostlyUntil(context.now + COSTLY_MEMORY)
-            }
-            same => same,
-        };
-        let SliceProgress {
-            at: end,
-            pushed,
-            skipped_pushed,
-            ..
-        } = self.progress;
-        if let Some(front) = self.generations.front_mut() {
-            front.consume(&buffer, end, filled);
-            let (path, resume) = (&front.path, front.resume_here());
-            if let Some((offset, bytes)) = corrupt {
-                let path = path.clone();
-                self.report_corrupt(link, path, offset, bytes);
-            }
-            let skipped = corrupt.map_or(0, |(_, bytes)| bytes) - skipped_pushed;
-            if end > pushed {
-                let read = ReadBytes {
-                    total: (end - pushed) as u64,
-                    skipped,
-                };
-                self.push(link, resume, skipped > 0, read);
-            }
-        }
-        *context.buffer = buffer;
-        end < range.end
-    }
-
-    /// Handles a batch that is due to be marked or closed: everything before `end` of the
-    /// buffer, `offset` in the file, has been taken. `skipped` counts the slice's bytes so far
-    /// that were not part of a record. Returns whether reading must stop here. Rare, so kept
-    /// out of the path of the lines.
-    #[cold]
-    fn pause_at(
-        &mut self,
-        link: &Link,
-        buffer: &[u8],
-        end: usize,
-        offset: u64,
-        skipped: u64,
-    ) -> bool {
-        let Some(front) = self.generations.front_mut() else {
+        let begins = range.start;
+        let Some(taken) = self.take_slice(context, layout, range, &mut slice) else {
             return false;
         };
-        front.know_up_to(&buffer[..end]);
-        let resume = front.resume_at(offset, &buffer[..end]);
-        if !self.assembler.is_full(link) {
-            let moves = self.moves(resume);
-            self.assembler.mark(moves);
-            return false;
-        }
-        let SliceProgress {
-            pushed,
-            skipped_pushed,
-            ..
-        } = self.progress;
-        let read = ReadBytes {
-            total: (end - pushed) as u64,
-            skipped: skipped - skipped_pushed,
-        };
-        self.push(link, resume, false, read);
-        self.progress = SliceProgress {
-            at: end,
-            pushed: end,
-            skipped_pushed: skipped,
-            ..self.progress
-        };
-        self.assembler.begin(link, SLICE_BYTES);
-        !self.progress.is_last && (!link.queue.has_space() || link.queue.is_cautious())
+        self.cost.took(&slice, taken.end - begins, now);
+        self.push_taken(context, taken, filled, false);
+        taken.end < end
     }
 
-    /// Takes lines, one by one, with `take`. Returns the offset of the first corrupt line and
-    /// the number of corrupt bytes; sets `progress.at` to the end of the last line taken.
-    fn take_lines(
+    /// Decodes the entries of a slice of the front file until `slice` ends.
+    fn take_slice(
         &mut self,
         context: &mut ReadContext<'_>,
-        slice: &mut Slice<'_>,
-        buffer: &[u8],
+        layout: Layout,
         range: Range<usize>,
-        offset: u64,
-        take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
-    ) -> Option<(u64, u64)> {
-        let mut corrupt: Option<(u64, u64)> = None;
-        let (start, end) = (range.start, range.end);
-        let mut line_start = start;
-        for line_feed in memchr::memchr_iter(b'\n', &buffer[range]) {
-            let line_offset = offset + (line_start - start) as u64;
-            // A long line gets a mark of its own, so that the batch can be split before it.
-            if self.assembler.is_due() || start + line_feed - line_start >= MARK_BYTES {
-                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-                if self.pause_at(context.link, buffer, line_start, line_offset, skipped) {
-                    self.progress.at = line_start;
-                    return corrupt;
-                }
-            }
-            let skipped = take(
-                self,
-                context,
-                buffer,
-                line_start..start + line_feed,
-                1,
-                line_offset,
-            );
-            if skipped > 0 {
-                let (first, bytes) = corrupt.unwrap_or((line_offset, 0));
-                corrupt = Some((first, bytes + skipped));
-            }
-            line_start = start + line_feed + 1;
-            if slice.ends_at(line_start) && line_start < end {
-                self.progress.at = line_start;
-                return corrupt;
-            }
-        }
-        self.progress.at = end;
-        corrupt
-    }
-
-    /// Takes frames of the local driver. Returns the offset of the first corrupt frame and the
-    /// number of corrupt bytes; sets `progress.at` to the end of the last frame taken.
-    fn take_frames(
-        &mut self,
-        context: &mut ReadContext<'_>,
         slice: &mut Slice<'_>,
-        buffer: &[u8],
-        range: Range<usize>,
-        offset: u64,
-    ) -> Option<(u64, u64)> {
-        let mut corrupt: Option<(u64, u64)> = None;
-        let mut at = range.start;
-        while at < range.end {
-            let frame_offset = offset + (at - range.start) as u64;
-            let (message, length) = match first_frame(&buffer[at..range.end]) {
-                Frame::Whole { message, length } => (Some(message), length),
-                // Corruption between frames, up to the start of the next one.
-                Frame::Incomplete | Frame::Corrupt => {
-                    (None, next_frame(&buffer[at..range.end]).max(1))
-                }
-            };
-            if self.assembler.is_due() || length >= MARK_BYTES {
-                let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-                if self.pause_at(context.link, buffer, at, frame_offset, skipped) {
-                    self.progress.at = at;
-                    return corrupt;
-                }
-            }
-            match message.and_then(local::decode) {
-                Some(found) => {
-                    let mut attrs = Vec::new();
-                    if found.attrs.clone().next().is_some() {
-                        let pairs: Vec<_> = found.attrs.collect();
-                        put_string_map(&mut attrs, pairs.into_iter());
-                    }
-                    let entry = Entry {
-                        time: found.time,
-                        stream: found.stream,
-                        text: found.line,
-                        ends_line: found.ends_line,
-                        is_utf8: false,
-                        attrs: &attrs,
-                    };
-                    self.take_entry(
-                        &entry,
-                        frame_offset,
-                        length,
-                        &buffer[..at],
-                        context.max_line_bytes,
-                    );
-                }
-                None => {
-                    let (first, bytes) = corrupt.unwrap_or((frame_offset, 0));
-                    corrupt = Some((first, bytes + length as u64));
-                }
-            }
-            at += length;
-            if slice.ends_at(at) && at < range.end {
-                self.progress.at = at;
-                return corrupt;
-            }
-        }
-        self.progress.at = range.end;
-        corrupt
-    }
-
-    /// Takes one physical line, `line` of the buffer, followed by `line_feed` bytes of line
-    /// feed. Returns how many of its bytes were not part of a record.
-    #[inline]
-    fn take_line(
-        &mut self,
-        context: &mut ReadContext<'_>,
-        buffer: &[u8],
-        line: Range<usize>,
-        line_feed: usize,
-        offset: u64,
-    ) -> u64 {
-        let (preceding, rest) = buffer.split_at(line.start);
-        let text = &rest[..line.len()];
-        if let Some(entry) = context.decoder.decode(text) {
-            let source_bytes = text.len() + line_feed;
-            self.take_entry(
-                &entry,
-                offset,
-                source_bytes,
-                preceding,
-                context.max_line_bytes,
-            );
-            return 0;
-        }
-        self.take_unusual(context, buffer, line, line_feed, offset)
-    }
-
-    /// As [`Tailer::take_line`], for the container runtime interface. Skips bytes up to where
-    /// an entry begins.
-    #[inline]
-    fn take_cri_line(
-        &mut self,
-        context: &mut ReadContext<'_>,
-        buffer: &[u8],
-        line: Range<usize>,
-        line_feed: usize,
-        offset: u64,
-    ) -> u64 {
-        let text = &buffer[line.clone()];
-        let mut skipped = 0;
-        let entry = context.cri.decode(text).or_else(|| {
-            skipped = context.cri.resync(text)?;
-            context.cri.decode(&text[skipped..])
-        });
-        let Some(entry) = entry else {
-            if text.is_empty() {
-                self.assembler.pass_over(line_feed as u64);
-                return 0;
-            }
-            return (text.len() + line_feed) as u64;
+    ) -> Option<Taken> {
+        let file = self.generations.front_mut()?;
+        let mut entries = Entries {
+            accepted: self.accepted.within(file.number),
+            buffer_at: file.read_offset() - range.start as u64,
+            file,
+            assembler: &mut self.assembler,
+            link: context.link,
+            slice,
+            max_line_bytes: context.max_line_bytes,
+            buffer: context.buffer,
+            taken: Taken::from(range.start),
         };
-        let source_bytes = text.len() - skipped + line_feed;
-        let preceding = &buffer[..line.start + skipped];
-        let offset = offset + skipped as u64;
-        self.take_entry(
-            &entry,
-            offset,
-            source_bytes,
-            preceding,
-            context.max_line_bytes,
-        );
-        skipped as u64
+        entries.take(layout, range, context.decoder, context.cri);
+        Some(entries.taken)
     }
 
-    #[cold]
-    fn take_unusual(
-        &mut self,
-        context: &mut ReadContext<'_>,
-        buffer: &[u8],
-        line: Range<usize>,
-        line_feed: usize,
-        offset: u64,
-    ) -> u64 {
-        let source_bytes = line.len() + line_feed;
-        let mut left = source_bytes;
-        // The last entry accounts for all remaining bytes that are neither corrupt nor another
-        // record's: its own and the line feed.
-        let mut last: Option<(OwnedEntry, usize)> = None;
-        let unusual = for_each_unusual(&buffer[line.clone()], |owned, length| {
-            if let Some((owned, length)) = last.replace((owned, length)) {
-                let length = length.min(left);
-                left -= length;
-                self.take_owned(context, buffer, line.start, &owned, length, offset);
-            }
-        });
-        let Some((last, _)) = last else {
-            if unusual.skipped > 0 {
-                return source_bytes as u64;
-            }
-            // An empty line, or a record without text.
-            self.assembler.pass_over(source_bytes as u64);
-            return 0;
-        };
-        // Invalid UTF-8 counts for more bytes than it took.
-        let skipped = unusual.skipped.min(left);
-        self.take_owned(context, buffer, line.start, &last, left - skipped, offset);
-        skipped as u64
-    }
-
-    fn take_owned(
+    /// Moves the front file to the end of what was taken of a slice, and queues the rest of
+    /// it. `filled` bytes of the buffer are valid.
+    fn push_taken(
         &mut self,
         context: &ReadContext<'_>,
-        buffer: &[u8],
-        line_start: usize,
-        owned: &OwnedEntry,
-        source_bytes: usize,
-        offset: u64,
+        taken: Taken,
+        filled: usize,
+        is_last: bool,
     ) {
-        let entry = Entry {
-            time: owned.time.unwrap_or_else(wall_clock),
-            stream: owned.stream,
-            text: owned.text.as_bytes(),
-            ends_line: owned.ends_line,
-            is_utf8: true,
-            attrs: &owned.attrs,
-        };
-        let preceding = &buffer[..line_start + owned.at];
-        let offset = offset + owned.at as u64;
-        self.take_entry(
-            &entry,
-            offset,
-            source_bytes,
-            preceding,
-            context.max_line_bytes,
-        );
-    }
-
-    // Called once per line from four places: the call alone costs seven instructions.
-    #[inline(always)]
-    fn take_entry(
-        &mut self,
-        entry: &Entry<'_>,
-        offset: u64,
-        source_bytes: usize,
-        preceding: &[u8],
-        max_line_bytes: usize,
-    ) {
-        let Some(front) = self.generations.front() else {
+        let Some(front) = self.generations.front_mut() else {
             return;
         };
-        if (Position {
-            generation: front.number,
-            offset,
-        }) < self.accepted_before[entry.stream.index()]
-        {
-            return self.assembler.pass_over(source_bytes as u64);
+        front.consume(context.buffer, taken.end, filled);
+        let resume = front.resume_here();
+        if let Some((offset, bytes)) = taken.corrupt {
+            let path = front.path.clone();
+            self.report_corrupt(context.link, path, offset, bytes);
         }
-        self.assembler
-            .take(entry, source_bytes, max_line_bytes, || {
-                front.resume_at(offset, preceding)
-            });
+        if is_last || taken.end > taken.pushed {
+            let read = taken.unpushed();
+            self.push(context.link, resume, is_last || read.skipped > 0, read);
+        }
     }
 
     /// Delivers what is still open, since nothing will complete it.
@@ -892,54 +522,13 @@ impl Tailer {
             return Ok(());
         };
         let range = front.read_unfinished(context.buffer)?;
-        let buffer = std::mem::take(context.buffer);
         if !range.is_empty() {
-            let offset = front.read_offset();
-            let path = front.path.clone();
-            let layout = front.layout();
-            self.assembler.set_tagged(layout == Layout::CriLines);
-            self.progress = SliceProgress {
-                is_last: true,
-                ..SliceProgress::from(range.start)
-            };
-            let skipped = match layout {
-                Layout::JsonLines => {
-                    self.take_last(context, &buffer, range.clone(), offset, Tailer::take_line)
-                }
-                Layout::CriLines => self.take_last(
-                    context,
-                    &buffer,
-                    range.clone(),
-                    offset,
-                    Tailer::take_cri_line,
-                ),
-                // A frame without its end was never completed.
-                Layout::LocalFrames => range.len() as u64,
-            };
-            if skipped > 0 {
-                self.report_corrupt(context.link, path, offset, skipped);
-            }
-            if let Some(front) = self.generations.front_mut() {
-                front.consume(&buffer, range.end, range.end);
-                let resume = front.resume_here();
-                let SliceProgress {
-                    pushed,
-                    skipped_pushed,
-                    ..
-                } = self.progress;
-                let skipped = skipped - skipped_pushed;
-                self.push(
-                    context.link,
-                    resume,
-                    true,
-                    ReadBytes {
-                        total: (range.end - pushed) as u64,
-                        skipped,
-                    },
-                );
+            let (layout, filled) = (front.layout(), range.end);
+            let mut slice = Slice::whole(context.link);
+            if let Some(taken) = self.take_slice(context, layout, range, &mut slice) {
+                self.push_taken(context, taken, filled, true);
             }
         }
-        *context.buffer = buffer;
         // A restarted container does not continue a line of its previous run.
         let [front, next @ ..] = &*self.generations.make_contiguous() else {
             return Ok(());
@@ -990,44 +579,6 @@ impl Tailer {
         }
     }
 
-    /// Takes the end of a file: usually a line without its line feed, but complete lines may
-    /// have been written since the last read. Returns the number of bytes that were not part
-    /// of a record.
-    fn take_last(
-        &mut self,
-        context: &mut ReadContext<'_>,
-        buffer: &[u8],
-        range: Range<usize>,
-        offset: u64,
-        take: impl Fn(&mut Tailer, &mut ReadContext<'_>, &[u8], Range<usize>, usize, u64) -> u64,
-    ) -> u64 {
-        let whole =
-            memchr::memrchr(b'\n', &buffer[range.clone()]).map_or(0, |line_feed| line_feed + 1);
-        let middle = range.start + whole;
-        let mut slice = Slice::whole(context.link);
-        let corrupt = self.take_lines(
-            context,
-            &mut slice,
-            buffer,
-            range.start..middle,
-            offset,
-            &take,
-        );
-        let skipped = corrupt.map_or(0, |(_, bytes)| bytes);
-        if middle == range.end {
-            return skipped;
-        }
-        skipped
-            + take(
-                self,
-                context,
-                buffer,
-                middle..range.end,
-                0,
-                offset + whole as u64,
-            )
-    }
-
     /// Drops a rotated file that cannot be read, which must not block those after it.
     fn give_up_front(&mut self, link: &Link, error: &io::Error) {
         if let Some(front) = self.generations.pop_front() {
@@ -1070,17 +621,8 @@ impl Tailer {
     /// Queues what was built. `resume` is the end of `read`, the bytes read; the checkpoint of
     /// a stream that an earlier run took further does not move back.
     fn push(&mut self, link: &Link, resume: StreamCheckpoint, always: bool, read: ReadBytes) {
-        let moves = self.moves(resume);
-        self.assembler.push(link, moves, always, read);
-    }
-
-    fn moves(&self, resume: StreamCheckpoint) -> PerStream<Option<StreamCheckpoint>> {
         let number = self.generations.front().map_or(0, |front| front.number);
-        let here = Position {
-            generation: number,
-            offset: resume.offset,
-        };
-        self.accepted_before
-            .map(|accepted| (here >= accepted).then_some(resume))
+        let advances = advances(self.accepted.within(number), resume);
+        self.assembler.push(link, advances, always, read);
     }
 }
