@@ -2,11 +2,14 @@
 
 mod accepted;
 pub mod content;
+mod copies;
 mod create_counter;
 mod entries;
 pub mod generation;
 pub(super) mod known;
 pub mod listing;
+mod losses;
+mod open_files;
 mod resume;
 pub(super) mod search;
 pub mod tailer;
