@@ -15,7 +15,7 @@ use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
-use crate::source::file::content::SEEK_BYTES;
+use crate::source::file::gzip::SEEK_BYTES;
 use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
 use crate::source::slice::SLICE_TIME;
 use crate::telemetry::event::Event;
@@ -181,7 +181,7 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     assert_eq!(log.read(), Step::More);
     // Rotations meanwhile are followed, and what they created is counted as found.
     let later = Instant::now() + Duration::from_secs(3600);
-    log.tailer.creates.settle(later);
+    log.tailer.files.creates.settle(later);
     let rotated = |age: &str| path.with_extension(format!("log.{age}"));
     std::fs::rename(rotated("1.gz"), rotated("3.gz")).unwrap();
     std::fs::rename(&path, rotated("2")).unwrap();
@@ -198,7 +198,7 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     assert_eq!(slices, (read.len() as u64).div_ceil(SEEK_BYTES) - 1);
     assert!(log.lines().into_iter().eq(1_500..=LINES + 2));
     assert!(log.tailer.search.archives.is_empty());
-    assert_eq!(log.tailer.creates.take_missed(), 0);
+    assert_eq!(log.tailer.files.creates.take_missed(), 0);
 }
 
 /// An archive that is renamed meanwhile stays the same one; a deleted one is gone.

@@ -5,7 +5,8 @@ use crate::delivery::checkpoint::CheckpointStore;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
-use crate::runtime::LogFiles;
+use crate::source::file::tailer::{Start, Tailer};
+use crate::telemetry::event::Event;
 
 /// Files that a user puts beside the log must not take a descriptor each.
 #[test]
@@ -42,11 +43,7 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
         for _ in 0..3 {
             tailer.refresh(&link).unwrap();
         }
-        let opened: Vec<_> = tailer
-            .generations
-            .iter()
-            .map(|one| one.path.clone())
-            .collect();
+        let opened: Vec<_> = tailer.files.iter().map(|one| one.path.clone()).collect();
         assert_eq!(opened, (0..want).rev().map(path).collect::<Vec<_>>());
         let (events, _) = link.events.take();
         let surplus = (FILES - want) as u64;
@@ -82,11 +79,11 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
         identity,
     );
     tailer.refresh(&link).unwrap();
+    let path = tailer.files.front().unwrap().path.clone();
     for unread in [0, 7, 0, 8, 0] {
-        tailer.report_vanished(&link, unread);
+        tailer.losses.truncated(&link, path.clone(), unread);
     }
     let (events, _) = link.events.take();
-    let path = tailer.generations.front().unwrap().path.clone();
     let said = [0, 7].map(|unread| Event::Truncated {
         path: path.clone(),
         unread,
