@@ -12,7 +12,8 @@
 
 use memchr::{memchr, memmem};
 
-use crate::format::position::Stream;
+use crate::format::layout::{Decoders, Format, UnitSink};
+use crate::format::position::{Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
 use crate::format::{work, Entry};
 
@@ -104,9 +105,40 @@ impl Decoder {
     }
 }
 
+impl Format for Decoder {
+    const IS_TAGGED: bool = true;
+
+    fn of(decoders: &mut Decoders) -> &mut Decoder {
+        &mut decoders.cri
+    }
+
+    fn detects(head: &[u8]) -> bool {
+        is_cri(head)
+    }
+
+    /// Skips bytes up to where an entry begins.
+    #[inline(always)]
+    fn decode_unit(&mut self, unit: &[u8], _now: fn() -> Timestamp, sink: &mut impl UnitSink) {
+        let line = unit.strip_suffix(b"\n").unwrap_or(unit);
+        let mut skipped = 0;
+        let entry = self.decode(line).or_else(|| {
+            skipped = self.resync(line)?;
+            self.decode(&line[skipped..])
+        });
+        match entry {
+            Some(entry) => sink.entry(&entry, skipped, unit.len() - skipped),
+            None if line.is_empty() => sink.empty(unit.len()),
+            None => skipped = unit.len(),
+        }
+        if skipped > 0 {
+            sink.corrupt(skipped);
+        }
+    }
+}
+
 /// Whether a file that begins with `head` is in this format: `head` starts with a timestamp
 /// and a stream name, or a prefix of them.
-pub fn is_cri(head: &[u8]) -> bool {
+fn is_cri(head: &[u8]) -> bool {
     const SHAPE: &[u8; 11] = b"0000-00-00T";
     let has_date = head.len() >= SHAPE.len()
         && head.iter().zip(SHAPE).all(|(byte, shape)| match shape {
@@ -129,7 +161,6 @@ pub fn is_cri(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::position::Timestamp;
 
     fn decode(line: &str) -> Option<(Timestamp, Stream, bool, String)> {
         crate::fuzz_seeds::keep("cri", line.as_bytes());

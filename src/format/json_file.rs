@@ -29,14 +29,14 @@ use memchr::{memmem, memrchr};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::format::json_file::unusual::decode_unusual_unit;
+use crate::format::layout::{Decoders, Format, UnitSink};
 use crate::format::msgpack::put_string_map;
-use crate::format::position::Stream;
+use crate::format::position::{Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
 use crate::format::Entry;
 
-pub use crate::format::json_file::unusual::{
-    decode_unusual, for_each_unusual, OwnedEntry, Unusual,
-};
+pub use crate::format::json_file::unusual::{decode_unusual, OwnedEntry, Unusual};
 
 const PREFIX: &[u8] = b"{\"log\":\"";
 const SUFFIX: &[u8] = b"\"}";
@@ -70,7 +70,7 @@ struct AttrsCache {
 impl Decoder {
     /// Decodes one line without its line feed. Returns `None` if the line does not have the
     /// exact shape dockerd writes; the caller then uses [`decode_unusual`].
-    #[inline]
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, line: &'a [u8]) -> Option<Entry<'a>> {
         let inner = line.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
         let quote = last_quote(inner)?;
@@ -107,6 +107,29 @@ impl Decoder {
             is_utf8: true,
             attrs,
         })
+    }
+}
+
+impl Format for Decoder {
+    fn of(decoders: &mut Decoders) -> &mut Decoder {
+        &mut decoders.json
+    }
+
+    fn detects(head: &[u8]) -> bool {
+        head.first() == Some(&b'{')
+    }
+
+    fn has_name(name: &str) -> bool {
+        name.contains("-json.log")
+    }
+
+    #[inline(always)]
+    fn decode_unit(&mut self, unit: &[u8], now: fn() -> Timestamp, sink: &mut impl UnitSink) {
+        let line = unit.strip_suffix(b"\n").unwrap_or(unit);
+        match self.decode(line) {
+            Some(entry) => sink.entry(&entry, 0, unit.len()),
+            None => decode_unusual_unit(line, unit.len(), now, sink),
+        }
     }
 }
 

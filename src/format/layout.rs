@@ -1,17 +1,15 @@
-//! How a file is divided into entries: lines of two kinds, or `local` frames. The layout is
-//! detected from the first bytes of the file, not from the name of its log driver.
+//! How a file is divided into entries, which is what its format decides. The format is detected
+//! from the first bytes of the file, not from the name of its log driver.
+//!
+//! A further format is a file beside this one that implements [`Format`], a variant of
+//! [`Layout`] with its line in `of_format`, and its field of [`Decoders`].
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::format::cri::is_cri;
-use crate::format::local::{
-    first_frame, next_frame, wanted_bytes, Frame, LENGTH_BYTES, LONGEST_FRAME,
-};
+use crate::format::position::Timestamp;
+use crate::format::{cri, json_file, local, Entry};
 
-/// Fewer NULs than this may be the start of a frame that is still being written.
-const FEWEST_NULS: usize = 65;
-
-/// How a file is divided into entries.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// One JSON object per line (json-file driver).
@@ -20,6 +18,35 @@ pub enum Layout {
     CriLines,
     /// Length-prefixed frames (local driver, and the cache of other drivers).
     LocalFrames,
+}
+
+/// Evaluates an expression with the [`Format`] of a layout as a type, once compiled for each.
+macro_rules! of_format {
+    ($layout:expr, $format:ident => $value:expr) => {
+        match $layout {
+            $crate::format::layout::Layout::JsonLines => {
+                type $format = $crate::format::json_file::Decoder;
+                $value
+            }
+            $crate::format::layout::Layout::CriLines => {
+                type $format = $crate::format::cri::Decoder;
+                $value
+            }
+            $crate::format::layout::Layout::LocalFrames => {
+                type $format = $crate::format::local::Decoder;
+                $value
+            }
+        }
+    };
+}
+pub(crate) use of_format;
+
+/// The decoders of all formats. They keep little between two entries, so all files share them.
+#[derive(Debug, Default)]
+pub struct Decoders {
+    pub(super) json: json_file::Decoder,
+    pub(super) cri: cri::Decoder,
+    pub(super) local: local::Decoder,
 }
 
 /// What a range of bytes of a file begins with.
@@ -34,141 +61,149 @@ pub enum Stretch {
     Corrupt(usize),
 }
 
-impl Layout {
-    /// Detects the layout of a file that begins with `head`; `None` if `head` is empty or
-    /// damaged.
-    pub fn detect(head: &[u8]) -> Option<Layout> {
-        match head {
-            [b'{', ..] => Some(Layout::JsonLines),
-            [b'0'..=b'9', ..] if is_cri(head) => Some(Layout::CriLines),
-            // The length is below 2^24, and the first field of the message is its source.
-            [0, _, _, _, 0x0a, ..] => match first_frame(head) {
-                Frame::Corrupt => None,
-                _ => Some(Layout::LocalFrames),
-            },
-            _ => None,
-        }
+/// Receives what is in a unit: each of its bytes once. A trait and not a closure, so that it can
+/// be inlined on the hot path however often it is called elsewhere.
+pub trait UnitSink {
+    /// Takes an entry that begins at `offset` of the unit and has `length` bytes there.
+    fn entry(&mut self, entry: &Entry<'_>, offset: usize, length: usize);
+
+    /// Counts bytes that are not part of a record.
+    fn corrupt(&mut self, bytes: usize);
+
+    /// Counts bytes of an empty line, or of a record without text.
+    fn empty(&mut self, bytes: usize);
+}
+
+/// A format, implemented by its decoder. The defaults are those of a format of lines.
+///
+/// A file is a sequence of *units*: lines with their line feeds, or frames and the damage
+/// between them. Usually a unit is one entry.
+pub trait Format: Sized {
+    /// Whether each unit ends at a line feed. Then the last one is found from the end of the
+    /// data, and that of a whole file may lack its end. Other units are found only one after
+    /// another from the start.
+    const IS_LINES: bool = true;
+    /// Whether an entry says by a tag that more of its line follows.
+    const IS_TAGGED: bool = false;
+    /// Length in bytes of the longest unit; 0 if the format does not limit it.
+    const LONGEST: usize = 0;
+
+    /// The decoder of this format.
+    fn of(decoders: &mut Decoders) -> &mut Self;
+
+    /// Whether a file that begins with `head` is in this format.
+    fn detects(head: &[u8]) -> bool;
+
+    /// Whether a file of this name usually is.
+    fn has_name(_name: &str) -> bool {
+        false
     }
 
-    /// The layout that a file of this name usually has, until its content shows it.
-    pub fn by_name(name: &str) -> Layout {
-        if name.contains("-json.log") {
-            Layout::JsonLines
-        } else if name.starts_with("container.log") || name.starts_with("container-cached.log") {
-            Layout::LocalFrames
-        } else {
-            Layout::CriLines
-        }
-    }
-
-    /// Whether each entry ends at a line feed, so that the last one is found from the end of
-    /// the data. Other entries are found only one after another from the start.
-    pub fn is_lines(self) -> bool {
-        matches!(self, Layout::JsonLines | Layout::CriLines)
-    }
-
-    /// Length in bytes of the longest entry; 0 if the format does not limit it.
-    pub fn longest_entry(self) -> usize {
-        match self {
-            Layout::JsonLines | Layout::CriLines => 0,
-            Layout::LocalFrames => LONGEST_FRAME,
-        }
-    }
-
-    /// Length in bytes of the hole of NULs at the start of `data`; 0 if there is none.
-    pub fn hole(self, data: &[u8]) -> usize {
-        let nuls = data.iter().take_while(|byte| **byte == 0).count();
-        match self {
-            Layout::JsonLines | Layout::CriLines if nuls > 0 && Layout::detect(data).is_none() => {
-                nuls
-            }
-            // A frame's length begins with NULs, too: only a stretch of nothing else is certainly
-            // a hole, and the last of them may be the start of a frame.
-            Layout::LocalFrames if nuls >= FEWEST_NULS && nuls == data.len() => {
-                nuls + 1 - LENGTH_BYTES
-            }
-            _ => 0,
+    /// Length in bytes of the hole at the start of `data`, which begins with `nuls` NULs; 0 if
+    /// it is none.
+    fn hole(data: &[u8], nuls: usize) -> usize {
+        match Layout::detect(data) {
+            Some(_) => 0,
+            None => nuls,
         }
     }
 
     /// Length in bytes at which the incomplete entry `data` will be complete; 0 if only its
     /// end shows that.
-    pub fn wanted(self, data: &[u8]) -> usize {
-        match self {
-            Layout::JsonLines | Layout::CriLines => 0,
-            Layout::LocalFrames => wanted_bytes(data),
-        }
+    fn wanted(_data: &[u8]) -> usize {
+        0
     }
 
     /// Whether an incomplete entry may be complete, or invalid, now that it has grown by
-    /// `grown` to `length` bytes. `wanted` is the result of [`Layout::wanted`] before.
-    pub fn may_end(self, grown: &[u8], length: usize, wanted: usize) -> bool {
-        match self {
-            Layout::JsonLines | Layout::CriLines => memchr(b'\n', grown).is_some(),
-            // Within its footer, a frame may already turn out to be invalid.
-            Layout::LocalFrames => !grown.is_empty() && length + LENGTH_BYTES > wanted,
-        }
+    /// `grown` to `length` bytes. `wanted` is the result of [`Format::wanted`] before.
+    fn may_end(grown: &[u8], _length: usize, _wanted: usize) -> bool {
+        memchr(b'\n', grown).is_some()
     }
 
     /// Measures the whole entries at the start of `data`, up to the last complete one.
-    pub fn measure(self, data: &[u8]) -> Stretch {
-        match self {
-            Layout::JsonLines | Layout::CriLines => match memrchr(b'\n', data) {
-                Some(line_feed) => Stretch::Whole(line_feed + 1),
-                None => Stretch::Incomplete,
-            },
-            Layout::LocalFrames => measure_frames(data),
+    fn measure(data: &[u8]) -> Stretch {
+        match memrchr(b'\n', data) {
+            Some(line_feed) => Stretch::Whole(line_feed + 1),
+            None => Stretch::Incomplete,
         }
     }
 
     /// Length in bytes of the last entry of `data`, which must end with a whole entry; 0 if it
     /// cannot be determined.
+    fn last_entry(data: &[u8]) -> usize {
+        let before = data.len().saturating_sub(1);
+        data.len() - memrchr(b'\n', &data[..before]).map_or(0, |line_feed| line_feed + 1)
+    }
+
+    /// Where the units of `data` end.
+    fn ends(data: &[u8]) -> impl Iterator<Item = usize> {
+        memchr_iter(b'\n', data).map(|line_feed| line_feed + 1)
+    }
+
+    /// Decodes a unit. `now` is the time of an entry that has none.
+    fn decode_unit(&mut self, unit: &[u8], now: fn() -> Timestamp, sink: &mut impl UnitSink);
+}
+
+impl Layout {
+    const ALL: [Layout; 3] = [Layout::JsonLines, Layout::CriLines, Layout::LocalFrames];
+
+    /// Detects the layout of a file that begins with `head`; `None` if `head` is empty or
+    /// damaged.
+    pub fn detect(head: &[u8]) -> Option<Layout> {
+        let mut all = Layout::ALL.into_iter();
+        all.find(|layout| of_format!(layout, F => F::detects(head)))
+    }
+
+    /// The layout that a file of this name usually has, until its content shows it.
+    pub fn by_name(name: &str) -> Layout {
+        let mut all = Layout::ALL.into_iter();
+        all.find(|layout| of_format!(layout, F => F::has_name(name)))
+            .unwrap_or(Layout::CriLines)
+    }
+
+    /// [`Format::IS_LINES`].
+    pub fn is_lines(self) -> bool {
+        of_format!(self, F => F::IS_LINES)
+    }
+
+    /// [`Format::LONGEST`].
+    pub fn longest_entry(self) -> usize {
+        of_format!(self, F => F::LONGEST)
+    }
+
+    /// Length in bytes of the hole of NULs at the start of `data`; 0 if there is none.
+    pub fn hole(self, data: &[u8]) -> usize {
+        match data.iter().take_while(|byte| **byte == 0).count() {
+            0 => 0,
+            nuls => of_format!(self, F => F::hole(data, nuls)),
+        }
+    }
+
+    /// [`Format::wanted`].
+    pub fn wanted(self, data: &[u8]) -> usize {
+        of_format!(self, F => F::wanted(data))
+    }
+
+    /// [`Format::may_end`].
+    pub fn may_end(self, grown: &[u8], length: usize, wanted: usize) -> bool {
+        of_format!(self, F => F::may_end(grown, length, wanted))
+    }
+
+    /// [`Format::measure`].
+    pub fn measure(self, data: &[u8]) -> Stretch {
+        of_format!(self, F => F::measure(data))
+    }
+
+    /// [`Format::last_entry`].
     pub fn last_entry(self, data: &[u8]) -> usize {
-        match self {
-            Layout::JsonLines | Layout::CriLines => {
-                let before = data.len().saturating_sub(1);
-                data.len() - memrchr(b'\n', &data[..before]).map_or(0, |line_feed| line_feed + 1)
-            }
-            Layout::LocalFrames => last_frame(data),
-        }
-    }
-}
-
-/// Length of the last frame, read from its footer.
-fn last_frame(data: &[u8]) -> usize {
-    let Some((_, length)) = data.split_last_chunk::<LENGTH_BYTES>() else {
-        return 0;
-    };
-    let length = u32::from_be_bytes(*length) as usize;
-    length
-        .checked_add(2 * LENGTH_BYTES)
-        .filter(|length| *length <= data.len())
-        .unwrap_or(0)
-}
-
-/// Damage after a frame belongs to the range: if every damaged piece ended a range, a file
-/// that alternates small frames and damage would be reread for each of them.
-fn measure_frames(data: &[u8]) -> Stretch {
-    let mut whole = 0;
-    while whole < data.len() {
-        let rest = &data[whole..];
-        match first_frame(rest) {
-            Frame::Whole { length, .. } => whole += length,
-            Frame::Corrupt if whole == 0 => return Stretch::Corrupt(next_frame(rest).max(1)),
-            Frame::Corrupt => whole += next_frame(rest).max(1),
-            Frame::Incomplete => break,
-        }
-    }
-    if whole == 0 {
-        Stretch::Incomplete
-    } else {
-        Stretch::Whole(whole)
+        of_format!(self, F => F::last_entry(data))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::local::FEWEST_NULS;
 
     #[test]
     fn the_first_bytes_tell() {

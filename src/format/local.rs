@@ -18,8 +18,10 @@
 
 use memchr::memchr_iter;
 
+use crate::format::layout::{Decoders, Format, Stretch, UnitSink};
+use crate::format::msgpack::put_string_map;
 use crate::format::position::{Stream, Timestamp};
-use crate::format::work;
+use crate::format::{work, Entry};
 
 /// Largest message that dockerd reads back; it rejects larger ones (moby
 /// `daemon/logger/local/read.go`, `maxMsgLen`).
@@ -28,8 +30,8 @@ pub const MAX_MESSAGE: usize = 1_000_000;
 /// Length of a frame's header, and of its footer.
 pub const LENGTH_BYTES: usize = 4;
 
-/// Length in bytes of the longest frame.
-pub const LONGEST_FRAME: usize = MAX_MESSAGE + 2 * LENGTH_BYTES;
+/// Fewer NULs than this may be the start of a frame that is still being written.
+pub(super) const FEWEST_NULS: usize = 65;
 
 /// Tag of `source`, the field dockerd writes first.
 const SOURCE_TAG: u8 = 0x0a;
@@ -140,6 +142,117 @@ fn may_be_frame(data: &[u8]) -> bool {
                 .any(|start| start.iter().zip(message).all(|(want, byte)| want == byte))
         }
         Frame::Corrupt => false,
+    }
+}
+
+/// State kept between entries: a buffer for their attributes.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    attrs: Vec<u8>,
+}
+
+impl Format for Decoder {
+    const IS_LINES: bool = false;
+    const LONGEST: usize = MAX_MESSAGE + 2 * LENGTH_BYTES;
+
+    fn of(decoders: &mut Decoders) -> &mut Decoder {
+        &mut decoders.local
+    }
+
+    /// The length is below 2^24, and the first field of the message is its source.
+    fn detects(head: &[u8]) -> bool {
+        matches!(head, [0, _, _, _, SOURCE_TAG, ..]) && first_frame(head) != Frame::Corrupt
+    }
+
+    fn has_name(name: &str) -> bool {
+        name.starts_with("container.log") || name.starts_with("container-cached.log")
+    }
+
+    /// A frame's length begins with NULs, too: only a stretch of nothing else is certainly a
+    /// hole, and the last of them may be the start of a frame.
+    fn hole(data: &[u8], nuls: usize) -> usize {
+        if nuls < FEWEST_NULS || nuls < data.len() {
+            return 0;
+        }
+        nuls + 1 - LENGTH_BYTES
+    }
+
+    fn wanted(data: &[u8]) -> usize {
+        wanted_bytes(data)
+    }
+
+    /// Within its footer, a frame may already turn out to be invalid.
+    fn may_end(grown: &[u8], length: usize, wanted: usize) -> bool {
+        !grown.is_empty() && length + LENGTH_BYTES > wanted
+    }
+
+    /// Damage after a frame belongs to the range: if every damaged piece ended a range, a file
+    /// that alternates small frames and damage would be reread for each of them.
+    fn measure(data: &[u8]) -> Stretch {
+        let mut whole = 0;
+        while whole < data.len() {
+            let rest = &data[whole..];
+            match first_frame(rest) {
+                Frame::Whole { length, .. } => whole += length,
+                Frame::Corrupt if whole == 0 => return Stretch::Corrupt(next_frame(rest).max(1)),
+                Frame::Corrupt => whole += next_frame(rest).max(1),
+                Frame::Incomplete => break,
+            }
+        }
+        if whole == 0 {
+            Stretch::Incomplete
+        } else {
+            Stretch::Whole(whole)
+        }
+    }
+
+    /// From its footer.
+    fn last_entry(data: &[u8]) -> usize {
+        let Some((_, length)) = data.split_last_chunk::<LENGTH_BYTES>() else {
+            return 0;
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        length
+            .checked_add(2 * LENGTH_BYTES)
+            .filter(|length| *length <= data.len())
+            .unwrap_or(0)
+    }
+
+    fn ends(data: &[u8]) -> impl Iterator<Item = usize> {
+        let mut end = 0;
+        std::iter::from_fn(move || {
+            let rest = data.get(end..).filter(|rest| !rest.is_empty())?;
+            end += match first_frame(rest) {
+                Frame::Whole { length, .. } => length,
+                // Damage, up to the start of the next frame.
+                Frame::Incomplete | Frame::Corrupt => next_frame(rest).max(1),
+            };
+            Some(end)
+        })
+    }
+
+    fn decode_unit(&mut self, unit: &[u8], _now: fn() -> Timestamp, sink: &mut impl UnitSink) {
+        let found = match first_frame(unit) {
+            Frame::Whole { message, .. } => decode(message),
+            Frame::Incomplete | Frame::Corrupt => None,
+        };
+        let Some(found) = found else {
+            return sink.corrupt(unit.len());
+        };
+        self.attrs.clear();
+        if found.attrs.clone().next().is_some() {
+            let pairs: Vec<_> = found.attrs.collect();
+            put_string_map(&mut self.attrs, pairs.into_iter());
+        }
+        let entry = Entry {
+            time: found.time,
+            stream: found.stream,
+            text: found.line,
+            ends_line: found.ends_line,
+            is_utf8: false,
+            attrs: &self.attrs,
+        };
+        sink.entry(&entry, 0, unit.len());
     }
 }
 

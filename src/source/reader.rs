@@ -20,8 +20,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::config::Config;
 use crate::delivery::link::Link;
-use crate::format::cri;
-use crate::format::json_file::Decoder;
+use crate::format::layout::Decoders;
 use crate::source::budget::Budget;
 use crate::source::file::generation::SLICE_BYTES;
 use crate::source::file::tailer::ReadContext;
@@ -44,8 +43,7 @@ pub struct Reader {
     /// When the open lines of a container read through an API must be delivered.
     next_dead: Option<Instant>,
     buffer: Vec<u8>,
-    decoder: Decoder,
-    cri: cri::Decoder,
+    decoders: Decoders,
     budget: Budget,
     surveyor: Surveyor,
 }
@@ -61,8 +59,7 @@ impl Reader {
             next_rescan: now,
             next_dead: None,
             buffer: Vec::new(),
-            decoder: Decoder::default(),
-            cri: cri::Decoder::default(),
+            decoders: Decoders::default(),
             budget: Budget::new(config.held_files_limit as u64),
             surveyor: Surveyor::new(now),
             services: Services::new(link, config),
@@ -225,8 +222,7 @@ impl Reader {
             let mut context = ReadContext {
                 link: &link,
                 buffer: &mut self.buffer,
-                decoder: &mut self.decoder,
-                cri: &mut self.cri,
+                decoders: &mut self.decoders,
                 max_line_bytes: self.services.config.partial_max_size,
                 now,
                 slice_time,

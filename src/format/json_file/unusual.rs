@@ -7,9 +7,10 @@ use memchr::memmem;
 use serde::Deserialize;
 
 use crate::format::json_file::{encode_attrs, Attrs};
+use crate::format::layout::UnitSink;
 use crate::format::position::{Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
-use crate::format::work;
+use crate::format::{work, Entry};
 
 /// A record with its keys in any order, each of them optional.
 #[derive(Deserialize)]
@@ -60,6 +61,50 @@ pub fn decode_unusual(line: &[u8]) -> Unusual {
     Unusual { entries, ..found }
 }
 
+/// As `Format::decode_unit`. `length` is that of the line with its line feed.
+#[cold]
+pub(super) fn decode_unusual_unit(
+    line: &[u8],
+    length: usize,
+    now: fn() -> Timestamp,
+    sink: &mut impl UnitSink,
+) {
+    let mut take_owned = |owned: &OwnedEntry, length| {
+        let entry = Entry {
+            time: owned.time.unwrap_or_else(now),
+            stream: owned.stream,
+            text: owned.text.as_bytes(),
+            ends_line: owned.ends_line,
+            is_utf8: true,
+            attrs: &owned.attrs,
+        };
+        sink.entry(&entry, owned.at, length);
+    };
+    let mut left = length;
+    // The last entry accounts for all remaining bytes that are neither corrupt nor another
+    // record's: its own and the line feed.
+    let mut last: Option<(OwnedEntry, usize)> = None;
+    let unusual = for_each_unusual(line, |owned, length| {
+        if let Some((owned, length)) = last.replace((owned, length)) {
+            let length = length.min(left);
+            left -= length;
+            take_owned(&owned, length);
+        }
+    });
+    match last {
+        Some((last, _)) => {
+            // Invalid UTF-8 counts for more bytes than it took.
+            let skipped = unusual.skipped.min(left);
+            take_owned(&last, left - skipped);
+            if skipped > 0 {
+                sink.corrupt(skipped);
+            }
+        }
+        None if unusual.skipped > 0 => sink.corrupt(length),
+        None => sink.empty(length),
+    }
+}
+
 /// Like [`decode_unusual`], but passes each record and its length to `take` immediately: a
 /// line of 16 MiB may hold a million records. The result has no entries.
 ///
@@ -67,7 +112,7 @@ pub fn decode_unusual(line: &[u8]) -> Unusual {
 /// later one ends where the next record may begin, because a dockerd record contains the start
 /// of another only in its attributes. Without that bound, each of a thousand nested starts
 /// would be parsed to the end of the line.
-pub fn for_each_unusual(line: &[u8], mut take: impl FnMut(OwnedEntry, usize)) -> Unusual {
+fn for_each_unusual(line: &[u8], mut take: impl FnMut(OwnedEntry, usize)) -> Unusual {
     let mut found = Unusual::default();
     // moby writes only valid UTF-8; anything else was damaged on disk.
     let text = String::from_utf8_lossy(line);

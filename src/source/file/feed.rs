@@ -58,7 +58,7 @@ impl Feed {
             buffer: context.buffer,
             taken: Taken::from(range.start),
         };
-        entries.take(layout, range, context.decoder, context.cri);
+        entries.take(layout, range, context.decoders);
         entries.taken
     }
 

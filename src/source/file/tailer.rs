@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
 use crate::delivery::link::Link;
-use crate::format::cri;
-use crate::format::json_file::Decoder;
-use crate::format::layout::Layout;
+use crate::format::layout::{Decoders, Layout};
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::file::is_permanent;
@@ -42,10 +40,8 @@ pub struct ReadContext<'a> {
     pub link: &'a Link,
     /// The read buffer, shared by all files.
     pub buffer: &'a mut Vec<u8>,
-    /// The JSON decoder, shared by all files.
-    pub decoder: &'a mut Decoder,
-    /// The same for files of the container runtime interface.
-    pub cri: &'a mut cri::Decoder,
+    /// The decoders, shared by all files.
+    pub decoders: &'a mut Decoders,
     /// `Partial_Max_Size`.
     pub max_line_bytes: usize,
     /// The current time.

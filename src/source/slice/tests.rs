@@ -2,8 +2,7 @@ use super::*;
 use crate::delivery::checkpoint::CheckpointStore;
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::queue::Progress;
-use crate::format::cri;
-use crate::format::json_file::Decoder;
+use crate::format::layout::Decoders;
 use crate::pipeline::multiline::Pattern;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
@@ -17,8 +16,7 @@ use std::sync::Arc;
 #[derive(Default)]
 struct Lent {
     buffer: Vec<u8>,
-    decoder: Decoder,
-    cri: cri::Decoder,
+    decoders: Decoders,
 }
 
 impl Lent {
@@ -26,8 +24,7 @@ impl Lent {
         let mut context = ReadContext {
             link,
             buffer: &mut self.buffer,
-            decoder: &mut self.decoder,
-            cri: &mut self.cri,
+            decoders: &mut self.decoders,
             max_line_bytes: 1 << 20,
             now,
             slice_time: SLICE_TIME,

@@ -9,8 +9,7 @@ use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
 use crate::delivery::checkpoint::CheckpointStore;
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::link::Link;
-use crate::format::cri;
-use crate::format::json_file::Decoder;
+use crate::format::layout::Decoders;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
@@ -51,8 +50,7 @@ struct Log {
     tailer: Tailer,
     link: Link,
     buffer: Vec<u8>,
-    decoder: Decoder,
-    cri: cri::Decoder,
+    decoders: Decoders,
 }
 
 impl Log {
@@ -66,13 +64,11 @@ impl Log {
             start,
             identity,
         );
-        let (decoder, cri) = (Decoder::default(), cri::Decoder::default());
         Log {
             tailer,
             link,
             buffer: Vec::new(),
-            decoder,
-            cri,
+            decoders: Decoders::default(),
         }
     }
 
@@ -80,8 +76,7 @@ impl Log {
         let mut context = ReadContext {
             link: &self.link,
             buffer: &mut self.buffer,
-            decoder: &mut self.decoder,
-            cri: &mut self.cri,
+            decoders: &mut self.decoders,
             max_line_bytes: 1 << 20,
             now: Instant::now(),
             slice_time: SLICE_TIME,
