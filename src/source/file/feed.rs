@@ -30,10 +30,10 @@ pub struct Feed {
 
 impl Feed {
     /// Nothing was delivered before.
-    pub fn new(account: Arc<Account>, identity: Arc<RecordTemplate>) -> Feed {
+    pub fn new(account: Arc<Account>, template: Arc<RecordTemplate>) -> Feed {
         Feed {
             losses: Losses::new(Arc::clone(&account)),
-            assembler: Assembler::new(account, identity),
+            assembler: Assembler::new(account, template),
             accepted: Accepted::default(),
         }
     }

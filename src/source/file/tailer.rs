@@ -82,11 +82,11 @@ impl Tailer {
         account: Arc<Account>,
         files: LogFiles,
         start: Start,
-        identity: Arc<RecordTemplate>,
+        template: Arc<RecordTemplate>,
     ) -> Tailer {
         Tailer {
             rotation: Rotation::new(files, start),
-            feed: Feed::new(account, identity),
+            feed: Feed::new(account, template),
             cost: LineCost::default(),
             unread: 0,
         }
@@ -112,14 +112,14 @@ impl Tailer {
         self.feed.assembler.metadata()
     }
 
-    /// Records built from now on use `identity`.
-    pub fn set_template(&mut self, identity: Arc<RecordTemplate>, link: &Link) {
-        self.feed.assembler.close_before(&identity);
+    /// Records built from now on use `template`.
+    pub fn set_template(&mut self, template: Arc<RecordTemplate>, link: &Link) {
+        self.feed.assembler.close_before(&template);
         self.push_closed(link);
-        if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
+        if template.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
             self.cost.is_untried();
         }
-        self.feed.assembler.set_template(identity);
+        self.feed.assembler.set_template(template);
     }
 
     /// The run of the container whose file is being read.
