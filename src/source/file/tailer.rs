@@ -150,11 +150,8 @@ impl Tailer {
 
     /// The files that may still be written: usually just the one being read.
     pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
-        self.rotation
-            .files
-            .open
-            .iter()
-            .filter_map(Generation::plain_file)
+        let files = self.rotation.files.open.iter();
+        files.filter_map(Generation::plain_file)
     }
 
     /// How long after its last entry something open counts as complete.
@@ -343,8 +340,8 @@ impl Tailer {
     }
 
     fn push_closed(&mut self, link: &Link) {
-        self.feed
-            .push_closed(self.rotation.files.open.front(), link);
+        let front = self.rotation.files.open.front();
+        self.feed.push_closed(front, link);
     }
 
     /// Delivers the rest of a gone container whose log has been read, and removes it from the
@@ -396,8 +393,8 @@ impl Tailer {
             return Ok(());
         };
         if let Some(reason) = front.damage() {
-            feed.losses
-                .damaged(link, front.path.clone(), reason.to_owned());
+            let (path, reason) = (front.path.clone(), reason.to_owned());
+            feed.losses.damaged(link, path, reason);
         }
         feed.assembler.file_ended(Some(front.resume_here()));
         let Some(next) = files.open.front() else {
