@@ -311,3 +311,6 @@ fn was_written_since(file: &ListedFile, birth: u64) -> bool {
         i128::from(stat.stx_mtime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_mtime.tv_nsec);
     modified > i128::from(birth)
 }
+
+#[cfg(test)]
+mod tests;
