@@ -579,7 +579,7 @@ fn a_docker_root_that_is_not_there_is_said() {
     let checked = run(&["check"]);
     let page = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(
-        page.contains("wrong/containers") && page.contains("there is no such folder"),
+        page.contains("wrong/containers") && page.contains("the folder does not exist"),
         "{page}"
     );
     assert_eq!(checked.status.code(), Some(1), "{page}");

@@ -500,7 +500,7 @@ fn a_stop_tells_what_the_reader_was_at() {
     let cases: [(Set, &str); 3] = [
         (
             |link, id| link.activity.is(Doing::Reading, id),
-            "a file system does not respond: stopped without waiting for the reader thread, which is reading the log of container web (cccccccccccc); what was not accepted is read again at the next start",
+            "a file system does not respond: stopped without waiting for the reader thread, which is reading the log of container web (cccccccccccc); everything that Fluent Bit has not accepted is read again at the next start",
         ),
         (
             |link, id| link.activity.is(Doing::Decoding, id),

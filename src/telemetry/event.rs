@@ -28,7 +28,7 @@ const fn room(level: Level) -> usize {
 pub enum Event {
     #[error("following containers below {}", root.display())]
     Started { root: PathBuf },
-    #[error("cannot list containers in {}: {reason}; new ones there are not read; retrying every {seconds} s", path.display())]
+    #[error("cannot list containers in {}: {reason}; new containers in it are not read; retrying every {seconds} s", path.display())]
     RootUnreadable {
         path: PathBuf,
         reason: String,
@@ -59,7 +59,7 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}) is now read: no rule excludes it any more")]
+    #[error("container {name} ({short_id}) is now read: no rule excludes it any longer")]
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): its name, labels or environment variables exceed a limit and are cut in its records; its log lines are complete (see docs/content.md, Bounds)")]
     MetadataCut { name: String, short_id: String },
@@ -101,7 +101,7 @@ pub enum Event {
         short_id: String,
         parser: String,
     },
-    #[error("container {name} ({short_id}) is gone, its log was read to the end")]
+    #[error("container {name} ({short_id}) is gone; its log was read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
     Unreadable {
@@ -133,8 +133,12 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): the API no longer has everything logged since the last record; what is missing is lost; continuing with the oldest line it has")]
-    StreamGap { name: String, short_id: String },
+    #[error("container {name} ({short_id}): the {} API no longer has all lines logged after the last record; the missing lines are lost; continuing with the oldest line it has", api.title())]
+    StreamGap {
+        api: Api,
+        name: String,
+        short_id: String,
+    },
     #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
@@ -207,7 +211,7 @@ pub enum Event {
     CheckpointUnwritable { path: PathBuf, reason: String },
     #[error("DB {} can be written again", path.display())]
     CheckpointWritable { path: PathBuf },
-    #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are counted in the totals only (see Metrics_Per_Container)")]
+    #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions are kept in memory only and lost at exit")]
     NoCheckpoint,

@@ -111,8 +111,8 @@ fn each_container_is_shown_with_the_source_that_it_would_be_read_from() {
         row(&page, "unwanted"),
         "shop/web:1.2 json-file not read: it matches Exclude name=unwanted"
     );
-    assert!(page.contains("not asked: no container needs it"), "{page}");
-    assert!(page.ends_with("\nAll of it can be read.\n"), "{page}");
+    assert!(page.contains("not used: no container needs it"), "{page}");
+    assert!(page.ends_with("\nEverything can be read.\n"), "{page}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn pods_and_a_machine_without_containers_are_shown_as_well() {
         "{page}"
     );
     assert!(
-        page.ends_with("There is no container yet; those that come can be read.\n"),
+        page.ends_with("There is no container yet; new ones can be read.\n"),
         "{page}"
     );
 }
@@ -171,7 +171,7 @@ fn what_no_file_has_is_said_with_what_mends_it() {
         "{page}"
     );
     assert!(
-        fix(&page, "2 containers that only the API has: ").contains("docker"),
+        fix(&page, "2 containers available only through the API: ").contains("docker"),
         "{page}"
     );
     let (page, is_all_read) = check(
@@ -200,7 +200,11 @@ fn metadata_that_records_will_not_have_whole_is_named() {
     );
     let (page, is_all_read) = check(root.path(), &[]);
     assert!(is_all_read, "{page}");
-    assert_eq!(page.matches("too long or too many").count(), 1, "{page}");
+    assert_eq!(
+        page.matches("exceed a limit and are cut").count(),
+        1,
+        "{page}"
+    );
     assert!(
         fix(&page, "container long: its names, labels").contains("shorten them"),
         "{page}"
@@ -274,8 +278,8 @@ fn a_root_that_is_not_there_and_a_planted_link_are_said() {
         "{page}"
     );
     let (page, is_all_read) = check(&root.path().join("nowhere"), &[]);
-    assert!(!is_all_read && page.contains(": none here"), "{page}");
-    let mended = fix(&page, "there is no such folder");
+    assert!(!is_all_read && page.contains(": not found"), "{page}");
+    let mended = fix(&page, "the folder does not exist");
     assert!(
         mended.contains("DockerRootDir") || mended.contains("mount it"),
         "{mended}"
@@ -318,7 +322,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     let (few, is_all_read) = page(&few);
     assert!(!is_all_read, "{few}");
     assert!(
-        fix(&few, "and 40 may be").contains("LimitNOFILE=1024"),
+        fix(&few, "open, 40 may be").contains("LimitNOFILE=1024"),
         "{few}"
     );
     let can = Command::new("unshare")
@@ -353,7 +357,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     }
     let (enough, _) = page(&behind("echo 3 >/proc/sys/user/max_inotify_instances"));
     assert!(
-        !enough.contains("Worth knowing:") && enough.contains("21 watches taken to try"),
+        !enough.contains("Worth knowing:") && enough.contains("21 watches added as a test"),
         "{enough}"
     );
 }
@@ -382,7 +386,7 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
         );
         page
     };
-    looked_at("is not there yet and can be made", true);
+    looked_at("does not exist yet and can be created", true);
     let printed = |output: Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let all = printed(run(
         root.path(),
@@ -390,7 +394,7 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
     ));
     assert_eq!(all, "web | one\nweb | two\n");
     log.line("three");
-    looked_at("is usable and knows 1 container", true);
+    looked_at("is valid and has positions of 1 container", true);
     assert_eq!(
         printed(run(
             root.path(),
@@ -416,8 +420,8 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
     follower.kill().expect("our child");
     follower.wait().expect("it ends");
     fs::write(&path, vec![0; 5_000]).expect("ours");
-    let page = looked_at("is no checkpoint", true);
-    assert!(page.contains("a start sets it aside"), "{page}");
+    let page = looked_at("is not a valid checkpoint", true);
+    assert!(page.contains("the next start renames it"), "{page}");
     fs::write(&path, "no checkpoint at all").expect("ours");
     let page = looked_at("is not a checkpoint of container_logs", false);
     assert!(
@@ -485,7 +489,7 @@ fn what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed() 
     ];
     let (page, is_all_read) = check(docker.root(), &on_files);
     assert!(
-        is_all_read && page.contains("not asked: no container needs it"),
+        is_all_read && page.contains("not used: no container needs it"),
         "{page}"
     );
     assert_eq!(row(&page, "check-json"), "busybox:test json-file file");
@@ -496,7 +500,7 @@ fn what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed() 
         &["--include", "name=check-uncached", "-o", &socket],
     );
     assert!(
-        !is_all_read && page.contains(" answers; 1 container through it"),
+        !is_all_read && page.contains(" answers; 1 container read through it"),
         "{page}"
     );
     // Where the folder is not to be seen, the daemon tells.
@@ -510,7 +514,7 @@ fn what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed() 
         "busybox:test json-file api: its folder cannot be read"
     );
     assert!(
-        page.contains("what its containers write is read through the API"),
+        page.contains("its containers are read through the API"),
         "{page}"
     );
     for name in names {
@@ -530,8 +534,8 @@ fn labels_that_are_not_obeyed_are_listed_with_the_option_that_obeys_them() {
     let (page, is_all_read) = check(root.path(), &["-o", "Docker_Socket=off"]);
     assert!(is_all_read, "{page}");
     for part in [
-        "container web: label fluentbit.io/tag is not obeyed",
-        "-> name it in Label_Hints, if whoever writes the image is trusted",
+        "container web: label fluentbit.io/tag is ignored: Label_Hints does not allow it",
+        "-> add it to Label_Hints if you trust whoever writes the image",
         "container web: label fluentbit.io/multiline: `pyton` is neither",
     ] {
         assert!(page.contains(part), "no `{part}` in {page}");

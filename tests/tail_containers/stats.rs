@@ -170,7 +170,7 @@ fn on_a_terminal_the_table_fits_whatever_its_size_and_ctrl_c_leaves_it_whole() {
         });
     };
     shows("total of 31 containers", 11);
-    shows("and 23 more, which do not fit here", 11);
+    shows("and 23 more that do not fit", 11);
     // What was there before it went up, and nothing else.
     assert_eq!(terminal.screen().misfits(), (12 - 11, 0));
     let first = terminal.screen().lines();

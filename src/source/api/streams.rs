@@ -587,7 +587,11 @@ impl StreamSink for Sink {
         };
         if !streamed.gap_reported {
             let (name, short_id) = streamed.named();
-            streamed.gap_reported = self.shared.link.report(Event::StreamGap { name, short_id });
+            streamed.gap_reported = self.shared.link.report(Event::StreamGap {
+                api: self.shared.api,
+                name,
+                short_id,
+            });
         }
     }
 
