@@ -116,10 +116,10 @@ fn option_pages() -> String {
     let mut text = String::from(
         "# Options\n\n\
          Generated from `src/config/options.rs`. `fluent-bit -e …/flb-in_container_logs.so -i container_logs -h` says the same.\n\n\
-         Values are written as everywhere in Fluent Bit: a size is `512k`, `8M` or `1G` (powers of 1000), a\n\
-         time `2s`, `1m`, `1h`, `1d` or, which Fluent Bit has not, `500ms`; a boolean is `on`, `yes` or\n\
-         `true`, or the contrary. A list has its values separated by commas, and its option may be given\n\
-         more than once; in YAML write a list. Names of options are compared without regard to case.\n",
+         Values are written as everywhere in Fluent Bit: a size is `512k`, `8M` or `1G` (powers of 1000); a\n\
+         time is `2s`, `1m`, `1h`, `1d` or, in addition to Fluent Bit, `500ms`; a boolean is `on`, `yes` or\n\
+         `true`, or `off`, `no` or `false`. The values of a list are separated by commas, and its option may\n\
+         be given more than once; in YAML write a list. Option names are case-insensitive.\n",
     );
     for option in OPTIONS {
         let default = option
