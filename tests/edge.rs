@@ -308,7 +308,7 @@ fn messages_obey_the_log_level_and_are_never_a_format() {
         .collect();
     assert_eq!(
         ours,
-        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory only, and a restart reads every log again"]
+        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, and a restart reads every log again"]
     );
 }
 

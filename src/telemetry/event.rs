@@ -213,7 +213,7 @@ pub enum Event {
     CheckpointWritable { path: PathBuf },
     #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("no DB is set: positions are kept in memory only, and a restart reads every log again")]
+    #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
