@@ -15,10 +15,11 @@ use crate::delivery::queue::{Batch, Progress, Queue};
 use crate::delivery::waker::Waker;
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
-use crate::telemetry::account::{Accounts, Amount, Paced};
+use crate::telemetry::account::{Accounts, Amount};
 use crate::telemetry::activity::Activity;
 use crate::telemetry::event::{Event, EventQueue};
 use crate::telemetry::metrics::{Health, Latency, Sources, Survey, Tally};
+use crate::telemetry::throttle::Paced;
 use crate::threads::Threads;
 
 /// Bytes in the queue at which the host is woken up before the end of a pass.

@@ -17,7 +17,7 @@ use crate::delivery::checkpoint::Advance;
 use crate::delivery::parser::Parsing;
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
-use crate::telemetry::account::Account;
+use crate::telemetry::account::{Account, Amount};
 
 /// Encoded size at which a batch is closed, regardless of its source bytes: each record
 /// repeats the container's metadata.
@@ -99,6 +99,16 @@ impl Batch {
             progress,
             marks: Vec::new(),
         }
+    }
+
+    /// Its records, and the account that they are in; `None` if it has none.
+    pub fn carried(&self) -> Option<(&Account, Amount)> {
+        let (account, bytes) = self.source.as_ref().filter(|_| self.records > 0)?;
+        let amount = Amount {
+            bytes: *bytes,
+            records: self.records as u64,
+        };
+        Some((account, amount))
     }
 }
 

@@ -6,69 +6,24 @@
 //! assembler serves both and moves between them when the source changes
 //! ([`Assembler::handed_over`]).
 
-use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::{Advance, ContainerCheckpoint, StreamCheckpoint, TimeCursor};
 use crate::delivery::link::Link;
-use crate::delivery::queue::{Batch, Mark, Progress, BATCH_BYTES};
 use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::Entry;
+use crate::pipeline::batch_builder::BatchBuilder;
+pub use crate::pipeline::batch_builder::MARK_BYTES;
 use crate::pipeline::dedupe::{is_within_second_of, Dedupe};
-use crate::pipeline::encode::put_record_merged;
-use crate::pipeline::merge::Merged;
-use crate::pipeline::multiline::MultilineBuffer;
-use crate::pipeline::partial::{Joiner, Line};
+use crate::pipeline::open_lines::OpenLines;
+pub use crate::pipeline::open_lines::DEAD_LINE_GRACE;
+use crate::pipeline::partial::Line;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
-use crate::telemetry::account::{Account, Amount, Paced, SliceStats};
+use crate::telemetry::account::{Account, Amount, SliceStats};
 use crate::telemetry::event::Event;
-
-/// How long an open line whose stream has ended waits for a continuation.
-pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
-/// How long an open line waits for its last piece if pieces are tagged. Nothing on disk shows
-/// that a stream has ended: even its last piece may be tagged as having a continuation.
-const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
-
-/// Encoded bytes between two points at which a batch can be divided if the host refuses it. A
-/// larger entry is separated from those before it.
-pub const MARK_BYTES: usize = 16 * 1024;
-
-/// Batch size while much refused data is set aside, since the next batch of a container may be
-/// refused as well.
-const CAUTIOUS_BATCH_BYTES: usize = 64 * 1024;
-
-/// A batch under construction.
-#[derive(Debug, Default)]
-struct BatchBuilder {
-    bytes: Vec<u8>,
-    marks: Vec<Mark>,
-    records: usize,
-    /// Bytes of the records in the source, without those cut off.
-    source_bytes: u64,
-    /// Time of the first record.
-    since: Timestamp,
-    /// Reusable buffer for the fields of a line.
-    merged: Merged,
-}
-
-impl BatchBuilder {
-    fn carried(&self) -> Option<(Amount, Timestamp)> {
-        let amount = Amount {
-            bytes: self.source_bytes,
-            records: self.records as u64,
-        };
-        (self.records > 0).then_some((amount, self.since))
-    }
-}
-
-/// Bytes since the last push that go into no batch.
-#[derive(Debug, Clone, Copy, Default)]
-struct Dropped {
-    passed_over: u64,
-    cut: Amount,
-}
+use crate::telemetry::throttle::Paced;
 
 /// What the reader has read since the last push.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,10 +38,9 @@ pub struct ReadBytes {
 #[derive(Debug)]
 pub struct Assembler {
     account: Arc<Account>,
-    identity: Arc<RecordTemplate>,
-    joiners: PerStream<Joiner>,
-    /// Where the open line of each stream begins.
-    open_at: PerStream<StreamCheckpoint>,
+    template: Arc<RecordTemplate>,
+    lines: OpenLines,
+    batches: BatchBuilder,
     /// The last entry taken from each stream.
     taken: PerStream<TimeCursor>,
     /// Time of the last line of each stream that was delivered without its end.
@@ -94,46 +48,33 @@ pub struct Assembler {
     /// End of the file that was read before the current one.
     file_end: Option<StreamCheckpoint>,
     dedupe: PerStream<Option<Dedupe>>,
-    building: PerStream<BatchBuilder>,
-    /// Encoded size at which [`Assembler::is_due`] returns true.
-    due: usize,
-    aside: Dropped,
+    /// Bytes since the last push that are not to be delivered.
+    passed_over: u64,
     cut: Paced,
-    is_tagged: bool,
     is_to_the_second: bool,
-    /// Lines being joined, for a container with a multiline pattern. Boxed, so that it costs
-    /// the many other containers nothing.
-    texts: Option<Box<MultilineBuffer>>,
 }
 
 impl Assembler {
     /// A new assembler without entries.
-    pub fn new(account: Arc<Account>, identity: Arc<RecordTemplate>) -> Assembler {
+    pub fn new(account: Arc<Account>, template: Arc<RecordTemplate>) -> Assembler {
         Assembler {
-            texts: MultilineBuffer::of(&identity.multiline),
+            lines: OpenLines::new(&template.multiline),
             account,
-            identity,
-            joiners: PerStream::default(),
-            open_at: PerStream::default(),
+            template,
+            batches: BatchBuilder::default(),
             taken: PerStream::default(),
             mid_line: PerStream::default(),
             file_end: None,
             dedupe: PerStream::default(),
-            building: PerStream::default(),
-            due: MARK_BYTES,
-            aside: Dropped::default(),
+            passed_over: 0,
             cut: Paced::default(),
-            is_tagged: false,
             is_to_the_second: false,
         }
     }
 
     /// Sets whether the coming entries say by a tag that more of their line follows.
     pub fn set_tagged(&mut self, is_tagged: bool) {
-        self.is_tagged = is_tagged;
-        self.joiners
-            .iter_mut()
-            .for_each(|joiner| joiner.set_tagged(is_tagged));
+        self.lines.set_tagged(is_tagged);
     }
 
     /// Declares that the coming entries have times in whole seconds.
@@ -148,24 +89,24 @@ impl Assembler {
 
     /// Name, image and state as last read.
     pub fn metadata(&self) -> &ContainerMetadata {
-        &self.identity.metadata
+        &self.template.metadata
     }
 
-    /// Closes the open texts if `identity` joins lines differently. Push the built records
+    /// Closes the open texts if `template` joins lines differently. Push the built records
     /// before calling [`Assembler::set_template`].
-    pub fn close_before(&mut self, identity: &RecordTemplate) {
-        if identity.multiline != self.identity.multiline {
+    pub fn close_before(&mut self, template: &RecordTemplate) {
+        if template.multiline != self.template.multiline {
             self.close_texts();
         }
     }
 
-    /// Uses `identity` for later records. Nothing that was built may be unpushed, and nothing
-    /// may be open that `identity` would join differently.
-    pub fn set_template(&mut self, identity: Arc<RecordTemplate>) {
-        if identity.multiline != self.identity.multiline {
-            self.texts = MultilineBuffer::of(&identity.multiline);
+    /// Uses `template` for later records. Nothing that was built may be unpushed, and nothing
+    /// may be open that `template` would join differently.
+    pub fn set_template(&mut self, template: Arc<RecordTemplate>) {
+        if template.multiline != self.template.multiline {
+            self.lines.set_multiline(&template.multiline);
         }
-        self.identity = identity;
+        self.template = template;
     }
 
     /// Continues after entries from another source, which are known by their time cursors.
@@ -194,9 +135,9 @@ impl Assembler {
     /// resumes in the next one. Open lines are dropped here because they are read again there.
     pub fn handed_over(&mut self, here: StreamCheckpoint) -> ContainerCheckpoint {
         let saved = Stream::ALL.map(|stream| self.resume(stream, here));
-        self.pass_over(self.open_bytes());
-        self.joiners.iter_mut().for_each(Joiner::forget);
-        self.texts = MultilineBuffer::of(&self.identity.multiline);
+        self.pass_over(self.lines.source_bytes());
+        self.lines.forget_lines();
+        self.lines.set_multiline(&self.template.multiline);
         self.settle(ReadBytes::default(), [None, None]);
         saved
     }
@@ -205,7 +146,8 @@ impl Assembler {
     /// which both are certainly complete.
     pub fn since(&self) -> Option<Timestamp> {
         let cursors = Stream::ALL.map(|stream| {
-            self.open_at(stream)
+            self.lines
+                .begins_at(stream)
                 .map_or(self.taken[stream.index()], |at| at.cursor)
         });
         // A stream without entries does not hold the other one back: its first entry will be
@@ -246,25 +188,18 @@ impl Assembler {
         }
         let before = self.taken[index];
         self.taken[index].advance(entry.time);
-        if self.texts.is_some() {
-            let begins = LazyCell::new(|| StreamCheckpoint {
-                cursor: before.or_at(entry.time),
-                ..begins_at()
-            });
-            return self.take_for_texts(entry, source_bytes, max_line_bytes, &|| *begins);
-        }
-        let identity = &*self.identity;
-        let into = &mut self.building[identity.building_of(stream)];
-        let aside = &mut self.aside;
-        let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
-            put_line(into, aside, &line, stream, identity);
-        });
-        if begins {
-            self.open_at[index] = StreamCheckpoint {
-                cursor: before.or_at(entry.time),
-                ..begins_at()
-            };
-        }
+        let begins = || StreamCheckpoint {
+            cursor: before.or_at(entry.time),
+            ..begins_at()
+        };
+        let (batches, template) = (&mut self.batches, &*self.template);
+        self.lines.push(
+            entry,
+            source_bytes,
+            max_line_bytes,
+            begins,
+            |stream, line| batches.put(stream, &line, template),
+        );
     }
 
     /// Like [`Assembler::take`], for an API response, where times may be in whole seconds.
@@ -283,76 +218,20 @@ impl Assembler {
         }
     }
 
-    /// Like [`Assembler::take`], if whole lines may be parts of a text. Out of line, since
-    /// most containers have no pattern.
-    #[cold]
-    fn take_for_texts(
-        &mut self,
-        entry: &Entry<'_>,
-        source_bytes: usize,
-        max_line_bytes: usize,
-        begins_here: &dyn Fn() -> StreamCheckpoint,
-    ) {
-        let Some(texts) = &mut self.texts else { return };
-        let (building, aside, identity) = (&mut self.building, &mut self.aside, &*self.identity);
-        let mut put = |stream: Stream, line: Line<'_>| {
-            put_line(
-                &mut building[identity.building_of(stream)],
-                aside,
-                &line,
-                stream,
-                identity,
-            );
-        };
-        texts.time_is(entry.time, &mut put);
-        let (stream, index) = (entry.stream, entry.stream.index());
-        // The first completed line is the one that was open, if any.
-        let mut open_at = self.joiners[index].is_open().then_some(self.open_at[index]);
-        let begins = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
-            let open_at = open_at.take();
-            texts.push(
-                stream,
-                &line,
-                || open_at.unwrap_or_else(begins_here),
-                |line| put(stream, line),
-            );
-        });
-        if begins {
-            self.open_at[index] = begins_here();
-        }
-    }
-
     /// Counts bytes that were read but are not to be delivered.
     pub fn pass_over(&mut self, bytes: u64) {
-        self.aside.passed_over += bytes;
-    }
-
-    fn open_bytes(&self) -> u64 {
-        let lines: u64 = self
-            .joiners
-            .iter()
-            .map(|joiner| joiner.source_bytes() as u64)
-            .sum();
-        lines + self.texts.as_ref().map_or(0, |texts| texts.source_bytes())
-    }
-
-    /// Where the open text of `stream`, or else its open line, begins.
-    fn open_at(&self, stream: Stream) -> Option<StreamCheckpoint> {
-        let text = self.texts.as_ref().and_then(|texts| texts.open_at(stream));
-        let index = stream.index();
-        text.or_else(|| self.joiners[index].is_open().then_some(self.open_at[index]))
+        self.passed_over += bytes;
     }
 
     /// Records in the account what was read and what becomes of it.
-    fn settle(&mut self, read: ReadBytes, queued: [Option<(Amount, Timestamp)>; 2]) {
-        let Dropped { passed_over, cut } = std::mem::take(&mut self.aside);
+    fn settle(&mut self, read: ReadBytes, queued: PerStream<Option<(Amount, Timestamp)>>) {
         let [first, second] = &self.taken;
         self.account.took(&SliceStats {
             read: read.total,
             skipped: read.skipped,
-            passed_over,
-            cut,
-            open: self.open_bytes(),
+            passed_over: std::mem::take(&mut self.passed_over),
+            cut: std::mem::take(&mut self.batches.cut),
+            open: self.lines.source_bytes(),
             queued,
             until: first.time.max(second.time),
         });
@@ -360,137 +239,78 @@ impl Assembler {
 
     /// Whether each line is matched against a pattern.
     pub fn joins_lines(&self) -> bool {
-        self.texts.is_some()
+        self.lines.joins_lines()
     }
 
-    /// Reserves space for the records of `source_bytes` bytes. Records of short lines take
-    /// about twice as much; if they take more, the buffer grows.
+    /// Reserves space for the records of `source_bytes` bytes.
     pub fn begin(&mut self, link: &Link, source_bytes: usize) {
-        let bytes = &mut self.building[0].bytes;
-        if bytes.capacity() == 0 {
-            *bytes = link.queue.buffer();
-            bytes.reserve(source_bytes.saturating_mul(2).min(BATCH_BYTES));
-        }
+        self.batches.begin(link, source_bytes);
     }
 
     /// How long after the last entry an open line or text is considered complete; `None` if
     /// nothing is open or the rest is certain to come.
     pub fn grace(&self) -> Option<Duration> {
-        self.grace_where(Assembler::is_dead)
+        self.lines.grace(self.is_stopped())
     }
 
     /// Like [`Assembler::grace`], but ignores that the container has stopped: the source may
     /// still have more.
     pub fn grace_of_stream(&self) -> Option<Duration> {
-        self.grace_where(|_, joiner| joiner.stream_ended())
+        self.lines.grace(false)
     }
 
-    fn grace_where(&self, is_over: impl Fn(&Assembler, &Joiner) -> bool) -> Option<Duration> {
-        let line = if self.joiners.iter().any(|joiner| is_over(self, joiner)) {
-            Some(DEAD_LINE_GRACE)
-        } else {
-            (self.is_tagged && self.open_lines() > 0).then_some(TAGGED_LINE_GRACE)
-        };
-        line.into_iter().chain(self.texts_grace()).min()
-    }
-
-    fn texts_grace(&self) -> Option<Duration> {
-        let texts = self.texts.as_ref().filter(|texts| texts.is_open())?;
-        Some(texts.patience())
-    }
-
-    /// Whether nothing can complete the open line because its stream has ended.
-    fn is_dead(&self, joiner: &Joiner) -> bool {
-        let is_stopped = !self.identity.metadata.is_running;
-        joiner.stream_ended() || (is_stopped && joiner.is_open())
+    fn is_stopped(&self) -> bool {
+        !self.template.metadata.is_running
     }
 
     /// Number of split lines that wait for their rest.
     pub fn open_lines(&self) -> u64 {
-        self.joiners
-            .iter()
-            .map(|joiner| u64::from(joiner.is_open()))
-            .sum()
+        self.lines.count()
     }
 
     /// Whether a line or a text is open.
     pub fn is_open(&self) -> bool {
-        self.open_lines() > 0 || self.texts.as_ref().is_some_and(|texts| texts.is_open())
+        self.lines.is_open()
     }
 
     /// Flushes all open lines and texts.
     pub fn close(&mut self) {
-        self.close_lines_where(|_, joiner| joiner.is_open());
+        self.close_lines([true, true]);
         self.close_texts();
     }
 
     /// Flushes open lines and texts that have timed out after `silence` without an entry.
     pub fn close_after(&mut self, silence: Duration) {
-        self.close_after_where(silence, Assembler::is_dead);
+        self.close_out_of_time(silence, self.is_stopped());
     }
 
     /// Like [`Assembler::close_after`], but ignores that the container has stopped: the source
     /// may still have more.
     pub fn close_of_stream_after(&mut self, silence: Duration) {
-        self.close_after_where(silence, |_, joiner| joiner.stream_ended());
+        self.close_out_of_time(silence, false);
     }
 
-    fn close_after_where(
-        &mut self,
-        silence: Duration,
-        is_over: impl Fn(&Assembler, &Joiner) -> bool,
-    ) {
-        if silence >= DEAD_LINE_GRACE {
-            self.close_lines_where(is_over);
-        }
-        if silence >= TAGGED_LINE_GRACE && self.is_tagged {
-            self.close_lines_where(|_, joiner| joiner.is_open());
-        }
-        if self.texts_grace().is_some_and(|grace| silence >= grace) {
+    fn close_out_of_time(&mut self, silence: Duration, is_stopped: bool) {
+        self.close_lines(self.lines.lines_out_of_time(silence, is_stopped));
+        if self.lines.texts_are_out_of_time(silence) {
             self.close_texts();
         }
     }
 
-    fn close_lines_where(&mut self, is_complete: impl Fn(&Assembler, &Joiner) -> bool) {
-        for stream in Stream::ALL {
-            if is_complete(self, &self.joiners[stream.index()]) {
-                self.close_line(stream);
+    fn close_lines(&mut self, of: PerStream<bool>) {
+        let (batches, template) = (&mut self.batches, &*self.template);
+        for stream in Stream::ALL.into_iter().filter(|stream| of[stream.index()]) {
+            let put = |line: Line<'_>| batches.put(stream, &line, template);
+            if self.lines.close_line(stream, put) {
+                self.mid_line[stream.index()] = Some(self.taken[stream.index()].time);
             }
         }
-    }
-
-    fn close_line(&mut self, stream: Stream) {
-        let identity = &*self.identity;
-        let into = &mut self.building[identity.building_of(stream)];
-        let (aside, texts) = (&mut self.aside, &mut self.texts);
-        let open_at = self.open_at[stream.index()];
-        let joiner = &self.joiners[stream.index()];
-        if joiner.is_open() && !joiner.stream_ended() && !self.is_tagged {
-            self.mid_line[stream.index()] = Some(self.taken[stream.index()].time);
-        }
-        self.joiners[stream.index()].flush(|line| match texts {
-            Some(texts) => {
-                texts.push(
-                    stream,
-                    &line,
-                    || open_at,
-                    |line| put_line(into, aside, &line, stream, identity),
-                );
-            }
-            None => put_line(into, aside, &line, stream, identity),
-        });
     }
 
     fn close_texts(&mut self) {
-        let Some(texts) = &mut self.texts else { return };
-        let identity = &*self.identity;
-        for stream in Stream::ALL {
-            let into = &mut self.building[identity.building_of(stream)];
-            let aside = &mut self.aside;
-            texts.flush(stream, |line| {
-                put_line(into, aside, &line, stream, identity)
-            });
-        }
+        let (batches, template) = (&mut self.batches, &*self.template);
+        self.lines
+            .close_texts(|stream, line| batches.put(stream, &line, template));
     }
 
     /// Where `stream` resumes if everything up to `here` was taken: at the start of its open
@@ -505,7 +325,7 @@ impl Assembler {
             Some(end) if is_mid_line && here.is_unbegun_file() => end,
             _ => here,
         };
-        self.open_at(stream).unwrap_or(StreamCheckpoint {
+        self.lines.begins_at(stream).unwrap_or(StreamCheckpoint {
             cursor,
             is_mid_line,
             ..here
@@ -521,45 +341,22 @@ impl Assembler {
         }
     }
 
-    fn built(&self) -> usize {
-        self.building[0].bytes.len() + self.building[1].bytes.len()
-    }
-
     /// Whether enough was built to add a mark or close the batch.
     #[inline(always)]
     pub fn is_due(&self) -> bool {
-        self.built() >= self.due
+        self.batches.is_due()
     }
 
     /// Whether the batch is to be closed.
     pub fn is_full(&self, link: &Link) -> bool {
-        let is_cautious = self.built() >= CAUTIOUS_BATCH_BYTES && link.queue.is_cautious();
-        self.built() >= BATCH_BYTES || is_cautious
+        self.batches.is_full(link)
     }
 
     /// Adds a mark at which the built records can be divided. `here` is the end of what was
     /// taken, for each stream whose checkpoint advances.
     pub fn mark(&mut self, here: PerStream<Option<StreamCheckpoint>>) {
         let pending = self.pending(here);
-        for (index, building) in self.building.iter_mut().enumerate() {
-            if building.marks.last().map_or(0, |mark| mark.records) == building.records {
-                continue;
-            }
-            // As in `push`: a single-stream batch does not advance the other stream.
-            let advance = match (self.identity.is_tagged_by_stream(), index) {
-                (false, _) => pending,
-                (true, 0) => [pending[0], None],
-                (true, _) => [None, pending[1]],
-            };
-            let (bytes, records) = (building.bytes.len(), building.records);
-            building.marks.push(Mark {
-                bytes,
-                records,
-                source_bytes: building.source_bytes,
-                advance,
-            });
-        }
-        self.due = (self.built() + MARK_BYTES).min(BATCH_BYTES);
+        self.batches.mark(pending, &self.template);
     }
 
     fn pending(&self, here: PerStream<Option<StreamCheckpoint>>) -> Advance {
@@ -586,37 +383,20 @@ impl Assembler {
     ) {
         self.report_cut(link);
         // Must precede the acceptance of any batch.
-        let queued = [self.building[0].carried(), self.building[1].carried()];
-        self.settle(read, queued);
+        self.settle(read, self.batches.carried());
         let pending = self.pending(here);
-        self.due = MARK_BYTES;
-        let [first, second] = std::mem::take(&mut self.building);
-        let has_second = second.records > 0;
-        // One batch may be accepted and the next refused: each advances only its own stream,
-        // and only the last one the other stream as well.
-        let first_moves = if has_second {
-            [pending[0], None]
-        } else {
-            pending
-        };
-        if first.records > 0 || (always && !has_second) {
-            self.push_batch(link, first, 0, first_moves);
-        } else {
-            // Keep the buffer for the next batch.
-            self.building[0].bytes = first.bytes;
-        }
-        if has_second {
-            self.push_batch(link, second, 1, pending);
-        }
+        self.batches
+            .push(link, &self.account, &self.template, pending, always);
     }
 
     fn report_cut(&mut self, link: &Link) {
-        if self.aside.cut.records == 0 {
+        let cut = self.batches.cut;
+        if cut.records == 0 {
             return;
         }
         let (name, short_id) = (self.metadata().title(), self.account.short_id());
         self.cut.add(
-            self.aside.cut,
+            cut,
             Instant::now(),
             |Amount {
                  bytes,
@@ -630,57 +410,6 @@ impl Assembler {
                 })
             },
         );
-    }
-
-    fn push_batch(&self, link: &Link, mut building: BatchBuilder, tag: usize, advance: Advance) {
-        if building.records > 0 {
-            building
-                .bytes
-                .extend_from_slice(self.identity.fields.group_end());
-        }
-        let batch = Batch {
-            container: *self.account.id(),
-            source: Some((Arc::clone(&self.account), building.source_bytes)),
-            tag: self.identity.tags[tag].clone(),
-            parsing: self.identity.parsing.clone(),
-            records: building.records,
-            bytes: building.bytes,
-            progress: Progress::Advance(advance),
-            marks: building.marks,
-        };
-        link.push(batch);
-    }
-}
-
-#[inline]
-fn put_line(
-    into: &mut BatchBuilder,
-    aside: &mut Dropped,
-    line: &Line<'_>,
-    stream: Stream,
-    identity: &RecordTemplate,
-) {
-    if into.records == 0 {
-        into.bytes.extend_from_slice(identity.fields.group_start());
-        into.since = line.time;
-    }
-    let fields = &identity.fields;
-    let is_merged = into.merged.take(line.text, &identity.merge, fields.keys());
-    put_record_merged(
-        &mut into.bytes,
-        line,
-        stream,
-        fields,
-        is_merged.then_some(&into.merged),
-    );
-    into.records += 1;
-    into.source_bytes += line.source_bytes as u64;
-    if line.is_cut() {
-        // A text is hardly ever longer than its source, but invalid characters grow when
-        // replaced.
-        let bytes = line.cut_bytes.min(line.source_bytes) as u64;
-        into.source_bytes -= bytes;
-        aside.cut += Amount { bytes, records: 1 };
     }
 }
 

@@ -305,19 +305,20 @@ mod tests {
         }
     }
 
-    fn record(options: &MetadataOptions) -> (Value, Vec<u8>) {
-        let fields = options.fields("abc", &metadata());
+    /// A batch of one record.
+    fn encoded(fields: &RecordFields, stream: Stream) -> Vec<u8> {
         let mut out = fields.group_start().to_vec();
-        put_record(
-            &mut out,
-            &Line {
-                text: b"x",
-                ..Line::default()
-            },
-            Stream::Stderr,
-            &fields,
-        );
+        let line = Line {
+            text: b"x",
+            ..Line::default()
+        };
+        put_record(&mut out, &line, stream, fields);
         out.extend_from_slice(fields.group_end());
+        out
+    }
+
+    fn record(options: &MetadataOptions) -> (Value, Vec<u8>) {
+        let out = encoded(&options.fields("abc", &metadata()), Stream::Stderr);
         let mut records = decode_records(&out).unwrap();
         assert_eq!(records.len(), 1);
         (Value::Object(records.remove(0).body), out)
@@ -391,17 +392,7 @@ mod tests {
         };
         let of = |shape| {
             let fields = options(shape, &[], &[]).fields("abc", &metadata);
-            let mut out = fields.group_start().to_vec();
-            put_record(
-                &mut out,
-                &Line {
-                    text: b"x",
-                    ..Line::default()
-                },
-                Stream::Stdout,
-                &fields,
-            );
-            out.extend_from_slice(fields.group_end());
+            let out = encoded(&fields, Stream::Stdout);
             (
                 Value::Object(decode_records(&out).unwrap().remove(0).body),
                 out,
@@ -450,17 +441,7 @@ mod tests {
         for shape in [Shape::Flat, Shape::Nested, Shape::Otel] {
             let fields = options(shape, &["n*"], &["*"]).fields("abc", &metadata);
             assert!(fields.is_cut(), "{shape:?}");
-            let mut out = fields.group_start().to_vec();
-            put_record(
-                &mut out,
-                &Line {
-                    text: b"x",
-                    ..Line::default()
-                },
-                Stream::Stdout,
-                &fields,
-            );
-            out.extend_from_slice(fields.group_end());
+            let out = encoded(&fields, Stream::Stdout);
             assert!(
                 out.len() <= MOST_BYTES + 1000,
                 "{shape:?}: {} bytes",

@@ -46,6 +46,18 @@ impl Line<'_> {
     pub fn is_cut(&self) -> bool {
         self.cut_bytes > 0
     }
+
+    /// The line without its text and attributes.
+    pub(crate) fn without_text(&self) -> Line<'static> {
+        Line {
+            time: self.time,
+            text: &[],
+            cut_bytes: self.cut_bytes,
+            is_utf8: self.is_utf8,
+            attrs: &[],
+            source_bytes: self.source_bytes,
+        }
+    }
 }
 
 /// The open line of one stream.
@@ -59,10 +71,8 @@ pub struct Joiner {
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    time: Timestamp,
-    cut_bytes: usize,
-    source_bytes: usize,
-    is_utf8: bool,
+    /// The line without its text and attributes, which are in reusable buffers.
+    line: Line<'static>,
     /// Whether the last piece was shorter than [`PIECE_BYTES`].
     stream_ended: bool,
 }
@@ -100,7 +110,7 @@ impl Joiner {
         max_bytes: usize,
         deliver: &mut dyn FnMut(Line<'_>),
     ) -> bool {
-        if self.open.is_some_and(|open| open.time != entry.time) && !self.is_tagged {
+        if self.open.is_some_and(|open| open.line.time != entry.time) && !self.is_tagged {
             self.flush(&mut *deliver);
             if entry.ends_line {
                 deliver(whole_line(entry, source_bytes, max_bytes));
@@ -111,18 +121,20 @@ impl Joiner {
         let mut open = self.open.unwrap_or_else(|| {
             self.attrs.clear();
             self.attrs.extend_from_slice(entry.attrs);
-            Open {
+            let line = Line {
                 time: entry.time,
-                cut_bytes: 0,
-                source_bytes: 0,
                 is_utf8: true,
+                ..Line::default()
+            };
+            Open {
+                line,
                 stream_ended: false,
             }
         });
-        open.is_utf8 &= entry.is_utf8;
-        open.source_bytes += source_bytes;
-        if open.cut_bytes > 0 {
-            open.cut_bytes += entry.text.len();
+        open.line.is_utf8 &= entry.is_utf8;
+        open.line.source_bytes += source_bytes;
+        if open.line.is_cut() {
+            open.line.cut_bytes += entry.text.len();
         } else {
             // One byte beyond the limit shows whether a character continues there, in this
             // piece or from the one before.
@@ -133,7 +145,7 @@ impl Joiner {
             self.text.extend_from_slice(&entry.text[..most]);
             let kept = cut(&self.text, max_bytes).len();
             self.text.truncate(kept);
-            open.cut_bytes = whole - kept;
+            open.line.cut_bytes = whole - kept;
         }
         open.stream_ended = entry.text.len() < PIECE_BYTES && !self.is_tagged;
         self.open = Some(open);
@@ -147,12 +159,9 @@ impl Joiner {
     pub fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
         if let Some(open) = self.open.take() {
             deliver(Line {
-                time: open.time,
                 text: &self.text,
-                cut_bytes: open.cut_bytes,
-                is_utf8: open.is_utf8,
                 attrs: &self.attrs,
-                source_bytes: open.source_bytes,
+                ..open.line
             });
             empty(&mut self.text);
         }
@@ -171,7 +180,7 @@ impl Joiner {
 
     /// Bytes of the open line's pieces in the source.
     pub fn source_bytes(&self) -> usize {
-        self.open.map_or(0, |open| open.source_bytes)
+        self.open.map_or(0, |open| open.line.source_bytes)
     }
 
     /// Whether a line is open whose last piece shows that its stream has ended.

@@ -2,7 +2,8 @@ use super::*;
 use std::sync::Mutex;
 
 use crate::delivery::checkpoint::StreamCheckpoint;
-use crate::delivery::drain::{processor_time, DRAIN_BYTES, DRAIN_PARSING, MOST_PARSED};
+use crate::delivery::drain::parsers::{processor_time, DRAIN_PARSING, MOST_PARSED};
+use crate::delivery::drain::DRAIN_BYTES;
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::host::{AppendRefused, NoParser, Parsed};
 use crate::delivery::parser::Parsing;

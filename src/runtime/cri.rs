@@ -16,23 +16,22 @@
 //! that Docker gave it, so that it is the same container whichever runtime finds it. No symlink
 //! to any other place is followed.
 
+mod paths;
+
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
-
 use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
+use crate::runtime::cri::paths::{key, rank_by_run, Place, PlaceKind, PodName};
 use crate::runtime::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
-use crate::runtime::seam::{
-    rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
-};
+use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use crate::runtime::{bounded_file, Pod};
 
 /// How long a renamed file may still be written after its successor has data: containerd
@@ -53,20 +52,6 @@ pub struct Cri {
 struct Links {
     stamp: FolderStamp,
     names: Arc<Vec<String>>,
-}
-
-/// The location of a container's log, derived from its origin path.
-enum Place<'a> {
-    /// A directory of its own.
-    Folder { pod: &'a str, container: &'a str },
-    /// Files in a directory shared by the pod's containers.
-    Shared { pod: &'a str, container: &'a str },
-    /// A symlink to Docker's file.
-    Link {
-        pod: &'a str,
-        container: &'a str,
-        run: u32,
-    },
 }
 
 impl Cri {
@@ -121,18 +106,8 @@ impl Cri {
 
     /// The name of the link in `containers/` that points to a log, if it exists.
     fn link_name(&self, place: &Place<'_>, run: u32) -> Option<String> {
-        let (target, begins) = match place {
-            Place::Folder { pod, container } | Place::Link { pod, container, .. } => (
-                PathBuf::from(pod)
-                    .join(container)
-                    .join(format!("{run}.log")),
-                link_begins(pod, container),
-            ),
-            Place::Shared { pod, container } => (
-                PathBuf::from(pod).join(format!("{container}_{run}.log")),
-                link_begins(pod, container),
-            ),
-        };
+        let target = place.log(run);
+        let begins = PodName::of_folder(place.pod).link_begins(place.container);
         let names = self.link_names()?;
         let first = names.partition_point(|name| *name < begins);
         let mut candidates = names[first..]
@@ -228,20 +203,26 @@ impl Runtime for Cri {
     }
 
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
-        let (prefix, dir) = match place_of(&found.origin) {
-            Some(Place::Link { .. }) => {
+        let prefix = match Place::of(&found.origin) {
+            Some(Place {
+                kind: PlaceKind::Link { .. },
+                ..
+            }) => {
                 return vec![LogFiles::numbered(
                     found.dir.join(format!("{}-json.log", found.id)),
                 )];
             }
-            Some(Place::Shared { container, .. }) => (format!("{container}_"), found.dir.clone()),
-            _ => (String::new(), found.dir.clone()),
+            Some(Place {
+                kind: PlaceKind::Shared,
+                container,
+                ..
+            }) => format!("{container}_"),
+            _ => String::new(),
         };
-        let path = dir.clone();
         vec![LogFiles {
-            dir,
+            dir: found.dir.clone(),
             prefix,
-            path,
+            path: found.dir.clone(),
             grace: REOPEN_GRACE,
             rank: rank_by_run,
         }]
@@ -251,26 +232,20 @@ impl Runtime for Cri {
         let missing = || MetadataError::Missing {
             path: found.origin.clone(),
         };
-        let place = place_of(&found.origin).ok_or_else(missing)?;
-        let (pod, container, run) = match place {
-            Place::Folder { pod, container } | Place::Shared { pod, container } => {
-                (pod, container, run)
-            }
-            Place::Link {
-                pod,
-                container,
-                run,
-            } => (pod, container, run),
+        let place = Place::of(&found.origin).ok_or_else(missing)?;
+        let run = match place.kind {
+            PlaceKind::Link { run } => run,
+            _ => run,
         };
         let link = self.link_name(&place, run);
         let link = link.as_deref().and_then(|link| link.strip_suffix(".log"));
-        let mut named = PodName::of_folder(pod);
+        let mut named = PodName::of_folder(place.pod);
         let mut container_id = None;
         if let Some((rest, id)) = link.and_then(|link| link.rsplit_once('-')) {
             container_id = ContainerId::parse(id);
             named = named.with_link(rest);
         }
-        if matches!(place, Place::Link { .. }) {
+        if matches!(place.kind, PlaceKind::Link { .. }) {
             container_id = Some(found.id);
         }
         let pod = Pod {
@@ -282,7 +257,7 @@ impl Runtime for Cri {
             is_complete: link.is_some() || !self.links_dir().is_dir(),
         };
         Ok(ContainerMetadata {
-            name: container.to_owned(),
+            name: place.container.to_owned(),
             is_running: true,
             pod: Some(pod),
             ..ContainerMetadata::default()
@@ -299,96 +274,11 @@ impl Runtime for Cri {
     }
 }
 
-/// The namespace, name and uid of a pod; empty where unknown.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct PodName<'a> {
-    namespace: &'a str,
-    name: &'a str,
-    uid: &'a str,
-}
-
-impl<'a> PodName<'a> {
-    /// Splits at underscores, which no Kubernetes name contains.
-    fn of_folder(folder: &'a str) -> PodName<'a> {
-        let mut parts = folder.splitn(3, '_');
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(name), Some(uid)) => PodName {
-                namespace,
-                name,
-                uid,
-            },
-            _ => PodName {
-                uid: folder,
-                ..PodName::default()
-            },
-        }
-    }
-
-    /// Adds namespace and name from the link if the directory name has only the uid, as in
-    /// older releases.
-    fn with_link(self, link: &'a str) -> PodName<'a> {
-        let mut parts = link.splitn(3, '_');
-        match (parts.next(), parts.next()) {
-            (Some(name), Some(namespace)) if self.name.is_empty() => PodName {
-                namespace,
-                name,
-                uid: self.uid,
-            },
-            _ => self,
-        }
-    }
-}
-
-/// The known beginning of the link's name; empty if the pod's name is unknown.
-fn link_begins(pod: &str, container: &str) -> String {
-    match PodName::of_folder(pod) {
-        PodName { name: "", .. } => String::new(),
-        PodName {
-            namespace, name, ..
-        } => format!("{name}_{namespace}_{container}-"),
-    }
-}
-
 /// Records a path that could not be read, unless it disappeared in the meantime.
 fn note(path: PathBuf, error: io::Error, unreadable: &mut Vec<Unreadable>) {
     if error.kind() != io::ErrorKind::NotFound {
         unreadable.push(Unreadable::folder(path, error));
     }
-}
-
-/// The id under which the checkpoint stores a container of a pod. Ids assigned by runtimes are
-/// random; this one is a hash, so that no pod can choose another container's id.
-fn key(pod: &str, container: &str) -> ContainerId {
-    let text = format!("cri/{pod}/{container}");
-    let halves = [0, 1].map(|seed| xxh3_128_with_seed(text.as_bytes(), seed).to_be_bytes());
-    let mut id = [0; 32];
-    id[..16].copy_from_slice(&halves[0]);
-    id[16..].copy_from_slice(&halves[1]);
-    ContainerId::from_bytes(id)
-}
-
-fn place_of(origin: &Path) -> Option<Place<'_>> {
-    let name = origin.file_name()?.to_str()?;
-    let above = origin.parent()?;
-    let above_name = above.file_name()?.to_str()?;
-    if let Some(run) = name.strip_suffix(".log").and_then(|run| run.parse().ok()) {
-        let pod = above.parent()?.file_name()?.to_str()?;
-        return Some(Place::Link {
-            pod,
-            container: above_name,
-            run,
-        });
-    }
-    Some(match name.strip_suffix('_') {
-        Some(container) => Place::Shared {
-            pod: above_name,
-            container,
-        },
-        None => Place::Folder {
-            pod: above_name,
-            container: name,
-        },
-    })
 }
 
 /// Adds the containers that the links in a container's directory point to. Returns whether the
@@ -423,36 +313,6 @@ fn docker_id(link: &Path, docker: &Path) -> Option<ContainerId> {
     let id = ContainerId::parse(parts.next()??)?;
     let name = parts.next()??;
     (parts.next().is_none() && name == format!("{id}-json.log")).then_some(id)
-}
-
-/// Ranks `<run>.log` (the current file of a run), `<run>.log.<date>-<time>` with or without
-/// `.gz` (rotated by the kubelet), and `<run>.log.<n>` (rotated by conmon).
-fn rank_by_run(name: &str) -> Option<FileRank> {
-    let (run, rest) = name.split_once(".log")?;
-    if run.is_empty() || !run.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let run = run.parse().ok()?;
-    if let Some(rank) = rank_by_number(rest) {
-        return Some(FileRank { run, ..rank });
-    }
-    let rest = rest.strip_prefix('.')?;
-    let (time, is_gzip) = match rest.strip_suffix(".gz") {
-        Some(time) => (time, true),
-        None => (rest, false),
-    };
-    let (date, time) = time.split_once('-')?;
-    let is_time =
-        |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_time(date, 8) || !is_time(time, 6) {
-        return None;
-    }
-    let stamp: u64 = format!("{date}{time}").parse().ok()?;
-    Some(FileRank {
-        run,
-        age: u64::MAX - stamp,
-        is_gzip,
-    })
 }
 
 #[cfg(test)]

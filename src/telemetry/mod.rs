@@ -5,6 +5,8 @@ pub mod account;
 pub mod activity;
 pub mod build_info;
 pub mod event;
+pub mod figures;
 pub mod metrics;
 pub mod plain_text;
+pub mod throttle;
 pub mod trouble;

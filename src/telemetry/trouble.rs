@@ -7,10 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::telemetry::metrics::Unread;
-
-/// Least time between two reports that a problem begins, if someone else may cause it to begin
-/// and end at will.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+use crate::telemetry::throttle::REPORT_INTERVAL;
 
 /// A problem, such as one that prevents a container or directory from being read.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ impl<R> Default for Trouble<R> {
 
 impl<R: Copy> Trouble<R> {
     /// A problem that does not exist yet and whose beginning is reported at most once a
-    /// minute. The end of an unreported one is not reported either.
+    /// minute, since someone else may cause it to begin and end at will. The end of an unreported one is not reported either.
     pub fn paced() -> Trouble<R> {
         Trouble {
             interval: REPORT_INTERVAL,

@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{flock, renameat_with, seek, FlockOperation, OFlags, RenameFlags, SeekFrom, CWD};
 use rustix::io::Errno;
 
-use crate::delivery::checkpoint::store::{CheckpointError, HEADER, MAGIC};
+use crate::delivery::checkpoint::header::{HEADER, MAGIC};
 
 /// Number of attempts to take a lock held by another process, and the pause between them. A
 /// program started by the host shares our lock from its fork to its exec, so the lock can
@@ -48,6 +48,44 @@ pub(crate) enum Access {
     Read,
     /// Read and written.
     Write,
+}
+
+/// Why a checkpoint cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A system call failed.
+    #[error("DB {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// The file is not ours or not a regular file. It was left untouched.
+    #[error("DB {}: {problem} (nothing was changed)", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        problem: String,
+    },
+    /// Another instance holds the lock.
+    #[error("DB {} is in use by another instance; give each container_logs input its own DB", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The file itself is created, so only its folder can be missing.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; the file must be readable and writable, and so must its folder"
+        }
+        io::ErrorKind::NotFound => "; its folder does not exist (mkdir -p)",
+        _ => "",
+    }
 }
 
 /// Why a file cannot be opened as a checkpoint.

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use rustix::fs::{access, Access};
 
-use crate::delivery::checkpoint::db_file::{open_when_unlocked, Access as Open, LOCK_PAUSE};
-use crate::delivery::checkpoint::store::{CheckpointError, CheckpointStore};
+use crate::delivery::checkpoint::db_file::{
+    open_when_unlocked, Access as Open, CheckpointError, LOCK_PAUSE,
+};
+use crate::delivery::checkpoint::store::CheckpointStore;
 
 /// What a start would find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +47,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
     };
     access(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| failed(error.into()))?;
     match CheckpointStore::load(file).map_err(|error| error.at(path))? {
-        Ok((store, _, damaged_entries)) => Ok(Inspection::Whole {
-            containers: store.containers().len(),
-            damaged_entries,
+        Ok(opened) => Ok(Inspection::Whole {
+            containers: opened.store.containers().len(),
+            damaged_entries: opened.damaged_entries,
         }),
         Err(problem) => Ok(Inspection::Damaged(problem)),
     }

@@ -7,6 +7,7 @@
 
 mod db_file;
 pub mod fingerprint;
+mod header;
 mod inspection;
 mod shared;
 mod slot;
@@ -15,9 +16,10 @@ mod store;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use crate::format::position::{PerStream, Timestamp};
 
+pub use crate::delivery::checkpoint::db_file::CheckpointError;
 pub use crate::delivery::checkpoint::inspection::{inspect, Inspection};
 pub use crate::delivery::checkpoint::shared::SharedCheckpoint;
-pub use crate::delivery::checkpoint::store::{CheckpointError, CheckpointStore, Opened};
+pub use crate::delivery::checkpoint::store::{CheckpointStore, Opened};
 
 /// The last accepted entry of a stream: its time, and the number of entries accepted with
 /// exactly that time. Takes the place of an offset where there is no file.
@@ -74,6 +76,19 @@ pub struct StreamCheckpoint {
     /// Whether the last accepted entry belongs to a line that was delivered without its end,
     /// so that pieces with exactly the same time may follow.
     pub is_mid_line: bool,
+}
+
+impl StreamCheckpoint {
+    /// Whether it refers to no file.
+    pub fn has_no_file(&self) -> bool {
+        self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
+    }
+
+    /// Whether it is the start of a file that is known by its inode only: once that file is
+    /// compressed, it cannot be found again.
+    pub fn is_unbegun_file(&self) -> bool {
+        self.fingerprint.length == 0 && self.offset == 0 && !self.has_no_file()
+    }
 }
 
 /// Where both streams of a container resume.

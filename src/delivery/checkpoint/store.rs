@@ -14,58 +14,20 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::delivery::checkpoint::db_file::{
-    create_locked, open_when_unlocked, Access, OpenError, LOCK_PAUSE,
+    create_locked, open_when_unlocked, Access, CheckpointError, OpenError, LOCK_PAUSE,
 };
+use crate::delivery::checkpoint::header::{self, HEADER, HEADER_USED, STARTED};
 use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
-use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint};
 use crate::runtime::id::ContainerId;
-
-pub(crate) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
-const VERSION: u32 = 1;
-/// The header has a page of its own.
-pub(crate) const HEADER: usize = 4096;
-/// Bytes of the header that are used: magic, version, slot size, hash.
-const HEADER_USED: usize = 32;
 
 /// Number of slots read at once.
 const SLOTS_AT_ONCE: usize = 128;
 
-/// Written after the used header bytes once the initial scan of containers is done.
-const STARTED: [u8; 4] = *b"done";
-
 /// How long the entry of a removed container is kept. A Docker root that is briefly unmounted
 /// comes back with all its containers.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-
-/// Why a checkpoint cannot be used at all.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// A system call failed.
-    #[error("DB {}: {source}{}", path.display(), hint(source))]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
-    /// The file is not ours or not a regular file. It was left untouched.
-    #[error("DB {}: {problem} (nothing was changed)", path.display())]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-        /// What it is, and what to do.
-        problem: String,
-    },
-    /// Another instance holds the lock.
-    #[error("DB {} is in use by another instance; give each container_logs input its own DB", path.display())]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-}
 
 /// An opened checkpoint, and what was found.
 #[derive(Debug)]
@@ -80,6 +42,17 @@ pub struct Opened {
     pub damaged_entries: usize,
 }
 
+impl Opened {
+    fn empty(is_first_start: bool) -> Opened {
+        Opened {
+            store: CheckpointStore::in_memory(),
+            is_first_start,
+            set_aside: None,
+            damaged_entries: 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     slot: usize,
@@ -89,6 +62,19 @@ struct Entry {
     gone_since: Option<Instant>,
     /// Not yet in the file, because a write failed.
     is_dirty: bool,
+}
+
+impl Entry {
+    /// An entry that was never written to its slot.
+    fn new(slot: usize) -> Entry {
+        Entry {
+            slot,
+            sequence: 0,
+            saved: ContainerCheckpoint::default(),
+            gone_since: None,
+            is_dirty: false,
+        }
+    }
 }
 
 /// The checkpoints of all containers, with or without a file.
@@ -125,7 +111,6 @@ impl CheckpointStore {
             path: path.to_owned(),
             source,
         };
-        let mut set_aside = None;
         let existing =
             match open_when_unlocked(path, Access::Write, || std::thread::sleep(LOCK_PAUSE)) {
                 Ok(file) => Some(file),
@@ -133,16 +118,10 @@ impl CheckpointStore {
                 Err(error) => return Err(error.at(path)),
             };
         let is_first_start = existing.is_none();
+        let mut set_aside = None;
         if let Some(file) = existing {
             match CheckpointStore::load(file).map_err(|error| error.at(path))? {
-                Ok((store, is_first_start, damaged_entries)) => {
-                    return Ok(Opened {
-                        store,
-                        is_first_start,
-                        set_aside,
-                        damaged_entries,
-                    });
-                }
+                Ok(opened) => return Ok(opened),
                 Err(problem) => {
                     set_aside = Some((problem, db_file::set_aside(path).map_err(failed)?));
                 }
@@ -150,22 +129,18 @@ impl CheckpointStore {
         }
         let file = create_locked(path).map_err(|error| error.at(path))?;
         if let Err(error) = file
-            .write_all_at(&header(), 0)
+            .write_all_at(&header::page(), 0)
             .and_then(|()| file.sync_all())
         {
             // The next start would set a partial file aside, as if checkpoints had been lost.
             let _ = std::fs::remove_file(path);
             return Err(failed(error));
         }
-        let store = CheckpointStore {
-            file: Some(file),
-            ..CheckpointStore::in_memory()
-        };
+        let mut opened = Opened::empty(is_first_start);
+        opened.store.file = Some(file);
         Ok(Opened {
-            store,
-            is_first_start,
             set_aside,
-            damaged_entries: 0,
+            ..opened
         })
     }
 
@@ -173,18 +148,8 @@ impl CheckpointStore {
     /// changes in memory only: creates, locks, renames and writes nothing. The second value
     /// says why there are no checkpoints.
     pub fn open_read_only(path: &Path) -> Result<(Opened, Option<String>), CheckpointError> {
-        let nothing = |problem: String, is_first_start| {
-            let store = CheckpointStore::in_memory();
-            (
-                Opened {
-                    store,
-                    is_first_start,
-                    set_aside: None,
-                    damaged_entries: 0,
-                },
-                Some(problem),
-            )
-        };
+        let nothing =
+            |problem: String, is_first_start| (Opened::empty(is_first_start), Some(problem));
         let file = match db_file::open(path, Access::Read) {
             Ok(file) => file,
             Err(error) if error.is_not_found() => {
@@ -193,54 +158,39 @@ impl CheckpointStore {
             Err(error) => return Err(error.at(path)),
         };
         match CheckpointStore::load(file).map_err(|error| error.at(path))? {
-            Ok((store, is_first_start, damaged_entries)) => {
-                let store = CheckpointStore {
-                    file: None,
-                    ..store
-                };
-                Ok((
-                    Opened {
-                        store,
-                        is_first_start,
-                        set_aside: None,
-                        damaged_entries,
-                    },
-                    None,
-                ))
+            Ok(mut opened) => {
+                opened.store.file = None;
+                Ok((opened, None))
             }
             Err(problem) => Ok(nothing(problem, false)),
         }
     }
 
-    /// Returns the checkpoints in a file of ours, whether its initial scan is still
-    /// outstanding, and the number of damaged entries; or what is wrong with the file as a
-    /// whole. Reads `SLOTS_AT_ONCE` slots at a time.
-    pub(crate) fn load(
-        file: File,
-    ) -> Result<Result<(CheckpointStore, bool, usize), String>, OpenError> {
+    /// Returns the checkpoints in a file of ours, or what is wrong with the file as a whole.
+    /// Reads `SLOTS_AT_ONCE` slots at a time.
+    pub(crate) fn load(file: File) -> Result<Result<Opened, String>, OpenError> {
         let head = db_file::head(&file)?;
-        if let Err(problem) = check_header(&head) {
+        if let Err(problem) = header::check(&head) {
             return Ok(Err(problem));
         }
         if db_file::is_oversized(&file)? {
             return Ok(Err("it is too large for a checkpoint".to_owned()));
         }
         // A start that ended before its initial scan does not count.
-        let is_first_start = head.get(HEADER_USED..HEADER_USED + 4) != Some(&STARTED);
-        let mut store = CheckpointStore::in_memory();
-        let mut damaged = 0;
+        let mut opened = Opened::empty(!header::is_started(&head));
+        let store = &mut opened.store;
         let mut piece = vec![0; SLOTS_AT_ONCE * SLOT];
         loop {
             let length = db_file::read_at(&file, &mut piece, slot_offset(store.slot_count))?;
             for slot in piece.get(..length).unwrap_or_default().chunks(SLOT) {
-                damaged += usize::from(store.add_slot(slot));
+                opened.damaged_entries += usize::from(store.add_slot(slot));
             }
             if length < piece.len() {
                 break;
             }
         }
         store.file = Some(file);
-        Ok(Ok((store, is_first_start, damaged)))
+        Ok(Ok(opened))
     }
 
     /// Adds the next slot of the file. Returns whether it is damaged.
@@ -256,11 +206,9 @@ impl CheckpointStore {
                 saved,
             }) => {
                 let entry = Entry {
-                    slot: number,
                     sequence,
                     saved,
-                    gone_since: None,
-                    is_dirty: false,
+                    ..Entry::new(number)
                 };
                 self.insert_newer(id, entry);
             }
@@ -323,14 +271,7 @@ impl CheckpointStore {
             None => {
                 let slot = self.free_slots.pop().unwrap_or(self.slot_count);
                 self.slot_count = self.slot_count.max(slot + 1);
-                let entry = Entry {
-                    slot,
-                    sequence: 0,
-                    saved: ContainerCheckpoint::default(),
-                    gone_since: None,
-                    is_dirty: false,
-                };
-                self.entries.entry(id).or_insert(entry)
+                self.entries.entry(id).or_insert(Entry::new(slot))
             }
         };
         for (saved, moved) in entry.saved.iter_mut().zip(advance) {
@@ -441,64 +382,6 @@ fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()
 
 fn slot_offset(slot: usize) -> u64 {
     (HEADER + slot * SLOT) as u64
-}
-
-fn header() -> [u8; HEADER] {
-    let mut bytes = [0; HEADER];
-    bytes[..16].copy_from_slice(MAGIC);
-    bytes[16..20].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[20..24].copy_from_slice(&(SLOT as u32).to_le_bytes());
-    let hash = xxh3_64(&bytes[..24]);
-    bytes[24..HEADER_USED].copy_from_slice(&hash.to_le_bytes());
-    bytes
-}
-
-fn check_header(bytes: &[u8]) -> Result<(), String> {
-    if bytes.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
-        return Err("it contains only NUL bytes, as after a power failure".to_owned());
-    }
-    let Some(found) = bytes.get(..HEADER) else {
-        return Err("it is incomplete".to_owned());
-    };
-    if found[..HEADER_USED] != header()[..HEADER_USED] {
-        let version = found
-            .get(16..20)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map_or(0, u32::from_le_bytes);
-        return Err(if version == VERSION {
-            "its header is damaged".to_owned()
-        } else {
-            format!("it has format version {version}, this plugin uses {VERSION}")
-        });
-    }
-    Ok(())
-}
-
-/// The file itself is created, so only its folder can be missing.
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "; the file must be readable and writable, and so must its folder"
-        }
-        io::ErrorKind::NotFound => "; its folder does not exist (mkdir -p)",
-        _ => "",
-    }
-}
-
-impl StreamCheckpoint {
-    /// Whether it refers to no file.
-    pub fn has_no_file(&self) -> bool {
-        self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
-    }
-
-    /// Whether it is the start of a file that is known by its inode only: once that file is
-    /// compressed, it cannot be found again.
-    pub fn is_unbegun_file(&self) -> bool {
-        self.fingerprint.length == 0 && self.offset == 0 && !self.has_no_file()
-    }
 }
 
 #[cfg(test)]

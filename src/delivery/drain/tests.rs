@@ -3,15 +3,17 @@ use crate::config::Config;
 use std::sync::{Arc, Mutex};
 
 use crate::delivery::checkpoint::{CheckpointStore, StreamCheckpoint};
+use crate::delivery::drain::parsers::{processor_time, MOST_PARSING, PARSED_BYTES};
+use crate::delivery::drain::retry::{MOST_CONTRADICTIONS, MOST_PROBED, QUIET_WAIT};
 use crate::delivery::host::embedded::decode_records;
-use crate::delivery::host::{AppendRefused, Parsed};
+use crate::delivery::host::{AppendRefused, NoParser, Parsed};
 use crate::delivery::parser::Parsing;
-use crate::delivery::queue::Mark;
+use crate::delivery::queue::{Mark, Progress};
 use crate::format::position::Stream;
 use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
-use crate::telemetry::account::Account;
-use crate::telemetry::event::Level;
+use crate::telemetry::account::{Account, Amount};
+use crate::telemetry::event::{Event, Level};
 
 /// A host that refuses by a rule and keeps the texts of what it accepts, with their tags.
 struct Choosy<R> {

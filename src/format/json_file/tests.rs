@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::position::Timestamp;
 use crate::fuzz_seeds::keep;
 
 const TIME: &str = "2023-11-14T22:13:20.000000005Z";

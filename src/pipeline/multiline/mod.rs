@@ -11,13 +11,15 @@
 //! written; only if no entry follows does the caller report that enough time has passed.
 
 mod pattern;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::{PerStream, Stream, Timestamp};
-pub use crate::pipeline::multiline::pattern::{NoPattern, Pattern, State, Verdict};
+pub use crate::pipeline::multiline::pattern::{NoPattern, Pattern, Verdict};
+pub use crate::pipeline::multiline::traces::State;
 use crate::pipeline::partial::{empty, Line};
 
 /// How lines are joined.
@@ -67,15 +69,12 @@ struct Text {
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    /// Time of the first line.
-    time: Timestamp,
+    /// The text as one line, without its bytes and attributes, which are in reusable buffers.
+    line: Line<'static>,
     begins: StreamCheckpoint,
     /// Time of the last line.
     last: Timestamp,
     state: State,
-    cut_bytes: usize,
-    source_bytes: usize,
-    is_utf8: bool,
 }
 
 impl MultilineBuffer {
@@ -160,14 +159,14 @@ impl MultilineBuffer {
     /// Bytes of the open texts in the source.
     pub fn source_bytes(&self) -> u64 {
         let open = self.streams.iter().filter_map(|text| text.open);
-        open.map(|open| open.source_bytes as u64).sum()
+        open.map(|open| open.line.source_bytes as u64).sum()
     }
 }
 
 impl Text {
     /// Nothing is appended to a cut line: the missing part would have stood in between.
     fn has_room(&self, line: &Line<'_>, max_bytes: usize) -> bool {
-        self.open.is_some_and(|open| open.cut_bytes == 0)
+        self.open.is_some_and(|open| !open.line.is_cut())
             && self.text.len() + 1 + line.text.len() <= max_bytes
     }
 
@@ -177,21 +176,18 @@ impl Text {
                 self.text.push(b'\n');
                 open.last = line.time;
                 open.state = state;
-                open.cut_bytes += line.cut_bytes;
-                open.source_bytes += line.source_bytes;
-                open.is_utf8 &= line.is_utf8;
+                open.line.cut_bytes += line.cut_bytes;
+                open.line.source_bytes += line.source_bytes;
+                open.line.is_utf8 &= line.is_utf8;
             }
             None => {
                 self.attrs.clear();
                 self.attrs.extend_from_slice(line.attrs);
                 self.open = Some(Open {
-                    time: line.time,
+                    line: line.without_text(),
                     begins: begins(),
                     last: line.time,
                     state,
-                    cut_bytes: line.cut_bytes,
-                    source_bytes: line.source_bytes,
-                    is_utf8: line.is_utf8,
                 });
             }
         }
@@ -201,12 +197,9 @@ impl Text {
     fn flush(&mut self, mut deliver: impl FnMut(Line<'_>)) {
         let Some(open) = self.open.take() else { return };
         deliver(Line {
-            time: open.time,
             text: &self.text,
-            cut_bytes: open.cut_bytes,
-            is_utf8: open.is_utf8,
             attrs: &self.attrs,
-            source_bytes: open.source_bytes,
+            ..open.line
         });
         empty(&mut self.text);
     }

@@ -161,35 +161,6 @@ fn a_container_that_goes_stays_in_the_total() {
 }
 
 #[test]
-fn losses_of_one_kind_are_said_now_and_then_and_none_is_left_out() {
-    let mut paced = Paced::default();
-    let start = Instant::now();
-    let mut said = |loss, after, is_kept| {
-        let mut said = None;
-        paced.add(loss, start + after, |amount| {
-            said = Some(amount);
-            is_kept
-        });
-        said
-    };
-    assert_eq!(
-        said(amount(10, 1), Duration::ZERO, true),
-        Some(amount(10, 1))
-    );
-    assert_eq!(said(amount(5, 1), Duration::from_secs(1), true), None);
-    assert_eq!(said(amount(6, 1), Duration::from_secs(2), true), None);
-    assert_eq!(
-        said(amount(1, 1), REPORT_INTERVAL, false),
-        Some(amount(12, 3)),
-        "no room for it"
-    );
-    assert_eq!(
-        said(amount(1, 1), REPORT_INTERVAL, true),
-        Some(amount(13, 4))
-    );
-}
-
-#[test]
 fn an_account_tells_where_its_log_comes_from_until_that_is_not_read_any_more() {
     let account = Account::new(id(1));
     assert_eq!(account.origin(), None);

@@ -312,7 +312,7 @@ pub fn all_families() -> impl Iterator<Item = &'static Family> {
 }
 
 /// Reads the metrics of the instance as a whole.
-pub(crate) fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
+pub fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
     let (figures, now) = (sources.accounts.total(), wall_clock());
     let totals = FIGURES.iter().map(|metric| Reading {
         family: &metric.total,

@@ -12,7 +12,7 @@ mod survey;
 mod tally;
 mod unread;
 
-pub use crate::telemetry::metrics::families::all_families;
+pub use crate::telemetry::metrics::families::{all_families, read_instance};
 pub use crate::telemetry::metrics::health::Health;
 pub use crate::telemetry::metrics::latency::Latency;
 pub use crate::telemetry::metrics::series::{ContainerSeries, Shown};
@@ -97,16 +97,11 @@ pub struct Sources<'a> {
     pub queue_bytes: usize,
 }
 
-/// Reads the metrics of the instance as a whole.
-pub fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
-    families::read_instance(sources)
-}
-
 /// Reads all metrics. `series` decides which containers have series of their own, at most
 /// `most` at a time, and as many again where data was lost.
 pub fn read(sources: &Sources<'_>, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
     let shown = series.show(sources.accounts.all(), most, Instant::now());
-    let mut readings = families::read_instance(sources);
+    let mut readings = read_instance(sources);
     readings.extend(families::read_containers(&shown, wall_clock()));
     readings
 }

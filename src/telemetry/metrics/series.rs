@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{Account, Figures};
+use crate::telemetry::throttle::Once;
 
 /// Number of containers that ever get series, as a multiple of those that may have them at a
 /// time.
@@ -44,7 +45,7 @@ pub struct ContainerSeries {
     made: HashSet<Vec<String>>,
     first_seen: HashMap<ContainerId, Instant>,
     is_exhausted: bool,
-    is_reported: bool,
+    exhaustion: Once,
 }
 
 impl ContainerSeries {
@@ -126,8 +127,8 @@ impl ContainerSeries {
     /// Once the budget is exhausted, calls `report` with the number of containers that have
     /// had series, until `report` returns that the message was kept.
     pub fn report_exhausted(&mut self, report: impl FnOnce(usize) -> bool) {
-        if let (false, Some(containers)) = (self.is_reported, self.exhausted()) {
-            self.is_reported = report(containers);
+        if let Some(containers) = self.exhausted() {
+            self.exhaustion.report(|| report(containers));
         }
     }
 

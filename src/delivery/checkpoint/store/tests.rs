@@ -3,6 +3,7 @@ use std::fs::OpenOptions;
 use super::*;
 use crate::delivery::checkpoint::db_file::open_locked;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
+use crate::delivery::checkpoint::StreamCheckpoint;
 
 fn id(digit: char) -> ContainerId {
     ContainerId::parse(&digit.to_string().repeat(64)).unwrap()
@@ -109,17 +110,17 @@ fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
 #[test]
 fn a_checkpoint_that_cannot_be_used_is_set_aside() {
     let older = {
-        let mut bytes = header();
+        let mut bytes = header::page();
         bytes[16] = 0;
         bytes.to_vec()
     };
     let cases: [(&str, Vec<u8>); 5] = [
         ("is empty", vec![]),
         ("only NUL", vec![0; 10_000]),
-        ("incomplete", header()[..100].to_vec()),
+        ("incomplete", header::page()[..100].to_vec()),
         ("version 0", older),
         ("damaged", {
-            let mut bytes = header();
+            let mut bytes = header::page();
             bytes[30] ^= 1;
             bytes.to_vec()
         }),
@@ -279,24 +280,29 @@ fn a_hundred_thousand_containers_that_go_at_once_are_forgotten_in_no_time() {
     );
 }
 
-#[test]
-fn a_slot_that_is_used_again_forgets_what_it_held() {
-    let (_dir, path) = db();
-    let mut store = CheckpointStore::open(&path).unwrap().store;
+/// Writes a checkpoint of one container, and a second, older slot of it, as a power cut can
+/// leave one.
+fn write_with_older_slot(path: &Path, sequence: u64) {
+    let mut store = CheckpointStore::open(path).unwrap().store;
     for offset in 1..4 {
         store
             .advance(id('a'), &[Some(resume(offset)), None])
             .unwrap();
     }
     drop(store);
-    // A power cut left an older slot of the same container.
-    let file = OpenOptions::new().write(true).open(&path).unwrap();
     let older = slot::encode(&SlotCopy {
-        sequence: 2,
+        sequence,
         id: id('a'),
         saved: [resume(77); 2],
     });
+    let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&older, slot_offset(1)).unwrap();
+}
+
+#[test]
+fn a_slot_that_is_used_again_forgets_what_it_held() {
+    let (_dir, path) = db();
+    write_with_older_slot(&path, 2);
     let mut store = CheckpointStore::open(&path).unwrap().store;
     store.advance(id('b'), &[Some(resume(5)), None]).unwrap();
     drop(store);
@@ -314,20 +320,7 @@ fn a_slot_that_is_used_again_forgets_what_it_held() {
 #[test]
 fn of_two_slots_of_one_container_the_newer_counts() {
     let (_dir, path) = db();
-    let mut store = CheckpointStore::open(&path).unwrap().store;
-    for offset in 1..4 {
-        store
-            .advance(id('a'), &[Some(resume(offset)), None])
-            .unwrap();
-    }
-    drop(store);
-    let older = slot::encode(&SlotCopy {
-        sequence: 1,
-        id: id('a'),
-        saved: [resume(77); 2],
-    });
-    let file = OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&older, slot_offset(1)).unwrap();
+    write_with_older_slot(&path, 1);
     let store = CheckpointStore::open(&path).unwrap().store;
     assert_eq!(store.saved(&id('a')).unwrap()[0].offset, 3);
 }

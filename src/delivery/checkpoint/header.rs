@@ -1,0 +1,61 @@
+//! The first page of the checkpoint file: whose it is, its version, and whether the initial
+//! scan of containers is done.
+//!
+//! ```text
+//! magic 16 | version u32 | slot size u32 | hash u64 | "done", after the initial scan
+//! ```
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::delivery::checkpoint::slot::SLOT;
+
+pub(crate) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
+const VERSION: u32 = 1;
+/// The header has a page of its own.
+pub(crate) const HEADER: usize = 4096;
+/// Bytes of the header that never change: magic, version, slot size, hash.
+pub(crate) const HEADER_USED: usize = 32;
+
+/// Written after [`HEADER_USED`] bytes once the initial scan of containers is done.
+pub(crate) const STARTED: [u8; 4] = *b"done";
+
+/// The page of a new file.
+pub(crate) fn page() -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..16].copy_from_slice(MAGIC);
+    bytes[16..20].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[20..24].copy_from_slice(&(SLOT as u32).to_le_bytes());
+    let hash = xxh3_64(&bytes[..24]);
+    bytes[24..HEADER_USED].copy_from_slice(&hash.to_le_bytes());
+    bytes
+}
+
+/// Says what is wrong with the first page of a file, if anything.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if bytes.iter().take(HEADER).all(|byte| *byte == 0) {
+        return Err("it contains only NUL bytes, as after a power failure".to_owned());
+    }
+    let Some(found) = bytes.get(..HEADER) else {
+        return Err("it is incomplete".to_owned());
+    };
+    if found[..HEADER_USED] != page()[..HEADER_USED] {
+        let version = found
+            .get(16..20)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u32::from_le_bytes);
+        return Err(if version == VERSION {
+            "its header is damaged".to_owned()
+        } else {
+            format!("it has format version {version}, this plugin uses {VERSION}")
+        });
+    }
+    Ok(())
+}
+
+/// Whether the initial scan is done, by the first page of a file.
+pub(crate) fn is_started(head: &[u8]) -> bool {
+    head.get(HEADER_USED..HEADER_USED + STARTED.len()) == Some(&STARTED)
+}

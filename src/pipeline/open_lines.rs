@@ -1,0 +1,208 @@
+//! The lines of one container that are not complete: split lines, of which pieces are missing,
+//! and texts of several lines (`Multiline`) that the next line may continue.
+
+use std::cell::LazyCell;
+use std::time::Duration;
+
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::format::position::{PerStream, Stream};
+use crate::format::Entry;
+use crate::pipeline::multiline::{MultilineBuffer, MultilineOptions};
+use crate::pipeline::partial::{Joiner, Line};
+
+/// How long an open line whose stream has ended waits for a continuation.
+pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
+/// How long an open line waits for its last piece if pieces are tagged. Nothing on disk shows
+/// that a stream has ended: even its last piece may be tagged as having a continuation.
+const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
+
+/// The open lines and texts of both streams.
+#[derive(Debug)]
+pub(crate) struct OpenLines {
+    joiners: PerStream<Joiner>,
+    /// Where the open line of each stream begins.
+    begins: PerStream<StreamCheckpoint>,
+    is_tagged: bool,
+    /// Lines being joined, for a container with a multiline pattern. Boxed, so that it costs
+    /// the many other containers nothing.
+    texts: Option<Box<MultilineBuffer>>,
+}
+
+impl OpenLines {
+    /// Nothing is open.
+    pub fn new(multiline: &MultilineOptions) -> OpenLines {
+        OpenLines {
+            joiners: PerStream::default(),
+            begins: PerStream::default(),
+            is_tagged: false,
+            texts: MultilineBuffer::of(multiline),
+        }
+    }
+
+    /// Sets whether the coming entries say by a tag that more of their line follows.
+    pub fn set_tagged(&mut self, is_tagged: bool) {
+        self.is_tagged = is_tagged;
+        self.joiners
+            .iter_mut()
+            .for_each(|joiner| joiner.set_tagged(is_tagged));
+    }
+
+    /// Sets how lines are joined to texts. Drops the open texts.
+    pub fn set_multiline(&mut self, multiline: &MultilineOptions) {
+        self.texts = MultilineBuffer::of(multiline);
+    }
+
+    /// Drops the open lines, which will be read again.
+    pub fn forget_lines(&mut self) {
+        self.joiners.iter_mut().for_each(Joiner::forget);
+    }
+
+    /// Whether each line is matched against a pattern.
+    pub fn joins_lines(&self) -> bool {
+        self.texts.is_some()
+    }
+
+    /// Adds an entry and passes what it completes to `deliver`. `begins` returns the position
+    /// of the entry; it is called only if a line or text that stays open begins there.
+    #[inline]
+    pub fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins: impl FnOnce() -> StreamCheckpoint,
+        mut deliver: impl FnMut(Stream, Line<'_>),
+    ) {
+        if self.texts.is_some() {
+            let begins = LazyCell::new(begins);
+            let begins: &dyn Fn() -> StreamCheckpoint = &|| *begins;
+            return self.push_to_texts(entry, source_bytes, max_line_bytes, begins, &mut deliver);
+        }
+        let (stream, index) = (entry.stream, entry.stream.index());
+        let is_open = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
+            deliver(stream, line);
+        });
+        if is_open {
+            self.begins[index] = begins();
+        }
+    }
+
+    /// Like [`OpenLines::push`], if whole lines may be parts of a text. Out of line, since most
+    /// containers have no pattern.
+    #[cold]
+    fn push_to_texts(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins: &dyn Fn() -> StreamCheckpoint,
+        deliver: &mut dyn FnMut(Stream, Line<'_>),
+    ) {
+        let Some(texts) = &mut self.texts else { return };
+        texts.time_is(entry.time, &mut *deliver);
+        let (stream, index) = (entry.stream, entry.stream.index());
+        // The first completed line is the one that was open, if any.
+        let mut open_at = self.joiners[index].is_open().then_some(self.begins[index]);
+        let is_open = self.joiners[index].push(entry, source_bytes, max_line_bytes, |line| {
+            let open_at = open_at.take();
+            texts.push(
+                stream,
+                &line,
+                || open_at.unwrap_or_else(begins),
+                |line| deliver(stream, line),
+            );
+        });
+        if is_open {
+            self.begins[index] = begins();
+        }
+    }
+
+    /// Delivers the open line of `stream`, if any, without its end. Returns whether pieces of
+    /// it may follow.
+    pub fn close_line(&mut self, stream: Stream, mut deliver: impl FnMut(Line<'_>)) -> bool {
+        let begins = self.begins[stream.index()];
+        let joiner = &mut self.joiners[stream.index()];
+        let may_go_on = joiner.is_open() && !joiner.stream_ended() && !self.is_tagged;
+        joiner.flush(|line| match &mut self.texts {
+            Some(texts) => texts.push(stream, &line, || begins, &mut deliver),
+            None => deliver(line),
+        });
+        may_go_on
+    }
+
+    /// Delivers the open texts.
+    pub fn close_texts(&mut self, mut deliver: impl FnMut(Stream, Line<'_>)) {
+        let Some(texts) = &mut self.texts else { return };
+        for stream in Stream::ALL {
+            texts.flush(stream, |line| deliver(stream, line));
+        }
+    }
+
+    /// How long after the last entry an open line or text is considered complete; `None` if
+    /// nothing is open or the rest is certain to come. `is_stopped` means that no stream goes
+    /// on.
+    pub fn grace(&self, is_stopped: bool) -> Option<Duration> {
+        let line = if self
+            .joiners
+            .iter()
+            .any(|joiner| is_dead(joiner, is_stopped))
+        {
+            Some(DEAD_LINE_GRACE)
+        } else {
+            (self.is_tagged && self.count() > 0).then_some(TAGGED_LINE_GRACE)
+        };
+        line.into_iter().chain(self.texts_grace()).min()
+    }
+
+    /// The streams whose open line has timed out after `silence` without an entry.
+    pub fn lines_out_of_time(&self, silence: Duration, is_stopped: bool) -> PerStream<bool> {
+        let is_over = self.is_tagged && silence >= TAGGED_LINE_GRACE;
+        self.joiners
+            .each_ref()
+            .map(|joiner| is_over || (silence >= DEAD_LINE_GRACE && is_dead(joiner, is_stopped)))
+    }
+
+    /// Whether the open texts have timed out after `silence` without an entry.
+    pub fn texts_are_out_of_time(&self, silence: Duration) -> bool {
+        self.texts_grace().is_some_and(|grace| silence >= grace)
+    }
+
+    fn texts_grace(&self) -> Option<Duration> {
+        let texts = self.texts.as_ref().filter(|texts| texts.is_open())?;
+        Some(texts.patience())
+    }
+
+    /// Number of split lines that wait for their rest.
+    pub fn count(&self) -> u64 {
+        self.joiners
+            .iter()
+            .map(|joiner| u64::from(joiner.is_open()))
+            .sum()
+    }
+
+    /// Whether a line or a text is open.
+    pub fn is_open(&self) -> bool {
+        self.count() > 0 || self.texts.as_ref().is_some_and(|texts| texts.is_open())
+    }
+
+    /// Bytes in the source of all that is open.
+    pub fn source_bytes(&self) -> u64 {
+        let lines = self
+            .joiners
+            .iter()
+            .map(|joiner| joiner.source_bytes() as u64);
+        lines.sum::<u64>() + self.texts.as_ref().map_or(0, |texts| texts.source_bytes())
+    }
+
+    /// Where the open text of `stream`, or else its open line, begins.
+    pub fn begins_at(&self, stream: Stream) -> Option<StreamCheckpoint> {
+        let text = self.texts.as_ref().and_then(|texts| texts.open_at(stream));
+        let index = stream.index();
+        text.or_else(|| self.joiners[index].is_open().then_some(self.begins[index]))
+    }
+}
+
+/// Whether nothing can complete the open line because its stream has ended.
+fn is_dead(joiner: &Joiner, is_stopped: bool) -> bool {
+    joiner.stream_ended() || (is_stopped && joiner.is_open())
+}
