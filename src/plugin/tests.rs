@@ -74,7 +74,7 @@ fn id() -> ContainerId {
 }
 
 fn batch(records: usize, offset: u64) -> Batch {
-    let resume = StreamCheckpoint {
+    let checkpoint = StreamCheckpoint {
         offset,
         ..StreamCheckpoint::default()
     };
@@ -85,7 +85,7 @@ fn batch(records: usize, offset: u64) -> Batch {
         bytes: vec![0; records],
         parsing: None,
         source: None,
-        progress: Progress::Advance([Some(resume), None]),
+        progress: Progress::Advance([Some(checkpoint), None]),
         marks: Vec::new(),
     }
 }

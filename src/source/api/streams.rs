@@ -132,12 +132,12 @@ impl Streams {
     pub fn follow(
         &mut self,
         id: ContainerId,
-        identity: Arc<RecordTemplate>,
+        template: Arc<RecordTemplate>,
         saved: impl FnOnce() -> ContainerCheckpoint,
     ) -> io::Result<ContainerCheckpoint> {
         self.thread()?;
         let saved = saved();
-        let mut assembler = self.shared.assembler(id, identity);
+        let mut assembler = self.shared.assembler(id, template);
         assembler.resume_from(&saved, [true, true]);
         self.shared
             .streamed()
@@ -191,12 +191,12 @@ impl Streams {
         }
     }
 
-    /// Records built from now on use `identity`.
-    pub fn set_template(&self, id: &ContainerId, identity: Arc<RecordTemplate>) {
+    /// Records built from now on use `template`.
+    pub fn set_template(&self, id: &ContainerId, template: Arc<RecordTemplate>) {
         if let Some(streamed) = self.shared.streamed().get_mut(id) {
-            streamed.assembler.close_before(&identity);
+            streamed.assembler.close_before(&template);
             streamed.push(&self.shared.link);
-            streamed.assembler.set_template(identity);
+            streamed.assembler.set_template(template);
         }
     }
 
@@ -327,8 +327,8 @@ impl StreamsByApi {
 
 impl Shared {
     /// Creates an assembler for entries in the form that this API returns.
-    fn assembler(&self, id: ContainerId, identity: Arc<RecordTemplate>) -> Assembler {
-        let mut assembler = Assembler::new(self.link.accounts.open(id), identity);
+    fn assembler(&self, id: ContainerId, template: Arc<RecordTemplate>) -> Assembler {
+        let mut assembler = Assembler::new(self.link.accounts.open(id), template);
         if self.api == Api::Podman {
             assembler.set_tagged(true);
             assembler.set_to_the_second();
@@ -665,8 +665,8 @@ mod tests {
             is_running: true,
             ..ContainerMetadata::default()
         };
-        let identity = Arc::new(RecordTemplate::unnamed(&id, metadata));
-        let assembler = streams.shared.assembler(id, identity);
+        let template = Arc::new(RecordTemplate::unnamed(&id, metadata));
+        let assembler = streams.shared.assembler(id, template);
         streams
             .shared
             .streamed()
@@ -771,8 +771,8 @@ mod tests {
             ..ContainerMetadata::default()
         };
         let said = MetadataOptions::default();
-        let identity = RecordTemplate::new(&id, metadata, RecordOptions::plain(&said));
-        streams.set_template(&id, Arc::new(identity));
+        let template = RecordTemplate::new(&id, metadata, RecordOptions::plain(&said));
+        streams.set_template(&id, Arc::new(template));
         for _ in 0..4_000 {
             sink.entry(&id, Stream::Stdout, TIME, b"x", true);
         }
@@ -818,8 +818,8 @@ mod tests {
             assert_eq!(sink.since(&id), Some(at(100)));
         }
         let saved = streams.release(&id).unwrap();
-        let identity = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
-        let mut assembler = Assembler::new(streams.shared.link.accounts.open(id), identity);
+        let template = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
+        let mut assembler = Assembler::new(streams.shared.link.accounts.open(id), template);
         assembler.resume_from(&saved, [true, true]);
         assert_eq!(assembler.since(), Some(at(100)));
     }
@@ -863,8 +863,8 @@ mod tests {
         let (streams, mut sink, id) = streamed();
         joins_traces(&streams, &id);
         let is_rung = || {
-            let bell = &streams.shared.link.reader_waker;
-            let mut fds = [PollFd::new(bell, PollFlags::IN)];
+            let waker = &streams.shared.link.reader_waker;
+            let mut fds = [PollFd::new(waker, PollFlags::IN)];
             let rung = poll(
                 &mut fds,
                 Some(&Timespec {
@@ -874,7 +874,7 @@ mod tests {
             )
             .unwrap()
                 > 0;
-            bell.clear();
+            waker.clear();
             rung
         };
         is_rung();

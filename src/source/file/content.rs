@@ -124,10 +124,10 @@ impl GzipContent {
     /// taken from this file, or `None` if another slice is needed to tell. `before` is the
     /// offset of the checkpoint's marker; if the file matches, [`GzipContent::carried`] holds
     /// the bytes from there on.
-    pub fn seek(&mut self, before: u64, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
+    pub fn seek(&mut self, before: u64, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
         if self.passed == 0 {
-            let mut head = vec![0; resume.fingerprint.length as usize];
-            if !self.read_exact(&mut head)? || !resume.fingerprint.matches(&head) {
+            let mut head = vec![0; checkpoint.fingerprint.length as usize];
+            if !self.read_exact(&mut head)? || !checkpoint.fingerprint.matches(&head) {
                 return Ok(Some(false));
             }
             self.passed = head.len() as u64;
@@ -146,7 +146,7 @@ impl GzipContent {
         if self.passed < before {
             return Ok(None);
         }
-        let mut rest = vec![0; resume.offset.saturating_sub(self.passed) as usize];
+        let mut rest = vec![0; checkpoint.offset.saturating_sub(self.passed) as usize];
         if !self.read_exact(&mut rest)? {
             return Ok(Some(false));
         }
