@@ -291,7 +291,7 @@ impl Config {
             selection: Selection {
                 include: rules(&INCLUDE)?,
                 exclude: rules(&EXCLUDE)?,
-                obeys_label: label_hints.obeys(Hint::Exclude),
+                allows_label: label_hints.allows(Hint::Exclude),
             },
             label_hints,
             exclude_self: is_on(&EXCLUDE_SELF)?,

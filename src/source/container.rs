@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::labels::Hints;
+use crate::config::labels::Labels;
 use crate::config::{labels, Config, Mode};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
@@ -739,14 +739,15 @@ impl Container {
     fn set_metadata(&mut self, metadata: ContainerMetadata, around: &mut Surroundings<'_>) {
         self.tailer.account().set_name(&metadata.title());
         let config = around.config;
-        let read = Hints::read(&metadata.labels, config.label_hints);
+        let read = Labels::read(&metadata.labels, config.label_hints);
         self.report_labels(&read, &metadata.title(), around.link);
-        let hints = read.hints;
-        self.rate.set(hints.rate_limit.unwrap_or(config.rate_limit));
+        let labels = read.labels;
+        self.rate
+            .set(labels.rate_limit.unwrap_or(config.rate_limit));
         self.identity = Arc::new(RecordTemplate::new(
             self.id(),
             metadata,
-            hints.record_options(config),
+            labels.record_options(config),
         ));
         if self.identity.is_cut() && !self.cut_reported {
             let (name, short_id) = (self.identity.metadata.title(), self.short_id());

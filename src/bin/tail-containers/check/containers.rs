@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
-use fluent_bit_container_logs::config::labels::Hints;
+use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
@@ -366,7 +366,7 @@ impl Seen {
 
 /// Reports labels that have no effect.
 fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let read = Hints::read(&metadata.labels, config.label_hints);
+    let read = Labels::read(&metadata.labels, config.label_hints);
     let about = || format!("container {}", metadata.title());
     for problem in read.problems {
         findings.push(Finding::minor(
@@ -392,7 +392,7 @@ fn report_cut(
     findings: &mut Vec<Finding>,
 ) {
     let about = format!("container {}", metadata.title());
-    let labels = Hints::read(&metadata.labels, config.label_hints).hints;
+    let labels = Labels::read(&metadata.labels, config.label_hints).labels;
     if RecordTemplate::new(id, metadata, labels.record_options(config)).is_cut() {
         findings.push(Finding::minor(
             about,
