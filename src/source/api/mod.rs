@@ -34,8 +34,10 @@ mod place;
 mod podman;
 mod relist;
 mod requests;
+mod sink;
 mod snapshots;
 pub mod stdcopy;
+mod streamed;
 pub mod streams;
 mod thread;
 
@@ -57,7 +59,9 @@ mod stdcopy_tests;
 use std::collections::BTreeMap;
 
 use crate::format::position::{Stream, Timestamp};
+use crate::runtime::docker::{split_env, ContainerMetadata};
 use crate::runtime::id::ContainerId;
+use crate::runtime::Api;
 
 pub use crate::source::api::thread::DockerThread;
 
@@ -176,4 +180,22 @@ pub struct Inspected {
     pub log_rotates: bool,
     /// The type of its log driver; empty if the daemon does not report it.
     pub log_driver: String,
+}
+
+impl Inspected {
+    /// The same as metadata of a container of this API.
+    pub fn metadata(self, api: Api) -> ContainerMetadata {
+        ContainerMetadata {
+            name: self.name,
+            image: self.image,
+            labels: self.labels,
+            env: split_env(self.env),
+            runtime: api.runtime_name().to_owned(),
+            is_running: self.running,
+            pod: None,
+            is_cut: false,
+            owner: None,
+        }
+        .bounded()
+    }
 }

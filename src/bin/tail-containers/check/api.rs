@@ -8,7 +8,7 @@ use std::time::Duration;
 use fluent_bit_container_logs::config::socket::DockerSocket;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
-use fluent_bit_container_logs::runtime::docker::{split_env, ContainerMetadata, LogDriver};
+use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::Api;
@@ -79,7 +79,7 @@ pub fn ask(
                 name: inspected.log_driver.clone(),
                 has_cache_disabled: false,
             };
-            let metadata = metadata(api, inspected);
+            let metadata = inspected.metadata(api);
             let mut seen = containers.judged(
                 &id,
                 &metadata,
@@ -104,21 +104,6 @@ pub fn ask(
         }
     }
     format!("{shown} answers; {} read through it", count(streamed))
-}
-
-fn metadata(api: Api, inspected: Inspected) -> ContainerMetadata {
-    ContainerMetadata {
-        name: inspected.name,
-        image: inspected.image,
-        labels: inspected.labels,
-        env: split_env(inspected.env),
-        runtime: api.runtime_name().to_owned(),
-        is_running: inspected.running,
-        pod: None,
-        is_cut: false,
-        owner: None,
-    }
-    .bounded()
 }
 
 /// The daemon, queried with one request at a time.
