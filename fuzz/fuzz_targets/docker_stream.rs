@@ -8,7 +8,8 @@
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::format::rfc3339::TimeParser;
 use fluent_bit_container_logs::format::work;
-use fluent_bit_container_logs::source::api::entries::{split_time, EntryDecoder};
+use fluent_bit_container_logs::source::api::entries::EntryDecoder;
+use fluent_bit_container_logs::source::api::stamp::split_time;
 use fluent_bit_container_logs::source::api::stdcopy::MOST_PAYLOAD;
 use libfuzzer_sys::fuzz_target;
 

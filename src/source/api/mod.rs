@@ -36,6 +36,7 @@ mod relist;
 mod requests;
 mod sink;
 mod snapshots;
+pub mod stamp;
 pub mod stdcopy;
 mod streamed;
 pub mod streams;
