@@ -4,20 +4,21 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
-use crate::source::api::backoff::Backoff;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};
 use crate::source::api::entries::EntryDecoder;
 use crate::source::api::place::{Place, Search, Verdict};
 use crate::source::api::podman::is_lasting;
+use crate::source::api::reachability::Backoff;
 use crate::source::api::requests::RequestError;
 use crate::source::api::{Inspected, StreamEnd};
+use crate::telemetry::account::wall_clock;
 
 /// The longest wait between two attempts. A stream that lasted this long was a success.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ const HELD_BACK_INTERVAL: Duration = Duration::from_millis(50);
 /// Follows `id` until it cannot be followed; starts after `wait`.
 pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
     if !wait.is_zero() {
-        context.pause(wait).await;
+        context.daemon.pause(wait).await;
     }
     let mut follower = Follower {
         context,
@@ -78,7 +79,7 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
             return;
         }
         if has_failed {
-            follower.context.pause(backoff.after_failure()).await;
+            follower.context.daemon.pause(backoff.after_failure()).await;
         } else {
             wait_for_start(&follower.context, &follow, starts, lived).await;
         }
@@ -166,7 +167,7 @@ impl Follower {
             return self.read_snapshots().await.map(|()| BodyEnd::Ended);
         }
         let mut search = Search::new(since.map_or(Place::Beginning, Place::Since), true);
-        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(now));
+        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(wall_clock));
         self.hand_on(answer.body, decoder, &mut search, true).await
     }
 
@@ -191,11 +192,11 @@ impl Follower {
         let answer = match get(&self.context.socket, target).await {
             Ok(answer) => answer,
             Err(reason) => {
-                self.context.note_silence(begun, &reason);
+                self.context.daemon.note_silence(begun, &reason);
                 return Err(StreamEnd::Failed(reason));
             }
         };
-        self.context.note_answer();
+        self.context.daemon.note_answer();
         self.context.podman.set(answer.podman);
         match answer.status {
             StatusCode::OK => {
@@ -243,7 +244,7 @@ impl Follower {
         if let Some(known) = self.inspected {
             return Ok(known);
         }
-        match self.context.requests.inspect(&self.context, &self.id).await {
+        match self.context.requests.inspect(&self.id).await {
             Ok(Inspected {
                 tty,
                 log_rotates,
@@ -339,7 +340,7 @@ impl Follower {
         // Before waiting for a turn, so that others do not wait for this follower.
         while self.context.with_sink(|sink| sink.is_held_back(&self.id)) {
             self.flush(burst);
-            self.context.pause(HELD_BACK_INTERVAL).await;
+            self.context.daemon.pause(HELD_BACK_INTERVAL).await;
             self.waited += HELD_BACK_INTERVAL;
         }
         if !self.context.has_space() {
@@ -385,17 +386,6 @@ pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
         Wanted::There(Some(tail)) => target.push_str(&format!("&tail={tail}")),
     }
     target
-}
-
-/// The time for entries that have none.
-pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp {
-        seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
-        nanos: since_epoch.subsec_nanos(),
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,6 @@
 //! that no event reported is found in the container list. Only a container that is gone, or
 //! whose driver cannot be read, is dropped until it is followed again.
 
-mod backoff;
 mod connection;
 mod console;
 mod context;
@@ -32,6 +31,7 @@ mod follower;
 mod inspections;
 mod place;
 mod podman;
+mod reachability;
 mod relist;
 mod requests;
 mod sink;

@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
 use crate::source::api::entries::EntryDecoder;
-use crate::source::api::follower::{logs_target, now, Follower, Wanted};
+use crate::source::api::follower::{logs_target, Follower, Wanted};
 use crate::source::api::place::{Place, Search};
 use crate::source::api::StreamEnd;
+use crate::telemetry::account::wall_clock;
 
 /// The shortest pause between two responses with entries.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -114,7 +115,7 @@ impl Follower {
                 None => Wanted::There(tail),
             };
             let answer = self.ask(&logs_target(&self.id, &wanted)).await?;
-            let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, now());
+            let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, wall_clock());
             let mut search = Search::new(*place, tail.is_none());
             self.hand_on(answer.body, decoder, &mut search, false)
                 .await?;
