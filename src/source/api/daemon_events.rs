@@ -77,7 +77,7 @@ async fn read_events(context: &Context, mut body: StreamBody) {
         buffer.extend(chunk.iter());
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            tell(context, &line);
+            report(context, &line);
         }
         if buffer.len() > LONGEST_EVENT {
             return;
@@ -86,7 +86,7 @@ async fn read_events(context: &Context, mut body: StreamBody) {
     }
 }
 
-fn tell(context: &Context, line: &[u8]) {
+fn report(context: &Context, line: &[u8]) {
     let Some((id, action)) = parse(line) else {
         return;
     };

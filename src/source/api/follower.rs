@@ -13,7 +13,7 @@ use crate::runtime::id::ContainerId;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};
 use crate::source::api::entries::EntryDecoder;
-use crate::source::api::place::{Place, Search, Verdict};
+use crate::source::api::place::{Place, ResponseFilter, Verdict};
 use crate::source::api::podman::is_lasting;
 use crate::source::api::reachability::Backoff;
 use crate::source::api::requests::RequestError;
@@ -125,7 +125,7 @@ pub(crate) enum BodyEnd {
     Ended,
     /// Closed by the follower, to request it again: it waited so long that the daemon may have
     /// skipped files, or it does not reach back far enough.
-    LetGo,
+    Closed,
 }
 
 impl Follower {
@@ -135,7 +135,7 @@ impl Follower {
         loop {
             match self.follow_once().await {
                 Ok(BodyEnd::Ended) => return StreamEnd::Finished,
-                Ok(BodyEnd::LetGo) => {}
+                Ok(BodyEnd::Closed) => {}
                 Err(end) => return end,
             }
         }
@@ -166,9 +166,9 @@ impl Follower {
             drop(answer);
             return self.read_snapshots().await.map(|()| BodyEnd::Ended);
         }
-        let mut search = Search::new(since.map_or(Place::Beginning, Place::Since), true);
+        let mut filter = ResponseFilter::new(since.map_or(Place::Beginning, Place::Since), true);
         let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(wall_clock));
-        self.hand_on(answer.body, decoder, &mut search, true).await
+        self.deliver(answer.body, decoder, &mut filter, true).await
     }
 
     /// Returns the time to request if entries are wanted from `since` on.
@@ -266,11 +266,11 @@ impl Follower {
     }
 
     /// Decodes the body to its end. Flushes everything before it waits.
-    pub(crate) async fn hand_on(
+    pub(crate) async fn deliver(
         &mut self,
         mut body: StreamBody,
         mut decoder: EntryDecoder,
-        search: &mut Search,
+        filter: &mut ResponseFilter,
         is_following: bool,
     ) -> Result<BodyEnd, StreamEnd> {
         let mut burst = 0;
@@ -292,7 +292,7 @@ impl Follower {
                 }
             };
             if is_following && self.waited >= LAG && self.log_rotates().await? {
-                return Ok(BodyEnd::LetGo);
+                return Ok(BodyEnd::Closed);
             }
             let has_ended = chunk.is_none();
             if burst == 0 {
@@ -300,8 +300,8 @@ impl Follower {
             }
             let result = self.context.with_sink(|sink| {
                 let emit = &mut |stream, time, text: &[u8], ends_line| {
-                    if search.judge(stream, time, ends_line) == Verdict::HandOn {
-                        self.has_progressed |= search.is_past_since(time);
+                    if filter.judge(stream, time, ends_line) == Verdict::New {
+                        self.has_progressed |= filter.is_past_since(time);
                         sink.entry(&self.id, stream, time, text, ends_line);
                     }
                 };
@@ -314,7 +314,7 @@ impl Follower {
                     None => decoder.finish(emit),
                 }
             });
-            if search.has_gap() && !std::mem::replace(&mut has_gap, true) {
+            if filter.has_gap() && !std::mem::replace(&mut has_gap, true) {
                 // If nothing rotates, there is no gap: the daemon interprets `since`
                 // differently.
                 if self.log_rotates().await.unwrap_or(false) {
@@ -325,8 +325,8 @@ impl Follower {
             if has_ended {
                 return Ok(BodyEnd::Ended);
             }
-            if search.is_too_late() {
-                return Ok(BodyEnd::LetGo);
+            if filter.is_too_late() {
+                return Ok(BodyEnd::Closed);
             }
             if burst >= BURST || begun.elapsed() >= BURST_TIME {
                 self.flush(&mut burst);
@@ -364,26 +364,31 @@ pub enum Wanted {
     /// Everything since a time, and what follows.
     Following(Option<Timestamp>),
     /// What is written from now on.
-    ToCome,
+    Future,
     /// What exists now: the given number of entries from the end, or all.
-    There(Option<usize>),
+    Existing(Option<usize>),
     /// What exists now since a time, or all.
-    ThereSince(Option<Timestamp>),
+    ExistingSince(Option<Timestamp>),
 }
 
 /// Returns the request's target. The daemon parses nine digits of fraction exactly.
 pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
-    let follow = u8::from(!matches!(wanted, Wanted::There(_) | Wanted::ThereSince(_)));
+    let follow = u8::from(!matches!(
+        wanted,
+        Wanted::Existing(_) | Wanted::ExistingSince(_)
+    ));
     let mut target =
         format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
     match wanted {
         // No container was writing before 1970.
-        Wanted::Following(Some(since)) | Wanted::ThereSince(Some(since)) if since.seconds > 0 => {
+        Wanted::Following(Some(since)) | Wanted::ExistingSince(Some(since))
+            if since.seconds > 0 =>
+        {
             target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
         }
-        Wanted::Following(_) | Wanted::ThereSince(_) | Wanted::There(None) => {}
-        Wanted::ToCome => target.push_str("&tail=0"),
-        Wanted::There(Some(tail)) => target.push_str(&format!("&tail={tail}")),
+        Wanted::Following(_) | Wanted::ExistingSince(_) | Wanted::Existing(None) => {}
+        Wanted::Future => target.push_str("&tail=0"),
+        Wanted::Existing(Some(tail)) => target.push_str(&format!("&tail={tail}")),
     }
     target
 }
@@ -413,11 +418,11 @@ mod tests {
             following(Some(since)),
             format!("{all}&since=1700000000.000000042")
         );
-        assert_eq!(logs_target(&id, &Wanted::ToCome), format!("{all}&tail=0"));
+        assert_eq!(logs_target(&id, &Wanted::Future), format!("{all}&tail=0"));
         let there = all.replace("follow=1", "follow=0");
-        assert_eq!(logs_target(&id, &Wanted::There(None)), there);
+        assert_eq!(logs_target(&id, &Wanted::Existing(None)), there);
         assert_eq!(
-            logs_target(&id, &Wanted::There(Some(64))),
+            logs_target(&id, &Wanted::Existing(Some(64))),
             format!("{there}&tail=64")
         );
     }

@@ -3,7 +3,7 @@
 //! One thread, [`DockerThread`], serves any number of containers, and it is the only user of
 //! tokio, hyper and bollard. It knows nothing about records, batches or checkpoints: it passes
 //! what it receives to a [`StreamSink`], and asks it where to resume and whether there is
-//! space.
+//! space. [`streams`] is the reader's side; its sink builds the records.
 //!
 //! ```text
 //! thread ──┬── follower, one per container: connection ──> entries ──> StreamSink

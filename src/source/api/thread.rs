@@ -190,7 +190,7 @@ impl Hub {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return,
-                    Some(command) => self.obey(command),
+                    Some(command) => self.execute(command),
                 },
                 Some(done) = self.tasks.join_next_with_id() => self.reap(done),
             }
@@ -199,7 +199,7 @@ impl Hub {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         let context = Rc::clone(&self.context);
         match command {
             Command::Follow(id) => {
