@@ -77,12 +77,12 @@ fn option_table() -> String {
     let mut table = String::from("| option | value | default | |\n|---|---|---|---|\n");
     for option in OPTIONS {
         let default = option
-            .default
+            .default()
             .map_or(String::new(), |default| format!("`{default}`"));
         table.push_str(&format!(
             "| `{}` | {} | {default} | {} |\n",
             option.name,
-            kind(&option),
+            kind(option),
             option.text
         ));
     }
@@ -123,9 +123,9 @@ fn option_pages() -> String {
     );
     for option in OPTIONS {
         let default = option
-            .default
+            .default()
             .map_or("none".to_owned(), |default| format!("`{default}`"));
-        let example = if option.default.is_none() {
+        let example = if option.default().is_none() {
             format!(" Example: `{} {}`.", option.name, option.example())
         } else {
             String::new()
@@ -133,7 +133,7 @@ fn option_pages() -> String {
         text.push_str(&format!(
             "\n## {}\n\nValue: {}. Default: {default}.{example}\n\n{}\n",
             option.name,
-            kind(&option),
+            kind(option),
             option.text
         ));
     }

@@ -179,7 +179,7 @@ fn every_release_sees_the_options_of_the_documentation() {
                 Kind::Size => "size",
                 Kind::Time => "time",
             };
-            let default = option.default.unwrap_or_default();
+            let default = option.default().unwrap_or_default();
             let quote = if default.contains(' ') { "\"" } else { "" };
             format!(
                 "{}:{kind}:{quote}{default}{quote}",

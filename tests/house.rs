@@ -26,7 +26,6 @@ const LONGEST: usize = 350;
 
 /// Files that are longer still, and how long: they may only become shorter.
 const TOO_LONG: &[(&str, usize)] = &[
-    ("config/mod.rs", 382),
     ("source/container.rs", 906),
     ("source/file/generation.rs", 688),
     ("source/file/resume.rs", 694),

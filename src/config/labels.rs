@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{parse_bool, parse_size, Config};
+use crate::config::{values, Config};
 use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::Pattern;
 use crate::pipeline::tag::sanitized;
@@ -196,8 +196,8 @@ impl Labels {
 
     fn take(&mut self, hint: Hint, value: &str) -> Result<(), String> {
         match hint {
-            Hint::MergeLog => self.merge_log = Some(parse_bool(value)?),
-            Hint::RateLimit => self.rate_limit = Some(parse_size(value)? as u64),
+            Hint::MergeLog => self.merge_log = Some(values::boolean(value)?),
+            Hint::RateLimit => self.rate_limit = Some(values::size(value)? as u64),
             Hint::Parser => self.parser = Some(value.to_owned()),
             Hint::Tag => self.tag = Some(sanitized(value)),
             Hint::Multiline | Hint::MultilineRegex => {

@@ -123,7 +123,7 @@ fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_hea
     sys::clogs_config_map_head {
         type_: kind as libc::c_int,
         name: leak_text(&option.name.to_ascii_lowercase()),
-        def_value: option.default.map_or(std::ptr::null_mut(), leak_text),
+        def_value: option.default().map_or(std::ptr::null_mut(), leak_text),
         flags: if is_repeatable && option.kind == Kind::List {
             sys::CLOGS_FLB_CONFIG_MAP_MULT as libc::c_int
         } else {

@@ -141,7 +141,7 @@ impl Reader {
     /// was no checkpoint before this start.
     pub fn new(link: Arc<Link>, config: Config, is_first_start: bool) -> Reader {
         let holding = Budget::new(config.held_files_limit as u64);
-        let roots = runtime::all(config.runtimes())
+        let roots = runtime::all(&config.runtimes)
             .into_iter()
             .map(Root::new)
             .collect();
@@ -211,7 +211,7 @@ impl Reader {
     /// Prepares the first turn: reports the start and sets up inotify.
     pub fn begin(&mut self) {
         self.link.report(Event::Started {
-            root: self.config.docker_root.clone(),
+            root: self.config.runtimes.docker_root.clone(),
         });
         match FileWatch::new() {
             Ok(watch) => self.file_watch = Some(watch),
@@ -457,25 +457,21 @@ impl Reader {
     /// Whether a root is missing because its runtime is not used on this machine.
     fn is_absent(&self, root: &Root) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
-        // A configured folder is expected even if other roots exist.
-        let is_named =
-            root.runtime.api() == Some(Api::Docker) && !Config::is_default_docker_root(&root.dir);
         // One of root's Podman and the users' Podman is enough.
-        let is_auto =
-            self.config.runtime == RuntimeChoice::Auto || !self.config.podman_users.is_empty();
-        root.is_missing() && is_auto && !is_named && is_any_there()
+        let options = &self.config.runtimes;
+        let is_auto = options.choice == RuntimeChoice::Auto || !options.podman_users.is_empty();
+        root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
     }
 
-    /// Reports which roots can and cannot be read. If no runtime is found at all, only
-    /// Docker's root is reported as missing.
+    /// Reports which roots can and cannot be read.
     fn report_roots(&mut self, now: Instant) {
-        let is_auto = self.config.runtime == RuntimeChoice::Auto;
+        let is_auto = self.config.runtimes.choice == RuntimeChoice::Auto;
         let silent: Vec<bool> = self
             .roots
             .iter()
             .map(|root| {
-                let is_docker = root.runtime.api() == Some(Api::Docker);
-                self.is_absent(root) || (is_auto && root.is_missing() && !is_docker)
+                let is_missed = root.runtime.is_missed(false);
+                self.is_absent(root) || (is_auto && root.is_missing() && !is_missed)
             })
             .collect();
         let seconds = self.config.rescan_interval.as_secs_f64();

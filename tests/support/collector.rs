@@ -97,7 +97,7 @@ impl Collector {
         })
         .expect("valid options");
         // Nor of its users.
-        config.passwd = root.join("passwd");
+        config.runtimes.passwd = root.join("passwd");
         let plugin = Arc::new(Plugin::start(config)?);
         let kept = Arc::new(Kept::default());
         let ending = Arc::new(AtomicBool::new(false));

@@ -78,7 +78,7 @@ fn finds_its_size_and_its_options<const SIZE: usize>(is_repeatable: bool) {
             text(entry.name).as_deref(),
             Some(option.name.to_ascii_lowercase().as_str())
         );
-        assert_eq!(text(entry.def_value).as_deref(), option.default);
+        assert_eq!(text(entry.def_value).as_deref(), option.default());
         assert_eq!(text(entry.desc).as_deref(), Some(option.text));
         let is_multiple = is_repeatable && option.kind == Kind::List;
         assert_eq!(

@@ -48,7 +48,7 @@ impl Shared {
     /// Creates an assembler for entries in the form that this API returns.
     pub(super) fn assembler(&self, id: ContainerId, template: Arc<RecordTemplate>) -> Assembler {
         let mut assembler = Assembler::new(self.link.accounts.open(id), template);
-        if self.api == Api::Podman {
+        if self.api.has_times_in_seconds() {
             assembler.set_tagged(true);
             assembler.set_to_the_second();
         }

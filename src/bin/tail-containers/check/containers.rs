@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
@@ -86,6 +87,7 @@ impl Seen {
 
 /// One runtime and its containers.
 pub struct Group {
+    runtime: Arc<dyn Runtime>,
     /// The runtime's name.
     pub title: &'static str,
     /// The folder with its containers.
@@ -129,9 +131,10 @@ impl Containers {
             own,
         };
         let mut known = HashSet::new();
-        for runtime in runtime::all(config.runtimes()) {
+        for runtime in runtime::all(&config.runtimes) {
             let root = runtime.root();
             let mut group = Group {
+                runtime: Arc::clone(&runtime),
                 title: runtime.title(),
                 state: State::Listed,
                 seen: Vec::new(),
@@ -191,16 +194,13 @@ impl Containers {
             .iter()
             .any(|group| matches!(group.state, State::Listed));
         // Of root's Podman storage and the users' storages one is enough.
-        let is_auto = config.runtime == RuntimeChoice::Auto
-            || (!config.podman_users.is_empty() && is_any_there);
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto
+            || (!config.runtimes.podman_users.is_empty() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
             match &group.state {
                 State::Listed => {}
-                State::Missing
-                    if is_auto
-                        && (group.title != "Docker"
-                            || (is_any_there && Config::is_default_docker_root(&group.root))) => {}
+                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
                 State::Missing => {
                     let fix = place.for_missing_root(group.title, &group.root, config);
                     let finding = Finding::fatal(about, "the folder does not exist", fix);

@@ -78,7 +78,9 @@ impl Place {
                 "start {title}, or set where it keeps its logs (Pod_Logs, Podman_Root)"
             );
         }
-        if let Some(data_root) = configured_data_root().filter(|path| *path != config.docker_root) {
+        if let Some(data_root) =
+            configured_data_root().filter(|path| *path != config.runtimes.docker_root)
+        {
             return format!(
                 "set the folder given in {DAEMON_JSON}: --docker-root {0}, or Docker_Root {0}",
                 data_root.display()
