@@ -46,6 +46,34 @@ fn settled(root: &DockerRoot, collector: &Collector, count: usize) -> Vec<String
     others(collector)
 }
 
+/// Waits until the reader has met two more containers, one after the other: by then it has
+/// been round twice since, also where it may not read.
+fn looked(root: &DockerRoot, collector: &Collector) {
+    static MET: AtomicUsize = AtomicUsize::new(0);
+    for _ in 0..2 {
+        let number = MET.fetch_add(1, Ordering::SeqCst);
+        let name = format!("met-{number}");
+        let _ = root.created_with_id(&format!("{:063x}f", number), &name);
+        collector.wait(&name, |collector| {
+            collector.has_logged(&format!("container {name} "))
+        });
+    }
+}
+
+/// Waits until the reader, whose output is stalled, has read all that it will of the
+/// container that fills the queue.
+fn stalled(root: &DockerRoot, collector: &Collector, full: &LogWriter) {
+    let read = || collector.figures_of("full").read.bytes;
+    let written = full.log.metadata().unwrap().len();
+    let mut before = written;
+    collector.wait("a full queue", |collector| {
+        looked(root, collector);
+        let now = read();
+        std::mem::replace(&mut before, now) == now && collector.figures().queued.bytes > 0
+    });
+    assert!(read() < written, "the queue takes all");
+}
+
 #[track_caller]
 fn same(got: Vec<String>, want: Vec<String>) {
     if got == want {
@@ -72,13 +100,12 @@ fn refusal_is_retried_at_most_every_100_ms() {
     let collector = Collector::start(root.path(), &[]);
     collector.refuse(true);
     log.line("x");
-    collector.wait("a refusal", |c| c.refusals() >= 1);
-    std::thread::sleep(Duration::from_millis(300));
-    let before = collector.refusals();
-    std::thread::sleep(Duration::from_secs(1));
-    let count = collector.refusals() - before;
+    collector.wait("refusals", |c| c.refusals() >= 3);
+    let (before, begun) = (collector.refusals(), Instant::now());
+    collector.wait("more refusals", |c| c.refusals() >= before + 20);
+    let taken = begun.elapsed();
     collector.refuse(false);
-    assert!(count <= 20, "{count} retries in a second");
+    assert!(taken >= Duration::from_secs(1), "20 retries in {taken:?}");
 }
 
 #[test]
@@ -94,10 +121,10 @@ fn a_stalled_output_repeats_nothing_when_unread_generations_are_compressed() {
     for n in 0..5000 {
         full.line(&format!("other {n}"));
     }
-    std::thread::sleep(Duration::from_millis(300));
+    stalled(&root, &collector, &full);
     log.rotate(100, false);
     std::fs::remove_file(format!("{}.1", log.log.display())).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    looked(&root, &collector);
     let rounds = 40;
     for round in 1..rounds {
         log.line(&format!("line {round}"));
@@ -115,6 +142,7 @@ fn a_stalled_output_repeats_nothing_when_unread_generations_are_compressed() {
         std::fs::write(name(1, ".gz"), &packed).unwrap();
         std::fs::remove_file(name(1, "")).unwrap();
         log.open_log();
+        // The pace of the writer: the reader looks between two rotations, or does not.
         std::thread::sleep(Duration::from_millis(20));
     }
     collector.resume();
@@ -134,12 +162,12 @@ fn a_container_that_vanishes_for_a_moment_under_a_pause_is_not_repeated() {
     collector.wait_texts(1);
     collector.pause();
     write(&mut log, 1..10);
-    std::thread::sleep(Duration::from_millis(200));
+    collector.wait("lines in the queue", |c| c.figures().queued.records == 9);
     let away = root.path().join("away");
     std::fs::rename(&log.dir, &away).unwrap();
     collector.wait("gone", |c| c.has_logged("is gone"));
     std::fs::rename(&away, &log.dir).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    looked(&root, &collector);
     collector.resume();
     write(&mut log, 10..12);
     same(settled(&root, &collector, 12), numbers(0..12));
@@ -152,7 +180,9 @@ fn a_log_that_opens_but_cannot_be_read_is_said_once() {
     std::fs::create_dir(&log.log).unwrap();
     let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
     collector.wait("the message", |c| c.has_logged("json.log"));
-    std::thread::sleep(Duration::from_millis(500));
+    let failed = |c: &Collector| c.metric("read_errors_total");
+    let before = failed(&collector);
+    collector.wait("more attempts", |c| failed(c) >= before + 20.0);
     let said: Vec<_> = collector
         .log()
         .into_iter()
@@ -214,7 +244,7 @@ fn a_rename_without_a_reopen_is_read_on() {
     collector.wait_texts(1);
     std::fs::rename(&log.log, format!("{}.1", log.log.display())).unwrap();
     std::fs::File::create(&log.log).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    looked(&root, &collector);
     write(&mut log, 1..5);
     same(settled(&root, &collector, 5), numbers(0..5));
 }
@@ -229,7 +259,7 @@ fn a_long_unfinished_end_is_read_whole() {
     let text = "y".repeat(600_000);
     let long = record("stdout", &format!("{text}\n"), "2023-11-14T22:15:00.25Z");
     log.raw(long.trim_end().as_bytes());
-    std::thread::sleep(Duration::from_millis(200));
+    looked(&root, &collector);
     log.rotate(3, false);
     log.line("line 1");
     let lengths: Vec<usize> = settled(&root, &collector, 3)
@@ -300,6 +330,7 @@ fn a_log_recreated_several_times_within_a_clock_tick_is_still_read() {
         let end = Instant::now() + Duration::from_secs(5);
         while collector.texts().last() != Some(&last) {
             assert!(Instant::now() < end, "trial {trial}: never read again");
+            // Between two looks at what has come.
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -349,7 +380,7 @@ fn a_stream_whose_first_batch_was_never_accepted_is_read_from_its_start() {
     bytes.push_str(&record("stdout", "out\n", "2023-11-14T22:14:00.2Z"));
     log.raw(bytes.as_bytes());
     assert_eq!(collector.wait_texts(1), ["out"]);
-    std::thread::sleep(Duration::from_millis(100));
+    collector.wait("a refusal", |c| c.refusals() >= 1);
     collector.stop();
     let collector = Collector::start(root.path(), &options);
     collector.wait("found", |c| c.has_logged("found"));
@@ -358,19 +389,14 @@ fn a_stream_whose_first_batch_was_never_accepted_is_read_from_its_start() {
 
 #[test]
 fn a_generation_that_was_rotated_and_compressed_before_it_was_read_is_read_once() {
-    let root = DockerRoot::new();
-    for round in 0..60 {
-        let digit = char::from_digit(round % 10, 10).unwrap();
-        let mut log = root.container(digit, "web");
+    for _ in 0..60 {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
         let collector = Collector::start(root.path(), &[]);
         write(&mut log, 0..3);
         log.rotate(4, true);
         write(&mut log, 3..4);
-        collector.wait_texts(4);
-        std::thread::sleep(Duration::from_millis(20));
-        same(collector.texts(), numbers(0..4));
-        drop(collector);
-        log.remove();
+        same(settled(&root, &collector, 4), numbers(0..4));
     }
 }
 
@@ -386,17 +412,17 @@ fn what_was_copied_and_truncated_before_it_was_read_is_read_from_the_copy() {
     for n in 0..5000 {
         full.line(&format!("other {n}"));
     }
-    std::thread::sleep(Duration::from_millis(200));
-    // The output is stalled: nothing of this is read yet.
+    stalled(&root, &collector, &full);
+    // Nothing of this is read yet.
     write(&mut log, 0..10);
-    std::thread::sleep(Duration::from_millis(200));
+    looked(&root, &collector);
     std::fs::copy(&log.log, format!("{}.1", log.log.display())).unwrap();
     std::fs::OpenOptions::new()
         .write(true)
         .truncate(true)
         .open(&log.log)
         .unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    looked(&root, &collector);
     write(&mut log, 10..12);
     collector.resume();
     let texts = settled(&root, &collector, 5013).into_iter();

@@ -816,7 +816,8 @@ fn an_idle_log_is_read_at_once_when_it_is_written() {
     for round in 0..20 {
         log.line(&format!("line {round}"));
         collector.wait_texts(round + 1);
-        // Long enough to be idle by the reader's own rule, and longer.
+        // The writer's pace is what is tested: long enough to be idle by the reader's own
+        // rule, and longer.
         std::thread::sleep(Duration::from_millis(5 * round as u64));
     }
     let mut late = root.created_container('b', "late");

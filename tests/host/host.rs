@@ -50,6 +50,7 @@ impl Load {
                 if number % 2000 == 0 {
                     log.rotate(20, false);
                 }
+                // The load's own pace; nothing is awaited by it.
                 std::thread::sleep(Duration::from_millis(2));
             }
             number

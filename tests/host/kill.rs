@@ -156,6 +156,7 @@ fn write_until(stopping: &AtomicBool, mut log: Log) -> usize {
             log.line(number);
             number += 1;
         }
+        // The load's own pace; nothing is awaited by it.
         std::thread::sleep(Duration::from_millis(5));
     }
     number
@@ -223,6 +224,7 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
             _ => {}
         }
         host.send(&format!("run {}", PATIENCE.as_millis()));
+        // The moment of the kill is random: there is nothing to await.
         std::thread::sleep(Duration::from_micros(moments.below(120_000)));
         let (frames, is_torn) = host.kill();
         let before = arrived.repeated;
@@ -344,6 +346,7 @@ fn start_and_kill(host: &mut FluentBit, start: usize, moment: Duration) {
     host.wait_until(PATIENCE, "the start", |host| {
         host.stderr().matches("following containers").count() == start
     });
+    // The moment of the kill is given: there is nothing to await.
     std::thread::sleep(moment);
     host.signal(Signal::KILL);
     host.wait_exit(PATIENCE).expect("it is dead");
@@ -397,6 +400,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
         version(&program).unwrap_or_else(|problem| problem)
     );
     let roots = Roots::new();
+    // A receiver's own pace.
     let receiver = slow_http(|| std::thread::sleep(Duration::from_millis(30)));
     let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
         .with_service_line("storage.max_chunks_up 4")

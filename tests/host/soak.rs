@@ -90,6 +90,7 @@ impl Load {
                     rotations.store(writers.rotations, Ordering::SeqCst);
                     short_lived.store(writers.short_lived.len(), Ordering::SeqCst);
                     drop(turn);
+                    // The load's own pace; nothing is awaited by it.
                     std::thread::sleep(TICK);
                 }
             })
@@ -218,7 +219,7 @@ impl Host {
         }
     }
 
-    /// Lets the host work for a moment.
+    /// Lets the host work for a moment, between two looks at what it uses.
     fn work(&mut self) {
         match self {
             Host::Real(host) => {

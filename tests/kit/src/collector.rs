@@ -1,5 +1,6 @@
 //! The plugin's library in this process, with a host that keeps what it gets.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use fluent_bit_container_logs::delivery::waker::Waker;
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::telemetry::account::{Account, Figures, Held};
 use fluent_bit_container_logs::telemetry::event::Level;
+use fluent_bit_container_logs::telemetry::metrics::{Reading, Sample, Value};
 use rustix::event::{poll, PollFd, PollFlags};
 
 use super::writer::{Script, Stream};
@@ -36,6 +38,7 @@ impl Host for Kept {
     fn append(&self, tag: Option<&str>, records: usize, bytes: &[u8]) -> Result<(), AppendRefused> {
         if let Some(left) = self.allowed.lock().unwrap().as_mut() {
             if *left == 0 {
+                *self.refusals.lock().unwrap() += 1;
                 return Err(AppendRefused);
             }
             *left -= 1;
@@ -58,6 +61,30 @@ impl Host for Kept {
 
     fn log(&self, level: Level, message: &str) {
         self.log.lock().unwrap().push((level, message.to_owned()));
+    }
+}
+
+/// Takes the metrics alone: of each that is a number, the sum over its series.
+#[derive(Default)]
+struct Shown(Mutex<BTreeMap<&'static str, f64>>);
+
+impl Host for Shown {
+    fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
+        Err(AppendRefused)
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+
+    fn publish(&self, readings: &[Reading]) {
+        let number = |sample: &Sample| match sample.value {
+            Value::Number(number) => Some(number),
+            Value::Distribution { .. } => None,
+        };
+        let sum = |reading: &Reading| reading.samples.iter().filter_map(number).sum();
+        let sums = readings
+            .iter()
+            .map(|reading| (reading.family.name, sum(reading)));
+        self.0.lock().unwrap().extend(sums);
     }
 }
 
@@ -191,6 +218,15 @@ impl Collector {
     /// The accounts of the containers there are.
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         self.plugin.accounts().all()
+    }
+
+    /// The sum over all series of this metric, named without our prefix.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let shown = Shown::default();
+        self.plugin.publish(&shown);
+        let sums = shown.0.into_inner().unwrap();
+        *sums.get(name).unwrap_or_else(|| panic!("no metric {name}"))
     }
 
     /// The deleted files that are held.
