@@ -18,6 +18,7 @@ mod hostile;
 mod idle_streams;
 mod multiline;
 mod pods;
+mod released_checkpoint;
 mod selection;
 mod slices;
 mod tail_containers;
