@@ -346,8 +346,7 @@ fn one_capability_is_enough_to_read_what_root_owns() {
         host.start().expect("Fluent Bit starts");
         host.wait_until(PATIENCE, "the record", |host| host.record_count() == 1);
         assert_eq!(host.records()[0].text("container_name"), "web");
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
     });
 }
 

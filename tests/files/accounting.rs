@@ -33,9 +33,7 @@ fn settled(collector: &Collector, ready: impl Fn(&Figures) -> bool) -> Figures {
 
 #[test]
 fn every_byte_of_a_log_is_delivered_and_counted() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     let mut written = 0;
     for round in 0..6 {
         write(&mut log, 20);
@@ -58,9 +56,7 @@ fn every_byte_of_a_log_is_delivered_and_counted() {
 
 #[test]
 fn a_refused_batch_is_pending_until_it_is_accepted() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     collector.refuse(true);
     write(&mut log, 100);
     let figures = settled(&collector, |figures| figures.read.bytes == size(&log));
@@ -86,9 +82,7 @@ fn a_refused_batch_is_pending_until_it_is_accepted() {
 
 #[test]
 fn an_open_line_is_pending_whatever_the_other_stream_says() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Tag_Template", "{name}.{stream}")]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Tag_Template", "{name}.{stream}")]);
     let open = record("stdout", &"x".repeat(16_384), "2023-11-14T22:14:00.1Z");
     let other = record("stderr", "other\n", "2023-11-14T22:14:00.2Z");
     let rest = record("stdout", "rest\n", "2023-11-14T22:14:00.1Z");
@@ -176,9 +170,7 @@ fn what_was_delivered_before_a_restart_is_passed_over() {
 
 #[test]
 fn a_container_that_went_is_in_the_total() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Rescan_Interval", "20ms")]);
     write(&mut log, 30);
     settled(&collector, |figures| figures.delivered.records == 30);
     write(&mut log, 20);

@@ -95,9 +95,7 @@ fn same(got: Vec<String>, want: Vec<String>) {
 
 #[test]
 fn refusal_is_retried_at_most_every_100_ms() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     collector.refuse(true);
     log.line("x");
     collector.wait("refusals", |c| c.refusals() >= 3);
@@ -155,9 +153,7 @@ fn a_stalled_output_repeats_nothing_when_unread_generations_are_compressed() {
 
 #[test]
 fn a_container_that_vanishes_for_a_moment_under_a_pause_is_not_repeated() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Rescan_Interval", "20ms")]);
+    let (root, mut log, collector) = Collector::of_one(&[("Rescan_Interval", "20ms")]);
     log.line("line 0");
     collector.wait_texts(1);
     collector.pause();
@@ -237,9 +233,7 @@ fn a_glued_record_before_an_open_piece_is_not_repeated_after_a_restart() {
 #[test]
 fn a_rename_without_a_reopen_is_read_on() {
     // logrotate without copytruncate: dockerd goes on in the renamed file.
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (root, mut log, collector) = Collector::of_one(&[]);
     log.line("line 0");
     collector.wait_texts(1);
     std::fs::rename(&log.log, format!("{}.1", log.log.display())).unwrap();
@@ -251,9 +245,7 @@ fn a_rename_without_a_reopen_is_read_on() {
 
 #[test]
 fn a_long_unfinished_end_is_read_whole() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (root, mut log, collector) = Collector::of_one(&[]);
     log.line("line 0");
     collector.wait_texts(1);
     let text = "y".repeat(600_000);
@@ -296,9 +288,7 @@ fn the_queue_limit_holds_after_a_very_long_entry() {
 
 #[test]
 fn files_recreated_within_a_clock_tick_are_read() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     let rounds = 3000;
     for round in 0..rounds {
         log.line(&format!("line {round}"));
@@ -314,9 +304,7 @@ fn files_recreated_within_a_clock_tick_are_read() {
 
 #[test]
 fn a_log_recreated_several_times_within_a_clock_tick_is_still_read() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     log.line("first");
     collector.wait_texts(1);
     for trial in 0..300u64 {
@@ -390,9 +378,7 @@ fn a_stream_whose_first_batch_was_never_accepted_is_read_from_its_start() {
 #[test]
 fn a_generation_that_was_rotated_and_compressed_before_it_was_read_is_read_once() {
     for _ in 0..60 {
-        let root = DockerRoot::new();
-        let mut log = root.container('a', "web");
-        let collector = Collector::start(root.path(), &[]);
+        let (root, mut log, collector) = Collector::of_one(&[]);
         write(&mut log, 0..3);
         log.rotate(4, true);
         write(&mut log, 3..4);
@@ -446,9 +432,7 @@ fn rotated_files_are_read_while_there_is_no_current_one() {
 
 #[test]
 fn the_end_of_one_stream_does_not_cut_an_open_line_of_the_other() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     let piece = "p".repeat(16_384);
     log.piece("stderr", &piece, "2023-11-14T22:15:00.25Z");
     log.piece("stdout", "prompt: ", "2023-11-14T22:15:00.26Z");

@@ -28,9 +28,7 @@ fn write(log: &mut LogWriter, stream: &str, lines: &[&str]) {
 
 #[test]
 fn a_stack_trace_is_one_record_and_other_lines_wait_for_nothing() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Multiline", "java"), NEVER]);
     log.line("GET / 200");
     assert_eq!(collector.wait_texts(1), ["GET / 200"]);
     // Whose lines come in turns.
@@ -73,9 +71,7 @@ fn silence_completes_what_is_open() {
 /// Only the time of the entries can do it: by the clock of the test nothing is due.
 #[test]
 fn the_noise_of_one_stream_does_not_keep_the_other_waiting() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Multiline", "java"), NEVER]);
     log.piece("stdout", "a.Error: 1\n", "2023-11-14T10:00:00.5Z");
     log.piece("stdout", "\tat a\n", "2023-11-14T11:00:00.5Z");
     for (number, time) in ["11:30:00", "11:59:00", "12:00:00.5"]
@@ -114,9 +110,7 @@ fn no_rescan_is_needed_for_what_is_due() {
 
 #[test]
 fn a_label_that_changes_loses_nothing_that_is_open() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Multiline", "java"), NEVER]);
     log.line("before");
     collector.wait_texts(1);
     write(&mut log, "stdout", &TRACE);
@@ -133,9 +127,7 @@ fn a_label_that_changes_loses_nothing_that_is_open() {
 #[test]
 fn rotation_in_the_midst_of_a_trace_leaves_it_whole() {
     for compress in [false, true] {
-        let root = DockerRoot::new();
-        let mut log = root.container('a', "web");
-        let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+        let (_root, mut log, collector) = Collector::of_one(&[("Multiline", "java"), NEVER]);
         for line in TRACE {
             log.line(line);
             log.rotate(9, compress);
@@ -197,9 +189,7 @@ fn a_restart_in_the_midst_of_a_trace_leaves_it_whole() {
 
 #[test]
 fn the_end_of_a_container_completes_what_is_open() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Multiline", "java"), NEVER]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Multiline", "java"), NEVER]);
     log.line("before");
     collector.wait_texts(1);
     write(&mut log, "stdout", &TRACE);
@@ -210,9 +200,7 @@ fn the_end_of_a_container_completes_what_is_open() {
 
 #[test]
 fn pieces_of_a_long_line_are_joined_before_lines_are() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Multiline", "^START"), NEVER]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Multiline", "^START"), NEVER]);
     let long = |begin: &str| format!("{begin} {}", "x".repeat(40_000));
     for begin in ["START", "more", "START"] {
         log.long_line("stdout", &long(begin));

@@ -100,9 +100,7 @@ fn a_container_that_comes_later_is_read_from_its_first_byte() {
 
 #[test]
 fn a_torn_record_is_read_once_it_is_whole() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     log.line("before");
     collector.wait_texts(1);
     let whole = record("stdout", "torn at every byte\n", "2023-11-14T22:13:20Z");
@@ -120,9 +118,7 @@ fn a_torn_record_is_read_once_it_is_whole() {
 #[test]
 fn rotation_by_rename_is_followed_without_loss() {
     for compress in [false, true] {
-        let root = DockerRoot::new();
-        let mut log = root.container('a', "web");
-        let collector = Collector::start(root.path(), &[]);
+        let (_root, mut log, collector) = Collector::of_one(&[]);
         for round in 0..20 {
             write(&mut log, round * 10..round * 10 + 10);
             log.rotate(3, compress);
@@ -149,9 +145,7 @@ fn rotation_by_rename_is_followed_without_loss() {
 #[test]
 fn rotation_in_step_with_the_reader_is_exact() {
     for compress in [false, true] {
-        let root = DockerRoot::new();
-        let mut log = root.container('a', "web");
-        let collector = Collector::start(root.path(), &[]);
+        let (_root, mut log, collector) = Collector::of_one(&[]);
         for round in 0..30 {
             write(&mut log, round * 10..round * 10 + 10);
             log.rotate(3, compress);
@@ -169,9 +163,7 @@ fn rotation_in_step_with_the_reader_is_exact() {
 
 #[test]
 fn a_recreated_log_is_followed() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     for round in 0..30 {
         log.line(&format!("line {round}"));
         collector.wait_texts(round + 1);
@@ -182,9 +174,7 @@ fn a_recreated_log_is_followed() {
 
 #[test]
 fn truncation_in_place_starts_again_at_the_first_byte() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     for round in 0..10 {
         write(&mut log, round * 3..round * 3 + 3);
         collector.wait_texts(round * 3 + 3);
@@ -299,9 +289,7 @@ fn damage_is_passed_over_to_the_next_record() {
 
 #[test]
 fn split_lines_are_joined_per_stream_and_across_rotation() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     let lengths = [0, 1, 16_383, 16_384, 16_385, 40_000, 200_000];
     let mut expected = Vec::new();
     for (index, length) in lengths.into_iter().enumerate() {
@@ -340,9 +328,7 @@ fn a_joined_line_is_bounded_and_marked() {
 
 #[test]
 fn an_unterminated_end_of_a_stream_is_delivered() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     log.entry("stdout", "no line feed at the end");
     assert_eq!(collector.wait_texts(1), ["no line feed at the end"]);
     log.write_config("web", true);
@@ -379,9 +365,7 @@ fn a_removed_container_is_read_to_its_end() {
 
 #[test]
 fn a_log_deleted_by_hand_is_read_on_through_its_handle() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     log.line("line 0");
     collector.wait_texts(1);
     std::fs::remove_file(&log.log).expect("unlink");
@@ -556,9 +540,7 @@ fn streams_with_tags_of_their_own_resume_each_by_itself() {
 
 #[test]
 fn a_refused_batch_is_kept_and_offered_again() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[]);
+    let (_root, mut log, collector) = Collector::of_one(&[]);
     collector.refuse(true);
     write(&mut log, 0..100);
     collector.wait("several refusals", |collector| collector.refusals() >= 3);
@@ -569,9 +551,7 @@ fn a_refused_batch_is_kept_and_offered_again() {
 
 #[test]
 fn a_stalled_output_keeps_rotated_files_open_and_loses_nothing() {
-    let root = DockerRoot::new();
-    let mut log = root.container('a', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    let (_root, mut log, collector) = Collector::of_one(&[("Queue_Limit", "64k")]);
     log.line("line 0");
     collector.wait_texts(1);
     collector.pause();

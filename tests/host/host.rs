@@ -69,6 +69,16 @@ impl Load {
     }
 }
 
+/// A container under load, and a host with a checkpoint that is to read it.
+fn under_load(program: &Path, plugin: &Path) -> (DockerRoot, Load, FluentBit) {
+    let root = DockerRoot::new();
+    let load = Load::on(root.container('a', "web"));
+    let host = FluentBit::new(program, Some(plugin), "");
+    let db = format!("DB {}/positions.db", host.dir().display());
+    host.set_config(&input(root.path(), &[&db]));
+    (root, load, host)
+}
+
 #[track_caller]
 fn assert_exact(records: &[Record], count: usize) {
     for (number, record) in records.iter().enumerate() {
@@ -146,8 +156,7 @@ fn real_containers_arrive_in_the_file_output() {
             .find(|r| r.text("log") == "line 1000")
             .expect("the last record");
         assert_eq!(record.time_ns % 1_000_000_000, nanos);
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
     });
 }
 
@@ -156,26 +165,20 @@ fn a_restart_under_load_loses_and_repeats_nothing() {
     with_each_host(
         "host::a_restart_under_load_loses_and_repeats_nothing",
         |program, plugin| {
-            let root = DockerRoot::new();
-            let load = Load::on(root.container('a', "web"));
-            let mut host = FluentBit::new(program, Some(plugin), "");
-            let db = format!("DB {}/positions.db", host.dir().display());
-            host.set_config(&input(root.path(), &[&db]));
+            let (_root, load, mut host) = under_load(program, plugin);
             for round in 1..=3 {
                 host.start().expect("Fluent Bit starts");
                 host.wait_until(PATIENCE, "more records", |host| {
                     host.record_count() > round * 3000
                 });
-                host.signal(Signal::TERM);
-                assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+                host.end_in_order();
             }
             let written = load.finish();
             host.start().expect("Fluent Bit starts");
             host.wait_until(PATIENCE, "all records", |host| {
                 host.record_count() >= written
             });
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             assert_exact(&host.records(), written);
         },
     );
@@ -186,11 +189,7 @@ fn three_hot_reloads_under_load_lose_and_repeat_nothing() {
     with_each_host(
         "host::three_hot_reloads_under_load_lose_and_repeat_nothing",
         |program, plugin| {
-            let root = DockerRoot::new();
-            let load = Load::on(root.container('a', "web"));
-            let mut host = FluentBit::new(program, Some(plugin), "");
-            let db = format!("DB {}/positions.db", host.dir().display());
-            host.set_config(&input(root.path(), &[&db]));
+            let (_root, load, mut host) = under_load(program, plugin);
             host.start().expect("Fluent Bit starts");
             for round in 1..=3 {
                 host.wait_until(PATIENCE, "more records", |host| {
@@ -205,8 +204,7 @@ fn three_hot_reloads_under_load_lose_and_repeat_nothing() {
             host.wait_until(PATIENCE, "all records", |host| {
                 host.record_count() >= written
             });
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             assert_exact(&host.records(), written);
         },
     );
@@ -344,8 +342,7 @@ fn through_two_restarts(program: &Path, plugin: &Path, docker: &dockerd::Dockerd
     host.wait_until(PATIENCE, "lines after the daemon's restart", |host| {
         texts(host, &names[11]).len() > before
     });
-    host.signal(Signal::TERM);
-    assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    host.end_in_order();
     host.start().expect("Fluent Bit starts again");
     let printed = script.of(Stream::Stdout);
     for name in &names {
@@ -365,8 +362,7 @@ fn through_two_restarts(program: &Path, plugin: &Path, docker: &dockerd::Dockerd
             host.stderr()
         );
     }
-    host.signal(Signal::TERM);
-    assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    host.end_in_order();
 }
 
 #[test]
@@ -470,8 +466,7 @@ fn every_rule_of_a_repeated_option_reaches_us() {
                 host.wait_until(PATIENCE, reason, |host| host.stderr().contains(reason));
             }
             host.wait_until(PATIENCE, "two records", |host| host.record_count() == 2);
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             let mut names: Vec<String> = host
                 .records()
                 .iter()
@@ -502,8 +497,7 @@ fn the_example_configuration_runs() {
         host.start().expect("Fluent Bit starts");
         host.wait_until(PATIENCE, "a record", |host| host.record_count() == 1);
         assert_eq!(host.records()[0].tag, "docker.web");
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
     });
 }
 
@@ -529,8 +523,7 @@ fn the_yaml_example_runs_and_lists_reach_us() {
             host.wait_until(PATIENCE, "two records", |host| {
                 host.stdout().matches("line 0").count() == 2
             });
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             let stdout = host.stdout();
             assert!(
                 stdout.contains("\"web\"") && stdout.contains("\"api\""),
@@ -583,8 +576,7 @@ fn the_hosts_multiline_filter_and_its_parsers_work_behind_us() {
                 .with_service_line(&format!("Parsers_File {}", parsers.display()));
             host.start().expect("Fluent Bit starts");
             host.wait_until(PATIENCE, "six records", |host| host.record_count() >= 6);
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             let texts = |tag: &str| -> Vec<String> {
                 let records = host
                     .records()
@@ -676,8 +668,7 @@ fn a_label_has_lines_taken_apart_by_fluent_bits_parsers() {
                     host.stderr().matches("following containers").count() == round + 2
                 });
             }
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             let records = host.records();
             assert_eq!(records.len(), count);
             let of = |tag: &str| -> Vec<&Record> {

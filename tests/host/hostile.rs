@@ -9,7 +9,6 @@ use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::telemetry::event::Level;
-use rustix::process::Signal;
 use serde_json::json;
 use test_kit::collector::PATIENCE;
 use test_kit::docker_root::{record, DockerRoot, LogWriter};
@@ -318,8 +317,7 @@ fn an_image_does_not_hang_fluent_bit_by_a_parser() {
             host.wait_until(PATIENCE, "what is said", |host| {
                 host.stderr().contains(said)
             });
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
         },
     );
 }

@@ -320,8 +320,7 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
         counts
     };
     host.wait_until(PATIENCE, "every line", |host| counts(host).len() == total);
-    host.signal(Signal::TERM);
-    assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    host.end_in_order();
     let counts = counts(&host);
     let repeated = assert_one_batch_at_the_most(&counts, total, kills);
     println!("{kills} kills of Fluent Bit: {total} lines written, 0 lost, {repeated} repeated");
@@ -454,8 +453,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
         counts
     };
     host.wait_until(PATIENCE * 2, "every line", |_| arrived().len() >= total);
-    host.signal(Signal::TERM);
-    assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+    host.end_in_order();
     let repeated = assert_one_batch_at_the_most(&arrived(), total, kills);
     println!(
         "{kills} kills of Fluent Bit over {pauses} pauses and {resumes} resumptions, {paused} of them in a pause: \

@@ -5,7 +5,6 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use test_kit::collector::PATIENCE;
@@ -121,8 +120,7 @@ impl Shop {
         host.wait_until(PATIENCE, "every line at the receiver", |host| {
             received(host).len() >= self.lines.len()
         });
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
         let mut received = received(&host);
         received.sort();
         let expected = self.lines.iter().cloned().map(|line| {
@@ -518,8 +516,7 @@ fn opentelemetry_resources() {
         host.wait_until(PATIENCE, "every line at the receiver", |_| {
             received().len() >= shop.lines.len()
         });
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
         let mut lines = received();
         lines.sort();
         let first = lines
@@ -557,8 +554,7 @@ fn opentelemetry_through_a_filter() {
             host.wait_until(PATIENCE, "every record", |host| {
                 host.record_count() >= shop.lines.len()
             });
-            host.signal(Signal::TERM);
-            assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+            host.end_in_order();
             let records = host.records();
             assert_eq!(records.len(), shop.lines.len());
             assert!(records
@@ -592,7 +588,6 @@ fn prometheus_exporter() {
             seen = count.map(|count| count.trim().parse::<f64>().expect("a number"));
             seen == Some(expected)
         });
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
     });
 }

@@ -471,8 +471,7 @@ fn fluent_bit_takes_what_fits_its_limit_and_passes_over_what_never_does() {
         host.wait_until(PATIENCE, "what is lost", |host| {
             host.stderr().contains("they are lost, reading continues")
         });
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
         assert!(
             host.stderr().contains("lost: 1 records (15"),
             "{}",

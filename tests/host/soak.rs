@@ -285,8 +285,7 @@ impl Host {
     fn end(self) {
         match self {
             Host::Real(mut host) => {
-                host.signal(Signal::TERM);
-                assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+                host.end_in_order();
             }
             Host::Played(host) => host.exit().assert_clean(),
         }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use test_kit::collector::{Collector, PATIENCE};
 use test_kit::pod_root::{PodRoot, PodWriter};
-use test_kit::writer::{numbered_slowly, of_lengths, Script, Stream, EDGE_LENGTHS};
+use test_kit::writer::{assert_lines, numbered_slowly, of_lengths, Script, Stream, EDGE_LENGTHS};
 use test_kit::{programs, run, skip, wait_until};
 
 const ROTATIONS: usize = 6;
@@ -141,11 +141,7 @@ fn what_conmon_writes_over_the_kubelets_rotations_comes_once() {
     collector.wait("all lines", |collector| collector.count() >= expected.len());
     let (records, messages) = collector.stop();
     let got: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
-    let differs = got
-        .iter()
-        .zip(&expected)
-        .position(|(got, want)| got != want);
-    assert_eq!((differs, got.len()), (None, expected.len()), "{messages:?}");
+    assert_lines(&format!("{messages:?}"), &got, &expected);
     assert!(records
         .iter()
         .all(|record| record.text("container_id") == container.id));

@@ -14,7 +14,9 @@ use test_kit::cri::{
     NODE,
 };
 use test_kit::pod_root::{uid_of, PodRoot, PodWriter};
-use test_kit::writer::{interleaved, numbered_slowly, of_lengths, Script, Stream, EDGE_LENGTHS};
+use test_kit::writer::{
+    assert_lines, interleaved, numbered_slowly, of_lengths, Script, Stream, EDGE_LENGTHS,
+};
 use test_kit::{holds_within, programs, run, skip, wait_until};
 
 const ROTATIONS: usize = 6;
@@ -234,15 +236,6 @@ fn what_containerd_writes_over_the_kubelets_rotations_comes_once() {
             .iter()
             .filter(|record| record.text("stream") == stream.name());
         let got: Vec<&str> = ours.map(|record| record.text("log")).collect();
-        let differs = got
-            .iter()
-            .zip(&expected)
-            .position(|(got, want)| got != want);
-        assert_eq!(
-            (differs, got.len()),
-            (None, expected.len()),
-            "{}: {messages:?}",
-            stream.name()
-        );
+        assert_lines(&format!("{}: {messages:?}", stream.name()), &got, &expected);
     }
 }

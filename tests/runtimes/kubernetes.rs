@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Signal;
 use serde_json::{json, Value};
 
 use test_kit::collector::PATIENCE;
@@ -142,8 +141,7 @@ fn the_daemon_set_reads_a_node_and_the_filter_adds_labels_and_annotations() {
         app.restart();
         app.line("app 3");
         host.wait_until(PATIENCE, "the other lines", |host| printed(host).len() == 6);
-        host.signal(Signal::TERM);
-        assert!(host.wait_exit(PATIENCE).expect("it ends").success());
+        host.end_in_order();
 
         let records = printed(&host);
         assert_eq!(records.len(), 6, "{records:?}");

@@ -22,28 +22,6 @@ fn records_of(collector: &Collector, id: &str, stream: Stream) -> Vec<Record> {
     collector.records().into_iter().filter(is_its).collect()
 }
 
-/// Waits for all that `script` prints and compares it.
-fn expect(collector: &Collector, id: &str, script: &Script) {
-    for stream in [Stream::Stdout, Stream::Stderr] {
-        let expected = script.of(stream);
-        collector.wait("all lines", |collector| {
-            records_of(collector, id, stream).len() >= expected.len()
-        });
-        let records = records_of(collector, id, stream);
-        let got: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
-        let differs = got
-            .iter()
-            .zip(&expected)
-            .position(|(got, want)| got != want);
-        assert_eq!(
-            (differs, got.len()),
-            (None, expected.len()),
-            "{}",
-            stream.name()
-        );
-    }
-}
-
 fn everything() -> Script {
     numbered(Stream::Stdout, "line", 2000)
         .then(of_lengths(Stream::Stdout, &EDGE_LENGTHS))
@@ -87,7 +65,7 @@ fn what_conmon_writes_arrives_line_by_line() {
     };
     let collector = start(&podman, &[]);
     for (id, name) in ids.iter().zip(drivers) {
-        expect(&collector, id, &script);
+        collector.assert_arrives(id, &script, "podman");
         let records = records_of(&collector, id, Stream::Stdout);
         assert!(records
             .iter()
@@ -113,7 +91,7 @@ fn through_the_api_all_comes_once_over_restarts_of_all_sides() {
         .write("whole", "k8s-file", &script)
         .expect("podman run");
     let collector = start(&podman, &options);
-    expect(&collector, &whole, &script);
+    collector.assert_arrives(&whole, &script, "podman");
     // It begins here, so that it is still writing at the restart.
     let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
     let id = podman.write("slow", "k8s-file", &slow).expect("podman run");
@@ -244,7 +222,7 @@ fn a_log_in_the_journal_comes_through_the_api() {
         .expect("podman run");
     let db = podman.path().join("positions.db").display().to_string();
     let collector = start(&podman, &[("DB", &db)]);
-    expect(&collector, &whole, &script);
+    collector.assert_arrives(&whole, &script, "podman");
     // It begins here, so that it is still writing at the restart.
     let slow = numbered_slowly(Stream::Stdout, "line", 1500, "0.003");
     let id = podman.write("slow", "journald", &slow).expect("podman run");
@@ -438,7 +416,7 @@ fn where_the_storage_cannot_be_seen_the_api_tells_names_and_labels() {
         &podman,
         &[("Podman_Root", "/nonexistent"), ("Labels", "team")],
     );
-    expect(&collector, &id, &script);
+    collector.assert_arrives(&id, &script, "podman");
     let records = records_of(&collector, &id, Stream::Stdout);
     assert!(records
         .iter()

@@ -17,7 +17,8 @@ use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::{Reading, Sample, Value};
 use rustix::event::{poll, PollFd, PollFlags};
 
-use super::writer::{Script, Stream};
+use super::docker_root::{DockerRoot, LogWriter};
+use super::writer::{assert_lines, Script, Stream};
 
 /// How long anything may take: far more than it ever should, since the
 /// machines are shared.
@@ -101,6 +102,14 @@ impl Collector {
     /// Starts over a Docker root; `options` as in a configuration file.
     pub fn start(root: &Path, options: &[(&str, &str)]) -> Collector {
         Collector::try_start(root, options).expect("the instance starts")
+    }
+
+    /// Starts over a new root with one container, `web`, whose log is empty.
+    pub fn of_one(options: &[(&str, &str)]) -> (DockerRoot, LogWriter, Collector) {
+        let root = DockerRoot::new();
+        let log = root.container('a', "web");
+        let collector = Collector::start(root.path(), options);
+        (root, log, collector)
     }
 
     /// As [`Collector::start`], or why not.
@@ -265,17 +274,8 @@ impl Collector {
                 |collector| collector.texts_of(id, name).len() >= expected.len(),
             );
             let texts = self.texts_of(id, name);
-            let first = texts
-                .iter()
-                .zip(&expected)
-                .position(|(got, want)| got != want);
-            let lengths = first.map(|at| (texts[at].len(), expected[at].len()));
-            assert!(
-                first.is_none() && texts.len() == expected.len(),
-                "{label}, {name}: {} lines for {}, first difference at {first:?}: {lengths:?} bytes",
-                texts.len(),
-                expected.len()
-            );
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            assert_lines(&format!("{label}, {name}"), &texts, &expected);
         }
     }
 

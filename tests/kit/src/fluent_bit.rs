@@ -38,6 +38,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::collector::PATIENCE;
 use super::{holds_within, is_executable, programs, scratch, tail_of};
 
 /// Names the shared library to test, instead of the newest one that cargo built.
@@ -355,6 +356,14 @@ impl FluentBit {
             .expect("a signal is for a running host");
         rustix::process::kill_process(Pid::from_child(process), signal)
             .expect("our child can be signalled");
+    }
+
+    /// Ends it as a service manager does: it must end with success, and within a minute.
+    #[track_caller]
+    pub fn end_in_order(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait_exit(PATIENCE).expect("it ends");
+        assert!(status.success(), "{status}:\n{}", self.stderr());
     }
 
     /// Waits for the end of the process; an error carries the end of its log.

@@ -191,6 +191,19 @@ pub fn of_stream(lines: &Lines, stream: Stream) -> Vec<&str> {
         .collect()
 }
 
+/// Asserts that the lines that arrived are those that were written.
+#[track_caller]
+pub fn assert_lines(label: &str, got: &[&str], written: &[&str]) {
+    let first = got.iter().zip(written).position(|(got, want)| got != want);
+    let lengths = first.map(|at| (got[at].len(), written[at].len()));
+    assert!(
+        first.is_none() && got.len() == written.len(),
+        "{label}: {} lines for {}, first difference at {first:?}: {lengths:?} bytes",
+        got.len(),
+        written.len()
+    );
+}
+
 /// The log of a json-file container with what rotation made of it, oldest first.
 /// Compressed files are not among them.
 pub fn log_files(current: &Path) -> Vec<PathBuf> {
