@@ -54,9 +54,10 @@ test: deps test-deps all
 	@scripts/run-tests
 
 # The lints, the unit tests and those over files: no root, no daemon, nothing installed.
+# More threads than cores, for many tests wait.
 check:
 	$(LINT)
-	@scripts/run-tests --lib --test files
+	@RUST_TEST_THREADS=$$((2 * $$(nproc))) scripts/run-tests --lib --test files
 
 # The test of the Debian package, which `make test` skips: it wants cargo-deb.
 package-test: deb
