@@ -3,7 +3,7 @@
 //! Before version 23, dockerd's follow is not exact across a rotation, however it is
 //! requested: it returns the first entries of the new file twice, skips whole files, or falls
 //! silent until the next rotation or for good; with `since`, it omits compressed files
-//! (`tests/daemon_truth.rs` shows it). Its response without following is exact, because it
+//! (`tests/runtimes/daemon_truth.rs` shows it). Its response without following is exact, because it
 //! opens all files under the lock that rotation takes. So entries are taken from that, and a
 //! follow only signals that something was written:
 //!
