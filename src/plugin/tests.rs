@@ -505,11 +505,11 @@ fn a_stop_tells_what_the_reader_was_at() {
         ),
         (
             |link, id| link.activity.is(Doing::Decoding, id),
-            "stopped without waiting for the reader thread, which is processing the lines of container web (cccccccccccc); what",
+            "stopped without waiting for the reader thread, which is processing the lines of container web (cccccccccccc); everything",
         ),
         (
             |link, _| link.activity.lists(std::path::Path::new("/somewhere")),
-            "a file system does not respond: stopped without waiting for the reader thread, which is listing /somewhere; what",
+            "a file system does not respond: stopped without waiting for the reader thread, which is listing /somewhere; everything",
         ),
     ];
     for (set, want) in cases {
