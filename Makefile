@@ -84,11 +84,11 @@ fuzz: deps test-deps
 picture: deps test-deps all
 	$(WITH_PLUGIN) cargo run --package xtask -- picture $(MINUTES)
 
-# Containers, rotations and hot reloads for so long; `make test` has a minute of it.
+# Containers, rotations and hot reloads for MINUTES; `make test` has one minute of it.
 soak: deps test-deps all
 	SOAK_MINUTES=$(MINUTES) $(WITH_PLUGIN) cargo test --test host -- --nocapture soak::
 
-# SIGKILL under load, so often of each kind of host; `make test` has fewer.
+# Kills each kind of host KILLS times under load; `make test` has fewer kills.
 KILLS ?= 200
 SEED ?= 1
 kill: deps test-deps all
