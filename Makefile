@@ -88,7 +88,7 @@ picture: deps test-deps all
 soak: deps test-deps all
 	SOAK_MINUTES=$(MINUTES) $(WITH_PLUGIN) cargo test --test host -- --nocapture soak::
 
-# SIGKILL under load, KILLS times for each kind of host; `make test` has fewer.
+# Kills each kind of host KILLS times under load; `make test` has fewer kills.
 KILLS ?= 200
 SEED ?= 1
 kill: deps test-deps all

@@ -6,8 +6,7 @@ use test_kit::tail_containers::{check, row};
 
 #[test]
 fn what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed() {
-    let test =
-        "tail_containers::check::what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed";
+    let test = "check::what_a_real_daemon_runs_is_shown_and_it_is_asked_only_where_that_is_needed";
     let docker = match shared() {
         Ok(docker) => docker,
         Err(reason) => return skip(test, &reason),
