@@ -243,7 +243,10 @@ fn crafted(input: &[u8]) {
     std::io::Read::read_to_end(&mut encoder, &mut packed).expect("compressible");
     let gzip = SafePath::from(folder().join("x-json.log.1.gz"));
     std::fs::write(&gzip, packed).expect("room");
-    for opened in [Generation::open(&plain, 0), Generation::open_gzip(&gzip, 0)] {
+    for opened in [
+        Generation::open(&plain, false),
+        Generation::open(&gzip, true),
+    ] {
         let mut generation = opened.expect("the file");
         // All of it fits into one slice of an archive.
         let sought = generation

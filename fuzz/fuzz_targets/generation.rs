@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
         "container.log"
     });
     let mut file = std::fs::File::create(&path).expect("a file");
-    let mut generation = Generation::open(&(&path).into(), 0).expect("the file");
+    let mut generation = Generation::open(&(&path).into(), false).expect("the file");
     let mut buffer = Vec::new();
     let mut taken = Vec::new();
     let (mut size, mut looks) = (0, 0);

@@ -1,10 +1,15 @@
 //! How a file is divided into entries: lines of two kinds, or `local` frames. The layout is
 //! detected from the first bytes of the file, not from the name of its log driver.
 
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 
 use crate::format::cri::is_cri;
-use crate::format::local::{first_frame, next_frame, Frame};
+use crate::format::local::{
+    first_frame, next_frame, wanted_bytes, Frame, LENGTH_BYTES, LONGEST_FRAME,
+};
+
+/// Fewer NULs than this may be the start of a frame that is still being written.
+const FEWEST_NULS: usize = 65;
 
 /// How a file is divided into entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,66 @@ impl Layout {
         }
     }
 
+    /// The layout that a file of this name usually has, until its content shows it.
+    pub fn by_name(name: &str) -> Layout {
+        if name.contains("-json.log") {
+            Layout::JsonLines
+        } else if name.starts_with("container.log") || name.starts_with("container-cached.log") {
+            Layout::LocalFrames
+        } else {
+            Layout::CriLines
+        }
+    }
+
+    /// Whether each entry ends at a line feed, so that the last one is found from the end of
+    /// the data. Other entries are found only one after another from the start.
+    pub fn is_lines(self) -> bool {
+        matches!(self, Layout::JsonLines | Layout::CriLines)
+    }
+
+    /// Length in bytes of the longest entry; 0 if the format does not limit it.
+    pub fn longest_entry(self) -> usize {
+        match self {
+            Layout::JsonLines | Layout::CriLines => 0,
+            Layout::LocalFrames => LONGEST_FRAME,
+        }
+    }
+
+    /// Length in bytes of the hole of NULs at the start of `data`; 0 if there is none.
+    pub fn hole(self, data: &[u8]) -> usize {
+        let nuls = data.iter().take_while(|byte| **byte == 0).count();
+        match self {
+            Layout::JsonLines | Layout::CriLines if nuls > 0 && Layout::detect(data).is_none() => {
+                nuls
+            }
+            // A frame's length begins with NULs, too: only a stretch of nothing else is certainly
+            // a hole, and the last of them may be the start of a frame.
+            Layout::LocalFrames if nuls >= FEWEST_NULS && nuls == data.len() => {
+                nuls + 1 - LENGTH_BYTES
+            }
+            _ => 0,
+        }
+    }
+
+    /// Length in bytes at which the incomplete entry `data` will be complete; 0 if only its
+    /// end shows that.
+    pub fn wanted(self, data: &[u8]) -> usize {
+        match self {
+            Layout::JsonLines | Layout::CriLines => 0,
+            Layout::LocalFrames => wanted_bytes(data),
+        }
+    }
+
+    /// Whether an incomplete entry may be complete, or invalid, now that it has grown by
+    /// `grown` to `length` bytes. `wanted` is the result of [`Layout::wanted`] before.
+    pub fn may_end(self, grown: &[u8], length: usize, wanted: usize) -> bool {
+        match self {
+            Layout::JsonLines | Layout::CriLines => memchr(b'\n', grown).is_some(),
+            // Within its footer, a frame may already turn out to be invalid.
+            Layout::LocalFrames => !grown.is_empty() && length + LENGTH_BYTES > wanted,
+        }
+    }
+
     /// Measures the whole entries at the start of `data`, up to the last complete one.
     pub fn measure(self, data: &[u8]) -> Stretch {
         match self {
@@ -71,12 +136,12 @@ impl Layout {
 
 /// Length of the last frame, read from its footer.
 fn last_frame(data: &[u8]) -> usize {
-    let Some((_, length)) = data.split_last_chunk::<4>() else {
+    let Some((_, length)) = data.split_last_chunk::<LENGTH_BYTES>() else {
         return 0;
     };
     let length = u32::from_be_bytes(*length) as usize;
     length
-        .checked_add(2 * 4)
+        .checked_add(2 * LENGTH_BYTES)
         .filter(|length| *length <= data.len())
         .unwrap_or(0)
 }
@@ -127,6 +192,31 @@ mod tests {
         assert_eq!(Layout::JsonLines.measure(b"{"), Stretch::Incomplete);
         assert_eq!(Layout::CriLines.last_entry(b"one\nlast\n"), 5);
         assert_eq!(Layout::CriLines.last_entry(b"only\n"), 5);
+    }
+
+    /// Not the NULs that an entry may begin with.
+    #[test]
+    fn a_hole_is_told_from_the_start_of_an_entry() {
+        let nuls = [0; FEWEST_NULS];
+        assert_eq!(Layout::JsonLines.hole(b"\0\0{\"log\":\"\"}\n"), 2);
+        assert_eq!(Layout::JsonLines.hole(b"{}\n"), 0);
+        assert_eq!(Layout::JsonLines.hole(b"\0\0\0\x20\x0a\x06stdout"), 0);
+        assert_eq!(Layout::LocalFrames.hole(&nuls), FEWEST_NULS - 3);
+        assert_eq!(Layout::LocalFrames.hole(&nuls[1..]), 0);
+        assert_eq!(Layout::LocalFrames.hole(&[&nuls[..], b"\x08"].concat()), 0);
+    }
+
+    #[test]
+    fn an_unfinished_entry_may_end_at_a_line_feed_or_in_its_footer() {
+        let frame = b"\0\0\0\x08\x0a\x06stdout\0\0\0\x08";
+        let wanted = Layout::LocalFrames.wanted(&frame[..5]);
+        assert_eq!(wanted, frame.len());
+        for length in 6..=frame.len() {
+            let may_end = Layout::LocalFrames.may_end(&frame[5..length], length, wanted);
+            assert_eq!(may_end, length > frame.len() - 4, "{length} bytes");
+        }
+        assert!(Layout::CriLines.may_end(b"end\n", 10, 0));
+        assert!(!Layout::CriLines.may_end(b"text", 10, 0));
     }
 
     #[test]

@@ -26,7 +26,10 @@ use crate::format::work;
 pub const MAX_MESSAGE: usize = 1_000_000;
 
 /// Length of a frame's header, and of its footer.
-const LENGTH_BYTES: usize = 4;
+pub const LENGTH_BYTES: usize = 4;
+
+/// Length in bytes of the longest frame.
+pub const LONGEST_FRAME: usize = MAX_MESSAGE + 2 * LENGTH_BYTES;
 
 /// Tag of `source`, the field dockerd writes first.
 const SOURCE_TAG: u8 = 0x0a;

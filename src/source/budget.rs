@@ -10,24 +10,14 @@
 //! output.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::process::{getrlimit, Resource};
-use slab::Slab;
 
-use crate::delivery::checkpoint::fingerprint::Fingerprint;
-use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
-use crate::source::container::Container;
-use crate::source::file::generation::Generation;
-use crate::source::file::known::KnownFile;
-use crate::source::file::listing;
-use crate::source::file::search::{Search, Sought};
-use crate::source::file::tailer::Tailer;
-use crate::telemetry::account::{Abandoned, Held};
+use crate::source::fleet::Fleet;
+use crate::telemetry::account::Held;
 use crate::telemetry::activity::Doing;
-use crate::telemetry::event::Event;
 
 /// Interval between two checks of the open files.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,7 +62,7 @@ impl Budget {
     /// have unread data. `is_behind` says whether any container has unread data.
     pub fn survey(
         &mut self,
-        containers: &mut Slab<Container>,
+        fleet: &mut Fleet,
         active: &[usize],
         link: &Link,
         is_behind: bool,
@@ -91,9 +81,9 @@ impl Budget {
         self.next_survey = Some(now + SURVEY_INTERVAL);
         let mut files = Vec::new();
         for key in active {
-            if let Some(container) = containers.get_mut(*key) {
-                link.activity.is(Doing::Looking, container.id());
-                files.extend(container.survey(now).into_iter().map(|file| (*key, file)));
+            if let Some(tailer) = fleet.tailer_mut(*key) {
+                link.activity.is(Doing::Looking, tailer.id());
+                files.extend(tailer.survey(now).into_iter().map(|file| (*key, file)));
             }
         }
         let (held, dropped) = over(files, self.limit, most_files());
@@ -103,8 +93,8 @@ impl Budget {
             reason,
         } in dropped
         {
-            if let Some(container) = containers.get_mut(key) {
-                container.drop_held(number, link, reason);
+            if let Some(tailer) = fleet.tailer_mut(key) {
+                tailer.drop_held(number, link, reason);
             }
         }
         self.is_any_held = held.files > 0;
@@ -178,109 +168,6 @@ fn most_files() -> u64 {
     getrlimit(Resource::Nofile)
         .current
         .map_or(u64::MAX, |most| most / DESCRIPTORS_PART)
-}
-
-impl Tailer {
-    /// Checks the open files: updates their sizes and returns the deleted ones that still have
-    /// unread data.
-    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
-        let mut held = Vec::new();
-        for generation in &mut self.generations {
-            // If a file cannot be checked, its last known state is kept.
-            let _ = generation.survey(now);
-            held.extend(generation.held());
-        }
-        self.note_unread();
-        held
-    }
-
-    /// Whether a file without a name has unread data.
-    pub fn holds_deleted(&mut self) -> bool {
-        !self.survey(Instant::now()).is_empty()
-    }
-
-    /// Drops a deleted file that has not been read to its end.
-    pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
-        let Some(index) = self
-            .generations
-            .iter()
-            .position(|generation| generation.number == number)
-        else {
-            return;
-        };
-        let mut search = std::mem::take(&mut self.search);
-        let sought = self.find_packed(&self.generations[index], &mut search);
-        self.search = search;
-        match sought {
-            Ok(Sought::Here(packed)) => {
-                self.generations[index] = *packed;
-                self.search.end();
-                return self.note_unread();
-            }
-            // The next check continues the search.
-            Ok(Sought::Unfinished) => return,
-            Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
-        }
-        if index == 0 {
-            self.flush_open(link);
-        }
-        let Some(generation) = self.generations.remove(index) else {
-            return;
-        };
-        let bytes = generation.unread();
-        self.account().abandon(Abandoned {
-            bytes,
-            generations: 1,
-        });
-        let fingerprint =
-            Fingerprint::of(&generation.head_now().ok().flatten().unwrap_or_default());
-        self.seen.remember(KnownFile {
-            id: generation.id,
-            fingerprint,
-        });
-        let (name, short_id) = (self.metadata().title(), self.account().short_id());
-        link.report(Event::HeldFileDropped {
-            name,
-            short_id,
-            bytes,
-            reason,
-        });
-        if index == 0 {
-            self.progress_to_front(link);
-        }
-        self.note_unread();
-    }
-
-    /// Searches the compressed files for the contents of a deleted one, up to the offset read.
-    fn find_packed(&self, deleted: &Generation, search: &mut Search) -> io::Result<Sought> {
-        let Some(head) = deleted.head_now()? else {
-            return Ok(Sought::Elsewhere);
-        };
-        let resume = match deleted.read_offset() {
-            0 => StreamCheckpoint {
-                fingerprint: Fingerprint::of(&head),
-                ..deleted.resume_here()
-            },
-            _ => deleted.resume_here(),
-        };
-        for file in listing::list(&self.files)?
-            .iter()
-            .filter(|file| file.rank.is_gzip)
-        {
-            if self.generations.iter().any(|held| held.id == file.id) {
-                continue;
-            }
-            match search.seek(file, &resume) {
-                Ok(Sought::Here(mut packed)) => {
-                    (packed.number, packed.run) = (deleted.number, deleted.run);
-                    return Ok(Sought::Here(packed));
-                }
-                Ok(Sought::Unfinished) => return Ok(Sought::Unfinished),
-                Ok(Sought::Elsewhere) | Err(_) => {}
-            }
-        }
-        Ok(Sought::Elsewhere)
-    }
 }
 
 #[cfg(test)]

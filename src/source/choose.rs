@@ -1,86 +1,125 @@
-//! Decides where a container's log is read from. The reader applies the decision at each look;
-//! `tail-containers check` prints it without reading. Opens files and reads none.
+//! Decides where a container's log is read from: one decision for the reader, which applies it
+//! at each look, and for `tail-containers check`, which prints it. Opens files and reads none.
 
-use crate::config::socket_option;
 use std::ffi::OsStr;
 use std::io;
 
 use rustix::fs::{FileType, Statx};
 
-use crate::config::{Config, Mode};
-use crate::runtime::docker::{ContainerMetadata, LogDriver, JSON_FILE_DRIVER};
-use crate::runtime::file::open_regular;
+use crate::config::{socket_option, Config, Mode};
+use crate::runtime::docker::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::file::{is_shortage, open_regular};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::listing;
-use crate::telemetry::metrics::SourceKind;
+use crate::telemetry::metrics::{SourceKind, Unread};
 
-/// Ends every reason that says that a container has no log at all.
-const KEEPS_NOTHING: &str = "keeps nothing";
+/// What the decision depends on.
+pub struct Facts<'a> {
+    /// The runtime of the container.
+    pub runtime: &'a dyn Runtime,
+    /// The container.
+    pub found: &'a Found,
+    /// The configuration.
+    pub config: &'a Config,
+    /// Its log driver, if known.
+    pub driver: Option<&'a LogDriver>,
+    /// Whether it runs.
+    pub is_running: bool,
+    /// What a look at its log files found; of no effect unless [`reads_files`].
+    pub files: FileState<'a>,
+}
 
-/// Where a log would be read from.
+/// What a look at the files of a log found.
+#[derive(Debug, Clone, Copy)]
+pub enum FileState<'a> {
+    /// They can be opened.
+    Readable,
+    /// There are none.
+    Missing,
+    /// The container's folder is not visible; only the API lists it.
+    Hidden,
+    /// They exist and cannot be opened.
+    Unreadable {
+        /// Why.
+        error: &'a io::Error,
+        /// Files without a name are open and have unread data, which no API has.
+        holds_deleted: bool,
+    },
+}
+
+/// Where a log is read from.
 #[derive(Debug)]
 pub enum Choice {
-    /// Its files, which can be opened.
-    Files(LogFiles),
-    /// Its files exist but cannot be opened; the error says why.
-    Unreadable(LogFiles, io::Error),
+    /// Its files.
+    Files,
+    /// Its files, once they can be opened.
+    Unreadable,
     /// The API, with the reason.
     Api(String),
     /// Unknown: the API must be asked for the log driver, since a missing file proves nothing
     /// yet. The reason is the text for messages.
-    Ask(String, Api),
+    Ask(String),
     /// Its files, once there are any.
     Later,
-    /// Nowhere, with the reason.
-    Nowhere(String),
+    /// Nowhere, with the reason for metrics and for messages.
+    Nowhere(Unread, String),
 }
 
-/// Returns where the log of a container would be read from now.
-pub fn choose(
-    runtime: &dyn Runtime,
-    found: &Found,
-    metadata: &ContainerMetadata,
-    driver: Option<&LogDriver>,
-    config: &Config,
-) -> Choice {
-    let api = runtime.api().filter(|_| runtime.is_known_to_api(found));
-    let socket = api.and_then(|api| config.socket(api));
-    let choice = if config.mode == Mode::Stream && api.is_some() {
-        Choice::Api("Mode stream".to_owned())
-    } else {
-        match find_log(runtime.logs(found)) {
-            Ok(Some(files)) => Choice::Files(files),
-            Ok(None) => without_files(runtime, found, driver, metadata.is_running, config),
-            Err((_, error)) if config.mode == Mode::Hybrid && socket.is_some() => {
+/// Returns where the log of a container is read from now.
+pub fn choose(facts: &Facts<'_>) -> Choice {
+    let Facts {
+        runtime,
+        found,
+        config,
+        driver,
+        ..
+    } = *facts;
+    let api = api_of(runtime, found);
+    let is_off = |api| config.socket(api).is_none();
+    let choice = match facts.files {
+        FileState::Hidden => Choice::Api("its folder cannot be read".to_owned()),
+        _ if !reads_files(config, api) => Choice::Api("Mode stream".to_owned()),
+        FileState::Readable => Choice::Files,
+        FileState::Missing => without_files(facts),
+        FileState::Unreadable {
+            error,
+            holds_deleted,
+        } => {
+            let may_switch = config.mode == Mode::Hybrid && api.is_some_and(|api| !is_off(api));
+            // A shortage is not the container's and passes.
+            if may_switch && !holds_deleted && !is_shortage(error) {
                 Choice::Api(format!("its log file cannot be read: {error}"))
+            } else {
+                Choice::Unreadable
             }
-            Err((files, error)) => Choice::Unreadable(files, error),
         }
     };
-    match (choice, api) {
-        (Choice::Api(reason), Some(api)) => match driver.and_then(keeps_nothing) {
-            Some(nothing) => Choice::Nowhere(nothing),
-            None if socket.is_none() => Choice::Nowhere(without_socket(&reason, api)),
-            None => Choice::Api(reason),
-        },
-        (Choice::Ask(reason, api), _) if socket.is_none() => {
-            Choice::Nowhere(without_socket(&reason, api))
+    match (choice, api, driver.and_then(keeps_nothing)) {
+        (Choice::Api(_), _, Some(nothing)) => nothing,
+        (Choice::Api(reason) | Choice::Ask(reason), Some(api), _) if is_off(api) => {
+            let reason = format!("{reason}, and {} is off", socket_option(api));
+            Choice::Nowhere(Unread::ApiUnavailable, reason)
         }
-        (choice, _) => choice,
+        (choice, _, _) => choice,
     }
 }
 
-/// Returns why a container with this driver cannot be read anywhere, or `None` if its driver
-/// keeps its log.
-pub fn keeps_nothing(driver: &LogDriver) -> Option<String> {
-    driver
-        .keeps_nothing()
-        .then(|| format!("log driver {} {KEEPS_NOTHING}", driver.name))
+/// The API that serves a container, if any.
+pub fn api_of(runtime: &dyn Runtime, found: &Found) -> Option<Api> {
+    runtime.api().filter(|_| runtime.is_known_to_api(found))
 }
 
-/// Whether a reason says that there is no log at all.
-pub fn is_of_no_log(reason: &str) -> bool {
-    reason.ends_with(KEEPS_NOTHING)
+/// Whether the files of a container with this API matter at all.
+pub fn reads_files(config: &Config, api: Option<Api>) -> bool {
+    config.mode != Mode::Stream || api.is_none()
+}
+
+/// The choice for a container whose driver keeps no log anywhere, or `None` if it does.
+fn keeps_nothing(driver: &LogDriver) -> Option<Choice> {
+    driver.keeps_nothing().then(|| {
+        let reason = format!("log driver {} keeps nothing", driver.name);
+        Choice::Nowhere(Unread::DriverNone, reason)
+    })
 }
 
 /// Returns the first place that has a file; if none has, the first error.
@@ -122,59 +161,47 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
 
 /// Returns where to read a container that has no files: whether its driver will still write
 /// some.
-pub fn without_files(
-    runtime: &dyn Runtime,
-    found: &Found,
-    driver: Option<&LogDriver>,
-    is_running: bool,
-    config: &Config,
-) -> Choice {
-    let Some(driver) = driver else {
-        return without_driver(runtime, found, config);
+fn without_files(facts: &Facts<'_>) -> Choice {
+    let Some(driver) = facts.driver else {
+        return without_driver(facts);
     };
     if let Some(nothing) = keeps_nothing(driver) {
-        return Choice::Nowhere(nothing);
+        return nothing;
     }
-    let is_podman = runtime.api() == Some(Api::Podman);
+    let is_podman = facts.runtime.api() == Some(Api::Podman);
     let reason = match driver.name.as_str() {
         name if is_podman && name != "journald" => {
             "its log is not in the container's folder".to_owned()
         }
         JSON_FILE_DRIVER | "local" => return Choice::Later,
-        _ if driver.writes_file() && !is_running => return Choice::Later,
+        _ if driver.writes_file() && !facts.is_running => return Choice::Later,
         name => format!("log driver {name} keeps no file"),
     };
-    match config.mode {
-        Mode::File => Choice::Nowhere(format!("{reason}, and Mode file does not use the API")),
-        _ => Choice::Api(reason),
-    }
+    unless_in_file_mode(facts.config, reason, Choice::Api)
 }
 
 /// Podman's files do not say which log driver a container uses. Asks the API about one that
 /// has run and has no log.
-fn without_driver(runtime: &dyn Runtime, found: &Found, config: &Config) -> Choice {
-    if found.owner.is_some() && runtime.has_run(found) {
-        return Choice::Nowhere(
-            "it has no log file, and only root's Podman API is used".to_owned(),
-        );
-    }
-    let Some(api) = runtime
-        .api()
-        .filter(|api| *api == Api::Podman && runtime.has_run(found))
-    else {
+fn without_driver(facts: &Facts<'_>) -> Choice {
+    if !facts.runtime.has_run(facts.found) {
         return Choice::Later;
-    };
-    let reason = "it has no log file".to_owned();
-    if config.mode == Mode::File {
-        Choice::Nowhere(format!("{reason}, and Mode file does not use the API"))
-    } else {
-        Choice::Ask(reason, api)
     }
+    if facts.found.owner.is_some() {
+        let reason = "it has no log file, and only root's Podman API is used".to_owned();
+        return Choice::Nowhere(Unread::ApiUnavailable, reason);
+    }
+    if facts.runtime.api() != Some(Api::Podman) {
+        return Choice::Later;
+    }
+    unless_in_file_mode(facts.config, "it has no log file".to_owned(), Choice::Ask)
 }
 
-/// Returns the reason if a log is available only from an API whose socket option is off.
-pub fn without_socket(reason: &str, api: Api) -> String {
-    format!("{reason}, and {} is off", socket_option(api))
+fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Choice) -> Choice {
+    if config.mode == Mode::File {
+        let reason = format!("{reason}, and Mode file does not use the API");
+        return Choice::Nowhere(Unread::ApiUnavailable, reason);
+    }
+    choice(reason)
 }
 
 /// Returns the kind of these files.
@@ -215,16 +242,18 @@ mod tests {
             name: name.to_owned(),
             has_cache_disabled,
         });
-        format!(
-            "{:?}",
-            without_files(
-                runtime,
-                found,
-                driver.as_ref(),
-                is_running,
-                &config("hybrid")
-            )
-        )
+        let choice = choose(&Facts {
+            runtime,
+            found,
+            config: &config("hybrid"),
+            driver: driver.as_ref(),
+            is_running,
+            files: FileState::Missing,
+        });
+        match choice {
+            Choice::Nowhere(_, reason) => format!("Nowhere({reason:?})"),
+            choice => format!("{choice:?}"),
+        }
     }
 
     #[test]
@@ -273,7 +302,14 @@ mod tests {
             name: "journald".to_owned(),
             has_cache_disabled: false,
         };
-        let in_file_mode = without_files(&docker, &found, Some(&journald), true, &config("file"));
+        let in_file_mode = choose(&Facts {
+            runtime: &docker,
+            found: &found,
+            config: &config("file"),
+            driver: Some(&journald),
+            is_running: true,
+            files: FileState::Missing,
+        });
         assert!(
             format!("{in_file_mode:?}").contains("Mode file does not use"),
             "{in_file_mode:?}"
@@ -290,7 +326,7 @@ mod tests {
         std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
         assert_eq!(
             said(&podman, &ours, "", false, true),
-            "Ask(\"it has no log file\", Podman)"
+            "Ask(\"it has no log file\")"
         );
         let of_ada = tempfile::tempdir().unwrap();
         std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
@@ -319,6 +355,42 @@ mod tests {
             ),
         ] {
             assert_eq!(said(&podman, &ours, name, false, true), choice);
+        }
+    }
+
+    /// Reader and `check` agree on each of these, since both ask here.
+    #[test]
+    fn files_that_cannot_be_opened_go_to_the_api_unless_they_may_soon_be_opened() {
+        let (docker, found) = (
+            Docker::new(Path::new("/nonexistent")),
+            found(Path::new("/nonexistent/c")),
+        );
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let no_descriptors = io::Error::from(rustix::io::Errno::MFILE);
+        for (mode, error, holds_deleted, choice) in [
+            (
+                "hybrid",
+                &denied,
+                false,
+                "Api(\"its log file cannot be read: permission denied\")",
+            ),
+            ("hybrid", &denied, true, "Unreadable"),
+            ("hybrid", &no_descriptors, false, "Unreadable"),
+            ("file", &denied, false, "Unreadable"),
+            ("stream", &denied, true, "Api(\"Mode stream\")"),
+        ] {
+            let made = choose(&Facts {
+                runtime: &docker,
+                found: &found,
+                config: &config(mode),
+                driver: None,
+                is_running: true,
+                files: FileState::Unreadable {
+                    error,
+                    holds_deleted,
+                },
+            });
+            assert_eq!(format!("{made:?}"), choice, "{mode}, {error}");
         }
     }
 }

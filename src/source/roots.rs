@@ -104,7 +104,7 @@ impl Root {
 
     /// Lists the root. Returns true if folders are newly watched: the caller must look again,
     /// because a container may have been created before the watch.
-    pub fn look(&mut self, watch: Option<&mut FileWatch>) -> bool {
+    pub fn look(&mut self, watch: &mut FileWatch) -> bool {
         // The root may since have been created, or have been a symlink to another place.
         if self.failure.is_some() {
             self.dir = self.runtime.root();
@@ -136,10 +136,9 @@ impl Root {
         }
     }
 
-    fn watch_folders(&mut self, folders: Vec<SafePath>, watch: Option<&mut FileWatch>) -> bool {
+    fn watch_folders(&mut self, folders: Vec<SafePath>, watch: &mut FileWatch) -> bool {
         let folders: HashSet<SafePath> = folders.into_iter().collect();
         let known = std::mem::replace(&mut self.folders, folders);
-        let Some(watch) = watch else { return false };
         let mut is_new = false;
         for folder in self.folders.difference(&known) {
             // If the watch is refused, the rescan finds the changes.

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::source::reader::Reader;
+use crate::source::fleet::Fleet;
+use crate::source::roots::Root;
+use crate::source::services::Services;
 use crate::telemetry::account::Figures;
 use crate::telemetry::metrics::Survey;
 
@@ -30,57 +32,55 @@ impl Surveyor {
             next: Some(now),
         }
     }
-}
 
-impl Reader {
     /// If a survey is due, takes it and, if it changed, passes it to the host.
-    pub(in crate::source) fn survey_if_due(&mut self, now: Instant) {
-        let is_due = match self.surveyor.next {
+    pub(in crate::source) fn survey_if_due(
+        &mut self,
+        fleet: &Fleet,
+        services: &Services,
+        now: Instant,
+    ) {
+        let link = &services.link;
+        let is_due = match self.next {
             Some(next) => now >= next,
             // Something woke the reader; its effect is surveyed a second later.
             None => {
-                self.surveyor.next = Some((self.surveyor.looked + INTERVAL).max(now));
+                self.next = Some((self.looked + INTERVAL).max(now));
                 false
             }
         };
         if !is_due {
             return;
         }
-        let errors = self.link.tally.read_errors.get();
-        let seen = (self.survey(now), self.link.accounts.total(), errors);
+        let errors = link.tally.read_errors.get();
+        let seen = (survey(fleet, services, now), link.accounts.total(), errors);
         // The age of waiting data grows even if nothing changes.
-        let has_changed =
-            self.surveyor.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
-        self.surveyor.looked = now;
-        self.surveyor.next = has_changed.then(|| now + INTERVAL);
+        let has_changed = self.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
+        self.looked = now;
+        self.next = has_changed.then(|| now + INTERVAL);
         if has_changed {
-            self.link.show(seen.0.clone());
-            self.surveyor.last = Some(seen);
+            link.show(seen.0.clone());
+            self.last = Some(seen);
         }
     }
+}
 
-    fn survey(&self, now: Instant) -> Survey {
-        let mut survey = Survey {
-            polls: self.watch_trouble.is_there(),
-            ..Survey::default()
-        };
-        for (_, container) in &self.containers {
-            container.add_to(
-                &mut survey,
-                now,
-                container.api().and_then(|api| self.streams.get(api)),
-            );
-        }
-        let shown = self
-            .roots
-            .iter()
-            .filter(|root| root.failure.is_none() || root.trouble.is_there());
-        survey.roots = shown
-            .map(|root| (root.dir.clone(), root.failure.is_none()))
-            .collect();
-        for streams in self.streams.iter() {
-            survey.open_lines += streams.open_lines();
-        }
-        survey
+fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
+    let mut survey = Survey {
+        polls: services.watch.is_refused(),
+        ..Survey::default()
+    };
+    for (_, container) in &fleet.containers {
+        let streams = container.api().and_then(|api| services.streams.get(api));
+        container.add_to(&mut survey, now, streams);
     }
+    let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
+    let shown = fleet.roots.iter().filter(is_shown);
+    survey.roots = shown
+        .map(|root| (root.dir.clone(), root.failure.is_none()))
+        .collect();
+    for streams in services.streams.iter() {
+        survey.open_lines += streams.open_lines();
+    }
+    survey
 }

@@ -13,10 +13,15 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
+
+use crate::delivery::link::Link;
+use crate::telemetry::event::Event;
+use crate::telemetry::trouble::Trouble;
 
 /// What happened to a container, identified by the key it is watched under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +59,19 @@ impl Watched {
     }
 }
 
-/// The inotify instances and what they watch.
-#[derive(Debug)]
+/// The inotify instances and what they watch. Without instances, the default, every watch is
+/// refused and changes are found by polling.
+#[derive(Debug, Default)]
 pub struct FileWatch {
+    instances: Option<Instances>,
+    /// The last call to [`FileWatch::take`] left events in the kernel's queue.
+    has_more: bool,
+    /// A watch was refused, so changes are found by polling.
+    refusal: Trouble<()>,
+}
+
+#[derive(Debug)]
+struct Instances {
     names: Instance,
     writes: Instance,
 }
@@ -72,19 +87,51 @@ impl FileWatch {
     /// Fails if the user's inotify instances are exhausted.
     pub fn new() -> io::Result<FileWatch> {
         Ok(FileWatch {
-            names: Instance::new()?,
-            writes: Instance::new()?,
+            instances: Some(Instances {
+                names: Instance::new()?,
+                writes: Instance::new()?,
+            }),
+            ..FileWatch::default()
         })
     }
 
     /// Readable when a folder entry was added or removed.
-    pub fn names(&self) -> BorrowedFd<'_> {
-        self.names.fd.as_fd()
+    pub fn names(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.instances.as_ref()?.names.fd.as_fd())
     }
 
     /// Readable when a watched log was touched.
-    pub fn writes(&self) -> BorrowedFd<'_> {
-        self.writes.fd.as_fd()
+    pub fn writes(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.instances.as_ref()?.writes.fd.as_fd())
+    }
+
+    /// Whether a watch was refused, so that changes are found by polling.
+    pub fn is_refused(&self) -> bool {
+        self.refusal.is_there()
+    }
+
+    /// Reports the first refused watch: from then on, a rescan every `interval` finds the
+    /// changes.
+    pub fn report_refusal(
+        &mut self,
+        link: &Link,
+        path: PathBuf,
+        reason: String,
+        interval: Duration,
+    ) {
+        self.refusal.begin((), || {
+            link.report(Event::WatchUnavailable {
+                path,
+                reason,
+                seconds: interval.as_secs_f64(),
+            })
+        });
+    }
+
+    fn instances(&mut self) -> io::Result<&mut Instances> {
+        self.instances
+            .as_mut()
+            .ok_or_else(|| io::Error::other("inotify is not available"))
     }
 
     /// Watches a container's folder until it is deleted.
@@ -104,7 +151,7 @@ impl FileWatch {
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
             | WatchFlags::ONLYDIR;
-        self.names.watch(dir, flags, watched)?;
+        self.instances()?.names.watch(dir, flags, watched)?;
         Ok(())
     }
 
@@ -117,26 +164,38 @@ impl FileWatch {
             | WatchFlags::MOVE_SELF
             | WatchFlags::DELETE_SELF;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        self.writes
+        self.instances()?
+            .writes
             .watch(Path::new(&path), flags, Watched::Log(key))
     }
 
     /// Ends the watch on a log.
     pub fn unwatch_log(&mut self, key: usize, watch: i32) {
-        self.writes.forget(watch, Watched::Log(key));
+        if let Some(instances) = &mut self.instances {
+            instances.writes.forget(watch, Watched::Log(key));
+        }
     }
 
     /// Ends every watch under `key`.
     pub fn forget(&mut self, key: usize) {
-        self.names.forget_all(Watched::Folder(key));
-        self.writes.forget_all(Watched::Log(key));
+        if let Some(instances) = &mut self.instances {
+            instances.names.forget_all(Watched::Folder(key));
+            instances.writes.forget_all(Watched::Log(key));
+        }
     }
 
-    /// Appends the pending notices, several per container as a rule. Returns whether events
-    /// were left in the kernel's queue.
-    pub fn take(&mut self, notices: &mut Vec<Notice>) -> bool {
-        let has_more = self.names.take(notices, MOST_EVENTS);
-        self.writes.take(notices, MOST_EVENTS) || has_more
+    /// Appends the pending notices, several per container as a rule.
+    pub fn take(&mut self, notices: &mut Vec<Notice>) {
+        let Some(Instances { names, writes }) = &mut self.instances else {
+            return;
+        };
+        let has_more = names.take(notices, MOST_EVENTS);
+        self.has_more = writes.take(notices, MOST_EVENTS) || has_more;
+    }
+
+    /// Whether the last call to [`FileWatch::take`] left events in the kernel's queue.
+    pub fn has_more(&self) -> bool {
+        self.has_more
     }
 }
 
@@ -276,7 +335,7 @@ mod tests {
         let mut calls = 0;
         loop {
             let mut notices = Vec::new();
-            let has_more = watch.names.take(&mut notices, 100);
+            let has_more = watch.instances().unwrap().names.take(&mut notices, 100);
             assert!(notices.len() < 2_000, "{}", notices.len());
             let names = notices.into_iter().filter_map(|notice| match notice {
                 Notice::FileMade(7, name) => Some(name),
@@ -292,8 +351,8 @@ mod tests {
         assert!(made
             .into_iter()
             .eq((0..3_000).map(|number| number.to_string())));
-        let mut notices = Vec::new();
-        assert!(!watch.take(&mut notices) && notices.is_empty());
+        assert_eq!(taken(&mut watch), []);
+        assert!(!watch.has_more());
     }
 
     #[test]
@@ -345,6 +404,7 @@ mod tests {
         file.write_all(b"line\n").unwrap();
         std::fs::remove_file(dir.path().join("log")).unwrap();
         assert_eq!(taken(&mut watch), []);
-        assert!(watch.names.watched.is_empty() && watch.writes.watched.is_empty());
+        let Instances { names, writes } = watch.instances().unwrap();
+        assert!(names.watched.is_empty() && writes.watched.is_empty());
     }
 }

@@ -1,9 +1,12 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::Config;
 use crate::delivery::checkpoint::CheckpointStore;
 use crate::runtime::docker::Docker;
+use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
+use crate::source::services::Services;
 
 const KEY: [u8; 32] = [1; 32];
 const RUNTIME_ID: [u8; 32] = [2; 32];
@@ -11,9 +14,7 @@ const RUNTIME_ID: [u8; 32] = [2; 32];
 /// A container of the user `ada`, and what it is read with.
 struct Bench {
     container: Container,
-    link: Link,
-    config: Config,
-    own: OwnContainer,
+    services: Services,
     _dir: tempfile::TempDir,
 }
 
@@ -22,7 +23,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let container_dir = dir.path().join("containers/web");
         std::fs::create_dir_all(&container_dir).unwrap();
-        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
         let owner = Owner {
             user: "ada".to_owned(),
             container_id: ContainerId::from_bytes(RUNTIME_ID),
@@ -35,46 +36,36 @@ impl Bench {
         };
         let account = link.accounts.open_as(id, found.runtime_id());
         let runtime = Arc::new(Docker::new(dir.path()));
-        let container = Container::new(runtime, found, account, Start::Head, Instant::now());
+        let container = Container::new(runtime, 0, found, account, Start::Head, Instant::now());
         let config =
             Config::from_lookup(|name| (name == option.0).then(|| option.1.to_owned())).unwrap();
         Bench {
             container,
-            link,
-            config,
-            own: OwnContainer::default(),
+            services: Services::new(link, config),
             _dir: dir,
         }
     }
 
     fn with(&mut self, work: impl FnOnce(&mut Container, &mut Surroundings<'_>)) {
-        let mut around = Surroundings {
-            link: &self.link,
-            config: &self.config,
-            own: &self.own,
-            streams: None,
-            watch: None,
-            key: 0,
-            now: Instant::now(),
-            cycle: Duration::from_millis(1),
-        };
+        let cycle = Duration::from_millis(1);
+        let mut around = self.services.around(0, None, Instant::now(), cycle);
         work(&mut self.container, &mut around);
     }
 
     fn metadata(&self, name: &str) -> ContainerMetadata {
         ContainerMetadata {
             name: name.to_owned(),
-            ..ContainerMetadata::nameless(&self.container.found)
+            ..ContainerMetadata::nameless(self.container.about.found())
         }
     }
 
     fn said(&self) -> Vec<Event> {
-        self.link.events.take().0.into_iter().collect()
+        self.services.link.events.take().0.into_iter().collect()
     }
 
     /// There is no room for the next message.
     fn fill(&self) {
-        while self.link.report(Event::ReaderStopped {
+        while self.services.link.report(Event::ReaderStopped {
             reason: String::new(),
         }) {}
     }
@@ -120,7 +111,7 @@ fn an_exclusion_that_was_not_kept_is_said_at_the_next_look() {
     let (secret, open) = (bench.metadata("secret"), bench.metadata("open"));
     bench.fill();
     bench.with(|container, around| container.set_metadata(secret, around));
-    assert!(bench.container.is_excluded && bench.container.needs_a_look(false));
+    assert!(bench.container.about.is_excluded() && bench.container.needs_a_look(false));
     assert!(bench
         .said()
         .iter()
@@ -136,7 +127,7 @@ fn an_exclusion_that_was_not_kept_is_said_at_the_next_look() {
 
     bench.fill();
     bench.with(|container, around| container.set_metadata(open, around));
-    assert!(!bench.container.is_excluded && bench.container.needs_a_look(false));
+    assert!(!bench.container.about.is_excluded() && bench.container.needs_a_look(false));
     bench.said();
     bench.with(|container, around| container.look(around));
     let said = bench.said();
@@ -153,7 +144,8 @@ fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
     let mut bench = Bench::new(("Docker_Socket", "off"));
     let config = bench
         .container
-        .found
+        .about
+        .found()
         .dir
         .join("config.v2.json")
         .to_path_buf();
@@ -164,7 +156,7 @@ fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
             std::fs::rename(config.with_extension("new"), &config).unwrap();
             bench.with(|container, around| container.load_metadata(around));
             let is_broken = text == "{";
-            assert_eq!(bench.container.metadata_trouble.is_there(), is_broken);
+            assert_eq!(bench.container.about.unread().is_some(), is_broken);
             let said = bench.said();
             unreadable += said
                 .iter()

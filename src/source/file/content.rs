@@ -1,258 +1,120 @@
-//! Reads a rotated file that dockerd compressed. It is a stream, so decompressed bytes that
-//! were not handled are carried over to the next read.
+//! The bytes of an open file of a log, whether dockerd compressed it or not.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::sync::Arc;
 
-use flate2::bufread::GzDecoder;
+use rustix::fs::SeekFrom;
 
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
-use crate::delivery::checkpoint::StreamCheckpoint;
-use crate::runtime::bounded_file::read_at_most;
+use crate::runtime::file::{open_regular, read_up_to};
+use crate::runtime::safe_path::SafePath;
+use crate::source::file::gzip;
+use crate::source::file::gzip::GzipContent;
 
-/// Limit on the gzip members of one file. dockerd and gzip write one; a file of millions of
-/// empty members would block the reader without yielding a byte.
-const MOST_MEMBERS: usize = 1000;
-
-/// Bytes that a seek decompresses per slice: some 10 ms of text. A gigabyte takes seconds,
-/// during which no other log would be read.
-pub const SEEK_BYTES: u64 = 4 << 20;
-
-/// The decompressed bytes of a file's members, one after another.
-struct Members<R> {
-    /// `None` only if a member could not be taken out.
-    decoder: Option<GzDecoder<BufReader<R>>>,
-    members: usize,
+/// An open file of a log.
+pub enum Content {
+    /// It may still be written.
+    Plain(File),
+    /// It is complete, and read as a stream.
+    Gzip(Box<GzipContent>),
 }
 
-impl<R: Read> Members<R> {
-    fn new(file: R) -> Members<R> {
-        Members {
-            decoder: Some(GzDecoder::new(BufReader::new(file))),
-            members: 1,
+impl Content {
+    /// Reads `file` from its start.
+    pub fn new(file: File, is_gzip: bool) -> Content {
+        match is_gzip {
+            true => Content::Gzip(Box::new(GzipContent::new(file))),
+            false => Content::Plain(file),
         }
     }
-}
 
-impl<R: Read> Read for Members<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let Some(decoder) = &mut self.decoder else {
-                return Ok(0);
-            };
-            let count = decoder.read(buffer)?;
-            if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
-                return Ok(count);
-            }
-            if self.members == MOST_MEMBERS {
-                let reason = format!("it has more than {MOST_MEMBERS} members");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-            }
-            self.members += 1;
-            self.decoder = self
-                .decoder
-                .take()
-                .map(|member| GzDecoder::new(member.into_inner()));
-        }
-    }
-}
-
-/// A compressed file being read.
-pub struct GzipContent {
-    file: Arc<File>,
-    decoder: Members<SharedFile>,
-    /// Bytes that a seek has decompressed.
-    passed: u64,
-    /// Marker and unfinished line of the last read.
-    pub carried: Vec<u8>,
-    /// Whether the end of the stream has been reached.
-    pub is_at_end: bool,
-    /// What is wrong with the stream, once detected.
-    pub damage: Option<String>,
-}
-
-impl GzipContent {
-    /// Begins at the start of the file.
-    pub fn new(file: File) -> GzipContent {
-        let file = Arc::new(file);
-        let decoder = Members::new(SharedFile(Arc::clone(&file)));
-        GzipContent {
-            file,
-            decoder,
-            passed: 0,
-            carried: Vec::new(),
-            is_at_end: false,
-            damage: None,
-        }
+    /// The same open file, read from its start.
+    pub fn restarted(&self) -> io::Result<Content> {
+        Ok(Content::new(
+            self.file().try_clone()?,
+            self.plain().is_none(),
+        ))
     }
 
     /// The open file.
     pub fn file(&self) -> &File {
-        &self.file
+        match self {
+            Content::Plain(file) => file,
+            Content::Gzip(gzip) => &gzip.file,
+        }
     }
 
-    /// Reads up to [`HEAD_BYTES`] from the start, whatever the current offset.
-    pub fn head(&self) -> Vec<u8> {
-        read_head(FromStart {
-            file: self.file(),
-            offset: 0,
-        })
+    /// The open file if it is not compressed.
+    pub fn plain(&self) -> Option<&File> {
+        match self {
+            Content::Plain(file) => Some(file),
+            Content::Gzip(_) => None,
+        }
     }
 
-    /// Fills the buffer with what was carried over and what follows. Fewer bytes than the
-    /// buffer's length mean the end.
-    pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
-        let mut filled = self.carried.len().min(buffer.len());
-        buffer[..filled].copy_from_slice(&self.carried[..filled]);
-        while filled < buffer.len() && !self.is_at_end {
-            match self.decoder.read(&mut buffer[filled..]) {
-                Ok(0) => self.is_at_end = true,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.is_at_end = true;
-                    self.damage = Some(error.to_string());
-                }
-            }
+    /// Reads its current head, wherever reading is: up to [`HEAD_BYTES`].
+    pub fn head(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Content::Plain(file) => read_plain_head(file),
+            Content::Gzip(gzip) => Ok(gzip::read_head(&gzip.file)),
         }
-        filled
     }
 
-    /// Decompresses up to a checkpoint, one slice per call. Returns whether the checkpoint was
-    /// taken from this file, or `None` if another slice is needed to tell. `before` is the
-    /// offset of the checkpoint's marker; if the file matches, [`GzipContent::carried`] holds
-    /// the bytes from there on.
-    pub fn seek(&mut self, before: u64, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
-        if self.passed == 0 {
-            let mut head = vec![0; checkpoint.fingerprint.length as usize];
-            if !self.read_exact(&mut head)? || !checkpoint.fingerprint.matches(&head) {
-                return Ok(Some(false));
-            }
-            self.passed = head.len() as u64;
-            self.carried = head.split_off(
-                usize::try_from(before)
-                    .unwrap_or(usize::MAX)
-                    .min(head.len()),
-            );
+    /// Fills the buffer with the bytes from offset `from` on, which for a compressed file must
+    /// be those carried over. Fewer bytes than the buffer's length mean the end of the file.
+    pub fn fill(&mut self, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+        match self {
+            Content::Plain(file) => read_up_to(file, buffer, from),
+            Content::Gzip(gzip) => Ok(gzip.fill(buffer)),
         }
-        let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
-        let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
-        if passed.ok() != Some(wanted) {
-            return Ok(Some(false));
-        }
-        self.passed += wanted;
-        if self.passed < before {
-            return Ok(None);
-        }
-        let mut rest = vec![0; checkpoint.offset.saturating_sub(self.passed) as usize];
-        if !self.read_exact(&mut rest)? {
-            return Ok(Some(false));
-        }
-        self.carried.extend_from_slice(&rest);
-        Ok(Some(true))
     }
 
-    /// Returns `false` if the stream ends or is damaged before `buffer` is full.
-    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        match self.decoder.read_exact(buffer) {
-            Ok(()) => Ok(true),
-            Err(error) => match error.kind() {
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::InvalidData
-                | io::ErrorKind::InvalidInput => Ok(false),
-                _ => Err(error),
-            },
+    /// Keeps what was not handled for the next read: a decompressed stream cannot be read
+    /// twice.
+    pub fn carry(&mut self, bytes: &[u8]) {
+        if let Content::Gzip(gzip) = self {
+            gzip.carried.clear();
+            gzip.carried.extend_from_slice(bytes);
         }
+    }
+
+    /// Bytes carried over.
+    pub fn carried(&self) -> usize {
+        match self {
+            Content::Plain(_) => 0,
+            Content::Gzip(gzip) => gzip.carried.len(),
+        }
+    }
+
+    /// What is wrong with a compressed file, once its end has been reached.
+    pub fn damage(&self) -> Option<&str> {
+        match self {
+            Content::Plain(_) => None,
+            Content::Gzip(gzip) => gzip.damage.as_deref(),
+        }
+    }
+
+    /// Where data begins after a hole of a sparse file at `offset`; `None` if there is no hole
+    /// or the kernel cannot tell.
+    pub fn data_after(&self, offset: u64) -> Option<u64> {
+        let next = rustix::fs::seek(self.plain()?, SeekFrom::Data(offset)).ok();
+        next.filter(|next| *next > offset)
     }
 }
 
-/// Reads at the file's own offset, which moves.
-struct SharedFile(Arc<File>);
-
-impl Read for SharedFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self.0).read(buffer)
+/// Reads the head of the file at `path`: up to [`HEAD_BYTES`], decompressed.
+pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    match is_gzip {
+        true => Ok(gzip::read_head(&Arc::new(file))),
+        false => read_plain_head(&file),
     }
 }
 
-/// Reads from the start without moving the file's own offset.
-struct FromStart<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-/// Reads up to [`HEAD_BYTES`] from the start of the decompressed data. A file that ends in
-/// mid-stream still has a head.
-pub fn read_head(file: impl Read) -> Vec<u8> {
-    let mut head = Vec::new();
-    let _ = read_at_most(Members::new(file), HEAD_BYTES as u64, &mut head);
-    head
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    #[test]
-    fn the_head_is_read_from_the_start_wherever_reading_is() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        // dockerd's own header has an extra field.
-        let extra = &br#"{"lastTime":"2023-11-14T22:13:20.5Z"}"#[..];
-        let mut encoder = flate2::GzBuilder::new()
-            .extra(extra)
-            .write(file.as_file_mut(), flate2::Compression::fast());
-        let text: Vec<u8> = (0..5000u32).map(|number| (number % 251) as u8).collect();
-        encoder.write_all(&text).unwrap();
-        encoder.finish().unwrap();
-        let bytes = std::fs::read(file.path()).unwrap();
-        crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
-        let mut content = GzipContent::new(file.reopen().unwrap());
-        assert_eq!(content.fill(&mut vec![0; 3000]), 3000);
-        assert_eq!(content.head(), text[..HEAD_BYTES]);
-        let mut rest = vec![0; 3000];
-        assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
-        assert_eq!(rest[..2000], text[3000..]);
-    }
-
-    /// A file of millions of empty members is read only up to the limit; a few members are all
-    /// read.
-    #[test]
-    fn members_are_read_one_after_the_other_up_to_a_number() {
-        let member = |text: &[u8]| {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(text).unwrap();
-            encoder.finish().unwrap()
-        };
-        let content = |bytes: &[u8]| {
-            let mut file = tempfile::NamedTempFile::new().unwrap();
-            file.write_all(bytes).unwrap();
-            GzipContent::new(file.reopen().unwrap())
-        };
-        let mut buffer = vec![0; 100];
-        let mut few = content(&[member(b"one "), member(b""), member(b"two")].concat());
-        assert_eq!(few.fill(&mut buffer), 7);
-        assert_eq!(
-            (&buffer[..7], few.is_at_end, &few.damage),
-            (&b"one two"[..], true, &None)
-        );
-        let mut many = content(&[member(b"").repeat(1_000_000), member(b"behind")].concat());
-        assert_eq!(many.fill(&mut buffer), 0);
-        assert_eq!(
-            many.damage.as_deref(),
-            Some("it has more than 1000 members")
-        );
-        assert!(many.head().is_empty());
-    }
+fn read_plain_head(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; HEAD_BYTES];
+    let length = read_up_to(file, &mut head, 0)?;
+    head.truncate(length);
+    Ok(head)
 }

@@ -1,12 +1,17 @@
-//! Files of a log that were read or skipped, so that none of them is taken for a new one when
-//! it is listed again.
+//! Whether two files of a log are the same, or hold the same: files that are open, and files
+//! that were read or skipped, so that none of them is taken for a new one when it is listed
+//! again.
+//!
+//! An identity is certain only with a birth time. Without one, or if dockerd compressed the
+//! file since, its head decides.
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::io;
 
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
-use crate::runtime::file::{is_permanent, FileId};
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::runtime::file::{is_permanent, stat_path, FileId};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
@@ -21,6 +26,16 @@ pub struct KnownFile {
     pub id: FileId,
     /// The fingerprint of its head, as far as it was known.
     pub fingerprint: Fingerprint,
+}
+
+impl KnownFile {
+    /// A listed file that is not to be read.
+    pub fn skipped(file: &ListedFile) -> io::Result<KnownFile> {
+        Ok(KnownFile {
+            id: file.id,
+            fingerprint: Fingerprint::of(Head::of(file).read()?.unwrap_or_default()),
+        })
+    }
 }
 
 /// The files of one log that were read or skipped, oldest first.
@@ -114,6 +129,55 @@ impl<'a> Head<'a> {
         };
         Ok(bytes.as_deref())
     }
+}
+
+/// Whether two identities are certainly those of one file.
+pub fn is_same(one: FileId, other: FileId) -> bool {
+    one == other && one.birth != 0
+}
+
+/// Whether a listed file is one that is open. The open file may have grown since it was read,
+/// so its head is read again.
+pub fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Result<bool> {
+    if is_same(file.id, held.id) {
+        return Ok(true);
+    }
+    if file.id != held.id && !file.rank.is_gzip {
+        return Ok(false);
+    }
+    let Some(head) = head.read()? else {
+        return Ok(false);
+    };
+    match held.head_now()? {
+        // An incomplete archive holds less.
+        Some(now) if file.rank.is_gzip => Ok(now.starts_with(head) && !head.is_empty()),
+        Some(now) => Ok(head == now),
+        None => Ok(held.fingerprint().matches(head)),
+    }
+}
+
+/// Whether an unknown file was copied from `held` after that was truncated at least once since
+/// it was read. A copy of what was read begins the same, even if it ends before the offset
+/// because it was made before the last lines.
+pub fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
+    if file.rank.is_gzip || file.id.birth <= held.id.birth {
+        return Ok(false);
+    }
+    Ok(Head::of(file)
+        .read()?
+        .is_some_and(|head| !held.begins_like(head)))
+}
+
+/// Whether a copy holds only data before a checkpoint: it was made before the last lines were
+/// read, and those were truncated away.
+pub fn was_read_whole(file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<bool> {
+    let head = Head::of(file);
+    let Some(head) = head.read()? else {
+        return Ok(false);
+    };
+    // A hole does not identify a file.
+    let is_hole = head.iter().all(|byte| *byte == 0);
+    Ok(!is_hole && resume.fingerprint.matches(head) && stat_path(&file.path)?.1 <= resume.offset)
 }
 
 #[cfg(test)]

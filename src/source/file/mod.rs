@@ -1,10 +1,20 @@
 //! The log of one container on disk: its files in order, and how far each has been read.
 
-pub mod content;
+mod accepted;
+mod content;
+mod copies;
 mod create_counter;
+mod entries;
+mod feed;
 pub mod generation;
+pub mod gzip;
+mod head;
 pub(super) mod known;
 pub mod listing;
+mod losses;
+mod open_files;
 mod resume;
+mod rotation;
 pub(super) mod search;
 pub mod tailer;
+mod unfinished;

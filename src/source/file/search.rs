@@ -41,78 +41,69 @@ enum State {
     Elsewhere,
 }
 
+impl State {
+    /// Decompresses a slice of an unfinished file.
+    fn go_on(self, resume: &StreamCheckpoint) -> io::Result<State> {
+        let State::Unpacking(mut generation) = self else {
+            return Ok(self);
+        };
+        Ok(match generation.seek(resume)? {
+            Some(true) => State::Here(generation),
+            Some(false) => State::Elsewhere,
+            None => State::Unpacking(generation),
+        })
+    }
+}
+
 impl Search {
     /// Returns whether a checkpoint was taken from a listed file.
     pub fn seek(&mut self, file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<Sought> {
-        if !file.rank.is_gzip {
-            let mut generation = Generation::open_listed(file)?;
-            return Ok(match generation.seek(resume)? {
-                Some(true) => Sought::Here(Box::new(generation)),
-                _ => Sought::Elsewhere,
-            });
-        }
         let is_it = |archive: &Archive| archive.id == file.id && archive.resume == *resume;
-        let index = match self.archives.iter().position(is_it) {
-            Some(index) => index,
-            None => {
-                let state = State::Unpacking(Box::new(Generation::open_listed(file)?));
-                let mut archive = Archive {
-                    id: file.id,
-                    resume: *resume,
-                    state,
-                };
-                archive.go_on()?;
-                self.archives.push(archive);
-                self.archives.len() - 1
-            }
+        let state = match self.archives.iter().position(is_it) {
+            Some(index) => self.archives.remove(index).state,
+            None => State::Unpacking(Box::new(Generation::open_listed(file)?)).go_on(resume)?,
         };
-        let archive = &mut self.archives[index];
-        Ok(
-            match std::mem::replace(&mut archive.state, State::Elsewhere) {
-                State::Elsewhere => Sought::Elsewhere,
-                State::Unpacking(generation) => {
-                    archive.state = State::Unpacking(generation);
-                    Sought::Unfinished
-                }
-                State::Here(generation) => {
-                    self.archives.swap_remove(index);
-                    Sought::Here(generation)
-                }
-            },
-        )
+        let sought = match state {
+            State::Here(generation) => return Ok(Sought::Here(generation)),
+            State::Elsewhere => Sought::Elsewhere,
+            State::Unpacking(_) => Sought::Unfinished,
+        };
+        // A plain file may change until it is asked again, and costs little.
+        if file.rank.is_gzip {
+            self.remember(file.id, resume, state);
+        }
+        Ok(sought)
+    }
+
+    fn remember(&mut self, id: FileId, resume: &StreamCheckpoint, state: State) {
+        self.archives.push(Archive {
+            id,
+            resume: *resume,
+            state,
+        });
     }
 
     /// Takes back a file that was found, to return it again once the rest is found.
     pub fn keep(&mut self, generation: Generation, resume: &StreamCheckpoint) {
         if generation.plain_file().is_none() {
-            let id = generation.id;
-            self.archives.push(Archive {
-                id,
-                resume: *resume,
-                state: State::Here(Box::new(generation)),
-            });
+            self.remember(generation.id, resume, State::Here(Box::new(generation)));
         }
     }
 
     /// Whether a file is being decompressed.
     pub fn is_under_way(&self) -> bool {
-        self.archives
-            .iter()
-            .any(|archive| matches!(archive.state, State::Unpacking(_)))
+        self.archives.iter().any(Archive::is_under_way)
     }
 
     /// Decompresses a slice of the first unfinished file. On an error, the search ends.
     pub fn go_on(&mut self) -> io::Result<()> {
-        let under_way = |archive: &&mut Archive| matches!(archive.state, State::Unpacking(_));
-        let result = self
-            .archives
-            .iter_mut()
-            .find(under_way)
-            .map_or(Ok(()), Archive::go_on);
-        if result.is_err() {
-            self.end();
+        if let Some(index) = self.archives.iter().position(Archive::is_under_way) {
+            let mut archive = self.archives.remove(index);
+            let next = archive.state.go_on(&archive.resume);
+            archive.state = next.inspect_err(|_| self.end())?;
+            self.archives.insert(index, archive);
         }
-        result
+        Ok(())
     }
 
     /// Ends the search: its results have been used or are no longer needed.
@@ -122,19 +113,8 @@ impl Search {
 }
 
 impl Archive {
-    fn go_on(&mut self) -> io::Result<()> {
-        let State::Unpacking(generation) = &mut self.state else {
-            return Ok(());
-        };
-        let Some(is_here) = generation.seek(&self.resume)? else {
-            return Ok(());
-        };
-        if let State::Unpacking(generation) = std::mem::replace(&mut self.state, State::Elsewhere) {
-            if is_here {
-                self.state = State::Here(generation);
-            }
-        }
-        Ok(())
+    fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Unpacking(_))
     }
 }
 

@@ -1,4 +1,10 @@
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use crate::delivery::checkpoint::CheckpointStore;
+use crate::delivery::queue::Progress;
+use crate::runtime::id::ContainerId;
 use crate::source::reader::*;
 
 /// Docker containers below `root`, each with a line, and a reader of them that has not run a
@@ -57,11 +63,11 @@ fn queued(link: &Link) -> (usize, bool) {
 fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
     let dir = tempfile::tempdir().unwrap();
     let (mut reader, link, logs) = reader_of(dir.path(), 4);
-    reader.look_time = Duration::ZERO;
+    reader.fleet.look_time = Duration::ZERO;
     for turn in 0..logs.len() {
         let is_last = turn + 1 == logs.len();
         let pass = reader.turn(Instant::now());
-        assert_eq!(reader.changed.len(), logs.len() - 1 - turn);
+        assert_eq!(reader.schedule.changed().len(), logs.len() - 1 - turn);
         assert!(is_last || pass == Pass::Behind, "{pass:?} after {turn}");
         let (_, has_started) = queued(&link);
         assert_eq!(
@@ -75,15 +81,15 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
         assert_eq!(queued(&link), (turn + 1, false), "after {turn}");
     }
     // A container that keeps changing does not starve the others.
-    reader.next_look = 0;
-    reader.changed = (0..4).collect();
+    reader.schedule = Schedule::default();
+    (0..4).for_each(|key| reader.schedule.look_into(key));
     let mut looked: Vec<usize> = Vec::new();
     for _ in 0..4 {
-        let before: HashSet<usize> = reader.changed.iter().copied().collect();
-        reader.look_into_changed(Instant::now());
-        let after: HashSet<usize> = reader.changed.iter().copied().collect();
+        let before: HashSet<usize> = reader.schedule.changed().iter().copied().collect();
+        reader.look_into_changed();
+        let after: HashSet<usize> = reader.schedule.changed().iter().copied().collect();
         looked.extend(before.difference(&after));
-        reader.changed.push(0);
+        reader.schedule.look_into(0);
     }
     assert_eq!(looked, [0, 1, 2, 3]);
 }
@@ -92,23 +98,30 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
 fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
     let dir = tempfile::tempdir().unwrap();
     let (mut reader, link, logs) = reader_of(dir.path(), 3);
-    reader.look_time = Duration::ZERO;
+    reader.fleet.look_time = Duration::ZERO;
     reader.turn(Instant::now());
-    assert_eq!(reader.changed.len(), logs.len() - 1);
+    assert_eq!(reader.schedule.changed().len(), logs.len() - 1);
     reader
+        .fleet
         .containers
         .iter_mut()
         .for_each(|(_, container)| container.is_gone = true);
-    reader.look_into_changed(Instant::now());
-    assert!(reader.changed.is_empty());
+    reader.look_into_changed();
+    assert!(reader.schedule.changed().is_empty());
     drop(link);
 }
 
 impl Reader {
     /// Reads the logs as if there were no folders to look into.
     fn turn_without_looks(&mut self) {
-        let changed = std::mem::take(&mut self.changed);
         self.read_active(Instant::now());
-        self.changed = changed;
+    }
+
+    fn look_into_changed(&mut self) {
+        self.fleet.look_into_changed(&mut Turn {
+            services: &mut self.services,
+            schedule: &mut self.schedule,
+            now: Instant::now(),
+        });
     }
 }

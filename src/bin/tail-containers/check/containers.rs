@@ -17,7 +17,9 @@ use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
-use fluent_bit_container_logs::source::choose::{choose, is_of_no_log, kind_of, Choice};
+use fluent_bit_container_logs::source::choose::{
+    choose, find_log, kind_of, Choice, Facts, FileState,
+};
 use fluent_bit_container_logs::source::file::listing;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
@@ -241,14 +243,24 @@ impl Containers {
         let driver = runtime.log_driver(found);
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
-            let choice = choose(runtime, found, &metadata, driver.as_ref(), config);
-            seen.take(
-                choice,
-                metadata.is_running,
-                driver.as_ref(),
-                place,
-                findings,
-            );
+            let log = find_log(runtime.logs(found));
+            let facts = Facts {
+                runtime,
+                found,
+                config,
+                driver: driver.as_ref(),
+                is_running: metadata.is_running,
+                files: match &log {
+                    Ok(Some(_)) => FileState::Readable,
+                    Ok(None) => FileState::Missing,
+                    Err((_, error)) => FileState::Unreadable {
+                        error,
+                        holds_deleted: false,
+                    },
+                },
+            };
+            let choice = choose(&facts);
+            seen.take(choice, &facts, &log, place, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -286,50 +298,45 @@ impl Seen {
     fn take(
         &mut self,
         choice: Choice,
-        is_running: bool,
-        driver: Option<&LogDriver>,
+        facts: &Facts<'_>,
+        log: &Result<Option<LogFiles>, (LogFiles, io::Error)>,
         place: &Place,
         findings: &mut Vec<Finding>,
     ) {
         match choice {
-            Choice::Files(files) => {
-                self.source = kind_of(&files).as_str().to_owned();
-                for (path, error) in unreadable(&files) {
+            Choice::Files => {
+                let Ok(Some(files)) = log else { return };
+                self.source = kind_of(files).as_str().to_owned();
+                for (path, error) in unreadable(files) {
                     let about = path.display().to_string();
                     let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
                     findings.push(finding.because(Unread::of_error(&error)));
                 }
-                self.files = Some(files);
+                self.files = Some(files.clone());
             }
-            Choice::Unreadable(files, error) => {
+            Choice::Unreadable => {
+                let Err((files, error)) = log else { return };
                 self.source = format!("nowhere: its file cannot be read: {error}");
-                let fix = place.for_error(&error);
-                let finding =
-                    Finding::fatal(files.path.display().to_string(), error.to_string(), fix);
-                findings.push(finding.because(Unread::of_error(&error)));
+                let (about, fix) = (files.path.display().to_string(), place.for_error(error));
+                let finding = Finding::fatal(about, error.to_string(), fix);
+                findings.push(finding.because(Unread::of_error(error)));
             }
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
                 self.needs_api = true;
-                self.report_driver(driver, findings);
+                self.report_driver(facts.driver, findings);
             }
-            Choice::Ask(reason, _) => {
+            Choice::Ask(reason) => {
                 self.source = format!("api: {reason}");
                 self.needs_api = true;
             }
-            Choice::Later if is_running => {
+            Choice::Later if facts.is_running => {
                 self.source = "file, which does not exist yet".to_owned()
             }
             Choice::Later => self.source = "file, once it is started".to_owned(),
-            Choice::Nowhere(reason) => {
+            Choice::Nowhere(unread, reason) => {
                 self.source = format!("nowhere: {reason}");
-                let is_of_no_log = is_of_no_log(&reason);
-                let unread = if is_of_no_log {
-                    Unread::DriverNone
-                } else {
-                    Unread::ApiUnavailable
-                };
-                let fix = if is_of_no_log {
+                let fix = if unread == Unread::DriverNone {
                     "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)"
                 } else {
                     "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)"

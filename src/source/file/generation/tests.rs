@@ -1,6 +1,7 @@
 use std::io::{Seek, Write};
 
 use super::*;
+use crate::delivery::checkpoint::fingerprint::MARKER_BYTES;
 use crate::format::local;
 
 /// Reads everything and consumes it.
@@ -39,7 +40,7 @@ fn a_log_that_repeats_itself_is_known_to_be_truncated_when_it_has_grown_past_the
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.log");
         std::fs::write(&path, [entry(1), entry(2)].concat()).unwrap();
-        let mut generation = Generation::open(&(&path).into(), 0).unwrap();
+        let mut generation = Generation::open(&(&path).into(), false).unwrap();
         assert!(matches!(take_all(&mut generation), Found::Entries { .. }));
         assert_eq!(take_all(&mut generation), Found::AtEnd { unfinished: 0 });
         std::fs::write(&path, [entry(3), entry(4), entry(5)].concat()).unwrap();
@@ -94,7 +95,7 @@ fn an_entry_that_grows_byte_by_byte_is_not_read_again_for_each() {
             _ => [&long[..], b"\n"].concat(),
         };
         file.write_all(&before).unwrap();
-        let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+        let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
         assert!(matches!(take_all(&mut generation), Found::Entries { .. }));
         let (mut buffer, mut looks) = (Vec::new(), 0);
         for byte in &entry[..entry.len() - 1] {
@@ -129,7 +130,7 @@ fn a_large_entry_that_grows_byte_by_byte_takes_no_large_buffer_for_each() {
     let (_dir, path, mut file) = file_of("x-json.log");
     file.write_all(b"{\"log\":\"").unwrap();
     file.write_all(&vec![b'x'; 15 << 20]).unwrap();
-    let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+    let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
     let mut buffer = Vec::new();
     while generation.read(&mut buffer).unwrap()
         != (Found::AtEnd {
@@ -163,7 +164,7 @@ fn a_file_that_is_replaced_under_an_unfinished_line_is_known_to_be_truncated() {
     for new in [shorter, longer, unfinished_too] {
         let (_dir, path, mut file) = file_of("x-json.log");
         file.write_all(old).unwrap();
-        let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+        let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
         take_all(&mut generation);
         assert!(matches!(
             take_all(&mut generation),
@@ -185,7 +186,7 @@ fn a_torn_frame_gives_way_once_as_much_follows_as_it_wants() {
     let (first, torn) = (frame_of(&[b'a'; 100]), frame_of(&[b'b'; 1000]));
     file.write_all(&[&first[..], &torn[..500]].concat())
         .unwrap();
-    let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+    let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
     assert!(matches!(take_all(&mut generation), Found::Entries { .. }));
     let mut taken = Vec::new();
     let mut buffer = Vec::new();
@@ -212,7 +213,7 @@ fn a_torn_frame_gives_way_once_as_much_follows_as_it_wants() {
 #[test]
 fn an_entry_beyond_the_cap_that_grows_in_small_steps_is_passed_over_once() {
     let (_dir, path, mut file) = file_of("0.log");
-    let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+    let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
     let mut buffer = Vec::new();
     let step = vec![b'x'; 4096];
     let (mut size, mut looks, mut skipped) = (0, 0, 0);
@@ -246,7 +247,7 @@ fn a_file_of_torn_frames_is_read_a_few_times() {
         let (_dir, path, mut file) = file_of("container.log");
         let size = 8 << 20;
         file.write_all(&unit.repeat(size / unit.len())).unwrap();
-        let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+        let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
         let mut buffer = Vec::new();
         loop {
             match generation.read(&mut buffer).unwrap() {
@@ -271,7 +272,7 @@ fn the_end_of_a_file_without_a_line_feed_is_found_near_it() {
     file.write_all(b"2023-11-14T22:13:20Z stdout F first\n")
         .unwrap();
     file.set_len(1 << 40).unwrap();
-    let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+    let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
     generation.seek_to_end().unwrap();
     assert_eq!(generation.read_offset(), 1 << 40);
     // What follows the hole is a record.
@@ -292,7 +293,7 @@ fn the_end_of_a_file_without_a_line_feed_is_found_near_it() {
 
     let (_dir, path, mut file) = file_of("0.log");
     file.write_all(&vec![b'x'; ENTRY_CAP + (1 << 20)]).unwrap();
-    let mut generation = Generation::open(&SafePath::from(&path), 0).unwrap();
+    let mut generation = Generation::open(&SafePath::from(&path), false).unwrap();
     generation.seek_to_end().unwrap();
     assert_eq!(generation.read_offset(), ENTRY_CAP as u64 + (1 << 20));
     file.write_all(&[b"the end of it\n", &next[..]].concat())

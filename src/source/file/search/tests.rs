@@ -15,7 +15,7 @@ use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
-use crate::source::file::content::SEEK_BYTES;
+use crate::source::file::gzip::SEEK_BYTES;
 use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
 use crate::source::slice::SLICE_TIME;
 use crate::telemetry::event::Event;
@@ -93,7 +93,7 @@ impl Log {
     /// counts as costly.
     fn slices_of_search(&mut self) -> usize {
         let mut slices = 0;
-        while self.tailer.search.is_under_way() {
+        while self.tailer.rotation.search.is_under_way() {
             assert!(self.tailer.is_open() && self.tailer.is_costly(Instant::now()));
             assert_eq!(self.read(), Step::More);
             assert_eq!(self.tailer.account().figures().read.bytes, 0);
@@ -161,7 +161,7 @@ fn a_position_far_in_an_archive_is_found_in_slices() {
     // Neither checkpoint is in the younger one, so all of it is read.
     want.extend((0..700).chain([LINES]));
     assert!(log.lines() == want);
-    assert!(log.tailer.search.archives.is_empty());
+    assert!(log.tailer.rotation.search.archives.is_empty());
 }
 
 /// The log is truncated, and what was read of it is in an archive: that is found in slices,
@@ -181,7 +181,7 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     assert_eq!(log.read(), Step::More);
     // Rotations meanwhile are followed, and what they created is counted as found.
     let later = Instant::now() + Duration::from_secs(3600);
-    log.tailer.creates.settle(later);
+    log.tailer.rotation.creates.settle(later);
     let rotated = |age: &str| path.with_extension(format!("log.{age}"));
     std::fs::rename(rotated("1.gz"), rotated("3.gz")).unwrap();
     std::fs::rename(&path, rotated("2")).unwrap();
@@ -189,16 +189,16 @@ fn what_was_truncated_is_found_in_an_archive_in_slices() {
     std::fs::write(&path, line(LINES + 2)).unwrap();
     (0..2).for_each(|_| log.tailer.file_made("x-json.log"));
     log.tailer.refresh(&log.link).unwrap();
-    assert!(log.tailer.search.is_under_way());
+    assert!(log.tailer.rotation.search.is_under_way());
     let mut slices = 0;
-    while log.tailer.search.is_under_way() {
+    while log.tailer.rotation.search.is_under_way() {
         assert_eq!(log.read(), Step::More);
         slices += 1;
     }
     assert_eq!(slices, (read.len() as u64).div_ceil(SEEK_BYTES) - 1);
     assert!(log.lines().into_iter().eq(1_500..=LINES + 2));
-    assert!(log.tailer.search.archives.is_empty());
-    assert_eq!(log.tailer.creates.take_missed(), 0);
+    assert!(log.tailer.rotation.search.archives.is_empty());
+    assert_eq!(log.tailer.rotation.creates.take_missed(), 0);
 }
 
 /// An archive that is renamed meanwhile stays the same one; a deleted one is gone.
@@ -212,7 +212,7 @@ fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
     let offset = text.len() - line(LINES - 1).len();
     let mut log = Log::new(&path, Start::Saved([position_at(&text, offset); 2]));
     log.tailer.refresh(&log.link).unwrap();
-    assert!(log.tailer.search.is_under_way());
+    assert!(log.tailer.rotation.search.is_under_way());
     // Rotation renames the archive during the search.
     std::fs::rename(
         path.with_extension("log.1.gz"),
@@ -221,7 +221,7 @@ fn an_archive_may_be_renamed_or_deleted_while_it_is_searched() {
     .unwrap();
     assert_eq!(log.read(), Step::More);
     std::fs::remove_file(path.with_extension("log.2.gz")).unwrap();
-    while log.tailer.search.is_under_way() {
+    while log.tailer.rotation.search.is_under_way() {
         assert_eq!(log.read(), Step::More);
     }
     assert_eq!(log.lines(), [LINES]);

@@ -5,7 +5,8 @@ use crate::delivery::checkpoint::CheckpointStore;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
-use crate::runtime::LogFiles;
+use crate::source::file::tailer::{Start, Tailer};
+use crate::telemetry::event::Event;
 
 /// Files that a user puts beside the log must not take a descriptor each.
 #[test]
@@ -43,7 +44,9 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
             tailer.refresh(&link).unwrap();
         }
         let opened: Vec<_> = tailer
-            .generations
+            .rotation
+            .files
+            .open
             .iter()
             .map(|one| one.path.clone())
             .collect();
@@ -82,11 +85,11 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
         identity,
     );
     tailer.refresh(&link).unwrap();
+    let path = tailer.rotation.files.open.front().unwrap().path.clone();
     for unread in [0, 7, 0, 8, 0] {
-        tailer.report_vanished(&link, unread);
+        tailer.feed.losses.truncated(&link, path.clone(), unread);
     }
     let (events, _) = link.events.take();
-    let path = tailer.generations.front().unwrap().path.clone();
     let said = [0, 7].map(|unread| Event::Truncated {
         path: path.clone(),
         unread,
@@ -97,4 +100,34 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
         15,
         "each is counted"
     );
+}
+
+/// The number of files met is what tells the reader that there is a new one to watch.
+#[test]
+fn the_files_of_a_log_are_numbered_on_after_the_last_one_was_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    let rotated = log.with_extension("log.1");
+    std::fs::write(&rotated, "{}\n").unwrap();
+    std::fs::write(&log, "{}\n").unwrap();
+    let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+    let id = ContainerId::from_bytes([1; 32]);
+    let mut tailer = Tailer::new(
+        link.accounts.open(id),
+        LogFiles::numbered(&log),
+        Start::Head,
+        Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default())),
+    );
+    tailer.refresh(&link).unwrap();
+    assert_eq!(tailer.files_met(), 2);
+    std::fs::remove_file(&rotated).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    for number in 0..2 {
+        tailer.drop_held(number, &link, String::new());
+    }
+    assert!(!tailer.is_open());
+    std::fs::write(&log, "{}\n{}\n").unwrap();
+    tailer.refresh(&link).unwrap();
+    assert!(tailer.is_open());
+    assert_eq!(tailer.files_met(), 3);
 }

@@ -1,0 +1,348 @@
+//! What is known of one container: who it is, its metadata, and what follows from that: the
+//! template of its records, whether it is excluded, and the messages about both.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::labels::{Labels, Read};
+use crate::delivery::link::Link;
+use crate::pipeline::template::RecordTemplate;
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
+use crate::runtime::id::ContainerId;
+use crate::runtime::{Api, Found, LogFiles, Runtime};
+use crate::source::choose;
+use crate::source::services::Surroundings;
+use crate::telemetry::account::Account;
+use crate::telemetry::event::Event;
+use crate::telemetry::metrics::Unread;
+use crate::telemetry::trouble::Trouble;
+
+/// How long a log waits for metadata that exists but cannot be read.
+const METADATA_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the first line of a run waits for the metadata of its record, and the interval at
+/// which that is checked: the kubelet creates the symlink with the container's id shortly
+/// after the log.
+const RUN_PATIENCE: Duration = Duration::from_secs(1);
+const RUN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// One container and what is known of it.
+pub struct Description {
+    runtime: Arc<dyn Runtime>,
+    api: Option<Api>,
+    found: Found,
+    account: Arc<Account>,
+    template: Arc<RecordTemplate>,
+    metadata: MetadataState,
+    driver: Option<LogDriver>,
+    /// The run that the metadata belongs to, and since when the log of another run has been
+    /// read.
+    run: Option<u32>,
+    run_seen: Option<(u32, Instant)>,
+    /// When its folder was found.
+    first_seen: Instant,
+    /// Its metadata cannot be read.
+    trouble: Trouble,
+    /// The configuration or a label excludes it.
+    exclusion: Trouble<()>,
+    /// What was last reported about its labels: invalid values and ignored labels.
+    reported_labels: (Vec<String>, Vec<&'static str>),
+    is_cut_reported: bool,
+}
+
+/// What the template was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MetadataState {
+    /// Nothing: no metadata has been read yet.
+    Unknown,
+    /// Metadata read from this file, or from no file.
+    Of(Option<FileId>),
+    /// Metadata of a runtime that knew less than the present one.
+    Stale,
+}
+
+impl Description {
+    /// Describes a container whose folder was just found.
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        found: Found,
+        account: Arc<Account>,
+        now: Instant,
+    ) -> Description {
+        let nameless = ContainerMetadata::nameless(&found);
+        Description {
+            api: choose::api_of(&*runtime, &found),
+            template: Arc::new(RecordTemplate::unnamed(&found.id, nameless)),
+            runtime,
+            found,
+            account,
+            metadata: MetadataState::Unknown,
+            driver: None,
+            run: None,
+            run_seen: None,
+            first_seen: now,
+            trouble: Trouble::paced(),
+            exclusion: Trouble::paced(),
+            reported_labels: Default::default(),
+            is_cut_reported: false,
+        }
+    }
+
+    /// Switches to another runtime, which knows more about the container.
+    pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
+        self.api = choose::api_of(&*runtime, &found);
+        self.runtime = runtime;
+        self.found = found;
+        if self.is_known() {
+            self.metadata = MetadataState::Stale;
+        }
+        self.run = None;
+    }
+
+    /// The id under which the checkpoint stores it.
+    pub fn id(&self) -> &ContainerId {
+        self.account.id()
+    }
+
+    /// Its name and the runtime's id for it, shortened, for messages.
+    pub fn names(&self) -> (String, String) {
+        (self.template.metadata.title(), self.account.short_id())
+    }
+
+    /// The runtime that found it.
+    pub fn runtime(&self) -> &dyn Runtime {
+        &*self.runtime
+    }
+
+    /// The API that serves it, if any.
+    pub fn api(&self) -> Option<Api> {
+        self.api
+    }
+
+    /// Where the runtime found it.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// The account of its log's bytes.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The template of its records; of a container without name until metadata is known.
+    pub fn template(&self) -> &Arc<RecordTemplate> {
+        &self.template
+    }
+
+    /// Its log driver, if known.
+    pub fn driver(&self) -> Option<&LogDriver> {
+        self.driver.as_ref()
+    }
+
+    /// Sets the log driver as an API named it.
+    pub fn set_driver(&mut self, name: String) {
+        self.driver = Some(LogDriver {
+            name,
+            has_cache_disabled: false,
+        });
+    }
+
+    /// Whether it is known what its records contain.
+    pub fn is_known(&self) -> bool {
+        self.metadata != MetadataState::Unknown
+    }
+
+    /// Whether it is not to be read.
+    pub fn is_excluded(&self) -> bool {
+        self.exclusion.is_there()
+    }
+
+    /// Whether a message about its exclusion, or the end of it, is still to be reported.
+    pub fn has_news(&self) -> bool {
+        self.exclusion.has_news()
+    }
+
+    /// Whether another look may find out more.
+    pub fn is_incomplete(&self) -> bool {
+        !self.is_known() || self.trouble.is_there() || self.has_news()
+    }
+
+    /// Why its metadata cannot be read, if so.
+    pub fn unread(&self) -> Option<Unread> {
+        self.trouble.reason()
+    }
+
+    /// Whether it runs with a driver that writes a file as soon as there is a line.
+    pub fn writes_files_now(&self) -> bool {
+        let names = [JSON_FILE_DRIVER, "local"];
+        let is_of_files = |driver: &LogDriver| names.contains(&driver.name.as_str());
+        self.template.metadata.is_running && self.driver.as_ref().is_some_and(is_of_files)
+    }
+
+    /// How long it has been known.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.duration_since(self.first_seen)
+    }
+
+    /// What is known without metadata.
+    pub fn nameless(&self) -> ContainerMetadata {
+        ContainerMetadata::nameless(&self.found)
+    }
+
+    /// Reads the metadata if its file changed. Returns what is then to be set.
+    pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
+        let file = self
+            .runtime
+            .metadata_file(&self.found)
+            .and_then(|path| stat_path(&path).ok())
+            .map(|(id, _)| id);
+        if let MetadataState::Of(seen) = self.metadata {
+            if !self.trouble.is_there() && (file.is_none() || file == seen) {
+                return None;
+            }
+        }
+        match self.read() {
+            Ok(metadata) => {
+                // The records show that it is readable again, so no message is needed.
+                self.trouble.end(|| true);
+                if !self.is_known() {
+                    let (name, short_id) = (metadata.title(), self.account.short_id());
+                    around.link.report(Event::ContainerFound { name, short_id });
+                }
+                self.metadata = MetadataState::Of(file);
+                if self.driver.is_none() {
+                    self.driver = self.runtime.log_driver(&self.found);
+                }
+                Some(metadata)
+            }
+            // A log without metadata usually belongs to a container that is being removed. It
+            // may also belong to one just created, whose metadata file appeared after the
+            // first read.
+            Err(MetadataError::Missing { .. }) => {
+                let has_log = |files: &LogFiles| choose::is_there(files).unwrap_or(true);
+                let is_to_be_read =
+                    !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
+                is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
+            }
+            Err(MetadataError::Unreadable { path, reason }) => {
+                around.link.tally.read_errors.add_one();
+                let error = open_regular(&self.found.dir.at(&path)).err();
+                if let Some(error) = error.filter(is_shortage) {
+                    self.trouble.begin(Unread::NoDescriptors, || false);
+                    around.link.report_shortage(&path, &error);
+                    return None;
+                }
+                self.trouble.begin(Unread::Metadata, || {
+                    around
+                        .link
+                        .report(Event::MetadataUnreadable { path, reason })
+                });
+                let has_waited = self.age(around.now) >= METADATA_PATIENCE;
+                (!self.is_known() && has_waited).then(|| self.nameless())
+            }
+        }
+    }
+
+    fn read(&self) -> Result<ContainerMetadata, MetadataError> {
+        let run = self.run.unwrap_or_default();
+        self.runtime.metadata(&self.found, run)
+    }
+
+    /// Returns the metadata of a run of the container whose files are read now, if it is not
+    /// the run that is described; records contain it. `Err` says until when to wait while that
+    /// metadata is incomplete.
+    pub fn load_run(
+        &mut self,
+        run: u32,
+        now: Instant,
+    ) -> Result<Option<ContainerMetadata>, Instant> {
+        if self.run == Some(run) {
+            return Ok(None);
+        }
+        let since = match self.run_seen {
+            Some((seen, since)) if seen == run => since,
+            _ => self.run_seen.insert((run, now)).1,
+        };
+        let metadata = self.runtime.metadata(&self.found, run).ok();
+        let pod = metadata.as_ref().and_then(|metadata| metadata.pod.as_ref());
+        let is_complete = pod.is_none_or(|pod| pod.is_complete);
+        if !is_complete && now.duration_since(since) < RUN_PATIENCE {
+            return Err(now + RUN_INTERVAL);
+        }
+        self.run = Some(run);
+        Ok(metadata)
+    }
+
+    /// Makes the template of metadata. Returns the rate limit in bytes per second, 0 for none.
+    pub fn set(&mut self, metadata: ContainerMetadata, around: &Surroundings<'_>) -> u64 {
+        self.account.set_name(&metadata.title());
+        let config = around.config;
+        let read = Labels::read(&metadata.labels, config.label_hints);
+        let options = read.labels.record_options(config);
+        self.template = Arc::new(RecordTemplate::new(self.id(), metadata, options));
+        self.report_labels(&read, around.link);
+        if self.template.is_cut() && !self.is_cut_reported {
+            let (name, short_id) = self.names();
+            self.is_cut_reported = around.link.report(Event::MetadataCut { name, short_id });
+        }
+        if self.metadata == MetadataState::Unknown {
+            self.metadata = MetadataState::Of(None);
+        }
+        read.labels.rate_limit.unwrap_or(config.rate_limit)
+    }
+
+    /// Reports label problems once, however often the metadata is read.
+    fn report_labels(&mut self, read: &Read, link: &Link) {
+        let found = (read.problems.clone(), read.ignored.clone());
+        if self.reported_labels == found {
+            return;
+        }
+        let mut is_kept = true;
+        for problem in &found.0 {
+            let ((name, short_id), problem) = (self.names(), problem.clone());
+            is_kept &= link.report(Event::LabelInvalid {
+                name,
+                short_id,
+                problem,
+            });
+        }
+        if !found.1.is_empty() {
+            let ((name, short_id), labels) = (self.names(), found.1.join(", "));
+            is_kept &= link.report(Event::LabelIgnored {
+                name,
+                short_id,
+                labels,
+            });
+        }
+        if is_kept {
+            self.reported_labels = found;
+        }
+    }
+
+    /// Decides whether the container, with its current metadata, is read, and reports a
+    /// change. Returns whether it was read before and is not any more.
+    pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
+        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        let (selection, metadata) = (&around.config.selection, &self.template.metadata);
+        let excluded = selection.excludes(around.own, self.account.id(), metadata, driver);
+        let reason = excluded.map(|reason| reason.to_string());
+        let was_excluded = self.is_excluded();
+        let ((name, short_id), link) = (self.names(), around.link);
+        match reason {
+            Some(reason) => {
+                let event = Event::ContainerExcluded {
+                    name,
+                    short_id,
+                    reason,
+                };
+                self.exclusion.begin((), || link.report(event));
+                !was_excluded
+            }
+            None => {
+                self.exclusion
+                    .end(|| link.report(Event::ContainerIncluded { name, short_id }));
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What an earlier run delivered of a log, as positions in the files that are open now.
+
+use std::io;
+
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::format::position::{PerStream, Position};
+use crate::source::file::generation::Generation;
+
+/// What an earlier run delivered of each stream.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    /// Entries that begin before this position were delivered.
+    pub before: PerStream<Position>,
+    /// The checkpoint that `before` was derived from.
+    pub saved: ContainerCheckpoint,
+    /// The number of the first generation whose delivered entries are known by offset. In
+    /// those before it, entries are compared by time.
+    pub doubt_ends: Option<u32>,
+}
+
+impl Accepted {
+    /// Offsets in the file with this number: entries that begin before them were delivered.
+    pub fn within(&self, number: u32) -> PerStream<u64> {
+        self.before
+            .map(|before| match before.generation.cmp(&number) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Equal => before.offset,
+                std::cmp::Ordering::Greater => u64::MAX,
+            })
+    }
+
+    /// Discards a stream's offset in `front` if the content it was taken from has been
+    /// truncated before reading got there.
+    pub fn check(&mut self, front: &Generation) -> io::Result<()> {
+        if front.read_offset() > 0 {
+            return Ok(());
+        }
+        for (before, resume) in self.before.iter_mut().zip(&self.saved) {
+            let is_here = before.generation == front.number && before.offset == resume.offset;
+            if is_here && before.offset > 0 && !front.holds(resume)? {
+                *before = Position::default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Discards the offsets in the file with this number, which was truncated.
+    pub fn forget(&mut self, number: u32) {
+        for before in &mut self.before {
+            if before.generation <= number {
+                *before = Position::default();
+            }
+        }
+    }
+
+    /// Reading reaches the file with this number. Returns the streams whose comparison by
+    /// entry times ends there, once: from here on files are identified by their heads.
+    pub fn reaches(&mut self, number: u32) -> Option<PerStream<bool>> {
+        self.doubt_ends.take_if(|ends| number >= *ends)?;
+        Some(self.saved.map(|resume| !resume.is_by_time))
+    }
+}
+
+/// The checkpoint of each stream once everything before `resume` is delivered; a stream that
+/// an earlier run took further than that, to the offset in `accepted`, does not move back.
+pub fn advances(
+    accepted: PerStream<u64>,
+    resume: StreamCheckpoint,
+) -> PerStream<Option<StreamCheckpoint>> {
+    accepted.map(|accepted| (resume.offset >= accepted).then_some(resume))
+}

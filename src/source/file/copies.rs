@@ -1,0 +1,132 @@
+//! Files that hold what another one held: copies that logrotate's `copytruncate` leaves before
+//! it truncates the log, and the archive that dockerd makes of a rotated file.
+
+use std::io;
+
+use crate::delivery::checkpoint::fingerprint::Fingerprint;
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::source::file::generation::Generation;
+use crate::source::file::known::{is_later_copy, is_same, Head, KnownFile};
+use crate::source::file::listing::ListedFile;
+use crate::source::file::open_files::OpenFiles;
+use crate::source::file::search::{Search, Sought};
+
+/// What copytruncate left of a file that was truncated.
+#[derive(Default)]
+pub struct Copies {
+    /// To be read before the file, oldest first, the first one from where reading stopped.
+    pub unread: Vec<Generation>,
+    /// Those that hold only what was read.
+    pub read: Vec<KnownFile>,
+}
+
+/// The copies of a file of which nothing has been read.
+#[derive(Default)]
+pub struct UnreadCopies {
+    /// Copies of its content before a truncation, oldest first.
+    pub files: Vec<Generation>,
+    /// Whether there is a copy of its current content.
+    pub is_under_way: bool,
+}
+
+/// Finds the listed files that were created after `held`, of which nothing has been read yet.
+pub fn unread_copies(
+    held: &Generation,
+    listed: &[ListedFile],
+    files: &OpenFiles,
+) -> io::Result<UnreadCopies> {
+    let mut copies = UnreadCopies::default();
+    let place = listed.iter().position(|file| is_same(file.id, held.id));
+    let Some(place) = place.filter(|_| held.read_offset() == 0) else {
+        return Ok(copies);
+    };
+    let Some(head) = held.head_now()? else {
+        return Ok(copies);
+    };
+    for file in listed[..place].iter().rev() {
+        let of_copy = Head::of(file);
+        let Some(copy) = of_copy.read()? else {
+            continue;
+        };
+        if files.knows(file, &of_copy)? {
+            break;
+        }
+        // While the copy matches the start of the file, the file has not been truncated yet.
+        if copies.files.is_empty() && head.starts_with(copy) {
+            copies.is_under_way = true;
+            continue;
+        }
+        let mut opened = Generation::open_listed(file)?;
+        opened.number = held.number;
+        copies.files.push(opened);
+    }
+    copies.files.reverse();
+    Ok(copies)
+}
+
+/// Finds what is left of `front`, which was truncated after it had been read up to `resume`:
+/// the file that continues there, with the unknown files after it. `None` if a file must be
+/// decompressed further to tell.
+pub fn copies_of(
+    front: &Generation,
+    resume: &StreamCheckpoint,
+    listed: &[ListedFile],
+    files: &OpenFiles,
+    search: &mut Search,
+) -> io::Result<Option<Copies>> {
+    let mut copies = Copies::default();
+    for file in listed.iter().filter(|file| !file.is_current()) {
+        if files.is_open(file) {
+            continue;
+        }
+        let mut candidate = match search.seek(file, resume)? {
+            Sought::Unfinished => return Ok(None),
+            Sought::Here(candidate) => {
+                copies.unread.clear();
+                *candidate
+            }
+            Sought::Elsewhere if files.knows(file, &Head::of(file))? => continue,
+            Sought::Elsewhere if copies.unread.is_empty() && !is_later_copy(file, front)? => {
+                copies.read.push(KnownFile::skipped(file)?);
+                continue;
+            }
+            Sought::Elsewhere => Generation::open_listed(file)?,
+        };
+        candidate.number = front.number;
+        copies.unread.push(candidate);
+    }
+    Ok(Some(copies))
+}
+
+/// Searches the listed archives for the content of a deleted file, up to the offset read.
+pub fn archive_of(
+    deleted: &Generation,
+    listed: &[ListedFile],
+    files: &OpenFiles,
+    search: &mut Search,
+) -> io::Result<Sought> {
+    let Some(head) = deleted.head_now()? else {
+        return Ok(Sought::Elsewhere);
+    };
+    let resume = match deleted.read_offset() {
+        0 => StreamCheckpoint {
+            fingerprint: Fingerprint::of(&head),
+            ..deleted.resume_here()
+        },
+        _ => deleted.resume_here(),
+    };
+    for file in listed.iter().filter(|file| file.rank.is_gzip) {
+        if files.is_open(file) {
+            continue;
+        }
+        match search.seek(file, &resume) {
+            Ok(Sought::Here(mut archive)) => {
+                (archive.number, archive.run) = (deleted.number, deleted.run);
+                return Ok(Sought::Here(archive));
+            }
+            Ok(Sought::Unfinished) => return Ok(Sought::Unfinished),
+            Ok(Sought::Elsewhere) | Err(_) => {}
+        }
+    }
+    Ok(Sought::Elsewhere)
+}

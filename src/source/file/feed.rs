@@ -1,0 +1,173 @@
+//! From the files of one log into the assembler: entries, what was lost, and how far each
+//! stream has got.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::link::Link;
+use crate::format::layout::Layout;
+use crate::pipeline::assembler::{Assembler, ReadBytes};
+use crate::pipeline::template::RecordTemplate;
+use crate::source::file::accepted::{advances, Accepted};
+use crate::source::file::entries::{Entries, Taken};
+use crate::source::file::generation::Generation;
+use crate::source::file::losses::Losses;
+use crate::source::file::tailer::ReadContext;
+use crate::source::slice::Slice;
+use crate::telemetry::account::Account;
+
+/// Where the entries of one log go.
+pub struct Feed {
+    /// Builds batches of them.
+    pub assembler: Assembler,
+    /// What an earlier run delivered.
+    pub accepted: Accepted,
+    /// What was lost.
+    pub losses: Losses,
+}
+
+impl Feed {
+    /// Nothing was delivered before.
+    pub fn new(account: Arc<Account>, identity: Arc<RecordTemplate>) -> Feed {
+        Feed {
+            losses: Losses::new(Arc::clone(&account)),
+            assembler: Assembler::new(account, identity),
+            accepted: Accepted::default(),
+        }
+    }
+
+    /// Decodes the entries of a slice of `file` until `slice` ends.
+    pub fn take(
+        &mut self,
+        file: &mut Generation,
+        context: &mut ReadContext<'_>,
+        layout: Layout,
+        range: Range<usize>,
+        slice: &mut Slice<'_>,
+    ) -> Taken {
+        let mut entries = Entries {
+            accepted: self.accepted.within(file.number),
+            buffer_at: file.read_offset() - range.start as u64,
+            file,
+            assembler: &mut self.assembler,
+            link: context.link,
+            slice,
+            max_line_bytes: context.max_line_bytes,
+            buffer: context.buffer,
+            taken: Taken::from(range.start),
+        };
+        entries.take(layout, range, context.decoder, context.cri);
+        entries.taken
+    }
+
+    /// Moves `file` to the end of what was taken of a slice, and queues the rest of it.
+    /// `filled` bytes of the buffer are valid.
+    pub fn push_taken(
+        &mut self,
+        file: &mut Generation,
+        context: &ReadContext<'_>,
+        taken: Taken,
+        filled: usize,
+        is_last: bool,
+    ) {
+        file.consume(context.buffer, taken.end, filled);
+        if let Some((offset, bytes)) = taken.corrupt {
+            self.losses
+                .corrupt(context.link, file.path.clone(), offset, bytes);
+        }
+        if is_last || taken.end > taken.pushed {
+            let (resume, read) = (file.resume_here(), taken.unpushed());
+            self.push(
+                file,
+                context.link,
+                resume,
+                is_last || read.skipped > 0,
+                read,
+            );
+        }
+    }
+
+    /// Takes the rest of a file that is no longer written, and has been read to its last line
+    /// feed: what follows is a record without one, or a truncated one.
+    pub fn take_rest(
+        &mut self,
+        file: &mut Generation,
+        context: &mut ReadContext<'_>,
+    ) -> io::Result<()> {
+        let range = file.read_unfinished(context.buffer)?;
+        if !range.is_empty() {
+            let (layout, filled) = (file.layout(), range.end);
+            let mut slice = Slice::whole(context.link);
+            let taken = self.take(file, context, layout, range, &mut slice);
+            self.push_taken(file, context, taken, filled, true);
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that `file` has skipped.
+    pub fn skip(&mut self, file: &Generation, link: &Link, offset: u64, bytes: u64) {
+        self.losses.corrupt(link, file.path.clone(), offset, bytes);
+        let read = ReadBytes {
+            total: bytes,
+            skipped: bytes,
+        };
+        if file.is_behind_hole() {
+            // The checkpoint of what was read before is more precise.
+            self.assembler.push(link, [None, None], true, read);
+        } else {
+            self.push(file, link, file.resume_here(), true, read);
+        }
+    }
+
+    /// Queues a checkpoint without records.
+    pub fn push_progress(&mut self, file: &Generation, link: &Link, resume: StreamCheckpoint) {
+        self.push(file, link, resume, true, ReadBytes::default());
+    }
+
+    /// Delivers what is still open, since nothing will complete it. `file` is the one that was
+    /// read last.
+    pub fn flush_open(&mut self, file: Option<&Generation>, link: &Link) {
+        if self.assembler.is_open() {
+            self.assembler.close();
+            self.push_closed(file, link);
+        }
+    }
+
+    /// Queues what was closed.
+    pub fn push_closed(&mut self, file: Option<&Generation>, link: &Link) {
+        if let Some(file) = file {
+            self.push(file, link, file.resume_here(), false, ReadBytes::default());
+        }
+    }
+
+    /// Queues what was built. `resume` is the end of `read`, the bytes read of `file`.
+    fn push(
+        &mut self,
+        file: &Generation,
+        link: &Link,
+        resume: StreamCheckpoint,
+        always: bool,
+        read: ReadBytes,
+    ) {
+        let advances = advances(self.accepted.within(file.number), resume);
+        self.assembler.push(link, advances, always, read);
+    }
+
+    /// Reading continues in `next`. Comparing by entry times ends where files are identified
+    /// by their heads.
+    pub fn reaches(&mut self, next: &Generation) {
+        if let Some(streams) = self.accepted.reaches(next.number) {
+            self.assembler.end_skip(streams);
+        }
+    }
+
+    /// Queues a checkpoint at the start of `next`: after a stop, reading must resume there and
+    /// not in the file before it, even if the new one is empty.
+    pub fn progress_to(&mut self, next: &Generation, link: &Link) {
+        if next.id.birth != 0 {
+            self.push_progress(next, link, next.resume_at_start());
+        }
+    }
+}

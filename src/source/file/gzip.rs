@@ -1,0 +1,232 @@
+//! Reads a rotated file that dockerd compressed. It is a stream, so decompressed bytes that
+//! were not handled are carried over to the next read.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use flate2::bufread::GzDecoder;
+
+use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::runtime::bounded_file::read_at_most;
+
+/// Limit on the gzip members of one file. dockerd and gzip write one; a file of millions of
+/// empty members would block the reader without yielding a byte.
+const MOST_MEMBERS: usize = 1000;
+
+/// Bytes that a seek decompresses per slice: some 10 ms of text. A gigabyte takes seconds,
+/// during which no other log would be read.
+pub const SEEK_BYTES: u64 = 4 << 20;
+
+/// Reads a file from its start without moving the file's own offset.
+struct FromStart {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// The decompressed bytes of a file's members, one after another.
+struct Members {
+    /// `None` only if a member could not be taken out.
+    decoder: Option<GzDecoder<BufReader<FromStart>>>,
+    members: usize,
+}
+
+impl Members {
+    fn of(file: &Arc<File>) -> Members {
+        let file = Arc::clone(file);
+        Members {
+            decoder: Some(GzDecoder::new(BufReader::new(FromStart {
+                file,
+                offset: 0,
+            }))),
+            members: 1,
+        }
+    }
+}
+
+impl Read for Members {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(decoder) = &mut self.decoder else {
+                return Ok(0);
+            };
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+            if self.members == MOST_MEMBERS {
+                let reason = format!("it has more than {MOST_MEMBERS} members");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            self.members += 1;
+            self.decoder = self
+                .decoder
+                .take()
+                .map(|member| GzDecoder::new(member.into_inner()));
+        }
+    }
+}
+
+/// A compressed file being read.
+pub struct GzipContent {
+    /// The open file.
+    pub file: Arc<File>,
+    decoder: Members,
+    /// Bytes that a seek has decompressed.
+    passed: u64,
+    /// Marker and unfinished line of the last read.
+    pub carried: Vec<u8>,
+    /// Whether the end of the stream has been reached.
+    pub is_at_end: bool,
+    /// What is wrong with the stream, once detected.
+    pub damage: Option<String>,
+}
+
+impl GzipContent {
+    /// Begins at the start of the file.
+    pub fn new(file: File) -> GzipContent {
+        let file = Arc::new(file);
+        GzipContent {
+            decoder: Members::of(&file),
+            file,
+            passed: 0,
+            carried: Vec::new(),
+            is_at_end: false,
+            damage: None,
+        }
+    }
+
+    /// Fills the buffer with what was carried over and what follows. Fewer bytes than the
+    /// buffer's length mean the end.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = self.carried.len().min(buffer.len());
+        buffer[..filled].copy_from_slice(&self.carried[..filled]);
+        while filled < buffer.len() && !self.is_at_end {
+            match self.decoder.read(&mut buffer[filled..]) {
+                Ok(0) => self.is_at_end = true,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.is_at_end = true;
+                    self.damage = Some(error.to_string());
+                }
+            }
+        }
+        filled
+    }
+
+    /// Decompresses up to a checkpoint, one slice per call. Returns whether the checkpoint was
+    /// taken from this file, or `None` if another slice is needed to tell. If it was,
+    /// [`GzipContent::carried`] holds the bytes of the checkpoint's marker.
+    pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
+        if self.passed == 0 {
+            let mut head = vec![0; resume.fingerprint.length as usize];
+            let is_read = read_exact(&mut Members::of(&self.file), &mut head)?;
+            if !is_read || !resume.fingerprint.matches(&head) {
+                return Ok(Some(false));
+            }
+        }
+        let marker_bytes = resume.marker.length;
+        let before = resume.offset.saturating_sub(u64::from(marker_bytes));
+        let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
+        let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
+        if passed.ok() != Some(wanted) {
+            return Ok(Some(false));
+        }
+        self.passed += wanted;
+        if self.passed < before {
+            return Ok(None);
+        }
+        self.carried = vec![0; marker_bytes as usize];
+        let is_read = read_exact(&mut self.decoder, &mut self.carried)?;
+        Ok(Some(is_read && resume.marker.matches(&self.carried)))
+    }
+}
+
+/// Returns `false` if the stream ends or is damaged before `buffer` is full.
+fn read_exact(members: &mut Members, buffer: &mut [u8]) -> io::Result<bool> {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match members.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if [UnexpectedEof, InvalidData, InvalidInput].contains(&error.kind()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads up to [`HEAD_BYTES`] of the decompressed data, wherever reading is. A file that ends in
+/// mid-stream still has a head.
+pub fn read_head(file: &Arc<File>) -> Vec<u8> {
+    let mut head = Vec::new();
+    let _ = read_at_most(Members::of(file), HEAD_BYTES as u64, &mut head);
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_head_is_read_from_the_start_wherever_reading_is() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        // dockerd's own header has an extra field.
+        let extra = &br#"{"lastTime":"2023-11-14T22:13:20.5Z"}"#[..];
+        let mut encoder = flate2::GzBuilder::new()
+            .extra(extra)
+            .write(file.as_file_mut(), flate2::Compression::fast());
+        let text: Vec<u8> = (0..5000u32).map(|number| (number % 251) as u8).collect();
+        encoder.write_all(&text).unwrap();
+        encoder.finish().unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
+        let mut content = GzipContent::new(file.reopen().unwrap());
+        assert_eq!(content.fill(&mut vec![0; 3000]), 3000);
+        assert_eq!(read_head(&content.file), text[..HEAD_BYTES]);
+        let mut rest = vec![0; 3000];
+        assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
+        assert_eq!(rest[..2000], text[3000..]);
+    }
+
+    /// A file of millions of empty members is read only up to the limit; a few members are all
+    /// read.
+    #[test]
+    fn members_are_read_one_after_the_other_up_to_a_number() {
+        let member = |text: &[u8]| {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let content = |bytes: &[u8]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            GzipContent::new(file.reopen().unwrap())
+        };
+        let mut buffer = vec![0; 100];
+        let mut few = content(&[member(b"one "), member(b""), member(b"two")].concat());
+        assert_eq!(few.fill(&mut buffer), 7);
+        assert_eq!(
+            (&buffer[..7], few.is_at_end, &few.damage),
+            (&b"one two"[..], true, &None)
+        );
+        let mut many = content(&[member(b"").repeat(1_000_000), member(b"behind")].concat());
+        assert_eq!(many.fill(&mut buffer), 0);
+        assert_eq!(
+            many.damage.as_deref(),
+            Some("it has more than 1000 members")
+        );
+        assert!(read_head(&many.file).is_empty());
+    }
+}

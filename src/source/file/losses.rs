@@ -1,0 +1,154 @@
+//! What is lost of one log before it is read: counted in its account and reported, what may
+//! happen often at most once a minute.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::delivery::link::Link;
+use crate::format::rfc3339;
+use crate::runtime::docker::ContainerMetadata;
+use crate::source::file::generation::Generation;
+use crate::source::file::resume::Lost;
+use crate::telemetry::account::{Abandoned, Account, Amount, Paced};
+use crate::telemetry::event::Event;
+
+/// The losses of one log.
+#[derive(Debug)]
+pub struct Losses {
+    account: Arc<Account>,
+    /// Reported that not all files are opened.
+    surplus_reported: bool,
+    missed: Paced,
+    /// Truncations that lost nothing, and truncations that lost data.
+    truncated: [Paced; 2],
+    corrupt: Paced,
+}
+
+impl Losses {
+    /// None so far.
+    pub fn new(account: Arc<Account>) -> Losses {
+        Losses {
+            account,
+            surplus_reported: false,
+            missed: Paced::default(),
+            truncated: Default::default(),
+            corrupt: Paced::default(),
+        }
+    }
+
+    fn abandon(&self, bytes: u64, generations: u64) {
+        self.account.abandon(Abandoned { bytes, generations });
+    }
+
+    /// `bytes` that are not part of a record, the first of them at `offset`.
+    pub fn corrupt(&mut self, link: &Link, path: PathBuf, offset: u64, bytes: u64) {
+        let amount = Amount { bytes, records: 0 };
+        self.corrupt.add(amount, Instant::now(), |corrupt| {
+            link.report(Event::Corrupt {
+                path,
+                offset,
+                bytes: corrupt.bytes,
+            })
+        });
+    }
+
+    /// The file at `path` was truncated; `unread` bytes had been seen and were destroyed.
+    pub fn truncated(&mut self, link: &Link, path: PathBuf, unread: u64) {
+        self.abandon(unread, 0);
+        let amount = Amount {
+            bytes: unread,
+            records: 1,
+        };
+        self.truncated[usize::from(unread > 0)].add(amount, Instant::now(), |all| {
+            link.report(Event::Truncated {
+                path,
+                unread: all.bytes,
+            })
+        });
+    }
+
+    /// `files` were created and deleted between two looks.
+    pub fn missed(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
+        if files == 0 {
+            return;
+        }
+        self.abandon(0, files);
+        let amount = Amount {
+            bytes: 0,
+            records: files,
+        };
+        let (name, short_id) = (of.title(), self.account.short_id());
+        self.missed.add(amount, Instant::now(), |missed| {
+            link.report(Event::GenerationsMissed {
+                name,
+                short_id,
+                files: missed.records,
+            })
+        });
+    }
+
+    /// The `files` oldest ones are not opened; counted and reported once.
+    pub fn passed_over(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
+        if files == 0 || self.surplus_reported {
+            return;
+        }
+        self.surplus_reported = link.report(Event::FilesPassedOver {
+            name: of.title(),
+            short_id: self.account.short_id(),
+            files,
+        });
+        self.abandon(0, if self.surplus_reported { files } else { 0 });
+    }
+
+    /// No file matches a checkpoint. Neither the content of its file nor whether that was read
+    /// to its end is known.
+    pub fn lost(&self, link: &Link, of: &ContainerMetadata, lost: Lost) {
+        self.abandon(0, 1);
+        link.report(match lost {
+            Lost::Truncated(path) => Event::TruncatedMeanwhile { path },
+            Lost::Generation(last) => Event::GenerationLost {
+                name: of.title(),
+                short_id: self.account.short_id(),
+                last: rfc3339::format(last),
+            },
+        });
+    }
+
+    /// A rotated file can never be read, or no further.
+    pub fn unreadable(&self, link: &Link, path: PathBuf, error: &io::Error, unread: u64) {
+        self.abandon(unread, 1);
+        link.tally.read_errors.add_one();
+        link.report(Event::GenerationUnreadable {
+            path,
+            reason: error.to_string(),
+            unread,
+        });
+    }
+
+    /// A compressed file is damaged; what follows the damage is not known.
+    pub fn damaged(&self, link: &Link, path: PathBuf, reason: String) {
+        self.abandon(0, 1);
+        link.report(Event::DamagedArchive { path, reason });
+    }
+
+    /// A deleted file was dropped with `bytes` unread.
+    pub fn dropped(&self, link: &Link, of: &ContainerMetadata, bytes: u64, reason: String) {
+        self.abandon(bytes, 1);
+        link.report(Event::HeldFileDropped {
+            name: of.title(),
+            short_id: self.account.short_id(),
+            bytes,
+            reason,
+        });
+    }
+
+    /// None of the files is read any further.
+    pub fn given_up<'a>(&self, files: impl Iterator<Item = &'a Generation>) {
+        let unread = files.map(Generation::unread).filter(|unread| *unread > 0);
+        let (bytes, generations) =
+            unread.fold((0, 0), |(bytes, files), unread| (bytes + unread, files + 1));
+        self.abandon(bytes, generations);
+    }
+}

@@ -1,0 +1,123 @@
+//! The files of one log that are open, in the order of writing, and those that were read.
+//!
+//! A file is held open from when it is found until it has been read to its end, whatever
+//! happens to its name. So rotation and removal lose nothing that existed when it was found.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::delivery::checkpoint::fingerprint::Fingerprint;
+use crate::source::budget::HeldFile;
+use crate::source::file::generation::Generation;
+use crate::source::file::known::{is_held, Head, KnownFile, KnownFiles};
+use crate::source::file::listing::ListedFile;
+
+/// The open files of one log.
+#[derive(Default)]
+pub struct OpenFiles {
+    /// Oldest first; the front is read, the back is still written.
+    pub open: VecDeque<Generation>,
+    /// Those that were read or skipped.
+    pub seen: KnownFiles,
+    /// The number of the next file that is found; it only grows.
+    pub next_number: u32,
+    /// When the file after the front one was first found to have content.
+    next_seen: Option<Instant>,
+}
+
+impl OpenFiles {
+    /// The run of the container that wrote the front file.
+    pub fn run(&self) -> Option<u32> {
+        self.open.front().map(|front| front.run)
+    }
+
+    /// Whether a later file has content.
+    pub fn has_next(&self) -> bool {
+        self.open.iter().skip(1).any(|next| !next.is_empty_now())
+    }
+
+    /// Whether a line may continue in a later file: a restarted container does not continue a
+    /// line of its previous run.
+    pub fn may_continue(&self) -> bool {
+        let run = self.run();
+        self.open
+            .iter()
+            .skip(1)
+            .any(|next| Some(next.run) == run && !next.is_empty_now())
+    }
+
+    /// Returns until when the front file may still be written although the next one is, `grace` after
+    /// that:
+    /// containerd writes a half-read line to the old file before it continues in the next one.
+    pub fn lingers_until(&mut self, grace: Duration, now: Instant) -> Option<Instant> {
+        let (front, next) = (self.open.front()?, self.open.get(1)?);
+        let is_last = self.open.len() == 2;
+        if grace.is_zero() || !is_last || front.run != next.run || front.plain_file().is_none() {
+            return None;
+        }
+        let due = *self.next_seen.get_or_insert(now) + grace;
+        (now < due).then_some(due)
+    }
+
+    /// Closes the front file, which is read no further.
+    pub fn close_front(&mut self) -> Option<Generation> {
+        let front = self.open.pop_front()?;
+        self.next_seen = None;
+        self.seen.remember(KnownFile {
+            id: front.id,
+            fingerprint: front.fingerprint(),
+        });
+        Some(front)
+    }
+
+    /// Closes a file that has not been read to its end.
+    pub fn drop_file(&mut self, index: usize) -> Option<Generation> {
+        let dropped = self.open.remove(index)?;
+        let head = dropped.head_now().ok().flatten().unwrap_or_default();
+        self.seen.remember(KnownFile {
+            id: dropped.id,
+            fingerprint: Fingerprint::of(&head),
+        });
+        Some(dropped)
+    }
+
+    /// Whether a file was found to be truncated before its first byte was read; true once per
+    /// truncation.
+    pub fn is_any_emptied(&mut self) -> bool {
+        let emptied = self.open.iter_mut().map(Generation::is_emptied);
+        emptied.fold(false, |is_any, is_emptied| is_any | is_emptied)
+    }
+
+    /// Bytes, as of the last check, that have not been read.
+    pub fn unread(&self) -> u64 {
+        self.open.iter().map(Generation::unread).sum()
+    }
+
+    /// Whether a listed file is open, by its identity alone.
+    pub fn is_open(&self, file: &ListedFile) -> bool {
+        self.open.iter().any(|held| held.id == file.id)
+    }
+
+    /// Whether a listed file is open or was read before.
+    pub fn knows(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
+        for held in &self.open {
+            if is_held(file, head, held)? {
+                return Ok(true);
+            }
+        }
+        self.seen.knows(file, head)
+    }
+
+    /// Checks the sizes and names of the open files. Returns the deleted ones that still have
+    /// unread data.
+    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
+        let mut held = Vec::new();
+        for generation in &mut self.open {
+            // If a file cannot be checked, its last known state is kept.
+            let _ = generation.survey(now);
+            held.extend(generation.held());
+        }
+        held
+    }
+}

@@ -1,0 +1,390 @@
+//! What happens to the files of one log: rotation, truncation, copying, compression and
+//! deletion. Looks at its folder, and opens every file that may hold unread entries.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Instant;
+
+use crate::delivery::link::Link;
+use crate::runtime::file::{is_permanent, is_shortage, stat_path};
+use crate::runtime::LogFiles;
+use crate::source::file::copies::{archive_of, copies_of, unread_copies, Copies};
+use crate::source::file::create_counter::CreateCounter;
+use crate::source::file::feed::Feed;
+use crate::source::file::generation::Generation;
+use crate::source::file::known::{is_held, is_same, Head, KnownFile};
+use crate::source::file::listing::{self, ListedFile};
+use crate::source::file::losses::Losses;
+use crate::source::file::open_files::OpenFiles;
+use crate::source::file::resume::{self, Plan};
+use crate::source::file::search::{Search, Sought};
+use crate::source::file::tailer::Start;
+
+/// Attempts to open the files while a rotation changes their names.
+const OPEN_ATTEMPTS: usize = 5;
+
+/// Limit on the open files of a log in a user's storage, newest first. A user can create any
+/// number of files, each takes a descriptor, and conmon keeps none.
+const MOST_OF_USER: usize = 64;
+
+/// The files of one log, and which of them are open.
+pub struct Rotation {
+    /// The log, by the names of its files.
+    pub log: LogFiles,
+    /// Where reading begins once a file is found.
+    pub start: Start,
+    /// Those that are open.
+    pub files: OpenFiles,
+    /// The compressed ones that are being searched for a checkpoint.
+    pub search: Search,
+    pub(super) creates: CreateCounter,
+}
+
+impl Rotation {
+    /// Opens nothing yet.
+    pub fn new(log: LogFiles, start: Start) -> Rotation {
+        Rotation {
+            log,
+            start,
+            files: OpenFiles::default(),
+            search: Search::default(),
+            creates: CreateCounter::default(),
+        }
+    }
+
+    /// Lists the folder and opens every file of the log that is not known yet. Cheap if
+    /// nothing changed.
+    pub fn refresh(&mut self, feed: &mut Feed, link: &Link) -> io::Result<()> {
+        let now = Instant::now();
+        self.creates.settle(now);
+        for _ in 0..OPEN_ATTEMPTS {
+            let known = self.files.next_number;
+            let (listed, surplus) = self.list(feed)?;
+            let (metadata, surplus) = (feed.assembler.metadata(), surplus as u64);
+            feed.losses.passed_over(link, metadata, surplus);
+            self.files.seen.keep_for(listed.len());
+            let opened = match self.files.open.is_empty() {
+                true => self.open_first(&listed, feed, link),
+                false => self.open_newer(&listed, feed, link),
+            };
+            match opened {
+                // A name changed between listing and opening.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            }
+            // A search for what was truncated goes on.
+            if self.search.is_under_way() {
+                if self.files.open.is_empty() {
+                    return Ok(());
+                }
+            } else {
+                self.search.end();
+            }
+            let met = match known {
+                0 => listed.len(),
+                _ => (self.files.next_number - known) as usize,
+            };
+            self.creates.met(met, now);
+            let missed = self.creates.take_missed();
+            feed.losses.missed(link, feed.assembler.metadata(), missed);
+            return Ok(());
+        }
+        // The names keep changing; the next look catches up.
+        Ok(())
+    }
+
+    fn open_first(
+        &mut self,
+        listed: &[ListedFile],
+        feed: &mut Feed,
+        link: &Link,
+    ) -> io::Result<()> {
+        let Some(last) = listed.len().checked_sub(1) else {
+            // Files that appear later are new and are read from their first byte.
+            if self.start == Start::End {
+                self.start = Start::Head;
+            }
+            return Ok(());
+        };
+        let plan = match &self.start {
+            Start::Head => Plan::default(),
+            Start::End => Plan {
+                first: last,
+                ..Plan::default()
+            },
+            Start::Saved(saved) => {
+                let is_pod = self.log.current().is_none();
+                let number = self.files.next_number;
+                let plan = resume::plan(listed, saved, is_pod, number, &mut self.search)?;
+                let Some(plan) = plan else { return Ok(()) };
+                feed.assembler.resume_from(saved, plan.by_time);
+                plan
+            }
+        };
+        if let Some(lost) = plan.lost {
+            feed.losses.lost(link, feed.assembler.metadata(), lost);
+        }
+        self.open_from(listed, plan.first, plan.front, &feed.losses, link)?;
+        feed.accepted = plan.accepted;
+        if let (Start::End, Some(current)) = (self.start, self.files.open.back_mut()) {
+            current.seek_to_end()?;
+            feed.push_progress(current, link, current.resume_here());
+        }
+        // If all files vanish and new ones appear, those are read from the start.
+        self.start = Start::Head;
+        Ok(())
+    }
+
+    /// Opens the listed files from `first` on; none may be open. `front` is the first one, if
+    /// it is open already.
+    fn open_from(
+        &mut self,
+        listed: &[ListedFile],
+        first: usize,
+        mut front: Option<Generation>,
+        losses: &Losses,
+        link: &Link,
+    ) -> io::Result<()> {
+        // Usually there is one, and each is some hundred bytes.
+        let mut open = VecDeque::with_capacity(1);
+        let mut number = self.files.next_number;
+        for file in &listed[first..] {
+            let opened = match front.take() {
+                Some(front) => Some(front),
+                None => open_or_pass(file, losses, link)?,
+            };
+            if let Some(mut opened) = opened {
+                opened.number = number;
+                open.push_back(opened);
+            }
+            number += 1;
+        }
+        self.files.seen.clear();
+        for file in &listed[..first] {
+            self.files.seen.remember(KnownFile::skipped(file)?);
+        }
+        (self.files.open, self.files.next_number) = (open, number);
+        Ok(())
+    }
+
+    /// Opens every listed file that is newer than those known.
+    fn open_newer(&mut self, listed: &[ListedFile], feed: &Feed, link: &Link) -> io::Result<()> {
+        let Some(newest) = self.files.open.back() else {
+            return Ok(());
+        };
+        let is_current = |file: &ListedFile| file.is_current() && is_same(file.id, newest.id);
+        if listed.last().is_some_and(is_current) {
+            return self.open_unread_copies(listed);
+        }
+        let mut first_newer = 0;
+        for (index, file) in listed.iter().enumerate().rev() {
+            if is_held(file, &Head::of(file), newest)? {
+                first_newer = index + 1;
+                break;
+            }
+        }
+        let opened = self.open_unknown(&listed[first_newer..], &feed.losses, link)?;
+        self.files.open.extend(opened);
+        match self.open_unread_copies(listed) {
+            // A name changed. Copies are searched for again before the first byte of their
+            // original is taken.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Opens those of the listed files that are neither open nor read.
+    fn open_unknown(
+        &mut self,
+        listed: &[ListedFile],
+        losses: &Losses,
+        link: &Link,
+    ) -> io::Result<Vec<Generation>> {
+        let mut opened = Vec::new();
+        for file in listed {
+            if self.files.knows(file, &Head::of(file))? {
+                continue;
+            }
+            if let Some(mut file) = open_or_pass(file, losses, link)? {
+                file.number = self.files.next_number;
+                opened.push(file);
+            }
+            self.files.next_number += 1;
+        }
+        Ok(opened)
+    }
+
+    /// Searches for copies again before the first byte of a file is taken; returns whether
+    /// there were any.
+    pub fn opens_unread_copies(&mut self, feed: &Feed) -> io::Result<bool> {
+        let held = self.files.open.len();
+        match self.list_copies(feed) {
+            Ok(listed) => self.open_unread_copies(&listed)?,
+            // Reading the open files frees descriptors.
+            Err(error) if is_shortage(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.files.open.len() > held)
+    }
+
+    /// Opens files that were created after a file of which nothing has been read yet.
+    fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
+        for index in (0..self.files.open.len()).rev() {
+            let copies = unread_copies(&self.files.open[index], listed, &self.files)?;
+            self.files.open[index].is_copied |= copies.is_under_way;
+            self.insert_copies(index, copies.files);
+        }
+        Ok(())
+    }
+
+    fn insert_copies(&mut self, index: usize, copies: Vec<Generation>) {
+        // They may be counted as created and are found only now.
+        self.creates.met(copies.len(), Instant::now());
+        for copy in copies.into_iter().rev() {
+            self.files.open.insert(index, copy);
+        }
+    }
+
+    /// Lists the files of the log that may be opened, oldest first, and counts those that may
+    /// not.
+    fn list(&self, feed: &Feed) -> io::Result<(Vec<ListedFile>, usize)> {
+        let mut listed = listing::list(&self.log)?;
+        let surplus = match feed.assembler.account().is_of_user() {
+            true => listed.len().saturating_sub(MOST_OF_USER),
+            false => 0,
+        };
+        listed.drain(..surplus);
+        Ok((listed, surplus))
+    }
+
+    /// The same, none if the folder is gone, and with it all copies.
+    fn list_copies(&self, feed: &Feed) -> io::Result<Vec<ListedFile>> {
+        match self.list(feed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => Ok(listed?.0),
+        }
+    }
+
+    /// Handles a truncation of the front file. If someone copied it first (logrotate's
+    /// copytruncate), the unread rest is in the copy, and what was written since is in later
+    /// copies. Returns `false` if a file must be decompressed further to tell.
+    pub fn restart_truncated(&mut self, feed: &mut Feed, link: &Link) -> io::Result<bool> {
+        let Some(front) = self.files.open.front() else {
+            return Ok(true);
+        };
+        let (number, resume) = (front.number, front.resume_here());
+        let restarted = front.restarted(number)?;
+        let (path, unread) = (front.path.clone(), front.unread());
+        let copies = if resume.has_no_file() {
+            Some(Copies::default())
+        } else {
+            let listed = self.list_copies(feed)?;
+            copies_of(front, &resume, &listed, &self.files, &mut self.search)?
+        };
+        let Some(copies) = copies else {
+            return Ok(false);
+        };
+        self.search.end();
+        feed.accepted.forget(number);
+        let is_copied = !copies.unread.is_empty();
+        if !is_copied {
+            feed.flush_open(Some(front), link);
+        }
+        feed.losses
+            .truncated(link, path, if is_copied { 0 } else { unread });
+        feed.assembler.file_ended(Some(resume));
+        let Copies { unread, read } = copies;
+        read.into_iter()
+            .for_each(|file| self.files.seen.remember(file));
+        self.files.open[0] = restarted;
+        self.insert_copies(0, unread);
+        Ok(true)
+    }
+
+    /// Drops a deleted file that has not been read to its end, unless an archive of it is
+    /// found.
+    pub fn drop_held(&mut self, number: u32, feed: &mut Feed, link: &Link, reason: String) {
+        let files = &self.files.open;
+        let Some(index) = files.iter().position(|file| file.number == number) else {
+            return;
+        };
+        match self.find_archive(index) {
+            Ok(Sought::Here(archive)) => {
+                self.files.open[index] = *archive;
+                return self.search.end();
+            }
+            // The next check continues the search.
+            Ok(Sought::Unfinished) => return,
+            Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
+        }
+        if index == 0 {
+            feed.flush_open(self.files.open.front(), link);
+        }
+        if let Some(dropped) = self.files.drop_file(index) {
+            let metadata = feed.assembler.metadata();
+            feed.losses
+                .dropped(link, metadata, dropped.unread(), reason);
+        }
+        if let (0, Some(next)) = (index, self.files.open.front()) {
+            feed.progress_to(next, link);
+        }
+    }
+
+    fn find_archive(&mut self, index: usize) -> io::Result<Sought> {
+        let listed = listing::list(&self.log)?;
+        let deleted = &self.files.open[index];
+        archive_of(deleted, &listed, &self.files, &mut self.search)
+    }
+
+    /// Drops a rotated file that cannot be read, which must not block those after it.
+    pub fn give_up_front(&mut self, feed: &mut Feed, link: &Link, error: &io::Error) {
+        if let Some(front) = self.files.close_front() {
+            feed.assembler.file_ended(None);
+            let unread = front.unread();
+            feed.losses.unreadable(link, front.path, error, unread);
+        }
+    }
+
+    /// Counts a new current file that inotify reported.
+    pub fn file_made(&mut self, name: &str) {
+        if self.log.rank_of(name).is_some_and(|rank| rank.age == 0) {
+            self.creates.made();
+        }
+    }
+
+    /// Handles lost inotify events.
+    pub fn notices_lost(&mut self, now: Instant) {
+        self.creates.forget(now);
+    }
+
+    /// Whether the log's name belongs to another file than the newest open one; for folders
+    /// that cannot be watched.
+    pub fn is_rotated(&self) -> bool {
+        let newest = self.files.open.back();
+        let current = match self.log.current() {
+            Some(current) => Some(stat_path(current)),
+            None => newest.map(|newest| stat_path(&newest.safe_path())),
+        };
+        match (newest, current) {
+            (Some(newest), Some(Ok((id, _)))) => newest.id != id,
+            (None, Some(Ok(_))) => true,
+            _ => false,
+        }
+    }
+}
+
+/// As [`Generation::open_listed`], but reports and skips a rotated file that can never be
+/// opened.
+fn open_or_pass(file: &ListedFile, losses: &Losses, link: &Link) -> io::Result<Option<Generation>> {
+    match Generation::open_listed(file) {
+        Err(error) if !file.is_current() && is_permanent(&error) => {
+            let unread = stat_path(&file.path).map_or(0, |(_, size)| size);
+            losses.unreadable(link, file.path.to_path_buf(), &error, unread);
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests;

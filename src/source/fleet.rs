@@ -1,0 +1,427 @@
+//! Which containers there are: those that the roots or an API list, found, adopted by another
+//! runtime, and gone. Knows when the first look at all of them is over.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::config::Config;
+use crate::delivery::link::Link;
+use crate::delivery::queue::{Batch, Progress};
+use crate::runtime;
+use crate::runtime::file::is_permanent;
+use crate::runtime::id::ContainerId;
+use crate::runtime::safe_path::SafePath;
+use crate::runtime::{Api, Found, RuntimeChoice};
+use crate::source::api::streams::News;
+use crate::source::container::Container;
+use crate::source::file::tailer::{Start, Tailer};
+use crate::source::roots::Root;
+use crate::source::schedule::Schedule;
+use crate::source::services::Services;
+use crate::telemetry::activity::Doing;
+
+/// A watched folder is rechecked once in this number of rescans, staggered by key. A thousand
+/// idle containers cost next to nothing, and a change whose notice was lost is found within a
+/// minute at the default `Rescan_Interval` of 2 s.
+const RESCANS_OF_WATCHED: usize = 30;
+/// Time budget for looking into folders in one turn. The rest is done in the next turn, after
+/// the active logs have been read: an image with megabytes of labels takes a tenth of a
+/// second.
+const LOOK_TIME: Duration = Duration::from_millis(100);
+
+/// What one turn of the reader lends to the fleet.
+pub struct Turn<'a> {
+    /// What all containers share.
+    pub services: &'a mut Services,
+    /// Who is looked into and read next.
+    pub schedule: &'a mut Schedule,
+    /// The time of the turn.
+    pub now: Instant,
+}
+
+/// The containers of a reader and the roots that list them.
+pub struct Fleet {
+    /// The containers, by key.
+    pub containers: Slab<Container>,
+    keys: HashMap<ContainerId, usize>,
+    /// The roots of the runtimes.
+    pub roots: Vec<Root>,
+    /// A folder below a root is new or has changed.
+    pub roots_changed: bool,
+    first_look: FirstLook,
+    pub(in crate::source) look_time: Duration,
+    /// A listed container cannot be added until the last batches of its earlier life are
+    /// accepted.
+    is_any_expected: bool,
+    /// The API has not returned a container list yet.
+    is_first_list: bool,
+    /// There was no checkpoint before this start.
+    is_first_start: bool,
+    /// Checkpoints of containers that are no longer listed have not been dropped yet.
+    has_unlisted: bool,
+    /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
+    rescans: usize,
+}
+
+/// How far the first look at all containers is. [`Progress::Started`] follows it.
+enum FirstLook {
+    /// Not every root has been listed.
+    Listing,
+    /// These containers have not been looked into yet.
+    Looking(HashSet<usize>),
+    Over,
+}
+
+impl Fleet {
+    /// Knows no container yet. `is_first_start` is true if there was no checkpoint before this
+    /// start.
+    pub fn new(config: &Config, is_first_start: bool) -> Fleet {
+        let roots = runtime::all(&config.runtimes);
+        Fleet {
+            containers: Slab::new(),
+            keys: HashMap::new(),
+            roots: roots.into_iter().map(Root::new).collect(),
+            roots_changed: true,
+            first_look: FirstLook::Listing,
+            look_time: LOOK_TIME,
+            is_any_expected: false,
+            is_first_list: true,
+            is_first_start,
+            has_unlisted: true,
+            rescans: 0,
+        }
+    }
+
+    /// The path for messages that concern all roots.
+    pub fn first_root(&self) -> PathBuf {
+        let root = self.roots.first();
+        root.map(|root| root.dir.clone()).unwrap_or_default()
+    }
+
+    /// The keys of all containers.
+    pub fn keys(&self) -> Vec<usize> {
+        self.containers.iter().map(|(key, _)| key).collect()
+    }
+
+    /// The files of a container's log, unless it is excluded or read from an API.
+    pub fn tailer_mut(&mut self, key: usize) -> Option<&mut Tailer> {
+        self.containers.get_mut(key)?.tailer_mut()
+    }
+
+    /// Watches the roots that are not watched yet.
+    pub fn watch_roots(&mut self, services: &mut Services) {
+        for root in &mut self.roots {
+            services.link.activity.lists(&root.dir);
+            if let Err(reason) = root.watch(&services.link) {
+                services.report_refused_watch(root.dir.clone(), reason);
+            }
+        }
+    }
+
+    /// Whether an entry of a root has changed since the last call.
+    pub fn take_roots_changed(&mut self) -> bool {
+        let changed = std::mem::take(&mut self.roots_changed);
+        let take_changed = |changed, root: &Root| root.take_changed() || changed;
+        self.roots.iter().fold(changed, take_changed)
+    }
+
+    /// Looks for changes that no notice reported: added and removed containers, changed
+    /// folders.
+    pub fn rescan(&mut self, roots_changed: bool, turn: &mut Turn<'_>) {
+        let is_same = |root: &Root| {
+            turn.services.link.activity.lists(&root.dir);
+            root.is_same()
+        };
+        let is_listing = matches!(self.first_look, FirstLook::Listing);
+        if roots_changed || self.is_any_expected || is_listing || !self.roots.iter().all(is_same) {
+            self.list_roots(turn);
+        }
+        self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
+        for (key, container) in &self.containers {
+            turn.services
+                .link
+                .activity
+                .is(Doing::Looking, container.id());
+            if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
+                turn.schedule.look_into(key);
+            }
+        }
+    }
+
+    /// Lists the roots, adds new containers and marks missing ones as gone.
+    pub fn list_roots(&mut self, turn: &mut Turn<'_>) {
+        for root in &mut self.roots {
+            turn.services.link.activity.lists(&root.dir);
+            self.roots_changed |= root.look(&mut turn.services.watch);
+        }
+        self.report_roots(turn);
+        let listed = self.take_listed(turn);
+        self.mark_gone(&listed, turn.schedule, |_| false);
+        let is_listing = matches!(self.first_look, FirstLook::Listing);
+        let is_settled =
+            |root: &Root| root.failure.is_none() || self.is_absent(root, &turn.services.config);
+        if is_listing && !self.roots.iter().all(is_settled) {
+            return;
+        }
+        // Keep the checkpoint of a container that is only hidden now: it is needed once it is
+        // seen again.
+        if self.has_unlisted && !self.roots.iter().any(Root::hides_containers) {
+            self.has_unlisted = false;
+            self.forget_unlisted(&listed, &turn.services.link);
+        }
+        if is_listing {
+            // The checkpoint records the start only after each container has a place in it.
+            // Otherwise a later start would not know that a container without a place was
+            // there at the first one.
+            let unlooked = turn.schedule.changed().iter().copied().collect();
+            self.first_look = FirstLook::Looking(unlooked);
+        }
+    }
+
+    /// Whether a root is missing because its runtime is not used on this machine.
+    fn is_absent(&self, root: &Root, config: &Config) -> bool {
+        let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
+        let options = &config.runtimes;
+        // One of root's Podman and the users' Podman is enough.
+        let is_auto = options.choice == RuntimeChoice::Auto || !options.podman_users.is_empty();
+        root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
+    }
+
+    /// Reports which roots can and cannot be read.
+    fn report_roots(&mut self, turn: &mut Turn<'_>) {
+        let is_auto = turn.services.config.runtimes.choice == RuntimeChoice::Auto;
+        let is_silent = |root: &Root| {
+            let is_unused = is_auto && root.is_missing() && !root.runtime.is_missed(false);
+            is_unused || self.is_absent(root, &turn.services.config)
+        };
+        let silent: Vec<bool> = self.roots.iter().map(is_silent).collect();
+        let seconds = turn.services.config.rescan_interval.as_secs_f64();
+        for (root, is_silent) in self.roots.iter_mut().zip(silent) {
+            if !is_silent {
+                root.report(&turn.services.link, seconds);
+                root.report_unreadable(&turn.services.link, seconds, turn.now);
+                // The API may list containers whose folders are not visible here.
+                let api = root.runtime.api().filter(|_| root.failure.is_some());
+                if let Some(streams) = api.and_then(|api| turn.services.streams.of(api)) {
+                    streams.list();
+                }
+            }
+            // A root that does not exist yet can have no containers older than this process.
+            if root.is_missing() {
+                root.is_first_look = false;
+            }
+        }
+    }
+
+    /// Adds the containers that the roots list; returns the ids of all listed ones.
+    fn take_listed(&mut self, turn: &mut Turn<'_>) -> HashSet<ContainerId> {
+        let mut listed = HashSet::new();
+        self.is_any_expected = false;
+        for index in 0..self.roots.len() {
+            let root = &mut self.roots[index];
+            let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
+            for found in std::mem::take(&mut root.listed) {
+                if !listed.insert(found.id) {
+                    continue;
+                }
+                match self.keys.get(&found.id) {
+                    Some(&key) => self.meet_again(key, index, found, turn),
+                    // A container that has come back is added once all queued batches of its
+                    // earlier life are accepted: only then is its checkpoint final.
+                    None if turn.services.link.is_leaving(&found.id) => self.is_any_expected = true,
+                    None => self.add_listed(index, found, is_first, turn),
+                }
+            }
+        }
+        listed
+    }
+
+    /// Handles a listed container that is already known, perhaps only from the API or from
+    /// another runtime.
+    fn meet_again(&mut self, key: usize, root: usize, found: Found, turn: &mut Turn<'_>) {
+        let Some(container) = self.containers.get_mut(key) else {
+            return;
+        };
+        if std::mem::take(&mut container.is_remote) {
+            // A refused watch has already been reported for another folder.
+            let _ = container.watch_folder(&mut turn.services.watch, key);
+            turn.schedule.look_into(key);
+        }
+        if container.root != root {
+            let runtime = Arc::clone(&self.roots[root].runtime);
+            container.adopt(runtime, root, found);
+            turn.schedule.look_into(key);
+        }
+    }
+
+    /// Adds a container and has it looked into; `is_first` means that it was present at the
+    /// first look.
+    fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
+        let (id, link) = (found.id, &turn.services.link);
+        let start = match link.checkpoint.take_up(&id) {
+            Some(saved) => Start::Saved(saved),
+            None if is_first && self.is_first_start && !turn.services.config.read_from_head => {
+                Start::End
+            }
+            None => Start::Head,
+        };
+        let account = link.accounts.open_as(id, found.runtime_id());
+        let runtime = Arc::clone(&self.roots[root].runtime);
+        let container = Container::new(runtime, root, found, account, start, turn.now);
+        let key = self.containers.insert(container);
+        self.keys.insert(id, key);
+        turn.schedule.look_into(key);
+        key
+    }
+
+    fn add_listed(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) {
+        let key = self.add(root, found, is_first, turn);
+        // The watch is set before the look, so that a change in between is seen by one or the
+        // other.
+        let watched = self.containers[key].watch_folder(&mut turn.services.watch, key);
+        // An unreadable folder is reported for its log.
+        if let Some(error) = watched.err().filter(|error| !is_of_the_folder(error)) {
+            turn.services
+                .report_refused_watch(self.roots[root].dir.clone(), error.to_string());
+        }
+    }
+
+    /// Takes what the threads of an API have reported.
+    pub fn take_news(&mut self, api: Api, news: News, turn: &mut Turn<'_>) {
+        let touched = news.touched.iter().filter_map(|id| self.keys.get(id));
+        touched.for_each(|key| turn.schedule.look_into(*key));
+        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.trouble.is_there();
+        let remote = self.roots.iter().position(is_remote);
+        if let (Some(listed), Some(root)) = (news.listed, remote) {
+            self.take_remote(listed, root, turn);
+        }
+        for (id, metadata, driver) in news.inspected {
+            let key = self.keys.get(&id).copied().unwrap_or(usize::MAX);
+            if let Some(container) = self.containers.get_mut(key) {
+                let mut around =
+                    turn.services
+                        .around(key, Some(api), turn.now, turn.schedule.cycle());
+                container.inspected(&mut around, metadata, driver);
+                turn.schedule.look_into(key);
+            }
+        }
+    }
+
+    /// Adds and removes containers by the API's list, used if the runtime's root cannot be
+    /// listed.
+    fn take_remote(&mut self, listed: Vec<ContainerId>, root: usize, turn: &mut Turn<'_>) {
+        for id in &listed {
+            if !self.keys.contains_key(id) && !turn.services.link.is_leaving(id) {
+                let dir = self.roots[root].dir.join(id.to_string());
+                let found = Found::new(*id, SafePath::from(&dir), dir);
+                let key = self.add(root, found, self.is_first_list, turn);
+                self.containers[key].is_remote = true;
+            }
+        }
+        let listed: HashSet<ContainerId> = listed.into_iter().collect();
+        self.mark_gone(&listed, turn.schedule, |of| of == root);
+        if std::mem::take(&mut self.is_first_list) {
+            turn.services.link.push(Batch::progress(Progress::Started));
+        }
+    }
+
+    /// Marks containers that are no longer listed as gone, if their root is readable or
+    /// `is_in_api` returns true for it, as for a root that the API lists instead.
+    fn mark_gone(
+        &mut self,
+        listed: &HashSet<ContainerId>,
+        schedule: &mut Schedule,
+        is_in_api: impl Fn(usize) -> bool,
+    ) {
+        for (key, container) in &mut self.containers {
+            let root = self.roots.get(container.root);
+            let is_readable = root.is_some_and(|root| root.failure.is_none());
+            let is_hidden = root.is_some_and(|root| root.hides(container));
+            if (is_readable || is_in_api(container.root))
+                && !listed.contains(container.id())
+                && !is_hidden
+            {
+                container.is_gone = true;
+                schedule.activate(key);
+            }
+        }
+    }
+
+    /// Drops the checkpoints of containers that were removed while this process was not
+    /// running.
+    fn forget_unlisted(&self, listed: &HashSet<ContainerId>, link: &Link) {
+        let known = link.checkpoint.containers().into_iter();
+        known
+            .filter(|id| !listed.contains(id) && !self.keys.contains_key(id))
+            .for_each(|id| link.leave(id));
+    }
+
+    /// Looks into the folders that have changed, as far as the time of a turn allows.
+    pub fn look_into_changed(&mut self, turn: &mut Turn<'_>) {
+        let begun = Instant::now();
+        let mut is_late = false;
+        for key in turn.schedule.take_changed() {
+            let Some(container) = self.containers.get_mut(key) else {
+                continue;
+            };
+            if turn.services.link.is_stopping() {
+                break;
+            }
+            // A gone container is read to its end in this turn, so open the rest of its files
+            // now.
+            if is_late && !container.is_gone {
+                turn.schedule.look_into(key);
+                continue;
+            }
+            turn.services
+                .link
+                .activity
+                .is(Doing::Looking, container.id());
+            let api = container.api();
+            container.look(
+                &mut turn
+                    .services
+                    .around(key, api, turn.now, turn.schedule.cycle()),
+            );
+            if container.has_work() {
+                turn.schedule.activate(key);
+            }
+            if let FirstLook::Looking(unlooked) = &mut self.first_look {
+                unlooked.remove(&key);
+            }
+            if !is_late && begun.elapsed() >= self.look_time {
+                is_late = true;
+                turn.schedule.has_looked_up_to(key);
+            }
+        }
+        if let FirstLook::Looking(unlooked) = &self.first_look {
+            if !unlooked.iter().any(|key| self.containers.contains(*key)) {
+                self.first_look = FirstLook::Over;
+                turn.services.link.push(Batch::progress(Progress::Started));
+            }
+        }
+    }
+
+    /// Forgets a container that is gone and read to its end.
+    pub fn remove(&mut self, key: usize, services: &mut Services) {
+        services.watch.forget(key);
+        if let Some(container) = self.containers.try_remove(key) {
+            self.keys.remove(container.id());
+        }
+    }
+}
+
+/// Whether an error concerns the path rather than a limit of the kernel.
+fn is_of_the_folder(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::NotADirectory,
+    ];
+    kinds.contains(&error.kind()) || is_permanent(error)
+}

@@ -1,0 +1,444 @@
+//! Where the log of one container is read from, and the moves between these places. `choose`
+//! decides; the offset goes along with each move.
+//!
+//! ```text
+//!   ┌────── a file appears ───── Nowhere ◀───────────────────┐
+//!   ▼                               ▲                        │
+//! Files ─── none, or unreadable ────┴── the API has it ──▶ Api
+//!   ▲                                                        │
+//!   └───────────── the files can be opened ──────────────────┘
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::delivery::checkpoint::ContainerCheckpoint;
+use crate::delivery::link::Link;
+use crate::runtime::file::is_shortage;
+use crate::runtime::LogFiles;
+use crate::source::api::streams::Streams;
+use crate::source::choose::{self, choose, Choice, Facts, FileState};
+use crate::source::describe::Description;
+use crate::source::file::tailer::{Start, Tailer};
+use crate::source::follow::Follow;
+use crate::source::services::Surroundings;
+use crate::telemetry::event::Event;
+use crate::telemetry::metrics::{SourceKind, Unread};
+use crate::telemetry::trouble::Trouble;
+
+/// How long a Podman container may run without a log before the API is asked about it.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The place that a log is read from.
+enum Place {
+    /// Its files. None of them may be open yet.
+    Files(Box<Tailer>),
+    /// The runtime's API, since this checkpoint.
+    Api(ContainerCheckpoint),
+    /// None, for this reason. The tailer waits for files.
+    Nowhere(Box<Tailer>, Unread),
+}
+
+/// The source of one container's log.
+pub struct LogSource {
+    place: Place,
+    /// Its files, as found last.
+    files: LogFiles,
+    /// How its files are followed.
+    pub follow: Follow,
+    /// Since when it has been running without a log being found.
+    missing_since: Option<Instant>,
+    /// Its files cannot be found or opened.
+    trouble: Trouble,
+    /// An open file cannot be read.
+    read_trouble: Trouble,
+    /// It cannot be read anywhere.
+    nowhere: Trouble,
+}
+
+impl LogSource {
+    /// Will read the files of a container from `start` on.
+    pub fn new(about: &Description, start: Start, now: Instant) -> LogSource {
+        let found = about.found();
+        let files = about.runtime().logs(found).into_iter().next();
+        let files = files.unwrap_or_else(|| LogFiles::numbered(found.dir.clone()));
+        LogSource {
+            place: Place::Files(tailer_of(about, files.clone(), start)),
+            files,
+            follow: Follow::new(now),
+            missing_since: None,
+            trouble: Trouble::paced(),
+            read_trouble: Trouble::paced(),
+            nowhere: Trouble::paced(),
+        }
+    }
+
+    /// Its files; `None` while the API is read.
+    pub fn tailer(&self) -> Option<&Tailer> {
+        match &self.place {
+            Place::Files(tailer) | Place::Nowhere(tailer, _) => Some(tailer),
+            Place::Api(_) => None,
+        }
+    }
+
+    /// As [`LogSource::tailer`], for reading, with how they are followed.
+    pub fn tailer_mut(&mut self) -> Option<(&mut Tailer, &mut Follow)> {
+        match &mut self.place {
+            Place::Files(tailer) | Place::Nowhere(tailer, _) => Some((tailer, &mut self.follow)),
+            Place::Api(_) => None,
+        }
+    }
+
+    fn open_tailer(&mut self) -> Option<&mut Tailer> {
+        let (tailer, _) = self.tailer_mut()?;
+        tailer.is_open().then_some(tailer)
+    }
+
+    /// Its files, as found last.
+    pub fn files(&self) -> &LogFiles {
+        &self.files
+    }
+
+    /// Whether there is an open file to read.
+    pub fn has_work(&self) -> bool {
+        matches!(&self.place, Place::Files(tailer) if tailer.is_open())
+    }
+
+    /// What it is, for metrics.
+    pub fn kind(&self) -> SourceKind {
+        match &self.place {
+            Place::Api(_) => SourceKind::Stream,
+            Place::Files(tailer) if tailer.is_open() => choose::kind_of(&self.files),
+            Place::Files(_) | Place::Nowhere(..) => SourceKind::Nowhere,
+        }
+    }
+
+    /// Whether another look may find another place, or report what could not be reported.
+    pub fn needs_a_look(&self, about: &Description) -> bool {
+        matches!(self.place, Place::Api(_))
+            || self.trouble.is_there()
+            || self.read_trouble.is_there()
+            || self.nowhere.is_to_be_reported()
+            || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
+            || (self.missing_since.is_some() && about.driver().is_none())
+    }
+
+    /// Returns why it is not read although it should be, or `None`. `streams` are those of its
+    /// API.
+    pub fn unread(
+        &self,
+        about: &Description,
+        now: Instant,
+        is_remote: bool,
+        streams: Option<&Streams>,
+    ) -> Option<Unread> {
+        let trouble = self.trouble.reason().or(self.read_trouble.reason());
+        match &self.place {
+            Place::Api(_) => streams.and_then(|streams| streams.unread(about.id())),
+            Place::Nowhere(_, reason) => Some(*reason),
+            Place::Files(_) if trouble.is_some() => trouble,
+            Place::Files(_) if is_remote => Some(Unread::ApiUnavailable),
+            Place::Files(tailer) if about.is_known() && tailer.is_open() => None,
+            Place::Files(_) => about.unread().or_else(|| {
+                let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
+                is_missing.then_some(Unread::Missing)
+            }),
+        }
+    }
+
+    /// Records built from now on use the template of the description.
+    pub fn set_template(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        let template = Arc::clone(about.template());
+        match (&mut self.place, &around.streams) {
+            (Place::Files(tailer) | Place::Nowhere(tailer, _), _) => {
+                tailer.set_template(template, around.link)
+            }
+            (Place::Api(_), Some(streams)) => streams.set_template(about.id(), template),
+            (Place::Api(_), None) => {}
+        }
+    }
+
+    /// Looks for the files, opens new ones, and moves to where the log is read now.
+    pub fn look(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        let opened = match choose::reads_files(around.config, about.api()) {
+            true => self.open_files(about, around),
+            false => Ok(false),
+        };
+        let files = match &opened {
+            Ok(true) => FileState::Readable,
+            Ok(false) => FileState::Missing,
+            // A name changed between listing and opening; the next look finds it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                self.report_failure(around.link, error);
+                let holds_deleted = self.open_tailer().is_some_and(Tailer::holds_deleted);
+                FileState::Unreadable {
+                    error,
+                    holds_deleted,
+                }
+            }
+        };
+        let choice = choose(&facts(about, files, around));
+        self.go_to(choice, about, around);
+    }
+
+    /// Moves to where the log of a container is read whose folder is not visible.
+    pub fn look_at_remote(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        let choice = choose(&facts(about, FileState::Hidden, around));
+        self.go_to(choice, about, around);
+    }
+
+    fn go_to(&mut self, choice: Choice, about: &Description, around: &mut Surroundings<'_>) {
+        match choice {
+            Choice::Files => self.go_to_files(about, around),
+            Choice::Unreadable | Choice::Later => {}
+            Choice::Api(reason) => self.go_to_api(about, reason, around),
+            // The log may be created shortly after the start.
+            Choice::Ask(_) | Choice::Nowhere(..)
+                if about.driver().is_none() && !self.has_been_missing(around.now) => {}
+            // `Container::inspected` handles the answer.
+            Choice::Ask(_) => {
+                if let Some(streams) = around.streams.as_mut() {
+                    streams.inspect(*about.id());
+                }
+            }
+            Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
+        }
+    }
+
+    /// Whether its files have been missing for [`LOG_PATIENCE`].
+    fn has_been_missing(&mut self, now: Instant) -> bool {
+        let since = *self.missing_since.get_or_insert(now);
+        now.duration_since(since) >= LOG_PATIENCE
+    }
+
+    /// Finds the log's files and opens new ones; returns `false` if there are none.
+    fn open_files(
+        &mut self,
+        about: &Description,
+        around: &mut Surroundings<'_>,
+    ) -> io::Result<bool> {
+        if let Some(tailer) = self.open_tailer() {
+            tailer.refresh(around.link)?;
+            return Ok(true);
+        }
+        let places = about.runtime().logs(about.found());
+        let mut log = choose::find_log(places.clone());
+        // Set the watch before looking: a file may be created just after its folder.
+        let watches = |files: &LogFiles| watch_log_folder(files, about, around);
+        if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
+            log = choose::find_log(places);
+        }
+        match log {
+            Ok(None) => return Ok(false),
+            Ok(Some(files)) => self.use_files(files, about),
+            Err((files, error)) => {
+                self.use_files(files, about);
+                return Err(error);
+            }
+        }
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return Ok(true);
+        };
+        watch_log_folder(tailer.files(), about, around);
+        tailer.refresh(around.link)?;
+        Ok(tailer.is_open())
+    }
+
+    /// Reads these files once they are opened; none may be open.
+    fn use_files(&mut self, files: LogFiles, about: &Description) {
+        if self.files == files {
+            return;
+        }
+        self.files = files;
+        if let Some(start) = self.tailer().map(Tailer::start) {
+            self.close_files(about);
+            self.place = Place::Files(self.new_tailer(about, start));
+        }
+    }
+
+    /// Takes the place out; the caller sets the next one.
+    fn take_place(&mut self) -> Place {
+        let between = Place::Api(ContainerCheckpoint::default());
+        std::mem::replace(&mut self.place, between)
+    }
+
+    fn new_tailer(&self, about: &Description, start: Start) -> Box<Tailer> {
+        tailer_of(about, self.files.clone(), start)
+    }
+
+    /// Forgets what belongs to open files.
+    fn close_files(&mut self, about: &Description) {
+        // Nothing surveys the files that the old tailer had open any more.
+        about.account().set_unread(0);
+        self.follow.files_closed();
+    }
+
+    /// Reads the files from now on, resuming where the API stopped.
+    fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        self.missing_since = None;
+        let start = match self.take_place() {
+            Place::Files(tailer) | Place::Nowhere(tailer, _) => {
+                self.place = Place::Files(tailer);
+                return self.report_readable(around.link);
+            }
+            Place::Api(begun) => end_stream(begun, about, around),
+        };
+        let mut tailer = self.new_tailer(about, start);
+        watch_log_folder(&self.files, about, around);
+        let opened = tailer.refresh(around.link);
+        self.place = Place::Files(tailer);
+        if let Err(error) = opened {
+            return self.report_failure(around.link, &error);
+        }
+        self.report_readable(around.link);
+        let (name, short_id) = about.names();
+        around.link.report(Event::StreamEnds { name, short_id });
+    }
+
+    /// Reads the API from now on, unless it is read already.
+    fn go_to_api(&mut self, about: &Description, reason: String, around: &mut Surroundings<'_>) {
+        let Some(streams) = around.streams.as_mut() else {
+            return;
+        };
+        let (Place::Files(tailer) | Place::Nowhere(tailer, _)) = &mut self.place else {
+            return streams.ask_again(about.id());
+        };
+        let (api, template) = (streams.api(), Arc::clone(about.template()));
+        match streams.follow(*about.id(), template, || tailer.hand_over()) {
+            Ok(begun) => {
+                self.place = Place::Api(begun);
+                self.close_files(about);
+                let (name, short_id) = about.names();
+                around.link.report(Event::StreamBegins {
+                    api,
+                    name,
+                    short_id,
+                    reason,
+                });
+            }
+            Err(error) => self.report_failure(around.link, &error),
+        }
+    }
+
+    fn go_nowhere(
+        &mut self,
+        about: &Description,
+        unread: Unread,
+        reason: String,
+        around: &mut Surroundings<'_>,
+    ) {
+        let tailer = match self.take_place() {
+            Place::Files(tailer) | Place::Nowhere(tailer, _) => tailer,
+            Place::Api(begun) => {
+                let start = end_stream(begun, about, around);
+                self.new_tailer(about, start)
+            }
+        };
+        self.place = Place::Nowhere(tailer, unread);
+        let (name, short_id) = about.names();
+        self.nowhere.begin(unread, || {
+            around.link.report(Event::Unreadable {
+                name,
+                short_id,
+                reason,
+            })
+        });
+    }
+
+    /// Closes all files and streams of the container. Keeps the offset, so that reading
+    /// resumes there if the container is included again.
+    pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        let start = match &mut self.place {
+            Place::Files(tailer) | Place::Nowhere(tailer, _) if tailer.is_open() => {
+                Start::Saved(tailer.hand_over())
+            }
+            Place::Files(tailer) | Place::Nowhere(tailer, _) => tailer.start(),
+            Place::Api(begun) => end_stream(*begun, about, around),
+        };
+        self.close_files(about);
+        self.place = Place::Files(self.new_tailer(about, start));
+    }
+
+    /// Reports that the files cannot be found or opened; files that are open may still be
+    /// read.
+    fn report_failure(&mut self, link: &Link, error: &io::Error) {
+        report(&mut self.trouble, &self.files, link, error);
+    }
+
+    /// Reports that the files can be found and opened again, if a failure was reported.
+    fn report_readable(&mut self, link: &Link) {
+        report_end(&mut self.trouble, &self.files, link);
+    }
+
+    /// Reports that an open file cannot be read.
+    pub fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
+        report(&mut self.read_trouble, &self.files, link, error);
+    }
+
+    /// Reports that the open files can be read again, if a failure was reported.
+    pub fn report_read(&mut self, link: &Link) {
+        report_end(&mut self.read_trouble, &self.files, link);
+    }
+}
+
+fn facts<'a>(
+    about: &'a Description,
+    files: FileState<'a>,
+    around: &'a Surroundings<'_>,
+) -> Facts<'a> {
+    Facts {
+        runtime: about.runtime(),
+        found: about.found(),
+        config: around.config,
+        driver: about.driver(),
+        is_running: about.template().metadata.is_running,
+        files,
+    }
+}
+
+fn tailer_of(about: &Description, files: LogFiles, start: Start) -> Box<Tailer> {
+    let (account, template) = (Arc::clone(about.account()), Arc::clone(about.template()));
+    Box::new(Tailer::new(account, files, start, template))
+}
+
+/// Ends the stream of an API; returns where its files continue.
+fn end_stream(
+    begun: ContainerCheckpoint,
+    about: &Description,
+    around: &mut Surroundings<'_>,
+) -> Start {
+    let streams = around.streams.as_mut();
+    let released = streams.and_then(|streams| streams.release(about.id()));
+    Start::Saved(released.unwrap_or(begun))
+}
+
+/// Watches the log's folder if it is not the container's own, as with the local driver.
+/// Returns whether such a folder exists and is watched.
+fn watch_log_folder(files: &LogFiles, about: &Description, around: &mut Surroundings<'_>) -> bool {
+    // If the watch is refused, that of the parent folder was refused before.
+    let (watch, key) = (&mut around.watch, around.key);
+    let watch = |dir: &std::path::Path| watch.watch_folder(key, dir);
+    files.dir != about.found().dir && files.dir.with_path(watch).is_ok()
+}
+
+/// Reports once that a log cannot be read.
+fn report(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &io::Error) {
+    link.tally.read_errors.add_one();
+    let unread = Unread::of_error(error);
+    if is_shortage(error) {
+        // A shortage affects all containers and is reported once for all.
+        trouble.begin(unread, || false);
+        return link.report_shortage(&files.path, error);
+    }
+    let (path, reason) = (files.path.to_path_buf(), error.to_string());
+    trouble.begin(unread, || {
+        link.report(Event::LogUnreadable { path, reason })
+    });
+}
+
+fn report_end(trouble: &mut Trouble, files: &LogFiles, link: &Link) {
+    let path = files.path.to_path_buf();
+    trouble.end(|| link.report(Event::LogReadable { path }));
+}
