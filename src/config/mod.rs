@@ -15,10 +15,8 @@ use crate::pipeline::fields::MetadataOptions;
 use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::MultilineOptions;
 use crate::pipeline::tag::TagTemplate;
-use crate::runtime::docker::{containers_dir, DEFAULT_ROOT};
 use crate::runtime::select::Selection;
-use crate::runtime::users::UserChoice;
-use crate::runtime::{Api, RuntimeChoice, RuntimeOptions};
+use crate::runtime::{self, Api, RuntimeOptions};
 
 /// The file that lists the machine's users.
 const PASSWD: &str = "/etc/passwd";
@@ -47,18 +45,8 @@ pub fn socket_option(api: Api) -> &'static str {
 /// is set, not even the defaults of the options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
-    /// Which runtimes' containers are read.
-    pub runtime: RuntimeChoice,
-    /// Docker's data root.
-    pub docker_root: PathBuf,
-    /// The directory with the pod logs of a Kubernetes node.
-    pub pod_logs: PathBuf,
-    /// Root's Podman storage.
-    pub podman_root: PathBuf,
-    /// The users whose Podman storages are read as well.
-    pub podman_users: UserChoice,
-    /// The file that lists the machine's users. Not an option; tests replace it.
-    pub passwd: PathBuf,
+    /// Which runtimes' containers are read, and where they are.
+    pub runtimes: RuntimeOptions,
     /// Files, API, or both.
     pub mode: Mode,
     /// The socket of Docker's API; `None` if it is off.
@@ -114,18 +102,6 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// The options that concern runtimes.
-    pub fn runtimes(&self) -> RuntimeOptions<'_> {
-        RuntimeOptions {
-            choice: self.runtime,
-            docker_root: &self.docker_root,
-            pod_logs: &self.pod_logs,
-            podman_root: &self.podman_root,
-            podman_users: &self.podman_users,
-            passwd: &self.passwd,
-        }
-    }
-
     /// The socket of an API; `None` if it is off.
     pub fn socket(&self, api: Api) -> Option<&Path> {
         match api {
@@ -134,23 +110,17 @@ impl Config {
         }
     }
 
-    /// Whether `dir` is Docker's default directory of containers, so that the user has not
-    /// said that it contains any.
-    pub fn is_default_docker_root(dir: &Path) -> bool {
-        containers_dir(Path::new(DEFAULT_ROOT)) == dir
-    }
-
     /// Reads every option through `lookup`, which returns the values the user wrote: at most
     /// one, except for a list.
     pub fn from_lookup<T: IntoIterator<Item = String>>(
         lookup: impl Fn(&str) -> T,
     ) -> Result<Config, ConfigError> {
         let mut config = Config {
-            passwd: PathBuf::from(PASSWD),
             follow: true,
             saves_positions: true,
             ..Config::default()
         };
+        config.runtimes.passwd = PathBuf::from(PASSWD);
         for option in OPTIONS {
             let given = Given::new(option, lookup(option.name));
             let wrong = |problem| ConfigError {
@@ -159,10 +129,10 @@ impl Config {
             };
             (option.set)(&mut config, &given).map_err(wrong)?;
         }
-        let api = match config.runtime {
-            RuntimeChoice::Podman => Api::Podman,
-            _ => Api::Docker,
-        };
+        let mut apis = runtime::all(&config.runtimes).into_iter();
+        let api = apis
+            .find_map(|runtime| runtime.api())
+            .unwrap_or(Api::Docker);
         if config.mode == Mode::Stream && config.socket(api).is_none() {
             return Err(ConfigError {
                 name: socket_option(api),
@@ -180,6 +150,8 @@ mod tests {
     use super::*;
     use crate::config::labels::Hint;
     use crate::runtime::select::Rule;
+    use crate::runtime::users::UserChoice;
+    use crate::runtime::RuntimeChoice;
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::from_lookup(|name| {
@@ -195,12 +167,14 @@ mod tests {
         assert_eq!(
             config(&[]).unwrap(),
             Config {
-                runtime: RuntimeChoice::Auto,
-                docker_root: "/var/lib/docker".into(),
-                pod_logs: "/var/log/pods".into(),
-                podman_root: "/var/lib/containers/storage".into(),
-                podman_users: UserChoice::default(),
-                passwd: "/etc/passwd".into(),
+                runtimes: RuntimeOptions {
+                    choice: RuntimeChoice::Auto,
+                    docker_root: "/var/lib/docker".into(),
+                    pod_logs: "/var/log/pods".into(),
+                    podman_root: "/var/lib/containers/storage".into(),
+                    podman_users: UserChoice::default(),
+                    passwd: "/etc/passwd".into(),
+                },
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
                 podman_socket: Some("/run/podman/podman.sock".into()),

@@ -11,7 +11,7 @@ use crate::pipeline::fields::Shape;
 use crate::pipeline::multiline::Pattern;
 use crate::pipeline::tag::TagTemplate;
 use crate::runtime::select::Rule;
-use crate::runtime::RuntimeChoice;
+use crate::runtime::{RuntimeChoice, RUNTIMES};
 
 /// What the user wrote for one option.
 #[derive(Debug)]
@@ -103,12 +103,12 @@ fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Result<T, String> {
 }
 
 pub(super) fn runtime(text: &str) -> Result<RuntimeChoice, String> {
-    let values = [
-        ("auto", RuntimeChoice::Auto),
-        ("docker", RuntimeChoice::Docker),
-        ("cri", RuntimeChoice::Cri),
-        ("podman", RuntimeChoice::Podman),
-    ];
+    let mut values = vec![("auto", RuntimeChoice::Auto)];
+    values.extend(
+        RUNTIMES
+            .iter()
+            .map(|(name, _)| (*name, RuntimeChoice::Only(name))),
+    );
     one_of(text, &values)
 }
 

@@ -32,7 +32,7 @@ use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::{bounded_file, Pod};
+use crate::runtime::{bounded_file, Pod, RuntimeOptions};
 
 /// How long a renamed file may still be written after its successor has data: containerd
 /// closes the old writer after the new one has started.
@@ -143,6 +143,10 @@ impl Cri {
     fn links_dir(&self) -> PathBuf {
         self.pod_logs.with_file_name("containers")
     }
+}
+
+pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
+    vec![Arc::new(Cri::new(&options.pod_logs, &options.docker_root))]
 }
 
 impl Runtime for Cri {
@@ -271,6 +275,11 @@ impl Runtime for Cri {
 
     fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
         None
+    }
+
+    /// With Docker underneath, the links lead to Docker's containers.
+    fn takes_precedence(&self) -> bool {
+        true
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
-use crate::runtime::{bounded_file, Owner, Pod, Unreadable};
+use crate::runtime::{bounded_file, Owner, Pod, RuntimeOptions, Unreadable};
 
 /// Docker's data root unless it is configured.
 pub const DEFAULT_ROOT: &str = "/var/lib/docker";
@@ -244,6 +245,10 @@ impl Docker {
     }
 }
 
+pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
+    vec![Arc::new(Docker::new(&options.docker_root))]
+}
+
 impl Runtime for Docker {
     fn title(&self) -> &'static str {
         "Docker"
@@ -308,6 +313,12 @@ impl Runtime for Docker {
 
     fn log_driver(&self, found: &Found) -> Option<LogDriver> {
         read_log_driver(&found.dir).ok()
+    }
+
+    /// It is the runtime to expect if there is none, and a configured data root is expected in
+    /// any case.
+    fn is_missed(&self, is_any_there: bool) -> bool {
+        !is_any_there || self.root() != containers_dir(Path::new(DEFAULT_ROOT))
     }
 
     fn api(&self) -> Option<Api> {

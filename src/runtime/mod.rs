@@ -32,7 +32,7 @@ pub use crate::runtime::seam::{
     Api, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
 };
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::runtime::id::ContainerId;
@@ -78,56 +78,46 @@ pub enum RuntimeChoice {
     /// Every runtime that is found.
     #[default]
     Auto,
-    /// Docker.
-    Docker,
-    /// A Kubernetes node (containerd or CRI-O).
-    Cri,
-    /// Podman.
-    Podman,
+    /// The one with this name.
+    Only(&'static str),
 }
 
 /// The options that concern runtimes.
-#[derive(Debug, Clone, Copy)]
-pub struct RuntimeOptions<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuntimeOptions {
     /// Which runtimes' containers are read.
     pub choice: RuntimeChoice,
     /// Docker's data root.
-    pub docker_root: &'a Path,
+    pub docker_root: PathBuf,
     /// The directory with the pod logs of a Kubernetes node.
-    pub pod_logs: &'a Path,
+    pub pod_logs: PathBuf,
     /// Root's Podman storage.
-    pub podman_root: &'a Path,
+    pub podman_root: PathBuf,
     /// The users whose Podman storages are read as well.
-    pub podman_users: &'a users::UserChoice,
-    /// The file that lists the machine's users.
-    pub passwd: &'a Path,
+    pub podman_users: users::UserChoice,
+    /// The file that lists the machine's users. Not an option; tests replace it.
+    pub passwd: PathBuf,
 }
+
+/// Opens a runtime's storages on this machine, those of its daemon first.
+type Open = fn(&RuntimeOptions) -> Vec<Arc<dyn Runtime>>;
+
+/// All runtimes, by the names that the option `Runtime` has for them.
+pub const RUNTIMES: &[(&str, Open)] = &[
+    ("docker", docker::open),
+    ("cri", cri::open),
+    ("podman", podman::open),
+];
 
 /// The selected runtimes, in order of precedence: a container that several find belongs to the
 /// first. Storages of users come last.
-pub fn all(options: RuntimeOptions<'_>) -> Vec<Arc<dyn Runtime>> {
-    let RuntimeOptions {
-        choice,
-        podman_users,
-        ..
-    } = options;
-    let is_wanted = |runtime| choice == RuntimeChoice::Auto || choice == runtime;
-    let mut wanted: Vec<Arc<dyn Runtime>> = Vec::new();
-    if is_wanted(RuntimeChoice::Cri) {
-        wanted.push(Arc::new(cri::Cri::new(
-            options.pod_logs,
-            options.docker_root,
-        )));
-    }
-    if is_wanted(RuntimeChoice::Docker) {
-        wanted.push(Arc::new(docker::Docker::new(options.docker_root)));
-    }
-    if is_wanted(RuntimeChoice::Podman) {
-        wanted.push(Arc::new(podman::Podman::new(options.podman_root)));
-    }
-    if is_wanted(RuntimeChoice::Podman) && !podman_users.is_empty() {
-        let users = podman_users::Users::new(podman_users, options.passwd);
-        wanted.push(Arc::new(podman::Podman::of_users(users)));
-    }
-    wanted
+pub fn all(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
+    let is_wanted = |name| match options.choice {
+        RuntimeChoice::Auto => true,
+        RuntimeChoice::Only(chosen) => chosen == name,
+    };
+    let wanted = RUNTIMES.iter().filter(|(name, _)| is_wanted(*name));
+    let mut runtimes: Vec<_> = wanted.flat_map(|(_, open)| open(options)).collect();
+    runtimes.sort_by_key(|runtime| !runtime.takes_precedence());
+    runtimes
 }

@@ -16,6 +16,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
@@ -26,7 +27,7 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::podman_users::Users;
 use crate::runtime::safe_path::{Base, Folder, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::Owner;
+use crate::runtime::{Owner, RuntimeOptions};
 
 /// Suffix of a storage driver's directory of containers.
 const CONTAINERS: &str = "-containers";
@@ -87,6 +88,18 @@ impl Podman {
             lists,
         }
     }
+}
+
+pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
+    let mut storages = vec![Podman::new(&options.podman_root)];
+    if !options.podman_users.is_empty() {
+        let users = Users::new(&options.podman_users, &options.passwd);
+        storages.push(Podman::of_users(users));
+    }
+    let shared = storages
+        .into_iter()
+        .map(|podman| Arc::new(podman) as Arc<dyn Runtime>);
+    shared.collect()
 }
 
 impl Runtime for Podman {

@@ -38,6 +38,17 @@ pub trait Runtime: Send + Sync {
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
+    /// Whether it is a problem, with `Runtime auto`, that the root does not exist.
+    /// `is_any_there` says whether that of another runtime does.
+    fn is_missed(&self, _is_any_there: bool) -> bool {
+        false
+    }
+
+    /// Whether a container that another runtime finds as well belongs to this one.
+    fn takes_precedence(&self) -> bool {
+        false
+    }
+
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
@@ -82,6 +93,11 @@ impl Api {
             Api::Docker => "Docker",
             Api::Podman => "Podman",
         }
+    }
+
+    /// Whether it tells times in whole seconds, and each piece of a line has a time of its own.
+    pub fn has_times_in_seconds(self) -> bool {
+        self == Api::Podman
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::labels::{Hints, Read};
+use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
@@ -277,8 +277,8 @@ impl Description {
     pub fn set(&mut self, metadata: ContainerMetadata, around: &Surroundings<'_>) -> u64 {
         self.account.set_name(&metadata.title());
         let config = around.config;
-        let read = Hints::read(&metadata.labels, config.label_hints);
-        let options = read.hints.record_options(config);
+        let read = Labels::read(&metadata.labels, config.label_hints);
+        let options = read.labels.record_options(config);
         self.template = Arc::new(RecordTemplate::new(self.id(), metadata, options));
         self.report_labels(&read, around.link);
         if self.template.is_cut() && !self.is_cut_reported {
@@ -288,7 +288,7 @@ impl Description {
         if self.metadata == MetadataState::Unknown {
             self.metadata = MetadataState::Of(None);
         }
-        read.hints.rate_limit.unwrap_or(config.rate_limit)
+        read.labels.rate_limit.unwrap_or(config.rate_limit)
     }
 
     /// Reports label problems once, however often the metadata is read.

@@ -81,7 +81,7 @@ impl Fleet {
     /// Knows no container yet. `is_first_start` is true if there was no checkpoint before this
     /// start.
     pub fn new(config: &Config, is_first_start: bool) -> Fleet {
-        let roots = runtime::all(config.runtimes());
+        let roots = runtime::all(&config.runtimes);
         Fleet {
             containers: Slab::new(),
             keys: HashMap::new(),
@@ -186,22 +186,18 @@ impl Fleet {
     /// Whether a root is missing because its runtime is not used on this machine.
     fn is_absent(&self, root: &Root, config: &Config) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
-        // A configured folder is expected even if other roots exist.
-        let is_named =
-            root.runtime.api() == Some(Api::Docker) && !Config::is_default_docker_root(&root.dir);
+        let options = &config.runtimes;
         // One of root's Podman and the users' Podman is enough.
-        let is_auto = config.runtime == RuntimeChoice::Auto || !config.podman_users.is_empty();
-        root.is_missing() && is_auto && !is_named && is_any_there()
+        let is_auto = options.choice == RuntimeChoice::Auto || !options.podman_users.is_empty();
+        root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
     }
 
-    /// Reports which roots can and cannot be read. If no runtime is found at all, only
-    /// Docker's root is reported as missing.
+    /// Reports which roots can and cannot be read.
     fn report_roots(&mut self, turn: &mut Turn<'_>) {
-        let is_auto = turn.services.config.runtime == RuntimeChoice::Auto;
+        let is_auto = turn.services.config.runtimes.choice == RuntimeChoice::Auto;
         let is_silent = |root: &Root| {
-            let is_docker = root.runtime.api() == Some(Api::Docker);
-            self.is_absent(root, &turn.services.config)
-                || (is_auto && root.is_missing() && !is_docker)
+            let is_unused = is_auto && root.is_missing() && !root.runtime.is_missed(false);
+            is_unused || self.is_absent(root, &turn.services.config)
         };
         let silent: Vec<bool> = self.roots.iter().map(is_silent).collect();
         let seconds = turn.services.config.rescan_interval.as_secs_f64();

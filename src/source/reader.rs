@@ -90,7 +90,7 @@ impl Reader {
 
     /// Prepares the first turn: reports the start and sets up inotify.
     pub fn begin(&mut self) {
-        let root = self.services.config.docker_root.clone();
+        let root = self.services.config.runtimes.docker_root.clone();
         self.services.link.report(Event::Started { root });
         match FileWatch::new() {
             Ok(watch) => self.services.watch = watch,

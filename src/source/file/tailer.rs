@@ -302,7 +302,7 @@ impl Tailer {
 
     /// Decodes the complete entries of a slice and queues their records. Returns whether it
     /// stopped before the end of the slice because the queue is full or the lines took too
-    /// long. Never inlined: its instructions are counted (tests/instructions.rs).
+    /// long. Never inlined: its instructions are counted (tests/host/instructions.rs).
     #[inline(never)]
     fn take_entries(
         &mut self,
