@@ -117,8 +117,8 @@ impl Feed {
     }
 
     /// Queues a checkpoint without records.
-    pub fn push_progress(&mut self, file: &Generation, link: &Link, resume: StreamCheckpoint) {
-        self.push(file, link, resume, true, ReadBytes::default());
+    pub fn push_progress(&mut self, file: &Generation, link: &Link, checkpoint: StreamCheckpoint) {
+        self.push(file, link, checkpoint, true, ReadBytes::default());
     }
 
     /// Delivers what is still open, since nothing will complete it. `file` is the one that was
@@ -137,16 +137,16 @@ impl Feed {
         }
     }
 
-    /// Queues what was built. `resume` is the end of `read`, the bytes read of `file`.
+    /// Queues what was built. `checkpoint` is the end of `read`, the bytes read of `file`.
     fn push(
         &mut self,
         file: &Generation,
         link: &Link,
-        resume: StreamCheckpoint,
+        checkpoint: StreamCheckpoint,
         always: bool,
         read: ReadBytes,
     ) {
-        let advances = advances(self.accepted.within(file.number), resume);
+        let advances = advances(self.accepted.within(file.number), checkpoint);
         self.assembler.push(link, advances, always, read);
     }
 

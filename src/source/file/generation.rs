@@ -269,17 +269,17 @@ impl Generation {
     /// The same, for a file of which nothing has been read: its current entries identify it
     /// even if it is compressed before the checkpoint is used.
     pub fn resume_at_start(&self) -> StreamCheckpoint {
-        let resume = self.resume_here();
+        let checkpoint = self.resume_here();
         match self.content.head() {
             Ok(head) if self.read_offset == 0 => {
                 let fingerprint = fingerprint_of_unread(&head);
                 StreamCheckpoint {
                     fingerprint,
                     birth: self.birth_of_log(fingerprint),
-                    ..resume
+                    ..checkpoint
                 }
             }
-            _ => resume,
+            _ => checkpoint,
         }
     }
 }

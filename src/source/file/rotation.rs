@@ -272,14 +272,14 @@ impl Rotation {
         let Some(front) = self.files.open.front() else {
             return Ok(true);
         };
-        let (number, resume) = (front.number, front.resume_here());
+        let (number, checkpoint) = (front.number, front.resume_here());
         let restarted = front.restarted(number)?;
         let (path, unread) = (front.path.clone(), front.unread());
-        let copies = if resume.has_no_file() {
+        let copies = if checkpoint.has_no_file() {
             Some(Copies::default())
         } else {
             let listed = self.list_copies(feed)?;
-            copies_of(front, &resume, &listed, &self.files, &mut self.search)?
+            copies_of(front, &checkpoint, &listed, &self.files, &mut self.search)?
         };
         let Some(copies) = copies else {
             return Ok(false);
@@ -292,7 +292,7 @@ impl Rotation {
         } else {
             feed.losses.truncated(link, path, 0);
         }
-        feed.assembler.file_ended(Some(resume));
+        feed.assembler.file_ended(Some(checkpoint));
         for file in copies.read {
             self.files.seen.remember(file);
         }

@@ -19,13 +19,13 @@ fn streams_resume_each_in_its_own_file_and_one_whose_file_is_gone_in_the_next() 
     let listed = listing::list(&log).unwrap();
     let saved = [end_of(&listed[0]), end_of(&listed[1])];
     let (first, second) = (saved[0].offset, saved[1].offset);
-    let resume = |listed: &[ListedFile]| {
+    let checkpoint = |listed: &[ListedFile]| {
         plan(listed, &saved, false, 7, &mut Search::default())
             .unwrap()
             .unwrap()
     };
 
-    let found = resume(&listed);
+    let found = checkpoint(&listed);
     let front = found.front.map(|front| front.read_offset());
     assert_eq!((found.first, front), (0, Some(first)));
     assert_eq!(found.accepted.within(7), [first, u64::MAX]);
@@ -33,7 +33,7 @@ fn streams_resume_each_in_its_own_file_and_one_whose_file_is_gone_in_the_next() 
     assert!(found.lost.is_none() && found.by_time == [false, false]);
 
     std::fs::remove_file(&rotated).unwrap();
-    let left = resume(&listing::list(&log).unwrap());
+    let left = checkpoint(&listing::list(&log).unwrap());
     assert_eq!((left.first, left.front.is_none()), (0, true));
     assert_eq!(left.accepted.within(7), [0, second]);
     assert!(matches!(left.lost, Some(Lost::Generation(_))));
