@@ -1,30 +1,38 @@
-# The targets a person or .ci/run calls. What takes more than a line or two is in
-# scripts/. Only the targets called deps, and those that need one, install anything.
+# The targets for people and .ci/run. Anything longer than a line or two is in
+# scripts/. Only the deps targets, and those that depend on one, install anything.
 
 TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET_DIR)/release
 LIBRARY = $(RELEASE)/libfluent_bit_container_logs.so
-# Fluent Bit knows a native plugin by the start of its file name.
+# Fluent Bit recognises a native plugin by the beginning of its file name.
 PLUGIN = $(RELEASE)/flb-in_container_logs.so
+# For targets that run tests without scripts/run-tests, which finds it.
+WITH_PLUGIN = CONTAINER_LOGS_PLUGIN="$$(realpath $(PLUGIN))"
 export PLUGIN
 export PREFIX SYSCONFDIR DESTDIR
 
-.PHONY: all picture deps lint-deps test-deps demo test bench miri fuzz sanitize soak lint clean
+define LINT
+cargo fmt --all --check
+cargo clippy --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+endef
+
+.PHONY: all check kill model picture deps lint-deps test-deps demo test bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
 	cargo build --release --lib --bins
-	@# Renamed into place: a host that has the old one loaded keeps it whole.
+	@# Renamed into place: a host that has the old file loaded keeps it intact.
 	@cmp -s $(LIBRARY) $(PLUGIN) || { cp $(LIBRARY) $(PLUGIN).new && mv -f $(PLUGIN).new $(PLUGIN); }
 
-# What the build needs beside Rust: a C compiler, and libclang for bindgen.
+# The build's requirements in addition to Rust: a C compiler, and libclang for bindgen.
 deps:
 	@scripts/deps build
 
 lint-deps: deps
 	@scripts/deps lint
 
-# What some tests need, and say SKIPPED without. Never starts a Docker daemon.
+# Requirements of some tests, which are SKIPPED without them. Never starts a Docker daemon.
 test-deps:
 	@scripts/deps test
 
@@ -45,11 +53,17 @@ demo: deps all
 test: deps test-deps all
 	@scripts/run-tests
 
-# The test of the Debian package, which `make test` skips: it wants cargo-deb.
-package-test: deb
-	CONTAINER_LOGS_DEB="$$(echo $(abspath $(TARGET_DIR))/debian/*.deb)" scripts/run-tests --test main packages::
+# The lints, the unit tests and those over files: no root, no daemon, nothing installed.
+# More threads than cores, because many tests wait.
+check:
+	$(LINT)
+	@RUST_TEST_THREADS=$$((2 * $$(nproc))) scripts/run-tests --lib --test files
 
-# Beside Fluent Bit's tail; about ten minutes. ROWS=file,idle for some of it.
+# The test of the Debian package, which `make test` skips because it needs cargo-deb.
+package-test: deb
+	CONTAINER_LOGS_DEB="$$(echo $(abspath $(TARGET_DIR))/debian/*.deb)" scripts/run-tests --test docs packages::
+
+# Comparison with Fluent Bit's tail; about ten minutes. ROWS=file,idle for some rows.
 bench: deps all
 	cargo bench --bench side_by_side
 
@@ -66,13 +80,24 @@ MINUTES ?= 10
 fuzz: deps test-deps
 	@scripts/fuzz $(MINUTES)
 
-# The dashboard over so many minutes of containers of many kinds: docs/metrics.svg.
+# Draws the dashboard over MINUTES with containers of many kinds: docs/metrics.svg.
 picture: deps test-deps all
-	PICTURE_MINUTES=$(MINUTES) CONTAINER_LOGS_PLUGIN="$$(realpath $(PLUGIN))" cargo test --test main -- --nocapture picture::
+	$(WITH_PLUGIN) cargo run --package xtask -- picture $(MINUTES)
 
-# Containers, rotations and hot reloads for so long; `make test` has a minute of it.
+# Containers, rotations and hot reloads for MINUTES; `make test` has one minute of it.
 soak: deps test-deps all
-	SOAK_MINUTES=$(MINUTES) CONTAINER_LOGS_PLUGIN="$$(realpath $(PLUGIN))" cargo test --test main -- --nocapture soak::
+	SOAK_MINUTES=$(MINUTES) $(WITH_PLUGIN) cargo test --test host -- --nocapture soak::
+
+# Kills each kind of host KILLS times under load; `make test` has fewer kills.
+KILLS ?= 200
+SEED ?= 1
+kill: deps test-deps all
+	KILLS=$(KILLS) SEED=$(SEED) $(WITH_PLUGIN) cargo test --test host -- --nocapture kill::
+
+# Random histories of containers' folders against a model; history N has the seed SEED + N.
+HISTORIES ?= 20000
+model: deps
+	HISTORIES=$(HISTORIES) SEED=$(SEED) cargo test --test model -- --nocapture histories::
 
 # The tests of the edge that need no system call, in the interpreter that sees
 # undefined behaviour. Provenance is strict: no pointer is made of a number.
@@ -80,9 +105,7 @@ miri: deps
 	@scripts/miri
 
 lint: lint-deps
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	$(LINT)
 
 clean:
 	cargo clean

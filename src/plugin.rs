@@ -76,10 +76,10 @@ pub struct Plugin {
 fn left_behind(doing: Doing, told: &str) -> String {
     match doing {
         Doing::Listing | Doing::Looking | Doing::Reading => format!(
-            "a file system does not respond: stopped without waiting for the reader thread, which is {told}; what was not accepted is read again at the next start"
+            "a file system does not respond: stopped without waiting for the reader thread, which is {told}; everything that Fluent Bit has not accepted is read again at the next start"
         ),
         Doing::Nothing | Doing::Decoding => {
-            format!("stopped without waiting for the reader thread, which is {told}; what was not accepted is read again at the next start")
+            format!("stopped without waiting for the reader thread, which is {told}; everything that Fluent Bit has not accepted is read again at the next start")
         }
     }
 }

@@ -58,7 +58,8 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 
 /// The playing host for the input of this name.
 fn build(plugin: &str, program: &str) -> Result<PathBuf, Failure> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/playing_host/playing_host.c");
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kit/playing_host/playing_host.c");
     let name = format!("-DPLUGIN_NAME=\"{plugin}\"");
     let flags = [
         "-O2",

@@ -116,7 +116,7 @@ impl Table {
 
     pub fn text(&self) -> String {
         let mut text = String::from(
-            "\n| axis | target | container_logs | beside it | verdict |\n|---|---|---|---|---|\n",
+            "\n| axis | target | container_logs | compared with | verdict |\n|---|---|---|---|---|\n",
         );
         for row in &self.rows {
             let Row {

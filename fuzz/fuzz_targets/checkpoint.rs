@@ -1,11 +1,11 @@
-//! The checkpoint file in the hands of others. The first byte chooses:
+//! A checkpoint file modified by others. The first byte selects:
 //!
-//! - 0: the input is the file. It opens, is set aside as it was, or is refused and
-//!   stays as it was; what is saved then is there after the next start.
-//! - 1: a good file with bytes changed, as the input says. What is said of the
-//!   containers whose entries were not touched stays.
-//! - 2: a well-formed entry that says what the input wants. A log is then read
-//!   from where it says or from its start, and nothing worse.
+//! - 0: the input is the file. It opens, is renamed unchanged, or is refused and stays
+//!   unchanged; positions saved after that are there at the next start.
+//! - 1: a valid file with bytes changed according to the input. Entries that were not
+//!   changed stay valid.
+//! - 2: a well-formed entry with contents chosen by the input. A log is then read from that
+//!   position or from its start, and nothing worse.
 
 #![no_main]
 #![allow(
@@ -28,7 +28,7 @@ use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Sizes in the file, as `src/delivery/checkpoint/store.rs` and `slot.rs` have them.
+/// Sizes in the file, as in `src/delivery/checkpoint/store.rs` and `slot.rs`.
 const HEADER: usize = 4096;
 const SLOT: usize = 512;
 const COPY: usize = 256;
@@ -81,7 +81,7 @@ fn good_file() -> &'static [u8] {
     })
 }
 
-/// What is saved now is there at the next start.
+/// Positions saved now are there at the next start.
 fn saves(mut store: CheckpointStore) {
     let before: Vec<_> = store
         .containers()
@@ -160,8 +160,7 @@ fn changed(script: &[u8]) {
     let mut is_header_touched = false;
     for change in script.chunks_exact(3) {
         let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() + HEADER);
-        // The header has little that matters and much room: half the changes
-        // fall into the entries.
+        // Most of the header is unused: half the changes go to the entries.
         let at = if at >= bytes.len() {
             at - bytes.len()
         } else {
@@ -196,7 +195,7 @@ fn changed(script: &[u8]) {
     saves(store);
 }
 
-/// Bytes with their hash in front, as a copy has it.
+/// Bytes preceded by their hash, as in a copy.
 fn seal(copy: &mut [u8]) {
     let hash = xxh3_64(&copy[8..COPY]);
     copy[..8].copy_from_slice(&hash.to_le_bytes());
@@ -211,7 +210,7 @@ fn crafted(input: &[u8]) {
     slot[16..48].fill(1);
     slot[48..48 + streams.len()].copy_from_slice(streams);
     if flags & 1 != 0 {
-        // Of the right file, as far as that goes.
+        // Of the right file, as far as that is defined.
         let length = u32::from_le_bytes([slot[56], slot[57], slot[58], slot[59]]) as usize;
         let head = &content[..length.min(content.len())];
         slot[48..56].copy_from_slice(&xxh3_64(head).to_le_bytes());

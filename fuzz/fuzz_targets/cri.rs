@@ -1,6 +1,5 @@
-//! The decoder of CRI lines: total, its text is the end of the line, and a line
-//! that is no entry hides none that follows it. Each byte is looked at a bounded number of
-//! times.
+//! The decoder of CRI lines: total, its text is the end of the line, and an invalid line
+//! hides no entry after it. Each byte is processed a bounded number of times.
 
 #![no_main]
 

@@ -1,14 +1,15 @@
-//! The body of a logs request. The first byte says whether the container has a
-//! terminal, the second how long the chunks are. Framed: the entries are those
-//! of a plain parser, however the body is cut. Raw: total, and no more text
-//! comes out than went in. What is put aside and looked at again is bounded.
+//! The body of a logs request. The first byte selects whether the container has a
+//! terminal, the second the length of the chunks. Framed: the entries are those of a plain
+//! parser, however the body is cut. Raw: total, and the output is no longer than the input.
+//! Bytes that are kept and processed again are bounded.
 
 #![no_main]
 
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::format::rfc3339::TimeParser;
 use fluent_bit_container_logs::format::work;
-use fluent_bit_container_logs::source::api::entries::{split_time, EntryDecoder};
+use fluent_bit_container_logs::source::api::entries::EntryDecoder;
+use fluent_bit_container_logs::source::api::stamp::split_time;
 use fluent_bit_container_logs::source::api::stdcopy::MOST_PAYLOAD;
 use libfuzzer_sys::fuzz_target;
 
@@ -19,7 +20,7 @@ const START: Timestamp = Timestamp {
 
 type Entry = (Stream, Timestamp, Vec<u8>, bool);
 
-/// What comes out, and whether the body was sound to its end.
+/// The entries, and whether the body was valid to its end.
 fn fed<'a>(has_terminal: bool, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Entry>, bool) {
     let mut entries = Vec::new();
     let mut emit = |stream, time, text: &[u8], ends_line| {
@@ -34,7 +35,7 @@ fn fed<'a>(has_terminal: bool, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<E
     (entries, is_sound)
 }
 
-/// As `fed`, of all bytes at once, in the plainest way.
+/// As `fed`, for all bytes at once, in the simplest way.
 fn plain(mut body: &[u8]) -> (Vec<Entry>, bool) {
     let mut entries = Vec::new();
     let mut last = [START; 2];

@@ -1,5 +1,5 @@
-//! Records: whatever text, name and attributes hold, the MessagePack is whole,
-//! and says what went in.
+//! Records: whatever the text, name and attributes contain, the MessagePack is valid and
+//! has the same contents.
 
 #![no_main]
 

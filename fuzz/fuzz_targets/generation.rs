@@ -1,8 +1,7 @@
-//! Reading a file that grows: the first byte says in which format it is, the
-//! second in what steps it grows. What is read follows without a gap, never
-//! passes the end, and a whole JSON line behind any damage is read. Of a file of lines each
-//! byte is read a few times, in whatever steps it grows, and some more at each look by
-//! which the file is known again.
+//! Reading a file that grows: the first byte selects the format, the second the steps of
+//! growth. Reads are contiguous and never pass the end, and a complete JSON line after any
+//! damage is read. In a file of lines, each byte is read a bounded number of times, whatever
+//! the steps, plus the bytes that identify the file at each look.
 
 #![no_main]
 
@@ -15,7 +14,7 @@ use std::io::Write;
 const NEXT: &[u8] =
     b"{\"log\":\"next\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}\n";
 
-/// Reads to the end there is now; all that was given out goes to `taken`.
+/// Reads to the current end and appends everything returned to `taken`.
 fn read_all(generation: &mut Generation, buffer: &mut Vec<u8>, size: u64, taken: &mut Vec<u8>) {
     for _ in 0..=2 * size + 2 {
         let before = generation.read_offset();
@@ -68,7 +67,7 @@ fuzz_target!(|data: &[u8]| {
         read_all(&mut generation, &mut buffer, size, &mut taken);
     }
     let has_lines = generation.layout() != Layout::LocalFrames;
-    // Which frames there are is decided with more of them there.
+    // Frames are recognised once more of them are present.
     if has_lines || looks == 1 {
         let most = 8 * size + 512 * looks;
         assert!(
@@ -78,7 +77,7 @@ fuzz_target!(|data: &[u8]| {
         );
     }
     if is_json {
-        // Behind a line feed: what comes before it is a line of its own.
+        // After a line feed: the bytes before it are a line of their own.
         file.write_all(&[b"\n", NEXT].concat()).expect("room");
         size += 1 + NEXT.len() as u64;
         read_all(&mut generation, &mut buffer, size, &mut taken);

@@ -1,6 +1,6 @@
-//! Compressed files. First with the input as the file: what is unpacked is what
-//! flate2 unpacks, in reads of any size, and damage is told. Then with the
-//! input as the content: every position in it is found again.
+//! Compressed files. First with the input as the file: the result is that of flate2, in
+//! reads of any size, and damage is reported. Then with the input as the content: every
+//! position in it is found again.
 
 #![no_main]
 #![allow(

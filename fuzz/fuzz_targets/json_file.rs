@@ -1,6 +1,6 @@
-//! The decoder of json-file lines: total, where the fast path has an answer the
-//! general one has the same, no damage hides the record that follows it, and the line is
-//! parsed a few times at the most.
+//! The decoder of json-file lines: total; if the fast path returns a result, the general
+//! one returns the same; no damage hides the record after it; and a line is parsed at most
+//! a few times.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ const NEXT: &[u8] =
 fuzz_target!(|line: &[u8]| {
     work::take();
     let general = decode_unusual(line);
-    // What is no UTF-8 is parsed as three bytes.
+    // Invalid UTF-8 is parsed as three bytes.
     let most = 3 * String::from_utf8_lossy(line).len() as u64;
     assert!(work::take() <= most, "parsed again and again");
     assert!(general.skipped <= line.len());

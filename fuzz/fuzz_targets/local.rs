@@ -1,6 +1,6 @@
-//! The decoder of local files: total, always moves on, what is appended later
-//! changes no verdict but `Incomplete`, no whole frame is passed over, and each byte is
-//! looked at a bounded number of times.
+//! The decoder of local files: total, always advances, later bytes change no verdict
+//! except `Incomplete`, no complete frame is skipped, and each byte is processed a bounded
+//! number of times.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use fluent_bit_container_logs::format::local::{decode, first_frame, next_frame, 
 use fluent_bit_container_logs::format::work;
 use libfuzzer_sys::fuzz_target;
 
-/// Whether dockerd may have written what `data` begins with.
+/// Whether dockerd may have written the beginning of `data`.
 fn is_whole(data: &[u8]) -> bool {
     matches!(
         first_frame(data),

@@ -1,5 +1,5 @@
-//! Docker's metadata files, up to the first NUL `config.v2.json` and behind it
-//! `hostconfig.json`: total, and what is understood is what is written there.
+//! Docker's metadata files: up to the first NUL `config.v2.json`, after it
+//! `hostconfig.json`. Total, and every value returned is in the file.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! `Multiline`: a pattern up to a NUL, then lines up to a line feed each, the first
-//! byte of which says how much later than the one before it is and on which stream.
-//! Whatever is joined, no line is lost, doubled, or put into another stream, order
-//! holds in each, and no text exceeds its bound but by a line that does.
+//! `Multiline`: a pattern up to a NUL, then lines up to a line feed each, with a first
+//! byte for the time since the previous line and for the stream. However lines are joined,
+//! none is lost, repeated, or moved to another stream, each stream keeps its order, and no
+//! text exceeds its bound except by a single line that does.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! The joiner of split lines beside one that keeps everything and cuts at the
-//! end. Three bytes make a piece: a change of time, whether it ends its line,
-//! and its length; the texts follow behind the pieces.
+//! The joiner of split lines, compared with one that keeps everything and cuts at the
+//! end. Three bytes define a piece: a change of time, whether it ends its line,
+//! and its length; the texts follow after the pieces.
 
 #![no_main]
 
@@ -12,12 +12,12 @@ use libfuzzer_sys::fuzz_target;
 /// Time, text, bytes cut off.
 type Line = (Timestamp, Vec<u8>, usize);
 
-/// The most of a text that fits without cutting a character.
+/// The longest prefix of a text that fits without cutting a character.
 fn cut(text: &[u8], most: usize) -> &[u8] {
     if text.len() <= most {
         return text;
     }
-    // A character has three bytes at the most behind its first.
+    // A character has at most three bytes after its first.
     let start = (most.saturating_sub(3)..=most)
         .rev()
         .find(|at| text[*at] & 0xc0 != 0x80)
@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
             is_utf8,
             attrs: &[],
         };
-        // What the entry took in its source: more than its text.
+        // The entry's size in its source: more than its text.
         let source_bytes = text.len() + 7;
         put_in += source_bytes;
         let begins = joiner.push(&entry, source_bytes, most, |line| {

@@ -1,10 +1,9 @@
-//! Podman's list of a storage's containers: total, and a name that is told is the one that
-//! is written there for this container.
+//! Podman's list of a storage's containers: total, and a returned name is the one in the list
+//! for this container.
 //!
-//! The reader passes over what it does not need, where another parser may find fault with
-//! it (a lone surrogate, a number beyond all numbers): only where that one understands the
-//! whole list, both must say the same. So that this is not left to chance, the input is
-//! also put into a list that is well-formed for certain.
+//! The reader skips fields that it does not need, which another parser may reject (a lone
+//! surrogate, a number out of range): only if that parser accepts the whole list must both
+//! return the same. To reach this case, the input is also put into a well-formed list.
 
 #![no_main]
 
@@ -21,7 +20,7 @@ fn id() -> ContainerId {
     ContainerId::from_bytes([0xab; 32])
 }
 
-/// Name and image as the reader tells them.
+/// Name and image as the reader returns them.
 fn read(list: &[u8]) -> Option<(String, String)> {
     std::fs::write(folder().join("containers.json"), list).expect("a file");
     let origin = folder().join(id().to_string());
@@ -44,7 +43,7 @@ fn field<'a>(value: &'a Value, key: &str, index: usize) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-/// Name and image as they are written for the container.
+/// Name and image in the list for the container.
 fn written(list: &[Value]) -> Option<(String, String)> {
     // Digits of either case make the same id.
     let is_ours = |entry: &&Value| {
@@ -64,8 +63,7 @@ fn written(list: &[Value]) -> Option<(String, String)> {
     Some((name.unwrap_or_else(|| id().short()), image))
 }
 
-/// Whether another type than a text stands where the reader wants one: what it makes of
-/// the rest is not compared.
+/// Whether a field that should be a text has another type: the rest is not compared then.
 fn is_odd(list: &[Value]) -> bool {
     list.iter().any(|entry| {
         let own = field(entry, "metadata", 2).as_str();

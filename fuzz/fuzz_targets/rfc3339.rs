@@ -1,5 +1,5 @@
-//! Times: what is remembered of the last one changes nothing, and what is
-//! accepted is the instant that a calendar counted day by day gives.
+//! Times: the cache of the last one does not change the result, and every accepted time is
+//! the instant computed with a calendar counted day by day.
 
 #![no_main]
 

@@ -1,7 +1,6 @@
 //! `Tag_Template`: the template, a container's name and its image, each up to a
-//! NUL. A template is refused exactly where something is left over that is no
-//! placeholder, and nothing that a container is called gets into a tag but
-//! letters, digits, `.`, `_` and `-`.
+//! NUL. A template is refused exactly if a brace is not part of a placeholder, and of a
+//! container's names only letters, digits, `.`, `_` and `-` get into a tag.
 
 #![no_main]
 
@@ -37,7 +36,7 @@ fuzz_target!(|data: &str| {
         parts.next().unwrap_or_default(),
     );
     let filled = |stream: Stream| {
-        // One after another: no value can bring in a brace.
+        // One after another: no value can contain a brace.
         text.replace("{name}", &safe(name))
             .replace("{id}", ID)
             .replace("{short_id}", &ID[..12])

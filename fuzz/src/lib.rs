@@ -1,11 +1,11 @@
-//! What several fuzz targets share.
+//! Code shared by several fuzz targets.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// A folder of this process, in memory where the machine has such a place.
+/// A folder of this process, in memory if the machine has such a file system.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let made = FOLDER.get_or_init(|| {

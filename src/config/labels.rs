@@ -2,8 +2,8 @@
 //! (`Label_Hints`). The label that excludes a container is handled in `select`. Pure.
 //!
 //! Labels may come from an image author, who is not trusted: he may control how his own log is
-//! handled, but must not affect anyone else. So each hint is off until the operator enables
-//! it, except the one that can do no harm, and the values of enabled hints are bounded.
+//! handled, but must not affect anyone else. So each label is ignored until the operator allows
+//! it, except the one that can do no harm, and the values of allowed labels are bounded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const RATE_LABEL: &str = "fluentbit.io/rate_limit";
 /// log message. The host logs a warning on every append if a tag is too long.
 const MOST_VALUE: usize = 256;
 
-/// A request that a label can make.
+/// What the option can allow a label to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// Exclude the container. Risk: an image can hide its log.
@@ -63,7 +63,7 @@ const HINTS: [(&str, Hint); 7] = [
     ("tag", Hint::Tag),
 ];
 
-/// `Label_Hints`: the enabled hints, one bit each.
+/// `Label_Hints`: the allowed hints, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LabelHints(u8);
 
@@ -73,12 +73,12 @@ impl LabelHints {
 
     /// Parses hint names, `all` or `none`.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<LabelHints, String> {
-        let mut obeyed = LabelHints::NONE;
+        let mut allowed = LabelHints::NONE;
         for word in words {
             let lower = word.to_ascii_lowercase();
             match HINTS.iter().find(|(known, _)| *known == lower) {
-                Some((_, hint)) => obeyed = obeyed.with(*hint),
-                None if lower == "all" => obeyed = LabelHints::all(),
+                Some((_, hint)) => allowed = allowed.with(*hint),
+                None if lower == "all" => allowed = LabelHints::all(),
                 None if lower == "none" || lower == "off" => {}
                 None => {
                     let known = HINTS.map(|(known, _)| known).join(", ");
@@ -86,14 +86,14 @@ impl LabelHints {
                 }
             }
         }
-        Ok(obeyed)
+        Ok(allowed)
     }
 
     /// All hints: the authors of all images are trusted.
     pub fn all() -> LabelHints {
         HINTS
             .iter()
-            .fold(LabelHints::NONE, |obeyed, (_, hint)| obeyed.with(*hint))
+            .fold(LabelHints::NONE, |allowed, (_, hint)| allowed.with(*hint))
     }
 
     /// Adds one hint.
@@ -107,15 +107,15 @@ impl LabelHints {
         LabelHints(self.0 | 1 << hint as u8 | more)
     }
 
-    /// Whether this hint is enabled.
-    pub fn obeys(self, hint: Hint) -> bool {
+    /// Whether this hint is allowed.
+    pub fn allows(self, hint: Hint) -> bool {
         self.0 & (1 << hint as u8) != 0
     }
 }
 
 /// The settings from a container's labels. A value that is `None` leaves the option in effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Hints {
+pub struct Labels {
     /// Overrides `Merge_Log`.
     pub merge_log: Option<bool>,
     /// Overrides `Tag_Template`.
@@ -131,15 +131,15 @@ pub struct Hints {
 /// The result of reading a container's labels.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Read {
-    /// The enabled hints.
-    pub hints: Hints,
+    /// The settings from allowed labels.
+    pub labels: Labels,
     /// Messages about invalid values.
     pub problems: Vec<String>,
-    /// Labels that are set but not enabled, as listed in a message.
+    /// Labels that are set but not allowed, as listed in a message.
     pub ignored: Vec<&'static str>,
 }
 
-impl Hints {
+impl Labels {
     /// The record options of a container with these labels.
     pub fn record_options<'a>(&'a self, config: &'a Config) -> RecordOptions<'a> {
         RecordOptions {
@@ -155,8 +155,8 @@ impl Hints {
         }
     }
 
-    /// Reads the hints from `labels` that are enabled by `obeyed`.
-    pub fn read(labels: &BTreeMap<String, String>, obeyed: LabelHints) -> Read {
+    /// Reads those of `labels` that are `allowed`.
+    pub fn read(labels: &BTreeMap<String, String>, allowed: LabelHints) -> Read {
         let mut read = Read::default();
         let value_of = |label: &str| {
             labels
@@ -164,7 +164,7 @@ impl Hints {
                 .map(|value| value.trim())
                 .filter(|value| !value.is_empty())
         };
-        if value_of(EXCLUDE_LABEL).is_some_and(is_true) && !obeyed.obeys(Hint::Exclude) {
+        if value_of(EXCLUDE_LABEL).is_some_and(is_true) && !allowed.allows(Hint::Exclude) {
             read.ignored.push(EXCLUDE_LABEL);
         }
         for (label, hint) in [
@@ -178,16 +178,16 @@ impl Hints {
                 continue;
             };
             let is_regex = hint == Hint::Multiline && Pattern::is_expression(value);
-            if !obeyed.obeys(hint) {
+            if !allowed.allows(hint) {
                 read.ignored.push(label);
-            } else if is_regex && !obeyed.obeys(Hint::MultilineRegex) {
+            } else if is_regex && !allowed.allows(Hint::MultilineRegex) {
                 read.ignored
                     .push("fluentbit.io/multiline with a regular expression (multiline_regex)");
             } else if value.len() > MOST_VALUE {
                 read.problems.push(format!(
                     "label {label}: its value is longer than {MOST_VALUE} bytes"
                 ));
-            } else if let Err(problem) = read.hints.take(hint, value) {
+            } else if let Err(problem) = read.labels.take(hint, value) {
                 read.problems.push(format!("label {label}: {problem}"));
             }
         }
@@ -222,15 +222,15 @@ mod tests {
             .collect()
     }
 
-    /// The result with all hints enabled.
-    fn read(pairs: &[(&str, &str)]) -> (Hints, Vec<String>) {
+    /// The result with all hints allowed.
+    fn read(pairs: &[(&str, &str)]) -> (Labels, Vec<String>) {
         let Read {
-            hints,
+            labels,
             problems,
             ignored,
-        } = Hints::read(&labels(pairs), LabelHints::all());
+        } = Labels::read(&self::labels(pairs), LabelHints::all());
         assert!(ignored.is_empty(), "{ignored:?}");
-        (hints, problems)
+        (labels, problems)
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
             (PARSER_LABEL, " nginx "),
             ("other", "x"),
         ];
-        let want = Hints {
+        let want = Labels {
             merge_log: Some(true),
             tag: Some("parse.nginx_x".to_owned()),
             parser: Some("nginx".to_owned()),
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(read(&labels), (want, vec![]));
         assert_eq!(
             read(&[(TAG_LABEL, ""), (RATE_LABEL, " ")]),
-            (Hints::default(), vec![])
+            (Labels::default(), vec![])
         );
     }
 
@@ -264,8 +264,8 @@ mod tests {
             Some(Some(Pattern::shared("java").expect("a name")))
         );
         assert_eq!(pattern("Off"), Some(None));
-        let (hints, problems) = read(&[(MULTILINE_LABEL, "^(")]);
-        assert_eq!(hints.multiline, None);
+        let (set, problems) = read(&[(MULTILINE_LABEL, "^(")]);
+        assert_eq!(set.multiline, None);
         assert!(
             problems[0].contains(MULTILINE_LABEL) && problems[0].contains("`^(`"),
             "{problems:?}"
@@ -274,16 +274,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_and_left_to_the_options() {
-        let (hints, problems) = read(&[
+        let (set, problems) = read(&[
             (MERGE_LABEL, "maybe"),
             (RATE_LABEL, "fast"),
             (TAG_LABEL, "t"),
         ]);
         assert_eq!(
-            hints,
-            Hints {
+            set,
+            Labels {
                 tag: Some("t".to_owned()),
-                ..Hints::default()
+                ..Labels::default()
             }
         );
         assert!(
@@ -306,8 +306,8 @@ mod tests {
             RATE_LABEL,
             TAG_LABEL,
         ] {
-            let (hints, problems) = read(&[(label, &long)]);
-            assert_eq!(hints, Hints::default());
+            let (set, problems) = read(&[(label, &long)]);
+            assert_eq!(set, Labels::default());
             assert_eq!(
                 problems,
                 [format!("label {label}: its value is longer than 256 bytes")]
@@ -319,7 +319,7 @@ mod tests {
         );
     }
 
-    /// Tests each hint by itself; by default only the harmless one is enabled.
+    /// Tests each hint by itself; by default only the harmless one is allowed.
     #[test]
     fn only_what_the_option_names_is_obeyed() {
         let all = labels(&[
@@ -337,17 +337,20 @@ mod tests {
             (LabelHints::NONE, LabelHints::NONE)
         );
         for (word, hint) in HINTS {
-            let read = Hints::read(&all, parse(word));
+            let read = Labels::read(&all, parse(word));
             let is_of_multiline = matches!(hint, Hint::Multiline | Hint::MultilineRegex);
-            assert_eq!(read.hints.merge_log.is_some(), hint == Hint::MergeLog);
-            assert_eq!(read.hints.multiline.is_some(), is_of_multiline);
-            assert_eq!(read.hints.parser.is_some(), hint == Hint::Parser);
-            assert_eq!(read.hints.rate_limit.is_some(), hint == Hint::RateLimit);
-            assert_eq!(read.hints.tag.is_some(), hint == Hint::Tag);
+            assert_eq!(read.labels.merge_log.is_some(), hint == Hint::MergeLog);
+            assert_eq!(read.labels.multiline.is_some(), is_of_multiline);
+            assert_eq!(read.labels.parser.is_some(), hint == Hint::Parser);
+            assert_eq!(read.labels.rate_limit.is_some(), hint == Hint::RateLimit);
+            assert_eq!(read.labels.tag.is_some(), hint == Hint::Tag);
             assert_eq!(read.ignored.contains(&EXCLUDE_LABEL), hint != Hint::Exclude);
             assert_eq!((read.ignored.len(), read.problems.len()), (5, 0), "{word}");
         }
-        assert_eq!(Hints::read(&all, LabelHints::NONE).hints, Hints::default());
+        assert_eq!(
+            Labels::read(&all, LabelHints::NONE).labels,
+            Labels::default()
+        );
         let error = LabelHints::parse(["tag", "tags"]).unwrap_err();
         assert!(
             error.contains("`tags`") && error.contains("multiline_regex"),
@@ -358,23 +361,23 @@ mod tests {
     #[test]
     fn an_expression_is_more_than_a_name() {
         let with = |text: &str, words: &str| {
-            Hints::read(
+            Labels::read(
                 &labels(&[(MULTILINE_LABEL, text)]),
                 LabelHints::parse(words.split(',')).unwrap(),
             )
         };
         let read = with("^[ab]", "multiline");
         assert_eq!(
-            (read.hints, read.problems.len(), read.ignored.len()),
-            (Hints::default(), 0, 1)
+            (read.labels, read.problems.len(), read.ignored.len()),
+            (Labels::default(), 0, 1)
         );
-        assert!(with("^[ab]", "multiline_regex").hints.multiline.is_some());
-        assert!(with("go, java", "multiline").hints.multiline.is_some());
+        assert!(with("^[ab]", "multiline_regex").labels.multiline.is_some());
+        assert!(with("go, java", "multiline").labels.multiline.is_some());
         // A typing error is neither a language nor an expression.
         assert!(with("pyton", "multiline").problems[0].contains("pyton"));
         // No message is needed if the other labels are not set.
         assert_eq!(
-            Hints::read(&labels(&[(EXCLUDE_LABEL, "false")]), LabelHints::NONE).ignored,
+            Labels::read(&labels(&[(EXCLUDE_LABEL, "false")]), LabelHints::NONE).ignored,
             [""; 0]
         );
     }

@@ -99,7 +99,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Pod_Logs",
         kind: Kind::Text,
         unset: Unset::Default("/var/log/pods"),
-        text: "The folder where a Kubernetes node keeps the logs of its pods. Container ids are read from the folder containers/ beside it.",
+        text: "The folder where a Kubernetes node keeps the logs of its pods. Container ids are read from the folder containers/ next to it.",
         set: |config, given| given.folder().map(|root| config.runtimes.pod_logs = root),
     },
     OptionSpec {
@@ -113,7 +113,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Podman_Users",
         kind: Kind::List,
         unset: Unset::Example("ada"),
-        text: "Users in /etc/passwd whose Podman containers are read from their home directories: names, globs, or all. Unset: none, and no home directory is accessed. These users choose the names and the log contents of their containers; the records have the user's name under user.",
+        text: "Users in /etc/passwd whose Podman containers are read from their home directories: names, globs, or all. Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
         set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.podman_users = users),
     },
     OptionSpec {
@@ -204,10 +204,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Label_Hints",
         kind: Kind::List,
         unset: Unset::Default("multiline"),
-        text: "Which container labels fluentbit.io/... take effect: exclude, merge_log, multiline (names of languages, or off), multiline_regex (regular expressions as well), parser, rate_limit, tag; all; or none. Whoever writes an image writes its labels. By default only multiline with names is allowed, which changes nothing but how the container's own lines are grouped. With the others an image can hide its log, send it where other containers' logs are expected, set the keys of its records, or take time: with parser, one line can block all of Fluent Bit. Allow them only if you trust whoever writes the images.",
+        text: "Which container labels fluentbit.io/... take effect: exclude, merge_log, multiline (names of languages, or off), multiline_regex (regular expressions as well), parser, rate_limit, tag; all; or none. An image can set its own labels. By default only multiline with names is allowed, which changes only how the container's own lines are grouped. With the others, an image can hide its log, send it where other containers' logs are expected, set the keys of its records, or slow down reading; with parser, one line can block all of Fluent Bit. Allow them only if you trust the authors of the images.",
         set: |config, given| {
             config.label_hints = LabelHints::parse(given.list().iter().map(String::as_str))?;
-            config.selection.obeys_label = config.label_hints.obeys(Hint::Exclude);
+            config.selection.allows_label = config.label_hints.allows(Hint::Exclude);
             Ok(())
         },
     },
@@ -296,14 +296,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Rescan_Interval",
         kind: Kind::Time,
         unset: Unset::Default("2s"),
-        text: "Time between rescans for containers and files that no change notification reported. What is not watched is checked at every rescan, what is watched at every 30th (units: ms, s, m, h, d).",
+        text: "Time between rescans for containers and files that no change notification reported. Folders that are not watched are checked at every rescan, watched ones at every 30th (units: ms, s, m, h, d).",
         set: |config, given| given.parsed(values::time).map(|time| config.rescan_interval = time),
     },
     OptionSpec {
         name: "Metrics_Per_Container",
         kind: Kind::Number,
         unset: Unset::Default("100"),
-        text: "Maximum number of containers with their own metrics at a time, and as many again for containers that lost something; all are in the totals. Fluent Bit keeps the series of a removed container, so up to ten times as many get them until it is restarted or reloaded. 0: none.",
+        text: "Maximum number of containers that have metrics of their own at a time, and as many again that lost data; the totals include all containers. Fluent Bit keeps the series of removed containers, so up to ten times as many get series until it is restarted or reloaded. 0: none.",
         set: |config, given| given.parsed(values::number).map(|most| config.metrics_per_container = most),
     },
 ];

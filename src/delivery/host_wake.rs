@@ -34,14 +34,14 @@ pub struct HostWake {
 }
 
 impl HostWake {
-    /// Readable whenever `bell`, a waker's descriptor, is, and after each interval.
-    pub fn new(bell: BorrowedFd<'_>) -> Result<HostWake, Errno> {
+    /// Readable whenever `waker`, a waker's descriptor, is, and after each interval.
+    pub fn new(waker: BorrowedFd<'_>) -> Result<HostWake, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
-        for (number, fd) in [bell, timer.as_fd()].into_iter().enumerate() {
+        for (number, fd) in [waker, timer.as_fd()].into_iter().enumerate() {
             epoll::add(
                 &epoll,
                 fd,
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn while_the_host_is_to_be_asked_again_the_timer_fires_soon_and_the_interval_stays() {
-        let bell = Waker::new().unwrap();
-        let wake = HostWake::new(bell.as_fd()).unwrap();
+        let waker = Waker::new().unwrap();
+        let wake = HostWake::new(waker.as_fd()).unwrap();
         let next = *lock(&wake.next);
         for _ in 0..3 {
             wake.ask_again(true);
@@ -175,13 +175,13 @@ mod tests {
 
     #[test]
     fn the_bell_wakes_and_the_timer_does_without_it() {
-        let bell = Waker::new().unwrap();
-        let wake = HostWake::new(bell.as_fd()).unwrap();
+        let waker = Waker::new().unwrap();
+        let wake = HostWake::new(waker.as_fd()).unwrap();
         assert!(!is_readable_within(&wake, 0));
-        bell.wake();
+        waker.wake();
         assert!(is_readable_within(&wake, 0));
         assert!(!wake.is_time(Instant::now()));
-        bell.clear();
+        waker.clear();
         assert!(!is_readable_within(&wake, 0));
         wake.set(Duration::from_millis(1)).unwrap();
         assert!(is_readable_within(&wake, 10_000));

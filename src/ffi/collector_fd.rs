@@ -28,9 +28,9 @@ pub enum Closed {
 }
 
 impl CollectorFd {
-    /// Duplicates `bell`.
-    pub fn new(bell: BorrowedFd<'_>) -> std::io::Result<CollectorFd> {
-        let duplicate = rustix::io::fcntl_dupfd_cloexec(bell, 0)?;
+    /// Duplicates `waker`.
+    pub fn new(waker: BorrowedFd<'_>) -> std::io::Result<CollectorFd> {
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(waker, 0)?;
         Ok(CollectorFd(AtomicI32::new(duplicate.into_raw_fd())))
     }
 
@@ -39,10 +39,10 @@ impl CollectorFd {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Closes it, unless the host has. `bell` is the descriptor passed to `new`.
-    pub fn close(&self, bell: BorrowedFd<'_>) -> Closed {
+    /// Closes it, unless the host has. `waker` is the descriptor passed to `new`.
+    pub fn close(&self, waker: BorrowedFd<'_>) -> Closed {
         let number = self.0.swap(NONE, Ordering::AcqRel);
-        if !is_duplicate(number, bell) {
+        if !is_duplicate(number, waker) {
             return Closed::ByHost;
         }
         // SAFETY: this is the duplicate made by `new`; nobody has closed it, and nobody else
@@ -52,18 +52,18 @@ impl CollectorFd {
     }
 }
 
-/// Whether `number` refers to the same open file as `bell`. Status flags belong to the open
+/// Whether `number` refers to the same open file as `waker`. Status flags belong to the open
 /// file, so a change made through one number is visible through the other. `O_APPEND` has no
 /// effect on this kind of descriptor.
-fn is_duplicate(number: RawFd, bell: BorrowedFd<'_>) -> bool {
-    let Ok(flags) = rustix::fs::fcntl_getfl(bell) else {
+fn is_duplicate(number: RawFd, waker: BorrowedFd<'_>) -> bool {
+    let Ok(flags) = rustix::fs::fcntl_getfl(waker) else {
         return false;
     };
     let shows = |flags: OFlags| {
-        rustix::fs::fcntl_setfl(bell, flags).is_ok()
+        rustix::fs::fcntl_setfl(waker, flags).is_ok()
             && is_appending(number) == Some(flags.contains(OFlags::APPEND))
     };
-    number != bell.as_raw_fd() && shows(flags ^ OFlags::APPEND) & shows(flags)
+    number != waker.as_raw_fd() && shows(flags ^ OFlags::APPEND) & shows(flags)
 }
 
 fn is_appending(number: RawFd) -> Option<bool> {
@@ -80,29 +80,29 @@ mod tests {
 
     #[test]
     fn a_duplicate_is_closed_once_and_one_that_the_host_closed_is_left_alone() {
-        let (bell, other) = (Waker::new().unwrap(), Waker::new().unwrap());
-        let flags = rustix::fs::fcntl_getfl(&bell).unwrap();
-        let ours = CollectorFd::new(bell.as_fd()).unwrap();
-        assert!(is_duplicate(ours.number(), bell.as_fd()));
+        let (waker, other) = (Waker::new().unwrap(), Waker::new().unwrap());
+        let flags = rustix::fs::fcntl_getfl(&waker).unwrap();
+        let ours = CollectorFd::new(waker.as_fd()).unwrap();
+        assert!(is_duplicate(ours.number(), waker.as_fd()));
         assert!(
-            !is_duplicate(other.as_fd().as_raw_fd(), bell.as_fd()),
-            "another bell is another file"
+            !is_duplicate(other.as_fd().as_raw_fd(), waker.as_fd()),
+            "another waker is another file"
         );
-        assert_eq!(ours.close(bell.as_fd()), Closed::ByUs);
+        assert_eq!(ours.close(waker.as_fd()), Closed::ByUs);
         assert_eq!(
-            ours.close(bell.as_fd()),
+            ours.close(waker.as_fd()),
             Closed::ByHost,
             "there is nothing to close any more"
         );
         // The host closed it, and the number was reused.
         let lost = CollectorFd(AtomicI32::new(other.as_fd().as_raw_fd()));
-        assert_eq!(lost.close(bell.as_fd()), Closed::ByHost);
+        assert_eq!(lost.close(waker.as_fd()), Closed::ByHost);
         assert!(
             is_appending(other.as_fd().as_raw_fd()).is_some(),
             "his descriptor is still open"
         );
         assert_eq!(
-            rustix::fs::fcntl_getfl(&bell).unwrap(),
+            rustix::fs::fcntl_getfl(&waker).unwrap(),
             flags,
             "the flags are as they were"
         );

@@ -134,7 +134,7 @@ impl Assembler {
     /// Ends this source after everything built was pushed, and returns where each stream
     /// resumes in the next one. Open lines are dropped here because they are read again there.
     pub fn handed_over(&mut self, here: StreamCheckpoint) -> ContainerCheckpoint {
-        let saved = Stream::ALL.map(|stream| self.resume(stream, here));
+        let saved = Stream::ALL.map(|stream| self.checkpoint(stream, here));
         self.pass_over(self.lines.source_bytes());
         self.lines.forget_lines();
         self.lines.set_multiline(&self.template.multiline);
@@ -315,7 +315,7 @@ impl Assembler {
 
     /// Where `stream` resumes if everything up to `here` was taken: at the start of its open
     /// line or text (I2), if there is one.
-    fn resume(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
+    fn checkpoint(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
         let cursor = self.taken[stream.index()];
         let is_mid_line = self.mid_line[stream.index()] == Some(cursor.time);
         // After a line that was delivered without its end, pieces with exactly the same time
@@ -367,7 +367,7 @@ impl Assembler {
             if self.dedupe[stream.index()].is_some() {
                 return None;
             }
-            Some(self.resume(stream, here))
+            Some(self.checkpoint(stream, here))
         })
     }
 
@@ -435,8 +435,8 @@ mod tests {
     #[test]
     fn a_line_that_is_open_from_the_first_is_asked_for_from_its_time_on() {
         let id = ContainerId::from_bytes([1; 32]);
-        let identity = RecordTemplate::unnamed(&id, ContainerMetadata::default());
-        let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(identity));
+        let template = RecordTemplate::unnamed(&id, ContainerMetadata::default());
+        let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(template));
         assembler.set_tagged(true);
         take(&mut assembler, Stream::Stdout, 5, false);
         take(&mut assembler, Stream::Stderr, 10, true);

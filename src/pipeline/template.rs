@@ -192,8 +192,8 @@ mod tests {
                     ..RecordOptions::plain(&said)
                 };
                 let key = ContainerId::from_bytes(key);
-                let identity = RecordTemplate::new(&key, metadata.clone(), options);
-                identity.tags[0].as_deref().unwrap().to_owned()
+                let template = RecordTemplate::new(&key, metadata.clone(), options);
+                template.tags[0].as_deref().unwrap().to_owned()
             };
             assert_eq!(tag_of(&of_machine, [0xab; 32]), format!("docker.{value}"));
             assert_eq!(tag_of(&of_user, [7; 32]), format!("docker._ada_{value}"));

@@ -74,7 +74,7 @@ fn id() -> ContainerId {
 }
 
 fn batch(records: usize, offset: u64) -> Batch {
-    let resume = StreamCheckpoint {
+    let checkpoint = StreamCheckpoint {
         offset,
         ..StreamCheckpoint::default()
     };
@@ -85,7 +85,7 @@ fn batch(records: usize, offset: u64) -> Batch {
         bytes: vec![0; records],
         parsing: None,
         source: None,
-        progress: Progress::Advance([Some(resume), None]),
+        progress: Progress::Advance([Some(checkpoint), None]),
         marks: Vec::new(),
     }
 }
@@ -501,15 +501,15 @@ fn a_stop_tells_what_the_reader_was_at() {
     let cases: [(Set, &str); 3] = [
         (
             |link, id| link.activity.is(Doing::Reading, id),
-            "a file system does not respond: stopped without waiting for the reader thread, which is reading the log of container web (cccccccccccc); what was not accepted is read again at the next start",
+            "a file system does not respond: stopped without waiting for the reader thread, which is reading the log of container web (cccccccccccc); everything that Fluent Bit has not accepted is read again at the next start",
         ),
         (
             |link, id| link.activity.is(Doing::Decoding, id),
-            "stopped without waiting for the reader thread, which is processing the lines of container web (cccccccccccc); what",
+            "stopped without waiting for the reader thread, which is processing the lines of container web (cccccccccccc); everything",
         ),
         (
             |link, _| link.activity.lists(std::path::Path::new("/somewhere")),
-            "a file system does not respond: stopped without waiting for the reader thread, which is listing /somewhere; what",
+            "a file system does not respond: stopped without waiting for the reader thread, which is listing /somewhere; everything",
         ),
     ];
     for (set, want) in cases {

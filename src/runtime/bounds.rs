@@ -30,7 +30,7 @@ pub const MOST_BYTES: usize = 8 * 1024;
 pub const LONGEST_TAG: usize = 1024;
 
 /// Most labels, or variables, kept per container, including those used only by rules and
-/// hints.
+/// `Label_Hints`.
 const MOST_KEPT: usize = 1024;
 /// Most bytes of them in total.
 const MOST_KEPT_BYTES: usize = 64 * 1024;

@@ -143,8 +143,8 @@ pub struct Selection {
     pub include: Vec<Rule>,
     /// Takes precedence over `include`.
     pub exclude: Vec<Rule>,
-    /// Whether the exclude label is honoured (`Label_Hints`).
-    pub obeys_label: bool,
+    /// Whether the exclude label is allowed (`Label_Hints`).
+    pub allows_label: bool,
 }
 
 /// Why a container is not read.
@@ -182,7 +182,7 @@ impl Selection {
                 .get(EXCLUDE_LABEL)
                 .is_some_and(|value| is_true(value))
         };
-        if self.obeys_label && asks_for_it() {
+        if self.allows_label && asks_for_it() {
             return Some(Excluded::ByLabel);
         }
         if let Some(rule) = self.exclude.iter().find(|rule| rule.fits(metadata, driver)) {
@@ -216,7 +216,7 @@ mod tests {
         Selection {
             include: rules(include),
             exclude: rules(exclude),
-            obeys_label: true,
+            allows_label: true,
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
             assert_eq!(found, is_out.then_some(Excluded::ByLabel), "{value}");
         }
         let deaf = Selection {
-            obeys_label: false,
+            allows_label: false,
             ..all.clone()
         };
         assert_eq!(

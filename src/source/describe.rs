@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::labels::{Hints, Read};
+use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
@@ -16,6 +16,7 @@ use crate::source::services::Surroundings;
 use crate::telemetry::account::Account;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
+use crate::telemetry::throttle::Once;
 use crate::telemetry::trouble::Trouble;
 
 /// How long a log waits for metadata that exists but cannot be read.
@@ -47,7 +48,8 @@ pub struct Description {
     exclusion: Trouble<()>,
     /// What was last reported about its labels: invalid values and ignored labels.
     reported_labels: (Vec<String>, Vec<&'static str>),
-    is_cut_reported: bool,
+    /// That some of its metadata is cut off.
+    cut: Once,
 }
 
 /// What the template was made of.
@@ -84,7 +86,7 @@ impl Description {
             trouble: Trouble::paced(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
-            is_cut_reported: false,
+            cut: Once::default(),
         }
     }
 
@@ -277,18 +279,19 @@ impl Description {
     pub fn set(&mut self, metadata: ContainerMetadata, around: &Surroundings<'_>) -> u64 {
         self.account.set_name(&metadata.title());
         let config = around.config;
-        let read = Hints::read(&metadata.labels, config.label_hints);
-        let options = read.hints.record_options(config);
+        let read = Labels::read(&metadata.labels, config.label_hints);
+        let options = read.labels.record_options(config);
         self.template = Arc::new(RecordTemplate::new(self.id(), metadata, options));
         self.report_labels(&read, around.link);
-        if self.template.is_cut() && !self.is_cut_reported {
+        if self.template.is_cut() {
             let (name, short_id) = self.names();
-            self.is_cut_reported = around.link.report(Event::MetadataCut { name, short_id });
+            let cut = Event::MetadataCut { name, short_id };
+            self.cut.report(|| around.link.report(cut));
         }
         if self.metadata == MetadataState::Unknown {
             self.metadata = MetadataState::Of(None);
         }
-        read.hints.rate_limit.unwrap_or(config.rate_limit)
+        read.labels.rate_limit.unwrap_or(config.rate_limit)
     }
 
     /// Reports label problems once, however often the metadata is read.

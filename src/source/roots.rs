@@ -232,8 +232,8 @@ impl Root {
         if self.watch.is_some() || self.is_watch_refused || !self.dir.is_dir() {
             return Ok(());
         }
-        let bell = Arc::clone(link);
-        match RootWatch::new(&self.dir, &link.threads, move || bell.reader_waker.wake()) {
+        let waker = Arc::clone(link);
+        match RootWatch::new(&self.dir, &link.threads, move || waker.reader_waker.wake()) {
             Ok(watch) => self.watch = Some(watch),
             Err(reason) => {
                 self.is_watch_refused = true;

@@ -2,25 +2,9 @@
 //! thread writes them to the host's log (I4). The text of an event names the container, file
 //! or option concerned, never the payload.
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
-use crate::lock::lock;
 use crate::runtime::{Api, Hides};
-
-/// Most events that may be queued when one of this level is added, whatever the levels of
-/// those queued. Less serious events are thus dropped first, a flood of them leaves room for
-/// more serious ones, and a queued event is never dropped.
-const fn room(level: Level) -> usize {
-    match level {
-        Level::Error => 1024,
-        Level::Warn => 768,
-        Level::Info => 512,
-        Level::Debug => 256,
-    }
-}
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -28,7 +12,7 @@ const fn room(level: Level) -> usize {
 pub enum Event {
     #[error("following containers below {}", root.display())]
     Started { root: PathBuf },
-    #[error("cannot list containers in {}: {reason}; new ones there are not read; retrying every {seconds} s", path.display())]
+    #[error("cannot list containers in {}: {reason}; new containers in it are not read; retrying every {seconds} s", path.display())]
     RootUnreadable {
         path: PathBuf,
         reason: String,
@@ -59,7 +43,7 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}) is now read: no rule excludes it any more")]
+    #[error("container {name} ({short_id}) is now read: no rule excludes it any longer")]
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): its name, labels or environment variables exceed a limit and are cut in its records; its log lines are complete (see docs/content.md, Bounds)")]
     MetadataCut { name: String, short_id: String },
@@ -101,7 +85,7 @@ pub enum Event {
         short_id: String,
         parser: String,
     },
-    #[error("container {name} ({short_id}) is gone, its log was read to the end")]
+    #[error("container {name} ({short_id}) is gone; its log was read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
     Unreadable {
@@ -133,8 +117,12 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): the API no longer has everything logged since the last record; what is missing is lost; continuing with the oldest line it has")]
-    StreamGap { name: String, short_id: String },
+    #[error("container {name} ({short_id}): the {} API no longer has all lines logged after the last record; the missing lines are lost; continuing with the oldest line it has", api.title())]
+    StreamGap {
+        api: Api,
+        name: String,
+        short_id: String,
+    },
     #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
@@ -171,7 +159,7 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are not read (Podman itself keeps none)")]
+    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (Podman itself creates none)")]
     FilesPassedOver {
         name: String,
         short_id: String,
@@ -207,9 +195,9 @@ pub enum Event {
     CheckpointUnwritable { path: PathBuf, reason: String },
     #[error("DB {} can be written again", path.display())]
     CheckpointWritable { path: PathBuf },
-    #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are counted in the totals only (see Metrics_Per_Container)")]
+    #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("no DB is set: positions are kept in memory only and lost at exit")]
+    #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
@@ -280,86 +268,6 @@ impl Event {
     }
 }
 
-/// Events waiting for the host's thread.
-#[derive(Debug, Default)]
-pub struct EventQueue {
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    events: VecDeque<Event>,
-    dropped: Dropped,
-}
-
-/// Number of events dropped because the queue was full, by level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    /// One count per level, most serious first.
-    counts: [usize; 4],
-}
-
-impl Dropped {
-    fn add(&mut self, level: Level) {
-        self.counts[level as usize] += 1;
-    }
-
-    /// Total over all levels.
-    pub fn total(&self) -> usize {
-        self.counts.iter().sum()
-    }
-
-    /// The most serious level dropped; `None` if nothing was dropped.
-    pub fn level(&self) -> Option<Level> {
-        let levels = Level::ALL.into_iter().zip(self.counts);
-        levels
-            .into_iter()
-            .find(|(_, count)| *count > 0)
-            .map(|(level, _)| level)
-    }
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = Level::ALL
-            .into_iter()
-            .zip(self.counts)
-            .filter(|(_, count)| *count > 0);
-        let levels: Vec<String> = counted
-            .map(|(level, count)| format!("{}: {count}", level.as_str()))
-            .collect();
-        write!(
-            f,
-            "{} further messages were dropped ({})",
-            self.total(),
-            levels.join(", ")
-        )
-    }
-}
-
-impl EventQueue {
-    /// Adds an event without blocking for long or growing without bound. Returns whether it
-    /// was kept; if not, the caller must treat it as not logged.
-    pub fn report(&self, event: Event) -> bool {
-        let level = event.level();
-        let mut held = lock(&self.held);
-        let is_kept = held.events.len() < room(level);
-        if is_kept {
-            held.events.push_back(event);
-        } else {
-            held.dropped.add(level);
-        }
-        is_kept
-    }
-
-    /// Takes all events and the counts of dropped ones.
-    pub fn take(&self) -> (VecDeque<Event>, Dropped) {
-        let mut held = lock(&self.held);
-        let dropped = std::mem::take(&mut held.dropped);
-        (std::mem::take(&mut held.events), dropped)
-    }
-}
-
 /// Severity of a log message, most serious first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -384,75 +292,6 @@ impl Level {
             Level::Warn => "warning",
             Level::Info => "info",
             Level::Debug => "debug",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn debug() -> Event {
-        Event::ContainerFound {
-            name: String::new(),
-            short_id: String::new(),
-        }
-    }
-
-    fn info() -> Event {
-        Event::Started {
-            root: PathBuf::new(),
-        }
-    }
-
-    fn error() -> Event {
-        Event::ReaderStopped {
-            reason: String::new(),
-        }
-    }
-
-    #[test]
-    fn events_come_out_in_order_and_the_surplus_is_counted_by_level() {
-        let queue = EventQueue::default();
-        for _ in 0..room(Level::Debug) {
-            assert!(queue.report(debug()));
-        }
-        assert!(!queue.report(debug()));
-        assert!(queue.report(error()));
-        assert!(queue.report(Event::NoCheckpoint));
-        assert!(!queue.report(debug()));
-        let (events, dropped) = queue.take();
-        assert_eq!(events.len(), room(Level::Debug) + 2);
-        assert_eq!(
-            events.iter().rev().take(2).collect::<Vec<_>>(),
-            [&Event::NoCheckpoint, &error()]
-        );
-        assert_eq!(
-            dropped.to_string(),
-            "2 further messages were dropped (debug: 2)"
-        );
-        assert_eq!(dropped.level(), Some(Level::Debug));
-        assert_eq!(queue.take().1, Dropped::default());
-    }
-
-    /// A flood of less serious events leaves room for more serious ones.
-    #[test]
-    fn a_flood_of_one_level_leaves_room_for_every_more_serious_one() {
-        let levels: [fn() -> Event; 4] = [error, || Event::NoCheckpoint, info, debug];
-        for (at, flood) in levels.iter().enumerate() {
-            let queue = EventQueue::default();
-            for _ in 0..10_000 {
-                queue.report(flood());
-            }
-            for (other, event) in levels.iter().enumerate() {
-                assert_eq!(
-                    queue.report(event()),
-                    other < at,
-                    "level {other} after a flood of level {at}"
-                );
-            }
-            let (events, dropped) = queue.take();
-            assert!(events.len() <= room(Level::Error) && dropped.total() >= 10_000 - events.len());
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod account;
 pub mod activity;
 pub mod build_info;
 pub mod event;
+pub mod event_queue;
 pub mod figures;
 pub mod metrics;
 pub mod plain_text;

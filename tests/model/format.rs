@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::plan::Format;
-use crate::support::docker_root::record;
+use test_kit::docker_root::record;
 
 /// What an entry is of its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::source::reader::{Pass, Reader};
 use fluent_bit_container_logs::telemetry::event::Level;
 
-use crate::support::collector::PATIENCE;
-use crate::support::holds_within;
+use test_kit::collector::PATIENCE;
+use test_kit::holds_within;
 
 /// What the host got and how it answers.
 #[derive(Default)]

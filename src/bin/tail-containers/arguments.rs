@@ -1,4 +1,4 @@
-//! What can be said on the command line, and the plugin's options that it makes.
+//! The command line, and the plugin options that it sets.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,24 +10,24 @@ use fluent_bit_container_logs::format::position::Timestamp;
 
 use crate::since;
 
-/// Follow the logs of all containers of this machine, straight from the files
-/// that the runtime writes: no daemon, no socket, no Fluent Bit. What is printed
-/// went through the same code as in the Fluent Bit plugin.
+/// Follow the logs of all containers on this machine, read directly from the files
+/// that the container runtime writes: no daemon, no socket, no Fluent Bit. The code
+/// is the same as in the Fluent Bit plugin.
 ///
-/// Reading Docker's folder takes root.
+/// Reading Docker's folder requires root.
 #[derive(Parser)]
 #[command(version, max_term_width = 90, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// What to do instead of following.
+    /// Command to run instead of following the logs.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Whose containers: docker, cri (a Kubernetes node), podman, or auto: all
+    /// Container runtime: docker, cri (a Kubernetes node), podman, or auto: all
     /// that are found
     #[arg(long, value_name = "RUNTIME", default_value = "auto", global = true)]
     runtime: String,
 
-    /// The folder of a Kubernetes node's logs
+    /// Folder with the pod logs of a Kubernetes node
     #[arg(
         long,
         value_name = "DIR",
@@ -45,40 +45,40 @@ pub struct Arguments {
     )]
     docker_root: PathBuf,
 
-    /// Only containers that one of these rules fits (repeatable): name=GLOB,
-    /// image=GLOB, label=KEY[=GLOB], compose_project=GLOB and so on, as the option
-    /// Include has them
+    /// Read only containers that match one of these rules (repeatable): name=GLOB,
+    /// image=GLOB, label=KEY[=GLOB], compose_project=GLOB and so on, as in the
+    /// option Include
     #[arg(long, value_name = "RULE", global = true)]
     include: Vec<String>,
 
-    /// Not the containers that one of these rules fits (repeatable); it wins over
+    /// Do not read containers that match one of these rules (repeatable); wins over
     /// --include
     #[arg(long, value_name = "RULE", global = true)]
     exclude: Vec<String>,
 
-    /// One JSON object a line: each record as Fluent Bit would get it, with its
-    /// time to the nanosecond under `date`
+    /// Print one JSON object per line: each record as Fluent Bit would receive it,
+    /// with its time in nanosecond precision under `date`
     #[arg(long)]
     pub json: bool,
 
-    /// Print what is there and end
-    // clap stores what the switch leaves, not what it says.
+    /// Print what has been logged so far and exit
+    // Inverted: the field holds `true` unless the switch is given.
     #[arg(long = "no-follow", action = ArgAction::SetFalse)]
     pub follow: bool,
 
-    /// Only what is written from now on (not what is there already)
+    /// Print only lines written from now on, skip existing ones
     #[arg(long, conflicts_with = "follow")]
     new: bool,
 
-    /// Only what was written since then: 10m or 1h30m ago, 2026-11-25T18:30:00Z,
+    /// Print only lines written since WHEN: 10m or 1h30m ago, 2026-11-25T18:30:00Z,
     /// 2026-11-25 (in the time zone of this machine unless one is given), or
     /// seconds since 1970
     #[arg(long, value_name = "WHEN", value_parser = since::parse)]
     pub since: Option<Timestamp>,
 
-    /// In place of the lines a table of the containers, again every second or
-    /// every TIME: lines a second, how far behind reading is, what was lost. With
-    /// --no-follow once, at the end
+    /// Instead of the lines, print a table of the containers every second or every
+    /// TIME: lines per second, how far reading lags behind, and losses. With
+    /// --no-follow, print it once at the end
     #[arg(
         long,
         value_name = "TIME",
@@ -90,23 +90,23 @@ pub struct Arguments {
     )]
     pub stats: Option<Duration>,
 
-    /// Write the positions into the DB that -o DB=FILE names, so that the next run goes
-    /// on from there; else that file is only read. Not with the DB of a Fluent Bit: what
-    /// is printed here would count as delivered there
+    /// Save the positions in the file given with -o DB=FILE, so that the next run continues
+    /// from there; without this switch, that file is only read. Do not use it with the DB of
+    /// a Fluent Bit: Fluent Bit would skip what was printed here
     #[arg(long = "save-position")]
     save_position: bool,
 
-    /// When to colour container names; NO_COLOR is respected
+    /// When to color container names; NO_COLOR is respected
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 
-    /// Print control characters of logs as they are; else ^[ is shown for an
-    /// escape, and so on, since a log could otherwise steer the terminal
+    /// Print control characters in logs unchanged. By default they are shown as ^[
+    /// and so on, because a log could otherwise send commands to the terminal
     #[arg(long)]
     pub raw: bool,
 
     /// Set any option of the plugin (repeatable), e.g. -o Multiline=java. A DB is only read,
-    /// also one that a Fluent Bit has open (see --save-position)
+    /// even while a Fluent Bit has it open (see --save-position)
     #[arg(
         short,
         long = "option",
@@ -117,16 +117,16 @@ pub struct Arguments {
     options: Vec<(String, String)>,
 }
 
-/// What there is to do beside following.
+/// Commands other than following the logs.
 #[derive(Clone, Copy, Subcommand)]
 pub enum Command {
-    /// Say which containers there are, where the log of each would be read, and
-    /// what cannot be read, with the fix; reads no log. Exits with 1 if something
+    /// List the containers, where the log of each would be read from, and what
+    /// cannot be read, with the fix; reads no log. Exits with 1 if something
     /// cannot be read
     Check,
 }
 
-/// When there is colour.
+/// When to use color.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal
@@ -139,16 +139,16 @@ pub enum Color {
 
 const AFTER_HELP: &str = "\
 Examples:
-  sudo tail-containers                          follow everything, coloured by container
+  sudo tail-containers                          follow everything, colored by container
   sudo tail-containers --since 10m --include compose_project=shop
-                                                what the shop said in the last ten minutes, and follow
-  sudo tail-containers --stats --new            who writes how much, and whether all of it can be read
-  sudo tail-containers check                    what can be read on this machine, and what to mend
-  sudo tail-containers --no-follow --json       dump what is there, one record a line
+                                                the shop's last ten minutes, then follow
+  sudo tail-containers --stats --new            lines per second, lag and losses of each container
+  sudo tail-containers check                    what can be read on this machine, and how to fix the rest
+  sudo tail-containers --no-follow --json       dump all existing logs, one record per line
   sudo tail-containers -o DB=/tmp/seen.db --save-position
-                                                go on where the last run left off
+                                                continue where the last run stopped
   sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
-                                                what Fluent Bit has not delivered yet, and follow";
+                                                what Fluent Bit has not delivered yet, then follow";
 
 fn parse_option(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
@@ -159,13 +159,16 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
         Some(option) => Ok((option.name.to_owned(), value.to_owned())),
         None => {
             let names: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
-            Err(format!("no such option; there are {}", names.join(", ")))
+            Err(format!(
+                "no such option; available are {}",
+                names.join(", ")
+            ))
         }
     }
 }
 
 impl Arguments {
-    /// The configuration of the plugin that they ask for.
+    /// The plugin configuration for these arguments.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let mut config = Config::from_lookup(|name| self.option(name))?;
         config.follow = self.follow;
@@ -173,8 +176,8 @@ impl Arguments {
         Ok(config)
     }
 
-    /// The texts for an option of the plugin; what has a switch of its own is set
-    /// by that. Of one that is no list the last counts.
+    /// The values of a plugin option, last one first, from `-o` or from the option's own
+    /// switch. Only a list option uses more than the first.
     fn option(&self, name: &str) -> Vec<String> {
         let given = self.options.iter().rev().filter(|(given, _)| given == name);
         let given: Vec<String> = given.map(|(_, value)| value.clone()).collect();
@@ -186,7 +189,7 @@ impl Arguments {
             "Pod_Logs" => absolute(&self.pod_logs).into_iter().collect(),
             "Runtime" => vec![self.runtime.clone()],
             "Read_From_Head" if self.new => vec!["off".to_owned()],
-            // What is printed is the line, also where it became fields.
+            // The printed text is the line, even if its fields were merged.
             "Keep_Log" if !self.json => vec!["on".to_owned()],
             _ => Vec::new(),
         }

@@ -37,7 +37,7 @@ use terminal::harmless;
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
-        // The reader of a pipe went away: nobody to print for.
+        // The process that read our output is gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tail-containers: {error}");
@@ -78,9 +78,8 @@ fn print_records(arguments: &Arguments) -> io::Result<()> {
     })
 }
 
-/// Reads for `host` until all is read or a signal comes. `look` is called after
-/// each time that something was handed over, and says when it wants to be called
-/// again at the latest.
+/// Reads for `host` until everything is read or a signal arrives. `look` is called after
+/// each hand-over and returns the longest time until its next call.
 fn follow(
     arguments: &Arguments,
     host: &dyn Host,
@@ -89,7 +88,7 @@ fn follow(
     let config = arguments.config().map_err(io::Error::other)?;
     if config.saves_positions && config.db.is_none() {
         return Err(io::Error::other(
-            "--save-position needs a file to write to: -o DB=FILE",
+            "--save-position requires a file: -o DB=FILE",
         ));
     }
     let (stop, interrupted) = stop_at_signal()?;
@@ -116,15 +115,15 @@ fn follow(
     result
 }
 
-/// A bell that rings, and a flag that is set, at Ctrl-C or a termination.
+/// A waker that is woken, and a flag that is set, by Ctrl-C or SIGTERM.
 fn stop_at_signal() -> io::Result<(Arc<Waker>, Arc<AtomicBool>)> {
-    let bell = Arc::new(Waker::new()?);
+    let waker = Arc::new(Waker::new()?);
     let flag = Arc::new(AtomicBool::new(false));
-    let (ring, set) = (Arc::clone(&bell), Arc::clone(&flag));
+    let (wake, set) = (Arc::clone(&waker), Arc::clone(&flag));
     ctrlc::set_handler(move || {
         set.store(true, Ordering::Release);
-        ring.wake();
+        wake.wake();
     })
     .map_err(io::Error::other)?;
-    Ok((bell, flag))
+    Ok((waker, flag))
 }

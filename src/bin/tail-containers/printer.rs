@@ -1,5 +1,4 @@
-//! Records in a terminal: a line each, with the container's name before it, or a
-//! JSON object each.
+//! Prints records, one per line: the container's name and the log line, or a JSON object.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use crate::arguments::Arguments;
 use crate::terminal::{harmless, harmless_json, is_colored};
 
-/// Writes records as people or programs want them.
+/// Writes records as text or as JSON.
 pub struct Printer {
     out: BufWriter<io::Stdout>,
     is_json: bool,
@@ -20,15 +19,15 @@ pub struct Printer {
     is_colored: bool,
     /// Width of the longest name so far.
     width: usize,
-    /// Colour of each container, in the order of appearance.
+    /// Color of each container, in order of appearance.
     colors: HashMap<String, usize>,
 }
 
-/// Bright colours first; all readable on a dark and on a light ground.
+/// Colors readable on dark and on light backgrounds.
 const COLORS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
 
 impl Printer {
-    /// Nothing printed yet.
+    /// Creates a printer for standard output.
     pub fn new(arguments: &Arguments) -> Printer {
         Printer {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
@@ -40,7 +39,7 @@ impl Printer {
         }
     }
 
-    /// Prints a record, to be seen after a [`Printer::flush`] at the latest.
+    /// Prints a record; it is visible after [`Printer::flush`] at the latest.
     pub fn print(&mut self, record: &Record) -> io::Result<()> {
         if self.is_json {
             self.print_json(record)
@@ -49,7 +48,7 @@ impl Printer {
         }
     }
 
-    /// Shows what was printed.
+    /// Writes out what was printed.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
@@ -87,7 +86,7 @@ impl Printer {
         } else {
             write!(self.out, "{name:width$} | ")?;
         }
-        // Lines that belong together stand below each other.
+        // The lines of a multiline record are aligned.
         for (number, line) in record.text("log").split('\n').enumerate() {
             if number > 0 {
                 write!(self.out, "{:width$} | ", "")?;

@@ -1,4 +1,4 @@
-//! Times as `docker logs --since` takes them.
+//! Times as accepted by `docker logs --since`.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
 
-const FORMS: &str = "write it as 10m, 1h30m, 2026-11-25T18:30:00Z, 2026-11-25 or 1764095400";
+const FORMS: &str = "use e.g. 10m, 1h30m, 2026-11-25T18:30:00Z, 2026-11-25 or 1764095400";
 
-/// The table is drawn so often at the most, and so often at the least.
+/// Bounds of the interval between two tables.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 const MOST_INTERVAL: Duration = Duration::from_secs(86_400);
 
-/// The moment that `text` names, seen from now.
+/// Parses a point in time, absolute or relative to now.
 pub fn parse(text: &str) -> Result<Timestamp, String> {
-    parse_at(text, wall_clock()).ok_or_else(|| format!("`{text}` is no time; {FORMS}"))
+    parse_at(text, wall_clock()).ok_or_else(|| format!("`{text}` is not a time; {FORMS}"))
 }
 
-/// The time between two tables.
+/// Parses the interval between two tables.
 pub fn parse_interval(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|interval| (LEAST_INTERVAL..=MOST_INTERVAL).contains(interval))
-        .ok_or_else(|| format!("`{text}` is no time between 100ms and 1d; write it as 2s or 1m"))
+        .ok_or_else(|| format!("`{text}` is not a time between 100ms and 1d; use e.g. 2s or 1m"))
 }
 
 fn parse_at(text: &str, now: Timestamp) -> Option<Timestamp> {
@@ -46,17 +46,17 @@ fn parse_at(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// `1h30m`, as Go writes durations, and with days.
 fn parse_duration(text: &str) -> Option<Duration> {
-    // `12:30` would be so long ago, too, and is meant as a time of day.
+    // `12:30` also parses as a duration, but a time of day is meant.
     let span: Span = text.parse().ok().filter(|_| !text.contains(':'))?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours());
     length.ok()?.try_into().ok()
 }
 
-/// `2026-11-25`, perhaps with `T18:30`, `:00`, a fraction and a zone behind it.
-/// Without a zone it is this machine's.
+/// Parses `2026-11-25`, optionally followed by `T18:30`, `:00`, a fraction and a zone.
+/// Without a zone, this machine's applies.
 fn parse_date(text: &str) -> Option<jiff::Timestamp> {
     let (date, rest) = text.split_at_checked(10)?;
-    // A day has a zone as well, `2026-11-25Z`, which RFC 9557 knows only behind a time.
+    // A date alone may have a zone, too: `2026-11-25Z`. RFC 9557 allows it only after a time.
     let midnight = if rest.starts_with('T') { "" } else { "T00:00" };
     let text = format!("{date}{midnight}{rest}");
     let pieces = Pieces::parse(&text).ok()?;

@@ -1,8 +1,8 @@
-//! `--stats`: a table of the containers in place of their lines.
+//! `--stats`: a table of the containers instead of their lines.
 //!
-//! On a terminal it is drawn again in the same place. No mode of the terminal is
-//! changed for that, neither its cursor nor its screen, so there is nothing to put
-//! back at the end, whatever ends us. What was on the screen before is scrolled up.
+//! On a terminal it is redrawn in place. That changes no mode of the terminal, so nothing
+//! has to be restored at exit, however the process ends. The previous contents of the
+//! screen are scrolled up.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,12 +21,12 @@ use crate::arguments::Arguments;
 use crate::table::{Row, Table};
 use crate::terminal::{harmless, is_colored};
 
-/// Messages that are kept while the table has the terminal, for its end.
+/// Maximum number of messages kept while the table is on the terminal, printed at exit.
 const KEPT_MESSAGES: usize = 100;
 
-/// Draws tables until all is read or a signal comes.
+/// Draws tables until everything is read or a signal arrives.
 pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
-    let host = Taker::new();
+    let host = NullHost::new();
     let mut rates = Rates::default();
     let mut screen = Screen::new(arguments);
     let begun = Instant::now();
@@ -36,15 +36,15 @@ pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
         if now < due && !is_last {
             return Ok(Some(due - now));
         }
-        // From one table to the next; a late one does not make the others late.
+        // A late table does not delay the next ones.
         while due <= now {
             due += interval;
         }
         if is_last && arguments.follow && rates.drawn.is_some() {
-            // The moment since the last table says nothing about rates.
+            // The time since the last table is too short for a rate.
             return screen.leave().map(|()| None);
         }
-        // Of a log that is read once, only the whole is of interest.
+        // For logs that are read once, only the average rate is of interest.
         if is_last && !arguments.follow {
             rates = Rates::default();
         }
@@ -61,24 +61,24 @@ pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
     result
 }
 
-/// A host that takes all records and looks at none.
-struct Taker {
-    /// Whether messages would be written into the table.
+/// A host that accepts all records and ignores them.
+struct NullHost {
+    /// Whether a message would be printed over the table.
     holds_messages: bool,
     messages: RefCell<Vec<String>>,
 }
 
-impl Taker {
-    fn new() -> Taker {
+impl NullHost {
+    fn new() -> NullHost {
         let holds_messages = io::stdout().is_terminal() && io::stderr().is_terminal();
-        Taker {
+        NullHost {
             holds_messages,
             messages: RefCell::default(),
         }
     }
 }
 
-impl Host for Taker {
+impl Host for NullHost {
     fn append(
         &self,
         _tag: Option<&str>,
@@ -102,7 +102,7 @@ impl Host for Taker {
     }
 }
 
-/// The lines of each container at the last table, to see how many came since.
+/// The number of lines of each container at the last table, for the rates.
 #[derive(Default)]
 struct Rates {
     drawn: Option<Instant>,
@@ -159,8 +159,8 @@ fn row(name: String, source: String, figures: &Figures, rate: f64) -> Row {
     }
 }
 
-/// Its driver and, where the name of that does not tell, what is read; `None` of a
-/// container that is not.
+/// The driver of a container and, unless that implies it, its source; `None` if the
+/// container is not read.
 fn source_of(account: &Account) -> Option<String> {
     let origin = account.origin()?;
     let driver = harmless(&origin.driver).into_owned();
@@ -177,7 +177,7 @@ fn source_of(account: &Account) -> Option<String> {
     })
 }
 
-/// Where tables go.
+/// The output for tables.
 struct Screen {
     is_live: bool,
     is_colored: bool,
@@ -200,20 +200,20 @@ impl Screen {
         if self.is_live {
             self.draw(table, message, &mut text);
         } else {
-            // Nothing is known of the width, and a file has all the height there is.
+            // A file has no width or height.
             for line in table.lines(usize::MAX, usize::MAX) {
                 text.push_str(&line.text);
                 text.push('\n');
             }
             text.push('\n');
         }
-        // In one piece, so that no half of it is seen.
+        // One write, so that no half of a table is visible.
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     }
 
-    /// Clears what the terminal shows of a Ctrl-C, below the table.
+    /// Clears the `^C` that the terminal echoes below the table.
     fn leave(&self) -> io::Result<()> {
         if !self.is_live {
             return Ok(());
@@ -228,13 +228,12 @@ impl Screen {
         let (columns, rows) = size;
         match self.size.replace(size) {
             None => text.push_str(&"\n".repeat(rows)),
-            // What is there was broken into lines of another width.
+            // The terminal has wrapped the old table at another width.
             Some(before) if before != size => text.push_str("\x1b[2J"),
             Some(_) => {}
         }
         text.push_str("\x1b[H");
-        // The last row is the cursor's. A terminal may not show what follows a line
-        // that is full.
+        // The cursor is in the last row. A terminal may swallow output after a full line.
         let message_rows = usize::from(message.is_some());
         let mut lines = table.lines(
             columns.saturating_sub(1),
@@ -254,7 +253,7 @@ impl Screen {
     }
 }
 
-/// Columns and rows, as far as the terminal knows.
+/// Columns and rows of the terminal, or 80 and 24 if it does not know.
 fn terminal_size() -> (usize, usize) {
     match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),

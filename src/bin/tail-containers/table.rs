@@ -1,31 +1,31 @@
-//! The table of `--stats` as text: what is in each column, how numbers are
-//! shortened, and what is left away where there is no room. Pure.
+//! The table of `--stats` as text: its columns, number formats, and the columns dropped
+//! for lack of room. Pure.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, Row as Cells, Table as Layout, Width};
 use fluent_bit_container_logs::telemetry::account::Abandoned;
 use unicode_width::UnicodeWidthChar;
 
-/// What is said of one container, or of all.
+/// The values of one container, or the sum of all.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
     /// Its name.
     pub name: String,
     /// Its driver and source.
     pub source: String,
-    /// Lines a second.
+    /// Lines per second.
     pub rate: f64,
     /// Lines since the start.
     pub lines: u64,
-    /// Bytes that are not read.
+    /// Unread bytes.
     pub lag_bytes: u64,
-    /// How old the oldest line in them is.
+    /// Age of the oldest unread line.
     pub lag_seconds: f64,
-    /// Bytes that were no record.
+    /// Bytes that were not a valid record.
     pub skipped: u64,
-    /// Bytes that were cut off lines.
+    /// Bytes cut off lines.
     pub cut: u64,
-    /// What was not to be read.
+    /// Files and bytes lost before they were read.
     pub abandoned: Abandoned,
 }
 
@@ -35,12 +35,12 @@ impl Row {
     }
 }
 
-/// A line of it.
+/// A line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What it says.
+    /// The text, without style.
     pub text: String,
-    /// The number of a style of the terminal's, for the whole line.
+    /// The number of the terminal style for the whole line.
     pub style: Option<u8>,
 }
 
@@ -53,7 +53,7 @@ impl Line {
         Line { text, style: None }
     }
 
-    /// So wide at the most.
+    /// Cuts it to `width` columns.
     pub fn cut(self, width: usize) -> Line {
         Line {
             text: shorten(&self.text, width),
@@ -62,14 +62,14 @@ impl Line {
     }
 }
 
-/// A name is shortened to this width before columns are left away.
+/// Names are shortened down to this width before columns are dropped.
 const LEAST_NAME: usize = 12;
 const GAP: u16 = 2;
 
-/// A column, its head and what it says of a row.
+/// A column: its head and its cell for a row.
 type Column = (&'static str, fn(&Row) -> String);
 
-/// Behind the name. Only the second is text.
+/// The columns after the name. Only the first is text.
 const COLUMNS: [Column; 8] = [
     ("SOURCE", |row| row.source.clone()),
     ("LINES/S", |row| rate(row.rate)),
@@ -81,7 +81,7 @@ const COLUMNS: [Column; 8] = [
     ("ABANDONED", |row| abandoned(row.abandoned)),
 ];
 
-/// Where all of them do not fit.
+/// The columns if not all of them fit.
 const FEW_COLUMNS: [Column; 4] = [
     ("SOURCE", |row| row.source.clone()),
     ("LINES/S", |row| rate(row.rate)),
@@ -89,7 +89,7 @@ const FEW_COLUMNS: [Column; 4] = [
     ("LOST", lost),
 ];
 
-/// The containers, in the order in which they are shown, and their sum.
+/// The containers in display order, and their sum.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Row>,
@@ -97,7 +97,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Those that lost something first, then those that write most.
+    /// Containers with losses come first, then those with the highest rate.
     pub fn new(mut rows: Vec<Row>, total: Row) -> Table {
         rows.sort_by(|one, other| {
             let losses = other.has_losses().cmp(&one.has_losses());
@@ -108,7 +108,7 @@ impl Table {
         Table { rows, total }
     }
 
-    /// At most so many lines, none wider than that.
+    /// The table in at most `height` lines of at most `width` columns.
     pub fn lines(&self, width: usize, height: usize) -> Vec<Line> {
         let mut layout = self.layout(&COLUMNS);
         let (name, others) = widths(&layout);
@@ -135,16 +135,16 @@ impl Table {
             0
         };
         if hidden > 0 {
-            // Behind the head and those that are shown.
+            // After the head and the rows that fit.
             let shown = 1 + self.rows.len() - hidden;
-            let text = format!("and {hidden} more, which do not fit here");
+            let text = format!("and {hidden} more that do not fit");
             lines.splice(shown..=self.rows.len(), [Line::plain(text).cut(width)]);
         }
         lines.truncate(height);
         lines
     }
 
-    /// Of the head, the containers, and the sum.
+    /// The styles of the head, the containers, and the sum.
     fn styles(&self) -> impl Iterator<Item = Option<u8>> + '_ {
         let style = |row: &Row, style| if row.has_losses() { Some(RED) } else { style };
         let rows = self.rows.iter().map(move |row| style(row, None));
@@ -163,7 +163,7 @@ impl Table {
         let mut layout = Layout::new();
         layout
             .load_style(NOTHING)
-            // In no name, so that one is cut where the room ends and not at a space.
+            // Occurs in no name, so names are cut at the width and not at a space.
             .set_delimiter('\0')
             .set_truncation_indicator("~")
             .set_header(["CONTAINER"].into_iter().chain(heads))
@@ -178,7 +178,7 @@ impl Table {
     }
 }
 
-/// Of the name, and of all other columns with the gaps before them.
+/// The widths of the name, and of all other columns including their gaps.
 fn widths(layout: &Layout) -> (usize, usize) {
     let mut widths = layout.column_max_content_widths().into_iter();
     let name = widths.next().map_or(0, usize::from);
@@ -186,16 +186,16 @@ fn widths(layout: &Layout) -> (usize, usize) {
     (name, others.sum())
 }
 
-/// How many columns a text may take: where characters become one sign, as some emoji do,
-/// all that a terminal takes that knows nothing of it.
+/// The most columns that a text may take: for characters that combine into one sign, as some
+/// emoji do, the width on a terminal that does not combine them.
 fn wide(text: &str) -> usize {
-    // Of control characters only tabs come here, which have no width of their own.
+    // The only control characters here are tabs, which have no width of their own.
     text.chars()
         .map(|character| character.width().unwrap_or(1))
         .sum()
 }
 
-/// A text of at most that width, with `~` where the rest was.
+/// The text, cut to `width` columns with a trailing `~`.
 fn shorten(text: &str, width: usize) -> String {
     if wide(text) <= width {
         return text.to_owned();
@@ -249,7 +249,7 @@ fn age(seconds: f64) -> String {
     }
 }
 
-/// Bytes; of files nobody knows how long they were, how many.
+/// Bytes, or the number of files if their lengths are unknown.
 fn abandoned(abandoned: Abandoned) -> String {
     match abandoned {
         Abandoned {

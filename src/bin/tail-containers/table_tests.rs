@@ -96,7 +96,7 @@ fn what_does_not_fit_is_counted() {
     let expected = [
         "CONTAINER",
         "c0",
-        "and 9 more, which do not fit here",
+        "and 9 more that do not fit",
         "total of 3 containers",
     ];
     assert_eq!(names(4), expected);
@@ -104,7 +104,7 @@ fn what_does_not_fit_is_counted() {
         names(3),
         [
             "CONTAINER",
-            "and 10 more, which do not fit here",
+            "and 10 more that do not fit",
             "total of 3 containers"
         ]
     );

@@ -1,4 +1,4 @@
-//! What a terminal may be told.
+//! Text that is safe to print to a terminal.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
@@ -7,7 +7,7 @@ use fluent_bit_container_logs::telemetry::plain_text::is_deceptive;
 
 use crate::arguments::Color;
 
-/// Whether what goes to standard output is coloured.
+/// Whether output to standard output is colored.
 pub fn is_colored(when: Color) -> bool {
     match when {
         Color::Always => true,
@@ -19,8 +19,8 @@ pub fn is_colored(when: Color) -> bool {
     }
 }
 
-/// Text that steers no terminal and reads in the order in which it stands: control
-/// characters but the tab in caret notation, what is deceptive beyond ASCII as U+FFFD.
+/// Replaces characters that could control the terminal or change the order of the text:
+/// control characters except the tab by caret notation, others by U+FFFD.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |character: char| is_deceptive(character) && character != '\t';
     if !text.contains(is_harmful) {
@@ -39,8 +39,8 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// JSON whose texts are just as harmless, and say the same: such characters can only stand
-/// in strings, where each may be written by its number.
+/// Escapes such characters in JSON without changing its meaning: they can only occur in
+/// strings, where `\u` escapes are equivalent.
 pub fn harmless_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_deceptive) {
         return Cow::Borrowed(json);

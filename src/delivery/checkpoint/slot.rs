@@ -59,19 +59,19 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
     bytes.extend_from_slice(&[0; 8]);
     bytes.extend_from_slice(&copy.sequence.to_le_bytes());
     bytes.extend_from_slice(copy.id.bytes());
-    for resume in &copy.saved {
-        bytes.extend_from_slice(&resume.fingerprint.hash.to_le_bytes());
-        bytes.extend_from_slice(&resume.fingerprint.length.to_le_bytes());
-        bytes.extend_from_slice(&resume.marker.length.to_le_bytes());
-        bytes.extend_from_slice(&resume.marker.hash.to_le_bytes());
-        bytes.extend_from_slice(&resume.offset.to_le_bytes());
-        bytes.extend_from_slice(&resume.inode.to_le_bytes());
-        bytes.extend_from_slice(&resume.birth.to_le_bytes());
-        bytes.extend_from_slice(&resume.cursor.time.seconds.to_le_bytes());
-        bytes.extend_from_slice(&resume.cursor.time.nanos.to_le_bytes());
-        bytes.extend_from_slice(&resume.cursor.count.to_le_bytes());
-        bytes.extend_from_slice(&u32::from(resume.is_by_time).to_le_bytes());
-        bytes.extend_from_slice(&u32::from(resume.is_mid_line).to_le_bytes());
+    for checkpoint in &copy.saved {
+        bytes.extend_from_slice(&checkpoint.fingerprint.hash.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.fingerprint.length.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.marker.length.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.marker.hash.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.offset.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.inode.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.birth.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.cursor.time.seconds.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.cursor.time.nanos.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.cursor.count.to_le_bytes());
+        bytes.extend_from_slice(&u32::from(checkpoint.is_by_time).to_le_bytes());
+        bytes.extend_from_slice(&u32::from(checkpoint.is_mid_line).to_le_bytes());
     }
     let mut encoded = [0; COPY];
     encoded[..bytes.len()].copy_from_slice(&bytes);
@@ -89,8 +89,8 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     let sequence = fields.u64().filter(|sequence| *sequence <= LAST_SEQUENCE)?;
     let id = ContainerId::from_bytes(*fields.take::<32>()?);
     let mut saved = ContainerCheckpoint::default();
-    for resume in &mut saved {
-        *resume = fields.resume().filter(is_possible)?;
+    for checkpoint in &mut saved {
+        *checkpoint = fields.checkpoint().filter(is_possible)?;
     }
     Some(SlotCopy {
         sequence,
@@ -102,14 +102,14 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
 /// Whether [`encode`] can have been given this checkpoint. The hash protects against
 /// accidental damage, not against a forged file whose lengths would be allocated and whose
 /// offsets would be used in arithmetic.
-fn is_possible(resume: &StreamCheckpoint) -> bool {
+fn is_possible(checkpoint: &StreamCheckpoint) -> bool {
     let StreamCheckpoint {
         fingerprint,
         marker,
         offset,
         cursor,
         ..
-    } = resume;
+    } = checkpoint;
     fingerprint.length as usize <= HEAD_BYTES
         && marker.length as usize <= MARKER_BYTES
         && u64::from(marker.length) <= *offset
@@ -146,7 +146,7 @@ impl<'a> Fields<'a> {
         self.take::<4>().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    fn resume(&mut self) -> Option<StreamCheckpoint> {
+    fn checkpoint(&mut self) -> Option<StreamCheckpoint> {
         let hash = self.u64()?;
         let length = self.u32()?;
         let marker_length = self.u32()?;
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn copy(sequence: u64) -> SlotCopy {
-        let resume = |seed: u64| StreamCheckpoint {
+        let checkpoint = |seed: u64| StreamCheckpoint {
             fingerprint: Fingerprint {
                 length: 1024,
                 hash: seed,
@@ -205,7 +205,7 @@ mod tests {
         SlotCopy {
             sequence,
             id: ContainerId::parse(&"0f".repeat(32)).unwrap(),
-            saved: [resume(10), resume(20)],
+            saved: [checkpoint(10), checkpoint(20)],
         }
     }
 

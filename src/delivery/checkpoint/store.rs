@@ -275,8 +275,8 @@ impl CheckpointStore {
             }
         };
         for (saved, moved) in entry.saved.iter_mut().zip(advance) {
-            if let Some(resume) = moved {
-                *saved = *resume;
+            if let Some(checkpoint) = moved {
+                *saved = *checkpoint;
             }
         }
         entry.gone_since = None;

@@ -134,11 +134,11 @@ impl Bench {
             };
             put_record(&mut bytes, &line, Stream::Stdout, &RecordFields::new(&[]));
             source_bytes += text.len() as u64;
-            let resume = StreamCheckpoint {
+            let checkpoint = StreamCheckpoint {
                 offset: read + source_bytes,
                 ..StreamCheckpoint::default()
             };
-            let advance = [Some(resume), None];
+            let advance = [Some(checkpoint), None];
             marks.push(Mark {
                 bytes: bytes.len(),
                 records: number + 1,

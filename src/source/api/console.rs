@@ -18,7 +18,7 @@ use crate::format::position::Timestamp;
 use crate::format::rfc3339::TimeParser;
 use crate::format::work;
 
-use crate::source::api::entries::{split_time, LONGEST_TIME};
+use crate::source::api::stamp::{split_time, LONGEST_TIME};
 
 /// Docker cuts a line here (moby `daemon/logger/copier.go`).
 pub const PIECE: usize = 16 * 1024;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::runtime::id::ContainerId;
 use crate::source::api::podman::Release;
+use crate::source::api::reachability::Reachability;
 use crate::source::api::requests::Requests;
 use crate::source::api::StreamSink;
 
@@ -44,6 +45,8 @@ impl Follow {
 pub struct Context {
     /// The path of the daemon's socket.
     pub socket: PathBuf,
+    /// Whether the daemon answers.
+    pub daemon: Rc<Reachability>,
     /// The list and inspect requests.
     pub requests: Requests,
     /// The containers that have a follower.
@@ -56,34 +59,33 @@ pub struct Context {
     pub early_relist: Cell<Option<Instant>>,
     /// Notified when one of the two above changes.
     pub relist_changed: Notify,
-    sink: RefCell<Box<dyn StreamSink>>,
+    sink: Rc<RefCell<Box<dyn StreamSink>>>,
     /// Held by the one follower that waits for space. The others queue for it, so that they
     /// take turns and only one of them polls the sink.
     turn: Semaphore,
     space: Arc<Notify>,
-    is_reachable: Cell<Option<bool>>,
-    last_answer: Cell<Option<Instant>>,
-    /// Notified when the daemon answers again.
-    daemon_is_back: Notify,
 }
 
 impl Context {
     /// Creates the context; `space` is notified by other threads.
     pub fn new(socket: PathBuf, sink: Box<dyn StreamSink>, space: Arc<Notify>) -> Context {
+        let sink = Rc::new(RefCell::new(sink));
+        let reported_to = Rc::clone(&sink);
+        let daemon = Rc::new(Reachability::new(move |state| {
+            reported_to.borrow_mut().daemon(state);
+        }));
         Context {
-            requests: Requests::new(socket.clone()),
+            requests: Requests::new(socket.clone(), Rc::clone(&daemon)),
+            daemon,
             socket,
             follows: RefCell::default(),
             podman: Cell::new(None),
             has_events: Cell::new(false),
             early_relist: Cell::new(None),
             relist_changed: Notify::new(),
-            sink: RefCell::new(sink),
+            sink,
             turn: Semaphore::new(1),
             space,
-            is_reachable: Cell::new(None),
-            last_answer: Cell::new(None),
-            daemon_is_back: Notify::new(),
         }
     }
 
@@ -105,32 +107,6 @@ impl Context {
             // Check the sink after a time-out as well.
             let _ = timeout(SPACE_INTERVAL, self.space.notified()).await;
         }
-    }
-
-    /// Records that the daemon has answered, even with an error.
-    pub fn note_answer(&self) {
-        self.last_answer.set(Some(Instant::now()));
-        if self.is_reachable.replace(Some(true)) != Some(true) {
-            self.with_sink(|sink| sink.daemon(Ok(())));
-            self.daemon_is_back.notify_waiters();
-        }
-    }
-
-    /// Records that a request begun at `begun` got no answer. If another one was answered in
-    /// the meantime, only this request is affected.
-    pub fn note_silence(&self, begun: Instant, reason: &str) {
-        if self.last_answer.get().is_some_and(|answer| answer >= begun) {
-            return;
-        }
-        if self.is_reachable.replace(Some(false)) != Some(false) {
-            self.with_sink(|sink| sink.daemon(Err(reason.to_owned())));
-        }
-    }
-
-    /// Waits before another attempt, but not longer than until an unreachable daemon answers
-    /// another request.
-    pub async fn pause(&self, wait: Duration) {
-        let _ = timeout(wait, self.daemon_is_back.notified()).await;
     }
 
     /// Lists the containers at `time` or earlier.

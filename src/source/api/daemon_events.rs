@@ -9,9 +9,9 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use crate::runtime::id::ContainerId;
-use crate::source::api::backoff::Backoff;
 use crate::source::api::connection::{get, StreamBody};
 use crate::source::api::context::Context;
+use crate::source::api::reachability::Backoff;
 use crate::source::api::ContainerAction;
 
 /// `{"type":["container"],"event":["create","start","die","destroy","remove","rename"]}`:
@@ -52,7 +52,7 @@ pub async fn watch_events(context: &Context) {
         let begun = Instant::now();
         match get(&context.socket, TARGET).await {
             Ok(answer) => {
-                context.note_answer();
+                context.daemon.note_answer();
                 if answer.status == StatusCode::OK {
                     context.set_events(true);
                     // Only a list shows what happened before this subscription.
@@ -61,12 +61,12 @@ pub async fn watch_events(context: &Context) {
                     context.set_events(false);
                 }
             }
-            Err(reason) => context.note_silence(begun, &reason),
+            Err(reason) => context.daemon.note_silence(begun, &reason),
         }
         if begun.elapsed() >= SUCCESS {
             backoff.reset();
         }
-        context.pause(backoff.after_failure()).await;
+        context.daemon.pause(backoff.after_failure()).await;
     }
 }
 
@@ -77,7 +77,7 @@ async fn read_events(context: &Context, mut body: StreamBody) {
         buffer.extend(chunk.iter());
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            tell(context, &line);
+            report(context, &line);
         }
         if buffer.len() > LONGEST_EVENT {
             return;
@@ -86,7 +86,7 @@ async fn read_events(context: &Context, mut body: StreamBody) {
     }
 }
 
-fn tell(context: &Context, line: &[u8]) {
+fn report(context: &Context, line: &[u8]) {
     let Some((id, action)) = parse(line) else {
         return;
     };

@@ -4,21 +4,11 @@ use crate::format::position::{PerStream, Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
 
 use crate::source::api::console::ConsoleDecoder;
+use crate::source::api::stamp::split_time;
 use crate::source::api::stdcopy::{FrameDecoder, FrameKind};
-
-/// Length of `2006-01-02T15:04:05.000000000-07:00`. Docker writes `Z` for the zone; Podman
-/// writes the local one.
-pub const LONGEST_TIME: usize = 35;
 
 /// Length, in bytes, to which the text of a daemon's error is cut.
 const LONGEST_ERROR: usize = 1024;
-
-/// Splits the leading time from `text` and the blank after it; `None` if there is no time.
-pub fn split_time<'a>(times: &mut TimeParser, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
-    let near = text.get(..text.len().min(LONGEST_TIME + 1))?;
-    let (time, blank_and_rest) = text.split_at_checked(memchr::memchr(b' ', near)?)?;
-    Some((times.parse(time)?, blank_and_rest.get(1..)?))
-}
 
 /// Receives the stream, the time, the text, and whether the text ends its line.
 pub type Emit<'a> = dyn FnMut(Stream, Timestamp, &[u8], bool) + 'a;

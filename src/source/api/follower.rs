@@ -4,20 +4,21 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
-use crate::source::api::backoff::Backoff;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};
 use crate::source::api::entries::EntryDecoder;
-use crate::source::api::place::{Place, Search, Verdict};
+use crate::source::api::place::{Place, ResponseFilter, Verdict};
 use crate::source::api::podman::is_lasting;
+use crate::source::api::reachability::Backoff;
 use crate::source::api::requests::RequestError;
 use crate::source::api::{Inspected, StreamEnd};
+use crate::telemetry::account::wall_clock;
 
 /// The longest wait between two attempts. A stream that lasted this long was a success.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ const HELD_BACK_INTERVAL: Duration = Duration::from_millis(50);
 /// Follows `id` until it cannot be followed; starts after `wait`.
 pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, wait: Duration) {
     if !wait.is_zero() {
-        context.pause(wait).await;
+        context.daemon.pause(wait).await;
     }
     let mut follower = Follower {
         context,
@@ -78,7 +79,7 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
             return;
         }
         if has_failed {
-            follower.context.pause(backoff.after_failure()).await;
+            follower.context.daemon.pause(backoff.after_failure()).await;
         } else {
             wait_for_start(&follower.context, &follow, starts, lived).await;
         }
@@ -124,7 +125,7 @@ pub(crate) enum BodyEnd {
     Ended,
     /// Closed by the follower, to request it again: it waited so long that the daemon may have
     /// skipped files, or it does not reach back far enough.
-    LetGo,
+    Closed,
 }
 
 impl Follower {
@@ -134,7 +135,7 @@ impl Follower {
         loop {
             match self.follow_once().await {
                 Ok(BodyEnd::Ended) => return StreamEnd::Finished,
-                Ok(BodyEnd::LetGo) => {}
+                Ok(BodyEnd::Closed) => {}
                 Err(end) => return end,
             }
         }
@@ -165,9 +166,9 @@ impl Follower {
             drop(answer);
             return self.read_snapshots().await.map(|()| BodyEnd::Ended);
         }
-        let mut search = Search::new(since.map_or(Place::Beginning, Place::Since), true);
-        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(now));
-        self.hand_on(answer.body, decoder, &mut search, true).await
+        let mut filter = ResponseFilter::new(since.map_or(Place::Beginning, Place::Since), true);
+        let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(wall_clock));
+        self.deliver(answer.body, decoder, &mut filter, true).await
     }
 
     /// Returns the time to request if entries are wanted from `since` on.
@@ -191,11 +192,11 @@ impl Follower {
         let answer = match get(&self.context.socket, target).await {
             Ok(answer) => answer,
             Err(reason) => {
-                self.context.note_silence(begun, &reason);
+                self.context.daemon.note_silence(begun, &reason);
                 return Err(StreamEnd::Failed(reason));
             }
         };
-        self.context.note_answer();
+        self.context.daemon.note_answer();
         self.context.podman.set(answer.podman);
         match answer.status {
             StatusCode::OK => {
@@ -243,7 +244,7 @@ impl Follower {
         if let Some(known) = self.inspected {
             return Ok(known);
         }
-        match self.context.requests.inspect(&self.context, &self.id).await {
+        match self.context.requests.inspect(&self.id).await {
             Ok(Inspected {
                 tty,
                 log_rotates,
@@ -265,11 +266,11 @@ impl Follower {
     }
 
     /// Decodes the body to its end. Flushes everything before it waits.
-    pub(crate) async fn hand_on(
+    pub(crate) async fn deliver(
         &mut self,
         mut body: StreamBody,
         mut decoder: EntryDecoder,
-        search: &mut Search,
+        filter: &mut ResponseFilter,
         is_following: bool,
     ) -> Result<BodyEnd, StreamEnd> {
         let mut burst = 0;
@@ -291,7 +292,7 @@ impl Follower {
                 }
             };
             if is_following && self.waited >= LAG && self.log_rotates().await? {
-                return Ok(BodyEnd::LetGo);
+                return Ok(BodyEnd::Closed);
             }
             let has_ended = chunk.is_none();
             if burst == 0 {
@@ -299,8 +300,8 @@ impl Follower {
             }
             let result = self.context.with_sink(|sink| {
                 let emit = &mut |stream, time, text: &[u8], ends_line| {
-                    if search.judge(stream, time, ends_line) == Verdict::HandOn {
-                        self.has_progressed |= search.is_past_since(time);
+                    if filter.judge(stream, time, ends_line) == Verdict::New {
+                        self.has_progressed |= filter.is_past_since(time);
                         sink.entry(&self.id, stream, time, text, ends_line);
                     }
                 };
@@ -313,7 +314,7 @@ impl Follower {
                     None => decoder.finish(emit),
                 }
             });
-            if search.has_gap() && !std::mem::replace(&mut has_gap, true) {
+            if filter.has_gap() && !std::mem::replace(&mut has_gap, true) {
                 // If nothing rotates, there is no gap: the daemon interprets `since`
                 // differently.
                 if self.log_rotates().await.unwrap_or(false) {
@@ -324,8 +325,8 @@ impl Follower {
             if has_ended {
                 return Ok(BodyEnd::Ended);
             }
-            if search.is_too_late() {
-                return Ok(BodyEnd::LetGo);
+            if filter.is_too_late() {
+                return Ok(BodyEnd::Closed);
             }
             if burst >= BURST || begun.elapsed() >= BURST_TIME {
                 self.flush(&mut burst);
@@ -339,7 +340,7 @@ impl Follower {
         // Before waiting for a turn, so that others do not wait for this follower.
         while self.context.with_sink(|sink| sink.is_held_back(&self.id)) {
             self.flush(burst);
-            self.context.pause(HELD_BACK_INTERVAL).await;
+            self.context.daemon.pause(HELD_BACK_INTERVAL).await;
             self.waited += HELD_BACK_INTERVAL;
         }
         if !self.context.has_space() {
@@ -363,39 +364,33 @@ pub enum Wanted {
     /// Everything since a time, and what follows.
     Following(Option<Timestamp>),
     /// What is written from now on.
-    ToCome,
+    Future,
     /// What exists now: the given number of entries from the end, or all.
-    There(Option<usize>),
+    Existing(Option<usize>),
     /// What exists now since a time, or all.
-    ThereSince(Option<Timestamp>),
+    ExistingSince(Option<Timestamp>),
 }
 
 /// Returns the request's target. The daemon parses nine digits of fraction exactly.
 pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
-    let follow = u8::from(!matches!(wanted, Wanted::There(_) | Wanted::ThereSince(_)));
+    let follow = u8::from(!matches!(
+        wanted,
+        Wanted::Existing(_) | Wanted::ExistingSince(_)
+    ));
     let mut target =
         format!("/containers/{id}/logs?follow={follow}&stdout=1&stderr=1&timestamps=1");
     match wanted {
         // No container was writing before 1970.
-        Wanted::Following(Some(since)) | Wanted::ThereSince(Some(since)) if since.seconds > 0 => {
+        Wanted::Following(Some(since)) | Wanted::ExistingSince(Some(since))
+            if since.seconds > 0 =>
+        {
             target.push_str(&format!("&since={}.{:09}", since.seconds, since.nanos));
         }
-        Wanted::Following(_) | Wanted::ThereSince(_) | Wanted::There(None) => {}
-        Wanted::ToCome => target.push_str("&tail=0"),
-        Wanted::There(Some(tail)) => target.push_str(&format!("&tail={tail}")),
+        Wanted::Following(_) | Wanted::ExistingSince(_) | Wanted::Existing(None) => {}
+        Wanted::Future => target.push_str("&tail=0"),
+        Wanted::Existing(Some(tail)) => target.push_str(&format!("&tail={tail}")),
     }
     target
-}
-
-/// The time for entries that have none.
-pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp {
-        seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
-        nanos: since_epoch.subsec_nanos(),
-    }
 }
 
 #[cfg(test)]
@@ -423,11 +418,11 @@ mod tests {
             following(Some(since)),
             format!("{all}&since=1700000000.000000042")
         );
-        assert_eq!(logs_target(&id, &Wanted::ToCome), format!("{all}&tail=0"));
+        assert_eq!(logs_target(&id, &Wanted::Future), format!("{all}&tail=0"));
         let there = all.replace("follow=1", "follow=0");
-        assert_eq!(logs_target(&id, &Wanted::There(None)), there);
+        assert_eq!(logs_target(&id, &Wanted::Existing(None)), there);
         assert_eq!(
-            logs_target(&id, &Wanted::There(Some(64))),
+            logs_target(&id, &Wanted::Existing(Some(64))),
             format!("{there}&tail=64")
         );
     }

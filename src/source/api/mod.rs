@@ -3,7 +3,7 @@
 //! One thread, [`DockerThread`], serves any number of containers, and it is the only user of
 //! tokio, hyper and bollard. It knows nothing about records, batches or checkpoints: it passes
 //! what it receives to a [`StreamSink`], and asks it where to resume and whether there is
-//! space.
+//! space. [`streams`] is the reader's side; its sink builds the records.
 //!
 //! ```text
 //! thread ──┬── follower, one per container: connection ──> entries ──> StreamSink
@@ -22,7 +22,6 @@
 //! that no event reported is found in the container list. Only a container that is gone, or
 //! whose driver cannot be read, is dropped until it is followed again.
 
-mod backoff;
 mod connection;
 mod console;
 mod context;
@@ -32,10 +31,14 @@ mod follower;
 mod inspections;
 mod place;
 mod podman;
+mod reachability;
 mod relist;
 mod requests;
+mod sink;
 mod snapshots;
+pub mod stamp;
 pub mod stdcopy;
+mod streamed;
 pub mod streams;
 mod thread;
 
@@ -57,7 +60,9 @@ mod stdcopy_tests;
 use std::collections::BTreeMap;
 
 use crate::format::position::{Stream, Timestamp};
+use crate::runtime::docker::{split_env, ContainerMetadata};
 use crate::runtime::id::ContainerId;
+use crate::runtime::Api;
 
 pub use crate::source::api::thread::DockerThread;
 
@@ -176,4 +181,22 @@ pub struct Inspected {
     pub log_rotates: bool,
     /// The type of its log driver; empty if the daemon does not report it.
     pub log_driver: String,
+}
+
+impl Inspected {
+    /// The same as metadata of a container of this API.
+    pub fn metadata(self, api: Api) -> ContainerMetadata {
+        ContainerMetadata {
+            name: self.name,
+            image: self.image,
+            labels: self.labels,
+            env: split_env(self.env),
+            runtime: api.runtime_name().to_owned(),
+            is_running: self.running,
+            pod: None,
+            is_cut: false,
+            owner: None,
+        }
+        .bounded()
+    }
 }

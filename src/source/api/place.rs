@@ -71,16 +71,16 @@ impl LastEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is new, as far as is known here.
-    HandOn,
+    New,
     /// It was taken already.
-    PassOver,
+    Known,
     /// The response begins too late: one that reaches back further is needed.
     TooLate,
 }
 
-/// Searches one response for a place, entry by entry.
+/// Filters the entries of one response: drops those up to a place.
 #[derive(Debug)]
-pub struct Search {
+pub struct ResponseFilter {
     place: Place,
     /// The response has everything, or everything since the time wanted.
     is_whole: bool,
@@ -92,21 +92,21 @@ pub struct Search {
     runs: PerStream<TimeCursor>,
     is_first_run: PerStream<bool>,
     /// The last entry of each stream that was passed on in this session.
-    handed_on: PerStream<TimeCursor>,
+    passed_on: PerStream<TimeCursor>,
     /// The last entry that was passed on in this response.
     last: Option<LastEntry>,
     count: usize,
 }
 
-impl Search {
-    /// Searches for `place` in a response that is complete, or may begin anywhere.
-    pub fn new(place: Place, is_whole: bool) -> Search {
-        let handed_on = if let Place::After(last) = place {
+impl ResponseFilter {
+    /// Finds `place` in a response that is complete, or may begin anywhere.
+    pub fn new(place: Place, is_whole: bool) -> ResponseFilter {
+        let passed_on = if let Place::After(last) = place {
             last.cursors
         } else {
             PerStream::default()
         };
-        Search {
+        ResponseFilter {
             place,
             is_whole,
             is_met: place == Place::Beginning,
@@ -114,7 +114,7 @@ impl Search {
             has_gap: false,
             runs: PerStream::default(),
             is_first_run: [true; 2],
-            handed_on,
+            passed_on,
             last: None,
             count: 0,
         }
@@ -141,21 +141,21 @@ impl Search {
                     let is_counted = self.is_whole || !self.is_first_run[index] || last.is_single();
                     self.is_met =
                         is_counted && last.stream == stream && last.cursor() == self.runs[index];
-                    return Verdict::PassOver;
+                    return Verdict::Known;
                 }
-                Place::LaterThan(last) if time <= last => return Verdict::PassOver,
+                Place::LaterThan(last) if time <= last => return Verdict::Known,
                 Place::LaterThan(_) => self.has_gap = true,
             }
             self.is_met = true;
         }
-        self.handed_on[index].advance(time);
+        self.passed_on[index].advance(time);
         self.last = Some(LastEntry {
             stream,
             ends_line,
-            cursors: self.handed_on,
+            cursors: self.passed_on,
         });
         self.count += 1;
-        Verdict::HandOn
+        Verdict::New
     }
 
     /// Whether the place was found, once the response has ended. In a complete response, only
@@ -194,7 +194,7 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{HandOn, PassOver, TooLate};
+    use Verdict::{Known, New, TooLate};
 
     const OUT: Stream = Stream::Stdout;
     const ERR: Stream = Stream::Stderr;
@@ -203,44 +203,41 @@ mod tests {
         Timestamp { seconds, nanos: 0 }
     }
 
-    fn judge(search: &mut Search, entries: &[(Stream, i64, bool)]) -> Vec<Verdict> {
+    fn judge(filter: &mut ResponseFilter, entries: &[(Stream, i64, bool)]) -> Vec<Verdict> {
         let judge = |(stream, seconds, ends_line): &(Stream, i64, bool)| {
-            search.judge(*stream, at(*seconds), *ends_line)
+            filter.judge(*stream, at(*seconds), *ends_line)
         };
         entries.iter().map(judge).collect()
     }
 
     fn place_after(entries: &[(Stream, i64, bool)]) -> Place {
-        let mut search = Search::new(Place::Beginning, true);
-        assert!(judge(&mut search, entries)
+        let mut filter = ResponseFilter::new(Place::Beginning, true);
+        assert!(judge(&mut filter, entries)
             .iter()
-            .all(|verdict| *verdict == HandOn));
-        search.place()
+            .all(|verdict| *verdict == New));
+        filter.place()
     }
 
     #[test]
     fn after_an_entry_all_is_new_even_if_the_clock_went_back() {
         let place = place_after(&[(OUT, 50, true), (ERR, 51, true), (OUT, 52, true)]);
-        let mut search = Search::new(place, false);
+        let mut filter = ResponseFilter::new(place, false);
         let entries = [
             (ERR, 51, true),
             (OUT, 52, true),
             (OUT, 7, true),
             (ERR, 8, true),
         ];
-        assert_eq!(
-            judge(&mut search, &entries),
-            [PassOver, PassOver, HandOn, HandOn]
-        );
-        assert!(search.has_found() && !search.has_gap());
-        let mut next = Search::new(search.place(), false);
+        assert_eq!(judge(&mut filter, &entries), [Known, Known, New, New]);
+        assert!(filter.has_found() && !filter.has_gap());
+        let mut next = ResponseFilter::new(filter.place(), false);
         assert_eq!(
             judge(&mut next, &[(OUT, 7, true), (ERR, 8, true)]),
-            [PassOver; 2]
+            [Known; 2]
         );
         assert_eq!(
             (next.has_found(), next.count(), next.place()),
-            (true, 0, search.place())
+            (true, 0, filter.place())
         );
     }
 
@@ -250,16 +247,13 @@ mod tests {
         let place = place_after(&pieces);
         // The first piece is the last we have; this answer has the next three.
         let rest = [(OUT, 5, false), (OUT, 5, false), (OUT, 5, true)];
-        let mut cut = Search::new(place, false);
-        assert_eq!(judge(&mut cut, &rest), [PassOver; 3]);
+        let mut cut = ResponseFilter::new(place, false);
+        assert_eq!(judge(&mut cut, &rest), [Known; 3]);
         assert!(!cut.has_found());
         for is_whole in [true, false] {
-            let mut search = Search::new(place, is_whole);
+            let mut filter = ResponseFilter::new(place, is_whole);
             let all = [&pieces[..], &rest[..]].concat();
-            assert_eq!(
-                judge(&mut search, &all),
-                [PassOver, PassOver, HandOn, HandOn, HandOn]
-            );
+            assert_eq!(judge(&mut filter, &all), [Known, Known, New, New, New]);
         }
     }
 
@@ -267,19 +261,19 @@ mod tests {
     fn a_time_that_the_answer_does_not_reach_back_to_needs_another() {
         let place = Place::Since(at(50));
         for first in [48, 50, 51] {
-            let mut search = Search::new(place, false);
-            assert_eq!(judge(&mut search, &[(OUT, first, true)]), [TooLate]);
-            assert!(search.is_too_late() && !search.has_found());
+            let mut filter = ResponseFilter::new(place, false);
+            assert_eq!(judge(&mut filter, &[(OUT, first, true)]), [TooLate]);
+            assert!(filter.is_too_late() && !filter.has_found());
         }
-        let mut search = Search::new(place, false);
+        let mut filter = ResponseFilter::new(place, false);
         assert_eq!(
             judge(
-                &mut search,
+                &mut filter,
                 &[(OUT, 47, true), (OUT, 50, true), (OUT, 51, true)]
             ),
-            [HandOn; 3]
+            [New; 3]
         );
-        assert!(search.has_found() && !search.has_gap());
+        assert!(filter.has_found() && !filter.has_gap());
     }
 
     #[test]
@@ -290,28 +284,28 @@ mod tests {
             (Place::LaterThan(at(50)), 51, true),
             (Place::Beginning, 51, false),
         ] {
-            let mut search = Search::new(place, true);
+            let mut filter = ResponseFilter::new(place, true);
             assert_eq!(
-                judge(&mut search, &[(OUT, first, true)]),
-                [HandOn],
+                judge(&mut filter, &[(OUT, first, true)]),
+                [New],
                 "{place:?}"
             );
             assert_eq!(
-                (search.has_found(), search.has_gap()),
+                (filter.has_found(), filter.has_gap()),
                 (true, has_gap),
                 "{place:?}"
             );
         }
-        let mut gone = Search::new(place_after(&[(OUT, 50, true)]), true);
-        assert_eq!(judge(&mut gone, &[(OUT, 51, true)]), [PassOver]);
+        let mut gone = ResponseFilter::new(place_after(&[(OUT, 50, true)]), true);
+        assert_eq!(judge(&mut gone, &[(OUT, 51, true)]), [Known]);
         assert!(!gone.has_found());
     }
 
     #[test]
     fn in_all_there_is_nothing_may_be_missing_but_an_entry() {
-        assert!(Search::new(Place::Since(at(1)), true).has_found());
-        assert!(Search::new(Place::LaterThan(at(1)), true).has_found());
-        assert!(!Search::new(Place::Since(at(1)), false).has_found());
-        assert!(!Search::new(place_after(&[(OUT, 1, true)]), true).has_found());
+        assert!(ResponseFilter::new(Place::Since(at(1)), true).has_found());
+        assert!(ResponseFilter::new(Place::LaterThan(at(1)), true).has_found());
+        assert!(!ResponseFilter::new(Place::Since(at(1)), false).has_found());
+        assert!(!ResponseFilter::new(place_after(&[(OUT, 1, true)]), true).has_found());
     }
 }

@@ -1,6 +1,6 @@
 //! How Podman's Docker-compatible API differs from Docker's for logs (libpod
 //! `pkg/api/handlers/compat/containers_logs.go`, `libpod/container_log_linux.go`;
-//! `tests/podman_truth.rs` queries a real one).
+//! `tests/runtimes/podman_truth.rs` queries a real one).
 //!
 //! - It reports times in whole seconds, in the time zone of its machine; newer releases may
 //!   report more digits. So entries cannot be requested from an instant on, but only from a

@@ -51,7 +51,7 @@ fn is_awaited(context: &Context) -> bool {
 /// container runs or is not listed; in the latter case the daemon will report it as gone.
 /// Returns whether the list was received.
 async fn compare(context: &Context, asked: Instant) -> bool {
-    let Ok(listed) = context.requests.list(context).await else {
+    let Ok(listed) = context.requests.list().await else {
         return false;
     };
     let listed: HashMap<ContainerId, bool> = listed.iter().map(|it| (it.id, it.running)).collect();

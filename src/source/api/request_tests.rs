@@ -93,6 +93,7 @@ fn one_inspection_of_a_container_is_in_flight_whoever_asks() {
         if call.target.ends_with("/json") {
             let now = at_once_of_api.fetch_add(1, Ordering::SeqCst) + 1;
             most_of_api.fetch_max(now, Ordering::SeqCst);
+            // How long the daemon takes: another inspection would overlap with this one.
             std::thread::sleep(std::time::Duration::from_millis(20));
             at_once_of_api.fetch_sub(1, Ordering::SeqCst);
             call.answer("200 OK", "{\"Name\":\"/web\"}");

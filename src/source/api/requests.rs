@@ -12,6 +12,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 use bollard::errors::Error;
@@ -23,9 +24,9 @@ use tokio::time::timeout;
 
 use crate::runtime::id::ContainerId;
 use crate::source::api::connection::{text_of, ANSWER_DEADLINE};
-use crate::source::api::context::Context;
 use crate::source::api::entries::error_text;
 use crate::source::api::inspections::MOST_IN_FLIGHT;
+use crate::source::api::reachability::Reachability;
 use crate::source::api::Inspected;
 
 /// Why a request failed.
@@ -54,6 +55,7 @@ pub struct Listed {
 /// The requests in flight.
 pub struct Requests {
     socket: PathBuf,
+    daemon: Rc<Reachability>,
     /// Held by the list in flight.
     lists: Mutex<()>,
     /// A permit is held by each inspection in flight.
@@ -79,9 +81,10 @@ impl Drop for OfContainer<'_> {
 
 impl Requests {
     /// Creates it without connecting.
-    pub fn new(socket: PathBuf) -> Requests {
+    pub fn new(socket: PathBuf, daemon: Rc<Reachability>) -> Requests {
         Requests {
             socket,
+            daemon,
             lists: Mutex::new(()),
             inspections: Semaphore::new(MOST_IN_FLIGHT),
             inspected: RefCell::default(),
@@ -90,9 +93,9 @@ impl Requests {
     }
 
     /// Lists all containers, running or not.
-    pub async fn list(&self, context: &Context) -> Result<Vec<Listed>, RequestError> {
+    pub async fn list(&self) -> Result<Vec<Listed>, RequestError> {
         let _turn = self.lists.lock().await;
-        let listed = self.ask(context, async |client| {
+        let listed = self.ask(async |client| {
             let options = ListContainersOptionsBuilder::new().all(true).build();
             client.list_containers(Some(options)).await
         });
@@ -110,19 +113,13 @@ impl Requests {
     }
 
     /// Inspects one container.
-    pub async fn inspect(
-        &self,
-        context: &Context,
-        id: &ContainerId,
-    ) -> Result<Inspected, RequestError> {
+    pub async fn inspect(&self, id: &ContainerId) -> Result<Inspected, RequestError> {
         let _of_container = self.one_inspection_of(*id).await;
         let _turn = self.inspections.acquire().await;
         let id = id.to_string();
-        self.ask(context, async |client| {
-            client.inspect_container(&id, None).await
-        })
-        .await
-        .map(inspected)
+        self.ask(async |client| client.inspect_container(&id, None).await)
+            .await
+            .map(inspected)
     }
 
     async fn one_inspection_of(&self, id: ContainerId) -> OfContainer<'_> {
@@ -137,7 +134,6 @@ impl Requests {
 
     async fn ask<T>(
         &self,
-        context: &Context,
         request: impl AsyncFnOnce(&Docker) -> Result<T, Error>,
     ) -> Result<T, RequestError> {
         let begun = Instant::now();
@@ -149,7 +145,7 @@ impl Requests {
         };
         let error = match timeout(ANSWER_DEADLINE, whole).await {
             Ok(Ok(answer)) => {
-                context.note_answer();
+                self.daemon.note_answer();
                 return Ok(answer);
             }
             Ok(Err(error)) => error,
@@ -159,18 +155,18 @@ impl Requests {
             Error::DockerResponseServerError {
                 status_code: 404, ..
             } => {
-                context.note_answer();
+                self.daemon.note_answer();
                 return Err(RequestError::NotFound);
             }
             Error::DockerResponseServerError {
                 status_code,
                 message,
             } => {
-                context.note_answer();
+                self.daemon.note_answer();
                 format!("{status_code}: {}", error_text(message.as_bytes()))
             }
             Error::JsonDataError { message, .. } => {
-                context.note_answer();
+                self.daemon.note_answer();
                 format!("invalid answer: {}", error_text(message.as_bytes()))
             }
             Error::RequestTimeoutError => {
@@ -178,12 +174,12 @@ impl Requests {
                     "{}: no answer within {ANSWER_DEADLINE:?}",
                     self.socket.display()
                 );
-                context.note_silence(begun, &reason);
+                self.daemon.note_silence(begun, &reason);
                 return Err(RequestError::NoAnswer(reason));
             }
             other => {
                 let reason = format!("{}: {}", self.socket.display(), text_of(&other));
-                context.note_silence(begun, &reason);
+                self.daemon.note_silence(begun, &reason);
                 reason
             }
         };

@@ -124,7 +124,7 @@ fn what_is_written_right_before_the_end_comes() {
     write(&log, 0..1);
     let (api, bench, _dir) = start(&log);
     assert_eq!(bench.texts(id(1), 1), texts(0..1));
-    wait_until("a ring is awaited", || {
+    wait_until("a signal is awaited", || {
         api.targets
             .lock()
             .unwrap()

@@ -3,7 +3,7 @@
 //! Before version 23, dockerd's follow is not exact across a rotation, however it is
 //! requested: it returns the first entries of the new file twice, skips whole files, or falls
 //! silent until the next rotation or for good; with `since`, it omits compressed files
-//! (`tests/daemon_truth.rs` shows it). Its response without following is exact, because it
+//! (`tests/runtimes/daemon_truth.rs` shows it). Its response without following is exact, because it
 //! opens all files under the lock that rotation takes. So entries are taken from that, and a
 //! follow only signals that something was written:
 //!
@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
 use crate::source::api::entries::EntryDecoder;
-use crate::source::api::follower::{logs_target, now, Follower, Wanted};
-use crate::source::api::place::{Place, Search};
+use crate::source::api::follower::{logs_target, Follower, Wanted};
+use crate::source::api::place::{Place, ResponseFilter};
 use crate::source::api::StreamEnd;
+use crate::telemetry::account::wall_clock;
 
 /// The shortest pause between two responses with entries.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -53,7 +54,7 @@ const ENTRIES_FACTOR: usize = 16;
 const MOST_ENTRIES: usize = 100_000;
 
 /// The result of reading a snapshot.
-struct Brought {
+struct Snapshot {
     entries: usize,
     /// How long the daemon took.
     cost: Duration,
@@ -61,8 +62,8 @@ struct Brought {
 
 /// How a follow that only signals ended.
 #[derive(PartialEq, Eq)]
-enum Ring {
-    Rung,
+enum Signal {
+    Written,
     Silent,
     /// The container has stopped.
     Ended,
@@ -75,19 +76,19 @@ impl Follower {
         let mut silence = FIRST_SILENCE;
         let mut expected = 0;
         loop {
-            let brought = self.read_snapshot(&mut place, expected).await?;
-            let rested = Instant::now() + SHORTEST_PAUSE.max(brought.cost * PAUSE_FACTOR);
-            expected = brought.entries;
-            if brought.entries > 0 {
+            let snapshot = self.read_snapshot(&mut place, expected).await?;
+            let rested = Instant::now() + SHORTEST_PAUSE.max(snapshot.cost * PAUSE_FACTOR);
+            expected = snapshot.entries;
+            if snapshot.entries > 0 {
                 silence = FIRST_SILENCE;
             } else {
                 match self
-                    .wait_for_ring(silence.max(brought.cost * SILENCE_FACTOR))
+                    .wait_for_signal(silence.max(snapshot.cost * SILENCE_FACTOR))
                     .await?
                 {
-                    Ring::Rung => {}
-                    Ring::Silent => silence = (silence * 2).min(LONGEST_SILENCE),
-                    Ring::Ended => return self.read_snapshot(&mut place, 0).await.map(drop),
+                    Signal::Written => {}
+                    Signal::Silent => silence = (silence * 2).min(LONGEST_SILENCE),
+                    Signal::Ended => return self.read_snapshot(&mut place, 0).await.map(drop),
                 }
             }
             sleep_until(rested.into()).await;
@@ -99,7 +100,7 @@ impl Follower {
         &mut self,
         place: &mut Place,
         expected: usize,
-    ) -> Result<Brought, StreamEnd> {
+    ) -> Result<Snapshot, StreamEnd> {
         let begun = Instant::now();
         let mut waited = Duration::ZERO;
         let mut tail = (*place != Place::Beginning).then_some(FEWEST_ENTRIES + 2 * expected);
@@ -109,22 +110,22 @@ impl Follower {
                 // With `tail`, Podman may omit pieces of lines at the log's end.
                 Some(podman) => {
                     tail = None;
-                    Wanted::ThereSince(place.time().and_then(|time| podman.since(time, false)))
+                    Wanted::ExistingSince(place.time().and_then(|time| podman.since(time, false)))
                 }
-                None => Wanted::There(tail),
+                None => Wanted::Existing(tail),
             };
             let answer = self.ask(&logs_target(&self.id, &wanted)).await?;
-            let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, now());
-            let mut search = Search::new(*place, tail.is_none());
-            self.hand_on(answer.body, decoder, &mut search, false)
+            let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, wall_clock());
+            let mut filter = ResponseFilter::new(*place, tail.is_none());
+            self.deliver(answer.body, decoder, &mut filter, false)
                 .await?;
             self.context.with_sink(|sink| sink.flush(&self.id));
             waited += self.waited;
-            if search.has_found() {
-                *place = search.place();
+            if filter.has_found() {
+                *place = filter.place();
                 let cost = begun.elapsed().saturating_sub(waited);
-                return Ok(Brought {
-                    entries: search.count(),
+                return Ok(Snapshot {
+                    entries: filter.count(),
                     cost,
                 });
             }
@@ -137,13 +138,13 @@ impl Follower {
     }
 
     /// Waits until something is written, the container stops, or `most` has passed.
-    async fn wait_for_ring(&mut self, most: Duration) -> Result<Ring, StreamEnd> {
-        let mut answer = self.ask(&logs_target(&self.id, &Wanted::ToCome)).await?;
+    async fn wait_for_signal(&mut self, most: Duration) -> Result<Signal, StreamEnd> {
+        let mut answer = self.ask(&logs_target(&self.id, &Wanted::Future)).await?;
         match timeout(most, answer.body.chunk()).await {
-            Ok(Some(Ok(_))) => Ok(Ring::Rung),
+            Ok(Some(Ok(_))) => Ok(Signal::Written),
             Ok(Some(Err(reason))) => Err(StreamEnd::Failed(reason)),
-            Ok(None) => Ok(Ring::Ended),
-            Err(_) => Ok(Ring::Silent),
+            Ok(None) => Ok(Signal::Ended),
+            Err(_) => Ok(Signal::Silent),
         }
     }
 }

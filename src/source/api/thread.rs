@@ -190,7 +190,7 @@ impl Hub {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return,
-                    Some(command) => self.obey(command),
+                    Some(command) => self.execute(command),
                 },
                 Some(done) = self.tasks.join_next_with_id() => self.reap(done),
             }
@@ -199,7 +199,7 @@ impl Hub {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         let context = Rc::clone(&self.context);
         match command {
             Command::Follow(id) => {
@@ -227,7 +227,7 @@ impl Hub {
                 let at_end = AtEnd(move || is_listing.set(false));
                 self.tasks.spawn_local(async move {
                     let _at_end = at_end;
-                    let listed = context.requests.list(&context).await;
+                    let listed = context.requests.list().await;
                     let ids = listed.map(|listed| listed.iter().map(|it| it.id).collect());
                     answer(ids.map_err(|error| error.to_string()));
                 });
@@ -252,7 +252,7 @@ impl Hub {
             });
             self.tasks.spawn_local(async move {
                 let at_end = at_end;
-                let inspected = context.requests.inspect(&context, &id).await;
+                let inspected = context.requests.inspect(&id).await;
                 is_late.set(matches!(inspected, Err(RequestError::NoAnswer(_))));
                 drop(at_end);
                 answer(inspected.map_err(|error| error.to_string()));

@@ -35,9 +35,9 @@ impl Accepted {
         if front.read_offset() > 0 {
             return Ok(());
         }
-        for (before, resume) in self.before.iter_mut().zip(&self.saved) {
-            let is_here = before.generation == front.number && before.offset == resume.offset;
-            if is_here && before.offset > 0 && !front.holds(resume)? {
+        for (before, checkpoint) in self.before.iter_mut().zip(&self.saved) {
+            let is_here = before.generation == front.number && before.offset == checkpoint.offset;
+            if is_here && before.offset > 0 && !front.holds(checkpoint)? {
                 *before = Position::default();
             }
         }
@@ -57,15 +57,15 @@ impl Accepted {
     /// entry times ends there, once: from here on files are identified by their heads.
     pub fn reaches(&mut self, number: u32) -> Option<PerStream<bool>> {
         self.doubt_ends.take_if(|ends| number >= *ends)?;
-        Some(self.saved.map(|resume| !resume.is_by_time))
+        Some(self.saved.map(|checkpoint| !checkpoint.is_by_time))
     }
 }
 
-/// The checkpoint of each stream once everything before `resume` is delivered; a stream that
+/// The checkpoint of each stream once everything before `checkpoint` is delivered; a stream that
 /// an earlier run took further than that, to the offset in `accepted`, does not move back.
 pub fn advances(
     accepted: PerStream<u64>,
-    resume: StreamCheckpoint,
+    checkpoint: StreamCheckpoint,
 ) -> PerStream<Option<StreamCheckpoint>> {
-    accepted.map(|accepted| (resume.offset >= accepted).then_some(resume))
+    accepted.map(|accepted| (checkpoint.offset >= accepted).then_some(checkpoint))
 }

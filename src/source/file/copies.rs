@@ -64,12 +64,12 @@ pub fn unread_copies(
     Ok(copies)
 }
 
-/// Finds what is left of `front`, which was truncated after it had been read up to `resume`:
+/// Finds what is left of `front`, which was truncated after it had been read up to `checkpoint`:
 /// the file that continues there, with the unknown files after it. `None` if a file must be
 /// decompressed further to tell.
 pub fn copies_of(
     front: &Generation,
-    resume: &StreamCheckpoint,
+    checkpoint: &StreamCheckpoint,
     listed: &[ListedFile],
     files: &OpenFiles,
     search: &mut Search,
@@ -79,7 +79,7 @@ pub fn copies_of(
         if files.is_open(file) {
             continue;
         }
-        let mut candidate = match search.seek(file, resume)? {
+        let mut candidate = match search.seek(file, checkpoint)? {
             Sought::Unfinished => return Ok(None),
             Sought::Here(candidate) => {
                 copies.unread.clear();
@@ -108,7 +108,7 @@ pub fn archive_of(
     let Some(head) = deleted.head_now()? else {
         return Ok(Sought::Elsewhere);
     };
-    let resume = match deleted.read_offset() {
+    let checkpoint = match deleted.read_offset() {
         0 => StreamCheckpoint {
             fingerprint: Fingerprint::of(&head),
             ..deleted.resume_here()
@@ -119,7 +119,7 @@ pub fn archive_of(
         if files.is_open(file) {
             continue;
         }
-        match search.seek(file, &resume) {
+        match search.seek(file, &checkpoint) {
             Ok(Sought::Here(mut archive)) => {
                 (archive.number, archive.run) = (deleted.number, deleted.run);
                 return Ok(Sought::Here(archive));

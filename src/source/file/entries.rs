@@ -169,8 +169,8 @@ impl Entries<'_, '_> {
         let (link, before) = (self.link, &self.buffer[..end]);
         self.taken.end = end;
         self.file.know_up_to(before);
-        let resume = self.file.resume_at(self.offset_of(end), before);
-        let advances = advances(self.accepted, resume);
+        let checkpoint = self.file.resume_at(self.offset_of(end), before);
+        let advances = advances(self.accepted, checkpoint);
         if !self.assembler.is_full(link) {
             self.assembler.mark(advances);
             return false;

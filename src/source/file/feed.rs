@@ -30,10 +30,10 @@ pub struct Feed {
 
 impl Feed {
     /// Nothing was delivered before.
-    pub fn new(account: Arc<Account>, identity: Arc<RecordTemplate>) -> Feed {
+    pub fn new(account: Arc<Account>, template: Arc<RecordTemplate>) -> Feed {
         Feed {
             losses: Losses::new(Arc::clone(&account)),
-            assembler: Assembler::new(account, identity),
+            assembler: Assembler::new(account, template),
             accepted: Accepted::default(),
         }
     }
@@ -72,20 +72,15 @@ impl Feed {
         filled: usize,
         is_last: bool,
     ) {
+        let link = context.link;
         file.consume(context.buffer, taken.end, filled);
         if let Some((offset, bytes)) = taken.corrupt {
-            self.losses
-                .corrupt(context.link, file.path.clone(), offset, bytes);
+            self.losses.corrupt(link, file.path.clone(), offset, bytes);
         }
         if is_last || taken.end > taken.pushed {
-            let (resume, read) = (file.resume_here(), taken.unpushed());
-            self.push(
-                file,
-                context.link,
-                resume,
-                is_last || read.skipped > 0,
-                read,
-            );
+            let read = taken.unpushed();
+            let always = is_last || read.skipped > 0;
+            self.push(file, link, file.resume_here(), always, read);
         }
     }
 
@@ -122,8 +117,8 @@ impl Feed {
     }
 
     /// Queues a checkpoint without records.
-    pub fn push_progress(&mut self, file: &Generation, link: &Link, resume: StreamCheckpoint) {
-        self.push(file, link, resume, true, ReadBytes::default());
+    pub fn push_progress(&mut self, file: &Generation, link: &Link, checkpoint: StreamCheckpoint) {
+        self.push(file, link, checkpoint, true, ReadBytes::default());
     }
 
     /// Delivers what is still open, since nothing will complete it. `file` is the one that was
@@ -142,16 +137,16 @@ impl Feed {
         }
     }
 
-    /// Queues what was built. `resume` is the end of `read`, the bytes read of `file`.
+    /// Queues what was built. `checkpoint` is the end of `read`, the bytes read of `file`.
     fn push(
         &mut self,
         file: &Generation,
         link: &Link,
-        resume: StreamCheckpoint,
+        checkpoint: StreamCheckpoint,
         always: bool,
         read: ReadBytes,
     ) {
-        let advances = advances(self.accepted.within(file.number), resume);
+        let advances = advances(self.accepted.within(file.number), checkpoint);
         self.assembler.push(link, advances, always, read);
     }
 

@@ -200,7 +200,7 @@ impl Generation {
         self.content.damage()
     }
 
-    /// Reads up to [`HEAD_BYTES`] from the start of the file at `path`.
+    /// Reads up to `HEAD_BYTES` from the start of the file at `path`.
     pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
         content::read_head(path, is_gzip)
     }
@@ -237,7 +237,7 @@ impl Generation {
         })
     }
 
-    /// Returns the checkpoint at `offset`; `preceding` holds at least the [`MARKER_BYTES`]
+    /// Returns the checkpoint at `offset`; `preceding` holds at least the `MARKER_BYTES`
     /// before it, or all there are.
     pub fn resume_at(&self, offset: u64, preceding: &[u8]) -> StreamCheckpoint {
         let fingerprint = self.head.fingerprint_before(offset);
@@ -269,17 +269,17 @@ impl Generation {
     /// The same, for a file of which nothing has been read: its current entries identify it
     /// even if it is compressed before the checkpoint is used.
     pub fn resume_at_start(&self) -> StreamCheckpoint {
-        let resume = self.resume_here();
+        let checkpoint = self.resume_here();
         match self.content.head() {
             Ok(head) if self.read_offset == 0 => {
                 let fingerprint = fingerprint_of_unread(&head);
                 StreamCheckpoint {
                     fingerprint,
                     birth: self.birth_of_log(fingerprint),
-                    ..resume
+                    ..checkpoint
                 }
             }
-            _ => resume,
+            _ => checkpoint,
         }
     }
 }

@@ -128,16 +128,16 @@ impl GzipContent {
     /// Decompresses up to a checkpoint, one slice per call. Returns whether the checkpoint was
     /// taken from this file, or `None` if another slice is needed to tell. If it was,
     /// [`GzipContent::carried`] holds the bytes of the checkpoint's marker.
-    pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
+    pub fn seek(&mut self, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
         if self.passed == 0 {
-            let mut head = vec![0; resume.fingerprint.length as usize];
+            let mut head = vec![0; checkpoint.fingerprint.length as usize];
             let is_read = read_exact(&mut Members::of(&self.file), &mut head)?;
-            if !is_read || !resume.fingerprint.matches(&head) {
+            if !is_read || !checkpoint.fingerprint.matches(&head) {
                 return Ok(Some(false));
             }
         }
-        let marker_bytes = resume.marker.length;
-        let before = resume.offset.saturating_sub(u64::from(marker_bytes));
+        let marker_bytes = checkpoint.marker.length;
+        let before = checkpoint.offset.saturating_sub(u64::from(marker_bytes));
         let wanted = before.saturating_sub(self.passed).min(SEEK_BYTES);
         let passed = io::copy(&mut (&mut self.decoder).take(wanted), &mut io::sink());
         if passed.ok() != Some(wanted) {
@@ -149,7 +149,7 @@ impl GzipContent {
         }
         self.carried = vec![0; marker_bytes as usize];
         let is_read = read_exact(&mut self.decoder, &mut self.carried)?;
-        Ok(Some(is_read && resume.marker.matches(&self.carried)))
+        Ok(Some(is_read && checkpoint.marker.matches(&self.carried)))
     }
 }
 

@@ -170,14 +170,16 @@ pub fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
 
 /// Whether a copy holds only data before a checkpoint: it was made before the last lines were
 /// read, and those were truncated away.
-pub fn was_read_whole(file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<bool> {
+pub fn was_read_whole(file: &ListedFile, checkpoint: &StreamCheckpoint) -> io::Result<bool> {
     let head = Head::of(file);
     let Some(head) = head.read()? else {
         return Ok(false);
     };
     // A hole does not identify a file.
     let is_hole = head.iter().all(|byte| *byte == 0);
-    Ok(!is_hole && resume.fingerprint.matches(head) && stat_path(&file.path)?.1 <= resume.offset)
+    Ok(!is_hole
+        && checkpoint.fingerprint.matches(head)
+        && stat_path(&file.path)?.1 <= checkpoint.offset)
 }
 
 #[cfg(test)]

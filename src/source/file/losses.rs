@@ -13,13 +13,15 @@ use crate::source::file::generation::Generation;
 use crate::source::file::resume::Lost;
 use crate::telemetry::account::{Abandoned, Account, Amount, Paced};
 use crate::telemetry::event::Event;
+use crate::telemetry::throttle::Once;
 
 /// The losses of one log.
 #[derive(Debug)]
 pub struct Losses {
     account: Arc<Account>,
-    /// Reported that not all files are opened.
-    surplus_reported: bool,
+    /// Files that were there and are not opened.
+    surplus: u64,
+    surplus_report: Once,
     missed: Paced,
     /// Truncations that lost nothing, and truncations that lost data.
     truncated: [Paced; 2],
@@ -31,7 +33,8 @@ impl Losses {
     pub fn new(account: Arc<Account>) -> Losses {
         Losses {
             account,
-            surplus_reported: false,
+            surplus: 0,
+            surplus_report: Once::default(),
             missed: Paced::default(),
             truncated: Default::default(),
             corrupt: Paced::default(),
@@ -91,15 +94,21 @@ impl Losses {
 
     /// The `files` oldest ones are not opened; counted and reported once.
     pub fn passed_over(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
-        if files == 0 || self.surplus_reported {
+        if files == 0 {
             return;
         }
-        self.surplus_reported = link.report(Event::FilesPassedOver {
-            name: of.title(),
-            short_id: self.account.short_id(),
-            files,
+        if self.surplus == 0 {
+            self.surplus = files;
+            self.abandon(0, files);
+        }
+        let (name, short_id) = (of.title(), self.account.short_id());
+        self.surplus_report.report(|| {
+            link.report(Event::FilesPassedOver {
+                name,
+                short_id,
+                files,
+            })
         });
-        self.abandon(0, if self.surplus_reported { files } else { 0 });
     }
 
     /// No file matches a checkpoint. Neither the content of its file nor whether that was read

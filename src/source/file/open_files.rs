@@ -47,9 +47,9 @@ impl OpenFiles {
             .any(|next| Some(next.run) == run && !next.is_empty_now())
     }
 
-    /// Returns until when the front file may still be written although the next one is, `grace` after
-    /// that:
-    /// containerd writes a half-read line to the old file before it continues in the next one.
+    /// Returns until when the front file may still be written, `grace` after the next one was
+    /// begun: containerd writes a half-read line to the old file before it continues in the
+    /// next one.
     pub fn lingers_until(&mut self, grace: Duration, now: Instant) -> Option<Instant> {
         let (front, next) = (self.open.front()?, self.open.get(1)?);
         let is_last = self.open.len() == 2;

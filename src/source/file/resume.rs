@@ -90,7 +90,7 @@ pub fn plan(
     let begin = stdout.place.min(stderr.place);
     let doubt_ends = stdout.doubt_ends.max(stderr.doubt_ends);
     let in_doubt = doubt_ends.saturating_sub(begin.0) as u32;
-    let mut by_time = saved.map(|resume| resume.is_by_time);
+    let mut by_time = saved.map(|checkpoint| checkpoint.is_by_time);
     by_time[0] |= stdout.doubt_ends > 0 && !saved[0].is_mid_line;
     by_time[1] |= stderr.doubt_ends > 0 && !saved[1].is_mid_line;
     Ok(Some(Plan {
@@ -128,7 +128,7 @@ fn find(
     }
     let since = copied_since(saved, stream);
     let is_hole = is_behind_hole(&saved[stream]);
-    let resume = &match is_hole {
+    let checkpoint = &match is_hole {
         true => StreamCheckpoint {
             fingerprint: Fingerprint::default(),
             marker: Marker::default(),
@@ -138,44 +138,44 @@ fn find(
         false => saved[stream],
     };
     let is_likely =
-        |file: &ListedFile| file.id.inode == resume.inode && file.id.birth == resume.birth;
+        |file: &ListedFile| file.id.inode == checkpoint.inode && file.id.birth == checkpoint.birth;
     let (likely, others): (Vec<usize>, Vec<usize>) = (0..listed.len())
         .rev()
         .partition(|index| is_likely(&listed[*index]));
     for index in likely.into_iter().chain(others) {
-        let file = match search.seek(&listed[index], resume) {
+        let file = match search.seek(&listed[index], checkpoint) {
             Ok(Sought::Here(file)) => *file,
             Ok(Sought::Elsewhere) => continue,
             Ok(Sought::Unfinished) => return Ok(None),
             Err(error) if is_permanent(&error) => continue,
             Err(error) => return Err(error),
         };
-        let begin = match resume.fingerprint.length {
+        let begin = match checkpoint.fingerprint.length {
             // Nothing of it had been read, nor of its copies, unless it has a hole.
             0 => begin_copied(
                 listed,
                 index,
-                if is_hole { since } else { resume.birth },
-                resume,
+                if is_hole { since } else { checkpoint.birth },
+                checkpoint,
             )?,
-            _ => Begin::at(index, resume.offset),
+            _ => Begin::at(index, checkpoint.offset),
         };
         let file = (begin.place.0 == index).then_some(file);
         return Ok(Some(Begin { file, ..begin }));
     }
-    let truncated = |file: &ListedFile| resume.birth != 0 && is_likely(file);
+    let truncated = |file: &ListedFile| checkpoint.birth != 0 && is_likely(file);
     if let Some(index) = listed.iter().position(truncated) {
         // The same file with other content: truncated while this process was not running. It
         // may have been copied several times since, and the copy that the checkpoint matches
         // deleted.
         return Ok(Some(Begin {
             lost: Some(Lost::Truncated(listed[index].path.to_path_buf())),
-            ..begin_copied(listed, index, since, resume)?
+            ..begin_copied(listed, index, since, checkpoint)?
         }));
     }
     Ok(Some(Begin {
-        lost: Some(Lost::Generation(resume.cursor.time)),
-        ..begin_newer(listed, resume, is_pod)
+        lost: Some(Lost::Generation(checkpoint.cursor.time)),
+        ..begin_newer(listed, checkpoint, is_pod)
     }))
 }
 
@@ -184,9 +184,9 @@ fn begin_copied(
     listed: &[ListedFile],
     index: usize,
     since: u64,
-    resume: &StreamCheckpoint,
+    checkpoint: &StreamCheckpoint,
 ) -> io::Result<Begin> {
-    let first = first_copy(&listed[..index], since, resume)?;
+    let first = first_copy(&listed[..index], since, checkpoint)?;
     Ok(Begin {
         doubt_ends: if first < index { index } else { 0 },
         ..Begin::at(first, 0)
@@ -194,8 +194,8 @@ fn begin_copied(
 }
 
 /// Begins at the first file that may be newer than a checkpoint whose own file is gone.
-fn begin_newer(listed: &[ListedFile], resume: &StreamCheckpoint, is_pod: bool) -> Begin {
-    let newer = listed.iter().position(|file| is_newer(file, resume));
+fn begin_newer(listed: &[ListedFile], checkpoint: &StreamCheckpoint, is_pod: bool) -> Begin {
+    let newer = listed.iter().position(|file| is_newer(file, checkpoint));
     let last = listed.len() - 1;
     // The checkpoint may be of a copy of the current file's earlier content. The current file
     // is older than its copies, but its content is newer.
@@ -215,22 +215,26 @@ fn begin_newer(listed: &[ListedFile], resume: &StreamCheckpoint, is_pod: bool) -
 /// Returns a time, in nanoseconds of the kernel's clock: for a stream whose checkpoint matches
 /// no file, copies made before it hold nothing unread.
 fn copied_since(saved: &ContainerCheckpoint, stream: usize) -> u64 {
-    let resume = &saved[stream];
-    let place = |resume: &StreamCheckpoint| (resume.birth, resume.offset);
-    let is_furthest = saved.iter().all(|other| place(other) <= place(resume));
+    let checkpoint = &saved[stream];
+    let place = |checkpoint: &StreamCheckpoint| (checkpoint.birth, checkpoint.offset);
+    let is_furthest = saved.iter().all(|other| place(other) <= place(checkpoint));
     let latest = saved
         .iter()
-        .map(|resume| resume.cursor.time)
+        .map(|checkpoint| checkpoint.cursor.time)
         .max()
         .unwrap_or_default();
-    resume.birth.max(if !resume.is_mid_line {
+    checkpoint.birth.max(if !checkpoint.is_mid_line {
         // The times of its entries decide the rest.
-        resume.cursor.time.since_epoch().saturating_sub(CLOCK_TICK)
+        checkpoint
+            .cursor
+            .time
+            .since_epoch()
+            .saturating_sub(CLOCK_TICK)
     } else if is_furthest {
         // Everything taken from the other stream was taken before it as well.
         latest.since_epoch()
     } else {
-        resume.cursor.time.since_epoch()
+        checkpoint.cursor.time.since_epoch()
     })
 }
 
@@ -271,20 +275,24 @@ fn start_behind_other(
 
 /// Whether everything before a checkpoint is a hole of NULs. That identifies no file, so the
 /// checkpoint is treated as one at the start.
-fn is_behind_hole(resume: &StreamCheckpoint) -> bool {
-    let length = resume.fingerprint.length as usize;
+fn is_behind_hole(checkpoint: &StreamCheckpoint) -> bool {
+    let length = checkpoint.fingerprint.length as usize;
     length > 0
-        && resume.fingerprint == Fingerprint::of(&vec![0; length])
-        && resume.marker == Marker::of(&vec![0; resume.marker.length as usize])
+        && checkpoint.fingerprint == Fingerprint::of(&vec![0; length])
+        && checkpoint.marker == Marker::of(&vec![0; checkpoint.marker.length as usize])
 }
 
 /// Returns the index of the first of the files directly before another that were created after
 /// `since`, and so are copies of that file's content before a truncation; if there are none,
 /// the index of that file.
-fn first_copy(before: &[ListedFile], since: u64, resume: &StreamCheckpoint) -> io::Result<usize> {
+fn first_copy(
+    before: &[ListedFile],
+    since: u64,
+    checkpoint: &StreamCheckpoint,
+) -> io::Result<usize> {
     let mut first = before.len();
     for (index, file) in before.iter().enumerate().rev() {
-        if file.rank.is_gzip || file.id.birth <= since || was_read_whole(file, resume)? {
+        if file.rank.is_gzip || file.id.birth <= since || was_read_whole(file, checkpoint)? {
             break;
         }
         first = index;
@@ -294,11 +302,11 @@ fn first_copy(before: &[ListedFile], since: u64, resume: &StreamCheckpoint) -> i
 
 /// Whether a file may hold entries written after a checkpoint whose own file is gone.
 /// Uncertain ones count as newer: duplicates are better than a loss.
-fn is_newer(file: &ListedFile, resume: &StreamCheckpoint) -> bool {
+fn is_newer(file: &ListedFile, checkpoint: &StreamCheckpoint) -> bool {
     file.rank.is_gzip
         || file.id.birth == 0
-        || file.id.birth >= resume.birth
-        || was_written_since(file, resume.birth)
+        || file.id.birth >= checkpoint.birth
+        || was_written_since(file, checkpoint.birth)
 }
 
 /// Whether a file older than the checkpoint's was written after that was created: then the
@@ -311,3 +319,6 @@ fn was_written_since(file: &ListedFile, birth: u64) -> bool {
         i128::from(stat.stx_mtime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_mtime.tv_nsec);
     modified > i128::from(birth)
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,9 +153,9 @@ impl Rotation {
                 Some(front) => Some(front),
                 None => open_or_pass(file, losses, link)?,
             };
-            if let Some(mut opened) = opened {
-                opened.number = number;
-                open.push_back(opened);
+            if let Some(mut file) = opened {
+                file.number = number;
+                open.push_back(file);
             }
             number += 1;
         }
@@ -176,14 +176,14 @@ impl Rotation {
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
-        let mut first_newer = 0;
-        for (index, file) in listed.iter().enumerate().rev() {
+        let mut newer = listed.len();
+        while let Some(file) = listed[..newer].last() {
             if is_held(file, &Head::of(file), newest)? {
-                first_newer = index + 1;
                 break;
             }
+            newer -= 1;
         }
-        let opened = self.open_unknown(&listed[first_newer..], &feed.losses, link)?;
+        let opened = self.open_unknown(&listed[newer..], &feed.losses, link)?;
         self.files.open.extend(opened);
         match self.open_unread_copies(listed) {
             // A name changed. Copies are searched for again before the first byte of their
@@ -272,32 +272,32 @@ impl Rotation {
         let Some(front) = self.files.open.front() else {
             return Ok(true);
         };
-        let (number, resume) = (front.number, front.resume_here());
+        let (number, checkpoint) = (front.number, front.resume_here());
         let restarted = front.restarted(number)?;
         let (path, unread) = (front.path.clone(), front.unread());
-        let copies = if resume.has_no_file() {
+        let copies = if checkpoint.has_no_file() {
             Some(Copies::default())
         } else {
             let listed = self.list_copies(feed)?;
-            copies_of(front, &resume, &listed, &self.files, &mut self.search)?
+            copies_of(front, &checkpoint, &listed, &self.files, &mut self.search)?
         };
         let Some(copies) = copies else {
             return Ok(false);
         };
         self.search.end();
         feed.accepted.forget(number);
-        let is_copied = !copies.unread.is_empty();
-        if !is_copied {
+        if copies.unread.is_empty() {
             feed.flush_open(Some(front), link);
+            feed.losses.truncated(link, path, unread);
+        } else {
+            feed.losses.truncated(link, path, 0);
         }
-        feed.losses
-            .truncated(link, path, if is_copied { 0 } else { unread });
-        feed.assembler.file_ended(Some(resume));
-        let Copies { unread, read } = copies;
-        read.into_iter()
-            .for_each(|file| self.files.seen.remember(file));
+        feed.assembler.file_ended(Some(checkpoint));
+        for file in copies.read {
+            self.files.seen.remember(file);
+        }
         self.files.open[0] = restarted;
-        self.insert_copies(0, unread);
+        self.insert_copies(0, copies.unread);
         Ok(true)
     }
 

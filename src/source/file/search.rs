@@ -31,7 +31,7 @@ pub struct Search {
 
 struct Archive {
     id: FileId,
-    resume: StreamCheckpoint,
+    checkpoint: StreamCheckpoint,
     state: State,
 }
 
@@ -43,11 +43,11 @@ enum State {
 
 impl State {
     /// Decompresses a slice of an unfinished file.
-    fn go_on(self, resume: &StreamCheckpoint) -> io::Result<State> {
+    fn go_on(self, checkpoint: &StreamCheckpoint) -> io::Result<State> {
         let State::Unpacking(mut generation) = self else {
             return Ok(self);
         };
-        Ok(match generation.seek(resume)? {
+        Ok(match generation.seek(checkpoint)? {
             Some(true) => State::Here(generation),
             Some(false) => State::Elsewhere,
             None => State::Unpacking(generation),
@@ -57,11 +57,11 @@ impl State {
 
 impl Search {
     /// Returns whether a checkpoint was taken from a listed file.
-    pub fn seek(&mut self, file: &ListedFile, resume: &StreamCheckpoint) -> io::Result<Sought> {
-        let is_it = |archive: &Archive| archive.id == file.id && archive.resume == *resume;
+    pub fn seek(&mut self, file: &ListedFile, checkpoint: &StreamCheckpoint) -> io::Result<Sought> {
+        let is_it = |archive: &Archive| archive.id == file.id && archive.checkpoint == *checkpoint;
         let state = match self.archives.iter().position(is_it) {
             Some(index) => self.archives.remove(index).state,
-            None => State::Unpacking(Box::new(Generation::open_listed(file)?)).go_on(resume)?,
+            None => State::Unpacking(Box::new(Generation::open_listed(file)?)).go_on(checkpoint)?,
         };
         let sought = match state {
             State::Here(generation) => return Ok(Sought::Here(generation)),
@@ -70,23 +70,23 @@ impl Search {
         };
         // A plain file may change until it is asked again, and costs little.
         if file.rank.is_gzip {
-            self.remember(file.id, resume, state);
+            self.remember(file.id, checkpoint, state);
         }
         Ok(sought)
     }
 
-    fn remember(&mut self, id: FileId, resume: &StreamCheckpoint, state: State) {
+    fn remember(&mut self, id: FileId, checkpoint: &StreamCheckpoint, state: State) {
         self.archives.push(Archive {
             id,
-            resume: *resume,
+            checkpoint: *checkpoint,
             state,
         });
     }
 
     /// Takes back a file that was found, to return it again once the rest is found.
-    pub fn keep(&mut self, generation: Generation, resume: &StreamCheckpoint) {
+    pub fn keep(&mut self, generation: Generation, checkpoint: &StreamCheckpoint) {
         if generation.plain_file().is_none() {
-            self.remember(generation.id, resume, State::Here(Box::new(generation)));
+            self.remember(generation.id, checkpoint, State::Here(Box::new(generation)));
         }
     }
 
@@ -99,7 +99,7 @@ impl Search {
     pub fn go_on(&mut self) -> io::Result<()> {
         if let Some(index) = self.archives.iter().position(Archive::is_under_way) {
             let mut archive = self.archives.remove(index);
-            let next = archive.state.go_on(&archive.resume);
+            let next = archive.state.go_on(&archive.checkpoint);
             archive.state = next.inspect_err(|_| self.end())?;
             self.archives.insert(index, archive);
         }

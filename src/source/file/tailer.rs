@@ -78,11 +78,11 @@ impl Tailer {
         account: Arc<Account>,
         files: LogFiles,
         start: Start,
-        identity: Arc<RecordTemplate>,
+        template: Arc<RecordTemplate>,
     ) -> Tailer {
         Tailer {
             rotation: Rotation::new(files, start),
-            feed: Feed::new(account, identity),
+            feed: Feed::new(account, template),
             cost: LineCost::default(),
             unread: 0,
         }
@@ -108,14 +108,14 @@ impl Tailer {
         self.feed.assembler.metadata()
     }
 
-    /// Records built from now on use `identity`.
-    pub fn set_template(&mut self, identity: Arc<RecordTemplate>, link: &Link) {
-        self.feed.assembler.close_before(&identity);
+    /// Records built from now on use `template`.
+    pub fn set_template(&mut self, template: Arc<RecordTemplate>, link: &Link) {
+        self.feed.assembler.close_before(&template);
         self.push_closed(link);
-        if identity.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
+        if template.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
             self.cost.is_untried();
         }
-        self.feed.assembler.set_template(identity);
+        self.feed.assembler.set_template(template);
     }
 
     /// The run of the container whose file is being read.
@@ -146,11 +146,8 @@ impl Tailer {
 
     /// The files that may still be written: usually just the one being read.
     pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
-        self.rotation
-            .files
-            .open
-            .iter()
-            .filter_map(Generation::plain_file)
+        let files = self.rotation.files.open.iter();
+        files.filter_map(Generation::plain_file)
     }
 
     /// How long after its last entry something open counts as complete.
@@ -301,7 +298,7 @@ impl Tailer {
 
     /// Decodes the complete entries of a slice and queues their records. Returns whether it
     /// stopped before the end of the slice because the queue is full or the lines took too
-    /// long. Never inlined: its instructions are counted (tests/instructions.rs).
+    /// long. Never inlined: its instructions are counted (tests/host/instructions.rs).
     #[inline(never)]
     fn take_entries(
         &mut self,
@@ -339,8 +336,8 @@ impl Tailer {
     }
 
     fn push_closed(&mut self, link: &Link) {
-        self.feed
-            .push_closed(self.rotation.files.open.front(), link);
+        let front = self.rotation.files.open.front();
+        self.feed.push_closed(front, link);
     }
 
     /// Delivers the rest of a gone container whose log has been read, and removes it from the
@@ -392,8 +389,8 @@ impl Tailer {
             return Ok(());
         };
         if let Some(reason) = front.damage() {
-            feed.losses
-                .damaged(link, front.path.clone(), reason.to_owned());
+            let (path, reason) = (front.path.clone(), reason.to_owned());
+            feed.losses.damaged(link, path, reason);
         }
         feed.assembler.file_ended(Some(front.resume_here()));
         let Some(next) = files.open.front() else {

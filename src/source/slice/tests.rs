@@ -132,9 +132,9 @@ fn a_container_counts_as_costly_for_a_second_and_untried_until_a_line_was_matche
     let id = ContainerId::from_bytes([1; 32]);
     let plain = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
     let mut tailer = Tailer::new(link.accounts.open(id), files, Start::Head, plain);
-    let mut identity = RecordTemplate::unnamed(&id, ContainerMetadata::default());
-    identity.multiline.pattern = Some(Pattern::shared("^a").unwrap());
-    tailer.set_template(Arc::new(identity), &link);
+    let mut template = RecordTemplate::unnamed(&id, ContainerMetadata::default());
+    template.multiline.pattern = Some(Pattern::shared("^a").unwrap());
+    tailer.set_template(Arc::new(template), &link);
     tailer.refresh(&link).unwrap();
     let start = Instant::now();
     let mut lent = Lent::default();
@@ -206,14 +206,14 @@ fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
     std::fs::write(&files.path, &log).unwrap();
     let link = Link::new(64 << 20, CheckpointStore::in_memory()).unwrap();
     let id = ContainerId::from_bytes([1; 32]);
-    let mut identity = RecordTemplate::unnamed(&id, ContainerMetadata::default());
-    identity.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
-    identity.multiline.max_bytes = 1 << 20;
+    let mut template = RecordTemplate::unnamed(&id, ContainerMetadata::default());
+    template.multiline.pattern = pattern.map(|text| Pattern::shared(text).unwrap());
+    template.multiline.max_bytes = 1 << 20;
     let mut tailer = Tailer::new(
         link.accounts.open(id),
         files,
         Start::Head,
-        Arc::new(identity),
+        Arc::new(template),
     );
     tailer.refresh(&link).unwrap();
     link.stopping.store(true, Ordering::Release);
@@ -237,14 +237,14 @@ fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
     assert_eq!(offset, log.len() as u64);
     assert!(slices >= log.len() / (PLAIN_STRIDE + 4_000), "{slices}");
     tailer.flush_open(&link);
-    let mut resumes = Vec::new();
+    let mut offsets = Vec::new();
     while let Some(batch) = link.queue.pop() {
         if batch.records > 0 {
             let records = decode_records(&batch.bytes).unwrap();
             texts.extend(records.iter().map(|record| record.text("log").to_owned()));
         }
-        if let Progress::Advance([Some(resume), _]) = batch.progress {
-            resumes.push(resume.offset);
+        if let Progress::Advance([Some(checkpoint), _]) = batch.progress {
+            offsets.push(checkpoint.offset);
         }
     }
     let numbers = texts
@@ -252,13 +252,13 @@ fn assert_whole(entries: Vec<Vec<u8>>, pattern: Option<&str>) {
         .map(|text| text.split(' ').nth(1).unwrap().parse::<usize>().unwrap());
     assert!(numbers.eq(0..entries.len()), "{} texts", texts.len());
     assert!(
-        resumes.is_sorted() && resumes.last() == Some(&offset),
-        "{resumes:?}"
+        offsets.is_sorted() && offsets.last() == Some(&offset),
+        "{offsets:?}"
     );
     let mut ends = std::collections::HashSet::from([0]);
     ends.extend(entries.iter().scan(0, |end, entry| {
         *end += entry.len() as u64;
         Some(*end)
     }));
-    assert!(resumes.iter().all(|at| ends.contains(at)), "{resumes:?}");
+    assert!(offsets.iter().all(|at| ends.contains(at)), "{offsets:?}");
 }

@@ -1,5 +1,5 @@
-//! Whether an API answers, asked only where a container needs it, and the containers
-//! that it knows where their folder cannot be read.
+//! Checks whether an API answers, only if a container needs it, and adds the containers
+//! that it knows if their folder cannot be read.
 
 use std::path::Path;
 use std::sync::mpsc::{channel, Sender};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use fluent_bit_container_logs::config::socket::DockerSocket;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
-use fluent_bit_container_logs::runtime::docker::{split_env, ContainerMetadata, LogDriver};
+use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::Api;
@@ -21,11 +21,11 @@ use super::containers::{Containers, State};
 use super::remedy::Place;
 use super::{count, Finding};
 
-/// How long an answer is awaited; the thread itself gives up after ten seconds.
+/// How long to wait for an answer; the thread itself gives up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks the API if that is needed, and adds the containers that only it can tell of.
-/// What there is to say about it.
+/// Asks the API if needed, and adds the containers that only it knows. Returns the state
+/// of the API for the page.
 pub fn ask(
     api: Api,
     config: &Config,
@@ -54,14 +54,14 @@ pub fn ask(
     };
     let shown = format!("unix://{}", socket.display());
     if needing == 0 && unseen.is_none() {
-        return format!("not asked: no container needs it ({shown})");
+        return format!("not used: no container needs it ({shown})");
     }
     let answer = Daemon::new(socket).and_then(|daemon| Ok((daemon.list()?, daemon)));
     let (listed, daemon) = match answer {
         Ok(answer) => answer,
         Err(reason) => {
             if needing > 0 {
-                let about = format!("{} that only the API has", count(needing));
+                let about = format!("{} available only through the API", count(needing));
                 let finding = Finding::fatal(about, reason.clone(), place.for_socket(api, socket));
                 findings.push(finding.because(Unread::ApiUnavailable));
             }
@@ -79,7 +79,7 @@ pub fn ask(
                 name: inspected.log_driver.clone(),
                 has_cache_disabled: false,
             };
-            let metadata = metadata(api, inspected);
+            let metadata = inspected.metadata(api);
             let mut seen = containers.judged(
                 &id,
                 &metadata,
@@ -94,34 +94,19 @@ pub fn ask(
             }
             containers.groups[index].seen.push(seen);
         }
-        // What the API has is read; that it would be cheaper from files stays worth knowing.
+        // They are read through the API; that files would be cheaper is still worth knowing.
         let about = root.display().to_string();
         for finding in findings.iter_mut().filter(|finding| finding.about == about) {
             finding.is_fatal = false;
             finding
                 .problem
-                .push_str("; what its containers write is read through the API");
+                .push_str("; its containers are read through the API");
         }
     }
-    format!("{shown} answers; {} through it", count(streamed))
+    format!("{shown} answers; {} read through it", count(streamed))
 }
 
-fn metadata(api: Api, inspected: Inspected) -> ContainerMetadata {
-    ContainerMetadata {
-        name: inspected.name,
-        image: inspected.image,
-        labels: inspected.labels,
-        env: split_env(inspected.env),
-        runtime: api.runtime_name().to_owned(),
-        is_running: inspected.running,
-        pod: None,
-        is_cut: false,
-        owner: None,
-    }
-    .bounded()
-}
-
-/// The daemon, asked one question at a time.
+/// The daemon, queried with one request at a time.
 struct Daemon(DockerThread);
 
 impl Daemon {
@@ -147,10 +132,10 @@ fn await_answer<T>(ask: impl FnOnce(Sender<Result<T, String>>)) -> Result<T, Str
     ask(answer);
     answered
         .recv_timeout(PATIENCE)
-        .unwrap_or_else(|_| Err("it gives no answer".to_owned()))
+        .unwrap_or_else(|_| Err("it does not answer".to_owned()))
 }
 
-/// Follows nothing, so it is told nothing.
+/// A sink that is never called, because nothing is followed.
 struct Nobody;
 
 impl StreamSink for Nobody {

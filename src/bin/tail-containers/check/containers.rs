@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fluent_bit_container_logs::config::labels::Hints;
+use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
@@ -27,8 +27,8 @@ use super::remedy::Place;
 use super::Finding;
 use crate::terminal::harmless;
 
-/// Drivers of Docker's own that send away what they get. The API gives only what is
-/// in Docker's cache of it.
+/// Docker's own drivers that send logs elsewhere. The API returns only what Docker has
+/// cached of them.
 const SENDING_DRIVERS: [&str; 8] = [
     "awslogs",
     "etwlogs",
@@ -40,36 +40,36 @@ const SENDING_DRIVERS: [&str; 8] = [
     "syslog",
 ];
 
-/// What can be said of a runtime's root.
+/// The state of a runtime's root.
 pub enum State {
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// It is there.
+    /// It exists but cannot be read.
     Unreadable(io::Error),
-    /// Its containers are known.
+    /// It was listed.
     Listed,
 }
 
 /// One container.
 pub struct Seen {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// Its image, as far as it is known.
+    /// Its image; empty if unknown.
     pub image: String,
-    /// Its log driver, likewise.
+    /// Its log driver; empty if unknown.
     pub driver: String,
-    /// Where it is read from, in words.
+    /// Where it is read from, for the page.
     pub source: String,
-    /// Whether that is the API, or nothing but a look shows what it is.
+    /// Whether it is read through the API, or only the API knows.
     pub needs_api: bool,
-    /// Its files, if it is read from those, and the folder that is watched.
+    /// Its files and the watched folder, if it is read from files.
     pub files: Option<LogFiles>,
     /// Its folder.
     pub dir: SafePath,
 }
 
 impl Seen {
-    /// As a row of the page.
+    /// Its row on the page.
     pub fn cells(&self) -> [String; 4] {
         let or_dash = |text: &str| {
             if text.is_empty() {
@@ -90,30 +90,30 @@ impl Seen {
 /// One runtime and its containers.
 pub struct Group {
     runtime: Arc<dyn Runtime>,
-    /// What it is called.
+    /// The runtime's name.
     pub title: &'static str,
-    /// Where it keeps them.
+    /// The folder with its containers.
     pub root: PathBuf,
-    /// Whether that can be listed.
+    /// Whether that folder can be listed.
     pub state: State,
     /// The containers.
     pub seen: Vec<Seen>,
-    /// Folders in which they come and go.
+    /// Folders in which containers appear and disappear.
     pub folders: Vec<SafePath>,
-    /// How many of them cannot be read.
+    /// Number of folders that cannot be read.
     pub unreadable: usize,
-    /// The API that knows them, too, if it may be asked.
+    /// The API that knows them as well, if it may be used.
     pub api: Option<Api>,
 }
 
 impl Group {
-    /// Whether the runtime is not used here.
+    /// Whether the runtime's folder does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self.state, State::Missing)
     }
 }
 
-/// All that was found.
+/// All containers found.
 pub struct Containers {
     /// By runtime.
     pub groups: Vec<Group>,
@@ -121,7 +121,7 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Looks at every runtime that is chosen.
+    /// Lists the containers of every selected runtime.
     pub fn look(config: &Config, place: &Place, findings: &mut Vec<Finding>) -> Containers {
         let own = if config.exclude_self {
             OwnContainer::find()
@@ -172,8 +172,8 @@ impl Containers {
                     if let Some(name) = network_file_system(&group.root) {
                         findings.push(Finding::minor(
                             group.root.display().to_string(),
-                            format!("it is on a network file system ({name}), which tells of no change: logs are read four times a second"),
-                            "read on the machine that the containers run on",
+                            format!("it is on a network file system ({name}), which has no change notification: logs are polled four times a second"),
+                            "run Fluent Bit on the machine that the containers run on",
                         ));
                     }
                 }
@@ -188,13 +188,14 @@ impl Containers {
         containers
     }
 
-    /// A runtime that is not used here is not missed, unless there is none at all.
+    /// Reports roots that cannot be listed. A missing one is not reported if another runtime
+    /// is there.
     fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
         let is_any_there = self
             .groups
             .iter()
             .any(|group| matches!(group.state, State::Listed));
-        // Of root's Podman and the users' one is enough.
+        // Of root's Podman storage and the users' storages one is enough.
         let is_auto = config.runtimes.choice == RuntimeChoice::Auto
             || (!config.runtimes.podman_users.is_empty() && is_any_there);
         for group in &self.groups {
@@ -204,7 +205,7 @@ impl Containers {
                 State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
                 State::Missing => {
                     let fix = place.for_missing_root(group.title, &group.root, config);
-                    let finding = Finding::fatal(about, "there is no such folder", fix);
+                    let finding = Finding::fatal(about, "the folder does not exist", fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
@@ -227,8 +228,10 @@ impl Containers {
             if let MetadataError::Unreadable { path, reason } = error {
                 let fix = match open_regular(&found.dir.at(&path)).err() {
                     Some(error) => place.for_error(&error),
-                    None => "it is damaged; Docker writes it anew when the container is renamed or starts"
-                        .to_owned(),
+                    None => {
+                        "it is damaged; Docker rewrites it when the container is renamed or started"
+                            .to_owned()
+                    }
                 };
                 let problem = format!("{reason}; its records lack name and image");
                 let finding = Finding::minor(path.display().to_string(), problem, fix);
@@ -263,7 +266,7 @@ impl Containers {
         seen
     }
 
-    /// A container without a source, unless the rules say that it is not read.
+    /// A container whose source is empty, or says which rule excludes it.
     pub fn judged(
         &self,
         id: &ContainerId,
@@ -328,15 +331,15 @@ impl Seen {
                 self.needs_api = true;
             }
             Choice::Later if facts.is_running => {
-                self.source = "file, which is not there yet".to_owned()
+                self.source = "file, which does not exist yet".to_owned()
             }
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(unread, reason) => {
                 self.source = format!("nowhere: {reason}");
                 let fix = if unread == Unread::DriverNone {
-                    "start it with another log driver (docker run --log-driver json-file), or leave it out (Exclude)"
+                    "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)"
                 } else {
-                    "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or leave it out (Exclude)"
+                    "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)"
                 };
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
@@ -344,7 +347,7 @@ impl Seen {
         }
     }
 
-    /// The API does not give everything either.
+    /// Reports log drivers of which the API has no log either.
     fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
         let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str()))
         else {
@@ -355,42 +358,40 @@ impl Seen {
         let finding = match driver.has_cache_disabled {
             true => Finding::fatal(
                 about,
-                format!(
-                    "log driver {name} with cache-disabled=true leaves nothing that could be read"
-                ),
+                format!("log driver {name} with cache-disabled=true keeps no log that can be read"),
                 "start it without --log-opt cache-disabled=true",
             ),
             false => Finding::fatal(
                 about,
-                format!("log driver {name}, and no copy of what it sends"),
-                "Docker keeps one since 20.10: update it and start the container anew",
+                format!("log driver {name}, and Docker keeps no copy of its log"),
+                "update Docker to 20.10 or later, which keeps one, and recreate the container",
             ),
         };
         findings.push(finding.because(Unread::DriverUnreadable));
     }
 }
 
-/// Labels that are there and do nothing.
+/// Reports labels that have no effect.
 fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let read = Hints::read(&metadata.labels, config.label_hints);
+    let read = Labels::read(&metadata.labels, config.label_hints);
     let about = || format!("container {}", metadata.title());
     for problem in read.problems {
         findings.push(Finding::minor(
             about(),
             problem,
-            "mend the label; the option counts until then",
+            "correct the label; until then the option applies",
         ));
     }
     for label in read.ignored {
         findings.push(Finding::minor(
             about(),
-            format!("label {label} is not obeyed"),
-            "name it in Label_Hints, if whoever writes the image is trusted",
+            format!("label {label} is ignored: Label_Hints does not allow it"),
+            "add it to Label_Hints if you trust whoever writes the image",
         ));
     }
 }
 
-/// What records will lack of what the runtime says.
+/// Reports metadata that exceeds the limits of a record.
 fn report_cut(
     id: &ContainerId,
     metadata: ContainerMetadata,
@@ -398,12 +399,12 @@ fn report_cut(
     findings: &mut Vec<Finding>,
 ) {
     let about = format!("container {}", metadata.title());
-    let hints = Hints::read(&metadata.labels, config.label_hints).hints;
-    if RecordTemplate::new(id, metadata, hints.record_options(config)).is_cut() {
+    let labels = Labels::read(&metadata.labels, config.label_hints).labels;
+    if RecordTemplate::new(id, metadata, labels.record_options(config)).is_cut() {
         findings.push(Finding::minor(
             about,
-            "its names, labels or variables are too long or too many; its records lack what is cut off",
-            "shorten them, or name fewer in Labels and Env (docs/content.md, Bounds)",
+            "its names, labels or variables exceed a limit and are cut in its records",
+            "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
         ));
     }
 }

@@ -1,6 +1,6 @@
-//! Whether the kernel's limits are enough for so many containers. Watches are not
-//! counted but taken, all that the reader would take, and let go again: others of the
-//! same user have theirs, too.
+//! Whether the kernel's limits suffice for these containers. Watches are not counted but
+//! added, all that the reader would add, and removed again: other processes of the same
+//! user use the same limits.
 
 use std::path::Path;
 
@@ -15,18 +15,17 @@ use rustix::process::{getrlimit, Resource};
 use super::containers::{Containers, State};
 use super::Finding;
 
-/// Descriptors that the plugin has beside one for each log: bells, watches, `DB`, and
-/// what the host has for itself.
+/// Descriptors in addition to one per log: wakers, watches, `DB`, and the host's own.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// What to raise the limits to at least.
+/// The least values to recommend for the limits.
 const MANY_WATCHES: u64 = 524_288;
 const MANY_INSTANCES: u64 = 1_024;
 
 const LATE: &str =
-    "new files, and lines of quiet logs, are found at intervals (Rescan_Interval); nothing is lost by that";
-const NO_MORE_WATCHES: &str = "there are no more watches";
+    "new files, and new lines of quiet logs, are found by polling (Rescan_Interval); nothing is lost";
+const NO_MORE_WATCHES: &str = "the watch limit is reached";
 
-/// A limit, which has a value for the machine and one for the user namespace.
+/// A limit of the kernel. It has one value for the machine and one for the user namespace.
 struct Limit {
     name: String,
     value: u64,
@@ -65,20 +64,24 @@ impl Limit {
     }
 }
 
-/// Takes the watches.
+/// Adds the watches and says how many succeeded.
 pub fn watches(containers: &Containers, findings: &mut Vec<Finding>) -> String {
     let (instances, watches) = (Limit::of("instances"), Limit::of("watches"));
     match take_watches(containers) {
         Ok(taken) => {
             format!(
-                "{taken} watches taken to try; {} = {}",
+                "{taken} watches added as a test; {} = {}",
                 watches.name,
                 watches.shown()
             )
         }
         Err((taken, what, error)) => {
             let (limit, most, about) = match what {
-                What::Instance => (instances, MANY_INSTANCES, "all notification".to_owned()),
+                What::Instance => (
+                    instances,
+                    MANY_INSTANCES,
+                    "notification for all files".to_owned(),
+                ),
                 What::Watch => (
                     watches,
                     MANY_WATCHES,
@@ -87,14 +90,14 @@ pub fn watches(containers: &Containers, findings: &mut Vec<Finding>) -> String {
             };
             let wanted = most.max(limit.value.saturating_mul(2).min(1 << 30));
             let fix = format!(
-                "sysctl {0}={wanted}, and the same line in a file of /etc/sysctl.d/ ({0} is {1} now)",
+                "sysctl {0}={wanted}, and the same line in a file in /etc/sysctl.d/ ({0} is {1} now)",
                 limit.name,
                 limit.shown()
             );
             let problem = format!("{error}: {LATE}");
             findings.push(Finding::minor(about, problem, fix));
             format!(
-                "not to be had: {error} ({} = {})",
+                "not available: {error} ({} = {})",
                 limit.name,
                 limit.shown()
             )
@@ -108,7 +111,7 @@ enum What {
     Watch,
 }
 
-/// How many there are, or how many were to be had, and what failed.
+/// The number of watches; on an error, the number added before, and what failed.
 fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)> {
     let mut watch = FileWatch::new().map_err(|error| (0, What::Instance, error.to_string()))?;
     let mut roots = Vec::new();
@@ -126,7 +129,7 @@ fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)>
             Err(reason) if reason.contains("os error 24") => {
                 return Err((taken, What::Instance, reason));
             }
-            // Of a file system that has none: said elsewhere.
+            // A file system without notification is reported elsewhere.
             Err(_) => {}
         }
         let mut folders: Vec<&SafePath> = group.folders.iter().collect();
@@ -151,7 +154,7 @@ fn take_watches(containers: &Containers) -> Result<usize, (usize, What, String)>
     Ok(taken + roots.len())
 }
 
-/// Whether it was taken. That something is gone meanwhile is no limit.
+/// 1 if the watch was added, 0 if its file has gone in the meantime.
 fn take(watched: std::io::Result<()>, taken: usize) -> Result<usize, (usize, What, String)> {
     match watched {
         Ok(()) => Ok(1),
@@ -162,7 +165,7 @@ fn take(watched: std::io::Result<()>, taken: usize) -> Result<usize, (usize, Wha
     }
 }
 
-/// Compares the limit of open files with what is needed.
+/// Compares the limit on open files with the number needed.
 pub fn descriptors(containers: &Containers, findings: &mut Vec<Finding>) -> String {
     let logs = containers
         .all()
@@ -176,9 +179,9 @@ pub fn descriptors(containers: &Containers, findings: &mut Vec<Finding>) -> Stri
         let wanted = needed.saturating_mul(2).next_power_of_two().max(1_024);
         findings.push(Finding::fatal(
             "some of the logs",
-            format!("about {needed} files would be open, and {limit} may be; those beyond wait"),
+            format!("about {needed} files need to be open, {limit} may be; the other logs wait"),
             format!("ulimit -n {wanted}; LimitNOFILE={wanted} in Fluent Bit's unit, docker run --ulimit nofile={wanted}"),
         ));
     }
-    format!("about {needed} needed, {limit} allowed here (ulimit -n; Fluent Bit's service has its own LimitNOFILE)")
+    format!("about {needed} needed, {limit} allowed here (ulimit -n; Fluent Bit's service has a LimitNOFILE of its own)")
 }

@@ -1,7 +1,6 @@
-//! `tail-containers check`: what there is to be read on this machine, from where,
-//! what cannot be read and what to do about it. It opens files and reads no log; the
-//! checkpoint is looked at and not touched; the API is asked only where a container
-//! cannot be read without it.
+//! `tail-containers check`: the containers on this machine, where each is read from, what
+//! cannot be read, and how to fix that. It opens files but reads no log, leaves the
+//! checkpoint unchanged, and asks the API only if a container cannot be read without it.
 
 mod api;
 mod containers;
@@ -23,23 +22,23 @@ use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 use remedy::Place;
 
-/// Something that is not as it should be.
+/// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether there is something that cannot be read for it.
+    /// Whether something cannot be read because of it.
     pub is_fatal: bool,
-    /// What it is about: a container, a file, a folder.
+    /// The container, file or folder concerned.
     pub about: String,
-    /// What is wrong with it.
+    /// What is wrong.
     pub problem: String,
-    /// What mends it.
+    /// How to fix it.
     pub fix: String,
-    /// What the metric `containers_unread` would say of it.
+    /// The reason that the metric `containers_unread` would give.
     pub reason: Option<Unread>,
 }
 
 impl Finding {
-    /// Something that cannot be read.
+    /// A problem because of which something cannot be read.
     pub fn fatal(
         about: impl Into<String>,
         problem: impl Into<String>,
@@ -55,7 +54,7 @@ impl Finding {
         }
     }
 
-    /// With the reason that the metric would say.
+    /// Adds the reason that the metric would give.
     pub fn because(self, reason: Unread) -> Finding {
         Finding {
             reason: Some(reason),
@@ -63,7 +62,7 @@ impl Finding {
         }
     }
 
-    /// Something that is worth knowing; all is read nevertheless.
+    /// A problem worth knowing that does not prevent reading.
     pub fn minor(
         about: impl Into<String>,
         problem: impl Into<String>,
@@ -76,22 +75,22 @@ impl Finding {
     }
 }
 
-/// Prints the page; fails where something cannot be read.
+/// Prints the page; the exit code is 1 if something cannot be read.
 pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let config = arguments.config().map_err(io::Error::other)?;
     let place = Place::find();
     let mut findings = Vec::new();
     let mut containers = Containers::look(&config, &place, &mut findings);
     let apis = Api::ALL.map(|api| {
-        let said = api::ask(api, &config, &mut containers, &place, &mut findings);
-        // Podman's is of no interest where Podman is not.
+        let state = api::ask(api, &config, &mut containers, &place, &mut findings);
+        // Podman's API is of no interest on a machine without Podman.
         let is_used = containers
             .groups
             .iter()
             .any(|group| group.api == Some(api) && !group.is_missing());
         (
             format!("{}'s API", api.title()),
-            said,
+            state,
             is_used || api == Api::Docker,
         )
     });
@@ -99,10 +98,10 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     for group in &containers.groups {
         put_group(&mut page, group);
     }
-    for (what, said, _) in apis.iter().filter(|(_, _, is_shown)| *is_shown) {
-        put(&mut page, format_args!("{what:<14}{said}\n"));
+    for (what, state, _) in apis.iter().filter(|(_, _, is_shown)| *is_shown) {
+        put(&mut page, format_args!("{what:<14}{state}\n"));
     }
-    for (what, said) in [
+    for (what, state) in [
         ("Notification", limits::watches(&containers, &mut findings)),
         (
             "Open files",
@@ -110,7 +109,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         ),
         ("DB", checkpoint(&config, &mut findings)),
     ] {
-        put(&mut page, format_args!("{what:<14}{said}\n"));
+        put(&mut page, format_args!("{what:<14}{state}\n"));
     }
     put_findings(&mut page, &findings, containers.all().count());
     io::stdout().lock().write_all(page.as_bytes())?;
@@ -123,17 +122,17 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
 }
 
 fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // A text takes what it is given.
+    // Writing to a `String` never fails.
     let _ = page.write_fmt(arguments);
 }
 
 fn put_group(page: &mut String, group: &Group) {
     let state = match &group.state {
-        State::Missing => "none here".to_owned(),
+        State::Missing => "not found".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
         State::Unreadable(error) => {
             format!(
-                "cannot be read: {error}; {} of the API",
+                "cannot be read: {error}; {} known to the API",
                 count(group.seen.len())
             )
         }
@@ -171,7 +170,7 @@ fn count(containers: usize) -> String {
     }
 }
 
-/// What is wrong, what is mended alike under one number.
+/// The problems; those with the same fix share one number.
 fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
     for (is_fatal, head) in [(true, "Cannot be read:"), (false, "Worth knowing:")] {
         let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
@@ -210,13 +209,13 @@ fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
     }
     if !findings.iter().any(|finding| finding.is_fatal) {
         page.push_str(match containers {
-            0 => "\nThere is no container yet; those that come can be read.\n",
-            _ => "\nAll of it can be read.\n",
+            0 => "\nThere is no container yet; new ones can be read.\n",
+            _ => "\nEverything can be read.\n",
         });
     }
 }
 
-/// The first few, and how many more.
+/// Lists the first few, and the number of the others.
 fn enumerate(about: &[&str]) -> String {
     const SHOWN: usize = 3;
     let mut text = about
@@ -233,16 +232,19 @@ fn enumerate(about: &[&str]) -> String {
 
 fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
     let Some(path) = &config.db else {
-        return "none given: a restart reads every log again (-o DB=FILE looks at one)".to_owned();
+        return "not set: a restart reads every log again (-o DB=FILE checks one)".to_owned();
     };
     let shown = path.display();
     match inspect(path) {
-        Ok(Inspection::Missing) => format!("{shown} is not there yet and can be made"),
+        Ok(Inspection::Missing) => format!("{shown} does not exist yet and can be created"),
         Ok(Inspection::Whole {
             containers,
             damaged_entries: 0,
         }) => {
-            format!("{shown} is usable and knows {}", count(containers))
+            format!(
+                "{shown} is valid and has positions of {}",
+                count(containers)
+            )
         }
         Ok(Inspection::Whole {
             containers,
@@ -251,25 +253,30 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             findings.push(Finding::minor(
                 format!("DB {shown}"),
                 format!(
-                    "{damaged_entries} damaged entries; their logs are read from their first byte"
+                    "{damaged_entries} damaged entries; their logs are read from the beginning"
                 ),
-                "nothing need be done; they are written anew",
+                "none needed: their positions are written again",
             ));
-            format!("{shown} is usable and knows {}", count(containers))
+            format!(
+                "{shown} is valid and has positions of {}",
+                count(containers)
+            )
         }
         Ok(Inspection::Damaged(problem)) => {
             findings.push(Finding::minor(
                 format!("DB {shown}"),
-                format!("{problem}; a start sets it aside and reads every log from its first byte"),
-                "put back a copy of it, or let it be",
+                format!(
+                    "{problem}; the next start renames it and reads every log from the beginning"
+                ),
+                "restore it from a backup, or accept that",
             ));
-            format!("{shown} is no checkpoint: {problem}")
+            format!("{shown} is not a valid checkpoint: {problem}")
         }
         Err(CheckpointError::NotOurs { problem, .. }) => {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),
-                format!("{problem}; Fluent Bit does not start with it, and leaves it as it is"),
-                "give container_logs a file of its own that does not exist yet",
+                format!("{problem}; Fluent Bit does not start with it, and leaves it unchanged"),
+                "set DB to a file of its own that does not exist yet",
             ));
             format!("{shown} cannot be used: {problem}")
         }
@@ -277,7 +284,9 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),
                 "another instance has it locked",
-                format!("give this instance a DB of its own, or end the other one (fuser {shown})"),
+                format!(
+                    "give this instance a DB of its own, or stop the other one (fuser {shown})"
+                ),
             ));
             error.to_string().trim_start_matches("DB ").to_owned()
         }
@@ -285,7 +294,7 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),
                 source.to_string(),
-                "its folder must exist and be writable for the user that reads; make it with mkdir -p, or give another file",
+                "its folder must exist and be writable by Fluent Bit's user; create it with mkdir -p, or set another file",
             ));
             format!("{shown} cannot be used: {source}")
         }

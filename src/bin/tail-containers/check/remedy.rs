@@ -1,4 +1,4 @@
-//! What mends an error, depending on who we are and where.
+//! How to fix an error, depending on the user and the environment.
 
 use fluent_bit_container_logs::config::socket_option;
 use std::io;
@@ -12,12 +12,12 @@ use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
 use serde::Deserialize;
 
-/// Where Docker's daemon is told of another data root.
+/// Docker's daemon configuration, which may set another data root.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// Files that runtimes make in a container.
+/// Files by which runtimes mark a container.
 const MARKS_OF_CONTAINERS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
-/// Who we are and where.
+/// The user and the environment that this process runs as and in.
 pub struct Place {
     is_root: bool,
     may_read_all: bool,
@@ -26,7 +26,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Looks around.
+    /// Detects them.
     pub fn find() -> Place {
         let needed = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
         let uid_map = bounded_file::read_text(Path::new("/proc/self/uid_map"), FileKind::Proc)
@@ -42,7 +42,7 @@ impl Place {
         }
     }
 
-    /// For a file or a folder that cannot be read.
+    /// The fix for a file or folder that cannot be read.
     pub fn for_error(&self, error: &io::Error) -> String {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return self.for_denial().to_owned();
@@ -51,45 +51,45 @@ impl Place {
             return "raise the limit of open files (see below)".to_owned();
         }
         if is_permanent(error) {
-            return "no runtime puts a link, a pipe or a folder there, and none is followed: see who did, and remove it".to_owned();
+            return "no runtime creates a link, pipe or folder there, and none is followed: find out who did, and remove it".to_owned();
         }
-        "see what the file system says (dmesg)".to_owned()
+        "check the file system (dmesg)".to_owned()
     }
 
     fn for_denial(&self) -> &'static str {
         if self.may_read_all && self.is_in_user_namespace {
-            "run outside of this user namespace (docker run --userns=host): its rights do not reach files of the machine's root"
+            "run outside of this user namespace (docker run --userns=host), whose root cannot read files of the machine's root"
         } else if self.may_read_all {
-            "a security module forbids it: docker run --security-opt label=disable for SELinux; journalctl -k names it"
+            "a security module forbids it (see journalctl -k); for SELinux: docker run --security-opt label=disable"
         } else if self.is_root {
-            "give it the capability back that root has elsewhere: docker run --cap-add DAC_READ_SEARCH"
+            "add the capability that root lacks here: docker run --cap-add DAC_READ_SEARCH"
         } else {
             "run as root (sudo), or with the capability CAP_DAC_READ_SEARCH: AmbientCapabilities=CAP_DAC_READ_SEARCH in Fluent Bit's unit (docs/least-privilege.md)"
         }
     }
 
-    /// For a runtime's folder that is not there.
+    /// The fix for a runtime's folder that does not exist.
     pub fn for_missing_root(&self, title: &str, root: &Path, config: &Config) -> String {
         if self.is_in_container {
             return format!("mount it: docker run -v {0}:{0}:ro", root.display());
         }
         if title != "Docker" {
             return format!(
-                "start {title}, or say where it keeps its logs (Pod_Logs, Podman_Root)"
+                "start {title}, or set where it keeps its logs (Pod_Logs, Podman_Root)"
             );
         }
         if let Some(data_root) =
             configured_data_root().filter(|path| *path != config.runtimes.docker_root)
         {
             return format!(
-                "{DAEMON_JSON} says where it is: --docker-root {0}, or Docker_Root {0}",
+                "set the folder given in {DAEMON_JSON}: --docker-root {0}, or Docker_Root {0}",
                 data_root.display()
             );
         }
-        "docker info -f '{{.DockerRootDir}}' tells where it is, for --docker-root or Docker_Root; rootless Docker has it in ~/.local/share/docker".to_owned()
+        "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; with rootless Docker it is ~/.local/share/docker".to_owned()
     }
 
-    /// For the socket of the API.
+    /// The fix for an API socket that cannot be used.
     pub fn for_socket(&self, api: Api, socket: &Path) -> String {
         let shown = socket.display();
         let (service, start) = match api {
@@ -104,25 +104,25 @@ impl Place {
                 format!("mount it: docker run -v {shown}:{shown}")
             }
             Err(io::ErrorKind::PermissionDenied) => {
-                format!("run as root, or as a member of the group that {shown} belongs to (usermod -aG GROUP USER)")
+                format!("run as root, or as a member of the group that owns {shown} (usermod -aG GROUP USER)")
             }
             Err(io::ErrorKind::NotFound) => {
                 format!(
-                    "{start}, or say where its socket is: -o {}=unix:///path",
+                    "{start}, or set where its socket is: -o {}=unix:///path",
                     socket_option(api)
                 )
             }
             Err(io::ErrorKind::ConnectionRefused) => {
-                format!("nobody listens there any more: {start}")
+                format!("no process listens on it: {start}")
             }
             _ => format!(
-                "see why it gives no answer: systemctl status {service}, journalctl -u {service}"
+                "find out why it does not answer: systemctl status {service}, journalctl -u {service}"
             ),
         }
     }
 }
 
-/// Of the daemon's settings, the one that matters here.
+/// The one setting of the daemon that is needed here.
 #[derive(Deserialize)]
 struct DaemonSettings {
     #[serde(rename = "data-root")]

@@ -291,11 +291,11 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
     let (folder, path) = folder();
     let mut opened = CheckpointStore::open(&path).unwrap();
     let id = crate::runtime::id::ContainerId::from_bytes([7; 32]);
-    let resume = crate::delivery::checkpoint::StreamCheckpoint {
+    let checkpoint = crate::delivery::checkpoint::StreamCheckpoint {
         offset: 5,
         ..Default::default()
     };
-    opened.store.advance(id, &[Some(resume), None]).unwrap();
+    opened.store.advance(id, &[Some(checkpoint), None]).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
     let before = (state(folder.path()), std::fs::read(&path).unwrap());
     // While the writer holds the lock.
@@ -312,7 +312,7 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
             &[
                 Some(crate::delivery::checkpoint::StreamCheckpoint {
                     offset: 9,
-                    ..resume
+                    ..checkpoint
                 }),
                 None,
             ],

@@ -9,7 +9,7 @@ fn id(digit: char) -> ContainerId {
     ContainerId::parse(&digit.to_string().repeat(64)).unwrap()
 }
 
-fn resume(offset: u64) -> StreamCheckpoint {
+fn checkpoint(offset: u64) -> StreamCheckpoint {
     StreamCheckpoint {
         fingerprint: Fingerprint::of(b"head"),
         marker: Marker::of(&b"marker"[..offset.min(6) as usize]),
@@ -34,11 +34,11 @@ fn positions_survive_a_reopen() {
     for round in 0..5 {
         opened
             .store
-            .advance(id('a'), &[Some(resume(round)), None])
+            .advance(id('a'), &[Some(checkpoint(round)), None])
             .unwrap();
         opened
             .store
-            .advance(id('b'), &[None, Some(resume(100 + round))])
+            .advance(id('b'), &[None, Some(checkpoint(100 + round))])
             .unwrap();
     }
     opened.store.mark_started().unwrap();
@@ -47,11 +47,11 @@ fn positions_survive_a_reopen() {
     assert!(!opened.is_first_start && opened.set_aside.is_none());
     assert_eq!(
         opened.store.saved(&id('a')),
-        Some([resume(4), StreamCheckpoint::default()])
+        Some([checkpoint(4), StreamCheckpoint::default()])
     );
     assert_eq!(
         opened.store.saved(&id('b')),
-        Some([StreamCheckpoint::default(), resume(104)])
+        Some([StreamCheckpoint::default(), checkpoint(104)])
     );
     assert_eq!(opened.store.saved(&id('c')), None);
 }
@@ -93,7 +93,7 @@ fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
     let mut opened = CheckpointStore::open(&path).unwrap();
     opened
         .store
-        .advance(id('a'), &[Some(resume(1)), None])
+        .advance(id('a'), &[Some(checkpoint(1)), None])
         .unwrap();
     opened.store.mark_started().unwrap();
     assert_eq!(
@@ -147,7 +147,9 @@ fn a_damaged_entry_does_not_hurt_the_others() {
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;
     for digit in ['a', 'b', 'c'] {
-        store.advance(id(digit), &[Some(resume(1)), None]).unwrap();
+        store
+            .advance(id(digit), &[Some(checkpoint(1)), None])
+            .unwrap();
     }
     drop(store);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -172,8 +174,12 @@ fn a_damaged_entry_does_not_hurt_the_others() {
 fn a_torn_last_slot_is_counted_as_damaged() {
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;
-    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
-    store.advance(id('b'), &[Some(resume(1)), None]).unwrap();
+    store
+        .advance(id('a'), &[Some(checkpoint(1)), None])
+        .unwrap();
+    store
+        .advance(id('b'), &[Some(checkpoint(1)), None])
+        .unwrap();
     drop(store);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..HEADER + SLOT + 300]).unwrap();
@@ -186,14 +192,18 @@ fn a_torn_last_slot_is_counted_as_damaged() {
 fn an_entry_is_kept_a_while_after_its_container_is_gone() {
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;
-    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    store
+        .advance(id('a'), &[Some(checkpoint(1)), None])
+        .unwrap();
     let gone = Instant::now();
     store.forget(&id('a'), gone).unwrap();
     assert!(store.saved(&id('a')).is_some());
     assert!(store.containers().is_empty());
     store.forget(&id('f'), gone + FORGET_AFTER).unwrap();
     assert!(store.saved(&id('a')).is_none());
-    store.advance(id('b'), &[Some(resume(2)), None]).unwrap();
+    store
+        .advance(id('b'), &[Some(checkpoint(2)), None])
+        .unwrap();
     drop(store);
     assert_eq!(
         std::fs::metadata(&path).unwrap().len(),
@@ -226,7 +236,9 @@ fn a_start_that_ended_before_its_first_look_does_not_count() {
 #[test]
 fn a_container_that_came_back_is_not_forgotten() {
     let mut store = CheckpointStore::in_memory();
-    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    store
+        .advance(id('a'), &[Some(checkpoint(1)), None])
+        .unwrap();
     let gone = Instant::now();
     store.forget(&id('a'), gone).unwrap();
     assert!(store.take_up(&id('a')).is_some());
@@ -237,7 +249,9 @@ fn a_container_that_came_back_is_not_forgotten() {
 #[test]
 fn a_container_that_came_back_and_went_again_is_kept_from_then_on() {
     let mut store = CheckpointStore::in_memory();
-    store.advance(id('a'), &[Some(resume(1)), None]).unwrap();
+    store
+        .advance(id('a'), &[Some(checkpoint(1)), None])
+        .unwrap();
     let gone = Instant::now();
     store.forget(&id('a'), gone).unwrap();
     assert!(store.take_up(&id('a')).is_some());
@@ -265,7 +279,7 @@ fn a_hundred_thousand_containers_that_go_at_once_are_forgotten_in_no_time() {
         })
         .collect();
     for id in &ids {
-        store.advance(*id, &[Some(resume(1)), None]).unwrap();
+        store.advance(*id, &[Some(checkpoint(1)), None]).unwrap();
     }
     let begun = Instant::now();
     for id in &ids {
@@ -286,14 +300,14 @@ fn write_with_older_slot(path: &Path, sequence: u64) {
     let mut store = CheckpointStore::open(path).unwrap().store;
     for offset in 1..4 {
         store
-            .advance(id('a'), &[Some(resume(offset)), None])
+            .advance(id('a'), &[Some(checkpoint(offset)), None])
             .unwrap();
     }
     drop(store);
     let older = slot::encode(&SlotCopy {
         sequence,
         id: id('a'),
-        saved: [resume(77); 2],
+        saved: [checkpoint(77); 2],
     });
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&older, slot_offset(1)).unwrap();
@@ -304,16 +318,18 @@ fn a_slot_that_is_used_again_forgets_what_it_held() {
     let (_dir, path) = db();
     write_with_older_slot(&path, 2);
     let mut store = CheckpointStore::open(&path).unwrap().store;
-    store.advance(id('b'), &[Some(resume(5)), None]).unwrap();
+    store
+        .advance(id('b'), &[Some(checkpoint(5)), None])
+        .unwrap();
     drop(store);
     let store = CheckpointStore::open(&path).unwrap().store;
     assert_eq!(
         store.saved(&id('a')),
-        Some([resume(3), StreamCheckpoint::default()])
+        Some([checkpoint(3), StreamCheckpoint::default()])
     );
     assert_eq!(
         store.saved(&id('b')),
-        Some([resume(5), StreamCheckpoint::default()])
+        Some([checkpoint(5), StreamCheckpoint::default()])
     );
 }
 
@@ -332,7 +348,9 @@ fn each_change_says_whether_a_byte_was_written() {
     let mut store = CheckpointStore::open(&path).unwrap().store;
     let gone = Instant::now();
     assert!(store.mark_started().unwrap());
-    assert!(store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
+    assert!(store
+        .advance(id('a'), &[Some(checkpoint(1)), None])
+        .unwrap());
     assert!(
         !store.forget(&id('a'), gone).unwrap(),
         "its entry goes later"
@@ -341,5 +359,7 @@ fn each_change_says_whether_a_byte_was_written() {
     assert!(store.forget(&id('b'), gone + FORGET_AFTER).unwrap());
     let mut store = CheckpointStore::in_memory();
     assert!(!store.mark_started().unwrap());
-    assert!(!store.advance(id('a'), &[Some(resume(1)), None]).unwrap());
+    assert!(!store
+        .advance(id('a'), &[Some(checkpoint(1)), None])
+        .unwrap());
 }

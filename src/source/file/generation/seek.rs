@@ -17,28 +17,28 @@ use crate::source::file::head::KnownHead;
 const BLOCK_BYTES: usize = 4096;
 
 impl Generation {
-    /// Moves to the offset of `resume` if it was taken from this file. Returns whether it was,
+    /// Moves to the offset of `checkpoint` if it was taken from this file. Returns whether it was,
     /// or `None` if a compressed file must be decompressed further by another call.
-    pub fn seek(&mut self, resume: &StreamCheckpoint) -> io::Result<Option<bool>> {
-        if resume.fingerprint.length == 0 {
+    pub fn seek(&mut self, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
+        if checkpoint.fingerprint.length == 0 {
             // Nothing had been read from it, so only the birth time identifies it.
-            let is_same =
-                resume.birth != 0 && (resume.inode, resume.birth) == (self.id.inode, self.id.birth);
-            return Ok(Some(is_same && resume.offset == 0));
+            let is_same = checkpoint.birth != 0
+                && (checkpoint.inode, checkpoint.birth) == (self.id.inode, self.id.birth);
+            return Ok(Some(is_same && checkpoint.offset == 0));
         }
         let (head, marker) = match &mut self.content {
-            Content::Plain(file) => match read_known(file, resume)? {
+            Content::Plain(file) => match read_known(file, checkpoint)? {
                 Some(known) => known,
                 None => return Ok(Some(false)),
             },
-            Content::Gzip(gzip) => match gzip.seek(resume)? {
+            Content::Gzip(gzip) => match gzip.seek(checkpoint)? {
                 Some(true) => (Vec::new(), gzip.carried.clone()),
                 unfinished_or_other => return Ok(unfinished_or_other),
             },
         };
-        self.read_offset = resume.offset;
+        self.read_offset = checkpoint.offset;
         self.head = KnownHead {
-            fingerprint: resume.fingerprint,
+            fingerprint: checkpoint.fingerprint,
             bytes: head,
         };
         self.marker = marker;
@@ -46,9 +46,9 @@ impl Generation {
     }
 
     /// Whether a checkpoint taken from this file still matches its content.
-    pub fn holds(&self, resume: &StreamCheckpoint) -> io::Result<bool> {
+    pub fn holds(&self, checkpoint: &StreamCheckpoint) -> io::Result<bool> {
         match &self.content {
-            Content::Plain(file) => Ok(read_known(file, resume)?.is_some()),
+            Content::Plain(file) => Ok(read_known(file, checkpoint)?.is_some()),
             // A compressed file does not change.
             Content::Gzip(_) => Ok(true),
         }
@@ -85,16 +85,19 @@ impl Generation {
 }
 
 /// Reads the head and the marker of a checkpoint; `None` if the file has others.
-fn read_known(file: &File, resume: &StreamCheckpoint) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let mut head = vec![0; resume.fingerprint.length as usize];
-    let mut marker = vec![0; resume.marker.length as usize];
-    let before = resume.offset.saturating_sub(marker.len() as u64);
+fn read_known(
+    file: &File,
+    checkpoint: &StreamCheckpoint,
+) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut head = vec![0; checkpoint.fingerprint.length as usize];
+    let mut marker = vec![0; checkpoint.marker.length as usize];
+    let before = checkpoint.offset.saturating_sub(marker.len() as u64);
     // Without a marker, only the size shows that the file reaches the offset.
-    let is_same = resume.offset <= stat_file(file)?.1
+    let is_same = checkpoint.offset <= stat_file(file)?.1
         && read_exact_at(file, &mut head, 0)?
         && read_exact_at(file, &mut marker, before)?
-        && resume.fingerprint.matches(&head)
-        && resume.marker.matches(&marker);
+        && checkpoint.fingerprint.matches(&head)
+        && checkpoint.marker.matches(&marker);
     Ok(is_same.then_some((head, marker)))
 }
 

@@ -38,8 +38,8 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
             true => link.accounts.open_as(key, runtime_id),
             false => link.accounts.open(key),
         };
-        let identity = Arc::new(RecordTemplate::unnamed(&key, ContainerMetadata::default()));
-        let mut tailer = Tailer::new(account, LogFiles::numbered(&log), Start::Head, identity);
+        let template = Arc::new(RecordTemplate::unnamed(&key, ContainerMetadata::default()));
+        let mut tailer = Tailer::new(account, LogFiles::numbered(&log), Start::Head, template);
         for _ in 0..3 {
             tailer.refresh(&link).unwrap();
         }
@@ -77,12 +77,12 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
     std::fs::write(&log, "").unwrap();
     let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
     let id = ContainerId::from_bytes([1; 32]);
-    let identity = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
+    let template = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
     let mut tailer = Tailer::new(
         link.accounts.open(id),
         LogFiles::numbered(&log),
         Start::Head,
-        identity,
+        template,
     );
     tailer.refresh(&link).unwrap();
     let path = tailer.rotation.files.open.front().unwrap().path.clone();

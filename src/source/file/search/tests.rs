@@ -57,12 +57,12 @@ impl Log {
     fn new(path: &Path, start: Start) -> Log {
         let link = Link::new(64 << 20, CheckpointStore::in_memory()).unwrap();
         let id = ContainerId::from_bytes([1; 32]);
-        let identity = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
+        let template = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
         let tailer = Tailer::new(
             link.accounts.open(id),
             LogFiles::numbered(path),
             start,
-            identity,
+            template,
         );
         Log {
             tailer,

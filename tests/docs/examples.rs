@@ -1,0 +1,417 @@
+//! The set-ups in examples/, with the paths and addresses of this machine put in
+//! for theirs and nothing else changed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{geteuid, kill_process, Pid, Signal};
+use tempfile::TempDir;
+
+use test_kit::collector::PATIENCE;
+use test_kit::docker_root::DockerRoot;
+use test_kit::fluent_bit::{find_all, plugin, version, with_each_host, FluentBit};
+use test_kit::receivers::{self, Receiver, Request};
+use test_kit::{programs, run, skip, wait_until};
+
+fn examples() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(examples().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// All files below examples/ whose names end so.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![examples()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A place for one machine's paths.
+struct Here {
+    dir: TempDir,
+    root: DockerRoot,
+}
+
+impl Here {
+    fn new(plugin: &Path) -> Here {
+        let dir =
+            TempDir::with_prefix_in("example-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let library = dir.path().join("flb-in_container_logs.so");
+        std::os::unix::fs::symlink(plugin.canonicalize().expect("it is built"), &library)
+            .expect("a link");
+        let plugins = format!("[PLUGINS]\n    Path {}\n", library.display());
+        fs::write(dir.path().join("container_logs.plugins.conf"), plugins).expect("it is writable");
+        Here {
+            dir,
+            root: DockerRoot::new(),
+        }
+    }
+
+    /// An example's text with this machine's paths.
+    fn adapt(&self, text: &str) -> String {
+        let dir = self.dir.path().display().to_string();
+        text.replace("/usr/local/lib/fluent-bit/", &format!("{dir}/"))
+            .replace("/fluent-bit/plugins/", &format!("{dir}/"))
+            .replace("/var/lib/fluent-bit/", &format!("{dir}/"))
+    }
+
+    /// Names the Docker root, which the examples leave at its default.
+    fn with_root(&self, text: &str) -> String {
+        let root = self.root.path().display();
+        text.replace(
+            "    Name          container_logs\n",
+            &format!("    Name container_logs\n    Runtime docker\n    Docker_Root {root}\n"),
+        )
+        .replace(
+            "- name: container_logs\n",
+            &format!("- name: container_logs\n      runtime: docker\n      docker_root: {root}\n"),
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.dir.path().join(name);
+        fs::write(&file, text).expect("it is writable");
+        file
+    }
+}
+
+fn is_before_4(host: &Path) -> bool {
+    version(host).is_ok_and(|version| version.starts_with("v3."))
+}
+
+#[test]
+fn every_fluent_bit_configuration_is_taken_by_the_host() {
+    with_each_host(
+        "examples::every_fluent_bit_configuration_is_taken_by_the_host",
+        |host, plugin| {
+            let configurations = [files("fluent-bit.conf"), files("fluent-bit.yaml")].concat();
+            assert!(configurations.len() >= 3, "{configurations:?}");
+            for file in configurations {
+                let is_yaml = file
+                    .extension()
+                    .is_some_and(|extension| extension == "yaml");
+                if is_yaml && is_before_4(host) {
+                    continue;
+                }
+                let here = Here::new(plugin);
+                let text = fs::read_to_string(&file).expect("it can be read");
+                let name = if is_yaml {
+                    "fluent-bit.yaml"
+                } else {
+                    "fluent-bit.conf"
+                };
+                let adapted = here.write(name, &here.adapt(&text));
+                let output = Command::new(host)
+                    .args(["--dry-run", "-c"])
+                    .arg(adapted)
+                    .output()
+                    .expect("it runs");
+                let said =
+                    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+                assert!(
+                    said.contains("configuration test is successful"),
+                    "{}: {said}",
+                    file.display()
+                );
+            }
+        },
+    );
+}
+
+/// What Fluent Bit with the configuration `file` sends to Loki first.
+fn first_push(host: &Path, file: &Path, loki: &Receiver<Request>) -> serde_json::Value {
+    let mut process = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(host)
+        .arg("-c")
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("setpriv runs");
+    wait_until(PATIENCE, "a push request", || !loki.received().is_empty());
+    process.kill().expect("it runs");
+    process.wait().expect("our child");
+    let request = loki.received().remove(0);
+    assert_eq!(request.path, "/loki/api/v1/push");
+    serde_json::from_slice(&request.body).expect("JSON")
+}
+
+/// The configuration that the README shows, word for word but for paths and the port.
+#[test]
+fn the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels() {
+    let name =
+        "examples::the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels";
+    let readme = fs::read_to_string(examples().with_file_name("README.md")).expect("the README");
+    let shown = readme
+        .split("```\n")
+        .find(|block| block.contains("    Name          loki\n"));
+    let shown = shown.expect("the README shows a configuration for Loki");
+    with_each_host(name, |host, plugin| {
+        let here = Here::new(plugin);
+        let mut log = here.root.container('a', "shop-checkout-1");
+        log.write_config_with(
+            "shop-checkout-1",
+            true,
+            serde_json::json!({"team": "till"}),
+            &[],
+        );
+        log.line("order placed");
+        let loki = receivers::http();
+        let text = here.with_root(&here.adapt(shown));
+        let file = here.write("loki.conf", &text.replace("3100", &loki.port().to_string()));
+        let push = first_push(host, &file, &loki);
+        let labels = serde_json::json!({
+            "job": "docker", "container_name": "shop-checkout-1", "image": "shop/web:1.2", "stream": "stdout"
+        });
+        assert_eq!(push["streams"][0]["stream"], labels);
+        let line = push["streams"][0]["values"][0][1].as_str().expect("a line");
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(
+            (&line["log"], &line["labels"]),
+            (&"order placed".into(), &serde_json::json!({"team": "till"}))
+        );
+    });
+}
+
+/// From nothing to Loki, as in examples/compose: the request that Loki would get.
+#[test]
+fn compose_brings_lines_to_loki_with_name_and_image() {
+    let name = "examples::compose_brings_lines_to_loki_with_name_and_image";
+    with_each_host(name, |host, plugin| {
+        if is_before_4(host) {
+            return skip(name, "`plugins` in YAML is of Fluent Bit 4");
+        }
+        let here = Here::new(plugin);
+        let mut log = here.root.container('a', "compose-shop-1");
+        log.line("order placed");
+        let loki = receivers::http();
+        let text = here.with_root(&here.adapt(&read("compose/fluent-bit.yaml")));
+        let text = text.replace("host: loki\n", "host: 127.0.0.1\n");
+        let file = here.write(
+            "fluent-bit.yaml",
+            &text.replace("3100", &loki.port().to_string()),
+        );
+        let push = first_push(host, &file, &loki);
+        let labels = serde_json::json!({
+            "job": "docker", "container_name": "compose-shop-1", "image": "shop/web:1.2", "stream": "stdout"
+        });
+        assert_eq!(push["streams"][0]["stream"], labels);
+        assert_eq!(push["streams"][0]["values"][0][1], "order placed");
+        assert_eq!(push["streams"][0]["values"][0][0], "1700000000000000001");
+    });
+}
+
+#[test]
+fn the_compose_file_is_whole() {
+    let text = read("compose/compose.yaml");
+    let mut mounts = 0;
+    for line in text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ."))
+    {
+        let source = format!(".{}", line.split(':').next().expect("a source"));
+        // What is built need not be there yet.
+        if !source.contains("target/release") {
+            assert!(
+                examples().join("compose").join(&source).exists(),
+                "{source}"
+            );
+        }
+        mounts += 1;
+    }
+    assert_eq!(mounts, 2);
+
+    let name = "examples::the_compose_file_is_whole";
+    let file = examples().join("compose/compose.yaml");
+    let has_compose = run(Command::new("docker").args(["compose", "version"])).is_ok();
+    let mut check = if has_compose {
+        let mut check = Command::new("docker");
+        check
+            .args(["compose", "--file"])
+            .arg(&file)
+            .args(["config", "--quiet"]);
+        check
+    } else if run(Command::new("python3").args(["-c", "import yaml"])).is_ok() {
+        let mut check = Command::new("python3");
+        check
+            .args([
+                "-c",
+                "import sys, yaml; yaml.safe_load(open(sys.argv[1]))['services']['loki']",
+            ])
+            .arg(&file);
+        check
+    } else {
+        return skip(name, "neither docker compose nor Python's yaml is here");
+    };
+    run(&mut check).expect("it is a compose file");
+}
+
+#[test]
+fn the_units_are_taken_by_systemd() {
+    let name = "examples::the_units_are_taken_by_systemd";
+    if programs("systemd-analyze").next().is_none() {
+        return skip(name, "no systemd-analyze (Debian: systemd)");
+    }
+    let units = files(".service");
+    assert_eq!(units.len(), 2);
+    for unit in units {
+        let dir = tempfile::tempdir().expect("a folder");
+        let text = fs::read_to_string(&unit).expect("it can be read");
+        // It must exist; any program will do.
+        let text = text.replace("/opt/fluent-bit/bin/fluent-bit", "/bin/sh");
+        let copy = dir.path().join("fluent-bit.service");
+        fs::write(&copy, text).expect("it is writable");
+        let mut check = Command::new("systemd-analyze");
+        check
+            .args(["verify", "--man=no"])
+            .arg(&copy)
+            .stdin(std::process::Stdio::null());
+        let output = check.output().expect("systemd-analyze runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let ours: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("fluent-bit.service"))
+            .collect();
+        assert!(
+            output.status.success() && ours.is_empty(),
+            "{}: {said}",
+            unit.display()
+        );
+    }
+}
+
+/// What examples/non-root gives is enough where only root may read.
+#[test]
+fn one_capability_is_enough_to_read_what_root_owns() {
+    let name = "examples::one_capability_is_enough_to_read_what_root_owns";
+    if find_all().is_empty() || !geteuid().is_root() {
+        return skip(
+            name,
+            "it takes a Fluent Bit, and root to become somebody else",
+        );
+    }
+    let unit = read("non-root/fluent-bit.service");
+    let from = unit.find("--inh-caps").expect("the switches of setpriv");
+    let switches = unit[from..]
+        .split("/opt/")
+        .next()
+        .expect("the program follows");
+    let switches = switches.replace(['#', '\\', '\n'], " ");
+    with_each_host(name, |host, plugin| {
+        let here = Here::new(plugin);
+        let mut log = here.root.container('a', "web");
+        log.line("order placed");
+        let owner_only = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        };
+        owner_only(&log.log, 0o600);
+        owner_only(&log.dir, 0o700);
+        let wrapper = here.write(
+            "fluent-bit",
+            &format!(
+                "#!/bin/sh\nexec setpriv --reuid 65534 --regid 65534 --clear-groups {switches} {} \"$@\"\n",
+                host.display()
+            ),
+        );
+        owner_only(&wrapper, 0o755);
+        let input = here.with_root(&read("non-root/fluent-bit.conf"));
+        let input = input
+            .split("[INPUT]")
+            .nth(1)
+            .expect("an input")
+            .split("[OUTPUT]")
+            .next()
+            .expect("its lines");
+        let mut host = FluentBit::new(&wrapper, Some(plugin), "");
+        let input = input.replace("/var/lib/fluent-bit", &host.dir().display().to_string());
+        host.set_config(&format!("[INPUT]{input}"));
+        std::os::unix::fs::chown(host.dir(), Some(65534), Some(65534)).expect("we are root");
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "the record", |host| host.record_count() == 1);
+        assert_eq!(host.records()[0].text("container_name"), "web");
+        host.end_in_order();
+    });
+}
+
+/// `make demo` shows records of the folder it was told of, through whichever host is
+/// here, and ends it with itself: at a Ctrl-C as when its terminal is closed.
+#[test]
+fn the_demo_shows_records_and_leaves_nothing_running() {
+    let test = "examples::the_demo_shows_records_and_leaves_nothing_running";
+    let Some(plugin) = plugin() else {
+        return skip(test, "the plugin's .so is not built");
+    };
+    if !plugin.with_file_name("tail-containers").exists() {
+        return skip(
+            test,
+            "no tail-containers beside CONTAINER_LOGS_PLUGIN: run make test",
+        );
+    }
+    for signal in [Signal::TERM, Signal::HUP] {
+        let root = DockerRoot::new();
+        root.container('a', "web").line("shown by the demo");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut demo = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo"))
+            .env("DOCKER_ROOT", root.path())
+            .env("PLUGIN", &plugin)
+            .env("DEMO_SECONDS", "60")
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the demo runs");
+        let mut shown = BufReader::new(demo.stdout.take().expect("a pipe"))
+            .lines()
+            .map_while(Result::ok);
+        let record = shown.find(|line| line.contains("shown by the demo"));
+        assert!(
+            record.is_some_and(|record| record.contains("web")),
+            "no record within a minute"
+        );
+        let of_the_demo = [folder.path(), root.path()].map(|path| path.display().to_string());
+        assert!(
+            is_any_told_of(&of_the_demo),
+            "the host has a folder of the demo on its command line"
+        );
+        kill_process(Pid::from_child(&demo), signal).expect("our child");
+        // Until everybody who has the pipe is gone.
+        shown.for_each(drop);
+        demo.wait().expect("it ends");
+        assert!(
+            !is_any_told_of(&of_the_demo),
+            "something outlives the demo at {signal:?}"
+        );
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            0,
+            "files at {signal:?}"
+        );
+    }
+}
+
+/// Whether one of these words is in the command line of any process.
+fn is_any_told_of(words: &[String]) -> bool {
+    let lines = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = lines.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .any(|line| words.iter().any(|word| line.contains(word.as_str())))
+}

@@ -1,0 +1,247 @@
+//! A reader that reads nothing must not look healthy: what is not read, and why, is in the
+//! metrics, and the age of the reader's last turn is told without the reader.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
+use fluent_bit_container_logs::plugin::Plugin;
+use fluent_bit_container_logs::source::reader::Reader;
+use fluent_bit_container_logs::telemetry::event::Level;
+use fluent_bit_container_logs::telemetry::metrics::{Reading, Value};
+
+use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::skip;
+
+/// Keeps the metrics that were shown last.
+#[derive(Default)]
+struct Shown {
+    values: Mutex<BTreeMap<String, f64>>,
+}
+
+impl Host for Shown {
+    fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
+        Ok(())
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+
+    fn publish(&self, readings: &[Reading]) {
+        let mut values = self.values.lock().expect("no panic");
+        for reading in readings {
+            let name = reading.family.name;
+            values.retain(|key, _| key.split(' ').next() != Some(name));
+            for sample in &reading.samples {
+                if let Value::Number(value) = sample.value {
+                    values.insert(
+                        format!("{name} {}", sample.labels.join(" "))
+                            .trim()
+                            .to_owned(),
+                        value,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// An instance whose reader the test turns, a second at a time.
+struct Turned {
+    plugin: Plugin,
+    reader: Reader,
+    host: Shown,
+    now: Instant,
+}
+
+impl Turned {
+    fn over(root: &DockerRoot, options: &[(&str, String)]) -> Turned {
+        let option = |name: &str| {
+            let given = options
+                .iter()
+                .find(|(option, _)| *option == name)
+                .map(|(_, value)| value.clone());
+            given.or_else(|| match name {
+                "Docker_Root" => Some(root.path().display().to_string()),
+                "Runtime" => Some("docker".to_owned()),
+                _ => None,
+            })
+        };
+        let (plugin, mut reader) =
+            Plugin::prepare(Config::from_lookup(option).expect("options")).expect("a start");
+        reader.begin();
+        Turned {
+            plugin,
+            reader,
+            host: Shown::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn turn(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            self.reader.turn(self.now);
+            self.plugin.drain(&self.host);
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<f64> {
+        self.host.values.lock().expect("no panic").get(key).copied()
+    }
+
+    /// What is counted of the containers that are not read.
+    fn unread(&self) -> Vec<(String, f64)> {
+        let values = self.host.values.lock().expect("no panic");
+        let counts = values.iter().filter(|(_, value)| **value > 0.0);
+        let reason = |(key, value): (&String, &f64)| {
+            Some((key.strip_prefix("containers_unread ")?.to_owned(), *value))
+        };
+        counts.filter_map(reason).collect()
+    }
+}
+
+fn set_driver(log: &LogWriter, driver: &str) {
+    let config = format!("{{\"LogConfig\":{{\"Type\":\"{driver}\",\"Config\":{{}}}}}}");
+    fs::write(log.dir.join("hostconfig.json"), config).expect("the folder is ours");
+}
+
+/// A folder in the log's place, which nobody can read as a log, whoever he is.
+fn spoil(log: &LogWriter) {
+    fs::rename(&log.log, log.dir.join("aside")).expect("its log");
+    fs::create_dir(&log.log).expect("a folder");
+}
+
+fn mend(log: &LogWriter) {
+    fs::remove_dir(&log.log).expect("the folder");
+    fs::rename(log.dir.join("aside"), &log.log).expect("its log");
+}
+
+#[test]
+fn each_container_that_is_not_read_is_counted_with_its_reason() {
+    let root = DockerRoot::new();
+    root.container('a', "good").line("hello");
+    set_driver(&root.created_container('b', "silent"), "none");
+    let asked = root.created_container('c', "asked");
+    set_driver(&asked, "journald");
+    let mut gone = root.created_container('d', "without-log");
+    let spoilt = root.container('e', "spoilt");
+    spoil(&spoilt);
+    let torn = root.created_container('f', "torn");
+    fs::write(torn.dir.join("config.v2.json"), "{").expect("the folder is ours");
+    // It never ran: no log is missed.
+    root.created_container('1', "created")
+        .write_config("created", false);
+    let socket = root.path().join("no.sock").display().to_string();
+    let mut turned = Turned::over(
+        &root,
+        &[("Docker_Socket", socket), ("Mode", "hybrid".to_owned())],
+    );
+    turned.turn(10);
+    let with_api = [
+        // Its file cannot be read, nor can the API be asked instead.
+        ("api_unavailable".to_owned(), 2.0),
+        ("driver_none".to_owned(), 1.0),
+        ("metadata".to_owned(), 1.0),
+        ("missing".to_owned(), 1.0),
+    ];
+    assert_eq!(turned.unread(), with_api);
+    drop(turned);
+
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    turned.turn(10);
+    let without_api = [
+        ("api_unavailable".to_owned(), 1.0),
+        ("driver_none".to_owned(), 1.0),
+        ("io_error".to_owned(), 1.0),
+        ("metadata".to_owned(), 1.0),
+        ("missing".to_owned(), 1.0),
+    ];
+    assert_eq!(turned.unread(), without_api);
+
+    mend(&spoilt);
+    gone.open_log();
+    torn.write_config("torn", false);
+    turned.turn(10);
+    assert_eq!(
+        turned.unread(),
+        [
+            ("api_unavailable".to_owned(), 1.0),
+            ("driver_none".to_owned(), 1.0)
+        ]
+    );
+}
+
+#[test]
+fn a_log_that_may_not_be_read_is_counted_as_such() {
+    let test = "health::a_log_that_may_not_be_read_is_counted_as_such";
+    let root = DockerRoot::new();
+    let secret = root.container('a', "secret");
+    fs::set_permissions(&secret.log, fs::Permissions::from_mode(0o000)).expect("chmod");
+    if fs::File::open(&secret.log).is_ok() {
+        return skip(test, "this user reads everything");
+    }
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    turned.turn(3);
+    assert_eq!(turned.unread(), [("permission".to_owned(), 1.0)]);
+}
+
+#[test]
+fn each_attempt_that_fails_counts_as_a_read_error() {
+    let root = DockerRoot::new();
+    let spoilt = root.container('a', "spoilt");
+    let options = [
+        ("Docker_Socket", "off".to_owned()),
+        ("Rescan_Interval", "1s".to_owned()),
+    ];
+    let mut turned = Turned::over(&root, &options);
+    turned.turn(3);
+    assert_eq!(turned.value("read_errors_total"), Some(0.0));
+    spoil(&spoilt);
+    turned.turn(10);
+    let errors = turned.value("read_errors_total").expect("it is shown");
+    assert!(errors >= 2.0, "{errors}");
+    mend(&spoilt);
+    turned.turn(5);
+    let errors = turned.value("read_errors_total");
+    turned.turn(10);
+    assert_eq!(turned.value("read_errors_total"), errors);
+}
+
+#[test]
+fn a_root_that_cannot_be_listed_is_zero_until_it_can() {
+    let root = DockerRoot::new();
+    let containers = root.path().join("containers");
+    let aside = root.path().join("aside");
+    fs::rename(&containers, &aside).expect("a rename");
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    let key = format!("root_readable {}", containers.display());
+    turned.turn(3);
+    assert_eq!(turned.value(&key), Some(0.0));
+    fs::rename(&aside, &containers).expect("a rename");
+    turned.turn(5);
+    assert_eq!(turned.value(&key), Some(1.0));
+    // It is a file, so that listing it fails in another way.
+    fs::rename(&containers, &aside).expect("a rename");
+    fs::write(&containers, "").expect("a file");
+    turned.turn(5);
+    assert_eq!(turned.value(&key), Some(0.0));
+}
+
+#[test]
+fn the_db_has_a_gauge_and_without_a_db_there_is_none() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    log.line("hello");
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    turned.turn(3);
+    assert_eq!(turned.value("checkpoint_writable"), None);
+    drop(turned);
+    let db = root.path().join("positions.db").display().to_string();
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned()), ("DB", db)]);
+    turned.turn(3);
+    assert_eq!(turned.value("checkpoint_writable"), Some(1.0));
+}

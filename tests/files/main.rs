@@ -1,0 +1,26 @@
+//! The tests over files of runtimes that the tests write: no root, no daemon, no Fluent Bit.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test reports a broken premise by failing"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads what it wrote itself"
+)]
+
+mod accounting;
+mod content;
+mod hard_cases;
+mod health;
+mod hostile;
+mod idle_streams;
+mod multiline;
+mod pods;
+mod released_checkpoint;
+mod selection;
+mod slices;
+mod tail_containers;
+mod tailing;
+mod user_storages;

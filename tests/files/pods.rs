@@ -1,0 +1,492 @@
+//! A Kubernetes node that the test writes: the runtime's format, the kubelet's
+//! rotation, restarts, old layouts, and Docker below.
+
+use std::collections::HashMap;
+use std::os::unix::fs::symlink;
+
+use fluent_bit_container_logs::config::options::OPTIONS;
+use fluent_bit_container_logs::delivery::host::embedded::Record;
+use fluent_bit_container_logs::telemetry::event::Level;
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::DockerRoot;
+use test_kit::pod_root::{uid_of, PodRoot, PodWriter, Style};
+
+/// As on a node without Docker.
+fn start(root: &PodRoot, options: &[(&str, &str)]) -> Collector {
+    let all: Vec<(&str, &str)> = [("Runtime", "cri")]
+        .iter()
+        .chain(options)
+        .copied()
+        .collect();
+    Collector::start(root.path(), &all)
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("line {number}")).collect()
+}
+
+fn write(log: &mut PodWriter, range: std::ops::Range<usize>) {
+    for line in numbers(range) {
+        log.line(&line);
+    }
+}
+
+fn texts(records: &[Record]) -> Vec<&str> {
+    records.iter().map(|record| record.text("log")).collect()
+}
+
+#[test]
+fn records_say_which_pod_and_run_they_are_of() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.entry("stderr", "F:future:tags", "hello žluť \u{1b}[0m");
+    let collector = start(
+        &root,
+        &[(
+            "Tag_Template",
+            "k8s.{namespace}.{pod}.{pod_uid}.{name}.{id}",
+        )],
+    );
+    collector.wait_texts(1);
+    let first_id = log.id();
+    log.restart();
+    log.line("again");
+    collector.wait_texts(2);
+    let tagged = collector.tagged();
+    for (number, (id, stream, text)) in [
+        (&first_id, "stderr", "hello žluť \u{1b}[0m"),
+        (&log.id(), "stdout", "again"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (tag, record) = &tagged[number];
+        assert_eq!(
+            serde_json::Value::Object(record.body.clone()),
+            serde_json::json!({
+                "log": text, "stream": stream,
+                "container_id": id, "container_name": "app",
+                "namespace": "shop", "pod": "web-1", "pod_uid": uid_of("web-1"), "restart_count": number,
+            })
+        );
+        assert_eq!(
+            tag.as_deref(),
+            Some(format!("k8s.shop.web-1.{}.app.{id}", uid_of("web-1")).as_str())
+        );
+    }
+    assert_eq!(tagged[0].1.time.seconds, 1_700_000_000);
+}
+
+#[test]
+fn pieces_are_joined_by_their_tags_alone() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    let collector = start(&root, &[]);
+    let long: String = (0..100_000)
+        .map(|n| char::from(b'a' + (n % 26) as u8))
+        .collect();
+    let mut expected = Vec::new();
+    // containerd's limit, conmon's reads, and a prompt that comes byte by byte.
+    for bytes in [16_384, 8_192, 100_000, 7_777] {
+        log.pieces("stdout", &long, bytes);
+        expected.push(long.clone());
+    }
+    log.style = Style::Conmon;
+    log.pieces("stdout", "password: ", 1);
+    expected.push("password: ".to_owned());
+    log.entry("stdout", "F", "");
+    expected.push(String::new());
+    // Bytes of a character in two pieces; carriage returns are the container's.
+    log.raw(b"2023-11-14T22:13:50Z stdout P \xc5\n2023-11-14T22:13:51Z stdout F \xbe\r\n");
+    expected.push("ž\r".to_owned());
+    log.entry("stdout", "P", "out");
+    log.entry("stderr", "F", "err");
+    log.entry("stdout", "F", "put");
+    expected.extend(["err".to_owned(), "output".to_owned()]);
+    let got = collector.wait_texts(expected.len());
+    let lengths = |texts: &[String]| texts.iter().map(String::len).collect::<Vec<_>>();
+    assert_eq!(lengths(&got), lengths(&expected));
+    assert!(got == expected, "the lengths are right, the texts are not");
+}
+
+#[test]
+fn an_unfinished_line_ends_with_its_run() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    let collector = start(&root, &[]);
+    log.line("line 0");
+    log.entry("stdout", "P", "panic: no line feed");
+    log.restart();
+    log.line("line 1");
+    collector.wait_texts(3);
+    let (records, _) = collector.stop();
+    assert_eq!(texts(&records), ["line 0", "panic: no line feed", "line 1"]);
+    let runs: Vec<_> = records
+        .iter()
+        .map(|record| record.body["restart_count"].as_u64())
+        .collect();
+    assert_eq!(runs, [Some(0), Some(0), Some(1)]);
+}
+
+#[test]
+fn damage_is_passed_over_to_the_next_entry() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("line 0");
+    log.raw(b"2023-11-14T22:1");
+    log.line("line 1");
+    log.raw(b"garbage\n\n\0\0\0\0");
+    log.line("line 2");
+    log.raw(b"2023-11-14T22:13:50Z stdout X unknown tag\n");
+    log.line("line 3");
+    let collector = start(&root, &[]);
+    assert_eq!(collector.wait_texts(4), numbers(0..4));
+    let (_, messages) = collector.stop();
+    assert!(
+        messages
+            .iter()
+            .any(|(_, text)| text.contains("not a valid log record")),
+        "{messages:?}"
+    );
+}
+
+/// What a run of the kubelet's rotation, or several, does to one container.
+struct Case {
+    log: PodWriter,
+    pod: String,
+    expected: HashMap<&'static str, Vec<String>>,
+}
+
+impl Case {
+    fn line(&mut self, text: String) {
+        self.log.line(&text);
+        self.expected.entry("stdout").or_default().push(text);
+    }
+
+    fn lines(&mut self, round: usize, what: &str, count: usize) {
+        for number in 0..count {
+            self.line(format!("{} round {round} {what} {number}", self.pod));
+        }
+    }
+
+    /// One rotation, with something written at each of its steps.
+    fn rotate(&mut self, round: usize) {
+        self.lines(round, "before", 3);
+        self.log.rotate();
+        self.lines(round, "while the log has no name", 3);
+        if round.is_multiple_of(3) {
+            let (half, rest) = (format!("{} half of {round} ", self.pod), "and its rest");
+            self.log.reopen_in_mid_line(&half);
+            self.log.entry("stdout", "F", rest);
+            self.expected
+                .entry("stderr")
+                .or_default()
+                .push("written at once after the reopening".to_owned());
+            self.expected
+                .entry("stdout")
+                .or_default()
+                .push(format!("{half}{rest}"));
+        } else {
+            self.log.reopen();
+        }
+        self.lines(round, "after", 3);
+        if round % 5 == 4 {
+            self.log.restart();
+            self.lines(round, "in a new run", 2);
+        }
+    }
+}
+
+#[test]
+fn a_node_of_a_hundred_pods_through_a_thousand_rotations() {
+    const PODS: usize = 100;
+    const ROUNDS: usize = 10;
+    let root = PodRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().expect("a path"))];
+    let mut cases: Vec<Case> = (0..PODS)
+        .map(|number| {
+            let pod = format!("web-{number}");
+            let mut log = root.container("shop", &pod, "app");
+            log.style = if number.is_multiple_of(2) {
+                Style::Containerd
+            } else {
+                Style::Conmon
+            };
+            Case {
+                log,
+                pod,
+                expected: HashMap::new(),
+            }
+        })
+        .collect();
+    let mut records = Vec::new();
+    let mut written = 0;
+    let mut collector = start(&root, &options);
+    for round in 0..ROUNDS {
+        for case in &mut cases {
+            case.rotate(round);
+        }
+        written = cases
+            .iter()
+            .flat_map(|case| case.expected.values())
+            .map(Vec::len)
+            .sum();
+        // The kubelet looks every ten seconds, so a reader is never further behind.
+        collector.wait("the lines of a round", |collector| {
+            records.len() + collector.count() >= written
+        });
+        // Once, rotations happen while nobody reads.
+        if round == ROUNDS / 2 {
+            records.extend(collector.stop().0);
+            for case in &mut cases {
+                case.rotate(ROUNDS);
+                case.rotate(ROUNDS + 1);
+            }
+            written = cases
+                .iter()
+                .flat_map(|case| case.expected.values())
+                .map(Vec::len)
+                .sum();
+            collector = start(&root, &options);
+        }
+    }
+    collector.wait("all lines", |collector| {
+        records.len() + collector.count() >= written
+    });
+    let (rest, messages) = collector.stop();
+    records.extend(rest);
+    assert_eq!(records.len(), written);
+    let mut arrived: HashMap<(String, String), Vec<String>> = HashMap::new();
+    for record in &records {
+        let key = (
+            record.text("pod").to_owned(),
+            record.text("stream").to_owned(),
+        );
+        arrived
+            .entry(key)
+            .or_default()
+            .push(record.text("log").to_owned());
+    }
+    for case in &cases {
+        for (stream, lines) in &case.expected {
+            let got = &arrived[&(case.pod.clone(), (*stream).to_owned())];
+            assert_eq!(got, lines, "{} {stream}", case.pod);
+        }
+    }
+    assert!(
+        !messages.iter().any(|(level, _)| *level <= Level::Warn),
+        "{messages:?}"
+    );
+}
+
+#[test]
+fn a_pod_that_is_deleted_is_read_to_its_end() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    let collector = start(&root, &[]);
+    log.line("line 0");
+    collector.wait_texts(1);
+    collector.pause();
+    write(&mut log, 1..20_000);
+    log.entry("stdout", "P", "line 20000");
+    std::fs::remove_dir_all(log.dir.parent().expect("the pod")).expect("remove");
+    collector.resume();
+    assert_eq!(collector.wait_texts(20_001), numbers(0..20_001));
+    collector.wait("the end", |collector| {
+        collector.has_logged("shop/web-1/app") && collector.has_logged("is gone")
+    });
+}
+
+#[test]
+fn pods_and_containers_that_come_later_are_found() {
+    let root = PodRoot::new();
+    let collector = start(&root, &[("Rescan_Interval", "1h")]);
+    collector.wait("the start", |collector| collector.has_logged("following"));
+    let mut first = root.container("shop", "web-1", "init");
+    first.line("line 0");
+    collector.wait_texts(1);
+    let mut second = root.container("shop", "web-1", "app");
+    second.line("line 1");
+    collector.wait_texts(2);
+    let mut third = root.container("shop", "web-2", "app");
+    third.line("line 2");
+    assert_eq!(collector.wait_texts(3), numbers(0..3));
+}
+
+#[test]
+fn the_layouts_of_old_kubelets_are_read() {
+    let root = PodRoot::new();
+    let uid = uid_of("old");
+    let folder = root.pods().join(&uid);
+    std::fs::create_dir_all(folder.join("app")).expect("a folder");
+    std::fs::write(
+        folder.join("app/0.log"),
+        "2023-11-14T22:13:20Z stdout F of a folder\n",
+    )
+    .expect("a log");
+    let shared = folder.join("side_0.log");
+    std::fs::write(&shared, "2023-11-14T22:13:20Z stdout F of a shared one\n").expect("a log");
+    let id = "ab".repeat(32);
+    symlink(
+        &shared,
+        root.path()
+            .join(format!("containers/old-1_ops_side-{id}.log")),
+    )
+    .expect("a link");
+    let collector = start(&root, &[]);
+    collector.wait_texts(2);
+    std::fs::rename(&shared, format!("{}.20240101-000000", shared.display())).expect("rotate");
+    std::fs::write(&shared, "2023-11-14T22:13:21Z stdout F rotated\n").expect("a log");
+    std::fs::write(
+        folder.join("side_1.log"),
+        "2023-11-14T22:13:22Z stdout F restarted\n",
+    )
+    .expect("a log");
+    collector.wait_texts(4);
+    let records = collector.records();
+    let side: Vec<&Record> = records
+        .iter()
+        .filter(|record| record.text("container_name") == "side")
+        .collect();
+    let lines: Vec<&str> = side.iter().map(|record| record.text("log")).collect();
+    assert_eq!(lines, ["of a shared one", "rotated", "restarted"]);
+    assert_eq!(side[0].text("pod"), "old-1");
+    assert_eq!(
+        (side[0].text("namespace"), side[0].text("container_id")),
+        ("ops", id.as_str())
+    );
+    assert!(records.iter().all(|record| record.text("pod_uid") == uid));
+}
+
+#[test]
+fn below_cri_dockerd_a_container_is_read_once_and_has_its_pods_fields() {
+    let pods = PodRoot::new();
+    let docker = DockerRoot::new();
+    let mut log = docker.container('a', "k8s_app_web-1_shop_0");
+    log.line("line 0");
+    let dir = pods
+        .pods()
+        .join(format!("shop_web-1_{}/app", uid_of("web-1")));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    symlink(&log.log, dir.join("0.log")).expect("a link");
+    for runtime in ["auto", "cri"] {
+        let docker_root = docker.path().display().to_string();
+        let options = [
+            ("Runtime", runtime),
+            ("Docker_Root", &docker_root),
+            ("Docker_Socket", "off"),
+        ];
+        let before = log.time();
+        let collector = Collector::start(pods.path(), &options);
+        collector.wait_texts(1);
+        log.line("line 1");
+        collector.wait("the second line", |collector| {
+            collector.texts().contains(&"line 1".to_owned())
+        });
+        log.rotate(3, false);
+        log.line("line 2");
+        collector.wait("the third line", |collector| {
+            collector.texts().contains(&"line 2".to_owned())
+        });
+        let (records, _) = collector.stop();
+        let mut sorted = texts(&records);
+        sorted.dedup();
+        assert_eq!(
+            sorted,
+            texts(&records),
+            "nothing comes twice; {runtime} from {before}"
+        );
+        assert!(
+            records.iter().all(|record| record.text("pod") == "web-1"),
+            "{records:?}"
+        );
+        assert!(records
+            .iter()
+            .all(|record| record.text("container_id") == log.id));
+        log.recreate();
+        for number in [1, 2] {
+            let _ = std::fs::remove_file(format!("{}.{number}", log.log.display()));
+        }
+        log.line("line 0");
+    }
+}
+
+#[test]
+fn a_missing_node_is_missed_only_where_it_was_asked_for() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    log.line("line 0");
+    let collector = Collector::start(root.path(), &[("Runtime", "auto")]);
+    collector.wait_texts(1);
+    let (_, messages) = collector.stop();
+    assert!(
+        !messages.iter().any(|(level, _)| *level <= Level::Warn),
+        "{messages:?}"
+    );
+    let collector = Collector::start(root.path(), &[("Runtime", "cri")]);
+    collector.wait("the message", |collector| {
+        collector.has_logged("cannot list containers in")
+    });
+    assert_eq!(collector.count(), 0);
+}
+
+/// What the example's `[INPUT]` sets, without what is Fluent Bit's own.
+fn example_options() -> Vec<(String, String)> {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/kubernetes/daemonset.yaml"
+    );
+    let text = std::fs::read_to_string(file).expect("the example");
+    let input = text
+        .split("[INPUT]")
+        .nth(1)
+        .expect("an input")
+        .split('[')
+        .next()
+        .expect("its lines");
+    let pairs = input
+        .lines()
+        .filter_map(|line| line.trim().split_once(char::is_whitespace));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .filter(|(name, _)| !["#", "Name", "Mem_Buf_Limit"].contains(&name.as_str()))
+        .collect()
+}
+
+#[test]
+fn the_daemon_sets_configuration_reads_a_node() {
+    let root = PodRoot::new();
+    let mut options = example_options();
+    for (name, value) in &mut options {
+        assert!(
+            OPTIONS.iter().any(|option| option.name == name),
+            "{name} is no option"
+        );
+        match name.as_str() {
+            "Pod_Logs" => *value = root.pods().display().to_string(),
+            "DB" => *value = root.path().join("positions.db").display().to_string(),
+            _ => {}
+        }
+    }
+    let mut own = root.container("logging", "container-logs-x", "fluent-bit");
+    own.line("not to be read");
+    let mut log = root.container("shop", "web-1", "app");
+    write(&mut log, 0..3);
+    let given: Vec<(&str, &str)> = options
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let collector = Collector::start(root.path(), &given);
+    collector.wait_texts(3);
+    log.rotate();
+    log.reopen();
+    write(&mut log, 3..5);
+    assert_eq!(collector.wait_texts(5), numbers(0..5));
+    let tag = format!("kube.var.log.containers.web-1_shop_app-{}.log", log.id());
+    assert!(collector
+        .tagged()
+        .iter()
+        .all(|(got, _)| *got == Some(tag.clone())));
+}

@@ -1,0 +1,466 @@
+//! SIGKILL at random moments, under load, rotation and pauses: nothing is lost, and
+//! nothing comes twice but the batch that a kill catches between the append and the
+//! move of the checkpoint. What is counted is what was in the host's files at the
+//! kill, and what comes after it. Three containers are Docker's, two a kubelet's.
+//!
+//! `KILLS=n` and `SEED=s` kill oftener and elsewhere.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use test_kit::collector::PATIENCE;
+use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::fluent_bit::{find, plugin, version, FluentBit};
+use test_kit::playing_host::{PlayingHost, Release};
+use test_kit::pod_root::{PodRoot, PodWriter};
+use test_kit::receivers::slow_http;
+use test_kit::{holds_within, skip};
+
+/// Kills of the playing host, of a real Fluent Bit, and of one that pauses: a restart
+/// of that takes ten times as long.
+const PLAYED_KILLS: usize = 170;
+const REAL_KILLS: usize = 40;
+const PAUSED_KILLS: usize = 25;
+const CONTAINERS: [char; 3] = ['a', 'b', 'c'];
+const PODS: [char; 2] = ['d', 'e'];
+
+fn variable(name: &str, or: usize) -> usize {
+    std::env::var(name)
+        .ok()
+        .map_or(or, |text| text.parse().expect("a number"))
+}
+
+/// Xorshift: moments that differ from run to run of the loop and not of the test.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Moments {
+        Moments((variable("SEED", 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// The logs of both runtimes.
+struct Roots {
+    docker: DockerRoot,
+    pods: PodRoot,
+}
+
+impl Roots {
+    fn new() -> Roots {
+        Roots {
+            docker: DockerRoot::new(),
+            pods: PodRoot::new(),
+        }
+    }
+
+    /// A place for what the host keeps.
+    fn dir(&self) -> &Path {
+        self.docker.path()
+    }
+
+    /// Options of the input, one a line.
+    fn options(&self) -> String {
+        let (root, pods) = (self.dir().display(), self.pods.pods());
+        let pods = pods.display();
+        format!(
+            "Docker_Root {root}\nPod_Logs {pods}\nPodman_Root {root}/none\nDB {root}/positions.db\n\
+             Tag_Template {{name}}\n"
+        )
+    }
+}
+
+/// A log and who writes it.
+enum Log {
+    Docker(LogWriter),
+    Pod(PodWriter),
+}
+
+impl Log {
+    /// A line, and what comes every so many of them: a rotation; a kubelet has the log
+    /// opened anew a moment later, and the container is restarted now and then.
+    fn line(&mut self, number: usize) {
+        let text = format!("line {number}");
+        match self {
+            Log::Docker(log) => {
+                log.line(&text);
+                if number % 500 == 499 {
+                    log.rotate(1000, false);
+                }
+            }
+            Log::Pod(log) => {
+                log.line(&text);
+                match number % 2000 {
+                    1999 => log.restart(),
+                    at if at % 500 == 469 => log.rotate(),
+                    at if at % 500 == 489 => log.reopen(),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// About 1,000 lines a second into each container, each rotated every 500 lines.
+/// Gives the numbers of lines when stopped.
+struct Load {
+    stopping: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<usize>>,
+}
+
+impl Load {
+    fn on(roots: &Roots) -> Load {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let docker =
+            CONTAINERS.map(|name| Log::Docker(roots.docker.container(name, &name.to_string())));
+        let pods = PODS.map(|name| {
+            let mut log = roots
+                .pods
+                .container("shop", &format!("web-{name}"), &name.to_string());
+            log.max_files = 1000;
+            Log::Pod(log)
+        });
+        let begin = |log| {
+            let stopping = Arc::clone(&stopping);
+            std::thread::spawn(move || write_until(&stopping, log))
+        };
+        let threads = docker.into_iter().chain(pods).map(begin).collect();
+        Load { stopping, threads }
+    }
+
+    fn stop(self) -> Vec<usize> {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a writer"))
+            .collect()
+    }
+}
+
+fn write_until(stopping: &AtomicBool, mut log: Log) -> usize {
+    let mut number = 0;
+    while !stopping.load(Ordering::SeqCst) {
+        for _ in 0..5 {
+            log.line(number);
+            number += 1;
+        }
+        // The load's own pace; nothing is awaited by it.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    number
+}
+
+/// Which line of each container comes next.
+#[derive(Default)]
+struct Arrived {
+    next: BTreeMap<String, usize>,
+    /// What kills may repeat: a container's batch, from which line on.
+    repeatable: BTreeMap<String, usize>,
+    repeated: usize,
+}
+
+impl Arrived {
+    /// A record; it must be the next of its container, or, first after a kill, the
+    /// first of the batch that was caught.
+    #[track_caller]
+    fn take(&mut self, container: &str, text: &str) {
+        let number = text
+            .strip_prefix("line ")
+            .and_then(|number| number.parse().ok());
+        let number: usize = number.unwrap_or_else(|| panic!("a line of ours: {text}"));
+        let next = self.next.entry(container.to_owned()).or_default();
+        let allowed = self.repeatable.remove(container);
+        if number != *next {
+            assert_eq!(allowed, Some(number), "{container}: {next} comes next");
+            self.repeated += *next - number;
+        }
+        *next = number + 1;
+    }
+
+    fn next_of(&self, container: &str) -> usize {
+        self.next.get(container).copied().unwrap_or(0)
+    }
+
+    fn has_all(&self, written: &[usize]) -> bool {
+        CONTAINERS
+            .iter()
+            .chain(&PODS)
+            .zip(written)
+            .all(|(name, count)| self.next_of(&name.to_string()) == *count)
+    }
+}
+
+#[test]
+fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
+    let roots = Roots::new();
+    let options: Vec<String> = roots
+        .options()
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, value)| format!("{}=\"{value}\"", name.to_lowercase()))
+        .collect();
+    let options = options.join(" ") + " rescan_interval=50ms";
+    let load = Load::on(&roots);
+    let mut moments = Moments::new();
+    let mut arrived = Arrived::default();
+    let (kills, mut kills_with_repetition) = (variable("KILLS", PLAYED_KILLS), 0);
+    for kill in 0..kills {
+        let mut host = PlayingHost::with_instance(Release::LATEST, &options);
+        match kill % 4 {
+            0 => drop(host.ok(&format!("limit a {}", 1000 + moments.below(30_000)))),
+            1 => drop(host.ok(&format!("refuse a {}", moments.below(4)))),
+            _ => {}
+        }
+        host.send(&format!("run {}", PATIENCE.as_millis()));
+        // The moment of the kill is random: there is nothing to await.
+        std::thread::sleep(Duration::from_micros(moments.below(120_000)));
+        let (frames, is_torn) = host.kill();
+        let before = arrived.repeated;
+        for frame in &frames {
+            let container = frame.tag.as_deref().expect("a tag of its own");
+            frame.texts().for_each(|text| arrived.take(container, text));
+        }
+        kills_with_repetition += usize::from(arrived.repeated > before);
+        // A batch that was torn was not accepted, and those before it are done with.
+        if let Some(last) = frames.last().filter(|_| !is_torn) {
+            let container = last.tag.clone().expect("a tag of its own");
+            let first = arrived.next_of(&container) - last.records.len();
+            arrived.repeatable.insert(container, first);
+        }
+    }
+    let written = load.stop();
+    let mut host = PlayingHost::with_instance(Release::LATEST, &options);
+    let mut seen = 0;
+    let is_complete = holds_within(PATIENCE, || {
+        host.run(50);
+        let frames = host.frames();
+        for frame in &frames[seen..] {
+            let container = frame.tag.as_deref().expect("a tag of its own");
+            frame.texts().for_each(|text| arrived.take(container, text));
+        }
+        seen = frames.len();
+        arrived.has_all(&written)
+    });
+    println!(
+        "{kills} kills of the playing host: {} lines written, 0 lost, {} repeated after {kills_with_repetition} of them",
+        written.iter().sum::<usize>(),
+        arrived.repeated,
+    );
+    assert!(is_complete, "{:?} of {written:?}", arrived.next);
+    host.exit().assert_clean();
+}
+
+/// With `storage.type filesystem`. Nothing is flushed until the last kill is over,
+/// so that what comes twice is not what Fluent Bit delivered and had not yet
+/// ticked off when it was killed.
+#[test]
+fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
+    let name = "kill::kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most";
+    let Some(program) = find() else {
+        return skip(
+            name,
+            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
+        );
+    };
+    let Some(plugin) = plugin() else {
+        return skip(name, "the plugin's .so is not built");
+    };
+    println!(
+        "{name}: {}",
+        version(&program).unwrap_or_else(|problem| problem)
+    );
+    let roots = Roots::new();
+    let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
+        .with_service_line("storage.max_chunks_up 512")
+        .with_service_line("storage.backlog.mem_limit 200M");
+    let flush =
+        |host: FluentBit, seconds: &str| host.with_service_line(&format!("Flush {seconds}"));
+    host.set_config(&input(&roots));
+    host = flush(host, "3600");
+    let load = Load::on(&roots);
+    let mut moments = Moments::new();
+    let kills = variable("KILLS", REAL_KILLS);
+    for kill in 1..=kills {
+        let moment = Duration::from_micros(moments.below(120_000));
+        start_and_kill(&mut host, kill, moment);
+    }
+    let written = load.stop();
+    assert_eq!(
+        host.record_count(),
+        0,
+        "nothing was flushed before the last kill"
+    );
+    let mut host = flush(host, "0.2");
+    host.start().expect("Fluent Bit starts");
+    let total: usize = written.iter().sum();
+    host.wait_until(PATIENCE * 2, "all lines", |host| {
+        host.record_count() >= total
+    });
+    // How often each line came: order between chunks of two runs is Fluent Bit's.
+    let counts = |host: &FluentBit| {
+        let mut counts: BTreeMap<(String, usize), usize> = BTreeMap::new();
+        for record in host.records() {
+            let number = record.text("log")["line ".len()..]
+                .parse()
+                .expect("a line of ours");
+            *counts.entry((record.tag.clone(), number)).or_default() += 1;
+        }
+        counts
+    };
+    host.wait_until(PATIENCE, "every line", |host| counts(host).len() == total);
+    host.end_in_order();
+    let counts = counts(&host);
+    let repeated = assert_one_batch_at_the_most(&counts, total, kills);
+    println!("{kills} kills of Fluent Bit: {total} lines written, 0 lost, {repeated} repeated");
+}
+
+/// What the kills need of `[SERVICE]`.
+fn with_storage(host: FluentBit, roots: &Roots) -> FluentBit {
+    host.with_service_line(&format!("storage.path {}/storage", roots.dir().display()))
+        .with_service_line("storage.sync normal")
+}
+
+fn input(roots: &Roots) -> String {
+    let options = roots.options().replace('\n', "\n    ");
+    format!(
+        "[INPUT]\n    Name container_logs\n    storage.type filesystem\n    Queue_Limit 64k\n    {options}\n"
+    )
+}
+
+/// Kills it so long after its input has started, for the `start`-th time.
+fn start_and_kill(host: &mut FluentBit, start: usize, moment: Duration) {
+    host.start().expect("Fluent Bit starts");
+    host.wait_until(PATIENCE, "the start", |host| {
+        host.stderr().matches("following containers").count() == start
+    });
+    // The moment of the kill is given: there is nothing to await.
+    std::thread::sleep(moment);
+    host.signal(Signal::KILL);
+    host.wait_exit(PATIENCE).expect("it is dead");
+}
+
+/// How often each line of each container came: how many came twice. Each came, and what
+/// came twice are so many batches at the most as there were kills.
+#[track_caller]
+fn assert_one_batch_at_the_most(
+    counts: &BTreeMap<(String, usize), usize>,
+    total: usize,
+    kills: usize,
+) -> usize {
+    let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+    // A batch is contiguous: so many stretches of lines that came twice.
+    let stretches = repeated
+        .windows(2)
+        .filter(|pair| pair[0].0 .0 != pair[1].0 .0 || pair[0].0 .1 + 1 != pair[1].0 .1)
+        .count()
+        + usize::from(!repeated.is_empty());
+    assert_eq!(counts.len(), total);
+    assert!(
+        repeated.iter().all(|(_, count)| **count == 2),
+        "{repeated:?}"
+    );
+    assert!(
+        stretches <= kills,
+        "{stretches} batches repeated over {kills} kills: {repeated:?}"
+    );
+    repeated.len()
+}
+
+/// The output is slow and few chunks may be up, so Fluent Bit pauses the input again
+/// and again, and kills come while it is paused. What Fluent Bit sends once more since it
+/// was killed before it had ticked it off is a request that came before, word for word.
+#[test]
+fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most() {
+    let name =
+        "kill::kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most";
+    let Some(program) = find() else {
+        return skip(
+            name,
+            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
+        );
+    };
+    let Some(plugin) = plugin() else {
+        return skip(name, "the plugin's .so is not built");
+    };
+    println!(
+        "{name}: {}",
+        version(&program).unwrap_or_else(|problem| problem)
+    );
+    let roots = Roots::new();
+    // A receiver's own pace.
+    let receiver = slow_http(|| std::thread::sleep(Duration::from_millis(30)));
+    let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
+        .with_service_line("storage.max_chunks_up 4")
+        .with_service_line("Flush 0.2")
+        .with_service_line("scheduler.base 1")
+        .with_service_line("scheduler.cap 1");
+    host.set_config(&format!(
+        "{input}    storage.pause_on_chunks_overlimit on\n[OUTPUT]\n    Name http\n    Match *\n    \
+         Host 127.0.0.1\n    Port {port}\n    Format json\n    Retry_Limit no_limits\n",
+        input = input(&roots),
+        port = receiver.port()
+    ));
+    let load = Load::on(&roots);
+    let mut moments = Moments::new();
+    let (kills, mut paused) = (variable("KILLS", PAUSED_KILLS), 0);
+    let count = |host: &FluentBit, what: &str| {
+        host.stderr()
+            .matches(&format!("{what} (storage buf overlimit"))
+            .count()
+    };
+    for kill in 1..=kills {
+        let before = count(&host, "paused") - count(&host, "resume");
+        start_and_kill(
+            &mut host,
+            kill,
+            Duration::from_micros(moments.below(600_000)),
+        );
+        paused += usize::from(count(&host, "paused") - count(&host, "resume") > before);
+    }
+    let (pauses, resumes) = (count(&host, "paused"), count(&host, "resume"));
+    let total: usize = load.stop().iter().sum();
+    host.start().expect("Fluent Bit starts");
+    let arrived = || {
+        let mut seen = HashSet::new();
+        let mut counts: BTreeMap<(String, usize), usize> = BTreeMap::new();
+        for request in receiver
+            .received()
+            .into_iter()
+            .filter(|request| seen.insert(request.body.clone()))
+        {
+            let records: Vec<serde_json::Value> =
+                serde_json::from_slice(&request.body).expect("JSON");
+            for record in &records {
+                let text = |key: &str| record[key].as_str().expect("a text").to_owned();
+                let number = text("log")["line ".len()..]
+                    .parse()
+                    .expect("a line of ours");
+                *counts.entry((text("container_name"), number)).or_default() += 1;
+            }
+        }
+        counts
+    };
+    host.wait_until(PATIENCE * 2, "every line", |_| arrived().len() >= total);
+    host.end_in_order();
+    let repeated = assert_one_batch_at_the_most(&arrived(), total, kills);
+    println!(
+        "{kills} kills of Fluent Bit over {pauses} pauses and {resumes} resumptions, {paused} of them in a pause: \
+         {total} lines written, 0 lost, {repeated} repeated"
+    );
+    assert!(
+        pauses > 0 && resumes > 0 && paused > 0,
+        "the input was hardly ever paused"
+    );
+}

@@ -1,0 +1,100 @@
+//! `tail-containers` beside a host that has the DB.
+
+use std::os::unix::fs::MetadataExt;
+
+use test_kit::docker_root::DockerRoot;
+use test_kit::playing_host::{PlayingHost, Release};
+use test_kit::tail_containers::run;
+
+/// The DB of a Fluent Bit, which has it locked or is stopped for the moment: what is printed
+/// here must come there all the same.
+#[test]
+fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("positions.db");
+    let db = format!("DB={}", path.display());
+    let shown = |more: &[&str]| {
+        let output = run(root.path(), &[&["-o", &db][..], more].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    log.line("delivered");
+    // One that is not there is missed and not made.
+    let (lines, said) = shown(&["--no-follow"]);
+    assert_eq!(lines, "web | delivered\n");
+    assert!(
+        said.contains("positions.db: the file does not exist; nothing was changed"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).expect("ours").count(), 0);
+    let mut host = PlayingHost::start(Release::LATEST);
+    host.ok(&format!(
+        "instance a runtime=docker docker_root=\"{}\" db=\"{}\"",
+        root.path().display(),
+        path.display()
+    ));
+    host.ok("init");
+    host.run_until(1);
+    let state = || {
+        let meta = path.metadata().expect("the DB");
+        (
+            std::fs::read(&path).expect("the DB"),
+            meta.ino(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime_nsec(),
+        )
+    };
+    for is_running in [true, false] {
+        log.line("not delivered yet");
+        let before = state();
+        for more in [
+            &["--no-follow"][..],
+            &["--no-follow", "--json"],
+            &["--no-follow", "--stats"],
+        ] {
+            let (lines, said) = shown(more);
+            assert_eq!(
+                lines.matches("not delivered yet").count(),
+                usize::from(more.len() < 2 || more[1] == "--json"),
+                "{lines}"
+            );
+            assert!(
+                !lines.contains("| delivered") && said.is_empty(),
+                "{lines}{said}"
+            );
+            assert!(state() == before, "{more:?} wrote to the DB");
+        }
+        // A writer is refused while the host runs.
+        if is_running {
+            let output = run(root.path(), &["--no-follow", "--save-position", "-o", &db]);
+            assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another instance"));
+            assert!(state() == before);
+            host.run_until(2);
+            host = {
+                host.exit().assert_clean();
+                PlayingHost::start(Release::LATEST)
+            };
+        }
+    }
+    host.ok(&format!(
+        "instance a runtime=docker docker_root=\"{}\" db=\"{}\"",
+        root.path().display(),
+        path.display()
+    ));
+    host.ok("init");
+    host.run_until(1);
+    assert_eq!(
+        host.texts("a"),
+        ["not delivered yet"],
+        "it came although it was printed"
+    );
+    host.exit().assert_clean();
+}

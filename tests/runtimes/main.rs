@@ -1,0 +1,23 @@
+//! The tests over real runtimes: dockerd, Podman, containerd, conmon, and a node as Kubernetes has it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test reports a broken premise by failing"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads what it wrote itself"
+)]
+
+mod check;
+mod conmon;
+mod containerd;
+mod daemon_truth;
+mod docker;
+mod hybrid;
+mod kubernetes;
+mod local_files;
+mod multiline;
+mod podman;
+mod podman_truth;
