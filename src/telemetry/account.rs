@@ -41,10 +41,9 @@ use crate::format::position::Timestamp;
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::metrics::SourceKind;
-use crate::telemetry::throttle::Once;
+use crate::telemetry::throttle::{Once, Paced};
 
 pub use crate::telemetry::figures::{Abandoned, Amount, Figures, Held};
-pub use crate::telemetry::throttle::Paced;
 
 /// The result of one slice, before its batches are queued.
 #[derive(Debug, Clone, Copy, Default)]

@@ -11,9 +11,9 @@ use crate::format::rfc3339;
 use crate::runtime::docker::ContainerMetadata;
 use crate::source::file::generation::Generation;
 use crate::source::file::resume::Lost;
-use crate::telemetry::account::{Abandoned, Account, Amount, Paced};
+use crate::telemetry::account::{Abandoned, Account, Amount};
 use crate::telemetry::event::Event;
-use crate::telemetry::throttle::Once;
+use crate::telemetry::throttle::{Once, Paced};
 
 /// The losses of one log.
 #[derive(Debug)]
