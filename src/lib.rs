@@ -8,7 +8,7 @@
 //! runtime ───> source (thread) ─────────────────────────────────────┐
 //!              file bytes -> lines -> format -> partial -> encode   │ Batch
 //!                                                                   v
-//!              checkpoint <── Ack ── [host thread] drain <── queue ─┘
+//!              checkpoint <────────  [host thread] drain <── queue ─┘
 //!                                        │
 //!                                        └──> Host::append
 //! ```

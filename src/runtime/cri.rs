@@ -154,6 +154,10 @@ impl Runtime for Cri {
         "Kubernetes"
     }
 
+    fn root_option(&self) -> &'static str {
+        "Pod_Logs"
+    }
+
     fn root(&self) -> PathBuf {
         self.pod_logs
             .canonicalize()

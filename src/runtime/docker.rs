@@ -254,6 +254,10 @@ impl Runtime for Docker {
         "Docker"
     }
 
+    fn root_option(&self) -> &'static str {
+        "Docker_Root"
+    }
+
     fn root(&self) -> PathBuf {
         containers_dir(&self.data_root)
     }

@@ -110,6 +110,10 @@ impl Runtime for Podman {
         }
     }
 
+    fn root_option(&self) -> &'static str {
+        "Podman_Root"
+    }
+
     fn root(&self) -> PathBuf {
         match &self.storages {
             Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),

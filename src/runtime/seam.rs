@@ -1,6 +1,7 @@
 //! The interface between the reader and the container runtimes: what a runtime must provide
 //! about the logs of its containers on disk. Docker, the CRI runtimes and Podman each
-//! implement it in one file next to this one; another runtime is one more file.
+//! implement it next to this one; another runtime is one more file (docs/architecture.md says
+//! what else it touches).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::runtime::Owner;
 pub trait Runtime: Send + Sync {
     /// The runtime's name in messages.
     fn title(&self) -> &'static str;
+
+    /// The option that sets where its containers are.
+    fn root_option(&self) -> &'static str;
 
     /// The directory that must be readable for anything to be found, with symlinks resolved if
     /// it exists.

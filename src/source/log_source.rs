@@ -1,13 +1,16 @@
-//! Where the log of one container is read from, and the moves between these places. `choose`
+//! Where the log of one container is read from, and the moves between these sources. `choose`
 //! decides; the offset goes along with each move.
 //!
 //! ```text
-//!   ┌────── a file appears ───── Nowhere ◀───────────────────┐
-//!   ▼                               ▲                        │
-//! Files ─── none, or unreadable ────┴── the API has it ──▶ Api
-//!   ▲                                                        │
-//!   └───────────── the files can be opened ──────────────────┘
+//!          Choice::Files                Choice::Api
+//! Files ◀─────────────────▶ Nowhere ─────────────────▶ Api
+//!   ▲       Choice::Nowhere           Choice::Nowhere   │▲
+//!   │                          ◀────────────────────────┘│
+//!   └───────── Choice::Files, Choice::Api ───────────────┘
 //! ```
+//!
+//! With any other choice, the source stays as it is: the files that it waits for may appear, or
+//! become readable.
 
 use std::io;
 use std::sync::Arc;
@@ -30,9 +33,9 @@ use crate::telemetry::trouble::Trouble;
 /// How long a Podman container may run without a log before the API is asked about it.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The place that a log is read from.
-enum Place {
-    /// Its files. None of them may be open yet.
+/// What a log is read from.
+enum Source {
+    /// Its files, of which some are open, or none yet.
     Files(Box<Tailer>),
     /// The runtime's API, since this checkpoint.
     Api(ContainerCheckpoint),
@@ -42,7 +45,7 @@ enum Place {
 
 /// The source of one container's log.
 pub struct LogSource {
-    place: Place,
+    source: Source,
     /// Its files, as found last.
     files: LogFiles,
     /// How its files are followed.
@@ -64,7 +67,7 @@ impl LogSource {
         let files = about.runtime().logs(found).into_iter().next();
         let files = files.unwrap_or_else(|| LogFiles::numbered(found.dir.clone()));
         LogSource {
-            place: Place::Files(tailer_of(about, files.clone(), start)),
+            source: Source::Files(tailer_of(about, files.clone(), start)),
             files,
             follow: Follow::new(now),
             missing_since: None,
@@ -76,17 +79,17 @@ impl LogSource {
 
     /// Its files; `None` while the API is read.
     pub fn tailer(&self) -> Option<&Tailer> {
-        match &self.place {
-            Place::Files(tailer) | Place::Nowhere(tailer, _) => Some(tailer),
-            Place::Api(_) => None,
+        match &self.source {
+            Source::Files(tailer) | Source::Nowhere(tailer, _) => Some(tailer),
+            Source::Api(_) => None,
         }
     }
 
     /// As [`LogSource::tailer`], for reading, with how they are followed.
     pub fn tailer_mut(&mut self) -> Option<(&mut Tailer, &mut Follow)> {
-        match &mut self.place {
-            Place::Files(tailer) | Place::Nowhere(tailer, _) => Some((tailer, &mut self.follow)),
-            Place::Api(_) => None,
+        match &mut self.source {
+            Source::Files(tailer) | Source::Nowhere(tailer, _) => Some((tailer, &mut self.follow)),
+            Source::Api(_) => None,
         }
     }
 
@@ -102,21 +105,21 @@ impl LogSource {
 
     /// Whether there is an open file to read.
     pub fn has_work(&self) -> bool {
-        matches!(&self.place, Place::Files(tailer) if tailer.is_open())
+        matches!(&self.source, Source::Files(tailer) if tailer.is_open())
     }
 
     /// What it is, for metrics.
     pub fn kind(&self) -> SourceKind {
-        match &self.place {
-            Place::Api(_) => SourceKind::Stream,
-            Place::Files(tailer) if tailer.is_open() => choose::kind_of(&self.files),
-            Place::Files(_) | Place::Nowhere(..) => SourceKind::Nowhere,
+        match &self.source {
+            Source::Api(_) => SourceKind::Stream,
+            Source::Files(tailer) if tailer.is_open() => choose::kind_of(&self.files),
+            Source::Files(_) | Source::Nowhere(..) => SourceKind::Nowhere,
         }
     }
 
     /// Whether another look may find another place, or report what could not be reported.
     pub fn needs_a_look(&self, about: &Description) -> bool {
-        matches!(self.place, Place::Api(_))
+        matches!(self.source, Source::Api(_))
             || self.trouble.is_there()
             || self.read_trouble.is_there()
             || self.nowhere.is_to_be_reported()
@@ -134,13 +137,13 @@ impl LogSource {
         streams: Option<&Streams>,
     ) -> Option<Unread> {
         let trouble = self.trouble.reason().or(self.read_trouble.reason());
-        match &self.place {
-            Place::Api(_) => streams.and_then(|streams| streams.unread(about.id())),
-            Place::Nowhere(_, reason) => Some(*reason),
-            Place::Files(_) if trouble.is_some() => trouble,
-            Place::Files(_) if is_remote => Some(Unread::ApiUnavailable),
-            Place::Files(tailer) if about.is_known() && tailer.is_open() => None,
-            Place::Files(_) => about.unread().or_else(|| {
+        match &self.source {
+            Source::Api(_) => streams.and_then(|streams| streams.unread(about.id())),
+            Source::Nowhere(_, reason) => Some(*reason),
+            Source::Files(_) if trouble.is_some() => trouble,
+            Source::Files(_) if is_remote => Some(Unread::ApiUnavailable),
+            Source::Files(tailer) if about.is_known() && tailer.is_open() => None,
+            Source::Files(_) => about.unread().or_else(|| {
                 let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
                 is_missing.then_some(Unread::Missing)
             }),
@@ -150,12 +153,12 @@ impl LogSource {
     /// Records built from now on use the template of the description.
     pub fn set_template(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         let template = Arc::clone(about.template());
-        match (&mut self.place, &around.streams) {
-            (Place::Files(tailer) | Place::Nowhere(tailer, _), _) => {
+        match (&mut self.source, &around.streams) {
+            (Source::Files(tailer) | Source::Nowhere(tailer, _), _) => {
                 tailer.set_template(template, around.link)
             }
-            (Place::Api(_), Some(streams)) => streams.set_template(about.id(), template),
-            (Place::Api(_), None) => {}
+            (Source::Api(_), Some(streams)) => streams.set_template(about.id(), template),
+            (Source::Api(_), None) => {}
         }
     }
 
@@ -254,14 +257,14 @@ impl LogSource {
         self.files = files;
         if let Some(start) = self.tailer().map(Tailer::start) {
             self.close_files(about);
-            self.place = Place::Files(self.new_tailer(about, start));
+            self.source = Source::Files(self.new_tailer(about, start));
         }
     }
 
-    /// Takes the place out; the caller sets the next one.
-    fn take_place(&mut self) -> Place {
-        let between = Place::Api(ContainerCheckpoint::default());
-        std::mem::replace(&mut self.place, between)
+    /// Takes the source out; the caller sets the next one.
+    fn take_source(&mut self) -> Source {
+        let between = Source::Api(ContainerCheckpoint::default());
+        std::mem::replace(&mut self.source, between)
     }
 
     fn new_tailer(&self, about: &Description, start: Start) -> Box<Tailer> {
@@ -278,17 +281,17 @@ impl LogSource {
     /// Reads the files from now on, resuming where the API stopped.
     fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.missing_since = None;
-        let start = match self.take_place() {
-            Place::Files(tailer) | Place::Nowhere(tailer, _) => {
-                self.place = Place::Files(tailer);
+        let start = match self.take_source() {
+            Source::Files(tailer) | Source::Nowhere(tailer, _) => {
+                self.source = Source::Files(tailer);
                 return self.report_readable(around.link);
             }
-            Place::Api(begun) => end_stream(begun, about, around),
+            Source::Api(begun) => end_stream(begun, about, around),
         };
         let mut tailer = self.new_tailer(about, start);
         watch_log_folder(&self.files, about, around);
         let opened = tailer.refresh(around.link);
-        self.place = Place::Files(tailer);
+        self.source = Source::Files(tailer);
         if let Err(error) = opened {
             return self.report_failure(around.link, &error);
         }
@@ -302,13 +305,13 @@ impl LogSource {
         let Some(streams) = around.streams.as_mut() else {
             return;
         };
-        let (Place::Files(tailer) | Place::Nowhere(tailer, _)) = &mut self.place else {
+        let (Source::Files(tailer) | Source::Nowhere(tailer, _)) = &mut self.source else {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
         match streams.follow(*about.id(), template, || tailer.hand_over()) {
             Ok(begun) => {
-                self.place = Place::Api(begun);
+                self.source = Source::Api(begun);
                 self.close_files(about);
                 let (name, short_id) = about.names();
                 around.link.report(Event::StreamBegins {
@@ -329,14 +332,14 @@ impl LogSource {
         reason: String,
         around: &mut Surroundings<'_>,
     ) {
-        let tailer = match self.take_place() {
-            Place::Files(tailer) | Place::Nowhere(tailer, _) => tailer,
-            Place::Api(begun) => {
+        let tailer = match self.take_source() {
+            Source::Files(tailer) | Source::Nowhere(tailer, _) => tailer,
+            Source::Api(begun) => {
                 let start = end_stream(begun, about, around);
                 self.new_tailer(about, start)
             }
         };
-        self.place = Place::Nowhere(tailer, unread);
+        self.source = Source::Nowhere(tailer, unread);
         let (name, short_id) = about.names();
         self.nowhere.begin(unread, || {
             around.link.report(Event::Unreadable {
@@ -350,15 +353,15 @@ impl LogSource {
     /// Closes all files and streams of the container. Keeps the offset, so that reading
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        let start = match &mut self.place {
-            Place::Files(tailer) | Place::Nowhere(tailer, _) if tailer.is_open() => {
+        let start = match &mut self.source {
+            Source::Files(tailer) | Source::Nowhere(tailer, _) if tailer.is_open() => {
                 Start::Saved(tailer.hand_over())
             }
-            Place::Files(tailer) | Place::Nowhere(tailer, _) => tailer.start(),
-            Place::Api(begun) => end_stream(*begun, about, around),
+            Source::Files(tailer) | Source::Nowhere(tailer, _) => tailer.start(),
+            Source::Api(begun) => end_stream(*begun, about, around),
         };
         self.close_files(about);
-        self.place = Place::Files(self.new_tailer(about, start));
+        self.source = Source::Files(self.new_tailer(about, start));
     }
 
     /// Reports that the files cannot be found or opened; files that are open may still be

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::config::{Config, ConfigError};
 use fluent_bit_container_logs::format::position::Timestamp;
+use fluent_bit_container_logs::runtime::RUNTIMES;
 
 use crate::since;
 
@@ -22,9 +24,14 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Container runtime: docker, cri (a Kubernetes node), podman, or auto: all
-    /// that are found
-    #[arg(long, value_name = "RUNTIME", default_value = "auto", global = true)]
+    /// Container runtime, or auto: all that are found
+    #[arg(
+        long,
+        value_name = "RUNTIME",
+        default_value = "auto",
+        value_parser = PossibleValuesParser::new(runtime_names()),
+        global = true
+    )]
     runtime: String,
 
     /// Folder with the pod logs of a Kubernetes node
@@ -194,6 +201,11 @@ impl Arguments {
             _ => Vec::new(),
         }
     }
+}
+
+fn runtime_names() -> impl Iterator<Item = &'static str> {
+    let names = RUNTIMES.iter().map(|(name, _)| *name);
+    std::iter::once("auto").chain(names)
 }
 
 fn absolute(path: &Path) -> Option<String> {

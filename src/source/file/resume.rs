@@ -1,8 +1,9 @@
 //! Where reading resumes after a restart: the place of a checkpoint among the listed files of
 //! a log, as a plan that the tailer applies.
 //!
-//! Files are distinguished by inode and birth time if the file system has birth times;
-//! otherwise, or if dockerd compressed the file, by content.
+//! A checkpoint belongs to the file whose content matches it: the hash of its head and of the
+//! bytes before the offset. Inode and birth time only say which file is compared first, except
+//! where nothing had been read.
 
 use std::io;
 

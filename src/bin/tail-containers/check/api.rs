@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{channel, Sender};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fluent_bit_container_logs::config::socket::DockerSocket;
@@ -11,10 +12,11 @@ use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
-use fluent_bit_container_logs::runtime::Api;
+use fluent_bit_container_logs::runtime::{Api, Found};
 use fluent_bit_container_logs::source::api::{
     ContainerAction, DockerThread, Inspected, StreamEnd, StreamSink,
 };
+use fluent_bit_container_logs::source::choose::{choose, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::containers::{Containers, State};
@@ -71,6 +73,7 @@ pub fn ask(
     let mut streamed = needing;
     if let Some(index) = unseen {
         let root = containers.groups[index].root.clone();
+        let runtime = Arc::clone(&containers.groups[index].runtime);
         for id in listed {
             let Ok(inspected) = daemon.inspect(id) else {
                 continue;
@@ -88,9 +91,16 @@ pub fn ask(
                 config,
             );
             if seen.source.is_empty() {
-                seen.source = "api: its folder cannot be read".to_owned();
-                seen.needs_api = true;
-                streamed += 1;
+                let facts = Facts {
+                    runtime: &*runtime,
+                    found: &Found::new(id, SafePath::from(&root), root.clone()),
+                    config,
+                    driver: Some(&driver),
+                    is_running: metadata.is_running,
+                    files: FileState::Hidden,
+                };
+                seen.take(choose(&facts), &facts, &Ok(None), place, findings);
+                streamed += usize::from(seen.needs_api);
             }
             containers.groups[index].seen.push(seen);
         }

@@ -10,7 +10,7 @@ use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
+use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
@@ -89,7 +89,8 @@ impl Seen {
 
 /// One runtime and its containers.
 pub struct Group {
-    runtime: Arc<dyn Runtime>,
+    /// The runtime.
+    pub runtime: Arc<dyn Runtime>,
     /// The runtime's name.
     pub title: &'static str,
     /// The folder with its containers.
@@ -204,7 +205,7 @@ impl Containers {
                 State::Listed => {}
                 State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
                 State::Missing => {
-                    let fix = place.for_missing_root(group.title, &group.root, config);
+                    let fix = place.for_missing_root(&*group.runtime, &group.root, config);
                     let finding = Finding::fatal(about, "the folder does not exist", fix);
                     findings.push(finding.because(Unread::Missing));
                 }
@@ -243,7 +244,7 @@ impl Containers {
         let driver = runtime.log_driver(found);
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
-            let log = find_log(runtime.logs(found));
+            let log = find_readable(runtime, found);
             let facts = Facts {
                 runtime,
                 found,
@@ -295,7 +296,8 @@ impl Containers {
 }
 
 impl Seen {
-    fn take(
+    /// Takes the decision about where it is read, with what follows from it.
+    pub fn take(
         &mut self,
         choice: Choice,
         facts: &Facts<'_>,
@@ -406,6 +408,22 @@ fn report_cut(
             "its names, labels or variables exceed a limit and are cut in its records",
             "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
         ));
+    }
+}
+
+/// The log of a container, as the reader finds it: it reads no file of a log while another one
+/// cannot be opened, unless that is damaged for ever.
+fn find_readable(
+    runtime: &dyn Runtime,
+    found: &Found,
+) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
+    let Some(files) = find_log(runtime.logs(found))? else {
+        return Ok(None);
+    };
+    let errors = unreadable(&files).into_iter().map(|(_, error)| error);
+    match errors.into_iter().find(|error| !is_permanent(error)) {
+        Some(error) => Err((files, error)),
+        None => Ok(Some(files)),
     }
 }
 

@@ -1,13 +1,12 @@
 //! How to fix an error, depending on the user and the environment.
 
-use fluent_bit_container_logs::config::socket_option;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::config::{socket_option, Config};
 use fluent_bit_container_logs::runtime::bounded_file::FileKind;
 use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage};
-use fluent_bit_container_logs::runtime::{bounded_file, Api};
+use fluent_bit_container_logs::runtime::{bounded_file, Api, Runtime};
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
 use serde::Deserialize;
@@ -69,14 +68,13 @@ impl Place {
     }
 
     /// The fix for a runtime's folder that does not exist.
-    pub fn for_missing_root(&self, title: &str, root: &Path, config: &Config) -> String {
+    pub fn for_missing_root(&self, runtime: &dyn Runtime, root: &Path, config: &Config) -> String {
         if self.is_in_container {
             return format!("mount it: docker run -v {0}:{0}:ro", root.display());
         }
-        if title != "Docker" {
-            return format!(
-                "start {title}, or set where it keeps its logs (Pod_Logs, Podman_Root)"
-            );
+        if runtime.api() != Some(Api::Docker) {
+            let (title, option) = (runtime.title(), runtime.root_option());
+            return format!("start {title}, or set where it keeps its logs ({option})");
         }
         if let Some(data_root) =
             configured_data_root().filter(|path| *path != config.runtimes.docker_root)
@@ -138,6 +136,7 @@ fn configured_data_root() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fluent_bit_container_logs::runtime::docker::Docker;
 
     #[test]
     fn a_denial_is_mended_by_who_one_is() {
@@ -168,7 +167,7 @@ mod tests {
                 is_in_user_namespace: false,
             };
             (
-                place.for_missing_root("Docker", root, &config),
+                place.for_missing_root(&Docker::new(root), root, &config),
                 place.for_socket(Api::Docker, Path::new("/nowhere/d.sock")),
             )
         };
