@@ -425,7 +425,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let podman = Podman::new(dir.path());
         let ours = found(&podman.root());
-        assert!(podman.is_known_to_api(&ours));
+        assert_eq!(podman.api(), Some(Api::Podman));
         std::fs::create_dir_all(&ours.dir).unwrap();
         assert!(!podman.has_run(&ours));
         std::fs::write(ours.dir.join(SPEC), "{}").unwrap();

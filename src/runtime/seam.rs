@@ -58,11 +58,6 @@ pub trait Runtime: Send + Sync {
         None
     }
 
-    /// Whether that API also serves this container.
-    fn is_known_to_api(&self, _found: &Found) -> bool {
-        self.api().is_some()
-    }
-
     /// Whether the container has run, or its directory does not show whether it has. Only then
     /// is a missing log worth investigating.
     fn has_run(&self, _found: &Found) -> bool {

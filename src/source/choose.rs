@@ -25,7 +25,7 @@ pub struct Facts<'a> {
     pub driver: Option<&'a LogDriver>,
     /// Whether it runs.
     pub is_running: bool,
-    /// What a look at its log files found; of no effect unless [`reads_files`].
+    /// What a look at its log files found.
     pub files: FileState<'a>,
 }
 
@@ -36,6 +36,8 @@ pub enum FileState<'a> {
     Readable,
     /// There are none.
     Missing,
+    /// They were not looked for, since [`reads_files`] is false.
+    Ignored,
     /// The container's folder is not visible; only the API lists it.
     Hidden,
     /// They exist and cannot be opened.
@@ -69,16 +71,15 @@ pub enum Choice {
 pub fn choose(facts: &Facts<'_>) -> Choice {
     let Facts {
         runtime,
-        found,
         config,
         driver,
         ..
     } = *facts;
-    let api = api_of(runtime, found);
+    let api = runtime.api();
     let is_off = |api| config.socket(api).is_none();
     let choice = match facts.files {
         FileState::Hidden => Choice::Api("its folder cannot be read".to_owned()),
-        _ if !reads_files(config, api) => Choice::Api("Mode stream".to_owned()),
+        FileState::Ignored => Choice::Api("Mode stream".to_owned()),
         FileState::Readable => Choice::Files,
         FileState::Missing => without_files(facts),
         FileState::Unreadable {
@@ -102,11 +103,6 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
         }
         (choice, _, _) => choice,
     }
-}
-
-/// The API that serves a container, if any.
-pub fn api_of(runtime: &dyn Runtime, found: &Found) -> Option<Api> {
-    runtime.api().filter(|_| runtime.is_known_to_api(found))
 }
 
 /// Whether the files of a container with this API matter at all.
@@ -385,9 +381,12 @@ mod tests {
                 config: &config(mode),
                 driver: None,
                 is_running: true,
-                files: FileState::Unreadable {
-                    error,
-                    holds_deleted,
+                files: match reads_files(&config(mode), docker.api()) {
+                    true => FileState::Unreadable {
+                        error,
+                        holds_deleted,
+                    },
+                    false => FileState::Ignored,
                 },
             });
             assert_eq!(format!("{made:?}"), choice, "{mode}, {error}");

@@ -13,6 +13,7 @@ use crate::runtime::file::stat_path;
 use crate::runtime::id::ContainerId;
 use crate::runtime::{is_on_network, Api, Found, Runtime};
 use crate::source::api::streams::Streams;
+use crate::source::choose;
 use crate::source::describe::Description;
 use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
 use crate::source::folder::Folder;
@@ -165,7 +166,7 @@ impl Container {
             return;
         }
         let found = self.about.found();
-        self.folder.is_looked_at(&found.dir, &self.log.files().dir);
+        self.folder.begin_look(&found.dir, &self.log.files().dir);
         self.load_metadata(around);
         if self.about.has_news() {
             self.judge(around);
@@ -173,8 +174,10 @@ impl Container {
         if self.about.is_known() && !self.about.is_excluded() {
             self.log.look(&self.about, around);
         }
-        let folder = stat_path(&self.about.found().dir);
-        self.is_gone |= folder.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if choose::reads_files(around.config, self.api()) {
+            let folder = stat_path(&self.about.found().dir);
+            self.is_gone |= folder.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        }
     }
 
     /// Handles the API's answer about a container that has no files here or no log.
@@ -257,7 +260,7 @@ impl Container {
             return Next::Finished;
         }
         if self.log.tailer().is_none() {
-            return self.end_stream(around);
+            return self.end_or_park(around);
         }
         if let Some(due) = self.rate.waits_until(now) {
             return Next::Throttled(due);
@@ -275,7 +278,7 @@ impl Container {
             return Next::At(due);
         }
         let Some((tailer, follow)) = self.log.tailer_mut() else {
-            return self.end_stream(around);
+            return self.end_or_park(around);
         };
         match read_slice(tailer, &mut self.rate, context) {
             Ok(step) => {
@@ -291,7 +294,7 @@ impl Container {
                     }
                     Step::More | Step::AtEnd { has_read: true } => {}
                 }
-                follow.has_read(around);
+                follow.note_read(around);
                 if has_more || follow.is_busy() {
                     follow.unwatch(around);
                 }
@@ -318,7 +321,7 @@ impl Container {
 
     /// Parks a container read through an API, or ends it if it is gone: it is active only for
     /// that.
-    fn end_stream(&self, around: &mut Surroundings<'_>) -> Next {
+    fn end_or_park(&self, around: &mut Surroundings<'_>) -> Next {
         if !self.is_gone {
             return Next::OnNotice { has_read: false };
         }
@@ -357,7 +360,7 @@ impl Container {
                 Err(_) => Next::OnNotice { has_read: false },
             };
         }
-        follow.has_read_nothing();
+        follow.note_empty_read();
         let silence = follow.silence(now);
         if tailer.grace().is_some_and(|grace| silence >= grace) {
             tailer.flush_after(silence, context.link);
@@ -383,15 +386,14 @@ impl Container {
         if let Err(error) = follow.watch(tailer, around) {
             follow.poll(around);
             let (dir, reason) = (tailer.files().dir.to_path_buf(), error.to_string());
-            let (link, interval) = (around.link, around.config.rescan_interval);
-            around.watch.report_refusal(link, dir, reason, interval);
+            around.report_refused_watch(dir, reason);
             return Next::Cycle;
         }
         // A write between the last read and the watch is not reported.
         match read_slice(tailer, &mut self.rate, context) {
             Ok(Step::AtEnd { has_read: false }) => idle,
             _ => {
-                follow.has_read(around);
+                follow.note_read(around);
                 Next::Cycle
             }
         }

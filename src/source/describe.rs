@@ -30,7 +30,6 @@ const RUN_INTERVAL: Duration = Duration::from_millis(50);
 /// One container and what is known of it.
 pub struct Description {
     runtime: Arc<dyn Runtime>,
-    api: Option<Api>,
     found: Found,
     account: Arc<Account>,
     template: Arc<RecordTemplate>,
@@ -73,7 +72,6 @@ impl Description {
     ) -> Description {
         let nameless = ContainerMetadata::nameless(&found);
         Description {
-            api: choose::api_of(&*runtime, &found),
             template: Arc::new(RecordTemplate::unnamed(&found.id, nameless)),
             runtime,
             found,
@@ -92,7 +90,6 @@ impl Description {
 
     /// Switches to another runtime, which knows more about the container.
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
-        self.api = choose::api_of(&*runtime, &found);
         self.runtime = runtime;
         self.found = found;
         if self.is_known() {
@@ -118,7 +115,7 @@ impl Description {
 
     /// The API that serves it, if any.
     pub fn api(&self) -> Option<Api> {
-        self.api
+        self.runtime.api()
     }
 
     /// Where the runtime found it.

@@ -161,7 +161,7 @@ impl Fleet {
         }
         self.report_roots(turn);
         let listed = self.take_listed(turn);
-        self.mark_gone(&listed, turn.schedule, |_| false);
+        self.mark_gone(&listed, turn.schedule, None);
         let is_listing = matches!(self.first_look, FirstLook::Listing);
         let is_settled =
             |root: &Root| root.failure.is_none() || self.is_absent(root, &turn.services.config);
@@ -301,7 +301,9 @@ impl Fleet {
             self.take_remote(listed, root, turn);
         }
         for (id, metadata, driver) in news.inspected {
-            let key = self.keys.get(&id).copied().unwrap_or(usize::MAX);
+            let Some(&key) = self.keys.get(&id) else {
+                continue;
+            };
             if let Some(container) = self.containers.get_mut(key) {
                 let mut around =
                     turn.services
@@ -324,27 +326,26 @@ impl Fleet {
             }
         }
         let listed: HashSet<ContainerId> = listed.into_iter().collect();
-        self.mark_gone(&listed, turn.schedule, |of| of == root);
+        self.mark_gone(&listed, turn.schedule, Some(root));
         if std::mem::take(&mut self.is_first_list) {
             turn.services.link.push(Batch::progress(Progress::Started));
         }
     }
 
-    /// Marks containers that are no longer listed as gone, if their root is readable or
-    /// `is_in_api` returns true for it, as for a root that the API lists instead.
+    /// Marks containers that are no longer listed as gone, if their root is readable or is the
+    /// one that the API lists instead.
     fn mark_gone(
         &mut self,
         listed: &HashSet<ContainerId>,
         schedule: &mut Schedule,
-        is_in_api: impl Fn(usize) -> bool,
+        listed_by_api: Option<usize>,
     ) {
         for (key, container) in &mut self.containers {
             let root = self.roots.get(container.root);
             let is_readable = root.is_some_and(|root| root.failure.is_none());
-            let is_hidden = root.is_some_and(|root| root.hides(container));
-            if (is_readable || is_in_api(container.root))
+            if (is_readable || listed_by_api == Some(container.root))
                 && !listed.contains(container.id())
-                && !is_hidden
+                && !root.is_some_and(|root| root.hides(container))
             {
                 container.is_gone = true;
                 schedule.activate(key);
@@ -396,7 +397,7 @@ impl Fleet {
             }
             if !is_late && begun.elapsed() >= self.look_time {
                 is_late = true;
-                turn.schedule.has_looked_up_to(key);
+                turn.schedule.look_next_after(key);
             }
         }
         if let FirstLook::Looking(unlooked) = &self.first_look {

@@ -33,8 +33,8 @@ impl Folder {
         self.is_watched
     }
 
-    /// A look at `dir` and the log's folder begins.
-    pub fn is_looked_at(&mut self, dir: &SafePath, of_log: &SafePath) {
+    /// Begins a look at `dir` and the log's folder.
+    pub fn begin_look(&mut self, dir: &SafePath, of_log: &SafePath) {
         self.looked_at = stamps(dir, of_log);
     }
 

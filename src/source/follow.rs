@@ -1,11 +1,13 @@
 //! How the files of one log are followed: read at each cycle, watched, or polled.
 //!
 //! ```text
-//!               few reads return anything               the watch is refused, or the file
-//! each cycle ────────────────────────────▶ watched      is on a network file system
-//!     ▲                                       │         ─────────────────▶ polled
-//!     └───────────────────────────────────────┘
-//!        lines keep coming within two cycles
+//!              few reads return anything
+//! each cycle ────────────────────────────▶ watched
+//!   │  ▲                                      │
+//!   │  └──────────────────────────────────────┘
+//!   │       lines keep coming within two cycles
+//!   └───▶ polled
+//!     the watch is refused, or the file is on a network file system
 //! ```
 
 use std::io;
@@ -73,13 +75,13 @@ impl Follow {
     }
 
     /// Records a read that returned something.
-    pub fn has_read(&mut self, around: &Surroundings<'_>) {
+    pub fn note_read(&mut self, around: &Surroundings<'_>) {
         self.pace.brought(self.silence(around.now), around.cycle);
         self.last_read = around.now;
     }
 
     /// Records a read that returned nothing.
-    pub fn has_read_nothing(&mut self) {
+    pub fn note_empty_read(&mut self) {
         self.pace.brought_nothing();
     }
 
@@ -109,16 +111,20 @@ impl Follow {
         self.way = Way::Polled;
     }
 
-    /// Watches the files that are still written.
+    /// Watches the files that are still written. After an error, poll.
     pub fn watch(&mut self, tailer: &Tailer, around: &mut Surroundings<'_>) -> io::Result<()> {
         self.unwatch(around);
-        let watch = |file| around.watch.watch_log(around.key, file);
-        let numbers: io::Result<Vec<i32>> = tailer.written_files().map(watch).collect();
+        let mut numbers = Vec::with_capacity(1);
+        let mut watch = |file| around.watch.watch_log(around.key, file);
+        let watched = tailer.written_files().try_for_each(|file| {
+            numbers.push(watch(file)?);
+            Ok(())
+        });
         self.way = Way::Watched {
-            numbers: numbers?,
+            numbers,
             files: tailer.files_met(),
         };
-        Ok(())
+        watched
     }
 
     /// Ends the watch; the log is read at each cycle from now on.
@@ -128,13 +134,6 @@ impl Follow {
                 around.watch.unwatch_log(around.key, *number);
             }
             self.pace = Pace::default();
-            self.way = Way::EachCycle;
-        }
-    }
-
-    /// The files were closed; one that is opened again gets a new watch.
-    pub fn files_closed(&mut self) {
-        if let Way::Watched { .. } = self.way {
             self.way = Way::EachCycle;
         }
     }

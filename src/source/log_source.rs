@@ -35,19 +35,42 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a log is read from.
 enum Source {
-    /// Its files, of which some are open, or none yet.
-    Files(Box<Tailer>),
-    /// The runtime's API, since this checkpoint.
-    Api(ContainerCheckpoint),
-    /// None, for this reason. The tailer waits for files.
-    Nowhere(Box<Tailer>, Unread),
+    /// Its files.
+    Files {
+        /// Has some of them open, or none yet.
+        tailer: Box<Tailer>,
+        /// Why none are expected and nothing else is read either.
+        nowhere: Option<Unread>,
+    },
+    /// The runtime's API.
+    Api {
+        /// Where it began.
+        begun: Box<ContainerCheckpoint>,
+        /// The files, as found last.
+        files: LogFiles,
+    },
+}
+
+impl Source {
+    fn of(about: &Description, files: LogFiles, start: Start) -> Source {
+        let (account, template) = (Arc::clone(about.account()), Arc::clone(about.template()));
+        Source::Files {
+            tailer: Box::new(Tailer::new(account, files, start, template)),
+            nowhere: None,
+        }
+    }
+
+    fn files(&self) -> &LogFiles {
+        match self {
+            Source::Files { tailer, .. } => tailer.files(),
+            Source::Api { files, .. } => files,
+        }
+    }
 }
 
 /// The source of one container's log.
 pub struct LogSource {
     source: Source,
-    /// Its files, as found last.
-    files: LogFiles,
     /// How its files are followed.
     pub follow: Follow,
     /// Since when it has been running without a log being found.
@@ -67,8 +90,7 @@ impl LogSource {
         let files = about.runtime().logs(found).into_iter().next();
         let files = files.unwrap_or_else(|| LogFiles::numbered(found.dir.clone()));
         LogSource {
-            source: Source::Files(tailer_of(about, files.clone(), start)),
-            files,
+            source: Source::of(about, files, start),
             follow: Follow::new(now),
             missing_since: None,
             trouble: Trouble::paced(),
@@ -80,16 +102,16 @@ impl LogSource {
     /// Its files; `None` while the API is read.
     pub fn tailer(&self) -> Option<&Tailer> {
         match &self.source {
-            Source::Files(tailer) | Source::Nowhere(tailer, _) => Some(tailer),
-            Source::Api(_) => None,
+            Source::Files { tailer, .. } => Some(tailer),
+            Source::Api { .. } => None,
         }
     }
 
     /// As [`LogSource::tailer`], for reading, with how they are followed.
     pub fn tailer_mut(&mut self) -> Option<(&mut Tailer, &mut Follow)> {
         match &mut self.source {
-            Source::Files(tailer) | Source::Nowhere(tailer, _) => Some((tailer, &mut self.follow)),
-            Source::Api(_) => None,
+            Source::Files { tailer, .. } => Some((tailer, &mut self.follow)),
+            Source::Api { .. } => None,
         }
     }
 
@@ -100,26 +122,28 @@ impl LogSource {
 
     /// Its files, as found last.
     pub fn files(&self) -> &LogFiles {
-        &self.files
+        self.source.files()
     }
 
     /// Whether there is an open file to read.
     pub fn has_work(&self) -> bool {
-        matches!(&self.source, Source::Files(tailer) if tailer.is_open())
+        self.kind() != SourceKind::Nowhere && self.tailer().is_some()
     }
 
     /// What it is, for metrics.
     pub fn kind(&self) -> SourceKind {
         match &self.source {
-            Source::Api(_) => SourceKind::Stream,
-            Source::Files(tailer) if tailer.is_open() => choose::kind_of(&self.files),
-            Source::Files(_) | Source::Nowhere(..) => SourceKind::Nowhere,
+            Source::Api { .. } => SourceKind::Stream,
+            Source::Files { tailer, nowhere } if tailer.is_open() && nowhere.is_none() => {
+                choose::kind_of(tailer.files())
+            }
+            Source::Files { .. } => SourceKind::Nowhere,
         }
     }
 
-    /// Whether another look may find another place, or report what could not be reported.
+    /// Whether another look may find another source, or report what could not be reported.
     pub fn needs_a_look(&self, about: &Description) -> bool {
-        matches!(self.source, Source::Api(_))
+        self.tailer().is_none()
             || self.trouble.is_there()
             || self.read_trouble.is_there()
             || self.nowhere.is_to_be_reported()
@@ -138,12 +162,15 @@ impl LogSource {
     ) -> Option<Unread> {
         let trouble = self.trouble.reason().or(self.read_trouble.reason());
         match &self.source {
-            Source::Api(_) => streams.and_then(|streams| streams.unread(about.id())),
-            Source::Nowhere(_, reason) => Some(*reason),
-            Source::Files(_) if trouble.is_some() => trouble,
-            Source::Files(_) if is_remote => Some(Unread::ApiUnavailable),
-            Source::Files(tailer) if about.is_known() && tailer.is_open() => None,
-            Source::Files(_) => about.unread().or_else(|| {
+            Source::Api { .. } => streams.and_then(|streams| streams.unread(about.id())),
+            Source::Files {
+                nowhere: Some(reason),
+                ..
+            } => Some(*reason),
+            Source::Files { .. } if trouble.is_some() => trouble,
+            Source::Files { .. } if is_remote => Some(Unread::ApiUnavailable),
+            Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => None,
+            Source::Files { .. } => about.unread().or_else(|| {
                 let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
                 is_missing.then_some(Unread::Missing)
             }),
@@ -153,27 +180,29 @@ impl LogSource {
     /// Records built from now on use the template of the description.
     pub fn set_template(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         let template = Arc::clone(about.template());
-        match (&mut self.source, &around.streams) {
-            (Source::Files(tailer) | Source::Nowhere(tailer, _), _) => {
-                tailer.set_template(template, around.link)
+        match &mut self.source {
+            Source::Files { tailer, .. } => tailer.set_template(template, around.link),
+            Source::Api { .. } => {
+                if let Some(streams) = &around.streams {
+                    streams.set_template(about.id(), template);
+                }
             }
-            (Source::Api(_), Some(streams)) => streams.set_template(about.id(), template),
-            (Source::Api(_), None) => {}
         }
     }
 
     /// Looks for the files, opens new ones, and moves to where the log is read now.
     pub fn look(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         let opened = match choose::reads_files(around.config, about.api()) {
-            true => self.open_files(about, around),
-            false => Ok(false),
+            true => Some(self.open_files(about, around)),
+            false => None,
         };
         let files = match &opened {
-            Ok(true) => FileState::Readable,
-            Ok(false) => FileState::Missing,
+            None => FileState::Ignored,
+            Some(Ok(true)) => FileState::Readable,
+            Some(Ok(false)) => FileState::Missing,
             // A name changed between listing and opening; the next look finds it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return,
+            Some(Err(error)) => {
                 self.report_failure(around.link, error);
                 let holds_deleted = self.open_tailer().is_some_and(Tailer::holds_deleted);
                 FileState::Unreadable {
@@ -182,8 +211,13 @@ impl LogSource {
                 }
             }
         };
-        let choice = choose(&facts(about, files, around));
-        self.go_to(choice, about, around);
+        match choose(&facts(about, files, around)) {
+            // The log may be created shortly after the start.
+            Choice::Ask(_) | Choice::Nowhere(..)
+                if matches!(files, FileState::Missing)
+                    && self.may_still_come(about, around.now) => {}
+            choice => self.go_to(choice, about, around),
+        }
     }
 
     /// Moves to where the log of a container is read whose folder is not visible.
@@ -197,9 +231,6 @@ impl LogSource {
             Choice::Files => self.go_to_files(about, around),
             Choice::Unreadable | Choice::Later => {}
             Choice::Api(reason) => self.go_to_api(about, reason, around),
-            // The log may be created shortly after the start.
-            Choice::Ask(_) | Choice::Nowhere(..)
-                if about.driver().is_none() && !self.has_been_missing(around.now) => {}
             // `Container::inspected` handles the answer.
             Choice::Ask(_) => {
                 if let Some(streams) = around.streams.as_mut() {
@@ -210,10 +241,11 @@ impl LogSource {
         }
     }
 
-    /// Whether its files have been missing for [`LOG_PATIENCE`].
-    fn has_been_missing(&mut self, now: Instant) -> bool {
+    /// Notes that its files are missing; whether it may have been started so recently, with an
+    /// unknown driver, that they are still to come.
+    fn may_still_come(&mut self, about: &Description, now: Instant) -> bool {
         let since = *self.missing_since.get_or_insert(now);
-        now.duration_since(since) >= LOG_PATIENCE
+        about.driver().is_none() && now.duration_since(since) < LOG_PATIENCE
     }
 
     /// Finds the log's files and opens new ones; returns `false` if there are none.
@@ -250,54 +282,58 @@ impl LogSource {
     }
 
     /// Reads these files once they are opened; none may be open.
-    fn use_files(&mut self, files: LogFiles, about: &Description) {
-        if self.files == files {
-            return;
-        }
-        self.files = files;
-        if let Some(start) = self.tailer().map(Tailer::start) {
-            self.close_files(about);
-            self.source = Source::Files(self.new_tailer(about, start));
+    fn use_files(&mut self, found: LogFiles, about: &Description) {
+        match &mut self.source {
+            source if *source.files() == found => {}
+            Source::Api { files, .. } => *files = found,
+            Source::Files { tailer, .. } => self.source = Source::of(about, found, tailer.start()),
         }
     }
 
-    /// Takes the source out; the caller sets the next one.
-    fn take_source(&mut self) -> Source {
-        let between = Source::Api(ContainerCheckpoint::default());
-        std::mem::replace(&mut self.source, between)
+    /// Reads its files from `start` on, none of which is open.
+    fn restart(&mut self, about: &Description, start: Start, around: &mut Surroundings<'_>) {
+        self.close_files(about, around);
+        self.source = Source::of(about, self.source.files().clone(), start);
     }
 
-    fn new_tailer(&self, about: &Description, start: Start) -> Box<Tailer> {
-        tailer_of(about, self.files.clone(), start)
-    }
-
-    /// Forgets what belongs to open files.
-    fn close_files(&mut self, about: &Description) {
+    /// Ends what belongs to open files.
+    fn close_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         // Nothing surveys the files that the old tailer had open any more.
         about.account().set_unread(0);
-        self.follow.files_closed();
+        self.follow.unwatch(around);
     }
 
     /// Reads the files from now on, resuming where the API stopped.
     fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.missing_since = None;
-        let start = match self.take_source() {
-            Source::Files(tailer) | Source::Nowhere(tailer, _) => {
-                self.source = Source::Files(tailer);
-                return self.report_readable(around.link);
+        let was_api = self.end_stream(about, around);
+        if let Source::Files { tailer, nowhere } = &mut self.source {
+            *nowhere = None;
+            if was_api {
+                watch_log_folder(tailer.files(), about, around);
+                if let Err(error) = tailer.refresh(around.link) {
+                    return self.report_failure(around.link, &error);
+                }
             }
-            Source::Api(begun) => end_stream(begun, about, around),
-        };
-        let mut tailer = self.new_tailer(about, start);
-        watch_log_folder(&self.files, about, around);
-        let opened = tailer.refresh(around.link);
-        self.source = Source::Files(tailer);
-        if let Err(error) = opened {
-            return self.report_failure(around.link, &error);
         }
-        self.report_readable(around.link);
-        let (name, short_id) = about.names();
-        around.link.report(Event::StreamEnds { name, short_id });
+        report_end(&mut self.trouble, self.source.files(), around.link);
+        if was_api {
+            let (name, short_id) = about.names();
+            around.link.report(Event::StreamEnds { name, short_id });
+        }
+    }
+
+    /// Ends the stream of the API, so that its files continue where it stopped. Returns whether
+    /// there was one.
+    fn end_stream(&mut self, about: &Description, around: &mut Surroundings<'_>) -> bool {
+        let Source::Api { begun, .. } = &self.source else {
+            return false;
+        };
+        let begun = **begun;
+        let streams = around.streams.as_mut();
+        let released = streams.and_then(|streams| streams.release(about.id()));
+        self.restart(about, Start::Saved(released.unwrap_or(begun)), around);
+        true
     }
 
     /// Reads the API from now on, unless it is read already.
@@ -305,14 +341,16 @@ impl LogSource {
         let Some(streams) = around.streams.as_mut() else {
             return;
         };
-        let (Source::Files(tailer) | Source::Nowhere(tailer, _)) = &mut self.source else {
+        let Source::Files { tailer, .. } = &mut self.source else {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
         match streams.follow(*about.id(), template, || tailer.hand_over()) {
             Ok(begun) => {
-                self.source = Source::Api(begun);
-                self.close_files(about);
+                let files = tailer.files().clone();
+                self.close_files(about, around);
+                let begun = Box::new(begun);
+                self.source = Source::Api { begun, files };
                 let (name, short_id) = about.names();
                 around.link.report(Event::StreamBegins {
                     api,
@@ -332,14 +370,10 @@ impl LogSource {
         reason: String,
         around: &mut Surroundings<'_>,
     ) {
-        let tailer = match self.take_source() {
-            Source::Files(tailer) | Source::Nowhere(tailer, _) => tailer,
-            Source::Api(begun) => {
-                let start = end_stream(begun, about, around);
-                self.new_tailer(about, start)
-            }
-        };
-        self.source = Source::Nowhere(tailer, unread);
+        self.end_stream(about, around);
+        if let Source::Files { nowhere, .. } = &mut self.source {
+            *nowhere = Some(unread);
+        }
         let (name, short_id) = about.names();
         self.nowhere.begin(unread, || {
             around.link.report(Event::Unreadable {
@@ -353,36 +387,29 @@ impl LogSource {
     /// Closes all files and streams of the container. Keeps the offset, so that reading
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        let start = match &mut self.source {
-            Source::Files(tailer) | Source::Nowhere(tailer, _) if tailer.is_open() => {
-                Start::Saved(tailer.hand_over())
-            }
-            Source::Files(tailer) | Source::Nowhere(tailer, _) => tailer.start(),
-            Source::Api(begun) => end_stream(*begun, about, around),
-        };
-        self.close_files(about);
-        self.source = Source::Files(self.new_tailer(about, start));
+        self.end_stream(about, around);
+        if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
+            self.restart(about, Start::Saved(saved), around);
+        }
+        if let Source::Files { nowhere, .. } = &mut self.source {
+            *nowhere = None;
+        }
     }
 
     /// Reports that the files cannot be found or opened; files that are open may still be
     /// read.
     fn report_failure(&mut self, link: &Link, error: &io::Error) {
-        report(&mut self.trouble, &self.files, link, error);
-    }
-
-    /// Reports that the files can be found and opened again, if a failure was reported.
-    fn report_readable(&mut self, link: &Link) {
-        report_end(&mut self.trouble, &self.files, link);
+        report(&mut self.trouble, self.source.files(), link, error);
     }
 
     /// Reports that an open file cannot be read.
     pub fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
-        report(&mut self.read_trouble, &self.files, link, error);
+        report(&mut self.read_trouble, self.source.files(), link, error);
     }
 
     /// Reports that the open files can be read again, if a failure was reported.
     pub fn report_read(&mut self, link: &Link) {
-        report_end(&mut self.read_trouble, &self.files, link);
+        report_end(&mut self.read_trouble, self.source.files(), link);
     }
 }
 
@@ -399,22 +426,6 @@ fn facts<'a>(
         is_running: about.template().metadata.is_running,
         files,
     }
-}
-
-fn tailer_of(about: &Description, files: LogFiles, start: Start) -> Box<Tailer> {
-    let (account, template) = (Arc::clone(about.account()), Arc::clone(about.template()));
-    Box::new(Tailer::new(account, files, start, template))
-}
-
-/// Ends the stream of an API; returns where its files continue.
-fn end_stream(
-    begun: ContainerCheckpoint,
-    about: &Description,
-    around: &mut Surroundings<'_>,
-) -> Start {
-    let streams = around.streams.as_mut();
-    let released = streams.and_then(|streams| streams.release(about.id()));
-    Start::Saved(released.unwrap_or(begun))
 }
 
 /// Watches the log's folder if it is not the container's own, as with the local driver.
@@ -442,6 +453,8 @@ fn report(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &io::Erro
 }
 
 fn report_end(trouble: &mut Trouble, files: &LogFiles, link: &Link) {
-    let path = files.path.to_path_buf();
-    trouble.end(|| link.report(Event::LogReadable { path }));
+    trouble.end(|| {
+        let path = files.path.to_path_buf();
+        link.report(Event::LogReadable { path })
+    });
 }

@@ -3,7 +3,6 @@
 //! A log is *active* while it is busy: it is read in each pass. The others are read after a
 //! notice. Passes begin where the last one ended, so that nobody is always last.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// Interval between two reads of the active logs: a part for each of the first fifty logs, a
@@ -55,7 +54,8 @@ pub enum Pass {
 #[derive(Debug)]
 pub struct Schedule {
     active: Vec<usize>,
-    is_active: HashSet<usize>,
+    /// By key: whether it is in `active` and stays there. Keys are small and reused.
+    stays: Vec<bool>,
     /// Index in `active` at which the next pass begins.
     first: usize,
     /// Containers whose folders must be looked into, and the key at which the next look
@@ -77,7 +77,7 @@ impl Default for Schedule {
     fn default() -> Schedule {
         Schedule {
             active: Vec::new(),
-            is_active: HashSet::new(),
+            stays: Vec::new(),
             first: 0,
             changed: Vec::new(),
             next_look: 0,
@@ -93,7 +93,10 @@ impl Default for Schedule {
 impl Schedule {
     /// Reads a container in each pass until [`Schedule::read`] says otherwise.
     pub fn activate(&mut self, key: usize) {
-        if self.is_active.insert(key) {
+        if key >= self.stays.len() {
+            self.stays.resize(key + 1, false);
+        }
+        if !std::mem::replace(&mut self.stays[key], true) {
             self.active.push(key);
         }
     }
@@ -125,7 +128,7 @@ impl Schedule {
     }
 
     /// The next looks begin after this container.
-    pub fn has_looked_up_to(&mut self, key: usize) {
+    pub fn look_next_after(&mut self, key: usize) {
         self.next_look = key + 1;
     }
 
@@ -155,21 +158,21 @@ impl Schedule {
             }
             Next::OnNotice { has_read } => {
                 self.watched += usize::from(has_read);
-                self.is_active.remove(&key);
+                self.stays[key] = false;
             }
-            Next::Finished => _ = self.is_active.remove(&key),
+            Next::Finished => self.stays[key] = false,
         }
         false
     }
 
     /// Ends a pass: forgets those that are not active any more.
     pub fn end_pass(&mut self, pass: Pass) {
-        let is_active = |key: &usize| self.is_active.contains(key);
+        let stays = |key: &usize| self.stays[*key];
         if pass != Pass::CaughtUp {
             let before = self.active.iter().take(self.first);
-            self.first = before.filter(|key| is_active(key)).count();
+            self.first = before.filter(|key| stays(key)).count();
         }
-        self.active.retain(is_active);
+        self.active.retain(stays);
         self.cycle = cycle_of(self.busy, self.watched);
     }
 

@@ -43,13 +43,6 @@ impl Services {
         }
     }
 
-    /// Reports a refused watch; only the first one is reported.
-    pub fn report_refused_watch(&mut self, path: PathBuf, reason: String) {
-        let interval = self.config.rescan_interval;
-        self.watch
-            .report_refusal(&self.link, path, reason, interval);
-    }
-
     /// What the container with this key and API needs now; `cycle` is the interval between two
     /// reads of the active logs.
     pub fn around(
@@ -90,4 +83,20 @@ pub struct Surroundings<'a> {
     pub now: Instant,
     /// Interval between two reads of the active logs.
     pub cycle: Duration,
+}
+
+impl Surroundings<'_> {
+    /// Reports a refused watch; only the first one is reported.
+    pub fn report_refused_watch(&mut self, path: PathBuf, reason: String) {
+        self.watch
+            .report_refusal(self.link, self.config, path, reason);
+    }
+}
+
+impl Services {
+    /// As [`Surroundings::report_refused_watch`].
+    pub fn report_refused_watch(&mut self, path: PathBuf, reason: String) {
+        self.watch
+            .report_refusal(&self.link, &self.config, path, reason);
+    }
 }

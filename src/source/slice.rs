@@ -189,7 +189,7 @@ enum Lines {
 
 impl LineCost {
     /// The coming lines are matched against an expression that has matched none yet.
-    pub fn is_untried(&mut self) {
+    pub fn expect_untried(&mut self) {
         self.lines = Lines::Untried;
     }
 

@@ -14,11 +14,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
+use crate::config::Config;
 use crate::delivery::link::Link;
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
@@ -110,20 +110,13 @@ impl FileWatch {
         self.refusal.is_there()
     }
 
-    /// Reports the first refused watch: from then on, a rescan every `interval` finds the
-    /// changes.
-    pub fn report_refusal(
-        &mut self,
-        link: &Link,
-        path: PathBuf,
-        reason: String,
-        interval: Duration,
-    ) {
+    /// Reports the first refused watch: from then on, rescans find the changes.
+    pub fn report_refusal(&mut self, link: &Link, config: &Config, path: PathBuf, reason: String) {
         self.refusal.begin((), || {
             link.report(Event::WatchUnavailable {
                 path,
                 reason,
-                seconds: interval.as_secs_f64(),
+                seconds: config.rescan_interval.as_secs_f64(),
             })
         });
     }

@@ -1,7 +1,7 @@
 //! One slice of one file on its way into the assembler: divides it into lines or frames,
 //! decodes each, passes over what an earlier run delivered, and counts what is corrupt.
 //!
-//! This is the hot path: its instructions are counted (tests/instructions.rs).
+//! This is the hot path: its instructions are counted (tests/host/instructions.rs).
 
 use std::ops::Range;
 

@@ -113,7 +113,7 @@ impl Tailer {
         self.feed.assembler.close_before(&template);
         self.push_closed(link);
         if template.multiline.is_by_expression() && !self.is_costly(Instant::now()) {
-            self.cost.is_untried();
+            self.cost.expect_untried();
         }
         self.feed.assembler.set_template(template);
     }

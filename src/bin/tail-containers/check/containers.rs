@@ -18,7 +18,7 @@ use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
 use fluent_bit_container_logs::source::choose::{
-    choose, find_log, kind_of, Choice, Facts, FileState,
+    choose, find_log, kind_of, reads_files, Choice, Facts, FileState,
 };
 use fluent_bit_container_logs::source::file::listing;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
@@ -244,7 +244,11 @@ impl Containers {
         let driver = runtime.log_driver(found);
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
-            let log = find_readable(runtime, found);
+            let reads_files = reads_files(config, runtime.api());
+            let log = match reads_files {
+                true => find_readable(runtime, found),
+                false => Ok(None),
+            };
             let facts = Facts {
                 runtime,
                 found,
@@ -252,6 +256,7 @@ impl Containers {
                 driver: driver.as_ref(),
                 is_running: metadata.is_running,
                 files: match &log {
+                    _ if !reads_files => FileState::Ignored,
                     Ok(Some(_)) => FileState::Readable,
                     Ok(None) => FileState::Missing,
                     Err((_, error)) => FileState::Unreadable {
