@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{getrlimit, Resource};
 
 use crate::delivery::link::Link;
+use crate::source::file::generation::HeldFile;
 use crate::source::fleet::Fleet;
 use crate::telemetry::account::Held;
 use crate::telemetry::activity::Doing;
@@ -23,17 +24,6 @@ use crate::telemetry::activity::Doing;
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
 /// Deleted files may use the descriptors that the process may open, divided by this.
 const DESCRIPTORS_PART: u64 = 2;
-
-/// A deleted file with unread data.
-#[derive(Debug, Clone, Copy)]
-pub struct HeldFile {
-    /// Its number among the files of its container.
-    pub number: u32,
-    /// Its size on the disk, in bytes.
-    pub bytes: u64,
-    /// When it was found to have no name.
-    pub since: Instant,
-}
 
 /// The deleted files that all containers hold, and the limit on them.
 #[derive(Debug)]

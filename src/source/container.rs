@@ -15,7 +15,9 @@ use crate::runtime::{is_on_network, Api, Found, Runtime};
 use crate::source::api::streams::Streams;
 use crate::source::choose;
 use crate::source::describe::Description;
-use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
+use crate::source::file::feed::ReadContext;
+use crate::source::file::rotation::Start;
+use crate::source::file::tailer::{Step, Tailer};
 use crate::source::folder::Folder;
 use crate::source::log_source::LogSource;
 use crate::source::rate::RateLimit;
@@ -104,21 +106,13 @@ impl Container {
                 .into_iter()
                 .for_each(|reason| survey.count_unread(reason));
         }
-        if let Some(tailer) = self.log.tailer() {
-            tailer.add_to(survey);
-        }
+        let tailer = self.log.tailer().into_iter();
+        tailer.for_each(|tailer| tailer.add_to(survey));
     }
 
-    /// Whether a recent slice was costly, or its first one may be.
-    pub fn is_costly(&self, now: Instant) -> bool {
-        self.log
-            .tailer()
-            .is_some_and(|tailer| tailer.is_costly(now))
-    }
-
-    /// How long the last slice took if it was slow, otherwise zero.
-    pub fn slice_cost(&self) -> Duration {
-        self.log.tailer().map_or(Duration::ZERO, Tailer::slice_cost)
+    /// The files of its log, unless it is read from an API.
+    pub fn tailer(&self) -> Option<&Tailer> {
+        self.log.tailer()
     }
 
     /// Whether there is anything to read or to finish.
@@ -165,8 +159,8 @@ impl Container {
             }
             return;
         }
-        let found = self.about.found();
-        self.folder.begin_look(&found.dir, &self.log.files().dir);
+        self.folder
+            .begin_look(&self.about.found().dir, &self.log.files().dir);
         self.load_metadata(around);
         if self.about.has_news() {
             self.judge(around);
@@ -239,9 +233,9 @@ impl Container {
     /// Reads a slice of its log.
     pub fn read(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Next {
         let now = around.now;
-        match self.log.follow.waits_until(now) {
-            Some(due) if !self.is_gone => return Next::At(due),
-            _ => {}
+        let due = self.log.follow.waits_until(now);
+        if let Some(due) = due.filter(|_| !self.is_gone) {
+            return Next::At(due);
         }
         if !self.about.is_known() {
             self.load_metadata(around);
@@ -277,34 +271,13 @@ impl Container {
         if let Some(due) = self.follow_run(around) {
             return Next::At(due);
         }
-        let Some((tailer, follow)) = self.log.tailer_mut() else {
+        let Some((tailer, _)) = self.log.tailer_mut() else {
             return self.end_or_park(around);
         };
         match read_slice(tailer, &mut self.rate, context) {
             Ok(step) => {
-                let has_more = step == Step::More || !around.config.follow;
-                match step {
-                    Step::AtEnd { has_read: false } => {
-                        self.log.report_read(around.link);
-                        return self.at_end(context, around);
-                    }
-                    Step::Lingering(due) => {
-                        self.log.report_read(around.link);
-                        return Next::At(due);
-                    }
-                    Step::More | Step::AtEnd { has_read: true } => {}
-                }
-                follow.note_read(around);
-                if has_more || follow.is_busy() {
-                    follow.unwatch(around);
-                }
-                let is_watched = follow.is_watched(tailer) && tailer.grace().is_none();
                 self.log.report_read(around.link);
-                match has_more {
-                    true => Next::Now,
-                    false if is_watched && !self.is_gone => Next::OnNotice { has_read: true },
-                    false => Next::Cycle,
-                }
+                self.after(step, context, around)
             }
             Err(error) => {
                 if self.is_gone {
@@ -316,6 +289,34 @@ impl Container {
                     false => Next::OnNotice { has_read: false },
                 }
             }
+        }
+    }
+
+    /// Decides when to read next after a slice.
+    fn after(
+        &mut self,
+        step: Step,
+        context: &mut ReadContext<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Next {
+        let has_more = step == Step::More || !around.config.follow;
+        match step {
+            Step::AtEnd { has_read: false } => return self.at_end(context, around),
+            Step::Lingering(due) => return Next::At(due),
+            Step::More | Step::AtEnd { has_read: true } => {}
+        }
+        let Some((tailer, follow)) = self.log.tailer_mut() else {
+            return Next::Cycle;
+        };
+        follow.note_read(around);
+        if has_more || follow.is_busy() {
+            follow.unwatch(around);
+        }
+        let is_watched = follow.is_watched(tailer) && tailer.grace().is_none();
+        match has_more {
+            true => Next::Now,
+            false if is_watched && !self.is_gone => Next::OnNotice { has_read: true },
+            false => Next::Cycle,
         }
     }
 
@@ -341,8 +342,9 @@ impl Container {
     /// Handles a read that found nothing: everything has been read.
     fn at_end(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Next {
         let now = around.now;
+        let parked = Next::OnNotice { has_read: false };
         let Some((tailer, follow)) = self.log.tailer_mut() else {
-            return Next::OnNotice { has_read: false };
+            return parked;
         };
         if self.is_gone {
             if let Err(error) = tailer.finish(context) {
@@ -352,13 +354,11 @@ impl Container {
         }
         if !around.config.follow {
             tailer.flush_open(context.link);
-            return Next::OnNotice { has_read: false };
+            return parked;
         }
         if !self.folder.is_watched() && tailer.is_rotated() {
-            return match tailer.refresh(context.link) {
-                Ok(()) => Next::Cycle,
-                Err(_) => Next::OnNotice { has_read: false },
-            };
+            let opened = tailer.refresh(context.link).is_ok();
+            return if opened { Next::Cycle } else { parked };
         }
         follow.note_empty_read();
         let silence = follow.silence(now);
@@ -366,10 +366,9 @@ impl Container {
             tailer.flush_after(silence, context.link);
         }
         // For what is still open: a complete line may have become part of a multiline record.
-        let idle = match tailer.grace() {
-            Some(grace) => Next::At(follow.end_of(grace)),
-            None => Next::OnNotice { has_read: false },
-        };
+        let idle = tailer
+            .grace()
+            .map_or(parked, |grace| Next::At(follow.end_of(grace)));
         if follow.is_polled() {
             return Next::At(follow.wait(now));
         }

@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
-use crate::runtime::file::is_shortage;
 use crate::runtime::LogFiles;
 use crate::source::api::streams::Streams;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
 use crate::source::describe::Description;
-use crate::source::file::tailer::{Start, Tailer};
+use crate::source::file::rotation::Start;
+use crate::source::file::tailer::Tailer;
 use crate::source::follow::Follow;
+use crate::source::log_trouble::LogTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::{SourceKind, Unread};
@@ -76,9 +77,9 @@ pub struct LogSource {
     /// Since when it has been running without a log being found.
     missing_since: Option<Instant>,
     /// Its files cannot be found or opened.
-    trouble: Trouble,
+    trouble: LogTrouble,
     /// An open file cannot be read.
-    read_trouble: Trouble,
+    read_trouble: LogTrouble,
     /// It cannot be read anywhere.
     nowhere: Trouble,
 }
@@ -93,8 +94,8 @@ impl LogSource {
             source: Source::of(about, files, start),
             follow: Follow::new(now),
             missing_since: None,
-            trouble: Trouble::paced(),
-            read_trouble: Trouble::paced(),
+            trouble: LogTrouble::default(),
+            read_trouble: LogTrouble::default(),
             nowhere: Trouble::paced(),
         }
     }
@@ -144,8 +145,8 @@ impl LogSource {
     /// Whether another look may find another source, or report what could not be reported.
     pub fn needs_a_look(&self, about: &Description) -> bool {
         self.tailer().is_none()
-            || self.trouble.is_there()
-            || self.read_trouble.is_there()
+            || self.trouble.reason().is_some()
+            || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
             || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
             || (self.missing_since.is_some() && about.driver().is_none())
@@ -316,7 +317,7 @@ impl LogSource {
                 }
             }
         }
-        report_end(&mut self.trouble, self.source.files(), around.link);
+        self.trouble.end(self.source.files(), around.link);
         if was_api {
             let (name, short_id) = about.names();
             around.link.report(Event::StreamEnds { name, short_id });
@@ -399,17 +400,17 @@ impl LogSource {
     /// Reports that the files cannot be found or opened; files that are open may still be
     /// read.
     fn report_failure(&mut self, link: &Link, error: &io::Error) {
-        report(&mut self.trouble, self.source.files(), link, error);
+        self.trouble.begin(self.source.files(), link, error);
     }
 
     /// Reports that an open file cannot be read.
     pub fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
-        report(&mut self.read_trouble, self.source.files(), link, error);
+        self.read_trouble.begin(self.source.files(), link, error);
     }
 
     /// Reports that the open files can be read again, if a failure was reported.
     pub fn report_read(&mut self, link: &Link) {
-        report_end(&mut self.read_trouble, self.source.files(), link);
+        self.read_trouble.end(self.source.files(), link);
     }
 }
 
@@ -435,26 +436,4 @@ fn watch_log_folder(files: &LogFiles, about: &Description, around: &mut Surround
     let (watch, key) = (&mut around.watch, around.key);
     let watch = |dir: &std::path::Path| watch.watch_folder(key, dir);
     files.dir != about.found().dir && files.dir.with_path(watch).is_ok()
-}
-
-/// Reports once that a log cannot be read.
-fn report(trouble: &mut Trouble, files: &LogFiles, link: &Link, error: &io::Error) {
-    link.tally.read_errors.add_one();
-    let unread = Unread::of_error(error);
-    if is_shortage(error) {
-        // A shortage affects all containers and is reported once for all.
-        trouble.begin(unread, || false);
-        return link.report_shortage(&files.path, error);
-    }
-    let (path, reason) = (files.path.to_path_buf(), error.to_string());
-    trouble.begin(unread, || {
-        link.report(Event::LogUnreadable { path, reason })
-    });
-}
-
-fn report_end(trouble: &mut Trouble, files: &LogFiles, link: &Link) {
-    trouble.end(|| {
-        let path = files.path.to_path_buf();
-        link.report(Event::LogReadable { path })
-    });
 }

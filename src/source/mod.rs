@@ -11,6 +11,7 @@ mod fleet;
 mod folder;
 mod follow;
 mod log_source;
+mod log_trouble;
 mod pace;
 pub mod rate;
 pub mod reader;

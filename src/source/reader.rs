@@ -22,8 +22,9 @@ use crate::config::Config;
 use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
 use crate::source::budget::Budget;
+use crate::source::file::feed::ReadContext;
 use crate::source::file::generation::SLICE_BYTES;
-use crate::source::file::tailer::ReadContext;
+use crate::source::file::tailer::Tailer;
 use crate::source::fleet::{Fleet, Turn};
 pub use crate::source::schedule::Pass;
 use crate::source::schedule::{Next, Schedule};
@@ -212,7 +213,9 @@ impl Reader {
             let Some(container) = self.fleet.containers.get_mut(key) else {
                 continue;
             };
-            let is_costly = container.is_costly(now);
+            let is_costly = container
+                .tailer()
+                .is_some_and(|tailer| tailer.is_costly(now));
             let Some(slice_time) = time.next_slice(is_costly) else {
                 pass = Pass::Behind;
                 continue;
@@ -230,7 +233,11 @@ impl Reader {
             let (api, cycle) = (container.api(), self.schedule.cycle());
             let mut around = self.services.around(key, api, now, cycle);
             let next = container.read(&mut context, &mut around);
-            if time.took(begun.map_or(container.slice_cost(), |begun| begun.elapsed())) {
+            let cost = container
+                .tailer()
+                .map(Tailer::slice_cost)
+                .unwrap_or_default();
+            if time.took(begun.map_or(cost, |begun| begun.elapsed())) {
                 // The next pass begins after the last container that had a full slice.
                 self.schedule.begin_next_at(index + 1);
             }

@@ -97,6 +97,46 @@ fn a_room_uses_only_rooms_below_it() {
     assert!(up.is_empty(), "{up:#?}");
 }
 
+/// The reading room is the largest: there, no circle of files either.
+#[test]
+fn no_files_of_the_source_use_each_other() {
+    let used = Regex::new(r"crate::source((?:::[a-z_]+)+)").expect("a pattern");
+    let name_of = |file: &Path| {
+        let name = file.with_extension("").display().to_string();
+        name.trim_end_matches("/mod").to_owned()
+    };
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, code) in sources() {
+        if file.starts_with("source") && !file.ends_with("mod.rs") {
+            let used = used.captures_iter(&code);
+            let used = used.map(|found| format!("source{}", found[1].replace("::", "/")));
+            // What follows the file may be a function of it.
+            let used = used.flat_map(|path| {
+                let ends = path.match_indices('/').map(|(end, _)| end);
+                let folders: Vec<String> = ends.map(|end| path[..end].to_owned()).collect();
+                folders.into_iter().chain([path])
+            });
+            uses.insert(name_of(&file), used.collect());
+        }
+    }
+    let known: BTreeSet<String> = uses.keys().cloned().collect();
+    // What uses nothing that is left is on no circle.
+    loop {
+        let left: BTreeSet<String> = uses.keys().cloned().collect();
+        uses.retain(|file, used| {
+            let is_another = |other: &&String| *other != file && left.contains(*other);
+            // A folder beside a file is a part of it.
+            let is_part = |other: &str| other.starts_with(file) || file.starts_with(other);
+            used.iter().filter(is_another).any(|other| !is_part(other))
+        });
+        if uses.len() == left.len() {
+            break;
+        }
+    }
+    assert!(known.len() > 30, "{known:?}");
+    assert!(uses.is_empty(), "{uses:#?}");
+}
+
 #[test]
 fn no_file_is_too_long() {
     let lines = |code: &String| code.lines().count();

@@ -5,8 +5,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use std::time::{Duration, Instant};
+
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
+use crate::format::layout::Decoders;
 use crate::format::layout::Layout;
 use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::template::RecordTemplate;
@@ -14,9 +17,24 @@ use crate::source::file::accepted::{advances, Accepted};
 use crate::source::file::entries::{Entries, Taken};
 use crate::source::file::generation::Generation;
 use crate::source::file::losses::Losses;
-use crate::source::file::tailer::ReadContext;
 use crate::source::slice::Slice;
 use crate::telemetry::account::Account;
+
+/// What the reader lends a tailer for one slice.
+pub struct ReadContext<'a> {
+    /// Receives batches and events.
+    pub link: &'a Link,
+    /// The read buffer, shared by all files.
+    pub buffer: &'a mut Vec<u8>,
+    /// The decoders, shared by all files.
+    pub decoders: &'a mut Decoders,
+    /// `Partial_Max_Size`.
+    pub max_line_bytes: usize,
+    /// The current time.
+    pub now: Instant,
+    /// Time limit for the lines of the slice.
+    pub slice_time: Duration,
+}
 
 /// Where the entries of one log go.
 pub struct Feed {

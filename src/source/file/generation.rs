@@ -12,7 +12,6 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::Layout;
 use crate::runtime::file::{bytes_on_disk, open_regular, stat_file, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
-use crate::source::budget::HeldFile;
 use crate::source::file::content::{self, Content};
 pub use crate::source::file::generation::read::Found;
 use crate::source::file::head::{fingerprint_of_unread, KnownHead};
@@ -27,6 +26,18 @@ pub const SLICE_BYTES: usize = 256 * 1024;
 /// The longest entry that is kept whole. dockerd's are below 98,371 bytes plus the attributes,
 /// whose size is unbounded.
 pub const ENTRY_CAP: usize = 16 << 20;
+
+/// A deleted file with unread data.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldFile {
+    /// Its number among the files of its container.
+    pub number: u32,
+    /// Its size on the disk, in bytes.
+    pub bytes: u64,
+    /// When it was found to have no name.
+    pub since: Instant,
+}
+
 /// One file of a container's log.
 pub struct Generation {
     /// Its number in the order of writing, for [`crate::format::position::Position`].

@@ -15,11 +15,17 @@ pub struct KnownHead {
 impl KnownHead {
     /// The head of a file that begins with `read`, of which up to [`HEAD_BYTES`] count.
     pub fn of(read: &[u8]) -> KnownHead {
-        let bytes = read[..read.len().min(HEAD_BYTES)].to_owned();
-        KnownHead {
-            fingerprint: Fingerprint::of(&bytes),
-            bytes,
-        }
+        let mut head = KnownHead::default();
+        head.set(read);
+        head
+    }
+
+    /// Replaces it by that of a file that begins with `read`.
+    pub fn set(&mut self, read: &[u8]) {
+        let read = &read[..read.len().min(HEAD_BYTES)];
+        self.fingerprint = Fingerprint::of(read);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(read);
     }
 
     /// The fingerprint of the head up to an offset: a copy made when the file ended there has

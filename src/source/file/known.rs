@@ -12,6 +12,7 @@ use std::io;
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::runtime::file::{is_permanent, stat_path, FileId};
+use crate::source::file::content;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
@@ -120,7 +121,7 @@ impl<'a> Head<'a> {
         let bytes = match self.bytes.get() {
             Some(bytes) => bytes,
             None => {
-                let read = match Generation::read_head(&self.file.path, self.file.rank.is_gzip) {
+                let read = match content::read_head(&self.file.path, self.file.rank.is_gzip) {
                     Err(error) if is_permanent(&error) => None,
                     head => Some(head?),
                 };

@@ -20,7 +20,7 @@ use crate::telemetry::throttle::{Once, Paced};
 pub struct Losses {
     account: Arc<Account>,
     /// Files that were there and are not opened.
-    surplus: u64,
+    has_surplus: bool,
     surplus_report: Once,
     missed: Paced,
     /// Truncations that lost nothing, and truncations that lost data.
@@ -33,7 +33,7 @@ impl Losses {
     pub fn new(account: Arc<Account>) -> Losses {
         Losses {
             account,
-            surplus: 0,
+            has_surplus: false,
             surplus_report: Once::default(),
             missed: Paced::default(),
             truncated: Default::default(),
@@ -97,8 +97,7 @@ impl Losses {
         if files == 0 {
             return;
         }
-        if self.surplus == 0 {
-            self.surplus = files;
+        if !std::mem::replace(&mut self.has_surplus, true) {
             self.abandon(0, files);
         }
         let (name, short_id) = (of.title(), self.account.short_id());

@@ -8,8 +8,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
-use crate::source::budget::HeldFile;
 use crate::source::file::generation::Generation;
+use crate::source::file::generation::HeldFile;
 use crate::source::file::known::{is_held, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
+use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::runtime::file::{is_permanent, is_shortage, stat_path};
 use crate::runtime::LogFiles;
@@ -18,7 +19,6 @@ use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::resume::{self, Plan};
 use crate::source::file::search::{Search, Sought};
-use crate::source::file::tailer::Start;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -26,6 +26,17 @@ const OPEN_ATTEMPTS: usize = 5;
 /// Limit on the open files of a log in a user's storage, newest first. A user can create any
 /// number of files, each takes a descriptor, and conmon keeps none.
 const MOST_OF_USER: usize = 64;
+
+/// Where reading a log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the first byte of the oldest file.
+    Head,
+    /// After the last line.
+    End,
+    /// Where an earlier run stopped.
+    Saved(ContainerCheckpoint),
+}
 
 /// The files of one log, and which of them are open.
 pub struct Rotation {

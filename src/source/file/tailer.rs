@@ -8,47 +8,20 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
 use crate::delivery::link::Link;
-use crate::format::layout::{Decoders, Layout};
+use crate::format::layout::Layout;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
-use crate::source::budget::HeldFile;
-use crate::source::file::feed::Feed;
+use crate::source::file::feed::{Feed, ReadContext};
+use crate::source::file::generation::HeldFile;
 use crate::source::file::generation::{Found, Generation};
-use crate::source::file::rotation::Rotation;
+use crate::source::file::rotation::{Rotation, Start};
 use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::{wall_clock, Account};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::metrics::Survey;
-
-/// Where reading a log begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the first byte of the oldest file.
-    Head,
-    /// After the last line.
-    End,
-    /// Where an earlier run stopped.
-    Saved(ContainerCheckpoint),
-}
-
-/// What the reader lends a tailer for one slice.
-pub struct ReadContext<'a> {
-    /// Receives batches and events.
-    pub link: &'a Link,
-    /// The read buffer, shared by all files.
-    pub buffer: &'a mut Vec<u8>,
-    /// The decoders, shared by all files.
-    pub decoders: &'a mut Decoders,
-    /// `Partial_Max_Size`.
-    pub max_line_bytes: usize,
-    /// The current time.
-    pub now: Instant,
-    /// Time limit for the lines of the slice.
-    pub slice_time: Duration,
-}
 
 /// How a slice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -346,7 +319,7 @@ impl Tailer {
         while !self.rotation.files.open.is_empty() {
             self.finish_front(context)?;
         }
-        self.forget(context.link);
+        context.link.leave(*self.id());
         Ok(())
     }
 
@@ -356,22 +329,12 @@ impl Tailer {
         self.flush_open(link);
         self.feed.losses.given_up(self.rotation.files.open.iter());
         self.rotation.files.open.clear();
-        self.forget(link);
-    }
-
-    /// Removes the container from the checkpoint once all its batches are accepted.
-    pub fn forget(&self, link: &Link) {
         link.leave(*self.id());
     }
 
     /// Where reading begins, or would have begun.
     pub fn start(&self) -> Start {
         self.rotation.start
-    }
-
-    /// Changes where reading begins; no file may be open.
-    pub fn set_start(&mut self, start: Start) {
-        self.rotation.start = start;
     }
 
     /// Finishes the front file, which has been read to its last line feed and is no longer

@@ -8,7 +8,9 @@ use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
-use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
+use crate::source::file::feed::ReadContext;
+use crate::source::file::rotation::Start;
+use crate::source::file::tailer::{Step, Tailer};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 

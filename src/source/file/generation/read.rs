@@ -21,7 +21,6 @@ use crate::delivery::checkpoint::fingerprint::{HEAD_BYTES, MARKER_BYTES};
 use crate::format::layout::{Layout, Stretch};
 use crate::runtime::file::stat_file;
 use crate::source::file::generation::{Generation, ENTRY_CAP, SLICE_BYTES};
-use crate::source::file::head::KnownHead;
 use crate::source::file::unfinished::Unfinished;
 
 /// With fewer bytes than this, the format of an unfinished entry may still be unknown.
@@ -220,11 +219,11 @@ impl Generation {
         }
         let from = self.read_offset - self.marker.len() as u64;
         if from == 0 {
-            self.head = KnownHead::of(read);
+            self.head.set(read);
         } else if let Ok(Some(head)) = self.head_now() {
             let known = (from + read.len() as u64).min(HEAD_BYTES as u64);
             if let Some(head) = head.get(..known as usize) {
-                self.head = KnownHead::of(head);
+                self.head.set(head);
             }
         }
     }

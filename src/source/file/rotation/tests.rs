@@ -5,7 +5,8 @@ use crate::delivery::checkpoint::CheckpointStore;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
-use crate::source::file::tailer::{Start, Tailer};
+use crate::source::file::rotation::Start;
+use crate::source::file::tailer::Tailer;
 use crate::telemetry::event::Event;
 
 /// Files that a user puts beside the log must not take a descriptor each.

@@ -14,8 +14,10 @@ use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
+use crate::source::file::feed::ReadContext;
 use crate::source::file::gzip::SEEK_BYTES;
-use crate::source::file::tailer::{ReadContext, Start, Step, Tailer};
+use crate::source::file::rotation::Start;
+use crate::source::file::tailer::{Step, Tailer};
 use crate::source::slice::SLICE_TIME;
 use crate::telemetry::event::Event;
 
