@@ -2,11 +2,11 @@
 //! decides; the offset goes along with each move.
 //!
 //! ```text
-//!          Choice::Files                Choice::Api
-//! Files ◀─────────────────▶ Nowhere ─────────────────▶ Api
-//!   ▲       Choice::Nowhere           Choice::Nowhere   │▲
-//!   │                          ◀────────────────────────┘│
-//!   └───────── Choice::Files, Choice::Api ───────────────┘
+//!              Choice::Api
+//! Files ──────────────────────────────▶ Api
+//!       ◀──────────────────────────────
+//!   Choice::Files, or Choice::Nowhere:
+//!   then no files are expected either
 //! ```
 //!
 //! With any other choice, the source stays as it is: the files that it waits for may appear, or
