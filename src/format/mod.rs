@@ -32,4 +32,4 @@ pub struct Entry<'a> {
 }
 
 #[cfg(test)]
-mod linear_tests;
+mod tests;

@@ -11,8 +11,6 @@ pub mod file;
 mod folder_stamp;
 pub mod globs;
 pub mod id;
-#[cfg(test)]
-mod memory_tests;
 mod mounts;
 mod network_fs;
 pub mod own_container;
@@ -121,3 +119,6 @@ pub fn all(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
     runtimes.sort_by_key(|runtime| !runtime.takes_precedence());
     runtimes
 }
+
+#[cfg(test)]
+mod tests;

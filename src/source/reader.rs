@@ -291,4 +291,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod turn_tests;
+mod tests;

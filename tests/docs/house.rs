@@ -37,12 +37,10 @@ fn sources() -> BTreeMap<PathBuf, String> {
                 .and_then(|name| name.to_str())
                 .expect("a plain name");
             if path.is_dir() {
-                if name != "bin" {
+                if !["bin", "tests"].contains(&name) {
                     folders.push(path);
                 }
-            } else if !name.ends_with("tests.rs")
-                && !["lib.rs", "fuzz_seeds.rs", "scripted_api.rs"].contains(&name)
-            {
+            } else if !name.ends_with("tests.rs") && !["lib.rs", "fuzz_seeds.rs"].contains(&name) {
                 let below = path.strip_prefix(&src).expect("it is below").to_owned();
                 found.insert(
                     below,

@@ -1,7 +1,7 @@
 //! Reading takes time in proportion to the bytes that are read, whatever these are: the
 //! instructions of the reader, as valgrind counts them, over the same hostile lines at
 //! one length and at four times that length. The counts of the slow paths alone, which
-//! need no valgrind, are beside the decoders (`src/format/linear_tests.rs`).
+//! need no valgrind, are beside the decoders (`src/format/tests.rs`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -277,5 +277,4 @@ fn lost(row: &Row) -> String {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

@@ -240,3 +240,6 @@ impl ConsoleDecoder {
 fn is_of_time(byte: u8) -> bool {
     byte.is_ascii_digit() || b"-:.TZ+".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;

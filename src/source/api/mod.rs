@@ -43,19 +43,7 @@ pub mod streams;
 mod thread;
 
 #[cfg(test)]
-mod console_tests;
-#[cfg(test)]
-mod follow_tests;
-#[cfg(test)]
-mod outage_tests;
-#[cfg(test)]
-mod request_tests;
-#[cfg(test)]
-mod scripted_api;
-#[cfg(test)]
-mod snapshot_tests;
-#[cfg(test)]
-mod stdcopy_tests;
+mod tests;
 
 use std::collections::BTreeMap;
 

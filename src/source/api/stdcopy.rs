@@ -127,3 +127,6 @@ fn parse_header(header: [u8; HEADER]) -> Result<(FrameKind, usize), NoFrame> {
         _ => Err(NoFrame(header)),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

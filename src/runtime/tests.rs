@@ -28,11 +28,7 @@ fn peak_kib() -> u64 {
 /// Memory in KiB used by a separate process to read the files in `dir`.
 fn taken(test: &str, dir: &Path) -> u64 {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("runtime::memory_tests::{test}"),
-            "--nocapture",
-        ])
+        .args(["--exact", &format!("runtime::tests::{test}"), "--nocapture"])
         .env(READ, dir)
         .output()
         .unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::runtime::id::ContainerId;
 use crate::source::api::inspections::MOST_IN_FLIGHT;
-use crate::source::api::scripted_api::{wait_until, Bench, ScriptedApi};
+use crate::source::api::tests::scripted_api::{wait_until, Bench, ScriptedApi};
 
 fn id(number: u16) -> ContainerId {
     let mut bytes = [0; 32];
@@ -39,7 +39,7 @@ fn a_thousand_inspections_that_hang_do_not_pile_up_and_lists_are_answered() {
         bench
             .thread
             .list(move |listed| sender.send(listed).unwrap());
-        let listed = answer.recv_timeout(crate::source::api::scripted_api::DEADLINE);
+        let listed = answer.recv_timeout(crate::source::api::tests::scripted_api::DEADLINE);
         assert_eq!(listed, Ok(Ok(Vec::new())), "round {round}");
     }
     // The last list was answered after everything had been requested twenty times.
@@ -74,7 +74,7 @@ fn a_list_that_hangs_is_asked_for_once_and_containers_are_inspected() {
             sender.send(inspected.unwrap().name).unwrap()
         });
         assert_eq!(
-            answer.recv_timeout(crate::source::api::scripted_api::DEADLINE),
+            answer.recv_timeout(crate::source::api::tests::scripted_api::DEADLINE),
             Ok("web".to_owned())
         );
     }
@@ -113,7 +113,11 @@ fn one_inspection_of_a_container_is_in_flight_whoever_asks() {
         std::thread::yield_now();
     }
     bench.wait_for("an end of the stream", |told| {
-        matches!(told, crate::source::api::scripted_api::Told::Ended(..)).then_some(())
+        matches!(
+            told,
+            crate::source::api::tests::scripted_api::Told::Ended(..)
+        )
+        .then_some(())
     });
     assert_eq!(most.load(Ordering::SeqCst), 1);
 }

@@ -4,12 +4,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::source::api::follow_tests::{logs_path, otherwise};
 use crate::source::api::follower::LAG;
-use crate::source::api::scripted_api::{
+use crate::source::api::stdcopy::tests::{frame, stamped};
+use crate::source::api::tests::follow::{logs_path, otherwise};
+use crate::source::api::tests::scripted_api::{
     id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED,
 };
-use crate::source::api::stdcopy_tests::{frame, stamped};
 use crate::source::api::StreamEnd;
 
 /// The log of the container, and whether it runs.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::format::position::{Stream, Timestamp};
-use crate::source::api::scripted_api::{
+use crate::source::api::stdcopy::tests::{frame, stamped};
+use crate::source::api::tests::scripted_api::{
     id, wait_until, Bench, Call, ScriptedApi, Told, MULTIPLEXED, RAW,
 };
-use crate::source::api::stdcopy_tests::{frame, stamped};
 use crate::source::api::{ContainerAction, StreamEnd};
 
 /// 2026-11-23T18:34:00Z, as `stamped` writes it.

@@ -1,8 +1,10 @@
 //! A daemon that is away, slow or replaced.
 
-use crate::source::api::follow_tests::{logs_path, otherwise};
-use crate::source::api::scripted_api::{id, wait_until, Bench, ScriptedApi, Told, MULTIPLEXED};
-use crate::source::api::stdcopy_tests::{frame, stamped};
+use crate::source::api::stdcopy::tests::{frame, stamped};
+use crate::source::api::tests::follow::{logs_path, otherwise};
+use crate::source::api::tests::scripted_api::{
+    id, wait_until, Bench, ScriptedApi, Told, MULTIPLEXED,
+};
 use crate::source::api::StreamEnd;
 
 fn daemon(bench: &Bench) -> Result<(), String> {
@@ -14,7 +16,7 @@ fn daemon(bench: &Bench) -> Result<(), String> {
 
 fn serving(
     text: &'static str,
-) -> impl Fn(&mut crate::source::api::scripted_api::Call) + Send + Sync + 'static {
+) -> impl Fn(&mut crate::source::api::tests::scripted_api::Call) + Send + Sync + 'static {
     move |call| {
         if !call.is_logs_of(id(1)) {
             return otherwise(call);

@@ -3,7 +3,7 @@
 use crate::format::position::Stream;
 use crate::fuzz_seeds::keep;
 use crate::source::api::console::PIECE;
-use crate::source::api::stdcopy_tests::{entries_of, stamped, Entry};
+use crate::source::api::stdcopy::tests::{entries_of, stamped, Entry};
 
 fn line(nanos: u32, text: &str, ends_line: bool) -> Entry {
     (Stream::Stdout, nanos, text.as_bytes().to_vec(), ends_line)
