@@ -32,7 +32,8 @@ pub enum Kind {
 pub enum Unset {
     /// A default value.
     Default(&'static str),
-    /// Nothing. The documentation shows this typical value.
+    /// Nothing, also for an option that is empty by default (`given.optional`). The
+    /// documentation shows this typical value.
     Example(&'static str),
 }
 

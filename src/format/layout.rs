@@ -1,53 +1,59 @@
 //! How a file is divided into entries, which is what its format decides. The format is detected
 //! from the first bytes of the file, not from the name of its log driver.
 //!
-//! A further format is a file beside this one that implements [`Format`], a variant of
-//! [`Layout`] with its line in `of_format`, and its field of [`Decoders`].
+//! A further format is a file beside this one that implements [`Format`], and a row of `formats`.
 
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::format::position::Timestamp;
-use crate::format::{cri, json_file, local, Entry};
+use crate::format::Entry;
 
-/// The format of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// One JSON object per line (json-file driver).
-    JsonLines,
-    /// One CRI entry per line (containerd, CRI-O, Podman).
-    CriLines,
-    /// Length-prefixed frames (local driver, and the cache of other drivers).
-    LocalFrames,
-}
+/// Declares the formats, a row each: the name of its layout, and its decoder with its name
+/// among the [`Decoders`]. `$d` is a dollar sign, for the macro that is declared within.
+macro_rules! formats {
+    ($d:tt $($(#[$doc:meta])* $layout:ident, $field:ident: $decoder:path;)*) => {
+        /// The format of a file.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Layout {
+            $($(#[$doc])* $layout,)*
+        }
 
-/// Evaluates an expression with the [`Format`] of a layout as a type, once compiled for each.
-macro_rules! of_format {
-    ($layout:expr, $format:ident => $value:expr) => {
-        match $layout {
-            $crate::format::layout::Layout::JsonLines => {
-                type $format = $crate::format::json_file::Decoder;
-                $value
-            }
-            $crate::format::layout::Layout::CriLines => {
-                type $format = $crate::format::cri::Decoder;
-                $value
-            }
-            $crate::format::layout::Layout::LocalFrames => {
-                type $format = $crate::format::local::Decoder;
-                $value
-            }
+        impl Layout {
+            /// In the order in which they are looked for.
+            const ALL: &[Layout] = &[$(Layout::$layout),*];
+        }
+
+        /// The decoders of all formats. They keep little between two entries, so all files
+        /// share them.
+        #[derive(Debug, Default)]
+        pub struct Decoders {
+            $(pub(super) $field: $decoder,)*
+        }
+
+        /// Evaluates an expression with the [`Format`] of a layout as a type, once compiled for
+        /// each.
+        macro_rules! of_format {
+            ($d layout:expr, $d format:ident => $d value:expr) => {
+                match $d layout {
+                    $($crate::format::layout::Layout::$layout => {
+                        type $d format = $decoder;
+                        $d value
+                    })*
+                }
+            };
         }
     };
 }
-pub(crate) use of_format;
 
-/// The decoders of all formats. They keep little between two entries, so all files share them.
-#[derive(Debug, Default)]
-pub struct Decoders {
-    pub(super) json: json_file::Decoder,
-    pub(super) cri: cri::Decoder,
-    pub(super) local: local::Decoder,
+formats! { $
+    /// One JSON object per line (json-file driver).
+    JsonLines, json: crate::format::json_file::Decoder;
+    /// One CRI entry per line (containerd, CRI-O, Podman).
+    CriLines, cri: crate::format::cri::Decoder;
+    /// Length-prefixed frames (local driver, and the cache of other drivers).
+    LocalFrames, local: crate::format::local::Decoder;
 }
+pub(crate) use of_format;
 
 /// What a range of bytes of a file begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,18 +151,16 @@ pub trait Format: Sized {
 }
 
 impl Layout {
-    const ALL: [Layout; 3] = [Layout::JsonLines, Layout::CriLines, Layout::LocalFrames];
-
     /// Detects the layout of a file that begins with `head`; `None` if `head` is empty or
     /// damaged.
     pub fn detect(head: &[u8]) -> Option<Layout> {
-        let mut all = Layout::ALL.into_iter();
+        let mut all = Layout::ALL.iter().copied();
         all.find(|layout| of_format!(layout, F => F::detects(head)))
     }
 
     /// The layout that a file of this name usually has, until its content shows it.
     pub fn by_name(name: &str) -> Layout {
-        let mut all = Layout::ALL.into_iter();
+        let mut all = Layout::ALL.iter().copied();
         all.find(|layout| of_format!(layout, F => F::has_name(name)))
             .unwrap_or(Layout::CriLines)
     }

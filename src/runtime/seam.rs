@@ -36,7 +36,9 @@ pub trait Runtime: Send + Sync {
     /// Metadata of a container in its `run`-th run.
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError>;
 
-    /// The file whose replacement means that the metadata may have changed.
+    /// The file whose replacement means that the metadata may have changed. Only another inode
+    /// causes another read: where it is written in place, [`Runtime::metadata`] must fail with
+    /// [`MetadataError::Unreadable`] while it is incomplete, which is retried.
     fn metadata_file(&self, found: &Found) -> Option<SafePath>;
 
     /// The log driver; `None` if it is unknown or if logs always go to a file.

@@ -122,6 +122,7 @@ impl Collector {
                 "Docker_Root" => Some(root.display().to_string()),
                 "Pod_Logs" => Some(root.join("pods").display().to_string()),
                 "Podman_Root" => Some(root.join("storage").display().to_string()),
+                _ if name.ends_with("_Root") => Some(root.join(name).display().to_string()),
                 "Podman_Socket" => Some(root.join("podman.sock").display().to_string()),
                 "Runtime" => Some("docker".to_owned()),
                 _ => None,
