@@ -10,35 +10,19 @@ use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage, open_regular};
+use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
-use fluent_bit_container_logs::source::choose::{
-    choose, find_log, kind_of, reads_files, Choice, Facts, FileState,
-};
-use fluent_bit_container_logs::source::file::listing;
+use fluent_bit_container_logs::source::choose::{choose, find_log, reads_files, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
+use super::seen::{unreadable, Seen};
 use super::Finding;
-use crate::terminal::harmless;
-
-/// Docker's own drivers that send logs elsewhere. The API returns only what Docker has
-/// cached of them.
-const SENDING_DRIVERS: [&str; 8] = [
-    "awslogs",
-    "etwlogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "logentries",
-    "splunk",
-    "syslog",
-];
 
 /// The state of a runtime's root.
 pub enum State {
@@ -48,43 +32,6 @@ pub enum State {
     Unreadable(io::Error),
     /// It was listed.
     Listed,
-}
-
-/// One container.
-pub struct Seen {
-    /// Its name in messages.
-    pub name: String,
-    /// Its image; empty if unknown.
-    pub image: String,
-    /// Its log driver; empty if unknown.
-    pub driver: String,
-    /// Where it is read from, for the page.
-    pub source: String,
-    /// Whether it is read through the API, or only the API knows.
-    pub needs_api: bool,
-    /// Its files and the watched folder, if it is read from files.
-    pub files: Option<LogFiles>,
-    /// Its folder.
-    pub dir: SafePath,
-}
-
-impl Seen {
-    /// Its row on the page.
-    pub fn cells(&self) -> [String; 4] {
-        let or_dash = |text: &str| {
-            if text.is_empty() {
-                "-".to_owned()
-            } else {
-                harmless(text).into_owned()
-            }
-        };
-        [
-            or_dash(&self.name),
-            or_dash(&self.image),
-            or_dash(&self.driver),
-            or_dash(&self.source),
-        ]
-    }
 }
 
 /// One runtime and its containers.
@@ -300,84 +247,6 @@ impl Containers {
     }
 }
 
-impl Seen {
-    /// Takes the decision about where it is read, with what follows from it.
-    pub fn take(
-        &mut self,
-        choice: Choice,
-        facts: &Facts<'_>,
-        log: &Result<Option<LogFiles>, (LogFiles, io::Error)>,
-        place: &Place,
-        findings: &mut Vec<Finding>,
-    ) {
-        match choice {
-            Choice::Files => {
-                let Ok(Some(files)) = log else { return };
-                self.source = kind_of(files).as_str().to_owned();
-                for (path, error) in unreadable(files) {
-                    let about = path.display().to_string();
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
-                    findings.push(finding.because(Unread::of_error(&error)));
-                }
-                self.files = Some(files.clone());
-            }
-            Choice::Unreadable => {
-                let Err((files, error)) = log else { return };
-                self.source = format!("nowhere: its file cannot be read: {error}");
-                let (about, fix) = (files.path.display().to_string(), place.for_error(error));
-                let finding = Finding::fatal(about, error.to_string(), fix);
-                findings.push(finding.because(Unread::of_error(error)));
-            }
-            Choice::Api(reason) => {
-                self.source = format!("api: {reason}");
-                self.needs_api = true;
-                self.report_driver(facts.driver, findings);
-            }
-            Choice::Ask(reason) => {
-                self.source = format!("api: {reason}");
-                self.needs_api = true;
-            }
-            Choice::Later if facts.is_running => {
-                self.source = "file, which does not exist yet".to_owned()
-            }
-            Choice::Later => self.source = "file, once it is started".to_owned(),
-            Choice::Nowhere(unread, reason) => {
-                self.source = format!("nowhere: {reason}");
-                let fix = if unread == Unread::DriverNone {
-                    "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)"
-                } else {
-                    "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)"
-                };
-                let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
-                findings.push(finding.because(unread));
-            }
-        }
-    }
-
-    /// Reports log drivers of which the API has no log either.
-    fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
-        let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str()))
-        else {
-            return;
-        };
-        let about = format!("container {}", self.name);
-        let name = &driver.name;
-        let finding = match driver.has_cache_disabled {
-            true => Finding::fatal(
-                about,
-                format!("log driver {name} with cache-disabled=true keeps no log that can be read"),
-                "start it without --log-opt cache-disabled=true",
-            ),
-            false => Finding::fatal(
-                about,
-                format!("log driver {name}, and Docker keeps no copy of its log"),
-                "update Docker to 20.10 or later, which keeps one, and recreate the container",
-            ),
-        };
-        findings.push(finding.because(Unread::DriverUnreadable));
-    }
-}
-
 /// Reports labels that have no effect.
 fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
     let read = Labels::read(&metadata.labels, config.label_hints);
@@ -430,18 +299,4 @@ fn find_readable(
         Some(error) => Err((files, error)),
         None => Ok(Some(files)),
     }
-}
-
-/// The rotated files that cannot be opened.
-fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
-    let listed = listing::list(files).unwrap_or_default();
-    let opened = listed
-        .into_iter()
-        .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
-    let is_there =
-        |error: &io::Error| error.kind() != io::ErrorKind::NotFound && !is_shortage(error);
-    opened
-        .filter(|(error, _)| is_there(error))
-        .map(|(error, path)| (path, error))
-        .collect()
 }

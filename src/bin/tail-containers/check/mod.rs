@@ -6,6 +6,7 @@ mod api;
 mod containers;
 mod limits;
 mod remedy;
+mod seen;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
