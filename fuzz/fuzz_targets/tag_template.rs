@@ -20,6 +20,8 @@ fn safe(value: &str) -> String {
                 '_'
             }
         })
+        // What a value may take of a tag (`MOST_OF_VALUE`).
+        .take(512)
         .collect();
     if safe.is_empty() {
         "_".to_owned()
