@@ -128,16 +128,14 @@ impl LogSource {
 
     /// Whether there is an open file to read.
     pub fn has_work(&self) -> bool {
-        self.kind() != SourceKind::Nowhere && self.tailer().is_some()
+        matches!(&self.source, Source::Files { tailer, nowhere: None } if tailer.is_open())
     }
 
     /// What it is, for metrics.
     pub fn kind(&self) -> SourceKind {
         match &self.source {
             Source::Api { .. } => SourceKind::Stream,
-            Source::Files { tailer, nowhere } if tailer.is_open() && nowhere.is_none() => {
-                choose::kind_of(tailer.files())
-            }
+            Source::Files { tailer, .. } if self.has_work() => choose::kind_of(tailer.files()),
             Source::Files { .. } => SourceKind::Nowhere,
         }
     }

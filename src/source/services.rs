@@ -43,6 +43,12 @@ impl Services {
         }
     }
 
+    /// As [`Surroundings::report_refused_watch`].
+    pub fn report_refused_watch(&mut self, path: PathBuf, reason: String) {
+        self.watch
+            .report_refusal(&self.link, &self.config, path, reason);
+    }
+
     /// What the container with this key and API needs now; `cycle` is the interval between two
     /// reads of the active logs.
     pub fn around(
@@ -90,13 +96,5 @@ impl Surroundings<'_> {
     pub fn report_refused_watch(&mut self, path: PathBuf, reason: String) {
         self.watch
             .report_refusal(self.link, self.config, path, reason);
-    }
-}
-
-impl Services {
-    /// As [`Surroundings::report_refused_watch`].
-    pub fn report_refused_watch(&mut self, path: PathBuf, reason: String) {
-        self.watch
-            .report_refusal(&self.link, &self.config, path, reason);
     }
 }

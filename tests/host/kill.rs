@@ -262,27 +262,38 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
     host.exit().assert_clean();
 }
 
+/// A Fluent Bit that keeps its chunks in files; `None`, and the test is skipped, if there is none.
+fn fluent_bit(name: &str, roots: &Roots) -> Option<FluentBit> {
+    let Some(program) = find() else {
+        let reason = "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH";
+        skip(name, reason);
+        return None;
+    };
+    let Some(plugin) = plugin() else {
+        skip(name, "the plugin's .so is not built");
+        return None;
+    };
+    println!(
+        "{name}: {}",
+        version(&program).unwrap_or_else(|problem| problem)
+    );
+    Some(with_storage(
+        FluentBit::new(&program, Some(&plugin), ""),
+        roots,
+    ))
+}
+
 /// With `storage.type filesystem`. Nothing is flushed until the last kill is over,
 /// so that what comes twice is not what Fluent Bit delivered and had not yet
 /// ticked off when it was killed.
 #[test]
 fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     let name = "kill::kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most";
-    let Some(program) = find() else {
-        return skip(
-            name,
-            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
-        );
-    };
-    let Some(plugin) = plugin() else {
-        return skip(name, "the plugin's .so is not built");
-    };
-    println!(
-        "{name}: {}",
-        version(&program).unwrap_or_else(|problem| problem)
-    );
     let roots = Roots::new();
-    let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
+    let Some(host) = fluent_bit(name, &roots) else {
+        return;
+    };
+    let mut host = host
         .with_service_line("storage.max_chunks_up 512")
         .with_service_line("storage.backlog.mem_limit 200M");
     let flush =
@@ -385,23 +396,13 @@ fn assert_one_batch_at_the_most(
 fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most() {
     let name =
         "kill::kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_most";
-    let Some(program) = find() else {
-        return skip(
-            name,
-            "no Fluent Bit: set FLUENT_BIT or put fluent-bit on PATH",
-        );
-    };
-    let Some(plugin) = plugin() else {
-        return skip(name, "the plugin's .so is not built");
-    };
-    println!(
-        "{name}: {}",
-        version(&program).unwrap_or_else(|problem| problem)
-    );
     let roots = Roots::new();
+    let Some(host) = fluent_bit(name, &roots) else {
+        return;
+    };
     // A receiver's own pace.
     let receiver = slow_http(|| std::thread::sleep(Duration::from_millis(30)));
-    let mut host = with_storage(FluentBit::new(&program, Some(&plugin), ""), &roots)
+    let mut host = host
         .with_service_line("storage.max_chunks_up 4")
         .with_service_line("Flush 0.2")
         .with_service_line("scheduler.base 1")

@@ -79,7 +79,7 @@ mod tests {
             damaged_entries: 0,
         };
         assert_eq!(inspect(&path).unwrap(), expected);
-        assert_eq!(inspect(&path).unwrap(), expected, "the lock was let go");
+        assert_eq!(inspect(&path).unwrap(), expected, "the lock was released");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         std::fs::write(&path, [0; 100]).unwrap();
         assert!(matches!(inspect(&path).unwrap(), Inspection::Damaged(_)));

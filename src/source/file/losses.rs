@@ -100,11 +100,10 @@ impl Losses {
         if !std::mem::replace(&mut self.has_surplus, true) {
             self.abandon(0, files);
         }
-        let (name, short_id) = (of.title(), self.account.short_id());
         self.surplus_report.report(|| {
             link.report(Event::FilesPassedOver {
-                name,
-                short_id,
+                name: of.title(),
+                short_id: self.account.short_id(),
                 files,
             })
         });
