@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
-use crate::runtime::cri::paths::{key, rank_by_run, Place, PlaceKind, PodName};
+use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
 use crate::runtime::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
@@ -229,10 +229,11 @@ impl Runtime for Cri {
         };
         vec![LogFiles {
             dir: found.dir.clone(),
-            prefix,
+            prefix: prefix.into(),
             path: found.dir.clone(),
             grace: REOPEN_GRACE,
             rank: rank_by_run,
+            run_of_renamed,
         }]
     }
 

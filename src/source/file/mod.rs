@@ -6,6 +6,7 @@ mod copies;
 mod create_counter;
 mod entries;
 pub(super) mod feed;
+mod foreign;
 pub mod generation;
 pub mod gzip;
 mod head;

@@ -8,7 +8,7 @@ use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::LogFiles;
 use fluent_bit_container_logs::source::choose::{kind_of, Choice, Facts};
-use fluent_bit_container_logs::source::file::listing;
+use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
@@ -82,6 +82,7 @@ impl Seen {
                     let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
                     findings.push(finding.because(Unread::of_error(&error)));
                 }
+                self.report_rotated(files, place, findings);
                 self.files = Some(files.clone());
             }
             Choice::Unreadable => {
@@ -117,6 +118,19 @@ impl Seen {
         }
     }
 
+    /// Reports rotated files that are known to be part of the log and cannot be read.
+    fn report_rotated(&self, files: &LogFiles, place: &Place, findings: &mut Vec<Finding>) {
+        let unreadable = listing::list(files).unwrap_or_default().unreadable;
+        for UnreadableFile { path, error, .. } in unreadable {
+            let fix = match error.kind() {
+                io::ErrorKind::Unsupported => "have logrotate compress with gzip, or one rotation later (delaycompress); if its lines were delivered before, it can be removed".to_owned(),
+                _ => place.for_error(&error),
+            };
+            let about = path.display().to_string();
+            findings.push(Finding::fatal(about, error.to_string(), fix));
+        }
+    }
+
     /// Reports log drivers of which the API has no log either.
     fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
         let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str()))
@@ -143,7 +157,7 @@ impl Seen {
 
 /// The rotated files that cannot be opened.
 pub fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
-    let listed = listing::list(files).unwrap_or_default();
+    let listed = listing::list(files).unwrap_or_default().files;
     let opened = listed
         .into_iter()
         .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
