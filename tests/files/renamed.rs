@@ -183,7 +183,7 @@ fn a_reader_that_is_behind_finds_each_dated_copy() {
     collector.pause();
     (0..5_000).for_each(|number| full.line(&format!("other {number}")));
     stalled(&root, &collector, &full);
-    for (hour, from) in [(13, 100), (14, 1_100), (15, 2_100)] {
+    for (hour, from) in [("13.gz", 100), ("14.gz", 1_100), ("15", 2_100)] {
         write(&mut log, from..from + 1_000);
         copy_truncate(&log.log, &format!("{{log}}-20261126{hour}"));
         looked(&root, &collector);
