@@ -30,6 +30,8 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 /// The driver assumed when the type is empty, as it may be in containers created before Docker
 /// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
+/// The driver that writes to the journal: no file, and no cache either.
+pub const JOURNALD_DRIVER: &str = "journald";
 
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -197,7 +199,7 @@ impl LogDriver {
     pub fn writes_file(&self) -> bool {
         match self.name.as_str() {
             JSON_FILE_DRIVER | "local" => true,
-            "journald" | "none" => false,
+            JOURNALD_DRIVER | "none" => false,
             _ => !self.has_cache_disabled,
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::docker::{LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER};
 use crate::runtime::file::{is_shortage, open_regular};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::listing;
@@ -166,7 +166,7 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     }
     let is_podman = facts.runtime.api() == Some(Api::Podman);
     let reason = match driver.name.as_str() {
-        name if is_podman && name != "journald" => {
+        name if is_podman && name != JOURNALD_DRIVER => {
             "its log is not in the container's folder".to_owned()
         }
         JSON_FILE_DRIVER | "local" => return Choice::Later,

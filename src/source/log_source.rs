@@ -344,7 +344,7 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
-        match streams.follow(*about.id(), template, || tailer.hand_over()) {
+        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
             Ok(begun) => {
                 let files = tailer.files().clone();
                 self.close_files(about, around);

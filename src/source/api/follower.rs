@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 
 use crate::format::position::Timestamp;
+use crate::runtime::docker::JOURNALD_DRIVER;
 use crate::runtime::id::ContainerId;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};
@@ -251,7 +252,7 @@ impl Follower {
                 log_driver,
                 ..
             }) => {
-                let is_in_journal = log_driver == "journald";
+                let is_in_journal = log_driver == JOURNALD_DRIVER;
                 Ok(*self.inspected.insert(Traits {
                     has_terminal: tty,
                     log_rotates,

@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::{Stream, Timestamp};
 use crate::format::Entry;
 use crate::lock::lock;
 use crate::pipeline::assembler::Assembler;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::docker::{ContainerMetadata, LogDriver, JOURNALD_DRIVER};
 use crate::runtime::id::ContainerId;
 use crate::runtime::Api;
+use crate::source::api::piece_times::PieceTimes;
 use crate::source::api::streamed::Streamed;
 use crate::source::api::{ContainerAction, StreamEnd, StreamSink};
 use crate::telemetry::event::Event;
@@ -45,14 +46,25 @@ pub struct News {
 }
 
 impl Shared {
-    /// Creates an assembler for entries in the form that this API returns.
-    pub(super) fn assembler(&self, id: ContainerId, template: Arc<RecordTemplate>) -> Assembler {
+    /// Prepares for the entries of a container, in the form in which this API returns those of
+    /// its log driver.
+    pub(super) fn stream_from(
+        &self,
+        saved: &ContainerCheckpoint,
+        id: ContainerId,
+        template: Arc<RecordTemplate>,
+        driver: Option<&LogDriver>,
+    ) -> Streamed {
         let mut assembler = Assembler::new(self.link.accounts.open(id), template);
         if self.api.has_times_in_seconds() {
             assembler.set_tagged(true);
             assembler.set_to_the_second();
         }
-        assembler
+        assembler.resume_from(saved, [true, true]);
+        let is_in_journal = driver.is_some_and(|driver| driver.name == JOURNALD_DRIVER);
+        let mut streamed = Streamed::new(assembler, *saved);
+        streamed.piece_times = (is_in_journal && self.api == Api::Docker).then(PieceTimes::default);
+        streamed
     }
 
     pub(super) fn streamed(&self) -> MutexGuard<'_, HashMap<ContainerId, Streamed>> {
@@ -128,6 +140,10 @@ impl StreamSink for Sink {
             return;
         };
         streamed.last_entry = Instant::now();
+        let time = match &mut streamed.piece_times {
+            Some(times) => times.of_line(stream, time, text.len(), ends_line),
+            None => time,
+        };
         streamed.assembler.begin(&self.shared.link, 0);
         let file = StreamCheckpoint {
             is_by_time: true,
@@ -252,6 +268,7 @@ impl StreamSink for Sink {
         let streamed = all.get_mut(id)?;
         (streamed.has_finished, streamed.is_broken) = (false, false);
         streamed.push(&self.shared.link);
+        streamed.piece_times = streamed.piece_times.take().map(|_| PieceTimes::default());
         streamed.assembler.begin_again();
         streamed.assembler.since()
     }

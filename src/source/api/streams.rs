@@ -14,11 +14,11 @@ use crate::config::{Config, Mode};
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
+use crate::runtime::docker::LogDriver;
 use crate::runtime::id::ContainerId;
 use crate::runtime::Api;
 pub use crate::source::api::sink::News;
 use crate::source::api::sink::{Shared, Sink};
-use crate::source::api::streamed::Streamed;
 use crate::source::api::DockerThread;
 use crate::telemetry::metrics::Unread;
 
@@ -73,22 +73,20 @@ impl Streams {
             .sum()
     }
 
-    /// Follows a container from the checkpoint that `saved` returns. `saved` is called only
-    /// once following is certain to work, because a tailer drops its open line when it hands
-    /// over. On an error, nothing has changed.
+    /// Follows a container with this log driver from the checkpoint that `saved` returns.
+    /// `saved` is called only once following is certain to work, because a tailer drops its open
+    /// line when it hands over. On an error, nothing has changed.
     pub fn follow(
         &mut self,
         id: ContainerId,
         template: Arc<RecordTemplate>,
+        driver: Option<&LogDriver>,
         saved: impl FnOnce() -> ContainerCheckpoint,
     ) -> io::Result<ContainerCheckpoint> {
         self.thread()?;
         let saved = saved();
-        let mut assembler = self.shared.assembler(id, template);
-        assembler.resume_from(&saved, [true, true]);
-        self.shared
-            .streamed()
-            .insert(id, Streamed::new(assembler, saved));
+        let streamed = self.shared.stream_from(&saved, id, template, driver);
+        self.shared.streamed().insert(id, streamed);
         self.thread()?.follow(id);
         Ok(saved)
     }

@@ -24,6 +24,10 @@ fn streamed() -> (Streams, Sink, ContainerId) {
 
 /// One followed container, with the Docker thread's side played by the test.
 fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
+    streamed_with(api, None)
+}
+
+fn streamed_with(api: Api, driver: Option<&str>) -> (Streams, Sink, ContainerId) {
     let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
     let mut streams = Streams::new(
         link,
@@ -38,11 +42,15 @@ fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
         ..ContainerMetadata::default()
     };
     let template = Arc::new(RecordTemplate::unnamed(&id, metadata));
-    let assembler = streams.shared.assembler(id, template);
-    streams
+    let driver = driver.map(|name| LogDriver {
+        name: name.to_owned(),
+        has_cache_disabled: false,
+    });
+    let saved = ContainerCheckpoint::default();
+    let streamed = streams
         .shared
-        .streamed()
-        .insert(id, Streamed::new(assembler, ContainerCheckpoint::default()));
+        .stream_from(&saved, id, template, driver.as_ref());
+    streams.shared.streamed().insert(id, streamed);
     let sink = Sink::new(Arc::clone(&streams.shared));
     (streams, sink, id)
 }
@@ -111,6 +119,72 @@ fn a_line_of_podmans_in_two_seconds_is_one_however_often_it_is_asked_for() {
     );
     pieces(&mut sink, &[(9, 1, true)]);
     assert_eq!(lengths(&streams), [3 * 8192 + 100, 1]);
+}
+
+/// Podman from 5.8 on reports nanoseconds, and conmon's pieces are of 8 KiB at most.
+#[test]
+fn a_line_of_podman_5_8_is_one_record_however_often_it_is_asked_for() {
+    let (streams, mut sink, id) = streamed_by(Api::Podman);
+    let piece = [b'x'; 8192];
+    let moment = |nanos| Timestamp { seconds: 7, nanos };
+    let pieces = [
+        (1_000, 8192, false),
+        (1_900, 8192, false),
+        (2_500, 0, true),
+        (3_000, 5, true),
+    ];
+    let take = |sink: &mut Sink, count: usize| {
+        for &(nanos, length, ends_line) in &pieces[..count] {
+            let time = moment(nanos);
+            sink.entry(&id, Stream::Stdout, time, &piece[..length], ends_line);
+        }
+        sink.flush(&id);
+    };
+    assert_eq!(sink.since(&id), None);
+    take(&mut sink, 2);
+    sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
+    assert_eq!(sink.since(&id), Some(moment(1_000)), "from its first piece");
+    take(&mut sink, 4);
+    assert_eq!(sink.since(&id), Some(moment(3_000)));
+    take(&mut sink, 4);
+    assert_eq!(lengths(&streams), [16_384, 5]);
+}
+
+/// Docker from 23 on: the last piece of a line of exactly 16 KiB is an empty line of its own.
+#[test]
+fn a_line_of_dockers_journald_driver_is_one_record_though_each_piece_has_its_own_time() {
+    let (streams, mut sink, id) = streamed_with(Api::Docker, Some("journald"));
+    let piece = [b'x'; 16_384];
+    let moment = |nanos| Timestamp { seconds: 7, nanos };
+    let pieces = [
+        (1_000, 16_384, false),
+        (2_000, 0, true),
+        (3_000, 16_384, false),
+        (4_000, 16_384, false),
+        (5_000, 7_232, true),
+        // A run ends without a line feed, and the next one begins.
+        (6_000, 8, false),
+        (7_000, 5, true),
+    ];
+    let take = |sink: &mut Sink, range: std::ops::Range<usize>| {
+        for &(nanos, length, ends_line) in &pieces[range] {
+            let time = moment(nanos);
+            sink.entry(&id, Stream::Stdout, time, &piece[..length], ends_line);
+        }
+        sink.flush(&id);
+    };
+    assert_eq!(sink.since(&id), None);
+    take(&mut sink, 0..4);
+    sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
+    assert_eq!(
+        sink.since(&id),
+        Some(moment(1_000)),
+        "the last line before the open one"
+    );
+    take(&mut sink, 0..5);
+    assert_eq!(sink.since(&id), Some(moment(3_000)), "its first piece");
+    take(&mut sink, 2..7);
+    assert_eq!(lengths(&streams), [16_384, 40_000, 8, 5]);
 }
 
 fn joins_traces(streams: &Streams, id: &ContainerId) {
