@@ -279,8 +279,9 @@ impl Container {
                 self.log.report_read(around.link);
                 self.after(step, context, around)
             }
+            Err(error) if self.log.is_being_renamed(&error, now) => Next::Cycle,
             Err(error) => {
-                if self.is_gone {
+                if let Some((tailer, _)) = self.log.tailer_mut().filter(|_| self.is_gone) {
                     tailer.give_up(around.link);
                 }
                 self.log.report_read_failure(around.link, &error);

@@ -34,6 +34,10 @@ use crate::telemetry::trouble::Trouble;
 /// How long a Podman container may run without a log before the API is asked about it.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the names of a log's files may change between listing and opening before that counts
+/// as a failure.
+const RENAME_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a log is read from.
 enum Source {
     /// Its files.
@@ -80,6 +84,8 @@ pub struct LogSource {
     trouble: LogTrouble,
     /// An open file cannot be read.
     read_trouble: LogTrouble,
+    /// Since when each attempt to open what was listed found another name.
+    renaming_since: Option<Instant>,
     /// It cannot be read anywhere.
     nowhere: Trouble,
 }
@@ -96,6 +102,7 @@ impl LogSource {
             missing_since: None,
             trouble: LogTrouble::default(),
             read_trouble: LogTrouble::default(),
+            renaming_since: None,
             nowhere: Trouble::paced(),
         }
     }
@@ -401,6 +408,16 @@ impl LogSource {
         self.trouble.begin(self.source.files(), link, error);
     }
 
+    /// Whether a name changed between listing and opening, as a rotation or a removal may do: the
+    /// next attempt sees the new names.
+    pub fn is_being_renamed(&mut self, error: &io::Error, now: Instant) -> bool {
+        if error.kind() != io::ErrorKind::NotFound {
+            return false;
+        }
+        let since = *self.renaming_since.get_or_insert(now);
+        now.duration_since(since) < RENAME_PATIENCE
+    }
+
     /// Reports that an open file cannot be read.
     pub fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
         self.read_trouble.begin(self.source.files(), link, error);
@@ -408,6 +425,7 @@ impl LogSource {
 
     /// Reports that the open files can be read again, if a failure was reported.
     pub fn report_read(&mut self, link: &Link) {
+        self.renaming_since = None;
         self.read_trouble.end(self.source.files(), link);
     }
 }

@@ -161,6 +161,25 @@ fn rotation_in_step_with_the_reader_is_exact() {
     }
 }
 
+/// Names move while they are listed and opened, which is no failure to read anything.
+#[test]
+fn rotation_under_the_readers_eyes_is_not_reported_as_a_failure() {
+    let (_root, mut log, collector) = Collector::of_one(&[]);
+    for round in 0..1_000 {
+        write(&mut log, round * 5..round * 5 + 5);
+        log.rotate(5, round % 2 == 0);
+    }
+    log.line("the end");
+    collector.wait("the end", |c| {
+        c.texts().last().is_some_and(|text| text == "the end")
+    });
+    // The test may rotate files away before they are opened, which is reported.
+    let is_failure = |(_, message): &(Level, String)| message.contains("read log");
+    let failures: Vec<_> = collector.log().into_iter().filter(is_failure).collect();
+    assert_eq!(failures, []);
+    assert_eq!(collector.metric("read_errors_total"), 0.0);
+}
+
 #[test]
 fn a_recreated_log_is_followed() {
     let (_root, mut log, collector) = Collector::of_one(&[]);
