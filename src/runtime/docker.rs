@@ -33,6 +33,18 @@ pub const JSON_FILE_DRIVER: &str = "json-file";
 /// The driver that writes to the journal: no file, and no cache either.
 pub const JOURNALD_DRIVER: &str = "journald";
 
+/// Docker's own drivers that send logs elsewhere.
+const SENDING_DRIVERS: [&str; 8] = [
+    "awslogs",
+    "etwlogs",
+    "fluentd",
+    "gcplogs",
+    "gelf",
+    "logentries",
+    "splunk",
+    "syslog",
+];
+
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerMetadata {
@@ -194,13 +206,18 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
-    /// Whether Docker writes a file once the container has started: the driver's own or, since
-    /// 20.10, the cache for a driver that cannot be read back.
+    /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
+    /// them is Docker's cache, which there is since 20.10.
+    pub fn sends(&self) -> bool {
+        SENDING_DRIVERS.contains(&self.name.as_str())
+    }
+
+    /// Whether Docker is certain to write a file once the container has started: the driver's own
+    /// or the cache. A plugin may keep the log itself, and then there is no cache.
     pub fn writes_file(&self) -> bool {
         match self.name.as_str() {
             JSON_FILE_DRIVER | "local" => true,
-            JOURNALD_DRIVER | "none" => false,
-            _ => !self.has_cache_disabled,
+            _ => self.sends() && !self.has_cache_disabled,
         }
     }
 }

@@ -221,6 +221,7 @@ impl LogSource {
             // The log may be created shortly after the start.
             Choice::Ask(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
+                    && around.config.follow
                     && self.may_still_come(about, around.now) => {}
             choice => self.go_to(choice, about, around),
         }

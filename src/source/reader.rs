@@ -21,6 +21,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use crate::config::Config;
 use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
+use crate::source::api::streams::Streams;
 use crate::source::budget::Budget;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::generation::SLICE_BYTES;
@@ -78,12 +79,18 @@ impl Reader {
                 self.fleet.watch_roots(&mut self.services);
             }
             let pass = self.turn(now);
-            let has_read_all = pass == Pass::CaughtUp && self.schedule.active().is_empty();
-            if !self.services.config.follow && has_read_all {
+            if !self.services.config.follow && self.has_read_all(pass) {
                 return;
             }
             self.sleep(pass);
         }
+    }
+
+    /// Whether everything that exists has been read after this pass, from files and APIs.
+    fn has_read_all(&self, pass: Pass) -> bool {
+        pass == Pass::CaughtUp
+            && self.schedule.active().is_empty()
+            && self.services.streams.iter().all(Streams::is_settled)
     }
 
     /// Prepares the first turn: reports the start and sets up inotify.

@@ -11,6 +11,7 @@
 )]
 
 mod accounting;
+mod api;
 mod content;
 mod hard_cases;
 mod health;

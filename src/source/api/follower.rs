@@ -61,22 +61,25 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
     loop {
         let starts = follow.starts.get();
         let begun = Instant::now();
-        let end = follower.attempt().await;
+        let end = match follow.ends {
+            true => follower.read_existing().await,
+            false => follower.attempt().await,
+        };
         let lived = begun.elapsed();
         if follower.has_progressed || lived >= LONGEST_WAIT || end == StreamEnd::Finished {
             backoff.reset();
         }
-        if !end.is_retried() {
+        let goes_on = end.is_retried() && !follow.ends;
+        if !goes_on {
             // Before the sink is notified, so that it can follow the container again at once.
             follower.context.follows.borrow_mut().remove(&id);
         }
         let has_failed = matches!(end, StreamEnd::Failed(_));
-        let is_retried = end.is_retried();
         follower.context.with_sink(|sink| {
             sink.flush(&id);
             sink.ended(&id, end);
         });
-        if !is_retried {
+        if !goes_on {
             return;
         }
         if has_failed {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -30,8 +31,29 @@ pub(super) struct Shared {
     pub(super) api: Api,
     pub(super) socket: PathBuf,
     pub(super) max_line_bytes: usize,
+    /// Whether logs are followed, or read as far as they exist.
+    pub(super) follows: bool,
     pub(super) streamed: Mutex<HashMap<ContainerId, Streamed>>,
     pub(super) news: Mutex<News>,
+    /// Requests for lists and metadata that are not answered yet.
+    pub(super) asked: AtomicUsize,
+}
+
+/// A request that is not answered yet; dropped with the answer or without one.
+pub(super) struct Asked(Arc<Shared>);
+
+impl Asked {
+    pub(super) fn new(shared: &Arc<Shared>) -> Asked {
+        shared.asked.fetch_add(1, Ordering::AcqRel);
+        Asked(Arc::clone(shared))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Ordering::AcqRel);
+        self.0.link.reader_waker.wake();
+    }
 }
 
 /// What the Docker thread has learnt, for the reader to fetch.
@@ -45,7 +67,21 @@ pub struct News {
     pub inspected: Vec<(ContainerId, ContainerMetadata, String)>,
 }
 
+impl News {
+    fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.listed.is_none() && self.inspected.is_empty()
+    }
+}
+
 impl Shared {
+    /// Whether nothing is expected from the API any more, if logs are not followed.
+    pub(super) fn is_settled(&self) -> bool {
+        // In this order: an answer is news before it is counted.
+        self.asked.load(Ordering::Acquire) == 0
+            && self.streamed().values().all(Streamed::has_ended)
+            && self.news().is_empty()
+    }
+
     /// Prepares for the entries of a container, in the form in which this API returns those of
     /// its log driver.
     pub(super) fn stream_from(

@@ -101,6 +101,12 @@ impl Streamed {
         }
     }
 
+    /// Whether an attempt to read it is over, and everything that it returned is delivered.
+    pub(super) fn has_ended(&self) -> bool {
+        let is_refused = self.is_unknown || self.unreadable.is_some();
+        self.is_broken || is_refused || (self.has_finished && !self.assembler.is_open())
+    }
+
     /// The unchanged file offsets, with the cursors ahead of them.
     pub(super) fn checkpoint(&self) -> PerStream<StreamCheckpoint> {
         self.files.map(|file| StreamCheckpoint {

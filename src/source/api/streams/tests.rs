@@ -29,12 +29,9 @@ fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
 
 fn streamed_with(api: Api, driver: Option<&str>) -> (Streams, Sink, ContainerId) {
     let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
-    let mut streams = Streams::new(
-        link,
-        api,
-        PathBuf::from("/nonexistent/docker.sock"),
-        1 << 20,
-    );
+    let socket = PathBuf::from("/nonexistent/docker.sock");
+    let config = Config::from_lookup(|_| None).unwrap();
+    let mut streams = Streams::new(link, api, socket, &config);
     streams.thread().unwrap();
     let id = ContainerId::from_bytes([7; 32]);
     let metadata = ContainerMetadata {
