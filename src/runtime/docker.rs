@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
@@ -114,6 +115,12 @@ pub enum MetadataError {
         /// The reason.
         reason: String,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Creation {
+    created: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -336,6 +343,14 @@ impl Runtime for Docker {
 
     fn log_driver(&self, found: &Found) -> Option<LogDriver> {
         read_log_driver(&found.dir).ok()
+    }
+
+    /// Not by the folder, which a copy of the data root makes anew.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let path = found.dir.join(CONFIG_FILE);
+        let creation: Creation = read_json(&path, FileKind::ContainerConfig).ok()?;
+        let time = TimeParser::default().parse(creation.created?.as_bytes())?;
+        Some(time.since_epoch())
     }
 
     /// It is the runtime to expect if there is none, and a configured data root is expected in

@@ -281,14 +281,12 @@ impl Container {
             }
             Err(error) if self.log.is_being_renamed(&error, now) => Next::Cycle,
             Err(error) => {
+                self.log.report_read_failure(around.link, &error);
                 if let Some((tailer, _)) = self.log.tailer_mut().filter(|_| self.is_gone) {
                     tailer.give_up(around.link);
+                    return Next::Finished;
                 }
-                self.log.report_read_failure(around.link, &error);
-                match self.is_gone {
-                    true => Next::Finished,
-                    false => Next::OnNotice { has_read: false },
-                }
+                Next::OnNotice { has_read: false }
             }
         }
     }

@@ -12,6 +12,8 @@
 //! With any other choice, the source stays as it is: the files that it waits for may appear, or
 //! become readable.
 
+mod beginning;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,10 +35,6 @@ use crate::telemetry::trouble::Trouble;
 
 /// How long a Podman container may run without a log before the API is asked about it.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long the names of a log's files may change between listing and opening before that counts
-/// as a failure.
-const RENAME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a log is read from.
 enum Source {
@@ -84,8 +82,6 @@ pub struct LogSource {
     trouble: LogTrouble,
     /// An open file cannot be read.
     read_trouble: LogTrouble,
-    /// Since when each attempt to open what was listed found another name.
-    renaming_since: Option<Instant>,
     /// It cannot be read anywhere.
     nowhere: Trouble,
 }
@@ -102,7 +98,6 @@ impl LogSource {
             missing_since: None,
             trouble: LogTrouble::default(),
             read_trouble: LogTrouble::default(),
-            renaming_since: None,
             nowhere: Trouble::paced(),
         }
     }
@@ -236,7 +231,8 @@ impl LogSource {
     fn go_to(&mut self, choice: Choice, about: &Description, around: &mut Surroundings<'_>) {
         match choice {
             Choice::Files => self.go_to_files(about, around),
-            Choice::Unreadable | Choice::Later => {}
+            Choice::Unreadable => {}
+            Choice::Later => self.begin(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             // `Container::inspected` handles the answer.
             Choice::Ask(_) => {
@@ -352,8 +348,12 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
+        let is_at_end = tailer.start() == Start::End;
         match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
             Ok(begun) => {
+                if is_at_end {
+                    around.link.begin_at(*about.id(), begun);
+                }
                 let files = tailer.files().clone();
                 self.close_files(about, around);
                 let begun = Box::new(begun);
@@ -395,6 +395,7 @@ impl LogSource {
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.end_stream(about, around);
+        self.begin(about, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
         }
@@ -409,14 +410,9 @@ impl LogSource {
         self.trouble.begin(self.source.files(), link, error);
     }
 
-    /// Whether a name changed between listing and opening, as a rotation or a removal may do: the
-    /// next attempt sees the new names.
+    /// As [`LogTrouble::is_passing`], for an open file.
     pub fn is_being_renamed(&mut self, error: &io::Error, now: Instant) -> bool {
-        if error.kind() != io::ErrorKind::NotFound {
-            return false;
-        }
-        let since = *self.renaming_since.get_or_insert(now);
-        now.duration_since(since) < RENAME_PATIENCE
+        self.read_trouble.is_passing(error, now)
     }
 
     /// Reports that an open file cannot be read.
@@ -426,7 +422,6 @@ impl LogSource {
 
     /// Reports that the open files can be read again, if a failure was reported.
     pub fn report_read(&mut self, link: &Link) {
-        self.renaming_since = None;
         self.read_trouble.end(self.source.files(), link);
     }
 }

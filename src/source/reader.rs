@@ -19,6 +19,7 @@ use std::time::Instant;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::config::Config;
+use crate::delivery::checkpoint::FirstStart;
 use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
 use crate::source::api::streams::Streams;
@@ -51,12 +52,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Creates a reader that has not looked at anything yet. `is_first_start` is true if there
-    /// was no checkpoint before this start.
-    pub fn new(link: Arc<Link>, config: Config, is_first_start: bool) -> Reader {
+    /// Creates a reader that has not looked at anything yet. `first_start` is when the
+    /// checkpoint was begun.
+    pub fn new(link: Arc<Link>, config: Config, first_start: FirstStart) -> Reader {
         let now = Instant::now();
         Reader {
-            fleet: Fleet::new(&config, is_first_start),
+            fleet: Fleet::new(&config, first_start),
             schedule: Schedule::default(),
             next_rescan: now,
             next_dead: None,

@@ -13,6 +13,7 @@
 mod accounting;
 mod api;
 mod content;
+mod first_start;
 mod hard_cases;
 mod health;
 mod hostile;

@@ -149,6 +149,7 @@ impl Tailer {
                         time: wall_clock(),
                         count: 1,
                     },
+                    is_by_time: true,
                     ..StreamCheckpoint::default()
                 }; 2]
             }
