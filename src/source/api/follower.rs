@@ -302,9 +302,15 @@ impl Follower {
             if burst == 0 {
                 begun = Instant::now();
             }
+            let is_known_to_rotate = self.inspected.is_some_and(|traits| traits.log_rotates);
             let result = self.context.with_sink(|sink| {
                 let emit = &mut |stream, time, text: &[u8], ends_line| {
                     if filter.judge(stream, time, ends_line) == Verdict::New {
+                        // Before the first entry after the gap, which may be in mid-line.
+                        if is_known_to_rotate && filter.has_gap() && !has_gap {
+                            has_gap = true;
+                            sink.lost(&self.id);
+                        }
                         self.has_progressed |= filter.is_past_since(time);
                         sink.entry(&self.id, stream, time, text, ends_line);
                     }

@@ -264,6 +264,7 @@ impl StreamSink for Sink {
         let Some(streamed) = all.get_mut(id) else {
             return;
         };
+        streamed.assembler.note_loss();
         if !streamed.gap_reported {
             let (name, short_id) = streamed.named();
             streamed.gap_reported = self.shared.link.report(Event::StreamGap {

@@ -184,6 +184,28 @@ fn a_line_of_dockers_journald_driver_is_one_record_though_each_piece_has_its_own
     assert_eq!(lengths(&streams), [16_384, 40_000, 8, 5]);
 }
 
+/// A log rotated so fast that the daemon no longer has the middle of a line.
+#[test]
+fn a_line_that_is_open_where_entries_are_lost_is_marked() {
+    let (streams, mut sink, id) = streamed();
+    let piece = [b'x'; 16_384];
+    sink.entry(&id, Stream::Stdout, TIME, &piece, false);
+    sink.lost(&id);
+    for seconds in [8, 9] {
+        sink.entry(&id, Stream::Stdout, at(seconds), b"whole", true);
+    }
+    sink.flush(&id);
+    let batches = std::iter::from_fn(|| streams.shared.link.queue.pop());
+    let records = batches.flat_map(|batch| decode_records(&batch.bytes).unwrap());
+    let marked: Vec<_> = records
+        .map(|record| {
+            let is_truncated = record.body.contains_key("truncated");
+            (record.text("log").len(), is_truncated)
+        })
+        .collect();
+    assert_eq!(marked, [(16_384, true), (5, false), (5, false)]);
+}
+
 fn joins_traces(streams: &Streams, id: &ContainerId) {
     let pattern = Some(Pattern::shared("java").unwrap());
     let multiline = MultilineOptions {
