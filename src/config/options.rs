@@ -142,7 +142,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Include",
         kind: Kind::List,
         unset: Unset::Example("compose_project=shop"),
-        text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+        text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, swarm_service=GLOB, label=KEY or label=KEY=GLOB. A comma inside a value is written \\,.",
         set: |config, given| given.rules().map(|rules| config.selection.include = rules),
     },
     OptionSpec {
