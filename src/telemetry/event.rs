@@ -143,6 +143,8 @@ pub enum Event {
         offset: u64,
         bytes: u64,
     },
+    #[error("{}: {entries} entries have no valid time; their records have the time at which they were read", path.display())]
+    Untimed { path: PathBuf, entries: u64 },
     #[error("{} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
     Truncated { path: PathBuf, unread: u64 },
     #[error("{} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
@@ -238,6 +240,7 @@ impl Event {
             | Event::ParserUnknown { .. }
             | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
+            | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
             | Event::Truncated { unread: 0, .. }
