@@ -177,7 +177,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Tag_Template",
         kind: Kind::Text,
         unset: Unset::Example("docker.{name}"),
-        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}. Unset: the input's Tag.",
+        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, of Compose and Swarm {compose_project} {compose_service} {swarm_service} {swarm_task} {swarm_node}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}, and {label:KEY} {env:NAME}. Unset: the input's Tag.",
         set: |config, given| given.optional(values::tag_template).map(|template| config.tag_template = template),
     },
     OptionSpec {

@@ -11,8 +11,8 @@ use crate::runtime::globs::Globs;
 use crate::runtime::image::Image;
 use crate::runtime::Pod;
 
-/// Labels of Compose and Swarm, and their field names in records.
-const KNOWN_LABELS: [(&str, &str); 5] = [
+/// Labels of Compose and Swarm, and their names in records and tags.
+pub(crate) const KNOWN_LABELS: [(&str, &str); 5] = [
     ("com.docker.compose.project", "compose_project"),
     ("com.docker.compose.service", "compose_service"),
     ("com.docker.swarm.service.name", "swarm_service"),
