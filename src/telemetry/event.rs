@@ -201,6 +201,8 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
+    #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
+    TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]
@@ -249,6 +251,7 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::TagLiteral { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
