@@ -110,7 +110,8 @@ impl Rule {
         })
     }
 
-    fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
+    /// Whether a container matches it. `driver` is empty if its log driver is unknown.
+    pub fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
         let value = match &self.subject {
             Subject::Name => metadata.name.as_str(),
             Subject::Image => {
@@ -185,6 +186,12 @@ pub enum Excluded {
 }
 
 impl Selection {
+    /// All rules, with the option that each is from.
+    pub fn rules(&self) -> impl Iterator<Item = (&'static str, &Rule)> {
+        let include = self.include.iter().map(|rule| ("Include", rule));
+        include.chain(self.exclude.iter().map(|rule| ("Exclude", rule)))
+    }
+
     /// Why a container is not read; `None` if it is. `driver` is empty if the log driver is
     /// unknown.
     pub fn excludes(
