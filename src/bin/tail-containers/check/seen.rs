@@ -31,6 +31,8 @@ pub struct Seen {
     pub files: Option<LogFiles>,
     /// Its folder.
     pub dir: SafePath,
+    /// Which of the rules match it, in their order.
+    pub matches: Vec<bool>,
 }
 
 impl Seen {
