@@ -7,12 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::id::ContainerId;
+use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::{bounded_file, Owner, Pod, RuntimeOptions, Unreadable};
@@ -53,6 +55,8 @@ pub struct ContainerMetadata {
     pub is_cut: bool,
     /// The user in whose storage the container is.
     pub owner: Option<Owner>,
+    /// What its mounts tell about whether this process runs in it.
+    pub mounted: Mounted,
 }
 
 impl ContainerMetadata {
@@ -108,6 +112,29 @@ struct ConfigV2 {
     name: Option<String>,
     config: Option<ImageConfig>,
     state: Option<State>,
+    hosts_path: Option<PathBuf>,
+    mount_points: Option<BTreeMap<PathBuf, IgnoredAny>>,
+}
+
+impl ConfigV2 {
+    /// What the mounts of the container whose folder is `dir` tell.
+    fn mounted(&self, dir: &Path) -> Mounted {
+        let Some(mounts) = &self.mount_points else {
+            return Mounted::Unknown;
+        };
+        if !mounts.keys().any(|place| dir.starts_with(place)) {
+            return Mounted::WithoutLogs;
+        }
+        let folder = self.hosts_path.as_deref().and_then(Path::parent);
+        let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
+        // dockerd does not save the path if it is another container's.
+        let hosts_of = own.or_else(|| {
+            let config: HostConfig =
+                read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig).ok()?;
+            ContainerId::parse(config.network_mode?.strip_prefix("container:")?)
+        });
+        hosts_of.map_or(Mounted::Unknown, Mounted::WithHostsOf)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -129,6 +156,7 @@ struct State {
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
     log_config: Option<LogConfig>,
+    network_mode: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -142,19 +170,20 @@ struct LogConfig {
 pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let path = dir.join(CONFIG_FILE);
     let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
-    let Some(name) = config.name else {
+    let Some(name) = config.name.as_ref() else {
         return Err(MetadataError::Unreadable {
             path,
             reason: "it has no Name".to_owned(),
         });
     };
+    let mounted = config.mounted(dir);
     let image = config.config.unwrap_or_default();
     let (labels, env) = (
         image.labels.unwrap_or_default(),
         image.env.unwrap_or_default(),
     );
     let metadata = ContainerMetadata {
-        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
+        name: name.strip_prefix('/').unwrap_or(name).to_owned(),
         image: image.image.unwrap_or_default(),
         labels: labels.pairs,
         env: env.pairs,
@@ -162,6 +191,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         is_running: config.state.is_some_and(|state| state.running),
         pod: None,
         owner: None,
+        mounted,
         is_cut: labels.is_cut || env.is_cut,
     };
     Ok(metadata.bounded())
@@ -382,6 +412,7 @@ mod tests {
                 pod: None,
                 is_cut: false,
                 owner: None,
+                mounted: Mounted::Unknown,
             }
         );
     }
@@ -410,6 +441,52 @@ mod tests {
             error.contains(CONFIG_FILE) && error.contains("Name"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_mounts_tell_whether_the_logs_are_seen_in_the_container_and_whose_network_it_has() {
+        let (own, app) = (
+            ContainerId::from_bytes([7; 32]),
+            ContainerId::from_bytes([9; 32]),
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(own.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let of_app = format!("container:{app}");
+        for (place, hosts_path, network, mounted) in [
+            (
+                dir.path(),
+                format!("/x/{own}/hosts"),
+                "bridge",
+                Mounted::WithHostsOf(own),
+            ),
+            (
+                dir.path(),
+                String::new(),
+                of_app.as_str(),
+                Mounted::WithHostsOf(app),
+            ),
+            (dir.path(), String::new(), "none", Mounted::Unknown),
+            (
+                Path::new("/data"),
+                format!("/x/{own}/hosts"),
+                "bridge",
+                Mounted::WithoutLogs,
+            ),
+        ] {
+            let config = serde_json::json!({
+                "Name": "/web", "HostsPath": hosts_path,
+                "MountPoints": {place.display().to_string(): {"Type": "bind", "RW": false}},
+            });
+            std::fs::write(folder.join(CONFIG_FILE), config.to_string()).unwrap();
+            let config = serde_json::json!({"NetworkMode": network});
+            std::fs::write(folder.join(HOST_CONFIG_FILE), config.to_string()).unwrap();
+            assert_eq!(
+                read_metadata(&folder).unwrap().mounted,
+                mounted,
+                "{network}"
+            );
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use fluent_bit_container_logs::telemetry::event::Level;
 use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
 use test_kit::pod_root::{uid_of, PodRoot, PodWriter, Style};
+use test_kit::tail_containers::{page, program, row};
+use test_kit::{in_mount_namespace, skip};
 
 /// As on a node without Docker.
 fn start(root: &PodRoot, options: &[(&str, &str)]) -> Collector {
@@ -489,4 +491,60 @@ fn the_daemon_sets_configuration_reads_a_node() {
         .tagged()
         .iter()
         .all(|(got, _)| *got == Some(tag.clone())));
+}
+
+/// With a control group namespace of its own, only the kubelet's mounts say which pod a process
+/// is in, and `/etc/hostname` comes from the sandbox.
+#[test]
+fn the_own_container_is_left_out_by_the_kubelets_mounts_and_others_of_its_pod_are_read() {
+    let test =
+        "pods::the_own_container_is_left_out_by_the_kubelets_mounts_and_others_of_its_pod_are_read";
+    let root = PodRoot::new();
+    for (pod, container) in [
+        ("agent-1", "agent"),
+        ("agent-1", "sidecar"),
+        ("agent-2", "agent"),
+    ] {
+        root.container("ops", pod, container).line("a line");
+    }
+    let kubelet = root.path().join("kubelet/pods").join(uid_of("agent-1"));
+    let own = kubelet.join("containers/agent");
+    let sandbox = root.path().join("sandboxes").join("cd".repeat(32));
+    for dir in [&own, &sandbox] {
+        std::fs::create_dir_all(dir).expect("a folder");
+    }
+    for file in [
+        kubelet.join("etc-hosts"),
+        own.join("5f0c1d2e"),
+        sandbox.join("hostname"),
+        root.path().join("termination-log"),
+    ] {
+        std::fs::write(file, "").expect("a file");
+    }
+    let mounts = format!(
+        "mount --bind {0}/etc-hosts /etc/hosts && mount --bind {1}/hostname /etc/hostname && \
+         mount --bind {0}/containers/agent/5f0c1d2e {2}/termination-log",
+        kubelet.display(),
+        sandbox.display(),
+        root.path().display(),
+    );
+    let mut check = match in_mount_namespace(&mounts) {
+        Ok(command) => command,
+        Err(reason) => return skip(test, &reason),
+    };
+    let pods = root.pods().display().to_string();
+    check
+        .arg(program())
+        .args(["check", "--runtime", "cri", "--pod-logs", &pods]);
+    let (page, _) = page(&check.output().expect("it runs"));
+    for (name, source) in [
+        (
+            "ops/agent-1/agent",
+            "- - not read: this process runs in it (Exclude_Self)",
+        ),
+        ("ops/agent-1/sidecar", "- - file"),
+        ("ops/agent-2/agent", "- - file"),
+    ] {
+        assert_eq!(row(&page, name), source, "{page}");
+    }
 }

@@ -19,5 +19,6 @@ mod hybrid;
 mod kubernetes;
 mod local_files;
 mod multiline;
+mod own_container;
 mod podman;
 mod podman_truth;
