@@ -91,13 +91,13 @@ impl Cri {
             if kind.is_dir() {
                 if list_links(&path, docker, found) {
                     let origin = path.to_path_buf();
-                    found.push(Found::new(key(pod, name), path, origin));
+                    found.push(of_pod(pod, name, path, origin));
                 }
             } else if let Some((container, rank)) = name.rsplit_once('_') {
                 let is_log = kind.is_file() && rank_by_run(rank).is_some();
                 let origin = dir.join(format!("{container}_")).to_path_buf();
                 if is_log && found.iter().skip(first).all(|found| found.origin != origin) {
-                    found.push(Found::new(key(pod, container), dir.clone(), origin));
+                    found.push(of_pod(pod, container, dir.clone(), origin));
                 }
             }
         }
@@ -284,6 +284,14 @@ impl Runtime for Cri {
     /// With Docker underneath, the links lead to Docker's containers.
     fn takes_precedence(&self) -> bool {
         true
+    }
+}
+
+/// A container with files of its own. The runtime's id of each run is in the name of a link.
+fn of_pod(pod: &str, container: &str, dir: SafePath, origin: PathBuf) -> Found {
+    Found {
+        has_other_id: true,
+        ..Found::new(key(pod, container), dir, origin)
     }
 }
 

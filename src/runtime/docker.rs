@@ -60,10 +60,14 @@ pub struct ContainerMetadata {
 }
 
 impl ContainerMetadata {
-    /// For a container whose metadata is unavailable: the short id serves as name.
+    /// For a container whose metadata is unavailable: the short id serves as name, or else its
+    /// path.
     pub fn nameless(found: &Found) -> ContainerMetadata {
         ContainerMetadata {
-            name: found.runtime_id().short(),
+            name: match found.shown_id() {
+                Some(id) => id.short(),
+                None => last_names(&found.origin),
+            },
             is_running: true,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
@@ -85,6 +89,17 @@ impl ContainerMetadata {
             _ => self.name.clone(),
         }
     }
+}
+
+/// The last two names of a path: of a pod's container, the pod and the container.
+fn last_names(path: &Path) -> String {
+    let names: Vec<_> = path
+        .iter()
+        .rev()
+        .take(2)
+        .map(|name| name.to_string_lossy())
+        .collect();
+    names.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
 /// Why metadata could not be read.

@@ -115,6 +115,8 @@ pub struct Found {
     pub origin: PathBuf,
     /// The user in whose storage it is; `None` for a system storage.
     pub owner: Option<Owner>,
+    /// Whether the runtime has another id for it, which is not known here.
+    pub has_other_id: bool,
 }
 
 impl Found {
@@ -125,7 +127,13 @@ impl Found {
             dir,
             origin,
             owner: None,
+            has_other_id: false,
         }
+    }
+
+    /// The id by which the runtime's tools know it, if that is known.
+    pub fn shown_id(&self) -> Option<ContainerId> {
+        (!self.has_other_id).then(|| self.runtime_id())
     }
 
     /// The id assigned by the runtime.

@@ -493,6 +493,84 @@ fn the_daemon_sets_configuration_reads_a_node() {
         .all(|(got, _)| *got == Some(tag.clone())));
 }
 
+/// The short ids of the containers, and whether any message shows another one.
+fn named_otherwise(messages: &[(Level, String)], ids: &[&str]) -> Vec<String> {
+    let texts = messages.iter().map(|(_, text)| text);
+    let about = texts.filter(|text| text.starts_with("container "));
+    let is_named = |text: &&String| {
+        let begins = |id: &&str| text.starts_with(&format!("container shop/web-1/app ({id})"));
+        !ids.iter().any(begins)
+    };
+    about.filter(is_named).cloned().collect()
+}
+
+#[test]
+fn messages_and_metrics_name_a_container_by_its_pod_and_the_id_that_crictl_shows() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("line 0");
+    log.raw(b"garbage\n");
+    let collector = start(&root, &[("Partial_Max_Size", "16384")]);
+    collector.wait_texts(1);
+    let labels = |collector: &Collector| {
+        let labels = collector.labels("container_records_total");
+        labels
+            .into_iter()
+            .map(|labels| labels.join(" "))
+            .collect::<Vec<_>>()
+    };
+    let first = log.id()[..12].to_owned();
+    collector.wait("the metrics", |collector| {
+        labels(collector) == [format!("shop/web-1/app {first}")]
+    });
+    log.restart();
+    log.line("line 1");
+    collector.wait_texts(2);
+    let second = log.id()[..12].to_owned();
+    log.line(&"x".repeat(20_000));
+    collector.wait("the cut line", |collector| collector.has_logged("cut"));
+    collector.wait("the damage", |collector| {
+        collector.has_logged("not a valid log record")
+    });
+    assert_eq!(
+        labels(&collector),
+        [format!("shop/web-1/app {first}")],
+        "one series for all runs"
+    );
+    std::fs::remove_dir_all(log.dir.parent().expect("the pod")).expect("remove");
+    collector.wait("the end", |collector| collector.has_logged("is gone"));
+    let (_, messages) = collector.stop();
+    let has = |text: &str| messages.iter().any(|(_, message)| message.contains(text));
+    assert!(
+        has(&format!("container shop/web-1/app ({first}) found")),
+        "{messages:?}"
+    );
+    assert!(
+        has(&format!("container shop/web-1/app ({second}): cut")),
+        "{messages:?}"
+    );
+    assert_eq!(named_otherwise(&messages, &[&first, &second]), [""; 0]);
+}
+
+#[test]
+fn a_container_whose_id_is_unknown_is_named_without_one() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    std::fs::remove_dir_all(root.path().join("containers")).expect("remove the links");
+    log.line("line 0");
+    log.raw(b"garbage\n");
+    log.line("line 1");
+    let collector = start(&root, &[]);
+    collector.wait_texts(2);
+    collector.wait("the damage", |collector| {
+        collector.has_logged("not a valid log record")
+    });
+    let labels = collector.labels("container_records_total");
+    assert_eq!(labels, [["shop/web-1/app", ""]]);
+    let (_, messages) = collector.stop();
+    assert_eq!(named_otherwise(&messages, &["id unknown"]), [""; 0]);
+}
+
 /// With a control group namespace of its own, only the kubelet's mounts say which pod a process
 /// is in, and `/etc/hostname` comes from the sandbox.
 #[test]
