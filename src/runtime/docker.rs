@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
+use crate::runtime::docker_pod::pod_of;
 use crate::runtime::id::ContainerId;
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::{Base, SafePath};
@@ -197,14 +198,22 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         image.labels.unwrap_or_default(),
         image.env.unwrap_or_default(),
     );
+    let name = name.strip_prefix('/').unwrap_or(name);
+    let id = dir
+        .file_name()
+        .and_then(|name| ContainerId::parse(name.to_str()?));
+    let (name, pod) = match pod_of(name, &labels.pairs, id) {
+        Some((name, pod)) => (name, Some(pod)),
+        None => (name.to_owned(), None),
+    };
     let metadata = ContainerMetadata {
-        name: name.strip_prefix('/').unwrap_or(name).to_owned(),
+        name,
         image: image.image.unwrap_or_default(),
         labels: labels.pairs,
         env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
-        pod: None,
+        pod,
         owner: None,
         mounted,
         is_cut: labels.is_cut || env.is_cut,

@@ -170,9 +170,15 @@ impl Description {
         self.exclusion.has_news()
     }
 
-    /// Whether another look may find out more.
-    pub fn is_incomplete(&self) -> bool {
-        !self.is_known() || self.trouble.is_there() || self.has_news()
+    /// Whether another look may find out more; `doubts` that a missing link would be noticed.
+    pub fn is_incomplete(&self, doubts: bool) -> bool {
+        let may_have_id = doubts && self.lacks_id();
+        !self.is_known() || self.trouble.is_there() || self.has_news() || may_have_id
+    }
+
+    /// Whether the id of its run is unknown, because the kubelet's link is missing.
+    fn lacks_id(&self) -> bool {
+        lacks_id(&self.template.metadata)
     }
 
     /// Why its metadata cannot be read, if so.
@@ -205,11 +211,13 @@ impl Description {
             .and_then(|path| stat_path(&path).ok())
             .map(|(id, _)| id);
         if let MetadataState::Of(seen) = self.metadata {
-            if !self.trouble.is_there() && (file.is_none() || file == seen) {
+            let is_same = file.is_none() || file == seen;
+            if !self.trouble.is_there() && is_same && !self.lacks_id() {
                 return None;
             }
         }
         match self.read() {
+            Ok(metadata) if self.lacks_id() && lacks_id(&metadata) => None,
             Ok(metadata) => {
                 // The records show that it is readable again, so no message is needed.
                 self.trouble.end(|| true);
@@ -361,4 +369,9 @@ impl Description {
             }
         }
     }
+}
+
+fn lacks_id(metadata: &ContainerMetadata) -> bool {
+    let pod = metadata.pod.as_ref();
+    pod.is_some_and(|pod| pod.container_id.is_none())
 }

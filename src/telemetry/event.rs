@@ -245,7 +245,7 @@ impl Event {
         match self {
             Event::RootUnreadable { .. }
             | Event::FolderUnreadable {
-                effect: Hides::Containers,
+                effect: Hides::Containers | Hides::LinkedLogs(_),
                 ..
             }
             | Event::Shortage { .. }

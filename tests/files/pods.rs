@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
 
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::delivery::host::embedded::Record;
 use fluent_bit_container_logs::telemetry::event::Level;
 
 use test_kit::collector::Collector;
-use test_kit::docker_root::DockerRoot;
+use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::pod_root::{uid_of, PodRoot, PodWriter, Style};
 use test_kit::tail_containers::{page, program, row};
 use test_kit::{in_mount_namespace, skip};
@@ -413,6 +415,195 @@ fn below_cri_dockerd_a_container_is_read_once_and_has_its_pods_fields() {
         }
         log.line("line 0");
     }
+}
+
+/// A pod's container below cri-dockerd: as Docker writes it, and the kubelet's link to it, which
+/// leads to `target`.
+fn linked(pods: &PodRoot, docker: &DockerRoot, digit: char, target: &str) -> (LogWriter, PathBuf) {
+    let uid = uid_of("web-1");
+    let mut log = docker.container(digit, "");
+    log.write_config_with(
+        &format!("k8s_app-{digit}_web-1_shop_{uid}_0"),
+        true,
+        serde_json::json!({
+            "io.kubernetes.container.name": format!("app-{digit}"),
+            "io.kubernetes.pod.name": "web-1",
+            "io.kubernetes.pod.namespace": "shop",
+            "io.kubernetes.pod.uid": uid,
+            "annotation.io.kubernetes.container.restartCount": "0",
+        }),
+        &[],
+    );
+    log.line("line 0");
+    let dir = pods.pods().join(format!("shop_web-1_{uid}/app-{digit}"));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let link = dir.join("0.log");
+    symlink(
+        format!("{target}/containers/{0}/{0}-json.log", log.id),
+        &link,
+    )
+    .expect("a link");
+    (log, link)
+}
+
+/// Every few seconds the kubelet renames the link and, since Docker cannot reopen its log, renames
+/// it back; or the link is made anew.
+#[test]
+fn below_cri_dockerd_records_are_the_same_while_the_kubelet_replaces_the_link() {
+    for runtime in ["auto", "cri", "docker"] {
+        let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+        let docker_root = docker.path().display().to_string();
+        let (mut log, link) = linked(&pods, &docker, 'a', &docker_root);
+        let target = std::fs::read_link(&link).expect("the link");
+        let db = pods.path().join("positions.db").display().to_string();
+        let options = [
+            ("Runtime", runtime),
+            ("Docker_Root", &docker_root),
+            ("Docker_Socket", "off"),
+            ("Rescan_Interval", "10ms"),
+            ("DB", &db),
+        ];
+        let collector = Collector::start(pods.path(), &options);
+        collector.wait_texts(1);
+        let renamed = link.with_file_name("0.log.20231114-221320");
+        let mut count = 1;
+        // A container that is read was listed since.
+        let mut settle = |digit: char| {
+            let text = format!("of {digit}");
+            match runtime {
+                "docker" => docker.container(digit, "other").line(&text),
+                _ => pods
+                    .container("ops", &format!("other-{digit}"), "app")
+                    .line(&text),
+            }
+            let has = |collector: &Collector, text: &String| collector.texts().contains(text);
+            collector.wait("a listing", |collector| has(collector, &text));
+            let line = format!("line {count}");
+            log.line(&line);
+            count += 1;
+            collector.wait("the line", |collector| has(collector, &line));
+        };
+        std::fs::rename(&link, &renamed).expect("rename");
+        settle('b');
+        std::fs::rename(&renamed, &link).expect("rename");
+        settle('c');
+        std::fs::remove_file(&link).expect("remove");
+        settle('d');
+        symlink(&target, &link).expect("the link");
+        settle('e');
+        let (mut records, messages) = collector.stop();
+        records.retain(|record| record.text("log").starts_with("line"));
+        assert_eq!(texts(&records), numbers(0..5), "{runtime}: {messages:?}");
+        for record in &records {
+            let is = |key: &str| record.text(key).to_owned();
+            let told = [
+                is("container_name"),
+                is("pod"),
+                is("namespace"),
+                is("image"),
+            ];
+            assert_eq!(
+                told,
+                ["app-a", "web-1", "shop", "shop/web:1.2"],
+                "{runtime}"
+            );
+            assert_eq!(is("pod_uid"), uid_of("web-1"));
+        }
+    }
+}
+
+#[test]
+fn links_into_a_docker_root_that_is_mounted_elsewhere_are_followed_and_else_said() {
+    let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+    for digit in ['a', 'b'] {
+        linked(&pods, &docker, digit, "/nonexistent/var/lib/docker");
+    }
+    let docker_root = docker.path().display().to_string();
+    let collector = start(&pods, &[("Docker_Root", &docker_root)]);
+    collector.wait_texts(2);
+    let (_, messages) = collector.stop();
+    assert!(
+        !messages.iter().any(|(level, _)| *level <= Level::Warn),
+        "{messages:?}"
+    );
+    let elsewhere = pods.path().join("none").display().to_string();
+    for runtime in ["cri", "auto"] {
+        let options = [
+            ("Runtime", runtime),
+            ("Docker_Root", elsewhere.as_str()),
+            ("Docker_Socket", "off"),
+        ];
+        let collector = Collector::start(pods.path(), &options);
+        let said = "the logs of pods are links into /nonexistent/var/lib/docker/containers, but none of them is found here";
+        collector.wait("the message", |collector| collector.has_logged(said));
+        collector.wait("the metric", |collector| {
+            collector.metric("containers_unread") == 2.0
+        });
+        assert_eq!(collector.count(), 0);
+    }
+    let pods_option = pods.pods().display().to_string();
+    let arguments = ["check", "--runtime", "cri", "--pod-logs", &pods_option];
+    let output = Command::new(program())
+        .args(arguments)
+        .args(["--docker-root", &elsewhere])
+        .output()
+        .expect("it runs");
+    let (page, is_all_read) = page(&output);
+    assert!(
+        !is_all_read && page.contains("none of them is found here"),
+        "{page}"
+    );
+    assert!(
+        page.contains("[missing]") && page.contains("set Docker_Root"),
+        "{page}"
+    );
+}
+
+#[test]
+fn where_the_links_are_not_beside_the_pods_an_option_tells_and_a_missing_folder_is_said() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("line 0");
+    let (beside, elsewhere) = (root.path().join("containers"), root.path().join("links"));
+    std::fs::rename(&beside, &elsewhere).expect("rename");
+    let said = "records of pods lack container_id, but all are read";
+    let links = elsewhere.display().to_string();
+    let collector = start(&root, &[("Pod_Links", &links)]);
+    collector.wait_texts(1);
+    let (records, messages) = collector.stop();
+    assert_eq!(records[0].text("container_id"), log.id());
+    assert!(
+        !messages.iter().any(|(level, _)| *level <= Level::Warn),
+        "{messages:?}"
+    );
+    let collector = start(&root, &[("Rescan_Interval", "10ms")]);
+    collector.wait("the message", |collector| collector.has_logged(said));
+    collector.wait_texts(1);
+    assert_eq!(collector.records()[0].body.get("container_id"), None);
+    // Once they are there, they tell the id of a run that is being read.
+    std::fs::rename(&elsewhere, &beside).expect("rename");
+    collector.wait("that they are there", |collector| {
+        collector.has_logged(&format!("{} can be read now", beside.display()))
+    });
+    let mut count = 1;
+    collector.wait("the id", |collector| {
+        log.line("more");
+        count += 1;
+        collector.wait_texts(count);
+        collector
+            .records()
+            .last()
+            .is_some_and(|record| record.text("container_id") == log.id())
+    });
+    std::fs::rename(&beside, &elsewhere).expect("rename");
+    let pods = root.pods().display().to_string();
+    let mut check = Command::new(program());
+    check.args(["check", "--runtime", "cri", "--pod-logs", &pods]);
+    let (page, is_all_read) = page(&check.output().expect("it runs"));
+    assert!(
+        is_all_read && page.contains(said) && page.contains("Pod_Links"),
+        "{page}"
+    );
 }
 
 #[test]
