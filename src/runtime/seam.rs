@@ -123,6 +123,8 @@ pub struct Found {
     pub origin: PathBuf,
     /// The user in whose storage it is; `None` for a system storage.
     pub owner: Option<Owner>,
+    /// Whether the runtime has another id for it, which is not known here.
+    pub has_other_id: bool,
 }
 
 impl Found {
@@ -133,7 +135,25 @@ impl Found {
             dir,
             origin,
             owner: None,
+            has_other_id: false,
         }
+    }
+
+    /// Whether it is below an unreadable path and so may exist although it is not listed.
+    pub fn is_below(&self, unreadable: &Path) -> bool {
+        self.dir.starts_with(unreadable) || self.origin.starts_with(unreadable)
+    }
+
+    /// Whether it is still there although nothing may lead to it now: the kubelet replaces its link
+    /// to a log of Docker's.
+    pub fn outlives_its_link(&self) -> bool {
+        let is_linked = !self.origin.starts_with(&*self.dir) && !self.dir.starts_with(&self.origin);
+        is_linked && self.dir.is_folder()
+    }
+
+    /// The id by which the runtime's tools know it, if that is known.
+    pub fn shown_id(&self) -> Option<ContainerId> {
+        (!self.has_other_id).then(|| self.runtime_id())
     }
 
     /// The id assigned by the runtime.
@@ -175,6 +195,8 @@ pub enum Hides {
     UsersContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
+    /// The logs of so many containers, which are links to those of another runtime.
+    LinkedLogs(u64),
 }
 
 impl fmt::Display for Hides {
@@ -183,7 +205,12 @@ impl fmt::Display for Hides {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
             }
-            Hides::ContainerIds => "records of pods lack container_id, but all are read",
+            Hides::ContainerIds => {
+                "records of pods lack container_id, but all are read (see Pod_Links)"
+            }
+            Hides::LinkedLogs(_) => {
+                "these containers are not read: mount Docker's data root, and set Docker_Root to it"
+            }
         })
     }
 }

@@ -3,7 +3,6 @@
 //! What is known of it is in its [`Description`], where it is read from in its [`LogSource`].
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,10 +74,9 @@ impl Container {
         self.about.id()
     }
 
-    /// Whether it is below an unreadable path and so may exist although it is not listed.
-    pub fn is_below(&self, unreadable: &Path) -> bool {
-        let found = self.about.found();
-        found.dir.starts_with(unreadable) || found.origin.starts_with(unreadable)
+    /// Where its runtime found it.
+    pub fn found(&self) -> &Found {
+        self.about.found()
     }
 
     /// The API that knows it, if any.
@@ -130,7 +128,7 @@ impl Container {
     /// folder is checked too.
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         self.is_remote
-            || self.about.is_incomplete()
+            || self.about.is_incomplete(doubts_watch)
             || self.log.needs_a_look(&self.about)
             || self.folder.may_have_changed(
                 &self.about.found().dir,

@@ -71,6 +71,7 @@ impl Description {
         now: Instant,
     ) -> Description {
         let nameless = ContainerMetadata::nameless(&found);
+        account.set_names(&nameless.title(), found.shown_id());
         Description {
             template: Arc::new(RecordTemplate::unnamed(&found.id, nameless)),
             runtime,
@@ -105,7 +106,15 @@ impl Description {
 
     /// Its name and the runtime's id for it, shortened, for messages.
     pub fn names(&self) -> (String, String) {
-        (self.template.metadata.title(), self.account.short_id())
+        self.account.names()
+    }
+
+    /// The runtime's id for it; in a pod that of this run.
+    fn run_id(&self, metadata: &ContainerMetadata) -> Option<ContainerId> {
+        match &metadata.pod {
+            Some(pod) => pod.container_id,
+            None => self.found.shown_id(),
+        }
     }
 
     /// The runtime that found it.
@@ -161,9 +170,15 @@ impl Description {
         self.exclusion.has_news()
     }
 
-    /// Whether another look may find out more.
-    pub fn is_incomplete(&self) -> bool {
-        !self.is_known() || self.trouble.is_there() || self.has_news()
+    /// Whether another look may find out more; `doubts` that a missing link would be noticed.
+    pub fn is_incomplete(&self, doubts: bool) -> bool {
+        let may_have_id = doubts && self.lacks_id();
+        !self.is_known() || self.trouble.is_there() || self.has_news() || may_have_id
+    }
+
+    /// Whether the id of its run is unknown, because the kubelet's link is missing.
+    fn lacks_id(&self) -> bool {
+        lacks_id(&self.template.metadata)
     }
 
     /// Why its metadata cannot be read, if so.
@@ -196,16 +211,20 @@ impl Description {
             .and_then(|path| stat_path(&path).ok())
             .map(|(id, _)| id);
         if let MetadataState::Of(seen) = self.metadata {
-            if !self.trouble.is_there() && (file.is_none() || file == seen) {
+            let is_same = file.is_none() || file == seen;
+            if !self.trouble.is_there() && is_same && !self.lacks_id() {
                 return None;
             }
         }
         match self.read() {
+            Ok(metadata) if self.lacks_id() && lacks_id(&metadata) => None,
             Ok(metadata) => {
                 // The records show that it is readable again, so no message is needed.
                 self.trouble.end(|| true);
+                self.account
+                    .set_names(&metadata.title(), self.run_id(&metadata));
                 if !self.is_known() {
-                    let (name, short_id) = (metadata.title(), self.account.short_id());
+                    let (name, short_id) = self.account.names();
                     around.link.report(Event::ContainerFound { name, short_id });
                 }
                 self.metadata = MetadataState::Of(file);
@@ -231,10 +250,14 @@ impl Description {
                     around.link.report_shortage(&path, &error);
                     return None;
                 }
+                let (name, short_id) = self.names();
                 self.trouble.begin(Unread::Metadata, || {
-                    around
-                        .link
-                        .report(Event::MetadataUnreadable { path, reason })
+                    around.link.report(Event::MetadataUnreadable {
+                        name,
+                        short_id,
+                        path,
+                        reason,
+                    })
                 });
                 let has_waited = self.age(around.now) >= METADATA_PATIENCE;
                 (!self.is_known() && has_waited).then(|| self.nameless())
@@ -274,7 +297,8 @@ impl Description {
 
     /// Makes the template of metadata. Returns the rate limit in bytes per second, 0 for none.
     pub fn set(&mut self, metadata: ContainerMetadata, around: &Surroundings<'_>) -> u64 {
-        self.account.set_name(&metadata.title());
+        self.account
+            .set_names(&metadata.title(), self.run_id(&metadata));
         let config = around.config;
         let read = Labels::read(&metadata.labels, config.label_hints);
         let options = read.labels.record_options(config);
@@ -345,4 +369,9 @@ impl Description {
             }
         }
     }
+}
+
+fn lacks_id(metadata: &ContainerMetadata) -> bool {
+    let pod = metadata.pod.as_ref();
+    pod.is_some_and(|pod| pod.container_id.is_none())
 }

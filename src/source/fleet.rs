@@ -253,7 +253,8 @@ impl Fleet {
             let _ = container.watch_folder(&mut turn.services.watch, key);
             turn.schedule.look_into(key);
         }
-        if container.root != root {
+        // The first runtime keeps it, even if it does not list it for a moment.
+        if root < container.root {
             let runtime = Arc::clone(&self.roots[root].runtime);
             container.adopt(runtime, root, found);
             turn.schedule.look_into(key);
@@ -359,6 +360,7 @@ impl Fleet {
             if (is_readable || listed_by_api == Some(container.root))
                 && !listed.contains(container.id())
                 && !root.is_some_and(|root| root.hides(container))
+                && !container.found().outlives_its_link()
             {
                 container.is_gone = true;
                 schedule.activate(key);

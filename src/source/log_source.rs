@@ -96,8 +96,8 @@ impl LogSource {
             source: Source::of(about, files, start),
             follow: Follow::new(now),
             missing_since: None,
-            trouble: LogTrouble::default(),
-            read_trouble: LogTrouble::default(),
+            trouble: LogTrouble::new(about.account()),
+            read_trouble: LogTrouble::new(about.account()),
             nowhere: Trouble::paced(),
         }
     }

@@ -123,32 +123,64 @@ pub enum Event {
         name: String,
         short_id: String,
     },
-    #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
-    MetadataUnreadable { path: PathBuf, reason: String },
-    #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
-    LogUnreadable { path: PathBuf, reason: String },
-    #[error("gave up on log file {}: {reason}; {unread} unread bytes in it are lost; continuing with the container's newer log files", path.display())]
+    #[error("container {name} ({short_id}): cannot read its metadata {}: {reason}; its records lack it until it can be read", path.display())]
+    MetadataUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("container {name} ({short_id}): cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
+    LogUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("container {name} ({short_id}): gave up on log file {}: {reason}; {unread} unread bytes in it are lost; continuing with its newer log files", path.display())]
     GenerationUnreadable {
+        name: String,
+        short_id: String,
         path: PathBuf,
         reason: String,
         unread: u64,
     },
     #[error("cannot open {}: {reason}; logs that are already open are still read, the others wait (see LimitNOFILE of Fluent Bit's service)", path.display())]
     Shortage { path: PathBuf, reason: String },
-    #[error("log {} can be read now", path.display())]
-    LogReadable { path: PathBuf },
-    #[error("{}: skipped {bytes} bytes near offset {offset} that are not a valid log record; they are lost", path.display())]
+    #[error("container {name} ({short_id}): log {} can be read now", path.display())]
+    LogReadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): skipped {bytes} bytes near offset {offset} of {} that are not a valid log record; they are lost", path.display())]
     Corrupt {
+        name: String,
+        short_id: String,
         path: PathBuf,
         offset: u64,
         bytes: u64,
     },
-    #[error("{}: {entries} entries have no valid time; their records have the time at which they were read", path.display())]
-    Untimed { path: PathBuf, entries: u64 },
-    #[error("{} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
-    Truncated { path: PathBuf, unread: u64 },
-    #[error("{} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
-    TruncatedMeanwhile { path: PathBuf },
+    #[error("container {name} ({short_id}): {}: {entries} entries have no valid time; their records have the time at which they were read", path.display())]
+    Untimed {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        entries: u64,
+    },
+    #[error("container {name} ({short_id}): {} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
+    Truncated {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        unread: u64,
+    },
+    #[error("container {name} ({short_id}): {} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
+    TruncatedMeanwhile {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
     #[error("container {name} ({short_id}): its log was rotated away before it was read to the end; lines written after {last} may be lost; continuing with the oldest file left")]
     GenerationLost {
         name: String,
@@ -181,8 +213,13 @@ pub enum Event {
         bytes: u64,
         lines: u64,
     },
-    #[error("{} is damaged: {reason}; what could be decompressed was delivered, the rest is lost", path.display())]
-    DamagedArchive { path: PathBuf, reason: String },
+    #[error("container {name} ({short_id}): {} is damaged: {reason}; what could be decompressed was delivered, the rest is lost", path.display())]
+    DamagedArchive {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("DB {}: {problem}; renamed it to {} and started a new one; every log is read again from the beginning", path.display(), aside.display())]
     CheckpointSetAside {
         path: PathBuf,
@@ -217,7 +254,7 @@ impl Event {
         match self {
             Event::RootUnreadable { .. }
             | Event::FolderUnreadable {
-                effect: Hides::Containers,
+                effect: Hides::Containers | Hides::LinkedLogs(_),
                 ..
             }
             | Event::Shortage { .. }

@@ -20,5 +20,6 @@ mod kubernetes;
 mod local_files;
 mod log_plugin;
 mod multiline;
+mod own_container;
 mod podman;
 mod podman_truth;

@@ -43,6 +43,11 @@ impl Losses {
         }
     }
 
+    /// Name and short id of the container, for messages.
+    fn names(&self) -> (String, String) {
+        self.account.names()
+    }
+
     fn abandon(&self, bytes: u64, generations: u64) {
         self.account.abandon(Abandoned { bytes, generations });
     }
@@ -50,8 +55,11 @@ impl Losses {
     /// `bytes` that are not part of a record, the first of them at `offset`.
     pub fn corrupt(&mut self, link: &Link, path: PathBuf, offset: u64, bytes: u64) {
         let amount = Amount { bytes, records: 0 };
+        let (name, short_id) = self.names();
         self.corrupt.add(amount, Instant::now(), |corrupt| {
             link.report(Event::Corrupt {
+                name,
+                short_id,
                 path,
                 offset,
                 bytes: corrupt.bytes,
@@ -66,8 +74,11 @@ impl Losses {
             bytes: 0,
             records: entries,
         };
+        let (name, short_id) = self.names();
         self.untimed.add(amount, Instant::now(), |untimed| {
             link.report(Event::Untimed {
+                name,
+                short_id,
                 path,
                 entries: untimed.records,
             })
@@ -81,8 +92,11 @@ impl Losses {
             bytes: unread,
             records: 1,
         };
+        let (name, short_id) = self.names();
         self.truncated[usize::from(unread > 0)].add(amount, Instant::now(), |all| {
             link.report(Event::Truncated {
+                name,
+                short_id,
                 path,
                 unread: all.bytes,
             })
@@ -130,11 +144,16 @@ impl Losses {
     /// to its end is known.
     pub fn lost(&self, link: &Link, of: &ContainerMetadata, lost: Lost) {
         self.abandon(0, 1);
+        let (name, short_id) = (of.title(), self.account.short_id());
         link.report(match lost {
-            Lost::Truncated(path) => Event::TruncatedMeanwhile { path },
+            Lost::Truncated(path) => Event::TruncatedMeanwhile {
+                name,
+                short_id,
+                path,
+            },
             Lost::Generation(last) => Event::GenerationLost {
-                name: of.title(),
-                short_id: self.account.short_id(),
+                name,
+                short_id,
                 last: rfc3339::format(last),
             },
         });
@@ -144,7 +163,10 @@ impl Losses {
     pub fn unreadable(&self, link: &Link, path: PathBuf, error: &io::Error, unread: u64) {
         self.abandon(unread, 1);
         link.tally.read_errors.add_one();
+        let (name, short_id) = self.names();
         link.report(Event::GenerationUnreadable {
+            name,
+            short_id,
             path,
             reason: error.to_string(),
             unread,
@@ -154,7 +176,13 @@ impl Losses {
     /// A compressed file is damaged; what follows the damage is not known.
     pub fn damaged(&self, link: &Link, path: PathBuf, reason: String) {
         self.abandon(0, 1);
-        link.report(Event::DamagedArchive { path, reason });
+        let (name, short_id) = self.names();
+        link.report(Event::DamagedArchive {
+            name,
+            short_id,
+            path,
+            reason,
+        });
     }
 
     /// A deleted file was dropped with `bytes` unread.

@@ -100,11 +100,20 @@ impl Containers {
                     group.folders = listing.folders;
                     group.unreadable = listing.unreadable.len();
                     for it in listing.unreadable {
-                        let (about, fix) =
-                            (it.path.display().to_string(), place.for_error(&it.error));
+                        let about = it.path.display().to_string();
+                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
+                        let fix = match it.hides {
+                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
+                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
+                            _ => place.for_error(&it.error),
+                        };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
                             Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            Hides::LinkedLogs(_) => {
+                                let reason = Unread::of_error(&it.error);
+                                Finding::fatal(about, problem, fix).because(reason)
+                            }
                             _ => Finding::fatal(about, problem, fix),
                         });
                     }
