@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::geteuid;
 use serde::Deserialize;
 
 use crate::runtime::bounded_file::FileKind;
@@ -289,6 +291,10 @@ impl Runtime for Docker {
                         dir,
                     ));
                 }
+                Ok(kind) if kind.is_symlink() => match linked_folder(&dir) {
+                    Ok(folder) => listing.containers.push(Found::new(id, folder, dir)),
+                    Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
+                },
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
@@ -327,6 +333,26 @@ impl Runtime for Docker {
 
     fn api(&self) -> Option<Api> {
         Some(Api::Docker)
+    }
+}
+
+/// The folder that a symlink in the place of a container's folder leads to, as after a large one
+/// was moved to another disk. dockerd follows it; so does the plugin if nobody but root can have
+/// made it, or the user that the plugin runs as.
+fn linked_folder(link: &Path) -> io::Result<SafePath> {
+    let uid = link.symlink_metadata()?.uid();
+    if uid != 0 && uid != geteuid().as_raw() {
+        let reason = format!("it is a symlink that belongs to uid {uid}, not to root");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let unresolved = |error: io::Error| {
+        let reason = format!("it is a symlink that leads to no folder: {error}");
+        io::Error::new(error.kind(), reason)
+    };
+    let folder = SafePath::from(link.canonicalize().map_err(unresolved)?);
+    match folder.is_folder() {
+        true => Ok(folder),
+        false => Err(unresolved(io::ErrorKind::NotADirectory.into())),
     }
 }
 

@@ -16,6 +16,7 @@ mod hard_cases;
 mod health;
 mod hostile;
 mod idle_streams;
+mod moved;
 mod multiline;
 mod pods;
 mod released_checkpoint;
