@@ -33,6 +33,11 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 /// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
 
+/// The file of the driver `local`.
+pub const LOCAL_LOG: &str = "container.log";
+/// The file in which Docker caches the log of a driver that cannot be read back.
+pub const CACHED_LOG: &str = "container-cached.log";
+
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerMetadata {
@@ -194,6 +199,11 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
+    /// Whether the driver itself writes a file.
+    pub fn has_own_file(&self) -> bool {
+        self.name == JSON_FILE_DRIVER || self.name == "local"
+    }
+
     /// Whether Docker writes a file once the container has started: the driver's own or, since
     /// 20.10, the cache for a driver that cannot be read back.
     pub fn writes_file(&self) -> bool {
@@ -307,8 +317,8 @@ impl Runtime for Docker {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let paths = [
             found.dir.join(format!("{}-json.log", found.id)),
-            found.dir.join("local-logs").join("container.log"),
-            found.dir.join("container-cached.log"),
+            found.dir.join("local-logs").join(LOCAL_LOG),
+            found.dir.join(CACHED_LOG),
         ];
         paths.into_iter().map(LogFiles::numbered).collect()
     }
@@ -323,6 +333,21 @@ impl Runtime for Docker {
 
     fn log_driver(&self, found: &Found) -> Option<LogDriver> {
         read_log_driver(&found.dir).ok()
+    }
+
+    fn driver_file(&self, found: &Found) -> Option<SafePath> {
+        Some(found.dir.join(HOST_CONFIG_FILE))
+    }
+
+    /// The driver of a stopped container can be changed in its `hostconfig.json`, and its earlier
+    /// logs stay.
+    fn writes(&self, driver: &LogDriver, files: &LogFiles) -> Option<bool> {
+        let is_of_driver = match files.prefix.as_str() {
+            LOCAL_LOG => driver.name == "local",
+            CACHED_LOG => driver.writes_file() && !driver.has_own_file(),
+            _ => driver.name == JSON_FILE_DRIVER,
+        };
+        Some(is_of_driver)
     }
 
     /// It is the runtime to expect if there is none, and a configured data root is expected in

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
@@ -36,6 +36,8 @@ pub struct Description {
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
     driver: Option<LogDriver>,
+    /// The state of the file that named the driver.
+    driver_file: Option<(u64, i64, u32)>,
     /// The run that the metadata belongs to, and since when the log of another run has been
     /// read.
     run: Option<u32>,
@@ -81,6 +83,7 @@ impl Description {
             account,
             metadata: MetadataState::Unknown,
             driver: None,
+            driver_file: None,
             run: None,
             run_seen: None,
             first_seen: now,
@@ -156,6 +159,26 @@ impl Description {
         });
     }
 
+    /// Whether its driver writes to these files, if it is known and decides that.
+    pub fn writes_to(&self, files: &LogFiles) -> Option<bool> {
+        self.runtime.writes(self.driver.as_ref()?, files)
+    }
+
+    /// Reads the driver if the file that names it changed. Returns whether it is another one.
+    fn load_driver(&mut self) -> bool {
+        let file = self.runtime.driver_file(&self.found);
+        let stat = file.and_then(|file| file.stat().ok());
+        let state = stat.map(|stat| (stat.stx_ino, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
+        if self.driver.is_some() && state == self.driver_file {
+            return false;
+        }
+        let Some(driver) = self.runtime.log_driver(&self.found) else {
+            return false;
+        };
+        self.driver_file = state;
+        self.driver.replace(driver) != self.driver
+    }
+
     /// Whether it is known what its records contain.
     pub fn is_known(&self) -> bool {
         self.metadata != MetadataState::Unknown
@@ -183,9 +206,8 @@ impl Description {
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let names = [JSON_FILE_DRIVER, "local"];
-        let is_of_files = |driver: &LogDriver| names.contains(&driver.name.as_str());
-        self.template.metadata.is_running && self.driver.as_ref().is_some_and(is_of_files)
+        let driver = self.driver.as_ref();
+        self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
     }
 
     /// How long it has been known.
@@ -204,8 +226,10 @@ impl Description {
         let file = path.as_ref().and_then(|path| stat_path(path).ok());
         let file = file.map(|(id, _)| id);
         self.is_empty = false;
+        let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
-            if !self.trouble.is_there() && (file.is_none() || file == seen) {
+            let is_same = file.is_none() || file == seen;
+            if !self.trouble.is_there() && is_same && !has_other_driver {
                 return None;
             }
         }
@@ -218,9 +242,6 @@ impl Description {
                     around.link.report(Event::ContainerFound { name, short_id });
                 }
                 self.metadata = MetadataState::Of(file);
-                if self.driver.is_none() {
-                    self.driver = self.runtime.log_driver(&self.found);
-                }
                 Some(metadata)
             }
             // A log without metadata usually belongs to a container that is being removed. It

@@ -125,6 +125,13 @@ pub enum Event {
         name: String,
         short_id: String,
     },
+    #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
+    DriverChanged {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        driver: String,
+    },
     #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
     MetadataUnreadable { path: PathBuf, reason: String },
     #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
@@ -260,6 +267,7 @@ impl Event {
             | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
+            | Event::DriverChanged { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }

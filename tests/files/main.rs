@@ -12,6 +12,7 @@
 
 mod accounting;
 mod content;
+mod drivers;
 mod hard_cases;
 mod health;
 mod hostile;

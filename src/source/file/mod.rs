@@ -5,6 +5,7 @@ mod content;
 mod copies;
 mod create_counter;
 mod entries;
+pub(super) mod extent;
 pub(super) mod feed;
 pub mod generation;
 pub mod gzip;

@@ -37,6 +37,15 @@ pub enum Start {
     End,
     /// Where an earlier run stopped.
     Saved(ContainerCheckpoint),
+    /// At the first byte of the oldest file, after another source delivered everything up to
+    /// this checkpoint.
+    After {
+        /// The end of the other source.
+        saved: ContainerCheckpoint,
+        /// The files may hold what was delivered: entries up to the times of the checkpoint are
+        /// dropped.
+        may_repeat: bool,
+    },
 }
 
 /// The files of one log, and which of them are open.
@@ -127,6 +136,10 @@ impl Rotation {
         };
         let plan = match &self.start {
             Start::Head => Plan::default(),
+            Start::After { saved, may_repeat } => {
+                feed.assembler.resume_from(saved, [*may_repeat; 2]);
+                Plan::default()
+            }
             Start::End => Plan {
                 first: last,
                 ..Plan::default()

@@ -146,7 +146,7 @@ impl Tailer {
             return self.feed.assembler.handed_over(front.resume_here());
         }
         match self.rotation.start {
-            Start::Saved(saved) => saved,
+            Start::Saved(saved) | Start::After { saved, .. } => saved,
             Start::Head => ContainerCheckpoint::default(),
             Start::End => {
                 [StreamCheckpoint {
@@ -326,6 +326,19 @@ impl Tailer {
         }
         context.link.leave(*self.id());
         Ok(())
+    }
+
+    /// Delivers the rest of a log that has been read and is no longer written, and closes it.
+    /// Returns where another source continues.
+    pub fn close(&mut self, context: &mut ReadContext<'_>) -> io::Result<ContainerCheckpoint> {
+        while self.rotation.files.open.len() > 1 {
+            self.finish_front(context)?;
+        }
+        if let Some(last) = self.rotation.files.open.front_mut() {
+            self.feed.take_rest(last, context)?;
+        }
+        self.flush_open(context.link);
+        Ok(self.hand_over())
     }
 
     /// Ends the log of a gone container that can no longer be read: delivers what was read,
