@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::geteuid;
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 
@@ -48,6 +50,11 @@ const SENDING_DRIVERS: [&str; 8] = [
     "splunk",
     "syslog",
 ];
+
+/// The file of the driver `local`.
+pub const LOCAL_LOG: &str = "container.log";
+/// The file in which Docker caches the log of a driver that cannot be read back.
+pub const CACHED_LOG: &str = "container-cached.log";
 
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -267,10 +274,21 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
+    /// Whether the driver itself writes a file.
+    pub fn has_own_file(&self) -> bool {
+        self.name == JSON_FILE_DRIVER || self.name == "local"
+    }
+
     /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
     /// them is Docker's cache, which there is since 20.10.
     pub fn sends(&self) -> bool {
         SENDING_DRIVERS.contains(&self.name.as_str())
+    }
+
+    /// Whether Docker may keep a cache of its log.
+    pub fn may_have_cache(&self) -> bool {
+        let is_elsewhere = self.has_own_file() || self.name == JOURNALD_DRIVER;
+        !is_elsewhere && !self.keeps_nothing() && !self.has_cache_disabled
     }
 
     /// Whether Docker is certain to write a file once the container has started: the driver's own
@@ -369,6 +387,10 @@ impl Runtime for Docker {
                         dir,
                     ));
                 }
+                Ok(kind) if kind.is_symlink() => match linked_folder(&dir) {
+                    Ok(folder) => listing.containers.push(Found::new(id, folder, dir)),
+                    Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
+                },
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
@@ -381,8 +403,8 @@ impl Runtime for Docker {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let paths = [
             found.dir.join(format!("{}-json.log", found.id)),
-            found.dir.join("local-logs").join("container.log"),
-            found.dir.join("container-cached.log"),
+            found.dir.join("local-logs").join(LOCAL_LOG),
+            found.dir.join(CACHED_LOG),
         ];
         paths.into_iter().map(LogFiles::numbered).collect()
     }
@@ -407,6 +429,21 @@ impl Runtime for Docker {
         Some(time.since_epoch())
     }
 
+    fn driver_file(&self, found: &Found) -> Option<SafePath> {
+        Some(found.dir.join(HOST_CONFIG_FILE))
+    }
+
+    /// The driver of a stopped container can be changed in its `hostconfig.json`, and its earlier
+    /// logs stay.
+    fn writes(&self, driver: &LogDriver, files: &LogFiles) -> Option<bool> {
+        let is_of_driver = match files.prefix.as_str() {
+            LOCAL_LOG => driver.name == "local",
+            CACHED_LOG => driver.may_have_cache(),
+            _ => driver.name == JSON_FILE_DRIVER,
+        };
+        Some(is_of_driver)
+    }
+
     /// It is the runtime to expect if there is none, and a configured data root is expected in
     /// any case.
     fn is_missed(&self, is_any_there: bool) -> bool {
@@ -415,6 +452,26 @@ impl Runtime for Docker {
 
     fn api(&self) -> Option<Api> {
         Some(Api::Docker)
+    }
+}
+
+/// The folder that a symlink in the place of a container's folder leads to, as after a large one
+/// was moved to another disk. dockerd follows it; so does the plugin if nobody but root can have
+/// made it, or the user that the plugin runs as.
+fn linked_folder(link: &Path) -> io::Result<SafePath> {
+    let uid = link.symlink_metadata()?.uid();
+    if uid != 0 && uid != geteuid().as_raw() {
+        let reason = format!("it is a symlink that belongs to uid {uid}, not to root");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let unresolved = |error: io::Error| {
+        let reason = format!("it is a symlink that leads to no folder: {error}");
+        io::Error::new(error.kind(), reason)
+    };
+    let folder = SafePath::from(link.canonicalize().map_err(unresolved)?);
+    match folder.is_folder() {
+        true => Ok(folder),
+        false => Err(unresolved(io::ErrorKind::NotADirectory.into())),
     }
 }
 

@@ -45,6 +45,17 @@ pub trait Runtime: Send + Sync {
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
+    /// The file that names the log driver, if a container's driver can be changed.
+    fn driver_file(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
+    /// Whether a driver writes to `files`, which are among [`Runtime::logs`]; `None` if a driver
+    /// does not decide that.
+    fn writes(&self, _driver: &LogDriver, _files: &LogFiles) -> Option<bool> {
+        None
+    }
+
     /// Whether it is a problem, with `Runtime auto`, that the root does not exist.
     /// `is_any_there` says whether that of another runtime does.
     fn is_missed(&self, _is_any_there: bool) -> bool {

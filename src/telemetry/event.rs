@@ -20,6 +20,8 @@ pub enum Event {
     },
     #[error("containers in {} can be listed now", path.display())]
     RootReadable { path: PathBuf },
+    #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
+    RootMoved { path: PathBuf },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
@@ -122,6 +124,13 @@ pub enum Event {
         api: Api,
         name: String,
         short_id: String,
+    },
+    #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
+    DriverChanged {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        driver: String,
     },
     #[error("container {name} ({short_id}): cannot read its metadata {}: {reason}; its records lack it until it can be read", path.display())]
     MetadataUnreadable {
@@ -295,11 +304,13 @@ impl Event {
             | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
+            | Event::RootMoved { .. }
             | Event::RootReadable { .. }
             | Event::ReaderBack
             | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
+            | Event::DriverChanged { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }

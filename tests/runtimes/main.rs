@@ -15,6 +15,7 @@ mod conmon;
 mod containerd;
 mod daemon_truth;
 mod docker;
+mod drivers;
 mod hybrid;
 mod kubernetes;
 mod local_files;

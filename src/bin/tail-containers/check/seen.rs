@@ -66,11 +66,7 @@ impl Seen {
             Choice::Files => {
                 let Ok(Some(files)) = log else { return };
                 self.source = kind_of(files).as_str().to_owned();
-                for (path, error) in unreadable(files) {
-                    let about = path.display().to_string();
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
-                    findings.push(finding.because(Unread::of_error(&error)));
-                }
+                report_unreadable(files, place, findings);
                 self.files = Some(files.clone());
             }
             Choice::Unreadable => {
@@ -102,6 +98,30 @@ impl Seen {
         }
     }
 
+    /// Takes the logs of the drivers that it had before; they are read first.
+    pub fn take_earlier(
+        &mut self,
+        earlier: &[LogFiles],
+        place: &Place,
+        findings: &mut Vec<Finding>,
+    ) {
+        if earlier.is_empty() {
+            return;
+        }
+        let kinds: Vec<&str> = earlier
+            .iter()
+            .map(|files| kind_of(files).as_str())
+            .collect();
+        self.source = format!(
+            "{}; until its log driver was changed: {}",
+            self.source,
+            kinds.join(", ")
+        );
+        for files in earlier {
+            report_unreadable(files, place, findings);
+        }
+    }
+
     /// Reports log drivers of which the API has no log either.
     fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
         let Some(driver) = driver.filter(|driver| driver.sends()) else {
@@ -122,6 +142,14 @@ impl Seen {
             ),
         };
         findings.push(finding.because(Unread::DriverUnreadable));
+    }
+}
+
+fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding>) {
+    for (path, error) in unreadable(files) {
+        let about = path.display().to_string();
+        let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
+        findings.push(finding.because(Unread::of_error(&error)));
     }
 }
 
