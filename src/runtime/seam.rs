@@ -167,6 +167,8 @@ pub enum Hides {
     UsersContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
+    /// Labels and environment variables of containers that are read nevertheless.
+    Labels,
 }
 
 impl fmt::Display for Hides {
@@ -176,6 +178,9 @@ impl fmt::Display for Hides {
                 "new containers in it are not read, all others are unaffected"
             }
             Hides::ContainerIds => "records of pods lack container_id, but all are read",
+            Hides::Labels => {
+                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+            }
         })
     }
 }
