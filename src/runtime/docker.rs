@@ -53,6 +53,8 @@ pub struct ContainerMetadata {
     pub pod: Option<Pod>,
     /// Whether something exceeded a limit and was dropped or cut (`bounds`).
     pub is_cut: bool,
+    /// Whether something could not be read that may be readable later.
+    pub is_partial: bool,
     /// The user in whose storage the container is.
     pub owner: Option<Owner>,
 }
@@ -171,6 +173,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         pod: None,
         owner: None,
         is_cut: labels.is_cut || env.is_cut,
+        is_partial: false,
     };
     Ok(metadata.bounded())
 }
@@ -394,6 +397,7 @@ mod tests {
                 is_running: true,
                 pod: None,
                 is_cut: false,
+                is_partial: false,
                 owner: None,
             }
         );

@@ -163,7 +163,11 @@ impl Description {
 
     /// Whether another look may find out more.
     pub fn is_incomplete(&self) -> bool {
-        !self.is_known() || self.trouble.is_there() || self.has_news()
+        !self.is_known() || self.trouble.is_there() || self.is_partial() || self.has_news()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.template.metadata.is_partial
     }
 
     /// Why its metadata cannot be read, if so.
@@ -194,7 +198,8 @@ impl Description {
             .and_then(|path| stat_path(&path).ok())
             .map(|(id, _)| id);
         if let MetadataState::Of(seen) = self.metadata {
-            if !self.trouble.is_there() && (file.is_none() || file == seen) {
+            let is_complete = !self.trouble.is_there() && !self.is_partial();
+            if is_complete && (file.is_none() || file == seen) {
                 return None;
             }
         }
@@ -210,7 +215,8 @@ impl Description {
                 if self.driver.is_none() {
                     self.driver = self.runtime.log_driver(&self.found);
                 }
-                Some(metadata)
+                let is_news = !metadata.is_partial || metadata != self.template.metadata;
+                is_news.then_some(metadata)
             }
             // A log without metadata usually belongs to a container that is being removed. It
             // may also belong to one just created, whose metadata file appeared after the

@@ -183,6 +183,7 @@ impl Inspected {
             is_running: self.running,
             pod: None,
             is_cut: false,
+            is_partial: false,
             owner: None,
         }
         .bounded()
