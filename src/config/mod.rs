@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::labels::LabelHints;
-use crate::config::options::{DOCKER_SOCKET, OPTIONS, PODMAN_SOCKET};
+use crate::config::options::{DOCKER_SOCKET, OPTIONS, PODMAN_SOCKET, TAG_TEMPLATE};
 use crate::config::values::Given;
 use crate::pipeline::fields::MetadataOptions;
 use crate::pipeline::merge::MergeOptions;
@@ -107,6 +107,18 @@ impl Config {
         match api {
             Api::Docker => self.docker_socket.as_deref(),
             Api::Podman => self.podman_socket.as_deref(),
+        }
+    }
+
+    /// The option whose tag is taken literally although it looks as if it were not, and that tag.
+    /// `tag` is that of the instance.
+    pub fn literal_tag(&self, tag: Option<String>) -> Option<(&'static str, String)> {
+        match &self.tag_template {
+            Some(template) => Some((TAG_TEMPLATE, template.to_string()))
+                .filter(|(_, template)| template.contains('*')),
+            None => tag
+                .filter(|tag| tag.contains(['*', '{']))
+                .map(|tag| ("Tag", tag)),
         }
     }
 
@@ -247,6 +259,25 @@ mod tests {
             .map(Rule::to_string)
             .collect();
         assert_eq!(rules, ["name=a", "image=b{1,2}", "label=c"]);
+    }
+
+    #[test]
+    fn a_tag_that_looks_like_a_template_is_told_from_one() {
+        let literal = |template: &str, tag: &str| {
+            let config = config(&[("Tag_Template", template)]).unwrap();
+            config.literal_tag(Some(tag.to_owned()))
+        };
+        for (template, tag, option) in [
+            ("", "docker.*", Some("Tag")),
+            ("", "docker.{name}", Some("Tag")),
+            ("", "docker", None),
+            ("docker.{name}", "docker.*", None),
+            ("docker.*", "docker", Some("Tag_Template")),
+        ] {
+            let found = literal(template, tag).map(|(option, _)| option);
+            assert_eq!(found, option, "{template} {tag}");
+        }
+        assert_eq!(config(&[]).unwrap().literal_tag(None), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod file;
 mod folder_stamp;
 pub mod globs;
 pub mod id;
+pub mod image;
 mod mounts;
 mod network_fs;
 pub mod own_container;

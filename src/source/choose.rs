@@ -177,6 +177,7 @@ fn without_files(facts: &Facts<'_>) -> Choice {
         }
         JSON_FILE_DRIVER | PODMANS_FILE_DRIVER | "local" => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
+        // A plugin may have the log of a container that has ended; the API's answer settles it.
         name => format!("log driver {name} keeps no file"),
     };
     unless_in_file_mode(facts.config, reason, Choice::Api)
@@ -292,6 +293,19 @@ mod tests {
                 false,
                 "Api(\"log driver syslog keeps no file\")",
             ),
+            (
+                "loki",
+                false,
+                true,
+                "Api(\"log driver loki keeps no file\")",
+            ),
+            (
+                "loki",
+                false,
+                false,
+                "Api(\"log driver loki keeps no file\")",
+            ),
+            ("gelf", false, false, "Later"),
             ("", false, true, "Later"),
         ] {
             assert_eq!(

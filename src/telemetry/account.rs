@@ -279,6 +279,11 @@ impl Account {
         ledger.figures.abandoned.generations += abandoned.generations;
     }
 
+    /// Adds entries without a valid time.
+    pub fn add_untimed(&self, entries: u64) {
+        self.ledger().figures.untimed += entries;
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
     }

@@ -143,6 +143,8 @@ pub enum Event {
         offset: u64,
         bytes: u64,
     },
+    #[error("{}: {entries} entries have no valid time; their records have the time at which they were read", path.display())]
+    Untimed { path: PathBuf, entries: u64 },
     #[error("{} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
     Truncated { path: PathBuf, unread: u64 },
     #[error("{} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
@@ -199,6 +201,8 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
+    #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
+    TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]
@@ -238,6 +242,7 @@ impl Event {
             | Event::ParserUnknown { .. }
             | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
+            | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
             | Event::Truncated { unread: 0, .. }
@@ -246,6 +251,7 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::TagLiteral { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }

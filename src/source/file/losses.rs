@@ -1,4 +1,4 @@
-//! What is lost of one log before it is read: counted in its account and reported, what may
+//! What is lost of one log before it is read, or arrives without its time: counted in its account and reported, what may
 //! happen often at most once a minute.
 
 use std::io;
@@ -26,6 +26,7 @@ pub struct Losses {
     /// Truncations that lost nothing, and truncations that lost data.
     truncated: [Paced; 2],
     corrupt: Paced,
+    untimed: Paced,
 }
 
 impl Losses {
@@ -38,6 +39,7 @@ impl Losses {
             missed: Paced::default(),
             truncated: Default::default(),
             corrupt: Paced::default(),
+            untimed: Paced::default(),
         }
     }
 
@@ -53,6 +55,21 @@ impl Losses {
                 path,
                 offset,
                 bytes: corrupt.bytes,
+            })
+        });
+    }
+
+    /// `entries` of the file at `path` have no valid time. They are delivered.
+    pub fn untimed(&mut self, link: &Link, path: PathBuf, entries: u64) {
+        self.account.add_untimed(entries);
+        let amount = Amount {
+            bytes: 0,
+            records: entries,
+        };
+        self.untimed.add(amount, Instant::now(), |untimed| {
+            link.report(Event::Untimed {
+                path,
+                entries: untimed.records,
             })
         });
     }

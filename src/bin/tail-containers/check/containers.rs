@@ -241,6 +241,8 @@ impl Containers {
     ) -> Seen {
         let driver = driver.map_or("", |driver| &driver.name);
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
+        let rules = config.selection.rules();
+        let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
         Seen {
             name: metadata.title(),
             image: metadata.image.clone(),
@@ -249,6 +251,7 @@ impl Containers {
             needs_api: false,
             files: None,
             dir: dir.clone(),
+            matches,
         }
     }
 
