@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::format::position::Timestamp;
+use crate::format::position::{Stream, Timestamp};
 use crate::format::Entry;
 
 /// Declares the formats, a row each: the name of its layout, and its decoder with its name
@@ -72,6 +72,9 @@ pub enum Stretch {
 pub trait UnitSink {
     /// Takes an entry that begins at `offset` of the unit and has `length` bytes there.
     fn entry(&mut self, entry: &Entry<'_>, offset: usize, length: usize);
+
+    /// The entry that is taken next begins at `offset` of the unit and has no valid time.
+    fn untimed(&mut self, stream: Stream, offset: usize);
 
     /// Counts bytes that are not part of a record.
     fn corrupt(&mut self, bytes: usize);
@@ -218,6 +221,8 @@ impl UnitSink for FirstTime {
     fn entry(&mut self, entry: &Entry<'_>, _offset: usize, _length: usize) {
         self.0 = self.0.or(Some(entry.time));
     }
+
+    fn untimed(&mut self, _stream: Stream, _offset: usize) {}
 
     fn corrupt(&mut self, _bytes: usize) {}
 

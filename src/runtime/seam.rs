@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::file::stat_path;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -44,6 +45,17 @@ pub trait Runtime: Send + Sync {
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
+    /// The file that names the log driver, if a container's driver can be changed.
+    fn driver_file(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
+    /// Whether a driver writes to `files`, which are among [`Runtime::logs`]; `None` if a driver
+    /// does not decide that.
+    fn writes(&self, _driver: &LogDriver, _files: &LogFiles) -> Option<bool> {
+        None
+    }
+
     /// Whether it is a problem, with `Runtime auto`, that the root does not exist.
     /// `is_any_there` says whether that of another runtime does.
     fn is_missed(&self, _is_any_there: bool) -> bool {
@@ -58,6 +70,13 @@ pub trait Runtime: Send + Sync {
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
+    }
+
+    /// When the container was created, in nanoseconds since 1970; by default, when its directory
+    /// was. `None` if that is unknown.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let (id, _) = stat_path(&found.dir).ok()?;
+        (id.birth > 0).then_some(id.birth)
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then
@@ -115,6 +134,8 @@ pub struct Found {
     pub origin: PathBuf,
     /// The user in whose storage it is; `None` for a system storage.
     pub owner: Option<Owner>,
+    /// Whether the runtime has another id for it, which is not known here.
+    pub has_other_id: bool,
 }
 
 impl Found {
@@ -125,7 +146,25 @@ impl Found {
             dir,
             origin,
             owner: None,
+            has_other_id: false,
         }
+    }
+
+    /// Whether it is below an unreadable path and so may exist although it is not listed.
+    pub fn is_below(&self, unreadable: &Path) -> bool {
+        self.dir.starts_with(unreadable) || self.origin.starts_with(unreadable)
+    }
+
+    /// Whether it is still there although nothing may lead to it now: the kubelet replaces its link
+    /// to a log of Docker's.
+    pub fn outlives_its_link(&self) -> bool {
+        let is_linked = !self.origin.starts_with(&*self.dir) && !self.dir.starts_with(&self.origin);
+        is_linked && self.dir.is_folder()
+    }
+
+    /// The id by which the runtime's tools know it, if that is known.
+    pub fn shown_id(&self) -> Option<ContainerId> {
+        (!self.has_other_id).then(|| self.runtime_id())
     }
 
     /// The id assigned by the runtime.
@@ -167,6 +206,10 @@ pub enum Hides {
     UsersContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
+    /// The logs of so many containers, which are links to those of another runtime.
+    LinkedLogs(u64),
+    /// Labels and environment variables of containers that are read nevertheless.
+    Labels,
 }
 
 impl fmt::Display for Hides {
@@ -175,7 +218,15 @@ impl fmt::Display for Hides {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
             }
-            Hides::ContainerIds => "records of pods lack container_id, but all are read",
+            Hides::ContainerIds => {
+                "records of pods lack container_id, but all are read (see Pod_Links)"
+            }
+            Hides::LinkedLogs(_) => {
+                "these containers are not read: mount Docker's data root, and set Docker_Root to it"
+            }
+            Hides::Labels => {
+                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+            }
         })
     }
 }

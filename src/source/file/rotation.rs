@@ -19,6 +19,7 @@ use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::resume::{self, Plan};
 use crate::source::file::search::{Search, Sought};
+use crate::source::file::successor::successor_of;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -36,6 +37,15 @@ pub enum Start {
     End,
     /// Where an earlier run stopped.
     Saved(ContainerCheckpoint),
+    /// At the first byte of the oldest file, after another source delivered everything up to
+    /// this checkpoint.
+    After {
+        /// The end of the other source.
+        saved: ContainerCheckpoint,
+        /// The files may hold what was delivered: entries up to the times of the checkpoint are
+        /// dropped.
+        may_repeat: bool,
+    },
 }
 
 /// The files of one log, and which of them are open.
@@ -61,6 +71,13 @@ impl Rotation {
             search: Search::default(),
             creates: CreateCounter::default(),
         }
+    }
+
+    /// The log is in another folder from now on, perhaps under the same name.
+    pub fn move_to(&mut self, log: LogFiles) {
+        self.log = log;
+        // The notices so far were of the other folder.
+        self.creates.forget(Instant::now());
     }
 
     /// Lists the folder and opens every file of the log that is not known yet. Cheap if
@@ -97,6 +114,10 @@ impl Rotation {
             };
             self.creates.met(met, now);
             let missed = self.creates.take_missed();
+            for file in self.files.open.iter_mut().filter(|_| missed > 0) {
+                // Before which of the new ones they were is unknown.
+                file.follows_loss |= file.number >= known;
+            }
             feed.losses.missed(link, feed.assembler.metadata(), missed);
             return Ok(());
         }
@@ -115,6 +136,10 @@ impl Rotation {
         };
         let plan = match &self.start {
             Start::Head => Plan::default(),
+            Start::After { saved, may_repeat } => {
+                feed.assembler.resume_from(saved, [*may_repeat; 2]);
+                Plan::default()
+            }
             Start::End => Plan {
                 first: last,
                 ..Plan::default()
@@ -192,9 +217,18 @@ impl Rotation {
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
+        let is_away = !listed.iter().any(|file| file.id == newest.id);
         let mut newer = listed.len();
         while let Some(file) = listed[..newer].last() {
             if is_held(file, &Head::of(file), newest)? {
+                break;
+            }
+            if let Some(successor) = is_away
+                .then(|| successor_of(newest, file))
+                .transpose()?
+                .flatten()
+            {
+                self.files.add_successor(successor, &listed[..newer - 1])?;
                 break;
             }
             newer -= 1;
@@ -311,6 +345,9 @@ impl Rotation {
         self.search.end();
         feed.accepted.forget(number);
         if copies.unread.is_empty() {
+            if unread > 0 {
+                feed.assembler.note_loss();
+            }
             feed.flush_open(Some(front), link);
             match is_behind {
                 true => feed.losses.truncated_behind(link, path, unread),
@@ -345,6 +382,7 @@ impl Rotation {
             Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
         }
         if index == 0 {
+            feed.assembler.note_loss();
             feed.flush_open(self.files.open.front(), link);
         }
         if let Some(dropped) = self.files.drop_file(index) {
@@ -367,6 +405,7 @@ impl Rotation {
     pub fn give_up_front(&mut self, feed: &mut Feed, link: &Link, error: &io::Error) {
         if let Some(front) = self.files.close_front() {
             feed.assembler.file_ended(None);
+            feed.assembler.note_loss();
             let unread = front.unread();
             feed.losses.unreadable(link, front.path, error, unread);
         }
@@ -405,7 +444,7 @@ fn unread_of(files: &[UnreadableFile], start: Start) -> Vec<&UnreadableFile> {
     let since = match start {
         Start::Head => 0,
         Start::End => u64::MAX,
-        Start::Saved(saved) => resume::written_since(&saved),
+        Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
     };
     let files = files.iter();
     files.filter(|file| file.modified >= since).collect()

@@ -83,6 +83,11 @@ impl Tailer {
         &self.rotation.log
     }
 
+    /// The log is in another folder from now on, perhaps under the same name.
+    pub fn move_to(&mut self, files: LogFiles) {
+        self.rotation.move_to(files);
+    }
+
     /// Name, image and state as last read.
     pub fn metadata(&self) -> &ContainerMetadata {
         self.feed.assembler.metadata()
@@ -148,7 +153,7 @@ impl Tailer {
             return self.feed.assembler.handed_over(front.resume_here());
         }
         match self.rotation.start {
-            Start::Saved(saved) => saved,
+            Start::Saved(saved) | Start::After { saved, .. } => saved,
             Start::Head => ContainerCheckpoint::default(),
             Start::End => {
                 [StreamCheckpoint {
@@ -156,6 +161,7 @@ impl Tailer {
                         time: wall_clock(),
                         count: 1,
                     },
+                    is_by_time: true,
                     ..StreamCheckpoint::default()
                 }; 2]
             }
@@ -183,7 +189,7 @@ impl Tailer {
 
     /// Updates the unread bytes in the account.
     fn note_unread(&mut self) {
-        let unread = self.rotation.files.unread();
+        let unread = self.rotation.files.lag();
         if std::mem::replace(&mut self.unread, unread) != unread {
             self.account().set_unread(unread);
         }
@@ -343,9 +349,23 @@ impl Tailer {
         Ok(())
     }
 
+    /// Delivers the rest of a log that has been read and is no longer written, and closes it.
+    /// Returns where another source continues.
+    pub fn close(&mut self, context: &mut ReadContext<'_>) -> io::Result<ContainerCheckpoint> {
+        while self.rotation.files.open.len() > 1 {
+            self.finish_front(context)?;
+        }
+        if let Some(last) = self.rotation.files.open.front_mut() {
+            self.feed.take_rest(last, context)?;
+        }
+        self.flush_open(context.link);
+        Ok(self.hand_over())
+    }
+
     /// Ends the log of a gone container that can no longer be read: delivers what was read,
     /// counts the rest as lost and removes it from the checkpoint.
     pub fn give_up(&mut self, link: &Link) {
+        self.feed.assembler.note_loss();
         self.flush_open(link);
         self.feed.losses.given_up(self.rotation.files.open.iter());
         self.rotation.files.open.clear();
@@ -361,10 +381,13 @@ impl Tailer {
     /// written.
     fn finish_front(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
         let (files, feed, link) = (&mut self.rotation.files, &mut self.feed, context.link);
-        let Some(front) = files.open.front_mut() else {
-            return Ok(());
-        };
-        feed.take_rest(front, context)?;
+        // A successor has the rest, too.
+        if !files.lets_successor_go_on()? {
+            let Some(front) = files.open.front_mut() else {
+                return Ok(());
+            };
+            feed.take_rest(front, context)?;
+        }
         if !files.may_continue() {
             feed.flush_open(files.open.front(), link);
         }
@@ -379,7 +402,13 @@ impl Tailer {
         let Some(next) = files.open.front() else {
             return Ok(());
         };
+        if next.repeats {
+            feed.assembler.skip_taken();
+        }
         link.tally.rotations.add_one();
+        if next.follows_loss {
+            feed.assembler.note_loss();
+        }
         feed.reaches(next);
         // If this was a copy of the next file, its checkpoint is the one that says what was
         // read.
