@@ -158,8 +158,8 @@ impl Found {
     /// Whether it is still there although nothing may lead to it now: the kubelet replaces its link
     /// to a log of Docker's.
     pub fn outlives_its_link(&self) -> bool {
-        let is_linked = !self.origin.starts_with(&*self.dir) && !self.dir.starts_with(&self.origin);
-        is_linked && self.dir.is_folder()
+        let is_link_to_log = self.origin.extension().is_some_and(|end| end == "log");
+        is_link_to_log && !self.origin.starts_with(&*self.dir) && self.dir.is_folder()
     }
 
     /// The id by which the runtime's tools know it, if that is known.

@@ -77,7 +77,8 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
     }
     // Each hides at least one container that should be read.
     let hidden = fleet.roots.iter().flat_map(|root| &root.unreadable);
-    let hidden = hidden.filter(|it| it.hides != Hides::ContainerIds);
+    let hides_one = |hides: Hides| !matches!(hides, Hides::ContainerIds | Hides::LinkedLogs(_));
+    let hidden = hidden.filter(|it| hides_one(it.hides));
     hidden.for_each(|it| survey.count_unread(Unread::of_error(&it.error)));
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
