@@ -18,8 +18,8 @@ use crate::pipeline::tag::TagTemplate;
 use crate::runtime::select::Selection;
 use crate::runtime::{self, Api, RuntimeOptions};
 
-/// The file that lists the machine's users.
-const PASSWD: &str = "/etc/passwd";
+/// The root of the machine's files.
+const MACHINE: &str = "/";
 
 /// Where logs are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,7 +120,7 @@ impl Config {
             saves_positions: true,
             ..Config::default()
         };
-        config.runtimes.passwd = PathBuf::from(PASSWD);
+        config.runtimes.machine = PathBuf::from(MACHINE);
         for option in OPTIONS {
             let given = Given::new(option, lookup(option.name));
             let wrong = |problem| ConfigError {
@@ -169,11 +169,12 @@ mod tests {
             Config {
                 runtimes: RuntimeOptions {
                     choice: RuntimeChoice::Auto,
-                    docker_root: "/var/lib/docker".into(),
+                    docker_roots: Vec::new(),
+                    docker_users: UserChoice::default(),
                     pod_logs: "/var/log/pods".into(),
-                    podman_root: "/var/lib/containers/storage".into(),
+                    podman_root: None,
                     podman_users: UserChoice::default(),
-                    passwd: "/etc/passwd".into(),
+                    machine: "/".into(),
                 },
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
@@ -250,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn data_roots_are_a_list_and_auto_stands_for_those_that_are_found() {
+        let roots =
+            |value: &str| config(&[("Docker_Root", value)]).map(|it| it.runtimes.docker_roots);
+        assert!(roots("Auto").unwrap().is_empty());
+        assert_eq!(roots("/a").unwrap(), [PathBuf::from("/a")]);
+        assert_eq!(roots("/a, /b").unwrap(), [PathBuf::from("/a"), "/b".into()]);
+        let error = roots("/a,auto").unwrap_err().to_string();
+        assert!(error.contains("`auto` is not an absolute path"), "{error}");
+    }
+
+    #[test]
     fn times_have_units() {
         for (text, seconds) in [
             ("2", 2),
@@ -268,6 +280,7 @@ mod tests {
             ("Docker_Root", "relative/path"),
             ("Pod_Logs", "log/pods"),
             ("Podman_Root", "storage"),
+            ("Docker_Users", "/home/*/ada"),
             ("Podman_Users", "a[b"),
             ("Rescan_Interval", "soon"),
             ("Rescan_Interval", "0"),

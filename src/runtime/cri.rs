@@ -32,7 +32,7 @@ use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::{bounded_file, Pod, RuntimeOptions};
+use crate::runtime::{bounded_file, docker_roots, Pod, RuntimeOptions};
 
 /// How long a renamed file may still be written after its successor has data: containerd
 /// closes the old writer after the new one has started.
@@ -146,7 +146,10 @@ impl Cri {
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    vec![Arc::new(Cri::new(&options.pod_logs, &options.docker_root))]
+    vec![Arc::new(Cri::new(
+        &options.pod_logs,
+        &docker_roots::first(options),
+    ))]
 }
 
 impl Runtime for Cri {

@@ -6,7 +6,9 @@ mod bounded_json;
 pub mod bounds;
 mod container_list;
 pub mod cri;
+mod data_root;
 pub mod docker;
+mod docker_roots;
 pub mod file;
 mod folder_stamp;
 pub mod globs;
@@ -16,11 +18,12 @@ mod network_fs;
 pub mod own_container;
 pub mod podman;
 mod podman_list;
-pub mod podman_users;
 mod root_watch;
 pub mod safe_path;
 mod seam;
 pub mod select;
+mod storage;
+mod user_storages;
 pub mod users;
 
 pub use crate::runtime::folder_stamp::{stamp, FolderStamp};
@@ -85,16 +88,27 @@ pub enum RuntimeChoice {
 pub struct RuntimeOptions {
     /// Which runtimes' containers are read.
     pub choice: RuntimeChoice,
-    /// Docker's data root.
-    pub docker_root: PathBuf,
+    /// Docker's data roots; empty if they are looked up in root's files.
+    pub docker_roots: Vec<PathBuf>,
+    /// The users whose rootless Docker is read as well.
+    pub docker_users: users::UserChoice,
     /// The directory with the pod logs of a Kubernetes node.
     pub pod_logs: PathBuf,
-    /// Root's Podman storage.
-    pub podman_root: PathBuf,
+    /// Root's Podman storage; `None` if it is looked up in root's files.
+    pub podman_root: Option<PathBuf>,
     /// The users whose Podman storages are read as well.
     pub podman_users: users::UserChoice,
-    /// The file that lists the machine's users. Not an option; tests replace it.
-    pub passwd: PathBuf,
+    /// The root of the machine's files, such as `/etc/passwd`. Not an option; tests replace it.
+    pub machine: PathBuf,
+}
+
+impl RuntimeOptions {
+    /// Whether storages of users are read. Then it is no problem that the machine's own are
+    /// missing, and the reverse.
+    pub fn reads_users(&self) -> bool {
+        let choices = [&self.docker_users, &self.podman_users];
+        choices.iter().any(|choice| !choice.is_empty())
+    }
 }
 
 /// Opens a runtime's storages on this machine, those of its daemon first.

@@ -12,7 +12,7 @@
 //!
 //! With `max-size` conmon replaces the file by an empty one; newer versions keep `ctr.log.1` and
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
-//! storages of users are described in `podman_users`.
+//! storages of users are described in `user_storages`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,15 @@ use rustix::fs::FileType;
 
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
+use crate::runtime::data_root::{toml_text, DataRoot, Service};
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::id::ContainerId;
-use crate::runtime::podman_users::Users;
 use crate::runtime::safe_path::{Base, Folder, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::{Owner, RuntimeOptions};
+use crate::runtime::storage::{names, too_many, Identify, Limits, LIMITS_OF_ROOT, LIMITS_OF_USERS};
+use crate::runtime::user_storages::{Kind, Users};
+use crate::runtime::users::UserChoice;
+use crate::runtime::RuntimeOptions;
 
 /// Suffix of a storage driver's directory of containers.
 const CONTAINERS: &str = "-containers";
@@ -48,53 +51,67 @@ pub struct Podman {
 /// Which storages are read.
 #[derive(Debug)]
 enum Storages {
-    Root(PathBuf),
+    Root(DataRoot),
     Users(Users),
 }
 
-/// Limits on what is read of one storage.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Storage drivers.
-    pub drivers: usize,
-    /// Containers, over all drivers.
-    pub containers: usize,
-    /// Names in one directory.
-    pub names: usize,
-}
+/// Root's storage.
+static SERVICE: Service = Service {
+    daemon: None,
+    settings: &STORAGE_SETTINGS,
+    configured: |text| toml_text(text, "storage", "graphroot").map(PathBuf::from),
+    default: "var/lib/containers/storage",
+};
+/// The machine's settings for all users.
+const STORAGE_SETTINGS: [&str; 2] = [
+    "etc/containers/storage.conf",
+    "usr/share/containers/storage.conf",
+];
 
-/// Limits for root's storage; its size is limited by what a machine can run.
-const LIMITS: Limits = Limits {
-    drivers: 16,
-    containers: 100_000,
-    names: 100_000,
+/// Users' storages.
+static USERS: Kind = Kind {
+    title: "Podman",
+    option: "Podman_Users",
+    storage: ".local/share/containers/storage",
+    settings: ".config/containers/storage.conf",
+    configured: |text| {
+        let value = |key| toml_text(text, "storage", key);
+        value("graphroot").or_else(|| value("rootless_storage_path"))
+    },
+    machine_settings: &STORAGE_SETTINGS,
+    machine_configured: |text| toml_text(text, "storage", "rootless_storage_path"),
 };
 
 impl Podman {
-    /// Finds the containers in root's storage.
+    /// Finds the containers in the storage of root's at this path.
     pub fn new(storage: &Path) -> Podman {
+        Podman::of_root(DataRoot::new(Some(storage), &SERVICE, Path::new("/")))
+    }
+
+    fn of_root(storage: DataRoot) -> Podman {
         let lists = ContainerLists::new(FileKind::PodmanList.limit());
         Podman {
-            storages: Storages::Root(storage.to_owned()),
+            storages: Storages::Root(storage),
             lists,
         }
     }
 
-    /// Finds the containers in users' storages.
-    pub fn of_users(users: Users) -> Podman {
+    /// Finds the containers in the storages of the chosen users. `machine` is the root of the
+    /// machine's files.
+    pub fn of_users(choice: &UserChoice, machine: &Path) -> Podman {
         let lists = ContainerLists::new(FileKind::UsersPodmanList.limit());
         Podman {
-            storages: Storages::Users(users),
+            storages: Storages::Users(Users::new(&USERS, choice, machine)),
             lists,
         }
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let mut storages = vec![Podman::new(&options.podman_root)];
+    let root = DataRoot::new(options.podman_root.as_deref(), &SERVICE, &options.machine);
+    let mut storages = vec![Podman::of_root(root)];
     if !options.podman_users.is_empty() {
-        let users = Users::new(&options.podman_users, &options.passwd);
-        storages.push(Podman::of_users(users));
+        storages.push(Podman::of_users(&options.podman_users, &options.machine));
     }
     let shared = storages
         .into_iter()
@@ -116,23 +133,32 @@ impl Runtime for Podman {
 
     fn root(&self) -> PathBuf {
         match &self.storages {
-            Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),
-            Storages::Users(users) => users.passwd().to_owned(),
+            Storages::Root(storage) => storage.path(),
+            Storages::Users(users) => users.passwd(),
+        }
+    }
+
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        match self.storages {
+            Storages::Root(_) => vec![root.to_owned()],
+            Storages::Users(_) => Vec::new(),
         }
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
         if let Storages::Users(users) = &self.storages {
-            return users.list();
+            return users.list(&|storage, folder, listing, identify| {
+                list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
+            });
         }
         let mut listing = Listing::default();
         let storage = SafePath::below(&Base::of_machine(root), root);
         list_storage(
             &storage,
             &storage.open_folder()?,
-            LIMITS,
+            LIMITS_OF_ROOT,
             &mut listing,
-            |id| (id, None),
+            &|id| (id, None),
         );
         Ok(listing)
     }
@@ -195,7 +221,7 @@ pub(crate) fn list_storage(
     folder: &Folder,
     limits: Limits,
     listing: &mut Listing,
-    identify: impl Fn(ContainerId) -> (ContainerId, Option<Owner>),
+    identify: Identify<'_>,
 ) {
     let mut unreadable = Vec::new();
     let mut note = |path: &Path, error: io::Error| {
@@ -208,9 +234,9 @@ pub(crate) fn list_storage(
     };
     let mut drivers = names(folder, storage, limits, &mut note);
     drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
-    if drivers.len() > limits.drivers {
-        note(storage, too_many(limits.drivers, "storage drivers"));
-        drivers.truncate(limits.drivers);
+    if drivers.len() > limits.parts {
+        note(storage, too_many(limits.parts, "storage drivers"));
+        drivers.truncate(limits.parts);
     }
     let mut left = limits.containers;
     listing.folders.push(storage.clone());
@@ -256,33 +282,6 @@ pub(crate) fn list_storage(
         listing.folders.push(dir);
     }
     listing.unreadable.append(&mut unreadable);
-}
-
-/// The subdirectories of a directory, sorted, so that a limit always leaves out the same ones.
-fn names(
-    folder: &Folder,
-    path: &Path,
-    limits: Limits,
-    note: &mut impl FnMut(&Path, io::Error),
-) -> Vec<(String, FileType)> {
-    let entries = folder.entries(limits.names).unwrap_or_else(|error| {
-        note(path, error);
-        Default::default()
-    });
-    if let Some(error) = entries.failure {
-        note(path, error);
-    }
-    let mut names = entries.names;
-    names.retain(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
-    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    names
-}
-
-fn too_many(most: usize, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!("it has more than {most} {what}; the rest is not read"),
-    )
 }
 
 #[cfg(test)]
@@ -388,7 +387,7 @@ mod tests {
             let storage = SafePath::below(&Base::of_machine(&top), &*top);
             let mut listing = Listing::default();
             let folder = storage.open_folder().unwrap();
-            list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
+            list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
             let reasons: Vec<String> = listing
                 .unreadable
                 .iter()
@@ -396,10 +395,10 @@ mod tests {
                 .collect();
             (listing.containers.len(), reasons.join("; "))
         };
-        assert_eq!(list(LIMITS), (4, String::new()));
+        assert_eq!(list(LIMITS_OF_ROOT), (4, String::new()));
         let (count, reason) = list(Limits {
-            drivers: 2,
-            ..LIMITS
+            parts: 2,
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 3 && reason.contains("more than 2 storage drivers"),
@@ -407,13 +406,16 @@ mod tests {
         );
         let (count, reason) = list(Limits {
             containers: 1,
-            ..LIMITS
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 1 && reason.contains("more than 1 containers"),
             "{count} {reason}"
         );
-        let (count, reason) = list(Limits { names: 2, ..LIMITS });
+        let (count, reason) = list(Limits {
+            names: 2,
+            ..LIMITS_OF_ROOT
+        });
         assert!(
             (1..=3).contains(&count) && reason.contains("more than 2 entries"),
             "{count} {reason}"

@@ -26,6 +26,12 @@ pub trait Runtime: Send + Sync {
     /// it exists.
     fn root(&self) -> PathBuf;
 
+    /// The directories of the machine's in which containers are listed now, of which `root` is
+    /// the first; for messages.
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        vec![root.to_owned()]
+    }
+
     /// Lists the containers that exist below `root` now.
     fn list(&self, root: &Path) -> io::Result<Listing>;
 
@@ -165,6 +171,8 @@ pub enum Hides {
     Containers,
     /// Containers of users.
     UsersContainers,
+    /// Containers of a Docker daemon with userns-remap, if there is one.
+    RemappedContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
 }
@@ -174,6 +182,9 @@ impl fmt::Display for Hides {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
+            }
+            Hides::RemappedContainers => {
+                "containers of a Docker daemon with userns-remap are not found, all others are unaffected"
             }
             Hides::ContainerIds => "records of pods lack container_id, but all are read",
         })

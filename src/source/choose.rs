@@ -67,6 +67,9 @@ pub enum Choice {
     Nowhere(Unread, String),
 }
 
+/// Why no API has the log of a user's container.
+const ONLY_ROOTS: &str = "only root's API is used";
+
 /// Returns where the log of a container is read from now.
 pub fn choose(facts: &Facts<'_>) -> Choice {
     let Facts {
@@ -97,6 +100,13 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     };
     match (choice, api, driver.and_then(keeps_nothing)) {
         (Choice::Api(_), _, Some(nothing)) => nothing,
+        (Choice::Api(reason) | Choice::Ask(reason), None, _) => {
+            let reason = match facts.found.owner {
+                Some(_) => format!("{reason}, and {ONLY_ROOTS}"),
+                None => format!("{reason}, and {} has no API", runtime.title()),
+            };
+            Choice::Nowhere(Unread::ApiUnavailable, reason)
+        }
         (Choice::Api(reason) | Choice::Ask(reason), Some(api), _) if is_off(api) => {
             let reason = format!("{reason}, and {} is off", socket_option(api));
             Choice::Nowhere(Unread::ApiUnavailable, reason)
@@ -183,7 +193,7 @@ fn without_driver(facts: &Facts<'_>) -> Choice {
         return Choice::Later;
     }
     if facts.found.owner.is_some() {
-        let reason = "it has no log file, and only root's Podman API is used".to_owned();
+        let reason = format!("it has no log file, and {ONLY_ROOTS}");
         return Choice::Nowhere(Unread::ApiUnavailable, reason);
     }
     if facts.runtime.api() != Some(Api::Podman) {
@@ -312,6 +322,38 @@ mod tests {
         );
     }
 
+    /// A user's Docker, whose API is not asked.
+    #[test]
+    fn without_an_api_a_container_without_files_is_read_nowhere() {
+        let choice = crate::runtime::users::UserChoice::default();
+        let docker = Docker::of_users(&choice, Path::new("/nonexistent"));
+        let dir = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: ContainerId::from_bytes([1; 32]),
+        };
+        let found = Found {
+            owner: Some(owner),
+            ..found(dir.path())
+        };
+        assert_eq!(said(&docker, &found, "", false, true), "Later");
+        std::fs::write(dir.path().join("hostconfig.json"), "{").unwrap();
+        for (name, choice) in [
+            (
+                "",
+                "Nowhere(\"it has no log file, and only root's API is used\")",
+            ),
+            (
+                "journald",
+                "Nowhere(\"log driver journald keeps no file, and only root's API is used\")",
+            ),
+            ("none", "Nowhere(\"log driver none keeps nothing\")"),
+            ("json-file", "Later"),
+        ] {
+            assert_eq!(said(&docker, &found, name, false, true), choice, "{name}");
+        }
+    }
+
     #[test]
     fn podmans_containers_are_asked_about_once_they_have_run() {
         let dir = tempfile::tempdir().unwrap();
@@ -337,7 +379,7 @@ mod tests {
         let of_ada = said(&podman, &of_ada, "", false, true);
         assert_eq!(
             of_ada,
-            "Nowhere(\"it has no log file, and only root's Podman API is used\")"
+            "Nowhere(\"it has no log file, and only root's API is used\")"
         );
         for (name, choice) in [
             ("journald", "Api(\"log driver journald keeps no file\")"),

@@ -12,6 +12,7 @@
 
 mod accounting;
 mod content;
+mod docker_roots;
 mod hard_cases;
 mod health;
 mod hostile;
