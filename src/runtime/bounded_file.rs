@@ -33,6 +33,10 @@ pub enum FileKind {
     UsersContainerConfig,
     /// The settings of a user's container tools, read again at each look.
     UsersSetting,
+    /// The database of root's Podman storage: some 10 KB per container.
+    PodmanDatabase,
+    /// The database of a user's Podman storage.
+    UsersPodmanDatabase,
     /// A kernel file in `/proc`. `mountinfo` has about 1 KB per container.
     Proc,
     /// A system setting: `/etc/passwd`, `daemon.json`.
@@ -47,6 +51,8 @@ impl FileKind {
             FileKind::Setting => 8 << 20,
             FileKind::UsersPodmanList | FileKind::UsersContainerConfig => 1 << 20,
             FileKind::UsersSetting => 64 << 10,
+            FileKind::PodmanDatabase => 24 << 20,
+            FileKind::UsersPodmanDatabase => 4 << 20,
         }
     }
 
@@ -58,7 +64,9 @@ impl FileKind {
             | FileKind::PodmanList
             | FileKind::UsersPodmanList
             | FileKind::UsersContainerConfig
-            | FileKind::UsersSetting => false,
+            | FileKind::UsersSetting
+            | FileKind::PodmanDatabase
+            | FileKind::UsersPodmanDatabase => false,
             FileKind::Proc | FileKind::Setting => true,
         }
     }

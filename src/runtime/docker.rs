@@ -26,6 +26,8 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 /// The driver assumed when the type is empty, as it may be in containers created before Docker
 /// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
+/// Podman's name for the driver that writes files.
+pub const PODMANS_FILE_DRIVER: &str = "k8s-file";
 
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +88,12 @@ pub enum MetadataError {
     #[error("{} does not exist", path.display())]
     Missing {
         /// The file.
+        path: PathBuf,
+    },
+    /// The runtime is writing to it. Said for a bounded time, after which something else is.
+    #[error("{} is being written", path.display())]
+    Busy {
+        /// The file or its folder.
         path: PathBuf,
     },
     /// The file cannot be read or is not valid.
@@ -186,6 +194,11 @@ impl LogDriver {
     pub fn keeps_nothing(&self) -> bool {
         // `passthrough` writes to the standard streams with which Podman was started.
         self.name == "none" || self.name.starts_with("passthrough")
+    }
+
+    /// Whether it writes a file of its own as soon as there is a line.
+    pub fn is_of_file(&self) -> bool {
+        [JSON_FILE_DRIVER, "local", PODMANS_FILE_DRIVER].contains(&self.name.as_str())
     }
 
     /// Whether Docker writes a file once the container has started: the driver's own or, since
@@ -319,11 +332,6 @@ impl Runtime for Docker {
             }
             Storages::Users(_) => false,
         }
-    }
-
-    /// A user's Docker has no API that could tell: its settings are written before it runs.
-    fn has_run(&self, found: &Found) -> bool {
-        found.owner.is_none() || found.dir.join(HOST_CONFIG_FILE).stat().is_ok()
     }
 
     /// Only for the machine's own daemon: the plugin queries no API of a user.

@@ -13,6 +13,7 @@ pub mod file;
 mod folder_stamp;
 pub mod globs;
 pub mod id;
+mod log_place;
 mod mounts;
 mod network_fs;
 pub mod own_container;

@@ -66,6 +66,12 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// Whether a container that has run always had a log file, so that a missing one must be
+    /// elsewhere.
+    fn creates_log_first(&self) -> bool {
+        false
+    }
+
     /// Whether the container has run, or its directory does not show whether it has. Only then
     /// is a missing log worth investigating.
     fn has_run(&self, _found: &Found) -> bool {
@@ -175,6 +181,8 @@ pub enum Hides {
     RemappedContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
+    /// Labels and environment variables of containers that are read nevertheless.
+    Labels,
 }
 
 impl fmt::Display for Hides {
@@ -187,6 +195,9 @@ impl fmt::Display for Hides {
                 "containers of a Docker daemon with userns-remap are not found, all others are unaffected"
             }
             Hides::ContainerIds => "records of pods lack container_id, but all are read",
+            Hides::Labels => {
+                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+            }
         })
     }
 }

@@ -94,6 +94,48 @@ fn no_list_of_podmans_takes_more_than_64_mib() {
     }
 }
 
+/// One container with all that fits, and as many containers as fit.
+#[test]
+fn no_database_of_podmans_takes_more_than_64_mib() {
+    if let Some(dir) = std::env::var_os(READ) {
+        let origin = Path::new(&dir).join("overlay-containers").join(ID);
+        let found = Found::new(
+            ContainerId::parse(ID).unwrap(),
+            SafePath::from(origin.join("userdata")),
+            origin,
+        );
+        let podman = Podman::new(Path::new(&dir));
+        let before = peak_kib();
+        let driver = podman.log_driver(&found).map(|driver| driver.name);
+        println!("\ntaken={}", peak_kib() - before);
+        assert_eq!(driver.as_deref(), Some("k8s-file"));
+        return;
+    }
+    let most = FileKind::PodmanDatabase.limit() as usize;
+    let labels = "\"k\":\"v\",".repeat((most - (1 << 20)) / 8);
+    let large = format!(r#"{{"labels":{{{labels}"k":"v"}}}}"#);
+    for (count, config) in [(1, large.as_str()), (most / 240, "{}")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut database = rusqlite::Connection::open(dir.path().join("db.sql")).unwrap();
+        let rows = database.transaction().unwrap();
+        rows.execute_batch("CREATE TABLE ContainerConfig(ID TEXT PRIMARY KEY, JSON TEXT)")
+            .unwrap();
+        for number in 0..count {
+            let id = match number {
+                0 => ID.to_owned(),
+                _ => format!("{number:064x}"),
+            };
+            let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2)";
+            rows.execute(insert, (id, config)).unwrap();
+        }
+        rows.commit().unwrap();
+        let size = std::fs::metadata(dir.path().join("db.sql")).unwrap().len() as usize;
+        assert!(size <= most && size > most / 2, "{size}");
+        let taken = taken("no_database_of_podmans_takes_more_than_64_mib", dir.path());
+        assert!(taken < MOST_KIB, "{taken} KiB for {count}");
+    }
+}
+
 #[test]
 fn no_configuration_of_a_container_takes_more_than_64_mib() {
     if let Some(dir) = std::env::var_os(READ) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
@@ -173,9 +173,7 @@ impl Description {
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let names = [JSON_FILE_DRIVER, "local"];
-        let is_of_files = |driver: &LogDriver| names.contains(&driver.name.as_str());
-        self.template.metadata.is_running && self.driver.as_ref().is_some_and(is_of_files)
+        self.template.metadata.is_running && self.driver.as_ref().is_some_and(LogDriver::is_of_file)
     }
 
     /// How long it has been known.
@@ -223,6 +221,7 @@ impl Description {
                     !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
+            Err(MetadataError::Busy { .. }) => None,
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.link.tally.read_errors.add_one();
                 let error = open_regular(&self.found.dir.at(&path)).err();

@@ -18,6 +18,7 @@ mod health;
 mod hostile;
 mod idle_streams;
 mod multiline;
+mod podman_storage;
 mod pods;
 mod released_checkpoint;
 mod selection;

@@ -29,6 +29,7 @@ pub mod otlp;
 pub mod playing_host;
 pub mod pod_root;
 pub mod podman;
+pub mod podman_storage;
 pub mod prometheus;
 pub mod pty;
 pub mod receivers;
