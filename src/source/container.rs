@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::runtime::docker::ContainerMetadata;
-use crate::runtime::file::stat_path;
 use crate::runtime::id::ContainerId;
 use crate::runtime::{is_on_network, Api, Found, Runtime};
 use crate::source::api::streams::Streams;
@@ -169,8 +168,7 @@ impl Container {
             self.log.look(&self.about, around);
         }
         if choose::reads_files(around.config, self.api()) {
-            let folder = stat_path(&self.about.found().dir);
-            self.is_gone |= folder.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            self.is_gone |= self.is_removed();
         }
     }
 
@@ -414,5 +412,6 @@ fn read_slice(
     step
 }
 
+mod place;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
 use crate::runtime::id::ContainerId;
+use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
 use crate::source::services::Surroundings;
@@ -41,6 +42,8 @@ pub struct Description {
     run_seen: Option<(u32, Instant)>,
     /// When its folder was found.
     first_seen: Instant,
+    /// Neither metadata nor a log is in its folder: a leftover, or a container being created.
+    is_empty: bool,
     /// Its metadata cannot be read.
     trouble: Trouble,
     /// The configuration or a label excludes it.
@@ -81,6 +84,7 @@ impl Description {
             run: None,
             run_seen: None,
             first_seen: now,
+            is_empty: false,
             trouble: Trouble::paced(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
@@ -96,6 +100,12 @@ impl Description {
             self.metadata = MetadataState::Stale;
         }
         self.run = None;
+    }
+
+    /// The runtime finds the same container in this place now.
+    pub fn move_to(&mut self, found: Found) {
+        self.found = found;
+        self.is_empty = false;
     }
 
     /// The id under which the checkpoint stores it.
@@ -161,9 +171,9 @@ impl Description {
         self.exclusion.has_news()
     }
 
-    /// Whether another look may find out more.
+    /// Whether another look may find out more although the folder is unchanged.
     pub fn is_incomplete(&self) -> bool {
-        !self.is_known() || self.trouble.is_there() || self.has_news()
+        !(self.is_known() || self.is_empty) || self.trouble.is_there() || self.has_news()
     }
 
     /// Why its metadata cannot be read, if so.
@@ -188,11 +198,10 @@ impl Description {
 
     /// Reads the metadata if its file changed. Returns what is then to be set.
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
-        let file = self
-            .runtime
-            .metadata_file(&self.found)
-            .and_then(|path| stat_path(&path).ok())
-            .map(|(id, _)| id);
+        let path = self.runtime.metadata_file(&self.found);
+        let file = path.as_ref().and_then(|path| stat_path(path).ok());
+        let file = file.map(|(id, _)| id);
+        self.is_empty = false;
         if let MetadataState::Of(seen) = self.metadata {
             if !self.trouble.is_there() && (file.is_none() || file == seen) {
                 return None;
@@ -219,6 +228,9 @@ impl Description {
                 let has_log = |files: &LogFiles| choose::is_there(files).unwrap_or(true);
                 let is_to_be_read =
                     !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
+                // Only a new name in its folder can change that, which is noticed.
+                let is_in_folder = |path: SafePath| path.parent() == Some(&*self.found.dir);
+                self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
             Err(MetadataError::Busy { .. }) => None,

@@ -127,10 +127,11 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
-    /// Watches the roots that are not watched yet.
+    /// Finds the roots where they are now, and watches those that are not watched yet.
     pub fn watch_roots(&mut self, services: &mut Services) {
         for root in &mut self.roots {
             services.link.activity.lists(&root.dir);
+            self.roots_changed |= root.find_again();
             if let Err(reason) = root.watch(&services.link) {
                 services.report_refused_watch(root.dir.clone(), reason);
             }
@@ -261,6 +262,14 @@ impl Fleet {
         let Some(container) = self.containers.get_mut(key) else {
             return;
         };
+        // It is added again once it is read to its end.
+        self.is_any_expected |= container.is_gone;
+        if container.root == root && container.is_elsewhere(&found) {
+            let (api, cycle) = (container.api(), turn.schedule.cycle());
+            let mut around = turn.services.around(key, api, turn.now, cycle);
+            container.move_to(found.clone(), &mut around);
+            turn.schedule.look_into(key);
+        }
         if std::mem::take(&mut container.is_remote) {
             // A refused watch has already been reported for another folder.
             let _ = container.watch_folder(&mut turn.services.watch, key);

@@ -435,3 +435,5 @@ fn watch_log_folder(files: &LogFiles, about: &Description, around: &mut Surround
     let watch = |dir: &std::path::Path| watch.watch_folder(key, dir);
     files.dir != about.found().dir && files.dir.with_path(watch).is_ok()
 }
+
+mod place;

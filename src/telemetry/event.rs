@@ -20,6 +20,8 @@ pub enum Event {
     },
     #[error("containers in {} can be listed now", path.display())]
     RootReadable { path: PathBuf },
+    #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
+    RootMoved { path: PathBuf },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
@@ -264,6 +266,7 @@ impl Event {
             | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
+            | Event::RootMoved { .. }
             | Event::RootReadable { .. }
             | Event::ReaderBack
             | Event::FolderReadable { .. }

@@ -59,6 +59,21 @@ fn the_data_root_of_daemon_json_is_found_and_the_one_left_over_is_not_read() {
     }
 }
 
+/// The administrator moves the data root and restarts dockerd, while we run.
+#[test]
+fn a_data_root_that_daemon_json_moves_while_we_run_is_followed() {
+    let machine = machine();
+    let before = DockerRoot::at(&machine.path().join("var/lib/docker"));
+    before.container('a', "web").line("1");
+    let collector = start(machine.path(), &[]);
+    assert_eq!(collector.wait_texts(1), ["1"]);
+    let moved = DockerRoot::new();
+    moved.container('b', "web").line("2");
+    let settings = data_root(moved.path());
+    write(&machine.path().join("etc/docker/daemon.json"), &settings);
+    assert_eq!(collector.wait_texts(2), ["1", "2"]);
+}
+
 #[test]
 fn the_command_line_of_the_running_daemon_tells_the_root() {
     let (machine, moved) = (machine(), DockerRoot::new());

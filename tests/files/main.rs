@@ -17,6 +17,7 @@ mod hard_cases;
 mod health;
 mod hostile;
 mod idle_streams;
+mod moved;
 mod multiline;
 mod podman_storage;
 mod pods;

@@ -166,3 +166,23 @@ fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
     }
     assert_eq!(unreadable, 1);
 }
+
+/// Thousands of them may be left over. A new name in it is noticed.
+#[test]
+fn an_empty_folder_is_looked_into_once() {
+    let mut bench = Bench::new(("Exclude", "name=none"));
+    assert!(bench.container.needs_a_look(false));
+    bench.services.watch = FileWatch::new().unwrap();
+    bench.with(|container, around| {
+        container.watch_folder(around.watch, around.key).unwrap();
+        container.look(around);
+    });
+    assert!(!bench.container.needs_a_look(false));
+    let log = format!("{}-json.log", bench.container.id());
+    std::fs::write(bench.container.about.found().dir.join(log), "").unwrap();
+    let mut notices = Vec::new();
+    bench.services.watch.take(&mut notices);
+    assert!(!notices.is_empty());
+    bench.with(Container::look);
+    assert!(bench.container.about.is_known());
+}

@@ -16,5 +16,6 @@ mod open_files;
 mod resume;
 pub(super) mod rotation;
 pub(super) mod search;
+mod successor;
 pub mod tailer;
 mod unfinished;

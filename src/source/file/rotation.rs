@@ -19,6 +19,7 @@ use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::resume::{self, Plan};
 use crate::source::file::search::{Search, Sought};
+use crate::source::file::successor::successor_of;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -61,6 +62,13 @@ impl Rotation {
             search: Search::default(),
             creates: CreateCounter::default(),
         }
+    }
+
+    /// The log is in another folder from now on, perhaps under the same name.
+    pub fn move_to(&mut self, log: LogFiles) {
+        self.log = log;
+        // The notices so far were of the other folder.
+        self.creates.forget(Instant::now());
     }
 
     /// Lists the folder and opens every file of the log that is not known yet. Cheap if
@@ -187,9 +195,18 @@ impl Rotation {
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
+        let is_away = !listed.iter().any(|file| file.id == newest.id);
         let mut newer = listed.len();
         while let Some(file) = listed[..newer].last() {
             if is_held(file, &Head::of(file), newest)? {
+                break;
+            }
+            if let Some(successor) = is_away
+                .then(|| successor_of(newest, file))
+                .transpose()?
+                .flatten()
+            {
+                self.files.add_successor(successor, &listed[..newer - 1])?;
                 break;
             }
             newer -= 1;

@@ -76,6 +76,11 @@ impl Tailer {
         &self.rotation.log
     }
 
+    /// The log is in another folder from now on, perhaps under the same name.
+    pub fn move_to(&mut self, files: LogFiles) {
+        self.rotation.move_to(files);
+    }
+
     /// Name, image and state as last read.
     pub fn metadata(&self) -> &ContainerMetadata {
         self.feed.assembler.metadata()
@@ -168,7 +173,7 @@ impl Tailer {
 
     /// Updates the unread bytes in the account.
     fn note_unread(&mut self) {
-        let unread = self.rotation.files.unread();
+        let unread = self.rotation.files.lag();
         if std::mem::replace(&mut self.unread, unread) != unread {
             self.account().set_unread(unread);
         }
@@ -341,10 +346,13 @@ impl Tailer {
     /// written.
     fn finish_front(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
         let (files, feed, link) = (&mut self.rotation.files, &mut self.feed, context.link);
-        let Some(front) = files.open.front_mut() else {
-            return Ok(());
-        };
-        feed.take_rest(front, context)?;
+        // A successor has the rest, too.
+        if !files.lets_successor_go_on()? {
+            let Some(front) = files.open.front_mut() else {
+                return Ok(());
+            };
+            feed.take_rest(front, context)?;
+        }
         if !files.may_continue() {
             feed.flush_open(files.open.front(), link);
         }
@@ -359,6 +367,9 @@ impl Tailer {
         let Some(next) = files.open.front() else {
             return Ok(());
         };
+        if next.repeats {
+            feed.assembler.skip_taken();
+        }
         link.tally.rotations.add_one();
         feed.reaches(next);
         // If this was a copy of the next file, its checkpoint is the one that says what was

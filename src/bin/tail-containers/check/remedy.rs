@@ -53,8 +53,11 @@ impl Place {
         if error.kind() == io::ErrorKind::InvalidData {
             return "find out whether Podman itself can read it (podman ps)".to_owned();
         }
+        if error.kind() == io::ErrorKind::NotFound {
+            return "mount or restore what it leads to, or remove it".to_owned();
+        }
         if is_permanent(error) {
-            return "no runtime creates a link, pipe or folder there, and none is followed: find out who did, and remove it".to_owned();
+            return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it".to_owned();
         }
         "check the file system (dmesg)".to_owned()
     }
