@@ -174,6 +174,8 @@ mod tests {
                     pod_logs: "/var/log/pods".into(),
                     podman_root: None,
                     podman_users: UserChoice::default(),
+                    nerdctl_root: None,
+                    nerdctl_users: UserChoice::default(),
                     machine: "/".into(),
                 },
                 mode: Mode::Hybrid,

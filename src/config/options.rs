@@ -88,7 +88,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Runtime",
         kind: Kind::Text,
         unset: Unset::Default("auto"),
-        text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, or auto: every runtime that is found.",
+        text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, nerdctl (containerd without Kubernetes), or auto: every runtime that is found.",
         set: |config, given| given.parsed(values::runtime).map(|choice| config.runtimes.choice = choice),
     },
     OptionSpec {
@@ -125,6 +125,20 @@ pub const OPTIONS: &[OptionSpec] = &[
         unset: Unset::Example("ada"),
         text: "Users whose Podman containers are read from their home directories, or from where their storage.conf moves the storage: names, globs or all, of the users in /etc/passwd; and paths of home directories, whose last part may be a glob, for users who are not in it (LDAP). Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
         set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.podman_users = users),
+    },
+    OptionSpec {
+        name: "Nerdctl_Root",
+        kind: Kind::Text,
+        unset: Unset::Default(AUTO),
+        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Records have no image and no labels, which are only in containerd's database.",
+        set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.nerdctl_root = root),
+    },
+    OptionSpec {
+        name: "Nerdctl_Users",
+        kind: Kind::List,
+        unset: Unset::Example("ada"),
+        text: "Users whose rootless nerdctl is read from their home directories, written as for Podman_Users. Unset: none.",
+        set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.nerdctl_users = users),
     },
     OptionSpec {
         name: "Mode",

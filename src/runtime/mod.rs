@@ -15,6 +15,7 @@ pub mod globs;
 pub mod id;
 mod log_place;
 mod mounts;
+pub mod nerdctl;
 mod network_fs;
 pub mod own_container;
 pub mod podman;
@@ -99,6 +100,10 @@ pub struct RuntimeOptions {
     pub podman_root: Option<PathBuf>,
     /// The users whose Podman storages are read as well.
     pub podman_users: users::UserChoice,
+    /// nerdctl's data root; `None` if it is looked up in root's files.
+    pub nerdctl_root: Option<PathBuf>,
+    /// The users whose rootless nerdctl is read as well.
+    pub nerdctl_users: users::UserChoice,
     /// The root of the machine's files, such as `/etc/passwd`. Not an option; tests replace it.
     pub machine: PathBuf,
 }
@@ -107,7 +112,7 @@ impl RuntimeOptions {
     /// Whether storages of users are read. Then it is no problem that the machine's own are
     /// missing, and the reverse.
     pub fn reads_users(&self) -> bool {
-        let choices = [&self.docker_users, &self.podman_users];
+        let choices = [&self.docker_users, &self.podman_users, &self.nerdctl_users];
         choices.iter().any(|choice| !choice.is_empty())
     }
 }
@@ -120,6 +125,7 @@ pub const RUNTIMES: &[(&str, Open)] = &[
     ("docker", docker::open),
     ("cri", cri::open),
     ("podman", podman::open),
+    ("nerdctl", nerdctl::open),
 ];
 
 /// The selected runtimes, in order of precedence: a container that several find belongs to the

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -46,6 +47,13 @@ pub trait Runtime: Send + Sync {
     /// causes another read: where it is written in place, [`Runtime::metadata`] must fail with
     /// [`MetadataError::Unreadable`] while it is incomplete, which is retried.
     fn metadata_file(&self, found: &Found) -> Option<SafePath>;
+
+    /// What changes whenever the metadata may have changed; `None` if that is unknown, which
+    /// counts as no change.
+    fn metadata_version(&self, found: &Found) -> Option<FileId> {
+        let file = self.metadata_file(found)?;
+        stat_path(&file).ok().map(|(id, _)| id)
+    }
 
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;

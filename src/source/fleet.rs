@@ -100,15 +100,9 @@ impl Fleet {
 
     /// The folders in which containers are found now, for the message at the start.
     pub fn places(&self) -> Vec<PathBuf> {
-        let mut places: Vec<PathBuf> = Vec::new();
-        for root in &self.roots {
-            for place in root.runtime.places(&root.dir) {
-                if !places.contains(&place) && place.exists() {
-                    places.push(place);
-                }
-            }
-        }
-        places
+        let places = self.roots.iter().flat_map(Root::places);
+        let mut known = HashSet::new();
+        places.filter(|it| known.insert(it.clone())).collect()
     }
 
     /// The path for messages that concern all roots.

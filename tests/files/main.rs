@@ -19,6 +19,7 @@ mod hostile;
 mod idle_streams;
 mod moved;
 mod multiline;
+mod nerdctl;
 mod podman_storage;
 mod pods;
 mod released_checkpoint;
