@@ -8,11 +8,13 @@ mod container_list;
 pub mod cri;
 mod data_root;
 pub mod docker;
+mod docker_pod;
 mod docker_roots;
 pub mod file;
 mod folder_stamp;
 pub mod globs;
 pub mod id;
+pub mod image;
 mod log_place;
 mod mounts;
 pub mod nerdctl;
@@ -96,6 +98,9 @@ pub struct RuntimeOptions {
     pub docker_users: users::UserChoice,
     /// The directory with the pod logs of a Kubernetes node.
     pub pod_logs: PathBuf,
+    /// The directory with the kubelet's links to them, which tell the containers' ids;
+    /// `None` if it is beside them, or at the kubelet's place.
+    pub pod_links: Option<PathBuf>,
     /// Root's Podman storage; `None` if it is looked up in root's files.
     pub podman_root: Option<PathBuf>,
     /// The users whose Podman storages are read as well.

@@ -265,6 +265,7 @@ impl Runtime for Podman {
                 .join(CONTAINERS_FILE)
                 .to_path_buf(),
         };
+        let mut is_partial = false;
         let configured = match self.asked(found) {
             Answer::Configured(configured) => Some(configured),
             Answer::Busy => {
@@ -273,7 +274,11 @@ impl Runtime for Podman {
             }
             // Podman adds a container to its database after it has made the folder.
             Answer::Unknown if !has_run => return Err(missing()),
-            Answer::Unknown | Answer::NoDatabase | Answer::Unreadable => None,
+            Answer::Unknown | Answer::NoDatabase => None,
+            Answer::Unreadable => {
+                is_partial = true;
+                None
+            }
         };
         if listed.is_none() && configured.is_none() {
             return Err(missing());
@@ -288,10 +293,11 @@ impl Runtime for Podman {
             labels: labels.pairs,
             env: env.pairs,
             is_cut: labels.is_cut || env.is_cut,
+            is_partial,
             runtime: Api::Podman.runtime_name().to_owned(),
             is_running: has_run,
             owner: found.owner.clone(),
-            pod: None,
+            ..ContainerMetadata::default()
         }
         .bounded())
     }

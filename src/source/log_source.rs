@@ -12,6 +12,8 @@
 //! With any other choice, the source stays as it is: the files that it waits for may appear, or
 //! become readable.
 
+mod beginning;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,11 +28,14 @@ use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
 use crate::source::follow::Follow;
+use crate::source::log_source::place::Places;
 use crate::source::log_trouble::LogTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::{SourceKind, Unread};
 use crate::telemetry::trouble::Trouble;
+
+mod place;
 
 /// How long a Podman container may run without a log before the API is read.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -83,6 +88,8 @@ pub struct LogSource {
     read_trouble: LogTrouble,
     /// It cannot be read anywhere.
     nowhere: Trouble,
+    /// The logs of earlier drivers.
+    places: Places,
 }
 
 impl LogSource {
@@ -95,9 +102,10 @@ impl LogSource {
             source: Source::of(about, files, start),
             follow: Follow::new(now),
             missing_since: None,
-            trouble: LogTrouble::default(),
-            read_trouble: LogTrouble::default(),
+            trouble: LogTrouble::new(about.account()),
+            read_trouble: LogTrouble::new(about.account()),
             nowhere: Trouble::paced(),
+            places: Places::new(start),
         }
     }
 
@@ -144,6 +152,7 @@ impl LogSource {
     /// Whether another look may find another source, or report what could not be reported.
     pub fn needs_a_look(&self, about: &Description) -> bool {
         self.tailer().is_none()
+            || self.places.is_over
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
@@ -211,10 +220,12 @@ impl LogSource {
                 }
             }
         };
+        self.note_driver(about, around);
         match choose(&facts(about, files, around)) {
             // The log may be created shortly after the start.
             Choice::Api(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
+                    && around.config.follow
                     && self.may_still_come(about, around.now) => {}
             choice => self.go_to(choice, about, around),
         }
@@ -229,7 +240,8 @@ impl LogSource {
     fn go_to(&mut self, choice: Choice, about: &Description, around: &mut Surroundings<'_>) {
         match choice {
             Choice::Files => self.go_to_files(about, around),
-            Choice::Unreadable | Choice::Later => {}
+            Choice::Unreadable => {}
+            Choice::Later => self.begin(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
         }
@@ -252,12 +264,12 @@ impl LogSource {
             tailer.refresh(around.link)?;
             return Ok(true);
         }
+        let mut log = self.find_first(about);
         let places = about.runtime().logs(about.found());
-        let mut log = choose::find_log(places.clone());
         // Set the watch before looking: a file may be created just after its folder.
         let watches = |files: &LogFiles| watch_log_folder(files, about, around);
         if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
-            log = choose::find_log(places);
+            log = self.find_first(about);
         }
         match log {
             Ok(None) => return Ok(false),
@@ -326,7 +338,8 @@ impl LogSource {
         let begun = **begun;
         let streams = around.streams.as_mut();
         let released = streams.and_then(|streams| streams.release(about.id()));
-        self.restart(about, Start::Saved(released.unwrap_or(begun)), around);
+        let start = self.start_after_api(released.unwrap_or(begun));
+        self.restart(about, start, around);
         true
     }
 
@@ -339,8 +352,12 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
-        match streams.follow(*about.id(), template, || tailer.hand_over()) {
+        let is_at_end = tailer.start() == Start::End;
+        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
             Ok(begun) => {
+                if is_at_end {
+                    around.link.begin_at(*about.id(), begun);
+                }
                 let files = tailer.files().clone();
                 self.close_files(about, around);
                 let begun = Box::new(begun);
@@ -382,6 +399,7 @@ impl LogSource {
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.end_stream(about, around);
+        self.begin(about, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
         }
@@ -394,6 +412,11 @@ impl LogSource {
     /// read.
     fn report_failure(&mut self, link: &Link, error: &io::Error) {
         self.trouble.begin(self.source.files(), link, error);
+    }
+
+    /// As [`LogTrouble::is_passing`], for an open file.
+    pub fn is_being_renamed(&mut self, error: &io::Error, now: Instant) -> bool {
+        self.read_trouble.is_passing(error, now)
     }
 
     /// Reports that an open file cannot be read.
@@ -409,7 +432,7 @@ impl LogSource {
 
 /// Whether its driver writes a file, or is unknown.
 fn may_have_file(about: &Description) -> bool {
-    about.driver().is_none_or(LogDriver::is_of_file)
+    about.driver().is_none_or(LogDriver::has_own_file)
 }
 
 fn facts<'a>(
@@ -435,5 +458,3 @@ fn watch_log_folder(files: &LogFiles, about: &Description, around: &mut Surround
     let watch = |dir: &std::path::Path| watch.watch_folder(key, dir);
     files.dir != about.found().dir && files.dir.with_path(watch).is_ok()
 }
-
-mod place;

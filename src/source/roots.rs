@@ -107,7 +107,11 @@ impl Root {
             let again = self.runtime.list(&self.runtime.root());
             return again.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         }
-        if !self.unreadable.is_empty() {
+        // Links that are missing do not change what is listed.
+        let is_same_without = |it: &Unreadable| {
+            it.hides == Hides::ContainerIds && std::fs::File::open(&it.path).is_err()
+        };
+        if !self.unreadable.iter().all(is_same_without) {
             return false;
         }
         let is_same = |(dir, seen): &(PathBuf, FolderStamp)| stamp(dir) == Some(*seen);
@@ -180,7 +184,7 @@ impl Root {
     pub fn hides(&self, container: &Container) -> bool {
         self.unreadable
             .iter()
-            .any(|it| container.is_below(&it.path))
+            .any(|it| container.found().is_below(&it.path))
     }
 
     /// Whether the machine's own containers may be hidden in an unreadable part. Users'

@@ -84,6 +84,12 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
     survey.roots = shown
         .map(|root| (root.dir.clone(), root.failure.is_none()))
         .collect();
+    let unreadable = fleet.roots.iter().flat_map(|root| &root.unreadable);
+    for it in unreadable {
+        if let Hides::LinkedLogs(containers) = it.hides {
+            survey.unread[Unread::of_error(&it.error) as usize] += containers;
+        }
+    }
     for streams in services.streams.iter() {
         survey.open_lines += streams.open_lines();
     }

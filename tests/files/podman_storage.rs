@@ -273,6 +273,8 @@ fn a_database_that_cannot_be_read_is_said_and_every_line_is_read() {
         ..Start::default()
     };
     storage.run('a', &labelled).line("one");
+    let whole = dir.path().join("whole");
+    fs::rename(storage.database(), &whole).unwrap();
     fs::write(storage.database(), vec![b'x'; 5_000]).unwrap();
     let collector = start(&dir, &[("Exclude", "label=team=quiet")]);
     assert_eq!(collector.wait_texts(1), ["one"]);
@@ -286,6 +288,10 @@ fn a_database_that_cannot_be_read_is_said_and_every_line_is_read() {
         page.contains("db.sql") && page.contains("lack labels"),
         "{page}"
     );
+    fs::copy(whole, storage.database()).unwrap();
+    collector.wait("the exclusion", |collector| {
+        collector.has_logged("is not read: it matches Exclude label=team=quiet")
+    });
 }
 
 /// A user's database is read as well, and what the user puts into it concerns the user alone.

@@ -26,12 +26,19 @@ use crate::runtime::safe_path::SafePath;
 
 /// Most databases kept.
 const MOST_DATABASES: usize = 256;
-/// Most reads of one database per second.
-const MOST_READS: u32 = 10;
-const SECOND: Duration = Duration::from_secs(1);
+/// A database is not read again before so many times the time has passed that the last read took:
+/// a user who writes to one all the time has that share of the reader.
+const PAUSE: u32 = 20;
+/// Shortest pause.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// How long a database may be busy. A transaction of Podman takes milliseconds; one that a killed
 /// Podman left behind is there until the next command.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reasons why a database is busy.
+const CHANGING: &str = "it changes faster than it can be read";
+const UNFINISHED: &str =
+    "it has a transaction that is not finished; the next command of Podman ends it";
 
 /// Reads one kind of database.
 type Read = fn(&SafePath, u64, &mut dyn FnMut(&str, &str)) -> Result<(), Failure>;
@@ -104,10 +111,10 @@ struct Known {
     containers: Containers,
     /// Why it, or a part of it, could not be read.
     failure: Option<String>,
-    busy_since: Option<Instant>,
-    /// Start of the current one-second interval and the number of reads in it.
-    since: Instant,
-    reads: u32,
+    /// Since when it has been busy, and why.
+    busy: Option<(Instant, &'static str)>,
+    /// When it may be read again.
+    next: Instant,
 }
 
 /// A cache of what databases say.
@@ -163,7 +170,7 @@ impl Databases {
                 let mut all = lock(&self.known);
                 // One that could be read is read again when a container is looked for.
                 let is_read = |known: &Known| {
-                    known.version.is_some() && known.failure.is_none() && known.busy_since.is_none()
+                    known.version.is_some() && known.failure.is_none() && known.busy.is_none()
                 };
                 if all.get(path.as_ref()).is_some_and(is_read) {
                     continue;
@@ -205,13 +212,10 @@ impl Databases {
         if known.version.is_some() && known.version == version {
             return Refreshed::Known(known);
         }
-        if now.duration_since(known.since) >= SECOND {
-            (known.since, known.reads) = (now, 0);
+        if now < known.next {
+            let reason = known.busy.map_or(CHANGING, |(_, reason)| reason);
+            return known.be_busy(now, reason);
         }
-        if known.reads == MOST_READS {
-            return known.busy(now);
-        }
-        known.reads += 1;
         let mut containers = Containers::new();
         let mut failure = None;
         let mut take = |id: &str, json: &str| {
@@ -223,9 +227,12 @@ impl Databases {
                 Err(error) => failure = Some(format!("container {}: {error}", id.short())),
             }
         };
-        match read(path, self.most_bytes, &mut take) {
+        let result = read(path, self.most_bytes, &mut take);
+        let ended = Instant::now();
+        known.next = ended + SHORTEST_PAUSE.max(PAUSE * ended.duration_since(now));
+        match result {
             Ok(()) => {}
-            Err(Failure::Busy) => return known.busy(now),
+            Err(Failure::Busy) => return known.be_busy(now, UNFINISHED),
             Err(Failure::Missing) => {
                 *known = Known::new(now);
                 return Refreshed::Missing;
@@ -233,7 +240,7 @@ impl Databases {
             Err(Failure::Unreadable(reason)) => failure = Some(reason),
         }
         (known.version, known.containers) = (version, containers);
-        (known.failure, known.busy_since) = (failure, None);
+        (known.failure, known.busy) = (failure, None);
         Refreshed::Known(known)
     }
 }
@@ -250,22 +257,19 @@ impl Known {
             version: None,
             containers: Containers::new(),
             failure: None,
-            busy_since: None,
-            since: now,
-            reads: 0,
+            busy: None,
+            next: now,
         }
     }
 
     /// Podman is writing; what is known of an earlier version still holds.
-    fn busy(&mut self, now: Instant) -> Refreshed<'_> {
-        let since = *self.busy_since.get_or_insert(now);
+    fn be_busy(&mut self, now: Instant, reason: &'static str) -> Refreshed<'_> {
+        let since = self.busy.map_or(now, |(since, _)| since);
+        self.busy = Some((since, reason));
         if now.duration_since(since) < PATIENCE {
             return Refreshed::Busy;
         }
-        self.failure = Some(
-            "it has a transaction that is not finished; the next command of Podman ends it"
-                .to_owned(),
-        );
+        self.failure = Some(reason.to_owned());
         Refreshed::Known(self)
     }
 }
@@ -282,7 +286,7 @@ fn make_room(all: &mut HashMap<PathBuf, Known>, path: &Path) {
     }
     let oldest = all
         .iter()
-        .min_by_key(|(_, known)| known.since)
+        .min_by_key(|(_, known)| known.next)
         .map(|(path, _)| path.clone());
     oldest.and_then(|oldest| all.remove(&oldest));
 }

@@ -19,13 +19,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::Connection;
 use rustix::fs::fstat;
+use rustix::time::{clock_gettime, ClockId};
 
 use crate::runtime::podman::database::Failure;
 use crate::runtime::safe_path::SafePath;
@@ -39,8 +40,8 @@ const WAL_FLAGS: std::ops::Range<usize> = 18..20;
 const CHANGE_COUNTER: u64 = 24;
 
 /// Most memory that SQLite takes, for all files together.
-const MOST_MEMORY: u64 = 48 << 20;
-/// Longest time that a file is searched. One at the limit of size takes a tenth of it.
+const MOST_MEMORY: u64 = 64 << 20;
+/// Most time of the processor for one file. One at the limit of size takes a tenth of it.
 const MOST_TIME: Duration = Duration::from_millis(200);
 /// Instructions of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 100;
@@ -156,12 +157,18 @@ fn confine(database: &mut Connection, size: usize) -> rusqlite::Result<()> {
         database.set_limit(limit, most)?;
     }
     database.execute_batch("PRAGMA cell_size_check = ON")?;
-    let began = Instant::now();
-    database.progress_handler(STEPS, Some(move || began.elapsed() > MOST_TIME))?;
+    let end = processor_time() + MOST_TIME;
+    database.progress_handler(STEPS, Some(move || processor_time() > end))?;
     database.authorizer(Some(|asked: AuthContext<'_>| match asked.action {
         AuthAction::Select | AuthAction::Read { .. } => Authorization::Allow,
         _ => Authorization::Deny,
     }))
+}
+
+/// Time that this thread has had. The clock on the wall goes on while others have the processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Ends early, without an error, if `take` returns `None`.

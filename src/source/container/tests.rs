@@ -3,10 +3,12 @@ use std::path::PathBuf;
 use super::*;
 use crate::config::Config;
 use crate::delivery::checkpoint::CheckpointStore;
+use crate::delivery::link::Link;
 use crate::runtime::docker::Docker;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 use crate::source::services::Services;
+use crate::telemetry::event::Event;
 
 const KEY: [u8; 32] = [1; 32];
 const RUNTIME_ID: [u8; 32] = [2; 32];

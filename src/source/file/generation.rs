@@ -61,6 +61,8 @@ pub struct Generation {
     vanished: u64,
     /// Nothing of it has been read, and a copy of it was found.
     pub is_copied: bool,
+    /// Files before it were created and deleted unseen.
+    pub follows_loss: bool,
     /// It has entries that were delivered from the file before it, at other offsets.
     pub repeats: bool,
     /// The bytes before `read_offset`, which are compared at each read.
@@ -111,6 +113,7 @@ impl Generation {
             deleted: None,
             vanished: 0,
             is_copied: false,
+            follows_loss: false,
             repeats: false,
             marker: Vec::new(),
             head: KnownHead::default(),

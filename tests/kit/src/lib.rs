@@ -27,6 +27,7 @@ pub mod logs_api;
 pub mod nerdctl_root;
 pub mod nobody;
 pub mod otlp;
+pub mod played_api;
 pub mod playing_host;
 pub mod pod_root;
 pub mod podman;

@@ -150,7 +150,7 @@ fn a_container_is_found_in_either_kind_and_a_new_one_too() {
     writer
         .execute(insert, ("ef".repeat(32), config("new")))
         .unwrap();
-    assert_eq!(find(&"ef".repeat(32)), "new");
+    comes(&databases, &storage, &id(&"ef".repeat(32)), "new");
     assert_eq!(
         find(ID),
         "bolt",
@@ -274,7 +274,9 @@ fn what_a_user_puts_into_a_database_costs_little_and_is_not_executed() {
     let big = "x".repeat(1 << 20);
     for (schema, is_error) in [
         (format!("CREATE VIEW ContainerConfig AS {forever} SELECT x AS ID, 'j' AS JSON FROM n"), false),
-        ("CREATE VIRTUAL TABLE ContainerConfig USING fts5(ID, JSON)".to_owned(), false),
+        ("PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'ContainerConfig', \
+             'ContainerConfig', 0, 'CREATE VIRTUAL TABLE ContainerConfig USING fts5(ID, JSON)')"
+                .to_owned(), false),
         ("CREATE TABLE ContainerConfig(x)".to_owned(), true),
         (
             "CREATE TABLE ContainerConfig(ID TEXT, JSON TEXT AS (hex(zeroblob(10000000)))); \
@@ -399,18 +401,23 @@ fn a_database_beyond_the_limit_or_of_another_kind_is_named() {
 
 /// A user rewrites the database all the time.
 #[test]
-fn a_database_that_changes_all_the_time_is_read_so_many_times_a_second() {
+fn a_database_that_changes_all_the_time_is_read_now_and_then() {
     let dir = tempfile::tempdir().unwrap();
     let storage = SafePath::from(dir.path());
     let databases = Databases::new(MOST);
+    let path = dir.path().join("db.sql");
     let began = Instant::now();
-    for number in 0..200 {
-        put_bolt(dir.path(), &vec![0; number]);
+    let mut versions = HashSet::new();
+    for number in 0..500 {
+        std::fs::write(&path, vec![0; number]).unwrap();
         databases.find(&storage, &id(ID));
+        versions.extend(
+            lock(&databases.known)
+                .values()
+                .map(|known| known.version.map(|it| it.1)),
+        );
     }
-    let reads = lock(&databases.known)
-        .values()
-        .map(|known| known.reads)
-        .sum::<u32>();
-    assert!(reads <= MOST_READS, "{reads} after {:?}", began.elapsed());
+    let most = began.elapsed().as_millis() / SHORTEST_PAUSE.as_millis() + 1;
+    let reads = versions.len() as u128;
+    assert!(reads >= 1 && reads <= most, "{reads} of {most}");
 }
