@@ -318,6 +318,18 @@ impl LogFiles {
         }
     }
 
+    /// The same of a log that may be outside its container's folder `own`. There, other logs may be
+    /// beside it, so a renamed file must have all of its name.
+    pub fn moved_from(self, own: &Path) -> LogFiles {
+        match self.dir.starts_with(own) {
+            true => self,
+            false => LogFiles {
+                run_of_renamed: run_of_renamed_beside_others,
+                ..self
+            },
+        }
+    }
+
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
         (self.rank)(name.strip_prefix(&*self.prefix)?)
@@ -397,6 +409,13 @@ fn run_of_renamed_log(prefix: &str, name: &str) -> Option<u32> {
     (!is_something_else).then_some(0)
 }
 
+/// As [`run_of_renamed_log`], in a folder that belongs to nobody in particular.
+fn run_of_renamed_beside_others(prefix: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(prefix)?;
+    let is_separated = rest.starts_with(['-', '.', '_']) && !prefix.is_empty();
+    run_of_renamed_log(prefix, name).filter(|_| is_separated)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,6 +458,12 @@ mod tests {
         ] {
             assert_eq!(log.run_of_renamed(name).is_some(), may_be, "{name}");
             assert_eq!(log.is_named_after(name), is_after, "{name}");
+        }
+        let moved = LogFiles::numbered(Path::new("/var/log/web.log"));
+        let moved = moved.moved_from(Path::new("/x"));
+        assert!(moved.is_named_after("web.log-20261126"));
+        for of_others in ["web2.log", "web-2.log", "web.logs", "anything", "db.log-20261126"] {
+            assert!(moved.run_of_renamed(of_others).is_none(), "{of_others}");
         }
         let cache = LogFiles::numbered(Path::new("/x/container-cached.log"));
         assert!(cache.is_named_after("container-cached.log-20261126"));
