@@ -19,7 +19,6 @@ use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::resume::{self, Plan};
 use crate::source::file::search::{Search, Sought};
-use crate::source::file::successor::successor_of;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -214,16 +213,10 @@ impl Rotation {
         }
         let is_away = !listed.iter().any(|file| file.id == newest.id);
         let mut newer = listed.len();
-        while let Some(file) = listed[..newer].last() {
-            if is_held(file, &Head::of(file), newest)? {
-                break;
-            }
-            if let Some(successor) = is_away
-                .then(|| successor_of(newest, file))
-                .transpose()?
-                .flatten()
+        while let (Some(file), Some(newest)) = (listed[..newer].last(), self.files.open.back()) {
+            if is_held(file, &Head::of(file), newest)?
+                || is_away && self.files.opens_successor(&listed[..newer])?
             {
-                self.files.add_successor(successor, &listed[..newer - 1])?;
                 break;
             }
             newer -= 1;
