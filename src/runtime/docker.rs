@@ -436,7 +436,7 @@ impl Runtime for Docker {
     /// The driver of a stopped container can be changed in its `hostconfig.json`, and its earlier
     /// logs stay.
     fn writes(&self, driver: &LogDriver, files: &LogFiles) -> Option<bool> {
-        let is_of_driver = match files.prefix.as_str() {
+        let is_of_driver = match &*files.prefix {
             LOCAL_LOG => driver.name == "local",
             CACHED_LOG => driver.may_have_cache(),
             _ => driver.name == JSON_FILE_DRIVER,

@@ -188,7 +188,7 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
     // died in it, or after someone renamed the file.
     match listing::list(files) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        listed => listed.map(|listed| !listed.is_empty()),
+        listed => listed.map(|listed| !listed.files.is_empty()),
     }
 }
 
