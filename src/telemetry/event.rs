@@ -125,6 +125,12 @@ pub enum Event {
         name: String,
         short_id: String,
     },
+    #[error("container {name} ({short_id}) runs, and its log {} does not exist: it was deleted; lines of it that were not read are lost, and further ones are in no file until the container is started again", path.display())]
+    LogDeleted {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
     #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
     DriverChanged {
         name: String,
@@ -303,6 +309,7 @@ impl Event {
             | Event::GenerationUnreadable { .. }
             | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
+            | Event::LogDeleted { .. }
             | Event::TruncatedMeanwhile { .. }
             | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
