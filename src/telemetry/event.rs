@@ -216,7 +216,7 @@ pub enum Event {
         short_id: String,
         last: String,
     },
-    #[error("containers were removed while Fluent Bit was not reading ({count}): {ids}; what they wrote after their last delivered lines (the latest of {last}) is lost, if there was anything")]
+    #[error("containers that were read before are not there at this start ({count}): {ids}; if they were removed while Fluent Bit was not reading, what they wrote after their last delivered lines (the latest of {last}) is lost")]
     RemovedMeanwhile {
         count: usize,
         ids: String,
