@@ -24,6 +24,7 @@ mod log_place;
 mod spec;
 mod sqlite;
 mod storage;
+mod wal;
 
 use std::ffi::OsStr;
 use std::io;
