@@ -261,7 +261,7 @@ impl Runtime for Podman {
             runtime: Api::Podman.runtime_name().to_owned(),
             is_running: has_run,
             owner: found.owner.clone(),
-            pod: None,
+            ..ContainerMetadata::default()
         }
         .bounded())
     }

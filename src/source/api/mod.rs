@@ -183,10 +183,7 @@ impl Inspected {
             env: split_env(self.env),
             runtime: api.runtime_name().to_owned(),
             is_running: self.running,
-            pod: None,
-            is_cut: false,
-            is_partial: false,
-            owner: None,
+            ..ContainerMetadata::default()
         }
         .bounded()
     }
