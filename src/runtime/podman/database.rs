@@ -46,9 +46,11 @@ const UNFINISHED: &str =
 /// Reads one kind of database.
 type Read = fn(&SafePath, u64, &mut dyn FnMut(&str, &str)) -> Result<(), Failure>;
 
+/// Where the usual one is in a storage.
+pub(super) const DATABASE: &str = "db.sql";
 /// The kinds, by their paths in a storage.
 const KINDS: [(&str, Read); 3] = [
-    ("db.sql", |path, most, take| sqlite::read(path, most, take)),
+    (DATABASE, |path, most, take| sqlite::read(path, most, take)),
     ("libpod/db.sql", |path, most, take| {
         sqlite::read(path, most, take)
     }),
