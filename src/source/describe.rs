@@ -206,7 +206,10 @@ impl Description {
     /// Whether another look may find out more although the folder is unchanged; `doubts` that a missing link would be noticed.
     pub fn is_incomplete(&self, doubts: bool) -> bool {
         let may_have_id = doubts && self.lacks_id();
-        !(self.is_known() || self.is_empty) || self.trouble.is_there() || self.has_news() || may_have_id
+        !(self.is_known() || self.is_empty)
+            || self.trouble.is_there()
+            || self.has_news()
+            || may_have_id
     }
 
     /// Whether the id of its run is unknown, because the kubelet's link is missing.
