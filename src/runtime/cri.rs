@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::runtime::cri::docker_links::DockerLinks;
-use crate::runtime::cri::paths::{key, rank_by_run, Place, PlaceKind, PodName};
+use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
 use crate::runtime::docker::{
     read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
 };
@@ -252,10 +252,11 @@ impl Runtime for Cri {
         };
         vec![LogFiles {
             dir: found.dir.clone(),
-            prefix,
+            prefix: prefix.into(),
             path: found.dir.clone(),
             grace: REOPEN_GRACE,
             rank: rank_by_run,
+            run_of_renamed,
         }]
     }
 

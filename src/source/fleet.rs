@@ -22,6 +22,7 @@ use crate::source::api::streams::News;
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
+use crate::source::removed;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
@@ -112,6 +113,15 @@ impl Fleet {
     /// The files of a container's log, unless it is excluded or read from an API.
     pub fn tailer_mut(&mut self, key: usize) -> Option<&mut Tailer> {
         self.containers.get_mut(key)?.tailer_mut()
+    }
+
+    /// Checks the sizes of all open files.
+    pub fn survey(&mut self, now: Instant) {
+        for (_, container) in &mut self.containers {
+            if let Some(tailer) = container.tailer_mut() {
+                tailer.survey(now);
+            }
+        }
     }
 
     /// Finds the roots where they are now, and watches those that are not watched yet.
@@ -381,9 +391,8 @@ impl Fleet {
     /// running.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>, link: &Link) {
         let known = link.checkpoint.containers().into_iter();
-        known
-            .filter(|id| !listed.contains(id) && !self.keys.contains_key(id))
-            .for_each(|id| link.leave(id));
+        let removed = known.filter(|id| !listed.contains(id) && !self.keys.contains_key(id));
+        removed::forget(removed.collect(), link);
     }
 
     /// Looks into the folders that have changed, as far as the time of a turn allows.

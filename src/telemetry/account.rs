@@ -343,6 +343,11 @@ impl Accounts {
         Arc::clone(self.books().open.entry(id).or_insert_with(new))
     }
 
+    /// Counts `files` of containers that have no account, of which an unknown part was lost.
+    pub fn abandon_files(&self, files: u64) {
+        self.books().closed.abandoned.generations += files;
+    }
+
     /// Closes the account of a container that is gone and completely processed; its sums are
     /// added to the total.
     pub fn close(&self, id: &ContainerId) {

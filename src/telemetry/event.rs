@@ -154,6 +154,13 @@ pub enum Event {
         reason: String,
         unread: u64,
     },
+    #[error("container {name} ({short_id}): rotated log {} cannot be read: {reason}; its lines that were not delivered before are lost (logrotate: compress with gzip, or one rotation later, by delaycompress)", path.display())]
+    RotatedUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("cannot open {}: {reason}; logs that are already open are still read, the others wait (see LimitNOFILE of Fluent Bit's service)", path.display())]
     Shortage { path: PathBuf, reason: String },
     #[error("container {name} ({short_id}): log {} can be read now", path.display())]
@@ -190,10 +197,23 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
+    #[error("container {name} ({short_id}): {} was truncated while its reading was behind, and no copy of it was found in its folder; at least {unread} unread bytes are lost, and whatever was written to it since it was last checked; reading it from the start", path.display())]
+    TruncatedBehind {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        unread: u64,
+    },
     #[error("container {name} ({short_id}): its log was rotated away before it was read to the end; lines written after {last} may be lost; continuing with the oldest file left")]
     GenerationLost {
         name: String,
         short_id: String,
+        last: String,
+    },
+    #[error("containers were removed while Fluent Bit was not reading ({count}): {ids}; what they wrote after their last delivered lines (the latest of {last}) is lost, if there was anything")]
+    RemovedMeanwhile {
+        count: usize,
+        ids: String,
         last: String,
     },
     #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened; their contents are lost")]
@@ -269,8 +289,10 @@ impl Event {
             | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
+            | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
             | Event::TruncatedMeanwhile { .. }
+            | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
@@ -291,6 +313,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }

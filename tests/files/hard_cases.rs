@@ -48,7 +48,7 @@ fn settled(root: &DockerRoot, collector: &Collector, count: usize) -> Vec<String
 
 /// Waits until the reader has met two more containers, one after the other: by then it has
 /// been round twice since, also where it may not read.
-fn looked(root: &DockerRoot, collector: &Collector) {
+pub fn looked(root: &DockerRoot, collector: &Collector) {
     static MET: AtomicUsize = AtomicUsize::new(0);
     for _ in 0..2 {
         let number = MET.fetch_add(1, Ordering::SeqCst);
@@ -62,7 +62,7 @@ fn looked(root: &DockerRoot, collector: &Collector) {
 
 /// Waits until the reader, whose output is stalled, has read all that it will of the
 /// container that fills the queue.
-fn stalled(root: &DockerRoot, collector: &Collector, full: &LogWriter) {
+pub fn stalled(root: &DockerRoot, collector: &Collector, full: &LogWriter) {
     let read = || collector.figures_of("full").read.bytes;
     let written = full.log.metadata().unwrap().len();
     let mut before = written;

@@ -15,7 +15,7 @@ const WRITE_DELAY: u64 = 1_000_000_000;
 
 /// Returns when a file of the log was last written, in nanoseconds of the kernel's clock.
 pub fn last_written(log: &LogFiles) -> u64 {
-    let files = listing::list(log).unwrap_or_default().into_iter();
+    let files = listing::list(log).unwrap_or_default().files.into_iter();
     let written = files.filter_map(|file| {
         let time = file.path.stat().ok()?.stx_mtime;
         let seconds = u64::try_from(time.tv_sec).ok()?;
@@ -27,7 +27,7 @@ pub fn last_written(log: &LogFiles) -> u64 {
 /// Whether all files of the log were made after another log was last written.
 pub fn was_made_after(log: &LogFiles, other: &LogFiles) -> bool {
     let last = last_written(other);
-    listing::list(log).is_ok_and(|files| files.iter().all(|file| file.id.birth > last))
+    listing::list(log).is_ok_and(|listed| listed.files.iter().all(|file| file.id.birth > last))
 }
 
 /// Returns which of these logs a checkpoint was taken from; they are in the order in which they
@@ -38,7 +38,12 @@ pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Op
     }
     let mut files = Vec::new();
     for (index, log) in logs.iter().enumerate() {
-        files.extend(listing::list(log)?.into_iter().map(|file| (index, file)));
+        files.extend(
+            listing::list(log)?
+                .files
+                .into_iter()
+                .map(|file| (index, file)),
+        );
     }
     let id = (checkpoint.inode, checkpoint.birth);
     let is_it = |file: &listing::ListedFile| id.1 != 0 && (file.id.inode, file.id.birth) == id;

@@ -10,6 +10,7 @@ use crate::delivery::link::Link;
 use crate::format::rfc3339;
 use crate::runtime::docker::ContainerMetadata;
 use crate::source::file::generation::Generation;
+use crate::source::file::listing::UnreadableFile;
 use crate::source::file::resume::Lost;
 use crate::telemetry::account::{Abandoned, Account, Amount};
 use crate::telemetry::event::Event;
@@ -25,6 +26,8 @@ pub struct Losses {
     missed: Paced,
     /// Truncations that lost nothing, and truncations that lost data.
     truncated: [Paced; 2],
+    /// Truncations that may have lost more than was seen.
+    behind: Paced,
     corrupt: Paced,
     untimed: Paced,
 }
@@ -38,6 +41,7 @@ impl Losses {
             surplus_report: Once::default(),
             missed: Paced::default(),
             truncated: Default::default(),
+            behind: Paced::default(),
             corrupt: Paced::default(),
             untimed: Paced::default(),
         }
@@ -81,6 +85,25 @@ impl Losses {
                 short_id,
                 path,
                 entries: untimed.records,
+            })
+        });
+    }
+
+    /// The file at `path` was truncated and nobody copied it. `unread` bytes had been seen and
+    /// were destroyed, and any number that were written since it was checked last.
+    pub fn truncated_behind(&mut self, link: &Link, path: PathBuf, unread: u64) {
+        self.abandon(unread, 1);
+        let amount = Amount {
+            bytes: unread,
+            records: 1,
+        };
+        let (name, short_id) = self.names();
+        self.behind.add(amount, Instant::now(), |all| {
+            link.report(Event::TruncatedBehind {
+                name,
+                short_id,
+                path,
+                unread: all.bytes,
             })
         });
     }
@@ -170,6 +193,19 @@ impl Losses {
             path,
             reason: error.to_string(),
             unread,
+        });
+    }
+
+    /// A rotated file can never be read, and nothing of it was delivered before.
+    pub fn not_supported(&self, link: &Link, file: &UnreadableFile) {
+        self.abandon(0, 1);
+        link.tally.read_errors.add_one();
+        let (name, short_id) = self.names();
+        link.report(Event::RotatedUnreadable {
+            name,
+            short_id,
+            path: file.path.to_path_buf(),
+            reason: file.error.to_string(),
         });
     }
 

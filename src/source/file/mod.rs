@@ -7,6 +7,7 @@ mod create_counter;
 mod entries;
 pub(super) mod extent;
 pub(super) mod feed;
+mod foreign;
 pub mod generation;
 pub mod gzip;
 mod head;

@@ -148,6 +148,23 @@ impl OpenFiles {
         self.seen.knows(file, head)
     }
 
+    /// Whether a file that somebody else has named begins like one that is open or was read
+    /// before, so that it is a copy of it.
+    pub fn has_content_of(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
+        if !file.is_renamed {
+            return Ok(false);
+        }
+        let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
+            return Ok(false);
+        };
+        for held in &self.open {
+            if held.head_now()?.is_some_and(|now| now.starts_with(head)) {
+                return Ok(true);
+            }
+        }
+        Ok(self.seen.has_begun_with(head))
+    }
+
     /// Checks the sizes and names of the open files. Returns the deleted ones that still have
     /// unread data.
     pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {

@@ -267,6 +267,14 @@ fn copied_since(saved: &ContainerCheckpoint, stream: usize) -> u64 {
     })
 }
 
+/// Returns a time, in nanoseconds of the kernel's clock: a file that was not written since then
+/// has nothing that comes after the checkpoint.
+pub fn written_since(saved: &ContainerCheckpoint) -> u64 {
+    let times = saved.iter().map(|checkpoint| checkpoint.cursor.time);
+    let last = times.max().unwrap_or_default().since_epoch();
+    last.saturating_add(CLOCK_TICK) * u64::from(last > 0)
+}
+
 /// Moves the start of a stream whose checkpoint matches no file up to the other stream's, as
 /// far as that is certain.
 fn start_behind_other(

@@ -95,7 +95,7 @@ mod tests {
         let log = LogFiles::numbered(dir.path().join("x-json.log"));
         std::fs::write(&log.path, old).unwrap();
         let first = listing::list(&log).unwrap();
-        let mut held = Generation::open_listed(&first[0]).unwrap();
+        let mut held = Generation::open_listed(&first.files[0]).unwrap();
         if read > 0 {
             let checkpoint = StreamCheckpoint {
                 fingerprint: Fingerprint::of(&old.as_bytes()[..read]),
@@ -108,7 +108,7 @@ mod tests {
         std::fs::write(dir.path().join("new"), new).unwrap();
         std::fs::rename(dir.path().join("new"), &log.path).unwrap();
         let listed = listing::list(&log).unwrap();
-        let (kind, file) = match successor_of(&held, &listed[0]).unwrap()? {
+        let (kind, file) = match successor_of(&held, &listed.files[0]).unwrap()? {
             Successor::After(file) => ("after", file),
             Successor::Instead(file) => ("instead", file),
             Successor::Changed(file) => ("changed", file),

@@ -23,6 +23,10 @@ use crate::telemetry::account::{wall_clock, Account};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::metrics::Survey;
 
+/// A log in which something was written this long ago and that was not read since is read with a
+/// delay: more than the interval at which busy logs, and polled ones, are read.
+const BEHIND: Duration = Duration::from_millis(500);
+
 /// How a slice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -43,6 +47,8 @@ pub struct Tailer {
     pub(super) feed: Feed,
     pub(in crate::source) cost: LineCost,
     unread: u64,
+    /// Everything written before this time has been seen.
+    seen_until: Instant,
 }
 
 impl Tailer {
@@ -58,6 +64,7 @@ impl Tailer {
             feed: Feed::new(account, template),
             cost: LineCost::default(),
             unread: 0,
+            seen_until: Instant::now(),
         }
     }
 
@@ -165,11 +172,19 @@ impl Tailer {
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         self.cost.begin();
         let step = self.read_on(context);
-        if let Ok(Step::AtEnd { has_read: false }) = step {
-            self.cost.rested(context.now);
+        if let Ok(Step::AtEnd { has_read }) = step {
+            self.seen_until = context.now;
+            if !has_read {
+                self.cost.rested(context.now);
+            }
         }
         self.note_unread();
         step
+    }
+
+    /// Its log was written, after it had been read to its end and watched since.
+    pub fn is_written(&mut self, now: Instant) {
+        self.seen_until = now;
     }
 
     /// Updates the unread bytes in the account.
@@ -190,6 +205,7 @@ impl Tailer {
             }
             return Ok(Step::More);
         }
+        let is_behind = context.now.duration_since(self.seen_until) > BEHIND;
         loop {
             let Some(front) = self.rotation.files.open.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
@@ -213,7 +229,10 @@ impl Tailer {
                 if is_unread && self.rotation.opens_unread_copies(&self.feed)? {
                     continue;
                 }
-                self.feed.losses.truncated(link, path, vanished);
+                match is_behind {
+                    true => self.feed.losses.truncated_behind(link, path, vanished),
+                    false => self.feed.losses.truncated(link, path, vanished),
+                }
             }
             match found {
                 Found::Entries {
@@ -243,7 +262,8 @@ impl Tailer {
                     return Ok(Step::More);
                 }
                 Found::Truncated => {
-                    if !self.rotation.restart_truncated(&mut self.feed, link)? {
+                    let (rotation, feed) = (&mut self.rotation, &mut self.feed);
+                    if !rotation.restart_truncated(feed, link, is_behind)? {
                         return Ok(Step::More);
                     }
                 }

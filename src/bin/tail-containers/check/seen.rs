@@ -8,7 +8,7 @@ use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::LogFiles;
 use fluent_bit_container_logs::source::choose::{kind_of, Choice, Facts};
-use fluent_bit_container_logs::source::file::listing;
+use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::{fix_for_nowhere, Place};
@@ -81,10 +81,6 @@ impl Seen {
                 self.needs_api = true;
                 self.report_driver(facts.driver, findings);
             }
-            Choice::Ask(reason) => {
-                self.source = format!("api: {reason}");
-                self.needs_api = true;
-            }
             Choice::Later if facts.is_running => {
                 self.source = "file, which does not exist yet".to_owned()
             }
@@ -145,7 +141,18 @@ impl Seen {
     }
 }
 
+/// Reports the files of a log that cannot be opened, and the rotated ones that are known to be
+/// part of it and cannot be decompressed.
 fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding>) {
+    let listed = listing::list(files).unwrap_or_default();
+    for UnreadableFile { path, error, .. } in listed.unreadable {
+        let fix = match error.kind() {
+            io::ErrorKind::Unsupported => "have logrotate compress with gzip, or one rotation later (delaycompress); if its lines were delivered before, it can be removed".to_owned(),
+            _ => place.for_error(&error),
+        };
+        let about = path.display().to_string();
+        findings.push(Finding::fatal(about, error.to_string(), fix));
+    }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();
         let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
@@ -155,7 +162,7 @@ fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding
 
 /// The rotated files that cannot be opened.
 pub fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
-    let listed = listing::list(files).unwrap_or_default();
+    let listed = listing::list(files).unwrap_or_default().files;
     let opened = listed
         .into_iter()
         .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));
