@@ -43,6 +43,12 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
+    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod, whose image and labels are not on the node's disk; use namespace, pod or name")]
+    RulesBlind {
+        name: String,
+        short_id: String,
+        rules: String,
+    },
     #[error("container {name} ({short_id}) is now read: no rule excludes it any longer")]
     ContainerIncluded { name: String, short_id: String },
     #[error("container {name} ({short_id}): its name, labels or environment variables exceed a limit and are cut in its records; its log lines are complete (see docs/content.md, Bounds)")]
@@ -235,6 +241,7 @@ impl Event {
             Event::WatchUnavailable { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::RulesBlind { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }
             | Event::RecordsWait { .. }
