@@ -172,7 +172,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Read_From_Head",
         kind: Kind::Bool,
         unset: Unset::Default("on"),
-        text: "Whether containers that exist before the very first start are read from the beginning. Containers started later are always read from the beginning.",
+        text: "Whether containers that exist before the very first start are read from the beginning, also those that were excluded then or whose root appears later. Containers created later are always read from the beginning.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.read_from_head = is_on),
     },
     OptionSpec {

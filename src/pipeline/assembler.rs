@@ -352,6 +352,11 @@ impl Assembler {
         self.batches.is_full(link)
     }
 
+    /// Entries that would have come next are lost: the records of the open lines say so.
+    pub fn note_loss(&mut self) {
+        self.lines.note_loss();
+    }
+
     /// Adds a mark at which the built records can be divided. `here` is the end of what was
     /// taken, for each stream whose checkpoint advances.
     pub fn mark(&mut self, here: PerStream<Option<StreamCheckpoint>>) {

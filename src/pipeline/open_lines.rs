@@ -52,6 +52,11 @@ impl OpenLines {
         self.texts = MultilineBuffer::of(multiline);
     }
 
+    /// Entries that would have come next are lost.
+    pub fn note_loss(&mut self) {
+        self.joiners.iter_mut().for_each(Joiner::note_loss);
+    }
+
     /// Drops the open lines, which will be read again.
     pub fn forget_lines(&mut self) {
         self.joiners.iter_mut().for_each(Joiner::forget);

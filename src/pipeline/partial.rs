@@ -23,6 +23,37 @@ const LONGEST_CHARACTER: usize = 4;
 /// Up to this size, the buffer is kept for the next joined line.
 const KEEP_BYTES: usize = 64 * 1024;
 
+/// What is missing of a line: bytes that were cut off at its end, or pieces that were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missing(usize);
+
+/// Set in [`Missing`] if pieces were lost. No line has so many bytes, and one word costs the lines
+/// of which nothing is missing one comparison.
+const LOST: usize = 1 << (usize::BITS - 1);
+
+impl Missing {
+    /// These bytes were cut off.
+    pub const fn cut(bytes: usize) -> Missing {
+        Missing(bytes)
+    }
+
+    /// Whether anything is missing.
+    pub fn is_any(self) -> bool {
+        self.0 > 0
+    }
+
+    /// The number of bytes that were cut off.
+    pub fn cut_bytes(self) -> usize {
+        self.0 & !LOST
+    }
+
+    /// As much is missing as of both.
+    pub fn and(self, other: Missing) -> Missing {
+        let lost = (self.0 | other.0) & LOST;
+        Missing((self.cut_bytes() + other.cut_bytes()) | lost)
+    }
+}
+
 /// A whole line, ready to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Line<'a> {
@@ -30,8 +61,8 @@ pub struct Line<'a> {
     pub time: Timestamp,
     /// The text without its line feed.
     pub text: &'a [u8],
-    /// Bytes of the text cut off at the size limit.
-    pub cut_bytes: usize,
+    /// What is missing: bytes cut off at the size limit, or lost pieces.
+    pub missing: Missing,
     /// Whether the text is known to be valid UTF-8. Only meaningful for whole lines: a
     /// character split between two raw pieces is whole again here.
     pub is_utf8: bool,
@@ -42,9 +73,9 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Whether part of the text was cut off.
+    /// Whether part of the text was cut off at the size limit.
     pub fn is_cut(&self) -> bool {
-        self.cut_bytes > 0
+        self.missing.cut_bytes() > 0
     }
 
     /// The line without its text and attributes.
@@ -52,7 +83,7 @@ impl Line<'_> {
         Line {
             time: self.time,
             text: &[],
-            cut_bytes: self.cut_bytes,
+            missing: self.missing,
             is_utf8: self.is_utf8,
             attrs: &[],
             source_bytes: self.source_bytes,
@@ -134,7 +165,7 @@ impl Joiner {
         open.line.is_utf8 &= entry.is_utf8;
         open.line.source_bytes += source_bytes;
         if open.line.is_cut() {
-            open.line.cut_bytes += entry.text.len();
+            open.line.missing = open.line.missing.and(Missing::cut(entry.text.len()));
         } else {
             // One byte beyond the limit shows whether a character continues there, in this
             // piece or from the one before.
@@ -145,7 +176,7 @@ impl Joiner {
             self.text.extend_from_slice(&entry.text[..most]);
             let kept = cut(&self.text, max_bytes).len();
             self.text.truncate(kept);
-            open.line.cut_bytes = whole - kept;
+            open.line.missing = open.line.missing.and(Missing::cut(whole - kept));
         }
         open.stream_ended = entry.text.len() < PIECE_BYTES && !self.is_tagged;
         self.open = Some(open);
@@ -164,6 +195,13 @@ impl Joiner {
                 ..open.line
             });
             empty(&mut self.text);
+        }
+    }
+
+    /// Entries that would have come next are lost. A line that is open may lack pieces.
+    pub fn note_loss(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.line.missing = open.line.missing.and(Missing(LOST));
         }
     }
 
@@ -202,11 +240,11 @@ pub(crate) fn empty(text: &mut Vec<u8>) {
 #[inline]
 fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
     let text = cut(entry.text, max_bytes);
-    let cut_bytes = entry.text.len() - text.len();
+    let missing = Missing::cut(entry.text.len() - text.len());
     Line {
         time: entry.time,
         text,
-        cut_bytes,
+        missing,
         is_utf8: entry.is_utf8,
         attrs: entry.attrs,
         source_bytes,
@@ -364,6 +402,31 @@ mod tests {
         );
         assert_eq!(lines, [(1, "012345".to_owned(), true), whole(2, "next")]);
         assert!(!joiner.is_open());
+    }
+
+    #[test]
+    fn a_line_whose_middle_pieces_were_lost_is_marked_and_the_next_one_is_not() {
+        let mut joiner = Joiner::default();
+        let mut lines = Vec::new();
+        let mut take = |joiner: &mut Joiner, text, seconds, ends_line| {
+            let piece = piece(text, seconds, ends_line);
+            joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+                let text = String::from_utf8(line.text.to_vec()).unwrap();
+                lines.push((text, line.missing.is_any(), line.is_cut()));
+            });
+        };
+        take(&mut joiner, "first ", 1, false);
+        joiner.note_loss();
+        take(&mut joiner, "last", 1, true);
+        joiner.note_loss();
+        take(&mut joiner, "whole", 2, true);
+        assert_eq!(
+            lines,
+            [
+                ("first last".to_owned(), true, false),
+                ("whole".to_owned(), false, false)
+            ]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
@@ -30,6 +31,20 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 /// The driver assumed when the type is empty, as it may be in containers created before Docker
 /// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
+/// The driver that writes to the journal: no file, and no cache either.
+pub const JOURNALD_DRIVER: &str = "journald";
+
+/// Docker's own drivers that send logs elsewhere.
+const SENDING_DRIVERS: [&str; 8] = [
+    "awslogs",
+    "etwlogs",
+    "fluentd",
+    "gcplogs",
+    "gelf",
+    "logentries",
+    "splunk",
+    "syslog",
+];
 
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -100,6 +115,12 @@ pub enum MetadataError {
         /// The reason.
         reason: String,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Creation {
+    created: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -192,13 +213,18 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
-    /// Whether Docker writes a file once the container has started: the driver's own or, since
-    /// 20.10, the cache for a driver that cannot be read back.
+    /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
+    /// them is Docker's cache, which there is since 20.10.
+    pub fn sends(&self) -> bool {
+        SENDING_DRIVERS.contains(&self.name.as_str())
+    }
+
+    /// Whether Docker is certain to write a file once the container has started: the driver's own
+    /// or the cache. A plugin may keep the log itself, and then there is no cache.
     pub fn writes_file(&self) -> bool {
         match self.name.as_str() {
             JSON_FILE_DRIVER | "local" => true,
-            "journald" | "none" => false,
-            _ => !self.has_cache_disabled,
+            _ => self.sends() && !self.has_cache_disabled,
         }
     }
 }
@@ -317,6 +343,14 @@ impl Runtime for Docker {
 
     fn log_driver(&self, found: &Found) -> Option<LogDriver> {
         read_log_driver(&found.dir).ok()
+    }
+
+    /// Not by the folder, which a copy of the data root makes anew.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let path = found.dir.join(CONFIG_FILE);
+        let creation: Creation = read_json(&path, FileKind::ContainerConfig).ok()?;
+        let time = TimeParser::default().parse(creation.created?.as_bytes())?;
+        Some(time.since_epoch())
     }
 
     /// It is the runtime to expect if there is none, and a configured data root is expected in

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::file::stat_path;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -58,6 +59,13 @@ pub trait Runtime: Send + Sync {
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
+    }
+
+    /// When the container was created, in nanoseconds since 1970; by default, when its directory
+    /// was. `None` if that is unknown.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let (id, _) = stat_path(&found.dir).ok()?;
+        (id.birth > 0).then_some(id.birth)
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then

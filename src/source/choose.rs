@@ -7,7 +7,7 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::docker::{LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER};
 use crate::runtime::file::{is_shortage, open_regular};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::listing;
@@ -166,11 +166,12 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     }
     let is_podman = facts.runtime.api() == Some(Api::Podman);
     let reason = match driver.name.as_str() {
-        name if is_podman && name != "journald" => {
+        name if is_podman && name != JOURNALD_DRIVER => {
             "its log is not in the container's folder".to_owned()
         }
         JSON_FILE_DRIVER | "local" => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
+        // A plugin may have the log of a container that has ended; the API's answer settles it.
         name => format!("log driver {name} keeps no file"),
     };
     unless_in_file_mode(facts.config, reason, Choice::Api)
@@ -286,6 +287,19 @@ mod tests {
                 false,
                 "Api(\"log driver syslog keeps no file\")",
             ),
+            (
+                "loki",
+                false,
+                true,
+                "Api(\"log driver loki keeps no file\")",
+            ),
+            (
+                "loki",
+                false,
+                false,
+                "Api(\"log driver loki keeps no file\")",
+            ),
+            ("gelf", false, false, "Later"),
             ("", false, true, "Later"),
         ] {
             assert_eq!(

@@ -279,15 +279,14 @@ impl Container {
                 self.log.report_read(around.link);
                 self.after(step, context, around)
             }
+            Err(error) if self.log.is_being_renamed(&error, now) => Next::Cycle,
             Err(error) => {
-                if self.is_gone {
-                    tailer.give_up(around.link);
-                }
                 self.log.report_read_failure(around.link, &error);
-                match self.is_gone {
-                    true => Next::Finished,
-                    false => Next::OnNotice { has_read: false },
+                if let Some((tailer, _)) = self.log.tailer_mut().filter(|_| self.is_gone) {
+                    tailer.give_up(around.link);
+                    return Next::Finished;
                 }
+                Next::OnNotice { has_read: false }
             }
         }
     }

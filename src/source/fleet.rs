@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::delivery::checkpoint::FirstStart;
 use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::runtime;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::{Api, Found, RuntimeChoice};
+use crate::runtime::{Api, Found, Runtime, RuntimeChoice};
 use crate::source::api::streams::News;
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
@@ -61,8 +62,8 @@ pub struct Fleet {
     is_any_expected: bool,
     /// The API has not returned a container list yet.
     is_first_list: bool,
-    /// There was no checkpoint before this start.
-    is_first_start: bool,
+    /// When the checkpoint was begun.
+    first_start: FirstStart,
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
@@ -79,9 +80,8 @@ enum FirstLook {
 }
 
 impl Fleet {
-    /// Knows no container yet. `is_first_start` is true if there was no checkpoint before this
-    /// start.
-    pub fn new(config: &Config, is_first_start: bool) -> Fleet {
+    /// Knows no container yet. `first_start` is when the checkpoint was begun.
+    pub fn new(config: &Config, first_start: FirstStart) -> Fleet {
         let roots = runtime::all(&config.runtimes);
         Fleet {
             containers: Slab::new(),
@@ -92,7 +92,7 @@ impl Fleet {
             look_time: LOOK_TIME,
             is_any_expected: false,
             is_first_list: true,
-            is_first_start,
+            first_start,
             has_unlisted: true,
             rescans: 0,
         }
@@ -264,20 +264,32 @@ impl Fleet {
     /// first look.
     fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
         let (id, link) = (found.id, &turn.services.link);
+        let runtime = Arc::clone(&self.roots[root].runtime);
         let start = match link.checkpoint.take_up(&id) {
             Some(saved) => Start::Saved(saved),
-            None if is_first && self.is_first_start && !turn.services.config.read_from_head => {
-                Start::End
-            }
+            None if turn.services.config.read_from_head => Start::Head,
+            None if self.is_of_before(&*runtime, &found, is_first) => Start::End,
             None => Start::Head,
         };
         let account = link.accounts.open_as(id, found.runtime_id());
-        let runtime = Arc::clone(&self.roots[root].runtime);
         let container = Container::new(runtime, root, found, account, start, turn.now);
         let key = self.containers.insert(container);
         self.keys.insert(id, key);
         turn.schedule.look_into(key);
         key
+    }
+
+    /// Whether a container without a checkpoint existed before the first start. One that is met
+    /// after its first look was not visible, as its root was missing or not configured.
+    fn is_of_before(&self, runtime: &dyn Runtime, found: &Found, is_first: bool) -> bool {
+        if is_first && matches!(self.first_start, FirstStart::Now(_)) {
+            return true;
+        }
+        let Some(first_start) = self.first_start.time() else {
+            return false;
+        };
+        let created = runtime.created(found);
+        created.is_some_and(|created| created < first_start.since_epoch())
     }
 
     fn add_listed(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) {

@@ -12,6 +12,8 @@
 //! With any other choice, the source stays as it is: the files that it waits for may appear, or
 //! become readable.
 
+mod beginning;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -214,6 +216,7 @@ impl LogSource {
             // The log may be created shortly after the start.
             Choice::Ask(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
+                    && around.config.follow
                     && self.may_still_come(about, around.now) => {}
             choice => self.go_to(choice, about, around),
         }
@@ -228,7 +231,8 @@ impl LogSource {
     fn go_to(&mut self, choice: Choice, about: &Description, around: &mut Surroundings<'_>) {
         match choice {
             Choice::Files => self.go_to_files(about, around),
-            Choice::Unreadable | Choice::Later => {}
+            Choice::Unreadable => {}
+            Choice::Later => self.begin(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             // `Container::inspected` handles the answer.
             Choice::Ask(_) => {
@@ -344,8 +348,12 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
-        match streams.follow(*about.id(), template, || tailer.hand_over()) {
+        let is_at_end = tailer.start() == Start::End;
+        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
             Ok(begun) => {
+                if is_at_end {
+                    around.link.begin_at(*about.id(), begun);
+                }
                 let files = tailer.files().clone();
                 self.close_files(about, around);
                 let begun = Box::new(begun);
@@ -387,6 +395,7 @@ impl LogSource {
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.end_stream(about, around);
+        self.begin(about, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
         }
@@ -399,6 +408,11 @@ impl LogSource {
     /// read.
     fn report_failure(&mut self, link: &Link, error: &io::Error) {
         self.trouble.begin(self.source.files(), link, error);
+    }
+
+    /// As [`LogTrouble::is_passing`], for an open file.
+    pub fn is_being_renamed(&mut self, error: &io::Error, now: Instant) -> bool {
+        self.read_trouble.is_passing(error, now)
     }
 
     /// Reports that an open file cannot be read.

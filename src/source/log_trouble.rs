@@ -1,6 +1,7 @@
 //! A failure to find, open or read the files of a log, reported once until it is over.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::runtime::file::is_shortage;
@@ -9,20 +10,41 @@ use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
 
+/// How long the names of a log's files may change between listing and opening before that counts
+/// as a failure.
+const RENAME_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The failure, if there is one.
 #[derive(Debug)]
-pub struct LogTrouble(Trouble);
+pub struct LogTrouble {
+    trouble: Trouble,
+    /// Since when each attempt to open what was listed found another name.
+    renaming_since: Option<Instant>,
+}
 
 impl Default for LogTrouble {
     fn default() -> LogTrouble {
-        LogTrouble(Trouble::paced())
+        LogTrouble {
+            trouble: Trouble::paced(),
+            renaming_since: None,
+        }
     }
 }
 
 impl LogTrouble {
     /// What it is.
     pub fn reason(&self) -> Option<Unread> {
-        self.0.reason()
+        self.trouble.reason()
+    }
+
+    /// Whether a name changed between listing and opening, as a rotation or a removal may do: the
+    /// next attempt sees the new names.
+    pub fn is_passing(&mut self, error: &io::Error, now: Instant) -> bool {
+        if error.kind() != io::ErrorKind::NotFound {
+            return false;
+        }
+        let since = *self.renaming_since.get_or_insert(now);
+        now.duration_since(since) < RENAME_PATIENCE
     }
 
     /// Reports that the files cannot be read.
@@ -31,20 +53,40 @@ impl LogTrouble {
         let unread = Unread::of_error(error);
         if is_shortage(error) {
             // A shortage affects all containers and is reported once for all.
-            self.0.begin(unread, || false);
+            self.trouble.begin(unread, || false);
             return link.report_shortage(&files.path, error);
         }
         let (path, reason) = (files.path.to_path_buf(), error.to_string());
-        self.0.begin(unread, || {
+        self.trouble.begin(unread, || {
             link.report(Event::LogUnreadable { path, reason })
         });
     }
 
     /// Reports that the files can be read again, if a failure was reported.
     pub fn end(&mut self, files: &LogFiles, link: &Link) {
-        self.0.end(|| {
+        self.renaming_since = None;
+        self.trouble.end(|| {
             let path = files.path.to_path_buf();
             link.report(Event::LogReadable { path })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_changes_is_no_failure_unless_it_goes_on() {
+        let mut trouble = LogTrouble::default();
+        let (missing, denied) = (
+            io::Error::from(io::ErrorKind::NotFound),
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        );
+        let start = Instant::now();
+        assert!(!trouble.is_passing(&denied, start));
+        assert!(trouble.is_passing(&missing, start));
+        assert!(trouble.is_passing(&missing, start + RENAME_PATIENCE / 2));
+        assert!(!trouble.is_passing(&missing, start + RENAME_PATIENCE));
     }
 }

@@ -19,8 +19,10 @@ use std::time::Instant;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::config::Config;
+use crate::delivery::checkpoint::FirstStart;
 use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
+use crate::source::api::streams::Streams;
 use crate::source::budget::Budget;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::generation::SLICE_BYTES;
@@ -50,12 +52,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Creates a reader that has not looked at anything yet. `is_first_start` is true if there
-    /// was no checkpoint before this start.
-    pub fn new(link: Arc<Link>, config: Config, is_first_start: bool) -> Reader {
+    /// Creates a reader that has not looked at anything yet. `first_start` is when the
+    /// checkpoint was begun.
+    pub fn new(link: Arc<Link>, config: Config, first_start: FirstStart) -> Reader {
         let now = Instant::now();
         Reader {
-            fleet: Fleet::new(&config, is_first_start),
+            fleet: Fleet::new(&config, first_start),
             schedule: Schedule::default(),
             next_rescan: now,
             next_dead: None,
@@ -78,12 +80,18 @@ impl Reader {
                 self.fleet.watch_roots(&mut self.services);
             }
             let pass = self.turn(now);
-            let has_read_all = pass == Pass::CaughtUp && self.schedule.active().is_empty();
-            if !self.services.config.follow && has_read_all {
+            if !self.services.config.follow && self.has_read_all(pass) {
                 return;
             }
             self.sleep(pass);
         }
+    }
+
+    /// Whether everything that exists has been read after this pass, from files and APIs.
+    fn has_read_all(&self, pass: Pass) -> bool {
+        pass == Pass::CaughtUp
+            && self.schedule.active().is_empty()
+            && self.services.streams.iter().all(Streams::is_settled)
     }
 
     /// Prepares the first turn: reports the start and sets up inotify.

@@ -11,7 +11,9 @@
 )]
 
 mod accounting;
+mod api;
 mod content;
+mod first_start;
 mod hard_cases;
 mod health;
 mod hostile;

@@ -18,6 +18,7 @@ mod docker;
 mod hybrid;
 mod kubernetes;
 mod local_files;
+mod log_plugin;
 mod multiline;
 mod podman;
 mod podman_truth;

@@ -61,6 +61,8 @@ pub struct Generation {
     vanished: u64,
     /// Nothing of it has been read, and a copy of it was found.
     pub is_copied: bool,
+    /// Files before it were created and deleted unseen.
+    pub follows_loss: bool,
     /// The bytes before `read_offset`, which are compared at each read.
     marker: Vec<u8>,
     head: KnownHead,
@@ -109,6 +111,7 @@ impl Generation {
             deleted: None,
             vanished: 0,
             is_copied: false,
+            follows_loss: false,
             marker: Vec::new(),
             head: KnownHead::default(),
             unfinished: Unfinished::default(),

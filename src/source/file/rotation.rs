@@ -97,6 +97,10 @@ impl Rotation {
             };
             self.creates.met(met, now);
             let missed = self.creates.take_missed();
+            for file in self.files.open.iter_mut().filter(|_| missed > 0) {
+                // Before which of the new ones they were is unknown.
+                file.follows_loss |= file.number >= known;
+            }
             feed.losses.missed(link, feed.assembler.metadata(), missed);
             return Ok(());
         }
@@ -298,6 +302,9 @@ impl Rotation {
         self.search.end();
         feed.accepted.forget(number);
         if copies.unread.is_empty() {
+            if unread > 0 {
+                feed.assembler.note_loss();
+            }
             feed.flush_open(Some(front), link);
             feed.losses.truncated(link, path, unread);
         } else {
@@ -329,6 +336,7 @@ impl Rotation {
             Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
         }
         if index == 0 {
+            feed.assembler.note_loss();
             feed.flush_open(self.files.open.front(), link);
         }
         if let Some(dropped) = self.files.drop_file(index) {
@@ -351,6 +359,7 @@ impl Rotation {
     pub fn give_up_front(&mut self, feed: &mut Feed, link: &Link, error: &io::Error) {
         if let Some(front) = self.files.close_front() {
             feed.assembler.file_ended(None);
+            feed.assembler.note_loss();
             let unread = front.unread();
             feed.losses.unreadable(link, front.path, error, unread);
         }

@@ -149,6 +149,7 @@ impl Tailer {
                         time: wall_clock(),
                         count: 1,
                     },
+                    is_by_time: true,
                     ..StreamCheckpoint::default()
                 }; 2]
             }
@@ -326,6 +327,7 @@ impl Tailer {
     /// Ends the log of a gone container that can no longer be read: delivers what was read,
     /// counts the rest as lost and removes it from the checkpoint.
     pub fn give_up(&mut self, link: &Link) {
+        self.feed.assembler.note_loss();
         self.flush_open(link);
         self.feed.losses.given_up(self.rotation.files.open.iter());
         self.rotation.files.open.clear();
@@ -360,6 +362,9 @@ impl Tailer {
             return Ok(());
         };
         link.tally.rotations.add_one();
+        if next.follows_loss {
+            feed.assembler.note_loss();
+        }
         feed.reaches(next);
         // If this was a copy of the next file, its checkpoint is the one that says what was
         // read.

@@ -26,6 +26,7 @@ pub mod fluent_bit;
 pub mod logs_api;
 pub mod nobody;
 pub mod otlp;
+pub mod played_api;
 pub mod playing_host;
 pub mod pod_root;
 pub mod podman;

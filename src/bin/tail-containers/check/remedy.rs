@@ -7,6 +7,7 @@ use fluent_bit_container_logs::config::{socket_option, Config};
 use fluent_bit_container_logs::runtime::bounded_file::FileKind;
 use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage};
 use fluent_bit_container_logs::runtime::{bounded_file, Api, Runtime};
+use fluent_bit_container_logs::telemetry::metrics::Unread;
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
 use serde::Deserialize;
@@ -120,6 +121,15 @@ impl Place {
     }
 }
 
+/// The fix for a container that is read nowhere; no API is used for one of a user.
+pub fn fix_for_nowhere(unread: Unread, is_of_user: bool) -> &'static str {
+    match (unread, is_of_user) {
+        (Unread::DriverNone, _) => "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)",
+        (_, true) => "create it with a log driver that keeps a file (podman run --log-driver k8s-file, or log_driver = \"k8s-file\" in the user's containers.conf), or exclude it (Exclude)",
+        (_, false) => "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)",
+    }
+}
+
 /// The one setting of the daemon that is needed here.
 #[derive(Deserialize)]
 struct DaemonSettings {
@@ -153,6 +163,13 @@ mod tests {
         assert!(fix(true, false, false).contains("--cap-add DAC_READ_SEARCH"));
         assert!(fix(true, true, true).contains("--userns=host"));
         assert!(fix(true, true, false).contains("--security-opt label=disable"));
+    }
+
+    #[test]
+    fn a_users_container_is_not_helped_by_the_api() {
+        let fix = |is_of_user| fix_for_nowhere(Unread::ApiUnavailable, is_of_user);
+        assert!(fix(true).contains("--log-driver k8s-file") && !fix(true).contains("API"));
+        assert!(fix(false).starts_with("allow the API"));
     }
 
     #[test]

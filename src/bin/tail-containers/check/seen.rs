@@ -11,22 +11,9 @@ use fluent_bit_container_logs::source::choose::{kind_of, Choice, Facts};
 use fluent_bit_container_logs::source::file::listing;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
-use super::remedy::Place;
+use super::remedy::{fix_for_nowhere, Place};
 use super::Finding;
 use crate::terminal::harmless;
-
-/// Docker's own drivers that send logs elsewhere. The API returns only what Docker has
-/// cached of them.
-const SENDING_DRIVERS: [&str; 8] = [
-    "awslogs",
-    "etwlogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "logentries",
-    "splunk",
-    "syslog",
-];
 
 /// One container.
 pub struct Seen {
@@ -108,11 +95,7 @@ impl Seen {
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(unread, reason) => {
                 self.source = format!("nowhere: {reason}");
-                let fix = if unread == Unread::DriverNone {
-                    "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)"
-                } else {
-                    "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)"
-                };
+                let fix = fix_for_nowhere(unread, facts.found.owner.is_some());
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }
@@ -121,8 +104,7 @@ impl Seen {
 
     /// Reports log drivers of which the API has no log either.
     fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
-        let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str()))
-        else {
+        let Some(driver) = driver.filter(|driver| driver.sends()) else {
             return;
         };
         let about = format!("container {}", self.name);
