@@ -183,6 +183,7 @@ mod tests {
                     choice: RuntimeChoice::Auto,
                     docker_root: "/var/lib/docker".into(),
                     pod_logs: "/var/log/pods".into(),
+                    pod_links: None,
                     podman_root: "/var/lib/containers/storage".into(),
                     podman_users: UserChoice::default(),
                     passwd: "/etc/passwd".into(),
@@ -298,6 +299,7 @@ mod tests {
         for (name, value) in [
             ("Docker_Root", "relative/path"),
             ("Pod_Logs", "log/pods"),
+            ("Pod_Links", "containers"),
             ("Podman_Root", "storage"),
             ("Podman_Users", "a[b"),
             ("Rescan_Interval", "soon"),

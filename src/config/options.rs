@@ -102,8 +102,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Pod_Logs",
         kind: Kind::Text,
         unset: Unset::Default("/var/log/pods"),
-        text: "The folder where a Kubernetes node keeps the logs of its pods. Container ids are read from the folder containers/ next to it.",
+        text: "The folder where a Kubernetes node keeps the logs of its pods: the kubelet's podLogsDir.",
         set: |config, given| given.folder().map(|root| config.runtimes.pod_logs = root),
+    },
+    OptionSpec {
+        name: "Pod_Links",
+        kind: Kind::Text,
+        unset: Unset::Example("/host/var/log/containers"),
+        text: "The folder with the kubelet's links to the logs of pods; their names tell the containers' ids. Unset: containers/ next to Pod_Logs, or else /var/log/containers.",
+        set: |config, given| given.optional(|_| given.folder()).map(|links| config.runtimes.pod_links = links),
     },
     OptionSpec {
         name: "Podman_Root",

@@ -123,6 +123,13 @@ impl Assembler {
         }
     }
 
+    /// Drops the coming entries up to the last ones taken: the next file repeats them.
+    pub fn skip_taken(&mut self) {
+        for (dedupe, taken) in self.dedupe.iter_mut().zip(self.taken) {
+            *dedupe = (taken.count > 0).then(|| Dedupe::new(taken, self.is_to_the_second));
+        }
+    }
+
     /// Stops dropping entries of these streams: whatever follows was not delivered, whatever
     /// its times say.
     pub fn end_skip(&mut self, of: PerStream<bool>) {

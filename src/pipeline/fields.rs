@@ -96,10 +96,12 @@ impl MetadataOptions {
             fields.push(("container_id".to_owned(), Field::text(id)));
         }
         fields.push(("container_name".to_owned(), Field::text(&metadata.name)));
-        match &metadata.pod {
-            // A pod container's image is not stored on disk.
-            Some(pod) => fields.extend(pod_fields(pod, POD_KEYS)),
-            None => fields.push(("image".to_owned(), Field::text(&metadata.image))),
+        if let Some(pod) = &metadata.pod {
+            fields.extend(pod_fields(pod, POD_KEYS));
+        }
+        // A pod container's image is stored on disk only by Docker.
+        if metadata.pod.is_none() || !metadata.image.is_empty() {
+            fields.push(("image".to_owned(), Field::text(&metadata.image)));
         }
         fields.extend(
             metadata

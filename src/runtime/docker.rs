@@ -4,16 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::geteuid;
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
+use crate::runtime::docker_pod::pod_of;
 use crate::runtime::id::ContainerId;
+use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::{bounded_file, Owner, Pod, RuntimeOptions, Unreadable};
@@ -46,6 +51,11 @@ const SENDING_DRIVERS: [&str; 8] = [
     "syslog",
 ];
 
+/// The file of the driver `local`.
+pub const LOCAL_LOG: &str = "container.log";
+/// The file in which Docker caches the log of a driver that cannot be read back.
+pub const CACHED_LOG: &str = "container-cached.log";
+
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerMetadata {
@@ -68,13 +78,19 @@ pub struct ContainerMetadata {
     pub is_cut: bool,
     /// The user in whose storage the container is.
     pub owner: Option<Owner>,
+    /// What its mounts tell about whether this process runs in it.
+    pub mounted: Mounted,
 }
 
 impl ContainerMetadata {
-    /// For a container whose metadata is unavailable: the short id serves as name.
+    /// For a container whose metadata is unavailable: the short id serves as name, or else its
+    /// path.
     pub fn nameless(found: &Found) -> ContainerMetadata {
         ContainerMetadata {
-            name: found.runtime_id().short(),
+            name: match found.shown_id() {
+                Some(id) => id.short(),
+                None => last_names(&found.origin),
+            },
             is_running: true,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
@@ -96,6 +112,17 @@ impl ContainerMetadata {
             _ => self.name.clone(),
         }
     }
+}
+
+/// The last two names of a path: of a pod's container, the pod and the container.
+fn last_names(path: &Path) -> String {
+    let names: Vec<_> = path
+        .iter()
+        .rev()
+        .take(2)
+        .map(|name| name.to_string_lossy())
+        .collect();
+    names.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
 /// Why metadata could not be read.
@@ -129,6 +156,29 @@ struct ConfigV2 {
     name: Option<String>,
     config: Option<ImageConfig>,
     state: Option<State>,
+    hosts_path: Option<PathBuf>,
+    mount_points: Option<BTreeMap<PathBuf, IgnoredAny>>,
+}
+
+impl ConfigV2 {
+    /// What the mounts of the container whose folder is `dir` tell.
+    fn mounted(&self, dir: &Path) -> Mounted {
+        let Some(mounts) = &self.mount_points else {
+            return Mounted::Unknown;
+        };
+        if !mounts.keys().any(|place| dir.starts_with(place)) {
+            return Mounted::WithoutLogs;
+        }
+        let folder = self.hosts_path.as_deref().and_then(Path::parent);
+        let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
+        // dockerd does not save the path if it is another container's.
+        let hosts_of = own.or_else(|| {
+            let config: HostConfig =
+                read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig).ok()?;
+            ContainerId::parse(config.network_mode?.strip_prefix("container:")?)
+        });
+        hosts_of.map_or(Mounted::Unknown, Mounted::WithHostsOf)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -150,6 +200,7 @@ struct State {
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
     log_config: Option<LogConfig>,
+    network_mode: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -163,26 +214,36 @@ struct LogConfig {
 pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let path = dir.join(CONFIG_FILE);
     let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
-    let Some(name) = config.name else {
+    let Some(name) = config.name.as_ref() else {
         return Err(MetadataError::Unreadable {
             path,
             reason: "it has no Name".to_owned(),
         });
     };
+    let mounted = config.mounted(dir);
     let image = config.config.unwrap_or_default();
     let (labels, env) = (
         image.labels.unwrap_or_default(),
         image.env.unwrap_or_default(),
     );
+    let name = name.strip_prefix('/').unwrap_or(name);
+    let id = dir
+        .file_name()
+        .and_then(|name| ContainerId::parse(name.to_str()?));
+    let (name, pod) = match pod_of(name, &labels.pairs, id) {
+        Some((name, pod)) => (name, Some(pod)),
+        None => (name.to_owned(), None),
+    };
     let metadata = ContainerMetadata {
-        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
+        name,
         image: image.image.unwrap_or_default(),
         labels: labels.pairs,
         env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
-        pod: None,
+        pod,
         owner: None,
+        mounted,
         is_cut: labels.is_cut || env.is_cut,
     };
     Ok(metadata.bounded())
@@ -213,10 +274,21 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
+    /// Whether the driver itself writes a file.
+    pub fn has_own_file(&self) -> bool {
+        self.name == JSON_FILE_DRIVER || self.name == "local"
+    }
+
     /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
     /// them is Docker's cache, which there is since 20.10.
     pub fn sends(&self) -> bool {
         SENDING_DRIVERS.contains(&self.name.as_str())
+    }
+
+    /// Whether Docker may keep a cache of its log.
+    pub fn may_have_cache(&self) -> bool {
+        let is_elsewhere = self.has_own_file() || self.name == JOURNALD_DRIVER;
+        !is_elsewhere && !self.keeps_nothing() && !self.has_cache_disabled
     }
 
     /// Whether Docker is certain to write a file once the container has started: the driver's own
@@ -315,6 +387,10 @@ impl Runtime for Docker {
                         dir,
                     ));
                 }
+                Ok(kind) if kind.is_symlink() => match linked_folder(&dir) {
+                    Ok(folder) => listing.containers.push(Found::new(id, folder, dir)),
+                    Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
+                },
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
@@ -327,8 +403,8 @@ impl Runtime for Docker {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let paths = [
             found.dir.join(format!("{}-json.log", found.id)),
-            found.dir.join("local-logs").join("container.log"),
-            found.dir.join("container-cached.log"),
+            found.dir.join("local-logs").join(LOCAL_LOG),
+            found.dir.join(CACHED_LOG),
         ];
         paths.into_iter().map(LogFiles::numbered).collect()
     }
@@ -353,6 +429,21 @@ impl Runtime for Docker {
         Some(time.since_epoch())
     }
 
+    fn driver_file(&self, found: &Found) -> Option<SafePath> {
+        Some(found.dir.join(HOST_CONFIG_FILE))
+    }
+
+    /// The driver of a stopped container can be changed in its `hostconfig.json`, and its earlier
+    /// logs stay.
+    fn writes(&self, driver: &LogDriver, files: &LogFiles) -> Option<bool> {
+        let is_of_driver = match &*files.prefix {
+            LOCAL_LOG => driver.name == "local",
+            CACHED_LOG => driver.may_have_cache(),
+            _ => driver.name == JSON_FILE_DRIVER,
+        };
+        Some(is_of_driver)
+    }
+
     /// It is the runtime to expect if there is none, and a configured data root is expected in
     /// any case.
     fn is_missed(&self, is_any_there: bool) -> bool {
@@ -361,6 +452,26 @@ impl Runtime for Docker {
 
     fn api(&self) -> Option<Api> {
         Some(Api::Docker)
+    }
+}
+
+/// The folder that a symlink in the place of a container's folder leads to, as after a large one
+/// was moved to another disk. dockerd follows it; so does the plugin if nobody but root can have
+/// made it, or the user that the plugin runs as.
+fn linked_folder(link: &Path) -> io::Result<SafePath> {
+    let uid = link.symlink_metadata()?.uid();
+    if uid != 0 && uid != geteuid().as_raw() {
+        let reason = format!("it is a symlink that belongs to uid {uid}, not to root");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let unresolved = |error: io::Error| {
+        let reason = format!("it is a symlink that leads to no folder: {error}");
+        io::Error::new(error.kind(), reason)
+    };
+    let folder = SafePath::from(link.canonicalize().map_err(unresolved)?);
+    match folder.is_folder() {
+        true => Ok(folder),
+        false => Err(unresolved(io::ErrorKind::NotADirectory.into())),
     }
 }
 
@@ -416,6 +527,7 @@ mod tests {
                 pod: None,
                 is_cut: false,
                 owner: None,
+                mounted: Mounted::Unknown,
             }
         );
     }
@@ -444,6 +556,52 @@ mod tests {
             error.contains(CONFIG_FILE) && error.contains("Name"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_mounts_tell_whether_the_logs_are_seen_in_the_container_and_whose_network_it_has() {
+        let (own, app) = (
+            ContainerId::from_bytes([7; 32]),
+            ContainerId::from_bytes([9; 32]),
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(own.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let of_app = format!("container:{app}");
+        for (place, hosts_path, network, mounted) in [
+            (
+                dir.path(),
+                format!("/x/{own}/hosts"),
+                "bridge",
+                Mounted::WithHostsOf(own),
+            ),
+            (
+                dir.path(),
+                String::new(),
+                of_app.as_str(),
+                Mounted::WithHostsOf(app),
+            ),
+            (dir.path(), String::new(), "none", Mounted::Unknown),
+            (
+                Path::new("/data"),
+                format!("/x/{own}/hosts"),
+                "bridge",
+                Mounted::WithoutLogs,
+            ),
+        ] {
+            let config = serde_json::json!({
+                "Name": "/web", "HostsPath": hosts_path,
+                "MountPoints": {place.display().to_string(): {"Type": "bind", "RW": false}},
+            });
+            std::fs::write(folder.join(CONFIG_FILE), config.to_string()).unwrap();
+            let config = serde_json::json!({"NetworkMode": network});
+            std::fs::write(folder.join(HOST_CONFIG_FILE), config.to_string()).unwrap();
+            assert_eq!(
+                read_metadata(&folder).unwrap().mounted,
+                mounted,
+                "{network}"
+            );
+        }
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl SafePath {
         &self.base
     }
 
+    /// Whether a user controls what is below the base.
+    pub fn is_of_user(&self) -> bool {
+        self.base.owner.is_some()
+    }
+
     /// Opens a regular file for reading. Anything else is an error: a pipe in place of a log
     /// would block the reader, and with it all containers.
     pub fn open_file(&self) -> io::Result<File> {

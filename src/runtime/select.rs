@@ -11,7 +11,7 @@ use globset::{Glob, GlobMatcher};
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
-use crate::runtime::own_container::OwnContainer;
+use crate::runtime::own_container::{Candidate, OwnContainer};
 
 /// The label by which a container asks not to be read.
 pub const EXCLUDE_LABEL: &str = "fluentbit.io/exclude";
@@ -218,9 +218,7 @@ impl Selection {
         metadata: &ContainerMetadata,
         driver: &str,
     ) -> Option<Excluded> {
-        let run_id = metadata.pod.as_ref().and_then(|pod| pod.container_id);
-        let run_id = run_id.or(metadata.owner.as_ref().map(|owner| owner.container_id));
-        if own.is(id) || run_id.is_some_and(|id| own.is(&id)) {
+        if own.is(&candidate(id, metadata)) {
             return Some(Excluded::Own);
         }
         let asks_for_it = || {
@@ -238,6 +236,20 @@ impl Selection {
         let is_in =
             self.include.is_empty() || self.include.iter().any(|rule| rule.fits(metadata, driver));
         (!is_in).then_some(Excluded::NotIncluded)
+    }
+}
+
+fn candidate<'a>(id: &ContainerId, metadata: &'a ContainerMetadata) -> Candidate<'a> {
+    let (pod, owner) = (metadata.pod.as_ref(), metadata.owner.as_ref());
+    Candidate {
+        id: match (pod, owner) {
+            // The checkpoint's id of both is not the runtime's.
+            (Some(pod), _) => pod.container_id,
+            (None, Some(owner)) => Some(owner.container_id),
+            (None, None) => Some(*id),
+        },
+        in_pod: pod.map(|pod| (pod.uid.as_str(), metadata.name.as_str())),
+        mounted: metadata.mounted,
     }
 }
 

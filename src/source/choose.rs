@@ -7,9 +7,10 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER};
+use crate::runtime::docker::{LogDriver, CACHED_LOG, JOURNALD_DRIVER, LOCAL_LOG};
 use crate::runtime::file::{is_shortage, open_regular};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
+use crate::source::file::extent::last_written;
 use crate::source::file::listing;
 use crate::telemetry::metrics::{SourceKind, Unread};
 
@@ -36,6 +37,9 @@ pub enum FileState<'a> {
     Readable,
     /// There are none.
     Missing,
+    /// There are some of an earlier driver, which were read to their end, and none that the
+    /// driver of now writes.
+    Left,
     /// They were not looked for, since [`reads_files`] is false.
     Ignored,
     /// The container's folder is not visible; only the API lists it.
@@ -81,7 +85,7 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
         FileState::Hidden => Choice::Api("its folder cannot be read".to_owned()),
         FileState::Ignored => Choice::Api("Mode stream".to_owned()),
         FileState::Readable => Choice::Files,
-        FileState::Missing => without_files(facts),
+        FileState::Missing | FileState::Left => without_files(facts),
         FileState::Unreadable {
             error,
             holds_deleted,
@@ -118,6 +122,36 @@ fn keeps_nothing(driver: &LogDriver) -> Option<Choice> {
     })
 }
 
+/// Returns the logs of a container that have files, in the order in which they were written. There
+/// are several if its driver was changed; the last one is that of the driver of now, if it has
+/// written one. Fails if that one, or none, can be read.
+pub fn find_logs(
+    runtime: &dyn Runtime,
+    found: &Found,
+    driver: Option<&LogDriver>,
+) -> Result<Vec<LogFiles>, (LogFiles, io::Error)> {
+    let places = runtime.logs(found);
+    let writes = |files: &LogFiles| driver.and_then(|driver| runtime.writes(driver, files));
+    if places.iter().any(|files| writes(files).is_none()) {
+        return Ok(find_log(places)?.into_iter().collect());
+    }
+    let (mut logs, mut failure) = (Vec::new(), None);
+    for files in places {
+        match is_there(&files) {
+            Ok(true) => logs.push(files),
+            Ok(false) => {}
+            Err(error) if writes(&files) == Some(true) => return Err((files, error)),
+            Err(error) => failure = Some((files, error)),
+        }
+    }
+    match failure {
+        Some(failure) if logs.is_empty() => return Err(failure),
+        _ if logs.len() < 2 => {}
+        _ => logs.sort_by_cached_key(|files| (writes(files), last_written(files))),
+    }
+    Ok(logs)
+}
+
 /// Returns the first place that has a file; if none has, the first error.
 pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
     let mut failure = None;
@@ -151,7 +185,7 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
     // died in it, or after someone renamed the file.
     match listing::list(files) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        listed => listed.map(|listed| !listed.is_empty()),
+        listed => listed.map(|listed| !listed.files.is_empty()),
     }
 }
 
@@ -169,7 +203,7 @@ fn without_files(facts: &Facts<'_>) -> Choice {
         name if is_podman && name != JOURNALD_DRIVER => {
             "its log is not in the container's folder".to_owned()
         }
-        JSON_FILE_DRIVER | "local" => return Choice::Later,
+        _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
         // A plugin may have the log of a container that has ended; the API's answer settles it.
         name => format!("log driver {name} keeps no file"),
@@ -204,8 +238,8 @@ fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Ch
 /// Returns the kind of these files.
 pub fn kind_of(files: &LogFiles) -> SourceKind {
     match files.path.file_name().and_then(OsStr::to_str) {
-        Some("container.log") => SourceKind::Local,
-        Some("container-cached.log") => SourceKind::Cache,
+        Some(LOCAL_LOG) => SourceKind::Local,
+        Some(CACHED_LOG) => SourceKind::Cache,
         _ => SourceKind::File,
     }
 }

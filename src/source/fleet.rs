@@ -22,6 +22,7 @@ use crate::source::api::streams::News;
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
+use crate::source::removed;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
@@ -114,10 +115,20 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
-    /// Watches the roots that are not watched yet.
+    /// Checks the sizes of all open files.
+    pub fn survey(&mut self, now: Instant) {
+        for (_, container) in &mut self.containers {
+            if let Some(tailer) = container.tailer_mut() {
+                tailer.survey(now);
+            }
+        }
+    }
+
+    /// Finds the roots where they are now, and watches those that are not watched yet.
     pub fn watch_roots(&mut self, services: &mut Services) {
         for root in &mut self.roots {
             services.link.activity.lists(&root.dir);
+            self.roots_changed |= root.find_again();
             if let Err(reason) = root.watch(&services.link) {
                 services.report_refused_watch(root.dir.clone(), reason);
             }
@@ -248,12 +259,21 @@ impl Fleet {
         let Some(container) = self.containers.get_mut(key) else {
             return;
         };
+        // It is added again once it is read to its end.
+        self.is_any_expected |= container.is_gone;
+        if container.root == root && container.is_elsewhere(&found) {
+            let (api, cycle) = (container.api(), turn.schedule.cycle());
+            let mut around = turn.services.around(key, api, turn.now, cycle);
+            container.move_to(found.clone(), &mut around);
+            turn.schedule.look_into(key);
+        }
         if std::mem::take(&mut container.is_remote) {
             // A refused watch has already been reported for another folder.
             let _ = container.watch_folder(&mut turn.services.watch, key);
             turn.schedule.look_into(key);
         }
-        if container.root != root {
+        // The first runtime keeps it, even if it does not list it for a moment.
+        if root < container.root {
             let runtime = Arc::clone(&self.roots[root].runtime);
             container.adopt(runtime, root, found);
             turn.schedule.look_into(key);
@@ -359,6 +379,7 @@ impl Fleet {
             if (is_readable || listed_by_api == Some(container.root))
                 && !listed.contains(container.id())
                 && !root.is_some_and(|root| root.hides(container))
+                && !container.found().outlives_its_link()
             {
                 container.is_gone = true;
                 schedule.activate(key);
@@ -370,9 +391,8 @@ impl Fleet {
     /// running.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>, link: &Link) {
         let known = link.checkpoint.containers().into_iter();
-        known
-            .filter(|id| !listed.contains(id) && !self.keys.contains_key(id))
-            .for_each(|id| link.leave(id));
+        let removed = known.filter(|id| !listed.contains(id) && !self.keys.contains_key(id));
+        removed::forget(removed.collect(), link);
     }
 
     /// Looks into the folders that have changed, as far as the time of a turn allows.

@@ -27,11 +27,14 @@ use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
 use crate::source::follow::Follow;
+use crate::source::log_source::place::Places;
 use crate::source::log_trouble::LogTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::{SourceKind, Unread};
 use crate::telemetry::trouble::Trouble;
+
+mod place;
 
 /// How long a Podman container may run without a log before the API is asked about it.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -84,6 +87,8 @@ pub struct LogSource {
     read_trouble: LogTrouble,
     /// It cannot be read anywhere.
     nowhere: Trouble,
+    /// The logs of earlier drivers.
+    places: Places,
 }
 
 impl LogSource {
@@ -96,9 +101,10 @@ impl LogSource {
             source: Source::of(about, files, start),
             follow: Follow::new(now),
             missing_since: None,
-            trouble: LogTrouble::default(),
-            read_trouble: LogTrouble::default(),
+            trouble: LogTrouble::new(about.account()),
+            read_trouble: LogTrouble::new(about.account()),
             nowhere: Trouble::paced(),
+            places: Places::new(start),
         }
     }
 
@@ -145,6 +151,7 @@ impl LogSource {
     /// Whether another look may find another source, or report what could not be reported.
     pub fn needs_a_look(&self, about: &Description) -> bool {
         self.tailer().is_none()
+            || self.places.is_over
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
@@ -212,6 +219,7 @@ impl LogSource {
                 }
             }
         };
+        self.note_driver(about, around);
         match choose(&facts(about, files, around)) {
             // The log may be created shortly after the start.
             Choice::Ask(_) | Choice::Nowhere(..)
@@ -261,12 +269,12 @@ impl LogSource {
             tailer.refresh(around.link)?;
             return Ok(true);
         }
+        let mut log = self.find_first(about);
         let places = about.runtime().logs(about.found());
-        let mut log = choose::find_log(places.clone());
         // Set the watch before looking: a file may be created just after its folder.
         let watches = |files: &LogFiles| watch_log_folder(files, about, around);
         if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
-            log = choose::find_log(places);
+            log = self.find_first(about);
         }
         match log {
             Ok(None) => return Ok(false),
@@ -335,7 +343,8 @@ impl LogSource {
         let begun = **begun;
         let streams = around.streams.as_mut();
         let released = streams.and_then(|streams| streams.release(about.id()));
-        self.restart(about, Start::Saved(released.unwrap_or(begun)), around);
+        let start = self.start_after_api(released.unwrap_or(begun));
+        self.restart(about, start, around);
         true
     }
 

@@ -1,11 +1,13 @@
 //! A failure to find, open or read the files of a log, reported once until it is over.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::runtime::file::is_shortage;
 use crate::runtime::LogFiles;
+use crate::telemetry::account::Account;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
@@ -17,21 +19,22 @@ const RENAME_PATIENCE: Duration = Duration::from_secs(2);
 /// The failure, if there is one.
 #[derive(Debug)]
 pub struct LogTrouble {
+    of: Arc<Account>,
     trouble: Trouble,
     /// Since when each attempt to open what was listed found another name.
     renaming_since: Option<Instant>,
 }
 
-impl Default for LogTrouble {
-    fn default() -> LogTrouble {
+impl LogTrouble {
+    /// None so far; `of` is the account of the container.
+    pub fn new(of: &Arc<Account>) -> LogTrouble {
         LogTrouble {
+            of: Arc::clone(of),
             trouble: Trouble::paced(),
             renaming_since: None,
         }
     }
-}
 
-impl LogTrouble {
     /// What it is.
     pub fn reason(&self) -> Option<Unread> {
         self.trouble.reason()
@@ -57,17 +60,28 @@ impl LogTrouble {
             return link.report_shortage(&files.path, error);
         }
         let (path, reason) = (files.path.to_path_buf(), error.to_string());
+        let (name, short_id) = self.of.names();
         self.trouble.begin(unread, || {
-            link.report(Event::LogUnreadable { path, reason })
+            link.report(Event::LogUnreadable {
+                name,
+                short_id,
+                path,
+                reason,
+            })
         });
     }
 
     /// Reports that the files can be read again, if a failure was reported.
     pub fn end(&mut self, files: &LogFiles, link: &Link) {
         self.renaming_since = None;
+        let of = &self.of;
         self.trouble.end(|| {
-            let path = files.path.to_path_buf();
-            link.report(Event::LogReadable { path })
+            let (path, (name, short_id)) = (files.path.to_path_buf(), of.names());
+            link.report(Event::LogReadable {
+                name,
+                short_id,
+                path,
+            })
         });
     }
 }
@@ -75,10 +89,12 @@ impl LogTrouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::id::ContainerId;
 
     #[test]
     fn a_name_that_changes_is_no_failure_unless_it_goes_on() {
-        let mut trouble = LogTrouble::default();
+        let account = Account::new(ContainerId::from_bytes([1; 32]));
+        let mut trouble = LogTrouble::new(&Arc::new(account));
         let (missing, denied) = (
             io::Error::from(io::ErrorKind::NotFound),
             io::Error::from(io::ErrorKind::PermissionDenied),

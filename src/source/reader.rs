@@ -71,6 +71,12 @@ impl Reader {
 
     /// Reads until the instance stops or, with `follow` off, until everything has been read.
     pub fn run(&mut self) {
+        self.read_on();
+        // The figures that are logged at the stop tell what is left in the logs.
+        self.fleet.survey(Instant::now());
+    }
+
+    fn read_on(&mut self) {
         self.begin();
         while !self.services.link.is_stopping() {
             let now = Instant::now();
@@ -151,7 +157,7 @@ impl Reader {
         let mut has_overflowed = false;
         for notice in notices {
             match notice {
-                Notice::LogTouched(key) => self.activate(key),
+                Notice::LogTouched(key) => self.touch(key, now),
                 Notice::FolderChanged(key) => self.schedule.look_into(key),
                 Notice::FileMade(key, name) => {
                     if let Some(tailer) = self.fleet.tailer_mut(key) {
@@ -163,7 +169,7 @@ impl Reader {
                     has_overflowed = true;
                     for key in self.fleet.keys() {
                         self.schedule.look_into(key);
-                        self.activate(key);
+                        self.touch(key, now);
                     }
                     self.next_rescan = now;
                 }
@@ -178,6 +184,16 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// A watched log was written.
+    fn touch(&mut self, key: usize, now: Instant) {
+        if !self.schedule.is_active(key) {
+            if let Some(tailer) = self.fleet.tailer_mut(key) {
+                tailer.is_written(now);
+            }
+        }
+        self.activate(key);
     }
 
     fn activate(&mut self, key: usize) {

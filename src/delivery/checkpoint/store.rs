@@ -209,6 +209,10 @@ impl CheckpointStore {
                 break;
             }
         }
+        let entries = store.entries.iter();
+        let gone = entries.filter_map(|(id, entry)| Some((entry.gone_since?, *id)));
+        store.gone = gone.collect();
+        store.gone.make_contiguous().sort_unstable();
         store.file = Some(file);
         Ok(Ok(opened))
     }
@@ -224,10 +228,12 @@ impl CheckpointStore {
                 sequence,
                 id,
                 saved,
+                is_gone,
             }) => {
                 let entry = Entry {
                     sequence,
                     saved,
+                    gone_since: is_gone.then(Instant::now),
                     ..Entry::new(number)
                 };
                 self.insert_newer(id, entry);
@@ -272,6 +278,12 @@ impl CheckpointStore {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// All containers that have an entry, and whether they are marked as removed.
+    pub fn all(&self) -> impl Iterator<Item = (ContainerId, bool)> + '_ {
+        let entries = self.entries.iter();
+        entries.map(|(id, entry)| (*id, entry.gone_since.is_some()))
     }
 
     /// All containers that have an entry and are not marked as removed.
@@ -336,13 +348,18 @@ impl CheckpointStore {
     /// Marks a container as removed; its entry is deleted `FORGET_AFTER` later, by a later
     /// call. Returns whether anything was written.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
+        let mut has_written = false;
         if let Some(entry) = self.entries.get_mut(id) {
             if entry.gone_since.is_none() {
                 entry.gone_since = Some(now);
                 self.gone.push_back((now, *id));
+                // The next start knows then that nothing of it is missing.
+                if let Some(file) = &self.file {
+                    write_entry(file, *id, entry)?;
+                    has_written = true;
+                }
             }
         }
-        let mut has_written = false;
         while let Some((since, id)) = self.gone.front().copied() {
             if now.duration_since(since) < FORGET_AFTER {
                 break;
@@ -381,6 +398,7 @@ fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()
         sequence,
         id,
         saved: entry.saved,
+        is_gone: entry.gone_since.is_some(),
     });
     if sequence == 1 {
         // The slot's previous content must not outlive its container.

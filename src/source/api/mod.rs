@@ -183,9 +183,7 @@ impl Inspected {
             env: split_env(self.env),
             runtime: api.runtime_name().to_owned(),
             is_running: self.running,
-            pod: None,
-            is_cut: false,
-            owner: None,
+            ..ContainerMetadata::default()
         }
         .bounded()
     }

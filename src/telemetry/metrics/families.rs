@@ -8,8 +8,8 @@ use crate::telemetry::metrics::{
     Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
 
-/// Labels of a container's series. The id comes last and always has twelve characters, because
-/// cmetrics looks up series by a hash of the concatenated values.
+/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
+/// unknown, because cmetrics looks up series by a hash of the concatenated values.
 const CONTAINER_LABELS: &[&str] = &["container_name", "container_id"];
 
 /// A metric computed from figures: one family with the total, and one with a series per

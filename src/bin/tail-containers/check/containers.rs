@@ -17,7 +17,7 @@ use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
-use fluent_bit_container_logs::source::choose::{choose, find_log, reads_files, Facts, FileState};
+use fluent_bit_container_logs::source::choose::{choose, find_logs, reads_files, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
@@ -100,11 +100,20 @@ impl Containers {
                     group.folders = listing.folders;
                     group.unreadable = listing.unreadable.len();
                     for it in listing.unreadable {
-                        let (about, fix) =
-                            (it.path.display().to_string(), place.for_error(&it.error));
+                        let about = it.path.display().to_string();
+                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
+                        let fix = match it.hides {
+                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
+                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
+                            _ => place.for_error(&it.error),
+                        };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
                             Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            Hides::LinkedLogs(_) => {
+                                let reason = Unread::of_error(&it.error);
+                                Finding::fatal(about, problem, fix).because(reason)
+                            }
                             _ => Finding::fatal(about, problem, fix),
                         });
                     }
@@ -192,9 +201,20 @@ impl Containers {
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
-            let log = match reads_files {
-                true => find_readable(runtime, found),
-                false => Ok(None),
+            let logs = match reads_files {
+                true => find_logs(runtime, found, driver.as_ref()),
+                false => Ok(Vec::new()),
+            };
+            // Those of an earlier driver are read first.
+            let writes = |files: &LogFiles| runtime.writes(driver.as_ref()?, files);
+            let (log, earlier) = match logs {
+                Err(failure) => (Err(failure), Vec::new()),
+                Ok(logs) => {
+                    let (earlier, mut now): (Vec<_>, Vec<_>) = logs
+                        .into_iter()
+                        .partition(|files| writes(files) == Some(false));
+                    (now.pop().map_or(Ok(None), find_readable), earlier)
+                }
             };
             let facts = Facts {
                 runtime,
@@ -205,6 +225,7 @@ impl Containers {
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(_)) => FileState::Readable,
+                    Ok(None) if !earlier.is_empty() => FileState::Left,
                     Ok(None) => FileState::Missing,
                     Err((_, error)) => FileState::Unreadable {
                         error,
@@ -214,6 +235,7 @@ impl Containers {
             };
             let choice = choose(&facts);
             seen.take(choice, &facts, &log, place, findings);
+            seen.take_earlier(&earlier, place, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -290,13 +312,7 @@ fn report_cut(
 
 /// The log of a container, as the reader finds it: it reads no file of a log while another one
 /// cannot be opened, unless that is damaged for ever.
-fn find_readable(
-    runtime: &dyn Runtime,
-    found: &Found,
-) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
-    let Some(files) = find_log(runtime.logs(found))? else {
-        return Ok(None);
-    };
+fn find_readable(files: LogFiles) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
     let errors = unreadable(&files).into_iter().map(|(_, error)| error);
     match errors.into_iter().find(|error| !is_permanent(error)) {
         Some(error) => Err((files, error)),

@@ -50,8 +50,11 @@ impl Place {
         if is_shortage(error) {
             return "raise the limit of open files (see below)".to_owned();
         }
+        if error.kind() == io::ErrorKind::NotFound {
+            return "mount or restore what it leads to, or remove it".to_owned();
+        }
         if is_permanent(error) {
-            return "no runtime creates a link, pipe or folder there, and none is followed: find out who did, and remove it".to_owned();
+            return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it".to_owned();
         }
         "check the file system (dmesg)".to_owned()
     }
@@ -86,6 +89,20 @@ impl Place {
             );
         }
         "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; with rootless Docker it is ~/.local/share/docker".to_owned()
+    }
+
+    /// The fix for a folder with the kubelet's links that does not exist.
+    pub fn for_missing_links(&self, links: &Path) -> String {
+        let links = links.display();
+        match self.is_in_container {
+            true => format!("mount it: volume and mountPath {links}, readOnly; or set Pod_Links"),
+            false => "set Pod_Links to the folder in which the kubelet keeps its links".to_owned(),
+        }
+    }
+
+    /// The fix for links of pods that lead to a data root of Docker that is not here.
+    pub fn for_linked_logs(&self) -> String {
+        "mount Docker's data root (docker info -f '{{.DockerRootDir}}' prints it), and set Docker_Root to where it is mounted".to_owned()
     }
 
     /// The fix for an API socket that cannot be used.

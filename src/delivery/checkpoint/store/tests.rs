@@ -338,9 +338,36 @@ fn write_with_older_slot(path: &Path, sequence: u64) {
         sequence,
         id: id('a'),
         saved: [checkpoint(77); 2],
+        is_gone: false,
     });
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&older, slot_offset(1)).unwrap();
+}
+
+#[test]
+fn a_container_that_was_read_to_its_end_and_removed_is_known_to_be_so_after_a_restart() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let advance = [Some(checkpoint(5)), None];
+    for digit in ['a', 'b', 'c'] {
+        store.advance(id(digit), &advance).unwrap();
+    }
+    assert!(store.forget(&id('a'), Instant::now()).unwrap());
+    assert!(store.forget(&id('b'), Instant::now()).unwrap());
+    // It came back, and was read on.
+    store.advance(id('b'), &advance).unwrap();
+    drop(store);
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let mut left = store.containers();
+    left.sort_unstable_by_key(|id| *id.bytes());
+    assert_eq!(left, [id('b'), id('c')]);
+    assert!(store.take_up(&id('a')).is_some(), "it may still come back");
+    assert_eq!(store.containers().len(), 3);
+    drop(store);
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let later = Instant::now() + 2 * FORGET_AFTER;
+    store.forget(&id('c'), later).unwrap();
+    assert!(store.saved(&id('a')).is_none(), "it is not kept for ever");
 }
 
 #[test]
@@ -381,6 +408,7 @@ fn each_change_says_whether_a_byte_was_written() {
     assert!(store
         .advance(id('a'), &[Some(checkpoint(1)), None])
         .unwrap());
+    assert!(store.forget(&id('a'), gone).unwrap(), "it is marked");
     assert!(
         !store.forget(&id('a'), gone).unwrap(),
         "its entry goes later"
