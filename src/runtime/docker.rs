@@ -36,6 +36,8 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 /// The driver assumed when the type is empty, as it may be in containers created before Docker
 /// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
+/// Podman's name for the driver that writes files.
+pub const PODMANS_FILE_DRIVER: &str = "k8s-file";
 /// The driver that writes to the journal: no file, and no cache either.
 pub const JOURNALD_DRIVER: &str = "journald";
 
@@ -76,6 +78,8 @@ pub struct ContainerMetadata {
     pub pod: Option<Pod>,
     /// Whether something exceeded a limit and was dropped or cut (`bounds`).
     pub is_cut: bool,
+    /// Whether something could not be read that may be readable later.
+    pub is_partial: bool,
     /// The user in whose storage the container is.
     pub owner: Option<Owner>,
     /// What its mounts tell about whether this process runs in it.
@@ -132,6 +136,12 @@ pub enum MetadataError {
     #[error("{} does not exist", path.display())]
     Missing {
         /// The file.
+        path: PathBuf,
+    },
+    /// The runtime is writing to it. Said for a bounded time, after which something else is.
+    #[error("{} is being written", path.display())]
+    Busy {
+        /// The file or its folder.
         path: PathBuf,
     },
     /// The file cannot be read or is not valid.
@@ -245,6 +255,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         owner: None,
         mounted,
         is_cut: labels.is_cut || env.is_cut,
+        is_partial: false,
     };
     Ok(metadata.bounded())
 }
@@ -274,9 +285,9 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
-    /// Whether the driver itself writes a file.
+    /// Whether it writes a file of its own as soon as there is a line.
     pub fn has_own_file(&self) -> bool {
-        self.name == JSON_FILE_DRIVER || self.name == "local"
+        [JSON_FILE_DRIVER, "local", PODMANS_FILE_DRIVER].contains(&self.name.as_str())
     }
 
     /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
@@ -526,6 +537,7 @@ mod tests {
                 is_running: true,
                 pod: None,
                 is_cut: false,
+                is_partial: false,
                 owner: None,
                 mounted: Mounted::Unknown,
             }

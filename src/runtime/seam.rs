@@ -208,6 +208,8 @@ pub enum Hides {
     ContainerIds,
     /// The logs of so many containers, which are links to those of another runtime.
     LinkedLogs(u64),
+    /// Labels and environment variables of containers that are read nevertheless.
+    Labels,
 }
 
 impl fmt::Display for Hides {
@@ -221,6 +223,9 @@ impl fmt::Display for Hides {
             }
             Hides::LinkedLogs(_) => {
                 "these containers are not read: mount Docker's data root, and set Docker_Root to it"
+            }
+            Hides::Labels => {
+                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
             }
         })
     }

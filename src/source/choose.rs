@@ -7,12 +7,17 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{LogDriver, CACHED_LOG, JOURNALD_DRIVER, LOCAL_LOG};
+use crate::runtime::docker::{
+    LogDriver, CACHED_LOG, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
+};
 use crate::runtime::file::{is_shortage, open_regular};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::extent::last_written;
 use crate::source::file::listing;
 use crate::telemetry::metrics::{SourceKind, Unread};
+
+/// Why a container that has run is not read from files.
+const NO_LOG_FILE: &str = "it has no log file";
 
 /// What the decision depends on.
 pub struct Facts<'a> {
@@ -62,9 +67,6 @@ pub enum Choice {
     Unreadable,
     /// The API, with the reason.
     Api(String),
-    /// Unknown: the API must be asked for the log driver, since a missing file proves nothing
-    /// yet. The reason is the text for messages.
-    Ask(String),
     /// Its files, once there are any.
     Later,
     /// Nowhere, with the reason for metrics and for messages.
@@ -101,8 +103,12 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     };
     match (choice, api, driver.and_then(keeps_nothing)) {
         (Choice::Api(_), _, Some(nothing)) => nothing,
-        (Choice::Api(reason) | Choice::Ask(reason), Some(api), _) if is_off(api) => {
+        (Choice::Api(reason), Some(api), _) if is_off(api) => {
             let reason = format!("{reason}, and {} is off", socket_option(api));
+            Choice::Nowhere(Unread::ApiUnavailable, reason)
+        }
+        (Choice::Api(reason), None, _) => {
+            let reason = format!("{reason}, and only root's Podman API is used");
             Choice::Nowhere(Unread::ApiUnavailable, reason)
         }
         (choice, _, _) => choice,
@@ -198,10 +204,12 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     if let Some(nothing) = keeps_nothing(driver) {
         return nothing;
     }
-    let is_podman = facts.runtime.api() == Some(Api::Podman);
     let reason = match driver.name.as_str() {
-        name if is_podman && name != JOURNALD_DRIVER => {
-            "its log is not in the container's folder".to_owned()
+        // conmon creates the file before the container runs.
+        JSON_FILE_DRIVER | PODMANS_FILE_DRIVER
+            if is_podmans(facts) && facts.runtime.has_run(facts.found) =>
+        {
+            NO_LOG_FILE.to_owned()
         }
         _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
@@ -211,20 +219,18 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     unless_in_file_mode(facts.config, reason, Choice::Api)
 }
 
-/// Podman's files do not say which log driver a container uses. Asks the API about one that
-/// has run and has no log.
+/// Podman's driver is in its database, which may be unreadable: the API knows where the log of
+/// a container is that has run and has no file.
 fn without_driver(facts: &Facts<'_>) -> Choice {
-    if !facts.runtime.has_run(facts.found) {
+    if !is_podmans(facts) || !facts.runtime.has_run(facts.found) {
         return Choice::Later;
     }
-    if facts.found.owner.is_some() {
-        let reason = "it has no log file, and only root's Podman API is used".to_owned();
-        return Choice::Nowhere(Unread::ApiUnavailable, reason);
-    }
-    if facts.runtime.api() != Some(Api::Podman) {
-        return Choice::Later;
-    }
-    unless_in_file_mode(facts.config, "it has no log file".to_owned(), Choice::Ask)
+    unless_in_file_mode(facts.config, NO_LOG_FILE.to_owned(), Choice::Api)
+}
+
+/// Users' containers are Podman's, too.
+fn is_podmans(facts: &Facts<'_>) -> bool {
+    facts.found.owner.is_some() || facts.runtime.api() == Some(Api::Podman)
 }
 
 fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Choice) -> Choice {
@@ -252,6 +258,8 @@ mod tests {
     use crate::runtime::docker::Docker;
     use crate::runtime::id::ContainerId;
     use crate::runtime::podman::Podman;
+    use crate::runtime::podman_users::Users;
+    use crate::runtime::users::UserChoice;
     use crate::runtime::Owner;
 
     fn config(mode: &str) -> Config {
@@ -361,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn podmans_containers_are_asked_about_once_they_have_run() {
+    fn podmans_containers_without_a_file_are_read_by_the_api_once_they_have_run() {
         let dir = tempfile::tempdir().unwrap();
         let podman = Podman::new(dir.path());
         let ours = found(&podman.root().join("overlay-containers/c"));
@@ -370,7 +378,7 @@ mod tests {
         std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
         assert_eq!(
             said(&podman, &ours, "", false, true),
-            "Ask(\"it has no log file\")"
+            "Api(\"it has no log file\")"
         );
         let of_ada = tempfile::tempdir().unwrap();
         std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
@@ -382,17 +390,22 @@ mod tests {
             owner: Some(owner),
             ..found(of_ada.path())
         };
-        let of_ada = said(&podman, &of_ada, "", false, true);
-        assert_eq!(
-            of_ada,
-            "Nowhere(\"it has no log file, and only root's Podman API is used\")"
-        );
+        let users = Users::new(&UserChoice::default(), Path::new("/nonexistent"));
+        let of_users = Podman::of_users(users);
+        for (name, reason) in [
+            ("", "it has no log file"),
+            ("k8s-file", "it has no log file"),
+            ("journald", "log driver journald keeps no file"),
+        ] {
+            assert_eq!(
+                said(&of_users, &of_ada, name, false, true),
+                format!("Nowhere(\"{reason}, and only root's Podman API is used\")")
+            );
+        }
         for (name, choice) in [
             ("journald", "Api(\"log driver journald keeps no file\")"),
-            (
-                "k8s-file",
-                "Api(\"its log is not in the container's folder\")",
-            ),
+            ("k8s-file", "Api(\"it has no log file\")"),
+            ("json-file", "Api(\"it has no log file\")"),
             (
                 "passthrough",
                 "Nowhere(\"log driver passthrough keeps nothing\")",

@@ -168,17 +168,17 @@ impl Container {
         }
     }
 
-    /// Handles the API's answer about a container that has no files here or no log.
+    /// Handles the API's answer about a container that has no files here.
     pub fn inspected(
         &mut self,
         around: &mut Surroundings<'_>,
         metadata: ContainerMetadata,
         driver: String,
     ) {
-        self.about.set_driver(driver);
         if !self.is_remote && self.about.is_known() {
-            return self.judge(around);
+            return;
         }
+        self.about.set_driver(driver);
         self.set_metadata(metadata, around);
         if !self.about.is_excluded() {
             self.log.look_at_remote(&self.about, around);

@@ -209,12 +209,17 @@ impl Description {
         !(self.is_known() || self.is_empty)
             || self.trouble.is_there()
             || self.has_news()
+            || self.is_partial()
             || may_have_id
     }
 
     /// Whether the id of its run is unknown, because the kubelet's link is missing.
     fn lacks_id(&self) -> bool {
         lacks_id(&self.template.metadata)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.template.metadata.is_partial
     }
 
     /// Why its metadata cannot be read, if so.
@@ -247,7 +252,8 @@ impl Description {
         let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
             let is_same = file.is_none() || file == seen;
-            if !self.trouble.is_there() && is_same && !self.lacks_id() && !has_other_driver {
+            let is_complete = !self.trouble.is_there() && !self.is_partial() && !self.lacks_id();
+            if is_complete && is_same && !has_other_driver {
                 return None;
             }
         }
@@ -263,7 +269,8 @@ impl Description {
                     around.link.report(Event::ContainerFound { name, short_id });
                 }
                 self.metadata = MetadataState::Of(file);
-                Some(metadata)
+                let is_news = !metadata.is_partial || metadata != self.template.metadata;
+                is_news.then_some(metadata)
             }
             // A log without metadata usually belongs to a container that is being removed. It
             // may also belong to one just created, whose metadata file appeared after the
@@ -277,6 +284,7 @@ impl Description {
                 self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
+            Err(MetadataError::Busy { .. }) => None,
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.link.tally.read_errors.add_one();
                 let error = open_regular(&self.found.dir.at(&path)).err();

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
+use crate::runtime::docker::LogDriver;
 use crate::runtime::LogFiles;
 use crate::source::api::streams::Streams;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
@@ -36,7 +37,7 @@ use crate::telemetry::trouble::Trouble;
 
 mod place;
 
-/// How long a Podman container may run without a log before the API is asked about it.
+/// How long a Podman container may run without a log before the API is read.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a log is read from.
@@ -156,7 +157,7 @@ impl LogSource {
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
             || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
-            || (self.missing_since.is_some() && about.driver().is_none())
+            || (self.missing_since.is_some() && may_have_file(about))
     }
 
     /// Returns why it is not read although it should be, or `None`. `streams` are those of its
@@ -222,7 +223,7 @@ impl LogSource {
         self.note_driver(about, around);
         match choose(&facts(about, files, around)) {
             // The log may be created shortly after the start.
-            Choice::Ask(_) | Choice::Nowhere(..)
+            Choice::Api(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
                     && around.config.follow
                     && self.may_still_come(about, around.now) => {}
@@ -242,21 +243,15 @@ impl LogSource {
             Choice::Unreadable => {}
             Choice::Later => self.begin(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
-            // `Container::inspected` handles the answer.
-            Choice::Ask(_) => {
-                if let Some(streams) = around.streams.as_mut() {
-                    streams.inspect(*about.id());
-                }
-            }
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
         }
     }
 
-    /// Notes that its files are missing; whether it may have been started so recently, with an
-    /// unknown driver, that they are still to come.
+    /// Notes that its files are missing; whether it may have been started so recently that
+    /// they are still to come.
     fn may_still_come(&mut self, about: &Description, now: Instant) -> bool {
         let since = *self.missing_since.get_or_insert(now);
-        about.driver().is_none() && now.duration_since(since) < LOG_PATIENCE
+        may_have_file(about) && now.duration_since(since) < LOG_PATIENCE
     }
 
     /// Finds the log's files and opens new ones; returns `false` if there are none.
@@ -433,6 +428,11 @@ impl LogSource {
     pub fn report_read(&mut self, link: &Link) {
         self.read_trouble.end(self.source.files(), link);
     }
+}
+
+/// Whether its driver writes a file, or is unknown.
+fn may_have_file(about: &Description) -> bool {
+    about.driver().is_none_or(LogDriver::has_own_file)
 }
 
 fn facts<'a>(

@@ -21,6 +21,7 @@ mod hostile;
 mod idle_streams;
 mod moved;
 mod multiline;
+mod podman_storage;
 mod pods;
 mod released_checkpoint;
 mod renamed;

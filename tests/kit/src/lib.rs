@@ -30,6 +30,7 @@ pub mod played_api;
 pub mod playing_host;
 pub mod pod_root;
 pub mod podman;
+pub mod podman_storage;
 pub mod prometheus;
 pub mod pty;
 pub mod receivers;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
@@ -23,6 +24,9 @@ use fluent_bit_container_logs::telemetry::metrics::Unread;
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
+
+/// How often metadata is read again that the runtime is writing.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The state of a runtime's root.
 pub enum State {
@@ -109,7 +113,9 @@ impl Containers {
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
-                            Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            Hides::ContainerIds | Hides::Labels => {
+                                Finding::minor(about, problem, fix)
+                            }
                             Hides::LinkedLogs(_) => {
                                 let reason = Unread::of_error(&it.error);
                                 Finding::fatal(about, problem, fix).because(reason)
@@ -181,7 +187,12 @@ impl Containers {
         place: &Place,
         findings: &mut Vec<Finding>,
     ) -> Seen {
-        let metadata = runtime.metadata(found, 0).unwrap_or_else(|error| {
+        let mut metadata = runtime.metadata(found, 0);
+        while matches!(metadata, Err(MetadataError::Busy { .. })) {
+            std::thread::sleep(BUSY_INTERVAL);
+            metadata = runtime.metadata(found, 0);
+        }
+        let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
                 let fix = match open_regular(&found.dir.at(&path)).err() {
                     Some(error) => place.for_error(&error),

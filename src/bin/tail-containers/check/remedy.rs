@@ -53,6 +53,12 @@ impl Place {
         if error.kind() == io::ErrorKind::NotFound {
             return "mount or restore what it leads to, or remove it".to_owned();
         }
+        if error.kind() == io::ErrorKind::Unsupported {
+            return "let it write to a folder that only root can write to (podman run --log-opt path=), or allow Podman's API (Mode hybrid, Podman_Socket)".to_owned();
+        }
+        if error.kind() == io::ErrorKind::InvalidData {
+            return "find out whether Podman itself can read it (podman ps)".to_owned();
+        }
         if is_permanent(error) {
             return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it".to_owned();
         }

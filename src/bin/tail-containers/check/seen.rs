@@ -81,10 +81,6 @@ impl Seen {
                 self.needs_api = true;
                 self.report_driver(facts.driver, findings);
             }
-            Choice::Ask(reason) => {
-                self.source = format!("api: {reason}");
-                self.needs_api = true;
-            }
             Choice::Later if facts.is_running => {
                 self.source = "file, which does not exist yet".to_owned()
             }
