@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::labels::LabelHints;
-use crate::config::options::{DOCKER_SOCKET, OPTIONS, PODMAN_SOCKET};
+use crate::config::options::{DOCKER_SOCKET, OPTIONS, PODMAN_SOCKET, TAG_TEMPLATE};
 use crate::config::values::Given;
 use crate::pipeline::fields::MetadataOptions;
 use crate::pipeline::merge::MergeOptions;
@@ -110,6 +110,18 @@ impl Config {
         }
     }
 
+    /// The option whose tag is taken literally although it looks as if it were not, and that tag.
+    /// `tag` is that of the instance.
+    pub fn literal_tag(&self, tag: Option<String>) -> Option<(&'static str, String)> {
+        match &self.tag_template {
+            Some(template) => Some((TAG_TEMPLATE, template.to_string()))
+                .filter(|(_, template)| template.contains('*')),
+            None => tag
+                .filter(|tag| tag.contains(['*', '{']))
+                .map(|tag| ("Tag", tag)),
+        }
+    }
+
     /// Reads every option through `lookup`, which returns the values the user wrote: at most
     /// one, except for a list.
     pub fn from_lookup<T: IntoIterator<Item = String>>(
@@ -171,6 +183,7 @@ mod tests {
                     choice: RuntimeChoice::Auto,
                     docker_root: "/var/lib/docker".into(),
                     pod_logs: "/var/log/pods".into(),
+                    pod_links: None,
                     podman_root: "/var/lib/containers/storage".into(),
                     podman_users: UserChoice::default(),
                     passwd: "/etc/passwd".into(),
@@ -250,6 +263,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_looks_like_a_template_is_told_from_one() {
+        let literal = |template: &str, tag: &str| {
+            let config = config(&[("Tag_Template", template)]).unwrap();
+            config.literal_tag(Some(tag.to_owned()))
+        };
+        for (template, tag, option) in [
+            ("", "docker.*", Some("Tag")),
+            ("", "docker.{name}", Some("Tag")),
+            ("", "docker", None),
+            ("docker.{name}", "docker.*", None),
+            ("docker.*", "docker", Some("Tag_Template")),
+        ] {
+            let found = literal(template, tag).map(|(option, _)| option);
+            assert_eq!(found, option, "{template} {tag}");
+        }
+        assert_eq!(config(&[]).unwrap().literal_tag(None), None);
+    }
+
+    #[test]
     fn times_have_units() {
         for (text, seconds) in [
             ("2", 2),
@@ -267,6 +299,7 @@ mod tests {
         for (name, value) in [
             ("Docker_Root", "relative/path"),
             ("Pod_Logs", "log/pods"),
+            ("Pod_Links", "containers"),
             ("Podman_Root", "storage"),
             ("Podman_Users", "a[b"),
             ("Rescan_Interval", "soon"),

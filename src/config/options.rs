@@ -74,6 +74,8 @@ impl OptionSpec {
 pub(super) const DOCKER_SOCKET: &str = "Docker_Socket";
 /// The option with the socket of Podman's API.
 pub(super) const PODMAN_SOCKET: &str = "Podman_Socket";
+/// The option with the template of tags.
+pub(super) const TAG_TEMPLATE: &str = "Tag_Template";
 
 /// Least `Queue_Limit`, in bytes: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
@@ -100,8 +102,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Pod_Logs",
         kind: Kind::Text,
         unset: Unset::Default("/var/log/pods"),
-        text: "The folder where a Kubernetes node keeps the logs of its pods. Container ids are read from the folder containers/ next to it.",
+        text: "The folder where a Kubernetes node keeps the logs of its pods: the kubelet's podLogsDir.",
         set: |config, given| given.folder().map(|root| config.runtimes.pod_logs = root),
+    },
+    OptionSpec {
+        name: "Pod_Links",
+        kind: Kind::Text,
+        unset: Unset::Example("/host/var/log/containers"),
+        text: "The folder with the kubelet's links to the logs of pods; their names tell the containers' ids. Unset: containers/ next to Pod_Logs, or else /var/log/containers.",
+        set: |config, given| given.optional(|_| given.folder()).map(|links| config.runtimes.pod_links = links),
     },
     OptionSpec {
         name: "Podman_Root",
@@ -142,7 +151,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Include",
         kind: Kind::List,
         unset: Unset::Example("compose_project=shop"),
-        text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+        text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, swarm_service=GLOB, label=KEY or label=KEY=GLOB. A comma inside a value is written \\,.",
         set: |config, given| given.rules().map(|rules| config.selection.include = rules),
     },
     OptionSpec {
@@ -170,14 +179,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Read_From_Head",
         kind: Kind::Bool,
         unset: Unset::Default("on"),
-        text: "Whether containers that exist before the very first start are read from the beginning. Containers started later are always read from the beginning.",
+        text: "Whether containers that exist before the very first start are read from the beginning, also those that were excluded then or whose root appears later. Containers created later are always read from the beginning.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.read_from_head = is_on),
     },
     OptionSpec {
-        name: "Tag_Template",
+        name: TAG_TEMPLATE,
         kind: Kind::Text,
         unset: Unset::Example("docker.{name}"),
-        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}. Unset: the input's Tag.",
+        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, of Compose and Swarm {compose_project} {compose_service} {swarm_service} {swarm_task} {swarm_node}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}, and {label:KEY} {env:NAME}. Unset: the input's Tag.",
         set: |config, given| given.optional(values::tag_template).map(|template| config.tag_template = template),
     },
     OptionSpec {

@@ -229,12 +229,17 @@ pub(super) fn multiline(text: &str) -> Result<Option<Arc<Pattern>>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Splits a list at its commas, except those inside a glob's `{a,b}` or `[,]`.
+/// Splits a list at its commas, except those inside a glob's `{a,b}` or `[,]` and those after
+/// a backslash, which stays: it means the same in a glob.
 fn split_list(text: &str) -> Vec<String> {
     let mut values = vec![String::new()];
     let mut depth = 0;
+    let mut is_escaped = false;
     for character in text.chars() {
+        let is_literal = std::mem::replace(&mut is_escaped, false);
         match character {
+            _ if is_literal => {}
+            '\\' => is_escaped = true,
             '{' | '[' => depth += 1,
             '}' | ']' => depth -= 1,
             ',' if depth <= 0 => {

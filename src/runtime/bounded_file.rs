@@ -28,6 +28,10 @@ pub enum FileKind {
     PodmanList,
     /// `containers.json` of a user's Podman storage, which the user can write freely.
     UsersPodmanList,
+    /// The database of root's Podman storage: some 10 KB per container.
+    PodmanDatabase,
+    /// The database of a user's Podman storage.
+    UsersPodmanDatabase,
     /// A kernel file in `/proc`. `mountinfo` has about 1 KB per container.
     Proc,
     /// A system setting: `/etc/passwd`, `daemon.json`.
@@ -41,6 +45,8 @@ impl FileKind {
             FileKind::ContainerConfig | FileKind::PodmanList | FileKind::Proc => 16 << 20,
             FileKind::Setting => 8 << 20,
             FileKind::UsersPodmanList => 1 << 20,
+            FileKind::PodmanDatabase => 24 << 20,
+            FileKind::UsersPodmanDatabase => 4 << 20,
         }
     }
 
@@ -48,7 +54,11 @@ impl FileKind {
     /// administrator can create one.
     const fn follows_symlinks(self) -> bool {
         match self {
-            FileKind::ContainerConfig | FileKind::PodmanList | FileKind::UsersPodmanList => false,
+            FileKind::ContainerConfig
+            | FileKind::PodmanList
+            | FileKind::UsersPodmanList
+            | FileKind::PodmanDatabase
+            | FileKind::UsersPodmanDatabase => false,
             FileKind::Proc | FileKind::Setting => true,
         }
     }

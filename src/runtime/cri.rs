@@ -16,9 +16,9 @@
 //! that Docker gave it, so that it is the same container whichever runtime finds it. No symlink
 //! to any other place is followed.
 
+mod docker_links;
 mod paths;
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -26,8 +26,11 @@ use std::time::Duration;
 
 use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
-use crate::runtime::cri::paths::{key, rank_by_run, Place, PlaceKind, PodName};
-use crate::runtime::docker::{containers_dir, ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::cri::docker_links::DockerLinks;
+use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
+use crate::runtime::docker::{
+    read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
+};
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
@@ -38,11 +41,16 @@ use crate::runtime::{bounded_file, Pod, RuntimeOptions};
 /// closes the old writer after the new one has started.
 const REOPEN_GRACE: Duration = Duration::from_millis(500);
 
+/// Where the kubelet keeps its links, whatever its `podLogsDir` is.
+const DEFAULT_LINKS: &str = "/var/log/containers";
+
 /// The containers of a node's pods.
 #[derive(Debug)]
 pub struct Cri {
     pod_logs: PathBuf,
     docker_root: PathBuf,
+    /// Where the links are, if that was said.
+    pod_links: Option<PathBuf>,
     links: Mutex<Option<Links>>,
 }
 
@@ -62,8 +70,15 @@ impl Cri {
         Cri {
             pod_logs,
             docker_root,
+            pod_links: None,
             links: Mutex::default(),
         }
+    }
+
+    /// Takes the containers' ids from the links in `pod_links`.
+    pub fn with_links(self, pod_links: &Path) -> Cri {
+        let pod_links = Some(pod_links.to_owned());
+        Cri { pod_links, ..self }
     }
 
     /// Adds the containers of one pod to `listing`.
@@ -71,7 +86,7 @@ impl Cri {
         &self,
         dir: &SafePath,
         pod: &str,
-        docker: Option<&Path>,
+        docker: &mut DockerLinks,
         listing: &mut Listing,
     ) -> io::Result<()> {
         let found = &mut listing.containers;
@@ -89,15 +104,15 @@ impl Cri {
                 }
             };
             if kind.is_dir() {
-                if list_links(&path, docker, found) {
+                if docker.list(&path, found) {
                     let origin = path.to_path_buf();
-                    found.push(Found::new(key(pod, name), path, origin));
+                    found.push(of_pod(pod, name, path, origin));
                 }
             } else if let Some((container, rank)) = name.rsplit_once('_') {
                 let is_log = kind.is_file() && rank_by_run(rank).is_some();
                 let origin = dir.join(format!("{container}_")).to_path_buf();
                 if is_log && found.iter().skip(first).all(|found| found.origin != origin) {
-                    found.push(Found::new(key(pod, container), dir.clone(), origin));
+                    found.push(of_pod(pod, container, dir.clone(), origin));
                 }
             }
         }
@@ -139,14 +154,26 @@ impl Cri {
         Some(names)
     }
 
-    /// `/var/log/containers`, next to `/var/log/pods`.
+    /// `/var/log/containers`: next to `/var/log/pods`, wherever that is mounted, unless the
+    /// kubelet's `podLogsDir` or `Pod_Links` is set.
     fn links_dir(&self) -> PathBuf {
-        self.pod_logs.with_file_name("containers")
+        if let Some(links) = &self.pod_links {
+            return links.clone();
+        }
+        let beside = self.pod_logs.with_file_name("containers");
+        match beside.is_dir() || !Path::new(DEFAULT_LINKS).is_dir() {
+            true => beside,
+            false => PathBuf::from(DEFAULT_LINKS),
+        }
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    vec![Arc::new(Cri::new(&options.pod_logs, &options.docker_root))]
+    let cri = Cri::new(&options.pod_logs, &options.docker_root);
+    vec![Arc::new(match &options.pod_links {
+        Some(links) => cri.with_links(links),
+        None => cri,
+    })]
 }
 
 impl Runtime for Cri {
@@ -165,14 +192,8 @@ impl Runtime for Cri {
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let docker = containers_dir(&self.docker_root);
-        let docker = docker.is_dir().then_some(docker.as_path());
-        // With Docker underneath, the links in the containers' own directories matter as well.
-        let is_decided_by_folders = docker.is_none();
-        let mut listing = Listing {
-            is_decided_by_folders,
-            ..Listing::default()
-        };
+        let mut docker = DockerLinks::new(&self.docker_root);
+        let mut listing = Listing::default();
         let base = Base::of_machine(root);
         for entry in bounded_file::list(root, MOST_CONTAINERS)? {
             let entry = match entry {
@@ -186,7 +207,7 @@ impl Runtime for Cri {
             let Some(pod) = name.to_str() else { continue };
             let dir = SafePath::below(&base, root.join(pod));
             let listed = match entry.file_type() {
-                Ok(kind) if kind.is_dir() => self.list_pod(&dir, pod, docker, &mut listing),
+                Ok(kind) if kind.is_dir() => self.list_pod(&dir, pod, &mut docker, &mut listing),
                 Ok(_) => continue,
                 Err(error) => Err(error),
             };
@@ -195,17 +216,19 @@ impl Runtime for Cri {
                 Err(error) => note(dir.to_path_buf(), error, &mut listing.unreadable),
             }
         }
+        // With Docker underneath, the links in the containers' own directories matter as well.
+        listing.is_decided_by_folders = !docker.are_expected();
+        listing.unreadable.extend(docker.unreadable());
         // A directory that can be opened can be listed. The containers are read even if it
         // cannot.
-        if let Err(error) = std::fs::File::open(self.links_dir()) {
-            if error.kind() != io::ErrorKind::NotFound {
-                let path = self.links_dir();
-                listing.unreadable.push(Unreadable {
-                    path,
-                    error,
-                    hides: Hides::ContainerIds,
-                });
-            }
+        let needs_links = listing.containers.iter().any(|found| found.has_other_id);
+        let path = self.links_dir();
+        if let Some(error) = std::fs::File::open(&path).err().filter(|_| needs_links) {
+            listing.unreadable.push(Unreadable {
+                path,
+                error,
+                hides: Hides::ContainerIds,
+            });
         }
         Ok(listing)
     }
@@ -229,10 +252,11 @@ impl Runtime for Cri {
         };
         vec![LogFiles {
             dir: found.dir.clone(),
-            prefix,
+            prefix: prefix.into(),
             path: found.dir.clone(),
             grace: REOPEN_GRACE,
             rank: rank_by_run,
+            run_of_renamed,
         }]
     }
 
@@ -253,8 +277,10 @@ impl Runtime for Cri {
             container_id = ContainerId::parse(id);
             named = named.with_link(rest);
         }
+        let mut of_docker = ContainerMetadata::default();
         if matches!(place.kind, PlaceKind::Link { .. }) {
             container_id = Some(found.id);
+            of_docker = read_metadata(&found.dir).unwrap_or_default();
         }
         let pod = Pod {
             namespace: named.namespace.to_owned(),
@@ -268,13 +294,14 @@ impl Runtime for Cri {
             name: place.container.to_owned(),
             is_running: true,
             pod: Some(pod),
-            ..ContainerMetadata::default()
+            ..of_docker
         }
         .bounded())
     }
 
-    fn metadata_file(&self, _found: &Found) -> Option<SafePath> {
-        None
+    fn metadata_file(&self, found: &Found) -> Option<SafePath> {
+        let place = Place::of(&found.origin)?;
+        matches!(place.kind, PlaceKind::Link { .. }).then(|| found.dir.join(CONFIG_FILE))
     }
 
     fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
@@ -287,45 +314,19 @@ impl Runtime for Cri {
     }
 }
 
+/// A container with files of its own. The runtime's id of each run is in the name of a link.
+fn of_pod(pod: &str, container: &str, dir: SafePath, origin: PathBuf) -> Found {
+    Found {
+        has_other_id: true,
+        ..Found::new(key(pod, container), dir, origin)
+    }
+}
+
 /// Records a path that could not be read, unless it disappeared in the meantime.
 fn note(path: PathBuf, error: io::Error, unreadable: &mut Vec<Unreadable>) {
     if error.kind() != io::ErrorKind::NotFound {
         unreadable.push(Unreadable::folder(path, error));
     }
-}
-
-/// Adds the containers that the links in a container's directory point to. Returns whether the
-/// directory has, or may get, log files of its own.
-fn list_links(dir: &Path, docker: Option<&Path>, found: &mut Vec<Found>) -> bool {
-    let Some(docker) = docker else { return true };
-    let Ok(entries) = bounded_file::list(dir, MOST_FILES_OF_CONTAINER) else {
-        return true;
-    };
-    let (mut has_links, mut has_files) = (false, false);
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(rank) = name.to_str().and_then(rank_by_run) else {
-            continue;
-        };
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        has_links |= is_link;
-        has_files |= !is_link;
-        if let Some(id) = docker_id(&entry.path(), docker).filter(|_| is_link && rank.age == 0) {
-            let dir = SafePath::below(&Base::of_machine(docker), docker.join(id.to_string()));
-            found.push(Found::new(id, dir, entry.path()));
-        }
-    }
-    has_files || !has_links
-}
-
-/// The container whose Docker log a link points to.
-fn docker_id(link: &Path, docker: &Path) -> Option<ContainerId> {
-    let target = link.canonicalize().ok()?;
-    let below = target.strip_prefix(docker).ok()?;
-    let mut parts = below.iter().map(OsStr::to_str);
-    let id = ContainerId::parse(parts.next()??)?;
-    let name = parts.next()??;
-    (parts.next().is_none() && name == format!("{id}-json.log")).then_some(id)
 }
 
 #[cfg(test)]

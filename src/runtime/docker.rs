@@ -4,15 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::geteuid;
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 
+use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
+use crate::runtime::docker_pod::pod_of;
 use crate::runtime::id::ContainerId;
+use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::{bounded_file, Owner, Pod, RuntimeOptions, Unreadable};
@@ -30,6 +36,27 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 /// The driver assumed when the type is empty, as it may be in containers created before Docker
 /// 1.12.
 pub const JSON_FILE_DRIVER: &str = "json-file";
+/// Podman's name for the driver that writes files.
+pub const PODMANS_FILE_DRIVER: &str = "k8s-file";
+/// The driver that writes to the journal: no file, and no cache either.
+pub const JOURNALD_DRIVER: &str = "journald";
+
+/// Docker's own drivers that send logs elsewhere.
+const SENDING_DRIVERS: [&str; 8] = [
+    "awslogs",
+    "etwlogs",
+    "fluentd",
+    "gcplogs",
+    "gelf",
+    "logentries",
+    "splunk",
+    "syslog",
+];
+
+/// The file of the driver `local`.
+pub const LOCAL_LOG: &str = "container.log";
+/// The file in which Docker caches the log of a driver that cannot be read back.
+pub const CACHED_LOG: &str = "container-cached.log";
 
 /// What is known about a container; records carry a selection of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,15 +78,23 @@ pub struct ContainerMetadata {
     pub pod: Option<Pod>,
     /// Whether something exceeded a limit and was dropped or cut (`bounds`).
     pub is_cut: bool,
+    /// Whether something could not be read that may be readable later.
+    pub is_partial: bool,
     /// The user in whose storage the container is.
     pub owner: Option<Owner>,
+    /// What its mounts tell about whether this process runs in it.
+    pub mounted: Mounted,
 }
 
 impl ContainerMetadata {
-    /// For a container whose metadata is unavailable: the short id serves as name.
+    /// For a container whose metadata is unavailable: the short id serves as name, or else its
+    /// path.
     pub fn nameless(found: &Found) -> ContainerMetadata {
         ContainerMetadata {
-            name: found.runtime_id().short(),
+            name: match found.shown_id() {
+                Some(id) => id.short(),
+                None => last_names(&found.origin),
+            },
             is_running: true,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
@@ -83,6 +118,17 @@ impl ContainerMetadata {
     }
 }
 
+/// The last two names of a path: of a pod's container, the pod and the container.
+fn last_names(path: &Path) -> String {
+    let names: Vec<_> = path
+        .iter()
+        .rev()
+        .take(2)
+        .map(|name| name.to_string_lossy())
+        .collect();
+    names.into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
 /// Why metadata could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
@@ -90,6 +136,12 @@ pub enum MetadataError {
     #[error("{} does not exist", path.display())]
     Missing {
         /// The file.
+        path: PathBuf,
+    },
+    /// The runtime is writing to it. Said for a bounded time, after which something else is.
+    #[error("{} is being written", path.display())]
+    Busy {
+        /// The file or its folder.
         path: PathBuf,
     },
     /// The file cannot be read or is not valid.
@@ -104,10 +156,39 @@ pub enum MetadataError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct Creation {
+    created: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct ConfigV2 {
     name: Option<String>,
     config: Option<ImageConfig>,
     state: Option<State>,
+    hosts_path: Option<PathBuf>,
+    mount_points: Option<BTreeMap<PathBuf, IgnoredAny>>,
+}
+
+impl ConfigV2 {
+    /// What the mounts of the container whose folder is `dir` tell.
+    fn mounted(&self, dir: &Path) -> Mounted {
+        let Some(mounts) = &self.mount_points else {
+            return Mounted::Unknown;
+        };
+        if !mounts.keys().any(|place| dir.starts_with(place)) {
+            return Mounted::WithoutLogs;
+        }
+        let folder = self.hosts_path.as_deref().and_then(Path::parent);
+        let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
+        // dockerd does not save the path if it is another container's.
+        let hosts_of = own.or_else(|| {
+            let config: HostConfig =
+                read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig).ok()?;
+            ContainerId::parse(config.network_mode?.strip_prefix("container:")?)
+        });
+        hosts_of.map_or(Mounted::Unknown, Mounted::WithHostsOf)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -129,6 +210,7 @@ struct State {
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
     log_config: Option<LogConfig>,
+    network_mode: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -142,27 +224,38 @@ struct LogConfig {
 pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
     let path = dir.join(CONFIG_FILE);
     let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
-    let Some(name) = config.name else {
+    let Some(name) = config.name.as_ref() else {
         return Err(MetadataError::Unreadable {
             path,
             reason: "it has no Name".to_owned(),
         });
     };
+    let mounted = config.mounted(dir);
     let image = config.config.unwrap_or_default();
     let (labels, env) = (
         image.labels.unwrap_or_default(),
         image.env.unwrap_or_default(),
     );
+    let name = name.strip_prefix('/').unwrap_or(name);
+    let id = dir
+        .file_name()
+        .and_then(|name| ContainerId::parse(name.to_str()?));
+    let (name, pod) = match pod_of(name, &labels.pairs, id) {
+        Some((name, pod)) => (name, Some(pod)),
+        None => (name.to_owned(), None),
+    };
     let metadata = ContainerMetadata {
-        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
+        name,
         image: image.image.unwrap_or_default(),
         labels: labels.pairs,
         env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
-        pod: None,
+        pod,
         owner: None,
+        mounted,
         is_cut: labels.is_cut || env.is_cut,
+        is_partial: false,
     };
     Ok(metadata.bounded())
 }
@@ -192,13 +285,29 @@ impl LogDriver {
         self.name == "none" || self.name.starts_with("passthrough")
     }
 
-    /// Whether Docker writes a file once the container has started: the driver's own or, since
-    /// 20.10, the cache for a driver that cannot be read back.
+    /// Whether it writes a file of its own as soon as there is a line.
+    pub fn has_own_file(&self) -> bool {
+        [JSON_FILE_DRIVER, "local", PODMANS_FILE_DRIVER].contains(&self.name.as_str())
+    }
+
+    /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
+    /// them is Docker's cache, which there is since 20.10.
+    pub fn sends(&self) -> bool {
+        SENDING_DRIVERS.contains(&self.name.as_str())
+    }
+
+    /// Whether Docker may keep a cache of its log.
+    pub fn may_have_cache(&self) -> bool {
+        let is_elsewhere = self.has_own_file() || self.name == JOURNALD_DRIVER;
+        !is_elsewhere && !self.keeps_nothing() && !self.has_cache_disabled
+    }
+
+    /// Whether Docker is certain to write a file once the container has started: the driver's own
+    /// or the cache. A plugin may keep the log itself, and then there is no cache.
     pub fn writes_file(&self) -> bool {
         match self.name.as_str() {
             JSON_FILE_DRIVER | "local" => true,
-            "journald" | "none" => false,
-            _ => !self.has_cache_disabled,
+            _ => self.sends() && !self.has_cache_disabled,
         }
     }
 }
@@ -289,6 +398,10 @@ impl Runtime for Docker {
                         dir,
                     ));
                 }
+                Ok(kind) if kind.is_symlink() => match linked_folder(&dir) {
+                    Ok(folder) => listing.containers.push(Found::new(id, folder, dir)),
+                    Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
+                },
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
@@ -301,8 +414,8 @@ impl Runtime for Docker {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let paths = [
             found.dir.join(format!("{}-json.log", found.id)),
-            found.dir.join("local-logs").join("container.log"),
-            found.dir.join("container-cached.log"),
+            found.dir.join("local-logs").join(LOCAL_LOG),
+            found.dir.join(CACHED_LOG),
         ];
         paths.into_iter().map(LogFiles::numbered).collect()
     }
@@ -319,6 +432,29 @@ impl Runtime for Docker {
         read_log_driver(&found.dir).ok()
     }
 
+    /// Not by the folder, which a copy of the data root makes anew.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let path = found.dir.join(CONFIG_FILE);
+        let creation: Creation = read_json(&path, FileKind::ContainerConfig).ok()?;
+        let time = TimeParser::default().parse(creation.created?.as_bytes())?;
+        Some(time.since_epoch())
+    }
+
+    fn driver_file(&self, found: &Found) -> Option<SafePath> {
+        Some(found.dir.join(HOST_CONFIG_FILE))
+    }
+
+    /// The driver of a stopped container can be changed in its `hostconfig.json`, and its earlier
+    /// logs stay.
+    fn writes(&self, driver: &LogDriver, files: &LogFiles) -> Option<bool> {
+        let is_of_driver = match &*files.prefix {
+            LOCAL_LOG => driver.name == "local",
+            CACHED_LOG => driver.may_have_cache(),
+            _ => driver.name == JSON_FILE_DRIVER,
+        };
+        Some(is_of_driver)
+    }
+
     /// It is the runtime to expect if there is none, and a configured data root is expected in
     /// any case.
     fn is_missed(&self, is_any_there: bool) -> bool {
@@ -327,6 +463,26 @@ impl Runtime for Docker {
 
     fn api(&self) -> Option<Api> {
         Some(Api::Docker)
+    }
+}
+
+/// The folder that a symlink in the place of a container's folder leads to, as after a large one
+/// was moved to another disk. dockerd follows it; so does the plugin if nobody but root can have
+/// made it, or the user that the plugin runs as.
+fn linked_folder(link: &Path) -> io::Result<SafePath> {
+    let uid = link.symlink_metadata()?.uid();
+    if uid != 0 && uid != geteuid().as_raw() {
+        let reason = format!("it is a symlink that belongs to uid {uid}, not to root");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let unresolved = |error: io::Error| {
+        let reason = format!("it is a symlink that leads to no folder: {error}");
+        io::Error::new(error.kind(), reason)
+    };
+    let folder = SafePath::from(link.canonicalize().map_err(unresolved)?);
+    match folder.is_folder() {
+        true => Ok(folder),
+        false => Err(unresolved(io::ErrorKind::NotADirectory.into())),
     }
 }
 
@@ -381,7 +537,9 @@ mod tests {
                 is_running: true,
                 pod: None,
                 is_cut: false,
+                is_partial: false,
                 owner: None,
+                mounted: Mounted::Unknown,
             }
         );
     }
@@ -410,6 +568,52 @@ mod tests {
             error.contains(CONFIG_FILE) && error.contains("Name"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_mounts_tell_whether_the_logs_are_seen_in_the_container_and_whose_network_it_has() {
+        let (own, app) = (
+            ContainerId::from_bytes([7; 32]),
+            ContainerId::from_bytes([9; 32]),
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(own.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let of_app = format!("container:{app}");
+        for (place, hosts_path, network, mounted) in [
+            (
+                dir.path(),
+                format!("/x/{own}/hosts"),
+                "bridge",
+                Mounted::WithHostsOf(own),
+            ),
+            (
+                dir.path(),
+                String::new(),
+                of_app.as_str(),
+                Mounted::WithHostsOf(app),
+            ),
+            (dir.path(), String::new(), "none", Mounted::Unknown),
+            (
+                Path::new("/data"),
+                format!("/x/{own}/hosts"),
+                "bridge",
+                Mounted::WithoutLogs,
+            ),
+        ] {
+            let config = serde_json::json!({
+                "Name": "/web", "HostsPath": hosts_path,
+                "MountPoints": {place.display().to_string(): {"Type": "bind", "RW": false}},
+            });
+            std::fs::write(folder.join(CONFIG_FILE), config.to_string()).unwrap();
+            let config = serde_json::json!({"NetworkMode": network});
+            std::fs::write(folder.join(HOST_CONFIG_FILE), config.to_string()).unwrap();
+            assert_eq!(
+                read_metadata(&folder).unwrap().mounted,
+                mounted,
+                "{network}"
+            );
+        }
     }
 
     #[test]

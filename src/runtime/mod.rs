@@ -7,10 +7,12 @@ pub mod bounds;
 mod container_list;
 pub mod cri;
 pub mod docker;
+mod docker_pod;
 pub mod file;
 mod folder_stamp;
 pub mod globs;
 pub mod id;
+pub mod image;
 mod mounts;
 mod network_fs;
 pub mod own_container;
@@ -89,6 +91,9 @@ pub struct RuntimeOptions {
     pub docker_root: PathBuf,
     /// The directory with the pod logs of a Kubernetes node.
     pub pod_logs: PathBuf,
+    /// The directory with the kubelet's links to them, which tell the containers' ids;
+    /// `None` if it is beside them, or at the kubelet's place.
+    pub pod_links: Option<PathBuf>,
     /// Root's Podman storage.
     pub podman_root: PathBuf,
     /// The users whose Podman storages are read as well.

@@ -1,25 +1,75 @@
 //! The container this process runs in, if any. Its log must not be read by default: whatever
 //! the collector logs about a record would become another record.
 //!
-//! No interface reports it, so three sources are checked. The cgroup path ends in the id (v1,
-//! and v2 with the host's cgroup namespace). Docker mounts `/etc/hostname` and similar files
-//! from the container's directory, whose name is the id. The host name is the short id, unless
-//! the user set one.
+//! No interface reports it. The sources, the surest first:
+//!
+//! 1. The path of the control group ends in the container's id (v1, and v2 with the host's cgroup
+//!    namespace).
+//! 2. The kubelet mounts `/dev/termination-log` from a folder that names the pod's uid and the
+//!    container, and `/etc/hosts` from one that names the uid.
+//! 3. Other runtimes mount `/etc/hosts` and similar files from the folder of a container, whose
+//!    name is the id. With `--network container:app` they are mounted from *app's* folder, and the
+//!    host name is app's as well. So where a container's configuration tells, it must also mount
+//!    the folder with the logs ([`Mounted`]): app does not, the collector does.
+//! 4. The host name is the short id, unless the user set one.
+//!
+//! A source counts only where no surer one says anything, and a container that is not surely this
+//! one is read.
 
 use std::path::Path;
 
 use crate::runtime::bounded_file::{read_text, FileKind};
 use crate::runtime::id::ContainerId;
 
-/// Files that runtimes mount from the container's own directory.
-const MOUNTED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+/// Files that runtimes mount from the container's own folder, or from that of the container
+/// whose network it shares; the first is never another container's.
+const MOUNTED_FILES: [&str; 4] = [
+    "/run/.containerenv",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+];
 
 /// What identifies the container this process runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnContainer {
+    /// Ids in the paths of the control groups.
     ids: Vec<ContainerId>,
+    pod: Option<OwnPod>,
+    mounted_from: Option<ContainerId>,
     /// The host name, if it has the form of a short id.
     short_id: Option<String>,
+}
+
+/// The pod this process runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OwnPod {
+    uid: String,
+    /// The container's name; if it is unknown, all containers of the pod count as this one.
+    container: Option<String>,
+}
+
+/// What a container's configuration tells about its mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mounted {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// The folder with the logs is not mounted: a process that reads them runs elsewhere.
+    WithoutLogs,
+    /// The folder with the logs is, and `/etc/hosts` is that of this container.
+    WithHostsOf(ContainerId),
+}
+
+/// How a container compares with the one this process runs in.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The runtime's id, if known.
+    pub id: Option<ContainerId>,
+    /// The uid of its pod, and its name there.
+    pub in_pod: Option<(&'a str, &'a str)>,
+    /// Its mounts.
+    pub mounted: Mounted,
 }
 
 impl OwnContainer {
@@ -37,25 +87,49 @@ impl OwnContainer {
     /// Combines the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` and the host name.
     pub fn from_parts(cgroup: &str, mountinfo: &str, host_name: &str) -> OwnContainer {
         let mut ids: Vec<ContainerId> = cgroup.lines().filter_map(id_in_cgroup).collect();
-        ids.extend(mountinfo.lines().filter_map(id_in_mount));
         ids.sort_unstable();
         ids.dedup();
+        let mounts: Vec<(&str, &str)> = mountinfo.lines().filter_map(source_and_place).collect();
+        // The last mount at a place covers the others.
+        let source_of = |wanted: &str| {
+            let mut there = mounts.iter().rev().filter(|(_, place)| *place == wanted);
+            there.next().map(|(source, _)| *source)
+        };
         let host_name = host_name.trim();
         let is_short_id =
             host_name.len() == 12 && host_name.bytes().all(|byte| byte.is_ascii_hexdigit());
         OwnContainer {
             ids,
+            pod: own_pod(&mounts, source_of("/etc/hosts")),
+            mounted_from: MOUNTED_FILES
+                .into_iter()
+                .filter_map(source_of)
+                .find_map(id_in_source),
             short_id: is_short_id.then(|| host_name.to_ascii_lowercase()),
         }
     }
 
-    /// Whether `id` is this container.
-    pub fn is(&self, id: &ContainerId) -> bool {
-        self.ids.contains(id)
-            || self
-                .short_id
-                .as_ref()
-                .is_some_and(|short| *short == id.short())
+    /// Whether this process surely runs in this container.
+    pub fn is(&self, candidate: &Candidate<'_>) -> bool {
+        if candidate.id.is_some_and(|id| self.ids.contains(&id)) {
+            return true;
+        }
+        if let (Some(own), Some((uid, name))) = (&self.pod, candidate.in_pod) {
+            return own.uid == uid && own.container.as_ref().is_none_or(|own| own == name);
+        }
+        if !self.ids.is_empty() || self.pod.is_some() {
+            return false;
+        }
+        let has_our_hosts = |id: &ContainerId| match (&self.mounted_from, &self.short_id) {
+            (Some(own), _) => own == id,
+            (None, Some(short)) => *short == id.short(),
+            (None, None) => false,
+        };
+        match candidate.mounted {
+            Mounted::Unknown => candidate.id.as_ref().is_some_and(has_our_hosts),
+            Mounted::WithoutLogs => false,
+            Mounted::WithHostsOf(id) => has_our_hosts(&id),
+        }
     }
 }
 
@@ -66,17 +140,6 @@ fn id_in_cgroup(line: &str) -> Option<ContainerId> {
     path.rsplit('/').find_map(id_in_name)
 }
 
-/// Parses a line whose fourth field is the mounted path and whose fifth is the mount point:
-/// `… 8:1 /var/lib/docker/containers/ID/hostname /etc/hostname rw …`.
-fn id_in_mount(line: &str) -> Option<ContainerId> {
-    let mut words = line.split(' ').skip(3);
-    let (root, place) = (words.next()?, words.next()?);
-    if !MOUNTED_FILES.contains(&place) {
-        return None;
-    }
-    root.rsplit('/').find_map(id_in_name)
-}
-
 /// Parses `ID`, `docker-ID.scope`, `cri-containerd-ID.scope` or `libpod-ID`.
 fn id_in_name(name: &str) -> Option<ContainerId> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
@@ -84,67 +147,48 @@ fn id_in_name(name: &str) -> Option<ContainerId> {
     ContainerId::parse(id)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "3f1c0a5b9d2e4f60718293a4b5c6d7e8f90123456789abcdef0123456789abcd";
-
-    fn is_own(cgroup: &str, mountinfo: &str, host_name: &str) -> bool {
-        OwnContainer::from_parts(cgroup, mountinfo, host_name).is(&ContainerId::parse(ID).unwrap())
-    }
-
-    #[test]
-    fn a_cgroup_tells_by_its_path() {
-        for path in [
-            format!("12:cpuset:/docker/{ID}\n11:memory:/docker/{ID}\n"),
-            format!("0::/system.slice/docker-{ID}.scope\n"),
-            format!("1:name=systemd:/kubepods.slice/x.slice/cri-containerd-{ID}.scope"),
-            format!("0::/machine.slice/libpod-{ID}.scope/container"),
-            format!("4:pids:/docker/{}/docker/{ID}", "a".repeat(64)),
-        ] {
-            assert!(is_own(&path, "", ""), "{path}");
-        }
-        for path in [
-            "0::/",
-            "0::/system.slice/fluent-bit.service",
-            "",
-            &format!("0::/docker/{ID}0"),
-        ] {
-            assert!(!is_own(path, "", ""), "{path}");
-        }
-        assert!(
-            !is_own(
-                &format!("0::/docker/{ID}/docker/{}", "a".repeat(64)),
-                "",
-                ""
-            ),
-            "the outer one"
-        );
-    }
-
-    #[test]
-    fn a_mounted_file_tells_by_the_folder_it_comes_from() {
-        let line = |place: &str| {
-            format!("713 690 254:1 /var/lib/docker/containers/{ID}/hostname {place} rw,relatime - ext4 /dev/vda1 rw")
-        };
-        assert!(is_own("0::/", &line("/etc/hostname"), "web"));
-        assert!(
-            !is_own("0::/", &line("/host/etc/hostname"), "web"),
-            "another one's, mounted below ours"
-        );
-        // On the host: the shared memory of a container, mounted by dockerd.
-        let shm =
-            format!("99 29 0:50 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw");
-        assert!(!is_own("0::/", &shm, "server"));
-        assert!(!is_own("0::/", "garbage\n1 2\n", ""));
-    }
-
-    #[test]
-    fn a_host_name_tells_if_it_is_a_short_id() {
-        assert!(is_own("0::/", "", "3f1c0a5b9d2e\n"));
-        for name in ["3f1c0a5b9d2", "3f1c0a5b9d2e4", "shop-web-001", ""] {
-            assert!(!is_own("0::/", "", name), "{name}");
-        }
-    }
+/// Returns the fourth and fifth field of a line of `mountinfo`: what is mounted, as a path in its
+/// file system, and where.
+fn source_and_place(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.split(' ').skip(3);
+    Some((words.next()?, words.next()?))
 }
+
+/// Parses `…/containers/ID/hostname` or `…/ID/userdata/hostname`.
+fn id_in_source(source: &str) -> Option<ContainerId> {
+    source
+        .rsplit('/')
+        .skip(1)
+        .take(2)
+        .find_map(ContainerId::parse)
+}
+
+/// Parses `…/pods/UID/containers/NAME/FILE`, wherever it is mounted (a pod can choose), or else
+/// `…/pods/UID/etc-hosts`.
+fn own_pod(mounts: &[(&str, &str)], hosts: Option<&str>) -> Option<OwnPod> {
+    let in_parts = |source: &str| {
+        let mut parts = source.rsplit('/').skip(1);
+        let (name, containers) = (parts.next()?, parts.next()?);
+        let (uid, pods) = (parts.next()?, parts.next()?);
+        (containers == "containers" && pods == "pods").then(|| OwnPod {
+            uid: uid.to_owned(),
+            container: Some(name.to_owned()),
+        })
+    };
+    let in_hosts = |source: &str| {
+        let (_, rest) = source.rsplit_once("/pods/")?;
+        let uid = rest.strip_suffix("/etc-hosts")?;
+        (!uid.contains('/')).then(|| OwnPod {
+            uid: uid.to_owned(),
+            container: None,
+        })
+    };
+    let sources = mounts.iter().map(|(source, _)| *source);
+    sources
+        .rev()
+        .find_map(in_parts)
+        .or_else(|| hosts.and_then(in_hosts))
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::file::stat_path;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -44,6 +45,17 @@ pub trait Runtime: Send + Sync {
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
+    /// The file that names the log driver, if a container's driver can be changed.
+    fn driver_file(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
+    /// Whether a driver writes to `files`, which are among [`Runtime::logs`]; `None` if a driver
+    /// does not decide that.
+    fn writes(&self, _driver: &LogDriver, _files: &LogFiles) -> Option<bool> {
+        None
+    }
+
     /// Whether it is a problem, with `Runtime auto`, that the root does not exist.
     /// `is_any_there` says whether that of another runtime does.
     fn is_missed(&self, _is_any_there: bool) -> bool {
@@ -58,6 +70,13 @@ pub trait Runtime: Send + Sync {
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
+    }
+
+    /// When the container was created, in nanoseconds since 1970; by default, when its directory
+    /// was. `None` if that is unknown.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let (id, _) = stat_path(&found.dir).ok()?;
+        (id.birth > 0).then_some(id.birth)
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then
@@ -115,6 +134,8 @@ pub struct Found {
     pub origin: PathBuf,
     /// The user in whose storage it is; `None` for a system storage.
     pub owner: Option<Owner>,
+    /// Whether the runtime has another id for it, which is not known here.
+    pub has_other_id: bool,
 }
 
 impl Found {
@@ -125,7 +146,25 @@ impl Found {
             dir,
             origin,
             owner: None,
+            has_other_id: false,
         }
+    }
+
+    /// Whether it is below an unreadable path and so may exist although it is not listed.
+    pub fn is_below(&self, unreadable: &Path) -> bool {
+        self.dir.starts_with(unreadable) || self.origin.starts_with(unreadable)
+    }
+
+    /// Whether it is still there although nothing may lead to it now: the kubelet replaces its link
+    /// to a log of Docker's.
+    pub fn outlives_its_link(&self) -> bool {
+        let is_linked = !self.origin.starts_with(&*self.dir) && !self.dir.starts_with(&self.origin);
+        is_linked && self.dir.is_folder()
+    }
+
+    /// The id by which the runtime's tools know it, if that is known.
+    pub fn shown_id(&self) -> Option<ContainerId> {
+        (!self.has_other_id).then(|| self.runtime_id())
     }
 
     /// The id assigned by the runtime.
@@ -167,6 +206,10 @@ pub enum Hides {
     UsersContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
+    /// The logs of so many containers, which are links to those of another runtime.
+    LinkedLogs(u64),
+    /// Labels and environment variables of containers that are read nevertheless.
+    Labels,
 }
 
 impl fmt::Display for Hides {
@@ -175,7 +218,15 @@ impl fmt::Display for Hides {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
             }
-            Hides::ContainerIds => "records of pods lack container_id, but all are read",
+            Hides::ContainerIds => {
+                "records of pods lack container_id, but all are read (see Pod_Links)"
+            }
+            Hides::LinkedLogs(_) => {
+                "these containers are not read: mount Docker's data root, and set Docker_Root to it"
+            }
+            Hides::Labels => {
+                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+            }
         })
     }
 }
@@ -212,13 +263,17 @@ pub struct LogFiles {
     /// Their directory.
     pub dir: SafePath,
     /// The common prefix of their names.
-    pub prefix: String,
+    pub prefix: Box<str>,
     /// The current file if its name never changes; otherwise the directory, for messages.
     pub path: SafePath,
     /// How long a file may still be written after its successor has been created.
     pub grace: Duration,
-    /// Ranks the part of a name after the prefix; `None` if the file is not part of the log.
+    /// Ranks the part of a name after the prefix; `None` if the runtime gives no file of the log
+    /// such a name.
     pub rank: fn(&str) -> Option<FileRank>,
+    /// The run of a file that somebody else has named, from `prefix` and its name; `None` if it
+    /// is certainly not part of the log. Only its content shows whether it is.
+    pub run_of_renamed: fn(&str, &str) -> Option<u32>,
 }
 
 impl LogFiles {
@@ -231,16 +286,30 @@ impl LogFiles {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default()
-                .to_owned(),
+                .into(),
             path,
             grace: Duration::ZERO,
             rank: rank_by_number,
+            run_of_renamed: run_of_renamed_log,
         }
     }
 
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
-        (self.rank)(name.strip_prefix(self.prefix.as_str())?)
+        (self.rank)(name.strip_prefix(&*self.prefix)?)
+    }
+
+    /// The run of a file that the runtime did not name (logrotate's `dateext`, `.old` …), if it
+    /// may be part of the log.
+    pub fn run_of_renamed(&self, name: &str) -> Option<u32> {
+        (self.run_of_renamed)(&self.prefix, name)
+    }
+
+    /// Whether a name that the runtime did not give is derived from that of the log, so that no
+    /// other file is likely to have it.
+    pub fn is_named_after(&self, name: &str) -> bool {
+        let stem = self.prefix.strip_suffix(".log").unwrap_or(&self.prefix);
+        name.starts_with(stem) && self.run_of_renamed(name).is_some()
     }
 
     /// The path of the current file if its name never changes.
@@ -258,7 +327,7 @@ impl PartialEq for LogFiles {
 
 impl fmt::Debug for LogFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.dir.join(&self.prefix).display())
+        write!(f, "{}", self.dir.join(&*self.prefix).display())
     }
 }
 
@@ -287,6 +356,23 @@ pub fn rank_by_number(rest: &str) -> Option<FileRank> {
     })
 }
 
+/// What the logs that Docker keeps in one folder are recognised by.
+const LOGS_IN_A_FOLDER: [&str; 2] = ["-json", "container-cached"];
+/// The files that a runtime keeps beside a log, by the beginnings of their names.
+const BESIDE_A_LOG: [&str; 5] = [".", "config.v2", "host", "resolv.conf", "conmon"];
+/// How the names of files end that are not part of a log, or not yet.
+const NOT_OF_A_LOG: [&str; 3] = [".json", ".tmp", ".pid"];
+
+/// The run, always 0, of a renamed file of a log that has one file for all runs. A name says
+/// only that it belongs to something else.
+fn run_of_renamed_log(prefix: &str, name: &str) -> Option<u32> {
+    let is_of_another_log = |part: &&str| name.contains(*part) && !prefix.contains(*part);
+    let is_something_else = LOGS_IN_A_FOLDER.iter().any(is_of_another_log)
+        || BESIDE_A_LOG.iter().any(|begin| name.starts_with(begin))
+        || NOT_OF_A_LOG.iter().any(|end| name.ends_with(end));
+    (!is_something_else).then_some(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,5 +395,29 @@ mod tests {
             let got = log.rank_of(name).map(|rank| (rank.age, rank.is_gzip));
             assert_eq!(got, want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_the_runtime_did_not_give_may_be_of_the_log_unless_it_is_of_something_else() {
+        let log = LogFiles::numbered(Path::new("/x/x-json.log"));
+        for (name, may_be, is_after) in [
+            ("x-json.log-20261126", true, true),
+            ("x-json.log-20261126.gz", true, true),
+            ("x-json.1.log", true, true),
+            ("x-json.log.old", true, true),
+            ("backup", true, false),
+            ("x-json.log.1.gz.tmp", false, false),
+            ("container-cached.log.1", false, false),
+            ("config.v2.json", false, false),
+            ("hostconfig.json", false, false),
+            (".tmp-hostconfig.json1", false, false),
+            ("hostname", false, false),
+        ] {
+            assert_eq!(log.run_of_renamed(name).is_some(), may_be, "{name}");
+            assert_eq!(log.is_named_after(name), is_after, "{name}");
+        }
+        let cache = LogFiles::numbered(Path::new("/x/container-cached.log"));
+        assert!(cache.is_named_after("container-cached.log-20261126"));
+        assert!(cache.run_of_renamed("x-json.log-20261126").is_none());
     }
 }

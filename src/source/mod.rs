@@ -15,6 +15,7 @@ mod log_trouble;
 mod pace;
 pub mod rate;
 pub mod reader;
+mod removed;
 mod roots;
 mod schedule;
 mod services;

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::runtime::Hides;
 use crate::source::fleet::Fleet;
 use crate::source::roots::Root;
 use crate::source::services::Services;
 use crate::telemetry::account::Figures;
-use crate::telemetry::metrics::Survey;
+use crate::telemetry::metrics::{Survey, Unread};
 
 /// Interval between two surveys; the host exports its metrics as often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -74,11 +75,21 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         let streams = container.api().and_then(|api| services.streams.get(api));
         container.add_to(&mut survey, now, streams);
     }
+    // Each hides at least one container that should be read.
+    let hidden = fleet.roots.iter().flat_map(|root| &root.unreadable);
+    let hidden = hidden.filter(|it| it.hides != Hides::ContainerIds);
+    hidden.for_each(|it| survey.count_unread(Unread::of_error(&it.error)));
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
     survey.roots = shown
         .map(|root| (root.dir.clone(), root.failure.is_none()))
         .collect();
+    let unreadable = fleet.roots.iter().flat_map(|root| &root.unreadable);
+    for it in unreadable {
+        if let Hides::LinkedLogs(containers) = it.hides {
+            survey.unread[Unread::of_error(&it.error) as usize] += containers;
+        }
+    }
     for streams in services.streams.iter() {
         survey.open_lines += streams.open_lines();
     }

@@ -76,6 +76,8 @@ pub struct Origin {
 #[derive(Debug, Default)]
 struct Ledger {
     name: String,
+    /// The id that messages and metrics show, if it is known.
+    shown_id: Option<ContainerId>,
     origin: Option<Origin>,
     figures: Figures,
     /// Time of the first record of each batch that is not accepted yet.
@@ -118,8 +120,8 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Account {
     id: ContainerId,
-    /// The id the runtime uses for the container.
-    runtime_id: ContainerId,
+    /// Whether the container is in a user's storage.
+    is_of_user: bool,
     is_held_back: AtomicBool,
     ledger: Mutex<Ledger>,
 }
@@ -127,11 +129,19 @@ pub struct Account {
 impl Account {
     /// An account with nothing read yet.
     pub fn new(id: ContainerId) -> Account {
+        Account::of(id, id)
+    }
+
+    fn of(id: ContainerId, runtime_id: ContainerId) -> Account {
+        let ledger = Ledger {
+            shown_id: Some(runtime_id),
+            ..Ledger::default()
+        };
         Account {
             id,
-            runtime_id: id,
+            is_of_user: id != runtime_id,
             is_held_back: AtomicBool::new(false),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(ledger),
         }
     }
 
@@ -161,12 +171,24 @@ impl Account {
 
     /// Whether the container is in a user's storage, so that its runtime uses another id.
     pub fn is_of_user(&self) -> bool {
-        self.id != self.runtime_id
+        self.is_of_user
     }
 
-    /// The short id shown in messages and metrics.
+    /// The short id shown in messages.
     pub fn short_id(&self) -> String {
-        self.runtime_id.short()
+        self.known_short_id()
+            .unwrap_or_else(|| "id unknown".to_owned())
+    }
+
+    /// The first digits of the runtime's id, if it is known: that of a pod's container is in
+    /// another folder than its log.
+    pub fn known_short_id(&self) -> Option<String> {
+        self.ledger().shown_id.map(|id| id.short())
+    }
+
+    /// Name and short id, for messages.
+    pub fn names(&self) -> (String, String) {
+        (self.name(), self.short_id())
     }
 
     /// The id of the container.
@@ -185,6 +207,12 @@ impl Account {
         if ledger.name != name {
             name.clone_into(&mut ledger.name);
         }
+    }
+
+    /// Sets the container's name and the runtime's id for it, if that is known.
+    pub fn set_names(&self, name: &str, id: Option<ContainerId>) {
+        self.set_name(name);
+        self.ledger().shown_id = id;
     }
 
     /// Where the log comes from, as of the last check; `None` if the container is not to be
@@ -279,6 +307,11 @@ impl Account {
         ledger.figures.abandoned.generations += abandoned.generations;
     }
 
+    /// Adds entries without a valid time.
+    pub fn add_untimed(&self, entries: u64) {
+        self.ledger().figures.untimed += entries;
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
     }
@@ -306,13 +339,13 @@ impl Accounts {
 
     /// Like [`Accounts::open`], for a container whose runtime uses a different id.
     pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
-        let new = || {
-            Arc::new(Account {
-                runtime_id,
-                ..Account::new(id)
-            })
-        };
+        let new = || Arc::new(Account::of(id, runtime_id));
         Arc::clone(self.books().open.entry(id).or_insert_with(new))
+    }
+
+    /// Counts `files` of containers that have no account, of which an unknown part was lost.
+    pub fn abandon_files(&self, files: u64) {
+        self.books().closed.abandoned.generations += files;
     }
 
     /// Closes the account of a container that is gone and completely processed; its sums are

@@ -77,8 +77,9 @@ impl Activity {
             let account = accounts
                 .iter()
                 .find(|account| prefix(account.id()) == wanted);
-            let name = account.map(|account| account.name()).unwrap_or_default();
-            format!("container {name} ({wanted:012x})")
+            let unknown = || (String::new(), format!("{wanted:012x}"));
+            let (name, short_id) = account.map_or_else(unknown, |account| account.names());
+            format!("container {name} ({short_id})")
         };
         let told = match doing {
             Doing::Nothing => "waiting".to_owned(),

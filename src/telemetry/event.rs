@@ -20,6 +20,8 @@ pub enum Event {
     },
     #[error("containers in {} can be listed now", path.display())]
     RootReadable { path: PathBuf },
+    #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
+    RootMoved { path: PathBuf },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
@@ -123,34 +125,95 @@ pub enum Event {
         name: String,
         short_id: String,
     },
-    #[error("cannot read container metadata {}: {reason}; the container's records lack it until it can be read", path.display())]
-    MetadataUnreadable { path: PathBuf, reason: String },
-    #[error("cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
-    LogUnreadable { path: PathBuf, reason: String },
-    #[error("gave up on log file {}: {reason}; {unread} unread bytes in it are lost; continuing with the container's newer log files", path.display())]
+    #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
+    DriverChanged {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        driver: String,
+    },
+    #[error("container {name} ({short_id}): cannot read its metadata {}: {reason}; its records lack it until it can be read", path.display())]
+    MetadataUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("container {name} ({short_id}): cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
+    LogUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("container {name} ({short_id}): gave up on log file {}: {reason}; {unread} unread bytes in it are lost; continuing with its newer log files", path.display())]
     GenerationUnreadable {
+        name: String,
+        short_id: String,
         path: PathBuf,
         reason: String,
         unread: u64,
     },
+    #[error("container {name} ({short_id}): rotated log {} cannot be read: {reason}; its lines that were not delivered before are lost (logrotate: compress with gzip, or one rotation later, by delaycompress)", path.display())]
+    RotatedUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("cannot open {}: {reason}; logs that are already open are still read, the others wait (see LimitNOFILE of Fluent Bit's service)", path.display())]
     Shortage { path: PathBuf, reason: String },
-    #[error("log {} can be read now", path.display())]
-    LogReadable { path: PathBuf },
-    #[error("{}: skipped {bytes} bytes near offset {offset} that are not a valid log record; they are lost", path.display())]
+    #[error("container {name} ({short_id}): log {} can be read now", path.display())]
+    LogReadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): skipped {bytes} bytes near offset {offset} of {} that are not a valid log record; they are lost", path.display())]
     Corrupt {
+        name: String,
+        short_id: String,
         path: PathBuf,
         offset: u64,
         bytes: u64,
     },
-    #[error("{} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
-    Truncated { path: PathBuf, unread: u64 },
-    #[error("{} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
-    TruncatedMeanwhile { path: PathBuf },
+    #[error("container {name} ({short_id}): {}: {entries} entries have no valid time; their records have the time at which they were read", path.display())]
+    Untimed {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        entries: u64,
+    },
+    #[error("container {name} ({short_id}): {} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
+    Truncated {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        unread: u64,
+    },
+    #[error("container {name} ({short_id}): {} was truncated while it was not being read; unread data in it is lost; reading it from the start", path.display())]
+    TruncatedMeanwhile {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): {} was truncated while its reading was behind, and no copy of it was found in its folder; at least {unread} unread bytes are lost, and whatever was written to it since it was last checked; reading it from the start", path.display())]
+    TruncatedBehind {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        unread: u64,
+    },
     #[error("container {name} ({short_id}): its log was rotated away before it was read to the end; lines written after {last} may be lost; continuing with the oldest file left")]
     GenerationLost {
         name: String,
         short_id: String,
+        last: String,
+    },
+    #[error("containers were removed while Fluent Bit was not reading ({count}): {ids}; what they wrote after their last delivered lines (the latest of {last}) is lost, if there was anything")]
+    RemovedMeanwhile {
+        count: usize,
+        ids: String,
         last: String,
     },
     #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened; their contents are lost")]
@@ -179,8 +242,13 @@ pub enum Event {
         bytes: u64,
         lines: u64,
     },
-    #[error("{} is damaged: {reason}; what could be decompressed was delivered, the rest is lost", path.display())]
-    DamagedArchive { path: PathBuf, reason: String },
+    #[error("container {name} ({short_id}): {} is damaged: {reason}; what could be decompressed was delivered, the rest is lost", path.display())]
+    DamagedArchive {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("DB {}: {problem}; renamed it to {} and started a new one; every log is read again from the beginning", path.display(), aside.display())]
     CheckpointSetAside {
         path: PathBuf,
@@ -199,6 +267,8 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
+    #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
+    TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]
@@ -213,14 +283,16 @@ impl Event {
         match self {
             Event::RootUnreadable { .. }
             | Event::FolderUnreadable {
-                effect: Hides::Containers,
+                effect: Hides::Containers | Hides::LinkedLogs(_),
                 ..
             }
             | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
+            | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
             | Event::TruncatedMeanwhile { .. }
+            | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
@@ -238,25 +310,30 @@ impl Event {
             | Event::ParserUnknown { .. }
             | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
+            | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::TagLiteral { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
             | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
+            | Event::RootMoved { .. }
             | Event::RootReadable { .. }
             | Event::ReaderBack
             | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
+            | Event::DriverChanged { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }

@@ -11,16 +11,23 @@
 )]
 
 mod accounting;
+mod api;
 mod content;
+mod drivers;
+mod first_start;
 mod hard_cases;
 mod health;
 mod hostile;
 mod idle_streams;
+mod moved;
 mod multiline;
+mod podman_storage;
 mod pods;
 mod released_checkpoint;
+mod renamed;
 mod selection;
 mod slices;
 mod tail_containers;
 mod tailing;
+mod unfinished;
 mod user_storages;

@@ -3,14 +3,18 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
 
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::delivery::host::embedded::Record;
 use fluent_bit_container_logs::telemetry::event::Level;
 
 use test_kit::collector::Collector;
-use test_kit::docker_root::DockerRoot;
+use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::pod_root::{uid_of, PodRoot, PodWriter, Style};
+use test_kit::tail_containers::{page, program, row};
+use test_kit::{in_mount_namespace, skip};
 
 /// As on a node without Docker.
 fn start(root: &PodRoot, options: &[(&str, &str)]) -> Collector {
@@ -413,6 +417,195 @@ fn below_cri_dockerd_a_container_is_read_once_and_has_its_pods_fields() {
     }
 }
 
+/// A pod's container below cri-dockerd: as Docker writes it, and the kubelet's link to it, which
+/// leads to `target`.
+fn linked(pods: &PodRoot, docker: &DockerRoot, digit: char, target: &str) -> (LogWriter, PathBuf) {
+    let uid = uid_of("web-1");
+    let mut log = docker.container(digit, "");
+    log.write_config_with(
+        &format!("k8s_app-{digit}_web-1_shop_{uid}_0"),
+        true,
+        serde_json::json!({
+            "io.kubernetes.container.name": format!("app-{digit}"),
+            "io.kubernetes.pod.name": "web-1",
+            "io.kubernetes.pod.namespace": "shop",
+            "io.kubernetes.pod.uid": uid,
+            "annotation.io.kubernetes.container.restartCount": "0",
+        }),
+        &[],
+    );
+    log.line("line 0");
+    let dir = pods.pods().join(format!("shop_web-1_{uid}/app-{digit}"));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let link = dir.join("0.log");
+    symlink(
+        format!("{target}/containers/{0}/{0}-json.log", log.id),
+        &link,
+    )
+    .expect("a link");
+    (log, link)
+}
+
+/// Every few seconds the kubelet renames the link and, since Docker cannot reopen its log, renames
+/// it back; or the link is made anew.
+#[test]
+fn below_cri_dockerd_records_are_the_same_while_the_kubelet_replaces_the_link() {
+    for runtime in ["auto", "cri", "docker"] {
+        let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+        let docker_root = docker.path().display().to_string();
+        let (mut log, link) = linked(&pods, &docker, 'a', &docker_root);
+        let target = std::fs::read_link(&link).expect("the link");
+        let db = pods.path().join("positions.db").display().to_string();
+        let options = [
+            ("Runtime", runtime),
+            ("Docker_Root", &docker_root),
+            ("Docker_Socket", "off"),
+            ("Rescan_Interval", "10ms"),
+            ("DB", &db),
+        ];
+        let collector = Collector::start(pods.path(), &options);
+        collector.wait_texts(1);
+        let renamed = link.with_file_name("0.log.20231114-221320");
+        let mut count = 1;
+        // A container that is read was listed since.
+        let mut settle = |digit: char| {
+            let text = format!("of {digit}");
+            match runtime {
+                "docker" => docker.container(digit, "other").line(&text),
+                _ => pods
+                    .container("ops", &format!("other-{digit}"), "app")
+                    .line(&text),
+            }
+            let has = |collector: &Collector, text: &String| collector.texts().contains(text);
+            collector.wait("a listing", |collector| has(collector, &text));
+            let line = format!("line {count}");
+            log.line(&line);
+            count += 1;
+            collector.wait("the line", |collector| has(collector, &line));
+        };
+        std::fs::rename(&link, &renamed).expect("rename");
+        settle('b');
+        std::fs::rename(&renamed, &link).expect("rename");
+        settle('c');
+        std::fs::remove_file(&link).expect("remove");
+        settle('d');
+        symlink(&target, &link).expect("the link");
+        settle('e');
+        let (mut records, messages) = collector.stop();
+        records.retain(|record| record.text("log").starts_with("line"));
+        assert_eq!(texts(&records), numbers(0..5), "{runtime}: {messages:?}");
+        for record in &records {
+            let is = |key: &str| record.text(key).to_owned();
+            let told = [
+                is("container_name"),
+                is("pod"),
+                is("namespace"),
+                is("image"),
+            ];
+            assert_eq!(
+                told,
+                ["app-a", "web-1", "shop", "shop/web:1.2"],
+                "{runtime}"
+            );
+            assert_eq!(is("pod_uid"), uid_of("web-1"));
+        }
+    }
+}
+
+#[test]
+fn links_into_a_docker_root_that_is_mounted_elsewhere_are_followed_and_else_said() {
+    let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+    for digit in ['a', 'b'] {
+        linked(&pods, &docker, digit, "/nonexistent/var/lib/docker");
+    }
+    let docker_root = docker.path().display().to_string();
+    let collector = start(&pods, &[("Docker_Root", &docker_root)]);
+    collector.wait_texts(2);
+    let (_, messages) = collector.stop();
+    assert!(
+        !messages.iter().any(|(level, _)| *level <= Level::Warn),
+        "{messages:?}"
+    );
+    let elsewhere = pods.path().join("none").display().to_string();
+    for runtime in ["cri", "auto"] {
+        let options = [
+            ("Runtime", runtime),
+            ("Docker_Root", elsewhere.as_str()),
+            ("Docker_Socket", "off"),
+        ];
+        let collector = Collector::start(pods.path(), &options);
+        let said = "the logs of pods are links into /nonexistent/var/lib/docker/containers, but none of them is found here";
+        collector.wait("the message", |collector| collector.has_logged(said));
+        collector.wait("the metric", |collector| {
+            collector.metric("containers_unread") == 2.0
+        });
+        assert_eq!(collector.count(), 0);
+    }
+    let pods_option = pods.pods().display().to_string();
+    let arguments = ["check", "--runtime", "cri", "--pod-logs", &pods_option];
+    let output = Command::new(program())
+        .args(arguments)
+        .args(["--docker-root", &elsewhere])
+        .output()
+        .expect("it runs");
+    let (page, is_all_read) = page(&output);
+    assert!(
+        !is_all_read && page.contains("none of them is found here"),
+        "{page}"
+    );
+    assert!(
+        page.contains("[missing]") && page.contains("set Docker_Root"),
+        "{page}"
+    );
+}
+
+#[test]
+fn where_the_links_are_not_beside_the_pods_an_option_tells_and_a_missing_folder_is_said() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("line 0");
+    let (beside, elsewhere) = (root.path().join("containers"), root.path().join("links"));
+    std::fs::rename(&beside, &elsewhere).expect("rename");
+    let said = "records of pods lack container_id, but all are read";
+    let links = elsewhere.display().to_string();
+    let collector = start(&root, &[("Pod_Links", &links)]);
+    collector.wait_texts(1);
+    let (records, messages) = collector.stop();
+    assert_eq!(records[0].text("container_id"), log.id());
+    assert!(
+        !messages.iter().any(|(level, _)| *level <= Level::Warn),
+        "{messages:?}"
+    );
+    let collector = start(&root, &[("Rescan_Interval", "10ms")]);
+    collector.wait("the message", |collector| collector.has_logged(said));
+    collector.wait_texts(1);
+    assert_eq!(collector.records()[0].body.get("container_id"), None);
+    // Once they are there, they tell the id of a run that is being read.
+    std::fs::rename(&elsewhere, &beside).expect("rename");
+    collector.wait("that they are there", |collector| {
+        collector.has_logged(&format!("{} can be read now", beside.display()))
+    });
+    let mut count = 1;
+    collector.wait("the id", |collector| {
+        log.line("more");
+        count += 1;
+        collector.wait_texts(count);
+        collector
+            .records()
+            .last()
+            .is_some_and(|record| record.text("container_id") == log.id())
+    });
+    std::fs::rename(&beside, &elsewhere).expect("rename");
+    let pods = root.pods().display().to_string();
+    let mut check = Command::new(program());
+    check.args(["check", "--runtime", "cri", "--pod-logs", &pods]);
+    let (page, is_all_read) = page(&check.output().expect("it runs"));
+    assert!(
+        is_all_read && page.contains(said) && page.contains("Pod_Links"),
+        "{page}"
+    );
+}
+
 #[test]
 fn a_missing_node_is_missed_only_where_it_was_asked_for() {
     let root = DockerRoot::new();
@@ -489,4 +682,138 @@ fn the_daemon_sets_configuration_reads_a_node() {
         .tagged()
         .iter()
         .all(|(got, _)| *got == Some(tag.clone())));
+}
+
+/// The short ids of the containers, and whether any message shows another one.
+fn named_otherwise(messages: &[(Level, String)], ids: &[&str]) -> Vec<String> {
+    let texts = messages.iter().map(|(_, text)| text);
+    let about = texts.filter(|text| text.starts_with("container "));
+    let is_named = |text: &&String| {
+        let begins = |id: &&str| text.starts_with(&format!("container shop/web-1/app ({id})"));
+        !ids.iter().any(begins)
+    };
+    about.filter(is_named).cloned().collect()
+}
+
+#[test]
+fn messages_and_metrics_name_a_container_by_its_pod_and_the_id_that_crictl_shows() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("line 0");
+    log.raw(b"garbage\n");
+    let collector = start(&root, &[("Partial_Max_Size", "16384")]);
+    collector.wait_texts(1);
+    let labels = |collector: &Collector| {
+        let labels = collector.labels("container_records_total");
+        labels
+            .into_iter()
+            .map(|labels| labels.join(" "))
+            .collect::<Vec<_>>()
+    };
+    let first = log.id()[..12].to_owned();
+    collector.wait("the metrics", |collector| {
+        labels(collector) == [format!("shop/web-1/app {first}")]
+    });
+    log.restart();
+    log.line("line 1");
+    collector.wait_texts(2);
+    let second = log.id()[..12].to_owned();
+    log.line(&"x".repeat(20_000));
+    collector.wait("the cut line", |collector| collector.has_logged("cut"));
+    collector.wait("the damage", |collector| {
+        collector.has_logged("not a valid log record")
+    });
+    assert_eq!(
+        labels(&collector),
+        [format!("shop/web-1/app {first}")],
+        "one series for all runs"
+    );
+    std::fs::remove_dir_all(log.dir.parent().expect("the pod")).expect("remove");
+    collector.wait("the end", |collector| collector.has_logged("is gone"));
+    let (_, messages) = collector.stop();
+    let has = |text: &str| messages.iter().any(|(_, message)| message.contains(text));
+    assert!(
+        has(&format!("container shop/web-1/app ({first}) found")),
+        "{messages:?}"
+    );
+    assert!(
+        has(&format!("container shop/web-1/app ({second}): cut")),
+        "{messages:?}"
+    );
+    assert_eq!(named_otherwise(&messages, &[&first, &second]), [""; 0]);
+}
+
+#[test]
+fn a_container_whose_id_is_unknown_is_named_without_one() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    std::fs::remove_dir_all(root.path().join("containers")).expect("remove the links");
+    log.line("line 0");
+    log.raw(b"garbage\n");
+    log.line("line 1");
+    let collector = start(&root, &[]);
+    collector.wait_texts(2);
+    collector.wait("the damage", |collector| {
+        collector.has_logged("not a valid log record")
+    });
+    let labels = collector.labels("container_records_total");
+    assert_eq!(labels, [["shop/web-1/app", ""]]);
+    let (_, messages) = collector.stop();
+    assert_eq!(named_otherwise(&messages, &["id unknown"]), [""; 0]);
+}
+
+/// With a control group namespace of its own, only the kubelet's mounts say which pod a process
+/// is in, and `/etc/hostname` comes from the sandbox.
+#[test]
+fn the_own_container_is_left_out_by_the_kubelets_mounts_and_others_of_its_pod_are_read() {
+    let test =
+        "pods::the_own_container_is_left_out_by_the_kubelets_mounts_and_others_of_its_pod_are_read";
+    let root = PodRoot::new();
+    for (pod, container) in [
+        ("agent-1", "agent"),
+        ("agent-1", "sidecar"),
+        ("agent-2", "agent"),
+    ] {
+        root.container("ops", pod, container).line("a line");
+    }
+    let kubelet = root.path().join("kubelet/pods").join(uid_of("agent-1"));
+    let own = kubelet.join("containers/agent");
+    let sandbox = root.path().join("sandboxes").join("cd".repeat(32));
+    for dir in [&own, &sandbox] {
+        std::fs::create_dir_all(dir).expect("a folder");
+    }
+    for file in [
+        kubelet.join("etc-hosts"),
+        own.join("5f0c1d2e"),
+        sandbox.join("hostname"),
+        root.path().join("termination-log"),
+    ] {
+        std::fs::write(file, "").expect("a file");
+    }
+    let mounts = format!(
+        "mount --bind {0}/etc-hosts /etc/hosts && mount --bind {1}/hostname /etc/hostname && \
+         mount --bind {0}/containers/agent/5f0c1d2e {2}/termination-log",
+        kubelet.display(),
+        sandbox.display(),
+        root.path().display(),
+    );
+    let mut check = match in_mount_namespace(&mounts) {
+        Ok(command) => command,
+        Err(reason) => return skip(test, &reason),
+    };
+    let pods = root.pods().display().to_string();
+    check
+        .arg(program())
+        .args(["check", "--runtime", "cri", "--pod-logs", &pods]);
+    let (page, _) = page(&check.output().expect("it runs"));
+    for (name, source) in [
+        (
+            "ops/agent-1/agent",
+            "- - not read: this process runs in it (Exclude_Self)",
+        ),
+        ("ops/agent-1/sidecar", "- - file"),
+        ("ops/agent-2/agent", "- - file"),
+    ] {
+        assert_eq!(row(&page, name), source, "{page}");
+    }
 }

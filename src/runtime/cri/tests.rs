@@ -215,6 +215,90 @@ fn a_link_is_followed_into_dockers_root_only() {
     );
 }
 
+/// The node's data root is mounted at another place, or renamed during a rotation.
+#[test]
+fn a_link_counts_by_its_id_wherever_it_leads_and_however_it_is_called() {
+    let node = Node::new();
+    let id = "ab".repeat(32);
+    node.write(&format!("docker/containers/{id}/{id}-json.log"));
+    let dir = node.path(&format!("pods/shop_web-1_{UID}/app"));
+    std::fs::create_dir_all(&dir).unwrap();
+    let target = format!("/nonexistent/docker/containers/{id}/{id}-json.log");
+    symlink(&target, dir.join("1.log.20240101-000000")).unwrap();
+    for is_back in [false, true] {
+        let found = node.found();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].origin, dir.join("1.log"));
+        let log = node.path(&format!("docker/containers/{id}/{id}-json.log"));
+        assert_eq!(
+            node.cri().logs(&found[0])[0].current(),
+            Some(&SafePath::from(&log))
+        );
+        let (name, pod) = node.pod(&found[0], 0);
+        assert_eq!((name.as_str(), pod.restart_count), ("app", 1));
+        if !is_back {
+            symlink(&target, dir.join("1.log")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn links_of_which_none_leads_to_a_container_are_said_and_a_single_one_is_not() {
+    let node = Node::new();
+    let (gone, id) = ("ef".repeat(32), "ab".repeat(32));
+    for (container, id) in [("app", &gone), ("side", &id)] {
+        let dir = node.path(&format!("pods/shop_web-1_{UID}/{container}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        symlink(
+            format!("/data/docker/containers/{id}/{id}-json.log"),
+            dir.join("0.log"),
+        )
+        .unwrap();
+    }
+    let cri = node.cri();
+    let listing = cri.list(&cri.root()).unwrap();
+    assert!(listing.containers.is_empty() && !listing.is_decided_by_folders);
+    let [unreadable] = &listing.unreadable[..] else {
+        panic!("{:?}", listing.unreadable)
+    };
+    assert_eq!(unreadable.path, node.path("docker/containers"));
+    assert_eq!(unreadable.hides, Hides::LinkedLogs(2));
+    assert!(unreadable
+        .error
+        .to_string()
+        .contains("links into /data/docker/containers"));
+    node.write(&format!("docker/containers/{id}/{id}-json.log"));
+    let listing = cri.list(&cri.root()).unwrap();
+    assert_eq!((listing.containers.len(), listing.unreadable.len()), (1, 0));
+}
+
+#[test]
+fn the_links_with_the_ids_are_beside_the_pods_or_where_they_are_said_to_be() {
+    let node = Node::new();
+    let id = "ab".repeat(32);
+    let log = node.write(&format!("pods/shop_web-1_{UID}/app/0.log"));
+    let links = node.path("elsewhere");
+    std::fs::create_dir(&links).unwrap();
+    symlink(log, links.join(format!("web-1_shop_app-{id}.log"))).unwrap();
+    std::fs::remove_dir(node.path("containers")).unwrap();
+    let cri = node.cri();
+    let listing = cri.list(&cri.root()).unwrap();
+    let hidden: Vec<Hides> = listing.unreadable.iter().map(|it| it.hides).collect();
+    assert_eq!(hidden, [Hides::ContainerIds]);
+    let told = |cri: &Cri| {
+        let pod = cri
+            .metadata(&listing.containers[0], 0)
+            .unwrap()
+            .pod
+            .unwrap();
+        pod.container_id.map(|id| id.to_string())
+    };
+    assert_eq!(told(&cri), None);
+    let cri = cri.with_links(&links);
+    assert_eq!(told(&cri), Some(id));
+    assert!(cri.list(&cri.root()).unwrap().unreadable.is_empty());
+}
+
 #[test]
 fn a_missing_root_is_an_error() {
     let cri = Cri::new(Path::new("/nonexistent/pods"), Path::new("/nonexistent"));

@@ -8,8 +8,8 @@ use crate::telemetry::metrics::{
     Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
 
-/// Labels of a container's series. The id comes last and always has twelve characters, because
-/// cmetrics looks up series by a hash of the concatenated values.
+/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
+/// unknown, because cmetrics looks up series by a hash of the concatenated values.
 const CONTAINER_LABELS: &[&str] = &["container_name", "container_id"];
 
 /// A metric computed from figures: one family with the total, and one with a series per
@@ -40,7 +40,7 @@ macro_rules! figure {
     };
 }
 
-static FIGURES: [FigureMetric; 14] = [
+static FIGURES: [FigureMetric; 15] = [
     figure!(
         Counter,
         "records_total",
@@ -106,6 +106,12 @@ static FIGURES: [FigureMetric; 14] = [
         "abandoned_files_total",
         "Log files that were deleted or given up before they were read to the end",
         |f, _| f.abandoned.generations as f64
+    ),
+    figure!(
+        Counter,
+        "untimed_entries_total",
+        "Entries whose time in the log is missing or invalid; their records have the time at which they were read",
+        |f, _| f.untimed as f64
     ),
     figure!(
         Gauge,

@@ -29,7 +29,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// The figures of one container and the labels of its series.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// Name and short id.
+    /// Name and short id, of a pod's container that of the run with which the series began.
     pub labels: Vec<String>,
     /// The container's figures.
     pub figures: Figures,
@@ -73,7 +73,7 @@ impl ContainerSeries {
         self.live.retain(|id, (labels, account)| {
             let goes_on = there
                 .get(id)
-                .is_some_and(|now| Arc::ptr_eq(now, account) && *labels == labels_of(now));
+                .is_some_and(|now| Arc::ptr_eq(now, account) && still_fit(labels, now));
             if !goes_on {
                 let (labels, figures) = (std::mem::take(labels), account.figures());
                 ended.push(Shown {
@@ -138,8 +138,17 @@ impl ContainerSeries {
     }
 }
 
+/// The id is empty while it is unknown.
 fn labels_of(account: &Account) -> Vec<String> {
-    vec![account.name(), account.short_id()]
+    vec![account.name(), account.known_short_id().unwrap_or_default()]
+}
+
+/// Whether a series goes on under its labels. A container of a pod has another id in each run, but
+/// one account over all of them: with a series for each run, sums would count it twice, and a
+/// container that restarts all the time would use up the budget.
+fn still_fit(labels: &[String], account: &Account) -> bool {
+    let now = labels_of(account);
+    labels[0] == now[0] && (labels[1] == now[1] || !labels[1].is_empty())
 }
 
 #[cfg(test)]
@@ -193,6 +202,26 @@ mod tests {
             (0, vec!["c2".to_owned(), "c3".to_owned()])
         );
         assert_eq!(series.exhausted(), None);
+    }
+
+    #[test]
+    fn an_id_that_becomes_known_is_another_series_and_another_run_is_not() {
+        let (accounts, mut series, now) = (
+            Accounts::default(),
+            ContainerSeries::default(),
+            Instant::now(),
+        );
+        let account = open(&accounts, 1);
+        let mut labels = |id: Option<ContainerId>| {
+            account.set_names("shop/web-1/app", id);
+            let shown = series.show(accounts.all(), 3, now);
+            let live = shown.into_iter().filter(|one| !one.has_ended);
+            live.map(|one| one.labels[1].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(None), [""]);
+        assert_eq!(labels(Some(id(2))), ["020202020202"]);
+        assert_eq!(labels(Some(id(3))), ["020202020202"], "in another run");
+        assert_eq!(series.made.len(), 2);
     }
 
     #[test]

@@ -437,3 +437,25 @@ fn labels_that_are_not_obeyed_are_listed_with_the_option_that_obeys_them() {
     );
     assert!(!page.contains("fluentbit.io/tag"), "{page}");
 }
+
+#[test]
+fn a_rule_that_matches_no_container_is_listed() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    log.line("one");
+    let rules = "name=web,image=web:1.2,image=shop/web:1.2";
+    let rules = ["-o", &format!("Include={rules}"), "-o", "Exclude=name=we"];
+    let (page, is_all_read) = check(
+        root.path(),
+        &[&["-o", "Docker_Socket=off"], &rules[..]].concat(),
+    );
+    assert!(is_all_read, "{page}");
+    let unused = "Include image=web:1.2, Exclude name=we: it matches none of these containers";
+    assert!(page.contains(unused), "no `{unused}` in {page}");
+    let empty = DockerRoot::new();
+    let (page, _) = check(
+        empty.path(),
+        &[&["-o", "Docker_Socket=off"], &rules[..]].concat(),
+    );
+    assert!(!page.contains("matches none"), "{page}");
+}

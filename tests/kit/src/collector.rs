@@ -65,9 +65,12 @@ impl Host for Kept {
     }
 }
 
-/// Takes the metrics alone: of each that is a number, the sum over its series.
+/// Takes the metrics alone: of each that is a number, the sum over its series; and the labels.
 #[derive(Default)]
-struct Shown(Mutex<BTreeMap<&'static str, f64>>);
+struct Shown(
+    Mutex<BTreeMap<&'static str, f64>>,
+    Mutex<BTreeMap<&'static str, Vec<Vec<String>>>>,
+);
 
 impl Host for Shown {
     fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
@@ -86,6 +89,14 @@ impl Host for Shown {
             .iter()
             .map(|reading| (reading.family.name, sum(reading)));
         self.0.lock().unwrap().extend(sums);
+        let labels_of = |reading: &Reading| {
+            let samples = reading.samples.iter();
+            samples.map(|sample| sample.labels.clone()).collect()
+        };
+        let labels = readings
+            .iter()
+            .map(|reading| (reading.family.name, labels_of(reading)));
+        self.1.lock().unwrap().extend(labels);
     }
 }
 
@@ -237,6 +248,14 @@ impl Collector {
         self.plugin.publish(&shown);
         let sums = shown.0.into_inner().unwrap();
         *sums.get(name).unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// The labels of each series of this metric, named without our prefix.
+    pub fn labels(&self, name: &str) -> Vec<Vec<String>> {
+        let shown = Shown::default();
+        self.plugin.publish(&shown);
+        let labels = shown.1.into_inner().unwrap();
+        labels.get(name).cloned().unwrap_or_default()
     }
 
     /// The deleted files that are held.

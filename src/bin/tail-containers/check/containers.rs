@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
@@ -17,12 +18,15 @@ use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
-use fluent_bit_container_logs::source::choose::{choose, find_log, reads_files, Facts, FileState};
+use fluent_bit_container_logs::source::choose::{choose, find_logs, reads_files, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
+
+/// How often metadata is read again that the runtime is writing.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The state of a runtime's root.
 pub enum State {
@@ -100,11 +104,22 @@ impl Containers {
                     group.folders = listing.folders;
                     group.unreadable = listing.unreadable.len();
                     for it in listing.unreadable {
-                        let (about, fix) =
-                            (it.path.display().to_string(), place.for_error(&it.error));
+                        let about = it.path.display().to_string();
+                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
+                        let fix = match it.hides {
+                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
+                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
+                            _ => place.for_error(&it.error),
+                        };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
-                            Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            Hides::ContainerIds | Hides::Labels => {
+                                Finding::minor(about, problem, fix)
+                            }
+                            Hides::LinkedLogs(_) => {
+                                let reason = Unread::of_error(&it.error);
+                                Finding::fatal(about, problem, fix).because(reason)
+                            }
                             _ => Finding::fatal(about, problem, fix),
                         });
                     }
@@ -172,7 +187,12 @@ impl Containers {
         place: &Place,
         findings: &mut Vec<Finding>,
     ) -> Seen {
-        let metadata = runtime.metadata(found, 0).unwrap_or_else(|error| {
+        let mut metadata = runtime.metadata(found, 0);
+        while matches!(metadata, Err(MetadataError::Busy { .. })) {
+            std::thread::sleep(BUSY_INTERVAL);
+            metadata = runtime.metadata(found, 0);
+        }
+        let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
                 let fix = match open_regular(&found.dir.at(&path)).err() {
                     Some(error) => place.for_error(&error),
@@ -192,9 +212,20 @@ impl Containers {
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
-            let log = match reads_files {
-                true => find_readable(runtime, found),
-                false => Ok(None),
+            let logs = match reads_files {
+                true => find_logs(runtime, found, driver.as_ref()),
+                false => Ok(Vec::new()),
+            };
+            // Those of an earlier driver are read first.
+            let writes = |files: &LogFiles| runtime.writes(driver.as_ref()?, files);
+            let (log, earlier) = match logs {
+                Err(failure) => (Err(failure), Vec::new()),
+                Ok(logs) => {
+                    let (earlier, mut now): (Vec<_>, Vec<_>) = logs
+                        .into_iter()
+                        .partition(|files| writes(files) == Some(false));
+                    (now.pop().map_or(Ok(None), find_readable), earlier)
+                }
             };
             let facts = Facts {
                 runtime,
@@ -205,6 +236,7 @@ impl Containers {
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(_)) => FileState::Readable,
+                    Ok(None) if !earlier.is_empty() => FileState::Left,
                     Ok(None) => FileState::Missing,
                     Err((_, error)) => FileState::Unreadable {
                         error,
@@ -214,6 +246,7 @@ impl Containers {
             };
             let choice = choose(&facts);
             seen.take(choice, &facts, &log, place, findings);
+            seen.take_earlier(&earlier, place, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -230,6 +263,8 @@ impl Containers {
     ) -> Seen {
         let driver = driver.map_or("", |driver| &driver.name);
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
+        let rules = config.selection.rules();
+        let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
         Seen {
             name: metadata.title(),
             image: metadata.image.clone(),
@@ -238,6 +273,7 @@ impl Containers {
             needs_api: false,
             files: None,
             dir: dir.clone(),
+            matches,
         }
     }
 
@@ -287,13 +323,7 @@ fn report_cut(
 
 /// The log of a container, as the reader finds it: it reads no file of a log while another one
 /// cannot be opened, unless that is damaged for ever.
-fn find_readable(
-    runtime: &dyn Runtime,
-    found: &Found,
-) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
-    let Some(files) = find_log(runtime.logs(found))? else {
-        return Ok(None);
-    };
+fn find_readable(files: LogFiles) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
     let errors = unreadable(&files).into_iter().map(|(_, error)| error);
     match errors.into_iter().find(|error| !is_permanent(error)) {
         Some(error) => Err((files, error)),

@@ -6,6 +6,7 @@ mod api;
 mod containers;
 mod limits;
 mod remedy;
+mod rules;
 mod seen;
 
 use std::fmt::Write as _;
@@ -112,6 +113,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     ] {
         put(&mut page, format_args!("{what:<14}{state}\n"));
     }
+    rules::report(&config, &containers, &mut findings);
     put_findings(&mut page, &findings, containers.all().count());
     io::stdout().lock().write_all(page.as_bytes())?;
     let is_all_read = !findings.iter().any(|finding| finding.is_fatal);

@@ -7,6 +7,7 @@ use fluent_bit_container_logs::config::{socket_option, Config};
 use fluent_bit_container_logs::runtime::bounded_file::FileKind;
 use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage};
 use fluent_bit_container_logs::runtime::{bounded_file, Api, Runtime};
+use fluent_bit_container_logs::telemetry::metrics::Unread;
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
 use serde::Deserialize;
@@ -49,8 +50,17 @@ impl Place {
         if is_shortage(error) {
             return "raise the limit of open files (see below)".to_owned();
         }
+        if error.kind() == io::ErrorKind::NotFound {
+            return "mount or restore what it leads to, or remove it".to_owned();
+        }
+        if error.kind() == io::ErrorKind::Unsupported {
+            return "let it write to a folder that only root can write to (podman run --log-opt path=), or allow Podman's API (Mode hybrid, Podman_Socket)".to_owned();
+        }
+        if error.kind() == io::ErrorKind::InvalidData {
+            return "find out whether Podman itself can read it (podman ps)".to_owned();
+        }
         if is_permanent(error) {
-            return "no runtime creates a link, pipe or folder there, and none is followed: find out who did, and remove it".to_owned();
+            return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it".to_owned();
         }
         "check the file system (dmesg)".to_owned()
     }
@@ -87,6 +97,20 @@ impl Place {
         "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; with rootless Docker it is ~/.local/share/docker".to_owned()
     }
 
+    /// The fix for a folder with the kubelet's links that does not exist.
+    pub fn for_missing_links(&self, links: &Path) -> String {
+        let links = links.display();
+        match self.is_in_container {
+            true => format!("mount it: volume and mountPath {links}, readOnly; or set Pod_Links"),
+            false => "set Pod_Links to the folder in which the kubelet keeps its links".to_owned(),
+        }
+    }
+
+    /// The fix for links of pods that lead to a data root of Docker that is not here.
+    pub fn for_linked_logs(&self) -> String {
+        "mount Docker's data root (docker info -f '{{.DockerRootDir}}' prints it), and set Docker_Root to where it is mounted".to_owned()
+    }
+
     /// The fix for an API socket that cannot be used.
     pub fn for_socket(&self, api: Api, socket: &Path) -> String {
         let shown = socket.display();
@@ -117,6 +141,15 @@ impl Place {
                 "find out why it does not answer: systemctl status {service}, journalctl -u {service}"
             ),
         }
+    }
+}
+
+/// The fix for a container that is read nowhere; no API is used for one of a user.
+pub fn fix_for_nowhere(unread: Unread, is_of_user: bool) -> &'static str {
+    match (unread, is_of_user) {
+        (Unread::DriverNone, _) => "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)",
+        (_, true) => "create it with a log driver that keeps a file (podman run --log-driver k8s-file, or log_driver = \"k8s-file\" in the user's containers.conf), or exclude it (Exclude)",
+        (_, false) => "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)",
     }
 }
 
@@ -153,6 +186,13 @@ mod tests {
         assert!(fix(true, false, false).contains("--cap-add DAC_READ_SEARCH"));
         assert!(fix(true, true, true).contains("--userns=host"));
         assert!(fix(true, true, false).contains("--security-opt label=disable"));
+    }
+
+    #[test]
+    fn a_users_container_is_not_helped_by_the_api() {
+        let fix = |is_of_user| fix_for_nowhere(Unread::ApiUnavailable, is_of_user);
+        assert!(fix(true).contains("--log-driver k8s-file") && !fix(true).contains("API"));
+        assert!(fix(false).starts_with("allow the API"));
     }
 
     #[test]

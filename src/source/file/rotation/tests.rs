@@ -91,7 +91,10 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
         tailer.feed.losses.truncated(&link, path.clone(), unread);
     }
     let (events, _) = link.events.take();
+    let (name, short_id) = tailer.account().names();
     let said = [0, 7].map(|unread| Event::Truncated {
+        name: name.clone(),
+        short_id: short_id.clone(),
         path: path.clone(),
         unread,
     });
