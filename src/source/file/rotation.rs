@@ -8,7 +8,7 @@ use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::runtime::file::{is_shortage, stat_path};
 use crate::runtime::LogFiles;
-use crate::source::file::copies::{archive_of, copies_of, unread_copies, Copies};
+use crate::source::file::copies::{copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::feed::Feed;
 use crate::source::file::generation::Generation;
@@ -18,8 +18,9 @@ use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::opening::{open_from, open_or_pass};
 use crate::source::file::resume::{self, Plan};
-use crate::source::file::search::{Search, Sought};
-use crate::source::file::successor::successor_of;
+use crate::source::file::search::Search;
+
+mod held;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -191,16 +192,10 @@ impl Rotation {
         let has_its_name = |file: &ListedFile| file.id == newest.id && !file.is_renamed;
         let is_away = !listed.iter().any(has_its_name);
         let mut newer = listed.len();
-        while let Some(file) = listed[..newer].last() {
-            if is_held(file, &Head::of(file), newest)? {
-                break;
-            }
-            if let Some(successor) = is_away
-                .then(|| successor_of(newest, file))
-                .transpose()?
-                .flatten()
+        while let (Some(file), Some(newest)) = (listed[..newer].last(), self.files.open.back()) {
+            if is_held(file, &Head::of(file), newest)?
+                || is_away && self.files.opens_successor(&listed[..newer])?
             {
-                self.files.add_successor(successor, &listed[..newer - 1])?;
                 break;
             }
             newer -= 1;
@@ -335,52 +330,6 @@ impl Rotation {
         self.files.open[0] = restarted;
         self.insert_copies(0, copies.unread);
         Ok(true)
-    }
-
-    /// Drops a deleted file that has not been read to its end, unless an archive of it is
-    /// found.
-    pub fn drop_held(&mut self, number: u32, feed: &mut Feed, link: &Link, reason: String) {
-        let files = &self.files.open;
-        let Some(index) = files.iter().position(|file| file.number == number) else {
-            return;
-        };
-        match self.find_archive(index) {
-            Ok(Sought::Here(archive)) => {
-                self.files.open[index] = *archive;
-                return self.search.end();
-            }
-            // The next check continues the search.
-            Ok(Sought::Unfinished) => return,
-            Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
-        }
-        if index == 0 {
-            feed.assembler.note_loss();
-            feed.flush_open(self.files.open.front(), link);
-        }
-        if let Some(dropped) = self.files.drop_file(index) {
-            let metadata = feed.assembler.metadata();
-            feed.losses
-                .dropped(link, metadata, dropped.unread(), reason);
-        }
-        if let (0, Some(next)) = (index, self.files.open.front()) {
-            feed.progress_to(next, link);
-        }
-    }
-
-    fn find_archive(&mut self, index: usize) -> io::Result<Sought> {
-        let listed = listing::list(&self.log)?.files;
-        let deleted = &self.files.open[index];
-        archive_of(deleted, &listed, &self.files, &mut self.search)
-    }
-
-    /// Drops a rotated file that cannot be read, which must not block those after it.
-    pub fn give_up_front(&mut self, feed: &mut Feed, link: &Link, error: &io::Error) {
-        if let Some(front) = self.files.close_front() {
-            feed.assembler.file_ended(None);
-            feed.assembler.note_loss();
-            let unread = front.unread();
-            feed.losses.unreadable(link, front.path, error, unread);
-        }
     }
 
     /// Counts a new current file that inotify reported.
