@@ -462,7 +462,13 @@ mod tests {
         let moved = LogFiles::numbered(Path::new("/var/log/web.log"));
         let moved = moved.moved_from(Path::new("/x"));
         assert!(moved.is_named_after("web.log-20261126"));
-        for of_others in ["web2.log", "web-2.log", "web.logs", "anything", "db.log-20261126"] {
+        for of_others in [
+            "web2.log",
+            "web-2.log",
+            "web.logs",
+            "anything",
+            "db.log-20261126",
+        ] {
             assert!(moved.run_of_renamed(of_others).is_none(), "{of_others}");
         }
         let cache = LogFiles::numbered(Path::new("/x/container-cached.log"));
