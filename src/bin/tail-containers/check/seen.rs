@@ -87,7 +87,7 @@ impl Seen {
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(unread, reason) => {
                 self.source = format!("nowhere: {reason}");
-                let fix = fix_for_nowhere(unread, facts.found.owner.is_some());
+                let fix = fix_for_nowhere(unread, facts.runtime.api().is_some());
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }
