@@ -75,21 +75,21 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         let streams = container.api().and_then(|api| services.streams.get(api));
         container.add_to(&mut survey, now, streams);
     }
+    for it in fleet.roots.iter().flat_map(|root| &root.unreadable) {
+        let hidden = match it.hides {
+            Hides::LinkedLogs(containers) => containers,
+            // At least one container that should be read.
+            Hides::Containers | Hides::UsersContainers => 1,
+            // Where no daemon has userns-remap, there is none.
+            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => 0,
+        };
+        survey.unread[Unread::of_error(&it.error) as usize] += hidden;
+    }
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
     survey.roots = shown
         .map(|root| (root.dir.clone(), root.failure.is_none()))
         .collect();
-    let unreadable = fleet.roots.iter().flat_map(|root| &root.unreadable);
-    for it in unreadable {
-        let containers = match it.hides {
-            // At least one that should be read.
-            Hides::Containers | Hides::UsersContainers => 1,
-            Hides::LinkedLogs(containers) => containers,
-            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => 0,
-        };
-        survey.unread[Unread::of_error(&it.error) as usize] += containers;
-    }
     for streams in services.streams.iter() {
         survey.open_lines += streams.open_lines();
     }
