@@ -35,6 +35,9 @@ const RESCANS_OF_WATCHED: usize = 30;
 /// second.
 const LOOK_TIME: Duration = Duration::from_millis(100);
 
+/// How often it is asked which logs are to be looked at for a loop.
+const LOOP_INTERVAL: Duration = Duration::from_millis(200);
+
 /// What one turn of the reader lends to the fleet.
 pub struct Turn<'a> {
     /// What all containers share.
@@ -65,6 +68,7 @@ pub struct Fleet {
     is_first_start: bool,
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
+    looked_for_loops: Instant,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
 }
@@ -94,6 +98,7 @@ impl Fleet {
             is_first_list: true,
             is_first_start,
             has_unlisted: true,
+            looked_for_loops: Instant::now(),
             rescans: 0,
         }
     }
@@ -408,6 +413,17 @@ impl Fleet {
                 self.first_look = FirstLook::Over;
                 turn.services.link.push(Batch::progress(Progress::Started));
             }
+        }
+    }
+
+    /// From time to time, looks for loops in the logs of all containers.
+    pub fn look_for_own_output(&mut self, link: &Link, now: Instant) {
+        if now.duration_since(self.looked_for_loops) < LOOP_INTERVAL {
+            return;
+        }
+        self.looked_for_loops = now;
+        for (_, container) in &mut self.containers {
+            container.look_for_own_output(link, now);
         }
     }
 

@@ -85,6 +85,12 @@ pub enum Event {
         short_id: String,
         parser: String,
     },
+    #[error("container {name} ({short_id}): its log contains its own records as Fluent Bit prints them, so each line becomes another one; reading it is suspended for a minute, then longer, and its lines stay in its log; exclude the container (see Exclude), or do not print its records")]
+    Loop { name: String, short_id: String },
+    #[error(
+        "container {name} ({short_id}) is read again: its log no longer contains its own records"
+    )]
+    LoopEnded { name: String, short_id: String },
     #[error("container {name} ({short_id}) is gone; its log was read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
@@ -257,6 +263,7 @@ impl Event {
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
             | Event::RecordsRefused { .. }
+            | Event::Loop { .. }
             | Event::ReaderStopped { .. }
             | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
@@ -293,6 +300,7 @@ impl Event {
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }
             | Event::ContainerIncluded { .. }
+            | Event::LoopEnded { .. }
             | Event::LabelIgnored { .. }
             | Event::ContainerExcluded { .. } => Level::Info,
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,

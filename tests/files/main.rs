@@ -16,6 +16,7 @@ mod hard_cases;
 mod health;
 mod hostile;
 mod idle_streams;
+mod loops;
 mod multiline;
 mod pods;
 mod released_checkpoint;
