@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::delivery::checkpoint::{CheckpointError, CheckpointStore};
+use crate::delivery::checkpoint::{CheckpointError, CheckpointStore, FirstStart};
 use crate::delivery::drain::{Around, Drain};
 use crate::delivery::host::Host;
 use crate::delivery::host_wake::HostWake;
 use crate::delivery::link::Link;
 use crate::lock::lock;
 use crate::source::reader::Reader;
-use crate::telemetry::account::Accounts;
+use crate::telemetry::account::{wall_clock, Accounts};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::event::{Event, Level};
 use crate::telemetry::metrics;
@@ -88,28 +88,24 @@ impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the caller's signal
     /// mask.
     pub fn start(config: Config) -> Result<Plugin, StartError> {
-        let (mut plugin, is_first_start) = Plugin::without_reader(config)?;
+        let (mut plugin, first_start) = Plugin::without_reader(config)?;
         let (link, config) = (Arc::clone(&plugin.link), plugin.config.clone());
-        plugin.reader = Mutex::new(Some(spawn_reader(link, config, is_first_start)?));
+        plugin.reader = Mutex::new(Some(spawn_reader(link, config, first_start)?));
         Ok(plugin)
     }
 
     /// Opens the checkpoint without starting a thread: the caller runs the reader's turns.
     pub fn prepare(config: Config) -> Result<(Plugin, Reader), StartError> {
-        let (plugin, is_first_start) = Plugin::without_reader(config)?;
-        let reader = Reader::new(
-            Arc::clone(&plugin.link),
-            plugin.config.clone(),
-            is_first_start,
-        );
+        let (plugin, first_start) = Plugin::without_reader(config)?;
+        let reader = Reader::new(Arc::clone(&plugin.link), plugin.config.clone(), first_start);
         Ok((plugin, reader))
     }
 
-    /// Opens the checkpoint. The second value says whether this is the first start.
-    fn without_reader(config: Config) -> Result<(Plugin, bool), StartError> {
+    /// Opens the checkpoint. The second value says when the first start was.
+    fn without_reader(config: Config) -> Result<(Plugin, FirstStart), StartError> {
         let mut events = Vec::new();
-        let (store, is_first_start) = match &config.db {
-            None => (CheckpointStore::in_memory(), true),
+        let (store, first_start) = match &config.db {
+            None => (CheckpointStore::in_memory(), FirstStart::Now(wall_clock())),
             Some(path) => {
                 let opened = if config.saves_positions {
                     CheckpointStore::open(path)?
@@ -135,7 +131,7 @@ impl Plugin {
                         count,
                     });
                 }
-                (opened.store, opened.is_first_start)
+                (opened.store, opened.first_start)
             }
         };
         let link = Link::new(config.queue_limit, store).map_err(std::io::Error::from)?;
@@ -156,7 +152,7 @@ impl Plugin {
             reader: Mutex::default(),
             config,
         };
-        Ok((plugin, is_first_start))
+        Ok((plugin, first_start))
     }
 
     /// Readable when there is something to drain.
@@ -334,11 +330,11 @@ impl Plugin {
 fn spawn_reader(
     link: Arc<Link>,
     config: Config,
-    is_first_start: bool,
+    first_start: FirstStart,
 ) -> std::io::Result<OwnedThread> {
     OwnedThread::spawn("clogs-reader", move || {
         run_guarded(&link, || {
-            Reader::new(Arc::clone(&link), config, is_first_start).run()
+            Reader::new(Arc::clone(&link), config, first_start).run()
         });
     })
 }

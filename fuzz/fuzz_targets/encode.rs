@@ -7,7 +7,7 @@ use fluent_bit_container_logs::delivery::host::embedded::decode_records;
 use fluent_bit_container_logs::format::msgpack::{put_string_map, Field};
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
 use fluent_bit_container_logs::pipeline::encode::{put_record, RecordFields};
-use fluent_bit_container_logs::pipeline::partial::Line;
+use fluent_bit_container_logs::pipeline::partial::{Line, Missing};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     let line = Line {
         time: Timestamp { seconds, nanos },
         text: &text,
-        cut_bytes: usize::from(flags & 4),
+        missing: Missing::cut(usize::from(flags & 4)),
         is_utf8: flags & 8 != 0 && std::str::from_utf8(&text).is_ok(),
         attrs: &attrs,
         source_bytes: 0,
@@ -62,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(record.text("log"), String::from_utf8_lossy(&text));
     assert_eq!(record.text("stream"), stream.name());
     assert_eq!(record.text("container_name"), name);
-    assert_eq!(record.body.contains_key("truncated"), line.cut_bytes > 0);
+    assert_eq!(record.body.contains_key("truncated"), line.missing.is_any());
     assert_eq!(record.time.nanos, nanos);
     assert_eq!(record.time.seconds, seconds.clamp(0, i64::from(i32::MAX)));
     let decoded = record.body.get("attrs").and_then(|attrs| attrs.as_object());

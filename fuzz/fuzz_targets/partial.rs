@@ -67,7 +67,7 @@ fuzz_target!(|data: &[u8]| {
         let begins = joiner.push(&entry, source_bytes, most, |line| {
             assert!(!line.is_utf8 || std::str::from_utf8(line.text).is_ok());
             got_out += line.source_bytes;
-            joined.push((line.time, line.text.to_vec(), line.cut_bytes));
+            joined.push((line.time, line.text.to_vec(), line.missing.cut_bytes()));
         });
         if open.as_ref().is_some_and(|(open, _)| *open != time) {
             deliver_plain(&mut open);
@@ -87,7 +87,7 @@ fuzz_target!(|data: &[u8]| {
     }
     joiner.flush(|line| {
         got_out += line.source_bytes;
-        joined.push((line.time, line.text.to_vec(), line.cut_bytes));
+        joined.push((line.time, line.text.to_vec(), line.missing.cut_bytes()));
     });
     assert_eq!(got_out, put_in, "every byte of the source is in one line");
     deliver_plain(&mut open);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::config::{values, Config};
 use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::Pattern;
-use crate::pipeline::tag::sanitized;
+use crate::pipeline::tag::TagTemplate;
 use crate::pipeline::template::RecordOptions;
 use crate::runtime::select::{is_true, EXCLUDE_LABEL};
 
@@ -119,7 +119,7 @@ pub struct Labels {
     /// Overrides `Merge_Log`.
     pub merge_log: Option<bool>,
     /// Overrides `Tag_Template`.
-    pub tag: Option<String>,
+    pub tag: Option<TagTemplate>,
     /// Name of a host parser.
     pub parser: Option<String>,
     /// Overrides `Multiline`; `Some(None)` joins no lines.
@@ -143,8 +143,7 @@ impl Labels {
     /// The record options of a container with these labels.
     pub fn record_options<'a>(&'a self, config: &'a Config) -> RecordOptions<'a> {
         RecordOptions {
-            tag: self.tag.as_deref(),
-            template: config.tag_template.as_ref(),
+            template: self.tag.as_ref().or(config.tag_template.as_ref()),
             metadata: &config.metadata,
             merge: MergeOptions {
                 is_on: self.merge_log.unwrap_or(config.merge.is_on),
@@ -199,7 +198,10 @@ impl Labels {
             Hint::MergeLog => self.merge_log = Some(values::boolean(value)?),
             Hint::RateLimit => self.rate_limit = Some(values::size(value)? as u64),
             Hint::Parser => self.parser = Some(value.to_owned()),
-            Hint::Tag => self.tag = Some(sanitized(value)),
+            Hint::Tag => {
+                let template = TagTemplate::of_label(value);
+                self.tag = Some(template.map_err(|problem| problem.to_string())?);
+            }
             Hint::Multiline | Hint::MultilineRegex => {
                 let is_off = value.eq_ignore_ascii_case("off");
                 let pattern = (!is_off).then(|| Pattern::of_label(value)).transpose();
@@ -220,6 +222,10 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    fn tag(text: &str) -> Option<TagTemplate> {
+        TagTemplate::of_label(text).ok()
     }
 
     /// The result with all hints allowed.
@@ -244,7 +250,7 @@ mod tests {
         ];
         let want = Labels {
             merge_log: Some(true),
-            tag: Some("parse.nginx_x".to_owned()),
+            tag: tag("parse.nginx*x"),
             parser: Some("nginx".to_owned()),
             multiline: None,
             rate_limit: Some(64_000),
@@ -282,7 +288,7 @@ mod tests {
         assert_eq!(
             set,
             Labels {
-                tag: Some("t".to_owned()),
+                tag: tag("t"),
                 ..Labels::default()
             }
         );
@@ -292,6 +298,20 @@ mod tests {
         );
         assert!(
             problems[1].contains(RATE_LABEL) && problems[1].contains("fast"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_tag_with_a_placeholder_that_does_not_exist_is_said() {
+        assert_eq!(
+            read(&[(TAG_LABEL, "{label:team}")]).0.tag,
+            tag("{label:team}")
+        );
+        let (set, problems) = read(&[(TAG_LABEL, "parse.{team}")]);
+        assert_eq!(set, Labels::default());
+        assert!(
+            problems[0].contains(TAG_LABEL) && problems[0].contains("`{team}`"),
             "{problems:?}"
         );
     }

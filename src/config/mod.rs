@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::labels::LabelHints;
-use crate::config::options::{DOCKER_SOCKET, OPTIONS, PODMAN_SOCKET};
+use crate::config::options::{DOCKER_SOCKET, OPTIONS, PODMAN_SOCKET, TAG_TEMPLATE};
 use crate::config::values::Given;
 use crate::pipeline::fields::MetadataOptions;
 use crate::pipeline::merge::MergeOptions;
@@ -18,8 +18,8 @@ use crate::pipeline::tag::TagTemplate;
 use crate::runtime::select::Selection;
 use crate::runtime::{self, Api, RuntimeOptions};
 
-/// The file that lists the machine's users.
-const PASSWD: &str = "/etc/passwd";
+/// The root of the machine's files.
+const MACHINE: &str = "/";
 
 /// Where logs are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,6 +110,18 @@ impl Config {
         }
     }
 
+    /// The option whose tag is taken literally although it looks as if it were not, and that tag.
+    /// `tag` is that of the instance.
+    pub fn literal_tag(&self, tag: Option<String>) -> Option<(&'static str, String)> {
+        match &self.tag_template {
+            Some(template) => Some((TAG_TEMPLATE, template.to_string()))
+                .filter(|(_, template)| template.contains('*')),
+            None => tag
+                .filter(|tag| tag.contains(['*', '{']))
+                .map(|tag| ("Tag", tag)),
+        }
+    }
+
     /// Reads every option through `lookup`, which returns the values the user wrote: at most
     /// one, except for a list.
     pub fn from_lookup<T: IntoIterator<Item = String>>(
@@ -120,7 +132,7 @@ impl Config {
             saves_positions: true,
             ..Config::default()
         };
-        config.runtimes.passwd = PathBuf::from(PASSWD);
+        config.runtimes.machine = PathBuf::from(MACHINE);
         for option in OPTIONS {
             let given = Given::new(option, lookup(option.name));
             let wrong = |problem| ConfigError {
@@ -169,12 +181,15 @@ mod tests {
             Config {
                 runtimes: RuntimeOptions {
                     choice: RuntimeChoice::Auto,
-                    docker_root: "/var/lib/docker".into(),
+                    docker_roots: Vec::new(),
+                    docker_users: UserChoice::default(),
                     pod_logs: "/var/log/pods".into(),
                     pod_links: None,
-                    podman_root: "/var/lib/containers/storage".into(),
+                    podman_root: None,
                     podman_users: UserChoice::default(),
-                    passwd: "/etc/passwd".into(),
+                    nerdctl_root: None,
+                    nerdctl_users: UserChoice::default(),
+                    machine: "/".into(),
                 },
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
@@ -251,6 +266,36 @@ mod tests {
     }
 
     #[test]
+    fn data_roots_are_a_list_and_auto_stands_for_those_that_are_found() {
+        let roots =
+            |value: &str| config(&[("Docker_Root", value)]).map(|it| it.runtimes.docker_roots);
+        assert!(roots("Auto").unwrap().is_empty());
+        assert_eq!(roots("/a").unwrap(), [PathBuf::from("/a")]);
+        assert_eq!(roots("/a, /b").unwrap(), [PathBuf::from("/a"), "/b".into()]);
+        let error = roots("/a,auto").unwrap_err().to_string();
+        assert!(error.contains("`auto` is not an absolute path"), "{error}");
+    }
+
+    #[test]
+    fn a_tag_that_looks_like_a_template_is_told_from_one() {
+        let literal = |template: &str, tag: &str| {
+            let config = config(&[("Tag_Template", template)]).unwrap();
+            config.literal_tag(Some(tag.to_owned()))
+        };
+        for (template, tag, option) in [
+            ("", "docker.*", Some("Tag")),
+            ("", "docker.{name}", Some("Tag")),
+            ("", "docker", None),
+            ("docker.{name}", "docker.*", None),
+            ("docker.*", "docker", Some("Tag_Template")),
+        ] {
+            let found = literal(template, tag).map(|(option, _)| option);
+            assert_eq!(found, option, "{template} {tag}");
+        }
+        assert_eq!(config(&[]).unwrap().literal_tag(None), None);
+    }
+
+    #[test]
     fn times_have_units() {
         for (text, seconds) in [
             ("2", 2),
@@ -270,6 +315,7 @@ mod tests {
             ("Pod_Logs", "log/pods"),
             ("Pod_Links", "containers"),
             ("Podman_Root", "storage"),
+            ("Docker_Users", "/home/*/ada"),
             ("Podman_Users", "a[b"),
             ("Rescan_Interval", "soon"),
             ("Rescan_Interval", "0"),

@@ -6,7 +6,6 @@ use crate::config::labels::{Hint, LabelHints};
 use crate::config::values::{self, Given};
 use crate::config::Config;
 use crate::pipeline::fields::{is_own_key, RECORD_KEYS};
-use crate::runtime::docker;
 use crate::runtime::globs::Globs;
 use crate::runtime::users::UserChoice;
 
@@ -74,11 +73,16 @@ impl OptionSpec {
 pub(super) const DOCKER_SOCKET: &str = "Docker_Socket";
 /// The option with the socket of Podman's API.
 pub(super) const PODMAN_SOCKET: &str = "Podman_Socket";
+/// The option with the template of tags.
+pub(super) const TAG_TEMPLATE: &str = "Tag_Template";
 
 /// Least `Queue_Limit`, in bytes: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
 /// Least `Partial_Max_Size`, in bytes: one piece as dockerd splits lines.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
+
+/// The default of a root: found by itself.
+const AUTO: &str = "auto";
 
 /// All options, in the order of the documentation.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -86,15 +90,22 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Runtime",
         kind: Kind::Text,
         unset: Unset::Default("auto"),
-        text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, or auto: every runtime that is found.",
+        text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, nerdctl (containerd without Kubernetes), or auto: every runtime that is found.",
         set: |config, given| given.parsed(values::runtime).map(|choice| config.runtimes.choice = choice),
     },
     OptionSpec {
         name: "Docker_Root",
-        kind: Kind::Text,
-        unset: Unset::Default(docker::DEFAULT_ROOT),
-        text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`). Containers are found in its folder containers/.",
-        set: |config, given| given.folder().map(|root| config.runtimes.docker_root = root),
+        kind: Kind::List,
+        unset: Unset::Default(AUTO),
+        text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`), or several. Containers are found in its folder containers/ and, with userns-remap, in <uid>.<gid>/containers/. auto: the one that the running daemon's command line or /etc/docker/daemon.json sets, otherwise /var/lib/docker; and that of a snap. In a container these files are usually not visible: give the folder as it is mounted there.",
+        set: |config, given| given.folders().map(|roots| config.runtimes.docker_roots = roots),
+    },
+    OptionSpec {
+        name: "Docker_Users",
+        kind: Kind::List,
+        unset: Unset::Example("ada"),
+        text: "Users whose rootless Docker is read from their home directories, written as for Podman_Users. Unset: none. There is no API for them, so only containers with log files are read.",
+        set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.docker_users = users),
     },
     OptionSpec {
         name: "Pod_Logs",
@@ -113,16 +124,30 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "Podman_Root",
         kind: Kind::Text,
-        unset: Unset::Default("/var/lib/containers/storage"),
-        text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). The storage of other users is read only if Podman_Users names them.",
-        set: |config, given| given.folder().map(|root| config.runtimes.podman_root = root),
+        unset: Unset::Default(AUTO),
+        text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). auto: the graphroot that /etc/containers/storage.conf sets, otherwise /var/lib/containers/storage. The storage of other users is read only if Podman_Users names them.",
+        set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.podman_root = root),
     },
     OptionSpec {
         name: "Podman_Users",
         kind: Kind::List,
         unset: Unset::Example("ada"),
-        text: "Users in /etc/passwd whose Podman containers are read from their home directories: names, globs, or all. Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
+        text: "Users whose Podman containers are read from their home directories, or from where their storage.conf moves the storage: names, globs or all, of the users in /etc/passwd; and paths of home directories, whose last part may be a glob, for users who are not in it (LDAP). Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
         set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.podman_users = users),
+    },
+    OptionSpec {
+        name: "Nerdctl_Root",
+        kind: Kind::Text,
+        unset: Unset::Default(AUTO),
+        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Records have no image and no labels, which are only in containerd's database.",
+        set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.nerdctl_root = root),
+    },
+    OptionSpec {
+        name: "Nerdctl_Users",
+        kind: Kind::List,
+        unset: Unset::Example("ada"),
+        text: "Users whose rootless nerdctl is read from their home directories, written as for Podman_Users. Unset: none.",
+        set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.nerdctl_users = users),
     },
     OptionSpec {
         name: "Mode",
@@ -149,7 +174,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Include",
         kind: Kind::List,
         unset: Unset::Example("compose_project=shop"),
-        text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, label=KEY or label=KEY=GLOB.",
+        text: "Read only containers that match one of these rules: name=GLOB, image=GLOB, driver=GLOB, namespace=GLOB, pod=GLOB, user=GLOB, compose_project=GLOB, compose_service=GLOB, swarm_service=GLOB, label=KEY or label=KEY=GLOB. A comma inside a value is written \\,.",
         set: |config, given| given.rules().map(|rules| config.selection.include = rules),
     },
     OptionSpec {
@@ -177,14 +202,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Read_From_Head",
         kind: Kind::Bool,
         unset: Unset::Default("on"),
-        text: "Whether containers that exist before the very first start are read from the beginning. Containers started later are always read from the beginning.",
+        text: "Whether containers that exist before the very first start are read from the beginning, also those that were excluded then or whose root appears later. Containers created later are always read from the beginning.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.read_from_head = is_on),
     },
     OptionSpec {
-        name: "Tag_Template",
+        name: TAG_TEMPLATE,
         kind: Kind::Text,
         unset: Unset::Example("docker.{name}"),
-        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}. Unset: the input's Tag.",
+        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, of Compose and Swarm {compose_project} {compose_service} {swarm_service} {swarm_task} {swarm_node}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}, and {label:KEY} {env:NAME}. Unset: the input's Tag.",
         set: |config, given| given.optional(values::tag_template).map(|template| config.tag_template = template),
     },
     OptionSpec {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use crate::delivery::checkpoint::{CheckpointStore, SharedCheckpoint};
+use crate::delivery::checkpoint::{CheckpointStore, ContainerCheckpoint, SharedCheckpoint};
 use crate::delivery::queue::{Batch, Progress, Queue};
 use crate::delivery::waker::Waker;
 use crate::lock::lock;
@@ -129,6 +129,14 @@ impl Link {
         {
             self.host_waker.wake();
         }
+    }
+
+    /// Stores where a container's log begins for us, before anything of it is read.
+    pub fn begin_at(&self, container: ContainerId, saved: ContainerCheckpoint) {
+        self.push(Batch {
+            container,
+            ..Batch::progress(Progress::Advance(saved.map(Some)))
+        });
     }
 
     /// Removes a container from the checkpoint once all its queued batches are accepted.

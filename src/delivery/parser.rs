@@ -83,7 +83,7 @@ impl Parsing {
     }
 
     /// Merges the parsed fields into a record. The record's own keys take precedence, and the
-    /// first of duplicate keys wins; the line is kept if a field was left out. Returns `None`
+    /// first of duplicate keys wins; the line is kept if a field was left out or there is none. Returns `None`
     /// if the key for the fields is already in use.
     fn merged(&self, log: Vec<Pair>, fields: Vec<Pair>, own: Vec<Pair>) -> Option<Vec<Pair>> {
         let is_in = |pairs: &[Pair], wanted: &Value| pairs.iter().any(|(key, _)| key == wanted);
@@ -96,6 +96,8 @@ impl Parsing {
                 kept.push(field);
             }
         }
+        // Without fields, the line is the record's only content.
+        keeps_log |= kept.is_empty() && self.key.is_none();
         if let Some(key) = self.key.as_deref().map(Value::from) {
             // `Merge_Log` may already have used it.
             if is_in(&own, &key) {
@@ -217,6 +219,30 @@ mod tests {
         assert_eq!(
             bodies(&parsing(None, true), &["a=1"]),
             [json!({"log": "a=1", "a": "1", "stream": "stdout", "image": "shop"})]
+        );
+    }
+
+    #[test]
+    fn a_text_without_fields_is_kept() {
+        let parse = |parsing: &Parsing, fields: &[u8]| {
+            let fields = fields.to_vec();
+            let own = RecordFields::new(&[]);
+            let mut nothing = |_: &[u8]| {
+                Some(Parsed {
+                    fields: fields.clone(),
+                    time: None,
+                })
+            };
+            let bytes = parsing.apply(&batch(&["{}"], &own), &mut nothing);
+            Json::Object(decode_records(&bytes).unwrap().remove(0).body)
+        };
+        assert_eq!(
+            parse(&parsing(None, false), &[0x80]),
+            json!({"log": "{}", "stream": "stdout"})
+        );
+        assert_eq!(
+            parse(&parsing(Some("parsed"), false), &[0x80]),
+            json!({"parsed": {}, "stream": "stdout"})
         );
     }
 

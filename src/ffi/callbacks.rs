@@ -11,8 +11,9 @@ use crate::ffi::flb_host::{log_without_instance, FlbHost};
 use crate::ffi::guard::{guard, guard_instance};
 use crate::ffi::host_api::{find_symbol, host_api, HostApi};
 use crate::ffi::instances::Instance;
+use crate::ffi::registration::Registration;
 use crate::ffi::signals::with_signals_blocked;
-use crate::ffi::{instances, properties, sys};
+use crate::ffi::{descriptor, instances, properties, sys};
 use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
 use crate::telemetry::event::{Event, Level};
@@ -65,6 +66,10 @@ fn start(
                     as delivered; remove the option, reading already has its own thread"
             .to_owned());
     }
+    let registration = registration_of(ins);
+    if let Some(count @ 2..) = registration.as_ref().and_then(Registration::count) {
+        return Err(format!("the plugin is loaded {count} times: Fluent Bit would also run inputs with default options, and every line would come again; name its file only once, with -e or in Plugins_File"));
+    }
     let options =
         Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
     if options.metadata.shape == Shape::Otel && find_symbol(GROUPS).is_none() {
@@ -74,14 +79,22 @@ fn start(
                 .to_owned(),
         );
     }
-    if options.db.is_none() {
-        let event = Event::NoCheckpoint;
-        let name = instance_name(api, ins);
-        FlbHost::new(api, ins, &name).log(event.level(), &event.to_string());
+    let name = instance_name(api, ins);
+    let host = FlbHost::new(api, ins, &name);
+    let tag = registration.and_then(|registration| registration.tag());
+    for event in [
+        options.db.is_none().then_some(Event::NoCheckpoint),
+        options
+            .literal_tag(tag)
+            .map(|(option, tag)| Event::TagLiteral { option, tag }),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        host.log(event.level(), &event.to_string());
     }
     let plugin =
         with_signals_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
-    let name = instance_name(api, ins);
     let collector_fd = match CollectorFd::new(plugin.host_fd()) {
         Ok(collector_fd) => collector_fd,
         Err(error) => {
@@ -106,6 +119,18 @@ fn start(
         return Err("Fluent Bit cannot watch this input's file descriptor".to_owned());
     }
     Ok(())
+}
+
+/// What the host has registered, if that can be told.
+fn registration_of(ins: *mut sys::flb_input_instance) -> Option<Registration> {
+    let name = descriptor::NAME.to_bytes_with_nul();
+    // The pointer to the plugin stands before the options.
+    Registration::find(
+        ins.addr(),
+        properties::list_offset()?,
+        descriptor::address(),
+        name,
+    )
 }
 
 /// Whether this is a thread that the host created for one input.
@@ -252,7 +277,10 @@ mod tests {
         ]);
         let config =
             Config::from_lookup(|name| property(&PLAYED_API, ins.pointer(), name)).unwrap();
-        assert_eq!(config.runtimes.docker_root, std::path::Path::new("/data"));
+        assert_eq!(
+            config.runtimes.docker_roots,
+            [std::path::PathBuf::from("/data")]
+        );
         assert_eq!(config.queue_limit, 1_000_000);
         assert_eq!(config.tag_template.unwrap().to_string(), "logs.{name}");
         assert_eq!(property(&PLAYED_API, ins.pointer(), "no\0name"), [""; 0]);

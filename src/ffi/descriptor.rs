@@ -13,7 +13,7 @@ use crate::telemetry::build_info::set_abi;
 /// and fields unknown to us must be zero.
 const DESCRIPTOR_BYTES: usize = 1024;
 
-const NAME: &CStr = c"container_logs";
+pub(super) const NAME: &CStr = c"container_logs";
 const DESCRIPTION: &CStr = c"Logs of all containers, read from the files of the container runtime";
 
 /// Zero, except where a layout's padding is undefined.
@@ -78,6 +78,11 @@ unsafe fn put<T>(destination: *mut Bytes, layout: T) {
     const { assert!(std::mem::size_of::<T>() <= DESCRIPTOR_BYTES && std::mem::align_of::<T>() <= 16) };
     // SAFETY: size and alignment are asserted above; the caller promises the rest.
     unsafe { destination.cast::<T>().write(layout) };
+}
+
+/// The address of the descriptor.
+pub(super) fn address() -> usize {
+    (&raw const in_container_logs_plugin).addr()
 }
 
 fn head() -> sys::clogs_plugin_head {

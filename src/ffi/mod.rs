@@ -6,7 +6,7 @@
 //! | pointer | made by | freed by | used on |
 //! |---|---|---|---|
 //! | descriptor, option map and their strings | us, when the library is loaded | never: the host keeps pointers into them | any thread, read only |
-//! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread; passed back to the host's functions, except that `properties` reads the option list of `ins` |
+//! | `ins`, `config` | the host | the host, after `cb_exit` | the host's thread; passed back to the host's functions, except that `properties` reads the option list of `ins`, and `registration` its memory through `/proc/self/mem` |
 //! | `context` | us, in `cb_init` | us, in `cb_exit` | a key to look an instance up by; never dereferenced |
 //! | the collector's descriptor | us, in `cb_init` | us, in `cb_exit`; the host, if it cannot watch it | the host polls it |
 //! | property values, names | the host | the host | copied at once |
@@ -36,5 +36,6 @@ mod instances;
 mod option_map;
 mod parsers;
 mod properties;
+mod registration;
 pub mod signals;
 mod sys;

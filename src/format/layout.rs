@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::format::position::Timestamp;
+use crate::format::position::{Stream, Timestamp};
 use crate::format::Entry;
 
 /// Declares the formats, a row each: the name of its layout, and its decoder with its name
@@ -72,6 +72,9 @@ pub enum Stretch {
 pub trait UnitSink {
     /// Takes an entry that begins at `offset` of the unit and has `length` bytes there.
     fn entry(&mut self, entry: &Entry<'_>, offset: usize, length: usize);
+
+    /// The entry that is taken next begins at `offset` of the unit and has no valid time.
+    fn untimed(&mut self, stream: Stream, offset: usize);
 
     /// Counts bytes that are not part of a record.
     fn corrupt(&mut self, bytes: usize);
@@ -202,6 +205,40 @@ impl Layout {
     pub fn last_entry(self, data: &[u8]) -> usize {
         of_format!(self, F => F::last_entry(data))
     }
+
+    /// The time of the first entry that is whole in `data`; `None` if none is, or if it has no
+    /// valid time. NULs before it are passed over.
+    pub fn first_time(self, data: &[u8]) -> Option<Timestamp> {
+        of_format!(self, F => first_time(F::of(&mut Decoders::default()), data))
+    }
+}
+
+/// The time of the first entry found.
+#[derive(Default)]
+struct FirstTime(Option<Timestamp>);
+
+impl UnitSink for FirstTime {
+    fn entry(&mut self, entry: &Entry<'_>, _offset: usize, _length: usize) {
+        self.0 = self.0.or(Some(entry.time));
+    }
+
+    fn untimed(&mut self, _stream: Stream, _offset: usize) {}
+
+    fn corrupt(&mut self, _bytes: usize) {}
+
+    fn empty(&mut self, _bytes: usize) {}
+}
+
+fn first_time<F: Format>(format: &mut F, data: &[u8]) -> Option<Timestamp> {
+    let (mut first, mut start) = (FirstTime::default(), 0);
+    for end in F::ends(data) {
+        format.decode_unit(&data[start..end], Timestamp::default, &mut first);
+        if first.0.is_some() {
+            break;
+        }
+        start = end;
+    }
+    first.0.filter(|time| *time != Timestamp::default())
 }
 
 #[cfg(test)]
@@ -223,6 +260,27 @@ mod tests {
         for head in [&b""[..], b"\0", b"\0\0\0\0\0\0\0\0", b"garbage", b"2023"] {
             assert_eq!(Layout::detect(head), None, "{head:?}");
         }
+    }
+
+    #[test]
+    fn the_first_whole_entry_gives_the_time() {
+        let record = |second: u32| {
+            format!("{{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:{second}Z\"}}\n")
+        };
+        let two = record(20) + &record(21);
+        let time = |seconds: i64| Some(Timestamp { seconds, nanos: 0 });
+        let first = |data: &[u8]| Layout::JsonLines.first_time(data);
+        assert_eq!(first(two.as_bytes()), time(1_700_000_000));
+        let torn = format!("lf a record\n{two}");
+        assert_eq!(
+            first(torn.as_bytes()),
+            time(1_700_000_000),
+            "after a torn one"
+        );
+        assert_eq!(first(&two.as_bytes()[..20]), None, "not whole");
+        assert_eq!(first(b"{\"Name\":\"/web\"}\n"), None, "not a record");
+        let cri = b"2023-11-14T22:13:20Z stdout F x\n";
+        assert_eq!(Layout::CriLines.first_time(cri), time(1_700_000_000));
     }
 
     #[test]

@@ -123,6 +123,13 @@ impl Assembler {
         }
     }
 
+    /// Drops the coming entries up to the last ones taken: the next file repeats them.
+    pub fn skip_taken(&mut self) {
+        for (dedupe, taken) in self.dedupe.iter_mut().zip(self.taken) {
+            *dedupe = (taken.count > 0).then(|| Dedupe::new(taken, self.is_to_the_second));
+        }
+    }
+
     /// Stops dropping entries of these streams: whatever follows was not delivered, whatever
     /// its times say.
     pub fn end_skip(&mut self, of: PerStream<bool>) {
@@ -350,6 +357,11 @@ impl Assembler {
     /// Whether the batch is to be closed.
     pub fn is_full(&self, link: &Link) -> bool {
         self.batches.is_full(link)
+    }
+
+    /// Entries that would have come next are lost: the records of the open lines say so.
+    pub fn note_loss(&mut self) {
+        self.lines.note_loss();
     }
 
     /// Adds a mark at which the built records can be divided. `here` is the end of what was

@@ -89,7 +89,7 @@ impl BatchBuilder {
         if line.is_cut() {
             // A text is hardly ever longer than its source, but invalid characters grow when
             // replaced.
-            let bytes = line.cut_bytes.min(line.source_bytes) as u64;
+            let bytes = line.missing.cut_bytes().min(line.source_bytes) as u64;
             into.source_bytes -= bytes;
             self.cut += Amount { bytes, records: 1 };
         }

@@ -141,7 +141,7 @@ pub fn put_record_merged(
     };
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     put_head(out, line.time);
-    if merged.is_none() && line.attrs.is_empty() && !line.is_cut() {
+    if merged.is_none() && line.attrs.is_empty() && !line.missing.is_any() {
         out.extend_from_slice(&fields.plain_head[stream.index()]);
         put_str(out, &text);
         out.extend_from_slice(encoded);
@@ -149,7 +149,7 @@ pub fn put_record_merged(
     }
     out.extend_from_slice(&fields.metadata[stream.index()]);
     let has_log = merged.is_none_or(Merged::keeps_log);
-    let extra = usize::from(line.is_cut()) + usize::from(!line.attrs.is_empty());
+    let extra = usize::from(line.missing.is_any()) + usize::from(!line.attrs.is_empty());
     let merged_count = merged.map_or(0, Merged::count);
     put_map_head(
         out,
@@ -167,7 +167,7 @@ pub fn put_record_merged(
         out.extend_from_slice(b"\xa5attrs");
         out.extend_from_slice(line.attrs);
     }
-    if line.is_cut() {
+    if line.missing.is_any() {
         out.extend_from_slice(b"\xa9truncated\xc3");
     }
 }
@@ -213,10 +213,11 @@ fn put_head(out: &mut Vec<u8>, time: Timestamp) {
 mod tests {
     use super::*;
     use crate::delivery::host::embedded::{decode_records, Record};
+    use crate::pipeline::partial::Missing;
 
     fn round_trip(line: Line<'_>, stream: Stream) -> Record {
         let flags = stream.index() as u8 * 2
-            + u8::from(line.cut_bytes > 0) * 4
+            + u8::from(line.missing.is_any()) * 4
             + u8::from(line.is_utf8) * 8;
         let time = [
             &line.time.seconds.to_le_bytes()[..],
@@ -266,7 +267,7 @@ mod tests {
         let record = round_trip(
             Line {
                 text: b"x",
-                cut_bytes: 1,
+                missing: Missing::cut(1),
                 ..Line::default()
             },
             Stream::Stdout,
@@ -302,7 +303,7 @@ mod tests {
         let record = round_trip(
             Line {
                 attrs: &attrs,
-                cut_bytes: 1,
+                missing: Missing::cut(1),
                 ..Line::default()
             },
             Stream::Stdout,

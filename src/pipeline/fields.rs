@@ -8,10 +8,11 @@ use crate::pipeline::encode::RecordFields;
 use crate::runtime::bounds::{Budget, LONGEST_KEY, MOST_PAIRS};
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::globs::Globs;
+use crate::runtime::image::Image;
 use crate::runtime::Pod;
 
-/// Labels of Compose and Swarm, and their field names in records.
-const KNOWN_LABELS: [(&str, &str); 5] = [
+/// Labels of Compose and Swarm, and their names in records and tags.
+pub(crate) const KNOWN_LABELS: [(&str, &str); 5] = [
     ("com.docker.compose.project", "compose_project"),
     ("com.docker.compose.service", "compose_service"),
     ("com.docker.swarm.service.name", "swarm_service"),
@@ -142,7 +143,7 @@ impl MetadataOptions {
     /// first record, the stream in each record's metadata. That output distinguishes resources
     /// by a number.
     fn group(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> RecordFields {
-        let (name, tag) = split_image(&metadata.image);
+        let Image { name, tag, .. } = Image::parse(&metadata.image);
         let mut attributes = Vec::new();
         if is_id_known(metadata) {
             attributes.push(("container.id".to_owned(), Field::text(id)));
@@ -240,15 +241,6 @@ fn known(metadata: &ContainerMetadata) -> impl Iterator<Item = (String, Field)> 
             .get(*label)
             .map(|value| ((*name).to_owned(), Field::text(value)))
     })
-}
-
-/// Splits `registry:5000/shop/web:1.2@sha256:…` into name and tag.
-fn split_image(image: &str) -> (&str, Option<&str>) {
-    let image = image.split('@').next().unwrap_or(image);
-    match image.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-        _ => (image, None),
-    }
 }
 
 #[cfg(test)]
@@ -410,20 +402,6 @@ mod tests {
             .0
             .get("user")
             .is_none());
-    }
-
-    #[test]
-    fn an_image_is_split_at_its_tag() {
-        for (image, want) in [
-            ("nginx", ("nginx", None)),
-            ("nginx:1", ("nginx", Some("1"))),
-            ("r:5000/a/b", ("r:5000/a/b", None)),
-            ("r:5000/a/b:1@sha256:x", ("r:5000/a/b", Some("1"))),
-            ("sha256:ab", ("sha256", Some("ab"))),
-            ("", ("", None)),
-        ] {
-            assert_eq!(split_image(image), want, "{image}");
-        }
     }
 
     #[test]

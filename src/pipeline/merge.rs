@@ -45,8 +45,8 @@ impl Merged {
         self.count
     }
 
-    /// Whether the line is kept beside them: because the options say so, or because a field
-    /// was left out.
+    /// Whether the line is kept beside them: because the options say so, because a field was
+    /// left out, or because there is none.
     pub fn keeps_log(&self) -> bool {
         self.keeps_log
     }
@@ -88,7 +88,8 @@ impl Merged {
             self.bytes.extend_from_slice(&pairs);
         }
         self.count = if options.key.is_some() { 1 } else { count };
-        self.keeps_log = options.keep_log || dropped > 0;
+        // Without fields, the line is the record's only content.
+        self.keeps_log = options.keep_log || dropped > 0 || self.count == 0;
         true
     }
 }
@@ -305,7 +306,15 @@ mod tests {
             merge(text, Some("json")),
             Some((json!({ "json": want }), false))
         );
-        assert_eq!(merge("{}", None), Some((json!({}), false)));
+    }
+
+    #[test]
+    fn an_object_without_fields_keeps_its_line() {
+        assert_eq!(merge(" {} ", None), Some((json!({}), true)));
+        assert_eq!(
+            merge("{}", Some("json")),
+            Some((json!({"json": {}}), false))
+        );
     }
 
     #[test]

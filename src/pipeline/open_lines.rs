@@ -8,14 +8,10 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::{PerStream, Stream};
 use crate::format::Entry;
 use crate::pipeline::multiline::{MultilineBuffer, MultilineOptions};
-use crate::pipeline::partial::{Joiner, Line};
+use crate::pipeline::partial::{Joiner, Line, TAGGED_LINE_GRACE};
 
 /// How long an open line whose stream has ended waits for a continuation.
 pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
-/// How long an open line waits for its last piece if pieces are tagged. Nothing on disk shows
-/// that a stream has ended: even its last piece may be tagged as having a continuation.
-const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
-
 /// The open lines and texts of both streams.
 #[derive(Debug)]
 pub(crate) struct OpenLines {
@@ -50,6 +46,11 @@ impl OpenLines {
     /// Sets how lines are joined to texts. Drops the open texts.
     pub fn set_multiline(&mut self, multiline: &MultilineOptions) {
         self.texts = MultilineBuffer::of(multiline);
+    }
+
+    /// Entries that would have come next are lost.
+    pub fn note_loss(&mut self) {
+        self.joiners.iter_mut().for_each(Joiner::note_loss);
     }
 
     /// Drops the open lines, which will be read again.

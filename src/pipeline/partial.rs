@@ -5,10 +5,15 @@
 //! A piece only says whether it ends its line. All pieces of one line carry the time of the
 //! first (moby `daemon/logger/copier.go`), so a piece with another time begins a new line: the
 //! open one ended with its stream (the container stopped in mid-line) and is delivered without
-//! its end. In a format with tagged pieces (CRI), each piece has its own time and only the tag
-//! counts.
+//! its end. Docker before 18.06 gives each piece a time of its own: there, a full piece is
+//! continued by the next one if that follows within [`PIECE_GAP`].
+//!
+//! In a format with tagged pieces (CRI), each piece has its own time, and the tag counts, unless
+//! [`TAGGED_LINE_GRACE`] lies between two of them: then the first one's stream has ended.
 //!
 //! Pure; the caller tracks time.
+
+use std::time::Duration;
 
 use crate::format::position::Timestamp;
 use crate::format::Entry;
@@ -17,11 +22,51 @@ use crate::format::Entry;
 /// piece without a line feed is the unterminated end of a stream; nothing follows it.
 pub const PIECE_BYTES: usize = 16 * 1024;
 
+/// Within this time after a full piece, the next one with another time belongs to its line. While
+/// a container runs, what follows a piece without a line feed is always the rest of its line;
+/// only the next run begins another one, and dockerd starts a container no sooner than 100 ms
+/// after its end (moby `restartmanager`, `defaultTimeout`).
+pub const PIECE_GAP: Duration = Duration::from_millis(100);
+/// How long an open line waits for its last piece if pieces are tagged. Nothing on disk shows
+/// that a stream has ended: even its last piece may be tagged as having a continuation.
+pub const TAGGED_LINE_GRACE: Duration = Duration::from_secs(30);
+
 /// Maximum bytes of a UTF-8 character.
 const LONGEST_CHARACTER: usize = 4;
 
 /// Up to this size, the buffer is kept for the next joined line.
 const KEEP_BYTES: usize = 64 * 1024;
+
+/// What is missing of a line: bytes that were cut off at its end, or pieces that were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missing(usize);
+
+/// Set in [`Missing`] if pieces were lost. No line has so many bytes, and one word costs the lines
+/// of which nothing is missing one comparison.
+const LOST: usize = 1 << (usize::BITS - 1);
+
+impl Missing {
+    /// These bytes were cut off.
+    pub const fn cut(bytes: usize) -> Missing {
+        Missing(bytes)
+    }
+
+    /// Whether anything is missing.
+    pub fn is_any(self) -> bool {
+        self.0 > 0
+    }
+
+    /// The number of bytes that were cut off.
+    pub fn cut_bytes(self) -> usize {
+        self.0 & !LOST
+    }
+
+    /// As much is missing as of both.
+    pub fn and(self, other: Missing) -> Missing {
+        let lost = (self.0 | other.0) & LOST;
+        Missing((self.cut_bytes() + other.cut_bytes()) | lost)
+    }
+}
 
 /// A whole line, ready to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,8 +75,8 @@ pub struct Line<'a> {
     pub time: Timestamp,
     /// The text without its line feed.
     pub text: &'a [u8],
-    /// Bytes of the text cut off at the size limit.
-    pub cut_bytes: usize,
+    /// What is missing: bytes cut off at the size limit, or lost pieces.
+    pub missing: Missing,
     /// Whether the text is known to be valid UTF-8. Only meaningful for whole lines: a
     /// character split between two raw pieces is whole again here.
     pub is_utf8: bool,
@@ -42,9 +87,9 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Whether part of the text was cut off.
+    /// Whether part of the text was cut off at the size limit.
     pub fn is_cut(&self) -> bool {
-        self.cut_bytes > 0
+        self.missing.cut_bytes() > 0
     }
 
     /// The line without its text and attributes.
@@ -52,7 +97,7 @@ impl Line<'_> {
         Line {
             time: self.time,
             text: &[],
-            cut_bytes: self.cut_bytes,
+            missing: self.missing,
             is_utf8: self.is_utf8,
             attrs: &[],
             source_bytes: self.source_bytes,
@@ -73,6 +118,8 @@ pub struct Joiner {
 struct Open {
     /// The line without its text and attributes, which are in reusable buffers.
     line: Line<'static>,
+    /// Time of the last piece.
+    last: Timestamp,
     /// Whether the last piece was shorter than [`PIECE_BYTES`].
     stream_ended: bool,
 }
@@ -110,7 +157,10 @@ impl Joiner {
         max_bytes: usize,
         deliver: &mut dyn FnMut(Line<'_>),
     ) -> bool {
-        if self.open.is_some_and(|open| open.line.time != entry.time) && !self.is_tagged {
+        if self
+            .open
+            .is_some_and(|open| !self.continues(&open, entry.time))
+        {
             self.flush(&mut *deliver);
             if entry.ends_line {
                 deliver(whole_line(entry, source_bytes, max_bytes));
@@ -128,13 +178,15 @@ impl Joiner {
             };
             Open {
                 line,
+                last: entry.time,
                 stream_ended: false,
             }
         });
+        open.last = entry.time;
         open.line.is_utf8 &= entry.is_utf8;
         open.line.source_bytes += source_bytes;
         if open.line.is_cut() {
-            open.line.cut_bytes += entry.text.len();
+            open.line.missing = open.line.missing.and(Missing::cut(entry.text.len()));
         } else {
             // One byte beyond the limit shows whether a character continues there, in this
             // piece or from the one before.
@@ -145,7 +197,7 @@ impl Joiner {
             self.text.extend_from_slice(&entry.text[..most]);
             let kept = cut(&self.text, max_bytes).len();
             self.text.truncate(kept);
-            open.line.cut_bytes = whole - kept;
+            open.line.missing = open.line.missing.and(Missing::cut(whole - kept));
         }
         open.stream_ended = entry.text.len() < PIECE_BYTES && !self.is_tagged;
         self.open = Some(open);
@@ -153,6 +205,16 @@ impl Joiner {
             self.flush(deliver);
         }
         begins_line && self.is_open()
+    }
+
+    /// Whether a piece of this time belongs to the open line.
+    fn continues(&self, open: &Open, time: Timestamp) -> bool {
+        let gap = open.last.elapsed_until(time);
+        if self.is_tagged {
+            return gap < TAGGED_LINE_GRACE;
+        }
+        let is_close = !open.stream_ended && time > open.last && gap < PIECE_GAP;
+        open.line.time == time || is_close
     }
 
     /// Delivers the open line, if any, without its end.
@@ -164,6 +226,13 @@ impl Joiner {
                 ..open.line
             });
             empty(&mut self.text);
+        }
+    }
+
+    /// Entries that would have come next are lost. A line that is open may lack pieces.
+    pub fn note_loss(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.line.missing = open.line.missing.and(Missing(LOST));
         }
     }
 
@@ -202,11 +271,11 @@ pub(crate) fn empty(text: &mut Vec<u8>) {
 #[inline]
 fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
     let text = cut(entry.text, max_bytes);
-    let cut_bytes = entry.text.len() - text.len();
+    let missing = Missing::cut(entry.text.len() - text.len());
     Line {
         time: entry.time,
         text,
-        cut_bytes,
+        missing,
         is_utf8: entry.is_utf8,
         attrs: entry.attrs,
         source_bytes,
@@ -321,6 +390,45 @@ mod tests {
         assert!(joiner.is_open());
     }
 
+    fn at(text: &str, time: (i64, u32), ends_line: bool) -> Entry<'_> {
+        let (seconds, nanos) = time;
+        Entry {
+            time: Timestamp { seconds, nanos },
+            ..piece(text, 0, ends_line)
+        }
+    }
+
+    /// Docker before 18.06: a line of 40,000 bytes, whose pieces are read one after the other.
+    #[test]
+    fn a_full_piece_is_continued_by_the_next_one_whose_time_is_close() {
+        let full = "x".repeat(PIECE_BYTES);
+        let (joined, _) = lines(
+            &[
+                at(&full, (1, 0), false),
+                at(&full, (1, 99_999_999), false),
+                at("end", (1, 199_999_998), true),
+                at("next", (1, 199_999_999), true),
+            ],
+            100_000,
+        );
+        let line = format!("{full}{full}end");
+        assert_eq!(joined, [whole(1, &line), whole(1, "next")]);
+        let (exact, _) = lines(&[at(&full, (1, 0), false), at("", (1, 5), true)], 100_000);
+        assert_eq!(exact, [whole(1, &full)]);
+    }
+
+    #[test]
+    fn a_full_piece_ends_with_its_run_and_a_shorter_one_at_once() {
+        let full = "x".repeat(PIECE_BYTES);
+        let gap = PIECE_GAP.as_nanos() as u32;
+        for time in [(1, gap), (2, 0), (0, 999_999_999)] {
+            let (apart, _) = lines(&[at(&full, (1, 0), false), at("next", time, true)], 100_000);
+            assert_eq!(apart, [whole(1, &full), whole(time.0, "next")], "{time:?}");
+        }
+        let (short, _) = lines(&[at("tail", (1, 0), false), at("next", (1, 1), true)], 100);
+        assert_eq!(short, [whole(1, "tail"), whole(1, "next")]);
+    }
+
     #[test]
     fn a_short_piece_says_that_its_stream_ended() {
         let (_, joiner) = lines(&[piece("prompt: ", 1, false)], 100);
@@ -351,6 +459,24 @@ mod tests {
         assert_eq!(lines, [(1, "ab".to_owned())]);
     }
 
+    /// The container ended in mid-line, and the next lines are those of its next run.
+    #[test]
+    fn a_tagged_piece_waits_no_longer_for_its_end_than_while_the_log_is_followed() {
+        let grace = TAGGED_LINE_GRACE.as_secs() as i64;
+        for (seconds, joined) in [(grace - 1, 1), (grace, 2), (3600, 2), (-3600, 1)] {
+            let mut joiner = Joiner::default();
+            joiner.set_tagged(true);
+            let mut lines = Vec::new();
+            for piece in [piece("a", 1, false), piece("b", 1 + seconds, true)] {
+                joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+                    lines.push(String::from_utf8(line.text.to_vec()).unwrap());
+                });
+            }
+            assert_eq!(lines.len(), joined, "{seconds} s: {lines:?}");
+            assert_eq!(lines.concat(), "ab");
+        }
+    }
+
     #[test]
     fn a_line_over_the_limit_is_cut_marked_and_read_to_its_end() {
         let (lines, joiner) = lines(
@@ -364,6 +490,31 @@ mod tests {
         );
         assert_eq!(lines, [(1, "012345".to_owned(), true), whole(2, "next")]);
         assert!(!joiner.is_open());
+    }
+
+    #[test]
+    fn a_line_whose_middle_pieces_were_lost_is_marked_and_the_next_one_is_not() {
+        let mut joiner = Joiner::default();
+        let mut lines = Vec::new();
+        let mut take = |joiner: &mut Joiner, text, seconds, ends_line| {
+            let piece = piece(text, seconds, ends_line);
+            joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+                let text = String::from_utf8(line.text.to_vec()).unwrap();
+                lines.push((text, line.missing.is_any(), line.is_cut()));
+            });
+        };
+        take(&mut joiner, "first ", 1, false);
+        joiner.note_loss();
+        take(&mut joiner, "last", 1, true);
+        joiner.note_loss();
+        take(&mut joiner, "whole", 2, true);
+        assert_eq!(
+            lines,
+            [
+                ("first last".to_owned(), true, false),
+                ("whole".to_owned(), false, false)
+            ]
+        );
     }
 
     #[test]

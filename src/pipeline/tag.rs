@@ -1,12 +1,15 @@
-//! `Tag_Template`: a text with `{name} {id} {short_id} {image} {stream}`, for containers in a
-//! pod also `{namespace} {pod} {pod_uid}`, and for a user's containers `{user}`.
+//! `Tag_Template`, and the label `fluentbit.io/tag`: a text with placeholders for what is known
+//! of the container. Pure.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::format::position::Stream;
+use crate::pipeline::fields::KNOWN_LABELS;
+use crate::runtime::docker::ContainerMetadata;
 
 /// What a placeholder stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
     Name,
     Id,
@@ -17,6 +20,10 @@ enum Field {
     Pod,
     PodUid,
     User,
+    /// The label of this key.
+    Label(String),
+    /// The environment variable of this name.
+    Env(String),
 }
 
 const FIELDS: [(&str, Field); 9] = [
@@ -31,6 +38,11 @@ const FIELDS: [(&str, Field); 9] = [
     ("user", Field::User),
 ];
 
+/// Before the key of a label in a placeholder.
+const LABEL: &str = "label:";
+/// Before the name of a variable in a placeholder.
+const ENV: &str = "env:";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
@@ -44,6 +56,7 @@ const MOST_OF_VALUE: usize = 512;
 /// A validated template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagTemplate {
+    text: String,
     parts: Vec<Part>,
 }
 
@@ -53,26 +66,49 @@ pub struct TagTemplate {
 pub struct TemplateError(String);
 
 /// The values for a tag.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct TagSource<'a> {
-    /// Container name without the slash. A user's container has the user prepended, so that
-    /// its records cannot get the tag of another container.
-    pub name: &'a str,
-    /// 64 hexadecimal digits. Since a user may have chosen them, a user's container has the
-    /// user prepended here too.
+    /// 64 hexadecimal digits.
     pub id: &'a str,
-    /// The first twelve digits, with the user prepended likewise.
+    /// The first twelve.
     pub short_id: &'a str,
-    /// The image as given by the user.
-    pub image: &'a str,
-    /// The pod's namespace, if the container is in a pod.
-    pub namespace: &'a str,
-    /// The pod's name.
-    pub pod: &'a str,
-    /// The pod's UID.
-    pub pod_uid: &'a str,
-    /// The user whose storage contains it.
-    pub user: &'a str,
+    /// Everything else.
+    pub metadata: &'a ContainerMetadata,
+}
+
+impl TagSource<'_> {
+    /// A value that whoever starts or builds the container chooses freely. A user's container
+    /// has the user prepended, so that its records cannot get the tag of another container.
+    fn chosen<'b>(&self, value: &'b str) -> Cow<'b, str> {
+        match &self.metadata.owner {
+            Some(owner) => Cow::Owned(owner.title_of(value)),
+            None => Cow::Borrowed(value),
+        }
+    }
+
+    fn value<'b>(&'b self, field: &Field, stream: Stream) -> Cow<'b, str> {
+        let metadata = self.metadata;
+        let pod = metadata.pod.as_ref();
+        Cow::Borrowed(match field {
+            Field::Name => return self.chosen(&metadata.name),
+            Field::Id => return self.chosen(self.id),
+            Field::ShortId => return self.chosen(self.short_id),
+            Field::Label(key) => {
+                return self.chosen(metadata.labels.get(key).map_or("", String::as_str))
+            }
+            Field::Env(name) => {
+                let mut variables = metadata.env.iter();
+                let found = variables.find(|(known, _)| known == name);
+                return self.chosen(found.map_or("", |(_, value)| value));
+            }
+            Field::Image => &metadata.image,
+            Field::Stream => stream.name(),
+            Field::Namespace => pod.map_or("", |pod| &pod.namespace),
+            Field::Pod => pod.map_or("", |pod| &pod.name),
+            Field::PodUid => pod.map_or("", |pod| &pod.uid),
+            Field::User => metadata.owner.as_ref().map_or("", |owner| &owner.user),
+        })
+    }
 }
 
 impl TagTemplate {
@@ -102,7 +138,22 @@ impl TagTemplate {
         if parts.is_empty() {
             return Err(TemplateError("the template is empty".to_owned()));
         }
-        Ok(TagTemplate { parts })
+        Ok(TagTemplate {
+            text: text.to_owned(),
+            parts,
+        })
+    }
+
+    /// Like [`TagTemplate::parse`], for a label: its text is foreign input as well, so in it
+    /// the same characters become `_` as in values.
+    pub fn of_label(text: &str) -> Result<TagTemplate, TemplateError> {
+        let mut template = TagTemplate::parse(text)?;
+        for part in &mut template.parts {
+            if let Part::Text(text) = part {
+                *text = sanitized(text);
+            }
+        }
+        Ok(template)
     }
 
     /// Whether the two streams of a container have different tags.
@@ -115,32 +166,25 @@ impl TagTemplate {
     pub fn render(&self, source: TagSource<'_>, stream: Stream) -> String {
         let mut tag = String::new();
         for part in &self.parts {
-            let value = match part {
+            let field = match part {
                 Part::Text(text) => {
                     tag.push_str(text);
                     continue;
                 }
-                Part::Field(Field::Name) => source.name,
-                Part::Field(Field::Id) => source.id,
-                Part::Field(Field::ShortId) => source.short_id,
-                Part::Field(Field::Image) => source.image,
-                Part::Field(Field::Stream) => stream.name(),
-                Part::Field(Field::Namespace) => source.namespace,
-                Part::Field(Field::Pod) => source.pod,
-                Part::Field(Field::PodUid) => source.pod_uid,
-                Part::Field(Field::User) => source.user,
+                Part::Field(field) => field,
             };
+            let value = source.value(field, stream);
             if value.is_empty() {
                 tag.push('_');
             }
-            tag.extend(sanitized(value).chars().take(MOST_OF_VALUE));
+            tag.extend(sanitized(&value).chars().take(MOST_OF_VALUE));
         }
         tag
     }
 }
 
-/// A tag taken from foreign input, with disallowed characters replaced by `_`.
-pub fn sanitized(text: &str) -> String {
+/// A text with the characters that tags do not allow replaced by `_`.
+fn sanitized(text: &str) -> String {
     text.chars()
         .map(|character| if is_safe(character) { character } else { '_' })
         .collect()
@@ -153,95 +197,123 @@ fn is_safe(character: char) -> bool {
 }
 
 fn parse_field(name: &str, template: &str) -> Result<Field, TemplateError> {
-    FIELDS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, field)| *field)
-        .ok_or_else(|| {
-            let known: Vec<String> = FIELDS
-                .iter()
-                .map(|(name, _)| format!("{{{name}}}"))
-                .collect();
-            TemplateError(format!(
-                "unknown placeholder `{{{name}}}` in `{template}`; available are {}",
-                known.join(" ")
-            ))
-        })
+    let of_key = |prefix| name.strip_prefix(prefix).filter(|key| !key.is_empty());
+    if let Some((_, field)) = FIELDS.iter().find(|(known, _)| *known == name) {
+        Ok(field.clone())
+    } else if let Some((label, _)) = KNOWN_LABELS.iter().find(|(_, known)| *known == name) {
+        Ok(Field::Label((*label).to_owned()))
+    } else if let Some(key) = of_key(LABEL) {
+        Ok(Field::Label(key.to_owned()))
+    } else if let Some(name) = of_key(ENV) {
+        Ok(Field::Env(name.to_owned()))
+    } else {
+        let fields = FIELDS.iter().map(|(known, _)| *known);
+        let known: Vec<String> = fields
+            .chain(KNOWN_LABELS.iter().map(|(_, known)| *known))
+            .chain(["label:KEY", "env:NAME"])
+            .map(|known| format!("{{{known}}}"))
+            .collect();
+        Err(TemplateError(format!(
+            "unknown placeholder `{{{name}}}` in `{template}`; available are {}",
+            known.join(" ")
+        )))
+    }
 }
 
 impl fmt::Display for TagTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => f.write_str(text)?,
-                Part::Field(field) => {
-                    let name = FIELDS
-                        .iter()
-                        .find(|(_, known)| known == field)
-                        .map_or("", |(name, _)| name);
-                    write!(f, "{{{name}}}")?;
-                }
-            }
-        }
-        Ok(())
+        f.write_str(&self.text)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Pod;
 
-    const SOURCE: TagSource<'_> = TagSource {
-        name: "web-1.prod",
-        id: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-        short_id: "0123456789ab",
-        image: "registry:5000/shop/web:1.2@sha256:ab",
-        namespace: "shop",
-        pod: "web-6d4cf56db6-x2x7v",
-        pod_uid: "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11",
-        user: "ada",
-    };
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const IMAGE: &str = "registry:5000/shop/web:1.2@sha256:ab";
+
+    fn metadata() -> ContainerMetadata {
+        let labels = [
+            ("com.docker.compose.project", "shop"),
+            ("com.docker.compose.service", "web"),
+            ("com.docker.swarm.service.name", "shop_web"),
+            ("team", "front/one"),
+            ("k8s.io/app=", "x"),
+        ];
+        ContainerMetadata {
+            name: "web-1.prod".into(),
+            image: IMAGE.into(),
+            labels: labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            env: vec![("STAGE".into(), "prod".into())],
+            pod: Some(Pod {
+                namespace: "shop".into(),
+                name: "web-6d4cf56db6-x2x7v".into(),
+                uid: "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11".into(),
+                container_id: None,
+                restart_count: 0,
+                is_complete: true,
+            }),
+            ..ContainerMetadata::default()
+        }
+    }
+
+    fn render_of(template: &TagTemplate, metadata: &ContainerMetadata, stream: Stream) -> String {
+        let source = TagSource {
+            id: ID,
+            short_id: &ID[..12],
+            metadata,
+        };
+        template.render(source, stream)
+    }
 
     fn keep(template: &str, name: &str) {
-        crate::fuzz_seeds::keep(
-            "tag_template",
-            format!("{template}\0{name}\0{}", SOURCE.image),
-        );
+        crate::fuzz_seeds::keep("tag_template", format!("{template}\0{name}\0{IMAGE}"));
     }
 
     fn render(template: &str) -> String {
-        keep(template, SOURCE.name);
-        TagTemplate::parse(template)
-            .unwrap()
-            .render(SOURCE, Stream::Stderr)
+        let metadata = metadata();
+        keep(template, &metadata.name);
+        let template = TagTemplate::parse(template).unwrap();
+        render_of(&template, &metadata, Stream::Stderr)
     }
 
     #[test]
     fn every_placeholder_is_filled() {
         assert_eq!(render("docker.{name}"), "docker.web-1.prod");
-        assert_eq!(render("{id}"), SOURCE.id);
+        assert_eq!(render("{id}"), ID);
         assert_eq!(render("a.{short_id}.{stream}.z"), "a.0123456789ab.stderr.z");
         assert_eq!(render("{image}"), "registry_5000_shop_web_1.2_sha256_ab");
         assert_eq!(
             render("{namespace}/{pod}/{pod_uid}"),
-            format!("shop/{}/{}", SOURCE.pod, SOURCE.pod_uid)
+            "shop/web-6d4cf56db6-x2x7v/b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11"
         );
-        assert_eq!(render("{user}.x"), "ada.x");
+        assert_eq!(render("{user}.x"), "_.x");
+        assert_eq!(
+            render("{compose_project}.{compose_service}.{swarm_service}.{swarm_task}"),
+            "shop.web.shop_web._"
+        );
+        assert_eq!(render("{label:team}.{label:none}"), "front_one._");
+        assert_eq!(render("{label:k8s.io/app=}"), "x");
+        assert_eq!(render("{env:STAGE}.{env:STAG}"), "prod._");
         assert_eq!(render("plain"), "plain");
     }
 
     #[test]
     fn a_long_value_makes_no_long_tag() {
         let long = "n".repeat(100_000);
-        let source = TagSource {
-            name: &long,
-            image: &long,
-            ..TagSource::default()
+        let metadata = ContainerMetadata {
+            name: long.clone(),
+            image: long.clone(),
+            labels: [("team".to_owned(), long)].into(),
+            ..ContainerMetadata::default()
         };
-        let tag = TagTemplate::parse("{name}.{image}.x")
-            .unwrap()
-            .render(source, Stream::Stdout);
-        assert_eq!(tag, format!("{0}.{0}.x", "n".repeat(MOST_OF_VALUE)));
+        let template = TagTemplate::parse("{name}.{image}.{label:team}.x").unwrap();
+        let tag = render_of(&template, &metadata, Stream::Stdout);
+        assert_eq!(tag, format!("{0}.{0}.{0}.x", "n".repeat(MOST_OF_VALUE)));
     }
 
     #[test]
@@ -249,11 +321,27 @@ mod tests {
         let template = TagTemplate::parse("{name}").unwrap();
         for (name, tag) in [("a b*c/d\n", "a_b_c_d_"), ("", "_"), ("日本", "__")] {
             keep("{name}", name);
-            assert_eq!(
-                template.render(TagSource { name, ..SOURCE }, Stream::Stdout),
-                tag
-            );
+            let metadata = ContainerMetadata {
+                name: name.into(),
+                ..metadata()
+            };
+            assert_eq!(render_of(&template, &metadata, Stream::Stdout), tag);
         }
+    }
+
+    #[test]
+    fn a_label_is_a_template_whose_text_is_made_safe_too() {
+        let of_label = |text: &str| {
+            let template = TagTemplate::of_label(text)?;
+            Ok::<_, TemplateError>(render_of(&template, &metadata(), Stream::Stdout))
+        };
+        assert_eq!(of_label("parse.nginx*x"), Ok("parse.nginx_x".to_owned()));
+        assert_eq!(
+            of_label("a/{label:team}.{compose_service}.{stream}"),
+            Ok("a_front_one.web.stdout".to_owned())
+        );
+        let error = of_label("parse.{nam}").unwrap_err().to_string();
+        assert!(error.contains("{nam}"), "{error}");
     }
 
     #[test]
@@ -264,6 +352,9 @@ mod tests {
             ("x}", "without"),
             ("", "empty"),
             ("{}", "{}"),
+            ("{label:}", "{label:KEY}"),
+            ("{env:}", "{env:NAME}"),
+            ("{labels:team}", "{compose_service}"),
         ] {
             keep(template, "x");
             let error = TagTemplate::parse(template).unwrap_err().to_string();

@@ -17,9 +17,7 @@ use crate::runtime::id::ContainerId;
 /// How a container's entries become records, from the options or its labels.
 #[derive(Debug, Clone)]
 pub struct RecordOptions<'a> {
-    /// The tag from its label.
-    pub tag: Option<&'a str>,
-    /// The template for tags without such a label.
+    /// The template for its tags; `None` for the instance's own tag.
     pub template: Option<&'a TagTemplate>,
     /// Which metadata records carry.
     pub metadata: &'a MetadataOptions,
@@ -35,7 +33,6 @@ impl<'a> RecordOptions<'a> {
     /// Options with metadata only.
     pub fn plain(metadata: &'a MetadataOptions) -> RecordOptions<'a> {
         RecordOptions {
-            tag: None,
             template: None,
             metadata,
             merge: MergeOptions::default(),
@@ -82,35 +79,22 @@ impl RecordTemplate {
         let known = pod.map_or(of_owner, |pod| pod.container_id.as_ref());
         let id = known.unwrap_or(id);
         let fields = options.metadata.fields(&id.to_string(), &metadata);
-        // A name or id chosen by a user must not produce another container's tag.
-        let named = |text: String| match &metadata.owner {
-            Some(owner) => owner.title_of(&text),
-            None => text,
-        };
-        let (name, short_id) = (named(metadata.name.clone()), named(id.short()));
-        let id = named(id.to_string());
+        let (id, short_id) = (id.to_string(), id.short());
         let source = TagSource {
-            name: &name,
             id: &id,
             short_id: &short_id,
-            image: &metadata.image,
-            namespace: pod.map_or("", |pod| &pod.namespace),
-            pod: pod.map_or("", |pod| &pod.name),
-            pod_uid: pod.map_or("", |pod| &pod.uid),
-            user: metadata.owner.as_ref().map_or("", |owner| &owner.user),
+            metadata: &metadata,
         };
         let mut is_cut = metadata.is_cut || fields.is_cut();
         let mut tag_of = |tag: &str| -> Arc<str> {
             is_cut |= tag.len() > LONGEST_TAG;
             cut(tag, LONGEST_TAG).into()
         };
-        let own_tag: Option<Arc<str>> = options.tag.map(&mut tag_of);
-        let template = options.template.filter(|_| own_tag.is_none());
-        let tags = Stream::ALL.map(|stream| match template {
-            Some(template) => Some(tag_of(&template.render(source, stream))),
-            None => own_tag.clone(),
+        let tags = Stream::ALL.map(|stream| {
+            let template = options.template?;
+            Some(tag_of(&template.render(source, stream)))
         });
-        let is_tagged_by_stream = template.is_some_and(TagTemplate::depends_on_stream);
+        let is_tagged_by_stream = options.template.is_some_and(TagTemplate::depends_on_stream);
         let RecordOptions {
             merge, multiline, ..
         } = options;
@@ -171,6 +155,8 @@ mod tests {
         });
         let of_machine = ContainerMetadata {
             name: "web".into(),
+            labels: [("team".to_owned(), "front".to_owned())].into(),
+            env: vec![("STAGE".to_owned(), "prod".to_owned())],
             ..ContainerMetadata::default()
         };
         let of_user = ContainerMetadata {
@@ -183,6 +169,8 @@ mod tests {
             ("{id}", "ab".repeat(32)),
             ("{short_id}", "ab".repeat(6)),
             ("{name}", "web".to_owned()),
+            ("{label:team}", "front".to_owned()),
+            ("{env:STAGE}", "prod".to_owned()),
         ] {
             let template = TagTemplate::parse(&format!("docker.{placeholder}")).unwrap();
             let tag_of = |metadata: &ContainerMetadata, key: [u8; 32]| {

@@ -2,39 +2,53 @@
 //! storage of the container's user,
 //!
 //! ```text
-//! <storage>/overlay-containers/<id>/userdata/ctr.log     in the format of the CRI
-//! <storage>/overlay-containers/containers.json           names and images
+//! <storage>/overlay-containers/<id>/userdata/ctr.log       in the format of the CRI
+//! <storage>/overlay-containers/containers.json             names and images (`podman_list`)
+//! <storage>/overlay-containers/volatile-containers.json    those of `podman run --rm`
+//! <storage>/db.sql, <storage>/libpod/bolt_state.db         labels, variables, log drivers (`database`)
 //! ```
 //!
-//! for both names of the log driver (`json-file` is an alias of `k8s-file`). Logs of the driver
-//! `journald`, logs moved elsewhere with `--log-opt path`, and logs that cannot be read come from
-//! Podman's API, if it is available.
+//! for both names of the log driver (`json-file` is an alias of `k8s-file`). With `--log-opt path`
+//! the log is elsewhere (`log_place`). With `--transient-store`, names and database are below the
+//! run root, which the container's specification tells (`spec`). Logs of the driver `journald`
+//! and logs that cannot be read come from Podman's API, if it is available.
 //!
 //! With `max-size` conmon replaces the file by an empty one; newer versions keep `ctr.log.1` and
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
-//! storages of users are described in `podman_users`.
+//! storages of users are described in `user_storages`.
 
+mod bolt;
+mod config;
+mod database;
+mod spec;
+mod sqlite;
+mod storage;
+
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FileType;
-
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use crate::runtime::id::ContainerId;
-use crate::runtime::podman_users::Users;
-use crate::runtime::safe_path::{Base, Folder, SafePath};
+use crate::runtime::data_root::{toml_text, DataRoot, Service};
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMANS_FILE_DRIVER};
+use crate::runtime::log_place;
+use crate::runtime::podman::config::Configured;
+use crate::runtime::podman::database::{Answer, Databases};
+use crate::runtime::podman::spec::Spec;
+pub(crate) use crate::runtime::podman::storage::list_storage;
+use crate::runtime::podman_list::Listed;
+use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::{Owner, RuntimeOptions};
+use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
+use crate::runtime::user_storages::{Kind, Users};
+use crate::runtime::users::UserChoice;
+use crate::runtime::RuntimeOptions;
 
-/// Suffix of a storage driver's directory of containers.
-const CONTAINERS: &str = "-containers";
-/// File with names and images.
+/// Files with names and images.
 const CONTAINERS_FILE: &str = "containers.json";
-/// OCI specification of a container, next to its log; written at its first start.
-const SPEC: &str = "config.json";
+const VOLATILE_FILE: &str = "volatile-containers.json";
 /// Name of the log file.
 const LOG: &str = "ctr.log";
 
@@ -43,58 +57,147 @@ const LOG: &str = "ctr.log";
 pub struct Podman {
     storages: Storages,
     lists: ContainerLists,
+    databases: Databases,
+    most_spec_bytes: u64,
 }
 
 /// Which storages are read.
 #[derive(Debug)]
 enum Storages {
-    Root(PathBuf),
+    Root(DataRoot),
     Users(Users),
 }
 
-/// Limits on what is read of one storage.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Storage drivers.
-    pub drivers: usize,
-    /// Containers, over all drivers.
-    pub containers: usize,
-    /// Names in one directory.
-    pub names: usize,
-}
+/// Root's storage.
+static SERVICE: Service = Service {
+    daemon: None,
+    settings: &STORAGE_SETTINGS,
+    configured: |text| toml_text(text, "storage", "graphroot").map(PathBuf::from),
+    default: "var/lib/containers/storage",
+};
+/// The machine's settings for all users.
+const STORAGE_SETTINGS: [&str; 2] = [
+    "etc/containers/storage.conf",
+    "usr/share/containers/storage.conf",
+];
 
-/// Limits for root's storage; its size is limited by what a machine can run.
-const LIMITS: Limits = Limits {
-    drivers: 16,
-    containers: 100_000,
-    names: 100_000,
+/// Users' storages.
+static USERS: Kind = Kind {
+    title: "Podman",
+    option: "Podman_Users",
+    storage: ".local/share/containers/storage",
+    settings: ".config/containers/storage.conf",
+    configured: |text| {
+        let value = |key| toml_text(text, "storage", key);
+        value("graphroot").or_else(|| value("rootless_storage_path"))
+    },
+    machine_settings: &STORAGE_SETTINGS,
+    machine_configured: |text| toml_text(text, "storage", "rootless_storage_path"),
 };
 
 impl Podman {
-    /// Finds the containers in root's storage.
+    /// Finds the containers in the storage of root's at this path.
     pub fn new(storage: &Path) -> Podman {
-        let lists = ContainerLists::new(FileKind::PodmanList.limit());
+        Podman::of_root(DataRoot::new(Some(storage), &SERVICE, Path::new("/")))
+    }
+
+    fn of_root(storage: DataRoot) -> Podman {
         Podman {
-            storages: Storages::Root(storage.to_owned()),
-            lists,
+            storages: Storages::Root(storage),
+            lists: ContainerLists::new(FileKind::PodmanList.limit()),
+            databases: Databases::new(FileKind::PodmanDatabase.limit()),
+            most_spec_bytes: FileKind::ContainerConfig.limit(),
         }
     }
 
-    /// Finds the containers in users' storages.
-    pub fn of_users(users: Users) -> Podman {
-        let lists = ContainerLists::new(FileKind::UsersPodmanList.limit());
+    /// Finds the containers in the storages of the chosen users. `machine` is the root of the
+    /// machine's files.
+    pub fn of_users(choice: &UserChoice, machine: &Path) -> Podman {
         Podman {
-            storages: Storages::Users(users),
-            lists,
+            storages: Storages::Users(Users::new(&USERS, choice, machine)),
+            lists: ContainerLists::new(FileKind::UsersPodmanList.limit()),
+            databases: Databases::new(FileKind::UsersPodmanDatabase.limit()),
+            most_spec_bytes: FileKind::UsersPodmanList.limit(),
         }
+    }
+
+    /// The specification of a container, if it has been started.
+    fn spec(&self, found: &Found) -> Option<Spec> {
+        Spec::read(&found.dir, self.most_spec_bytes)
+    }
+
+    /// The storage in the run root that may have what is not in `found`'s own: one that was
+    /// started with `--transient-store`. A user's path is not followed.
+    fn transient(&self, found: &Found) -> Option<SafePath> {
+        let run_root = self
+            .spec(found)
+            .filter(|_| found.owner.is_none())?
+            .run_root?;
+        Some(SafePath::below(&Base::of_machine(&run_root), run_root))
+    }
+
+    /// The file that lists a container, and its entry there.
+    fn listed(&self, found: &Found) -> Result<Option<(SafePath, Listed)>, MetadataError> {
+        let in_storage = |storage: SafePath| {
+            let folder = storage.join(driver_folder(found));
+            let mut failure = Ok(None);
+            for name in [CONTAINERS_FILE, VOLATILE_FILE] {
+                let file = folder.join(name);
+                match self.lists.read(&file) {
+                    Ok(list) => {
+                        if let Some(listed) = list.get(&found.runtime_id()) {
+                            return Ok(Some((file, listed.clone())));
+                        }
+                    }
+                    Err(MetadataError::Missing { .. }) => {}
+                    Err(error) => failure = Err(error),
+                }
+            }
+            failure
+        };
+        match in_storage(storage_of(found)) {
+            Ok(None) => self.transient(found).map_or(Ok(None), in_storage),
+            listed => listed,
+        }
+    }
+
+    /// What the databases say of a container.
+    fn asked(&self, found: &Found) -> Answer {
+        let find = |storage: SafePath| self.databases.find(&storage, &found.runtime_id());
+        match find(storage_of(found)) {
+            answer @ (Answer::NoDatabase | Answer::Unknown) => {
+                self.transient(found).map_or(answer, find)
+            }
+            answer => answer,
+        }
+    }
+
+    fn configured(&self, found: &Found) -> Option<Arc<Configured>> {
+        match self.asked(found) {
+            Answer::Configured(configured) => Some(configured),
+            _ => None,
+        }
+    }
+
+    /// Names the databases that cannot be read.
+    fn report_databases(&self, listing: &mut Listing) {
+        let storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
+        let failures = self.databases.failures(&storages);
+        listing
+            .unreadable
+            .extend(failures.into_iter().map(|(path, reason)| Unreadable {
+                path,
+                error: io::Error::new(io::ErrorKind::InvalidData, reason),
+                hides: Hides::Labels,
+            }));
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let mut storages = vec![Podman::new(&options.podman_root)];
+    let root = DataRoot::new(options.podman_root.as_deref(), &SERVICE, &options.machine);
+    let mut storages = vec![Podman::of_root(root)];
     if !options.podman_users.is_empty() {
-        let users = Users::new(&options.podman_users, &options.passwd);
-        storages.push(Podman::of_users(users));
+        storages.push(Podman::of_users(&options.podman_users, &options.machine));
     }
     let shared = storages
         .into_iter()
@@ -116,47 +219,83 @@ impl Runtime for Podman {
 
     fn root(&self) -> PathBuf {
         match &self.storages {
-            Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),
-            Storages::Users(users) => users.passwd().to_owned(),
+            Storages::Root(storage) => storage.path(),
+            Storages::Users(users) => users.passwd(),
+        }
+    }
+
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        match self.storages {
+            Storages::Root(_) => vec![root.to_owned()],
+            Storages::Users(_) => Vec::new(),
         }
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        if let Storages::Users(users) = &self.storages {
-            return users.list();
-        }
-        let mut listing = Listing::default();
-        let storage = SafePath::below(&Base::of_machine(root), root);
-        list_storage(
-            &storage,
-            &storage.open_folder()?,
-            LIMITS,
-            &mut listing,
-            |id| (id, None),
-        );
+        let mut listing = match &self.storages {
+            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
+                list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
+            })?,
+            Storages::Root(_) => {
+                let mut listing = Listing::default();
+                let storage = SafePath::below(&Base::of_machine(root), root);
+                let (folder, limits) = (storage.open_folder()?, LIMITS_OF_ROOT);
+                list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
+                listing
+            }
+        };
+        self.report_databases(&mut listing);
         Ok(listing)
     }
 
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
-        vec![LogFiles::numbered(found.dir.join(LOG))]
+        let configured = self.configured(found);
+        let place = configured.and_then(|it| Some(log_place::place(found, it.log.as_deref()?)));
+        vec![LogFiles::numbered(
+            place.unwrap_or_else(|| found.dir.join(LOG)),
+        )]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
-        let file = containers_file(found);
-        let list = self.lists.read(&file)?;
-        let Some(stored) = list.get(&found.runtime_id()) else {
-            return Err(MetadataError::Missing {
-                path: file.to_path_buf(),
-            });
+        let listed = self.listed(found)?.map(|(_, listed)| listed);
+        let has_run = self.has_run(found);
+        let missing = || MetadataError::Missing {
+            path: storage_of(found)
+                .join(driver_folder(found))
+                .join(CONTAINERS_FILE)
+                .to_path_buf(),
         };
+        let mut is_partial = false;
+        let configured = match self.asked(found) {
+            Answer::Configured(configured) => Some(configured),
+            Answer::Busy => {
+                let path = storage_of(found).to_path_buf();
+                return Err(MetadataError::Busy { path });
+            }
+            // Podman adds a container to its database after it has made the folder.
+            Answer::Unknown if !has_run => return Err(missing()),
+            Answer::Unknown | Answer::NoDatabase => None,
+            Answer::Unreadable => {
+                is_partial = true;
+                None
+            }
+        };
+        if listed.is_none() && configured.is_none() {
+            return Err(missing());
+        }
+        let (listed, configured) = (listed.unwrap_or_default(), configured.unwrap_or_default());
+        let (labels, env) = (configured.labels(), configured.env());
+        let first = |one: &str, other: &str| if one.is_empty() { other } else { one }.to_owned();
+        let name = first(&listed.name, &configured.name);
         Ok(ContainerMetadata {
-            name: stored
-                .name
-                .clone()
-                .unwrap_or_else(|| found.runtime_id().short()),
-            image: stored.image.clone(),
+            name: first(&name, &found.runtime_id().short()),
+            image: first(&configured.image, &listed.image),
+            labels: labels.pairs,
+            env: env.pairs,
+            is_cut: labels.is_cut || env.is_cut,
+            is_partial,
             runtime: Api::Podman.runtime_name().to_owned(),
-            is_running: true,
+            is_running: has_run,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
         }
@@ -164,12 +303,20 @@ impl Runtime for Podman {
     }
 
     fn metadata_file(&self, found: &Found) -> Option<SafePath> {
-        Some(containers_file(found))
+        let listed = self.listed(found).ok().flatten();
+        listed.map(|(file, _)| file)
     }
 
-    /// Only Podman's database has the log driver, and the API reads it.
-    fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
-        None
+    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
+        let configured = self.configured(found)?;
+        let name = match configured.driver.as_str() {
+            "" => PODMANS_FILE_DRIVER,
+            name => name,
+        };
+        Some(LogDriver {
+            name: name.to_owned(),
+            has_cache_disabled: false,
+        })
     }
 
     /// Only for root's storage: the plugin queries no API service of a user.
@@ -177,118 +324,34 @@ impl Runtime for Podman {
         matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
     }
 
+    /// conmon does.
+    fn creates_log_first(&self) -> bool {
+        true
+    }
+
     fn has_run(&self, found: &Found) -> bool {
-        found.dir.join(SPEC).stat().is_ok()
+        self.spec(found).is_some_and(|spec| spec.is_podmans)
     }
 }
 
-/// `<storage>/<driver>-containers/containers.json`, next to the container's directory.
-fn containers_file(found: &Found) -> SafePath {
-    found.dir.at(found.origin.with_file_name(CONTAINERS_FILE))
+/// `<driver>-containers`, the folder of the container's folder.
+fn driver_folder(found: &Found) -> &OsStr {
+    let folder = found.origin.parent().and_then(Path::file_name);
+    folder.unwrap_or_default()
 }
 
-/// Adds the containers of one storage, whose directory is open. `identify` maps Podman's id of
-/// a container to the id used by the plugin and the owner. A path that cannot be read hides
-/// only what is in it.
-pub(crate) fn list_storage(
-    storage: &SafePath,
-    folder: &Folder,
-    limits: Limits,
-    listing: &mut Listing,
-    identify: impl Fn(ContainerId) -> (ContainerId, Option<Owner>),
-) {
-    let mut unreadable = Vec::new();
-    let mut note = |path: &Path, error: io::Error| {
-        if error.kind() != io::ErrorKind::NotFound {
-            unreadable.push(Unreadable {
-                hides: Hides::Containers,
-                ..Unreadable::folder(path, error)
-            });
-        }
-    };
-    let mut drivers = names(folder, storage, limits, &mut note);
-    drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
-    if drivers.len() > limits.drivers {
-        note(storage, too_many(limits.drivers, "storage drivers"));
-        drivers.truncate(limits.drivers);
-    }
-    let mut left = limits.containers;
-    listing.folders.push(storage.clone());
-    for (driver, _) in drivers {
-        let dir = storage.join(driver);
-        let entries = match dir.open_folder() {
-            Ok(folder) => names(&folder, &dir, limits, &mut note),
-            Err(error) => {
-                note(&dir, error);
-                continue;
-            }
-        };
-        let ids = entries
-            .into_iter()
-            .filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
-        for (id, name) in ids {
-            if left == 0 {
-                note(&dir, too_many(limits.containers, "containers"));
-                break;
-            }
-            left -= 1;
-            let folder = dir.join(name);
-            let userdata = folder.join("userdata");
-            match userdata.stat() {
-                Ok(stat)
-                    if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory =>
-                {
-                    let (id, owner) = identify(id);
-                    let found = Found::new(id, userdata, folder.to_path_buf());
-                    listing.containers.push(Found { owner, ..found });
-                }
-                Ok(_) => note(
-                    &userdata,
-                    io::Error::new(io::ErrorKind::InvalidInput, "it is not a folder"),
-                ),
-                // The directory with its log is created a moment later.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    listing.folders.push(folder)
-                }
-                Err(error) => note(&folder, error),
-            }
-        }
-        listing.folders.push(dir);
-    }
-    listing.unreadable.append(&mut unreadable);
-}
-
-/// The subdirectories of a directory, sorted, so that a limit always leaves out the same ones.
-fn names(
-    folder: &Folder,
-    path: &Path,
-    limits: Limits,
-    note: &mut impl FnMut(&Path, io::Error),
-) -> Vec<(String, FileType)> {
-    let entries = folder.entries(limits.names).unwrap_or_else(|error| {
-        note(path, error);
-        Default::default()
-    });
-    if let Some(error) = entries.failure {
-        note(path, error);
-    }
-    let mut names = entries.names;
-    names.retain(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
-    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    names
-}
-
-fn too_many(most: usize, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!("it has more than {most} {what}; the rest is not read"),
-    )
+/// The storage that a container is in.
+fn storage_of(found: &Found) -> SafePath {
+    let storage = found.origin.ancestors().nth(2);
+    found.dir.at(storage.unwrap_or(&found.origin))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fuzz_seeds::keep;
+    use crate::runtime::id::ContainerId;
+    use crate::runtime::storage::Limits;
 
     const ID: &str = "abababababababababababababababababababababababababababababababab";
 
@@ -306,7 +369,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let found = found(dir.path());
         std::fs::create_dir_all(&found.dir).unwrap();
-        std::fs::write(containers_file(&found), containers).unwrap();
+        std::fs::write(found.origin.with_file_name(CONTAINERS_FILE), containers).unwrap();
         Podman::new(dir.path()).metadata(&found, 0)
     }
 
@@ -388,7 +451,7 @@ mod tests {
             let storage = SafePath::below(&Base::of_machine(&top), &*top);
             let mut listing = Listing::default();
             let folder = storage.open_folder().unwrap();
-            list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
+            list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
             let reasons: Vec<String> = listing
                 .unreadable
                 .iter()
@@ -396,10 +459,10 @@ mod tests {
                 .collect();
             (listing.containers.len(), reasons.join("; "))
         };
-        assert_eq!(list(LIMITS), (4, String::new()));
+        assert_eq!(list(LIMITS_OF_ROOT), (4, String::new()));
         let (count, reason) = list(Limits {
-            drivers: 2,
-            ..LIMITS
+            parts: 2,
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 3 && reason.contains("more than 2 storage drivers"),
@@ -407,13 +470,16 @@ mod tests {
         );
         let (count, reason) = list(Limits {
             containers: 1,
-            ..LIMITS
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 1 && reason.contains("more than 1 containers"),
             "{count} {reason}"
         );
-        let (count, reason) = list(Limits { names: 2, ..LIMITS });
+        let (count, reason) = list(Limits {
+            names: 2,
+            ..LIMITS_OF_ROOT
+        });
         assert!(
             (1..=3).contains(&count) && reason.contains("more than 2 entries"),
             "{count} {reason}"
@@ -428,7 +494,7 @@ mod tests {
         assert_eq!(podman.api(), Some(Api::Podman));
         std::fs::create_dir_all(&ours.dir).unwrap();
         assert!(!podman.has_run(&ours));
-        std::fs::write(ours.dir.join(SPEC), "{}").unwrap();
+        std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
         assert!(podman.has_run(&ours));
     }
 }

@@ -1,4 +1,5 @@
-//! Parses Podman's `containers.json`: names and images of all containers of a storage. The
+//! Parses Podman's `containers.json`: names and images of all containers of a storage, and
+//! `volatile-containers.json`, which has the same form. The
 //! file may belong to any user, so the cost of reading it is bounded: its size is limited (see
 //! `container_list`), and only what records need is kept of its entries.
 
@@ -18,8 +19,8 @@ const LONGEST_METADATA: usize = 1 << 20;
 /// One container of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// Its name, if it has one.
-    pub name: Option<String>,
+    /// Its name; empty if it has none.
+    pub name: String,
     /// Its image.
     pub image: String,
 }
@@ -66,12 +67,12 @@ impl StoredContainer<'_> {
             .and_then(|text| serde_json::from_str(&text.0).ok())
             .unwrap_or_default();
         let first = || self.names.and_then(|names| names.0);
+        let text =
+            |text: Option<Text<'_>>| text.map(|text| text.0.into_owned()).unwrap_or_default();
         Listed {
-            name: metadata.name.or_else(first).map(|name| name.0.into_owned()),
-            image: metadata
-                .image_name
-                .map(|image| image.0.into_owned())
-                .unwrap_or_default(),
+            // After a rename, the metadata still have the first name.
+            name: text(first().or(metadata.name)),
+            image: text(metadata.image_name),
         }
     }
 }

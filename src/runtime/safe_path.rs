@@ -41,6 +41,8 @@ pub struct Base {
     dir: PathBuf,
     /// The uid of the user who controls what is below; `None` for root's daemons.
     owner: Option<u32>,
+    /// Why nothing below is opened, if so.
+    refusal: Option<String>,
 }
 
 impl Base {
@@ -49,6 +51,7 @@ impl Base {
         Arc::new(Base {
             dir: dir.to_owned(),
             owner: None,
+            refusal: None,
         })
     }
 
@@ -57,7 +60,22 @@ impl Base {
         Arc::new(Base {
             dir: home.to_owned(),
             owner: Some(uid),
+            refusal: None,
         })
+    }
+}
+
+impl Base {
+    /// Whether a user controls what is below.
+    pub fn is_of_user(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match &self.refusal {
+            Some(reason) => Err(io::Error::new(io::ErrorKind::Unsupported, reason.clone())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -77,6 +95,16 @@ impl SafePath {
         }
     }
 
+    /// A path that must not be followed; opening it fails with this reason.
+    pub fn refused(path: &Path, reason: &str) -> SafePath {
+        let base = Base {
+            dir: path.to_owned(),
+            owner: None,
+            refusal: Some(reason.to_owned()),
+        };
+        SafePath::below(&Arc::new(base), path)
+    }
+
     /// `name` inside this directory.
     pub fn join(&self, name: impl AsRef<Path>) -> SafePath {
         SafePath::below(&self.base, self.path.join(name))
@@ -90,6 +118,11 @@ impl SafePath {
     /// The base of the path.
     pub fn base(&self) -> &Arc<Base> {
         &self.base
+    }
+
+    /// Whether a user controls what is below the base.
+    pub fn is_of_user(&self) -> bool {
+        self.base.owner.is_some()
     }
 
     /// Opens a regular file for reading. Anything else is an error: a pipe in place of a log
@@ -142,6 +175,7 @@ impl SafePath {
 
     /// Stats the path; does not follow a symlink.
     pub fn stat(&self) -> io::Result<Statx> {
+        self.base.check()?;
         if self.base.owner.is_none() {
             return Ok(statx(
                 CWD,
@@ -163,6 +197,7 @@ impl SafePath {
     /// Calls `with` with a path, for functions that accept nothing else. The path refers to
     /// this very directory even if a user replaces it in the meantime.
     pub fn with_path<T>(&self, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        self.base.check()?;
         if self.base.owner.is_none() {
             return with(&self.path);
         }
@@ -171,6 +206,7 @@ impl SafePath {
     }
 
     fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
+        self.base.check()?;
         let flags = flags | OFlags::CLOEXEC;
         let outside = || io::Error::new(io::ErrorKind::InvalidInput, "it is not below its folder");
         let rest = self

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -26,6 +27,12 @@ pub trait Runtime: Send + Sync {
     /// it exists.
     fn root(&self) -> PathBuf;
 
+    /// The directories of the machine's in which containers are listed now, of which `root` is
+    /// the first; for messages.
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        vec![root.to_owned()]
+    }
+
     /// Lists the containers that exist below `root` now.
     fn list(&self, root: &Path) -> io::Result<Listing>;
 
@@ -41,8 +48,26 @@ pub trait Runtime: Send + Sync {
     /// [`MetadataError::Unreadable`] while it is incomplete, which is retried.
     fn metadata_file(&self, found: &Found) -> Option<SafePath>;
 
+    /// What changes whenever the metadata may have changed; `None` if that is unknown, which
+    /// counts as no change.
+    fn metadata_version(&self, found: &Found) -> Option<FileId> {
+        let file = self.metadata_file(found)?;
+        stat_path(&file).ok().map(|(id, _)| id)
+    }
+
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
+
+    /// The file that names the log driver, if a container's driver can be changed.
+    fn driver_file(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
+    /// Whether a driver writes to `files`, which are among [`Runtime::logs`]; `None` if a driver
+    /// does not decide that.
+    fn writes(&self, _driver: &LogDriver, _files: &LogFiles) -> Option<bool> {
+        None
+    }
 
     /// Whether it is a problem, with `Runtime auto`, that the root does not exist.
     /// `is_any_there` says whether that of another runtime does.
@@ -58,6 +83,19 @@ pub trait Runtime: Send + Sync {
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
+    }
+
+    /// Whether a container that has run always had a log file, so that a missing one must be
+    /// elsewhere.
+    fn creates_log_first(&self) -> bool {
+        false
+    }
+
+    /// When the container was created, in nanoseconds since 1970; by default, when its directory
+    /// was. `None` if that is unknown.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let (id, _) = stat_path(&found.dir).ok()?;
+        (id.birth > 0).then_some(id.birth)
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then
@@ -143,6 +181,17 @@ impl Found {
         is_linked && self.dir.is_folder()
     }
 
+    /// A name for it while nothing else is known: its short id, or the last two names of its path,
+    /// of a pod's container the pod and the container.
+    pub fn shown_name(&self) -> String {
+        if let Some(id) = self.shown_id() {
+            return id.short();
+        }
+        let names = self.origin.iter().rev().take(2);
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        names.into_iter().rev().collect::<Vec<_>>().join("/")
+    }
+
     /// The id by which the runtime's tools know it, if that is known.
     pub fn shown_id(&self) -> Option<ContainerId> {
         (!self.has_other_id).then(|| self.runtime_id())
@@ -185,10 +234,14 @@ pub enum Hides {
     Containers,
     /// Containers of users.
     UsersContainers,
+    /// Containers of a Docker daemon with userns-remap, if there is one.
+    RemappedContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
     /// The logs of so many containers, which are links to those of another runtime.
     LinkedLogs(u64),
+    /// Labels and environment variables of containers that are read nevertheless.
+    Labels,
 }
 
 impl fmt::Display for Hides {
@@ -197,11 +250,17 @@ impl fmt::Display for Hides {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
             }
+            Hides::RemappedContainers => {
+                "containers of a Docker daemon with userns-remap are not found, all others are unaffected"
+            }
             Hides::ContainerIds => {
                 "records of pods lack container_id, but all are read (see Pod_Links)"
             }
             Hides::LinkedLogs(_) => {
                 "these containers are not read: mount Docker's data root, and set Docker_Root to it"
+            }
+            Hides::Labels => {
+                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
             }
         })
     }
@@ -239,13 +298,17 @@ pub struct LogFiles {
     /// Their directory.
     pub dir: SafePath,
     /// The common prefix of their names.
-    pub prefix: String,
+    pub prefix: Box<str>,
     /// The current file if its name never changes; otherwise the directory, for messages.
     pub path: SafePath,
     /// How long a file may still be written after its successor has been created.
     pub grace: Duration,
-    /// Ranks the part of a name after the prefix; `None` if the file is not part of the log.
+    /// Ranks the part of a name after the prefix; `None` if the runtime gives no file of the log
+    /// such a name.
     pub rank: fn(&str) -> Option<FileRank>,
+    /// The run of a file that somebody else has named, from `prefix` and its name; `None` if it
+    /// is certainly not part of the log. Only its content shows whether it is.
+    pub run_of_renamed: fn(&str, &str) -> Option<u32>,
 }
 
 impl LogFiles {
@@ -258,16 +321,30 @@ impl LogFiles {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default()
-                .to_owned(),
+                .into(),
             path,
             grace: Duration::ZERO,
             rank: rank_by_number,
+            run_of_renamed: run_of_renamed_log,
         }
     }
 
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
-        (self.rank)(name.strip_prefix(self.prefix.as_str())?)
+        (self.rank)(name.strip_prefix(&*self.prefix)?)
+    }
+
+    /// The run of a file that the runtime did not name (logrotate's `dateext`, `.old` …), if it
+    /// may be part of the log.
+    pub fn run_of_renamed(&self, name: &str) -> Option<u32> {
+        (self.run_of_renamed)(&self.prefix, name)
+    }
+
+    /// Whether a name that the runtime did not give is derived from that of the log, so that no
+    /// other file is likely to have it.
+    pub fn is_named_after(&self, name: &str) -> bool {
+        let stem = self.prefix.strip_suffix(".log").unwrap_or(&self.prefix);
+        name.starts_with(stem) && self.run_of_renamed(name).is_some()
     }
 
     /// The path of the current file if its name never changes.
@@ -285,7 +362,7 @@ impl PartialEq for LogFiles {
 
 impl fmt::Debug for LogFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.dir.join(&self.prefix).display())
+        write!(f, "{}", self.dir.join(&*self.prefix).display())
     }
 }
 
@@ -314,6 +391,23 @@ pub fn rank_by_number(rest: &str) -> Option<FileRank> {
     })
 }
 
+/// What the logs that Docker keeps in one folder are recognised by.
+const LOGS_IN_A_FOLDER: [&str; 2] = ["-json", "container-cached"];
+/// The files that a runtime keeps beside a log, by the beginnings of their names.
+const BESIDE_A_LOG: [&str; 5] = [".", "config.v2", "host", "resolv.conf", "conmon"];
+/// How the names of files end that are not part of a log, or not yet.
+const NOT_OF_A_LOG: [&str; 3] = [".json", ".tmp", ".pid"];
+
+/// The run, always 0, of a renamed file of a log that has one file for all runs. A name says
+/// only that it belongs to something else.
+fn run_of_renamed_log(prefix: &str, name: &str) -> Option<u32> {
+    let is_of_another_log = |part: &&str| name.contains(*part) && !prefix.contains(*part);
+    let is_something_else = LOGS_IN_A_FOLDER.iter().any(is_of_another_log)
+        || BESIDE_A_LOG.iter().any(|begin| name.starts_with(begin))
+        || NOT_OF_A_LOG.iter().any(|end| name.ends_with(end));
+    (!is_something_else).then_some(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,5 +430,29 @@ mod tests {
             let got = log.rank_of(name).map(|rank| (rank.age, rank.is_gzip));
             assert_eq!(got, want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_the_runtime_did_not_give_may_be_of_the_log_unless_it_is_of_something_else() {
+        let log = LogFiles::numbered(Path::new("/x/x-json.log"));
+        for (name, may_be, is_after) in [
+            ("x-json.log-20261126", true, true),
+            ("x-json.log-20261126.gz", true, true),
+            ("x-json.1.log", true, true),
+            ("x-json.log.old", true, true),
+            ("backup", true, false),
+            ("x-json.log.1.gz.tmp", false, false),
+            ("container-cached.log.1", false, false),
+            ("config.v2.json", false, false),
+            ("hostconfig.json", false, false),
+            (".tmp-hostconfig.json1", false, false),
+            ("hostname", false, false),
+        ] {
+            assert_eq!(log.run_of_renamed(name).is_some(), may_be, "{name}");
+            assert_eq!(log.is_named_after(name), is_after, "{name}");
+        }
+        let cache = LogFiles::numbered(Path::new("/x/container-cached.log"));
+        assert!(cache.is_named_after("container-cached.log-20261126"));
+        assert!(cache.run_of_renamed("x-json.log-20261126").is_none());
     }
 }

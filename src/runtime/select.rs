@@ -10,6 +10,7 @@ use globset::{Glob, GlobMatcher};
 
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
+use crate::runtime::image;
 use crate::runtime::own_container::{Candidate, OwnContainer};
 
 /// The label by which a container asks not to be read.
@@ -38,9 +39,10 @@ const SUBJECTS: [(&str, Subject); 6] = [
 ];
 
 /// Rule keywords for labels set by other tools.
-const LABEL_SUBJECTS: [(&str, &str); 2] = [
+const LABEL_SUBJECTS: [(&str, &str); 3] = [
     ("compose_project", "com.docker.compose.project"),
     ("compose_service", "com.docker.compose.service"),
+    ("swarm_service", "com.docker.swarm.service.name"),
 ];
 
 /// One rule, such as `name=web-*`.
@@ -70,15 +72,18 @@ impl Rule {
     /// Parses `text`; the error quotes it.
     pub fn parse(text: &str) -> Result<Rule, String> {
         let Some((word, value)) = text.split_once('=') else {
-            return Err(format!("`{text}` is not a rule; use {}", forms()));
+            return Err(format!(
+                "`{text}` is not a rule; use {}; write a comma inside a value as `\\,`",
+                forms()
+            ));
         };
         let (word, value) = (word.trim(), value.trim());
         let (subject, pattern) = if word == "label" {
             match value.split_once('=') {
                 Some((key, pattern)) => {
-                    (Subject::Label(key.trim().to_owned()), Some(pattern.trim()))
+                    (Subject::Label(unescaped(key.trim())), Some(pattern.trim()))
                 }
-                None => (Subject::Label(value.to_owned()), None),
+                None => (Subject::Label(unescaped(value)), None),
             }
         } else if let Some((_, subject)) = SUBJECTS.iter().find(|(known, _)| *known == word) {
             (subject.clone(), Some(value))
@@ -105,10 +110,14 @@ impl Rule {
         })
     }
 
-    fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
+    /// Whether a container matches it. `driver` is empty if its log driver is unknown.
+    pub fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
         let value = match &self.subject {
             Subject::Name => metadata.name.as_str(),
-            Subject::Image => metadata.image.as_str(),
+            Subject::Image => {
+                let spellings = image::spellings(&metadata.image);
+                return spellings.iter().any(|image| self.matches(image));
+            }
             Subject::Driver => driver,
             Subject::Namespace => metadata.pod.as_ref().map_or("", |pod| &pod.namespace),
             Subject::Pod => metadata.pod.as_ref().map_or("", |pod| &pod.name),
@@ -122,8 +131,23 @@ impl Rule {
                 None => return false,
             },
         };
+        self.matches(value)
+    }
+
+    fn matches(&self, value: &str) -> bool {
         self.glob.as_ref().is_none_or(|glob| glob.is_match(value))
     }
+}
+
+/// A label's key without the backslashes of a list.
+fn unescaped(text: &str) -> String {
+    let mut is_escaped = false;
+    text.chars()
+        .filter(|character| {
+            is_escaped = *character == '\\' && !is_escaped;
+            !is_escaped
+        })
+        .collect()
 }
 
 /// The possible forms of a rule, for errors.
@@ -162,6 +186,12 @@ pub enum Excluded {
 }
 
 impl Selection {
+    /// All rules, with the option that each is from.
+    pub fn rules(&self) -> impl Iterator<Item = (&'static str, &Rule)> {
+        let include = self.include.iter().map(|rule| ("Include", rule));
+        include.chain(self.exclude.iter().map(|rule| ("Exclude", rule)))
+    }
+
     /// Why a container is not read; `None` if it is. `driver` is empty if the log driver is
     /// unknown.
     pub fn excludes(
@@ -254,10 +284,14 @@ mod tests {
     fn a_rule_fits_by_what_it_names() {
         let web = container(
             "shop-web-1",
-            "registry:5000/shop/web:1.2",
+            "registry:5000/shop/web:1.2@sha256:ab",
             &[
                 ("team", "front"),
                 ("empty", ""),
+                ("hosts", "a.example,b.example"),
+                ("json", r#"{"a":1,"b":2}"#),
+                ("a,b", "x"),
+                (r"back\slash", "1"),
                 ("com.docker.compose.project", "shop"),
             ],
         );
@@ -281,6 +315,15 @@ mod tests {
             ("label=other=*", false),
             ("compose_project=shop", true),
             ("compose_service=*", false),
+            ("swarm_service=*", false),
+            (r"label=hosts=a.example\,b.example", true),
+            ("label=hosts=a.example[,]b.example", true),
+            ("label=hosts=a.example", false),
+            (r"label=json=\{*\,*\}", true),
+            (r"label=a\,b", true),
+            (r"label=back\\slash=1", true),
+            ("image=registry:5000/shop/web:1.2", true),
+            ("image=web:1.2", false),
         ] {
             match Rule::parse(rule) {
                 Ok(parsed) => assert_eq!(parsed.fits(&web, "json-file"), fits, "{rule}"),

@@ -1,7 +1,7 @@
 //! Memory used while reading metadata files at their size limit, in the most expensive forms.
 //! Each is read in a separate process that reads nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::runtime::bounded_file::FileKind;
@@ -14,6 +14,8 @@ use crate::runtime::{Found, Runtime};
 const ID: &str = "abababababababababababababababababababababababababababababababab";
 /// Set for the child process that reads the files.
 const READ: &str = "CONTAINER_LOGS_TEST_READ";
+/// Set for the child process that writes them.
+const WRITE: &str = "CONTAINER_LOGS_TEST_WRITE";
 const MOST_KIB: u64 = 64 * 1024;
 
 fn peak_kib() -> u64 {
@@ -25,13 +27,15 @@ fn peak_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+fn child(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("runtime::tests::{test}"), "--nocapture"]);
+    command
+}
+
 /// Memory in KiB used by a separate process to read the files in `dir`.
 fn taken(test: &str, dir: &Path) -> u64 {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("runtime::tests::{test}"), "--nocapture"])
-        .env(READ, dir)
-        .output()
-        .unwrap();
+    let child = child(test).env(READ, dir).output().unwrap();
     let said = String::from_utf8(child.stdout).unwrap();
     let taken = said
         .lines()
@@ -94,14 +98,78 @@ fn no_list_of_podmans_takes_more_than_64_mib() {
     }
 }
 
+/// One container with all that fits, and as many containers as fit.
+#[test]
+fn no_database_of_podmans_takes_more_than_64_mib() {
+    if let Some(dir) = std::env::var_os(READ) {
+        let origin = Path::new(&dir).join("overlay-containers").join(ID);
+        let found = Found::new(
+            ContainerId::parse(ID).unwrap(),
+            SafePath::from(origin.join("userdata")),
+            origin,
+        );
+        let podman = Podman::new(Path::new(&dir));
+        let before = peak_kib();
+        let driver = podman.log_driver(&found).map(|driver| driver.name);
+        println!("\ntaken={}", peak_kib() - before);
+        assert_eq!(driver.as_deref(), Some("k8s-file"));
+        return;
+    }
+    let most = FileKind::PodmanDatabase.limit() as usize;
+    let test = "no_database_of_podmans_takes_more_than_64_mib";
+    // What reads limits the memory of SQLite in all of its process.
+    if let Some(file) = std::env::var_os(WRITE) {
+        return write_database(Path::new(&file), most);
+    }
+    for name in ["one", "many"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("db.sql");
+        let written = child(test)
+            .env(WRITE, dir.path().join(name))
+            .output()
+            .unwrap();
+        assert!(written.status.success(), "{written:?}");
+        std::fs::rename(dir.path().join(name), &file).unwrap();
+        let size = std::fs::metadata(&file).unwrap().len() as usize;
+        assert!(size <= most && size > most / 2, "{size}");
+        let taken = taken(test, dir.path());
+        assert!(taken < MOST_KIB, "{taken} KiB for {name}");
+    }
+}
+
+/// A database of `most` bytes: of one container if the file is named so, else of many.
+fn write_database(file: &Path, most: usize) {
+    let labels = "\"k\":\"v\",".repeat((most - (1 << 20)) / 8);
+    let large = format!(r#"{{"labels":{{{labels}"k":"v"}}}}"#);
+    let (count, config) = match file.ends_with("one") {
+        true => (1, large.as_str()),
+        false => (most / 240, "{}"),
+    };
+    let mut database = rusqlite::Connection::open(file).unwrap();
+    let rows = database.transaction().unwrap();
+    rows.execute_batch("CREATE TABLE ContainerConfig(ID TEXT PRIMARY KEY, JSON TEXT)")
+        .unwrap();
+    for number in 0..count {
+        let id = match number {
+            0 => ID.to_owned(),
+            _ => format!("{number:064x}"),
+        };
+        let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2)";
+        rows.execute(insert, (id, config)).unwrap();
+    }
+    rows.commit().unwrap();
+}
+
 #[test]
 fn no_configuration_of_a_container_takes_more_than_64_mib() {
     if let Some(dir) = std::env::var_os(READ) {
+        let dir = PathBuf::from(dir);
+        let found = Found::new(ContainerId::from_bytes([7; 32]), (&dir).into(), dir);
         let before = peak_kib();
-        let read = read_metadata(Path::new(&dir)).map(|metadata| metadata.name);
+        let read = read_metadata(&found).map(|metadata| metadata.name);
         println!("\ntaken={}", peak_kib() - before);
         assert_eq!(read.unwrap(), "web");
-        read_log_driver(Path::new(&dir)).unwrap();
+        read_log_driver(&found).unwrap();
         println!("\ntaken={}", peak_kib() - before);
         return;
     }

@@ -7,11 +7,17 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::docker::{
+    LogDriver, CACHED_LOG, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
+};
 use crate::runtime::file::{is_shortage, open_regular};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
+use crate::source::file::extent::last_written;
 use crate::source::file::listing;
 use crate::telemetry::metrics::{SourceKind, Unread};
+
+/// Why a container that has run is not read from files.
+const NO_LOG_FILE: &str = "it has no log file";
 
 /// What the decision depends on.
 pub struct Facts<'a> {
@@ -36,6 +42,9 @@ pub enum FileState<'a> {
     Readable,
     /// There are none.
     Missing,
+    /// There are some of an earlier driver, which were read to their end, and none that the
+    /// driver of now writes.
+    Left,
     /// They were not looked for, since [`reads_files`] is false.
     Ignored,
     /// The container's folder is not visible; only the API lists it.
@@ -58,9 +67,6 @@ pub enum Choice {
     Unreadable,
     /// The API, with the reason.
     Api(String),
-    /// Unknown: the API must be asked for the log driver, since a missing file proves nothing
-    /// yet. The reason is the text for messages.
-    Ask(String),
     /// Its files, once there are any.
     Later,
     /// Nowhere, with the reason for metrics and for messages.
@@ -81,7 +87,7 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
         FileState::Hidden => Choice::Api("its folder cannot be read".to_owned()),
         FileState::Ignored => Choice::Api("Mode stream".to_owned()),
         FileState::Readable => Choice::Files,
-        FileState::Missing => without_files(facts),
+        FileState::Missing | FileState::Left => without_files(facts),
         FileState::Unreadable {
             error,
             holds_deleted,
@@ -97,7 +103,15 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     };
     match (choice, api, driver.and_then(keeps_nothing)) {
         (Choice::Api(_), _, Some(nothing)) => nothing,
-        (Choice::Api(reason) | Choice::Ask(reason), Some(api), _) if is_off(api) => {
+        (Choice::Api(reason), None, _) => {
+            let title = runtime.title();
+            let reason = match title.strip_suffix(" of users") {
+                Some(title) => format!("{reason}, and only root's {title} API is used"),
+                None => format!("{reason}, and {title} has no API"),
+            };
+            Choice::Nowhere(Unread::ApiUnavailable, reason)
+        }
+        (Choice::Api(reason), Some(api), _) if is_off(api) => {
             let reason = format!("{reason}, and {} is off", socket_option(api));
             Choice::Nowhere(Unread::ApiUnavailable, reason)
         }
@@ -116,6 +130,36 @@ fn keeps_nothing(driver: &LogDriver) -> Option<Choice> {
         let reason = format!("log driver {} keeps nothing", driver.name);
         Choice::Nowhere(Unread::DriverNone, reason)
     })
+}
+
+/// Returns the logs of a container that have files, in the order in which they were written. There
+/// are several if its driver was changed; the last one is that of the driver of now, if it has
+/// written one. Fails if that one, or none, can be read.
+pub fn find_logs(
+    runtime: &dyn Runtime,
+    found: &Found,
+    driver: Option<&LogDriver>,
+) -> Result<Vec<LogFiles>, (LogFiles, io::Error)> {
+    let places = runtime.logs(found);
+    let writes = |files: &LogFiles| driver.and_then(|driver| runtime.writes(driver, files));
+    if places.iter().any(|files| writes(files).is_none()) {
+        return Ok(find_log(places)?.into_iter().collect());
+    }
+    let (mut logs, mut failure) = (Vec::new(), None);
+    for files in places {
+        match is_there(&files) {
+            Ok(true) => logs.push(files),
+            Ok(false) => {}
+            Err(error) if writes(&files) == Some(true) => return Err((files, error)),
+            Err(error) => failure = Some((files, error)),
+        }
+    }
+    match failure {
+        Some(failure) if logs.is_empty() => return Err(failure),
+        _ if logs.len() < 2 => {}
+        _ => logs.sort_by_cached_key(|files| (writes(files), last_written(files))),
+    }
+    Ok(logs)
 }
 
 /// Returns the first place that has a file; if none has, the first error.
@@ -151,7 +195,7 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
     // died in it, or after someone renamed the file.
     match listing::list(files) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        listed => listed.map(|listed| !listed.is_empty()),
+        listed => listed.map(|listed| !listed.files.is_empty()),
     }
 }
 
@@ -164,32 +208,28 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     if let Some(nothing) = keeps_nothing(driver) {
         return nothing;
     }
-    let is_podman = facts.runtime.api() == Some(Api::Podman);
     let reason = match driver.name.as_str() {
-        name if is_podman && name != "journald" => {
-            "its log is not in the container's folder".to_owned()
+        // conmon creates the file before the container runs.
+        JSON_FILE_DRIVER | PODMANS_FILE_DRIVER
+            if facts.runtime.creates_log_first() && facts.runtime.has_run(facts.found) =>
+        {
+            NO_LOG_FILE.to_owned()
         }
-        JSON_FILE_DRIVER | "local" => return Choice::Later,
+        _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
+        // A plugin may have the log of a container that has ended; the API's answer settles it.
         name => format!("log driver {name} keeps no file"),
     };
     unless_in_file_mode(facts.config, reason, Choice::Api)
 }
 
-/// Podman's files do not say which log driver a container uses. Asks the API about one that
-/// has run and has no log.
+/// Podman's driver is in its database, which may be unreadable: the API knows where the log of
+/// a container is that has run and has no file.
 fn without_driver(facts: &Facts<'_>) -> Choice {
-    if !facts.runtime.has_run(facts.found) {
+    if !facts.runtime.creates_log_first() || !facts.runtime.has_run(facts.found) {
         return Choice::Later;
     }
-    if facts.found.owner.is_some() {
-        let reason = "it has no log file, and only root's Podman API is used".to_owned();
-        return Choice::Nowhere(Unread::ApiUnavailable, reason);
-    }
-    if facts.runtime.api() != Some(Api::Podman) {
-        return Choice::Later;
-    }
-    unless_in_file_mode(facts.config, "it has no log file".to_owned(), Choice::Ask)
+    unless_in_file_mode(facts.config, NO_LOG_FILE.to_owned(), Choice::Api)
 }
 
 fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Choice) -> Choice {
@@ -203,8 +243,8 @@ fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Ch
 /// Returns the kind of these files.
 pub fn kind_of(files: &LogFiles) -> SourceKind {
     match files.path.file_name().and_then(OsStr::to_str) {
-        Some("container.log") => SourceKind::Local,
-        Some("container-cached.log") => SourceKind::Cache,
+        Some(LOCAL_LOG) => SourceKind::Local,
+        Some(CACHED_LOG) => SourceKind::Cache,
         _ => SourceKind::File,
     }
 }
@@ -217,6 +257,7 @@ mod tests {
     use crate::runtime::docker::Docker;
     use crate::runtime::id::ContainerId;
     use crate::runtime::podman::Podman;
+    use crate::runtime::users::UserChoice;
     use crate::runtime::Owner;
 
     fn config(mode: &str) -> Config {
@@ -286,6 +327,19 @@ mod tests {
                 false,
                 "Api(\"log driver syslog keeps no file\")",
             ),
+            (
+                "loki",
+                false,
+                true,
+                "Api(\"log driver loki keeps no file\")",
+            ),
+            (
+                "loki",
+                false,
+                false,
+                "Api(\"log driver loki keeps no file\")",
+            ),
+            ("gelf", false, false, "Later"),
             ("", false, true, "Later"),
         ] {
             assert_eq!(
@@ -312,8 +366,34 @@ mod tests {
         );
     }
 
+    /// A user's Docker, whose API is not asked.
     #[test]
-    fn podmans_containers_are_asked_about_once_they_have_run() {
+    fn without_an_api_a_container_without_files_is_read_nowhere() {
+        let docker = Docker::of_users(&UserChoice::default(), Path::new("/nonexistent"));
+        let dir = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: ContainerId::from_bytes([1; 32]),
+        };
+        let found = Found {
+            owner: Some(owner),
+            ..found(dir.path())
+        };
+        for (name, choice) in [
+            ("", "Later"),
+            (
+                "journald",
+                "Nowhere(\"log driver journald keeps no file, and only root's Docker API is used\")",
+            ),
+            ("none", "Nowhere(\"log driver none keeps nothing\")"),
+            ("json-file", "Later"),
+        ] {
+            assert_eq!(said(&docker, &found, name, false, true), choice, "{name}");
+        }
+    }
+
+    #[test]
+    fn podmans_containers_without_a_file_are_read_by_the_api_once_they_have_run() {
         let dir = tempfile::tempdir().unwrap();
         let podman = Podman::new(dir.path());
         let ours = found(&podman.root().join("overlay-containers/c"));
@@ -322,7 +402,7 @@ mod tests {
         std::fs::write(ours.dir.join("config.json"), "{}").unwrap();
         assert_eq!(
             said(&podman, &ours, "", false, true),
-            "Ask(\"it has no log file\")"
+            "Api(\"it has no log file\")"
         );
         let of_ada = tempfile::tempdir().unwrap();
         std::fs::write(of_ada.path().join("config.json"), "{}").unwrap();
@@ -334,17 +414,21 @@ mod tests {
             owner: Some(owner),
             ..found(of_ada.path())
         };
-        let of_ada = said(&podman, &of_ada, "", false, true);
-        assert_eq!(
-            of_ada,
-            "Nowhere(\"it has no log file, and only root's Podman API is used\")"
-        );
+        let of_users = Podman::of_users(&UserChoice::default(), Path::new("/nonexistent"));
+        for (name, reason) in [
+            ("", "it has no log file"),
+            ("k8s-file", "it has no log file"),
+            ("journald", "log driver journald keeps no file"),
+        ] {
+            assert_eq!(
+                said(&of_users, &of_ada, name, false, true),
+                format!("Nowhere(\"{reason}, and only root's Podman API is used\")")
+            );
+        }
         for (name, choice) in [
             ("journald", "Api(\"log driver journald keeps no file\")"),
-            (
-                "k8s-file",
-                "Api(\"its log is not in the container's folder\")",
-            ),
+            ("k8s-file", "Api(\"it has no log file\")"),
+            ("json-file", "Api(\"it has no log file\")"),
             (
                 "passthrough",
                 "Nowhere(\"log driver passthrough keeps nothing\")",

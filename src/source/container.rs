@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::runtime::docker::ContainerMetadata;
-use crate::runtime::file::stat_path;
 use crate::runtime::id::ContainerId;
-use crate::runtime::{is_on_network, Api, Found, Runtime};
+use crate::runtime::{Api, Found, Runtime};
 use crate::source::api::streams::Streams;
 use crate::source::choose;
 use crate::source::describe::Description;
@@ -25,7 +24,6 @@ use crate::source::schedule::Next;
 use crate::source::services::Surroundings;
 use crate::source::watch::FileWatch;
 use crate::telemetry::account::Account;
-use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Survey;
 
 /// Interval between checks whether the host has accepted what it must accept before more of a
@@ -178,22 +176,21 @@ impl Container {
             self.log.look(&self.about, around);
         }
         if choose::reads_files(around.config, self.api()) {
-            let folder = stat_path(&self.about.found().dir);
-            self.is_gone |= folder.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            self.is_gone |= self.is_removed();
         }
     }
 
-    /// Handles the API's answer about a container that has no files here or no log.
+    /// Handles the API's answer about a container that has no files here.
     pub fn inspected(
         &mut self,
         around: &mut Surroundings<'_>,
         metadata: ContainerMetadata,
         driver: String,
     ) {
-        self.about.set_driver(driver);
         if !self.is_remote && self.about.is_known() {
-            return self.judge(around);
+            return;
         }
+        self.about.set_driver(driver);
         self.set_metadata(metadata, around);
         if !self.about.is_excluded() {
             self.log.look_at_remote(&self.about, around);
@@ -289,15 +286,14 @@ impl Container {
                 self.log.report_read(around.link);
                 self.after(step, context, around)
             }
+            Err(error) if self.log.is_being_renamed(&error, now) => Next::Cycle,
             Err(error) => {
-                if self.is_gone {
-                    tailer.give_up(around.link);
-                }
                 self.log.report_read_failure(around.link, &error);
-                match self.is_gone {
-                    true => Next::Finished,
-                    false => Next::OnNotice { has_read: false },
+                if let Some((tailer, _)) = self.log.tailer_mut().filter(|_| self.is_gone) {
+                    tailer.give_up(around.link);
+                    return Next::Finished;
                 }
+                Next::OnNotice { has_read: false }
             }
         }
     }
@@ -329,85 +325,9 @@ impl Container {
             false => Next::Cycle,
         }
     }
-
-    /// Parks a container read through an API, or ends it if it is gone: it is active only for
-    /// that.
-    fn end_or_park(&self, around: &mut Surroundings<'_>) -> Next {
-        if !self.is_gone {
-            return Next::OnNotice { has_read: false };
-        }
-        if let Some(streams) = around.streams.as_mut() {
-            streams.finish(self.id());
-        }
-        around.link.leave(*self.id());
-        self.finished(around.link)
-    }
-
-    fn finished(&self, link: &Link) -> Next {
-        let (name, short_id) = self.about.names();
-        link.report(Event::ContainerGone { name, short_id });
-        Next::Finished
-    }
-
-    /// Handles a read that found nothing: everything has been read.
-    fn at_end(&mut self, context: &mut ReadContext<'_>, around: &mut Surroundings<'_>) -> Next {
-        let now = around.now;
-        let parked = Next::OnNotice { has_read: false };
-        let Some((tailer, follow)) = self.log.tailer_mut() else {
-            return parked;
-        };
-        if self.is_gone {
-            if let Err(error) = tailer.finish(context) {
-                self.log.report_read_failure(context.link, &error);
-            }
-            return self.finished(context.link);
-        }
-        if !around.config.follow {
-            tailer.flush_open(context.link);
-            return parked;
-        }
-        if !self.folder.is_watched() && tailer.is_rotated() {
-            let opened = tailer.refresh(context.link).is_ok();
-            return if opened { Next::Cycle } else { parked };
-        }
-        follow.note_empty_read();
-        let silence = follow.silence(now);
-        if tailer.grace().is_some_and(|grace| silence >= grace) {
-            tailer.flush_after(silence, context.link);
-        }
-        // For what is still open: a complete line may have become part of a multiline record.
-        let idle = tailer
-            .grace()
-            .map_or(parked, |grace| Next::At(follow.end_of(grace)));
-        if follow.is_polled() {
-            return Next::At(follow.wait(now));
-        }
-        if follow.is_watched(tailer) {
-            return idle;
-        }
-        if !follow.is_sparse() {
-            return Next::Cycle;
-        }
-        if tailer.written_files().any(is_on_network) {
-            follow.poll(around);
-            return Next::Cycle;
-        }
-        if let Err(error) = follow.watch(tailer, around) {
-            follow.poll(around);
-            let (dir, reason) = (tailer.files().dir.to_path_buf(), error.to_string());
-            around.report_refused_watch(dir, reason);
-            return Next::Cycle;
-        }
-        // A write between the last read and the watch is not reported.
-        match self.rate.read_slice(tailer, context) {
-            Ok(Step::AtEnd { has_read: false }) => idle,
-            _ => {
-                follow.note_read(around);
-                Next::Cycle
-            }
-        }
-    }
 }
 
+mod end;
+mod place;
 #[cfg(test)]
 mod tests;

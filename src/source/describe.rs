@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
-use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
+use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use crate::runtime::file::{is_shortage, open_regular, FileId};
 use crate::runtime::id::ContainerId;
+use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
 use crate::source::services::Surroundings;
@@ -35,12 +36,16 @@ pub struct Description {
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
     driver: Option<LogDriver>,
+    /// The state of the file that named the driver.
+    driver_file: Option<(u64, i64, u32)>,
     /// The run that the metadata belongs to, and since when the log of another run has been
     /// read.
     run: Option<u32>,
     run_seen: Option<(u32, Instant)>,
     /// When its folder was found.
     first_seen: Instant,
+    /// Neither metadata nor a log is in its folder: a leftover, or a container being created.
+    is_empty: bool,
     /// Its metadata cannot be read.
     trouble: Trouble,
     /// The configuration or a label excludes it.
@@ -79,9 +84,11 @@ impl Description {
             account,
             metadata: MetadataState::Unknown,
             driver: None,
+            driver_file: None,
             run: None,
             run_seen: None,
             first_seen: now,
+            is_empty: false,
             trouble: Trouble::paced(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
@@ -97,6 +104,12 @@ impl Description {
             self.metadata = MetadataState::Stale;
         }
         self.run = None;
+    }
+
+    /// The runtime finds the same container in this place now.
+    pub fn move_to(&mut self, found: Found) {
+        self.found = found;
+        self.is_empty = false;
     }
 
     /// The id under which the checkpoint stores it.
@@ -155,6 +168,26 @@ impl Description {
         });
     }
 
+    /// Whether its driver writes to these files, if it is known and decides that.
+    pub fn writes_to(&self, files: &LogFiles) -> Option<bool> {
+        self.runtime.writes(self.driver.as_ref()?, files)
+    }
+
+    /// Reads the driver if the file that names it changed. Returns whether it is another one.
+    fn load_driver(&mut self) -> bool {
+        let file = self.runtime.driver_file(&self.found);
+        let stat = file.and_then(|file| file.stat().ok());
+        let state = stat.map(|stat| (stat.stx_ino, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
+        if self.driver.is_some() && state == self.driver_file {
+            return false;
+        }
+        let Some(driver) = self.runtime.log_driver(&self.found) else {
+            return false;
+        };
+        self.driver_file = state;
+        self.driver.replace(driver) != self.driver
+    }
+
     /// Whether it is known what its records contain.
     pub fn is_known(&self) -> bool {
         self.metadata != MetadataState::Unknown
@@ -170,15 +203,23 @@ impl Description {
         self.exclusion.has_news()
     }
 
-    /// Whether another look may find out more; `doubts` that a missing link would be noticed.
+    /// Whether another look may find out more although the folder is unchanged; `doubts` that a missing link would be noticed.
     pub fn is_incomplete(&self, doubts: bool) -> bool {
         let may_have_id = doubts && self.lacks_id();
-        !self.is_known() || self.trouble.is_there() || self.has_news() || may_have_id
+        !(self.is_known() || self.is_empty)
+            || self.trouble.is_there()
+            || self.has_news()
+            || self.is_partial()
+            || may_have_id
     }
 
     /// Whether the id of its run is unknown, because the kubelet's link is missing.
     fn lacks_id(&self) -> bool {
         lacks_id(&self.template.metadata)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.template.metadata.is_partial
     }
 
     /// Why its metadata cannot be read, if so.
@@ -188,9 +229,8 @@ impl Description {
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let names = [JSON_FILE_DRIVER, "local"];
-        let is_of_files = |driver: &LogDriver| names.contains(&driver.name.as_str());
-        self.template.metadata.is_running && self.driver.as_ref().is_some_and(is_of_files)
+        let driver = self.driver.as_ref();
+        self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
     }
 
     /// How long it has been known.
@@ -205,14 +245,13 @@ impl Description {
 
     /// Reads the metadata if its file changed. Returns what is then to be set.
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
-        let file = self
-            .runtime
-            .metadata_file(&self.found)
-            .and_then(|path| stat_path(&path).ok())
-            .map(|(id, _)| id);
+        let file = self.runtime.metadata_version(&self.found);
+        self.is_empty = false;
+        let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
             let is_same = file.is_none() || file == seen;
-            if !self.trouble.is_there() && is_same && !self.lacks_id() {
+            let is_complete = !self.trouble.is_there() && !self.is_partial() && !self.lacks_id();
+            if is_complete && is_same && !has_other_driver {
                 return None;
             }
         }
@@ -228,10 +267,8 @@ impl Description {
                     around.link.report(Event::ContainerFound { name, short_id });
                 }
                 self.metadata = MetadataState::Of(file);
-                if self.driver.is_none() {
-                    self.driver = self.runtime.log_driver(&self.found);
-                }
-                Some(metadata)
+                let is_news = !metadata.is_partial || metadata != self.template.metadata;
+                is_news.then_some(metadata)
             }
             // A log without metadata usually belongs to a container that is being removed. It
             // may also belong to one just created, whose metadata file appeared after the
@@ -240,8 +277,13 @@ impl Description {
                 let has_log = |files: &LogFiles| choose::is_there(files).unwrap_or(true);
                 let is_to_be_read =
                     !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
+                // Only a new name in its folder can change that, which is noticed.
+                let is_in_folder = |path: SafePath| path.parent() == Some(&*self.found.dir);
+                let path = self.runtime.metadata_file(&self.found);
+                self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
+            Err(MetadataError::Busy { .. }) => None,
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.link.tally.read_errors.add_one();
                 let error = open_regular(&self.found.dir.at(&path)).err();

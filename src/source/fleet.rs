@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::delivery::checkpoint::FirstStart;
 use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::runtime;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::{Api, Found, RuntimeChoice};
+use crate::runtime::{Api, Found, Runtime, RuntimeChoice};
 use crate::source::api::streams::News;
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
+use crate::source::removed;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
@@ -64,8 +66,8 @@ pub struct Fleet {
     is_any_expected: bool,
     /// The API has not returned a container list yet.
     is_first_list: bool,
-    /// There was no checkpoint before this start.
-    is_first_start: bool,
+    /// When the checkpoint was begun.
+    first_start: FirstStart,
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
     looked_for_loops: Instant,
@@ -83,9 +85,8 @@ enum FirstLook {
 }
 
 impl Fleet {
-    /// Knows no container yet. `is_first_start` is true if there was no checkpoint before this
-    /// start.
-    pub fn new(config: &Config, is_first_start: bool) -> Fleet {
+    /// Knows no container yet. `first_start` is when the checkpoint was begun.
+    pub fn new(config: &Config, first_start: FirstStart) -> Fleet {
         let roots = runtime::all(&config.runtimes);
         Fleet {
             containers: Slab::new(),
@@ -96,11 +97,18 @@ impl Fleet {
             look_time: LOOK_TIME,
             is_any_expected: false,
             is_first_list: true,
-            is_first_start,
+            first_start,
             has_unlisted: true,
             looked_for_loops: Instant::now(),
             rescans: 0,
         }
+    }
+
+    /// The folders in which containers are found now, for the message at the start.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let places = self.roots.iter().flat_map(Root::places);
+        let mut known = HashSet::new();
+        places.filter(|it| known.insert(it.clone())).collect()
     }
 
     /// The path for messages that concern all roots.
@@ -119,10 +127,20 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
-    /// Watches the roots that are not watched yet.
+    /// Checks the sizes of all open files.
+    pub fn survey(&mut self, now: Instant) {
+        for (_, container) in &mut self.containers {
+            if let Some(tailer) = container.tailer_mut() {
+                tailer.survey(now);
+            }
+        }
+    }
+
+    /// Finds the roots where they are now, and watches those that are not watched yet.
     pub fn watch_roots(&mut self, services: &mut Services) {
         for root in &mut self.roots {
             services.link.activity.lists(&root.dir);
+            self.roots_changed |= root.find_again();
             if let Err(reason) = root.watch(&services.link) {
                 services.report_refused_watch(root.dir.clone(), reason);
             }
@@ -193,8 +211,8 @@ impl Fleet {
     fn is_absent(&self, root: &Root, config: &Config) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
         let options = &config.runtimes;
-        // One of root's Podman and the users' Podman is enough.
-        let is_auto = options.choice == RuntimeChoice::Auto || !options.podman_users.is_empty();
+        // One of the machine's storage and the users' storages is enough.
+        let is_auto = options.choice == RuntimeChoice::Auto || options.reads_users();
         root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
     }
 
@@ -253,6 +271,14 @@ impl Fleet {
         let Some(container) = self.containers.get_mut(key) else {
             return;
         };
+        // It is added again once it is read to its end.
+        self.is_any_expected |= container.is_gone;
+        if container.root == root && container.is_elsewhere(&found) {
+            let (api, cycle) = (container.api(), turn.schedule.cycle());
+            let mut around = turn.services.around(key, api, turn.now, cycle);
+            container.move_to(found.clone(), &mut around);
+            turn.schedule.look_into(key);
+        }
         if std::mem::take(&mut container.is_remote) {
             // A refused watch has already been reported for another folder.
             let _ = container.watch_folder(&mut turn.services.watch, key);
@@ -270,20 +296,32 @@ impl Fleet {
     /// first look.
     fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
         let (id, link) = (found.id, &turn.services.link);
+        let runtime = Arc::clone(&self.roots[root].runtime);
         let start = match link.checkpoint.take_up(&id) {
             Some(saved) => Start::Saved(saved),
-            None if is_first && self.is_first_start && !turn.services.config.read_from_head => {
-                Start::End
-            }
+            None if turn.services.config.read_from_head => Start::Head,
+            None if self.is_of_before(&*runtime, &found, is_first) => Start::End,
             None => Start::Head,
         };
         let account = link.accounts.open_as(id, found.runtime_id());
-        let runtime = Arc::clone(&self.roots[root].runtime);
         let container = Container::new(runtime, root, found, account, start, turn.now);
         let key = self.containers.insert(container);
         self.keys.insert(id, key);
         turn.schedule.look_into(key);
         key
+    }
+
+    /// Whether a container without a checkpoint existed before the first start. One that is met
+    /// after its first look was not visible, as its root was missing or not configured.
+    fn is_of_before(&self, runtime: &dyn Runtime, found: &Found, is_first: bool) -> bool {
+        if is_first && matches!(self.first_start, FirstStart::Now(_)) {
+            return true;
+        }
+        let Some(first_start) = self.first_start.time() else {
+            return false;
+        };
+        let created = runtime.created(found);
+        created.is_some_and(|created| created < first_start.since_epoch())
     }
 
     fn add_listed(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) {
@@ -365,9 +403,8 @@ impl Fleet {
     /// running.
     fn forget_unlisted(&self, listed: &HashSet<ContainerId>, link: &Link) {
         let known = link.checkpoint.containers().into_iter();
-        known
-            .filter(|id| !listed.contains(id) && !self.keys.contains_key(id))
-            .for_each(|id| link.leave(id));
+        let removed = known.filter(|id| !listed.contains(id) && !self.keys.contains_key(id));
+        removed::forget(removed.collect(), link);
     }
 
     /// Looks into the folders that have changed, as far as the time of a turn allows.

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{network_file_system, stamp, FolderStamp};
 use crate::source::watch::FileWatch;
@@ -12,6 +13,8 @@ use crate::source::watch::FileWatch;
 pub struct Folder {
     /// inotify reports each entry added to or removed from it.
     is_watched: bool,
+    /// The folder that was to be watched: another one may have its path by now.
+    id: Option<FileId>,
     /// The stamps of it and of the log's folder, taken right before the last look.
     looked_at: Option<[FolderStamp; 2]>,
 }
@@ -21,6 +24,7 @@ impl Folder {
     pub fn watch(&mut self, dir: &SafePath, watch: &mut FileWatch, key: usize) -> io::Result<()> {
         // If the watch is refused, the rescan finds the changes.
         self.is_watched = false;
+        self.id = id_of(dir);
         self.is_watched = dir.with_path(|dir| {
             watch.watch_folder(key, dir)?;
             Ok(network_file_system(dir).is_none())
@@ -31,6 +35,11 @@ impl Folder {
     /// Whether inotify reports each entry added to or removed from it.
     pub fn is_watched(&self) -> bool {
         self.is_watched
+    }
+
+    /// Whether `dir` is another folder than the one that was to be watched.
+    pub fn is_other(&self, dir: &SafePath) -> bool {
+        self.id.is_some() && id_of(dir).is_some_and(|id| self.id != Some(id))
     }
 
     /// Begins a look at `dir` and the log's folder.
@@ -44,6 +53,10 @@ impl Folder {
         (doubts_watch || !self.is_watched)
             && (self.looked_at.is_none() || self.looked_at != stamps(dir, of_log))
     }
+}
+
+fn id_of(dir: &SafePath) -> Option<FileId> {
+    stat_path(dir).ok().map(|(id, _)| id)
 }
 
 fn stamps(dir: &SafePath, of_log: &SafePath) -> Option<[FolderStamp; 2]> {

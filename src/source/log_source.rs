@@ -12,12 +12,15 @@
 //! With any other choice, the source stays as it is: the files that it waits for may appear, or
 //! become readable.
 
+mod beginning;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
+use crate::runtime::docker::LogDriver;
 use crate::runtime::LogFiles;
 use crate::source::api::streams::Streams;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
@@ -25,13 +28,16 @@ use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
 use crate::source::follow::Follow;
+use crate::source::log_source::place::Places;
 use crate::source::log_trouble::LogTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::{SourceKind, Unread};
 use crate::telemetry::trouble::Trouble;
 
-/// How long a Podman container may run without a log before the API is asked about it.
+mod place;
+
+/// How long a Podman container may run without a log before the API is read.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a log is read from.
@@ -82,6 +88,8 @@ pub struct LogSource {
     read_trouble: LogTrouble,
     /// It cannot be read anywhere.
     nowhere: Trouble,
+    /// The logs of earlier drivers.
+    places: Places,
 }
 
 impl LogSource {
@@ -97,6 +105,7 @@ impl LogSource {
             trouble: LogTrouble::new(about.account()),
             read_trouble: LogTrouble::new(about.account()),
             nowhere: Trouble::paced(),
+            places: Places::new(start),
         }
     }
 
@@ -143,11 +152,12 @@ impl LogSource {
     /// Whether another look may find another source, or report what could not be reported.
     pub fn needs_a_look(&self, about: &Description) -> bool {
         self.tailer().is_none()
+            || self.places.is_over
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
             || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
-            || (self.missing_since.is_some() && about.driver().is_none())
+            || (self.missing_since.is_some() && may_have_file(about))
     }
 
     /// Returns why it is not read although it should be, or `None`. `streams` are those of its
@@ -210,10 +220,12 @@ impl LogSource {
                 }
             }
         };
+        self.note_driver(about, around);
         match choose(&facts(about, files, around)) {
             // The log may be created shortly after the start.
-            Choice::Ask(_) | Choice::Nowhere(..)
+            Choice::Api(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
+                    && around.config.follow
                     && self.may_still_come(about, around.now) => {}
             choice => self.go_to(choice, about, around),
         }
@@ -228,23 +240,18 @@ impl LogSource {
     fn go_to(&mut self, choice: Choice, about: &Description, around: &mut Surroundings<'_>) {
         match choice {
             Choice::Files => self.go_to_files(about, around),
-            Choice::Unreadable | Choice::Later => {}
+            Choice::Unreadable => {}
+            Choice::Later => self.begin(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
-            // `Container::inspected` handles the answer.
-            Choice::Ask(_) => {
-                if let Some(streams) = around.streams.as_mut() {
-                    streams.inspect(*about.id());
-                }
-            }
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
         }
     }
 
-    /// Notes that its files are missing; whether it may have been started so recently, with an
-    /// unknown driver, that they are still to come.
+    /// Notes that its files are missing; whether it may have been started so recently that
+    /// they are still to come.
     fn may_still_come(&mut self, about: &Description, now: Instant) -> bool {
         let since = *self.missing_since.get_or_insert(now);
-        about.driver().is_none() && now.duration_since(since) < LOG_PATIENCE
+        may_have_file(about) && now.duration_since(since) < LOG_PATIENCE
     }
 
     /// Finds the log's files and opens new ones; returns `false` if there are none.
@@ -257,12 +264,12 @@ impl LogSource {
             tailer.refresh(around.link)?;
             return Ok(true);
         }
+        let mut log = self.find_first(about);
         let places = about.runtime().logs(about.found());
-        let mut log = choose::find_log(places.clone());
         // Set the watch before looking: a file may be created just after its folder.
         let watches = |files: &LogFiles| watch_log_folder(files, about, around);
         if matches!(log, Ok(None)) && places.iter().map(watches).fold(false, |any, one| any | one) {
-            log = choose::find_log(places);
+            log = self.find_first(about);
         }
         match log {
             Ok(None) => return Ok(false),
@@ -331,7 +338,8 @@ impl LogSource {
         let begun = **begun;
         let streams = around.streams.as_mut();
         let released = streams.and_then(|streams| streams.release(about.id()));
-        self.restart(about, Start::Saved(released.unwrap_or(begun)), around);
+        let start = self.start_after_api(released.unwrap_or(begun));
+        self.restart(about, start, around);
         true
     }
 
@@ -344,8 +352,12 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
-        match streams.follow(*about.id(), template, || tailer.hand_over()) {
+        let is_at_end = tailer.start() == Start::End;
+        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
             Ok(begun) => {
+                if is_at_end {
+                    around.link.begin_at(*about.id(), begun);
+                }
                 let files = tailer.files().clone();
                 self.close_files(about, around);
                 let begun = Box::new(begun);
@@ -387,6 +399,7 @@ impl LogSource {
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.end_stream(about, around);
+        self.begin(about, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
         }
@@ -401,6 +414,11 @@ impl LogSource {
         self.trouble.begin(self.source.files(), link, error);
     }
 
+    /// As [`LogTrouble::is_passing`], for an open file.
+    pub fn is_being_renamed(&mut self, error: &io::Error, now: Instant) -> bool {
+        self.read_trouble.is_passing(error, now)
+    }
+
     /// Reports that an open file cannot be read.
     pub fn report_read_failure(&mut self, link: &Link, error: &io::Error) {
         self.read_trouble.begin(self.source.files(), link, error);
@@ -410,6 +428,11 @@ impl LogSource {
     pub fn report_read(&mut self, link: &Link) {
         self.read_trouble.end(self.source.files(), link);
     }
+}
+
+/// Whether its driver writes a file, or is unknown.
+fn may_have_file(about: &Description) -> bool {
+    about.driver().is_none_or(LogDriver::has_own_file)
 }
 
 fn facts<'a>(

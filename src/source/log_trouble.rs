@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::runtime::file::is_shortage;
@@ -11,11 +12,17 @@ use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
 
+/// How long the names of a log's files may change between listing and opening before that counts
+/// as a failure.
+const RENAME_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The failure, if there is one.
 #[derive(Debug)]
 pub struct LogTrouble {
     of: Arc<Account>,
     trouble: Trouble,
+    /// Since when each attempt to open what was listed found another name.
+    renaming_since: Option<Instant>,
 }
 
 impl LogTrouble {
@@ -24,12 +31,23 @@ impl LogTrouble {
         LogTrouble {
             of: Arc::clone(of),
             trouble: Trouble::paced(),
+            renaming_since: None,
         }
     }
 
     /// What it is.
     pub fn reason(&self) -> Option<Unread> {
         self.trouble.reason()
+    }
+
+    /// Whether a name changed between listing and opening, as a rotation or a removal may do: the
+    /// next attempt sees the new names.
+    pub fn is_passing(&mut self, error: &io::Error, now: Instant) -> bool {
+        if error.kind() != io::ErrorKind::NotFound {
+            return false;
+        }
+        let since = *self.renaming_since.get_or_insert(now);
+        now.duration_since(since) < RENAME_PATIENCE
     }
 
     /// Reports that the files cannot be read.
@@ -55,6 +73,7 @@ impl LogTrouble {
 
     /// Reports that the files can be read again, if a failure was reported.
     pub fn end(&mut self, files: &LogFiles, link: &Link) {
+        self.renaming_since = None;
         let of = &self.of;
         self.trouble.end(|| {
             let (path, (name, short_id)) = (files.path.to_path_buf(), of.names());
@@ -64,5 +83,26 @@ impl LogTrouble {
                 path,
             })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::id::ContainerId;
+
+    #[test]
+    fn a_name_that_changes_is_no_failure_unless_it_goes_on() {
+        let account = Account::new(ContainerId::from_bytes([1; 32]));
+        let mut trouble = LogTrouble::new(&Arc::new(account));
+        let (missing, denied) = (
+            io::Error::from(io::ErrorKind::NotFound),
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        );
+        let start = Instant::now();
+        assert!(!trouble.is_passing(&denied, start));
+        assert!(trouble.is_passing(&missing, start));
+        assert!(trouble.is_passing(&missing, start + RENAME_PATIENCE / 2));
+        assert!(!trouble.is_passing(&missing, start + RENAME_PATIENCE));
     }
 }

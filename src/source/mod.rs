@@ -16,6 +16,7 @@ mod own_output;
 mod pace;
 pub mod rate;
 pub mod reader;
+mod removed;
 mod roots;
 mod schedule;
 mod services;

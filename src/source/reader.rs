@@ -19,8 +19,10 @@ use std::time::Instant;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::config::Config;
+use crate::delivery::checkpoint::FirstStart;
 use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
+use crate::source::api::streams::Streams;
 use crate::source::budget::Budget;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::generation::SLICE_BYTES;
@@ -50,12 +52,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Creates a reader that has not looked at anything yet. `is_first_start` is true if there
-    /// was no checkpoint before this start.
-    pub fn new(link: Arc<Link>, config: Config, is_first_start: bool) -> Reader {
+    /// Creates a reader that has not looked at anything yet. `first_start` is when the
+    /// checkpoint was begun.
+    pub fn new(link: Arc<Link>, config: Config, first_start: FirstStart) -> Reader {
         let now = Instant::now();
         Reader {
-            fleet: Fleet::new(&config, is_first_start),
+            fleet: Fleet::new(&config, first_start),
             schedule: Schedule::default(),
             next_rescan: now,
             next_dead: None,
@@ -69,6 +71,12 @@ impl Reader {
 
     /// Reads until the instance stops or, with `follow` off, until everything has been read.
     pub fn run(&mut self) {
+        self.read_on();
+        // The figures that are logged at the stop tell what is left in the logs.
+        self.fleet.survey(Instant::now());
+    }
+
+    fn read_on(&mut self) {
         self.begin();
         while !self.services.link.is_stopping() {
             let now = Instant::now();
@@ -78,18 +86,24 @@ impl Reader {
                 self.fleet.watch_roots(&mut self.services);
             }
             let pass = self.turn(now);
-            let has_read_all = pass == Pass::CaughtUp && self.schedule.active().is_empty();
-            if !self.services.config.follow && has_read_all {
+            if !self.services.config.follow && self.has_read_all(pass) {
                 return;
             }
             self.sleep(pass);
         }
     }
 
+    /// Whether everything that exists has been read after this pass, from files and APIs.
+    fn has_read_all(&self, pass: Pass) -> bool {
+        pass == Pass::CaughtUp
+            && self.schedule.active().is_empty()
+            && self.services.streams.iter().all(Streams::is_settled)
+    }
+
     /// Prepares the first turn: reports the start and sets up inotify.
     pub fn begin(&mut self) {
-        let root = self.services.config.runtimes.docker_root.clone();
-        self.services.link.report(Event::Started { root });
+        let roots = self.fleet.places();
+        self.services.link.report(Event::Started { roots });
         match FileWatch::new() {
             Ok(watch) => self.services.watch = watch,
             Err(error) => {
@@ -146,7 +160,7 @@ impl Reader {
         let mut has_overflowed = false;
         for notice in notices {
             match notice {
-                Notice::LogTouched(key) => self.activate(key),
+                Notice::LogTouched(key) => self.touch(key, now),
                 Notice::FolderChanged(key) => self.schedule.look_into(key),
                 Notice::FileMade(key, name) => {
                     if let Some(tailer) = self.fleet.tailer_mut(key) {
@@ -158,7 +172,7 @@ impl Reader {
                     has_overflowed = true;
                     for key in self.fleet.keys() {
                         self.schedule.look_into(key);
-                        self.activate(key);
+                        self.touch(key, now);
                     }
                     self.next_rescan = now;
                 }
@@ -173,6 +187,16 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// A watched log was written.
+    fn touch(&mut self, key: usize, now: Instant) {
+        if !self.schedule.is_active(key) {
+            if let Some(tailer) = self.fleet.tailer_mut(key) {
+                tailer.is_written(now);
+            }
+        }
+        self.activate(key);
     }
 
     fn activate(&mut self, key: usize) {

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +30,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Root {
     /// The runtime whose root this is.
     pub runtime: Arc<dyn Runtime>,
-    /// The path.
+    /// The path, with symlinks resolved.
     pub dir: PathBuf,
+    /// The device and the inode that were found there last.
+    place: Option<(u64, u64)>,
+    /// It was another folder before, which is still to be reported.
+    has_moved: bool,
     /// Whether the next successful look is the first: containers found then may be older than
     /// this process.
     pub is_first_look: bool,
@@ -61,6 +66,8 @@ impl Root {
         Root {
             dir: runtime.root(),
             runtime,
+            place: None,
+            has_moved: false,
             is_first_look: true,
             listed: Vec::new(),
             failure: None,
@@ -73,6 +80,13 @@ impl Root {
             named: HashMap::new(),
             looked_at: None,
         }
+    }
+
+    /// The folders that exist and in which containers are found.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let mut places = self.runtime.places(&self.dir);
+        places.retain(|place| place.exists());
+        places
     }
 
     /// Whether the folder does not exist.
@@ -106,13 +120,28 @@ impl Root {
             .is_some_and(|folders| folders.iter().all(is_same))
     }
 
+    /// Finds the root where it is now: it may since have been created, copied elsewhere, mounted
+    /// over, or be a symlink that leads to another place. Returns whether it is another folder
+    /// than before.
+    pub fn find_again(&mut self) -> bool {
+        let dir = self.runtime.root();
+        let place = dir.metadata().ok().map(|found| (found.dev(), found.ino()));
+        if dir == self.dir && (place == self.place || place.is_none()) {
+            return false;
+        }
+        self.has_moved |= place.is_some() && self.place.is_some();
+        (self.dir, self.place) = (dir, place.or(self.place));
+        // These were of the other folder.
+        (self.watch, self.is_watch_refused) = (None, false);
+        self.folders.clear();
+        self.looked_at = None;
+        true
+    }
+
     /// Lists the root. Returns true if folders are newly watched: the caller must look again,
     /// because a container may have been created before the watch.
     pub fn look(&mut self, watch: &mut FileWatch) -> bool {
-        // The root may since have been created, or have been a symlink to another place.
-        if self.failure.is_some() {
-            self.dir = self.runtime.root();
-        }
+        self.find_again();
         self.looked_at = None;
         match self.runtime.list(&self.dir) {
             Ok(listing) => {
@@ -193,7 +222,7 @@ impl Root {
             let (is_still, path) = (now.contains(said), &said.0);
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
-                Hides::UsersContainers => is_listed(path),
+                Hides::UsersContainers | Hides::Labels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
             };
             let is_news = !is_still && !is_unreadable(path) && is_there();
@@ -250,6 +279,9 @@ impl Root {
     /// Reports once that the root cannot be read, and once that it can be read again.
     pub fn report(&mut self, link: &Link, seconds: f64) {
         let path = self.dir.clone();
+        if self.has_moved && self.failure.is_none() {
+            self.has_moved = !link.report(Event::RootMoved { path: path.clone() });
+        }
         if self.failure.is_some() {
             link.tally.read_errors.add_one();
         }

@@ -101,6 +101,11 @@ impl Schedule {
         }
     }
 
+    /// Whether a container is read in each pass.
+    pub fn is_active(&self, key: usize) -> bool {
+        self.stays.get(key) == Some(&true)
+    }
+
     /// The containers that are read in each pass.
     pub fn active(&self) -> &[usize] {
         &self.active

@@ -75,6 +75,10 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         let streams = container.api().and_then(|api| services.streams.get(api));
         container.add_to(&mut survey, now, streams);
     }
+    // Each hides at least one container that should be read.
+    let hidden = fleet.roots.iter().flat_map(|root| &root.unreadable);
+    let hidden = hidden.filter(|it| it.hides != Hides::ContainerIds);
+    hidden.for_each(|it| survey.count_unread(Unread::of_error(&it.error)));
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
     survey.roots = shown

@@ -169,6 +169,13 @@ impl FileWatch {
         }
     }
 
+    /// Ends the watches on the folders of a container.
+    pub fn forget_folders(&mut self, key: usize) {
+        if let Some(instances) = &mut self.instances {
+            instances.names.forget_all(Watched::Folder(key));
+        }
+    }
+
     /// Ends every watch under `key`.
     pub fn forget(&mut self, key: usize) {
         if let Some(instances) = &mut self.instances {

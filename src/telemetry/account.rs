@@ -312,6 +312,11 @@ impl Account {
         ledger.figures.abandoned.generations += abandoned.generations;
     }
 
+    /// Adds entries without a valid time.
+    pub fn add_untimed(&self, entries: u64) {
+        self.ledger().figures.untimed += entries;
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
     }
@@ -341,6 +346,11 @@ impl Accounts {
     pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
         let new = || Arc::new(Account::of(id, runtime_id));
         Arc::clone(self.books().open.entry(id).or_insert_with(new))
+    }
+
+    /// Counts `files` of containers that have no account, of which an unknown part was lost.
+    pub fn abandon_files(&self, files: u64) {
+        self.books().closed.abandoned.generations += files;
     }
 
     /// Closes the account of a container that is gone and completely processed; its sums are

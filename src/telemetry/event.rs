@@ -10,8 +10,8 @@ use crate::runtime::{Api, Hides};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Event {
-    #[error("following containers below {}", root.display())]
-    Started { root: PathBuf },
+    #[error("following containers {}", below(roots))]
+    Started { roots: Vec<PathBuf> },
     #[error("cannot list containers in {}: {reason}; new containers in it are not read; retrying every {seconds} s", path.display())]
     RootUnreadable {
         path: PathBuf,
@@ -20,6 +20,8 @@ pub enum Event {
     },
     #[error("containers in {} can be listed now", path.display())]
     RootReadable { path: PathBuf },
+    #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
+    RootMoved { path: PathBuf },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
@@ -129,6 +131,13 @@ pub enum Event {
         name: String,
         short_id: String,
     },
+    #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
+    DriverChanged {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        driver: String,
+    },
     #[error("container {name} ({short_id}): cannot read its metadata {}: {reason}; its records lack it until it can be read", path.display())]
     MetadataUnreadable {
         name: String,
@@ -151,6 +160,13 @@ pub enum Event {
         reason: String,
         unread: u64,
     },
+    #[error("container {name} ({short_id}): rotated log {} cannot be read: {reason}; its lines that were not delivered before are lost (logrotate: compress with gzip, or one rotation later, by delaycompress)", path.display())]
+    RotatedUnreadable {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("cannot open {}: {reason}; logs that are already open are still read, the others wait (see LimitNOFILE of Fluent Bit's service)", path.display())]
     Shortage { path: PathBuf, reason: String },
     #[error("container {name} ({short_id}): log {} can be read now", path.display())]
@@ -167,6 +183,13 @@ pub enum Event {
         offset: u64,
         bytes: u64,
     },
+    #[error("container {name} ({short_id}): {}: {entries} entries have no valid time; their records have the time at which they were read", path.display())]
+    Untimed {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        entries: u64,
+    },
     #[error("container {name} ({short_id}): {} was truncated; {unread} unread bytes are lost; reading it from the start", path.display())]
     Truncated {
         name: String,
@@ -180,10 +203,23 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
+    #[error("container {name} ({short_id}): {} was truncated while its reading was behind, and no copy of it was found in its folder; at least {unread} unread bytes are lost, and whatever was written to it since it was last checked; reading it from the start", path.display())]
+    TruncatedBehind {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        unread: u64,
+    },
     #[error("container {name} ({short_id}): its log was rotated away before it was read to the end; lines written after {last} may be lost; continuing with the oldest file left")]
     GenerationLost {
         name: String,
         short_id: String,
+        last: String,
+    },
+    #[error("containers were removed while Fluent Bit was not reading ({count}): {ids}; what they wrote after their last delivered lines (the latest of {last}) is lost, if there was anything")]
+    RemovedMeanwhile {
+        count: usize,
+        ids: String,
         last: String,
     },
     #[error("container {name} ({short_id}): {files} files of its log were rotated away before they could be opened; their contents are lost")]
@@ -237,12 +273,26 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
+    #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
+    TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]
     ReaderBack,
     #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
+}
+
+/// Where containers are found.
+fn below(roots: &[PathBuf]) -> String {
+    if roots.is_empty() {
+        return "as soon as a runtime has any: none of their folders can be seen now".to_owned();
+    }
+    let roots: Vec<String> = roots
+        .iter()
+        .map(|root| root.display().to_string())
+        .collect();
+    format!("below {}", roots.join(", "))
 }
 
 impl Event {
@@ -257,8 +307,10 @@ impl Event {
             | Event::Shortage { .. }
             | Event::LogUnreadable { .. }
             | Event::GenerationUnreadable { .. }
+            | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
             | Event::TruncatedMeanwhile { .. }
+            | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
@@ -277,25 +329,30 @@ impl Event {
             | Event::ParserUnknown { .. }
             | Event::ParserSlow { .. }
             | Event::Corrupt { .. }
+            | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::TagLiteral { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
             | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
+            | Event::RootMoved { .. }
             | Event::RootReadable { .. }
             | Event::ReaderBack
             | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
+            | Event::DriverChanged { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }

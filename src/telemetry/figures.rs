@@ -58,6 +58,8 @@ pub struct Figures {
     pub cut: Amount,
     /// Data that was not read and never will be.
     pub abandoned: Abandoned,
+    /// Entries without a valid time, whose records have the time at which they were read.
+    pub untimed: u64,
     /// Bytes read of lines that are not complete.
     pub open: u64,
     /// Read, and in batches that the host has not accepted.
@@ -156,6 +158,9 @@ impl fmt::Display for Figures {
                 write!(f, ", {bytes} {what}")?;
             }
         }
+        if self.untimed > 0 {
+            write!(f, ", {} entries without a valid time", self.untimed)?;
+        }
         match self.losses() {
             Some(losses) => write!(f, "; lost: {losses}"),
             None => f.write_str("; nothing lost"),
@@ -175,6 +180,7 @@ impl Add for Figures {
         self.cut += other.cut;
         self.abandoned.bytes += other.abandoned.bytes;
         self.abandoned.generations += other.abandoned.generations;
+        self.untimed += other.untimed;
         self.open += other.open;
         self.queued += other.queued;
         self.unread += other.unread;

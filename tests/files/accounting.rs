@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use fluent_bit_container_logs::telemetry::account::Figures;
+use fluent_bit_container_logs::telemetry::account::{wall_clock, Figures};
 use fluent_bit_container_logs::telemetry::event::Level;
 
 use test_kit::collector::Collector;
@@ -249,7 +249,7 @@ fn bytes_that_were_truncated_away_unread_are_counted() {
         assert_eq!(figures.abandoned.bytes, known, "{before} lines read before");
         assert_eq!(figures.delivered.bytes, read + size(&log));
         collector.wait("the message", |collector| {
-            collector.has_logged(&format!("was truncated; {known} unread bytes are lost"))
+            collector.has_logged(&format!("{known} unread bytes are lost"))
         });
     }
 }
@@ -374,4 +374,56 @@ fn a_compressed_file_takes_the_place_of_a_deleted_one_that_is_let_go() {
     assert_eq!(figures.abandoned.generations, 0);
     assert_eq!(lines_of_web(&collector).len() as u64, plain);
     assert!(!collector.has_logged("dropped a deleted file"));
+}
+
+#[test]
+fn an_entry_without_a_valid_time_gets_that_of_reading_and_is_counted() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let before = wall_clock();
+    log.line("one");
+    log.piece("stdout", "two\n", "26/Nov/2026:10:00:00");
+    log.piece("stderr", "three\n", "");
+    log.raw(b"{\"log\":\"four\\n\",\"stream\":\"stdout\"}\n");
+    log.line("five");
+    let collector = Collector::start(root.path(), &[]);
+    collector.wait_texts(5);
+    let message = "-json.log: 3 entries have no valid time; their records have the time at which they were read";
+    collector.wait("the message", |collector| collector.has_logged(message));
+    let figures = collector.figures_of("web");
+    assert_eq!(
+        (figures.untimed, figures.lost(), figures.delivered.records),
+        (3, 0, 5)
+    );
+    assert_eq!(collector.metric("untimed_entries_total"), 3.0);
+    let records = collector.records();
+    let is_now = records.iter().map(|record| record.time >= before);
+    let texts = records.iter().map(|record| record.text("log"));
+    let timed: Vec<(&str, bool)> = texts.zip(is_now).collect();
+    let want = [
+        ("one", false),
+        ("two", true),
+        ("three", true),
+        ("four", true),
+        ("five", false),
+    ];
+    assert_eq!(timed, want);
+}
+
+/// Their offsets identify them: the time of reading says nothing about what was delivered.
+#[test]
+fn entries_without_a_valid_time_are_counted_and_delivered_once_over_a_restart() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db");
+    let options = [("DB", db.to_str().expect("UTF-8"))];
+    let mut log = root.container('a', "web");
+    log.piece("stdout", "one\n", "never");
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(1);
+    collector.stop();
+    log.piece("stdout", "two\n", "never");
+    let collector = Collector::start(root.path(), &options);
+    assert_eq!(collector.wait_texts(1), ["two"]);
+    assert_eq!(collector.figures_of("web").untimed, 1);
+    collector.stop();
 }

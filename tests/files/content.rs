@@ -19,6 +19,7 @@ fn json_lines_become_fields_where_that_is_asked_for() {
         r#"{"level":"info","stream":"mine","#.to_owned(),
         r#"{"level":"warn","stream":"mine"}"#.to_owned(),
         format!(r#"{{"long":"{}"}}"#, "x".repeat(40_000)),
+        "{}".to_owned(),
     ];
     for line in &lines {
         web.long_line("stdout", line);
@@ -51,6 +52,7 @@ fn json_lines_become_fields_where_that_is_asked_for() {
             json!({"stream": "stdout", "log": lines[2]}),
             json!({"stream": "stdout", "log": lines[3], "level": "warn"}),
             json!({"stream": "stdout", "long": "x".repeat(40_000)}),
+            json!({"stream": "stdout", "log": "{}"}),
         ]
     );
     let texts: Vec<Value> = lines
@@ -111,6 +113,60 @@ fn a_label_chooses_the_tag_and_a_wrong_label_is_said() {
             "container api (bbbbbbbbbbbb): label fluentbit.io/rate_limit: `fast` is not a size",
         )
     });
+}
+
+/// The labels of Compose and Swarm, any other label and a variable make the tag, in the
+/// template as in the label.
+#[test]
+fn a_tag_has_labels_of_its_container_in_it() {
+    let root = DockerRoot::new();
+    let mut web = root.container('a', "web");
+    let mut api = root.container('b', "api");
+    let mut bad = root.container('c', "bad");
+    let labels = json!({
+        "com.docker.compose.project": "shop",
+        "com.docker.compose.service": "web",
+        "team": "front/one",
+    });
+    web.write_config_with("web", true, labels, &["STAGE=prod"]);
+    let labels = json!({
+        "fluentbit.io/tag": "x*{compose_service}.{label:team}.{swarm_service}.{stream}",
+        "com.docker.swarm.service.name": "shop_api",
+        "team": "back",
+    });
+    api.write_config_with("api", true, labels, &[]);
+    bad.write_config_with("bad", true, json!({"fluentbit.io/tag": "{tag}"}), &[]);
+    let options = [
+        (
+            "Tag_Template",
+            "{compose_project}.{compose_service}.{label:team}.{env:STAGE}",
+        ),
+        ("Label_Hints", "tag"),
+    ];
+    let collector = Collector::start(root.path(), &options);
+    web.line("one");
+    api.line("two");
+    bad.line("three");
+    collector.wait_texts(3);
+    let mut tags: Vec<(String, String)> = collector
+        .tagged()
+        .into_iter()
+        .map(|(tag, record)| (record.text("log").to_owned(), tag.expect("a tag")))
+        .collect();
+    tags.sort();
+    let want = [
+        ("one", "shop.web.front_one.prod"),
+        ("three", "_._._._"),
+        ("two", "x__.back.shop_api.stdout"),
+    ];
+    assert_eq!(
+        tags,
+        want.map(|(text, tag)| (text.to_owned(), tag.to_owned()))
+    );
+    let message =
+        "container bad (cccccccccccc): label fluentbit.io/tag: unknown placeholder `{tag}`";
+    collector.wait("the complaint", |collector| collector.has_logged(message));
+    collector.stop();
 }
 
 /// A limit that lets a slice through in an hour: what is behind it stays in the

@@ -245,3 +245,24 @@ fn the_db_has_a_gauge_and_without_a_db_there_is_none() {
     turned.turn(3);
     assert_eq!(turned.value("checkpoint_writable"), Some(1.0));
 }
+
+/// Docker appends to it when the container is started again, or never.
+#[test]
+fn bytes_behind_the_last_line_feed_are_no_lag() {
+    let root = DockerRoot::new();
+    let mut torn = root.container('a', "torn");
+    torn.line("whole");
+    torn.raw(b"{\"log\":\"half");
+    torn.write_config("torn", false);
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    turned.turn(3);
+    assert_eq!(turned.value("lag_seconds"), Some(0.0));
+    let lag = turned.value("lag_bytes");
+    assert_eq!(lag, Some(0.0));
+    // Whatever is written after it counts, and what is no record is said.
+    torn.raw(b" a line\n");
+    torn.line("next");
+    turned.turn(3);
+    let records = turned.value("records_total");
+    assert_eq!(records, Some(2.0));
+}

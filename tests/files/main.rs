@@ -11,17 +11,26 @@
 )]
 
 mod accounting;
+mod api;
 mod content;
+mod docker_roots;
+mod drivers;
+mod first_start;
 mod hard_cases;
 mod health;
 mod hostile;
 mod idle_streams;
 mod loops;
+mod moved;
 mod multiline;
+mod nerdctl;
+mod podman_storage;
 mod pods;
 mod released_checkpoint;
+mod renamed;
 mod selection;
 mod slices;
 mod tail_containers;
 mod tailing;
+mod unfinished;
 mod user_storages;

@@ -211,7 +211,7 @@ fn pieces_of_a_long_line_are_joined_before_lines_are() {
     );
     // An open piece behind an open text.
     log.entry("stdout", &"y".repeat(16_384));
-    log.entry("stdout", "START of the third\n");
+    log.piece("stdout", "START of the third\n", "2023-11-14T22:14:00Z");
     let want = format!("{}\n{}", long("START"), "y".repeat(16_384));
     assert_eq!(collector.wait_texts(2)[1], want);
 }

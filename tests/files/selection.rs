@@ -16,6 +16,17 @@ fn labelled(root: &DockerRoot, digit: char, name: &str, labels: serde_json::Valu
     log
 }
 
+/// A container of this image, with one line.
+fn of_image(root: &DockerRoot, digit: char, name: &str, image: &str) -> LogWriter {
+    let log = labelled(root, digit, name, json!({}));
+    let file = log.dir.join("config.v2.json");
+    let text = std::fs::read_to_string(&file).expect("config.v2.json");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["Config"]["Image"] = json!(image);
+    std::fs::write(file, config.to_string()).expect("config.v2.json");
+    log
+}
+
 /// The names of the containers that gave records, once there are `count`.
 fn names(collector: &Collector, count: usize) -> Vec<String> {
     collector.wait_texts(count);
@@ -76,6 +87,63 @@ fn rules_and_the_label_choose_the_containers() {
         collector.wait(message, |collector| collector.has_logged(message));
     }
     assert_eq!(names(&collector, 2), ["blog", "shop-web-1"]);
+    collector.stop();
+}
+
+/// The runtimes write what `docker run` or a Compose file said: with a digest, with the default
+/// registry, or neither.
+#[test]
+fn a_rule_fits_an_image_however_it_is_written() {
+    let root = DockerRoot::new();
+    let digest = "b".repeat(64);
+    let _logs = [
+        of_image(&root, 'a', "plain", "nginx:1.25"),
+        of_image(&root, 'b', "pinned", &format!("nginx:1.25@sha256:{digest}")),
+        of_image(&root, 'c', "full", "docker.io/library/nginx:1.25"),
+        of_image(&root, 'd', "untagged", "redis"),
+        of_image(&root, 'e', "elsewhere", "registry:5000/nginx:1.25"),
+        of_image(&root, 'f', "newer", "nginx:1.26"),
+        of_image(&root, '0', "quiet", &format!("debug:1@sha256:{digest}")),
+        of_image(&root, '1', "built", "localhost/debug:1"),
+    ];
+    let options = [
+        (
+            "Include",
+            "image=nginx:1.25, image=redis:latest, image=*debug*",
+        ),
+        ("Exclude", "image=*/debug:1"),
+    ];
+    let collector = Collector::start(root.path(), &options);
+    for message in [
+        "container quiet (000000000000) is not read: it matches Exclude image=*/debug:1",
+        "container built (111111111111) is not read: it matches Exclude image=*/debug:1",
+        "container elsewhere (eeeeeeeeeeee) is not read: no Include rule matches it",
+        "container newer (ffffffffffff) is not read: no Include rule matches it",
+    ] {
+        collector.wait(message, |collector| collector.has_logged(message));
+    }
+    assert_eq!(
+        names(&collector, 4),
+        ["full", "pinned", "plain", "untagged"]
+    );
+    collector.stop();
+}
+
+#[test]
+fn a_label_value_with_commas_is_matched_by_one_rule() {
+    let root = DockerRoot::new();
+    let hosts = |value: &str| json!({"hosts": value});
+    let _logs = [
+        labelled(&root, 'a', "both", hosts("a.example,b.example")),
+        labelled(&root, 'b', "one", hosts("a.example")),
+        labelled(&root, 'c', "other", json!({})),
+    ];
+    let options = [("Exclude", r"label=hosts=a.example\,b.example,name=other")];
+    let collector = Collector::start(root.path(), &options);
+    let message =
+        r"both (aaaaaaaaaaaa) is not read: it matches Exclude label=hosts=a.example\,b.example";
+    collector.wait(message, |collector| collector.has_logged(message));
+    assert_eq!(names(&collector, 1), ["one"]);
     collector.stop();
 }
 

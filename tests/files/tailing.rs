@@ -12,8 +12,9 @@ use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::source::reader::Pass;
 use fluent_bit_container_logs::telemetry::event::Level;
 
-use test_kit::collector::Collector;
+use test_kit::collector::{Collector, PATIENCE};
 use test_kit::docker_root::{record, DockerRoot, LogWriter};
+use test_kit::holds_within;
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("line {number}")).collect()
@@ -159,6 +160,25 @@ fn rotation_in_step_with_the_reader_is_exact() {
             .collect();
         assert_eq!(texts, numbers(0..300), "compress {compress}");
     }
+}
+
+/// Names move while they are listed and opened, which is no failure to read anything.
+#[test]
+fn rotation_under_the_readers_eyes_is_not_reported_as_a_failure() {
+    let (_root, mut log, collector) = Collector::of_one(&[]);
+    for round in 0..1_000 {
+        write(&mut log, round * 5..round * 5 + 5);
+        log.rotate(5, round % 2 == 0);
+    }
+    log.line("the end");
+    collector.wait("the end", |c| {
+        c.texts().last().is_some_and(|text| text == "the end")
+    });
+    // The test may rotate files away before they are opened, which is reported.
+    let is_failure = |(_, message): &(Level, String)| message.contains("read log");
+    let failures: Vec<_> = collector.log().into_iter().filter(is_failure).collect();
+    assert_eq!(failures, []);
+    assert_eq!(collector.metric("read_errors_total"), 0.0);
 }
 
 #[test]
@@ -309,6 +329,59 @@ fn split_lines_are_joined_per_stream_and_across_rotation() {
     expected.push(format!("{piece}err"));
     expected.push(format!("{piece}{piece}end"));
     assert_eq!(collector.wait_texts(expected.len()), expected);
+}
+
+/// Files that are created and deleted between two looks take the middle of the line with them.
+#[test]
+fn a_line_whose_middle_pieces_were_rotated_away_is_marked() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let (plugin, mut reader) = Plugin::prepare(config_over(&root)).expect("a plugin");
+    let records = RefCell::new(Vec::new());
+    let host = EmbeddedHost::new(|_, record| records.borrow_mut().push(record), |_, _| {});
+    reader.begin();
+    let mut read_until = |what: &str, is_read: &dyn Fn(&Plugin) -> bool| {
+        let read = || {
+            reader.turn(Instant::now());
+            plugin.drain(&host);
+            is_read(&plugin)
+        };
+        assert!(holds_within(PATIENCE, read), "{what}");
+    };
+    log.line("before");
+    let records = &records;
+    let delivered = |count| move |_: &Plugin| records.borrow().len() == count;
+    read_until("the first line", &delivered(1));
+    // The test needs this time to pass: a look after it knows which files are older than the
+    // watch, and so which later ones were not seen.
+    std::thread::sleep(Duration::from_millis(50));
+    log.write_config("renamed", true);
+    log.line("after");
+    read_until("the second line", &delivered(2));
+    let (time, piece) = ("2023-11-14T22:13:30Z", "x".repeat(16_384));
+    log.piece("stdout", &piece, time);
+    read_until("the first piece", &|plugin| {
+        plugin.accounts().all()[0].figures().read.bytes > 16_384
+    });
+    for _ in 0..2 {
+        log.rotate(2, false);
+        log.piece("stdout", &piece, time);
+    }
+    log.rotate(2, false);
+    log.piece("stdout", "end\n", time);
+    log.piece("stdout", "whole\n", "2023-11-14T22:13:31Z");
+    read_until("the last line", &delivered(4));
+    let marked: Vec<_> = records
+        .borrow()
+        .iter()
+        .map(|record| {
+            let is_truncated = record.body.contains_key("truncated");
+            (record.text("log").len(), is_truncated)
+        })
+        .collect();
+    // Of three pieces and the end, the second piece is lost.
+    let expected = [(6, false), (5, false), (2 * 16_384 + 3, true), (5, false)];
+    assert_eq!(marked, expected);
 }
 
 #[test]

@@ -316,9 +316,7 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     let mut host = flush(host, "0.2");
     host.start().expect("Fluent Bit starts");
     let total: usize = written.iter().sum();
-    host.wait_until(PATIENCE * 2, "all lines", |host| {
-        host.record_count() >= total
-    });
+    host.wait_to_reach(total, PATIENCE, "records", FluentBit::record_count);
     // How often each line came: order between chunks of two runs is Fluent Bit's.
     let counts = |host: &FluentBit| {
         let mut counts: BTreeMap<(String, usize), usize> = BTreeMap::new();
@@ -330,7 +328,7 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
         }
         counts
     };
-    host.wait_until(PATIENCE, "every line", |host| counts(host).len() == total);
+    host.wait_to_reach(total, PATIENCE, "lines", |host| counts(host).len());
     host.end_in_order();
     let counts = counts(&host);
     let repeated = assert_one_batch_at_the_most(&counts, total, kills);
@@ -453,7 +451,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
         }
         counts
     };
-    host.wait_until(PATIENCE * 2, "every line", |_| arrived().len() >= total);
+    host.wait_to_reach(total, PATIENCE, "lines", |_| arrived().len());
     host.end_in_order();
     let repeated = assert_one_batch_at_the_most(&arrived(), total, kills);
     println!(

@@ -10,6 +10,7 @@
     reason = "a test reads what it wrote itself"
 )]
 
+mod configuration;
 mod confined;
 mod edge;
 mod extremes;

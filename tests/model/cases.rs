@@ -8,6 +8,7 @@ const PLAIN: Settings = Settings {
     max_file: 1,
     compress: false,
     by_logrotate: false,
+    is_dated: false,
     by_hand: false,
     names_early: false,
     is_stale: false,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fluent_bit_container_logs::delivery::host::embedded::Record;
+use fluent_bit_container_logs::pipeline::partial::PIECE_GAP;
 
 use super::format::{Entry, Part};
 use super::kubelet::Kubelet;
@@ -126,7 +127,7 @@ impl Container {
             .create(true)
             .open(&log)
             .expect("the log");
-        let mut truth = Truth::new(format.is_tagged());
+        let mut truth = Truth::default();
         let writes_to = truth.new_generation();
         let container = Container {
             id,
@@ -180,10 +181,10 @@ impl Container {
             let stamp = if second == 0 { String::new() } else { stamp };
             return self.folder.join(format!("{run}.log{stamp}{gzip}"));
         }
-        let number = if name.number == 0 {
-            String::new()
-        } else {
-            format!(".{}", name.number)
+        let number = match name.number {
+            0 => String::new(),
+            number if self.settings.is_dated => format!("-202611{:02}", 30 - number),
+            number => format!(".{number}"),
         };
         PathBuf::from(format!("{}{number}{gzip}", self.log.display()))
     }
@@ -281,7 +282,7 @@ impl Container {
             }
             open => {
                 if let Some(open) = open {
-                    self.truth.close(open.line, None);
+                    self.give_up(&open);
                 }
                 self.only_part(stream, Part::Whole)
             }
@@ -373,9 +374,22 @@ impl Container {
             _ => {}
         }
         if let Some(open) = self.open[stream].take() {
-            self.truth.close(open.line, None);
+            self.give_up(&open);
         }
         self.piece(stream);
+    }
+
+    /// The container ends in mid-line, and dockerd starts it again.
+    fn give_up(&mut self, open: &OpenLine) {
+        self.truth.close(open.line, None);
+        if self.settings.format.is_tagged() {
+            return;
+        }
+        // logrotate's copies are told from their log by the clock.
+        match self.settings.by_logrotate {
+            true => std::thread::sleep(PIECE_GAP),
+            false => self.last += PIECE_GAP,
+        }
     }
 
     pub fn tail(&mut self, stream: usize) {
@@ -389,7 +403,7 @@ impl Container {
         }
         self.finish_half();
         if let Some(open) = self.open[stream].take() {
-            self.truth.close(open.line, None);
+            self.give_up(&open);
         }
         let (_, bytes) = self.only_part(stream, Part::Tail);
         self.raw(&bytes);
@@ -408,6 +422,14 @@ impl Container {
             .iter_mut()
             .flatten()
             .for_each(|open| open.is_abandoned = true);
+    }
+
+    /// The clock steps. A tagged line that waits seems to have waited for so long.
+    pub fn step_clock(&mut self, seconds: i64) {
+        self.clock += seconds;
+        if self.settings.format.is_tagged() && seconds > 0 {
+            self.truth.allow_cuts();
+        }
     }
 
     /// Whole, or half written, or in pieces: what a tagged line was written of within so

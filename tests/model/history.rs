@@ -348,9 +348,9 @@ impl History<'_> {
         let settings = &self.plan.settings;
         let is_in_archives = settings.compress && settings.format != Format::Pod;
         if !settings.by_logrotate && (seconds > 0 || !is_in_archives) {
-            self.containers
-                .iter_mut()
-                .for_each(|container| container.clock += seconds);
+            for container in &mut self.containers {
+                container.step_clock(seconds);
+            }
         }
     }
 

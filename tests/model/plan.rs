@@ -42,6 +42,8 @@ pub struct Settings {
     pub compress: bool,
     /// Not dockerd rotates but logrotate; both at once is nobody's wish.
     pub by_logrotate: bool,
+    /// With its option `dateext`: names that dockerd does not give.
+    pub is_dated: bool,
     /// A user removes and truncates files.
     pub by_hand: bool,
     /// An old kubelet: an archive has its name before its end is written.
@@ -257,6 +259,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                     compress: (compress && max_file > 1 && !by_logrotate && !format.is_tagged())
                         || is_pod,
                     by_logrotate,
+                    is_dated: by_logrotate && names_early,
                     by_hand: by_hand && !by_logrotate,
                     names_early,
                     is_stale: is_stale && !is_pod,

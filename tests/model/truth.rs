@@ -54,8 +54,6 @@ impl Generation {
 /// All that was written by one container.
 #[derive(Debug, Default)]
 pub struct Truth {
-    /// A tag says of a piece that more of its line follows, and nothing what.
-    is_tagged: bool,
     parts: Vec<Part>,
     lines: Vec<Line>,
     pub generations: Vec<Generation>,
@@ -74,13 +72,6 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn new(is_tagged: bool) -> Truth {
-        Truth {
-            is_tagged,
-            ..Truth::default()
-        }
-    }
-
     pub fn new_generation(&mut self) -> usize {
         self.generations.push(Generation::default());
         self.generations.len() - 1
@@ -242,12 +233,11 @@ impl Truth {
     }
 
     /// Whether what follows a line looks like more of it: the piece that ends it is
-    /// lost.
+    /// lost. A tag says that more follows, and nothing what; so does a full piece that has
+    /// the time of what follows, nearly.
     fn runs_on(&self, line: usize) -> bool {
-        self.is_tagged
-            && self.lines[line]
-                .end
-                .is_some_and(|end| !self.parts[end].is_owed)
+        let end = self.lines[line].end;
+        end.is_some_and(|end| !self.parts[end].is_owed)
     }
 
     /// These may come again after a kill.

@@ -2,6 +2,8 @@
 //! from its files, and through its Docker-compatible API.
 
 use std::collections::HashSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 use fluent_bit_container_logs::delivery::host::embedded::Record;
 use fluent_bit_container_logs::telemetry::event::Level;
@@ -315,14 +317,76 @@ fn a_driver_that_keeps_nothing_is_said_once_and_a_log_elsewhere_is_read() {
         .any(|(_, text)| text.contains("unborn") && !text.contains("found")));
 }
 
+/// Podman's database has labels, variables and the log driver of each container.
+#[test]
+fn labels_variables_and_new_names_of_containers_are_known() {
+    let test = "podman::labels_variables_and_new_names_of_containers_are_known";
+    let sh = "echo hello; sleep 1000";
+    let made = Podman::new().and_then(|podman| {
+        let run = |name: &str, options: &[&str]| {
+            let options = [&["--log-driver=k8s-file", "--env=TIER=front"], options].concat();
+            podman.run_detached(name, &options, sh)
+        };
+        let project = "--label=com.docker.compose.project=shop";
+        let id = run("web", &[project, "--label=team=a", "--rm"])?;
+        run("quiet", &[project, "--label=fluentbit.io/exclude=true"])?;
+        run("other", &[])?;
+        podman.podman(&["rename", "web", "store"])?;
+        Ok((podman, id))
+    });
+    let (podman, id) = match made {
+        Ok(made) => made,
+        Err(reason) => return skip(test, &reason),
+    };
+    let options = [
+        ("Include", "compose_project=shop"),
+        ("Label_Hints", "exclude"),
+        ("Labels", "team"),
+        ("Env", "TIER"),
+        ("Podman_Socket", "off"),
+        ("Rescan_Interval", "100ms"),
+    ];
+    let collector = start(&podman, &options);
+    for text in [
+        "is not read: it has the label fluentbit.io/exclude",
+        "is not read: no Include rule matches it",
+    ] {
+        collector.wait(text, |collector| collector.has_logged(text));
+    }
+    collector.wait_texts(1);
+    // One that is started now is in no file of Podman's when its folder is found.
+    let late = ["--log-driver=k8s-file", "--label=fluentbit.io/exclude=true"];
+    podman.run_detached("late", &late, sh).expect("podman run");
+    collector.wait("the late one", |collector| {
+        collector
+            .log()
+            .iter()
+            .any(|(_, text)| text.contains("container late (") && text.contains("is not read"))
+    });
+    let (records, log) = collector.stop();
+    let [record] = &records[..] else {
+        panic!("{records:?}");
+    };
+    let keys = ["container_id", "container_name", "compose_project"];
+    assert_eq!(keys.map(|key| record.text(key)), [&*id, "store", "shop"]);
+    let shown = format!("{record:?}");
+    assert!(shown.contains("front") && shown.contains("team"), "{shown}");
+    assert!(
+        !log.iter().any(|(level, _)| *level < Level::Info),
+        "{log:?}"
+    );
+}
+
 #[test]
 fn without_the_socket_what_only_the_api_has_is_said_once() {
     let test = "podman::without_the_socket_what_only_the_api_has_is_said_once";
     let made = Podman::new().and_then(|podman| {
-        let path = format!(
-            "--log-opt=path={}",
-            podman.path().join("elsewhere.log").display()
-        );
+        // A log in a folder that others can write to is left to the API.
+        let folder = podman.path().join("open");
+        std::fs::create_dir(&folder).map_err(|error| error.to_string())?;
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o1777))
+            .map_err(|error| error.to_string())?;
+        let path = format!("--log-opt=path={}", folder.join("elsewhere.log").display());
         podman.run_detached("elsewhere", &["--log-driver=k8s-file", &path], "echo hello")?;
         let id = podman.run_detached("here", &["--log-driver=k8s-file"], "echo hello")?;
         Ok((podman, id))
@@ -331,17 +395,10 @@ fn without_the_socket_what_only_the_api_has_is_said_once() {
         Ok(made) => made,
         Err(reason) => return skip(test, &reason),
     };
-    for (options, text) in [
-        (
-            [("Podman_Socket", "off"), ("Mode", "hybrid")],
-            "it has no log file, and Podman_Socket is off",
-        ),
-        (
-            [("Podman_Socket", "off"), ("Mode", "file")],
-            "it has no log file, and Mode file does not use the API",
-        ),
-    ] {
-        let options = [&options[..], &[("Rescan_Interval", "100ms")]].concat();
+    let text = "others than root can write to";
+    for mode in ["hybrid", "file"] {
+        let socket = ("Podman_Socket", "off");
+        let options = [socket, ("Mode", mode), ("Rescan_Interval", "100ms")];
         let collector = start(&podman, &options);
         collector.wait("the message", |collector| collector.has_logged(text));
         collector.wait("the other", |collector| {

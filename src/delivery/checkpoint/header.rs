@@ -2,12 +2,14 @@
 //! scan of containers is done.
 //!
 //! ```text
-//! magic 16 | version u32 | slot size u32 | hash u64 | "done", after the initial scan
+//! magic 16 | version u32 | slot size u32 | hash u64
+//! after the initial scan: "done" | first start: seconds i64, nanoseconds u32; 0 if unknown
 //! ```
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::delivery::checkpoint::slot::SLOT;
+use crate::format::position::Timestamp;
 
 pub(crate) const MAGIC: &[u8; 16] = b"container_logs\0\x01";
 const VERSION: u32 = 1;
@@ -18,6 +20,29 @@ pub(crate) const HEADER_USED: usize = 32;
 
 /// Written after [`HEADER_USED`] bytes once the initial scan of containers is done.
 pub(crate) const STARTED: [u8; 4] = *b"done";
+
+/// What marks the initial scan as done. Releases that know no time ignore it.
+pub(crate) fn mark(first_start: Option<Timestamp>) -> Vec<u8> {
+    let mut bytes = STARTED.to_vec();
+    if let Some(time) = first_start {
+        bytes.extend(time.seconds.to_le_bytes());
+        bytes.extend(time.nanos.to_le_bytes());
+    }
+    bytes
+}
+
+/// The time of the first start, by the first page of a file; `None` if it is not stored.
+pub(crate) fn first_start(head: &[u8]) -> Option<Timestamp> {
+    let (seconds, rest) = head
+        .get(HEADER_USED + STARTED.len()..)?
+        .split_first_chunk()?;
+    let (nanos, _) = rest.split_first_chunk()?;
+    let time = Timestamp {
+        seconds: i64::from_le_bytes(*seconds),
+        nanos: u32::from_le_bytes(*nanos),
+    };
+    (time.seconds > 0).then_some(time)
+}
 
 /// The page of a new file.
 pub(crate) fn page() -> [u8; HEADER] {

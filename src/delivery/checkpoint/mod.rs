@@ -91,6 +91,25 @@ impl StreamCheckpoint {
     }
 }
 
+/// When the plugin was started for the first time with a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstStart {
+    /// Now, at this time.
+    Now(Timestamp),
+    /// Earlier; `None` if the checkpoint does not say when.
+    Earlier(Option<Timestamp>),
+}
+
+impl FirstStart {
+    /// The time, if known.
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            FirstStart::Now(time) => Some(time),
+            FirstStart::Earlier(time) => time,
+        }
+    }
+}
+
 /// Where both streams of a container resume.
 pub type ContainerCheckpoint = PerStream<StreamCheckpoint>;
 

@@ -34,14 +34,11 @@ struct View {
 impl SharedCheckpoint {
     /// Shares `store`.
     pub fn new(store: CheckpointStore) -> SharedCheckpoint {
-        let containers = store.containers().into_iter();
-        let saved = containers
-            .filter_map(|id| Some((id, store.saved(&id)?)))
-            .collect();
-        let view = View {
-            saved,
-            ..View::default()
-        };
+        let mut view = View::default();
+        for (id, is_gone) in store.all() {
+            view.saved.extend(store.saved(&id).map(|saved| (id, saved)));
+            view.gone.extend(is_gone.then_some(id));
+        }
         SharedCheckpoint {
             store: Mutex::new(store),
             view: Mutex::new(view),

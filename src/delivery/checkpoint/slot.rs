@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! slot (512 bytes)  =  copy A (256)  copy B (256)
-//! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | zero
+//! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | gone u32 | zero
 //! stream            =  fp hash u64 | fp length u32 | marker length u32 |
 //!                      marker hash u64 | offset u64 | inode u64 | birth u64 |
 //!                      seconds i64 | nanos u32 | count u32 | by time u32 | mid-line u32
@@ -39,6 +39,9 @@ pub struct SlotCopy {
     pub id: ContainerId,
     /// Its checkpoint.
     pub saved: ContainerCheckpoint,
+    /// Whether it was removed, after its log had been read to the end. Releases before this one
+    /// wrote a zero.
+    pub is_gone: bool,
 }
 
 /// What a slot holds. Short-lived, so its size does not matter.
@@ -73,6 +76,7 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
         bytes.extend_from_slice(&u32::from(checkpoint.is_by_time).to_le_bytes());
         bytes.extend_from_slice(&u32::from(checkpoint.is_mid_line).to_le_bytes());
     }
+    bytes.extend_from_slice(&u32::from(copy.is_gone).to_le_bytes());
     let mut encoded = [0; COPY];
     encoded[..bytes.len()].copy_from_slice(&bytes);
     let hash = xxh3_64(&encoded[8..]);
@@ -96,6 +100,7 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
         sequence,
         id,
         saved,
+        is_gone: fields.u32()? != 0,
     })
 }
 
@@ -173,7 +178,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-const _: () = assert!(8 + 8 + 32 + 2 * STREAM <= COPY);
+const _: () = assert!(8 + 8 + 32 + 2 * STREAM + 4 <= COPY);
 
 #[cfg(test)]
 mod tests {
@@ -206,6 +211,7 @@ mod tests {
             sequence,
             id: ContainerId::parse(&"0f".repeat(32)).unwrap(),
             saved: [checkpoint(10), checkpoint(20)],
+            is_gone: sequence.is_multiple_of(2),
         }
     }
 

@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use crate::delivery::checkpoint::db_file::{
     create_locked, open_when_unlocked, Access, CheckpointError, OpenError, LOCK_PAUSE,
 };
-use crate::delivery::checkpoint::header::{self, HEADER, HEADER_USED, STARTED};
+use crate::delivery::checkpoint::header::{self, HEADER, HEADER_USED};
 use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
-use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint};
+use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, FirstStart};
+use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
+use crate::telemetry::account::wall_clock;
 
 /// Number of slots read at once.
 const SLOTS_AT_ONCE: usize = 128;
@@ -34,8 +36,8 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 pub struct Opened {
     /// The store, ready for use.
     pub store: CheckpointStore,
-    /// Whether this is the first start: there was no file.
-    pub is_first_start: bool,
+    /// When the first start was: now, if there was no file.
+    pub first_start: FirstStart,
     /// What was wrong with the existing file, and where it was moved.
     pub set_aside: Option<(String, PathBuf)>,
     /// Number of entries without a valid copy.
@@ -43,10 +45,14 @@ pub struct Opened {
 }
 
 impl Opened {
-    fn empty(is_first_start: bool) -> Opened {
+    fn empty(first_start: FirstStart) -> Opened {
+        let mut store = CheckpointStore::in_memory();
+        if let FirstStart::Now(time) = first_start {
+            store.begun = Some(time);
+        }
         Opened {
-            store: CheckpointStore::in_memory(),
-            is_first_start,
+            store,
+            first_start,
             set_aside: None,
             damaged_entries: 0,
         }
@@ -88,6 +94,10 @@ pub struct CheckpointStore {
     free_slots: Vec<usize>,
     slot_count: usize,
     dirty: usize,
+    /// The time of this start, if it is the first.
+    begun: Option<Timestamp>,
+    /// Whether the file says that the initial scan is done.
+    is_marked: bool,
 }
 
 impl CheckpointStore {
@@ -100,6 +110,8 @@ impl CheckpointStore {
             free_slots: Vec::new(),
             slot_count: 0,
             dirty: 0,
+            begun: None,
+            is_marked: false,
         }
     }
 
@@ -117,7 +129,10 @@ impl CheckpointStore {
                 Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(error.at(path)),
             };
-        let is_first_start = existing.is_none();
+        let first_start = match existing {
+            Some(_) => FirstStart::Earlier(None),
+            None => FirstStart::Now(wall_clock()),
+        };
         let mut set_aside = None;
         if let Some(file) = existing {
             match CheckpointStore::load(file).map_err(|error| error.at(path))? {
@@ -136,7 +151,7 @@ impl CheckpointStore {
             let _ = std::fs::remove_file(path);
             return Err(failed(error));
         }
-        let mut opened = Opened::empty(is_first_start);
+        let mut opened = Opened::empty(first_start);
         opened.store.file = Some(file);
         Ok(Opened {
             set_aside,
@@ -148,12 +163,12 @@ impl CheckpointStore {
     /// changes in memory only: creates, locks, renames and writes nothing. The second value
     /// says why there are no checkpoints.
     pub fn open_read_only(path: &Path) -> Result<(Opened, Option<String>), CheckpointError> {
-        let nothing =
-            |problem: String, is_first_start| (Opened::empty(is_first_start), Some(problem));
+        let nothing = |problem: String, first_start| (Opened::empty(first_start), Some(problem));
         let file = match db_file::open(path, Access::Read) {
             Ok(file) => file,
             Err(error) if error.is_not_found() => {
-                return Ok(nothing("the file does not exist".to_owned(), true))
+                let first_start = FirstStart::Now(wall_clock());
+                return Ok(nothing("the file does not exist".to_owned(), first_start));
             }
             Err(error) => return Err(error.at(path)),
         };
@@ -162,7 +177,7 @@ impl CheckpointStore {
                 opened.store.file = None;
                 Ok((opened, None))
             }
-            Err(problem) => Ok(nothing(problem, false)),
+            Err(problem) => Ok(nothing(problem, FirstStart::Earlier(None))),
         }
     }
 
@@ -177,8 +192,13 @@ impl CheckpointStore {
             return Ok(Err("it is too large for a checkpoint".to_owned()));
         }
         // A start that ended before its initial scan does not count.
-        let mut opened = Opened::empty(!header::is_started(&head));
+        let is_marked = header::is_started(&head);
+        let mut opened = Opened::empty(match is_marked {
+            true => FirstStart::Earlier(header::first_start(&head)),
+            false => FirstStart::Now(wall_clock()),
+        });
         let store = &mut opened.store;
+        store.is_marked = is_marked;
         let mut piece = vec![0; SLOTS_AT_ONCE * SLOT];
         loop {
             let length = db_file::read_at(&file, &mut piece, slot_offset(store.slot_count))?;
@@ -189,6 +209,10 @@ impl CheckpointStore {
                 break;
             }
         }
+        let entries = store.entries.iter();
+        let gone = entries.filter_map(|(id, entry)| Some((entry.gone_since?, *id)));
+        store.gone = gone.collect();
+        store.gone.make_contiguous().sort_unstable();
         store.file = Some(file);
         Ok(Ok(opened))
     }
@@ -204,10 +228,12 @@ impl CheckpointStore {
                 sequence,
                 id,
                 saved,
+                is_gone,
             }) => {
                 let entry = Entry {
                     sequence,
                     saved,
+                    gone_since: is_gone.then(Instant::now),
                     ..Entry::new(number)
                 };
                 self.insert_newer(id, entry);
@@ -232,13 +258,14 @@ impl CheckpointStore {
         Some(entry.saved)
     }
 
-    /// Records that the initial scan of containers is done and accepted. Returns whether
+    /// Records that the initial scan of containers is done and accepted, once. Returns whether
     /// anything was written.
     pub fn mark_started(&mut self) -> io::Result<bool> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.file.as_ref().filter(|_| !self.is_marked) else {
             return Ok(false);
         };
-        file.write_all_at(&STARTED, HEADER_USED as u64)?;
+        file.write_all_at(&header::mark(self.begun), HEADER_USED as u64)?;
+        self.is_marked = true;
         Ok(true)
     }
 
@@ -251,6 +278,12 @@ impl CheckpointStore {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// All containers that have an entry, and whether they are marked as removed.
+    pub fn all(&self) -> impl Iterator<Item = (ContainerId, bool)> + '_ {
+        let entries = self.entries.iter();
+        entries.map(|(id, entry)| (*id, entry.gone_since.is_some()))
     }
 
     /// All containers that have an entry and are not marked as removed.
@@ -315,13 +348,18 @@ impl CheckpointStore {
     /// Marks a container as removed; its entry is deleted `FORGET_AFTER` later, by a later
     /// call. Returns whether anything was written.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
+        let mut has_written = false;
         if let Some(entry) = self.entries.get_mut(id) {
             if entry.gone_since.is_none() {
                 entry.gone_since = Some(now);
                 self.gone.push_back((now, *id));
+                // The next start knows then that nothing of it is missing.
+                if let Some(file) = &self.file {
+                    write_entry(file, *id, entry)?;
+                    has_written = true;
+                }
             }
         }
-        let mut has_written = false;
         while let Some((since, id)) = self.gone.front().copied() {
             if now.duration_since(since) < FORGET_AFTER {
                 break;
@@ -360,6 +398,7 @@ fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()
         sequence,
         id,
         saved: entry.saved,
+        is_gone: entry.gone_since.is_some(),
     });
     if sequence == 1 {
         // The slot's previous content must not outlive its container.

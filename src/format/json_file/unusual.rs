@@ -70,6 +70,9 @@ pub(super) fn decode_unusual_unit(
     sink: &mut impl UnitSink,
 ) {
     let mut take_owned = |owned: &OwnedEntry, length| {
+        if owned.time.is_none() {
+            sink.untimed(owned.stream, owned.at);
+        }
         let entry = Entry {
             time: owned.time.unwrap_or_else(now),
             stream: owned.stream,

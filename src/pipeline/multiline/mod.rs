@@ -166,7 +166,7 @@ impl MultilineBuffer {
 impl Text {
     /// Nothing is appended to a cut line: the missing part would have stood in between.
     fn has_room(&self, line: &Line<'_>, max_bytes: usize) -> bool {
-        self.open.is_some_and(|open| !open.line.is_cut())
+        self.open.is_some_and(|open| !open.line.missing.is_any())
             && self.text.len() + 1 + line.text.len() <= max_bytes
     }
 
@@ -176,7 +176,7 @@ impl Text {
                 self.text.push(b'\n');
                 open.last = line.time;
                 open.state = state;
-                open.line.cut_bytes += line.cut_bytes;
+                open.line.missing = open.line.missing.and(line.missing);
                 open.line.source_bytes += line.source_bytes;
                 open.line.is_utf8 &= line.is_utf8;
             }

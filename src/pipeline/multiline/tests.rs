@@ -1,5 +1,6 @@
 use super::*;
 use crate::format::position::Timestamp;
+use crate::pipeline::partial::Missing;
 
 fn at(millis: i64) -> Timestamp {
     Timestamp {
@@ -164,7 +165,7 @@ fn what_would_be_too_long_becomes_several_records() {
 fn nothing_is_put_behind_a_line_that_was_cut() {
     let mut it = fixture("^first", 100);
     let cut = Line {
-        cut_bytes: 7,
+        missing: Missing::cut(7),
         ..line("first", 0)
     };
     let delivered = &mut it.delivered;

@@ -18,7 +18,7 @@ fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
     let lists = ContainerLists::new(100);
     let name = || {
         let list = lists.read(&SafePath::from(&file)).ok()?;
-        list.get(&ContainerId::parse(&id).unwrap())?.name.clone()
+        Some(list.get(&ContainerId::parse(&id).unwrap())?.name.clone())
     };
     write("one");
     let first = lists.read(&SafePath::from(&file)).unwrap();
@@ -99,7 +99,7 @@ fn a_list_of_ten_thousand_containers_is_read_once_for_all_of_them() {
     crate::format::work::take();
     for number in 0..10_000 {
         let listed = lists.read(&SafePath::from(&path)).unwrap()[&id(number)].clone();
-        assert_eq!(listed.name, Some(format!("shop-web-{number}")));
+        assert_eq!(listed.name, format!("shop-web-{number}"));
         assert_eq!(listed.image, "docker.io/library/nginx:1.27");
     }
     let size = std::fs::metadata(&path).unwrap().len();

@@ -146,3 +146,13 @@ pub(super) fn rank_by_run(name: &str) -> Option<FileRank> {
         is_gzip,
     })
 }
+
+/// The run in the name of a log that somebody else has renamed: `<prefix><run>.log-20261126`. A
+/// file with any other name is not part of the log, because another container's may be beside it.
+pub(super) fn run_of_renamed(prefix: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(prefix)?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (run, rest) = rest.split_at(digits);
+    let is_log = rest.starts_with(['.', '-']) && !rest.ends_with(".tmp");
+    run.parse().ok().filter(|_| is_log)
+}

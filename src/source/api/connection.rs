@@ -1,8 +1,9 @@
 //! One HTTP connection for one request, directly over hyper: the head of the response within a
 //! deadline, then its body, chunk by chunk and only on demand.
 //!
-//! bollard is not used for streams. It does not report when a subscription is established,
-//! supports `since` in whole seconds only, and treats the daemon's error frames as text.
+//! No client library of Docker is used. Such a library does not report when a subscription is
+//! established, supports `since` in whole seconds only, treats the daemon's error frames as text,
+//! and rejects a whole answer for one value that it does not know.
 //!
 //! No task runs the connection: whoever polls the body drives it, so a body that is not polled
 //! is not read.
@@ -62,7 +63,8 @@ pub struct StreamBody {
     _sender: http1::SendRequest<Empty<Bytes>>,
 }
 
-/// Connects and sends `GET target`.
+/// Connects and sends `GET target`. Without an API version in the path, the daemon uses its own,
+/// and no negotiation is needed.
 pub async fn get(socket: &Path, target: &str) -> Result<Answer, String> {
     match timeout(ANSWER_DEADLINE, get_without_deadline(socket, target)).await {
         Ok(answer) => answer,
@@ -174,18 +176,22 @@ impl StreamBody {
         }
     }
 
+    /// Reads the body into `bytes`; ends early once there are more than `most`.
+    pub async fn read_to_end(&mut self, most: usize, bytes: &mut Vec<u8>) -> Result<(), String> {
+        while let Some(chunk) = self.chunk().await {
+            bytes.extend_from_slice(&chunk?);
+            if bytes.len() > most {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the text of an error's body, which the daemon wraps in JSON.
     pub async fn error_text(mut self) -> String {
         let mut bytes = Vec::new();
-        let read = async {
-            while let Some(Ok(chunk)) = self.chunk().await {
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() > LONGEST_ERROR_BODY {
-                    break;
-                }
-            }
-        };
-        // A time-out is treated as the end: the status is known anyway.
+        let read = self.read_to_end(LONGEST_ERROR_BODY, &mut bytes);
+        // A failure is treated as the end: the status is known anyway.
         let _ = timeout(ANSWER_DEADLINE, read).await;
         #[derive(serde::Deserialize)]
         struct Message {

@@ -24,6 +24,8 @@ const SPACE_INTERVAL: Duration = Duration::from_millis(50);
 /// A followed container, as the tasks that watch the daemon see it.
 #[derive(Debug, Default)]
 pub struct Follow {
+    /// Whether only what exists now is wanted.
+    pub ends: bool,
     /// The number of signs so far that the container started or is gone: its stream is worth
     /// requesting again.
     pub starts: Cell<u64>,
@@ -34,6 +36,14 @@ pub struct Follow {
 }
 
 impl Follow {
+    /// Nothing has happened to it yet. With `ends`, only what exists now is wanted.
+    pub fn new(ends: bool) -> Follow {
+        Follow {
+            ends,
+            ..Follow::default()
+        }
+    }
+
     /// Records that its stream is worth requesting again.
     pub fn note_start(&self) {
         self.starts.set(self.starts.get() + 1);
@@ -92,6 +102,12 @@ impl Context {
     /// Runs `call` with the sink, which cannot call back into the context.
     pub fn with_sink<T>(&self, call: impl FnOnce(&mut dyn StreamSink) -> T) -> T {
         call(&mut **self.sink.borrow_mut())
+    }
+
+    /// Whether only what exists now of this container's log is wanted.
+    pub fn is_read_once(&self, id: &ContainerId) -> bool {
+        let follows = self.follows.borrow();
+        follows.get(id).is_some_and(|follow| follow.ends)
     }
 
     /// Whether entries may be delivered, without waiting; never overtakes a follower that

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 
 use crate::format::position::Timestamp;
+use crate::runtime::docker::JOURNALD_DRIVER;
 use crate::runtime::id::ContainerId;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};
@@ -60,22 +61,25 @@ pub async fn follow(context: Rc<Context>, id: ContainerId, follow: Rc<Follow>, w
     loop {
         let starts = follow.starts.get();
         let begun = Instant::now();
-        let end = follower.attempt().await;
+        let end = match follow.ends {
+            true => follower.read_existing().await,
+            false => follower.attempt().await,
+        };
         let lived = begun.elapsed();
         if follower.has_progressed || lived >= LONGEST_WAIT || end == StreamEnd::Finished {
             backoff.reset();
         }
-        if !end.is_retried() {
+        let goes_on = end.is_retried() && !follow.ends;
+        if !goes_on {
             // Before the sink is notified, so that it can follow the container again at once.
             follower.context.follows.borrow_mut().remove(&id);
         }
         let has_failed = matches!(end, StreamEnd::Failed(_));
-        let is_retried = end.is_retried();
         follower.context.with_sink(|sink| {
             sink.flush(&id);
             sink.ended(&id, end);
         });
-        if !is_retried {
+        if !goes_on {
             return;
         }
         if has_failed {
@@ -251,7 +255,7 @@ impl Follower {
                 log_driver,
                 ..
             }) => {
-                let is_in_journal = log_driver == "journald";
+                let is_in_journal = log_driver == JOURNALD_DRIVER;
                 Ok(*self.inspected.insert(Traits {
                     has_terminal: tty,
                     log_rotates,
@@ -298,9 +302,15 @@ impl Follower {
             if burst == 0 {
                 begun = Instant::now();
             }
+            let is_known_to_rotate = self.inspected.is_some_and(|traits| traits.log_rotates);
             let result = self.context.with_sink(|sink| {
                 let emit = &mut |stream, time, text: &[u8], ends_line| {
                     if filter.judge(stream, time, ends_line) == Verdict::New {
+                        // Before the first entry after the gap, which may be in mid-line.
+                        if is_known_to_rotate && filter.has_gap() && !has_gap {
+                            has_gap = true;
+                            sink.lost(&self.id);
+                        }
                         self.has_progressed |= filter.is_past_since(time);
                         sink.entry(&self.id, stream, time, text, ends_line);
                     }

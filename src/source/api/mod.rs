@@ -1,7 +1,7 @@
 //! The Docker API: the output of containers whose log is in no readable file.
 //!
 //! One thread, [`DockerThread`], serves any number of containers, and it is the only user of
-//! tokio, hyper and bollard. It knows nothing about records, batches or checkpoints: it passes
+//! tokio and hyper. It knows nothing about records, batches or checkpoints: it passes
 //! what it receives to a [`StreamSink`], and asks it where to resume and whether there is
 //! space. [`streams`] is the reader's side; its sink builds the records.
 //!
@@ -22,6 +22,7 @@
 //! that no event reported is found in the container list. Only a container that is gone, or
 //! whose driver cannot be read, is dropped until it is followed again.
 
+mod answers;
 mod connection;
 mod console;
 mod context;
@@ -29,6 +30,7 @@ mod daemon_events;
 pub mod entries;
 mod follower;
 mod inspections;
+mod piece_times;
 mod place;
 mod podman;
 mod reachability;

@@ -1,13 +1,11 @@
-//! List and inspect requests through bollard, each on a connection of its own that is closed
-//! afterwards.
+//! List and inspect requests, each on a connection of its own that is closed afterwards.
 //!
 //! Lists and inspections are limited separately: a daemon that hangs on one container (whose
 //! lock is never released) still answers lists. A bounded number of inspections is in flight,
 //! at most one per container.
 //!
-//! bollard sends requests without an API version in the path (it joins an absolute path to a
-//! URL, which drops the version), so the daemon uses its own version and no negotiation is
-//! needed.
+//! Only what is needed of an answer is decoded ([`answers`](super::answers)), so that a value
+//! unknown here, such as a new state of a container, does not hide all containers.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -15,16 +13,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
-use bollard::query_parameters::ListContainersOptionsBuilder;
-use bollard::{Docker, API_DEFAULT_VERSION};
+use hyper::StatusCode;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::timeout;
 
 use crate::runtime::id::ContainerId;
-use crate::source::api::connection::{text_of, ANSWER_DEADLINE};
-use crate::source::api::entries::error_text;
+use crate::source::api::answers::{self, Listed};
+use crate::source::api::connection::{get, ANSWER_DEADLINE};
 use crate::source::api::inspections::MOST_IN_FLIGHT;
 use crate::source::api::reachability::Reachability;
 use crate::source::api::Inspected;
@@ -43,14 +38,10 @@ pub enum RequestError {
     Failed(String),
 }
 
-/// A container in the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    /// Its id.
-    pub id: ContainerId,
-    /// Whether it runs.
-    pub running: bool,
-}
+/// Limits on the bytes of an answer: 10,000 containers with labels, and one with labels and
+/// variables beyond any use.
+const LONGEST_LIST: usize = 64 << 20;
+const LONGEST_INSPECTION: usize = 8 << 20;
 
 /// The requests in flight.
 pub struct Requests {
@@ -95,31 +86,17 @@ impl Requests {
     /// Lists all containers, running or not.
     pub async fn list(&self) -> Result<Vec<Listed>, RequestError> {
         let _turn = self.lists.lock().await;
-        let listed = self.ask(async |client| {
-            let options = ListContainersOptionsBuilder::new().all(true).build();
-            client.list_containers(Some(options)).await
-        });
-        let listed = listed.await?.into_iter().filter_map(|summary| {
-            let running = matches!(
-                summary.state,
-                Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
-            );
-            Some(Listed {
-                id: ContainerId::parse(&summary.id?)?,
-                running,
-            })
-        });
-        Ok(listed.collect())
+        let answer = self.ask("/containers/json?all=1", LONGEST_LIST).await?;
+        decoded(answers::listed(&answer))
     }
 
     /// Inspects one container.
     pub async fn inspect(&self, id: &ContainerId) -> Result<Inspected, RequestError> {
         let _of_container = self.one_inspection_of(*id).await;
         let _turn = self.inspections.acquire().await;
-        let id = id.to_string();
-        self.ask(async |client| client.inspect_container(&id, None).await)
-            .await
-            .map(inspected)
+        let target = format!("/containers/{id}/json");
+        let answer = self.ask(&target, LONGEST_INSPECTION).await?;
+        decoded(answers::inspected(&answer))
     }
 
     async fn one_inspection_of(&self, id: ContainerId) -> OfContainer<'_> {
@@ -132,44 +109,33 @@ impl Requests {
         }
     }
 
-    async fn ask<T>(
-        &self,
-        request: impl AsyncFnOnce(&Docker) -> Result<T, Error>,
-    ) -> Result<T, RequestError> {
+    /// Returns the body of a successful answer. One of more than `longest` bytes is cut, which
+    /// its decoder notices.
+    async fn ask(&self, target: &str, longest: usize) -> Result<Vec<u8>, RequestError> {
         let begun = Instant::now();
         let whole = async {
-            let path = self.socket.to_string_lossy();
-            let docker =
-                Docker::connect_with_unix(&path, ANSWER_DEADLINE.as_secs(), API_DEFAULT_VERSION)?;
-            request(&docker).await
+            let mut answer = get(&self.socket, target).await?;
+            let mut body = Vec::new();
+            match answer.status {
+                StatusCode::OK => answer.body.read_to_end(longest, &mut body).await?,
+                _ => body = answer.body.error_text().await.into_bytes(),
+            }
+            Ok::<_, String>((answer.status, body))
         };
-        let error = match timeout(ANSWER_DEADLINE, whole).await {
-            Ok(Ok(answer)) => {
+        let reason = match timeout(ANSWER_DEADLINE, whole).await {
+            Ok(Ok((status, body))) => {
                 self.daemon.note_answer();
-                return Ok(answer);
+                return match status {
+                    StatusCode::OK => Ok(body),
+                    StatusCode::NOT_FOUND => Err(RequestError::NotFound),
+                    status => Err(RequestError::Failed(format!(
+                        "{status}: {}",
+                        String::from_utf8_lossy(&body)
+                    ))),
+                };
             }
-            Ok(Err(error)) => error,
-            Err(_) => Error::RequestTimeoutError,
-        };
-        let reason = match error {
-            Error::DockerResponseServerError {
-                status_code: 404, ..
-            } => {
-                self.daemon.note_answer();
-                return Err(RequestError::NotFound);
-            }
-            Error::DockerResponseServerError {
-                status_code,
-                message,
-            } => {
-                self.daemon.note_answer();
-                format!("{status_code}: {}", error_text(message.as_bytes()))
-            }
-            Error::JsonDataError { message, .. } => {
-                self.daemon.note_answer();
-                format!("invalid answer: {}", error_text(message.as_bytes()))
-            }
-            Error::RequestTimeoutError => {
+            Ok(Err(reason)) => reason,
+            Err(_) => {
                 let reason = format!(
                     "{}: no answer within {ANSWER_DEADLINE:?}",
                     self.socket.display()
@@ -177,71 +143,12 @@ impl Requests {
                 self.daemon.note_silence(begun, &reason);
                 return Err(RequestError::NoAnswer(reason));
             }
-            other => {
-                let reason = format!("{}: {}", self.socket.display(), text_of(&other));
-                self.daemon.note_silence(begun, &reason);
-                reason
-            }
         };
+        self.daemon.note_silence(begun, &reason);
         Err(RequestError::Failed(reason))
     }
 }
 
-fn inspected(response: ContainerInspectResponse) -> Inspected {
-    let name = response.name.unwrap_or_default();
-    let config = response.config.unwrap_or_default();
-    let log_config = response
-        .host_config
-        .and_then(|host| host.log_config)
-        .unwrap_or_default();
-    let log_driver = log_config.typ.unwrap_or_default();
-    let max_size = log_config
-        .config
-        .as_ref()
-        .and_then(|options| options.get("max-size"));
-    Inspected {
-        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
-        image: config.image.unwrap_or_default(),
-        env: config.env.unwrap_or_default(),
-        labels: config.labels.unwrap_or_default().into_iter().collect(),
-        tty: config.tty.unwrap_or_default(),
-        running: response
-            .state
-            .and_then(|state| state.running)
-            .unwrap_or_default(),
-        log_rotates: rotates(&log_driver, max_size.map(String::as_str)),
-        log_driver,
-    }
-}
-
-/// Whether a log of this driver rotates. If a driver cannot be read back, Docker keeps a cache
-/// of its log, which rotates as `local` does.
-fn rotates(driver: &str, max_size: Option<&str>) -> bool {
-    match driver {
-        "json-file" => max_size.is_some_and(|size| size != "-1"),
-        // The last two are Podman's.
-        "" | "none" | "journald" | "k8s-file" | "passthrough" => false,
-        _ => max_size != Some("-1"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_rotates_by_its_driver_and_its_limit() {
-        for (driver, max_size, expected) in [
-            ("json-file", None, false),
-            ("json-file", Some("-1"), false),
-            ("json-file", Some("10m"), true),
-            ("local", None, true),
-            ("local", Some("-1"), false),
-            ("syslog", None, true),
-            ("journald", None, false),
-            ("", None, false),
-        ] {
-            assert_eq!(rotates(driver, max_size), expected, "{driver} {max_size:?}");
-        }
-    }
+fn decoded<T>(answer: Result<T, serde_json::Error>) -> Result<T, RequestError> {
+    answer.map_err(|error| RequestError::Failed(format!("invalid answer: {error}")))
 }

@@ -3,19 +3,21 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::{Stream, Timestamp};
 use crate::format::Entry;
 use crate::lock::lock;
 use crate::pipeline::assembler::Assembler;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::docker::{ContainerMetadata, LogDriver, JOURNALD_DRIVER};
 use crate::runtime::id::ContainerId;
 use crate::runtime::Api;
+use crate::source::api::piece_times::PieceTimes;
 use crate::source::api::streamed::Streamed;
 use crate::source::api::{ContainerAction, StreamEnd, StreamSink};
 use crate::telemetry::event::Event;
@@ -29,8 +31,29 @@ pub(super) struct Shared {
     pub(super) api: Api,
     pub(super) socket: PathBuf,
     pub(super) max_line_bytes: usize,
+    /// Whether logs are followed, or read as far as they exist.
+    pub(super) follows: bool,
     pub(super) streamed: Mutex<HashMap<ContainerId, Streamed>>,
     pub(super) news: Mutex<News>,
+    /// Requests for lists and metadata that are not answered yet.
+    pub(super) asked: AtomicUsize,
+}
+
+/// A request that is not answered yet; dropped with the answer or without one.
+pub(super) struct Asked(Arc<Shared>);
+
+impl Asked {
+    pub(super) fn new(shared: &Arc<Shared>) -> Asked {
+        shared.asked.fetch_add(1, Ordering::AcqRel);
+        Asked(Arc::clone(shared))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Ordering::AcqRel);
+        self.0.link.reader_waker.wake();
+    }
 }
 
 /// What the Docker thread has learnt, for the reader to fetch.
@@ -44,15 +67,40 @@ pub struct News {
     pub inspected: Vec<(ContainerId, ContainerMetadata, String)>,
 }
 
+impl News {
+    fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.listed.is_none() && self.inspected.is_empty()
+    }
+}
+
 impl Shared {
-    /// Creates an assembler for entries in the form that this API returns.
-    pub(super) fn assembler(&self, id: ContainerId, template: Arc<RecordTemplate>) -> Assembler {
+    /// Whether nothing is expected from the API any more, if logs are not followed.
+    pub(super) fn is_settled(&self) -> bool {
+        // In this order: an answer is news before it is counted.
+        self.asked.load(Ordering::Acquire) == 0
+            && self.streamed().values().all(Streamed::has_ended)
+            && self.news().is_empty()
+    }
+
+    /// Prepares for the entries of a container, in the form in which this API returns those of
+    /// its log driver.
+    pub(super) fn stream_from(
+        &self,
+        saved: &ContainerCheckpoint,
+        id: ContainerId,
+        template: Arc<RecordTemplate>,
+        driver: Option<&LogDriver>,
+    ) -> Streamed {
         let mut assembler = Assembler::new(self.link.accounts.open(id), template);
         if self.api.has_times_in_seconds() {
             assembler.set_tagged(true);
             assembler.set_to_the_second();
         }
-        assembler
+        assembler.resume_from(saved, [true, true]);
+        let is_in_journal = driver.is_some_and(|driver| driver.name == JOURNALD_DRIVER);
+        let mut streamed = Streamed::new(assembler, *saved);
+        streamed.piece_times = (is_in_journal && self.api == Api::Docker).then(PieceTimes::default);
+        streamed
     }
 
     pub(super) fn streamed(&self) -> MutexGuard<'_, HashMap<ContainerId, Streamed>> {
@@ -128,6 +176,10 @@ impl StreamSink for Sink {
             return;
         };
         streamed.last_entry = Instant::now();
+        let time = match &mut streamed.piece_times {
+            Some(times) => times.of_line(stream, time, text.len(), ends_line),
+            None => time,
+        };
         streamed.assembler.begin(&self.shared.link, 0);
         let file = StreamCheckpoint {
             is_by_time: true,
@@ -212,6 +264,7 @@ impl StreamSink for Sink {
         let Some(streamed) = all.get_mut(id) else {
             return;
         };
+        streamed.assembler.note_loss();
         if !streamed.gap_reported {
             let (name, short_id) = streamed.named();
             streamed.gap_reported = self.shared.link.report(Event::StreamGap {
@@ -252,6 +305,7 @@ impl StreamSink for Sink {
         let streamed = all.get_mut(id)?;
         (streamed.has_finished, streamed.is_broken) = (false, false);
         streamed.push(&self.shared.link);
+        streamed.piece_times = streamed.piece_times.take().map(|_| PieceTimes::default());
         streamed.assembler.begin_again();
         streamed.assembler.since()
     }

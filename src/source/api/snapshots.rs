@@ -95,6 +95,15 @@ impl Follower {
         }
     }
 
+    /// Reads what exists now.
+    pub(crate) async fn read_existing(&mut self) -> StreamEnd {
+        let mut place = self.since().map_or(Place::Beginning, Place::Since);
+        match self.read_snapshot(&mut place, 0).await {
+            Ok(_) => StreamEnd::Finished,
+            Err(end) => end,
+        }
+    }
+
     /// Passes on what exists after `place`.
     async fn read_snapshot(
         &mut self,

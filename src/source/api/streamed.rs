@@ -7,6 +7,7 @@ use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::PerStream;
 use crate::pipeline::assembler::{Assembler, ReadBytes, DEAD_LINE_GRACE};
+use crate::source::api::piece_times::PieceTimes;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
@@ -17,6 +18,8 @@ pub(super) struct Streamed {
     pub(super) assembler: Assembler,
     /// The last known file offsets; the cursors are ahead of them.
     pub(super) files: ContainerCheckpoint,
+    /// Of the lines of this response, if each piece of a line has a time of its own.
+    pub(super) piece_times: Option<PieceTimes>,
     pub(super) last_entry: Instant,
     /// The daemon reported that the container has stopped. It may have been restarted since,
     /// and be in the middle of a line, so what is open waits for a short time.
@@ -42,6 +45,7 @@ impl Streamed {
         Streamed {
             assembler,
             files,
+            piece_times: None,
             last_entry: Instant::now(),
             has_finished: false,
             is_broken: false,
@@ -95,6 +99,12 @@ impl Streamed {
         } else {
             self.assembler.close_of_stream_after(silence);
         }
+    }
+
+    /// Whether an attempt to read it is over, and everything that it returned is delivered.
+    pub(super) fn has_ended(&self) -> bool {
+        let is_refused = self.is_unknown || self.unreadable.is_some();
+        self.is_broken || is_refused || (self.has_finished && !self.assembler.is_open())
     }
 
     /// The unchanged file offsets, with the cursors ahead of them.

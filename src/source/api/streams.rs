@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -14,11 +15,11 @@ use crate::config::{Config, Mode};
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
+use crate::runtime::docker::LogDriver;
 use crate::runtime::id::ContainerId;
 use crate::runtime::Api;
 pub use crate::source::api::sink::News;
-use crate::source::api::sink::{Shared, Sink};
-use crate::source::api::streamed::Streamed;
+use crate::source::api::sink::{Asked, Shared, Sink};
 use crate::source::api::DockerThread;
 use crate::telemetry::metrics::Unread;
 
@@ -31,15 +32,16 @@ pub struct Streams {
 
 impl Streams {
     /// Creates it without following or connecting to anything.
-    pub fn new(link: Arc<Link>, api: Api, socket: PathBuf, max_line_bytes: usize) -> Streams {
-        let (streamed, news) = (Mutex::default(), Mutex::default());
+    pub fn new(link: Arc<Link>, api: Api, socket: PathBuf, config: &Config) -> Streams {
         let shared = Shared {
             link,
             api,
             socket,
-            max_line_bytes,
-            streamed,
-            news,
+            max_line_bytes: config.partial_max_size,
+            follows: config.follow,
+            streamed: Mutex::default(),
+            news: Mutex::default(),
+            asked: AtomicUsize::default(),
         };
         Streams {
             shared: Arc::new(shared),
@@ -73,24 +75,28 @@ impl Streams {
             .sum()
     }
 
-    /// Follows a container from the checkpoint that `saved` returns. `saved` is called only
-    /// once following is certain to work, because a tailer drops its open line when it hands
-    /// over. On an error, nothing has changed.
+    /// Follows a container with this log driver from the checkpoint that `saved` returns.
+    /// `saved` is called only once following is certain to work, because a tailer drops its open
+    /// line when it hands over. On an error, nothing has changed.
     pub fn follow(
         &mut self,
         id: ContainerId,
         template: Arc<RecordTemplate>,
+        driver: Option<&LogDriver>,
         saved: impl FnOnce() -> ContainerCheckpoint,
     ) -> io::Result<ContainerCheckpoint> {
         self.thread()?;
         let saved = saved();
-        let mut assembler = self.shared.assembler(id, template);
-        assembler.resume_from(&saved, [true, true]);
-        self.shared
-            .streamed()
-            .insert(id, Streamed::new(assembler, saved));
-        self.thread()?.follow(id);
+        let streamed = self.shared.stream_from(&saved, id, template, driver);
+        self.shared.streamed().insert(id, streamed);
+        let follows = self.shared.follows;
+        request(self.thread()?, id, follows);
         Ok(saved)
+    }
+
+    /// Whether nothing is expected from the API any more, if logs are not followed.
+    pub fn is_settled(&self) -> bool {
+        self.shared.is_settled()
     }
 
     /// Follows a container again that the daemon did not know although its folder exists: the
@@ -104,7 +110,7 @@ impl Streams {
             None => false,
         };
         if let Some(thread) = self.thread.as_ref().filter(|_| is_unknown) {
-            thread.follow(*id);
+            request(thread, *id, self.shared.follows);
         }
     }
 
@@ -184,9 +190,10 @@ impl Streams {
     /// Requests a list of all containers, for a root that cannot be listed; see
     /// [`News::listed`].
     pub fn list(&mut self) {
-        let shared = Arc::clone(&self.shared);
+        let (shared, asked) = (Arc::clone(&self.shared), Asked::new(&self.shared));
         if let Ok(thread) = self.thread() {
             thread.list(move |listed| {
+                let _asked = asked;
                 if let Ok(listed) = listed {
                     shared.news().listed = Some(listed);
                     shared.link.reader_waker.wake();
@@ -197,9 +204,10 @@ impl Streams {
 
     /// Requests the metadata of a container whose files cannot be read.
     pub fn inspect(&mut self, id: ContainerId) {
-        let shared = Arc::clone(&self.shared);
+        let (shared, asked) = (Arc::clone(&self.shared), Asked::new(&self.shared));
         if let Ok(thread) = self.thread() {
             thread.inspect(id, move |inspected| {
+                let _asked = asked;
                 if let Ok(inspected) = inspected {
                     let log_driver = inspected.log_driver.clone();
                     let metadata = inspected.metadata(shared.api);
@@ -216,6 +224,14 @@ impl Streams {
     }
 }
 
+/// Requests a container's log.
+fn request(thread: &DockerThread, id: ContainerId, follows: bool) {
+    match follows {
+        true => thread.follow(id),
+        false => thread.read_existing(id),
+    }
+}
+
 /// The streams of each API that is enabled.
 pub struct StreamsByApi(Vec<Streams>);
 
@@ -225,12 +241,7 @@ impl StreamsByApi {
         let asked = Api::ALL.into_iter().filter(|_| config.mode != Mode::File);
         let streams = asked.filter_map(|api| {
             let socket = config.socket(api)?.to_owned();
-            Some(Streams::new(
-                Arc::clone(link),
-                api,
-                socket,
-                config.partial_max_size,
-            ))
+            Some(Streams::new(Arc::clone(link), api, socket, config))
         });
         StreamsByApi(streams.collect())
     }

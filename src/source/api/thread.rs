@@ -34,7 +34,7 @@ const PANIC_PAUSE: Duration = Duration::from_secs(10);
 type Answer<T> = Box<dyn FnOnce(Result<T, String>) + Send>;
 
 enum Command {
-    Follow(ContainerId),
+    Follow { id: ContainerId, ends: bool },
     Unfollow(ContainerId),
     Inspect(ContainerId, Answer<Inspected>),
     List(Answer<Vec<ContainerId>>),
@@ -73,7 +73,13 @@ impl DockerThread {
     /// Follows a container, across its restarts and the daemon's. Does nothing if it is
     /// followed already.
     pub fn follow(&self, id: ContainerId) {
-        self.send(Command::Follow(id));
+        self.send(Command::Follow { id, ends: false });
+    }
+
+    /// Reads what a container has logged so far, in one attempt. [`StreamSink::ended`] is called
+    /// once, and the container is dropped then.
+    pub fn read_existing(&self, id: ContainerId) {
+        self.send(Command::Follow { id, ends: true });
     }
 
     /// Stops following a container. Entries may still arrive until the thread has handled
@@ -202,9 +208,9 @@ impl Hub {
     fn execute(&mut self, command: Command) {
         let context = Rc::clone(&self.context);
         match command {
-            Command::Follow(id) => {
+            Command::Follow { id, ends } => {
                 if !context.follows.borrow().contains_key(&id) {
-                    self.start_follower(id, Duration::ZERO);
+                    self.start_follower(id, Rc::new(Follow::new(ends)), Duration::ZERO);
                 }
             }
             Command::Unfollow(id) => {
@@ -260,8 +266,7 @@ impl Hub {
         }
     }
 
-    fn start_follower(&mut self, id: ContainerId, wait: Duration) {
-        let state = Rc::new(Follow::default());
+    fn start_follower(&mut self, id: ContainerId, state: Rc<Follow>, wait: Duration) {
         self.context
             .follows
             .borrow_mut()
@@ -294,7 +299,8 @@ impl Hub {
             let reason = format!("internal error: {}", panic_text(&*panic));
             self.context
                 .with_sink(|sink| sink.ended(&id, StreamEnd::Failed(reason)));
-            self.start_follower(id, PANIC_PAUSE);
+            let ends = self.context.is_read_once(&id);
+            self.start_follower(id, Rc::new(Follow::new(ends)), PANIC_PAUSE);
         }
     }
 

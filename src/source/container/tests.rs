@@ -3,10 +3,12 @@ use std::path::PathBuf;
 use super::*;
 use crate::config::Config;
 use crate::delivery::checkpoint::CheckpointStore;
+use crate::delivery::link::Link;
 use crate::runtime::docker::Docker;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 use crate::source::services::Services;
+use crate::telemetry::event::Event;
 
 const KEY: [u8; 32] = [1; 32];
 const RUNTIME_ID: [u8; 32] = [2; 32];
@@ -165,4 +167,24 @@ fn metadata_that_flaps_is_reported_once_a_minute_and_not_anew_each_time() {
         }
     }
     assert_eq!(unreadable, 1);
+}
+
+/// Thousands of them may be left over. A new name in it is noticed.
+#[test]
+fn an_empty_folder_is_looked_into_once() {
+    let mut bench = Bench::new(("Exclude", "name=none"));
+    assert!(bench.container.needs_a_look(false));
+    bench.services.watch = FileWatch::new().unwrap();
+    bench.with(|container, around| {
+        container.watch_folder(around.watch, around.key).unwrap();
+        container.look(around);
+    });
+    assert!(!bench.container.needs_a_look(false));
+    let log = format!("{}-json.log", bench.container.id());
+    std::fs::write(bench.container.about.found().dir.join(log), "").unwrap();
+    let mut notices = Vec::new();
+    bench.services.watch.take(&mut notices);
+    assert!(!notices.is_empty());
+    bench.with(Container::look);
+    assert!(bench.container.about.is_known());
 }

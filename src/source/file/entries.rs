@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::delivery::link::Link;
 use crate::format::layout::{of_format, Decoders, Format, Layout, UnitSink};
-use crate::format::position::PerStream;
+use crate::format::position::{PerStream, Stream};
 use crate::format::Entry;
 use crate::pipeline::assembler::{Assembler, ReadBytes, MARK_BYTES};
 use crate::source::file::accepted::advances;
@@ -47,6 +47,8 @@ pub struct Taken {
     pub pushed: usize,
     /// Offset in the file of the first corrupt entry, and the number of corrupt bytes.
     pub corrupt: Option<(u64, u64)>,
+    /// Number of entries without a valid time.
+    pub untimed: u64,
     /// Corrupt bytes before `pushed`.
     corrupt_pushed: u64,
 }
@@ -86,6 +88,14 @@ impl UnitSink for Unit<'_, '_, '_> {
     fn entry(&mut self, entry: &Entry<'_>, offset: usize, length: usize) {
         self.entries
             .take_entry(entry, self.at.start + offset, length);
+    }
+
+    #[cold]
+    fn untimed(&mut self, stream: Stream, offset: usize) {
+        let offset = self.entries.offset_of(self.at.start + offset);
+        if offset >= self.entries.accepted[stream.index()] {
+            self.entries.taken.untimed += 1;
+        }
     }
 
     #[cold]

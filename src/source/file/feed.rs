@@ -95,6 +95,9 @@ impl Feed {
         if let Some((offset, bytes)) = taken.corrupt {
             self.losses.corrupt(link, file.path.clone(), offset, bytes);
         }
+        if taken.untimed > 0 {
+            self.losses.untimed(link, file.path.clone(), taken.untimed);
+        }
         if is_last || taken.end > taken.pushed {
             let read = taken.unpushed();
             let always = is_last || read.skipped > 0;

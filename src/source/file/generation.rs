@@ -61,6 +61,10 @@ pub struct Generation {
     vanished: u64,
     /// Nothing of it has been read, and a copy of it was found.
     pub is_copied: bool,
+    /// Files before it were created and deleted unseen.
+    pub follows_loss: bool,
+    /// It has entries that were delivered from the file before it, at other offsets.
+    pub repeats: bool,
     /// The bytes before `read_offset`, which are compared at each read.
     marker: Vec<u8>,
     head: KnownHead,
@@ -109,6 +113,8 @@ impl Generation {
             deleted: None,
             vanished: 0,
             is_copied: false,
+            follows_loss: false,
+            repeats: false,
             marker: Vec::new(),
             head: KnownHead::default(),
             unfinished: Unfinished::default(),
@@ -152,6 +158,12 @@ impl Generation {
             }
             Content::Gzip(_) => self.known_end,
         }
+    }
+
+    /// The same without the entry at the end that has no end yet: only its writer can complete
+    /// it.
+    pub fn lag(&self) -> u64 {
+        self.unread().saturating_sub(self.unfinished.length as u64)
     }
 
     /// Checks the file's size and whether it was deleted.
@@ -232,6 +244,14 @@ impl Generation {
             self.vanished += std::mem::take(&mut self.known_end);
         }
         is_emptied
+    }
+
+    /// Whether there is something after the offset.
+    pub fn has_more_now(&self) -> bool {
+        match self.plain_file() {
+            Some(file) => !stat_file(file).is_ok_and(|(_, size)| size <= self.read_offset),
+            None => true,
+        }
     }
 
     /// Whether the file is empty.

@@ -168,9 +168,14 @@ fn read_exact(members: &mut Members, buffer: &mut [u8]) -> io::Result<bool> {
 /// Reads up to [`HEAD_BYTES`] of the decompressed data, wherever reading is. A file that ends in
 /// mid-stream still has a head.
 pub fn read_head(file: &Arc<File>) -> Vec<u8> {
-    let mut head = Vec::new();
-    let _ = read_at_most(Members::of(file), HEAD_BYTES as u64, &mut head);
-    head
+    read_first(file, HEAD_BYTES)
+}
+
+/// Reads up to `most` bytes of the decompressed data, wherever reading is.
+pub fn read_first(file: &Arc<File>, most: usize) -> Vec<u8> {
+    let mut first = Vec::new();
+    let _ = read_at_most(Members::of(file), most as u64, &mut first);
+    first
 }
 
 #[cfg(test)]

@@ -95,6 +95,12 @@ impl KnownFiles {
         Ok(false)
     }
 
+    /// Whether one of them begins like this.
+    pub fn has_begun_with(&self, head: &[u8]) -> bool {
+        let mut files = self.files.iter();
+        files.any(|seen| seen.fingerprint.length > 0 && seen.fingerprint.matches(head))
+    }
+
     /// Forgets all files.
     pub fn clear(&mut self) {
         self.files.clear();
@@ -155,6 +161,25 @@ pub fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Res
         Some(now) => Ok(head == now),
         None => Ok(held.fingerprint().matches(head)),
     }
+}
+
+/// Whether a file that somebody else has named holds the beginning of a file after it: a copy that
+/// was made by hand, or that copytruncate is making. It has nothing that the other lacks.
+pub fn begins_like_later(file: &ListedFile, later: &[ListedFile]) -> io::Result<bool> {
+    if !file.is_renamed || later.is_empty() {
+        return Ok(false);
+    }
+    let head = Head::of(file);
+    let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
+        return Ok(false);
+    };
+    for other in later {
+        let other = Head::of(other);
+        if other.read()?.is_some_and(|other| other.starts_with(head)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether an unknown file was copied from `held` after that was truncated at least once since
@@ -223,7 +248,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
         std::fs::write(&path, "first").unwrap();
-        let listed = listing::list(&LogFiles::numbered(&path)).unwrap();
+        let listed = listing::list(&LogFiles::numbered(&path)).unwrap().files;
         let head = Head::of(&listed[0]);
         let mut files = KnownFiles::default();
         for number in 0..50 {

@@ -1,23 +1,44 @@
-//! Lists the files of a container's log, oldest first. The runtime interprets their names.
+//! Lists the files of a container's log, oldest first. The runtime interprets the names that it
+//! gives.
 //!
 //! dockerd names the current file `<id>-json.log` and rotates by renaming it to `.1`, `.1` to
 //! `.2` and so on; with compression, rotated files become `.N.gz` shortly afterwards. Numbers
 //! may have gaps, and an incomplete `.N.gz` exists beside its `.N` until it is complete.
+//!
+//! logrotate and people give other names (`dateext`: `<id>-json.log-20261126`), and may move
+//! files to a folder below (`olddir`). A file in the log's folder that begins with an entry is
+//! part of the log whatever its name; in a folder below, if its name begins like the log's. Its
+//! place among the others is that of the time of its first entry.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
 
+use crate::format::layout::Layout;
+use crate::format::position::Timestamp;
 use crate::runtime::file::{describe, is_shortage, FileId};
-use crate::runtime::safe_path::SafePath;
+use crate::runtime::safe_path::{Folder, SafePath};
 use crate::runtime::{FileRank, LogFiles};
+use crate::source::file::foreign::{examine, Examined, BEHIND_ALL};
 
 /// Limit on the names read from a log's folder; rotation leaves a few.
 const MOST_NAMES: usize = 10_000;
 /// Limit on the listings until two agree.
 const LISTINGS: usize = 10;
+/// Limit on the files with names that the runtime did not give, newest first: each is opened to
+/// see what it is. A user can create any number.
+const MOST_RENAMED: usize = 1_000;
+const MOST_RENAMED_OF_USER: usize = 64;
+/// Limit on the folders below a log's folder that are searched.
+const MOST_FOLDERS: usize = 8;
+/// Docker's own folders beside a log.
+const FOLDERS_WITHOUT_LOGS: [&str; 3] = ["checkpoints", "mounts", "local-logs"];
+/// How the names of compressed files end.
+const ARCHIVES: [&str; 8] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".lzma", ".zip"];
 
 /// The identity of a file that cannot be examined.
 const UNKNOWN: FileId = FileId {
@@ -35,6 +56,9 @@ pub struct ListedFile {
     pub path: SafePath,
     /// Its identity.
     pub id: FileId,
+    /// Whether the runtime did not give it its name, so that its place among the others is that
+    /// of its content.
+    pub is_renamed: bool,
 }
 
 impl ListedFile {
@@ -44,62 +68,290 @@ impl ListedFile {
     }
 }
 
-/// Returns the files of the log, oldest first. During a rotation, names move from file to
-/// file, so listings are repeated until one equals the one before.
-pub fn list(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
-    let mut listed = list_once(log)?;
+/// A rotated file that cannot be read.
+#[derive(Debug)]
+pub struct UnreadableFile {
+    /// Its path.
+    pub path: SafePath,
+    /// Why; `Unsupported` if it can never be read.
+    pub error: io::Error,
+    /// When it was last written, in nanoseconds since 1970. Programs that compress a file give
+    /// the result the time of the original.
+    pub modified: u64,
+}
+
+/// The files of a log.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those that can be read, oldest first.
+    pub files: Vec<ListedFile>,
+    /// Those that cannot, whatever is tried.
+    pub unreadable: Vec<UnreadableFile>,
+    /// How many there are besides, which are older.
+    pub surplus: usize,
+}
+
+/// A file that the runtime did not name, as found.
+#[derive(Debug)]
+struct Renamed {
+    path: SafePath,
+    id: FileId,
+    run: u32,
+    modified: u64,
+    is_empty: bool,
+    is_named_after_log: bool,
+}
+
+impl PartialEq for Renamed {
+    /// It may still be written.
+    fn eq(&self, other: &Renamed) -> bool {
+        self.path == other.path && self.id == other.id
+    }
+}
+
+/// The names in the folder of a log.
+#[derive(Debug, Default, PartialEq)]
+struct Names {
+    ranked: Vec<ListedFile>,
+    renamed: Vec<Renamed>,
+}
+
+/// Returns the files of the log. During a rotation, names move from file to file, so listings
+/// are repeated until one equals the one before.
+pub fn list(log: &LogFiles) -> io::Result<Listed> {
+    let mut names = names_of(log)?;
     for _ in 1..LISTINGS {
-        let again = list_once(log)?;
-        if again == listed {
+        let again = names_of(log)?;
+        if again == names {
             break;
         }
-        listed = again;
+        names = again;
     }
+    let Names {
+        ranked,
+        mut renamed,
+    } = names;
+    if ranked.is_empty() {
+        // Another log of the container may be the one that is in use.
+        renamed.retain(|file| file.is_named_after_log);
+    }
+    let mut listed = Listed {
+        files: ranked,
+        ..Listed::default()
+    };
+    place_renamed(log, renamed, &mut listed)?;
     Ok(listed)
 }
 
-fn list_once(log: &LogFiles) -> io::Result<Vec<ListedFile>> {
-    let mut files = Vec::new();
+fn names_of(log: &LogFiles) -> io::Result<Names> {
+    let mut names = Names::default();
     let folder = match log.dir.open_folder() {
         // The folder was replaced by a symlink.
-        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(files),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(names),
         opened => opened?,
     };
     let entries = folder.entries(MOST_NAMES)?;
     if let Some(error) = entries.failure {
         return Err(error);
     }
+    let mut folders = Vec::new();
     for (name, kind) in entries.names {
-        let Some(rank) = log.rank_of(&name) else {
+        let rank = log.rank_of(&name);
+        let Some(rank) = rank.filter(|_| kind != FileType::Symlink) else {
+            match kind {
+                FileType::Directory => folders.push(name),
+                FileType::RegularFile | FileType::Unknown if rank.is_none() => {
+                    names.add_renamed(log, &log.dir, &folder, &name)
+                }
+                _ => {}
+            }
             continue;
         };
-        if kind == FileType::Symlink {
-            continue;
-        }
         match folder.stat(&name) {
-            Ok(stat) => files.push(ListedFile {
+            Ok(stat) => names.ranked.push(ListedFile {
                 rank,
                 path: log.dir.join(name),
                 id: describe(&stat).0,
+                is_renamed: false,
             }),
             // It was renamed or deleted since; the next listing shows it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // The other files are still known; the failure is reported when this one is
             // opened.
             Err(error) if rank.age > 0 && !is_shortage(&error) => {
-                files.push(ListedFile {
+                names.ranked.push(ListedFile {
                     rank,
                     path: log.dir.join(name),
                     id: UNKNOWN,
+                    is_renamed: false,
                 });
             }
             Err(error) => return Err(error),
         }
     }
-    // Highest age first; of `.N` and `.N.gz`, keep the plain one, which is complete.
-    files.sort_by_key(|file| (file.rank.run, Reverse(file.rank.age), file.rank.is_gzip));
-    files.dedup_by_key(|file| (file.rank.run, file.rank.age));
-    Ok(files)
+    folders.retain(|name| !FOLDERS_WITHOUT_LOGS.contains(&name.as_str()));
+    folders.sort_unstable();
+    for name in folders.into_iter().take(MOST_FOLDERS) {
+        names.add_folder(log, &log.dir.join(name));
+    }
+    names.order();
+    Ok(names)
+}
+
+impl Names {
+    /// Adds a file that the runtime did not name, if it may be of the log.
+    fn add_renamed(&mut self, log: &LogFiles, dir: &SafePath, folder: &Folder, name: &str) {
+        let Some(run) = log.run_of_renamed(name) else {
+            return;
+        };
+        // One that is gone or cannot be examined is of no use.
+        let Ok(stat) = folder.stat(name) else { return };
+        let (id, size) = describe(&stat);
+        let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+        let (is_empty, is_named_after_log) = (size == 0, log.is_named_after(name));
+        if is_file && (is_named_after_log || !is_empty) {
+            self.renamed.push(Renamed {
+                path: dir.join(name),
+                id,
+                run,
+                modified: modified(&stat),
+                is_empty,
+                is_named_after_log,
+            });
+        }
+    }
+
+    /// Adds the files that were moved to a folder below the log's.
+    fn add_folder(&mut self, log: &LogFiles, dir: &SafePath) {
+        let Ok(folder) = dir.open_folder() else {
+            return;
+        };
+        let entries = folder.entries(MOST_NAMES).unwrap_or_default();
+        let named = entries.names.iter();
+        for (name, _) in named.filter(|(name, _)| log.is_named_after(name)) {
+            self.add_renamed(log, dir, &folder, name);
+        }
+    }
+
+    fn order(&mut self) {
+        // Highest age first; of `.N` and `.N.gz`, keep the plain one, which is complete.
+        self.ranked
+            .sort_by_key(|file| (file.rank.run, Reverse(file.rank.age), file.rank.is_gzip));
+        self.ranked
+            .dedup_by_key(|file| (file.rank.run, file.rank.age));
+        let rotated = self.ranked.iter().filter(|file| !file.is_current());
+        let plain: HashSet<PathBuf> = rotated
+            .map(|file| file.path.to_path_buf())
+            .chain(self.renamed.iter().map(|file| file.path.to_path_buf()))
+            .collect();
+        let is_being_compressed = |path: &Path| {
+            let text = path.to_str().unwrap_or_default();
+            let mut ends = ARCHIVES.iter();
+            let original = ends.find_map(|end| text.strip_suffix(end));
+            original.is_some_and(|original| plain.contains(Path::new(original)))
+        };
+        self.renamed.retain(|file| !is_being_compressed(&file.path));
+        self.renamed
+            .sort_by(|one, other| one.path.as_os_str().cmp(other.path.as_os_str()));
+    }
+}
+
+fn modified(stat: &Statx) -> u64 {
+    let time = Timestamp {
+        seconds: stat.stx_mtime.tv_sec,
+        nanos: stat.stx_mtime.tv_nsec,
+    };
+    time.since_epoch()
+}
+
+/// Adds the files of the log among those that the runtime did not name, each before the first
+/// one that begins later.
+fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed) -> io::Result<()> {
+    renamed.sort_by_key(|file| Reverse(file.modified));
+    let most = match log.dir.is_of_user() {
+        true => MOST_RENAMED_OF_USER,
+        false => MOST_RENAMED,
+    };
+    listed.surplus = renamed.len().saturating_sub(most);
+    renamed.truncate(most);
+    let layout = Layout::by_name(&log.prefix);
+    let mut found = Vec::new();
+    let mut has_empty = false;
+    for file in renamed {
+        if file.is_empty {
+            // The runtime may still write to one that was renamed before its first entry.
+            if !std::mem::replace(&mut has_empty, true) {
+                found.push((BEHIND_ALL, false, file));
+            }
+            continue;
+        }
+        let error = match examine(
+            &file.path,
+            file.id,
+            file.is_named_after_log.then_some(layout),
+        ) {
+            Ok(Examined::Log {
+                first,
+                is_lines,
+                is_gzip,
+            }) => {
+                if is_lines == layout.is_lines() {
+                    found.push((first, is_gzip, file));
+                }
+                continue;
+            }
+            Ok(Examined::Unsupported(reason)) => io::Error::new(io::ErrorKind::Unsupported, reason),
+            Ok(Examined::Other) => continue,
+            // Its name changed; the next look finds it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if is_shortage(&error) => return Err(error),
+            Err(error) => error,
+        };
+        if file.is_named_after_log {
+            listed.unreadable.push(UnreadableFile {
+                path: file.path,
+                error,
+                modified: file.modified,
+            });
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let first_of = |file: &ListedFile| match examine(&file.path, file.id, Some(layout)) {
+        Ok(Examined::Log { first, .. }) if !file.is_current() => Some(first),
+        _ => None,
+    };
+    let mut firsts: Vec<Option<Timestamp>> = listed.files.iter().map(first_of).collect();
+    // Of two that begin alike, one is a copy of the other's beginning.
+    found.sort_by_key(|(first, _, file)| (*first, file.modified));
+    for (first, is_gzip, file) in found {
+        let is_behind = |(file_before, begins): (&ListedFile, &Option<Timestamp>)| {
+            let run = file_before.rank.run;
+            let is_later = begins.is_some_and(|begins| {
+                begins > first || (begins == first && !file_before.is_renamed)
+            });
+            run > file.run || (run == file.run && (file_before.is_current() || is_later))
+        };
+        let place = listed.files.iter().zip(&firsts).position(is_behind);
+        let place = place.unwrap_or(listed.files.len());
+        let rank = FileRank {
+            run: file.run,
+            age: 1,
+            is_gzip,
+        };
+        listed.files.insert(
+            place,
+            ListedFile {
+                rank,
+                path: file.path,
+                id: file.id,
+                is_renamed: true,
+            },
+        );
+        firsts.insert(place, Some(first));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -115,6 +367,7 @@ mod tests {
         std::fs::write(dir.path().join("config.v2.json"), "{}").unwrap();
         let listed = list(&LogFiles::numbered(dir.path().join("x-json.log"))).unwrap();
         let shown: Vec<_> = listed
+            .files
             .iter()
             .map(|file| (file.rank.age, file.rank.is_gzip))
             .collect();
@@ -122,5 +375,111 @@ mod tests {
             shown,
             [(10, true), (4, false), (2, true), (1, false), (0, false)]
         );
+    }
+
+    fn record(second: u32) -> String {
+        format!(
+            "{{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:{second}Z\"}}\n"
+        )
+    }
+
+    /// The names of the files that are listed, and of those that cannot be read.
+    fn names(dir: &std::path::Path) -> (Vec<String>, Vec<String>) {
+        let listed = list(&LogFiles::numbered(dir.join("x-json.log"))).unwrap();
+        let name = |path: &SafePath| {
+            let below = path.strip_prefix(dir).unwrap();
+            below.to_str().unwrap().to_owned()
+        };
+        (
+            listed.files.iter().map(|file| name(&file.path)).collect(),
+            listed
+                .unreadable
+                .iter()
+                .map(|file| name(&file.path))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn files_that_the_runtime_did_not_name_stand_where_their_content_belongs() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, second| std::fs::write(dir.path().join(name), record(second));
+        std::fs::create_dir(dir.path().join("old")).unwrap();
+        for (name, second) in [
+            ("x-json.log", 39),
+            ("x-json.log-20261126", 38),
+            ("x-json.log.1", 36),
+            ("x-json.log-20261125", 37),
+            ("anything at all", 34),
+            ("x-json.1.log", 35),
+            ("old/x-json.log-20261124", 33),
+            ("old/something", 20),
+            ("config.json", 20),
+            ("container-cached.log", 20),
+        ] {
+            write(name, second).unwrap();
+        }
+        std::fs::write(dir.path().join("notes"), "none of it\n").unwrap();
+        std::fs::write(dir.path().join("x-json.log-2.zst"), b"\x28\xb5\x2f\xfd...").unwrap();
+        // Being compressed; the original is complete.
+        std::fs::write(
+            dir.path().join("x-json.log-20261126.zst"),
+            b"\x28\xb5\x2f\xfd",
+        )
+        .unwrap();
+        let (files, unreadable) = names(dir.path());
+        assert_eq!(
+            files,
+            [
+                "old/x-json.log-20261124",
+                "anything at all",
+                "x-json.1.log",
+                "x-json.log.1",
+                "x-json.log-20261125",
+                "x-json.log-20261126",
+                "x-json.log"
+            ]
+        );
+        assert_eq!(unreadable, ["x-json.log-2.zst"]);
+    }
+
+    #[test]
+    fn without_a_file_of_the_runtime_only_names_after_the_log_count() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x-json.log-20261126", "anything at all"] {
+            std::fs::write(dir.path().join(name), record(20)).unwrap();
+        }
+        assert_eq!(names(dir.path()).0, ["x-json.log-20261126"]);
+    }
+
+    #[test]
+    fn of_empty_files_only_the_newest_may_still_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x-json.log-20261124", "x-json.log-20261125", "something"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let older = std::fs::File::open(dir.path().join("x-json.log-20261125")).unwrap();
+        older.set_modified(std::time::UNIX_EPOCH).unwrap();
+        std::fs::write(dir.path().join("x-json.log"), record(20)).unwrap();
+        let (files, _) = names(dir.path());
+        assert_eq!(files, ["x-json.log-20261124", "x-json.log"]);
+    }
+
+    /// A pipe would hold up the reader, and a link could lead anywhere.
+    #[test]
+    fn only_regular_files_count_and_only_so_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("x-json.log"), record(20)).unwrap();
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("x-json.log-1"), mode).unwrap();
+        std::os::unix::fs::symlink(path("x-json.log"), path("x-json.log-2")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), path("old")).unwrap();
+        assert_eq!(names(dir.path()).0, ["x-json.log"]);
+        for number in 0..MOST_RENAMED + 3 {
+            std::fs::write(path(&format!("x-json.log.old{number}")), record(20)).unwrap();
+        }
+        let listed = list(&LogFiles::numbered(path("x-json.log"))).unwrap();
+        assert_eq!((listed.files.len(), listed.surplus), (MOST_RENAMED + 1, 3));
     }
 }

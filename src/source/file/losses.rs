@@ -1,4 +1,4 @@
-//! What is lost of one log before it is read: counted in its account and reported, what may
+//! What is lost of one log before it is read, or arrives without its time: counted in its account and reported, what may
 //! happen often at most once a minute.
 
 use std::io;
@@ -10,6 +10,7 @@ use crate::delivery::link::Link;
 use crate::format::rfc3339;
 use crate::runtime::docker::ContainerMetadata;
 use crate::source::file::generation::Generation;
+use crate::source::file::listing::UnreadableFile;
 use crate::source::file::resume::Lost;
 use crate::telemetry::account::{Abandoned, Account, Amount};
 use crate::telemetry::event::Event;
@@ -25,7 +26,10 @@ pub struct Losses {
     missed: Paced,
     /// Truncations that lost nothing, and truncations that lost data.
     truncated: [Paced; 2],
+    /// Truncations that may have lost more than was seen.
+    behind: Paced,
     corrupt: Paced,
+    untimed: Paced,
 }
 
 impl Losses {
@@ -37,7 +41,9 @@ impl Losses {
             surplus_report: Once::default(),
             missed: Paced::default(),
             truncated: Default::default(),
+            behind: Paced::default(),
             corrupt: Paced::default(),
+            untimed: Paced::default(),
         }
     }
 
@@ -61,6 +67,43 @@ impl Losses {
                 path,
                 offset,
                 bytes: corrupt.bytes,
+            })
+        });
+    }
+
+    /// `entries` of the file at `path` have no valid time. They are delivered.
+    pub fn untimed(&mut self, link: &Link, path: PathBuf, entries: u64) {
+        self.account.add_untimed(entries);
+        let amount = Amount {
+            bytes: 0,
+            records: entries,
+        };
+        let (name, short_id) = self.names();
+        self.untimed.add(amount, Instant::now(), |untimed| {
+            link.report(Event::Untimed {
+                name,
+                short_id,
+                path,
+                entries: untimed.records,
+            })
+        });
+    }
+
+    /// The file at `path` was truncated and nobody copied it. `unread` bytes had been seen and
+    /// were destroyed, and any number that were written since it was checked last.
+    pub fn truncated_behind(&mut self, link: &Link, path: PathBuf, unread: u64) {
+        self.abandon(unread, 1);
+        let amount = Amount {
+            bytes: unread,
+            records: 1,
+        };
+        let (name, short_id) = self.names();
+        self.behind.add(amount, Instant::now(), |all| {
+            link.report(Event::TruncatedBehind {
+                name,
+                short_id,
+                path,
+                unread: all.bytes,
             })
         });
     }
@@ -150,6 +193,19 @@ impl Losses {
             path,
             reason: error.to_string(),
             unread,
+        });
+    }
+
+    /// A rotated file can never be read, and nothing of it was delivered before.
+    pub fn not_supported(&self, link: &Link, file: &UnreadableFile) {
+        self.abandon(0, 1);
+        link.tally.read_errors.add_one();
+        let (name, short_id) = self.names();
+        link.report(Event::RotatedUnreadable {
+            name,
+            short_id,
+            path: file.path.to_path_buf(),
+            reason: file.error.to_string(),
         });
     }
 

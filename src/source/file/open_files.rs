@@ -12,6 +12,7 @@ use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
 use crate::source::file::known::{is_held, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
+use crate::source::file::successor::Successor;
 
 /// The open files of one log.
 #[derive(Default)]
@@ -34,7 +35,7 @@ impl OpenFiles {
 
     /// Whether a later file has content.
     pub fn has_next(&self) -> bool {
-        self.open.iter().skip(1).any(|next| !next.is_empty_now())
+        self.open.iter().skip(1).any(Generation::has_more_now)
     }
 
     /// Whether a line may continue in a later file: a restarted container does not continue a
@@ -44,7 +45,7 @@ impl OpenFiles {
         self.open
             .iter()
             .skip(1)
-            .any(|next| Some(next.run) == run && !next.is_empty_now())
+            .any(|next| Some(next.run) == run && next.has_more_now())
     }
 
     /// Returns until when the front file may still be written, `grace` after the next one was
@@ -58,6 +59,44 @@ impl OpenFiles {
         }
         let due = *self.next_seen.get_or_insert(now) + grace;
         (now < due).then_some(due)
+    }
+
+    /// Adds a file that took the name of the newest open one and has its content. `others`
+    /// are the older ones that are listed, copies of files that were read or are open.
+    pub fn add_successor(&mut self, successor: Successor, others: &[ListedFile]) -> io::Result<()> {
+        let mut number = self.next_number;
+        self.next_number += 1;
+        let mut next = match successor {
+            Successor::After(next) => next,
+            Successor::Changed(mut next) => {
+                next.repeats = true;
+                next
+            }
+            Successor::Instead(next) => {
+                // The offsets up to which each stream was delivered stay the same.
+                let newest = self.open.pop_back();
+                number = newest.map_or(number, |newest| newest.number);
+                next
+            }
+        };
+        next.number = number;
+        self.open.push_back(next);
+        for file in others {
+            self.seen.remember(KnownFile::skipped(file)?);
+        }
+        Ok(())
+    }
+
+    /// Moves the successor of the front file, if there is one, to the offset up to which the
+    /// front file was read. Returns whether it holds the same up to there.
+    pub fn lets_successor_go_on(&mut self) -> io::Result<bool> {
+        let Some(checkpoint) = self.open.front().map(Generation::resume_here) else {
+            return Ok(false);
+        };
+        match self.open.get_mut(1) {
+            Some(next) if next.read_offset() > 0 => Ok(next.seek(&checkpoint)? == Some(true)),
+            _ => Ok(false),
+        }
     }
 
     /// Closes the front file, which is read no further.
@@ -89,9 +128,9 @@ impl OpenFiles {
         emptied.fold(false, |is_any, is_emptied| is_any | is_emptied)
     }
 
-    /// Bytes, as of the last check, that have not been read.
-    pub fn unread(&self) -> u64 {
-        self.open.iter().map(Generation::unread).sum()
+    /// Bytes, as of the last check, that can be read and have not been.
+    pub fn lag(&self) -> u64 {
+        self.open.iter().map(Generation::lag).sum()
     }
 
     /// Whether a listed file is open, by its identity alone.
@@ -107,6 +146,23 @@ impl OpenFiles {
             }
         }
         self.seen.knows(file, head)
+    }
+
+    /// Whether a file that somebody else has named begins like one that is open or was read
+    /// before, so that it is a copy of it.
+    pub fn has_content_of(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
+        if !file.is_renamed {
+            return Ok(false);
+        }
+        let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
+            return Ok(false);
+        };
+        for held in &self.open {
+            if held.head_now()?.is_some_and(|now| now.starts_with(head)) {
+                return Ok(true);
+            }
+        }
+        Ok(self.seen.has_begun_with(head))
     }
 
     /// Checks the sizes and names of the open files. Returns the deleted ones that still have

@@ -13,7 +13,7 @@ use crate::format::position::{PerStream, Position, Timestamp};
 use crate::runtime::file::is_permanent;
 use crate::source::file::accepted::Accepted;
 use crate::source::file::generation::Generation;
-use crate::source::file::known::was_read_whole;
+use crate::source::file::known::{was_read_whole, Head};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::search::{Search, Sought};
 
@@ -164,6 +164,15 @@ fn find(
         let file = (begin.place.0 == index).then_some(file);
         return Ok(Some(Begin { file, ..begin }));
     }
+    if let Some(index) = begins_like_current(listed, checkpoint)? {
+        // An earlier state of the file, as from a backup, or one that was edited: the times of
+        // its entries say what was delivered.
+        return Ok(Some(Begin {
+            doubt_ends: index + 1,
+            lost: Some(Lost::Generation(checkpoint.cursor.time)),
+            ..Begin::at(index, 0)
+        }));
+    }
     let truncated = |file: &ListedFile| checkpoint.birth != 0 && is_likely(file);
     if let Some(index) = listed.iter().position(truncated) {
         // The same file with other content: truncated while this process was not running. It
@@ -178,6 +187,25 @@ fn find(
         lost: Some(Lost::Generation(checkpoint.cursor.time)),
         ..begin_newer(listed, checkpoint, is_pod)
     }))
+}
+
+/// The index of the current file if it begins as the file of a checkpoint whose offset it does
+/// not have.
+fn begins_like_current(
+    listed: &[ListedFile],
+    checkpoint: &StreamCheckpoint,
+) -> io::Result<Option<usize>> {
+    let Some((current, others)) = listed.split_last() else {
+        return Ok(None);
+    };
+    if !current.is_current() {
+        return Ok(None);
+    }
+    let head = Head::of(current);
+    let is_it = head
+        .read()?
+        .is_some_and(|head| checkpoint.fingerprint.matches(head));
+    Ok(is_it.then_some(others.len()))
 }
 
 /// Begins at the first copy of a listed file; entries of copies are compared by time.
@@ -237,6 +265,14 @@ fn copied_since(saved: &ContainerCheckpoint, stream: usize) -> u64 {
     } else {
         checkpoint.cursor.time.since_epoch()
     })
+}
+
+/// Returns a time, in nanoseconds of the kernel's clock: a file that was not written since then
+/// has nothing that comes after the checkpoint.
+pub fn written_since(saved: &ContainerCheckpoint) -> u64 {
+    let times = saved.iter().map(|checkpoint| checkpoint.cursor.time);
+    let last = times.max().unwrap_or_default().since_epoch();
+    last.saturating_add(CLOCK_TICK) * u64::from(last > 0)
 }
 
 /// Moves the start of a stream whose checkpoint matches no file up to the other stream's, as

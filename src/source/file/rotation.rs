@@ -13,12 +13,13 @@ use crate::source::file::copies::{archive_of, copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::feed::Feed;
 use crate::source::file::generation::Generation;
-use crate::source::file::known::{is_held, is_same, Head, KnownFile};
-use crate::source::file::listing::{self, ListedFile};
+use crate::source::file::known::{begins_like_later, is_held, is_same, Head, KnownFile};
+use crate::source::file::listing::{self, Listed, ListedFile, UnreadableFile};
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::resume::{self, Plan};
 use crate::source::file::search::{Search, Sought};
+use crate::source::file::successor::successor_of;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -36,6 +37,15 @@ pub enum Start {
     End,
     /// Where an earlier run stopped.
     Saved(ContainerCheckpoint),
+    /// At the first byte of the oldest file, after another source delivered everything up to
+    /// this checkpoint.
+    After {
+        /// The end of the other source.
+        saved: ContainerCheckpoint,
+        /// The files may hold what was delivered: entries up to the times of the checkpoint are
+        /// dropped.
+        may_repeat: bool,
+    },
 }
 
 /// The files of one log, and which of them are open.
@@ -63,6 +73,13 @@ impl Rotation {
         }
     }
 
+    /// The log is in another folder from now on, perhaps under the same name.
+    pub fn move_to(&mut self, log: LogFiles) {
+        self.log = log;
+        // The notices so far were of the other folder.
+        self.creates.forget(Instant::now());
+    }
+
     /// Lists the folder and opens every file of the log that is not known yet. Cheap if
     /// nothing changed.
     pub fn refresh(&mut self, feed: &mut Feed, link: &Link) -> io::Result<()> {
@@ -70,13 +87,13 @@ impl Rotation {
         self.creates.settle(now);
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.files.next_number;
-            let (listed, surplus) = self.list(feed)?;
-            let (metadata, surplus) = (feed.assembler.metadata(), surplus as u64);
+            let listed = self.list(feed)?;
+            let (metadata, surplus) = (feed.assembler.metadata(), listed.surplus as u64);
             feed.losses.passed_over(link, metadata, surplus);
-            self.files.seen.keep_for(listed.len());
+            self.files.seen.keep_for(listed.files.len());
             let opened = match self.files.open.is_empty() {
                 true => self.open_first(&listed, feed, link),
-                false => self.open_newer(&listed, feed, link),
+                false => self.open_newer(&listed.files, feed, link),
             };
             match opened {
                 // A name changed between listing and opening.
@@ -92,11 +109,15 @@ impl Rotation {
                 self.search.end();
             }
             let met = match known {
-                0 => listed.len(),
+                0 => listed.files.len(),
                 _ => (self.files.next_number - known) as usize,
             };
             self.creates.met(met, now);
             let missed = self.creates.take_missed();
+            for file in self.files.open.iter_mut().filter(|_| missed > 0) {
+                // Before which of the new ones they were is unknown.
+                file.follows_loss |= file.number >= known;
+            }
             feed.losses.missed(link, feed.assembler.metadata(), missed);
             return Ok(());
         }
@@ -104,12 +125,8 @@ impl Rotation {
         Ok(())
     }
 
-    fn open_first(
-        &mut self,
-        listed: &[ListedFile],
-        feed: &mut Feed,
-        link: &Link,
-    ) -> io::Result<()> {
+    fn open_first(&mut self, all: &Listed, feed: &mut Feed, link: &Link) -> io::Result<()> {
+        let listed = &all.files[..];
         let Some(last) = listed.len().checked_sub(1) else {
             // Files that appear later are new and are read from their first byte.
             if self.start == Start::End {
@@ -119,6 +136,10 @@ impl Rotation {
         };
         let plan = match &self.start {
             Start::Head => Plan::default(),
+            Start::After { saved, may_repeat } => {
+                feed.assembler.resume_from(saved, [*may_repeat; 2]);
+                Plan::default()
+            }
             Start::End => Plan {
                 first: last,
                 ..Plan::default()
@@ -132,10 +153,15 @@ impl Rotation {
                 plan
             }
         };
-        if let Some(lost) = plan.lost {
+        self.open_from(listed, plan.first, plan.front, &feed.losses, link)?;
+        let unreadable = unread_of(&all.unreadable, self.start);
+        // The file of the checkpoint is among them.
+        if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty()) {
             feed.losses.lost(link, feed.assembler.metadata(), lost);
         }
-        self.open_from(listed, plan.first, plan.front, &feed.losses, link)?;
+        for file in unreadable {
+            feed.losses.not_supported(link, file);
+        }
         feed.accepted = plan.accepted;
         if let (Start::End, Some(current)) = (self.start, self.files.open.back_mut()) {
             current.seek_to_end()?;
@@ -159,9 +185,10 @@ impl Rotation {
         // Usually there is one, and each is some hundred bytes.
         let mut open = VecDeque::with_capacity(1);
         let mut number = self.files.next_number;
-        for file in &listed[first..] {
+        for (index, file) in listed.iter().enumerate().skip(first) {
             let opened = match front.take() {
                 Some(front) => Some(front),
+                None if begins_like_later(file, &listed[index + 1..])? => None,
                 None => open_or_pass(file, losses, link)?,
             };
             if let Some(mut file) = opened {
@@ -171,8 +198,11 @@ impl Rotation {
             number += 1;
         }
         self.files.seen.clear();
-        for file in &listed[..first] {
-            self.files.seen.remember(KnownFile::skipped(file)?);
+        let is_open = |file: &ListedFile| open.iter().any(|opened| opened.id == file.id);
+        for (index, file) in listed.iter().enumerate() {
+            if index < first || (file.is_renamed && !is_open(file)) {
+                self.files.seen.remember(KnownFile::skipped(file)?);
+            }
         }
         (self.files.open, self.files.next_number) = (open, number);
         Ok(())
@@ -187,9 +217,18 @@ impl Rotation {
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
+        let is_away = !listed.iter().any(|file| file.id == newest.id);
         let mut newer = listed.len();
         while let Some(file) = listed[..newer].last() {
             if is_held(file, &Head::of(file), newest)? {
+                break;
+            }
+            if let Some(successor) = is_away
+                .then(|| successor_of(newest, file))
+                .transpose()?
+                .flatten()
+            {
+                self.files.add_successor(successor, &listed[..newer - 1])?;
                 break;
             }
             newer -= 1;
@@ -213,7 +252,8 @@ impl Rotation {
     ) -> io::Result<Vec<Generation>> {
         let mut opened = Vec::new();
         for file in listed {
-            if self.files.knows(file, &Head::of(file))? {
+            let head = Head::of(file);
+            if self.files.knows(file, &head)? || self.files.has_content_of(file, &head)? {
                 continue;
             }
             if let Some(mut file) = open_or_pass(file, losses, link)? {
@@ -258,28 +298,35 @@ impl Rotation {
 
     /// Lists the files of the log that may be opened, oldest first, and counts those that may
     /// not.
-    fn list(&self, feed: &Feed) -> io::Result<(Vec<ListedFile>, usize)> {
+    fn list(&self, feed: &Feed) -> io::Result<Listed> {
         let mut listed = listing::list(&self.log)?;
         let surplus = match feed.assembler.account().is_of_user() {
-            true => listed.len().saturating_sub(MOST_OF_USER),
+            true => listed.files.len().saturating_sub(MOST_OF_USER),
             false => 0,
         };
-        listed.drain(..surplus);
-        Ok((listed, surplus))
+        listed.files.drain(..surplus);
+        listed.surplus += surplus;
+        Ok(listed)
     }
 
     /// The same, none if the folder is gone, and with it all copies.
     fn list_copies(&self, feed: &Feed) -> io::Result<Vec<ListedFile>> {
         match self.list(feed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => Ok(listed?.0),
+            listed => Ok(listed?.files),
         }
     }
 
     /// Handles a truncation of the front file. If someone copied it first (logrotate's
     /// copytruncate), the unread rest is in the copy, and what was written since is in later
-    /// copies. Returns `false` if a file must be decompressed further to tell.
-    pub fn restart_truncated(&mut self, feed: &mut Feed, link: &Link) -> io::Result<bool> {
+    /// copies. `is_behind` says that more may have been written than was seen. Returns `false` if
+    /// a file must be decompressed further to tell.
+    pub fn restart_truncated(
+        &mut self,
+        feed: &mut Feed,
+        link: &Link,
+        is_behind: bool,
+    ) -> io::Result<bool> {
         let Some(front) = self.files.open.front() else {
             return Ok(true);
         };
@@ -298,8 +345,14 @@ impl Rotation {
         self.search.end();
         feed.accepted.forget(number);
         if copies.unread.is_empty() {
+            if unread > 0 {
+                feed.assembler.note_loss();
+            }
             feed.flush_open(Some(front), link);
-            feed.losses.truncated(link, path, unread);
+            match is_behind {
+                true => feed.losses.truncated_behind(link, path, unread),
+                false => feed.losses.truncated(link, path, unread),
+            }
         } else {
             feed.losses.truncated(link, path, 0);
         }
@@ -329,6 +382,7 @@ impl Rotation {
             Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
         }
         if index == 0 {
+            feed.assembler.note_loss();
             feed.flush_open(self.files.open.front(), link);
         }
         if let Some(dropped) = self.files.drop_file(index) {
@@ -342,7 +396,7 @@ impl Rotation {
     }
 
     fn find_archive(&mut self, index: usize) -> io::Result<Sought> {
-        let listed = listing::list(&self.log)?;
+        let listed = listing::list(&self.log)?.files;
         let deleted = &self.files.open[index];
         archive_of(deleted, &listed, &self.files, &mut self.search)
     }
@@ -351,6 +405,7 @@ impl Rotation {
     pub fn give_up_front(&mut self, feed: &mut Feed, link: &Link, error: &io::Error) {
         if let Some(front) = self.files.close_front() {
             feed.assembler.file_ended(None);
+            feed.assembler.note_loss();
             let unread = front.unread();
             feed.losses.unreadable(link, front.path, error, unread);
         }
@@ -382,6 +437,17 @@ impl Rotation {
             _ => false,
         }
     }
+}
+
+/// The files that hold something that was not delivered before `start` and can never be read.
+fn unread_of(files: &[UnreadableFile], start: Start) -> Vec<&UnreadableFile> {
+    let since = match start {
+        Start::Head => 0,
+        Start::End => u64::MAX,
+        Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
+    };
+    let files = files.iter();
+    files.filter(|file| file.modified >= since).collect()
 }
 
 /// As [`Generation::open_listed`], but reports and skips a rotated file that can never be

@@ -23,6 +23,10 @@ use crate::telemetry::account::{wall_clock, Account};
 use crate::telemetry::activity::Doing;
 use crate::telemetry::metrics::Survey;
 
+/// A log in which something was written this long ago and that was not read since is read with a
+/// delay: more than the interval at which busy logs, and polled ones, are read.
+const BEHIND: Duration = Duration::from_millis(500);
+
 /// How a slice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -43,6 +47,8 @@ pub struct Tailer {
     pub(super) feed: Feed,
     pub(in crate::source) cost: LineCost,
     unread: u64,
+    /// Everything written before this time has been seen.
+    seen_until: Instant,
 }
 
 impl Tailer {
@@ -58,6 +64,7 @@ impl Tailer {
             feed: Feed::new(account, template),
             cost: LineCost::default(),
             unread: 0,
+            seen_until: Instant::now(),
         }
     }
 
@@ -74,6 +81,11 @@ impl Tailer {
     /// The files of the log, by name.
     pub fn files(&self) -> &LogFiles {
         &self.rotation.log
+    }
+
+    /// The log is in another folder from now on, perhaps under the same name.
+    pub fn move_to(&mut self, files: LogFiles) {
+        self.rotation.move_to(files);
     }
 
     /// Name, image and state as last read.
@@ -141,7 +153,7 @@ impl Tailer {
             return self.feed.assembler.handed_over(front.resume_here());
         }
         match self.rotation.start {
-            Start::Saved(saved) => saved,
+            Start::Saved(saved) | Start::After { saved, .. } => saved,
             Start::Head => ContainerCheckpoint::default(),
             Start::End => {
                 [StreamCheckpoint {
@@ -149,6 +161,7 @@ impl Tailer {
                         time: wall_clock(),
                         count: 1,
                     },
+                    is_by_time: true,
                     ..StreamCheckpoint::default()
                 }; 2]
             }
@@ -159,16 +172,24 @@ impl Tailer {
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         self.cost.begin();
         let step = self.read_on(context);
-        if let Ok(Step::AtEnd { has_read: false }) = step {
-            self.cost.rested(context.now);
+        if let Ok(Step::AtEnd { has_read }) = step {
+            self.seen_until = context.now;
+            if !has_read {
+                self.cost.rested(context.now);
+            }
         }
         self.note_unread();
         step
     }
 
+    /// Its log was written, after it had been read to its end and watched since.
+    pub fn is_written(&mut self, now: Instant) {
+        self.seen_until = now;
+    }
+
     /// Updates the unread bytes in the account.
     fn note_unread(&mut self) {
-        let unread = self.rotation.files.unread();
+        let unread = self.rotation.files.lag();
         if std::mem::replace(&mut self.unread, unread) != unread {
             self.account().set_unread(unread);
         }
@@ -184,6 +205,7 @@ impl Tailer {
             }
             return Ok(Step::More);
         }
+        let is_behind = context.now.duration_since(self.seen_until) > BEHIND;
         loop {
             let Some(front) = self.rotation.files.open.front_mut() else {
                 return Ok(Step::AtEnd { has_read: false });
@@ -207,7 +229,10 @@ impl Tailer {
                 if is_unread && self.rotation.opens_unread_copies(&self.feed)? {
                     continue;
                 }
-                self.feed.losses.truncated(link, path, vanished);
+                match is_behind {
+                    true => self.feed.losses.truncated_behind(link, path, vanished),
+                    false => self.feed.losses.truncated(link, path, vanished),
+                }
             }
             match found {
                 Found::Entries {
@@ -237,7 +262,8 @@ impl Tailer {
                     return Ok(Step::More);
                 }
                 Found::Truncated => {
-                    if !self.rotation.restart_truncated(&mut self.feed, link)? {
+                    let (rotation, feed) = (&mut self.rotation, &mut self.feed);
+                    if !rotation.restart_truncated(feed, link, is_behind)? {
                         return Ok(Step::More);
                     }
                 }
@@ -323,9 +349,23 @@ impl Tailer {
         Ok(())
     }
 
+    /// Delivers the rest of a log that has been read and is no longer written, and closes it.
+    /// Returns where another source continues.
+    pub fn close(&mut self, context: &mut ReadContext<'_>) -> io::Result<ContainerCheckpoint> {
+        while self.rotation.files.open.len() > 1 {
+            self.finish_front(context)?;
+        }
+        if let Some(last) = self.rotation.files.open.front_mut() {
+            self.feed.take_rest(last, context)?;
+        }
+        self.flush_open(context.link);
+        Ok(self.hand_over())
+    }
+
     /// Ends the log of a gone container that can no longer be read: delivers what was read,
     /// counts the rest as lost and removes it from the checkpoint.
     pub fn give_up(&mut self, link: &Link) {
+        self.feed.assembler.note_loss();
         self.flush_open(link);
         self.feed.losses.given_up(self.rotation.files.open.iter());
         self.rotation.files.open.clear();
@@ -341,10 +381,13 @@ impl Tailer {
     /// written.
     fn finish_front(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
         let (files, feed, link) = (&mut self.rotation.files, &mut self.feed, context.link);
-        let Some(front) = files.open.front_mut() else {
-            return Ok(());
-        };
-        feed.take_rest(front, context)?;
+        // A successor has the rest, too.
+        if !files.lets_successor_go_on()? {
+            let Some(front) = files.open.front_mut() else {
+                return Ok(());
+            };
+            feed.take_rest(front, context)?;
+        }
         if !files.may_continue() {
             feed.flush_open(files.open.front(), link);
         }
@@ -359,7 +402,13 @@ impl Tailer {
         let Some(next) = files.open.front() else {
             return Ok(());
         };
+        if next.repeats {
+            feed.assembler.skip_taken();
+        }
         link.tally.rotations.add_one();
+        if next.follows_loss {
+            feed.assembler.note_loss();
+        }
         feed.reaches(next);
         // If this was a copy of the next file, its checkpoint is the one that says what was
         // read.

@@ -2,10 +2,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::delivery::checkpoint::CheckpointStore;
+use crate::delivery::checkpoint::{CheckpointStore, FirstStart};
 use crate::delivery::queue::Progress;
 use crate::runtime::id::ContainerId;
 use crate::source::reader::*;
+use crate::telemetry::account::wall_clock;
 
 /// Docker containers below `root`, each with a line, and a reader of them that has not run a
 /// turn; it starts at the end of what was written before.
@@ -32,7 +33,11 @@ fn reader_of(root: &std::path::Path, containers: usize) -> (Reader, Arc<Link>, V
         "Rescan_Interval" => Some("1h".to_owned()),
         _ => None,
     });
-    let mut reader = Reader::new(Arc::clone(&link), config.unwrap(), true);
+    let mut reader = Reader::new(
+        Arc::clone(&link),
+        config.unwrap(),
+        FirstStart::Now(wall_clock()),
+    );
     reader.begin();
     (reader, link, logs)
 }

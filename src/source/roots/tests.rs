@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::Config;
-use crate::delivery::checkpoint::CheckpointStore;
+use crate::delivery::checkpoint::{CheckpointStore, FirstStart};
 use crate::runtime::id::ContainerId;
 use crate::source::reader::Reader;
 
@@ -30,7 +30,11 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
         "Podman_Socket" => Some("off".to_owned()),
         _ => None,
     });
-    let mut reader = Reader::new(Arc::clone(&link), config.unwrap(), false);
+    let mut reader = Reader::new(
+        Arc::clone(&link),
+        config.unwrap(),
+        FirstStart::Earlier(None),
+    );
     reader.begin();
     let mut now = Instant::now();
     let mut turns_of = |seconds| {

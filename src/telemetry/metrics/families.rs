@@ -40,7 +40,7 @@ macro_rules! figure {
     };
 }
 
-static FIGURES: [FigureMetric; 14] = [
+static FIGURES: [FigureMetric; 15] = [
     figure!(
         Counter,
         "records_total",
@@ -106,6 +106,12 @@ static FIGURES: [FigureMetric; 14] = [
         "abandoned_files_total",
         "Log files that were deleted or given up before they were read to the end",
         |f, _| f.abandoned.generations as f64
+    ),
+    figure!(
+        Counter,
+        "untimed_entries_total",
+        "Entries whose time in the log is missing or invalid; their records have the time at which they were read",
+        |f, _| f.untimed as f64
     ),
     figure!(
         Gauge,

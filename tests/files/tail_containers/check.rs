@@ -334,7 +334,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     }
     let (enough, _) = page(&behind("echo 3 >/proc/sys/user/max_inotify_instances"));
     assert!(
-        !enough.contains("Worth knowing:") && enough.contains("21 watches added as a test"),
+        !enough.contains("Worth knowing:") && enough.contains("22 watches added as a test"),
         "{enough}"
     );
 }
@@ -436,4 +436,26 @@ fn labels_that_are_not_obeyed_are_listed_with_the_option_that_obeys_them() {
         &["-o", "Docker_Socket=off", "-o", "Label_Hints=tag"],
     );
     assert!(!page.contains("fluentbit.io/tag"), "{page}");
+}
+
+#[test]
+fn a_rule_that_matches_no_container_is_listed() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    log.line("one");
+    let rules = "name=web,image=web:1.2,image=shop/web:1.2";
+    let rules = ["-o", &format!("Include={rules}"), "-o", "Exclude=name=we"];
+    let (page, is_all_read) = check(
+        root.path(),
+        &[&["-o", "Docker_Socket=off"], &rules[..]].concat(),
+    );
+    assert!(is_all_read, "{page}");
+    let unused = "Include image=web:1.2, Exclude name=we: it matches none of these containers";
+    assert!(page.contains(unused), "no `{unused}` in {page}");
+    let empty = DockerRoot::new();
+    let (page, _) = check(
+        empty.path(),
+        &[&["-o", "Docker_Socket=off"], &rules[..]].concat(),
+    );
+    assert!(!page.contains("matches none"), "{page}");
 }

@@ -9,18 +9,32 @@ use tempfile::TempDir;
 
 /// A data root with a `containers/` folder.
 pub struct DockerRoot {
-    dir: TempDir,
+    path: PathBuf,
+    /// Removes it at the end, unless it is in a folder of the caller's.
+    _dir: Option<TempDir>,
 }
 
 impl DockerRoot {
     pub fn new() -> DockerRoot {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::create_dir(dir.path().join("containers")).expect("containers/");
-        DockerRoot { dir }
+        let root = DockerRoot::at(dir.path());
+        DockerRoot {
+            _dir: Some(dir),
+            ..root
+        }
+    }
+
+    /// In a folder of the caller's, which may exist.
+    pub fn at(path: &Path) -> DockerRoot {
+        std::fs::create_dir_all(path.join("containers")).expect("containers/");
+        DockerRoot {
+            path: path.to_owned(),
+            _dir: None,
+        }
     }
 
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
     }
 
     /// A container with metadata and an empty log file. `digit` is repeated to
@@ -92,6 +106,15 @@ impl LogWriter {
         let temporary = self.dir.join(".tmp-config.v2.json123");
         std::fs::write(&temporary, config.to_string()).expect("temporary config");
         std::fs::rename(temporary, self.dir.join("config.v2.json")).expect("config.v2.json");
+    }
+
+    /// Says in `config.v2.json` when the container was created.
+    pub fn set_created(&self, time: &str) {
+        let path = self.dir.join("config.v2.json");
+        let config = std::fs::read(&path).expect("config.v2.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+        config["Created"] = time.into();
+        std::fs::write(path, config.to_string()).expect("config.v2.json");
     }
 
     /// Opens the log as at a container's start: created or appended to.

@@ -414,6 +414,23 @@ impl FluentBit {
         panic!("{}", self.with_log(&format!("{failure}: {what}")));
     }
 
+    /// Waits until `measure` is at least `goal`. Gives up when it has not grown for `patience`,
+    /// or when the host has ended: how long the whole takes depends on the load of the test.
+    pub fn wait_to_reach(
+        &mut self,
+        goal: usize,
+        patience: Duration,
+        what: &str,
+        measure: impl Fn(&FluentBit) -> usize,
+    ) {
+        let mut reached = measure(self);
+        while reached < goal {
+            let what = format!("more than {reached} of {goal} {what}");
+            self.wait_until(patience, &what, |host| measure(host) > reached);
+            reached = measure(self);
+        }
+    }
+
     /// All that the host has said so far, over all its starts.
     pub fn stderr(&self) -> String {
         self.read("stderr.log")

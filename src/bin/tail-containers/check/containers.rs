@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
-use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use fluent_bit_container_logs::runtime::docker::{
+    configured_data_root, ContainerMetadata, LogDriver, MetadataError,
+};
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
@@ -17,12 +20,15 @@ use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
-use fluent_bit_container_logs::source::choose::{choose, find_log, reads_files, Facts, FileState};
+use fluent_bit_container_logs::source::choose::{choose, find_logs, reads_files, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
+
+/// How often metadata is read again that the runtime is writing.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The state of a runtime's root.
 pub enum State {
@@ -42,6 +48,8 @@ pub struct Group {
     pub title: &'static str,
     /// The folder with its containers.
     pub root: PathBuf,
+    /// All such folders, if there are several.
+    pub places: Vec<PathBuf>,
     /// Whether that folder can be listed.
     pub state: State,
     /// The containers.
@@ -89,6 +97,7 @@ impl Containers {
                 state: State::Listed,
                 seen: Vec::new(),
                 folders: Vec::new(),
+                places: runtime.places(&root),
                 unreadable: 0,
                 api: runtime
                     .api()
@@ -109,7 +118,9 @@ impl Containers {
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
-                            Hides::ContainerIds => Finding::minor(about, problem, fix),
+                            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => {
+                                Finding::minor(about, problem, fix)
+                            }
                             Hides::LinkedLogs(_) => {
                                 let reason = Unread::of_error(&it.error);
                                 Finding::fatal(about, problem, fix).because(reason)
@@ -142,6 +153,7 @@ impl Containers {
             containers.groups.push(group);
         }
         containers.report_roots(config, place, findings);
+        containers.report_other_root(config, findings);
         containers
     }
 
@@ -152,9 +164,9 @@ impl Containers {
             .groups
             .iter()
             .any(|group| matches!(group.state, State::Listed));
-        // Of root's Podman storage and the users' storages one is enough.
+        // Of the machine's storage and the users' storages one is enough.
         let is_auto = config.runtimes.choice == RuntimeChoice::Auto
-            || (!config.runtimes.podman_users.is_empty() && is_any_there);
+            || (config.runtimes.reads_users() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
             match &group.state {
@@ -173,6 +185,24 @@ impl Containers {
         }
     }
 
+    /// Reports that Docker's daemon is given another data root than the option: the one that is
+    /// read may be left over.
+    fn report_other_root(&self, config: &Config, findings: &mut Vec<Finding>) {
+        let Some(root) = configured_data_root(&config.runtimes.machine) else {
+            return;
+        };
+        let is_of_docker = |group: &&Group| group.runtime.api() == Some(Api::Docker);
+        let mut of_docker = self.groups.iter().filter(is_of_docker).peekable();
+        let is_any_there = of_docker.peek().is_some();
+        if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
+            findings.push(Finding::minor(
+                root.display().to_string(),
+                "Docker's daemon keeps its containers there, which Docker_Root does not include",
+                "add it to Docker_Root, or leave Docker_Root out",
+            ));
+        }
+    }
+
     fn see(
         &self,
         runtime: &dyn Runtime,
@@ -181,7 +211,12 @@ impl Containers {
         place: &Place,
         findings: &mut Vec<Finding>,
     ) -> Seen {
-        let metadata = runtime.metadata(found, 0).unwrap_or_else(|error| {
+        let mut metadata = runtime.metadata(found, 0);
+        while matches!(metadata, Err(MetadataError::Busy { .. })) {
+            std::thread::sleep(BUSY_INTERVAL);
+            metadata = runtime.metadata(found, 0);
+        }
+        let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
                 let fix = match open_regular(&found.dir.at(&path)).err() {
                     Some(error) => place.for_error(&error),
@@ -201,9 +236,20 @@ impl Containers {
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
-            let log = match reads_files {
-                true => find_readable(runtime, found),
-                false => Ok(None),
+            let logs = match reads_files {
+                true => find_logs(runtime, found, driver.as_ref()),
+                false => Ok(Vec::new()),
+            };
+            // Those of an earlier driver are read first.
+            let writes = |files: &LogFiles| runtime.writes(driver.as_ref()?, files);
+            let (log, earlier) = match logs {
+                Err(failure) => (Err(failure), Vec::new()),
+                Ok(logs) => {
+                    let (earlier, mut now): (Vec<_>, Vec<_>) = logs
+                        .into_iter()
+                        .partition(|files| writes(files) == Some(false));
+                    (now.pop().map_or(Ok(None), find_readable), earlier)
+                }
             };
             let facts = Facts {
                 runtime,
@@ -214,6 +260,7 @@ impl Containers {
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(_)) => FileState::Readable,
+                    Ok(None) if !earlier.is_empty() => FileState::Left,
                     Ok(None) => FileState::Missing,
                     Err((_, error)) => FileState::Unreadable {
                         error,
@@ -223,6 +270,7 @@ impl Containers {
             };
             let choice = choose(&facts);
             seen.take(choice, &facts, &log, place, findings);
+            seen.take_earlier(&earlier, place, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -239,6 +287,8 @@ impl Containers {
     ) -> Seen {
         let driver = driver.map_or("", |driver| &driver.name);
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
+        let rules = config.selection.rules();
+        let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
         Seen {
             name: metadata.title(),
             image: metadata.image.clone(),
@@ -247,6 +297,7 @@ impl Containers {
             needs_api: false,
             files: None,
             dir: dir.clone(),
+            matches,
         }
     }
 
@@ -296,13 +347,7 @@ fn report_cut(
 
 /// The log of a container, as the reader finds it: it reads no file of a log while another one
 /// cannot be opened, unless that is damaged for ever.
-fn find_readable(
-    runtime: &dyn Runtime,
-    found: &Found,
-) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
-    let Some(files) = find_log(runtime.logs(found))? else {
-        return Ok(None);
-    };
+fn find_readable(files: LogFiles) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
     let errors = unreadable(&files).into_iter().map(|(_, error)| error);
     match errors.into_iter().find(|error| !is_permanent(error)) {
         Some(error) => Err((files, error)),

@@ -6,10 +6,12 @@ mod api;
 mod containers;
 mod limits;
 mod remedy;
+mod rules;
 mod seen;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
@@ -112,6 +114,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     ] {
         put(&mut page, format_args!("{what:<14}{state}\n"));
     }
+    rules::report(&config, &containers, &mut findings);
     put_findings(&mut page, &findings, containers.all().count());
     io::stdout().lock().write_all(page.as_bytes())?;
     let is_all_read = !findings.iter().any(|finding| finding.is_fatal);
@@ -143,13 +146,13 @@ fn put_group(page: &mut String, group: &Group) {
             more => format!("{}; {more} folders cannot be read", count(group.seen.len())),
         },
     };
+    let mut places: Vec<String> = group.places.iter().map(|place| shown(place)).collect();
+    if places.is_empty() {
+        places.push(shown(&group.root));
+    }
     put(
         page,
-        format_args!(
-            "{}, {}: {state}\n",
-            group.title,
-            harmless(&group.root.display().to_string())
-        ),
+        format_args!("{}, {}: {state}\n", group.title, places.join(", ")),
     );
     let mut rows: Vec<[String; 4]> = group.seen.iter().map(|seen| seen.cells()).collect();
     rows.sort();
@@ -162,6 +165,10 @@ fn put_group(page: &mut String, group: &Group) {
         }
     }
     page.push('\n');
+}
+
+fn shown(path: &Path) -> String {
+    harmless(&path.display().to_string()).into_owned()
 }
 
 fn count(containers: usize) -> String {

@@ -1,18 +1,17 @@
 //! How to fix an error, depending on the user and the environment.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fluent_bit_container_logs::config::{socket_option, Config};
 use fluent_bit_container_logs::runtime::bounded_file::FileKind;
+use fluent_bit_container_logs::runtime::docker::configured_data_root;
 use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage};
 use fluent_bit_container_logs::runtime::{bounded_file, Api, Runtime};
+use fluent_bit_container_logs::telemetry::metrics::Unread;
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
-use serde::Deserialize;
 
-/// Docker's daemon configuration, which may set another data root.
-const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Files by which runtimes mark a container.
 const MARKS_OF_CONTAINERS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
@@ -49,8 +48,17 @@ impl Place {
         if is_shortage(error) {
             return "raise the limit of open files (see below)".to_owned();
         }
+        if error.kind() == io::ErrorKind::NotFound {
+            return "mount or restore what it leads to, or remove it".to_owned();
+        }
+        if error.kind() == io::ErrorKind::Unsupported {
+            return "let it write to a folder that only root can write to (podman run --log-opt path=), or allow Podman's API (Mode hybrid, Podman_Socket)".to_owned();
+        }
+        if error.kind() == io::ErrorKind::InvalidData {
+            return "find out whether Podman itself can read it (podman ps)".to_owned();
+        }
         if is_permanent(error) {
-            return "no runtime creates a link, pipe or folder there, and none is followed: find out who did, and remove it".to_owned();
+            return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it".to_owned();
         }
         "check the file system (dmesg)".to_owned()
     }
@@ -70,21 +78,24 @@ impl Place {
     /// The fix for a runtime's folder that does not exist.
     pub fn for_missing_root(&self, runtime: &dyn Runtime, root: &Path, config: &Config) -> String {
         if self.is_in_container {
-            return format!("mount it: docker run -v {0}:{0}:ro", root.display());
+            return format!(
+                "mount it: docker run -v {0}:{0}:ro, or set {1} to where it is mounted",
+                root.display(),
+                runtime.root_option()
+            );
         }
         if runtime.api() != Some(Api::Docker) {
             let (title, option) = (runtime.title(), runtime.root_option());
             return format!("start {title}, or set where it keeps its logs ({option})");
         }
-        if let Some(data_root) =
-            configured_data_root().filter(|path| *path != config.runtimes.docker_root)
-        {
+        let configured = configured_data_root(&config.runtimes.machine);
+        if let Some(path) = configured.filter(|path| !root.starts_with(path)) {
             return format!(
-                "set the folder given in {DAEMON_JSON}: --docker-root {0}, or Docker_Root {0}",
-                data_root.display()
+                "Docker's daemon is given {0}: set --docker-root {0}, or Docker_Root {0}, or leave it out",
+                path.display()
             );
         }
-        "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; with rootless Docker it is ~/.local/share/docker".to_owned()
+        "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; for rootless Docker set Docker_Users".to_owned()
     }
 
     /// The fix for a folder with the kubelet's links that does not exist.
@@ -134,17 +145,13 @@ impl Place {
     }
 }
 
-/// The one setting of the daemon that is needed here.
-#[derive(Deserialize)]
-struct DaemonSettings {
-    #[serde(rename = "data-root")]
-    data_root: Option<PathBuf>,
-}
-
-fn configured_data_root() -> Option<PathBuf> {
-    let bytes = bounded_file::read(Path::new(DAEMON_JSON), FileKind::Setting).ok()?;
-    let settings: DaemonSettings = serde_json::from_slice(&bytes).ok()?;
-    settings.data_root
+/// The fix for a container that is read nowhere; no API is used for one of a user.
+pub fn fix_for_nowhere(unread: Unread, is_of_user: bool) -> &'static str {
+    match (unread, is_of_user) {
+        (Unread::DriverNone, _) => "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)",
+        (_, true) => "create it with a log driver that keeps a file (podman run --log-driver k8s-file, or log_driver = \"k8s-file\" in the user's containers.conf), or exclude it (Exclude)",
+        (_, false) => "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)",
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +177,13 @@ mod tests {
     }
 
     #[test]
+    fn a_users_container_is_not_helped_by_the_api() {
+        let fix = |is_of_user| fix_for_nowhere(Unread::ApiUnavailable, is_of_user);
+        assert!(fix(true).contains("--log-driver k8s-file") && !fix(true).contains("API"));
+        assert!(fix(false).starts_with("allow the API"));
+    }
+
+    #[test]
     fn in_a_container_what_is_missing_is_to_be_mounted() {
         let config = Config::from_lookup(|_| None).unwrap();
         let root = Path::new("/var/lib/docker/containers");
@@ -188,7 +202,7 @@ mod tests {
         let (mount, socket) = fix(true);
         assert_eq!(
             mount,
-            "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro"
+            "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro, or set Docker_Root to where it is mounted"
         );
         assert_eq!(
             socket,

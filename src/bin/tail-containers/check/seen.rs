@@ -8,25 +8,12 @@ use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::LogFiles;
 use fluent_bit_container_logs::source::choose::{kind_of, Choice, Facts};
-use fluent_bit_container_logs::source::file::listing;
+use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
-use super::remedy::Place;
+use super::remedy::{fix_for_nowhere, Place};
 use super::Finding;
 use crate::terminal::harmless;
-
-/// Docker's own drivers that send logs elsewhere. The API returns only what Docker has
-/// cached of them.
-const SENDING_DRIVERS: [&str; 8] = [
-    "awslogs",
-    "etwlogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "logentries",
-    "splunk",
-    "syslog",
-];
 
 /// One container.
 pub struct Seen {
@@ -44,6 +31,8 @@ pub struct Seen {
     pub files: Option<LogFiles>,
     /// Its folder.
     pub dir: SafePath,
+    /// Which of the rules match it, in their order.
+    pub matches: Vec<bool>,
 }
 
 impl Seen {
@@ -77,11 +66,7 @@ impl Seen {
             Choice::Files => {
                 let Ok(Some(files)) = log else { return };
                 self.source = kind_of(files).as_str().to_owned();
-                for (path, error) in unreadable(files) {
-                    let about = path.display().to_string();
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
-                    findings.push(finding.because(Unread::of_error(&error)));
-                }
+                report_unreadable(files, place, findings);
                 self.files = Some(files.clone());
             }
             Choice::Unreadable => {
@@ -96,31 +81,46 @@ impl Seen {
                 self.needs_api = true;
                 self.report_driver(facts.driver, findings);
             }
-            Choice::Ask(reason) => {
-                self.source = format!("api: {reason}");
-                self.needs_api = true;
-            }
             Choice::Later if facts.is_running => {
                 self.source = "file, which does not exist yet".to_owned()
             }
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(unread, reason) => {
                 self.source = format!("nowhere: {reason}");
-                let fix = if unread == Unread::DriverNone {
-                    "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)"
-                } else {
-                    "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)"
-                };
+                let fix = fix_for_nowhere(unread, facts.found.owner.is_some());
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }
         }
     }
 
+    /// Takes the logs of the drivers that it had before; they are read first.
+    pub fn take_earlier(
+        &mut self,
+        earlier: &[LogFiles],
+        place: &Place,
+        findings: &mut Vec<Finding>,
+    ) {
+        if earlier.is_empty() {
+            return;
+        }
+        let kinds: Vec<&str> = earlier
+            .iter()
+            .map(|files| kind_of(files).as_str())
+            .collect();
+        self.source = format!(
+            "{}; until its log driver was changed: {}",
+            self.source,
+            kinds.join(", ")
+        );
+        for files in earlier {
+            report_unreadable(files, place, findings);
+        }
+    }
+
     /// Reports log drivers of which the API has no log either.
     fn report_driver(&self, driver: Option<&LogDriver>, findings: &mut Vec<Finding>) {
-        let Some(driver) = driver.filter(|driver| SENDING_DRIVERS.contains(&driver.name.as_str()))
-        else {
+        let Some(driver) = driver.filter(|driver| driver.sends()) else {
             return;
         };
         let about = format!("container {}", self.name);
@@ -141,9 +141,28 @@ impl Seen {
     }
 }
 
+/// Reports the files of a log that cannot be opened, and the rotated ones that are known to be
+/// part of it and cannot be decompressed.
+fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding>) {
+    let listed = listing::list(files).unwrap_or_default();
+    for UnreadableFile { path, error, .. } in listed.unreadable {
+        let fix = match error.kind() {
+            io::ErrorKind::Unsupported => "have logrotate compress with gzip, or one rotation later (delaycompress); if its lines were delivered before, it can be removed".to_owned(),
+            _ => place.for_error(&error),
+        };
+        let about = path.display().to_string();
+        findings.push(Finding::fatal(about, error.to_string(), fix));
+    }
+    for (path, error) in unreadable(files) {
+        let about = path.display().to_string();
+        let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
+        findings.push(finding.because(Unread::of_error(&error)));
+    }
+}
+
 /// The rotated files that cannot be opened.
 pub fn unreadable(files: &LogFiles) -> Vec<(PathBuf, io::Error)> {
-    let listed = listing::list(files).unwrap_or_default();
+    let listed = listing::list(files).unwrap_or_default().files;
     let opened = listed
         .into_iter()
         .filter_map(|file| Some((open_regular(&file.path).err()?, file.path.to_path_buf())));

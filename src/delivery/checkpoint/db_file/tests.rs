@@ -6,7 +6,7 @@ use rustix::fs::{mknodat, Mode};
 
 use super::*;
 use crate::delivery::checkpoint::store::{CheckpointStore, Opened};
-use crate::delivery::checkpoint::{inspect, Inspection};
+use crate::delivery::checkpoint::{inspect, FirstStart, Inspection};
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -194,7 +194,7 @@ fn what_is_left_of_a_checkpoint_of_ours_is_set_aside_at_whatever_byte_it_was_tor
         std::fs::write(&path, &whole[..length]).unwrap();
         let Opened {
             set_aside,
-            is_first_start,
+            first_start,
             ..
         } = CheckpointStore::open(&path).unwrap();
         let (problem, aside) = set_aside.unwrap();
@@ -203,7 +203,11 @@ fn what_is_left_of_a_checkpoint_of_ours_is_set_aside_at_whatever_byte_it_was_tor
             &whole[..length],
             "{length}: {problem}"
         );
-        assert!(!is_first_start, "{length}: a start came before");
+        assert_eq!(
+            first_start,
+            FirstStart::Earlier(None),
+            "{length}: when is lost"
+        );
     }
 }
 
@@ -330,7 +334,10 @@ fn a_read_only_look_needs_no_right_to_write_and_no_lock_and_leaves_no_trace() {
     // A missing file is not created, and a damaged one is not renamed.
     let none = folder.path().join("none.db");
     let (looked_at, problem) = CheckpointStore::open_read_only(&none).unwrap();
-    assert!(looked_at.is_first_start && problem.unwrap().contains("does not exist"));
+    assert!(
+        matches!(looked_at.first_start, FirstStart::Now(_))
+            && problem.unwrap().contains("does not exist")
+    );
     std::fs::write(&none, [0; 10]).unwrap();
     let before = state(folder.path());
     let (looked_at, problem) = CheckpointStore::open_read_only(&none).unwrap();

@@ -26,11 +26,15 @@ fn db() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
+fn is_first(opened: &Opened) -> bool {
+    matches!(opened.first_start, FirstStart::Now(_))
+}
+
 #[test]
 fn positions_survive_a_reopen() {
     let (_dir, path) = db();
     let mut opened = CheckpointStore::open(&path).unwrap();
-    assert!(opened.is_first_start);
+    assert!(is_first(&opened));
     for round in 0..5 {
         opened
             .store
@@ -44,7 +48,7 @@ fn positions_survive_a_reopen() {
     opened.store.mark_started().unwrap();
     drop(opened);
     let opened = CheckpointStore::open(&path).unwrap();
-    assert!(!opened.is_first_start && opened.set_aside.is_none());
+    assert!(!is_first(&opened) && opened.set_aside.is_none());
     assert_eq!(
         opened.store.saved(&id('a')),
         Some([checkpoint(4), StreamCheckpoint::default()])
@@ -133,7 +137,11 @@ fn a_checkpoint_that_cannot_be_used_is_set_aside() {
         let (found, aside) = opened.set_aside.expect(problem);
         assert!(found.contains(problem), "{found}");
         assert_eq!(std::fs::read(&aside).unwrap(), bytes, "kept as it was");
-        assert!(!opened.is_first_start, "a start came before");
+        assert_eq!(
+            opened.first_start,
+            FirstStart::Earlier(None),
+            "a start came before"
+        );
         drop(opened.store);
         assert!(
             CheckpointStore::open(&path).unwrap().set_aside.is_none(),
@@ -227,10 +235,32 @@ fn a_start_that_ended_before_its_first_look_does_not_count() {
     let (_dir, path) = db();
     drop(CheckpointStore::open(&path).unwrap());
     let mut opened = CheckpointStore::open(&path).unwrap();
-    assert!(opened.is_first_start);
+    let first_start = opened.first_start.time().unwrap();
+    assert!(is_first(&opened));
     opened.store.mark_started().unwrap();
     drop(opened);
-    assert!(!CheckpointStore::open(&path).unwrap().is_first_start);
+    for _ in 0..2 {
+        let mut opened = CheckpointStore::open(&path).unwrap();
+        let known = FirstStart::Earlier(Some(first_start));
+        assert_eq!(opened.first_start, known, "at each later start");
+        assert!(!opened.store.mark_started().unwrap(), "once is enough");
+    }
+}
+
+/// As releases that stored no time left it.
+#[test]
+fn a_checkpoint_without_the_time_of_its_first_start_is_continued_without() {
+    let (_dir, path) = db();
+    drop(CheckpointStore::open(&path).unwrap());
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&header::STARTED, HEADER_USED as u64)
+        .unwrap();
+    drop(file);
+    for _ in 0..2 {
+        let mut opened = CheckpointStore::open(&path).unwrap();
+        assert_eq!(opened.first_start, FirstStart::Earlier(None));
+        assert!(!opened.store.mark_started().unwrap());
+    }
 }
 
 #[test]
@@ -308,9 +338,36 @@ fn write_with_older_slot(path: &Path, sequence: u64) {
         sequence,
         id: id('a'),
         saved: [checkpoint(77); 2],
+        is_gone: false,
     });
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&older, slot_offset(1)).unwrap();
+}
+
+#[test]
+fn a_container_that_was_read_to_its_end_and_removed_is_known_to_be_so_after_a_restart() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let advance = [Some(checkpoint(5)), None];
+    for digit in ['a', 'b', 'c'] {
+        store.advance(id(digit), &advance).unwrap();
+    }
+    assert!(store.forget(&id('a'), Instant::now()).unwrap());
+    assert!(store.forget(&id('b'), Instant::now()).unwrap());
+    // It came back, and was read on.
+    store.advance(id('b'), &advance).unwrap();
+    drop(store);
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let mut left = store.containers();
+    left.sort_unstable_by_key(|id| *id.bytes());
+    assert_eq!(left, [id('b'), id('c')]);
+    assert!(store.take_up(&id('a')).is_some(), "it may still come back");
+    assert_eq!(store.containers().len(), 3);
+    drop(store);
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let later = Instant::now() + 2 * FORGET_AFTER;
+    store.forget(&id('c'), later).unwrap();
+    assert!(store.saved(&id('a')).is_none(), "it is not kept for ever");
 }
 
 #[test]
@@ -351,6 +408,7 @@ fn each_change_says_whether_a_byte_was_written() {
     assert!(store
         .advance(id('a'), &[Some(checkpoint(1)), None])
         .unwrap());
+    assert!(store.forget(&id('a'), gone).unwrap(), "it is marked");
     assert!(
         !store.forget(&id('a'), gone).unwrap(),
         "its entry goes later"

@@ -24,13 +24,14 @@ fn streamed() -> (Streams, Sink, ContainerId) {
 
 /// One followed container, with the Docker thread's side played by the test.
 fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
+    streamed_with(api, None)
+}
+
+fn streamed_with(api: Api, driver: Option<&str>) -> (Streams, Sink, ContainerId) {
     let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
-    let mut streams = Streams::new(
-        link,
-        api,
-        PathBuf::from("/nonexistent/docker.sock"),
-        1 << 20,
-    );
+    let socket = PathBuf::from("/nonexistent/docker.sock");
+    let config = Config::from_lookup(|_| None).unwrap();
+    let mut streams = Streams::new(link, api, socket, &config);
     streams.thread().unwrap();
     let id = ContainerId::from_bytes([7; 32]);
     let metadata = ContainerMetadata {
@@ -38,11 +39,15 @@ fn streamed_by(api: Api) -> (Streams, Sink, ContainerId) {
         ..ContainerMetadata::default()
     };
     let template = Arc::new(RecordTemplate::unnamed(&id, metadata));
-    let assembler = streams.shared.assembler(id, template);
-    streams
+    let driver = driver.map(|name| LogDriver {
+        name: name.to_owned(),
+        has_cache_disabled: false,
+    });
+    let saved = ContainerCheckpoint::default();
+    let streamed = streams
         .shared
-        .streamed()
-        .insert(id, Streamed::new(assembler, ContainerCheckpoint::default()));
+        .stream_from(&saved, id, template, driver.as_ref());
+    streams.shared.streamed().insert(id, streamed);
     let sink = Sink::new(Arc::clone(&streams.shared));
     (streams, sink, id)
 }
@@ -111,6 +116,94 @@ fn a_line_of_podmans_in_two_seconds_is_one_however_often_it_is_asked_for() {
     );
     pieces(&mut sink, &[(9, 1, true)]);
     assert_eq!(lengths(&streams), [3 * 8192 + 100, 1]);
+}
+
+/// Podman from 5.8 on reports nanoseconds, and conmon's pieces are of 8 KiB at most.
+#[test]
+fn a_line_of_podman_5_8_is_one_record_however_often_it_is_asked_for() {
+    let (streams, mut sink, id) = streamed_by(Api::Podman);
+    let piece = [b'x'; 8192];
+    let moment = |nanos| Timestamp { seconds: 7, nanos };
+    let pieces = [
+        (1_000, 8192, false),
+        (1_900, 8192, false),
+        (2_500, 0, true),
+        (3_000, 5, true),
+    ];
+    let take = |sink: &mut Sink, count: usize| {
+        for &(nanos, length, ends_line) in &pieces[..count] {
+            let time = moment(nanos);
+            sink.entry(&id, Stream::Stdout, time, &piece[..length], ends_line);
+        }
+        sink.flush(&id);
+    };
+    assert_eq!(sink.since(&id), None);
+    take(&mut sink, 2);
+    sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
+    assert_eq!(sink.since(&id), Some(moment(1_000)), "from its first piece");
+    take(&mut sink, 4);
+    assert_eq!(sink.since(&id), Some(moment(3_000)));
+    take(&mut sink, 4);
+    assert_eq!(lengths(&streams), [16_384, 5]);
+}
+
+/// Docker from 23 on: the last piece of a line of exactly 16 KiB is an empty line of its own.
+#[test]
+fn a_line_of_dockers_journald_driver_is_one_record_though_each_piece_has_its_own_time() {
+    let (streams, mut sink, id) = streamed_with(Api::Docker, Some("journald"));
+    let piece = [b'x'; 16_384];
+    let moment = |nanos| Timestamp { seconds: 7, nanos };
+    let pieces = [
+        (1_000, 16_384, false),
+        (2_000, 0, true),
+        (3_000, 16_384, false),
+        (4_000, 16_384, false),
+        (5_000, 7_232, true),
+        // A run ends without a line feed, and the next one begins.
+        (6_000, 8, false),
+        (7_000, 5, true),
+    ];
+    let take = |sink: &mut Sink, range: std::ops::Range<usize>| {
+        for &(nanos, length, ends_line) in &pieces[range] {
+            let time = moment(nanos);
+            sink.entry(&id, Stream::Stdout, time, &piece[..length], ends_line);
+        }
+        sink.flush(&id);
+    };
+    assert_eq!(sink.since(&id), None);
+    take(&mut sink, 0..4);
+    sink.ended(&id, StreamEnd::Failed("broken".to_owned()));
+    assert_eq!(
+        sink.since(&id),
+        Some(moment(1_000)),
+        "the last line before the open one"
+    );
+    take(&mut sink, 0..5);
+    assert_eq!(sink.since(&id), Some(moment(3_000)), "its first piece");
+    take(&mut sink, 2..7);
+    assert_eq!(lengths(&streams), [16_384, 40_000, 8, 5]);
+}
+
+/// A log rotated so fast that the daemon no longer has the middle of a line.
+#[test]
+fn a_line_that_is_open_where_entries_are_lost_is_marked() {
+    let (streams, mut sink, id) = streamed();
+    let piece = [b'x'; 16_384];
+    sink.entry(&id, Stream::Stdout, TIME, &piece, false);
+    sink.lost(&id);
+    for seconds in [8, 9] {
+        sink.entry(&id, Stream::Stdout, at(seconds), b"whole", true);
+    }
+    sink.flush(&id);
+    let batches = std::iter::from_fn(|| streams.shared.link.queue.pop());
+    let records = batches.flat_map(|batch| decode_records(&batch.bytes).unwrap());
+    let marked: Vec<_> = records
+        .map(|record| {
+            let is_truncated = record.body.contains_key("truncated");
+            (record.text("log").len(), is_truncated)
+        })
+        .collect();
+    assert_eq!(marked, [(16_384, true), (5, false), (5, false)]);
 }
 
 fn joins_traces(streams: &Streams, id: &ContainerId) {

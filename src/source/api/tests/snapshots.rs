@@ -158,7 +158,13 @@ fn what_the_daemon_no_longer_has_is_told_and_the_rest_comes() {
     bench.wait_for("the rest", |told| {
         match told {
             Told::Entry(_, _, _, text, _) => came.push(text),
-            Told::Lost(_) => has_lost = true,
+            Told::Lost(_) => {
+                assert!(
+                    came.is_empty(),
+                    "the sink marks what is open before the rest"
+                );
+                has_lost = true;
+            }
             _ => {}
         }
         (came.len() == 30 && has_lost).then_some(())

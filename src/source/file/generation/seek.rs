@@ -56,10 +56,17 @@ impl Generation {
 
     /// Moves to the end of the last complete line.
     pub fn seek_to_end(&mut self) -> io::Result<()> {
+        let size = self
+            .plain_file()
+            .map_or(Ok(0), |file| Ok::<_, io::Error>(stat_file(file)?.1))?;
+        self.seek_to_end_before(size)
+    }
+
+    /// Moves to the end of the last line that is complete in the first `size` bytes.
+    pub fn seek_to_end_before(&mut self, size: u64) -> io::Result<()> {
         let Content::Plain(file) = &self.content else {
             return Ok(());
         };
-        let (_, size) = stat_file(file)?;
         let head = self.content.head()?;
         let end = if Layout::detect(&head).is_none_or(Layout::is_lines) {
             last_line_end(file, size)?

@@ -16,7 +16,7 @@ fn streams_resume_each_in_its_own_file_and_one_whose_file_is_gone_in_the_next() 
     let rotated = dir.path().join("x-json.log.1");
     std::fs::write(&rotated, "{\"log\":\"first\"}\n").unwrap();
     std::fs::write(&log.path, "{\"log\":\"second one\"}\n").unwrap();
-    let listed = listing::list(&log).unwrap();
+    let listed = listing::list(&log).unwrap().files;
     let saved = [end_of(&listed[0]), end_of(&listed[1])];
     let (first, second) = (saved[0].offset, saved[1].offset);
     let checkpoint = |listed: &[ListedFile]| {
@@ -33,7 +33,7 @@ fn streams_resume_each_in_its_own_file_and_one_whose_file_is_gone_in_the_next() 
     assert!(found.lost.is_none() && found.by_time == [false, false]);
 
     std::fs::remove_file(&rotated).unwrap();
-    let left = checkpoint(&listing::list(&log).unwrap());
+    let left = checkpoint(&listing::list(&log).unwrap().files);
     assert_eq!((left.first, left.front.is_none()), (0, true));
     assert_eq!(left.accepted.within(7), [0, second]);
     assert!(matches!(left.lost, Some(Lost::Generation(_))));

@@ -1,0 +1,423 @@
+//! Both kinds of database as Podman writes them, while it writes them, and as a user may.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::*;
+use crate::fuzz_seeds::keep;
+
+const ID: &str = "abababababababababababababababababababababababababababababababab";
+const OTHER: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+const MOST: u64 = 4 << 20;
+/// Set for the child process that writes.
+const WRITE: &str = "CONTAINER_LOGS_TEST_WRITE";
+
+fn config(name: &str) -> String {
+    format!(
+        r#"{{"spec":{{}},"name":"{name}","labels":{{"team":"{name}"}},"logDriver":"k8s-file"}}"#
+    )
+}
+
+/// The table as libpod's `sqlite_state_internal.go` creates it, with these containers.
+fn write_sqlite(path: &Path, containers: &[(&str, &str)]) -> Connection {
+    let database = Connection::open(path).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE IF NOT EXISTS ContainerConfig(ID TEXT PRIMARY KEY NOT NULL, Name TEXT \
+             UNIQUE NOT NULL, PodID TEXT, JSON TEXT NOT NULL);",
+        )
+        .unwrap();
+    for (id, json) in containers {
+        let row = (id, id, json);
+        let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2, NULL, ?3)";
+        database.execute(insert, row).unwrap();
+    }
+    database
+}
+
+/// A Bolt file as `go.etcd.io/bbolt` lays it out: two meta pages, the root, the bucket of all
+/// containers, and a page for each of them.
+fn bolt(containers: &[(&str, &str)]) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let bucket = |page: u64| [page.to_ne_bytes(), 0u64.to_ne_bytes()].concat();
+    let leaf = |id: u64, entries: &[(&str, Vec<u8>, u32)]| {
+        let mut page = vec![0; 16 + entries.len() * 16];
+        page[..8].copy_from_slice(&id.to_ne_bytes());
+        page[8..10].copy_from_slice(&2u16.to_ne_bytes());
+        page[10..12].copy_from_slice(&(entries.len() as u16).to_ne_bytes());
+        for (number, (key, value, flags)) in entries.iter().enumerate() {
+            let start = 16 + number * 16;
+            let numbers = [
+                *flags,
+                (page.len() - start) as u32,
+                key.len() as u32,
+                value.len() as u32,
+            ];
+            page[start..start + 16].copy_from_slice(&numbers.map(u32::to_ne_bytes).concat());
+            page.extend_from_slice(key.as_bytes());
+            page.extend_from_slice(value);
+        }
+        let overflow = page.len().div_ceil(PAGE) - 1;
+        page[12..16].copy_from_slice(&(overflow as u32).to_ne_bytes());
+        page.resize((overflow + 1) * PAGE, 0);
+        page
+    };
+    let mut pages = Vec::new();
+    let mut buckets = Vec::new();
+    for (id, json) in containers {
+        let number = 4 + (pages.len() / PAGE) as u64;
+        pages.extend(leaf(
+            number,
+            &[
+                ("config", json.as_bytes().to_vec(), 0),
+                ("state", vec![], 0),
+            ],
+        ));
+        buckets.push((*id, bucket(number), 1));
+    }
+    let mut file = Vec::new();
+    for transaction in [7u64, 6] {
+        let mut meta = vec![0; 16];
+        meta.extend(
+            [0xED0C_DAEDu32, 2, PAGE as u32, 0]
+                .map(u32::to_ne_bytes)
+                .concat(),
+        );
+        meta.extend([2, 0, 0, 0, transaction].map(u64::to_ne_bytes).concat());
+        let hash = meta[16..]
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        meta.extend(hash.to_ne_bytes());
+        meta.resize(PAGE, 0);
+        file.extend(meta);
+    }
+    file.extend(leaf(
+        2,
+        &[("ctr", bucket(3), 1), ("id-registry", vec![1], 0)],
+    ));
+    file.extend(leaf(3, &buckets));
+    file.extend(pages);
+    file
+}
+
+fn id(text: &str) -> ContainerId {
+    ContainerId::parse(text).unwrap()
+}
+
+fn name(answer: Answer) -> String {
+    match answer {
+        Answer::Configured(configured) => configured.name.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Waits until the databases say this.
+fn comes(databases: &Databases, storage: &SafePath, id: &ContainerId, wanted: &str) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while name(databases.find(storage, id)) != wanted {
+        assert!(Instant::now() < end, "{:?}", databases.find(storage, id));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn put_bolt(storage: &Path, bytes: &[u8]) {
+    keep("podman_database", bytes);
+    std::fs::create_dir_all(storage.join("libpod")).unwrap();
+    std::fs::write(storage.join("libpod/bolt_state.db"), bytes).unwrap();
+}
+
+#[test]
+fn a_container_is_found_in_either_kind_and_a_new_one_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = SafePath::from(dir.path().join("storage"));
+    let databases = Databases::new(MOST);
+    let find = |id_of: &str| name(databases.find(&storage, &id(id_of)));
+    std::fs::create_dir(&storage).unwrap();
+    assert_eq!(find(ID), "NoDatabase");
+
+    let long = config("long").replace("k8s-file", &"x".repeat(10_000));
+    put_bolt(&storage, &bolt(&[(ID, &config("bolt")), (OTHER, &long)]));
+    assert_eq!([find(ID), find(OTHER)], ["bolt", "long"]);
+
+    let path = storage.join("db.sql");
+    let writer = write_sqlite(&path, &[]);
+    assert_eq!(find(&"ef".repeat(32)), "Unknown");
+    let insert = "INSERT INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
+    writer
+        .execute(insert, ("ef".repeat(32), config("new")))
+        .unwrap();
+    comes(&databases, &storage, &id(&"ef".repeat(32)), "new");
+    assert_eq!(
+        find(ID),
+        "bolt",
+        "a storage that was migrated has both for a while"
+    );
+    keep("podman_database", std::fs::read(&path).unwrap());
+    assert_eq!(databases.failures(&[storage.clone(), storage]), []);
+}
+
+/// A Podman that writes all the time is never held up, and what is read is what one transaction
+/// left: the name of a container is that of its label, over many pages.
+#[test]
+fn what_is_read_while_podman_writes_is_whole_and_podman_never_waits() {
+    if let Some(path) = std::env::var_os(WRITE) {
+        let mut database = write_sqlite(Path::new(&path), &[]);
+        database.busy_timeout(Duration::ZERO).unwrap();
+        let padding = "x".repeat(200_000);
+        for number in 0.. {
+            let how = TransactionBehavior::Exclusive;
+            let transaction = database.transaction_with_behavior(how).unwrap();
+            for of in [ID, OTHER] {
+                let json = config(&format!("n{number}"))
+                    .replace("{}", &format!("{{\"x\":\"{padding}\"}}"));
+                let insert = "INSERT OR REPLACE INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
+                transaction.execute(insert, (of, json)).unwrap();
+            }
+            transaction.commit().unwrap();
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db.sql");
+    drop(write_sqlite(&path, &[]));
+    let test = "what_is_read_while_podman_writes_is_whole_and_podman_never_waits";
+    let mut writer = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            &format!("runtime::podman::database::tests::{test}"),
+        ])
+        .env(WRITE, &path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut versions = HashSet::new();
+    let end = Instant::now() + Duration::from_secs(60);
+    while versions.len() < 20 && Instant::now() < end {
+        let mut names = Vec::new();
+        let mut take = |_: &str, json: &str| {
+            let read = Configured::parse(json).unwrap();
+            let label = read.labels().pairs.into_values().next();
+            assert_eq!(label.as_deref(), Some(&*read.name));
+            names.push(read.name);
+        };
+        match sqlite::read(&SafePath::from(&path), MOST, &mut take) {
+            Ok(()) if names.is_empty() => {}
+            Ok(()) => {
+                assert_eq!(
+                    (names.len(), &names[0]),
+                    (2, &names[1]),
+                    "of one transaction"
+                );
+                versions.insert(names.swap_remove(0));
+            }
+            Err(Failure::Busy) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(writer.try_wait().unwrap(), None, "Podman was held up");
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert!(versions.len() >= 20, "{} versions", versions.len());
+}
+
+/// The journal of a Podman that was killed stays until the next command. Until then a new
+/// container has a name, from the list, and no labels; what was known is still known.
+#[test]
+fn an_unfinished_transaction_is_waited_for_and_then_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = SafePath::from(dir.path());
+    let path = dir.path().join("db.sql");
+    let journal = dir.path().join("db.sql-journal");
+    let databases = Databases::new(MOST);
+    let writer = write_sqlite(&path, &[(ID, &config("old"))]);
+    assert_eq!(name(databases.find(&storage, &id(ID))), "old");
+    let insert = "INSERT INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
+    writer.execute(insert, (OTHER, config("new"))).unwrap();
+    std::fs::write(&journal, "hot").unwrap();
+    assert_eq!(databases.find(&storage, &id(OTHER)), Answer::Busy);
+    assert_eq!(name(databases.find(&storage, &id(ID))), "old");
+    comes(&databases, &storage, &id(OTHER), "Unreadable");
+    let said = databases.failures(std::slice::from_ref(&storage));
+    assert!(
+        said.len() == 1 && said[0].1.contains("not finished"),
+        "{said:?}"
+    );
+    std::fs::remove_file(&journal).unwrap();
+    comes(&databases, &storage, &id(OTHER), "new");
+    assert_eq!(databases.failures(&[storage]), []);
+}
+
+#[test]
+fn a_write_ahead_log_without_transactions_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db.sql");
+    let writer = write_sqlite(&path, &[]);
+    writer.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let insert = "INSERT INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
+    writer.execute(insert, (ID, config("web"))).unwrap();
+    let databases = Databases::new(MOST);
+    let storage = SafePath::from(dir.path());
+    assert_eq!(databases.find(&storage, &id(ID)), Answer::Busy);
+    drop(writer);
+    comes(&databases, &storage, &id(ID), "web");
+}
+
+/// Each of these could make SQLite, or us, work without end, or run something.
+#[test]
+fn what_a_user_puts_into_a_database_costs_little_and_is_not_executed() {
+    let forever = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)";
+    let big = "x".repeat(1 << 20);
+    for (schema, is_error) in [
+        (format!("CREATE VIEW ContainerConfig AS {forever} SELECT x AS ID, 'j' AS JSON FROM n"), false),
+        ("PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'ContainerConfig', \
+             'ContainerConfig', 0, 'CREATE VIRTUAL TABLE ContainerConfig USING fts5(ID, JSON)')"
+                .to_owned(), false),
+        ("CREATE TABLE ContainerConfig(x)".to_owned(), true),
+        (
+            "CREATE TABLE ContainerConfig(ID TEXT, JSON TEXT AS (hex(zeroblob(10000000)))); \
+             INSERT INTO ContainerConfig(ID) VALUES ('a')"
+                .to_owned(),
+            true,
+        ),
+        (format!("CREATE TABLE ContainerConfig(ID, JSON, {})", columns(1_500)), true),
+        (
+            format!("CREATE TABLE ContainerConfig(ID, JSON); INSERT INTO ContainerConfig VALUES ('a', '{big}')"),
+            false,
+        ),
+        (
+            "CREATE TABLE ContainerConfig(ID, JSON); INSERT INTO ContainerConfig VALUES (x'ff', x'fe'), (1, 2.5)"
+                .to_owned(),
+            false,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db.sql");
+        Connection::open(&path).unwrap().execute_batch(&schema).unwrap();
+        if std::fs::metadata(&path).unwrap().len() < 1 << 16 {
+            keep("podman_database", std::fs::read(&path).unwrap());
+        }
+        let began = Instant::now();
+        let mut bytes = 0;
+        let read = sqlite::read(&SafePath::from(&path), MOST, &mut |id: &str, json: &str| {
+            bytes += id.len() + json.len()
+        });
+        let shown = &schema[..schema.len().min(80)];
+        assert_eq!(read.is_err(), is_error, "{read:?} {shown}");
+        assert!(bytes as u64 <= MOST, "{bytes} {shown}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?} {shown}", began.elapsed());
+    }
+}
+
+fn columns(count: usize) -> String {
+    let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
+    names.join(",")
+}
+
+#[test]
+fn a_file_of_anything_cut_anywhere_is_an_error_or_has_containers_that_were_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("whole");
+    drop(write_sqlite(
+        &path,
+        &[(ID, &config("web")), (OTHER, &config("db"))],
+    ));
+    let sqlite_bytes = std::fs::read(&path).unwrap();
+    let bolt_bytes = bolt(&[(ID, &config("web")), (OTHER, &config("db"))]);
+    for (bytes, read) in [(&sqlite_bytes, KINDS[0].1), (&bolt_bytes, KINDS[1].1)] {
+        let file = dir.path().join("cut");
+        let check = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let mut seen = Vec::new();
+            let mut take = |_: &str, json: &str| seen.push(json.to_owned());
+            let result = read(&SafePath::from(&file), MOST, &mut take);
+            (result.is_ok(), seen.len())
+        };
+        assert_eq!(check(bytes), (true, 2));
+        for cut in (0..bytes.len()).step_by(509) {
+            let (_, seen) = check(&bytes[..cut]);
+            assert!(seen <= 2, "{seen} of a file of {cut} bytes");
+        }
+        for at in (0..bytes.len()).step_by(61) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0xff;
+            let (_, seen) = check(&changed);
+            assert!(seen <= 4, "{seen} with byte {at} changed");
+        }
+    }
+}
+
+/// A tree whose pages lead to each other in a circle, and one that has each page a thousand times.
+#[test]
+fn a_bolt_tree_without_end_ends() {
+    let page = |bytes: &mut [u8], page: usize, kind: u16, elements: &[(u32, u64)]| {
+        let page = &mut bytes[page * 4096..(page + 1) * 4096];
+        page[8..10].copy_from_slice(&kind.to_ne_bytes());
+        page[10..12].copy_from_slice(&(elements.len() as u16).to_ne_bytes());
+        for (number, (position, below)) in elements.iter().enumerate() {
+            let start = 16 + number * 16;
+            page[start..start + 4].copy_from_slice(&position.to_ne_bytes());
+            page[start + 8..start + 16].copy_from_slice(&below.to_ne_bytes());
+        }
+    };
+    for pages in [&[2u64][..], &[3; 200][..]] {
+        let mut bytes = bolt(&[(ID, &config("web"))]);
+        let elements: Vec<(u32, u64)> = pages.iter().map(|page| (0, *page)).collect();
+        page(&mut bytes, 2, 1, &elements);
+        page(&mut bytes, 3, 1, &elements);
+        let dir = tempfile::tempdir().unwrap();
+        put_bolt(dir.path(), &bytes);
+        let databases = Databases::new(MOST);
+        let storage = SafePath::from(dir.path());
+        assert_eq!(databases.find(&storage, &id(ID)), Answer::Unreadable);
+        assert!(databases.failures(&[storage])[0].1.contains("damaged"));
+    }
+}
+
+#[test]
+fn a_database_beyond_the_limit_or_of_another_kind_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = SafePath::from(dir.path());
+    let file = std::fs::File::create(dir.path().join("db.sql")).unwrap();
+    file.set_len(3 << 30).unwrap();
+    put_bolt(dir.path(), &[b'x'; 9_000]);
+    let said: Vec<String> = Databases::new(MOST)
+        .failures(&[storage])
+        .into_iter()
+        .map(|(_, reason)| reason)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "it has 3221225472 bytes, more than the limit of 4194304",
+            "it is not a Bolt database"
+        ]
+    );
+}
+
+/// A user rewrites the database all the time.
+#[test]
+fn a_database_that_changes_all_the_time_is_read_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = SafePath::from(dir.path());
+    let databases = Databases::new(MOST);
+    let path = dir.path().join("db.sql");
+    let began = Instant::now();
+    let mut versions = HashSet::new();
+    for number in 0..500 {
+        std::fs::write(&path, vec![0; number]).unwrap();
+        databases.find(&storage, &id(ID));
+        versions.extend(
+            lock(&databases.known)
+                .values()
+                .map(|known| known.version.map(|it| it.1)),
+        );
+    }
+    let most = began.elapsed().as_millis() / SHORTEST_PAUSE.as_millis() + 1;
+    let reads = versions.len() as u128;
+    assert!(reads >= 1 && reads <= most, "{reads} of {most}");
+}

@@ -1,0 +1,195 @@
+//! The containers in Podman's SQLite database, `db.sql`, read from a copy in memory.
+//!
+//! SQLite itself opens no file: a lock of ours would hold up a Podman that wants to write, and a
+//! user's file may be a pipe or grow without end. So the bytes are copied (`read`), and the copy
+//! counts only if no transaction wrote to the file in the meantime. Podman uses SQLite's rollback
+//! journal, so:
+//!
+//! ```text
+//! change counter, time      c0
+//! journal                   absent: nobody is writing
+//! copy
+//! journal                   absent: nobody is writing
+//! change counter, time      c0: nobody has begun and ended a transaction either
+//! ```
+//!
+//! A user can write anything into such a file. Nothing in it is executed: views, virtual tables
+//! and functions are refused, and size, memory and time are limited.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::Connection;
+use rustix::fs::fstat;
+use rustix::time::{clock_gettime, ClockId};
+
+use crate::runtime::podman::database::Failure;
+use crate::runtime::safe_path::SafePath;
+
+/// Suffixes of the files in which SQLite keeps an unfinished transaction.
+const UNFINISHED: [&str; 2] = ["-journal", "-wal"];
+/// Size of the header. Two of its bytes say whether the file has a write-ahead log.
+const HEADER: usize = 100;
+const WAL_FLAGS: std::ops::Range<usize> = 18..20;
+/// Where the header counts transactions.
+const CHANGE_COUNTER: u64 = 24;
+
+/// Most memory that SQLite takes, for all files together.
+const MOST_MEMORY: u64 = 64 << 20;
+/// Most time of the processor for one file. One at the limit of size takes a tenth of it.
+const MOST_TIME: Duration = Duration::from_millis(200);
+/// Instructions of SQLite's machine between two looks at the clock.
+const STEPS: i32 = 100;
+
+/// A table of that name: neither a view nor a virtual table, which have no page.
+const IS_TABLE: &str =
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'ContainerConfig' AND rootpage > 0";
+/// All containers.
+const ROWS: &str = "SELECT ID, JSON FROM ContainerConfig";
+
+/// What a transaction changes: the counter in the header, size and time of the file.
+type Stamp = ([u8; 4], i64, i64, u64);
+
+/// Calls `take` with id and configuration of each container in the database at `path`.
+pub(super) fn read(
+    path: &SafePath,
+    most_bytes: u64,
+    mut take: impl FnMut(&str, &str),
+) -> Result<(), Failure> {
+    let file = path.open_file()?;
+    let before = stamp(&file)?;
+    if has_unfinished(path)? {
+        return Err(Failure::Busy);
+    }
+    let size = fstat(&file).map_err(io::Error::from)?.st_size as u64;
+    if size > most_bytes {
+        return Err(Failure::too_large(size, most_bytes));
+    }
+    let copied = copy(&file, size);
+    if has_unfinished(path)? || stamp(&file)? != before {
+        return Err(Failure::Busy);
+    }
+    let mut left = size;
+    let mut take = |id: &str, config: &str| {
+        // Rows that exist once in the file are not longer than it.
+        left = left.checked_sub((id.len() + config.len()) as u64)?;
+        take(id, config);
+        Some(())
+    };
+    copied
+        .and_then(|copy| each_row(&copy, &mut take))
+        .map_err(|error| Failure::Unreadable(error.to_string()))
+}
+
+fn stamp(file: &File) -> io::Result<Stamp> {
+    let mut counter = [0; 4];
+    // An empty file has no counter.
+    let _ = file.read_at(&mut counter, CHANGE_COUNTER)?;
+    let stat = fstat(file)?;
+    #[allow(
+        clippy::useless_conversion,
+        reason = "the types differ by architecture"
+    )]
+    Ok((
+        counter,
+        stat.st_mtime.into(),
+        stat.st_mtime_nsec as i64,
+        stat.st_size as u64,
+    ))
+}
+
+/// Whether a transaction is being written, or was left behind by a Podman that was killed.
+fn has_unfinished(path: &SafePath) -> io::Result<bool> {
+    for suffix in UNFINISHED {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match path.at(name).stat() {
+            Ok(stat) if stat.stx_size > 0 => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// A database in memory with the bytes of the file.
+fn copy(file: &File, size: u64) -> rusqlite::Result<Connection> {
+    let mut database = Connection::open_in_memory()?;
+    database.execute_batch(&format!("PRAGMA hard_heap_limit = {MOST_MEMORY}"))?;
+    let mut header = Vec::new();
+    let _ = crate::runtime::bounded_file::read_at_most(file, HEADER as u64, &mut header);
+    // A log without transactions is nothing to read; a database in memory has none.
+    if let Some(flags) = header.get_mut(WAL_FLAGS) {
+        flags.fill(1);
+    }
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let rest = size.saturating_sub(header.len());
+    let bytes = header.as_slice().chain(file.take(rest as u64));
+    database.deserialize_read_exact("main", bytes, size, true)?;
+    confine(&mut database, size)?;
+    Ok(database)
+}
+
+/// Takes everything from the database but the reading of tables.
+fn confine(database: &mut Connection, size: usize) -> rusqlite::Result<()> {
+    for (option, is_on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        database.set_db_config(option, is_on)?;
+    }
+    let longest = i32::try_from(size).unwrap_or(i32::MAX);
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_LENGTH, longest.max(1 << 16)),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 16),
+        (Limit::SQLITE_LIMIT_COLUMN, 64),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 32),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    ] {
+        database.set_limit(limit, most)?;
+    }
+    database.execute_batch("PRAGMA cell_size_check = ON")?;
+    let end = processor_time() + MOST_TIME;
+    database.progress_handler(STEPS, Some(move || processor_time() > end))?;
+    database.authorizer(Some(|asked: AuthContext<'_>| match asked.action {
+        AuthAction::Select | AuthAction::Read { .. } => Authorization::Allow,
+        _ => Authorization::Deny,
+    }))
+}
+
+/// Time that this thread has had. The clock on the wall goes on while others have the processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Ends early, without an error, if `take` returns `None`.
+fn each_row(
+    database: &Connection,
+    take: &mut dyn FnMut(&str, &str) -> Option<()>,
+) -> rusqlite::Result<()> {
+    // A database that was just created has no tables yet.
+    if !database.prepare(IS_TABLE)?.exists([])? {
+        return Ok(());
+    }
+    let mut statement = database.prepare(ROWS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, config) = (row.get_ref(0)?, row.get_ref(1)?);
+        let (Ok(id), Ok(config)) = (id.as_str(), config.as_str()) else {
+            continue;
+        };
+        if take(id, config).is_none() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The containers in the folders of a storage: one folder per storage driver that was used, and in
+//! it one folder per container.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::FileType;
+
+use crate::runtime::id::ContainerId;
+use crate::runtime::safe_path::{Folder, SafePath};
+use crate::runtime::seam::{Found, Hides, Listing, Unreadable};
+use crate::runtime::storage::{names, too_many, Identify, Limits};
+
+/// Suffix of a storage driver's directory of containers.
+const CONTAINERS: &str = "-containers";
+
+/// Adds the containers of one storage, whose directory is open. `identify` maps Podman's id of
+/// a container to the id used by the plugin and the owner. A path that cannot be read hides
+/// only what is in it.
+pub(crate) fn list_storage(
+    storage: &SafePath,
+    folder: &Folder,
+    limits: Limits,
+    listing: &mut Listing,
+    identify: Identify<'_>,
+) {
+    let mut unreadable = Vec::new();
+    let mut note = |path: &Path, error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            unreadable.push(Unreadable {
+                hides: Hides::Containers,
+                ..Unreadable::folder(path, error)
+            });
+        }
+    };
+    let mut drivers = names(folder, storage, limits, &mut note);
+    drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
+    if drivers.len() > limits.parts {
+        note(storage, too_many(limits.parts, "storage drivers"));
+        drivers.truncate(limits.parts);
+    }
+    let mut left = limits.containers;
+    listing.folders.push(storage.clone());
+    for (driver, _) in drivers {
+        let dir = storage.join(driver);
+        let entries = match dir.open_folder() {
+            Ok(folder) => names(&folder, &dir, limits, &mut note),
+            Err(error) => {
+                note(&dir, error);
+                continue;
+            }
+        };
+        let ids = entries
+            .into_iter()
+            .filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
+        for (id, name) in ids {
+            if left == 0 {
+                note(&dir, too_many(limits.containers, "containers"));
+                break;
+            }
+            left -= 1;
+            let folder = dir.join(name);
+            let userdata = folder.join("userdata");
+            match userdata.stat() {
+                Ok(stat)
+                    if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory =>
+                {
+                    let (id, owner) = identify(id);
+                    let found = Found::new(id, userdata, folder.to_path_buf());
+                    listing.containers.push(Found { owner, ..found });
+                }
+                Ok(_) => note(
+                    &userdata,
+                    io::Error::new(io::ErrorKind::InvalidInput, "it is not a folder"),
+                ),
+                // The directory with its log is created a moment later.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    listing.folders.push(folder)
+                }
+                Err(error) => note(&folder, error),
+            }
+        }
+        listing.folders.push(dir);
+    }
+    listing.unreadable.append(&mut unreadable);
+}

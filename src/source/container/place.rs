@@ -1,0 +1,34 @@
+//! Where the folder of a container is: it may be found elsewhere, or be gone.
+
+use std::io;
+
+use crate::runtime::file::stat_path;
+use crate::runtime::Found;
+use crate::source::container::Container;
+use crate::source::services::Surroundings;
+
+impl Container {
+    /// Whether it was found in another folder than before, be it under the same path: the root
+    /// was copied, mounted over or is a symlink that leads elsewhere now.
+    pub fn is_elsewhere(&self, found: &Found) -> bool {
+        self.about.found().dir != found.dir || self.folder.is_other(&found.dir)
+    }
+
+    /// Continues in another folder; files that are open are read to their end.
+    pub fn move_to(&mut self, found: Found, around: &mut Surroundings<'_>) {
+        let before = self.about.found().clone();
+        self.about.move_to(found);
+        around.watch.forget_folders(around.key);
+        self.log.move_from(&before, &self.about, around);
+        // A refused watch has already been reported for another folder.
+        let _ = self.watch_folder(around.watch, around.key);
+    }
+
+    /// Whether its folder is missing although its root is there: while that is being moved, all
+    /// are missing.
+    pub(super) fn is_removed(&self) -> bool {
+        let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        stat_path(&self.about.found().dir).is_err_and(is_missing)
+            && self.about.runtime().root().try_exists().unwrap_or(false)
+    }
+}

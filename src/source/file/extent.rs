@@ -1,0 +1,66 @@
+//! What the files of one log span, seen from outside: when they were made and last written, and
+//! whether a checkpoint was taken from one of them. A container whose log driver was changed has
+//! several logs.
+
+use std::io;
+
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::runtime::LogFiles;
+use crate::source::file::known::Head;
+use crate::source::file::listing;
+
+/// How much later than its last entry a file may count as written: the runtime stamps an entry
+/// before it writes it.
+const WRITE_DELAY: u64 = 1_000_000_000;
+
+/// Returns when a file of the log was last written, in nanoseconds of the kernel's clock.
+pub fn last_written(log: &LogFiles) -> u64 {
+    let files = listing::list(log).unwrap_or_default().files.into_iter();
+    let written = files.filter_map(|file| {
+        let time = file.path.stat().ok()?.stx_mtime;
+        let seconds = u64::try_from(time.tv_sec).ok()?;
+        Some(seconds * 1_000_000_000 + u64::from(time.tv_nsec))
+    });
+    written.max().unwrap_or_default()
+}
+
+/// Whether all files of the log were made after another log was last written.
+pub fn was_made_after(log: &LogFiles, other: &LogFiles) -> bool {
+    let last = last_written(other);
+    listing::list(log).is_ok_and(|listed| listed.files.iter().all(|file| file.id.birth > last))
+}
+
+/// Returns which of these logs a checkpoint was taken from; they are in the order in which they
+/// were written. `None` if it is from none of their files.
+pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Option<usize>> {
+    if checkpoint.has_no_file() && checkpoint.cursor.count == 0 {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for (index, log) in logs.iter().enumerate() {
+        files.extend(
+            listing::list(log)?
+                .files
+                .into_iter()
+                .map(|file| (index, file)),
+        );
+    }
+    let id = (checkpoint.inode, checkpoint.birth);
+    let is_it = |file: &listing::ListedFile| id.1 != 0 && (file.id.inode, file.id.birth) == id;
+    if let Some((index, _)) = files.iter().find(|(_, file)| is_it(file)) {
+        return Ok(Some(*index));
+    }
+    for (index, file) in &files {
+        let head = Head::of(file);
+        if head
+            .read()?
+            .is_some_and(|head| checkpoint.fingerprint.matches(head))
+        {
+            return Ok(Some(*index));
+        }
+    }
+    // Its file is gone: entries of a log were written before its last change.
+    let time = checkpoint.cursor.time.since_epoch();
+    let is_later = |log: &LogFiles| last_written(log) + WRITE_DELAY >= time;
+    Ok(logs.iter().position(is_later))
+}

@@ -1,0 +1,142 @@
+//! A file that took the name of the one being read and goes on where that ends: the data root was
+//! copied to another disk, the log was copied and renamed (`cp -a`, `sed -i`), restored from a
+//! backup, or copied up by overlayfs. Its bytes say so, not its identity. Whoever wrote the old
+//! file may go on with that one, so both are kept:
+//!
+//! ```text
+//! held file   [ read ....... | unread ... ]          read to its end first
+//! successor   [ the same bytes .......... | new ]    then this, from where the bytes differ
+//! ```
+
+use std::fs::File;
+use std::io;
+
+use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
+use crate::runtime::file::{is_permanent, read_exact_at, stat_file};
+use crate::source::file::generation::Generation;
+use crate::source::file::listing::ListedFile;
+
+/// Bytes compared at the end of what both files may have in common. Entries have times in
+/// nanoseconds, so equal ones at equal offsets are the same.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// A file that has the content of the one being read.
+pub enum Successor {
+    /// It holds the whole of it, or an earlier state; it is open behind what both have.
+    After(Generation),
+    /// It holds what was read; what follows was changed. It is open at the same offset.
+    Instead(Generation),
+    /// It begins the same, and something that was read is changed: the times of its entries say
+    /// what was delivered.
+    Changed(Generation),
+}
+
+/// Whether a listed file has the content of `held`, whose own name is gone.
+pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<Successor>> {
+    let Some(old) = held.plain_file().filter(|_| !file.rank.is_gzip) else {
+        return Ok(None);
+    };
+    let mut next = match Generation::open_listed(file) {
+        // It is reported when it is to be read.
+        Err(error) if is_permanent(&error) => return Ok(None),
+        opened => opened?,
+    };
+    let Some(new) = next.plain_file().filter(|_| next.run == held.run) else {
+        return Ok(None);
+    };
+    let common = stat_file(old)?.1.min(stat_file(new)?.1);
+    let head = common.min(HEAD_BYTES as u64);
+    if common == 0 || !have_same(old, new, 0, head)? {
+        return Ok(None);
+    }
+    if have_same(old, new, common.saturating_sub(TAIL_BYTES), common)? {
+        next.seek_to_end_before(common)?;
+        // Less than an entry identifies nothing.
+        return Ok((next.read_offset() > 0).then_some(Successor::After(next)));
+    }
+    if held.read_offset() > 0 && next.seek(&held.resume_here())? == Some(true) {
+        return Ok(Some(Successor::Instead(next)));
+    }
+    let head = next.head_now()?.unwrap_or_default();
+    Ok(held
+        .fingerprint()
+        .matches(&head)
+        .then_some(Successor::Changed(next)))
+}
+
+fn have_same(one: &File, other: &File, from: u64, to: u64) -> io::Result<bool> {
+    let mut bytes = [vec![0; (to - from) as usize], vec![0; (to - from) as usize]];
+    Ok(read_exact_at(one, &mut bytes[0], from)?
+        && read_exact_at(other, &mut bytes[1], from)?
+        && bytes[0] == bytes[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::checkpoint::fingerprint::Fingerprint;
+    use crate::delivery::checkpoint::fingerprint::Marker;
+    use crate::delivery::checkpoint::StreamCheckpoint;
+    use crate::runtime::LogFiles;
+    use crate::source::file::listing;
+
+    /// Entries with these numbers, each with a time of its own.
+    fn entries(numbers: std::ops::Range<usize>) -> String {
+        let entry = |number| {
+            format!("{{\"log\":\"line\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{number:09}Z\"}}\n")
+        };
+        numbers.map(entry).collect()
+    }
+
+    /// What a file with the second text is to one with the first, read up to an offset: its
+    /// kind, and where it is open.
+    fn found(old: &str, new: &str, read: usize) -> Option<(&'static str, usize)> {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LogFiles::numbered(dir.path().join("x-json.log"));
+        std::fs::write(&log.path, old).unwrap();
+        let first = listing::list(&log).unwrap();
+        let mut held = Generation::open_listed(&first.files[0]).unwrap();
+        if read > 0 {
+            let checkpoint = StreamCheckpoint {
+                fingerprint: Fingerprint::of(&old.as_bytes()[..read]),
+                marker: Marker::of(&old.as_bytes()[..read]),
+                offset: read as u64,
+                ..StreamCheckpoint::default()
+            };
+            assert_eq!(held.seek(&checkpoint).unwrap(), Some(true));
+        }
+        std::fs::write(dir.path().join("new"), new).unwrap();
+        std::fs::rename(dir.path().join("new"), &log.path).unwrap();
+        let listed = listing::list(&log).unwrap();
+        let (kind, file) = match successor_of(&held, &listed.files[0]).unwrap()? {
+            Successor::After(file) => ("after", file),
+            Successor::Instead(file) => ("instead", file),
+            Successor::Changed(file) => ("changed", file),
+        };
+        Some((kind, file.read_offset() as usize))
+    }
+
+    #[test]
+    fn a_file_is_a_successor_by_what_it_holds_and_by_nothing_else() {
+        let entry = entries(0..1).len();
+        let old = entries(0..5_000);
+        let after = |entries: usize| Some(("after", entries * entry));
+        // A copy, the same written on, an earlier state, also one that ends in an entry.
+        assert_eq!(found(&old, &old, 0), after(5_000));
+        assert_eq!(found(&old, &entries(0..6_000), 70 * entry), after(5_000));
+        assert_eq!(found(&old, &entries(0..3_000), 70 * entry), after(3_000));
+        assert_eq!(found(&old, &old[..3_000 * entry - 9], 0), after(2_999));
+        // What is unread was changed, or what was read.
+        let edited = [entries(0..4_000), entries(4_001..5_000)].concat();
+        assert_eq!(
+            found(&old, &edited, 4_000 * entry),
+            Some(("instead", 4_000 * entry))
+        );
+        assert_eq!(found(&old, &edited, 4_001 * entry), Some(("changed", 0)));
+        // Another log: no entry is the same, or not even one is there.
+        assert_eq!(found(&old, &entries(1..5_000), 70 * entry), None);
+        assert_eq!(found(&old, &old[..entry - 1], 70 * entry), None);
+        assert_eq!(found(&old, "", 70 * entry), None);
+        assert_eq!(found("", &old, 0), None);
+    }
+}

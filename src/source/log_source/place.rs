@@ -1,0 +1,220 @@
+//! The places of a log: its files may be found in another folder, and a container whose driver
+//! was changed has a log of each driver.
+//!
+//! ```text
+//! json-file   [ read ... ]  its driver was changed: read to its end, then left
+//! local                     [ ..... the place where the driver writes now ..... ]
+//! ```
+
+use std::io;
+
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::runtime::{Found, LogFiles};
+use crate::source::choose::{self, choose, Choice, FileState};
+use crate::source::describe::Description;
+use crate::source::file::extent::{log_of, was_made_after};
+use crate::source::file::feed::ReadContext;
+use crate::source::file::rotation::Start;
+use crate::source::follow::Follow;
+use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
+use crate::source::services::Surroundings;
+use crate::telemetry::event::Event;
+
+/// The logs of a container whose driver was changed.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// Those that were read to their end.
+    left: Vec<LogFiles>,
+    /// An earlier run may have read some of them.
+    is_resumed: bool,
+    /// The driver writes elsewhere than to the files being read.
+    pub is_over: bool,
+}
+
+impl Places {
+    /// None was left yet.
+    pub fn new(start: Start) -> Places {
+        Places {
+            is_resumed: start != Start::Head,
+            ..Places::default()
+        }
+    }
+}
+
+impl LogSource {
+    /// The container's folder was at `before` and is elsewhere now. Its files keep their place
+    /// among [`crate::runtime::Runtime::logs`].
+    pub fn move_from(
+        &mut self,
+        before: &Found,
+        about: &Description,
+        around: &mut Surroundings<'_>,
+    ) {
+        let before = about.runtime().logs(before);
+        let now = about.runtime().logs(about.found());
+        let moved = |files: &LogFiles| {
+            let index = before.iter().position(|before| before == files);
+            let moved = index.and_then(|index| now.get(index)).or(now.first());
+            moved.unwrap_or(files).clone()
+        };
+        self.follow.unwatch(around);
+        self.follow = Follow::new(around.now);
+        self.places.left = self.places.left.iter().map(moved).collect();
+        match &mut self.source {
+            Source::Files { tailer, .. } => tailer.move_to(moved(tailer.files())),
+            Source::Api { files, .. } => *files = moved(files),
+        }
+        watch_log_folder(self.files(), about, around);
+    }
+
+    /// The logs that may have something unread, oldest first. None that was left is among them,
+    /// unless the driver writes to it again.
+    fn unread_logs(&self, about: &Description) -> Result<Vec<LogFiles>, (LogFiles, io::Error)> {
+        let mut logs = choose::find_logs(about.runtime(), about.found(), about.driver())?;
+        let is_left = |files: &LogFiles| self.places.left.contains(files);
+        logs.retain(|files| !is_left(files) || about.writes_to(files) != Some(false));
+        Ok(logs)
+    }
+
+    /// Finds the log to read first. None of its files is open.
+    pub(super) fn find_first(
+        &mut self,
+        about: &Description,
+    ) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
+        let mut logs = self.unread_logs(about)?;
+        let first = match self.tailer().map(|tailer| tailer.start()) {
+            _ if logs.len() < 2 => 0,
+            // The API was read from until now.
+            None | Some(Start::End) => logs.len() - 1,
+            Some(Start::Head | Start::After { .. }) => 0,
+            Some(Start::Saved(saved)) => {
+                let first = self.resume_in(&logs, &saved, about);
+                first.map_err(|error| (logs[0].clone(), error))?
+            }
+        };
+        self.places.left.extend(logs.drain(..first));
+        Ok(logs.into_iter().next())
+    }
+
+    /// Returns which of the logs to resume in.
+    fn resume_in(
+        &mut self,
+        logs: &[LogFiles],
+        saved: &ContainerCheckpoint,
+        about: &Description,
+    ) -> io::Result<usize> {
+        let mut of_streams = [None, None];
+        for (index, checkpoint) in of_streams.iter_mut().zip(saved) {
+            *index = log_of(logs, checkpoint)?;
+        }
+        let Some(first) = of_streams.into_iter().flatten().min() else {
+            return Ok(logs.len() - 1);
+        };
+        let mut saved = *saved;
+        for (index, checkpoint) in of_streams.into_iter().zip(&mut saved) {
+            if index.is_some_and(|index| index > first) {
+                *checkpoint = by_time(checkpoint);
+            }
+        }
+        self.source = Source::of(about, logs[first].clone(), Start::Saved(saved));
+        Ok(first)
+    }
+
+    /// Decides, at a look, whether the files that are open are to be left once they are read.
+    pub(super) fn note_driver(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        self.places.is_over = self.tailer().is_some_and(|tailer| {
+            tailer.is_open() && about.writes_to(tailer.files()) == Some(false)
+        });
+        if self.places.is_over {
+            let logs = about.runtime().logs(about.found()).into_iter();
+            for files in logs.filter(|files| about.writes_to(files) == Some(true)) {
+                watch_log_folder(&files, about, around);
+            }
+        }
+    }
+
+    /// Everything was read. If the driver writes elsewhere now, moves there; returns whether it
+    /// did. `is_gone` says that the container was removed.
+    pub fn move_on(
+        &mut self,
+        is_gone: bool,
+        about: &Description,
+        context: &mut ReadContext<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> io::Result<bool> {
+        if !self.places.is_over {
+            return Ok(false);
+        }
+        // A failure is reported at the next look.
+        let logs = self.unread_logs(about).unwrap_or_default();
+        let next = logs.into_iter().find(|files| files != self.files());
+        let choice = match next {
+            Some(_) => Choice::Files,
+            None if is_gone => return Ok(false),
+            None => choose(&facts(about, FileState::Left, around)),
+        };
+        if matches!(choice, Choice::Later | Choice::Unreadable) {
+            // The container was not started since.
+            return Ok(false);
+        }
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return Ok(false);
+        };
+        let saved = tailer.close(context)?;
+        let left = tailer.files().clone();
+        let files = next.unwrap_or_else(|| left.clone());
+        let (name, short_id) = about.names();
+        around.link.report(Event::DriverChanged {
+            name,
+            short_id,
+            path: left.path.to_path_buf(),
+            driver: about
+                .driver()
+                .map_or_else(String::new, |driver| driver.name.clone()),
+        });
+        self.places.is_over = false;
+        let start = self.start_in(&files, &left, &saved);
+        if !self.places.left.contains(&left) {
+            self.places.left.push(left);
+        }
+        self.close_files(about, around);
+        self.source = Source::of(about, files, start);
+        match choice {
+            Choice::Files => self.look(about, around),
+            choice => self.go_to(choice, about, around),
+        }
+        Ok(true)
+    }
+
+    /// Where reading another log begins, after everything up to `saved`, the end of `left`, was
+    /// delivered.
+    fn start_in(&self, files: &LogFiles, left: &LogFiles, saved: &ContainerCheckpoint) -> Start {
+        let may_be_known = || self.places.is_resumed && !was_made_after(files, left);
+        Start::After {
+            saved: *saved,
+            may_repeat: self.places.left.contains(files) || may_be_known(),
+        }
+    }
+
+    /// Where the files of the driver are begun after the API.
+    pub(super) fn start_after_api(&self, saved: ContainerCheckpoint) -> Start {
+        match self.places.left.last() {
+            // The file that the checkpoint names is of another log.
+            Some(left) if left != self.files() => Start::After {
+                saved,
+                may_repeat: true,
+            },
+            _ => Start::Saved(saved),
+        }
+    }
+}
+
+/// What is known of a stream where its file is not at hand.
+fn by_time(checkpoint: &StreamCheckpoint) -> StreamCheckpoint {
+    StreamCheckpoint {
+        cursor: checkpoint.cursor,
+        is_by_time: true,
+        is_mid_line: checkpoint.is_mid_line,
+        ..StreamCheckpoint::default()
+    }
+}

@@ -1,0 +1,142 @@
+//! Containers whose log only an API has, played by the test: log drivers of plugins, states and
+//! releases that the daemons at hand do not have, and `tail-containers --no-follow`.
+
+use std::fs;
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::played_api::{PlayedApi, PlayedContainer};
+use test_kit::tail_containers::{check, row, run};
+
+const LINES: [&str; 3] = ["one", "two", "three"];
+
+/// A container with this log driver and no file, which has ended.
+fn ended(root: &DockerRoot, digit: char, name: &str, driver: &str) -> LogWriter {
+    let container = root.created_container(digit, name);
+    let config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
+    fs::write(container.dir.join("hostconfig.json"), config.to_string()).expect("a file");
+    container.write_config(name, false);
+    container
+}
+
+fn printed(output: &std::process::Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// A plugin such as Loki's may keep the log itself: `docker logs` works, and there is no cache.
+#[test]
+fn a_container_with_a_plugin_driver_that_ended_while_nobody_read_is_read_through_the_api() {
+    let root = DockerRoot::new();
+    let loki = ended(&root, 'a', "kept", "loki");
+    let other = ended(&root, 'b', "elsewhere", "grafana/loki-docker-driver:3");
+    let api = PlayedApi::of_docker([
+        (
+            loki.id.clone(),
+            PlayedContainer::ended("kept", "loki", &LINES),
+        ),
+        (
+            other.id.clone(),
+            PlayedContainer {
+                log: None,
+                ..PlayedContainer::ended("elsewhere", "loki", &[])
+            },
+        ),
+    ]);
+    let (page, _) = check(
+        root.path(),
+        &["-o", &format!("Docker_Socket={}", api.socket())],
+    );
+    assert_eq!(
+        row(&page, "kept"),
+        "shop/web:1.2 loki api: log driver loki keeps no file"
+    );
+    let collector = Collector::start(root.path(), &[("Docker_Socket", &api.socket())]);
+    assert_eq!(collector.wait_texts(3), LINES);
+    collector.wait("the answer about the other one", |collector| {
+        collector.has_logged("elsewhere (bbbbbbbbbbbb) cannot be read: configured logging driver")
+    });
+    collector.wait("its place in the metrics", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+    // Each was asked about once.
+    assert_eq!(api.requests("/logs?").len(), 2);
+}
+
+/// Docker writes their cache when they start; without one there is nothing to ask for.
+#[test]
+fn a_container_with_a_sending_driver_that_ended_is_not_asked_about() {
+    let root = DockerRoot::new();
+    let drivers = ["syslog", "gelf", "fluentd", "awslogs", "splunk"];
+    let _containers: Vec<_> = ('a'..)
+        .zip(drivers)
+        .map(|(digit, driver)| ended(&root, digit, driver, driver))
+        .collect();
+    let api = PlayedApi::of_docker([]);
+    let socket = format!("Docker_Socket={}", api.socket());
+    let output = run(root.path(), &["--no-follow", "-o", &socket]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(api.requests(""), [""; 0]);
+}
+
+#[test]
+fn no_follow_waits_for_what_only_the_api_has() {
+    let root = DockerRoot::new();
+    let journald = ended(&root, 'a', "kept", "journald");
+    let running = ended(&root, 'b', "running", "journald");
+    running.write_config("running", true);
+    let container = |name: &str, state: &str| PlayedContainer {
+        state: state.to_owned(),
+        ..PlayedContainer::ended(name, "journald", &LINES)
+    };
+    let api = PlayedApi::of_docker([
+        (journald.id.clone(), container("kept", "exited")),
+        (running.id.clone(), container("running", "running")),
+    ]);
+    let socket = format!("Docker_Socket={}", api.socket());
+    let missing = root.path().join("missing");
+    for root in [root.path(), &missing] {
+        for mode in ["Mode=hybrid", "Mode=stream"] {
+            let output = run(root, &["--no-follow", "--json", "-o", &socket, "-o", mode]);
+            assert!(output.status.success(), "{output:?}");
+            let text = |line: &String| {
+                let record: serde_json::Value = serde_json::from_str(line).expect("a record");
+                record["log"].as_str().expect("a text").to_owned()
+            };
+            let mut texts: Vec<_> = printed(&output).iter().map(text).collect();
+            texts.sort();
+            let expected = ["one", "one", "three", "three", "two", "two"];
+            assert_eq!(texts, expected, "{root:?} {mode} {output:?}");
+        }
+    }
+}
+
+/// `stopped` is a state of Podman 5. One such container must not hide the others.
+#[test]
+fn a_container_in_a_state_of_podman_5_does_not_hide_the_list() {
+    let root = DockerRoot::new();
+    let id = |digit: &str| digit.repeat(64);
+    let stopped = PlayedContainer {
+        state: "stopped".to_owned(),
+        ..PlayedContainer::ended("kept", "journald", &LINES)
+    };
+    let api = PlayedApi::of_podman("5.4.2", [(id("a"), stopped)]);
+    let podman = root.path().join("storage");
+    let socket = format!("Podman_Socket={}", api.socket());
+    let podman = format!("Podman_Root={}", podman.display());
+    let arguments = [
+        "--no-follow",
+        "--runtime",
+        "podman",
+        "-o",
+        &podman,
+        "-o",
+        &socket,
+    ];
+    let output = std::process::Command::new(test_kit::tail_containers::program())
+        .args(arguments)
+        .output()
+        .expect("tail-containers runs");
+    let expected = LINES.map(|line| format!("kept | {line}"));
+    assert_eq!(printed(&output), expected, "{output:?}");
+}

@@ -1,0 +1,309 @@
+//! A container's log driver is changed, as by editing its `hostconfig.json` while
+//! dockerd is stopped: the old log is read to its end, then that of the new driver.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::{record, DockerRoot, LogWriter};
+use test_kit::tail_containers::{check, row};
+
+const QUICK: &[(&str, &str)] = &[("Rescan_Interval", "50ms")];
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("line {number}")).collect()
+}
+
+/// A frame of the driver `local`, and of the cache.
+fn frame(text: &str, nanoseconds: u64) -> Vec<u8> {
+    fn varint(mut number: u64, bytes: &mut Vec<u8>) {
+        while number > 127 {
+            bytes.push(number as u8 | 128);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+    }
+    let mut message = vec![1 << 3 | 2, 6];
+    message.extend(b"stdout");
+    message.push(2 << 3);
+    varint(nanoseconds, &mut message);
+    message.push(3 << 3 | 2);
+    varint(text.len() as u64, &mut message);
+    message.extend(text.as_bytes());
+    let length = (message.len() as u32).to_be_bytes();
+    [&length[..], &message, &length].concat()
+}
+
+/// Plays dockerd for one container, with a clock that goes on over all drivers.
+struct Daemon {
+    log: LogWriter,
+    driver: &'static str,
+    lines: usize,
+}
+
+impl Daemon {
+    fn new(root: &DockerRoot, driver: &'static str) -> Daemon {
+        let log = root.created_container('a', "web");
+        let mut daemon = Daemon {
+            log,
+            driver,
+            lines: 0,
+        };
+        daemon.start_with(driver);
+        daemon
+    }
+
+    fn id(&self) -> &str {
+        &self.log.id
+    }
+
+    /// The container is started with another driver.
+    fn start_with(&mut self, driver: &'static str) {
+        self.log.write_config("web", false);
+        let config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
+        let temporary = self.log.dir.join(".tmp-hostconfig");
+        fs::write(&temporary, config.to_string()).expect("a file");
+        fs::rename(temporary, self.log.dir.join("hostconfig.json")).expect("hostconfig.json");
+        self.driver = driver;
+        self.write(0);
+        self.log.write_config("web", true);
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        match self.driver {
+            "json-file" => Some(self.log.log.clone()),
+            "local" => Some(self.log.dir.join("local-logs/container.log")),
+            "syslog" => Some(self.log.dir.join("container-cached.log")),
+            _ => None,
+        }
+    }
+
+    /// So many further lines, by the driver of now.
+    fn write(&mut self, lines: usize) {
+        let Some(path) = self.file() else {
+            self.lines += lines;
+            return;
+        };
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let mut file = file.expect("a log");
+        for line in numbers(self.lines..self.lines + lines) {
+            self.lines += 1;
+            // Older than the files, as each entry is.
+            let nanoseconds = 1_700_000_000_000_000_000 + self.lines as u64 * 1_000_003;
+            let bytes = match self.driver {
+                "json-file" => {
+                    let time = format!(
+                        "2023-11-14T22:13:{:02}.{:09}Z",
+                        nanoseconds / 1_000_000_000 % 100 + 20,
+                        nanoseconds % 1_000_000_000
+                    );
+                    record("stdout", &format!("{line}\n"), &time).into_bytes()
+                }
+                _ => frame(&line, nanoseconds),
+            };
+            file.write_all(&bytes).expect("a write");
+        }
+    }
+}
+
+fn positions(root: &DockerRoot) -> String {
+    root.path().join("positions.db").display().to_string()
+}
+
+fn start(root: &DockerRoot, db: &str) -> Collector {
+    let options = [QUICK, &[("DB", db), ("Docker_Socket", "off")]].concat();
+    Collector::start(root.path(), &options)
+}
+
+/// Each change from one driver with files to another one.
+const CHANGES: [[&str; 2]; 6] = [
+    ["json-file", "local"],
+    ["json-file", "syslog"],
+    ["local", "json-file"],
+    ["local", "syslog"],
+    ["syslog", "json-file"],
+    ["syslog", "local"],
+];
+
+#[test]
+fn a_driver_that_is_changed_while_we_run_loses_and_repeats_nothing() {
+    for [one, other] in CHANGES {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = Daemon::new(&root, one);
+        daemon.write(100);
+        let collector = start(&root, &db);
+        collector.wait_texts(100);
+        // The reader is behind when the driver is changed.
+        collector.refuse(true);
+        daemon.write(200);
+        daemon.start_with(other);
+        daemon.write(50);
+        collector.refuse(false);
+        assert_eq!(
+            collector.wait_texts(350),
+            numbers(0..350),
+            "{one} -> {other}"
+        );
+        collector.wait("a message", |collector| {
+            collector.has_logged(&format!("its log driver was changed to {other}"))
+        });
+        // And back again, and again, live and over restarts of ours.
+        daemon.start_with(one);
+        daemon.write(50);
+        assert_eq!(
+            collector.wait_texts(400),
+            numbers(0..400),
+            "{other} -> {one}"
+        );
+        daemon.start_with(other);
+        daemon.write(50);
+        assert_eq!(
+            collector.wait_texts(450),
+            numbers(0..450),
+            "{one} -> {other}"
+        );
+        assert_eq!(collector.stop().0.len(), 450);
+        let collector = start(&root, &db);
+        daemon.write(1);
+        assert_eq!(
+            collector.wait_texts(1),
+            numbers(450..451),
+            "{one} -> {other}"
+        );
+        assert_eq!(collector.figures().lost(), 0);
+    }
+}
+
+#[test]
+fn a_driver_that_is_changed_while_we_are_away_loses_and_repeats_nothing() {
+    for [one, other] in CHANGES {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = Daemon::new(&root, one);
+        daemon.write(100);
+        let collector = start(&root, &db);
+        collector.wait_texts(100);
+        collector.stop();
+        daemon.write(50);
+        daemon.start_with(other);
+        daemon.write(50);
+        let collector = start(&root, &db);
+        assert_eq!(
+            collector.wait_texts(100),
+            numbers(100..200),
+            "{one} -> {other}"
+        );
+        collector.stop();
+        // Back to a file of which a part was read before.
+        daemon.write(10);
+        daemon.start_with(one);
+        daemon.write(50);
+        let collector = start(&root, &db);
+        assert_eq!(
+            collector.wait_texts(60),
+            numbers(200..260),
+            "{other} -> {one}"
+        );
+        assert_eq!(collector.stop().0.len(), 60);
+        let collector = start(&root, &db);
+        daemon.write(1);
+        assert_eq!(
+            collector.wait_texts(1),
+            numbers(260..261),
+            "{other} -> {one}"
+        );
+        assert_eq!(collector.figures().lost(), 0);
+    }
+}
+
+#[test]
+fn at_the_first_start_the_logs_of_all_drivers_are_read_in_order() {
+    let root = DockerRoot::new();
+    let mut daemon = Daemon::new(&root, "json-file");
+    daemon.write(10);
+    daemon.start_with("local");
+    daemon.write(10);
+    daemon.start_with("syslog");
+    daemon.write(10);
+    let collector = start(&root, &positions(&root));
+    assert_eq!(collector.wait_texts(30), numbers(0..30));
+}
+
+#[test]
+fn a_driver_without_files_is_read_through_the_api_and_one_with_files_from_these() {
+    let root = DockerRoot::new();
+    let (db, socket) = (positions(&root), root.path().join("no.sock"));
+    let socket = socket.display().to_string();
+    let options = [QUICK, &[("DB", db.as_str()), ("Docker_Socket", &socket)]].concat();
+    let mut daemon = Daemon::new(&root, "json-file");
+    daemon.write(10);
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(10);
+    collector.refuse(true);
+    daemon.write(10);
+    daemon.start_with("journald");
+    collector.refuse(false);
+    let is_api = "is read through the Docker API: log driver journald keeps no file";
+    collector.wait("the API", |collector| collector.has_logged(is_api));
+    assert_eq!(collector.wait_texts(20), numbers(0..20));
+    for driver in ["local", "journald", "json-file"] {
+        let first = daemon.lines;
+        daemon.start_with(driver);
+        daemon.write(10);
+        if daemon.file().is_none() {
+            // What only the journal has.
+            daemon.lines = first;
+            collector.wait("the API", |collector| {
+                let log = collector.log();
+                log.iter().filter(|(_, text)| text.contains(is_api)).count() == 2
+            });
+        } else {
+            assert_eq!(
+                collector.wait_texts(first + 10),
+                numbers(0..first + 10),
+                "{driver}"
+            );
+        }
+    }
+    collector.stop();
+    daemon.start_with("journald");
+    let collector = Collector::start(root.path(), &options);
+    collector.wait("the API", |collector| collector.has_logged(is_api));
+    daemon.start_with("json-file");
+    daemon.write(1);
+    assert_eq!(collector.wait_texts(1), numbers(40..41));
+    assert_eq!(collector.figures().lost(), 0);
+}
+
+fn assert_shown(root: &Path, driver: &str, source: &str) {
+    let (page, _) = check(root, &["-o", "Docker_Socket=off"]);
+    assert_eq!(
+        row(&page, "web"),
+        format!("shop/web:1.2 {driver} {source}"),
+        "{page}"
+    );
+}
+
+#[test]
+fn check_shows_the_logs_of_earlier_drivers() {
+    let root = DockerRoot::new();
+    let mut daemon = Daemon::new(&root, "json-file");
+    daemon.write(10);
+    assert_shown(root.path(), "json-file", "file");
+    daemon.start_with("local");
+    assert_shown(
+        root.path(),
+        "local",
+        "local; until its log driver was changed: file",
+    );
+    daemon.start_with("journald");
+    assert_shown(
+        root.path(),
+        "journald",
+        "nowhere: log driver journald keeps no file, and Docker_Socket is off; until its log driver was changed: file, local",
+    );
+    assert!(!daemon.id().is_empty());
+}

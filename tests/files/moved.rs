@@ -1,0 +1,346 @@
+//! The folder of a root, of a container or the file of a log is replaced while we
+//! run, or while we are away: what was read is not read again, what is new is.
+
+use std::fs;
+use std::os::unix::fs::{lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::{record, DockerRoot, LogWriter};
+use test_kit::skip;
+use test_kit::tail_containers::check;
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("line {number}")).collect()
+}
+
+fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
+    numbers(range).iter().for_each(|line| log.line(line));
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.expect("cp").success());
+}
+
+/// dockerd is started again over the root at this path.
+fn follows(log: &mut LogWriter, data_root: &Path) {
+    log.dir = data_root.join("containers").join(&log.id);
+    log.log = log.dir.join(log.log.file_name().expect("a name"));
+    log.open_log();
+}
+
+/// A root behind a path that can be made to lead elsewhere.
+struct Moving {
+    _root: DockerRoot,
+    base: PathBuf,
+}
+
+impl Moving {
+    fn new(root: DockerRoot) -> Moving {
+        let base = root.path().join("base");
+        fs::create_dir_all(base.join("docker")).expect("a folder");
+        fs::rename(
+            root.path().join("containers"),
+            base.join("docker/containers"),
+        )
+        .expect("a move");
+        Moving { _root: root, base }
+    }
+
+    fn docker(&self) -> PathBuf {
+        self.base.join("docker")
+    }
+
+    /// Moves the data root as an administrator does to another disk.
+    fn to_other_disk(&self) {
+        copy(&self.docker(), &self.base.join("mnt"));
+        fs::rename(self.docker(), self.base.join("docker.old")).expect("a move");
+        symlink("mnt", self.docker()).expect("a link");
+    }
+
+    /// Mounts a disk over the root: the path is the same, the folders are others.
+    fn mounts_over(&self) {
+        let containers = self.docker().join("containers");
+        let below = self.base.join("below");
+        copy(&containers, &self.base.join("disk"));
+        fs::rename(&containers, below).expect("a move");
+        fs::rename(self.base.join("disk"), containers).expect("a move");
+    }
+}
+
+const QUICK: &[(&str, &str)] = &[("Rescan_Interval", "50ms"), ("Docker_Socket", "off")];
+
+/// Containers that come and go are all found, so the root is watched where it is.
+fn assert_short_lived_are_read(collector: &Collector, data_root: &Path, known: usize) {
+    let seen = collector.count();
+    for number in 0..20 {
+        let id = format!("{number:02}{}", "b".repeat(62));
+        let dir = data_root.join("containers").join(&id);
+        fs::create_dir(&dir).expect("a folder");
+        let log = record("stdout", "short\n", "2023-11-14T22:13:20.5Z");
+        fs::write(dir.join(format!("{id}-json.log")), log).expect("a log");
+        fs::write(dir.join("config.v2.json"), "{\"Name\":\"/short\"}").expect("a file");
+        collector.wait("a container that lives a moment", |collector| {
+            collector.count() > seen + number
+        });
+        fs::remove_dir_all(dir).expect("it is removed");
+    }
+    collector.wait("all of them to be gone", |collector| {
+        collector.accounts().len() == known
+    });
+}
+
+#[test]
+fn a_data_root_that_moves_to_another_disk_is_read_on_without_a_repeat() {
+    for is_mounted_over in [false, true] {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        write(&mut log, 0..100);
+        log.rotate(3, false);
+        write(&mut log, 100..200);
+        let idle = root.container('c', "idle");
+        let moving = Moving::new(root);
+        let collector = Collector::start(&moving.docker(), QUICK);
+        collector.wait_texts(200);
+        match is_mounted_over {
+            true => moving.mounts_over(),
+            false => moving.to_other_disk(),
+        }
+        follows(&mut log, &moving.docker());
+        write(&mut log, 200..300);
+        assert_eq!(collector.wait_texts(300), numbers(0..300));
+        collector.wait("a message", |collector| {
+            collector.has_logged("is another folder than before")
+        });
+        log.rotate(3, true);
+        write(&mut log, 300..350);
+        assert_eq!(collector.wait_texts(350), numbers(0..350));
+        assert_short_lived_are_read(&collector, &moving.docker(), 2);
+        let mut idle = idle;
+        follows(&mut idle, &moving.docker());
+        idle.line("line idle");
+        let texts = collector.wait_texts(371);
+        assert_eq!(texts.last().expect("a record"), "line idle");
+        assert_eq!(collector.figures().lost(), 0);
+    }
+}
+
+#[test]
+fn a_symlinked_root_that_is_flipped_is_followed_though_the_old_one_stays() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let mut other = root.container('b', "other");
+    write(&mut log, 0..10);
+    write(&mut other, 0..10);
+    let base = root.path().to_owned();
+    let (one, two, link) = (base.join("one"), base.join("two"), base.join("link"));
+    fs::create_dir(&one).expect("a folder");
+    fs::rename(base.join("containers"), one.join("containers")).expect("a move");
+    symlink(&one, &link).expect("a link");
+    let collector = Collector::start(&link, QUICK);
+    collector.wait_texts(20);
+    // Of one container there is no copy: it is gone.
+    copy(&one, &two);
+    fs::remove_dir_all(two.join("containers").join(&other.id)).expect("no copy");
+    symlink(&two, base.join("new")).expect("a link");
+    fs::rename(base.join("new"), &link).expect("a flip");
+    follows(&mut log, &two);
+    write(&mut log, 10..20);
+    collector.wait("the lines after it", |collector| {
+        collector.texts_of(&log.id, "stdout") == numbers(0..20)
+    });
+    collector.wait("one container", |collector| collector.accounts().len() == 1);
+    assert_short_lived_are_read(&collector, &link, 1);
+    assert_eq!(collector.count(), 50);
+}
+
+/// What may happen to a log under its name, and what is written after.
+fn replaced(log: &LogWriter, script: &str) {
+    let status = Command::new("sh")
+        .arg("-ec")
+        .arg(script)
+        .current_dir(&log.dir)
+        .env("L", log.log.file_name().expect("a name"))
+        .status();
+    assert!(status.expect("sh").success(), "{script}");
+}
+
+/// Replaces it while the collector runs, or while it is away.
+fn replaced_under(
+    collector: Collector,
+    is_live: bool,
+    log: &LogWriter,
+    script: &str,
+    start: impl FnOnce() -> Collector,
+) -> Collector {
+    if is_live {
+        replaced(log, script);
+        return collector;
+    }
+    collector.stop();
+    replaced(log, script);
+    start()
+}
+
+#[test]
+fn a_log_that_is_replaced_by_its_copy_is_read_on_live_and_after_a_restart() {
+    for script in ["cp -a $L y; mv y $L", "sed -i s/nothing/fits/ $L"] {
+        for is_live in [true, false] {
+            let root = DockerRoot::new();
+            let db = root.path().join("positions.db").display().to_string();
+            let options = [QUICK, &[("DB", db.as_str())]].concat();
+            let mut log = root.container('a', "web");
+            write(&mut log, 0..50);
+            let collector = Collector::start(root.path(), &options);
+            assert_eq!(collector.wait_texts(50), numbers(0..50));
+            let collector = replaced_under(collector, is_live, &log, script, || {
+                Collector::start(root.path(), &options)
+            });
+            let mut first = 50;
+            if is_live {
+                // dockerd has the old file open until the container is started again.
+                write(&mut log, 50..60);
+                assert_eq!(collector.wait_texts(60), numbers(0..60), "{script}");
+                first = 60;
+            }
+            log.open_log();
+            write(&mut log, first..first + 30);
+            let expected = match is_live {
+                true => numbers(0..90),
+                false => numbers(50..80),
+            };
+            assert_eq!(collector.wait_texts(expected.len()), expected, "{script}");
+            write(&mut log, first + 30..first + 31);
+            let texts = collector.wait_texts(expected.len() + 1);
+            assert_eq!(texts.len(), expected.len() + 1, "{script}");
+            assert_eq!(collector.figures().lost(), 0, "{script}");
+        }
+    }
+}
+
+#[test]
+fn a_backup_that_is_restored_repeats_nothing_live_and_after_a_restart() {
+    for is_live in [true, false] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        write(&mut log, 0..30);
+        replaced(&log, "cp -a $L backup");
+        write(&mut log, 30..50);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(50), numbers(0..50));
+        let collector = replaced_under(collector, is_live, &log, "mv backup $L", || {
+            Collector::start(root.path(), &options)
+        });
+        log.open_log();
+        write(&mut log, 50..80);
+        let (first, count) = if is_live { (0, 80) } else { (50, 30) };
+        assert_eq!(collector.wait_texts(count), numbers(first..80));
+    }
+}
+
+#[test]
+fn a_line_that_is_deleted_from_a_log_repeats_none_of_the_others() {
+    for is_live in [true, false] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        write(&mut log, 0..50);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(50), numbers(0..50));
+        let script = "sed -i '/line 30\\\\n/d' $L; ! grep -q 'line 30' $L";
+        let collector = replaced_under(collector, is_live, &log, script, || {
+            Collector::start(root.path(), &options)
+        });
+        log.open_log();
+        write(&mut log, 50..80);
+        let (first, count) = if is_live { (0, 80) } else { (50, 30) };
+        assert_eq!(collector.wait_texts(count), numbers(first..80));
+    }
+}
+
+/// Each entry has a time of its own, so the first one is enough to tell.
+#[test]
+fn a_new_log_that_begins_with_the_same_text_is_read_whole() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..20);
+    let collector = Collector::start(root.path(), QUICK);
+    collector.wait_texts(20);
+    log.recreate();
+    write(&mut log, 0..40);
+    let texts = collector.wait_texts(60);
+    assert_eq!(texts, [numbers(0..20), numbers(0..40)].concat());
+}
+
+#[test]
+fn a_containers_folder_that_root_moved_and_linked_is_read_through_the_link() {
+    let (root, elsewhere) = (DockerRoot::new(), DockerRoot::new());
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..10);
+    let collector = Collector::start(root.path(), QUICK);
+    collector.wait_texts(10);
+    let moved = elsewhere.path().join("web");
+    copy(&log.dir, &moved);
+    fs::rename(&log.dir, root.path().join("aside")).expect("a move");
+    symlink(&moved, &log.dir).expect("a link");
+    log.open_log();
+    write(&mut log, 10..20);
+    collector.wait_texts(20);
+    log.rotate(3, true);
+    write(&mut log, 20..30);
+    assert_eq!(collector.wait_texts(30), numbers(0..30),);
+    let (page, is_all_read) = check(root.path(), &[]);
+    assert!(is_all_read && page.contains("1 container\n"), "{page}");
+    collector.stop();
+    let collector = Collector::start(root.path(), QUICK);
+    assert_eq!(collector.wait_texts(30), numbers(0..30));
+    fs::remove_file(&log.dir).expect("the link");
+    collector.wait("its removal", |collector| collector.accounts().is_empty());
+}
+
+#[test]
+fn a_containers_folder_that_is_a_link_and_cannot_be_read_is_said_counted_and_checked() {
+    let (root, elsewhere) = (DockerRoot::new(), DockerRoot::new());
+    let link = root.path().join("containers").join("a".repeat(64));
+    let away = elsewhere.path().join("not-mounted");
+    symlink(&away, &link).expect("a link");
+    let collector = Collector::start(root.path(), QUICK);
+    let said = format!(
+        "cannot read {}: it is a symlink that leads to no folder",
+        link.display()
+    );
+    collector.wait("a message", |collector| collector.has_logged(&said));
+    collector.wait("the count", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+    let (page, is_all_read) = check(root.path(), &[]);
+    assert!(
+        !is_all_read && page.contains("it is a symlink that leads to no folder"),
+        "{page}"
+    );
+
+    let mut log = elsewhere.container('a', "web");
+    write(&mut log, 0..3);
+    fs::rename(&log.dir, &away).expect("a mount");
+    assert_eq!(collector.wait_texts(3), numbers(0..3));
+    collector.wait("the count", |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
+
+    // Whoever else made it must not have another folder read.
+    let foreign = root.path().join("containers").join("b".repeat(64));
+    symlink(&away, &foreign).expect("a link");
+    if lchown(&foreign, Some(12_345), None).is_err() {
+        return skip("moved::a_containers_folder_that_is_a_link_and_cannot_be_read_is_said_counted_and_checked", "only root can give a link away");
+    }
+    let said = "it is a symlink that belongs to uid 12345, not to root";
+    collector.wait("a message", |collector| collector.has_logged(said));
+    let (page, is_all_read) = check(root.path(), &[]);
+    assert!(!is_all_read && page.contains(said), "{page}");
+    assert_eq!(collector.stop().0.len(), 3);
+}

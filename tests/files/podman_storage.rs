@@ -1,0 +1,344 @@
+//! Podman's storages as its releases leave them: containers that are removed at their end, the
+//! database with labels and log drivers, logs elsewhere.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use fluent_bit_container_logs::telemetry::event::Level;
+use serde_json::json;
+use tempfile::TempDir;
+
+use test_kit::collector::Collector;
+use test_kit::podman_storage::{PodmanStorage, Start};
+use test_kit::tail_containers::{page, program, row};
+use test_kit::user_storage::{user, UsersContainer};
+
+fn start(dir: &TempDir, options: &[(&str, &str)]) -> Collector {
+    let all = [("Runtime", "podman"), ("Rescan_Interval", "50ms")];
+    let all: Vec<_> = all.iter().chain(options).copied().collect();
+    Collector::start(dir.path(), &all)
+}
+
+/// The page of `check`, without an API.
+fn check(storage: &PodmanStorage, arguments: &[&str]) -> (String, bool) {
+    let mut command = Command::new(program());
+    command.args([
+        "check",
+        "--runtime",
+        "podman",
+        "-o",
+        "Podman_Socket=off",
+        "-o",
+    ]);
+    command
+        .arg(format!("Podman_Root={}", storage.path().display()))
+        .args(arguments);
+    page(&command.output().expect("tail-containers runs"))
+}
+
+/// Text, name and image of the records, sorted.
+fn said(collector: &Collector, count: usize) -> Vec<[String; 3]> {
+    collector.wait_texts(count);
+    let keys = ["log", "container_name", "image"];
+    let records = collector.records();
+    let mut said: Vec<_> = records
+        .iter()
+        .map(|record| keys.map(|key| record.text(key).to_owned()))
+        .collect();
+    said.sort();
+    said
+}
+
+fn unit(name: &str) -> Start<'_> {
+    Start {
+        name,
+        image: "quay.io/shop/unit:2",
+        is_removed_at_its_end: true,
+        ..Start::default()
+    }
+}
+
+/// `podman run --rm`, Quadlet and systemd's units are in `volatile-containers.json`.
+#[test]
+fn a_container_that_is_removed_at_its_end_has_its_name_and_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("kept");
+    let mut shop = storage.run('b', &unit("systemd-shop"));
+    shop.line("one");
+    let collector = start(&dir, &[("Include", "name=systemd-*")]);
+    let wanted = |text: &str, name: &str| [text, name, "quay.io/shop/unit:2"].map(str::to_owned);
+    assert_eq!(said(&collector, 1), [wanted("one", "systemd-shop")]);
+    storage.run('c', &unit("systemd-cart")).line("two");
+    assert_eq!(
+        said(&collector, 2),
+        [wanted("one", "systemd-shop"), wanted("two", "systemd-cart")]
+    );
+    storage.rename(&shop, "systemd-store");
+    shop.line("three");
+    let renamed = wanted("three", "systemd-store");
+    collector.wait("the new name", |collector| {
+        said(collector, 3).contains(&renamed) || {
+            shop.line("three");
+            false
+        }
+    });
+    let (page, _) = check(&storage, &[]);
+    assert_eq!(
+        row(&page, "systemd-cart"),
+        "quay.io/shop/unit:2 k8s-file file"
+    );
+}
+
+/// With `--transient-store`, list and database are in the run root.
+#[test]
+fn a_container_of_a_transient_store_has_its_name_image_and_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut storage = PodmanStorage::new(dir.path());
+    storage.is_transient = true;
+    let quiet = Start {
+        labels: json!({"team": "quiet"}),
+        ..unit("systemd-quiet")
+    };
+    storage.run('a', &unit("systemd-shop")).line("one");
+    storage.run('b', &quiet).line("not wanted");
+    let collector = start(&dir, &[("Exclude", "label=team=quiet")]);
+    collector.wait("the exclusion", |collector| {
+        collector.has_logged("container systemd-quiet (bbbbbbbbbbbb) is not read")
+    });
+    assert_eq!(
+        said(&collector, 1),
+        [["one", "systemd-shop", "quay.io/shop/unit:2"].map(str::to_owned)]
+    );
+}
+
+#[test]
+fn a_containers_labels_variables_and_compose_project_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let with = |name, labels| Start {
+        name,
+        labels,
+        env: &["TIER=front", "SECRET=x"],
+        ..Start::default()
+    };
+    let shop = json!({"com.docker.compose.project": "shop", "team": "a"});
+    storage.run('a', &with("web", shop)).line("one");
+    let quiet = json!({"com.docker.compose.project": "shop", "fluentbit.io/exclude": "true"});
+    storage.run('b', &with("quiet", quiet)).line("not wanted");
+    storage
+        .run('c', &with("other", json!({})))
+        .line("not wanted");
+    let options = [
+        ("Include", "compose_project=shop"),
+        ("Label_Hints", "exclude"),
+        ("Labels", "team"),
+        ("Env", "TIER"),
+        ("Metadata", "flat"),
+    ];
+    let collector = start(&dir, &options);
+    for message in [
+        "container quiet (bbbbbbbbbbbb) is not read: it has the label fluentbit.io/exclude",
+        "container other (cccccccccccc) is not read: no Include rule matches it",
+    ] {
+        collector.wait(message, |collector| collector.has_logged(message));
+    }
+    assert_eq!(collector.wait_texts(1), ["one"]);
+    let record = format!("{:?}", collector.records()[0]);
+    assert!(
+        record.contains("TIER") && record.contains("front"),
+        "{record}"
+    );
+    assert!(
+        record.contains("team") && !record.contains("SECRET"),
+        "{record}"
+    );
+    let (page, is_all_read) = check(&storage, &["--include", "compose_project=shop"]);
+    assert!(is_all_read && page.contains("web "), "{page}");
+}
+
+/// The database has the new name, and `containers.json` in `names`, not in `metadata`.
+#[test]
+fn a_renamed_container_has_its_new_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let mut web = storage.run('a', &Start::default());
+    storage.rename(&web, "shop");
+    web.line("one");
+    let collector = start(&dir, &[("Exclude", "name=web")]);
+    let wanted = ["one", "shop", "docker.io/library/nginx:1.27"].map(str::to_owned);
+    assert_eq!(said(&collector, 1), [wanted]);
+    assert!(check(&storage, &[]).0.contains("  shop "));
+}
+
+/// `--log-opt path`, where only root can write.
+#[test]
+fn a_log_elsewhere_is_read_from_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let elsewhere = Start {
+        log: Some(dir.path().canonicalize().unwrap().join("logs/web.log")),
+        ..Start::default()
+    };
+    let mut web = storage.run('a', &elsewhere);
+    web.line("one");
+    let db = dir.path().join("positions.db").display().to_string();
+    let options = [("DB", &*db), ("Podman_Socket", "off")];
+    let collector = start(&dir, &options);
+    collector.wait_texts(1);
+    web.line("two");
+    assert_eq!(collector.wait_texts(2), ["one", "two"]);
+    fs::rename(&web.log, web.log.with_extension("log.1")).unwrap();
+    fs::write(&web.log, test_kit::user_storage::line("three")).unwrap();
+    assert_eq!(collector.wait_texts(3), ["one", "two", "three"]);
+    collector.stop();
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(
+        is_all_read && row(&page, "web").ends_with("k8s-file file"),
+        "{page}"
+    );
+    let mut log = fs::OpenOptions::new().append(true).open(&web.log).unwrap();
+    std::io::Write::write_all(&mut log, test_kit::user_storage::line("four").as_bytes()).unwrap();
+    assert_eq!(start(&dir, &options).wait_texts(1), ["four"]);
+}
+
+/// Anybody could put a link to any file there.
+#[test]
+fn a_log_in_a_folder_that_others_can_write_to_is_not_followed_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let logs = dir.path().canonicalize().unwrap().join("logs");
+    let elsewhere = Start {
+        log: Some(logs.join("web.log")),
+        ..Start::default()
+    };
+    storage.run('a', &elsewhere).line("one");
+    storage
+        .run(
+            'b',
+            &Start {
+                name: "db",
+                ..Start::default()
+            },
+        )
+        .line("two");
+    fs::set_permissions(&logs, Permissions::from_mode(0o1777)).unwrap();
+    let collector = start(&dir, &[("Podman_Socket", "off")]);
+    collector.wait("the message", |collector| {
+        collector.has_logged("others than root can write to")
+    });
+    assert_eq!(collector.wait_texts(1), ["two"]);
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(
+        !is_all_read && page.contains("others than root can write to"),
+        "{page}"
+    );
+    assert!(page.contains("podman run --log-opt path="), "{page}");
+}
+
+#[test]
+fn a_container_of_the_journal_is_said_with_its_driver() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let journal = Start {
+        driver: "journald",
+        ..unit("systemd-shop")
+    };
+    storage.run('a', &journal);
+    let collector = start(&dir, &[("Podman_Socket", "off")]);
+    let message = "container systemd-shop (aaaaaaaaaaaa)";
+    collector.wait(message, |collector| {
+        collector.has_logged(message) && collector.has_logged("log driver journald keeps no file")
+    });
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(
+        !is_all_read && page.contains("log driver journald"),
+        "{page}"
+    );
+    assert!(row(&page, "systemd-shop").contains("journald"), "{page}");
+    let (page, is_all_read) = check(&storage, &["--exclude", "driver=journald"]);
+    assert!(is_all_read, "{page}");
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_said_and_every_line_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let labelled = Start {
+        labels: json!({"team": "quiet"}),
+        ..Start::default()
+    };
+    storage.run('a', &labelled).line("one");
+    let whole = dir.path().join("whole");
+    fs::rename(storage.database(), &whole).unwrap();
+    fs::write(storage.database(), vec![b'x'; 5_000]).unwrap();
+    let collector = start(&dir, &[("Exclude", "label=team=quiet")]);
+    assert_eq!(collector.wait_texts(1), ["one"]);
+    collector.wait("the message", |collector| {
+        collector.log().iter().any(|(level, text)| {
+            *level == Level::Warn && text.contains("db.sql") && text.contains("no rule")
+        })
+    });
+    let (page, _) = check(&storage, &[]);
+    assert!(
+        page.contains("db.sql") && page.contains("lack labels"),
+        "{page}"
+    );
+    fs::copy(whole, storage.database()).unwrap();
+    collector.wait("the exclusion", |collector| {
+        collector.has_logged("is not read: it matches Exclude label=team=quiet")
+    });
+}
+
+/// A user's database is read as well, and what the user puts into it concerns the user alone.
+#[test]
+fn a_users_labels_are_known_and_a_users_log_path_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    let home = top.join("home/ada");
+    user(&top, "ada", &home);
+    let storage = PodmanStorage::at(
+        &home.join(".local/share/containers/storage"),
+        &top.join("run"),
+    );
+    let quiet = Start {
+        name: "quiet",
+        labels: json!({"team": "quiet"}),
+        ..Start::default()
+    };
+    storage.run('a', &Start::default()).line("one");
+    storage.run('b', &quiet).line("not wanted");
+    let elsewhere = Start {
+        name: "elsewhere",
+        log: Some(home.join("secret")),
+        ..Start::default()
+    };
+    storage.run('c', &elsewhere).line("secret");
+    let hostile = top.join("home/mallory");
+    user(&top, "mallory", &hostile);
+    UsersContainer::new(&hostile, 'd', "hers").line("two");
+    let database = hostile.join(".local/share/containers/storage/db.sql");
+    let view = "CREATE VIEW ContainerConfig AS WITH RECURSIVE n(x) AS \
+                (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS ID, x AS JSON FROM n";
+    rusqlite::Connection::open(database)
+        .unwrap()
+        .execute(view, [])
+        .unwrap();
+    let options = [("Podman_Users", "all"), ("Exclude", "label=team=quiet")];
+    let collector = start(&dir, &options);
+    collector.wait("the refusal", |collector| {
+        collector.has_logged("read in its own folder only")
+    });
+    let texts: Vec<String> = said(&collector, 2)
+        .into_iter()
+        .map(|[text, ..]| text)
+        .collect();
+    assert_eq!(texts, ["one", "two"]);
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+}

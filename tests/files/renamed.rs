@@ -1,0 +1,368 @@
+//! Rotated files under names that the runtime does not give: those of logrotate with `dateext`,
+//! `extension`, `olddir` and other programs for compression, and those of people.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::pod_root::PodRoot;
+use test_kit::tail_containers::check;
+
+use super::hard_cases::{looked, stalled};
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("line {number}")).collect()
+}
+
+fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
+    for line in numbers(range) {
+        log.line(&line);
+    }
+}
+
+/// A file beside the log: `{log}` in `name` stands for the name of the log.
+fn beside(log: &Path, name: &str) -> PathBuf {
+    let own = log.file_name().and_then(|name| name.to_str()).unwrap();
+    let stem = own.strip_suffix(".log").unwrap();
+    let name = name.replace("{log}", own).replace("{stem}", stem);
+    let path = log.with_file_name(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    path
+}
+
+fn truncate(log: &Path) {
+    OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(log)
+        .unwrap();
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// logrotate's `copytruncate`, with `compress` if the name ends so.
+fn copy_truncate(log: &Path, name: &str) {
+    let bytes = fs::read(log).unwrap();
+    let bytes = if name.ends_with(".gz") {
+        gzip(&bytes)
+    } else {
+        bytes
+    };
+    fs::write(beside(log, name), bytes).unwrap();
+    truncate(log);
+}
+
+/// Collects with positions that are kept.
+struct Kept {
+    root: DockerRoot,
+    db: String,
+}
+
+impl Kept {
+    fn new() -> Kept {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        Kept { root, db }
+    }
+
+    fn start(&self) -> Collector {
+        Collector::start(self.root.path(), &[("DB", &self.db)])
+    }
+
+    /// Reads `count` texts and stops.
+    fn read(&self, count: usize) -> Vec<String> {
+        let collector = self.start();
+        collector.wait_texts(count);
+        looked(&self.root, &collector);
+        let (records, _) = collector.stop();
+        let texts = records.iter().map(|record| record.text("log").to_owned());
+        texts.collect()
+    }
+}
+
+#[test]
+fn while_down_two_dated_copies_one_compressed_and_the_log_are_read_in_order() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..100);
+    assert_eq!(kept.read(100), numbers(0..100));
+    write(&mut log, 100..600);
+    copy_truncate(&log.log, "{log}-20261125");
+    write(&mut log, 600..1_100);
+    copy_truncate(&log.log, "{log}-20261126-1764115200.gz");
+    write(&mut log, 1_100..2_600);
+    assert_eq!(kept.read(2_500), numbers(100..2_600));
+    // And nothing of it again.
+    write(&mut log, 2_600..2_601);
+    assert_eq!(kept.read(1), numbers(2_600..2_601));
+}
+
+#[test]
+fn while_down_a_log_that_was_renamed_compressed_and_made_anew_is_read_in_order() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..10);
+    assert_eq!(kept.read(10), numbers(0..10));
+    for (index, day) in [23, 24, 25].into_iter().enumerate() {
+        let from = 10 + index * 10;
+        write(&mut log, from..from + 10);
+        let plain = beside(&log.log, &format!("{{log}}-202611{day}"));
+        fs::rename(&log.log, &plain).unwrap();
+        if day < 25 {
+            fs::write(
+                format!("{}.gz", plain.display()),
+                gzip(&fs::read(&plain).unwrap()),
+            )
+            .unwrap();
+            fs::remove_file(plain).unwrap();
+        }
+        log.open_log();
+    }
+    write(&mut log, 40..50);
+    assert_eq!(kept.read(40), numbers(10..50));
+}
+
+#[test]
+fn whatever_the_name_of_a_copy_its_unread_lines_are_read_after_a_restart() {
+    let kept = Kept::new();
+    let names = [
+        "{log}.old",
+        "{log}.bak",
+        "{stem}.1.log",
+        "{stem}-20261126.log",
+        "{log}-2026-11-26_13:05:07",
+        "{log}-1764115200",
+        "{log}_rotated",
+        "backup of yesterday",
+        "rotated/{log}-20261126.gz",
+        "rotated/{log}.1",
+    ];
+    let mut logs: Vec<(String, LogWriter)> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let mut log = kept
+            .root
+            .created_with_id(&format!("{index:064x}"), &format!("web{index}"));
+        log.open_log();
+        write(&mut log, 0..10);
+        logs.push(((*name).to_owned(), log));
+    }
+    kept.read(10 * names.len());
+    for (name, log) in &mut logs {
+        write(log, 10..20);
+        copy_truncate(&log.log, name);
+        write(log, 20..30);
+    }
+    let collector = kept.start();
+    for (name, log) in &logs {
+        collector.wait(name, |collector| {
+            collector.texts_of(&log.id, "stdout").len() >= 20
+        });
+        assert_eq!(
+            collector.texts_of(&log.id, "stdout"),
+            numbers(10..30),
+            "{name}"
+        );
+    }
+    assert_eq!(collector.figures().losses(), None);
+}
+
+#[test]
+fn a_reader_that_is_behind_finds_each_dated_copy() {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    write(&mut log, 0..100);
+    collector.wait_texts(100);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    stalled(&root, &collector, &full);
+    for (hour, from) in [(13, 100), (14, 1_100), (15, 2_100)] {
+        write(&mut log, from..from + 1_000);
+        copy_truncate(&log.log, &format!("{{log}}-20261126{hour}"));
+        looked(&root, &collector);
+    }
+    write(&mut log, 3_100..3_400);
+    collector.resume();
+    collector.wait("all lines", |collector| {
+        collector.texts_of(&log.id, "stdout").len() >= 3_400
+    });
+    assert_eq!(collector.texts_of(&log.id, "stdout"), numbers(0..3_400));
+    assert_eq!(collector.figures().losses(), None);
+}
+
+#[test]
+fn a_log_that_is_renamed_and_written_on_is_followed_over_a_restart_and_then_the_new_one() {
+    for is_made_anew in [true, false] {
+        let kept = Kept::new();
+        let mut log = kept.root.container('a', "web");
+        write(&mut log, 0..10);
+        assert_eq!(kept.read(10), numbers(0..10));
+        write(&mut log, 10..20);
+        fs::rename(&log.log, beside(&log.log, "{log}-20261126")).unwrap();
+        if is_made_anew {
+            File::create_new(&log.log).unwrap();
+        }
+        write(&mut log, 20..30);
+        let collector = kept.start();
+        assert_eq!(collector.wait_texts(20), numbers(10..30));
+        write(&mut log, 30..40);
+        assert_eq!(collector.wait_texts(30), numbers(10..40));
+        drop(collector.stop());
+        write(&mut log, 40..50);
+        // dockerd opens the name again when the container is started.
+        log.open_log();
+        write(&mut log, 50..60);
+        assert_eq!(kept.read(20), numbers(40..60), "made anew: {is_made_anew}");
+    }
+}
+
+#[test]
+fn what_no_program_of_ours_decompresses_is_said_counted_and_seen_by_check() {
+    for (end, begin) in [
+        ("zst", &b"\x28\xb5\x2f\xfd"[..]),
+        ("xz", b"\xfd7zXZ\0"),
+        ("bz2", b"BZh91AY"),
+    ] {
+        let kept = Kept::new();
+        let mut log = kept.root.container('a', "web");
+        write(&mut log, 0..10);
+        assert_eq!(kept.read(10), numbers(0..10));
+        let (page, is_all_read) = check(kept.root.path(), &[]);
+        assert!(is_all_read, "{page}");
+        write(&mut log, 10..20);
+        let name = format!("{{log}}-20261126.{end}");
+        fs::write(beside(&log.log, &name), [begin, &[7; 100]].concat()).unwrap();
+        truncate(&log.log);
+        write(&mut log, 20..30);
+        let collector = kept.start();
+        assert_eq!(collector.wait_texts(10), numbers(20..30));
+        assert!(collector.has_logged(&format!("-20261126.{end} cannot be read")));
+        assert_eq!(collector.figures().abandoned.generations, 1);
+        let (_, messages) = collector.stop();
+        assert!(messages
+            .iter()
+            .all(|(_, text)| !text.contains("nothing lost")));
+        let (page, is_all_read) = check(kept.root.path(), &[]);
+        assert!(
+            !is_all_read && page.contains(&format!("-20261126.{end}")),
+            "{page}"
+        );
+        assert!(page.contains("only gzip can be read"), "{page}");
+    }
+}
+
+#[test]
+fn a_copy_that_somebody_made_by_hand_is_not_read_as_well() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..10);
+    fs::copy(&log.log, beside(&log.log, "{log}.bak")).unwrap();
+    write(&mut log, 10..20);
+    let collector = kept.start();
+    collector.wait_texts(20);
+    fs::copy(&log.log, beside(&log.log, "another copy")).unwrap();
+    looked(&kept.root, &collector);
+    log.rotate(3, true);
+    write(&mut log, 20..30);
+    assert_eq!(collector.wait_texts(30), numbers(0..30));
+    looked(&kept.root, &collector);
+    drop(collector.stop());
+    write(&mut log, 30..40);
+    assert_eq!(kept.read(10), numbers(30..40));
+}
+
+/// The copy is where nobody can know of it.
+#[test]
+fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    write(&mut log, 0..10);
+    collector.wait_texts(10);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    stalled(&root, &collector, &full);
+    write(&mut log, 10..3_000);
+    truncate(&log.log);
+    write(&mut log, 3_000..3_001);
+    // The time that the reader may take for a log that it is not behind in.
+    let since = std::time::Instant::now();
+    collector.wait("a delay", |_| since.elapsed().as_millis() > 700);
+    collector.resume();
+    collector.wait("the line after it", |collector| {
+        collector
+            .texts_of(&log.id, "stdout")
+            .contains(&"line 3000".to_owned())
+    });
+    assert!(collector.has_logged("was truncated while its reading was behind"));
+    assert_eq!(collector.figures_of("web").abandoned.generations, 1);
+    let (_, messages) = collector.stop();
+    assert!(messages
+        .iter()
+        .all(|(_, text)| !text.contains("nothing lost")));
+}
+
+#[test]
+fn what_is_left_in_a_log_at_a_stop_is_said() {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    write(&mut log, 0..10);
+    collector.wait_texts(10);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    stalled(&root, &collector, &full);
+    let before = fs::metadata(&log.log).unwrap().len();
+    write(&mut log, 10..100);
+    let unread = fs::metadata(&log.log).unwrap().len() - before;
+    let read = collector.figures_of("full").read.bytes;
+    let unread = unread + fs::metadata(&full.log).unwrap().len() - read;
+    let (_, messages) = collector.stop();
+    let end = messages
+        .iter()
+        .find(|(_, text)| text.starts_with("stopped: "));
+    let end = &end.unwrap().1;
+    assert!(
+        end.contains(&format!(", {unread} unread")),
+        "{unread}: {end}"
+    );
+}
+
+#[test]
+fn a_pods_log_under_a_dated_name_is_read_after_a_restart() {
+    let pods = PodRoot::new();
+    let mut log = pods.container("shop", "cart", "web");
+    let db = pods.path().join("positions.db").display().to_string();
+    let logs = pods.pods().display().to_string();
+    let options = [("Runtime", "cri"), ("Pod_Logs", &logs), ("DB", &db)];
+    let start = || Collector::start(pods.path(), &options);
+    (0..10).for_each(|number| log.line(&format!("line {number}")));
+    let collector = start();
+    collector.wait_texts(10);
+    drop(collector.stop());
+    (10..20).for_each(|number| log.line(&format!("line {number}")));
+    copy_truncate(&log.log(), "{log}-20261126.gz");
+    (20..30).for_each(|number| log.line(&format!("line {number}")));
+    assert_eq!(start().wait_texts(20), numbers(10..30));
+}
+
+#[test]
+fn a_log_that_was_renamed_while_it_was_empty_is_read_once_it_is_written_on() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    fs::rename(&log.log, beside(&log.log, "{log}-20261126")).unwrap();
+    File::create_new(&log.log).unwrap();
+    let collector = kept.start();
+    looked(&kept.root, &collector);
+    write(&mut log, 0..10);
+    assert_eq!(collector.wait_texts(10), numbers(0..10));
+}

@@ -1,0 +1,184 @@
+//! The storage of a Podman 5, written by a test: containers in the lists and in the database, as
+//! Podman leaves them.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use serde_json::{json, Value};
+
+use crate::user_storage::line;
+
+/// A storage, and the run root that belongs to it.
+pub struct PodmanStorage {
+    dir: PathBuf,
+    run_root: PathBuf,
+    /// Whether everything is written to the run root (`podman --transient-store`).
+    pub is_transient: bool,
+}
+
+/// How a container is started.
+#[derive(Clone)]
+pub struct Start<'a> {
+    pub name: &'a str,
+    pub image: &'a str,
+    pub labels: Value,
+    pub env: &'a [&'a str],
+    pub driver: &'a str,
+    /// `--log-opt path`.
+    pub log: Option<PathBuf>,
+    /// `--rm`, which every Quadlet unit has.
+    pub is_removed_at_its_end: bool,
+}
+
+impl Default for Start<'_> {
+    fn default() -> Self {
+        Start {
+            name: "web",
+            image: "docker.io/library/nginx:1.27",
+            labels: json!({}),
+            env: &[],
+            driver: "k8s-file",
+            log: None,
+            is_removed_at_its_end: false,
+        }
+    }
+}
+
+/// A container that runs.
+pub struct PodmanContainer {
+    pub id: String,
+    pub log: PathBuf,
+    file: Option<File>,
+}
+
+impl PodmanContainer {
+    pub fn line(&mut self, text: &str) {
+        let file = self.file.as_mut().expect("its driver has a file");
+        file.write_all(line(text).as_bytes()).expect("a log");
+    }
+}
+
+impl PodmanStorage {
+    /// An empty storage below `dir`.
+    pub fn new(dir: &Path) -> PodmanStorage {
+        let dir = dir.canonicalize().expect("a folder");
+        PodmanStorage::at(&dir.join("storage"), &dir.join("run"))
+    }
+
+    /// An empty storage with these folders.
+    pub fn at(storage: &Path, run_root: &Path) -> PodmanStorage {
+        let storage = PodmanStorage {
+            dir: storage.to_owned(),
+            run_root: run_root.to_owned(),
+            is_transient: false,
+        };
+        fs::create_dir_all(storage.containers()).expect("a folder");
+        fs::create_dir_all(storage.run_root.join("overlay-containers")).expect("a folder");
+        storage
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn containers(&self) -> PathBuf {
+        self.dir.join("overlay-containers")
+    }
+
+    /// Where lists of volatile containers and the database are.
+    fn root(&self) -> &Path {
+        match self.is_transient {
+            true => &self.run_root,
+            false => &self.dir,
+        }
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.root().join("db.sql")
+    }
+
+    fn list(&self, is_volatile: bool) -> PathBuf {
+        match is_volatile || self.is_transient {
+            true => self
+                .root()
+                .join("overlay-containers/volatile-containers.json"),
+            false => self.containers().join("containers.json"),
+        }
+    }
+
+    fn open(&self) -> Connection {
+        let database = Connection::open(self.database()).expect("a database");
+        let table = "CREATE TABLE IF NOT EXISTS ContainerConfig(ID TEXT PRIMARY KEY NOT NULL, \
+                     Name TEXT UNIQUE NOT NULL, PodID TEXT, JSON TEXT NOT NULL)";
+        database.execute(table, []).expect("a table");
+        database
+    }
+
+    /// Replaces a list, as Podman does: by another file.
+    fn rewrite(&self, path: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+        let old = fs::read(path).unwrap_or_else(|_| b"[]".to_vec());
+        let mut list: Vec<Value> = serde_json::from_slice(&old).expect("a list");
+        change(&mut list);
+        let next = path.with_extension("next");
+        fs::write(&next, serde_json::to_vec(&list).expect("JSON")).expect("a list");
+        fs::rename(next, path).expect("a list");
+    }
+
+    /// Makes a container of 64 times `digit`, and starts it: folder, list, database, log.
+    pub fn run(&self, digit: char, start: &Start<'_>) -> PodmanContainer {
+        let id = digit.to_string().repeat(64);
+        let userdata = self.containers().join(&id).join("userdata");
+        let log = start
+            .log
+            .clone()
+            .unwrap_or_else(|| userdata.join("ctr.log"));
+        let (name, image) = (start.name, start.image);
+        self.rewrite(&self.list(start.is_removed_at_its_end), |list| {
+            let metadata = json!({"image-name": image, "image-id": "x", "name": name}).to_string();
+            let flags = json!({"Volatile": start.is_removed_at_its_end});
+            list.push(json!({"id": id, "names": [name], "metadata": metadata, "flags": flags}));
+        });
+        fs::create_dir_all(&userdata).expect("a folder");
+        let config = json!({
+            "spec": {"ociVersion": "1.2.0", "process": {"env": start.env}},
+            "id": id, "name": name, "rootfsImageName": image, "labels": start.labels,
+            "staticDir": userdata, "logDriver": start.driver,
+            "logPath": if start.driver == "journald" { Value::from("") } else { json!(log) },
+        });
+        let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2, NULL, ?3)";
+        let row = (&id, name, config.to_string());
+        self.open().execute(insert, row).expect("a row");
+        let mark = self
+            .run_root
+            .join(format!("overlay-containers/{id}/userdata/.containerenv"));
+        let spec = json!({
+            "annotations": {"io.container.manager": "libpod"},
+            "mounts": [{"destination": "/run/.containerenv", "type": "bind", "source": mark}],
+        });
+        fs::write(userdata.join("config.json"), spec.to_string()).expect("a specification");
+        let has_file = ["k8s-file", "json-file"].contains(&start.driver);
+        let file = has_file.then(|| {
+            fs::create_dir_all(log.parent().expect("a folder")).expect("a folder");
+            File::create(&log).expect("a log")
+        });
+        PodmanContainer { id, log, file }
+    }
+
+    /// `podman rename`: the database, then the list, whose metadata keep the first name.
+    pub fn rename(&self, container: &PodmanContainer, name: &str) {
+        let update = "UPDATE ContainerConfig SET Name = ?2, JSON = json_set(JSON, '$.name', ?2) \
+                      WHERE ID = ?1";
+        self.open()
+            .execute(update, (&container.id, name))
+            .expect("a row");
+        for is_volatile in [false, true] {
+            self.rewrite(&self.list(is_volatile), |list| {
+                let ours = list.iter_mut().filter(|it| it["id"] == *container.id);
+                ours.for_each(|it| it["names"] = json!([name]));
+            });
+        }
+    }
+}
