@@ -23,6 +23,7 @@ mod database;
 mod spec;
 mod sqlite;
 mod storage;
+mod wal;
 
 use std::ffi::OsStr;
 use std::io;
@@ -35,7 +36,7 @@ use crate::runtime::data_root::{toml_text, DataRoot, Service};
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMANS_FILE_DRIVER};
 use crate::runtime::log_place;
 use crate::runtime::podman::config::Configured;
-use crate::runtime::podman::database::{Answer, Databases};
+use crate::runtime::podman::database::{Answer, Databases, DATABASE};
 use crate::runtime::podman::spec::Spec;
 pub(crate) use crate::runtime::podman::storage::list_storage;
 use crate::runtime::podman_list::Listed;
@@ -51,6 +52,12 @@ const CONTAINERS_FILE: &str = "containers.json";
 const VOLATILE_FILE: &str = "volatile-containers.json";
 /// Name of the log file.
 const LOG: &str = "ctr.log";
+
+/// What is said of a storage without a database, and of how many of its containers it is found
+/// out whether they are Podman's: CRI-O has no database.
+const NO_DATABASE: &str =
+    "neither it nor bolt_state.db exists; in a container, mount the whole storage";
+const MOST_LOOKS_FOR_DATABASE: usize = 16;
 
 /// The containers in root's storage, or in users' storages.
 #[derive(Debug)]
@@ -181,15 +188,24 @@ impl Podman {
 
     /// Names the databases that cannot be read.
     fn report_databases(&self, listing: &mut Listing) {
-        let storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
-        let failures = self.databases.failures(&storages);
-        listing
-            .unreadable
-            .extend(failures.into_iter().map(|(path, reason)| Unreadable {
-                path,
-                error: io::Error::new(io::ErrorKind::InvalidData, reason),
-                hides: Hides::Labels,
-            }));
+        let mut storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
+        storages.dedup();
+        let mut failures = self.databases.failures(&storages);
+        for storage in &storages {
+            let containers = listing.containers.iter();
+            let mut some = containers
+                .filter(|found| found.dir.starts_with(storage))
+                .take(MOST_LOOKS_FOR_DATABASE);
+            if some.any(|found| self.asked(found) == Answer::NoDatabase && self.has_run(found)) {
+                failures.push((storage.join(DATABASE).to_path_buf(), NO_DATABASE.to_owned()));
+            }
+        }
+        let unreadable = failures.into_iter().map(|(path, reason)| Unreadable {
+            path,
+            error: io::Error::new(io::ErrorKind::InvalidData, reason),
+            hides: Hides::Labels,
+        });
+        listing.unreadable.extend(unreadable);
     }
 }
 

@@ -175,10 +175,10 @@ impl Found {
     }
 
     /// Whether it is still there although nothing may lead to it now: the kubelet replaces its link
-    /// to a log of Docker's.
+    /// to a log of Docker's. A link with the container's id is the container's own.
     pub fn outlives_its_link(&self) -> bool {
         let is_linked = !self.origin.starts_with(&*self.dir) && !self.dir.starts_with(&self.origin);
-        is_linked && self.dir.is_folder()
+        is_linked && !self.origin.ends_with(self.runtime_id().to_string()) && self.dir.is_folder()
     }
 
     /// A name for it while nothing else is known: its short id, or the last two names of its path,
