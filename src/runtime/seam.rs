@@ -181,6 +181,17 @@ impl Found {
         is_linked && !self.origin.ends_with(self.runtime_id().to_string()) && self.dir.is_folder()
     }
 
+    /// A name for it while nothing else is known: its short id, or the last two names of its path,
+    /// of a pod's container the pod and the container.
+    pub fn shown_name(&self) -> String {
+        if let Some(id) = self.shown_id() {
+            return id.short();
+        }
+        let names = self.origin.iter().rev().take(2);
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        names.into_iter().rev().collect::<Vec<_>>().join("/")
+    }
+
     /// The id by which the runtime's tools know it, if that is known.
     pub fn shown_id(&self) -> Option<ContainerId> {
         (!self.has_other_id).then(|| self.runtime_id())
