@@ -9,18 +9,17 @@
 //! ```
 //!
 //! for both names of the log driver (`json-file` is an alias of `k8s-file`). With `--log-opt path`
-//! the log is elsewhere (`log_place`). With `--transient-store`, names and database are below the
-//! run root, which the container's specification tells (`spec`). Logs of the driver `journald`
-//! and logs that cannot be read come from Podman's API, if it is available.
+//! the log is elsewhere (`log_place`). With `--transient-store`, everything but the logs is in the
+//! run root, by the same names. Logs of the driver `journald` and logs that cannot be read come from
+//! Podman's API, if it is available.
 //!
 //! With `max-size` conmon replaces the file by an empty one; newer versions keep `ctr.log.1` and
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
-//! storages of users are described in `podman_users`.
+//! storages of users are described in `user_storages`.
 
 mod bolt;
 mod config;
 mod database;
-mod log_place;
 mod spec;
 mod sqlite;
 mod storage;
@@ -33,15 +32,18 @@ use std::sync::Arc;
 
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
+use crate::runtime::data_root::{toml_text, DataRoot, Service};
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMANS_FILE_DRIVER};
+use crate::runtime::log_place;
 use crate::runtime::podman::config::Configured;
 use crate::runtime::podman::database::{Answer, Databases, DATABASE};
-use crate::runtime::podman::spec::Spec;
-pub(crate) use crate::runtime::podman::storage::{list_storage, Limits};
+pub(crate) use crate::runtime::podman::storage::list_storage;
 use crate::runtime::podman_list::Listed;
-use crate::runtime::podman_users::Users;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
+use crate::runtime::user_storages::{Kind, Users};
+use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
 
 /// Files with names and images.
@@ -62,57 +64,85 @@ pub struct Podman {
     storages: Storages,
     lists: ContainerLists,
     databases: Databases,
+    /// Root's run root. Of users, none is read.
+    run_root: Option<DataRoot>,
     most_spec_bytes: u64,
 }
 
 /// Which storages are read.
 #[derive(Debug)]
 enum Storages {
-    Root(PathBuf),
+    Root(DataRoot),
     Users(Users),
 }
 
-/// Limits for root's storage; its size is limited by what a machine can run.
-const LIMITS: Limits = Limits {
-    drivers: 16,
-    containers: 100_000,
-    names: 100_000,
+/// Root's storage.
+static SERVICE: Service = Service {
+    daemon: None,
+    settings: &STORAGE_SETTINGS,
+    configured: |text| toml_text(text, "storage", "graphroot").map(PathBuf::from),
+    default: "var/lib/containers/storage",
+};
+/// The machine's settings for all users.
+const STORAGE_SETTINGS: [&str; 2] = [
+    "etc/containers/storage.conf",
+    "usr/share/containers/storage.conf",
+];
+
+/// Root's run root, which is empty after a restart of the machine.
+static RUN_ROOT: Service = Service {
+    daemon: None,
+    settings: &STORAGE_SETTINGS,
+    configured: |text| toml_text(text, "storage", "runroot").map(PathBuf::from),
+    default: "run/containers/storage",
+};
+
+/// Users' storages.
+static USERS: Kind = Kind {
+    title: "Podman",
+    option: "Podman_Users",
+    storage: ".local/share/containers/storage",
+    settings: ".config/containers/storage.conf",
+    configured: |text| {
+        let value = |key| toml_text(text, "storage", key);
+        value("graphroot").or_else(|| value("rootless_storage_path"))
+    },
+    machine_settings: &STORAGE_SETTINGS,
+    machine_configured: |text| toml_text(text, "storage", "rootless_storage_path"),
 };
 
 impl Podman {
-    /// Finds the containers in root's storage.
+    /// Finds the containers in the storage of root's at this path.
     pub fn new(storage: &Path) -> Podman {
+        Podman::of_root(Some(storage), Path::new("/"))
+    }
+
+    fn of_root(storage: Option<&Path>, machine: &Path) -> Podman {
         Podman {
-            storages: Storages::Root(storage.to_owned()),
+            storages: Storages::Root(DataRoot::new(storage, &SERVICE, machine)),
+            run_root: Some(DataRoot::new(None, &RUN_ROOT, machine)),
             lists: ContainerLists::new(FileKind::PodmanList.limit()),
             databases: Databases::new(FileKind::PodmanDatabase.limit()),
             most_spec_bytes: FileKind::ContainerConfig.limit(),
         }
     }
 
-    /// Finds the containers in users' storages.
-    pub fn of_users(users: Users) -> Podman {
+    /// Finds the containers in the storages of the chosen users. `machine` is the root of the
+    /// machine's files.
+    pub fn of_users(choice: &UserChoice, machine: &Path) -> Podman {
         Podman {
-            storages: Storages::Users(users),
+            storages: Storages::Users(Users::new(&USERS, choice, machine)),
+            run_root: None,
             lists: ContainerLists::new(FileKind::UsersPodmanList.limit()),
             databases: Databases::new(FileKind::UsersPodmanDatabase.limit()),
             most_spec_bytes: FileKind::UsersPodmanList.limit(),
         }
     }
 
-    /// The specification of a container, if it has been started.
-    fn spec(&self, found: &Found) -> Option<Spec> {
-        Spec::read(&found.dir, self.most_spec_bytes)
-    }
-
-    /// The storage in the run root that may have what is not in `found`'s own: one that was
-    /// started with `--transient-store`. A user's path is not followed.
-    fn transient(&self, found: &Found) -> Option<SafePath> {
-        let run_root = self
-            .spec(found)
-            .filter(|_| found.owner.is_none())?
-            .run_root?;
-        Some(SafePath::below(&Base::of_machine(&run_root), run_root))
+    /// What has the place of the storage for containers started with `--transient-store`.
+    fn transient(&self) -> Option<SafePath> {
+        let path = self.run_root.as_ref()?.path();
+        Some(SafePath::below(&Base::of_machine(&path), path))
     }
 
     /// The file that lists a container, and its entry there.
@@ -135,7 +165,7 @@ impl Podman {
             failure
         };
         match in_storage(storage_of(found)) {
-            Ok(None) => self.transient(found).map_or(Ok(None), in_storage),
+            Ok(None) => self.transient().map_or(Ok(None), in_storage),
             listed => listed,
         }
     }
@@ -144,9 +174,10 @@ impl Podman {
     fn asked(&self, found: &Found) -> Answer {
         let find = |storage: SafePath| self.databases.find(&storage, &found.runtime_id());
         match find(storage_of(found)) {
-            answer @ (Answer::NoDatabase | Answer::Unknown) => {
-                self.transient(found).map_or(answer, find)
-            }
+            answer @ (Answer::NoDatabase | Answer::Unknown) => match self.transient().map(find) {
+                None | Some(Answer::NoDatabase) => answer,
+                Some(transient) => transient,
+            },
             answer => answer,
         }
     }
@@ -182,10 +213,10 @@ impl Podman {
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let mut storages = vec![Podman::new(&options.podman_root)];
+    let root = Podman::of_root(options.podman_root.as_deref(), &options.machine);
+    let mut storages = vec![root];
     if !options.podman_users.is_empty() {
-        let users = Users::new(&options.podman_users, &options.passwd);
-        storages.push(Podman::of_users(users));
+        storages.push(Podman::of_users(&options.podman_users, &options.machine));
     }
     let shared = storages
         .into_iter()
@@ -207,19 +238,28 @@ impl Runtime for Podman {
 
     fn root(&self) -> PathBuf {
         match &self.storages {
-            Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),
-            Storages::Users(users) => users.passwd().to_owned(),
+            Storages::Root(storage) => storage.path(),
+            Storages::Users(users) => users.passwd(),
+        }
+    }
+
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        match self.storages {
+            Storages::Root(_) => vec![root.to_owned()],
+            Storages::Users(_) => Vec::new(),
         }
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = match &self.storages {
-            Storages::Users(users) => users.list()?,
+            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
+                list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
+            })?,
             Storages::Root(_) => {
                 let mut listing = Listing::default();
                 let storage = SafePath::below(&Base::of_machine(root), root);
-                let folder = storage.open_folder()?;
-                list_storage(&storage, &folder, LIMITS, &mut listing, |id| (id, None));
+                let (folder, limits) = (storage.open_folder()?, LIMITS_OF_ROOT);
+                list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
                 listing
             }
         };
@@ -303,8 +343,22 @@ impl Runtime for Podman {
         matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
     }
 
+    /// conmon does.
+    fn creates_log_first(&self) -> bool {
+        true
+    }
+
     fn has_run(&self, found: &Found) -> bool {
-        self.spec(found).is_some_and(|spec| spec.is_podmans)
+        let read = |userdata: &SafePath| spec::is_podmans(userdata, self.most_spec_bytes);
+        read(&found.dir).unwrap_or_else(|| {
+            let folder = Path::new(driver_folder(found)).join(found.runtime_id().to_string());
+            let transient = self
+                .transient()
+                .map(|root| root.join(folder).join("userdata"));
+            transient
+                .and_then(|userdata| read(&userdata))
+                .unwrap_or(false)
+        })
     }
 }
 
@@ -325,6 +379,7 @@ mod tests {
     use super::*;
     use crate::fuzz_seeds::keep;
     use crate::runtime::id::ContainerId;
+    use crate::runtime::storage::Limits;
 
     const ID: &str = "abababababababababababababababababababababababababababababababab";
 
@@ -424,7 +479,7 @@ mod tests {
             let storage = SafePath::below(&Base::of_machine(&top), &*top);
             let mut listing = Listing::default();
             let folder = storage.open_folder().unwrap();
-            list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
+            list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
             let reasons: Vec<String> = listing
                 .unreadable
                 .iter()
@@ -432,10 +487,10 @@ mod tests {
                 .collect();
             (listing.containers.len(), reasons.join("; "))
         };
-        assert_eq!(list(LIMITS), (4, String::new()));
+        assert_eq!(list(LIMITS_OF_ROOT), (4, String::new()));
         let (count, reason) = list(Limits {
-            drivers: 2,
-            ..LIMITS
+            parts: 2,
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 3 && reason.contains("more than 2 storage drivers"),
@@ -443,13 +498,16 @@ mod tests {
         );
         let (count, reason) = list(Limits {
             containers: 1,
-            ..LIMITS
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 1 && reason.contains("more than 1 containers"),
             "{count} {reason}"
         );
-        let (count, reason) = list(Limits { names: 2, ..LIMITS });
+        let (count, reason) = list(Limits {
+            names: 2,
+            ..LIMITS_OF_ROOT
+        });
         assert!(
             (1..=3).contains(&count) && reason.contains("more than 2 entries"),
             "{count} {reason}"

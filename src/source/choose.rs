@@ -103,12 +103,16 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     };
     match (choice, api, driver.and_then(keeps_nothing)) {
         (Choice::Api(_), _, Some(nothing)) => nothing,
-        (Choice::Api(reason), Some(api), _) if is_off(api) => {
-            let reason = format!("{reason}, and {} is off", socket_option(api));
+        (Choice::Api(reason), None, _) => {
+            let title = runtime.title();
+            let reason = match title.strip_suffix(" of users") {
+                Some(title) => format!("{reason}, and only root's {title} API is used"),
+                None => format!("{reason}, and {title} has no API"),
+            };
             Choice::Nowhere(Unread::ApiUnavailable, reason)
         }
-        (Choice::Api(reason), None, _) => {
-            let reason = format!("{reason}, and only root's Podman API is used");
+        (Choice::Api(reason), Some(api), _) if is_off(api) => {
+            let reason = format!("{reason}, and {} is off", socket_option(api));
             Choice::Nowhere(Unread::ApiUnavailable, reason)
         }
         (choice, _, _) => choice,
@@ -207,7 +211,7 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     let reason = match driver.name.as_str() {
         // conmon creates the file before the container runs.
         JSON_FILE_DRIVER | PODMANS_FILE_DRIVER
-            if is_podmans(facts) && facts.runtime.has_run(facts.found) =>
+            if facts.runtime.creates_log_first() && facts.runtime.has_run(facts.found) =>
         {
             NO_LOG_FILE.to_owned()
         }
@@ -222,15 +226,10 @@ fn without_files(facts: &Facts<'_>) -> Choice {
 /// Podman's driver is in its database, which may be unreadable: the API knows where the log of
 /// a container is that has run and has no file.
 fn without_driver(facts: &Facts<'_>) -> Choice {
-    if !is_podmans(facts) || !facts.runtime.has_run(facts.found) {
+    if !facts.runtime.creates_log_first() || !facts.runtime.has_run(facts.found) {
         return Choice::Later;
     }
     unless_in_file_mode(facts.config, NO_LOG_FILE.to_owned(), Choice::Api)
-}
-
-/// Users' containers are Podman's, too.
-fn is_podmans(facts: &Facts<'_>) -> bool {
-    facts.found.owner.is_some() || facts.runtime.api() == Some(Api::Podman)
 }
 
 fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Choice) -> Choice {
@@ -258,7 +257,6 @@ mod tests {
     use crate::runtime::docker::Docker;
     use crate::runtime::id::ContainerId;
     use crate::runtime::podman::Podman;
-    use crate::runtime::podman_users::Users;
     use crate::runtime::users::UserChoice;
     use crate::runtime::Owner;
 
@@ -368,6 +366,32 @@ mod tests {
         );
     }
 
+    /// A user's Docker, whose API is not asked.
+    #[test]
+    fn without_an_api_a_container_without_files_is_read_nowhere() {
+        let docker = Docker::of_users(&UserChoice::default(), Path::new("/nonexistent"));
+        let dir = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: ContainerId::from_bytes([1; 32]),
+        };
+        let found = Found {
+            owner: Some(owner),
+            ..found(dir.path())
+        };
+        for (name, choice) in [
+            ("", "Later"),
+            (
+                "journald",
+                "Nowhere(\"log driver journald keeps no file, and only root's Docker API is used\")",
+            ),
+            ("none", "Nowhere(\"log driver none keeps nothing\")"),
+            ("json-file", "Later"),
+        ] {
+            assert_eq!(said(&docker, &found, name, false, true), choice, "{name}");
+        }
+    }
+
     #[test]
     fn podmans_containers_without_a_file_are_read_by_the_api_once_they_have_run() {
         let dir = tempfile::tempdir().unwrap();
@@ -390,8 +414,7 @@ mod tests {
             owner: Some(owner),
             ..found(of_ada.path())
         };
-        let users = Users::new(&UserChoice::default(), Path::new("/nonexistent"));
-        let of_users = Podman::of_users(users);
+        let of_users = Podman::of_users(&UserChoice::default(), Path::new("/nonexistent"));
         for (name, reason) in [
             ("", "it has no log file"),
             ("k8s-file", "it has no log file"),

@@ -99,6 +99,13 @@ impl Fleet {
         }
     }
 
+    /// The folders in which containers are found now, for the message at the start.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let places = self.roots.iter().flat_map(Root::places);
+        let mut known = HashSet::new();
+        places.filter(|it| known.insert(it.clone())).collect()
+    }
+
     /// The path for messages that concern all roots.
     pub fn first_root(&self) -> PathBuf {
         let root = self.roots.first();
@@ -199,8 +206,8 @@ impl Fleet {
     fn is_absent(&self, root: &Root, config: &Config) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
         let options = &config.runtimes;
-        // One of root's Podman and the users' Podman is enough.
-        let is_auto = options.choice == RuntimeChoice::Auto || !options.podman_users.is_empty();
+        // One of the machine's storage and the users' storages is enough.
+        let is_auto = options.choice == RuntimeChoice::Auto || options.reads_users();
         root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
     }
 

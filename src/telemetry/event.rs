@@ -10,8 +10,8 @@ use crate::runtime::{Api, Hides};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Event {
-    #[error("following containers below {}", root.display())]
-    Started { root: PathBuf },
+    #[error("following containers {}", below(roots))]
+    Started { roots: Vec<PathBuf> },
     #[error("cannot list containers in {}: {reason}; new containers in it are not read; retrying every {seconds} s", path.display())]
     RootUnreadable {
         path: PathBuf,
@@ -275,6 +275,18 @@ pub enum Event {
     ReaderBack,
     #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
+}
+
+/// Where containers are found.
+fn below(roots: &[PathBuf]) -> String {
+    if roots.is_empty() {
+        return "as soon as a runtime has any: none of their folders can be seen now".to_owned();
+    }
+    let roots: Vec<String> = roots
+        .iter()
+        .map(|root| root.display().to_string())
+        .collect();
+    format!("below {}", roots.join(", "))
 }
 
 impl Event {

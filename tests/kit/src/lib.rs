@@ -24,6 +24,7 @@ pub mod dockerd;
 pub mod exporter;
 pub mod fluent_bit;
 pub mod logs_api;
+pub mod nerdctl_root;
 pub mod nobody;
 pub mod otlp;
 pub mod played_api;
