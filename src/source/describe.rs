@@ -390,6 +390,15 @@ impl Description {
     pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         let (selection, metadata) = (&around.config.selection, &self.template.metadata);
+        let rules = selection.without_effect(metadata).join(", ");
+        if !rules.is_empty() {
+            let (name, short_id) = self.names();
+            around.link.report_blind_rules(|| Event::RulesBlind {
+                name,
+                short_id,
+                rules,
+            });
+        }
         let excluded = selection.excludes(around.own, self.account.id(), metadata, driver);
         let reason = excluded.map(|reason| reason.to_string());
         let was_excluded = self.is_excluded();

@@ -140,3 +140,82 @@ fn a_container_in_a_state_of_podman_5_does_not_hide_the_list() {
     let expected = LINES.map(|line| format!("kept | {line}"));
     assert_eq!(printed(&output), expected, "{output:?}");
 }
+
+/// Podman's service speaks Docker's language; the messages say whose it is.
+#[test]
+fn messages_about_podmans_api_name_podman() {
+    let root = DockerRoot::new();
+    let id = "a".repeat(64);
+    let kept = PlayedContainer::ended("kept", "journald", &LINES);
+    let api = PlayedApi::of_podman("5.4.2", [(id, kept)]);
+    let socket = api.socket();
+    let collector = Collector::start(
+        root.path(),
+        &[("Runtime", "podman"), ("Podman_Socket", &socket)],
+    );
+    assert_eq!(collector.wait_texts(3), LINES);
+    drop(api);
+    collector.wait("the outage", |c| {
+        c.has_logged(&format!("cannot reach the Podman API at {socket}"))
+    });
+    assert!(collector.has_logged("container kept (aaaaaaaaaaaa) is read through the Podman API"));
+    assert!(!collector.has_logged("Docker"), "{:?}", collector.log());
+}
+
+/// A log with lines of 16,384 and 40,000 bytes and a short one, in pieces of this size. Each piece
+/// has a time of its own, a second after the one before.
+fn in_pieces(size: usize) -> Vec<(u8, String, String)> {
+    let mut entries = Vec::new();
+    let mut take = |text: String| {
+        let time = format!("2026-11-26T10:00:{:02}.000000007Z", entries.len());
+        entries.push((1, time, text));
+    };
+    for length in [16_384, 40_000, 5] {
+        let mut left = length;
+        while left >= size {
+            take("x".repeat(size));
+            left -= size;
+        }
+        take("x".repeat(left) + "\n");
+    }
+    entries
+}
+
+/// Podman from 5.8 on and Docker's journald driver: a line is one record whatever the times of its
+/// pieces are, and a restart repeats nothing.
+#[test]
+fn long_lines_whose_pieces_have_times_of_their_own_are_one_record_each() {
+    let docker = |driver: &'static str| ("docker", driver, 16_384, None);
+    let podman = |driver: &'static str| ("podman", driver, 8_192, Some("5.8.6"));
+    for (runtime, driver, size, release) in
+        [docker("journald"), podman("journald"), podman("k8s-file")]
+    {
+        let root = DockerRoot::new();
+        fs::remove_dir(root.path().join("containers")).expect("it is ours");
+        let db = root.path().join("positions.db").display().to_string();
+        let read = |entries: Vec<(u8, String, String)>, count: usize| {
+            let mut container = PlayedContainer::ended("long", driver, &[]);
+            container.log = Some(entries);
+            let containers = [("a".repeat(64), container)];
+            let api = match release {
+                Some(release) => PlayedApi::of_podman(release, containers),
+                None => PlayedApi::of_docker(containers),
+            };
+            let options = [
+                ("Runtime", runtime),
+                ("Docker_Socket", &api.socket()),
+                ("Podman_Socket", &api.socket()),
+                ("DB", &db),
+            ];
+            let collector = Collector::start(root.path(), &options);
+            let texts = collector.wait_texts(count);
+            texts.iter().map(String::len).collect::<Vec<_>>()
+        };
+        let mut entries = in_pieces(size);
+        let lengths = read(entries.clone(), 3);
+        assert_eq!(lengths, [16_384, 40_000, 5], "{runtime} {driver}");
+        let later = "2026-11-26T10:01:00.000000007Z";
+        entries.push((1, later.to_owned(), "later than that\n".to_owned()));
+        assert_eq!(read(entries, 1), [15], "{runtime} {driver}");
+    }
+}

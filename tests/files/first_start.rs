@@ -147,3 +147,28 @@ fn a_container_that_only_the_api_has_is_read_from_the_first_start_on_over_a_rest
     let collector = start_with(&root, &api.socket(), &[]);
     assert_eq!(collector.wait_texts(1), ["new"]);
 }
+
+/// Its root cannot be seen, and it is excluded at the first start.
+#[test]
+fn an_excluded_container_that_only_the_api_lists_is_read_from_the_first_start_on() {
+    let root = DockerRoot::new();
+    fs::remove_dir(root.path().join("containers")).expect("it is ours");
+    let id = "a".repeat(64);
+    for driver in ["json-file", "journald"] {
+        let _ = fs::remove_file(root.path().join("positions.db"));
+        let old = PlayedContainer::ended("web", driver, &["old"]);
+        let mut later = old.clone();
+        let log = later.log.as_mut().expect("it has one");
+        log.push((1, IN_FUTURE.to_owned(), "new\n".to_owned()));
+        let api = PlayedApi::of_docker([(id.clone(), old)]);
+        let collector = start_with(&root, &api.socket(), &[("Exclude", "name=web")]);
+        wait_for_first_look(&root, &collector);
+        collector.wait("the exclusion", |c| {
+            c.has_logged("web (aaaaaaaaaaaa) is not read")
+        });
+        collector.stop();
+        let api = PlayedApi::of_docker([(id.clone(), later)]);
+        let collector = start_with(&root, &api.socket(), &[]);
+        assert_eq!(collector.wait_texts(1), ["new"], "{driver}");
+    }
+}

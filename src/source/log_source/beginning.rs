@@ -2,6 +2,7 @@
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::runtime::docker::LogDriver;
+use crate::runtime::file::stat_path;
 use crate::source::choose;
 use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
@@ -24,7 +25,8 @@ impl LogSource {
             return;
         };
         let writes_file = about.driver().is_some_and(LogDriver::writes_file);
-        let saved = match writes_file || about.api().is_none() {
+        let is_visible = stat_path(&about.found().dir).is_ok();
+        let saved = match is_visible && (writes_file || about.api().is_none()) {
             // All that will be in its file is new.
             true => ContainerCheckpoint::default(),
             false => tailer.hand_over(),

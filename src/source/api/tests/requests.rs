@@ -121,3 +121,27 @@ fn one_inspection_of_a_container_is_in_flight_whoever_asks() {
     });
     assert_eq!(most.load(Ordering::SeqCst), 1);
 }
+
+#[test]
+fn an_answer_without_end_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let sent_by_api = Arc::clone(&sent);
+    let api = ScriptedApi::listen(&dir.path().join("docker.sock"), move |call| {
+        call.begin("Content-Type: application/json\r\n");
+        let blanks = vec![b' '; 64 * 1024];
+        // Until the other side closes.
+        while call.chunk(&blanks) {
+            sent_by_api.fetch_add(blanks.len(), Ordering::SeqCst);
+        }
+    });
+    let bench = Bench::at(&api.path);
+    let (sender, answer) = channel();
+    bench
+        .thread
+        .inspect(id(1), move |inspected| sender.send(inspected).unwrap());
+    let inspected = answer.recv_timeout(crate::source::api::tests::scripted_api::DEADLINE);
+    let reason = inspected.unwrap().unwrap_err();
+    assert!(reason.starts_with("invalid answer"), "{reason}");
+    assert!(sent.load(Ordering::SeqCst) < 16 << 20);
+}
