@@ -16,6 +16,7 @@ mod folder_stamp;
 pub mod globs;
 pub mod id;
 pub mod image;
+mod log_driver;
 mod log_place;
 mod mounts;
 pub mod nerdctl;
