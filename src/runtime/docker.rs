@@ -432,7 +432,6 @@ impl Runtime for Docker {
         read_log_driver(&found.dir).ok()
     }
 
-    /// Not by the folder, which a copy of the data root makes anew.
     fn created(&self, found: &Found) -> Option<u64> {
         let path = found.dir.join(CONFIG_FILE);
         let creation: Creation = read_json(&path, FileKind::ContainerConfig).ok()?;
