@@ -17,7 +17,7 @@ cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 endef
 
-.PHONY: all check kill model picture deps lint-deps test-deps demo test bench miri fuzz sanitize soak lint clean
+.PHONY: all check kill model picture deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -79,6 +79,11 @@ sanitize: deps test-deps
 MINUTES ?= 10
 fuzz: deps test-deps
 	@scripts/fuzz $(MINUTES)
+
+# The tests over real runtimes with those of other Debian releases; RELEASES="trixie sid" for some.
+test-runtimes: deps
+	@scripts/deps runtimes
+	@scripts/test-runtimes $(RELEASES)
 
 # Draws the dashboard over MINUTES with containers of many kinds: docs/metrics.svg.
 picture: deps test-deps all

@@ -6,6 +6,8 @@
 use fluent_bit_container_logs::runtime::docker::{
     read_log_driver, read_metadata, CONFIG_FILE, HOST_CONFIG_FILE,
 };
+use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::Found;
 use fluent_bit_container_logs_fuzz::folder;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -19,8 +21,10 @@ fuzz_target!(|data: &[u8]| {
     std::fs::write(folder().join(CONFIG_FILE), config).expect("a file");
     std::fs::write(folder().join(HOST_CONFIG_FILE), host_config).expect("a file");
 
+    let id = ContainerId::from_bytes([0xab; 32]);
+    let found = Found::new(id, folder().into(), folder().to_owned());
     if let (Ok(read), Ok(Value::Object(value))) =
-        (read_metadata(folder()), serde_json::from_slice(config))
+        (read_metadata(&found), serde_json::from_slice(config))
     {
         let name = value["Name"].as_str().expect("a name");
         assert_eq!(read.name, name.strip_prefix('/').unwrap_or(name));
@@ -30,10 +34,9 @@ fuzz_target!(|data: &[u8]| {
             .and_then(Value::as_str);
         assert_eq!(read.image, image.unwrap_or_default());
     }
-    if let (Ok(read), Ok(Value::Object(value))) = (
-        read_log_driver(folder()),
-        serde_json::from_slice(host_config),
-    ) {
+    if let (Ok(read), Ok(Value::Object(value))) =
+        (read_log_driver(&found), serde_json::from_slice(host_config))
+    {
         let driver = value
             .get("LogConfig")
             .and_then(|config| config.get("Type"))

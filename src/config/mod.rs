@@ -18,8 +18,8 @@ use crate::pipeline::tag::TagTemplate;
 use crate::runtime::select::Selection;
 use crate::runtime::{self, Api, RuntimeOptions};
 
-/// The file that lists the machine's users.
-const PASSWD: &str = "/etc/passwd";
+/// The root of the machine's files.
+const MACHINE: &str = "/";
 
 /// Where logs are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,7 +132,7 @@ impl Config {
             saves_positions: true,
             ..Config::default()
         };
-        config.runtimes.passwd = PathBuf::from(PASSWD);
+        config.runtimes.machine = PathBuf::from(MACHINE);
         for option in OPTIONS {
             let given = Given::new(option, lookup(option.name));
             let wrong = |problem| ConfigError {
@@ -181,12 +181,15 @@ mod tests {
             Config {
                 runtimes: RuntimeOptions {
                     choice: RuntimeChoice::Auto,
-                    docker_root: "/var/lib/docker".into(),
+                    docker_roots: Vec::new(),
+                    docker_users: UserChoice::default(),
                     pod_logs: "/var/log/pods".into(),
                     pod_links: None,
-                    podman_root: "/var/lib/containers/storage".into(),
+                    podman_root: None,
                     podman_users: UserChoice::default(),
-                    passwd: "/etc/passwd".into(),
+                    nerdctl_root: None,
+                    nerdctl_users: UserChoice::default(),
+                    machine: "/".into(),
                 },
                 mode: Mode::Hybrid,
                 docker_socket: Some("/var/run/docker.sock".into()),
@@ -263,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn data_roots_are_a_list_and_auto_stands_for_those_that_are_found() {
+        let roots =
+            |value: &str| config(&[("Docker_Root", value)]).map(|it| it.runtimes.docker_roots);
+        assert!(roots("Auto").unwrap().is_empty());
+        assert_eq!(roots("/a").unwrap(), [PathBuf::from("/a")]);
+        assert_eq!(roots("/a, /b").unwrap(), [PathBuf::from("/a"), "/b".into()]);
+        let error = roots("/a,auto").unwrap_err().to_string();
+        assert!(error.contains("`auto` is not an absolute path"), "{error}");
+    }
+
+    #[test]
     fn a_tag_that_looks_like_a_template_is_told_from_one() {
         let literal = |template: &str, tag: &str| {
             let config = config(&[("Tag_Template", template)]).unwrap();
@@ -301,6 +315,7 @@ mod tests {
             ("Pod_Logs", "log/pods"),
             ("Pod_Links", "containers"),
             ("Podman_Root", "storage"),
+            ("Docker_Users", "/home/*/ada"),
             ("Podman_Users", "a[b"),
             ("Rescan_Interval", "soon"),
             ("Rescan_Interval", "0"),

@@ -6,7 +6,6 @@ use crate::config::labels::{Hint, LabelHints};
 use crate::config::values::{self, Given};
 use crate::config::Config;
 use crate::pipeline::fields::{is_own_key, RECORD_KEYS};
-use crate::runtime::docker;
 use crate::runtime::globs::Globs;
 use crate::runtime::users::UserChoice;
 
@@ -82,21 +81,31 @@ const LEAST_QUEUE_LIMIT: usize = 64_000;
 /// Least `Partial_Max_Size`, in bytes: one piece as dockerd splits lines.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
 
+/// The default of a root: found by itself.
+const AUTO: &str = "auto";
+
 /// All options, in the order of the documentation.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "Runtime",
         kind: Kind::Text,
         unset: Unset::Default("auto"),
-        text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, or auto: every runtime that is found.",
+        text: "Which runtimes' containers to read: docker, cri (a Kubernetes node with containerd or CRI-O), podman, nerdctl (containerd without Kubernetes), or auto: every runtime that is found.",
         set: |config, given| given.parsed(values::runtime).map(|choice| config.runtimes.choice = choice),
     },
     OptionSpec {
         name: "Docker_Root",
-        kind: Kind::Text,
-        unset: Unset::Default(docker::DEFAULT_ROOT),
-        text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`). Containers are found in its folder containers/.",
-        set: |config, given| given.folder().map(|root| config.runtimes.docker_root = root),
+        kind: Kind::List,
+        unset: Unset::Default(AUTO),
+        text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`), or several. Containers are found in its folder containers/ and, with userns-remap, in <uid>.<gid>/containers/. auto: the one that the running daemon's command line or /etc/docker/daemon.json sets, otherwise /var/lib/docker; and that of a snap. In a container these files are usually not visible: give the folder as it is mounted there.",
+        set: |config, given| given.folders().map(|roots| config.runtimes.docker_roots = roots),
+    },
+    OptionSpec {
+        name: "Docker_Users",
+        kind: Kind::List,
+        unset: Unset::Example("ada"),
+        text: "Users whose rootless Docker is read from their home directories, written as for Podman_Users. Unset: none. There is no API for them, so only containers with log files are read.",
+        set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.docker_users = users),
     },
     OptionSpec {
         name: "Pod_Logs",
@@ -115,16 +124,30 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "Podman_Root",
         kind: Kind::Text,
-        unset: Unset::Default("/var/lib/containers/storage"),
-        text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). The storage of other users is read only if Podman_Users names them.",
-        set: |config, given| given.folder().map(|root| config.runtimes.podman_root = root),
+        unset: Unset::Default(AUTO),
+        text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). auto: the graphroot that /etc/containers/storage.conf sets, otherwise /var/lib/containers/storage. The storage of other users is read only if Podman_Users names them.",
+        set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.podman_root = root),
     },
     OptionSpec {
         name: "Podman_Users",
         kind: Kind::List,
         unset: Unset::Example("ada"),
-        text: "Users in /etc/passwd whose Podman containers are read from their home directories: names, globs, or all. Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
+        text: "Users whose Podman containers are read from their home directories, or from where their storage.conf moves the storage: names, globs or all, of the users in /etc/passwd; and paths of home directories, whose last part may be a glob, for users who are not in it (LDAP). Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
         set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.podman_users = users),
+    },
+    OptionSpec {
+        name: "Nerdctl_Root",
+        kind: Kind::Text,
+        unset: Unset::Default(AUTO),
+        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Records have no image and no labels, which are only in containerd's database.",
+        set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.nerdctl_root = root),
+    },
+    OptionSpec {
+        name: "Nerdctl_Users",
+        kind: Kind::List,
+        unset: Unset::Example("ada"),
+        text: "Users whose rootless nerdctl is read from their home directories, written as for Podman_Users. Unset: none.",
+        set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.nerdctl_users = users),
     },
     OptionSpec {
         name: "Mode",

@@ -72,11 +72,21 @@ impl<'a> Given<'a> {
 
     /// An absolute path.
     pub(super) fn folder(&self) -> Result<PathBuf, String> {
-        let path = PathBuf::from(self.text().unwrap_or_default());
-        if !path.is_absolute() {
-            return Err(format!("`{}` is not an absolute path", path.display()));
+        self.parsed(folder)
+    }
+
+    /// An absolute path; `None` for `auto`.
+    pub(super) fn folder_unless_auto(&self) -> Result<Option<PathBuf>, String> {
+        self.parsed(folder_or_auto)
+    }
+
+    /// Absolute paths; none for `auto`.
+    pub(super) fn folders(&self) -> Result<Vec<PathBuf>, String> {
+        let texts = self.list();
+        if let [text] = &*texts {
+            return Ok(folder_or_auto(text)?.into_iter().collect());
         }
-        Ok(path)
+        texts.iter().map(|text| folder(text)).collect()
     }
 
     /// A size of at least `least` bytes.
@@ -149,6 +159,21 @@ pub(super) fn tag_template(text: &str) -> Result<TagTemplate, String> {
 pub(super) fn number(text: &str) -> Result<usize, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not a number of containers"))
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(format!("`{text}` is not an absolute path")),
+    }
+}
+
+fn folder_or_auto(text: &str) -> Result<Option<PathBuf>, String> {
+    match text.eq_ignore_ascii_case("auto") {
+        true => Ok(None),
+        false => folder(text).map(Some),
+    }
 }
 
 /// Parses `unix:///path`, an absolute path, or `off`.

@@ -20,7 +20,7 @@ use crate::telemetry::activity::Activity;
 use crate::telemetry::event::Event;
 use crate::telemetry::event_queue::EventQueue;
 use crate::telemetry::metrics::{Health, Latency, Sources, Survey, Tally};
-use crate::telemetry::throttle::Paced;
+use crate::telemetry::throttle::{Once, Paced};
 use crate::threads::Threads;
 
 /// Bytes in the queue at which the host is woken up before the end of a pass.
@@ -38,6 +38,7 @@ pub struct Link {
     pub checkpoint: SharedCheckpoint,
     leaving: Mutex<HashSet<ContainerId>>,
     shortage: Mutex<Paced>,
+    blind_rules: Mutex<Once>,
     /// Threads started by the reader, to be ended by the instance.
     pub threads: Threads,
     /// What the reader is currently doing.
@@ -80,6 +81,7 @@ impl Link {
             checkpoint: SharedCheckpoint::new(checkpoint),
             leaving: Mutex::default(),
             shortage: Mutex::default(),
+            blind_rules: Mutex::default(),
             threads: Threads::default(),
             activity: Activity::default(),
             accounts: Accounts::default(),
@@ -97,6 +99,11 @@ impl Link {
             stopping: AtomicBool::new(false),
             reader_ended: AtomicBool::new(false),
         })
+    }
+
+    /// Reports, once for the instance, rules that cannot match this container and others like it.
+    pub fn report_blind_rules(&self, event: impl FnOnce() -> Event) {
+        lock(&self.blind_rules).report(|| self.report(event()));
     }
 
     /// Queues a batch and wakes the host if necessary: at once, or at the end of the reader's

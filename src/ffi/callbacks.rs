@@ -277,7 +277,10 @@ mod tests {
         ]);
         let config =
             Config::from_lookup(|name| property(&PLAYED_API, ins.pointer(), name)).unwrap();
-        assert_eq!(config.runtimes.docker_root, std::path::Path::new("/data"));
+        assert_eq!(
+            config.runtimes.docker_roots,
+            [std::path::PathBuf::from("/data")]
+        );
         assert_eq!(config.queue_limit, 1_000_000);
         assert_eq!(config.tag_template.unwrap().to_string(), "logs.{name}");
         assert_eq!(property(&PLAYED_API, ins.pointer(), "no\0name"), [""; 0]);

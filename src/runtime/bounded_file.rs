@@ -28,6 +28,11 @@ pub enum FileKind {
     PodmanList,
     /// `containers.json` of a user's Podman storage, which the user can write freely.
     UsersPodmanList,
+    /// `config.v2.json` or `hostconfig.json` in a user's Docker storage, or a file about a
+    /// container in a user's nerdctl storage.
+    UsersContainerConfig,
+    /// The settings of a user's container tools, read again at each look.
+    UsersSetting,
     /// The database of root's Podman storage: some 10 KB per container.
     PodmanDatabase,
     /// The database of a user's Podman storage.
@@ -44,7 +49,8 @@ impl FileKind {
         match self {
             FileKind::ContainerConfig | FileKind::PodmanList | FileKind::Proc => 16 << 20,
             FileKind::Setting => 8 << 20,
-            FileKind::UsersPodmanList => 1 << 20,
+            FileKind::UsersPodmanList | FileKind::UsersContainerConfig => 1 << 20,
+            FileKind::UsersSetting => 64 << 10,
             FileKind::PodmanDatabase => 24 << 20,
             FileKind::UsersPodmanDatabase => 4 << 20,
         }
@@ -57,6 +63,8 @@ impl FileKind {
             FileKind::ContainerConfig
             | FileKind::PodmanList
             | FileKind::UsersPodmanList
+            | FileKind::UsersContainerConfig
+            | FileKind::UsersSetting
             | FileKind::PodmanDatabase
             | FileKind::UsersPodmanDatabase => false,
             FileKind::Proc | FileKind::Setting => true,

@@ -35,7 +35,7 @@ use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::{bounded_file, Pod, RuntimeOptions};
+use crate::runtime::{bounded_file, docker_roots, Pod, RuntimeOptions};
 
 /// How long a renamed file may still be written after its successor has data: containerd
 /// closes the old writer after the new one has started.
@@ -169,7 +169,7 @@ impl Cri {
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let cri = Cri::new(&options.pod_logs, &options.docker_root);
+    let cri = Cri::new(&options.pod_logs, &docker_roots::first(options));
     vec![Arc::new(match &options.pod_links {
         Some(links) => cri.with_links(links),
         None => cri,
@@ -280,7 +280,7 @@ impl Runtime for Cri {
         let mut of_docker = ContainerMetadata::default();
         if matches!(place.kind, PlaceKind::Link { .. }) {
             container_id = Some(found.id);
-            of_docker = read_metadata(&found.dir).unwrap_or_default();
+            of_docker = read_metadata(found).unwrap_or_default();
         }
         let pod = Pod {
             namespace: named.namespace.to_owned(),

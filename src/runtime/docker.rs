@@ -1,14 +1,13 @@
-//! Docker's files about a container: `config.v2.json` (name, image, labels, environment) and
-//! `hostconfig.json` (log driver). dockerd replaces both by rename, so a reader sees either
-//! the whole old file or the whole new one; the pair is not replaced atomically.
+//! Docker's containers, and its files about each: `config.v2.json` (name, image, labels,
+//! environment) and `hostconfig.json` (log driver). dockerd replaces both by rename, so a reader
+//! sees either the whole old file or the whole new one; the pair is not replaced atomically.
+//! `docker_roots` has the folders in which containers are.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::process::geteuid;
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 
@@ -16,43 +15,22 @@ use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
+pub use crate::runtime::docker_driver::{
+    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
+};
 use crate::runtime::docker_pod::pod_of;
+use crate::runtime::docker_roots::{self, Installation, Storages, CONTAINERS};
 use crate::runtime::id::ContainerId;
 use crate::runtime::own_container::Mounted;
-use crate::runtime::safe_path::{Base, SafePath};
+use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
-use crate::runtime::{bounded_file, Owner, Pod, RuntimeOptions, Unreadable};
-
-/// Docker's data root unless it is configured.
-pub const DEFAULT_ROOT: &str = "/var/lib/docker";
-
-/// The subdirectory of Docker's data root with one directory per container.
-const CONTAINERS: &str = "containers";
+use crate::runtime::users::UserChoice;
+use crate::runtime::{Owner, Pod, RuntimeOptions};
 
 /// File with a container's name, image, labels and environment.
 pub const CONFIG_FILE: &str = "config.v2.json";
 /// File with the log driver.
 pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
-/// The driver assumed when the type is empty, as it may be in containers created before Docker
-/// 1.12.
-pub const JSON_FILE_DRIVER: &str = "json-file";
-/// Podman's name for the driver that writes files.
-pub const PODMANS_FILE_DRIVER: &str = "k8s-file";
-/// The driver that writes to the journal: no file, and no cache either.
-pub const JOURNALD_DRIVER: &str = "journald";
-
-/// Docker's own drivers that send logs elsewhere.
-const SENDING_DRIVERS: [&str; 8] = [
-    "awslogs",
-    "etwlogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "logentries",
-    "splunk",
-    "syslog",
-];
-
 /// The file of the driver `local`.
 pub const LOCAL_LOG: &str = "container.log";
 /// The file in which Docker caches the log of a driver that cannot be read back.
@@ -171,20 +149,19 @@ struct ConfigV2 {
 }
 
 impl ConfigV2 {
-    /// What the mounts of the container whose folder is `dir` tell.
-    fn mounted(&self, dir: &Path) -> Mounted {
+    /// What the mounts of the container tell.
+    fn mounted(&self, found: &Found) -> Mounted {
         let Some(mounts) = &self.mount_points else {
             return Mounted::Unknown;
         };
-        if !mounts.keys().any(|place| dir.starts_with(place)) {
+        if !mounts.keys().any(|place| found.dir.starts_with(place)) {
             return Mounted::WithoutLogs;
         }
         let folder = self.hosts_path.as_deref().and_then(Path::parent);
         let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
         // dockerd does not save the path if it is another container's.
         let hosts_of = own.or_else(|| {
-            let config: HostConfig =
-                read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig).ok()?;
+            let config: HostConfig = read_json(&found.dir.join(HOST_CONFIG_FILE), found).ok()?;
             ContainerId::parse(config.network_mode?.strip_prefix("container:")?)
         });
         hosts_of.map_or(Mounted::Unknown, Mounted::WithHostsOf)
@@ -220,27 +197,31 @@ struct LogConfig {
     config: Option<TextMap>,
 }
 
-/// Reads name, image, labels and environment of the container with directory `dir`.
-pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
-    let path = dir.join(CONFIG_FILE);
-    let config: ConfigV2 = read_json(&path, FileKind::ContainerConfig)?;
+/// Reads name, image, labels and environment of a container.
+pub fn read_metadata(found: &Found) -> Result<ContainerMetadata, MetadataError> {
+    let path = found.dir.join(CONFIG_FILE);
+    let config: ConfigV2 = read_json(&path, found)?;
     let Some(name) = config.name.as_ref() else {
         return Err(MetadataError::Unreadable {
-            path,
+            path: path.to_path_buf(),
             reason: "it has no Name".to_owned(),
         });
     };
-    let mounted = config.mounted(dir);
+    // A user may write anything there, and is no part of the machine's pods.
+    let is_roots = found.owner.is_none();
+    let mounted = match is_roots {
+        true => config.mounted(found),
+        false => Mounted::Unknown,
+    };
     let image = config.config.unwrap_or_default();
     let (labels, env) = (
         image.labels.unwrap_or_default(),
         image.env.unwrap_or_default(),
     );
     let name = name.strip_prefix('/').unwrap_or(name);
-    let id = dir
-        .file_name()
-        .and_then(|name| ContainerId::parse(name.to_str()?));
-    let (name, pod) = match pod_of(name, &labels.pairs, id) {
+    let id = Some(found.runtime_id());
+    let pod = is_roots.then(|| pod_of(name, &labels.pairs, id)).flatten();
+    let (name, pod) = match pod {
         Some((name, pod)) => (name, Some(pod)),
         None => (name.to_owned(), None),
     };
@@ -252,7 +233,7 @@ pub fn read_metadata(dir: &Path) -> Result<ContainerMetadata, MetadataError> {
         runtime: Api::Docker.runtime_name().to_owned(),
         is_running: config.state.is_some_and(|state| state.running),
         pod,
-        owner: None,
+        owner: found.owner.clone(),
         mounted,
         is_cut: labels.is_cut || env.is_cut,
         is_partial: false,
@@ -268,53 +249,9 @@ pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A container's log driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogDriver {
-    /// `json-file`, `local`, `journald`, `syslog` …
-    pub name: String,
-    /// Whether log-opt `cache-disabled` turns off Docker's local cache for drivers that cannot
-    /// be read back.
-    pub has_cache_disabled: bool,
-}
-
-impl LogDriver {
-    /// Whether the driver stores logs nowhere.
-    pub fn keeps_nothing(&self) -> bool {
-        // `passthrough` writes to the standard streams with which Podman was started.
-        self.name == "none" || self.name.starts_with("passthrough")
-    }
-
-    /// Whether it writes a file of its own as soon as there is a line.
-    pub fn has_own_file(&self) -> bool {
-        [JSON_FILE_DRIVER, "local", PODMANS_FILE_DRIVER].contains(&self.name.as_str())
-    }
-
-    /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
-    /// them is Docker's cache, which there is since 20.10.
-    pub fn sends(&self) -> bool {
-        SENDING_DRIVERS.contains(&self.name.as_str())
-    }
-
-    /// Whether Docker may keep a cache of its log.
-    pub fn may_have_cache(&self) -> bool {
-        let is_elsewhere = self.has_own_file() || self.name == JOURNALD_DRIVER;
-        !is_elsewhere && !self.keeps_nothing() && !self.has_cache_disabled
-    }
-
-    /// Whether Docker is certain to write a file once the container has started: the driver's own
-    /// or the cache. A plugin may keep the log itself, and then there is no cache.
-    pub fn writes_file(&self) -> bool {
-        match self.name.as_str() {
-            JSON_FILE_DRIVER | "local" => true,
-            _ => self.sends() && !self.has_cache_disabled,
-        }
-    }
-}
-
-/// Reads the log driver of the container with directory `dir`.
-pub fn read_log_driver(dir: &Path) -> Result<LogDriver, MetadataError> {
-    let config: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE), FileKind::ContainerConfig)?;
+/// Reads the log driver of a container.
+pub fn read_log_driver(found: &Found) -> Result<LogDriver, MetadataError> {
+    let config: HostConfig = read_json(&found.dir.join(HOST_CONFIG_FILE), found)?;
     let log = config.log_config.unwrap_or_default();
     let name = log
         .r#type
@@ -339,28 +276,49 @@ pub fn containers_dir(data_root: &Path) -> PathBuf {
         .join(CONTAINERS)
 }
 
-/// The Docker containers below one data root.
-#[derive(Debug, Clone)]
+/// The data root that root's files give to Docker's daemon; `None` if it is the usual one.
+/// `machine` is the root of the machine's files.
+pub fn configured_data_root(machine: &Path) -> Option<PathBuf> {
+    docker_roots::configured(machine)
+}
+
+/// The Docker containers below one data root, or in users' data roots.
+#[derive(Debug)]
 pub struct Docker {
-    data_root: PathBuf,
+    storages: Storages,
 }
 
 impl Docker {
     /// Finds the containers below `data_root`.
     pub fn new(data_root: &Path) -> Docker {
+        let installation = Installation::Package;
         Docker {
-            data_root: data_root.to_owned(),
+            storages: Storages::of_root(Some(data_root), installation, Path::new("/")),
+        }
+    }
+
+    /// Finds the containers of the chosen users' rootless Docker. `machine` is the root of the
+    /// machine's files.
+    pub fn of_users(choice: &UserChoice, machine: &Path) -> Docker {
+        Docker {
+            storages: Storages::of_users(choice, machine),
         }
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    vec![Arc::new(Docker::new(&options.docker_root))]
+    let storages = docker_roots::open(options).into_iter();
+    storages
+        .map(|storages| Arc::new(Docker { storages }) as Arc<dyn Runtime>)
+        .collect()
 }
 
 impl Runtime for Docker {
     fn title(&self) -> &'static str {
-        "Docker"
+        match self.storages {
+            Storages::Root { .. } => "Docker",
+            Storages::Users(_) => "Docker of users",
+        }
     }
 
     fn root_option(&self) -> &'static str {
@@ -368,52 +326,22 @@ impl Runtime for Docker {
     }
 
     fn root(&self) -> PathBuf {
-        containers_dir(&self.data_root)
+        self.storages.root()
+    }
+
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        self.storages.places(root)
     }
 
     /// Entries not named like a container id are ignored.
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let mut listing = Listing {
-            is_decided_by_folders: true,
-            ..Listing::default()
-        };
-        let base = Base::of_machine(root);
-        for entry in bounded_file::list(root, bounded_file::MOST_CONTAINERS)? {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    listing.unreadable.push(Unreadable::folder(root, error));
-                    break;
-                }
-            };
-            let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) else {
-                continue;
-            };
-            let dir = root.join(id.to_string());
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => {
-                    listing.containers.push(Found::new(
-                        id,
-                        SafePath::below(&base, dir.as_path()),
-                        dir,
-                    ));
-                }
-                Ok(kind) if kind.is_symlink() => match linked_folder(&dir) {
-                    Ok(folder) => listing.containers.push(Found::new(id, folder, dir)),
-                    Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
-                },
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => listing.unreadable.push(Unreadable::folder(dir, error)),
-            }
-        }
-        Ok(listing)
+        self.storages.list(root)
     }
 
     /// One candidate per driver: json-file's log, local's log, and the cache for all others.
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let paths = [
-            found.dir.join(format!("{}-json.log", found.id)),
+            found.dir.join(format!("{}-json.log", found.runtime_id())),
             found.dir.join("local-logs").join(LOCAL_LOG),
             found.dir.join(CACHED_LOG),
         ];
@@ -421,7 +349,7 @@ impl Runtime for Docker {
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
-        read_metadata(&found.dir)
+        read_metadata(found)
     }
 
     fn metadata_file(&self, found: &Found) -> Option<SafePath> {
@@ -429,12 +357,12 @@ impl Runtime for Docker {
     }
 
     fn log_driver(&self, found: &Found) -> Option<LogDriver> {
-        read_log_driver(&found.dir).ok()
+        read_log_driver(found).ok()
     }
 
     fn created(&self, found: &Found) -> Option<u64> {
         let path = found.dir.join(CONFIG_FILE);
-        let creation: Creation = read_json(&path, FileKind::ContainerConfig).ok()?;
+        let creation: Creation = read_json(&path, found).ok()?;
         let time = TimeParser::default().parse(creation.created?.as_bytes())?;
         Some(time.since_epoch())
     }
@@ -457,52 +385,42 @@ impl Runtime for Docker {
     /// It is the runtime to expect if there is none, and a configured data root is expected in
     /// any case.
     fn is_missed(&self, is_any_there: bool) -> bool {
-        !is_any_there || self.root() != containers_dir(Path::new(DEFAULT_ROOT))
+        match &self.storages {
+            Storages::Root { root, installation } => {
+                *installation == Installation::Package && !(is_any_there && root.is_default())
+            }
+            Storages::Users(_) => false,
+        }
     }
 
+    /// Only for the machine's own daemon: the plugin queries no API of a user.
     fn api(&self) -> Option<Api> {
-        Some(Api::Docker)
+        matches!(self.storages, Storages::Root { .. }).then_some(Api::Docker)
     }
 }
 
-/// The folder that a symlink in the place of a container's folder leads to, as after a large one
-/// was moved to another disk. dockerd follows it; so does the plugin if nobody but root can have
-/// made it, or the user that the plugin runs as.
-fn linked_folder(link: &Path) -> io::Result<SafePath> {
-    let uid = link.symlink_metadata()?.uid();
-    if uid != 0 && uid != geteuid().as_raw() {
-        let reason = format!("it is a symlink that belongs to uid {uid}, not to root");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-    }
-    let unresolved = |error: io::Error| {
-        let reason = format!("it is a symlink that leads to no folder: {error}");
-        io::Error::new(error.kind(), reason)
-    };
-    let folder = SafePath::from(link.canonicalize().map_err(unresolved)?);
-    match folder.is_folder() {
-        true => Ok(folder),
-        false => Err(unresolved(io::ErrorKind::NotADirectory.into())),
-    }
-}
-
-pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(
-    path: &Path,
-    kind: FileKind,
+fn read_json<T: for<'a> Deserialize<'a>>(
+    path: &SafePath,
+    found: &Found,
 ) -> Result<T, MetadataError> {
-    let bytes = bounded_file::read(path, kind).map_err(|error| {
-        if error.is_missing() {
+    let kind = match found.owner {
+        Some(_) => FileKind::UsersContainerConfig,
+        None => FileKind::ContainerConfig,
+    };
+    let bytes = path.read(kind.limit()).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
             MetadataError::Missing {
-                path: path.to_owned(),
+                path: path.to_path_buf(),
             }
         } else {
             MetadataError::Unreadable {
-                path: path.to_owned(),
-                reason: error.reason(),
+                path: path.to_path_buf(),
+                reason: error.to_string(),
             }
         }
     })?;
     serde_json::from_slice(&bytes).map_err(|error| MetadataError::Unreadable {
-        path: path.to_owned(),
+        path: path.to_path_buf(),
         reason: error.to_string(),
     })
 }
@@ -511,6 +429,11 @@ pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(
 mod tests {
     use super::*;
     use crate::fuzz_seeds::keep;
+    use crate::runtime::id::ContainerId;
+
+    fn found(dir: &Path) -> Found {
+        Found::new(ContainerId::from_bytes([7; 32]), dir.into(), dir.to_owned())
+    }
 
     fn dir_with(config: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -524,7 +447,7 @@ mod tests {
         let dir = dir_with(
             r#"{"StreamConfig":{},"State":{"Running":true,"Pid":12},"ID":"x","Config":{"Image":"nginx:1.27","Labels":{"team":"front"},"Env":["A=b=c","x"]},"Image":"sha256:ab","Name":"/web","Driver":"overlay2"}"#,
         );
-        let metadata = read_metadata(dir.path()).unwrap();
+        let metadata = read_metadata(&found(dir.path())).unwrap();
         assert_eq!(
             metadata,
             ContainerMetadata {
@@ -549,7 +472,7 @@ mod tests {
             r#"{"Name":"web"}"#,
             r#"{"Name":"web","Config":{"Labels":null}}"#,
         ] {
-            let metadata = read_metadata(dir_with(config).path()).unwrap();
+            let metadata = read_metadata(&found(dir_with(config).path())).unwrap();
             let runtime = "docker".into();
             assert_eq!(
                 metadata,
@@ -560,7 +483,7 @@ mod tests {
                 }
             );
         }
-        let error = read_metadata(dir_with("{}").path())
+        let error = read_metadata(&found(dir_with("{}").path()))
             .unwrap_err()
             .to_string();
         assert!(
@@ -608,11 +531,36 @@ mod tests {
             let config = serde_json::json!({"NetworkMode": network});
             std::fs::write(folder.join(HOST_CONFIG_FILE), config.to_string()).unwrap();
             assert_eq!(
-                read_metadata(&folder).unwrap().mounted,
+                read_metadata(&found(&folder)).unwrap().mounted,
                 mounted,
                 "{network}"
             );
         }
+    }
+
+    /// Labels and name agree, and the mounts say that the plugin runs there: all of it is the
+    /// user's own word.
+    #[test]
+    fn a_users_container_is_in_no_pod_of_the_machine_and_is_not_the_plugins_own() {
+        let labels = r#""io.kubernetes.container.name":"app","io.kubernetes.pod.name":"web","io.kubernetes.pod.namespace":"shop""#;
+        let hosts = ContainerId::from_bytes([9; 32]);
+        let dir = dir_with(&format!(
+            r#"{{"Name":"/k8s_app_web_shop_","Config":{{"Labels":{{{labels}}}}},"HostsPath":"/x/{hosts}/hosts","MountPoints":{{"/":{{}}}}}}"#
+        ));
+        let of_root = read_metadata(&found(dir.path())).unwrap();
+        assert!(of_root.pod.is_some() && of_root.mounted == Mounted::WithHostsOf(hosts));
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: hosts,
+        };
+        let of_user = Found {
+            owner: Some(owner),
+            ..found(dir.path())
+        };
+        let of_user = read_metadata(&of_user).unwrap();
+        assert_eq!((&*of_user.name, of_user.pod), ("k8s_app_web_shop_", None));
+        assert_eq!(of_user.mounted, Mounted::Unknown);
+        assert_eq!(of_user.owner.unwrap().user, "ada");
     }
 
     #[test]
@@ -658,7 +606,7 @@ mod tests {
             let dir = dir_with(&whole[..cut]);
             assert!(
                 matches!(
-                    read_metadata(dir.path()),
+                    read_metadata(&found(dir.path())),
                     Err(MetadataError::Unreadable { .. })
                 ),
                 "cut at {cut}"
@@ -666,7 +614,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(
-            read_metadata(dir.path()),
+            read_metadata(&found(dir.path())),
             Err(MetadataError::Missing { .. })
         ));
     }
@@ -705,9 +653,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             keep("metadata", format!("\0{config}"));
             std::fs::write(dir.path().join(HOST_CONFIG_FILE), config).unwrap();
-            let found = read_log_driver(dir.path()).unwrap();
+            let driver_of = read_log_driver(&found(dir.path())).unwrap();
             assert_eq!(
-                (found.name.as_str(), found.writes_file()),
+                (driver_of.name.as_str(), driver_of.writes_file()),
                 (driver, writes_file)
             );
         }

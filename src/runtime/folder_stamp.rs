@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
+use rustix::fs::{statx, AtFlags, Statx, StatxFlags, CWD};
 
 /// The state of a directory at one moment: two equal stamps mean that no name in it was added
 /// or removed and that its permissions are the same.
@@ -24,7 +24,12 @@ const STAMP_AGE: Duration = Duration::from_secs(3);
 /// recently that another change might not alter the stamp. A change during a listing is
 /// therefore always detected, because it is too recent.
 pub fn stamp(path: &Path) -> Option<FolderStamp> {
-    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
+    stamp_of(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?)
+}
+
+/// The stamp of the directory with this stat result; `None` if it changed so recently that
+/// another change might not alter the stamp.
+pub(super) fn stamp_of(stat: &Statx) -> Option<FolderStamp> {
     let changed = Duration::new(
         u64::try_from(stat.stx_ctime.tv_sec).ok()?,
         stat.stx_ctime.tv_nsec,

@@ -6,23 +6,29 @@ mod bounded_json;
 pub mod bounds;
 mod container_list;
 pub mod cri;
+mod data_root;
 pub mod docker;
+mod docker_driver;
 mod docker_pod;
+mod docker_roots;
 pub mod file;
 mod folder_stamp;
 pub mod globs;
 pub mod id;
 pub mod image;
+mod log_place;
 mod mounts;
+pub mod nerdctl;
 mod network_fs;
 pub mod own_container;
 pub mod podman;
 mod podman_list;
-pub mod podman_users;
 mod root_watch;
 pub mod safe_path;
 mod seam;
 pub mod select;
+mod storage;
+mod user_storages;
 pub mod users;
 
 pub use crate::runtime::folder_stamp::{stamp, FolderStamp};
@@ -87,19 +93,34 @@ pub enum RuntimeChoice {
 pub struct RuntimeOptions {
     /// Which runtimes' containers are read.
     pub choice: RuntimeChoice,
-    /// Docker's data root.
-    pub docker_root: PathBuf,
+    /// Docker's data roots; empty if they are looked up in root's files.
+    pub docker_roots: Vec<PathBuf>,
+    /// The users whose rootless Docker is read as well.
+    pub docker_users: users::UserChoice,
     /// The directory with the pod logs of a Kubernetes node.
     pub pod_logs: PathBuf,
     /// The directory with the kubelet's links to them, which tell the containers' ids;
     /// `None` if it is beside them, or at the kubelet's place.
     pub pod_links: Option<PathBuf>,
-    /// Root's Podman storage.
-    pub podman_root: PathBuf,
+    /// Root's Podman storage; `None` if it is looked up in root's files.
+    pub podman_root: Option<PathBuf>,
     /// The users whose Podman storages are read as well.
     pub podman_users: users::UserChoice,
-    /// The file that lists the machine's users. Not an option; tests replace it.
-    pub passwd: PathBuf,
+    /// nerdctl's data root; `None` if it is looked up in root's files.
+    pub nerdctl_root: Option<PathBuf>,
+    /// The users whose rootless nerdctl is read as well.
+    pub nerdctl_users: users::UserChoice,
+    /// The root of the machine's files, such as `/etc/passwd`. Not an option; tests replace it.
+    pub machine: PathBuf,
+}
+
+impl RuntimeOptions {
+    /// Whether storages of users are read. Then it is no problem that the machine's own are
+    /// missing, and the reverse.
+    pub fn reads_users(&self) -> bool {
+        let choices = [&self.docker_users, &self.podman_users, &self.nerdctl_users];
+        choices.iter().any(|choice| !choice.is_empty())
+    }
 }
 
 /// Opens a runtime's storages on this machine, those of its daemon first.
@@ -110,6 +131,7 @@ pub const RUNTIMES: &[(&str, Open)] = &[
     ("docker", docker::open),
     ("cri", cri::open),
     ("podman", podman::open),
+    ("nerdctl", nerdctl::open),
 ];
 
 /// The selected runtimes, in order of precedence: a container that several find belongs to the

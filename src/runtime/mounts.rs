@@ -51,6 +51,12 @@ impl Mounts {
         above.max_by_key(|(mount, _)| mount.components().count())
     }
 
+    /// The mount point that contains `path`, which must have no symlinks.
+    pub fn point_of(&self, path: &Path) -> PathBuf {
+        let root = || PathBuf::from("/");
+        self.of(path).map_or_else(root, |(mount, _)| mount.clone())
+    }
+
     /// The first mount on the way to `path` that may not answer, if any. Follows symlinks, but
     /// reads each one only after checking that it is not on such a mount.
     pub fn distant(&self, path: &Path) -> Option<Distant> {

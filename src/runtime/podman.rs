@@ -15,15 +15,15 @@
 //!
 //! With `max-size` conmon replaces the file by an empty one; newer versions keep `ctr.log.1` and
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
-//! storages of users are described in `podman_users`.
+//! storages of users are described in `user_storages`.
 
 mod bolt;
 mod config;
 mod database;
-mod log_place;
 mod spec;
 mod sqlite;
 mod storage;
+mod wal;
 
 use std::ffi::OsStr;
 use std::io;
@@ -32,15 +32,19 @@ use std::sync::Arc;
 
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
+use crate::runtime::data_root::{toml_text, DataRoot, Service};
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMANS_FILE_DRIVER};
+use crate::runtime::log_place;
 use crate::runtime::podman::config::Configured;
-use crate::runtime::podman::database::{Answer, Databases};
+use crate::runtime::podman::database::{Answer, Databases, DATABASE};
 use crate::runtime::podman::spec::Spec;
-pub(crate) use crate::runtime::podman::storage::{list_storage, Limits};
+pub(crate) use crate::runtime::podman::storage::list_storage;
 use crate::runtime::podman_list::Listed;
-use crate::runtime::podman_users::Users;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
+use crate::runtime::user_storages::{Kind, Users};
+use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
 
 /// Files with names and images.
@@ -48,6 +52,12 @@ const CONTAINERS_FILE: &str = "containers.json";
 const VOLATILE_FILE: &str = "volatile-containers.json";
 /// Name of the log file.
 const LOG: &str = "ctr.log";
+
+/// What is said of a storage without a database, and of how many of its containers it is found
+/// out whether they are Podman's: CRI-O has no database.
+const NO_DATABASE: &str =
+    "neither it nor bolt_state.db exists; in a container, mount the whole storage";
+const MOST_LOOKS_FOR_DATABASE: usize = 16;
 
 /// The containers in root's storage, or in users' storages.
 #[derive(Debug)]
@@ -61,32 +71,57 @@ pub struct Podman {
 /// Which storages are read.
 #[derive(Debug)]
 enum Storages {
-    Root(PathBuf),
+    Root(DataRoot),
     Users(Users),
 }
 
-/// Limits for root's storage; its size is limited by what a machine can run.
-const LIMITS: Limits = Limits {
-    drivers: 16,
-    containers: 100_000,
-    names: 100_000,
+/// Root's storage.
+static SERVICE: Service = Service {
+    daemon: None,
+    settings: &STORAGE_SETTINGS,
+    configured: |text| toml_text(text, "storage", "graphroot").map(PathBuf::from),
+    default: "var/lib/containers/storage",
+};
+/// The machine's settings for all users.
+const STORAGE_SETTINGS: [&str; 2] = [
+    "etc/containers/storage.conf",
+    "usr/share/containers/storage.conf",
+];
+
+/// Users' storages.
+static USERS: Kind = Kind {
+    title: "Podman",
+    option: "Podman_Users",
+    storage: ".local/share/containers/storage",
+    settings: ".config/containers/storage.conf",
+    configured: |text| {
+        let value = |key| toml_text(text, "storage", key);
+        value("graphroot").or_else(|| value("rootless_storage_path"))
+    },
+    machine_settings: &STORAGE_SETTINGS,
+    machine_configured: |text| toml_text(text, "storage", "rootless_storage_path"),
 };
 
 impl Podman {
-    /// Finds the containers in root's storage.
+    /// Finds the containers in the storage of root's at this path.
     pub fn new(storage: &Path) -> Podman {
+        Podman::of_root(DataRoot::new(Some(storage), &SERVICE, Path::new("/")))
+    }
+
+    fn of_root(storage: DataRoot) -> Podman {
         Podman {
-            storages: Storages::Root(storage.to_owned()),
+            storages: Storages::Root(storage),
             lists: ContainerLists::new(FileKind::PodmanList.limit()),
             databases: Databases::new(FileKind::PodmanDatabase.limit()),
             most_spec_bytes: FileKind::ContainerConfig.limit(),
         }
     }
 
-    /// Finds the containers in users' storages.
-    pub fn of_users(users: Users) -> Podman {
+    /// Finds the containers in the storages of the chosen users. `machine` is the root of the
+    /// machine's files.
+    pub fn of_users(choice: &UserChoice, machine: &Path) -> Podman {
         Podman {
-            storages: Storages::Users(users),
+            storages: Storages::Users(Users::new(&USERS, choice, machine)),
             lists: ContainerLists::new(FileKind::UsersPodmanList.limit()),
             databases: Databases::new(FileKind::UsersPodmanDatabase.limit()),
             most_spec_bytes: FileKind::UsersPodmanList.limit(),
@@ -153,23 +188,32 @@ impl Podman {
 
     /// Names the databases that cannot be read.
     fn report_databases(&self, listing: &mut Listing) {
-        let storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
-        let failures = self.databases.failures(&storages);
-        listing
-            .unreadable
-            .extend(failures.into_iter().map(|(path, reason)| Unreadable {
-                path,
-                error: io::Error::new(io::ErrorKind::InvalidData, reason),
-                hides: Hides::Labels,
-            }));
+        let mut storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
+        storages.dedup();
+        let mut failures = self.databases.failures(&storages);
+        for storage in &storages {
+            let containers = listing.containers.iter();
+            let mut some = containers
+                .filter(|found| found.dir.starts_with(storage))
+                .take(MOST_LOOKS_FOR_DATABASE);
+            if some.any(|found| self.asked(found) == Answer::NoDatabase && self.has_run(found)) {
+                failures.push((storage.join(DATABASE).to_path_buf(), NO_DATABASE.to_owned()));
+            }
+        }
+        let unreadable = failures.into_iter().map(|(path, reason)| Unreadable {
+            path,
+            error: io::Error::new(io::ErrorKind::InvalidData, reason),
+            hides: Hides::Labels,
+        });
+        listing.unreadable.extend(unreadable);
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let mut storages = vec![Podman::new(&options.podman_root)];
+    let root = DataRoot::new(options.podman_root.as_deref(), &SERVICE, &options.machine);
+    let mut storages = vec![Podman::of_root(root)];
     if !options.podman_users.is_empty() {
-        let users = Users::new(&options.podman_users, &options.passwd);
-        storages.push(Podman::of_users(users));
+        storages.push(Podman::of_users(&options.podman_users, &options.machine));
     }
     let shared = storages
         .into_iter()
@@ -191,19 +235,28 @@ impl Runtime for Podman {
 
     fn root(&self) -> PathBuf {
         match &self.storages {
-            Storages::Root(storage) => storage.canonicalize().unwrap_or_else(|_| storage.clone()),
-            Storages::Users(users) => users.passwd().to_owned(),
+            Storages::Root(storage) => storage.path(),
+            Storages::Users(users) => users.passwd(),
+        }
+    }
+
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        match self.storages {
+            Storages::Root(_) => vec![root.to_owned()],
+            Storages::Users(_) => Vec::new(),
         }
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = match &self.storages {
-            Storages::Users(users) => users.list()?,
+            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
+                list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
+            })?,
             Storages::Root(_) => {
                 let mut listing = Listing::default();
                 let storage = SafePath::below(&Base::of_machine(root), root);
-                let folder = storage.open_folder()?;
-                list_storage(&storage, &folder, LIMITS, &mut listing, |id| (id, None));
+                let (folder, limits) = (storage.open_folder()?, LIMITS_OF_ROOT);
+                list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
                 listing
             }
         };
@@ -287,6 +340,11 @@ impl Runtime for Podman {
         matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
     }
 
+    /// conmon does.
+    fn creates_log_first(&self) -> bool {
+        true
+    }
+
     fn has_run(&self, found: &Found) -> bool {
         self.spec(found).is_some_and(|spec| spec.is_podmans)
     }
@@ -309,6 +367,7 @@ mod tests {
     use super::*;
     use crate::fuzz_seeds::keep;
     use crate::runtime::id::ContainerId;
+    use crate::runtime::storage::Limits;
 
     const ID: &str = "abababababababababababababababababababababababababababababababab";
 
@@ -408,7 +467,7 @@ mod tests {
             let storage = SafePath::below(&Base::of_machine(&top), &*top);
             let mut listing = Listing::default();
             let folder = storage.open_folder().unwrap();
-            list_storage(&storage, &folder, limits, &mut listing, |id| (id, None));
+            list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
             let reasons: Vec<String> = listing
                 .unreadable
                 .iter()
@@ -416,10 +475,10 @@ mod tests {
                 .collect();
             (listing.containers.len(), reasons.join("; "))
         };
-        assert_eq!(list(LIMITS), (4, String::new()));
+        assert_eq!(list(LIMITS_OF_ROOT), (4, String::new()));
         let (count, reason) = list(Limits {
-            drivers: 2,
-            ..LIMITS
+            parts: 2,
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 3 && reason.contains("more than 2 storage drivers"),
@@ -427,13 +486,16 @@ mod tests {
         );
         let (count, reason) = list(Limits {
             containers: 1,
-            ..LIMITS
+            ..LIMITS_OF_ROOT
         });
         assert!(
             count == 1 && reason.contains("more than 1 containers"),
             "{count} {reason}"
         );
-        let (count, reason) = list(Limits { names: 2, ..LIMITS });
+        let (count, reason) = list(Limits {
+            names: 2,
+            ..LIMITS_OF_ROOT
+        });
         assert!(
             (1..=3).contains(&count) && reason.contains("more than 2 entries"),
             "{count} {reason}"

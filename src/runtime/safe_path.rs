@@ -66,6 +66,11 @@ impl Base {
 }
 
 impl Base {
+    /// Whether a user controls what is below.
+    pub fn is_of_user(&self) -> bool {
+        self.owner.is_some()
+    }
+
     fn check(&self) -> io::Result<()> {
         match &self.refusal {
             Some(reason) => Err(io::Error::new(io::ErrorKind::Unsupported, reason.clone())),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use crate::runtime::file::stat_path;
+use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -27,6 +27,12 @@ pub trait Runtime: Send + Sync {
     /// it exists.
     fn root(&self) -> PathBuf;
 
+    /// The directories of the machine's in which containers are listed now, of which `root` is
+    /// the first; for messages.
+    fn places(&self, root: &Path) -> Vec<PathBuf> {
+        vec![root.to_owned()]
+    }
+
     /// Lists the containers that exist below `root` now.
     fn list(&self, root: &Path) -> io::Result<Listing>;
 
@@ -41,6 +47,13 @@ pub trait Runtime: Send + Sync {
     /// causes another read: where it is written in place, [`Runtime::metadata`] must fail with
     /// [`MetadataError::Unreadable`] while it is incomplete, which is retried.
     fn metadata_file(&self, found: &Found) -> Option<SafePath>;
+
+    /// What changes whenever the metadata may have changed; `None` if that is unknown, which
+    /// counts as no change.
+    fn metadata_version(&self, found: &Found) -> Option<FileId> {
+        let file = self.metadata_file(found)?;
+        stat_path(&file).ok().map(|(id, _)| id)
+    }
 
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
@@ -70,6 +83,12 @@ pub trait Runtime: Send + Sync {
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
         None
+    }
+
+    /// Whether a container that has run always had a log file, so that a missing one must be
+    /// elsewhere.
+    fn creates_log_first(&self) -> bool {
+        false
     }
 
     /// When the container was created, by its metadata, in nanoseconds since 1970; `None` if they
@@ -155,10 +174,10 @@ impl Found {
     }
 
     /// Whether it is still there although nothing may lead to it now: the kubelet replaces its link
-    /// to a log of Docker's.
+    /// to a log of Docker's. A link with the container's id is the container's own.
     pub fn outlives_its_link(&self) -> bool {
         let is_linked = !self.origin.starts_with(&*self.dir) && !self.dir.starts_with(&self.origin);
-        is_linked && self.dir.is_folder()
+        is_linked && !self.origin.ends_with(self.runtime_id().to_string()) && self.dir.is_folder()
     }
 
     /// The id by which the runtime's tools know it, if that is known.
@@ -209,6 +228,8 @@ pub enum Hides {
     Containers,
     /// Containers of users.
     UsersContainers,
+    /// Containers of a Docker daemon with userns-remap, if there is one.
+    RemappedContainers,
     /// Ids of containers that are read nevertheless.
     ContainerIds,
     /// The logs of so many containers, which are links to those of another runtime.
@@ -222,6 +243,9 @@ impl fmt::Display for Hides {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
+            }
+            Hides::RemappedContainers => {
+                "containers of a Docker daemon with userns-remap are not found, all others are unaffected"
             }
             Hides::ContainerIds => {
                 "records of pods lack container_id, but all are read (see Pod_Links)"

@@ -192,6 +192,23 @@ impl Selection {
         include.chain(self.exclude.iter().map(|rule| ("Exclude", rule)))
     }
 
+    /// The rules, with their options, that cannot match a pod's container because the node does
+    /// not keep its image or its labels.
+    pub fn without_effect(&self, metadata: &ContainerMetadata) -> Vec<String> {
+        if metadata.pod.is_none() {
+            return Vec::new();
+        }
+        let is_blind = |rule: &Rule| match rule.subject {
+            Subject::Image => metadata.image.is_empty(),
+            Subject::Label(_) => metadata.labels.is_empty(),
+            _ => false,
+        };
+        let rules = self.rules().filter(|(_, rule)| is_blind(rule));
+        rules
+            .map(|(option, rule)| format!("{option} {rule}"))
+            .collect()
+    }
+
     /// Why a container is not read; `None` if it is. `driver` is empty if the log driver is
     /// unknown.
     pub fn excludes(
@@ -246,7 +263,7 @@ pub fn is_true(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Owner;
+    use crate::runtime::{Owner, Pod};
 
     fn selection(include: &[&str], exclude: &[&str]) -> Selection {
         let rules = |texts: &[&str]| {
@@ -410,6 +427,41 @@ mod tests {
         let own = OwnContainer::from_parts(&format!("0::/docker/{id}"), "", "");
         let web = container("web", "i", &[]);
         assert_eq!(all.excludes(&own, &id, &web, ""), Some(Excluded::Own));
+    }
+
+    #[test]
+    fn rules_about_what_is_not_known_are_told() {
+        let rules = selection(&["name=a", "label=team"], &["image=x", "compose_service=y"]);
+        let known = container("web", "i", &[]);
+        let nameless = container("web", "", &[]);
+        for of_docker in [&known, &nameless] {
+            assert_eq!(rules.without_effect(of_docker), [""; 0]);
+        }
+        let pod = Pod {
+            namespace: "shop".into(),
+            name: "web".into(),
+            uid: "u".into(),
+            container_id: None,
+            restart_count: 0,
+            is_complete: true,
+        };
+        let of_pod = ContainerMetadata {
+            pod: Some(pod.clone()),
+            ..nameless
+        };
+        let below_docker = ContainerMetadata {
+            pod: Some(pod),
+            ..container("web", "i", &[("io.kubernetes.pod.name", "web")])
+        };
+        assert_eq!(rules.without_effect(&below_docker), [""; 0]);
+        assert_eq!(
+            rules.without_effect(&of_pod),
+            [
+                "Include label=team",
+                "Exclude image=x",
+                "Exclude compose_service=y"
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Memory used while reading metadata files at their size limit, in the most expensive forms.
 //! Each is read in a separate process that reads nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::runtime::bounded_file::FileKind;
@@ -163,11 +163,13 @@ fn write_database(file: &Path, most: usize) {
 #[test]
 fn no_configuration_of_a_container_takes_more_than_64_mib() {
     if let Some(dir) = std::env::var_os(READ) {
+        let dir = PathBuf::from(dir);
+        let found = Found::new(ContainerId::from_bytes([7; 32]), (&dir).into(), dir);
         let before = peak_kib();
-        let read = read_metadata(Path::new(&dir)).map(|metadata| metadata.name);
+        let read = read_metadata(&found).map(|metadata| metadata.name);
         println!("\ntaken={}", peak_kib() - before);
         assert_eq!(read.unwrap(), "web");
-        read_log_driver(Path::new(&dir)).unwrap();
+        read_log_driver(&found).unwrap();
         println!("\ntaken={}", peak_kib() - before);
         return;
     }

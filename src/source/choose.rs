@@ -73,6 +73,9 @@ pub enum Choice {
     Nowhere(Unread, String),
 }
 
+/// Why a container that runs with a driver that writes files is not read from these.
+const DELETED: &str = "its log was deleted while it runs";
+
 /// Returns where the log of a container is read from now.
 pub fn choose(facts: &Facts<'_>) -> Choice {
     let Facts {
@@ -103,13 +106,16 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     };
     match (choice, api, driver.and_then(keeps_nothing)) {
         (Choice::Api(_), _, Some(nothing)) => nothing,
+        (Choice::Api(reason), None, _) => {
+            let why = match facts.found.owner {
+                Some(_) => "only root's API is used".to_owned(),
+                None => format!("{} has no API", runtime.title()),
+            };
+            Choice::Nowhere(unread_without_api(facts), format!("{reason}, and {why}"))
+        }
         (Choice::Api(reason), Some(api), _) if is_off(api) => {
             let reason = format!("{reason}, and {} is off", socket_option(api));
-            Choice::Nowhere(Unread::ApiUnavailable, reason)
-        }
-        (Choice::Api(reason), None, _) => {
-            let reason = format!("{reason}, and only root's Podman API is used");
-            Choice::Nowhere(Unread::ApiUnavailable, reason)
+            Choice::Nowhere(unread_without_api(facts), reason)
         }
         (choice, _, _) => choice,
     }
@@ -207,36 +213,50 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     let reason = match driver.name.as_str() {
         // conmon creates the file before the container runs.
         JSON_FILE_DRIVER | PODMANS_FILE_DRIVER
-            if is_podmans(facts) && facts.runtime.has_run(facts.found) =>
+            if facts.runtime.creates_log_first() && facts.runtime.has_run(facts.found) =>
         {
             NO_LOG_FILE.to_owned()
         }
+        _ if is_deleted(facts) => DELETED.to_owned(),
         _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
         // A plugin may have the log of a container that has ended; the API's answer settles it.
         name => format!("log driver {name} keeps no file"),
     };
-    unless_in_file_mode(facts.config, reason, Choice::Api)
+    unless_in_file_mode(facts, reason, Choice::Api)
+}
+
+/// Whether the log of a running container was deleted: its driver makes the file before the
+/// container starts. dockerd writes on to the deleted file, and reads it no more.
+pub fn is_deleted(facts: &Facts<'_>) -> bool {
+    let has_own_file = facts.driver.is_some_and(LogDriver::has_own_file);
+    let is_docker = facts.runtime.api() == Some(Api::Docker);
+    // Without metadata a container is taken to run.
+    let metadata = || facts.runtime.metadata(facts.found, 0);
+    let is_missing = matches!(facts.files, FileState::Missing) && facts.is_running;
+    has_own_file && is_docker && is_missing && metadata().is_ok_and(|metadata| metadata.is_running)
+}
+
+fn unread_without_api(facts: &Facts<'_>) -> Unread {
+    match is_deleted(facts) {
+        true => Unread::Missing,
+        false => Unread::ApiUnavailable,
+    }
 }
 
 /// Podman's driver is in its database, which may be unreadable: the API knows where the log of
 /// a container is that has run and has no file.
 fn without_driver(facts: &Facts<'_>) -> Choice {
-    if !is_podmans(facts) || !facts.runtime.has_run(facts.found) {
+    if !facts.runtime.creates_log_first() || !facts.runtime.has_run(facts.found) {
         return Choice::Later;
     }
-    unless_in_file_mode(facts.config, NO_LOG_FILE.to_owned(), Choice::Api)
+    unless_in_file_mode(facts, NO_LOG_FILE.to_owned(), Choice::Api)
 }
 
-/// Users' containers are Podman's, too.
-fn is_podmans(facts: &Facts<'_>) -> bool {
-    facts.found.owner.is_some() || facts.runtime.api() == Some(Api::Podman)
-}
-
-fn unless_in_file_mode(config: &Config, reason: String, choice: fn(String) -> Choice) -> Choice {
-    if config.mode == Mode::File {
+fn unless_in_file_mode(facts: &Facts<'_>, reason: String, choice: fn(String) -> Choice) -> Choice {
+    if facts.config.mode == Mode::File {
         let reason = format!("{reason}, and Mode file does not use the API");
-        return Choice::Nowhere(Unread::ApiUnavailable, reason);
+        return Choice::Nowhere(unread_without_api(facts), reason);
     }
     choice(reason)
 }
@@ -258,7 +278,6 @@ mod tests {
     use crate::runtime::docker::Docker;
     use crate::runtime::id::ContainerId;
     use crate::runtime::podman::Podman;
-    use crate::runtime::podman_users::Users;
     use crate::runtime::users::UserChoice;
     use crate::runtime::Owner;
 
@@ -368,6 +387,50 @@ mod tests {
         );
     }
 
+    /// A user's Docker, whose API is not asked.
+    #[test]
+    fn without_an_api_a_container_without_files_is_read_nowhere() {
+        let docker = Docker::of_users(&UserChoice::default(), Path::new("/nonexistent"));
+        let dir = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            user: "ada".to_owned(),
+            container_id: ContainerId::from_bytes([1; 32]),
+        };
+        let found = Found {
+            owner: Some(owner),
+            ..found(dir.path())
+        };
+        for (name, choice) in [
+            ("", "Later"),
+            (
+                "journald",
+                "Nowhere(\"log driver journald keeps no file, and only root's API is used\")",
+            ),
+            ("none", "Nowhere(\"log driver none keeps nothing\")"),
+            ("json-file", "Later"),
+        ] {
+            assert_eq!(said(&docker, &found, name, false, true), choice, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_running_container_without_the_file_of_its_driver_had_it_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (docker, found) = (Docker::new(dir.path()), found(dir.path()));
+        let config = |is_running| {
+            let config = format!(r#"{{"Name":"/web","State":{{"Running":{is_running}}}}}"#);
+            std::fs::write(dir.path().join("config.v2.json"), config).unwrap();
+        };
+        let deleted = "Api(\"its log was deleted while it runs\")";
+        config(true);
+        for driver in ["json-file", "local"] {
+            assert_eq!(said(&docker, &found, driver, false, true), deleted);
+            assert_eq!(said(&docker, &found, driver, false, false), "Later");
+        }
+        config(false);
+        assert_eq!(said(&docker, &found, "json-file", false, true), "Later");
+    }
+
     #[test]
     fn podmans_containers_without_a_file_are_read_by_the_api_once_they_have_run() {
         let dir = tempfile::tempdir().unwrap();
@@ -390,8 +453,7 @@ mod tests {
             owner: Some(owner),
             ..found(of_ada.path())
         };
-        let users = Users::new(&UserChoice::default(), Path::new("/nonexistent"));
-        let of_users = Podman::of_users(users);
+        let of_users = Podman::of_users(&UserChoice::default(), Path::new("/nonexistent"));
         for (name, reason) in [
             ("", "it has no log file"),
             ("k8s-file", "it has no log file"),
@@ -399,7 +461,7 @@ mod tests {
         ] {
             assert_eq!(
                 said(&of_users, &of_ada, name, false, true),
-                format!("Nowhere(\"{reason}, and only root's Podman API is used\")")
+                format!("Nowhere(\"{reason}, and only root's API is used\")")
             );
         }
         for (name, choice) in [

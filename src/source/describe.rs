@@ -8,7 +8,7 @@ use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use crate::runtime::file::{is_shortage, open_regular, stat_path, FileId};
+use crate::runtime::file::{is_shortage, open_regular, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
@@ -245,9 +245,7 @@ impl Description {
 
     /// Reads the metadata if its file changed. Returns what is then to be set.
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
-        let path = self.runtime.metadata_file(&self.found);
-        let file = path.as_ref().and_then(|path| stat_path(path).ok());
-        let file = file.map(|(id, _)| id);
+        let file = self.runtime.metadata_version(&self.found);
         self.is_empty = false;
         let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
@@ -281,6 +279,7 @@ impl Description {
                     !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
                 // Only a new name in its folder can change that, which is noticed.
                 let is_in_folder = |path: SafePath| path.parent() == Some(&*self.found.dir);
+                let path = self.runtime.metadata_file(&self.found);
                 self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
@@ -391,6 +390,15 @@ impl Description {
     pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
         let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
         let (selection, metadata) = (&around.config.selection, &self.template.metadata);
+        let rules = selection.without_effect(metadata).join(", ");
+        if !rules.is_empty() {
+            let (name, short_id) = self.names();
+            around.link.report_blind_rules(|| Event::RulesBlind {
+                name,
+                short_id,
+                rules,
+            });
+        }
         let excluded = selection.excludes(around.own, self.account.id(), metadata, driver);
         let reason = excluded.map(|reason| reason.to_string());
         let was_excluded = self.is_excluded();

@@ -16,9 +16,7 @@ use crate::delivery::queue::{Batch, Progress};
 use crate::runtime;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
-use crate::runtime::safe_path::SafePath;
-use crate::runtime::{Api, Found, Runtime, RuntimeChoice};
-use crate::source::api::streams::News;
+use crate::runtime::{Found, Runtime, RuntimeChoice};
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
@@ -36,6 +34,8 @@ const RESCANS_OF_WATCHED: usize = 30;
 /// the active logs have been read: an image with megabytes of labels takes a tenth of a
 /// second.
 const LOOK_TIME: Duration = Duration::from_millis(100);
+
+mod remote;
 
 /// What one turn of the reader lends to the fleet.
 pub struct Turn<'a> {
@@ -97,6 +97,13 @@ impl Fleet {
             has_unlisted: true,
             rescans: 0,
         }
+    }
+
+    /// The folders in which containers are found now, for the message at the start.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let places = self.roots.iter().flat_map(Root::places);
+        let mut known = HashSet::new();
+        places.filter(|it| known.insert(it.clone())).collect()
     }
 
     /// The path for messages that concern all roots.
@@ -199,8 +206,8 @@ impl Fleet {
     fn is_absent(&self, root: &Root, config: &Config) -> bool {
         let is_any_there = || self.roots.iter().any(|root| root.failure.is_none());
         let options = &config.runtimes;
-        // One of root's Podman and the users' Podman is enough.
-        let is_auto = options.choice == RuntimeChoice::Auto || !options.podman_users.is_empty();
+        // One of the machine's storage and the users' storages is enough.
+        let is_auto = options.choice == RuntimeChoice::Auto || options.reads_users();
         root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
     }
 
@@ -322,47 +329,6 @@ impl Fleet {
         if let Some(error) = watched.err().filter(|error| !is_of_the_folder(error)) {
             turn.services
                 .report_refused_watch(self.roots[root].dir.clone(), error.to_string());
-        }
-    }
-
-    /// Takes what the threads of an API have reported.
-    pub fn take_news(&mut self, api: Api, news: News, turn: &mut Turn<'_>) {
-        let touched = news.touched.iter().filter_map(|id| self.keys.get(id));
-        touched.for_each(|key| turn.schedule.look_into(*key));
-        let is_remote = |root: &Root| root.runtime.api() == Some(api) && root.trouble.is_there();
-        let remote = self.roots.iter().position(is_remote);
-        if let (Some(listed), Some(root)) = (news.listed, remote) {
-            self.take_remote(listed, root, turn);
-        }
-        for (id, metadata, driver) in news.inspected {
-            let Some(&key) = self.keys.get(&id) else {
-                continue;
-            };
-            if let Some(container) = self.containers.get_mut(key) {
-                let mut around =
-                    turn.services
-                        .around(key, Some(api), turn.now, turn.schedule.cycle());
-                container.inspected(&mut around, metadata, driver);
-                turn.schedule.look_into(key);
-            }
-        }
-    }
-
-    /// Adds and removes containers by the API's list, used if the runtime's root cannot be
-    /// listed.
-    fn take_remote(&mut self, listed: Vec<ContainerId>, root: usize, turn: &mut Turn<'_>) {
-        for id in &listed {
-            if !self.keys.contains_key(id) && !turn.services.link.is_leaving(id) {
-                let dir = self.roots[root].dir.join(id.to_string());
-                let found = Found::new(*id, SafePath::from(&dir), dir);
-                let key = self.add(root, found, self.is_first_list, turn);
-                self.containers[key].is_remote = true;
-            }
-        }
-        let listed: HashSet<ContainerId> = listed.into_iter().collect();
-        self.mark_gone(&listed, turn.schedule, Some(root));
-        if std::mem::take(&mut self.is_first_list) {
-            turn.services.link.push(Batch::progress(Progress::Started));
         }
     }
 

@@ -22,7 +22,6 @@ use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::runtime::docker::LogDriver;
 use crate::runtime::LogFiles;
-use crate::source::api::streams::Streams;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
 use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
@@ -32,10 +31,12 @@ use crate::source::log_source::place::Places;
 use crate::source::log_trouble::LogTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
-use crate::telemetry::metrics::{SourceKind, Unread};
+use crate::telemetry::metrics::Unread;
+use crate::telemetry::throttle::Once;
 use crate::telemetry::trouble::Trouble;
 
 mod place;
+mod state;
 
 /// How long a Podman container may run without a log before the API is read.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -90,6 +91,8 @@ pub struct LogSource {
     nowhere: Trouble,
     /// The logs of earlier drivers.
     places: Places,
+    /// Its log was deleted while it runs.
+    deletion: Once,
 }
 
 impl LogSource {
@@ -106,6 +109,7 @@ impl LogSource {
             read_trouble: LogTrouble::new(about.account()),
             nowhere: Trouble::paced(),
             places: Places::new(start),
+            deletion: Once::default(),
         }
     }
 
@@ -138,52 +142,6 @@ impl LogSource {
     /// Whether there is an open file to read.
     pub fn has_work(&self) -> bool {
         matches!(&self.source, Source::Files { tailer, nowhere: None } if tailer.is_open())
-    }
-
-    /// What it is, for metrics.
-    pub fn kind(&self) -> SourceKind {
-        match &self.source {
-            Source::Api { .. } => SourceKind::Stream,
-            Source::Files { tailer, .. } if self.has_work() => choose::kind_of(tailer.files()),
-            Source::Files { .. } => SourceKind::Nowhere,
-        }
-    }
-
-    /// Whether another look may find another source, or report what could not be reported.
-    pub fn needs_a_look(&self, about: &Description) -> bool {
-        self.tailer().is_none()
-            || self.places.is_over
-            || self.trouble.reason().is_some()
-            || self.read_trouble.reason().is_some()
-            || self.nowhere.is_to_be_reported()
-            || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
-            || (self.missing_since.is_some() && may_have_file(about))
-    }
-
-    /// Returns why it is not read although it should be, or `None`. `streams` are those of its
-    /// API.
-    pub fn unread(
-        &self,
-        about: &Description,
-        now: Instant,
-        is_remote: bool,
-        streams: Option<&Streams>,
-    ) -> Option<Unread> {
-        let trouble = self.trouble.reason().or(self.read_trouble.reason());
-        match &self.source {
-            Source::Api { .. } => streams.and_then(|streams| streams.unread(about.id())),
-            Source::Files {
-                nowhere: Some(reason),
-                ..
-            } => Some(*reason),
-            Source::Files { .. } if trouble.is_some() => trouble,
-            Source::Files { .. } if is_remote => Some(Unread::ApiUnavailable),
-            Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => None,
-            Source::Files { .. } => about.unread().or_else(|| {
-                let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
-                is_missing.then_some(Unread::Missing)
-            }),
-        }
     }
 
     /// Records built from now on use the template of the description.
@@ -221,13 +179,20 @@ impl LogSource {
             }
         };
         self.note_driver(about, around);
-        match choose(&facts(about, files, around)) {
+        let facts = facts(about, files, around);
+        let (choice, is_deleted) = (choose(&facts), choose::is_deleted(&facts));
+        match choice {
             // The log may be created shortly after the start.
             Choice::Api(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
                     && around.config.follow
                     && self.may_still_come(about, around.now) => {}
-            choice => self.go_to(choice, about, around),
+            choice => {
+                if is_deleted {
+                    self.report_deleted(about, around.link);
+                }
+                self.go_to(choice, about, around);
+            }
         }
     }
 
@@ -312,6 +277,7 @@ impl LogSource {
     /// Reads the files from now on, resuming where the API stopped.
     fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.missing_since = None;
+        self.deletion = Once::default();
         let was_api = self.end_stream(about, around);
         if let Source::Files { tailer, nowhere } = &mut self.source {
             *nowhere = None;

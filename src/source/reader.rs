@@ -102,8 +102,8 @@ impl Reader {
 
     /// Prepares the first turn: reports the start and sets up inotify.
     pub fn begin(&mut self) {
-        let root = self.services.config.runtimes.docker_root.clone();
-        self.services.link.report(Event::Started { root });
+        let roots = self.fleet.places();
+        self.services.link.report(Event::Started { roots });
         match FileWatch::new() {
             Ok(watch) => self.services.watch = watch,
             Err(error) => {

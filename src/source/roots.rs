@@ -82,6 +82,13 @@ impl Root {
         }
     }
 
+    /// The folders that exist and in which containers are found.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let mut places = self.runtime.places(&self.dir);
+        places.retain(|place| place.exists());
+        places
+    }
+
     /// Whether the folder does not exist.
     pub fn is_missing(&self) -> bool {
         self.failure

@@ -75,21 +75,20 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         let streams = container.api().and_then(|api| services.streams.get(api));
         container.add_to(&mut survey, now, streams);
     }
-    // Each hides at least one container that should be read.
-    let hidden = fleet.roots.iter().flat_map(|root| &root.unreadable);
-    let hidden = hidden.filter(|it| it.hides != Hides::ContainerIds);
-    hidden.for_each(|it| survey.count_unread(Unread::of_error(&it.error)));
+    for it in fleet.roots.iter().flat_map(|root| &root.unreadable) {
+        let hidden = match it.hides {
+            Hides::LinkedLogs(containers) => containers,
+            // At least one container that should be read.
+            Hides::Containers | Hides::RemappedContainers | Hides::UsersContainers => 1,
+            Hides::ContainerIds | Hides::Labels => 0,
+        };
+        survey.unread[Unread::of_error(&it.error) as usize] += hidden;
+    }
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
     survey.roots = shown
         .map(|root| (root.dir.clone(), root.failure.is_none()))
         .collect();
-    let unreadable = fleet.roots.iter().flat_map(|root| &root.unreadable);
-    for it in unreadable {
-        if let Hides::LinkedLogs(containers) = it.hides {
-            survey.unread[Unread::of_error(&it.error) as usize] += containers;
-        }
-    }
     for streams in services.streams.iter() {
         survey.open_lines += streams.open_lines();
     }

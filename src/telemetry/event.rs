@@ -6,12 +6,14 @@ use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
 
+pub use crate::telemetry::level::Level;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Event {
-    #[error("following containers below {}", root.display())]
-    Started { root: PathBuf },
+    #[error("following containers {}", below(roots))]
+    Started { roots: Vec<PathBuf> },
     #[error("cannot list containers in {}: {reason}; new containers in it are not read; retrying every {seconds} s", path.display())]
     RootUnreadable {
         path: PathBuf,
@@ -44,6 +46,12 @@ pub enum Event {
         name: String,
         short_id: String,
         reason: String,
+    },
+    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod, whose image and labels are not on the node's disk; use namespace, pod or name")]
+    RulesBlind {
+        name: String,
+        short_id: String,
+        rules: String,
     },
     #[error("container {name} ({short_id}) is now read: no rule excludes it any longer")]
     ContainerIncluded { name: String, short_id: String },
@@ -124,6 +132,12 @@ pub enum Event {
         api: Api,
         name: String,
         short_id: String,
+    },
+    #[error("container {name} ({short_id}) runs, and its log {} does not exist: it was deleted; lines of it that were not read are lost, and further ones are in no file until the container is started again", path.display())]
+    LogDeleted {
+        name: String,
+        short_id: String,
+        path: PathBuf,
     },
     #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
     DriverChanged {
@@ -210,7 +224,7 @@ pub enum Event {
         short_id: String,
         last: String,
     },
-    #[error("containers were removed while Fluent Bit was not reading ({count}): {ids}; what they wrote after their last delivered lines (the latest of {last}) is lost, if there was anything")]
+    #[error("containers that were read before are not there at this start ({count}): {ids}; if they were removed while Fluent Bit was not reading, what they wrote after their last delivered lines (the latest of {last}) is lost")]
     RemovedMeanwhile {
         count: usize,
         ids: String,
@@ -277,6 +291,18 @@ pub enum Event {
     ReaderStopped { reason: String },
 }
 
+/// Where containers are found.
+fn below(roots: &[PathBuf]) -> String {
+    if roots.is_empty() {
+        return "as soon as a runtime has any: none of their folders can be seen now".to_owned();
+    }
+    let roots: Vec<String> = roots
+        .iter()
+        .map(|root| root.display().to_string())
+        .collect();
+    format!("below {}", roots.join(", "))
+}
+
 impl Event {
     /// How serious the event is.
     pub fn level(&self) -> Level {
@@ -291,6 +317,7 @@ impl Event {
             | Event::GenerationUnreadable { .. }
             | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
+            | Event::LogDeleted { .. }
             | Event::TruncatedMeanwhile { .. }
             | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
@@ -303,6 +330,7 @@ impl Event {
             Event::WatchUnavailable { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::RulesBlind { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }
             | Event::RecordsWait { .. }
@@ -341,34 +369,6 @@ impl Event {
             | Event::LabelIgnored { .. }
             | Event::ContainerExcluded { .. } => Level::Info,
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
-        }
-    }
-}
-
-/// Severity of a log message, most serious first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Data is lost or a human is needed.
-    Error,
-    /// Something went wrong and the plugin recovered or works around it.
-    Warn,
-    /// Start, recovery, and changes in what is read and from where.
-    Info,
-    /// Containers found or gone, and other details.
-    Debug,
-}
-
-impl Level {
-    /// All levels, most serious first.
-    pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
-
-    /// The name of the level.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Error => "error",
-            Level::Warn => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
         }
     }
 }

@@ -101,8 +101,6 @@ impl EventQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn debug() -> Event {
@@ -113,9 +111,7 @@ mod tests {
     }
 
     fn info() -> Event {
-        Event::Started {
-            root: PathBuf::new(),
-        }
+        Event::Started { roots: Vec::new() }
     }
 
     fn error() -> Event {

@@ -7,6 +7,7 @@ pub mod build_info;
 pub mod event;
 pub mod event_queue;
 pub mod figures;
+mod level;
 pub mod metrics;
 pub mod plain_text;
 pub mod throttle;

@@ -17,7 +17,7 @@ struct Generated {
     text: fn() -> String,
 }
 
-const GENERATED: [Generated; 5] = [
+const GENERATED: [Generated; 6] = [
     Generated {
         file: "README.md",
         marks: Some((
@@ -25,6 +25,14 @@ const GENERATED: [Generated; 5] = [
             "<!-- end of options -->\n",
         )),
         text: || format!("\n{}\n", option_table()),
+    },
+    Generated {
+        file: "README.md",
+        marks: Some((
+            "<!-- runtimes: generated from docs/runtimes.json -->\n",
+            "<!-- end of runtimes -->\n",
+        )),
+        text: runtime_table,
     },
     Generated {
         file: "docs/options.md",
@@ -86,6 +94,26 @@ fn option_table() -> String {
             option.text
         ));
     }
+    table
+}
+
+/// Of the results of `make test-runtimes`.
+fn runtime_table() -> String {
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_str(&read("docs/runtimes.json")).expect("a list of results");
+    let mut table = String::from(
+        "\n| runtime | version | in Debian | log driver | file | API | metadata | tested |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let keys = row["metadata"].as_array().expect("keys");
+        let keys: Vec<&str> = keys.iter().filter_map(|key| key.as_str()).collect();
+        let text = |key: &str| row[key].as_str().expect("a text").to_owned();
+        let cells = ["runtime", "version", "release", "driver", "file", "api"].map(text);
+        let (keys, date) = (keys.join(", "), text("date"));
+        table.push_str(&format!("| {} | {keys} | {date} |\n", cells.join(" | ")));
+    }
+    table.push('\n');
     table
 }
 

@@ -14,8 +14,10 @@ use fluent_bit_container_logs::source::reader::Reader;
 use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::{Reading, Value};
 
+use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::skip;
+use test_kit::tail_containers::check;
 
 /// Keeps the metrics that were shown last.
 #[derive(Default)]
@@ -142,11 +144,10 @@ fn each_container_that_is_not_read_is_counted_with_its_reason() {
     );
     turned.turn(10);
     let with_api = [
-        // Its file cannot be read, nor can the API be asked instead.
-        ("api_unavailable".to_owned(), 2.0),
+        // Their files cannot be read, nor can the API be asked instead.
+        ("api_unavailable".to_owned(), 3.0),
         ("driver_none".to_owned(), 1.0),
         ("metadata".to_owned(), 1.0),
-        ("missing".to_owned(), 1.0),
     ];
     assert_eq!(turned.unread(), with_api);
     drop(turned);
@@ -265,4 +266,56 @@ fn bytes_behind_the_last_line_feed_are_no_lag() {
     turned.turn(3);
     let records = turned.value("records_total");
     assert_eq!(records, Some(2.0));
+}
+
+/// dockerd writes on to the deleted file, which nobody can open.
+#[test]
+fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked() {
+    for api in ["off", "no.sock"] {
+        let root = DockerRoot::new();
+        let socket = match api {
+            "off" => "off".to_owned(),
+            _ => root.path().join(api).display().to_string(),
+        };
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [
+            ("DB", db.as_str()),
+            ("Docker_Socket", &socket),
+            ("Rescan_Interval", "100ms"),
+        ];
+        let mut log = root.container('a', "web");
+        log.line("one");
+        let collector = Collector::start(root.path(), &options);
+        collector.wait_texts(1);
+        fs::remove_file(&log.log).expect("its log");
+        // Live, it is read on by its open descriptor.
+        log.line("two");
+        collector.wait_texts(2);
+        assert_eq!(collector.figures().lost(), 0);
+        collector.stop();
+
+        log.line("three");
+        let (page, is_all_read) = check(root.path(), &["-o", &format!("Docker_Socket={socket}")]);
+        let finding = "container web: its log was deleted while it runs";
+        assert!(!is_all_read && page.contains(finding), "{page}");
+        assert!(
+            page.contains("[missing]\n     -> start it again (docker restart)"),
+            "{page}"
+        );
+        let collector = Collector::start(root.path(), &options);
+        let said = "does not exist: it was deleted; lines of it that were not read are lost";
+        collector.wait("a message", |collector| collector.has_logged(said));
+        collector.wait("the count", |collector| {
+            collector.metric("containers_unread") == 1.0
+        });
+        assert_eq!(collector.figures().abandoned.generations, 1);
+        // It is started again.
+        log.open_log();
+        log.line("four");
+        assert_eq!(collector.wait_texts(1), ["four"]);
+        collector.wait("the count", |collector| {
+            collector.metric("containers_unread") == 0.0
+        });
+        assert_eq!(collector.figures().abandoned.generations, 1);
+    }
 }

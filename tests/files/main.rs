@@ -13,6 +13,7 @@
 mod accounting;
 mod api;
 mod content;
+mod docker_roots;
 mod drivers;
 mod first_start;
 mod hard_cases;
@@ -21,6 +22,7 @@ mod hostile;
 mod idle_streams;
 mod moved;
 mod multiline;
+mod nerdctl;
 mod podman_storage;
 mod pods;
 mod released_checkpoint;

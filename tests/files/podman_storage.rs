@@ -294,6 +294,22 @@ fn a_database_that_cannot_be_read_is_said_and_every_line_is_read() {
     });
 }
 
+/// The folder of the containers alone is mounted into the container of Fluent Bit.
+#[test]
+fn a_storage_without_its_database_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("one");
+    fs::remove_file(storage.database()).unwrap();
+    let collector = start(&dir, &[]);
+    let wanted = ["one", "web", "docker.io/library/nginx:1.27"].map(str::to_owned);
+    assert_eq!(said(&collector, 1), [wanted]);
+    let message = "mount the whole storage; records of its containers lack labels";
+    collector.wait(message, |collector| collector.has_logged(message));
+    let (page, _) = check(&storage, &[]);
+    assert!(page.contains("mount the whole storage"), "{page}");
+}
+
 /// A user's database is read as well, and what the user puts into it concerns the user alone.
 #[test]
 fn a_users_labels_are_known_and_a_users_log_path_is_not_followed() {

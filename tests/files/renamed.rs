@@ -183,7 +183,7 @@ fn a_reader_that_is_behind_finds_each_dated_copy() {
     collector.pause();
     (0..5_000).for_each(|number| full.line(&format!("other {number}")));
     stalled(&root, &collector, &full);
-    for (hour, from) in [(13, 100), (14, 1_100), (15, 2_100)] {
+    for (hour, from) in [("13.gz", 100), ("14.gz", 1_100), ("15", 2_100)] {
         write(&mut log, from..from + 1_000);
         copy_truncate(&log.log, &format!("{{log}}-20261126{hour}"));
         looked(&root, &collector);
@@ -365,4 +365,32 @@ fn a_log_that_was_renamed_while_it_was_empty_is_read_once_it_is_written_on() {
     looked(&kept.root, &collector);
     write(&mut log, 0..10);
     assert_eq!(collector.wait_texts(10), numbers(0..10));
+}
+
+/// `sed -i.bak`: the log is a copy of what is beside it, and is written from now on.
+#[test]
+fn a_log_that_was_edited_with_a_backup_beside_it_is_read_on_live_and_after_a_restart() {
+    for is_live in [true, false] {
+        let kept = Kept::new();
+        let mut log = kept.root.container('a', "web");
+        write(&mut log, 0..10);
+        let mut running = Some(kept.start());
+        running.as_ref().unwrap().wait_texts(10);
+        if !is_live {
+            drop(running.take());
+        }
+        let bytes = fs::read(&log.log).unwrap();
+        let new = beside(&log.log, "sedXyz123");
+        fs::write(&new, bytes).unwrap();
+        fs::rename(&log.log, beside(&log.log, "{log}.bak")).unwrap();
+        fs::rename(new, &log.log).unwrap();
+        log.open_log();
+        let collector = running.unwrap_or_else(|| kept.start());
+        looked(&kept.root, &collector);
+        write(&mut log, 10..20);
+        let first = if is_live { 0 } else { 10 };
+        assert_eq!(collector.wait_texts(20 - first), numbers(first..20));
+        looked(&kept.root, &collector);
+        assert_eq!(collector.texts(), numbers(first..20), "live: {is_live}");
+    }
 }

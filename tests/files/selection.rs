@@ -8,6 +8,7 @@ use serde_json::json;
 use test_kit::collector::{Collector, PATIENCE};
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::holds_within;
+use test_kit::pod_root::PodRoot;
 
 fn labelled(root: &DockerRoot, digit: char, name: &str, labels: serde_json::Value) -> LogWriter {
     let mut log = root.container(digit, name);
@@ -278,4 +279,25 @@ fn records_say_what_is_asked_for_and_follow_a_change() {
         records.last().expect("records").body["of"],
         of("web2", json!({"labels": {"zone": "eu"}}))
     );
+}
+
+/// An image is not on a node's disk: an `Exclude` about it has no effect, which is said.
+#[test]
+fn a_rule_that_cannot_match_a_pod_is_reported_once() {
+    let root = PodRoot::new();
+    let mut logs = ["web", "api"].map(|pod| root.container("shop", pod, "app"));
+    logs.iter_mut().for_each(|log| log.line("one"));
+    let options = [
+        ("Runtime", "cri"),
+        ("Exclude", "image=*debug*, namespace=kube-system"),
+        ("Exclude", "label=team=back"),
+    ];
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(2);
+    let message =
+        "Exclude image=*debug*, Exclude label=team=back cannot match a container of a pod";
+    collector.wait("the message", |collector| collector.has_logged(message));
+    let (_, log) = collector.stop();
+    let said = log.iter().filter(|(_, text)| text.contains(message));
+    assert_eq!(said.count(), 1, "{log:?}");
 }

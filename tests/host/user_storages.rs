@@ -24,7 +24,7 @@ fn a_dead_home_directory_stops_nobody_who_does_not_ask_for_it() {
     let mut of_ada = UsersContainer::new(&near, 'c', "job");
     let mut of_docker = root.container('a', "web");
     let mut starter = stalling.starter();
-    let (passwd, mounted) = (root.path().join("passwd"), stalling.path());
+    let (passwd, mounted) = (root.path().join("etc/passwd"), stalling.path());
     // The first question to the file system is its own beginning.
     let script = format!(
         "ls '{}' >&2 && mount --bind '{}' /etc/passwd && exec \"$@\"",

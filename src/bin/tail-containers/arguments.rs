@@ -43,14 +43,9 @@ pub struct Arguments {
     )]
     pod_logs: PathBuf,
 
-    /// Docker's data root
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/lib/docker",
-        global = true
-    )]
-    docker_root: PathBuf,
+    /// Docker's data root (repeatable), or auto: where Docker's own files say
+    #[arg(long, value_name = "DIR", default_value = "auto", global = true)]
+    docker_root: Vec<PathBuf>,
 
     /// Read only containers that match one of these rules (repeatable): name=GLOB,
     /// image=GLOB, label=KEY[=GLOB], compose_project=GLOB and so on, as in the
@@ -157,6 +152,9 @@ Examples:
   sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
                                                 what Fluent Bit has not delivered yet, then follow";
 
+/// The value of a root that is found by itself.
+const AUTO: &str = "auto";
+
 fn parse_option(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     match OPTIONS
@@ -192,7 +190,11 @@ impl Arguments {
             "Include" => [&self.include[..], &given].concat(),
             "Exclude" => [&self.exclude[..], &given].concat(),
             _ if !given.is_empty() => given,
-            "Docker_Root" => absolute(&self.docker_root).into_iter().collect(),
+            "Docker_Root" => self
+                .docker_root
+                .iter()
+                .filter_map(|path| data_root(path))
+                .collect(),
             "Pod_Logs" => absolute(&self.pod_logs).into_iter().collect(),
             "Runtime" => vec![self.runtime.clone()],
             "Read_From_Head" if self.new => vec!["off".to_owned()],
@@ -206,6 +208,13 @@ impl Arguments {
 fn runtime_names() -> impl Iterator<Item = &'static str> {
     let names = RUNTIMES.iter().map(|(name, _)| *name);
     std::iter::once("auto").chain(names)
+}
+
+fn data_root(path: &Path) -> Option<String> {
+    match path.to_str() {
+        Some(AUTO) => Some(AUTO.to_owned()),
+        _ => absolute(path),
+    }
 }
 
 fn absolute(path: &Path) -> Option<String> {

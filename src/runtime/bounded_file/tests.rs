@@ -8,10 +8,12 @@ fn file_of(size: u64) -> tempfile::NamedTempFile {
     file
 }
 
-const KINDS: [FileKind; 5] = [
+const KINDS: [FileKind; 7] = [
     FileKind::ContainerConfig,
     FileKind::PodmanList,
     FileKind::UsersPodmanList,
+    FileKind::UsersContainerConfig,
+    FileKind::UsersSetting,
     FileKind::Proc,
     FileKind::Setting,
 ];

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! <storage>/db.sql                  SQLite, since Podman 4.8       (`sqlite`)
+//! <storage>/libpod/db.sql           the same, where `--root` was not given
 //! <storage>/libpod/bolt_state.db    BoltDB, before, and as long as it exists   (`bolt`)
 //! ```
 //!
@@ -16,6 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use rustix::fs::Statx;
 
 use crate::lock::lock;
 use crate::runtime::file::{describe, FileId};
@@ -43,9 +46,14 @@ const UNFINISHED: &str =
 /// Reads one kind of database.
 type Read = fn(&SafePath, u64, &mut dyn FnMut(&str, &str)) -> Result<(), Failure>;
 
+/// Where the usual one is in a storage.
+pub(super) const DATABASE: &str = "db.sql";
 /// The kinds, by their paths in a storage.
-const KINDS: [(&str, Read); 2] = [
-    ("db.sql", |path, most, take| sqlite::read(path, most, take)),
+const KINDS: [(&str, Read); 3] = [
+    (DATABASE, |path, most, take| sqlite::read(path, most, take)),
+    ("libpod/db.sql", |path, most, take| {
+        sqlite::read(path, most, take)
+    }),
     ("libpod/bolt_state.db", |path, most, take| {
         bolt::read(path, most, take)
     }),
@@ -102,7 +110,9 @@ pub(super) enum Answer {
 
 type Containers = HashMap<ContainerId, Arc<Configured>>;
 /// Device, inode and birth, size, and time of the last change.
-type Version = (FileId, u64, i64, u32);
+type FileVersion = (FileId, u64, i64, u32);
+/// The version of a database, and of its log of transactions, if it has one.
+type Version = (FileVersion, Option<FileVersion>);
 
 /// What is known of one database.
 #[derive(Debug)]
@@ -194,8 +204,8 @@ impl Databases {
         // Taken before the read, so a change during the read causes another one next time.
         let version = match path.stat() {
             Ok(stat) => {
-                let (id, size) = describe(&stat);
-                Some((id, size, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec))
+                let log = sqlite::beside(path, sqlite::LOG).stat().ok();
+                Some((version_of(&stat), log.as_ref().map(version_of)))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 all.remove(path.as_ref());
@@ -272,6 +282,11 @@ impl Known {
         self.failure = Some(reason.to_owned());
         Refreshed::Known(self)
     }
+}
+
+fn version_of(stat: &Statx) -> FileVersion {
+    let (id, size) = describe(stat);
+    (id, size, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)
 }
 
 /// The databases that a storage may have.

@@ -2,16 +2,19 @@
 //!
 //! SQLite itself opens no file: a lock of ours would hold up a Podman that wants to write, and a
 //! user's file may be a pipe or grow without end. So the bytes are copied (`read`), and the copy
-//! counts only if no transaction wrote to the file in the meantime. Podman uses SQLite's rollback
-//! journal, so:
+//! counts only if no transaction was written in the meantime, in either way that SQLite has:
 //!
 //! ```text
-//! change counter, time      c0
-//! journal                   absent: nobody is writing
-//! copy
-//! journal                   absent: nobody is writing
-//! change counter, time      c0: nobody has begun and ended a transaction either
+//! rollback journal                      write-ahead log (`wal`)
+//! change counter, time      c0          transactions in the log     w
+//! journal                   absent
+//! copy                                  copy, with the pages of w instead of older ones
+//! journal                   absent
+//! change counter, time      c0          transactions in the log     w
 //! ```
+//!
+//! While there is no journal, nobody is writing to the file; and who began and ended a transaction
+//! in between has counted it. What is moved from the log to the file is in the log still.
 //!
 //! A user can write anything into such a file. Nothing in it is executed: views, virtual tables
 //! and functions are refused, and size, memory and time are limited.
@@ -29,13 +32,16 @@ use rustix::fs::fstat;
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::runtime::podman::database::Failure;
+use crate::runtime::podman::wal::Wal;
 use crate::runtime::safe_path::SafePath;
 
-/// Suffixes of the files in which SQLite keeps an unfinished transaction.
-const UNFINISHED: [&str; 2] = ["-journal", "-wal"];
-/// Size of the header. Two of its bytes say whether the file has a write-ahead log.
-const HEADER: usize = 100;
+/// Suffix of the file in which SQLite keeps what an unfinished transaction replaces.
+const JOURNAL: &str = "-journal";
+/// Suffix of the write-ahead log.
+pub(super) const LOG: &str = "-wal";
+/// Bytes of the header that say whether the file has a write-ahead log, and not.
 const WAL_FLAGS: std::ops::Range<usize> = 18..20;
+const NO_WAL: u8 = 1;
 /// Where the header counts transactions.
 const CHANGE_COUNTER: u64 = 24;
 
@@ -63,15 +69,16 @@ pub(super) fn read(
 ) -> Result<(), Failure> {
     let file = path.open_file()?;
     let before = stamp(&file)?;
-    if has_unfinished(path)? {
+    let wal = Wal::read(&beside(path, LOG))?;
+    if has_journal(path)? {
         return Err(Failure::Busy);
     }
-    let size = fstat(&file).map_err(io::Error::from)?.st_size as u64;
+    let size = wal.database_size(fstat(&file)?.st_size as u64);
     if size > most_bytes {
         return Err(Failure::too_large(size, most_bytes));
     }
-    let copied = copy(&file, size);
-    if has_unfinished(path)? || stamp(&file)? != before {
+    let copied = copy(Image::new(&file, &wal, size));
+    if has_journal(path)? || stamp(&file)? != before || Wal::read(&beside(path, LOG))? != wal {
         return Err(Failure::Busy);
     }
     let mut left = size;
@@ -84,6 +91,13 @@ pub(super) fn read(
     copied
         .and_then(|copy| each_row(&copy, &mut take))
         .map_err(|error| Failure::Unreadable(error.to_string()))
+}
+
+/// A file of SQLite beside a database.
+pub(super) fn beside(path: &SafePath, suffix: &str) -> SafePath {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    path.at(name)
 }
 
 fn stamp(file: &File) -> io::Result<Stamp> {
@@ -104,34 +118,64 @@ fn stamp(file: &File) -> io::Result<Stamp> {
 }
 
 /// Whether a transaction is being written, or was left behind by a Podman that was killed.
-fn has_unfinished(path: &SafePath) -> io::Result<bool> {
-    for suffix in UNFINISHED {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match path.at(name).stat() {
-            Ok(stat) if stat.stx_size > 0 => return Ok(true),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+fn has_journal(path: &SafePath) -> io::Result<bool> {
+    match beside(path, JOURNAL).stat() {
+        Ok(stat) => Ok(stat.stx_size > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(false)
 }
 
-/// A database in memory with the bytes of the file.
-fn copy(file: &File, size: u64) -> rusqlite::Result<Connection> {
+/// The bytes of the database with the transactions of its log, as if it had none.
+struct Image<'a> {
+    file: &'a File,
+    wal: &'a Wal,
+    size: usize,
+    /// How much of it was read.
+    position: usize,
+}
+
+impl<'a> Image<'a> {
+    fn new(file: &'a File, wal: &'a Wal, size: u64) -> Image<'a> {
+        Image {
+            file,
+            wal,
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+            position: 0,
+        }
+    }
+}
+
+impl Read for Image<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let page_size = self.wal.page_size();
+        let (page, offset) = (self.position / page_size, self.position % page_size);
+        let rest = (page_size - offset).min(self.size - self.position);
+        let most = buffer.len().min(rest);
+        let buffer = &mut buffer[..most];
+        let number = u32::try_from(page + 1).map_err(io::Error::other)?;
+        let newest = self.wal.page(number);
+        match newest.and_then(|page| page.get(offset..offset + most)) {
+            Some(bytes) => buffer.copy_from_slice(bytes),
+            None => self.file.read_exact_at(buffer, self.position as u64)?,
+        }
+        for at in WAL_FLAGS {
+            let flag = at
+                .checked_sub(self.position)
+                .and_then(|at| buffer.get_mut(at));
+            flag.into_iter().for_each(|flag| *flag = NO_WAL);
+        }
+        self.position += most;
+        Ok(most)
+    }
+}
+
+/// A database in memory with these bytes.
+fn copy(image: Image<'_>) -> rusqlite::Result<Connection> {
     let mut database = Connection::open_in_memory()?;
     database.execute_batch(&format!("PRAGMA hard_heap_limit = {MOST_MEMORY}"))?;
-    let mut header = Vec::new();
-    let _ = crate::runtime::bounded_file::read_at_most(file, HEADER as u64, &mut header);
-    // A log without transactions is nothing to read; a database in memory has none.
-    if let Some(flags) = header.get_mut(WAL_FLAGS) {
-        flags.fill(1);
-    }
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let rest = size.saturating_sub(header.len());
-    let bytes = header.as_slice().chain(file.take(rest as u64));
-    database.deserialize_read_exact("main", bytes, size, true)?;
+    let size = image.size;
+    database.deserialize_read_exact("main", image, size, true)?;
     confine(&mut database, size)?;
     Ok(database)
 }
@@ -183,8 +227,9 @@ fn each_row(
     let mut statement = database.prepare(ROWS)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (id, config) = (row.get_ref(0)?, row.get_ref(1)?);
-        let (Ok(id), Ok(config)) = (id.as_str(), config.as_str()) else {
+        // Podman writes the configuration as a blob.
+        let text = |column| std::str::from_utf8(row.get_ref(column).ok()?.as_bytes().ok()?).ok();
+        let (Some(id), Some(config)) = (text(0), text(1)) else {
             continue;
         };
         if take(id, config).is_none() {

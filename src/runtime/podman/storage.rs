@@ -9,21 +9,10 @@ use rustix::fs::FileType;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Folder, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, Unreadable};
-use crate::runtime::Owner;
+use crate::runtime::storage::{names, too_many, Identify, Limits};
 
 /// Suffix of a storage driver's directory of containers.
 const CONTAINERS: &str = "-containers";
-
-/// Limits on what is read of one storage.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Storage drivers.
-    pub drivers: usize,
-    /// Containers, over all drivers.
-    pub containers: usize,
-    /// Names in one directory.
-    pub names: usize,
-}
 
 /// Adds the containers of one storage, whose directory is open. `identify` maps Podman's id of
 /// a container to the id used by the plugin and the owner. A path that cannot be read hides
@@ -33,7 +22,7 @@ pub(crate) fn list_storage(
     folder: &Folder,
     limits: Limits,
     listing: &mut Listing,
-    identify: impl Fn(ContainerId) -> (ContainerId, Option<Owner>),
+    identify: Identify<'_>,
 ) {
     let mut unreadable = Vec::new();
     let mut note = |path: &Path, error: io::Error| {
@@ -46,9 +35,9 @@ pub(crate) fn list_storage(
     };
     let mut drivers = names(folder, storage, limits, &mut note);
     drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
-    if drivers.len() > limits.drivers {
-        note(storage, too_many(limits.drivers, "storage drivers"));
-        drivers.truncate(limits.drivers);
+    if drivers.len() > limits.parts {
+        note(storage, too_many(limits.parts, "storage drivers"));
+        drivers.truncate(limits.parts);
     }
     let mut left = limits.containers;
     listing.folders.push(storage.clone());
@@ -94,31 +83,4 @@ pub(crate) fn list_storage(
         listing.folders.push(dir);
     }
     listing.unreadable.append(&mut unreadable);
-}
-
-/// The subdirectories of a directory, sorted, so that a limit always leaves out the same ones.
-fn names(
-    folder: &Folder,
-    path: &Path,
-    limits: Limits,
-    note: &mut impl FnMut(&Path, io::Error),
-) -> Vec<(String, FileType)> {
-    let entries = folder.entries(limits.names).unwrap_or_else(|error| {
-        note(path, error);
-        Default::default()
-    });
-    if let Some(error) = entries.failure {
-        note(path, error);
-    }
-    let mut names = entries.names;
-    names.retain(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
-    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    names
-}
-
-fn too_many(most: usize, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!("it has more than {most} {what}; the rest is not read"),
-    )
 }

@@ -100,11 +100,6 @@ impl KnownFiles {
         let mut files = self.files.iter();
         files.any(|seen| seen.fingerprint.length > 0 && seen.fingerprint.matches(head))
     }
-
-    /// Forgets all files.
-    pub fn clear(&mut self) {
-        self.files.clear();
-    }
 }
 
 /// The head of a listed file, read at its first use.

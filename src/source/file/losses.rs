@@ -126,6 +126,11 @@ impl Losses {
         });
     }
 
+    /// The file of the saved position is gone, and no other is there.
+    pub fn deleted(&self) {
+        self.abandon(0, 1);
+    }
+
     /// `files` were created and deleted between two looks.
     pub fn missed(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
         if files == 0 {

@@ -15,6 +15,7 @@ pub(super) mod known;
 pub mod listing;
 mod losses;
 mod open_files;
+mod opening;
 mod resume;
 pub(super) mod rotation;
 pub(super) mod search;

@@ -12,7 +12,7 @@ use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
 use crate::source::file::known::{is_held, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
-use crate::source::file::successor::Successor;
+use crate::source::file::successor::{successor_of, Successor};
 
 /// The open files of one log.
 #[derive(Default)]
@@ -61,9 +61,15 @@ impl OpenFiles {
         (now < due).then_some(due)
     }
 
-    /// Adds a file that took the name of the newest open one and has its content. `others`
-    /// are the older ones that are listed, copies of files that were read or are open.
-    pub fn add_successor(&mut self, successor: Successor, others: &[ListedFile]) -> io::Result<()> {
+    /// Opens the last listed file if it took the name of the newest open one and has its content.
+    /// The older ones are then copies of files that were read or are open.
+    pub fn opens_successor(&mut self, listed: &[ListedFile]) -> io::Result<bool> {
+        let (Some(newest), Some((file, others))) = (self.open.back(), listed.split_last()) else {
+            return Ok(false);
+        };
+        let Some(successor) = successor_of(newest, file)? else {
+            return Ok(false);
+        };
         let mut number = self.next_number;
         self.next_number += 1;
         let mut next = match successor {
@@ -84,7 +90,7 @@ impl OpenFiles {
         for file in others {
             self.seen.remember(KnownFile::skipped(file)?);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves the successor of the front file, if there is one, to the offset up to which the

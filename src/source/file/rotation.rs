@@ -1,25 +1,26 @@
 //! What happens to the files of one log: rotation, truncation, copying, compression and
 //! deletion. Looks at its folder, and opens every file that may hold unread entries.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
-use crate::runtime::file::{is_permanent, is_shortage, stat_path};
+use crate::runtime::file::{is_shortage, stat_path};
 use crate::runtime::LogFiles;
-use crate::source::file::copies::{archive_of, copies_of, unread_copies, Copies};
+use crate::source::file::copies::{copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::feed::Feed;
 use crate::source::file::generation::Generation;
-use crate::source::file::known::{begins_like_later, is_held, is_same, Head, KnownFile};
+use crate::source::file::known::{is_held, is_same, Head};
 use crate::source::file::listing::{self, Listed, ListedFile, UnreadableFile};
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
+use crate::source::file::opening::{open_from, open_or_pass};
 use crate::source::file::resume::{self, Plan};
-use crate::source::file::search::{Search, Sought};
-use crate::source::file::successor::successor_of;
+use crate::source::file::search::Search;
+
+mod held;
 
 /// Attempts to open the files while a rotation changes their names.
 const OPEN_ATTEMPTS: usize = 5;
@@ -153,8 +154,15 @@ impl Rotation {
                 plan
             }
         };
-        self.open_from(listed, plan.first, plan.front, &feed.losses, link)?;
-        let unreadable = unread_of(&all.unreadable, self.start);
+        let number = self.files.next_number;
+        self.files = open_from(listed, plan.first, plan.front, number, &feed.losses, link)?;
+        let since = match self.start {
+            Start::Head => 0,
+            Start::End => u64::MAX,
+            Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
+        };
+        let unreadable = all.unreadable.iter().filter(|file| file.modified >= since);
+        let unreadable: Vec<&UnreadableFile> = unreadable.collect();
         // The file of the checkpoint is among them.
         if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty()) {
             feed.losses.lost(link, feed.assembler.metadata(), lost);
@@ -172,42 +180,6 @@ impl Rotation {
         Ok(())
     }
 
-    /// Opens the listed files from `first` on; none may be open. `front` is the first one, if
-    /// it is open already.
-    fn open_from(
-        &mut self,
-        listed: &[ListedFile],
-        first: usize,
-        mut front: Option<Generation>,
-        losses: &Losses,
-        link: &Link,
-    ) -> io::Result<()> {
-        // Usually there is one, and each is some hundred bytes.
-        let mut open = VecDeque::with_capacity(1);
-        let mut number = self.files.next_number;
-        for (index, file) in listed.iter().enumerate().skip(first) {
-            let opened = match front.take() {
-                Some(front) => Some(front),
-                None if begins_like_later(file, &listed[index + 1..])? => None,
-                None => open_or_pass(file, losses, link)?,
-            };
-            if let Some(mut file) = opened {
-                file.number = number;
-                open.push_back(file);
-            }
-            number += 1;
-        }
-        self.files.seen.clear();
-        let is_open = |file: &ListedFile| open.iter().any(|opened| opened.id == file.id);
-        for (index, file) in listed.iter().enumerate() {
-            if index < first || (file.is_renamed && !is_open(file)) {
-                self.files.seen.remember(KnownFile::skipped(file)?);
-            }
-        }
-        (self.files.open, self.files.next_number) = (open, number);
-        Ok(())
-    }
-
     /// Opens every listed file that is newer than those known.
     fn open_newer(&mut self, listed: &[ListedFile], feed: &Feed, link: &Link) -> io::Result<()> {
         let Some(newest) = self.files.open.back() else {
@@ -217,18 +189,13 @@ impl Rotation {
         if listed.last().is_some_and(is_current) {
             return self.open_unread_copies(listed);
         }
-        let is_away = !listed.iter().any(|file| file.id == newest.id);
+        let has_its_name = |file: &ListedFile| file.id == newest.id && !file.is_renamed;
+        let is_away = !listed.iter().any(has_its_name);
         let mut newer = listed.len();
-        while let Some(file) = listed[..newer].last() {
-            if is_held(file, &Head::of(file), newest)? {
-                break;
-            }
-            if let Some(successor) = is_away
-                .then(|| successor_of(newest, file))
-                .transpose()?
-                .flatten()
+        while let (Some(file), Some(newest)) = (listed[..newer].last(), self.files.open.back()) {
+            if is_held(file, &Head::of(file), newest)?
+                || is_away && self.files.opens_successor(&listed[..newer])?
             {
-                self.files.add_successor(successor, &listed[..newer - 1])?;
                 break;
             }
             newer -= 1;
@@ -365,52 +332,6 @@ impl Rotation {
         Ok(true)
     }
 
-    /// Drops a deleted file that has not been read to its end, unless an archive of it is
-    /// found.
-    pub fn drop_held(&mut self, number: u32, feed: &mut Feed, link: &Link, reason: String) {
-        let files = &self.files.open;
-        let Some(index) = files.iter().position(|file| file.number == number) else {
-            return;
-        };
-        match self.find_archive(index) {
-            Ok(Sought::Here(archive)) => {
-                self.files.open[index] = *archive;
-                return self.search.end();
-            }
-            // The next check continues the search.
-            Ok(Sought::Unfinished) => return,
-            Ok(Sought::Elsewhere) | Err(_) => self.search.end(),
-        }
-        if index == 0 {
-            feed.assembler.note_loss();
-            feed.flush_open(self.files.open.front(), link);
-        }
-        if let Some(dropped) = self.files.drop_file(index) {
-            let metadata = feed.assembler.metadata();
-            feed.losses
-                .dropped(link, metadata, dropped.unread(), reason);
-        }
-        if let (0, Some(next)) = (index, self.files.open.front()) {
-            feed.progress_to(next, link);
-        }
-    }
-
-    fn find_archive(&mut self, index: usize) -> io::Result<Sought> {
-        let listed = listing::list(&self.log)?.files;
-        let deleted = &self.files.open[index];
-        archive_of(deleted, &listed, &self.files, &mut self.search)
-    }
-
-    /// Drops a rotated file that cannot be read, which must not block those after it.
-    pub fn give_up_front(&mut self, feed: &mut Feed, link: &Link, error: &io::Error) {
-        if let Some(front) = self.files.close_front() {
-            feed.assembler.file_ended(None);
-            feed.assembler.note_loss();
-            let unread = front.unread();
-            feed.losses.unreadable(link, front.path, error, unread);
-        }
-    }
-
     /// Counts a new current file that inotify reported.
     pub fn file_made(&mut self, name: &str) {
         if self.log.rank_of(name).is_some_and(|rank| rank.age == 0) {
@@ -436,30 +357,6 @@ impl Rotation {
             (None, Some(Ok(_))) => true,
             _ => false,
         }
-    }
-}
-
-/// The files that hold something that was not delivered before `start` and can never be read.
-fn unread_of(files: &[UnreadableFile], start: Start) -> Vec<&UnreadableFile> {
-    let since = match start {
-        Start::Head => 0,
-        Start::End => u64::MAX,
-        Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
-    };
-    let files = files.iter();
-    files.filter(|file| file.modified >= since).collect()
-}
-
-/// As [`Generation::open_listed`], but reports and skips a rotated file that can never be
-/// opened.
-fn open_or_pass(file: &ListedFile, losses: &Losses, link: &Link) -> io::Result<Option<Generation>> {
-    match Generation::open_listed(file) {
-        Err(error) if !file.is_current() && is_permanent(&error) => {
-            let unread = stat_path(&file.path).map_or(0, |(_, size)| size);
-            losses.unreadable(link, file.path.to_path_buf(), &error, unread);
-            Ok(None)
-        }
-        opened => opened.map(Some),
     }
 }
 

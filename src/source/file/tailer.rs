@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
 use crate::delivery::link::Link;
 use crate::format::layout::Layout;
 use crate::pipeline::template::RecordTemplate;
@@ -19,9 +18,11 @@ use crate::source::file::generation::HeldFile;
 use crate::source::file::generation::{Found, Generation};
 use crate::source::file::rotation::{Rotation, Start};
 use crate::source::slice::{LineCost, Slice};
-use crate::telemetry::account::{wall_clock, Account};
+use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
 use crate::telemetry::metrics::Survey;
+
+mod leave;
 
 /// A log in which something was written this long ago and that was not read since is read with a
 /// delay: more than the interval at which busy logs, and polled ones, are read.
@@ -144,28 +145,6 @@ impl Tailer {
     pub fn add_to(&self, survey: &mut Survey) {
         survey.files_open += self.rotation.files.open.len() as u64;
         survey.open_lines += self.feed.assembler.open_lines();
-    }
-
-    /// Ends reading and returns where another source continues. Queued records count as
-    /// delivered.
-    pub fn hand_over(&mut self) -> ContainerCheckpoint {
-        if let Some(front) = self.rotation.files.open.front() {
-            return self.feed.assembler.handed_over(front.resume_here());
-        }
-        match self.rotation.start {
-            Start::Saved(saved) | Start::After { saved, .. } => saved,
-            Start::Head => ContainerCheckpoint::default(),
-            Start::End => {
-                [StreamCheckpoint {
-                    cursor: TimeCursor {
-                        time: wall_clock(),
-                        count: 1,
-                    },
-                    is_by_time: true,
-                    ..StreamCheckpoint::default()
-                }; 2]
-            }
-        }
     }
 
     /// Reads one slice and queues its records.
@@ -337,39 +316,6 @@ impl Tailer {
     fn push_closed(&mut self, link: &Link) {
         let front = self.rotation.files.open.front();
         self.feed.push_closed(front, link);
-    }
-
-    /// Delivers the rest of a gone container whose log has been read, and removes it from the
-    /// checkpoint.
-    pub fn finish(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
-        while !self.rotation.files.open.is_empty() {
-            self.finish_front(context)?;
-        }
-        context.link.leave(*self.id());
-        Ok(())
-    }
-
-    /// Delivers the rest of a log that has been read and is no longer written, and closes it.
-    /// Returns where another source continues.
-    pub fn close(&mut self, context: &mut ReadContext<'_>) -> io::Result<ContainerCheckpoint> {
-        while self.rotation.files.open.len() > 1 {
-            self.finish_front(context)?;
-        }
-        if let Some(last) = self.rotation.files.open.front_mut() {
-            self.feed.take_rest(last, context)?;
-        }
-        self.flush_open(context.link);
-        Ok(self.hand_over())
-    }
-
-    /// Ends the log of a gone container that can no longer be read: delivers what was read,
-    /// counts the rest as lost and removes it from the checkpoint.
-    pub fn give_up(&mut self, link: &Link) {
-        self.feed.assembler.note_loss();
-        self.flush_open(link);
-        self.feed.losses.given_up(self.rotation.files.open.iter());
-        self.rotation.files.open.clear();
-        link.leave(*self.id());
     }
 
     /// Where reading begins, or would have begun.

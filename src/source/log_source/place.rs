@@ -9,6 +9,7 @@
 use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::link::Link;
 use crate::runtime::{Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
@@ -29,6 +30,8 @@ pub struct Places {
     is_resumed: bool,
     /// The driver writes elsewhere than to the files being read.
     pub is_over: bool,
+    /// The file of the checkpoint was deleted, and that was reported.
+    is_lost: bool,
 }
 
 impl Places {
@@ -133,6 +136,23 @@ impl LogSource {
         }
     }
 
+    /// Reports once that its log was deleted; the file that reading was to resume in is lost.
+    pub(super) fn report_deleted(&mut self, about: &Description, link: &Link) {
+        if let Some((tailer, _)) = self.tailer_mut() {
+            tailer.lose_saved();
+            self.places.is_lost = true;
+        }
+        let path = self.files().path.to_path_buf();
+        let (name, short_id) = about.names();
+        self.deletion.report(|| {
+            link.report(Event::LogDeleted {
+                name,
+                short_id,
+                path,
+            })
+        });
+    }
+
     /// Everything was read. If the driver writes elsewhere now, moves there; returns whether it
     /// did. `is_gone` says that the container was removed.
     pub fn move_on(
@@ -197,14 +217,16 @@ impl LogSource {
     }
 
     /// Where the files of the driver are begun after the API.
-    pub(super) fn start_after_api(&self, saved: ContainerCheckpoint) -> Start {
-        match self.places.left.last() {
-            // The file that the checkpoint names is of another log.
-            Some(left) if left != self.files() => Start::After {
+    pub(super) fn start_after_api(&mut self, saved: ContainerCheckpoint) -> Start {
+        // The file that the checkpoint names is gone, or is of another log.
+        let is_elsewhere = |left: &LogFiles| left != self.files();
+        let is_moved = self.places.left.last().is_some_and(is_elsewhere);
+        match std::mem::take(&mut self.places.is_lost) || is_moved {
+            true => Start::After {
                 saved,
                 may_repeat: true,
             },
-            _ => Start::Saved(saved),
+            false => Start::Saved(saved),
         }
     }
 }

@@ -144,8 +144,8 @@ impl Collector {
             }
         })
         .expect("valid options");
-        // Nor of its users.
-        config.runtimes.passwd = root.join("passwd");
+        // Nor of its users, or of its services.
+        config.runtimes.machine = root.to_owned();
         let plugin = Arc::new(Plugin::start(config)?);
         let kept = Arc::new(Kept::default());
         let ending = Arc::new(AtomicBool::new(false));

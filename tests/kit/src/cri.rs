@@ -104,6 +104,8 @@ pub struct ContainerConfig {
     pub command: Vec<String>,
     #[prost(string, tag = "11")]
     pub log_path: String,
+    #[prost(bool, tag = "14")]
+    pub is_terminal: bool,
     #[prost(message, optional, tag = "15")]
     pub linux: Option<LinuxContainer>,
 }

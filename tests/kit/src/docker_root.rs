@@ -9,18 +9,32 @@ use tempfile::TempDir;
 
 /// A data root with a `containers/` folder.
 pub struct DockerRoot {
-    dir: TempDir,
+    path: PathBuf,
+    /// Removes it at the end, unless it is in a folder of the caller's.
+    _dir: Option<TempDir>,
 }
 
 impl DockerRoot {
     pub fn new() -> DockerRoot {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::create_dir(dir.path().join("containers")).expect("containers/");
-        DockerRoot { dir }
+        let root = DockerRoot::at(dir.path());
+        DockerRoot {
+            _dir: Some(dir),
+            ..root
+        }
+    }
+
+    /// In a folder of the caller's, which may exist.
+    pub fn at(path: &Path) -> DockerRoot {
+        std::fs::create_dir_all(path.join("containers")).expect("containers/");
+        DockerRoot {
+            path: path.to_owned(),
+            _dir: None,
+        }
     }
 
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
     }
 
     /// A container with metadata and an empty log file. `digit` is repeated to

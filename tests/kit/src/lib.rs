@@ -17,6 +17,7 @@
 )]
 
 pub mod collector;
+pub mod containerd;
 pub mod cri;
 pub mod dashboard;
 pub mod docker_root;
@@ -24,6 +25,8 @@ pub mod dockerd;
 pub mod exporter;
 pub mod fluent_bit;
 pub mod logs_api;
+pub mod nerdctl;
+pub mod nerdctl_root;
 pub mod nobody;
 pub mod otlp;
 pub mod played_api;

@@ -149,7 +149,7 @@ impl PodmanStorage {
             "logPath": if start.driver == "journald" { Value::from("") } else { json!(log) },
         });
         let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2, NULL, ?3)";
-        let row = (&id, name, config.to_string());
+        let row = (&id, name, config.to_string().into_bytes());
         self.open().execute(insert, row).expect("a row");
         let mark = self
             .run_root
@@ -169,7 +169,7 @@ impl PodmanStorage {
 
     /// `podman rename`: the database, then the list, whose metadata keep the first name.
     pub fn rename(&self, container: &PodmanContainer, name: &str) {
-        let update = "UPDATE ContainerConfig SET Name = ?2, JSON = json_set(JSON, '$.name', ?2) \
+        let update = "UPDATE ContainerConfig SET Name = ?2, JSON = CAST(json_set(CAST(JSON AS TEXT), '$.name', ?2) AS BLOB) \
                       WHERE ID = ?1";
         self.open()
             .execute(update, (&container.id, name))

@@ -14,10 +14,11 @@ pub struct UsersContainer {
 
 /// Adds a user whose files are those of whoever runs the test.
 pub fn user(root: &Path, name: &str, home: &Path) {
+    fs::create_dir_all(root.join("etc")).expect("a folder");
     let mut passwd = OpenOptions::new()
         .append(true)
         .create(true)
-        .open(root.join("passwd"))
+        .open(root.join("etc/passwd"))
         .expect("passwd");
     let uid = geteuid().as_raw();
     writeln!(passwd, "{name}:x:{uid}:{uid}::{}:/bin/sh", home.display()).expect("it is ours");

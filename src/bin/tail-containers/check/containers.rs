@@ -10,7 +10,9 @@ use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
-use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use fluent_bit_container_logs::runtime::docker::{
+    configured_data_root, ContainerMetadata, LogDriver, MetadataError,
+};
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
@@ -46,6 +48,8 @@ pub struct Group {
     pub title: &'static str,
     /// The folder with its containers.
     pub root: PathBuf,
+    /// All such folders, if there are several.
+    pub places: Vec<PathBuf>,
     /// Whether that folder can be listed.
     pub state: State,
     /// The containers.
@@ -93,6 +97,7 @@ impl Containers {
                 state: State::Listed,
                 seen: Vec::new(),
                 folders: Vec::new(),
+                places: runtime.places(&root),
                 unreadable: 0,
                 api: runtime
                     .api()
@@ -113,7 +118,7 @@ impl Containers {
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
-                            Hides::ContainerIds | Hides::Labels => {
+                            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => {
                                 Finding::minor(about, problem, fix)
                             }
                             Hides::LinkedLogs(_) => {
@@ -148,6 +153,7 @@ impl Containers {
             containers.groups.push(group);
         }
         containers.report_roots(config, place, findings);
+        containers.report_other_root(config, findings);
         containers
     }
 
@@ -158,9 +164,9 @@ impl Containers {
             .groups
             .iter()
             .any(|group| matches!(group.state, State::Listed));
-        // Of root's Podman storage and the users' storages one is enough.
+        // Of the machine's storage and the users' storages one is enough.
         let is_auto = config.runtimes.choice == RuntimeChoice::Auto
-            || (!config.runtimes.podman_users.is_empty() && is_any_there);
+            || (config.runtimes.reads_users() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
             match &group.state {
@@ -176,6 +182,24 @@ impl Containers {
                     findings.push(finding.because(Unread::of_error(error)));
                 }
             }
+        }
+    }
+
+    /// Reports that Docker's daemon is given another data root than the option: the one that is
+    /// read may be left over.
+    fn report_other_root(&self, config: &Config, findings: &mut Vec<Finding>) {
+        let Some(root) = configured_data_root(&config.runtimes.machine) else {
+            return;
+        };
+        let is_of_docker = |group: &&Group| group.runtime.api() == Some(Api::Docker);
+        let mut of_docker = self.groups.iter().filter(is_of_docker).peekable();
+        let is_any_there = of_docker.peek().is_some();
+        if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
+            findings.push(Finding::minor(
+                root.display().to_string(),
+                "Docker's daemon keeps its containers there, which Docker_Root does not include",
+                "add it to Docker_Root, or leave Docker_Root out",
+            ));
         }
     }
 

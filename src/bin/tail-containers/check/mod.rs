@@ -11,6 +11,7 @@ mod seen;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
@@ -145,13 +146,13 @@ fn put_group(page: &mut String, group: &Group) {
             more => format!("{}; {more} folders cannot be read", count(group.seen.len())),
         },
     };
+    let mut places: Vec<String> = group.places.iter().map(|place| shown(place)).collect();
+    if places.is_empty() {
+        places.push(shown(&group.root));
+    }
     put(
         page,
-        format_args!(
-            "{}, {}: {state}\n",
-            group.title,
-            harmless(&group.root.display().to_string())
-        ),
+        format_args!("{}, {}: {state}\n", group.title, places.join(", ")),
     );
     let mut rows: Vec<[String; 4]> = group.seen.iter().map(|seen| seen.cells()).collect();
     rows.sort();
@@ -164,6 +165,10 @@ fn put_group(page: &mut String, group: &Group) {
         }
     }
     page.push('\n');
+}
+
+fn shown(path: &Path) -> String {
+    harmless(&path.display().to_string()).into_owned()
 }
 
 fn count(containers: usize) -> String {

@@ -1,19 +1,17 @@
 //! How to fix an error, depending on the user and the environment.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fluent_bit_container_logs::config::{socket_option, Config};
 use fluent_bit_container_logs::runtime::bounded_file::FileKind;
+use fluent_bit_container_logs::runtime::docker::configured_data_root;
 use fluent_bit_container_logs::runtime::file::{is_permanent, is_shortage};
 use fluent_bit_container_logs::runtime::{bounded_file, Api, Runtime};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 use rustix::process::geteuid;
 use rustix::thread::{capabilities, CapabilitySet};
-use serde::Deserialize;
 
-/// Docker's daemon configuration, which may set another data root.
-const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Files by which runtimes mark a container.
 const MARKS_OF_CONTAINERS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
@@ -80,21 +78,24 @@ impl Place {
     /// The fix for a runtime's folder that does not exist.
     pub fn for_missing_root(&self, runtime: &dyn Runtime, root: &Path, config: &Config) -> String {
         if self.is_in_container {
-            return format!("mount it: docker run -v {0}:{0}:ro", root.display());
+            return format!(
+                "mount it: docker run -v {0}:{0}:ro, or set {1} to where it is mounted",
+                root.display(),
+                runtime.root_option()
+            );
         }
         if runtime.api() != Some(Api::Docker) {
             let (title, option) = (runtime.title(), runtime.root_option());
             return format!("start {title}, or set where it keeps its logs ({option})");
         }
-        if let Some(data_root) =
-            configured_data_root().filter(|path| *path != config.runtimes.docker_root)
-        {
+        let configured = configured_data_root(&config.runtimes.machine);
+        if let Some(path) = configured.filter(|path| !root.starts_with(path)) {
             return format!(
-                "set the folder given in {DAEMON_JSON}: --docker-root {0}, or Docker_Root {0}",
-                data_root.display()
+                "Docker's daemon is given {0}: set --docker-root {0}, or Docker_Root {0}, or leave it out",
+                path.display()
             );
         }
-        "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; with rootless Docker it is ~/.local/share/docker".to_owned()
+        "set --docker-root or Docker_Root to the folder that docker info -f '{{.DockerRootDir}}' prints; for rootless Docker set Docker_Users".to_owned()
     }
 
     /// The fix for a folder with the kubelet's links that does not exist.
@@ -153,19 +154,6 @@ pub fn fix_for_nowhere(unread: Unread, is_of_user: bool) -> &'static str {
     }
 }
 
-/// The one setting of the daemon that is needed here.
-#[derive(Deserialize)]
-struct DaemonSettings {
-    #[serde(rename = "data-root")]
-    data_root: Option<PathBuf>,
-}
-
-fn configured_data_root() -> Option<PathBuf> {
-    let bytes = bounded_file::read(Path::new(DAEMON_JSON), FileKind::Setting).ok()?;
-    let settings: DaemonSettings = serde_json::from_slice(&bytes).ok()?;
-    settings.data_root
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +202,7 @@ mod tests {
         let (mount, socket) = fix(true);
         assert_eq!(
             mount,
-            "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro"
+            "mount it: docker run -v /var/lib/docker/containers:/var/lib/docker/containers:ro, or set Docker_Root to where it is mounted"
         );
         assert_eq!(
             socket,

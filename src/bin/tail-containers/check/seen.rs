@@ -7,7 +7,7 @@ use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::LogFiles;
-use fluent_bit_container_logs::source::choose::{kind_of, Choice, Facts};
+use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts};
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
@@ -76,6 +76,11 @@ impl Seen {
                 let finding = Finding::fatal(about, error.to_string(), fix);
                 findings.push(finding.because(Unread::of_error(error)));
             }
+            Choice::Api(reason) if is_deleted(facts) => {
+                self.source = format!("api: {reason}");
+                self.needs_api = true;
+                findings.push(self.deleted(reason));
+            }
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
                 self.needs_api = true;
@@ -87,11 +92,19 @@ impl Seen {
             Choice::Later => self.source = "file, once it is started".to_owned(),
             Choice::Nowhere(unread, reason) => {
                 self.source = format!("nowhere: {reason}");
+                if is_deleted(facts) {
+                    return findings.push(self.deleted(reason));
+                }
                 let fix = fix_for_nowhere(unread, facts.found.owner.is_some());
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }
         }
+    }
+
+    fn deleted(&self, reason: String) -> Finding {
+        let fix = "start it again (docker restart), which makes a new log; dockerd's API does not read a deleted one either";
+        Finding::fatal(format!("container {}", self.name), reason, fix).because(Unread::Missing)
     }
 
     /// Takes the logs of the drivers that it had before; they are read first.

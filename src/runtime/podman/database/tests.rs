@@ -30,7 +30,7 @@ fn write_sqlite(path: &Path, containers: &[(&str, &str)]) -> Connection {
         )
         .unwrap();
     for (id, json) in containers {
-        let row = (id, id, json);
+        let row = (id, id, json.as_bytes());
         let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2, NULL, ?3)";
         database.execute(insert, row).unwrap();
     }
@@ -148,7 +148,7 @@ fn a_container_is_found_in_either_kind_and_a_new_one_too() {
     assert_eq!(find(&"ef".repeat(32)), "Unknown");
     let insert = "INSERT INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
     writer
-        .execute(insert, ("ef".repeat(32), config("new")))
+        .execute(insert, ("ef".repeat(32), config("new").into_bytes()))
         .unwrap();
     comes(&databases, &storage, &id(&"ef".repeat(32)), "new");
     assert_eq!(
@@ -164,27 +164,51 @@ fn a_container_is_found_in_either_kind_and_a_new_one_too() {
 /// left: the name of a container is that of its label, over many pages.
 #[test]
 fn what_is_read_while_podman_writes_is_whole_and_podman_never_waits() {
-    if let Some(path) = std::env::var_os(WRITE) {
-        let mut database = write_sqlite(Path::new(&path), &[]);
-        database.busy_timeout(Duration::ZERO).unwrap();
-        let padding = "x".repeat(200_000);
-        for number in 0.. {
-            let how = TransactionBehavior::Exclusive;
-            let transaction = database.transaction_with_behavior(how).unwrap();
-            for of in [ID, OTHER] {
-                let json = config(&format!("n{number}"))
-                    .replace("{}", &format!("{{\"x\":\"{padding}\"}}"));
-                let insert = "INSERT OR REPLACE INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
-                transaction.execute(insert, (of, json)).unwrap();
-            }
-            transaction.commit().unwrap();
+    while_podman_writes(
+        "what_is_read_while_podman_writes_is_whole_and_podman_never_waits",
+        "DELETE",
+    );
+}
+
+#[test]
+fn what_is_read_of_a_write_ahead_log_is_whole_and_podman_never_waits() {
+    while_podman_writes(
+        "what_is_read_of_a_write_ahead_log_is_whole_and_podman_never_waits",
+        "WAL",
+    );
+}
+
+fn write_for_ever(path: &Path, mode: &str) {
+    let mut database = write_sqlite(path, &[]);
+    database.pragma_update(None, "journal_mode", mode).unwrap();
+    // The log is moved to the database after every few transactions.
+    database
+        .pragma_update(None, "wal_autocheckpoint", 300)
+        .unwrap();
+    database.busy_timeout(Duration::ZERO).unwrap();
+    let padding = "x".repeat(200_000);
+    for number in 0.. {
+        let how = TransactionBehavior::Exclusive;
+        let transaction = database.transaction_with_behavior(how).unwrap();
+        for of in [ID, OTHER] {
+            let long = format!("{{\"x\":\"{padding}\"}}");
+            let json = config(&format!("n{number}")).replace("{}", &long);
+            let insert = "INSERT OR REPLACE INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
+            transaction
+                .execute(insert, (of, json.into_bytes()))
+                .unwrap();
         }
-        return;
+        transaction.commit().unwrap();
+    }
+}
+
+fn while_podman_writes(test: &str, mode: &str) {
+    if let Some(path) = std::env::var_os(WRITE) {
+        return write_for_ever(Path::new(&path), mode);
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db.sql");
     drop(write_sqlite(&path, &[]));
-    let test = "what_is_read_while_podman_writes_is_whole_and_podman_never_waits";
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -237,7 +261,9 @@ fn an_unfinished_transaction_is_waited_for_and_then_said() {
     let writer = write_sqlite(&path, &[(ID, &config("old"))]);
     assert_eq!(name(databases.find(&storage, &id(ID))), "old");
     let insert = "INSERT INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
-    writer.execute(insert, (OTHER, config("new"))).unwrap();
+    writer
+        .execute(insert, (OTHER, config("new").into_bytes()))
+        .unwrap();
     std::fs::write(&journal, "hot").unwrap();
     assert_eq!(databases.find(&storage, &id(OTHER)), Answer::Busy);
     assert_eq!(name(databases.find(&storage, &id(ID))), "old");
@@ -252,19 +278,28 @@ fn an_unfinished_transaction_is_waited_for_and_then_said() {
     assert_eq!(databases.failures(&[storage]), []);
 }
 
+/// A container is found while it is in the log only, and once it is not any more.
 #[test]
-fn a_write_ahead_log_without_transactions_is_no_obstacle() {
+fn a_write_ahead_log_is_read_with_its_database() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("db.sql");
+    let path = dir.path().join("libpod/db.sql");
+    std::fs::create_dir(dir.path().join("libpod")).unwrap();
     let writer = write_sqlite(&path, &[]);
     writer.pragma_update(None, "journal_mode", "WAL").unwrap();
     let insert = "INSERT INTO ContainerConfig VALUES (?1, ?1, NULL, ?2)";
-    writer.execute(insert, (ID, config("web"))).unwrap();
     let databases = Databases::new(MOST);
     let storage = SafePath::from(dir.path());
-    assert_eq!(databases.find(&storage, &id(ID)), Answer::Busy);
+    for (of, name) in [(ID, "web"), (OTHER, "db")] {
+        assert_eq!(databases.find(&storage, &id(of)), Answer::Unknown);
+        writer
+            .execute(insert, (of, config(name).into_bytes()))
+            .unwrap();
+        let log = std::fs::metadata(dir.path().join("libpod/db.sql-wal")).unwrap();
+        assert!(log.len() > 4096);
+        comes(&databases, &storage, &id(of), name);
+    }
     drop(writer);
-    comes(&databases, &storage, &id(ID), "web");
+    assert_eq!(name(Databases::new(MOST).find(&storage, &id(OTHER))), "db");
 }
 
 /// Each of these could make SQLite, or us, work without end, or run something.
@@ -328,7 +363,7 @@ fn a_file_of_anything_cut_anywhere_is_an_error_or_has_containers_that_were_in_it
     ));
     let sqlite_bytes = std::fs::read(&path).unwrap();
     let bolt_bytes = bolt(&[(ID, &config("web")), (OTHER, &config("db"))]);
-    for (bytes, read) in [(&sqlite_bytes, KINDS[0].1), (&bolt_bytes, KINDS[1].1)] {
+    for (bytes, read) in [(&sqlite_bytes, KINDS[0].1), (&bolt_bytes, KINDS[2].1)] {
         let file = dir.path().join("cut");
         let check = |bytes: &[u8]| {
             std::fs::write(&file, bytes).unwrap();
@@ -414,7 +449,7 @@ fn a_database_that_changes_all_the_time_is_read_now_and_then() {
         versions.extend(
             lock(&databases.known)
                 .values()
-                .map(|known| known.version.map(|it| it.1)),
+                .map(|known| known.version.map(|(file, _)| file.1)),
         );
     }
     let most = began.elapsed().as_millis() / SHORTEST_PAUSE.as_millis() + 1;

@@ -7,6 +7,9 @@ use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::podman::Podman;
 use crate::runtime::seam::{Found, Runtime};
 
+/// An ordinary user's storage, relative to the home directory.
+const STORAGE: &str = ".local/share/containers/storage";
+
 /// Home directories in one directory; everything belongs to the user who runs the test.
 struct Homes {
     dir: tempfile::TempDir,
@@ -25,14 +28,19 @@ impl Homes {
         self.dir.path().canonicalize().unwrap().join(below)
     }
 
+    fn write_passwd(&self) {
+        std::fs::create_dir_all(self.path("etc")).unwrap();
+        std::fs::write(self.path("etc/passwd"), &self.passwd).unwrap();
+    }
+
     fn user_with(&mut self, name: &str, uid: u32) -> PathBuf {
         let home = self.path(&format!("home/{name}"));
         self.passwd.push_str(&format!(
             "{name}:x:{uid}:1000::{}:/bin/sh\n",
             home.display()
         ));
-        std::fs::write(self.path("passwd"), &self.passwd).unwrap();
-        home.join(USER_STORAGE)
+        self.write_passwd();
+        home.join(STORAGE)
     }
 
     fn user(&mut self, name: &str) -> PathBuf {
@@ -41,10 +49,7 @@ impl Homes {
 
     fn list(&self, choice: &[&str]) -> (Vec<Found>, Vec<String>) {
         let texts: Vec<String> = choice.iter().map(|text| (*text).to_owned()).collect();
-        let users = Podman::of_users(Users::new(
-            &UserChoice::parse(&texts).unwrap(),
-            &self.path("passwd"),
-        ));
+        let users = Podman::of_users(&UserChoice::parse(&texts).unwrap(), &self.path(""));
         let Ok(mut listing) = users.list(&users.root()) else {
             return Default::default();
         };
@@ -178,7 +183,7 @@ fn a_storage_of_somebody_else_is_not_read_as_the_users() {
     homes
         .passwd
         .push_str(&format!("ada2:x:{uid}:1::{}:/bin/sh\n", home.display()));
-    std::fs::write(homes.path("passwd"), &homes.passwd).unwrap();
+    homes.write_passwd();
     let (found, said) = homes.list(&["all"]);
     assert_eq!(
         (names(&found), said),
@@ -216,11 +221,156 @@ fn what_a_user_says_of_a_container_is_shown_with_his_name() {
     );
     std::fs::write(storage.join("overlay-containers/containers.json"), list).unwrap();
     let choice = UserChoice::parse(&["ada".to_owned()]).unwrap();
-    let users = Podman::of_users(Users::new(&choice, &homes.path("passwd")));
+    let users = Podman::of_users(&choice, &homes.path(""));
     let listing = users.list(&users.root()).unwrap();
     let read = users.metadata(&listing.containers[0], 0).unwrap();
     assert_eq!((read.name.as_str(), read.image.as_str()), ("web", "img:1"));
     assert_eq!(read.title(), "~ada/web");
     let nameless = ContainerMetadata::nameless(&listing.containers[0]);
     assert_eq!(nameless.title(), format!("~ada/{}", id('a').short()));
+}
+
+/// The home directory of a user whom only a directory service knows.
+#[test]
+fn a_home_directory_that_is_given_is_read_as_that_of_its_owner() {
+    let mut homes = Homes::new();
+    homes.user("ada");
+    for (user, digit) in [("eve", 'a'), ("dev-1", 'b'), ("dev-2", 'c')] {
+        with_container(&homes.path(&format!("corp/{user}")).join(STORAGE), digit);
+    }
+    std::fs::write(homes.path("corp/dev-file"), "").unwrap();
+    let corp = |name: &str| homes.path("corp").join(name).display().to_string();
+    let (found, said) = homes.list(&[&corp("eve")]);
+    assert_eq!(
+        (names(&found), said),
+        (vec![("eve".to_owned(), id('a'))], Vec::new())
+    );
+    let (found, said) = homes.list(&[&corp("dev-*"), &corp("dev-1")]);
+    let want = [("dev-1".to_owned(), id('b')), ("dev-2".to_owned(), id('c'))];
+    assert_eq!((names(&found), said), (want.to_vec(), Vec::new()));
+    let (found, said) = homes.list(&["ada", &corp("nobody")]);
+    assert!(
+        found.is_empty() && said.len() == 1 && said[0].contains("corp/nobody"),
+        "{said:?}"
+    );
+    std::fs::remove_file(homes.path("etc/passwd")).unwrap();
+    assert_eq!(
+        homes.list(&[&corp("eve")]).0.len(),
+        1,
+        "no list of users is needed"
+    );
+}
+
+#[test]
+fn a_storage_is_found_where_the_settings_of_its_user_or_of_the_machine_move_it() {
+    let mut homes = Homes::new();
+    for (user, storage, settings) in [
+        ("ada", "home/ada/pods", "graphroot = \"$HOME/pods\""),
+        (
+            "bob",
+            "data/bob",
+            "rootless_storage_path = \"TOP/data/$USER\"",
+        ),
+        (
+            "eve",
+            "home/eve/.local/share/containers/storage",
+            "driver = \"overlay\"",
+        ),
+    ] {
+        homes.user(user);
+        with_container(&homes.path(storage), 'a');
+        let file = homes
+            .path("home")
+            .join(user)
+            .join(".config/containers/storage.conf");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let settings = settings.replace("TOP", &homes.path("").display().to_string());
+        std::fs::write(file, format!("[storage]\n{settings}\n")).unwrap();
+    }
+    homes.user("dan");
+    with_container(&homes.path("shared/dan/storage"), 'a');
+    let file = homes.path("etc/containers/storage.conf");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let shared = homes.path("shared").display().to_string();
+    let text = format!("[storage]\nrootless_storage_path = \"{shared}/${{USER}}/storage\"\n");
+    std::fs::write(file, text).unwrap();
+    let (found, said) = homes.list(&["all"]);
+    let mut users: Vec<String> = names(&found).into_iter().map(|(user, _)| user).collect();
+    users.sort();
+    assert_eq!(
+        (users, said),
+        (
+            ["ada", "bob", "dan", "eve"].map(str::to_owned).to_vec(),
+            Vec::new()
+        )
+    );
+}
+
+/// A user moves the storage to a place of somebody else's, or behind a symlink; and settings
+/// that are no plain file are not followed.
+#[test]
+fn settings_lead_a_reader_nowhere_that_is_not_the_users() {
+    let mut homes = Homes::new();
+    let uid = geteuid().as_raw();
+    let settings = |homes: &Homes, user: &str| {
+        let file = homes
+            .path("home")
+            .join(user)
+            .join(".config/containers/storage.conf");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        file
+    };
+    let secret = homes.path("secret");
+    with_container(&secret, 'a');
+    let graphroot = |path: &Path| format!("[storage]\ngraphroot = \"{}\"\n", path.display());
+    homes.user_with("mallory", uid + 1);
+    std::fs::write(settings(&homes, "mallory"), graphroot(&secret)).unwrap();
+    let (found, said) = homes.list(&["mallory"]);
+    assert!(found.is_empty(), "{found:?}");
+    // The settings themselves belong to somebody else; then, the storage does.
+    assert!(
+        said[0].contains("storage.conf") && said[0].contains("belongs to uid"),
+        "{said:?}"
+    );
+
+    if geteuid().is_root() {
+        homes.user("oscar");
+        std::fs::write(settings(&homes, "oscar"), graphroot(&secret)).unwrap();
+        std::os::unix::fs::chown(&secret, Some(12345), None).unwrap();
+        let (found, said) = homes.list(&["oscar"]);
+        assert!(
+            found.is_empty() && said[0].contains("/secret: it belongs to uid 12345"),
+            "{said:?}"
+        );
+        std::os::unix::fs::chown(&secret, Some(uid), None).unwrap();
+    }
+
+    homes.user("eve");
+    symlink(&secret, homes.path("link")).unwrap();
+    std::fs::write(settings(&homes, "eve"), graphroot(&homes.path("link"))).unwrap();
+    let (found, said) = homes.list(&["eve"]);
+    assert!(found.is_empty() && said[0].contains("symlink"), "{said:?}");
+
+    homes.user("trent");
+    symlink(settings(&homes, "eve"), settings(&homes, "trent")).unwrap();
+    with_container(&homes.path("home/trent").join(STORAGE), 'c');
+    let (found, said) = homes.list(&["trent"]);
+    assert_eq!(names(&found), [("trent".to_owned(), id('c'))]);
+    assert!(
+        said[0].contains("storage.conf") && said[0].contains("is not found"),
+        "{said:?}"
+    );
+
+    homes.user("fifo");
+    let file = settings(&homes, "fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &file,
+        FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let (_, said) = homes.list(&["fifo"]);
+    assert!(said[0].contains("it is not a regular file"), "{said:?}");
 }

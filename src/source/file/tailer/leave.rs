@@ -1,0 +1,81 @@
+//! The end of reading a log: the container is gone, or another source continues.
+
+use std::io;
+
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
+use crate::delivery::link::Link;
+use crate::source::file::feed::ReadContext;
+use crate::source::file::rotation::Start;
+use crate::source::file::tailer::Tailer;
+use crate::telemetry::account::wall_clock;
+
+impl Tailer {
+    /// Ends reading and returns where another source continues. Queued records count as
+    /// delivered.
+    pub fn hand_over(&mut self) -> ContainerCheckpoint {
+        if let Some(front) = self.rotation.files.open.front() {
+            return self.feed.assembler.handed_over(front.resume_here());
+        }
+        match self.rotation.start {
+            Start::Saved(saved) | Start::After { saved, .. } => saved,
+            Start::Head => ContainerCheckpoint::default(),
+            Start::End => {
+                [StreamCheckpoint {
+                    cursor: TimeCursor {
+                        time: wall_clock(),
+                        count: 1,
+                    },
+                    is_by_time: true,
+                    ..StreamCheckpoint::default()
+                }; 2]
+            }
+        }
+    }
+
+    /// Delivers the rest of a gone container whose log has been read, and removes it from the
+    /// checkpoint.
+    pub fn finish(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
+        while !self.rotation.files.open.is_empty() {
+            self.finish_front(context)?;
+        }
+        context.link.leave(*self.id());
+        Ok(())
+    }
+
+    /// Delivers the rest of a log that has been read and is no longer written, and closes it.
+    /// Returns where another source continues.
+    pub fn close(&mut self, context: &mut ReadContext<'_>) -> io::Result<ContainerCheckpoint> {
+        while self.rotation.files.open.len() > 1 {
+            self.finish_front(context)?;
+        }
+        if let Some(last) = self.rotation.files.open.front_mut() {
+            self.feed.take_rest(last, context)?;
+        }
+        self.flush_open(context.link);
+        Ok(self.hand_over())
+    }
+
+    /// All files of the log are gone: counts the one in which reading was to resume.
+    pub fn lose_saved(&mut self) {
+        let Start::Saved(saved) = self.rotation.start else {
+            return;
+        };
+        if saved.iter().any(|stream| !stream.has_no_file()) {
+            self.feed.losses.deleted();
+            self.rotation.start = Start::After {
+                saved,
+                may_repeat: true,
+            };
+        }
+    }
+
+    /// Ends the log of a gone container that can no longer be read: delivers what was read,
+    /// counts the rest as lost and removes it from the checkpoint.
+    pub fn give_up(&mut self, link: &Link) {
+        self.feed.assembler.note_loss();
+        self.flush_open(link);
+        self.feed.losses.given_up(self.rotation.files.open.iter());
+        self.rotation.files.open.clear();
+        link.leave(*self.id());
+    }
+}

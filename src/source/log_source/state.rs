@@ -1,0 +1,57 @@
+//! The state of a log's source, as metrics and rescans ask for it.
+
+use std::time::Instant;
+
+use crate::source::api::streams::Streams;
+use crate::source::choose;
+use crate::source::describe::Description;
+use crate::source::log_source::{LogSource, Source, LOG_PATIENCE};
+use crate::telemetry::metrics::{SourceKind, Unread};
+
+impl LogSource {
+    /// What it is, for metrics.
+    pub fn kind(&self) -> SourceKind {
+        match &self.source {
+            Source::Api { .. } => SourceKind::Stream,
+            Source::Files { tailer, .. } if self.has_work() => choose::kind_of(tailer.files()),
+            Source::Files { .. } => SourceKind::Nowhere,
+        }
+    }
+
+    /// Whether another look may find another source, or report what could not be reported.
+    pub fn needs_a_look(&self) -> bool {
+        self.tailer().is_none()
+            || self.places.is_over
+            || self.trouble.reason().is_some()
+            || self.read_trouble.reason().is_some()
+            || self.nowhere.is_to_be_reported()
+            || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
+            || self.missing_since.is_some()
+    }
+
+    /// Returns why it is not read although it should be, or `None`. `streams` are those of its
+    /// API.
+    pub fn unread(
+        &self,
+        about: &Description,
+        now: Instant,
+        is_remote: bool,
+        streams: Option<&Streams>,
+    ) -> Option<Unread> {
+        let trouble = self.trouble.reason().or(self.read_trouble.reason());
+        match &self.source {
+            Source::Api { .. } => streams.and_then(|streams| streams.unread(about.id())),
+            Source::Files {
+                nowhere: Some(reason),
+                ..
+            } => Some(*reason),
+            Source::Files { .. } if trouble.is_some() => trouble,
+            Source::Files { .. } if is_remote => Some(Unread::ApiUnavailable),
+            Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => None,
+            Source::Files { .. } => about.unread().or_else(|| {
+                let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
+                is_missing.then_some(Unread::Missing)
+            }),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Containers of nerdctl: containerd without Kubernetes. The data root is the test's own, written
+//! as nerdctl writes it.
+
+use std::fs;
+use std::path::Path;
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::DockerRoot;
+use test_kit::nerdctl_root::NerdctlContainer;
+use test_kit::tail_containers::{page, program, row};
+use test_kit::user_storage::user;
+
+const OPTIONS: [(&str, &str); 2] = [("Runtime", "nerdctl"), ("Rescan_Interval", "50ms")];
+
+/// A machine whose nerdctl keeps its data in the usual place.
+fn machine() -> (tempfile::TempDir, std::path::PathBuf) {
+    let machine = tempfile::tempdir().expect("a folder");
+    let root = machine.path().join("var/lib/nerdctl");
+    fs::create_dir_all(&root).expect("folders");
+    (machine, root)
+}
+
+fn start(machine: &Path, more: &[(&str, &str)]) -> Collector {
+    let auto = ("Nerdctl_Root", "auto");
+    Collector::start(machine, &[&OPTIONS[..], &[auto], more].concat())
+}
+
+#[test]
+fn lines_come_whole_with_name_and_environment() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    web.start(&["STAGE=test"]);
+    let collector = start(machine.path(), &[("Env", "*")]);
+    let long = "x".repeat(200_000);
+    for text in ["one", &long, "a terminal's\r"] {
+        web.line(text);
+    }
+    assert_eq!(collector.wait_texts(3), ["one", &long, "a terminal's\r"]);
+    let record = collector.records().remove(0);
+    let text = |key| record.text(key);
+    assert_eq!(
+        (text("container_name"), text("container_id")),
+        ("web", &*web.id)
+    );
+    assert_eq!(collector.accounts()[0].name(), "web");
+    let shown = format!("{:?}", record);
+    assert!(shown.contains("STAGE") && shown.contains("test"), "{shown}");
+    let said = format!("following containers below {}", root.display());
+    assert!(collector.has_logged(&said));
+}
+
+#[test]
+fn a_container_that_is_renamed_or_started_again_has_its_new_name_and_environment() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    let collector = start(machine.path(), &[("Tag_Template", "{name}")]);
+    web.line("1");
+    collector.wait_texts(1);
+    web.start(&[]);
+    web.rename("web", "shop");
+    let is_renamed = |collector: &Collector| collector.accounts()[0].name() == "shop";
+    collector.wait("the new name", is_renamed);
+    web.line("2");
+    collector.wait_texts(2);
+    let tags: Vec<_> = collector.tagged().into_iter().map(|(tag, _)| tag).collect();
+    assert_eq!(tags, [Some("web".to_owned()), Some("shop".to_owned())]);
+}
+
+/// The numbers of rotated files rise for ever, and the highest is the newest.
+#[test]
+fn rotated_files_are_read_in_the_order_of_rising_numbers_over_a_restart() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    let db = machine.path().join("positions.db").display().to_string();
+    let options = [("DB", &*db)];
+    let mut written = Vec::new();
+    let mut write = |web: &mut NerdctlContainer, rotations: u32| {
+        let first = written.len();
+        for _ in 0..rotations {
+            for _ in 0..3 {
+                let text = format!("line {}", written.len());
+                web.line(&text);
+                written.push(text);
+            }
+            web.rotate(20);
+        }
+        written[first..].to_vec()
+    };
+    let want = write(&mut web, 12);
+    let collector = start(machine.path(), &options);
+    assert_eq!(collector.wait_texts(want.len()), want);
+    let live = write(&mut web, 3);
+    assert_eq!(
+        collector.wait_texts(want.len() + live.len())[want.len()..],
+        live
+    );
+    collector.stop();
+    let later = write(&mut web, 11);
+    let collector = start(machine.path(), &options);
+    assert_eq!(
+        collector.wait_texts(later.len()),
+        later,
+        "each once, in order"
+    );
+    web.line("last");
+    assert_eq!(
+        collector
+            .wait_texts(later.len() + 1)
+            .last()
+            .map(String::as_str),
+        Some("last")
+    );
+}
+
+#[test]
+fn a_log_that_log_path_puts_elsewhere_is_read_there() {
+    let (machine, root) = machine();
+    let logs = machine.path().join("logs");
+    fs::create_dir(&logs).expect("a folder");
+    let path = logs.join("web.log").display().to_string();
+    let options = [("log-path", &*path)];
+    let mut web = NerdctlContainer::with(&root, "default", 'a', "web", "json-file", &options);
+    web.line("1");
+    let collector = start(machine.path(), &[]);
+    assert_eq!(collector.wait_texts(1), ["1"]);
+    web.rotate(3);
+    web.line("2");
+    assert_eq!(collector.wait_texts(2), ["1", "2"]);
+}
+
+#[test]
+fn containers_of_several_namespaces_are_read_beside_those_of_docker() {
+    let (machine, root) = machine();
+    let docker = DockerRoot::at(&machine.path().join("docker"));
+    docker.container('d', "docker").line("docker");
+    for (namespace, digit) in [("default", 'a'), ("k8s.io", 'b')] {
+        NerdctlContainer::with(&root, namespace, digit, namespace, "json-file", &[])
+            .line(namespace);
+    }
+    let docker = docker.path().display().to_string();
+    let options = [
+        ("Runtime", "auto"),
+        ("Docker_Root", &*docker),
+        ("Nerdctl_Root", "auto"),
+    ];
+    let collector = Collector::start(machine.path(), &options);
+    let mut texts = collector.wait_texts(3);
+    texts.sort();
+    assert_eq!(texts, ["default", "docker", "k8s.io"]);
+    // One more namespace, while we run.
+    NerdctlContainer::with(&root, "later", 'c', "later", "json-file", &[]).line("later");
+    assert_eq!(
+        collector.wait_texts(4).last().map(String::as_str),
+        Some("later")
+    );
+}
+
+#[test]
+fn a_log_that_is_in_no_file_is_said_in_the_log_and_by_check() {
+    let (machine, root) = machine();
+    for (driver, digit) in [("syslog", 'a'), ("journald", 'b'), ("none", 'c')] {
+        NerdctlContainer::with(&root, "default", digit, driver, driver, &[]).start(&[]);
+    }
+    NerdctlContainer::new(&root, 'd', "web").line("1");
+    let collector = start(machine.path(), &[]);
+    collector.wait_texts(1);
+    for said in [
+        "log driver syslog keeps no file, and nerdctl has no API",
+        "log driver journald keeps no file, and nerdctl has no API",
+        "log driver none keeps nothing",
+    ] {
+        collector.wait(said, |collector| collector.has_logged(said));
+    }
+    let output = std::process::Command::new(program())
+        .args(["check", "--runtime", "nerdctl", "-o"])
+        .arg(format!("Nerdctl_Root={}", root.display()))
+        .output();
+    let (said, is_all_read) = page(&output.expect("it runs"));
+    assert!(!is_all_read && said.contains("nerdctl, "), "{said}");
+    assert_eq!(row(&said, "web"), "- json-file file");
+    assert!(
+        row(&said, "syslog").contains("nowhere: log driver syslog keeps no file"),
+        "{said}"
+    );
+    assert!(
+        said.contains("[api-unavailable]") || said.contains("log driver"),
+        "{said}"
+    );
+}
+
+#[test]
+fn rootless_nerdctl_is_read_for_users_who_are_selected() {
+    let (machine, root) = machine();
+    NerdctlContainer::new(&root, 'a', "web").line("root");
+    for name in ["ada", "eve"] {
+        let home = machine.path().join("home").join(name);
+        user(machine.path(), name, &home);
+        NerdctlContainer::new(&home.join(".local/share/nerdctl"), 'a', "web").line(name);
+    }
+    let collector = start(machine.path(), &[("Nerdctl_Users", "ada")]);
+    let mut said: Vec<[String; 3]> = Vec::new();
+    collector.wait_texts(2);
+    for record in collector.records() {
+        said.push(["log", "user", "container_name"].map(|key| record.text(key).to_owned()));
+    }
+    said.sort();
+    let want = [["ada", "ada", "web"], ["root", "", "web"]];
+    assert_eq!(said, want.map(|row| row.map(str::to_owned)));
+}
+
+/// A user says that the log is elsewhere, where another one's is.
+#[test]
+fn a_users_log_path_is_not_followed() {
+    let (machine, _root) = machine();
+    let home = machine.path().join("home/mallory");
+    user(machine.path(), "mallory", &home);
+    let secret = machine.path().join("secret.log").display().to_string();
+    let root = home.join(".local/share/nerdctl");
+    let options = [("log-path", &*secret)];
+    NerdctlContainer::with(&root, "default", 'a', "job", "json-file", &options).line("secret");
+    let mut own = NerdctlContainer::new(&root, 'b', "own");
+    let collector = start(machine.path(), &[("Nerdctl_Users", "mallory")]);
+    collector.wait("the reason", |collector| {
+        collector.has_logged("the log of a user's container is read in its own folder only")
+    });
+    own.line("own");
+    assert_eq!(collector.wait_texts(1), ["own"]);
+}

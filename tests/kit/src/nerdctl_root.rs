@@ -1,0 +1,128 @@
+//! A data root of nerdctl on disk, written as nerdctl 2.1 writes it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::docker_root::record;
+
+/// The hash of containerd's usual address.
+const ADDRESS: &str = "1935db59";
+
+/// Plays nerdctl and containerd for one container.
+pub struct NerdctlContainer {
+    pub id: String,
+    pub dir: PathBuf,
+    pub log: PathBuf,
+    store: PathBuf,
+    namespace: String,
+    state: PathBuf,
+    file: Option<File>,
+    rotations: u32,
+    ticks: u64,
+}
+
+impl NerdctlContainer {
+    /// In the namespace `default` of a data root, with an empty log. `digit` is repeated to make
+    /// its id.
+    pub fn new(root: &Path, digit: char, name: &str) -> NerdctlContainer {
+        NerdctlContainer::with(root, "default", digit, name, "json-file", &[])
+    }
+
+    /// In a namespace, with a log driver and its options; `log-path` puts the log elsewhere.
+    pub fn with(
+        root: &Path,
+        namespace: &str,
+        digit: char,
+        name: &str,
+        driver: &str,
+        options: &[(&str, &str)],
+    ) -> NerdctlContainer {
+        let id = digit.to_string().repeat(64);
+        let store = root.join(ADDRESS);
+        let dir = store.join("containers").join(namespace).join(&id);
+        fs::create_dir_all(&dir).expect("folders");
+        let state = root.join("state");
+        let opts: serde_json::Map<_, _> = options
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
+            .collect();
+        let config = serde_json::json!({
+            "driver": driver,
+            "opts": opts,
+            "address": state.join("containerd.sock").display().to_string(),
+        });
+        fs::write(dir.join("log-config.json"), config.to_string()).expect("log-config.json");
+        let elsewhere = options.iter().find(|(key, _)| *key == "log-path");
+        let log = match elsewhere {
+            Some((_, path)) => PathBuf::from(path),
+            None => dir.join(format!("{id}-json.log")),
+        };
+        let names = store.join("names").join(namespace);
+        fs::create_dir_all(&names).expect("folders");
+        fs::write(names.join(name), &id).expect("a name");
+        let mut container = NerdctlContainer {
+            id,
+            dir,
+            log,
+            store,
+            namespace: namespace.to_owned(),
+            state,
+            file: None,
+            rotations: 0,
+            ticks: 0,
+        };
+        if driver == "json-file" {
+            container.open_log();
+        }
+        container
+    }
+
+    fn open_log(&mut self) {
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).open(&self.log);
+        self.file = Some(file.expect("the log"));
+    }
+
+    /// containerd starts it: its specification appears, with its environment.
+    pub fn start(&self, env: &[&str]) {
+        let tasks = self.state.join("io.containerd.runtime.v2.task");
+        let task = tasks.join(&self.namespace).join(&self.id);
+        fs::create_dir_all(&task).expect("folders");
+        let spec = serde_json::json!({
+            "process": {"env": env},
+            "annotations": {"nerdctl/namespace": self.namespace},
+        });
+        fs::write(task.join("config.json"), spec.to_string()).expect("config.json");
+    }
+
+    /// `nerdctl rename`.
+    pub fn rename(&self, from: &str, to: &str) {
+        let names = self.store.join("names").join(&self.namespace);
+        fs::rename(names.join(from), names.join(to)).expect("a rename");
+    }
+
+    /// One line of standard output, whole however long it is.
+    pub fn line(&mut self, text: &str) {
+        self.ticks += 1;
+        let time = format!("2026-11-14T22:13:20.{:09}Z", self.ticks);
+        let line = record("stdout", &format!("{text}\n"), &time);
+        let file = self.file.as_mut().expect("an open log");
+        file.write_all(line.as_bytes()).expect("a write");
+    }
+
+    /// Renames the log to the next number, and removes those beyond `max_file`.
+    pub fn rotate(&mut self, max_file: u32) {
+        self.rotations += 1;
+        let name = |number: u32| PathBuf::from(format!("{}.{number}", self.log.display()));
+        fs::rename(&self.log, name(self.rotations)).expect("a rename");
+        if let Some(oldest) = self
+            .rotations
+            .checked_sub(max_file - 1)
+            .filter(|it| *it > 0)
+        {
+            fs::remove_file(name(oldest)).expect("the oldest is there");
+        }
+        self.open_log();
+    }
+}
