@@ -70,6 +70,15 @@ impl OpenFiles {
         let Some(successor) = successor_of(newest, file)? else {
             return Ok(false);
         };
+        self.add_successor(successor);
+        for file in others {
+            self.seen.remember(KnownFile::skipped(file)?);
+        }
+        Ok(true)
+    }
+
+    /// Adds a file that has the content of the newest open one.
+    pub fn add_successor(&mut self, successor: Successor) {
         let mut number = self.next_number;
         self.next_number += 1;
         let mut next = match successor {
@@ -87,10 +96,6 @@ impl OpenFiles {
         };
         next.number = number;
         self.open.push_back(next);
-        for file in others {
-            self.seen.remember(KnownFile::skipped(file)?);
-        }
-        Ok(true)
     }
 
     /// Moves the successor of the front file, if there is one, to the offset up to which the

@@ -30,7 +30,7 @@ pub fn open_from(
         if is_skipped {
             files.seen.remember(KnownFile::skipped(file)?);
         } else if let Some(successor) = successor_at(listed, index, &files)? {
-            files.add_successor(successor, &[])?;
+            files.add_successor(successor);
             continue;
         } else {
             let opened = match front.take() {
