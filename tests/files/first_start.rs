@@ -124,18 +124,23 @@ fn a_container_that_is_started_after_the_first_start_is_read_from_its_first_line
     for is_restarted in [false, true] {
         let root = DockerRoot::new();
         let mut web = root.created_container('a', "web");
+        web.write_config("web", false);
         web.set_created(LONG_AGO);
-        let mut collector = start(&root, &[]);
+        let collector = start(&root, &[]);
         wait_for_first_look(&root, &collector);
-        if is_restarted {
-            collector.stop();
-            web.open_log();
-            write(&mut web, "first", 3);
-            collector = start(&root, &[]);
-        } else {
-            web.open_log();
-            write(&mut web, "first", 3);
-        }
+        wait_for_position(&root, &collector);
+        let running = match is_restarted {
+            true => {
+                collector.stop();
+                None
+            }
+            false => Some(collector),
+        };
+        web.write_config("web", true);
+        web.set_created(LONG_AGO);
+        web.open_log();
+        write(&mut web, "first", 3);
+        let collector = running.unwrap_or_else(|| start(&root, &[]));
         assert_eq!(collector.wait_texts(3), ["first 0", "first 1", "first 2"]);
     }
 }
