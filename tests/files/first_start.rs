@@ -54,6 +54,7 @@ fn an_exclude_that_is_dropped_at_a_reload_ships_no_line_from_before_the_first_st
     collector.wait("the exclusion", |c| {
         c.has_logged("web (aaaaaaaaaaaa) is not read")
     });
+    wait_for_first_look(&root, &collector);
     collector.stop();
     write(&mut web, "meanwhile", 2);
     web.rotate(3, true);
