@@ -8,6 +8,7 @@ mod container_list;
 pub mod cri;
 mod data_root;
 pub mod docker;
+mod docker_mounts;
 mod docker_pod;
 mod docker_roots;
 pub mod file;

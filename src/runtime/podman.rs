@@ -270,9 +270,8 @@ impl Runtime for Podman {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let configured = self.configured(found);
         let place = configured.and_then(|it| Some(log_place::place(found, it.log.as_deref()?)));
-        vec![LogFiles::numbered(
-            place.unwrap_or_else(|| found.dir.join(LOG)),
-        )]
+        let log = LogFiles::numbered(place.unwrap_or_else(|| found.dir.join(LOG)));
+        vec![log.moved_from(&found.dir)]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
