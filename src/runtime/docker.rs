@@ -8,19 +8,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
-pub use crate::runtime::docker_driver::{
-    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
-};
+use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
 use crate::runtime::docker_roots::{self, Installation, Storages, CONTAINERS};
-use crate::runtime::id::ContainerId;
+pub use crate::runtime::log_driver::{
+    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
+};
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
@@ -69,10 +68,7 @@ impl ContainerMetadata {
     /// path.
     pub fn nameless(found: &Found) -> ContainerMetadata {
         ContainerMetadata {
-            name: match found.shown_id() {
-                Some(id) => id.short(),
-                None => last_names(&found.origin),
-            },
+            name: found.shown_name(),
             is_running: true,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
@@ -94,17 +90,6 @@ impl ContainerMetadata {
             _ => self.name.clone(),
         }
     }
-}
-
-/// The last two names of a path: of a pod's container, the pod and the container.
-fn last_names(path: &Path) -> String {
-    let names: Vec<_> = path
-        .iter()
-        .rev()
-        .take(2)
-        .map(|name| name.to_string_lossy())
-        .collect();
-    names.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
 /// Why metadata could not be read.
@@ -145,27 +130,7 @@ struct ConfigV2 {
     config: Option<ImageConfig>,
     state: Option<State>,
     hosts_path: Option<PathBuf>,
-    mount_points: Option<BTreeMap<PathBuf, IgnoredAny>>,
-}
-
-impl ConfigV2 {
-    /// What the mounts of the container tell.
-    fn mounted(&self, found: &Found) -> Mounted {
-        let Some(mounts) = &self.mount_points else {
-            return Mounted::Unknown;
-        };
-        if !mounts.keys().any(|place| found.dir.starts_with(place)) {
-            return Mounted::WithoutLogs;
-        }
-        let folder = self.hosts_path.as_deref().and_then(Path::parent);
-        let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
-        // dockerd does not save the path if it is another container's.
-        let hosts_of = own.or_else(|| {
-            let config: HostConfig = read_json(&found.dir.join(HOST_CONFIG_FILE), found).ok()?;
-            ContainerId::parse(config.network_mode?.strip_prefix("container:")?)
-        });
-        hosts_of.map_or(Mounted::Unknown, Mounted::WithHostsOf)
-    }
+    mount_points: Option<MountPoints>,
 }
 
 #[derive(Deserialize, Default)]
@@ -210,7 +175,10 @@ pub fn read_metadata(found: &Found) -> Result<ContainerMetadata, MetadataError> 
     // A user may write anything there, and is no part of the machine's pods.
     let is_roots = found.owner.is_none();
     let mounted = match is_roots {
-        true => config.mounted(found),
+        true => mounted(&found.dir, &config.mount_points, &config.hosts_path, || {
+            let config: HostConfig = read_json(&found.dir.join(HOST_CONFIG_FILE), found).ok()?;
+            config.network_mode
+        }),
         false => Mounted::Unknown,
     };
     let image = config.config.unwrap_or_default();

@@ -183,6 +183,17 @@ impl Found {
         is_linked && !self.origin.ends_with(self.runtime_id().to_string()) && self.dir.is_folder()
     }
 
+    /// A name for it while nothing else is known: its short id, or the last two names of its path,
+    /// of a pod's container the pod and the container.
+    pub fn shown_name(&self) -> String {
+        if let Some(id) = self.shown_id() {
+            return id.short();
+        }
+        let names = self.origin.iter().rev().take(2);
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        names.into_iter().rev().collect::<Vec<_>>().join("/")
+    }
+
     /// The id by which the runtime's tools know it, if that is known.
     pub fn shown_id(&self) -> Option<ContainerId> {
         (!self.has_other_id).then(|| self.runtime_id())
@@ -327,6 +338,18 @@ impl LogFiles {
         }
     }
 
+    /// The same of a log that may be outside its container's folder `own`. There, other logs may be
+    /// beside it, so a renamed file must have all of its name.
+    pub fn moved_from(self, own: &Path) -> LogFiles {
+        match self.dir.starts_with(own) {
+            true => self,
+            false => LogFiles {
+                run_of_renamed: run_of_renamed_beside_others,
+                ..self
+            },
+        }
+    }
+
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
         (self.rank)(name.strip_prefix(&*self.prefix)?)
@@ -406,6 +429,13 @@ fn run_of_renamed_log(prefix: &str, name: &str) -> Option<u32> {
     (!is_something_else).then_some(0)
 }
 
+/// As [`run_of_renamed_log`], in a folder that belongs to nobody in particular.
+fn run_of_renamed_beside_others(prefix: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(prefix)?;
+    let is_separated = rest.starts_with(['-', '.', '_']) && !prefix.is_empty();
+    run_of_renamed_log(prefix, name).filter(|_| is_separated)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,6 +478,18 @@ mod tests {
         ] {
             assert_eq!(log.run_of_renamed(name).is_some(), may_be, "{name}");
             assert_eq!(log.is_named_after(name), is_after, "{name}");
+        }
+        let moved = LogFiles::numbered(Path::new("/var/log/web.log"));
+        let moved = moved.moved_from(Path::new("/x"));
+        assert!(moved.is_named_after("web.log-20261126"));
+        for of_others in [
+            "web2.log",
+            "web-2.log",
+            "web.logs",
+            "anything",
+            "db.log-20261126",
+        ] {
+            assert!(moved.run_of_renamed(of_others).is_none(), "{of_others}");
         }
         let cache = LogFiles::numbered(Path::new("/x/container-cached.log"));
         assert!(cache.is_named_after("container-cached.log-20261126"));

@@ -1,4 +1,4 @@
-//! Docker's log drivers, and Podman's by their names in its API: which of them keep a log, and where.
+//! The log drivers of Docker and Podman, and where each keeps a log.
 
 /// The driver assumed when the type is empty, as it may be in containers created before Docker
 /// 1.12.
