@@ -8,16 +8,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
+use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
 use crate::runtime::docker_roots::{self, Installation, Storages, CONTAINERS};
-use crate::runtime::id::ContainerId;
+pub use crate::runtime::log_driver::{
+    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
+};
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
@@ -28,26 +30,6 @@ use crate::runtime::{Owner, Pod, RuntimeOptions};
 pub const CONFIG_FILE: &str = "config.v2.json";
 /// File with the log driver.
 pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
-/// The driver assumed when the type is empty, as it may be in containers created before Docker
-/// 1.12.
-pub const JSON_FILE_DRIVER: &str = "json-file";
-/// Podman's name for the driver that writes files.
-pub const PODMANS_FILE_DRIVER: &str = "k8s-file";
-/// The driver that writes to the journal: no file, and no cache either.
-pub const JOURNALD_DRIVER: &str = "journald";
-
-/// Docker's own drivers that send logs elsewhere.
-const SENDING_DRIVERS: [&str; 8] = [
-    "awslogs",
-    "etwlogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "logentries",
-    "splunk",
-    "syslog",
-];
-
 /// The file of the driver `local`.
 pub const LOCAL_LOG: &str = "container.log";
 /// The file in which Docker caches the log of a driver that cannot be read back.
@@ -86,10 +68,7 @@ impl ContainerMetadata {
     /// path.
     pub fn nameless(found: &Found) -> ContainerMetadata {
         ContainerMetadata {
-            name: match found.shown_id() {
-                Some(id) => id.short(),
-                None => last_names(&found.origin),
-            },
+            name: found.shown_name(),
             is_running: true,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
@@ -111,17 +90,6 @@ impl ContainerMetadata {
             _ => self.name.clone(),
         }
     }
-}
-
-/// The last two names of a path: of a pod's container, the pod and the container.
-fn last_names(path: &Path) -> String {
-    let names: Vec<_> = path
-        .iter()
-        .rev()
-        .take(2)
-        .map(|name| name.to_string_lossy())
-        .collect();
-    names.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
 /// Why metadata could not be read.
@@ -162,27 +130,7 @@ struct ConfigV2 {
     config: Option<ImageConfig>,
     state: Option<State>,
     hosts_path: Option<PathBuf>,
-    mount_points: Option<BTreeMap<PathBuf, IgnoredAny>>,
-}
-
-impl ConfigV2 {
-    /// What the mounts of the container tell.
-    fn mounted(&self, found: &Found) -> Mounted {
-        let Some(mounts) = &self.mount_points else {
-            return Mounted::Unknown;
-        };
-        if !mounts.keys().any(|place| found.dir.starts_with(place)) {
-            return Mounted::WithoutLogs;
-        }
-        let folder = self.hosts_path.as_deref().and_then(Path::parent);
-        let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
-        // dockerd does not save the path if it is another container's.
-        let hosts_of = own.or_else(|| {
-            let config: HostConfig = read_json(&found.dir.join(HOST_CONFIG_FILE), found).ok()?;
-            ContainerId::parse(config.network_mode?.strip_prefix("container:")?)
-        });
-        hosts_of.map_or(Mounted::Unknown, Mounted::WithHostsOf)
-    }
+    mount_points: Option<MountPoints>,
 }
 
 #[derive(Deserialize, Default)]
@@ -227,7 +175,10 @@ pub fn read_metadata(found: &Found) -> Result<ContainerMetadata, MetadataError> 
     // A user may write anything there, and is no part of the machine's pods.
     let is_roots = found.owner.is_none();
     let mounted = match is_roots {
-        true => config.mounted(found),
+        true => mounted(&found.dir, &config.mount_points, &config.hosts_path, || {
+            let config: HostConfig = read_json(&found.dir.join(HOST_CONFIG_FILE), found).ok()?;
+            config.network_mode
+        }),
         false => Mounted::Unknown,
     };
     let image = config.config.unwrap_or_default();
@@ -264,50 +215,6 @@ pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
     pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
-}
-
-/// A container's log driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogDriver {
-    /// `json-file`, `local`, `journald`, `syslog` …
-    pub name: String,
-    /// Whether log-opt `cache-disabled` turns off Docker's local cache for drivers that cannot
-    /// be read back.
-    pub has_cache_disabled: bool,
-}
-
-impl LogDriver {
-    /// Whether the driver stores logs nowhere.
-    pub fn keeps_nothing(&self) -> bool {
-        // `passthrough` writes to the standard streams with which Podman was started.
-        self.name == "none" || self.name.starts_with("passthrough")
-    }
-
-    /// Whether it writes a file of its own as soon as there is a line.
-    pub fn has_own_file(&self) -> bool {
-        [JSON_FILE_DRIVER, "local", PODMANS_FILE_DRIVER].contains(&self.name.as_str())
-    }
-
-    /// Whether it is one of Docker's own drivers that send logs elsewhere. All that can be read of
-    /// them is Docker's cache, which there is since 20.10.
-    pub fn sends(&self) -> bool {
-        SENDING_DRIVERS.contains(&self.name.as_str())
-    }
-
-    /// Whether Docker may keep a cache of its log.
-    pub fn may_have_cache(&self) -> bool {
-        let is_elsewhere = self.has_own_file() || self.name == JOURNALD_DRIVER;
-        !is_elsewhere && !self.keeps_nothing() && !self.has_cache_disabled
-    }
-
-    /// Whether Docker is certain to write a file once the container has started: the driver's own
-    /// or the cache. A plugin may keep the log itself, and then there is no cache.
-    pub fn writes_file(&self) -> bool {
-        match self.name.as_str() {
-            JSON_FILE_DRIVER | "local" => true,
-            _ => self.sends() && !self.has_cache_disabled,
-        }
-    }
 }
 
 /// Reads the log driver of a container.
@@ -421,7 +328,6 @@ impl Runtime for Docker {
         read_log_driver(found).ok()
     }
 
-    /// Not by the folder, which a copy of the data root makes anew.
     fn created(&self, found: &Found) -> Option<u64> {
         let path = found.dir.join(CONFIG_FILE);
         let creation: Creation = read_json(&path, found).ok()?;

@@ -205,7 +205,7 @@ impl Runtime for Nerdctl {
         };
         vec![LogFiles {
             rank: rank_by_rising_number,
-            ..LogFiles::numbered(log)
+            ..LogFiles::numbered(log).moved_from(&found.dir)
         }]
     }
 

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! for both names of the log driver (`json-file` is an alias of `k8s-file`). With `--log-opt path`
-//! the log is elsewhere (`log_place`). With `--transient-store`, names and database are below the
-//! run root, which the container's specification tells (`spec`). Logs of the driver `journald`
-//! and logs that cannot be read come from Podman's API, if it is available.
+//! the log is elsewhere (`log_place`). With `--transient-store`, everything but the logs is in the
+//! run root, by the same names. Logs of the driver `journald` and logs that cannot be read come from
+//! Podman's API, if it is available.
 //!
 //! With `max-size` conmon replaces the file by an empty one; newer versions keep `ctr.log.1` and
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
@@ -37,7 +37,6 @@ use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMAN
 use crate::runtime::log_place;
 use crate::runtime::podman::config::Configured;
 use crate::runtime::podman::database::{Answer, Databases, DATABASE};
-use crate::runtime::podman::spec::Spec;
 pub(crate) use crate::runtime::podman::storage::list_storage;
 use crate::runtime::podman_list::Listed;
 use crate::runtime::safe_path::{Base, SafePath};
@@ -65,6 +64,8 @@ pub struct Podman {
     storages: Storages,
     lists: ContainerLists,
     databases: Databases,
+    /// Root's run root. Of users, none is read.
+    run_root: Option<DataRoot>,
     most_spec_bytes: u64,
 }
 
@@ -88,6 +89,14 @@ const STORAGE_SETTINGS: [&str; 2] = [
     "usr/share/containers/storage.conf",
 ];
 
+/// Root's run root, which is empty after a restart of the machine.
+static RUN_ROOT: Service = Service {
+    daemon: None,
+    settings: &STORAGE_SETTINGS,
+    configured: |text| toml_text(text, "storage", "runroot").map(PathBuf::from),
+    default: "run/containers/storage",
+};
+
 /// Users' storages.
 static USERS: Kind = Kind {
     title: "Podman",
@@ -105,12 +114,13 @@ static USERS: Kind = Kind {
 impl Podman {
     /// Finds the containers in the storage of root's at this path.
     pub fn new(storage: &Path) -> Podman {
-        Podman::of_root(DataRoot::new(Some(storage), &SERVICE, Path::new("/")))
+        Podman::of_root(Some(storage), Path::new("/"))
     }
 
-    fn of_root(storage: DataRoot) -> Podman {
+    fn of_root(storage: Option<&Path>, machine: &Path) -> Podman {
         Podman {
-            storages: Storages::Root(storage),
+            storages: Storages::Root(DataRoot::new(storage, &SERVICE, machine)),
+            run_root: Some(DataRoot::new(None, &RUN_ROOT, machine)),
             lists: ContainerLists::new(FileKind::PodmanList.limit()),
             databases: Databases::new(FileKind::PodmanDatabase.limit()),
             most_spec_bytes: FileKind::ContainerConfig.limit(),
@@ -122,25 +132,17 @@ impl Podman {
     pub fn of_users(choice: &UserChoice, machine: &Path) -> Podman {
         Podman {
             storages: Storages::Users(Users::new(&USERS, choice, machine)),
+            run_root: None,
             lists: ContainerLists::new(FileKind::UsersPodmanList.limit()),
             databases: Databases::new(FileKind::UsersPodmanDatabase.limit()),
             most_spec_bytes: FileKind::UsersPodmanList.limit(),
         }
     }
 
-    /// The specification of a container, if it has been started.
-    fn spec(&self, found: &Found) -> Option<Spec> {
-        Spec::read(&found.dir, self.most_spec_bytes)
-    }
-
-    /// The storage in the run root that may have what is not in `found`'s own: one that was
-    /// started with `--transient-store`. A user's path is not followed.
-    fn transient(&self, found: &Found) -> Option<SafePath> {
-        let run_root = self
-            .spec(found)
-            .filter(|_| found.owner.is_none())?
-            .run_root?;
-        Some(SafePath::below(&Base::of_machine(&run_root), run_root))
+    /// What has the place of the storage for containers started with `--transient-store`.
+    fn transient(&self) -> Option<SafePath> {
+        let path = self.run_root.as_ref()?.path();
+        Some(SafePath::below(&Base::of_machine(&path), path))
     }
 
     /// The file that lists a container, and its entry there.
@@ -163,7 +165,7 @@ impl Podman {
             failure
         };
         match in_storage(storage_of(found)) {
-            Ok(None) => self.transient(found).map_or(Ok(None), in_storage),
+            Ok(None) => self.transient().map_or(Ok(None), in_storage),
             listed => listed,
         }
     }
@@ -172,9 +174,10 @@ impl Podman {
     fn asked(&self, found: &Found) -> Answer {
         let find = |storage: SafePath| self.databases.find(&storage, &found.runtime_id());
         match find(storage_of(found)) {
-            answer @ (Answer::NoDatabase | Answer::Unknown) => {
-                self.transient(found).map_or(answer, find)
-            }
+            answer @ (Answer::NoDatabase | Answer::Unknown) => match self.transient().map(find) {
+                None | Some(Answer::NoDatabase) => answer,
+                Some(transient) => transient,
+            },
             answer => answer,
         }
     }
@@ -210,8 +213,8 @@ impl Podman {
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let root = DataRoot::new(options.podman_root.as_deref(), &SERVICE, &options.machine);
-    let mut storages = vec![Podman::of_root(root)];
+    let root = Podman::of_root(options.podman_root.as_deref(), &options.machine);
+    let mut storages = vec![root];
     if !options.podman_users.is_empty() {
         storages.push(Podman::of_users(&options.podman_users, &options.machine));
     }
@@ -267,9 +270,8 @@ impl Runtime for Podman {
     fn logs(&self, found: &Found) -> Vec<LogFiles> {
         let configured = self.configured(found);
         let place = configured.and_then(|it| Some(log_place::place(found, it.log.as_deref()?)));
-        vec![LogFiles::numbered(
-            place.unwrap_or_else(|| found.dir.join(LOG)),
-        )]
+        let log = LogFiles::numbered(place.unwrap_or_else(|| found.dir.join(LOG)));
+        vec![log.moved_from(&found.dir)]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
@@ -346,7 +348,16 @@ impl Runtime for Podman {
     }
 
     fn has_run(&self, found: &Found) -> bool {
-        self.spec(found).is_some_and(|spec| spec.is_podmans)
+        let read = |userdata: &SafePath| spec::is_podmans(userdata, self.most_spec_bytes);
+        read(&found.dir).unwrap_or_else(|| {
+            let folder = Path::new(driver_folder(found)).join(found.runtime_id().to_string());
+            let transient = self
+                .transient()
+                .map(|root| root.join(folder).join("userdata"));
+            transient
+                .and_then(|userdata| read(&userdata))
+                .unwrap_or(false)
+        })
     }
 }
 

@@ -91,11 +91,10 @@ pub trait Runtime: Send + Sync {
         false
     }
 
-    /// When the container was created, in nanoseconds since 1970; by default, when its directory
-    /// was. `None` if that is unknown.
-    fn created(&self, found: &Found) -> Option<u64> {
-        let (id, _) = stat_path(&found.dir).ok()?;
-        (id.birth > 0).then_some(id.birth)
+    /// When the container was created, by its metadata, in nanoseconds since 1970; `None` if they
+    /// do not say.
+    fn created(&self, _found: &Found) -> Option<u64> {
+        None
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then
@@ -181,9 +180,26 @@ impl Found {
         is_linked && !self.origin.ends_with(self.runtime_id().to_string()) && self.dir.is_folder()
     }
 
+    /// A name for it while nothing else is known: its short id, or the last two names of its path,
+    /// of a pod's container the pod and the container.
+    pub fn shown_name(&self) -> String {
+        if let Some(id) = self.shown_id() {
+            return id.short();
+        }
+        let names = self.origin.iter().rev().take(2);
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        names.into_iter().rev().collect::<Vec<_>>().join("/")
+    }
+
     /// The id by which the runtime's tools know it, if that is known.
     pub fn shown_id(&self) -> Option<ContainerId> {
         (!self.has_other_id).then(|| self.runtime_id())
+    }
+
+    /// When its directory was created, in nanoseconds since 1970; `None` if that is unknown.
+    pub fn birth(&self) -> Option<u64> {
+        let (id, _) = stat_path(&self.dir).ok()?;
+        (id.birth > 0).then_some(id.birth)
     }
 
     /// The id assigned by the runtime.
@@ -318,6 +334,18 @@ impl LogFiles {
         }
     }
 
+    /// The same of a log that may be outside its container's folder `own`. There, other logs may be
+    /// beside it, so a renamed file must have all of its name.
+    pub fn moved_from(self, own: &Path) -> LogFiles {
+        match self.dir.starts_with(own) {
+            true => self,
+            false => LogFiles {
+                run_of_renamed: run_of_renamed_beside_others,
+                ..self
+            },
+        }
+    }
+
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
         (self.rank)(name.strip_prefix(&*self.prefix)?)
@@ -397,6 +425,13 @@ fn run_of_renamed_log(prefix: &str, name: &str) -> Option<u32> {
     (!is_something_else).then_some(0)
 }
 
+/// As [`run_of_renamed_log`], in a folder that belongs to nobody in particular.
+fn run_of_renamed_beside_others(prefix: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(prefix)?;
+    let is_separated = rest.starts_with(['-', '.', '_']) && !prefix.is_empty();
+    run_of_renamed_log(prefix, name).filter(|_| is_separated)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,6 +474,18 @@ mod tests {
         ] {
             assert_eq!(log.run_of_renamed(name).is_some(), may_be, "{name}");
             assert_eq!(log.is_named_after(name), is_after, "{name}");
+        }
+        let moved = LogFiles::numbered(Path::new("/var/log/web.log"));
+        let moved = moved.moved_from(Path::new("/x"));
+        assert!(moved.is_named_after("web.log-20261126"));
+        for of_others in [
+            "web2.log",
+            "web-2.log",
+            "web.logs",
+            "anything",
+            "db.log-20261126",
+        ] {
+            assert!(moved.run_of_renamed(of_others).is_none(), "{of_others}");
         }
         let cache = LogFiles::numbered(Path::new("/x/container-cached.log"));
         assert!(cache.is_named_after("container-cached.log-20261126"));

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::delivery::link::Link;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::{Api, Found, Runtime};
@@ -17,6 +18,7 @@ use crate::source::file::rotation::Start;
 use crate::source::file::tailer::{Step, Tailer};
 use crate::source::folder::Folder;
 use crate::source::log_source::LogSource;
+use crate::source::own_output::OwnOutput;
 use crate::source::rate::RateLimit;
 use crate::source::schedule::Next;
 use crate::source::services::Surroundings;
@@ -35,6 +37,7 @@ pub struct Container {
     about: Description,
     log: LogSource,
     rate: RateLimit,
+    own_output: OwnOutput,
     folder: Folder,
     /// Index of the reader's root that it was found in.
     pub root: usize,
@@ -59,6 +62,7 @@ impl Container {
             log: LogSource::new(&about, start, now),
             about,
             rate: RateLimit::default(),
+            own_output: OwnOutput::default(),
             folder: Folder::default(),
             root,
             is_remote: false,
@@ -97,6 +101,7 @@ impl Container {
         survey.count(source);
         if !is_excluded && !self.is_gone {
             let unread = self.log.unread(&self.about, now, self.is_remote, streams);
+            let unread = unread.or(self.own_output.unread());
             unread
                 .into_iter()
                 .for_each(|reason| survey.count_unread(reason));
@@ -108,6 +113,13 @@ impl Container {
     /// The files of its log, unless it is read from an API.
     pub fn tailer(&self) -> Option<&Tailer> {
         self.log.tailer()
+    }
+
+    /// Looks for a loop in its log.
+    pub fn look_for_own_output(&mut self, link: &Link, now: Instant) {
+        if let Some(tailer) = self.log.tailer() {
+            self.own_output.look(&self.about, tailer, link, now);
+        }
     }
 
     /// Whether there is anything to read or to finish.
@@ -250,7 +262,8 @@ impl Container {
         if self.log.tailer().is_none() {
             return self.end_or_park(around);
         }
-        if let Some(due) = self.rate.waits_until(now) {
+        let loops_until = self.own_output.held_until(now);
+        if let Some(due) = self.rate.waits_until(now).or(loops_until) {
             return Next::Throttled(due);
         }
         let account = self.about.account();
@@ -268,7 +281,7 @@ impl Container {
         let Some((tailer, _)) = self.log.tailer_mut() else {
             return self.end_or_park(around);
         };
-        match read_slice(tailer, &mut self.rate, context) {
+        match self.rate.read_slice(tailer, context) {
             Ok(step) => {
                 self.log.report_read(around.link);
                 self.after(step, context, around)
@@ -312,21 +325,6 @@ impl Container {
             false => Next::Cycle,
         }
     }
-}
-
-fn read_slice(
-    tailer: &mut Tailer,
-    rate: &mut RateLimit,
-    context: &mut ReadContext<'_>,
-) -> io::Result<Step> {
-    if !rate.is_on() {
-        return tailer.read_slice(context);
-    }
-    let before = tailer.account().figures().read.bytes;
-    let step = tailer.read_slice(context);
-    let bytes = tailer.account().figures().read.bytes - before;
-    rate.has_read(bytes, context.now);
-    step
 }
 
 mod end;

@@ -35,6 +35,9 @@ const RESCANS_OF_WATCHED: usize = 30;
 /// second.
 const LOOK_TIME: Duration = Duration::from_millis(100);
 
+/// How often it is asked which logs are to be looked at for a loop.
+const LOOP_INTERVAL: Duration = Duration::from_millis(200);
+
 mod remote;
 
 /// What one turn of the reader lends to the fleet.
@@ -67,6 +70,7 @@ pub struct Fleet {
     first_start: FirstStart,
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
+    looked_for_loops: Instant,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
 }
@@ -95,6 +99,7 @@ impl Fleet {
             is_first_list: true,
             first_start,
             has_unlisted: true,
+            looked_for_loops: Instant::now(),
             rescans: 0,
         }
     }
@@ -315,7 +320,8 @@ impl Fleet {
         let Some(first_start) = self.first_start.time() else {
             return false;
         };
-        let created = runtime.created(found);
+        // A copy of a root makes the folders anew, but not the metadata.
+        let created = runtime.created(found).or_else(|| found.birth());
         created.is_some_and(|created| created < first_start.since_epoch())
     }
 
@@ -404,6 +410,17 @@ impl Fleet {
                 self.first_look = FirstLook::Over;
                 turn.services.link.push(Batch::progress(Progress::Started));
             }
+        }
+    }
+
+    /// From time to time, looks for loops in the logs of all containers.
+    pub fn look_for_own_output(&mut self, link: &Link, now: Instant) {
+        if now.duration_since(self.looked_for_loops) < LOOP_INTERVAL {
+            return;
+        }
+        self.looked_for_loops = now;
+        for (_, container) in &mut self.containers {
+            container.look_for_own_output(link, now);
         }
     }
 

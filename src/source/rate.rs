@@ -1,7 +1,11 @@
 //! `Rate_Limit`: how fast one container's log is read. Drops nothing: unread data stays in the
-//! files. Pure; the time is an argument.
+//! files. The time is an argument.
 
+use std::io;
 use std::time::{Duration, Instant};
+
+use crate::source::file::feed::ReadContext;
+use crate::source::file::tailer::{Step, Tailer};
 
 /// The longest wait that a limit causes.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -41,6 +45,22 @@ impl RateLimit {
     /// Returns when reading may continue, or `None` if it may now.
     pub fn waits_until(&self, now: Instant) -> Option<Instant> {
         self.due.filter(|due| *due > now)
+    }
+
+    /// Reads a slice of a log and records how much it was.
+    pub(in crate::source) fn read_slice(
+        &mut self,
+        tailer: &mut Tailer,
+        context: &mut ReadContext<'_>,
+    ) -> io::Result<Step> {
+        if !self.is_on() {
+            return tailer.read_slice(context);
+        }
+        let before = tailer.account().figures().read.bytes;
+        let step = tailer.read_slice(context);
+        let bytes = tailer.account().figures().read.bytes - before;
+        self.has_read(bytes, context.now);
+        step
     }
 
     /// Records that `bytes` were read.

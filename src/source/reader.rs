@@ -142,6 +142,9 @@ impl Reader {
         let (active, link) = (self.schedule.active(), &self.services.link);
         self.budget
             .survey(&mut self.fleet, active, link, is_behind, now);
+        if self.services.config.follow {
+            self.fleet.look_for_own_output(link, now);
+        }
         self.surveyor
             .survey_if_due(&self.fleet, &self.services, now);
         let is_all_seen = self.schedule.changed().is_empty() && !self.services.watch.has_more();

@@ -79,8 +79,9 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         let hidden = match it.hides {
             Hides::LinkedLogs(containers) => containers,
             // At least one container that should be read.
-            Hides::Containers | Hides::RemappedContainers | Hides::UsersContainers => 1,
-            Hides::ContainerIds | Hides::Labels => 0,
+            Hides::Containers | Hides::UsersContainers => 1,
+            // Where no daemon has userns-remap, there is none.
+            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => 0,
         };
         survey.unread[Unread::of_error(&it.error) as usize] += hidden;
     }

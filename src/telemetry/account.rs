@@ -180,10 +180,15 @@ impl Account {
             .unwrap_or_else(|| "id unknown".to_owned())
     }
 
-    /// The first digits of the runtime's id, if it is known: that of a pod's container is in
-    /// another folder than its log.
+    /// The first digits of the runtime's id, if it is known.
     pub fn known_short_id(&self) -> Option<String> {
-        self.ledger().shown_id.map(|id| id.short())
+        self.known_id().map(|id| id.short())
+    }
+
+    /// The runtime's id, if it is known: that of a pod's container is in another folder than its
+    /// log.
+    pub fn known_id(&self) -> Option<ContainerId> {
+        self.ledger().shown_id
     }
 
     /// Name and short id, for messages.

@@ -95,6 +95,12 @@ pub enum Event {
         short_id: String,
         parser: String,
     },
+    #[error("container {name} ({short_id}): its log contains its own records as Fluent Bit prints them, so each line becomes another one; reading it is suspended for a minute, then longer, and its lines stay in its log; exclude the container (see Exclude), or do not print its records")]
+    Loop { name: String, short_id: String },
+    #[error(
+        "container {name} ({short_id}) is read again: its log no longer contains its own records"
+    )]
+    LoopEnded { name: String, short_id: String },
     #[error("container {name} ({short_id}) is gone; its log was read to the end")]
     ContainerGone { name: String, short_id: String },
     #[error("container {name} ({short_id}) cannot be read: {reason}")]
@@ -301,74 +307,4 @@ fn below(roots: &[PathBuf]) -> String {
         .map(|root| root.display().to_string())
         .collect();
     format!("below {}", roots.join(", "))
-}
-
-impl Event {
-    /// How serious the event is.
-    pub fn level(&self) -> Level {
-        match self {
-            Event::RootUnreadable { .. }
-            | Event::FolderUnreadable {
-                effect: Hides::Containers | Hides::LinkedLogs(_),
-                ..
-            }
-            | Event::Shortage { .. }
-            | Event::LogUnreadable { .. }
-            | Event::GenerationUnreadable { .. }
-            | Event::RotatedUnreadable { .. }
-            | Event::GenerationLost { .. }
-            | Event::LogDeleted { .. }
-            | Event::TruncatedMeanwhile { .. }
-            | Event::TruncatedBehind { .. }
-            | Event::GenerationsMissed { .. }
-            | Event::HeldFileDropped { .. }
-            | Event::Truncated { unread: 1.., .. }
-            | Event::RecordsRefused { .. }
-            | Event::ReaderStopped { .. }
-            | Event::ReaderStuck { .. }
-            | Event::CheckpointUnwritable { .. } => Level::Error,
-            Event::WatchUnavailable { .. }
-            | Event::FolderUnreadable { .. }
-            | Event::MetadataUnreadable { .. }
-            | Event::RulesBlind { .. }
-            | Event::LabelInvalid { .. }
-            | Event::MetadataCut { .. }
-            | Event::RecordsWait { .. }
-            | Event::TakenInPart { .. }
-            | Event::ParserUnknown { .. }
-            | Event::ParserSlow { .. }
-            | Event::Corrupt { .. }
-            | Event::Untimed { .. }
-            | Event::LinesCut { .. }
-            | Event::FilesPassedOver { .. }
-            | Event::RemovedMeanwhile { .. }
-            | Event::Truncated { unread: 0, .. }
-            | Event::DamagedArchive { .. }
-            | Event::CheckpointSetAside { .. }
-            | Event::CheckpointNotUsed { .. }
-            | Event::CheckpointEntriesDamaged { .. }
-            | Event::NoCheckpoint
-            | Event::TagLiteral { .. }
-            | Event::MetricsExhausted { .. }
-            | Event::Unreadable { .. }
-            | Event::ApiUnreachable { .. }
-            | Event::StreamGap { .. }
-            | Event::StreamBroke { .. } => Level::Warn,
-            Event::Started { .. }
-            | Event::RootMoved { .. }
-            | Event::RootReadable { .. }
-            | Event::ReaderBack
-            | Event::FolderReadable { .. }
-            | Event::LogReadable { .. }
-            | Event::CheckpointWritable { .. }
-            | Event::DriverChanged { .. }
-            | Event::StreamBegins { .. }
-            | Event::StreamEnds { .. }
-            | Event::ApiReachable { .. }
-            | Event::ContainerIncluded { .. }
-            | Event::LabelIgnored { .. }
-            | Event::ContainerExcluded { .. } => Level::Info,
-            Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
-        }
-    }
 }

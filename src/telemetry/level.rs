@@ -1,5 +1,8 @@
 //! How serious a message is.
 
+use crate::runtime::Hides;
+use crate::telemetry::event::Event;
+
 /// Severity of a log message, most serious first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -24,6 +27,78 @@ impl Level {
             Level::Warn => "warning",
             Level::Info => "info",
             Level::Debug => "debug",
+        }
+    }
+}
+
+impl Event {
+    /// How serious the event is.
+    pub fn level(&self) -> Level {
+        match self {
+            Event::RootUnreadable { .. }
+            | Event::FolderUnreadable {
+                effect: Hides::Containers | Hides::LinkedLogs(_),
+                ..
+            }
+            | Event::Shortage { .. }
+            | Event::LogUnreadable { .. }
+            | Event::GenerationUnreadable { .. }
+            | Event::RotatedUnreadable { .. }
+            | Event::GenerationLost { .. }
+            | Event::LogDeleted { .. }
+            | Event::TruncatedMeanwhile { .. }
+            | Event::TruncatedBehind { .. }
+            | Event::GenerationsMissed { .. }
+            | Event::HeldFileDropped { .. }
+            | Event::Truncated { unread: 1.., .. }
+            | Event::RecordsRefused { .. }
+            | Event::Loop { .. }
+            | Event::ReaderStopped { .. }
+            | Event::ReaderStuck { .. }
+            | Event::CheckpointUnwritable { .. } => Level::Error,
+            Event::WatchUnavailable { .. }
+            | Event::FolderUnreadable { .. }
+            | Event::MetadataUnreadable { .. }
+            | Event::RulesBlind { .. }
+            | Event::LabelInvalid { .. }
+            | Event::MetadataCut { .. }
+            | Event::RecordsWait { .. }
+            | Event::TakenInPart { .. }
+            | Event::ParserUnknown { .. }
+            | Event::ParserSlow { .. }
+            | Event::Corrupt { .. }
+            | Event::Untimed { .. }
+            | Event::LinesCut { .. }
+            | Event::FilesPassedOver { .. }
+            | Event::RemovedMeanwhile { .. }
+            | Event::Truncated { unread: 0, .. }
+            | Event::DamagedArchive { .. }
+            | Event::CheckpointSetAside { .. }
+            | Event::CheckpointNotUsed { .. }
+            | Event::CheckpointEntriesDamaged { .. }
+            | Event::NoCheckpoint
+            | Event::TagLiteral { .. }
+            | Event::MetricsExhausted { .. }
+            | Event::Unreadable { .. }
+            | Event::ApiUnreachable { .. }
+            | Event::StreamGap { .. }
+            | Event::StreamBroke { .. } => Level::Warn,
+            Event::Started { .. }
+            | Event::RootMoved { .. }
+            | Event::RootReadable { .. }
+            | Event::ReaderBack
+            | Event::FolderReadable { .. }
+            | Event::LogReadable { .. }
+            | Event::CheckpointWritable { .. }
+            | Event::DriverChanged { .. }
+            | Event::StreamBegins { .. }
+            | Event::StreamEnds { .. }
+            | Event::ApiReachable { .. }
+            | Event::ContainerIncluded { .. }
+            | Event::LoopEnded { .. }
+            | Event::LabelIgnored { .. }
+            | Event::ContainerExcluded { .. } => Level::Info,
+            Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }
     }
 }

@@ -397,7 +397,8 @@ fn troubleshooting_quotes_messages_that_there_are() {
 fn troubleshooting_has_every_warning_and_error() {
     let page = read("docs/troubleshooting.md");
     let source = read("src/telemetry/event.rs");
-    let levels = source
+    let levels = read("src/telemetry/level.rs");
+    let levels = levels
         .split("pub fn level(")
         .nth(1)
         .and_then(|rest| rest.split("=> Level::Warn").next());

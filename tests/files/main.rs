@@ -20,6 +20,7 @@ mod hard_cases;
 mod health;
 mod hostile;
 mod idle_streams;
+mod loops;
 mod moved;
 mod multiline;
 mod nerdctl;

@@ -179,6 +179,10 @@ fn a_log_that_is_in_no_file_is_said_in_the_log_and_by_check() {
     assert!(!is_all_read && said.contains("nerdctl, "), "{said}");
     assert_eq!(row(&said, "web"), "- json-file file");
     assert!(
+        said.contains("nerdctl run --log-driver json-file"),
+        "{said}"
+    );
+    assert!(
         row(&said, "syslog").contains("nowhere: log driver syslog keeps no file"),
         "{said}"
     );

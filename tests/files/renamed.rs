@@ -233,7 +233,9 @@ fn what_no_program_of_ours_decompresses_is_said_counted_and_seen_by_check() {
         let kept = Kept::new();
         let mut log = kept.root.container('a', "web");
         write(&mut log, 0..10);
-        assert_eq!(kept.read(10), numbers(0..10));
+        let collector = kept.start();
+        assert_eq!(collector.wait_texts(10), numbers(0..10));
+        collector.stop();
         let (page, is_all_read) = check(kept.root.path(), &[]);
         assert!(is_all_read, "{page}");
         write(&mut log, 10..20);

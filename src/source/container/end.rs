@@ -3,7 +3,7 @@
 
 use crate::delivery::link::Link;
 use crate::runtime::is_on_network;
-use crate::source::container::{read_slice, Container};
+use crate::source::container::Container;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::tailer::Step;
 use crate::source::schedule::Next;
@@ -89,7 +89,7 @@ impl Container {
             return Next::Cycle;
         }
         // A write between the last read and the watch is not reported.
-        match read_slice(tailer, &mut self.rate, context) {
+        match self.rate.read_slice(tailer, context) {
             Ok(Step::AtEnd { has_read: false }) => idle,
             _ => {
                 follow.note_read(around);

@@ -169,7 +169,7 @@ static INSTANCE: [InstanceMetric; 17] = [
             kind: Kind::Gauge,
             name: "containers_unread",
             help: "Containers that should be read but are not, by reason: permission, missing, \
-                   no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable.",
+                   no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable, own_output.",
             labels: &["reason"],
         },
         samples: |sources| {

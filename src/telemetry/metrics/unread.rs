@@ -23,11 +23,13 @@ pub enum Unread {
     DriverNone,
     /// The API cannot read what the log driver writes.
     DriverUnreadable,
+    /// The log contains the container's own records, as Fluent Bit prints them.
+    OwnOutput,
 }
 
 impl Unread {
     /// All variants, in the order of their series.
-    pub const ALL: [Unread; 8] = [
+    pub const ALL: [Unread; 9] = [
         Unread::Permission,
         Unread::Missing,
         Unread::NoDescriptors,
@@ -36,6 +38,7 @@ impl Unread {
         Unread::Metadata,
         Unread::DriverNone,
         Unread::DriverUnreadable,
+        Unread::OwnOutput,
     ];
 
     /// The value of the label.
@@ -49,6 +52,7 @@ impl Unread {
             Unread::Metadata => "metadata",
             Unread::DriverNone => "driver_none",
             Unread::DriverUnreadable => "driver_unreadable",
+            Unread::OwnOutput => "own_output",
         }
     }
 

@@ -64,7 +64,7 @@ impl PodmanStorage {
     /// An empty storage below `dir`.
     pub fn new(dir: &Path) -> PodmanStorage {
         let dir = dir.canonicalize().expect("a folder");
-        PodmanStorage::at(&dir.join("storage"), &dir.join("run"))
+        PodmanStorage::at(&dir.join("storage"), &dir.join("run/containers/storage"))
     }
 
     /// An empty storage with these folders.
@@ -151,14 +151,15 @@ impl PodmanStorage {
         let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2, NULL, ?3)";
         let row = (&id, name, config.to_string().into_bytes());
         self.open().execute(insert, row).expect("a row");
-        let mark = self
-            .run_root
-            .join(format!("overlay-containers/{id}/userdata/.containerenv"));
-        let spec = json!({
-            "annotations": {"io.container.manager": "libpod"},
-            "mounts": [{"destination": "/run/.containerenv", "type": "bind", "source": mark}],
-        });
-        fs::write(userdata.join("config.json"), spec.to_string()).expect("a specification");
+        let spec = json!({"annotations": {"io.container.manager": "libpod"}});
+        let bundle = match self.is_transient {
+            true => self
+                .run_root
+                .join(format!("overlay-containers/{id}/userdata")),
+            false => userdata,
+        };
+        fs::create_dir_all(&bundle).expect("a folder");
+        fs::write(bundle.join("config.json"), spec.to_string()).expect("a specification");
         let has_file = ["k8s-file", "json-file"].contains(&start.driver);
         let file = has_file.then(|| {
             fs::create_dir_all(log.parent().expect("a folder")).expect("a folder");

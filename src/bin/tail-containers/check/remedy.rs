@@ -145,12 +145,13 @@ impl Place {
     }
 }
 
-/// The fix for a container that is read nowhere; no API is used for one of a user.
-pub fn fix_for_nowhere(unread: Unread, is_of_user: bool) -> &'static str {
-    match (unread, is_of_user) {
+/// The fix for a container that is read nowhere. nerdctl has no API, and none is used for a
+/// container of a user.
+pub fn fix_for_nowhere(unread: Unread, has_api: bool) -> &'static str {
+    match (unread, has_api) {
         (Unread::DriverNone, _) => "start it with another log driver (docker run --log-driver json-file), or exclude it (Exclude)",
-        (_, true) => "create it with a log driver that keeps a file (podman run --log-driver k8s-file, or log_driver = \"k8s-file\" in the user's containers.conf), or exclude it (Exclude)",
-        (_, false) => "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)",
+        (_, false) => "create it with a log driver that keeps a file (docker or nerdctl run --log-driver json-file; podman run --log-driver k8s-file, or log_driver = \"k8s-file\" in the user's containers.conf), or exclude it (Exclude)",
+        (_, true) => "allow the API (Mode hybrid, and Docker_Socket or Podman_Socket not off), start it with another log driver, or exclude it (Exclude)",
     }
 }
 
@@ -177,10 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn a_users_container_is_not_helped_by_the_api() {
-        let fix = |is_of_user| fix_for_nowhere(Unread::ApiUnavailable, is_of_user);
-        assert!(fix(true).contains("--log-driver k8s-file") && !fix(true).contains("API"));
-        assert!(fix(false).starts_with("allow the API"));
+    fn a_container_without_an_api_is_not_helped_by_one() {
+        let fix = |has_api| fix_for_nowhere(Unread::ApiUnavailable, has_api);
+        assert!(fix(false).contains("--log-driver k8s-file") && !fix(false).contains("API"));
+        assert!(fix(true).starts_with("allow the API"));
     }
 
     #[test]

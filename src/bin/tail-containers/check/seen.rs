@@ -95,7 +95,7 @@ impl Seen {
                 if is_deleted(facts) {
                     return findings.push(self.deleted(reason));
                 }
-                let fix = fix_for_nowhere(unread, facts.found.owner.is_some());
+                let fix = fix_for_nowhere(unread, facts.runtime.api().is_some());
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }

@@ -1,0 +1,75 @@
+//! A Fluent Bit that prints what it reads into the log of a container that it reads.
+
+use std::time::{Duration, Instant};
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::DockerRoot;
+
+/// How often Fluent Bit prints.
+const FLUSH: Duration = Duration::from_millis(200);
+
+fn count_of(collector: &Collector, id: &str) -> usize {
+    collector.texts_of(id, "stdout").len()
+}
+
+/// It takes a quarter of a minute to see that a log grows only because it is read.
+#[test]
+fn a_container_with_fluent_bits_own_output_is_suspended_and_one_that_writes_its_id_is_not() {
+    let root = DockerRoot::new();
+    let mut app = root.container('a', "app");
+    let mut own = root.container('b', "collector");
+    let mut other = root.container('c', "inspects-itself");
+    let collector = Collector::start(root.path(), &[]);
+    for number in 0..300 {
+        app.line(&format!("line {number}"));
+    }
+    let (mut printed, mut written, mut flushed) = (0, 0, Instant::now());
+    collector.wait("the suspension", |collector| {
+        if flushed.elapsed() >= FLUSH {
+            flushed = Instant::now();
+            // Each record of that other container would be printed, too, which changes nothing.
+            let records = collector.records();
+            let new = records[printed..].iter();
+            for record in new.filter(|record| record.text("container_name") != "inspects-itself") {
+                let (id, text) = (record.text("container_id"), record.text("log"));
+                let begin: String = text.chars().take(100).collect();
+                own.line(&format!(
+                    "[0] docker: {{\"container_id\"=>\"{id}\", \"log\"=>{begin:?}}}"
+                ));
+            }
+            printed = records.len();
+            for _ in 0..100 {
+                let id = other.id.clone();
+                other.line(&format!(
+                    "{{\"id\": \"{id}\", \"number\": {written}, \"rest\": {id:?}}}"
+                ));
+                written += 1;
+            }
+        }
+        collector.has_logged("its log contains its own records as Fluent Bit prints them")
+    });
+    let looped = count_of(&collector, &own.id);
+    app.line("one more");
+    own.line("one more");
+    collector.wait("the others", |collector| {
+        count_of(collector, &app.id) == 301 && count_of(collector, &other.id) == written
+    });
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+    assert_eq!(
+        count_of(&collector, &own.id),
+        looped,
+        "nothing of it is read"
+    );
+    let log = collector.log();
+    let said = log
+        .iter()
+        .filter(|(_, text)| text.contains("its own records"));
+    let said: Vec<&String> = said.map(|(_, text)| text).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("container collector (bbbbbbbbbbbb): "),
+        "{said:?}"
+    );
+}
