@@ -328,7 +328,6 @@ impl Runtime for Docker {
         read_log_driver(found).ok()
     }
 
-    /// Not by the folder, which a copy of the data root makes anew.
     fn created(&self, found: &Found) -> Option<u64> {
         let path = found.dir.join(CONFIG_FILE);
         let creation: Creation = read_json(&path, found).ok()?;

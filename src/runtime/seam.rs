@@ -91,11 +91,10 @@ pub trait Runtime: Send + Sync {
         false
     }
 
-    /// When the container was created, in nanoseconds since 1970; by default, when its directory
-    /// was. `None` if that is unknown.
-    fn created(&self, found: &Found) -> Option<u64> {
-        let (id, _) = stat_path(&found.dir).ok()?;
-        (id.birth > 0).then_some(id.birth)
+    /// When the container was created, by its metadata, in nanoseconds since 1970; `None` if they
+    /// do not say.
+    fn created(&self, _found: &Found) -> Option<u64> {
+        None
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then
@@ -195,6 +194,12 @@ impl Found {
     /// The id by which the runtime's tools know it, if that is known.
     pub fn shown_id(&self) -> Option<ContainerId> {
         (!self.has_other_id).then(|| self.runtime_id())
+    }
+
+    /// When its directory was created, in nanoseconds since 1970; `None` if that is unknown.
+    pub fn birth(&self) -> Option<u64> {
+        let (id, _) = stat_path(&self.dir).ok()?;
+        (id.birth > 0).then_some(id.birth)
     }
 
     /// The id assigned by the runtime.

@@ -320,7 +320,8 @@ impl Fleet {
         let Some(first_start) = self.first_start.time() else {
             return false;
         };
-        let created = runtime.created(found);
+        // A copy of a root makes the folders anew, but not the metadata.
+        let created = runtime.created(found).or_else(|| found.birth());
         created.is_some_and(|created| created < first_start.since_epoch())
     }
 

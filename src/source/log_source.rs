@@ -206,7 +206,7 @@ impl LogSource {
         match choice {
             Choice::Files => self.go_to_files(about, around),
             Choice::Unreadable => {}
-            Choice::Later => self.begin(about, around),
+            Choice::Later => self.begin(about, true, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
         }
@@ -254,6 +254,11 @@ impl LogSource {
 
     /// Reads these files once they are opened; none may be open.
     fn use_files(&mut self, found: LogFiles, about: &Description) {
+        if self.missing_since.is_some() && self.tailer().map(Tailer::start) == Some(Start::End) {
+            // What appears where there was nothing is new.
+            self.source = Source::of(about, found, Start::Head);
+            return;
+        }
         match &mut self.source {
             source if *source.files() == found => {}
             Source::Api { files, .. } => *files = found,
@@ -365,7 +370,7 @@ impl LogSource {
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.end_stream(about, around);
-        self.begin(about, around);
+        self.begin(about, false, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
         }

@@ -2,7 +2,6 @@
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::runtime::docker::LogDriver;
-use crate::runtime::file::stat_path;
 use crate::source::choose;
 use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
@@ -12,8 +11,14 @@ use crate::source::services::Surroundings;
 
 impl LogSource {
     /// If reading is to begin at the end of what exists, stores where that is now, so that all
-    /// that is written from now on is read, whenever that will be.
-    pub(super) fn begin(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+    /// that is written from now on is read, whenever that will be. `is_unstarted` says that a log
+    /// without files has no lines yet.
+    pub(super) fn begin(
+        &mut self,
+        about: &Description,
+        is_unstarted: bool,
+        around: &mut Surroundings<'_>,
+    ) {
         if self.tailer().map(Tailer::start) != Some(Start::End) {
             return;
         }
@@ -25,10 +30,10 @@ impl LogSource {
             return;
         };
         let writes_file = about.driver().is_some_and(LogDriver::writes_file);
-        let is_visible = stat_path(&about.found().dir).is_ok();
-        let saved = match is_visible && (writes_file || about.api().is_none()) {
+        let saved = match is_unstarted && (writes_file || about.api().is_none()) {
             // All that will be in its file is new.
             true => ContainerCheckpoint::default(),
+            // Its lines may be elsewhere.
             false => tailer.hand_over(),
         };
         around.link.begin_at(*about.id(), saved);
