@@ -203,7 +203,8 @@ impl Description {
         self.exclusion.has_news()
     }
 
-    /// Whether another look may find out more although the folder is unchanged; `doubts` that a missing link would be noticed.
+    /// Whether another look may find out more although the folder is unchanged; `doubts` that the
+    /// creation of a missing link would be noticed.
     pub fn is_incomplete(&self, doubts: bool) -> bool {
         let may_have_id = doubts && self.lacks_id();
         !(self.is_known() || self.is_empty)

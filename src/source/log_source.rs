@@ -287,8 +287,8 @@ impl LogSource {
     /// Reads the files from now on, resuming where the API stopped.
     fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.missing_since = None;
-        self.deletion = Once::default();
         let was_api = self.end_stream(about, around);
+        self.end_deletion();
         if let Source::Files { tailer, nowhere } = &mut self.source {
             *nowhere = None;
             if was_api {

@@ -180,7 +180,8 @@ fn an_empty_folder_is_looked_into_once() {
         container.look(around);
     });
     assert!(!bench.container.needs_a_look(false));
-    let log = format!("{}-json.log", bench.container.id());
+    let id = bench.container.about.found().runtime_id();
+    let log = format!("{id}-json.log");
     std::fs::write(bench.container.about.found().dir.join(log), "").unwrap();
     let mut notices = Vec::new();
     bench.services.watch.take(&mut notices);

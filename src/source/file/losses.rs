@@ -20,6 +20,8 @@ use crate::telemetry::throttle::{Once, Paced};
 #[derive(Debug)]
 pub struct Losses {
     account: Arc<Account>,
+    /// The file of the saved position is gone, and that is counted.
+    is_saved_gone: bool,
     /// Files that were there and are not opened.
     has_surplus: bool,
     surplus_report: Once,
@@ -37,6 +39,7 @@ impl Losses {
     pub fn new(account: Arc<Account>) -> Losses {
         Losses {
             account,
+            is_saved_gone: false,
             has_surplus: false,
             surplus_report: Once::default(),
             missed: Paced::default(),
@@ -126,9 +129,11 @@ impl Losses {
         });
     }
 
-    /// The file of the saved position is gone, and no other is there.
-    pub fn deleted(&self) {
-        self.abandon(0, 1);
+    /// The file of the saved position is gone, and no other is there. Counted once.
+    pub fn deleted(&mut self) {
+        if !std::mem::replace(&mut self.is_saved_gone, true) {
+            self.abandon(0, 1);
+        }
     }
 
     /// `files` were created and deleted between two looks.
@@ -171,6 +176,9 @@ impl Losses {
     /// No file matches a checkpoint. Neither the content of its file nor whether that was read
     /// to its end is known.
     pub fn lost(&self, link: &Link, of: &ContainerMetadata, lost: Lost) {
+        if self.is_saved_gone {
+            return;
+        }
         self.abandon(0, 1);
         let (name, short_id) = (of.title(), self.account.short_id());
         link.report(match lost {

@@ -20,6 +20,7 @@ use crate::source::follow::Follow;
 use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
+use crate::telemetry::throttle::Once;
 
 /// The logs of a container whose driver was changed.
 #[derive(Debug, Default)]
@@ -151,6 +152,12 @@ impl LogSource {
                 path,
             })
         });
+    }
+
+    /// There are files again.
+    pub(super) fn end_deletion(&mut self) {
+        self.deletion = Once::default();
+        self.places.is_lost = false;
     }
 
     /// Everything was read. If the driver writes elsewhere now, moves there; returns whether it

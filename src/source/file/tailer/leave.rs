@@ -62,10 +62,6 @@ impl Tailer {
         };
         if saved.iter().any(|stream| !stream.has_no_file()) {
             self.feed.losses.deleted();
-            self.rotation.start = Start::After {
-                saved,
-                may_repeat: true,
-            };
         }
     }
 
