@@ -295,7 +295,9 @@ fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
     write(&mut log, 10..3_000);
     truncate(&log.log);
     write(&mut log, 3_000..3_001);
-    // The time that the reader may take for a log that it is not behind in.
+    // The reader knows of the writes; then the time that it may take for a log that it is not
+    // behind in.
+    looked(&root, &collector);
     let since = std::time::Instant::now();
     collector.wait("a delay", |_| since.elapsed().as_millis() > 700);
     collector.resume();
