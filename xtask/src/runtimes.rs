@@ -401,7 +401,9 @@ impl<'a> Reading<'a> {
                 |value: Option<&Value>| wanted.iter().any(|wanted| value == Some(&wanted[&key]));
             match values.clone().find(|value| !is_right(*value)) {
                 None => right.push(key),
-                Some(Some(wrong)) if wrong != "" => return Err(format!("{}: {key} is {wrong}", self.name)),
+                Some(Some(wrong)) if wrong != "" => {
+                    return Err(format!("{}: {key} is {wrong}", self.name))
+                }
                 Some(_) => {}
             }
         }
