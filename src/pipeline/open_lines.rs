@@ -143,6 +143,8 @@ impl OpenLines {
     /// nothing is open or the rest is certain to come. `is_stopped` means that no stream goes
     /// on.
     pub fn grace(&self, is_stopped: bool) -> Option<Duration> {
+        // No file of a runtime with tagged pieces says whether a container runs.
+        let is_stopped = is_stopped && !self.is_tagged;
         let line = if self
             .joiners
             .iter()
@@ -157,6 +159,7 @@ impl OpenLines {
 
     /// The streams whose open line has timed out after `silence` without an entry.
     pub fn lines_out_of_time(&self, silence: Duration, is_stopped: bool) -> PerStream<bool> {
+        let is_stopped = is_stopped && !self.is_tagged;
         let is_over = self.is_tagged && silence >= TAGGED_LINE_GRACE;
         self.joiners
             .each_ref()

@@ -139,6 +139,9 @@ impl Api {
     }
 }
 
+/// In nanoseconds: the kernel stamps files with the time of its last tick.
+const LONGEST_TICK: u64 = 10_000_000;
+
 /// A container that was discovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -196,10 +199,11 @@ impl Found {
         (!self.has_other_id).then(|| self.runtime_id())
     }
 
-    /// When its directory was created, in nanoseconds since 1970; `None` if that is unknown.
+    /// When its directory was created at the latest, in nanoseconds since 1970; `None` if that is
+    /// unknown.
     pub fn birth(&self) -> Option<u64> {
         let (id, _) = stat_path(&self.dir).ok()?;
-        (id.birth > 0).then_some(id.birth)
+        (id.birth > 0).then(|| id.birth.saturating_add(LONGEST_TICK))
     }
 
     /// The id assigned by the runtime.

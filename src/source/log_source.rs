@@ -186,7 +186,12 @@ impl LogSource {
             Choice::Api(_) | Choice::Nowhere(..)
                 if matches!(files, FileState::Missing)
                     && around.config.follow
-                    && self.may_still_come(about, around.now) => {}
+                    && self.may_still_come(about, around.now) =>
+            {
+                if is_deleted {
+                    self.begin(about, true, around);
+                }
+            }
             choice => {
                 if is_deleted {
                     self.report_deleted(about, around.link);

@@ -10,6 +10,7 @@ use std::process::Command;
 use rustix::process::geteuid;
 use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::nobody::{as_nobody, program_for_anybody, NOBODY, NO_CAPABILITY};
 use test_kit::skip;
 use test_kit::tail_containers::{check, page, program, row};
 use test_kit::user_storage::user;
@@ -203,6 +204,38 @@ fn check_shows_the_folders_of_userns_remap_and_what_hides_them() {
         root.path().canonicalize().expect("it is there").display()
     );
     assert!(said.contains(&shown), "{said}");
+    assert_eq!(row(&said, "web"), "shop/web:1.2 json-file file");
+}
+
+/// The names in the data root may not be listed: a folder of userns-remap would not be found.
+#[test]
+fn a_data_root_that_may_not_be_listed_is_said_and_its_containers_are_read() {
+    let test =
+        "docker_roots::a_data_root_that_may_not_be_listed_is_said_and_its_containers_are_read";
+    let (_dir, program) = match program_for_anybody() {
+        Ok(program) => program,
+        Err(reason) => return skip(test, &reason),
+    };
+    use std::os::unix::fs::PermissionsExt;
+    let root = DockerRoot::new();
+    let mut web = root.container('a', "web");
+    web.line("1");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours")
+    };
+    mode(root.path(), 0o711);
+    for folder in [&root.path().join("containers"), &web.dir] {
+        mode(folder, 0o755);
+    }
+    let output = as_nobody(&NO_CAPABILITY, NOBODY, &program)
+        .args(["check", "--runtime", "docker", "--docker-root"])
+        .arg(root.path())
+        .output();
+    let (said, is_all_read) = page(&output.expect("setpriv runs"));
+    assert!(is_all_read, "{said}");
+    let hidden = format!("{}/*.*: Permission denied", root.path().display());
+    assert!(said.contains(&hidden), "{said}");
+    assert!(said.contains("with userns-remap are not found"), "{said}");
     assert_eq!(row(&said, "web"), "shop/web:1.2 json-file file");
 }
 
