@@ -102,7 +102,7 @@ fn runtime_table() -> String {
     let rows: Vec<serde_json::Value> =
         serde_json::from_str(&read("docs/runtimes.json")).expect("a list of results");
     let mut table = String::from(
-        "\n| runtime | version | in Debian | log driver | file | API | metadata | tested |\n\
+        "\n| runtime | version | on Debian | log driver | file | API | metadata | tested |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
