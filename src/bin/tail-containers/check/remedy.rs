@@ -91,7 +91,7 @@ impl Place {
         let configured = configured_data_root(&config.runtimes.machine);
         if let Some(path) = configured.filter(|path| !root.starts_with(path)) {
             return format!(
-                "Docker's daemon is given {0}: set --docker-root {0}, or Docker_Root {0}, or leave it out",
+                "dockerd uses {0}: set --docker-root {0} or Docker_Root {0}, or remove the option",
                 path.display()
             );
         }
