@@ -159,7 +159,10 @@ impl Runtime for Nerdctl {
     }
 
     fn root_option(&self) -> &'static str {
-        "Nerdctl_Root"
+        match &self.storages {
+            Storages::Users(_) => "Nerdctl_Users",
+            Storages::Root(_) => "Nerdctl_Root",
+        }
     }
 
     fn root(&self) -> PathBuf {
