@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
 use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
-use crate::source::file::known::{is_held, Head, KnownFile, KnownFiles};
+use crate::source::file::known::{is_held, is_hole, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::successor::{successor_of, Successor};
 
@@ -168,12 +168,26 @@ impl OpenFiles {
         let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
             return Ok(false);
         };
+        if is_hole(head) {
+            return self.begins_with_all_of(file);
+        }
         for held in &self.open {
             if held.head_now()?.is_some_and(|now| now.starts_with(head)) {
                 return Ok(true);
             }
         }
         Ok(self.seen.has_begun_with(head))
+    }
+
+    /// The same by what is open, of a file whose head tells nothing.
+    fn begins_with_all_of(&self, file: &ListedFile) -> io::Result<bool> {
+        let file = Generation::open_listed(file)?;
+        for held in &self.open {
+            if held.begins_with_all_of(&file)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Checks the sizes and names of the open files. Returns the deleted ones that still have

@@ -8,17 +8,13 @@
 //! successor   [ the same bytes .......... | new ]    then this, from where the bytes differ
 //! ```
 
-use std::fs::File;
 use std::io;
 
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
-use crate::runtime::file::{is_permanent, read_exact_at, stat_file};
+use crate::runtime::file::{is_permanent, stat_file};
+use crate::source::file::content::{have_same, have_same_before};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
-
-/// Bytes compared at the end of what both files may have in common. Entries have times in
-/// nanoseconds, so equal ones at equal offsets are the same.
-const TAIL_BYTES: u64 = 64 * 1024;
 
 /// A file that has the content of the one being read.
 pub enum Successor {
@@ -49,7 +45,7 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
     if common == 0 || !have_same(old, new, 0, head)? {
         return Ok(None);
     }
-    if have_same(old, new, common.saturating_sub(TAIL_BYTES), common)? {
+    if have_same_before(old, new, common)? {
         next.seek_to_end_before(common)?;
         // Less than an entry identifies nothing.
         return Ok((next.read_offset() > 0).then_some(Successor::After(next)));
@@ -62,13 +58,6 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
         .fingerprint()
         .matches(&head)
         .then_some(Successor::Changed(next)))
-}
-
-fn have_same(one: &File, other: &File, from: u64, to: u64) -> io::Result<bool> {
-    let mut bytes = [vec![0; (to - from) as usize], vec![0; (to - from) as usize]];
-    Ok(read_exact_at(one, &mut bytes[0], from)?
-        && read_exact_at(other, &mut bytes[1], from)?
-        && bytes[0] == bytes[1])
 }
 
 #[cfg(test)]
