@@ -79,22 +79,15 @@ impl OpenFiles {
 
     /// Adds a file that has the content of the newest open one.
     pub fn add_successor(&mut self, successor: Successor) {
-        let mut number = self.next_number;
-        self.next_number += 1;
         let mut next = match successor {
             Successor::After(next) => next,
             Successor::Changed(mut next) => {
                 next.repeats = true;
                 next
             }
-            Successor::Instead(next) => {
-                // The offsets up to which each stream was delivered stay the same.
-                let newest = self.open.pop_back();
-                number = newest.map_or(number, |newest| newest.number);
-                next
-            }
         };
-        next.number = number;
+        next.number = self.next_number;
+        self.next_number += 1;
         self.open.push_back(next);
     }
 

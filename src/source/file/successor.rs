@@ -18,12 +18,11 @@ use crate::source::file::listing::ListedFile;
 
 /// A file that has the content of the one being read.
 pub enum Successor {
-    /// It holds the whole of it, or an earlier state; it is open behind what both have.
+    /// It holds all of the old file's content, or an earlier state of it; it is open behind what
+    /// both have.
     After(Generation),
-    /// It holds what was read; what follows was changed. It is open at the same offset.
-    Instead(Generation),
-    /// It begins the same, and something that was read is changed: the times of its entries say
-    /// what was delivered.
+    /// It begins the same, and something in it is changed: the times of its entries say what was
+    /// delivered. It is open at the same offset if the change is behind that.
     Changed(Generation),
 }
 
@@ -51,7 +50,7 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
         return Ok((next.read_offset() > 0).then_some(Successor::After(next)));
     }
     if held.read_offset() > 0 && next.seek(&held.resume_here())? == Some(true) {
-        return Ok(Some(Successor::Instead(next)));
+        return Ok(Some(Successor::Changed(next)));
     }
     let head = next.head_now()?.unwrap_or_default();
     Ok(held
@@ -99,7 +98,6 @@ mod tests {
         let listed = listing::list(&log).unwrap();
         let (kind, file) = match successor_of(&held, &listed.files[0]).unwrap()? {
             Successor::After(file) => ("after", file),
-            Successor::Instead(file) => ("instead", file),
             Successor::Changed(file) => ("changed", file),
         };
         Some((kind, file.read_offset() as usize))
@@ -119,7 +117,7 @@ mod tests {
         let edited = [entries(0..4_000), entries(4_001..5_000)].concat();
         assert_eq!(
             found(&old, &edited, 4_000 * entry),
-            Some(("instead", 4_000 * entry))
+            Some(("changed", 4_000 * entry))
         );
         assert_eq!(found(&old, &edited, 4_001 * entry), Some(("changed", 0)));
         // Another log: no entry is the same, or not even one is there.

@@ -348,14 +348,14 @@ impl Tailer {
         let Some(next) = files.open.front() else {
             return Ok(());
         };
-        if next.repeats {
-            feed.assembler.skip_taken();
-        }
         link.tally.rotations.add_one();
         if next.follows_loss {
             feed.assembler.note_loss();
         }
         feed.reaches(next);
+        if next.repeats {
+            feed.assembler.skip_taken();
+        }
         // If this was a copy of the next file, its checkpoint is the one that says what was
         // read.
         if front.plain_file().is_none() || next.id.birth >= front.id.birth {
