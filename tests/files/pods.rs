@@ -512,6 +512,39 @@ fn below_cri_dockerd_records_are_the_same_while_the_kubelet_replaces_the_link() 
     }
 }
 
+/// At the start of the machine Docker's data root is mounted after Fluent Bit starts.
+#[test]
+fn positions_are_kept_while_the_docker_root_that_links_lead_to_is_not_mounted() {
+    let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+    let docker_root = docker.path().display().to_string();
+    let (mut log, _) = linked(&pods, &docker, 'a', &docker_root);
+    let db = pods.path().join("positions.db").display().to_string();
+    let options = [
+        ("Docker_Root", &*docker_root),
+        ("Rescan_Interval", "50ms"),
+        ("DB", &db),
+    ];
+    let collector = start(&pods, &options);
+    assert_eq!(collector.wait_texts(1), ["line 0"]);
+    collector.stop();
+    let containers = docker.path().join("containers");
+    let unmounted = docker.path().join("unmounted");
+    std::fs::rename(&containers, &unmounted).expect("a rename");
+    log.line("line 1");
+    let mut other = pods.container("ops", "other", "app");
+    other.line("started");
+    let collector = start(&pods, &options);
+    collector.wait("the reason", |collector| {
+        collector.has_logged("the logs of pods are links into")
+    });
+    // All containers that are there have been read by then, and a restart remembers it.
+    assert_eq!(collector.wait_texts(1), ["started"]);
+    std::fs::rename(&unmounted, &containers).expect("a rename");
+    assert_eq!(collector.wait_texts(2), ["started", "line 1"]);
+    let said = "containers that were read before are not there";
+    assert!(!collector.has_logged(said), "{:?}", collector.log());
+}
+
 #[test]
 fn links_into_a_docker_root_that_is_mounted_elsewhere_are_followed_and_else_said() {
     let (pods, docker) = (PodRoot::new(), DockerRoot::new());
