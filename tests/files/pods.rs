@@ -850,3 +850,35 @@ fn the_own_container_is_left_out_by_the_kubelets_mounts_and_others_of_its_pod_ar
         assert_eq!(row(&page, name), source, "{page}");
     }
 }
+
+#[test]
+fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("one");
+    let target = root.path().join("moved");
+    std::fs::create_dir(&target).expect("a folder");
+    let links = [
+        root.pods().join(format!("shop_web-2_{}", uid_of("web-2"))),
+        log.dir.with_file_name("side"),
+    ];
+    for link in &links {
+        symlink(&target, link).expect("a link");
+    }
+    let collector = start(&root, &[]);
+    let output = Command::new(program())
+        .args(["check", "--runtime", "cri", "-o"])
+        .arg(format!("Pod_Logs={}", root.pods().display()))
+        .output();
+    let (page, is_all_read) = page(&output.expect("it runs"));
+    assert!(!is_all_read, "{page}");
+    for link in &links {
+        let said = format!(
+            "cannot read {}: it is a symlink, which is not followed here",
+            link.display()
+        );
+        collector.wait("the reason", |collector| collector.has_logged(&said));
+        assert!(page.contains(&link.display().to_string()), "{page}");
+    }
+    assert_eq!(collector.wait_texts(1), ["one"]);
+}
