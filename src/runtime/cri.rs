@@ -31,10 +31,12 @@ use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceK
 use crate::runtime::docker::{
     read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
 };
+use crate::runtime::docker_roots::Storages;
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::storage::not_followed;
 use crate::runtime::{bounded_file, docker_roots, Pod, RuntimeOptions};
 
 /// How long a renamed file may still be written after its successor has data: containerd
@@ -48,7 +50,8 @@ const DEFAULT_LINKS: &str = "/var/log/containers";
 #[derive(Debug)]
 pub struct Cri {
     pod_logs: PathBuf,
-    docker_root: PathBuf,
+    /// Docker's data roots, which the links of cri-dockerd lead into.
+    docker: Vec<Storages>,
     /// Where the links are, if that was said.
     pod_links: Option<PathBuf>,
     links: Mutex<Option<Links>>,
@@ -63,13 +66,12 @@ struct Links {
 }
 
 impl Cri {
-    /// Finds the pods with logs below `pod_logs`; links to files below Docker's data root are
+    /// Finds the pods with logs below `pod_logs`; links to files below Docker's data roots are
     /// followed.
-    pub fn new(pod_logs: &Path, docker_root: &Path) -> Cri {
-        let (pod_logs, docker_root) = (pod_logs.to_owned(), docker_root.to_owned());
+    fn new(pod_logs: &Path, docker: Vec<Storages>) -> Cri {
         Cri {
-            pod_logs,
-            docker_root,
+            pod_logs: pod_logs.to_owned(),
+            docker,
             pod_links: None,
             links: Mutex::default(),
         }
@@ -103,7 +105,10 @@ impl Cri {
                     continue;
                 }
             };
-            if kind.is_dir() {
+            if kind.is_symlink() {
+                let path = path.to_path_buf();
+                note(path, not_followed(), &mut listing.unreadable);
+            } else if kind.is_dir() {
                 if docker.list(&path, found) {
                     let origin = path.to_path_buf();
                     found.push(of_pod(pod, name, path, origin));
@@ -169,7 +174,7 @@ impl Cri {
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let cri = Cri::new(&options.pod_logs, &docker_roots::first(options));
+    let cri = Cri::new(&options.pod_logs, docker_roots::of_machine(options));
     vec![Arc::new(match &options.pod_links {
         Some(links) => cri.with_links(links),
         None => cri,
@@ -192,10 +197,11 @@ impl Runtime for Cri {
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let mut docker = DockerLinks::new(&self.docker_root);
+        let entries = bounded_file::list(root, MOST_CONTAINERS)?;
+        let mut docker = DockerLinks::new(&self.docker);
         let mut listing = Listing::default();
         let base = Base::of_machine(root);
-        for entry in bounded_file::list(root, MOST_CONTAINERS)? {
+        for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -208,6 +214,7 @@ impl Runtime for Cri {
             let dir = SafePath::below(&base, root.join(pod));
             let listed = match entry.file_type() {
                 Ok(kind) if kind.is_dir() => self.list_pod(&dir, pod, &mut docker, &mut listing),
+                Ok(kind) if kind.is_symlink() => Err(not_followed()),
                 Ok(_) => continue,
                 Err(error) => Err(error),
             };

@@ -16,7 +16,7 @@ use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
-use crate::runtime::docker_roots::{self, Installation, Storages, CONTAINERS};
+use crate::runtime::docker_roots::{self, Installation, Storages};
 pub use crate::runtime::log_driver::{
     LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
 };
@@ -234,15 +234,6 @@ pub fn read_log_driver(found: &Found) -> Result<LogDriver, MetadataError> {
         name,
         has_cache_disabled,
     })
-}
-
-/// The directory with one directory per container. Symlinks in the data root are resolved if
-/// it exists.
-pub fn containers_dir(data_root: &Path) -> PathBuf {
-    data_root
-        .canonicalize()
-        .unwrap_or_else(|_| data_root.to_owned())
-        .join(CONTAINERS)
 }
 
 /// The data root that root's files give to Docker's daemon; `None` if it is the usual one.

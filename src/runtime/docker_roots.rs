@@ -25,7 +25,7 @@ use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
 
 /// The folder of a data root with one folder per container.
-pub(super) const CONTAINERS: &str = "containers";
+const CONTAINERS: &str = "containers";
 
 /// How Docker is installed on the machine, which decides where its files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,27 +97,25 @@ pub(crate) enum Storages {
 
 /// The data roots that the options select.
 pub(crate) fn open(options: &RuntimeOptions) -> Vec<Storages> {
-    let machine = &options.machine;
-    let of_root = |given, installation| Storages::of_root(given, installation, machine);
-    let given = options.docker_roots.iter();
-    let mut roots: Vec<Storages> = given
-        .map(|root| of_root(Some(root), Installation::Package))
-        .collect();
-    if roots.is_empty() {
-        roots = [Installation::Package, Installation::Snap]
-            .map(|installation| of_root(None, installation))
-            .into();
-    }
+    let mut roots = of_machine(options);
     if !options.docker_users.is_empty() {
-        roots.push(Storages::of_users(&options.docker_users, machine));
+        roots.push(Storages::of_users(&options.docker_users, &options.machine));
     }
     roots
 }
 
-/// The first data root: links in `/var/log/pods` lead to containers in it.
-pub(crate) fn first(options: &RuntimeOptions) -> PathBuf {
-    let given = options.docker_roots.first().map(PathBuf::as_path);
-    DataRoot::new(given, Installation::Package.service(), &options.machine).path()
+/// Those among them that belong to daemons of root's.
+pub(crate) fn of_machine(options: &RuntimeOptions) -> Vec<Storages> {
+    let of_root = |given, installation| Storages::of_root(given, installation, &options.machine);
+    if options.docker_roots.is_empty() {
+        return [Installation::Package, Installation::Snap]
+            .map(|installation| of_root(None, installation))
+            .into();
+    }
+    let given = options.docker_roots.iter();
+    given
+        .map(|root| of_root(Some(root), Installation::Package))
+        .collect()
 }
 
 /// The data root that root's files give to Docker's daemon; `None` if it is the usual one.

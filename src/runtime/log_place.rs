@@ -1,26 +1,15 @@
 //! Where the log of a container is that was started with `--log-opt path`: a path that root wrote
 //! down, anywhere on the machine.
 //!
-//! Such a path is followed only if nobody but root can change what it leads to: there is no
-//! symlink in it, each folder belongs to root (or to the user that the plugin runs as), and nobody
-//! else can write to the log's folder or replace a folder above it. A path of a user's container
-//! is not followed at all.
+//! Such a path is followed only if nobody but root can change what it leads to (`root_path`). A
+//! path of a user's container is not followed at all.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::process::geteuid;
-
+use crate::runtime::root_path::{is_trusted, only_root_can_replace};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::Found;
-
-/// Permission of others to write, and the flag of a folder, as `/tmp`, in which nobody replaces
-/// what belongs to somebody else.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-const STICKY: u32 = 0o1000;
 
 /// The log at `path` of a container; a path that cannot be opened if it must not be.
 pub(super) fn place(found: &Found, path: &Path) -> SafePath {
@@ -50,40 +39,18 @@ fn refusal(found: &Found, path: &Path) -> Option<String> {
     if found.owner.is_some() {
         return Some("the log of a user's container is read in its own folder only".to_owned());
     }
-    let is_trusted = |uid: u32| uid == 0 || uid == geteuid().as_raw();
     if !found.dir.stat().is_ok_and(|stat| is_trusted(stat.stx_uid)) {
         return Some("its container belongs to a user".to_owned());
     }
     if !path.is_absolute() || path.file_name().is_none() {
         return Some("it is not the path of a file".to_owned());
     }
-    for folder in path.ancestors().skip(1) {
-        let shown = folder.display();
-        let stat = match fs::symlink_metadata(folder) {
-            Ok(stat) => stat,
-            // Opening the log fails in the same way.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Some(format!("{shown}: {error}")),
-        };
-        if !stat.is_dir() {
-            return Some(format!("{shown} is not a folder, but a symlink or a file"));
-        }
-        if !is_trusted(stat.uid()) {
-            return Some(format!("{shown} belongs to uid {}", stat.uid()));
-        }
-        let is_above = Some(folder) != path.parent();
-        let is_safe =
-            stat.mode() & WRITABLE_BY_OTHERS == 0 || is_above && stat.mode() & STICKY != 0;
-        if !is_safe {
-            return Some(format!("others than root can write to {shown}"));
-        }
-    }
-    None
+    only_root_can_replace(path).err()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::{symlink, PermissionsExt};
 
     use super::*;

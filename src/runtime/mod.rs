@@ -24,6 +24,7 @@ mod network_fs;
 pub mod own_container;
 pub mod podman;
 mod podman_list;
+mod root_path;
 mod root_watch;
 pub mod safe_path;
 mod seam;

@@ -330,13 +330,14 @@ fn list_storage(
     };
     listing.folders.push(storage.clone());
     let mut namespaces = Vec::new();
-    for (address, _) in names(folder, storage, limits, &mut note) {
+    let any = |_: &str| true;
+    for address in names(folder, storage, limits, any, &mut note) {
         let store = storage.join(address);
         let containers = store.join(CONTAINERS);
         match containers.open_folder() {
             Ok(folder) => {
-                let found = names(&folder, &containers, limits, &mut note);
-                namespaces.extend(found.into_iter().map(|(name, _)| containers.join(name)));
+                let found = names(&folder, &containers, limits, any, &mut note);
+                namespaces.extend(found.into_iter().map(|name| containers.join(name)));
                 listing.folders.push(containers);
             }
             Err(error) => note(&containers, error),

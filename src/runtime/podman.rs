@@ -453,9 +453,8 @@ mod tests {
         let unreadable: Vec<PathBuf> = listing.unreadable.into_iter().map(|it| it.path).collect();
         assert_eq!(
             unreadable,
-            [podman
-                .root()
-                .join(format!("overlay-containers/{}/userdata", "f".repeat(64)))]
+            ["d".repeat(64), "f".repeat(64) + "/userdata"]
+                .map(|name| podman.root().join("overlay-containers").join(name))
         );
         assert!(listing
             .folders

@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::FileType;
-use rustix::process::geteuid;
 
 use crate::runtime::id::ContainerId;
+use crate::runtime::root_path::{is_trusted, only_root_can_replace};
 use crate::runtime::safe_path::{Folder, SafePath};
 use crate::runtime::seam::{Found, Listing, Unreadable};
 use crate::runtime::Owner;
@@ -43,16 +43,31 @@ pub(crate) const LIMITS_OF_USERS: Limits = Limits {
 /// user whose it is.
 pub(crate) type Identify<'a> = &'a dyn Fn(ContainerId) -> (ContainerId, Option<Owner>);
 
-/// The subfolders of a folder, sorted, so that a limit always leaves out the same ones.
+/// The subfolders of a folder with names that are wanted, sorted, so that a limit always leaves out
+/// the same ones. A symlink in the place of one is noted.
 pub(crate) fn names(
     folder: &Folder,
     path: &Path,
     limits: Limits,
+    is_wanted: impl Fn(&str) -> bool,
     note: &mut impl FnMut(&Path, io::Error),
-) -> Vec<(String, FileType)> {
-    let mut names = sorted(folder, path, limits, note);
-    names.retain(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
+) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, kind) in sorted(folder, path, limits, note) {
+        match kind {
+            _ if !is_wanted(&name) => {}
+            FileType::Directory | FileType::Unknown => names.push(name),
+            FileType::Symlink => note(&path.join(name), not_followed()),
+            _ => {}
+        }
+    }
     names
+}
+
+/// The error for a symlink in the place of a folder.
+pub(crate) fn not_followed() -> io::Error {
+    let reason = "it is a symlink, which is not followed here";
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
 fn sorted(
@@ -96,23 +111,13 @@ pub(crate) fn list_containers(
         }
         left -= 1;
         let origin = dir.join(name);
-        let kind = match kind {
-            // The file system does not say what it is.
-            FileType::Unknown => origin
-                .stat()
-                .map_or(kind, |stat| FileType::from_raw_mode(stat.stx_mode.into())),
-            kind => kind,
-        };
-        let place = match kind {
-            FileType::Directory => origin.clone(),
-            FileType::Symlink if !dir.base().is_of_user() => match linked_folder(&origin) {
-                Ok(folder) => folder,
-                Err(error) => {
-                    note(&origin, error);
-                    continue;
-                }
-            },
-            _ => continue,
+        let place = match folder_at(&origin, kind) {
+            Ok(Some(folder)) => folder,
+            Ok(None) => continue,
+            Err(error) => {
+                note(&origin, error);
+                continue;
+            }
         };
         let (id, owner) = identify(id);
         let origin = origin.to_path_buf();
@@ -122,24 +127,51 @@ pub(crate) fn list_containers(
     listing.unreadable.append(&mut unreadable);
 }
 
+/// The folder of a container; `None` if there is something else. In a storage of root's it may be
+/// a symlink of root's.
+pub(crate) fn folder_at(path: &SafePath, kind: FileType) -> io::Result<Option<SafePath>> {
+    let kind = match kind {
+        // The file system does not say what it is.
+        FileType::Unknown => path
+            .stat()
+            .map_or(kind, |stat| FileType::from_raw_mode(stat.stx_mode.into())),
+        kind => kind,
+    };
+    match kind {
+        FileType::Directory => Ok(Some(path.clone())),
+        FileType::Symlink if path.is_of_user() => Err(not_followed()),
+        FileType::Symlink => linked_folder(path).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// The folder that a symlink in the place of a container's folder leads to, as after a large one
 /// was moved to another disk. dockerd follows it; so does the plugin if nobody but root can have
-/// made it, or the user that the plugin runs as.
+/// made it or can replace what it leads to, or the user that the plugin runs as.
 fn linked_folder(link: &Path) -> io::Result<SafePath> {
     let uid = link.symlink_metadata()?.uid();
-    if uid != 0 && uid != geteuid().as_raw() {
+    let refused = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
+    if !is_trusted(uid) {
         let reason = format!("it is a symlink that belongs to uid {uid}, not to root");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        return Err(refused(reason));
     }
     let unresolved = |error: io::Error| {
         let reason = format!("it is a symlink that leads to no folder: {error}");
         io::Error::new(error.kind(), reason)
     };
-    let folder = SafePath::from(link.canonicalize().map_err(unresolved)?);
-    match folder.is_folder() {
-        true => Ok(folder),
-        false => Err(unresolved(io::ErrorKind::NotADirectory.into())),
+    let target = link.parent().unwrap_or(link).join(link.read_link()?);
+    only_root_can_replace(&target)
+        .map_err(|reason| refused(format!("it is a symlink that is not followed: {reason}")))?;
+    let kind = target.symlink_metadata().map_err(unresolved)?.file_type();
+    if kind.is_symlink() {
+        let reason = "it is a symlink to another one, which is not followed";
+        return Err(refused(reason.to_owned()));
     }
+    if !kind.is_dir() {
+        return Err(unresolved(io::ErrorKind::NotADirectory.into()));
+    }
+    // Only `..` is left to resolve.
+    Ok(SafePath::from(target.canonicalize().map_err(unresolved)?))
 }
 
 /// The error for a storage that has more than is read of it.

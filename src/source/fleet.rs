@@ -337,8 +337,8 @@ impl Fleet {
         }
     }
 
-    /// Marks containers that are no longer listed as gone, if their root is readable or is the
-    /// one that the API lists instead.
+    /// Marks containers that are no longer listed as gone: those of the root that an API lists
+    /// instead, or else of all readable roots.
     fn mark_gone(
         &mut self,
         listed: &HashSet<ContainerId>,
@@ -347,8 +347,11 @@ impl Fleet {
     ) {
         for (key, container) in &mut self.containers {
             let root = self.roots.get(container.root);
-            let is_readable = root.is_some_and(|root| root.failure.is_none());
-            if (is_readable || listed_by_api == Some(container.root))
+            let is_listed_there = match listed_by_api {
+                Some(index) => container.root == index,
+                None => root.is_some_and(|root| root.failure.is_none()),
+            };
+            if is_listed_there
                 && !listed.contains(container.id())
                 && !root.is_some_and(|root| root.hides(container))
                 && !container.found().outlives_its_link()

@@ -192,7 +192,7 @@ impl Root {
     pub fn hides_containers(&self) -> bool {
         self.unreadable
             .iter()
-            .any(|it| it.hides == Hides::Containers)
+            .any(|it| matches!(it.hides, Hides::Containers | Hides::LinkedLogs(_)))
     }
 
     /// Reports each unreadable part once, and once that it is readable again.

@@ -6,6 +6,7 @@ use std::fs;
 use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::played_api::{PlayedApi, PlayedContainer};
+use test_kit::podman_storage::{PodmanStorage, Start};
 use test_kit::tail_containers::{check, row, run};
 
 const LINES: [&str; 3] = ["one", "two", "three"];
@@ -218,4 +219,33 @@ fn long_lines_whose_pieces_have_times_of_their_own_are_one_record_each() {
         entries.push((1, later.to_owned(), "later than that\n".to_owned()));
         assert_eq!(read(entries, 1), [15], "{runtime} {driver}");
     }
+}
+
+/// Docker's root cannot be read, and its API lists its containers. That says nothing about the
+/// containers of Podman, whose line is still open.
+#[test]
+fn a_list_of_dockers_api_does_not_end_podmans_containers() {
+    let root = DockerRoot::new();
+    let containers = root.path().join("containers");
+    fs::remove_dir(&containers).expect("it is ours");
+    fs::write(&containers, "no folder").expect("a file");
+    let podman = PodmanStorage::new(root.path());
+    let mut unit = podman.run('b', &Start::default());
+    unit.line("podman 1");
+    let kept = PlayedContainer::ended("kept", "journald", &["docker"]);
+    let api = PlayedApi::of_docker([("a".repeat(64), kept)]);
+    let options = [
+        ("Runtime", "auto"),
+        ("Docker_Socket", &*api.socket()),
+        ("Podman_Socket", "off"),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let collector = Collector::start(root.path(), &options);
+    collector.wait_texts(2);
+    let lists = || api.requests("/containers/json").len();
+    let before = lists();
+    collector.wait("more lists", |_| lists() > before + 2);
+    unit.line("podman 2");
+    collector.wait_texts(3);
+    assert!(!collector.has_logged("is gone"), "{:?}", collector.log());
 }

@@ -2,7 +2,7 @@
 //! run, or while we are away: what was read is not read again, what is new is.
 
 use std::fs;
-use std::os::unix::fs::{lchown, symlink};
+use std::os::unix::fs::{lchown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -378,4 +378,43 @@ fn a_containers_folder_that_is_a_link_and_cannot_be_read_is_said_counted_and_che
     let (page, is_all_read) = check(root.path(), &[]);
     assert!(!is_all_read && page.contains(said), "{page}");
     assert_eq!(collector.stop().0.len(), 3);
+}
+
+/// Whoever can write to the folder above the target can put another folder there.
+#[test]
+fn a_containers_folder_is_not_read_where_others_can_replace_it() {
+    let (root, elsewhere) = (DockerRoot::new(), DockerRoot::new());
+    let open = elsewhere.path().canonicalize().unwrap().join("open");
+    fs::create_dir(&open).expect("a folder");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let mut log = elsewhere.container('a', "web");
+    write(&mut log, 0..1);
+    let target = open.join("web");
+    fs::rename(&log.dir, &target).expect("a move");
+    let link = root.path().join("containers").join("a".repeat(64));
+    symlink(&target, &link).expect("a link");
+    let inner = elsewhere.path().join("inner");
+    symlink(&target, &inner).expect("a link");
+    let twice = root.path().join("containers").join("b".repeat(64));
+    symlink(&inner, &twice).expect("a link");
+    let collector = Collector::start(root.path(), QUICK);
+    let said = [
+        format!(
+            "cannot read {}: it is a symlink that is not followed: others than root can write to {}",
+            link.display(),
+            open.display()
+        ),
+        format!(
+            "cannot read {}: it is a symlink to another one, which is not followed",
+            twice.display()
+        ),
+    ];
+    for said in &said {
+        collector.wait(said, |collector| collector.has_logged(said));
+    }
+    let (page, is_all_read) = check(root.path(), &[]);
+    let is_said = page.contains("others than root can write to");
+    assert!(!is_all_read && is_said, "{page}");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    assert_eq!(collector.wait_texts(1), numbers(0..1));
 }

@@ -230,3 +230,37 @@ fn a_users_log_path_is_not_followed() {
     own.line("own");
     assert_eq!(collector.wait_texts(1), ["own"]);
 }
+
+#[test]
+fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
+    let (machine, root) = machine();
+    NerdctlContainer::new(&root, 'a', "web").line("one");
+    let target = machine.path().join("moved");
+    fs::create_dir(&target).unwrap();
+    let links = [
+        root.join("12345678"),
+        root.join("1935db59/containers/staging"),
+    ];
+    for link in &links {
+        std::os::unix::fs::symlink(&target, link).unwrap();
+    }
+    // Of users, root follows none in the place of a container either.
+    let home = machine.path().join("home/ada");
+    user(machine.path(), "ada", &home);
+    let own = NerdctlContainer::new(&home.join(".local/share/nerdctl"), 'b', "own");
+    let of_ada = own.dir.with_file_name("c".repeat(64));
+    std::os::unix::fs::symlink(&own.dir, &of_ada).unwrap();
+    let collector = start(machine.path(), &[("Nerdctl_Users", "ada")]);
+    for link in links.iter().chain([&of_ada]) {
+        let reason = "it is a symlink, which is not followed here";
+        let said = format!("cannot read {}: {reason}", link.display());
+        collector.wait("the reason", |collector| collector.has_logged(&said));
+    }
+    let output = std::process::Command::new(program())
+        .args(["check", "--runtime", "nerdctl", "-o"])
+        .arg(format!("Nerdctl_Root={}", root.display()))
+        .output();
+    let (said, is_all_read) = page(&output.expect("it runs"));
+    assert!(!is_all_read && said.contains("12345678"), "{said}");
+    assert_eq!(collector.wait_texts(1), ["one"]);
+}

@@ -2,7 +2,7 @@
 //! database with labels and log drivers, logs elsewhere.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{symlink, PermissionsExt};
 use std::process::Command;
 
 use fluent_bit_container_logs::telemetry::event::Level;
@@ -357,4 +357,34 @@ fn a_users_labels_are_known_and_a_users_log_path_is_not_followed() {
     collector.wait("the metric", |collector| {
         collector.metric("containers_unread") == 1.0
     });
+}
+
+/// Moved to another disk, with a link left in its place.
+#[test]
+fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("one");
+    storage.run('b', &unit("moved")).line("two");
+    let container = storage
+        .path()
+        .join("overlay-containers")
+        .join("b".repeat(64));
+    fs::rename(&container, dir.path().join("moved")).unwrap();
+    let driver = storage.path().join("vfs-containers");
+    fs::create_dir(dir.path().join("vfs")).unwrap();
+    for (target, link) in [("moved", &container), ("vfs", &driver)] {
+        symlink(dir.path().join(target), link).unwrap();
+    }
+    let collector = start(&dir, &[("Podman_Socket", "off")]);
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(!is_all_read, "{page}");
+    for link in [container, driver] {
+        let reason = "it is a symlink, which is not followed here";
+        let said = format!("cannot read {}: {reason}", link.display());
+        collector.wait("the reason", |collector| collector.has_logged(&said));
+        assert!(page.contains(reason), "{page}");
+        assert!(page.contains(&link.display().to_string()), "{page}");
+    }
+    assert_eq!(collector.wait_texts(1), ["one"]);
 }

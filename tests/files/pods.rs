@@ -512,6 +512,39 @@ fn below_cri_dockerd_records_are_the_same_while_the_kubelet_replaces_the_link() 
     }
 }
 
+/// At the start of the machine Docker's data root is mounted after Fluent Bit starts.
+#[test]
+fn positions_are_kept_while_the_docker_root_that_links_lead_to_is_not_mounted() {
+    let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+    let docker_root = docker.path().display().to_string();
+    let (mut log, _) = linked(&pods, &docker, 'a', &docker_root);
+    let db = pods.path().join("positions.db").display().to_string();
+    let options = [
+        ("Docker_Root", &*docker_root),
+        ("Rescan_Interval", "50ms"),
+        ("DB", &db),
+    ];
+    let collector = start(&pods, &options);
+    assert_eq!(collector.wait_texts(1), ["line 0"]);
+    collector.stop();
+    let containers = docker.path().join("containers");
+    let unmounted = docker.path().join("unmounted");
+    std::fs::rename(&containers, &unmounted).expect("a rename");
+    log.line("line 1");
+    let mut other = pods.container("ops", "other", "app");
+    other.line("started");
+    let collector = start(&pods, &options);
+    collector.wait("the reason", |collector| {
+        collector.has_logged("the logs of pods are links into")
+    });
+    // All containers that are there have been read by then, and a restart remembers it.
+    assert_eq!(collector.wait_texts(1), ["started"]);
+    std::fs::rename(&unmounted, &containers).expect("a rename");
+    assert_eq!(collector.wait_texts(2), ["started", "line 1"]);
+    let said = "containers that were read before are not there";
+    assert!(!collector.has_logged(said), "{:?}", collector.log());
+}
+
 #[test]
 fn links_into_a_docker_root_that_is_mounted_elsewhere_are_followed_and_else_said() {
     let (pods, docker) = (PodRoot::new(), DockerRoot::new());
@@ -816,4 +849,36 @@ fn the_own_container_is_left_out_by_the_kubelets_mounts_and_others_of_its_pod_ar
     ] {
         assert_eq!(row(&page, name), source, "{page}");
     }
+}
+
+#[test]
+fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web-1", "app");
+    log.line("one");
+    let target = root.path().join("moved");
+    std::fs::create_dir(&target).expect("a folder");
+    let links = [
+        root.pods().join(format!("shop_web-2_{}", uid_of("web-2"))),
+        log.dir.with_file_name("side"),
+    ];
+    for link in &links {
+        symlink(&target, link).expect("a link");
+    }
+    let collector = start(&root, &[]);
+    let output = Command::new(program())
+        .args(["check", "--runtime", "cri", "-o"])
+        .arg(format!("Pod_Logs={}", root.pods().display()))
+        .output();
+    let (page, is_all_read) = page(&output.expect("it runs"));
+    assert!(!is_all_read, "{page}");
+    for link in &links {
+        let said = format!(
+            "cannot read {}: it is a symlink, which is not followed here",
+            link.display()
+        );
+        collector.wait("the reason", |collector| collector.has_logged(&said));
+        assert!(page.contains(&link.display().to_string()), "{page}");
+    }
+    assert_eq!(collector.wait_texts(1), ["one"]);
 }

@@ -4,6 +4,14 @@ use super::*;
 
 const UID: &str = "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11";
 
+fn docker(roots: &[&Path]) -> Vec<Storages> {
+    let options = RuntimeOptions {
+        docker_roots: roots.iter().map(|root| root.to_path_buf()).collect(),
+        ..RuntimeOptions::default()
+    };
+    docker_roots::of_machine(&options)
+}
+
 struct Node {
     dir: tempfile::TempDir,
 }
@@ -32,7 +40,7 @@ impl Node {
     }
 
     fn cri(&self) -> Cri {
-        Cri::new(&self.path("pods"), &self.path("docker"))
+        Cri::new(&self.path("pods"), docker(&[&self.path("docker")]))
     }
 
     fn found(&self) -> Vec<Found> {
@@ -242,6 +250,40 @@ fn a_link_counts_by_its_id_wherever_it_leads_and_however_it_is_called() {
     }
 }
 
+/// A data root that is given as a symlink, which is changed later; a second one of a daemon with
+/// userns-remap.
+#[test]
+fn links_are_looked_up_in_all_data_roots_where_they_are_now() {
+    let node = Node::new();
+    let (one, other) = ("ab".repeat(32), "cd".repeat(32));
+    for (container, id) in [("app", &one), ("side", &other)] {
+        let dir = node.path(&format!("pods/shop_web-1_{UID}/{container}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let target = format!("/var/lib/docker/containers/{id}/{id}-json.log");
+        symlink(target, dir.join("0.log")).unwrap();
+    }
+    let link = node.path("link");
+    symlink(node.path("docker"), &link).unwrap();
+    let cri = Cri::new(&node.path("pods"), docker(&[&link, &node.path("second")]));
+    let dirs = || {
+        let listing = cri.list(&cri.root()).unwrap();
+        let found = listing.containers.iter();
+        let mut dirs: Vec<PathBuf> = found.map(|found| found.dir.to_path_buf()).collect();
+        dirs.sort();
+        dirs
+    };
+    assert_eq!(dirs(), [PathBuf::new(); 0]);
+    let log = |root: &str, id: &str| node.write(&format!("{root}/containers/{id}/{id}-json.log"));
+    let folder = |log: PathBuf| log.parent().unwrap().to_owned();
+    let first = folder(log("docker", &one));
+    let remapped = folder(log("second/165536.165536", &other));
+    assert_eq!(dirs(), [first, remapped.clone()]);
+    let moved = folder(log("elsewhere", &one));
+    std::fs::remove_file(&link).unwrap();
+    symlink(node.path("elsewhere"), &link).unwrap();
+    assert_eq!(dirs(), [moved, remapped]);
+}
+
 #[test]
 fn links_of_which_none_leads_to_a_container_are_said_and_a_single_one_is_not() {
     let node = Node::new();
@@ -301,7 +343,8 @@ fn the_links_with_the_ids_are_beside_the_pods_or_where_they_are_said_to_be() {
 
 #[test]
 fn a_missing_root_is_an_error() {
-    let cri = Cri::new(Path::new("/nonexistent/pods"), Path::new("/nonexistent"));
+    let missing = Path::new("/nonexistent");
+    let cri = Cri::new(&missing.join("pods"), docker(&[missing]));
     assert_eq!(
         cri.list(&cri.root()).unwrap_err().kind(),
         io::ErrorKind::NotFound

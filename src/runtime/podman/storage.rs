@@ -33,18 +33,21 @@ pub(crate) fn list_storage(
             });
         }
     };
-    let mut drivers = names(folder, storage, limits, &mut note);
-    drivers.retain(|(name, _)| name.ends_with(CONTAINERS));
+    let is_driver = |name: &str| name.ends_with(CONTAINERS);
+    let mut drivers = names(folder, storage, limits, is_driver, &mut note);
     if drivers.len() > limits.parts {
         note(storage, too_many(limits.parts, "storage drivers"));
         drivers.truncate(limits.parts);
     }
     let mut left = limits.containers;
     listing.folders.push(storage.clone());
-    for (driver, _) in drivers {
+    for driver in drivers {
         let dir = storage.join(driver);
         let entries = match dir.open_folder() {
-            Ok(folder) => names(&folder, &dir, limits, &mut note),
+            Ok(folder) => {
+                let is_container = |name: &str| ContainerId::parse(name).is_some();
+                names(&folder, &dir, limits, is_container, &mut note)
+            }
             Err(error) => {
                 note(&dir, error);
                 continue;
@@ -52,7 +55,7 @@ pub(crate) fn list_storage(
         };
         let ids = entries
             .into_iter()
-            .filter_map(|(name, _)| Some((ContainerId::parse(&name)?, name)));
+            .filter_map(|name| Some((ContainerId::parse(&name)?, name)));
         for (id, name) in ids {
             if left == 0 {
                 note(&dir, too_many(limits.containers, "containers"));
