@@ -147,6 +147,9 @@ struct ImageConfig {
 struct State {
     #[serde(default)]
     running: bool,
+    /// It has ended and will be started again; dockerd says that it runs.
+    #[serde(default)]
+    restarting: bool,
 }
 
 #[derive(Deserialize)]
@@ -200,7 +203,9 @@ pub fn read_metadata(found: &Found) -> Result<ContainerMetadata, MetadataError> 
         labels: labels.pairs,
         env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
-        is_running: config.state.is_some_and(|state| state.running),
+        is_running: config
+            .state
+            .is_some_and(|state| state.running && !state.restarting),
         pod,
         owner: found.owner.clone(),
         mounted,

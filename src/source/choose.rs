@@ -10,7 +10,7 @@ use crate::config::{socket_option, Config, Mode};
 use crate::runtime::docker::{
     LogDriver, CACHED_LOG, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
 };
-use crate::runtime::file::{is_shortage, open_regular};
+use crate::runtime::file::{is_shortage, open_regular, stat_path};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::extent::last_written;
 use crate::source::file::listing;
@@ -40,6 +40,8 @@ pub struct Facts<'a> {
 pub enum FileState<'a> {
     /// They can be opened.
     Readable,
+    /// They can be opened, and the current one is missing.
+    Rotated,
     /// There are none.
     Missing,
     /// There are some of an earlier driver, which were read to their end, and none that the
@@ -74,7 +76,7 @@ pub enum Choice {
 }
 
 /// Why a container that runs with a driver that writes files is not read from these.
-const DELETED: &str = "its log was deleted while it runs";
+pub const DELETED: &str = "its log was deleted while it runs";
 
 /// Returns where the log of a container is read from now.
 pub fn choose(facts: &Facts<'_>) -> Choice {
@@ -89,7 +91,7 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     let choice = match facts.files {
         FileState::Hidden => Choice::Api("its folder cannot be read".to_owned()),
         FileState::Ignored => Choice::Api("Mode stream".to_owned()),
-        FileState::Readable => Choice::Files,
+        FileState::Readable | FileState::Rotated => Choice::Files,
         FileState::Missing | FileState::Left => without_files(facts),
         FileState::Unreadable {
             error,
@@ -201,6 +203,12 @@ pub fn is_there(files: &LogFiles) -> io::Result<bool> {
     }
 }
 
+/// Whether a log has no current file. During a rotation it has none for a moment.
+pub fn lacks_current(files: &LogFiles) -> bool {
+    let stat = files.current().map(stat_path);
+    stat.is_some_and(|stat| stat.is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
+}
+
 /// Returns where to read a container that has no files: whether its driver will still write
 /// some.
 fn without_files(facts: &Facts<'_>) -> Choice {
@@ -233,7 +241,8 @@ pub fn is_deleted(facts: &Facts<'_>) -> bool {
     let is_docker = facts.runtime.api() == Some(Api::Docker);
     // Without metadata a container is taken to run.
     let metadata = || facts.runtime.metadata(facts.found, 0);
-    let is_missing = matches!(facts.files, FileState::Missing) && facts.is_running;
+    let is_missing =
+        matches!(facts.files, FileState::Missing | FileState::Rotated) && facts.is_running;
     has_own_file && is_docker && is_missing && metadata().is_ok_and(|metadata| metadata.is_running)
 }
 

@@ -165,6 +165,7 @@ impl LogSource {
         };
         let files = match &opened {
             None => FileState::Ignored,
+            Some(Ok(true)) if self.lacks_current(about) => FileState::Rotated,
             Some(Ok(true)) => FileState::Readable,
             Some(Ok(false)) => FileState::Missing,
             // A name changed between listing and opening; the next look finds it.
@@ -183,8 +184,8 @@ impl LogSource {
         let (choice, is_deleted) = (choose(&facts), choose::is_deleted(&facts));
         match choice {
             // The log may be created shortly after the start.
-            Choice::Api(_) | Choice::Nowhere(..)
-                if matches!(files, FileState::Missing)
+            Choice::Api(_) | Choice::Nowhere(..) | Choice::Files
+                if (is_deleted || matches!(files, FileState::Missing))
                     && around.config.follow
                     && self.may_still_come(about, around.now) =>
             {
@@ -196,7 +197,12 @@ impl LogSource {
                 if is_deleted {
                     self.report_deleted(about, around.link);
                 }
+                let is_found = matches!(choice, Choice::Files) && !is_deleted;
                 self.go_to(choice, about, around);
+                if is_found {
+                    self.missing_since = None;
+                    self.end_deletion(around.link);
+                }
             }
         }
     }
@@ -286,9 +292,7 @@ impl LogSource {
 
     /// Reads the files from now on, resuming where the API stopped.
     fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        self.missing_since = None;
         let was_api = self.end_stream(about, around);
-        self.end_deletion();
         if let Source::Files { tailer, nowhere } = &mut self.source {
             *nowhere = None;
             if was_api {

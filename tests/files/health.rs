@@ -319,3 +319,97 @@ fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked(
         assert_eq!(collector.figures().abandoned.generations, 1);
     }
 }
+
+#[test]
+fn a_log_that_was_deleted_beside_its_rotated_files_is_said_counted_and_checked() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [
+        ("DB", db.as_str()),
+        ("Docker_Socket", "off"),
+        ("Rescan_Interval", "100ms"),
+    ];
+    let mut log = root.container('a', "web");
+    let collector = Collector::start(root.path(), &options);
+    log.line("one");
+    log.rotate(2, false);
+    log.line("two");
+    collector.wait_texts(2);
+    collector.stop();
+    fs::remove_file(&log.log).expect("its log");
+    log.line("three");
+
+    let (page, is_all_read) = check(root.path(), &["-o", "Docker_Socket=off"]);
+    let finding = "container web: its log was deleted while it runs";
+    assert!(!is_all_read && page.contains(finding), "{page}");
+    assert!(
+        page.contains("[missing]\n     -> start it again (docker restart)"),
+        "{page}"
+    );
+    let collector = Collector::start(root.path(), &options);
+    let said = "does not exist: it was deleted; lines of it that were not read are lost";
+    collector.wait("a message", |collector| collector.has_logged(said));
+    collector.wait("the count", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+    assert_eq!(collector.figures().abandoned.generations, 1);
+    assert!(!collector.has_logged("was rotated away"));
+    // It is started again.
+    log.open_log();
+    log.line("four");
+    assert_eq!(collector.wait_texts(1), ["four"]);
+    collector.wait("the count", |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
+    assert_eq!(collector.figures().abandoned.generations, 1);
+    collector.stop();
+
+    // Without a checkpoint, what is left is read.
+    fs::remove_file(&log.log).expect("its log");
+    let collector = Collector::start(root.path(), &options[1..]);
+    assert_eq!(collector.wait_texts(1), ["one"]);
+    collector.wait("a message", |collector| collector.has_logged(said));
+}
+
+/// Between the two renames of a rotation, the log has no current file.
+#[test]
+fn a_rotation_under_way_is_no_deletion() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    log.line("one");
+    let rotated = format!("{}.1", log.log.display());
+    fs::rename(&log.log, rotated).expect("a rotation");
+    let mut turned = Turned::over(&root, &[("Docker_Socket", "off".to_owned())]);
+    turned.turn(1);
+    assert_eq!(turned.value("records_total"), Some(1.0));
+    assert_eq!(turned.unread(), []);
+    log.open_log();
+    log.line("two");
+    turned.turn(10);
+    assert_eq!(turned.value("records_total"), Some(2.0));
+    assert_eq!(turned.unread(), []);
+    // A file that is open is read on, whatever its name.
+    fs::rename(&log.log, log.dir.join("renamed")).expect("its log");
+    turned.turn(10);
+    assert_eq!(turned.unread(), []);
+}
+
+#[test]
+fn the_message_names_the_file_of_the_driver_and_a_restarting_container_has_none() {
+    let root = DockerRoot::new();
+    set_driver(&root.created_container('a', "local"), "local");
+    let restarting = root.created_container('b', "restarting");
+    let config = r#"{"Name":"/restarting","State":{"Running":true,"Restarting":true}}"#;
+    fs::write(restarting.dir.join("config.v2.json"), config).expect("the folder is ours");
+    let options = [("Docker_Socket", "off"), ("Rescan_Interval", "100ms")];
+    let collector = Collector::start(root.path(), &options);
+    let said = "local-logs/container.log does not exist: it was deleted";
+    collector.wait("a message", |collector| collector.has_logged(said));
+    assert!(!collector.has_logged(&restarting.id));
+    let (page, _) = check(root.path(), &["-o", "Docker_Socket=off"]);
+    assert!(
+        page.contains("container local: its log was deleted"),
+        "{page}"
+    );
+    assert!(!page.contains("container restarting:"), "{page}");
+}

@@ -22,6 +22,8 @@ pub struct Losses {
     account: Arc<Account>,
     /// The file of the saved position is gone, and that is counted.
     is_saved_gone: bool,
+    /// The file of the saved position is gone, which is counted and not reported yet.
+    unsaid: Option<Lost>,
     /// Files that were there and are not opened.
     has_surplus: bool,
     surplus_report: Once,
@@ -40,6 +42,7 @@ impl Losses {
         Losses {
             account,
             is_saved_gone: false,
+            unsaid: None,
             has_surplus: false,
             surplus_report: Once::default(),
             missed: Paced::default(),
@@ -174,12 +177,24 @@ impl Losses {
     }
 
     /// No file matches a checkpoint. Neither the content of its file nor whether that was read
-    /// to its end is known.
-    pub fn lost(&self, link: &Link, of: &ContainerMetadata, lost: Lost) {
-        if self.is_saved_gone {
-            return;
+    /// to its end is known. Counted; [`Losses::report_lost`] reports it.
+    pub fn lost(&mut self, lost: Lost) {
+        if !self.is_saved_gone {
+            self.abandon(0, 1);
+            self.unsaid = Some(lost);
         }
-        self.abandon(0, 1);
+    }
+
+    /// What was lost is reported with its cause.
+    pub fn explained(&mut self) {
+        self.unsaid = None;
+    }
+
+    /// Reports what [`Losses::lost`] counted.
+    pub fn report_lost(&mut self, link: &Link, of: &ContainerMetadata) {
+        let Some(lost) = self.unsaid.take() else {
+            return;
+        };
         let (name, short_id) = (of.title(), self.account.short_id());
         link.report(match lost {
             Lost::Truncated(path) => Event::TruncatedMeanwhile {

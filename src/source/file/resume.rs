@@ -37,6 +37,7 @@ pub struct Plan {
 }
 
 /// Why no file matches a checkpoint.
+#[derive(Debug)]
 pub enum Lost {
     /// Its file was truncated.
     Truncated(std::path::PathBuf),

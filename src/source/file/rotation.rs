@@ -165,7 +165,11 @@ impl Rotation {
         let unreadable: Vec<&UnreadableFile> = unreadable.collect();
         // The file of the checkpoint is among them.
         if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty()) {
-            feed.losses.lost(link, feed.assembler.metadata(), lost);
+            feed.losses.lost(lost);
+            // Without a current file it may have been deleted, which the next looks tell.
+            if self.log.current().is_none() || listed[last].is_current() {
+                feed.losses.report_lost(link, feed.assembler.metadata());
+            }
         }
         for file in unreadable {
             feed.losses.not_supported(link, file);

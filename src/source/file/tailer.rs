@@ -131,6 +131,13 @@ impl Tailer {
         !self.rotation.files.open.is_empty() || self.rotation.search.is_under_way()
     }
 
+    /// Whether the newest file that is open was rotated when it was opened.
+    pub fn begins_rotated(&self) -> bool {
+        let (files, log) = (&self.rotation.files, self.files());
+        let newest = files.open.back();
+        newest.is_some_and(|newest| log.current().is_some_and(|path| newest.path != **path))
+    }
+
     /// How many files of the log have been found so far; it only grows.
     pub fn files_met(&self) -> u32 {
         self.rotation.files.next_number

@@ -137,13 +137,25 @@ impl LogSource {
         }
     }
 
+    /// Whether its rotated files are read and the one that its driver writes is missing. A file
+    /// that was opened as the current one is read on without its name.
+    pub(super) fn lacks_current(&self, about: &Description) -> bool {
+        self.tailer().is_some_and(|tailer| {
+            tailer.begins_rotated()
+                && about.writes_to(tailer.files()) != Some(false)
+                && choose::lacks_current(tailer.files())
+        })
+    }
+
     /// Reports once that its log was deleted; the file that reading was to resume in is lost.
     pub(super) fn report_deleted(&mut self, about: &Description, link: &Link) {
         if let Some((tailer, _)) = self.tailer_mut() {
             tailer.lose_saved();
             self.places.is_lost = true;
         }
-        let path = self.files().path.to_path_buf();
+        let mut logs = about.runtime().logs(about.found()).into_iter();
+        let written = logs.find(|files| about.writes_to(files) == Some(true));
+        let path = written.as_ref().unwrap_or(self.files()).path.to_path_buf();
         let (name, short_id) = about.names();
         self.deletion.report(|| {
             link.report(Event::LogDeleted {
@@ -154,8 +166,11 @@ impl LogSource {
         });
     }
 
-    /// There are files again.
-    pub(super) fn end_deletion(&mut self) {
+    /// Its files are there.
+    pub(super) fn end_deletion(&mut self, link: &Link) {
+        if let Some((tailer, _)) = self.tailer_mut() {
+            tailer.report_lost(link);
+        }
         self.deletion = Once::default();
         self.places.is_lost = false;
     }

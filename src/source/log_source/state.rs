@@ -47,7 +47,12 @@ impl LogSource {
             } => Some(*reason),
             Source::Files { .. } if trouble.is_some() => trouble,
             Source::Files { .. } if is_remote => Some(Unread::ApiUnavailable),
-            Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => None,
+            // Only the rotated files of a log are read whose current one was deleted.
+            Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => {
+                let is_late = |since| now.duration_since(since) >= LOG_PATIENCE;
+                let is_missing = self.missing_since.is_some_and(is_late);
+                is_missing.then_some(Unread::Missing)
+            }
             Source::Files { .. } => about.unread().or_else(|| {
                 let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
                 is_missing.then_some(Unread::Missing)

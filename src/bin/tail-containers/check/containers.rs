@@ -20,7 +20,9 @@ use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
     network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
 };
-use fluent_bit_container_logs::source::choose::{choose, find_logs, reads_files, Facts, FileState};
+use fluent_bit_container_logs::source::choose::{
+    choose, find_logs, lacks_current, reads_files, Facts, FileState,
+};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
@@ -29,6 +31,8 @@ use super::Finding;
 
 /// How often metadata is read again that the runtime is writing.
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
+/// A rotation takes less.
+const ROTATION: Duration = Duration::from_millis(100);
 
 /// The state of a runtime's root.
 pub enum State {
@@ -259,6 +263,7 @@ impl Containers {
                 is_running: metadata.is_running,
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
+                    Ok(Some(files)) if has_no_current(files) => FileState::Rotated,
                     Ok(Some(_)) => FileState::Readable,
                     Ok(None) if !earlier.is_empty() => FileState::Left,
                     Ok(None) => FileState::Missing,
@@ -342,6 +347,14 @@ fn report_cut(
             "its names, labels or variables exceed a limit and are cut in its records",
             "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
         ));
+    }
+}
+
+/// Whether a log has no current file, and not only because it is being rotated.
+fn has_no_current(files: &LogFiles) -> bool {
+    lacks_current(files) && {
+        std::thread::sleep(ROTATION);
+        lacks_current(files)
     }
 }
 

@@ -7,7 +7,7 @@ use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::LogFiles;
-use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts};
+use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts, DELETED};
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
@@ -68,6 +68,9 @@ impl Seen {
                 self.source = kind_of(files).as_str().to_owned();
                 report_unreadable(files, place, findings);
                 self.files = Some(files.clone());
+                if is_deleted(facts) {
+                    findings.push(self.deleted(DELETED.to_owned()));
+                }
             }
             Choice::Unreadable => {
                 let Err((files, error)) = log else { return };

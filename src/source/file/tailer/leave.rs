@@ -38,6 +38,7 @@ impl Tailer {
         while !self.rotation.files.open.is_empty() {
             self.finish_front(context)?;
         }
+        self.report_lost(context.link);
         context.link.leave(*self.id());
         Ok(())
     }
@@ -55,8 +56,9 @@ impl Tailer {
         Ok(self.hand_over())
     }
 
-    /// All files of the log are gone: counts the one in which reading was to resume.
+    /// The file in which reading was to resume is gone, for a reason that is reported elsewhere.
     pub fn lose_saved(&mut self) {
+        self.feed.losses.explained();
         let Start::Saved(saved) = self.rotation.start else {
             return;
         };
@@ -65,9 +67,16 @@ impl Tailer {
         }
     }
 
+    /// Reports that the file in which reading was to resume is gone, if that is not reported yet.
+    pub fn report_lost(&mut self, link: &Link) {
+        let metadata = self.feed.assembler.metadata();
+        self.feed.losses.report_lost(link, metadata);
+    }
+
     /// Ends the log of a gone container that can no longer be read: delivers what was read,
     /// counts the rest as lost and removes it from the checkpoint.
     pub fn give_up(&mut self, link: &Link) {
+        self.report_lost(link);
         self.feed.assembler.note_loss();
         self.flush_open(link);
         self.feed.losses.given_up(self.rotation.files.open.iter());
