@@ -281,7 +281,10 @@ impl Runtime for Docker {
     }
 
     fn root_option(&self) -> &'static str {
-        "Docker_Root"
+        match self.storages {
+            Storages::Root { .. } => "Docker_Root",
+            Storages::Users(_) => "Docker_Users",
+        }
     }
 
     fn root(&self) -> PathBuf {

@@ -233,7 +233,10 @@ impl Runtime for Podman {
     }
 
     fn root_option(&self) -> &'static str {
-        "Podman_Root"
+        match self.storages {
+            Storages::Root(_) => "Podman_Root",
+            Storages::Users(_) => "Podman_Users",
+        }
     }
 
     fn root(&self) -> PathBuf {
