@@ -250,7 +250,11 @@ impl Description {
         self.is_empty = false;
         let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
-            let is_same = file.is_none() || file == seen;
+            let is_same = match (seen, file) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(seen), Some(file)) => self.runtime.is_same_version(seen, file),
+            };
             let is_complete = !self.trouble.is_there() && !self.is_partial() && !self.lacks_id();
             if is_complete && is_same && !has_other_driver {
                 return None;

@@ -298,6 +298,7 @@ impl Containers {
             files: None,
             dir: dir.clone(),
             matches,
+            blind: config.selection.without_effect(metadata),
         }
     }
 
