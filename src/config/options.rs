@@ -125,7 +125,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Podman_Root",
         kind: Kind::Text,
         unset: Unset::Default(AUTO),
-        text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). auto: the graphroot that /etc/containers/storage.conf sets, otherwise /var/lib/containers/storage. The storage of other users is read only if Podman_Users names them.",
+        text: "Root's Podman storage (`podman info -f '{{.Store.GraphRoot}}'`). auto: the graphroot that /etc/containers/storage.conf sets, otherwise /var/lib/containers/storage. The storage of other users is read only if Podman_Users selects them.",
         set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.podman_root = root),
     },
     OptionSpec {

@@ -83,8 +83,8 @@ impl Parsing {
     }
 
     /// Merges the parsed fields into a record. The record's own keys take precedence, and the
-    /// first of duplicate keys wins; the line is kept if a field was left out or there is none. Returns `None`
-    /// if the key for the fields is already in use.
+    /// first of duplicate keys wins; the line is kept if a field was left out or there is none. Returns
+    /// `None` if the key for the fields is already in use.
     fn merged(&self, log: Vec<Pair>, fields: Vec<Pair>, own: Vec<Pair>) -> Option<Vec<Pair>> {
         let is_in = |pairs: &[Pair], wanted: &Value| pairs.iter().any(|(key, _)| key == wanted);
         let mut kept: Vec<Pair> = Vec::with_capacity(fields.len());

@@ -1,4 +1,5 @@
-//! What the host has made of our descriptor, and the instance's tag: neither can be asked for.
+//! Counts the host's copies of our descriptor and reads the instance's tag; no function of the host
+//! returns either.
 //!
 //! The host copies the descriptor each time a file of the plugin is named, by `-e` or in
 //! `Plugins_File`, and puts the copy into a list. For each input section it then creates one

@@ -18,7 +18,7 @@ pub use crate::pipeline::batch_builder::MARK_BYTES;
 use crate::pipeline::dedupe::{is_within_second_of, Dedupe};
 use crate::pipeline::open_lines::OpenLines;
 pub use crate::pipeline::open_lines::DEAD_LINE_GRACE;
-use crate::pipeline::partial::Line;
+use crate::pipeline::partial::{Line, Pieces};
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::telemetry::account::{Account, Amount, SliceStats};
@@ -72,9 +72,9 @@ impl Assembler {
         }
     }
 
-    /// Sets whether the coming entries say by a tag that more of their line follows.
-    pub fn set_tagged(&mut self, is_tagged: bool) {
-        self.lines.set_tagged(is_tagged);
+    /// Sets how the pieces of a line are told from those of the next one in the coming entries.
+    pub fn set_pieces(&mut self, pieces: Pieces) {
+        self.lines.set_pieces(pieces);
     }
 
     /// Declares that the coming entries have times in whole seconds.
@@ -449,7 +449,7 @@ mod tests {
         let id = ContainerId::from_bytes([1; 32]);
         let template = RecordTemplate::unnamed(&id, ContainerMetadata::default());
         let mut assembler = Assembler::new(Arc::new(Account::new(id)), Arc::new(template));
-        assembler.set_tagged(true);
+        assembler.set_pieces(Pieces::Tagged);
         take(&mut assembler, Stream::Stdout, 5, false);
         take(&mut assembler, Stream::Stderr, 10, true);
         assert_eq!(

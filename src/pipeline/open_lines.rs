@@ -8,7 +8,7 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::{PerStream, Stream};
 use crate::format::Entry;
 use crate::pipeline::multiline::{MultilineBuffer, MultilineOptions};
-use crate::pipeline::partial::{Joiner, Line, TAGGED_LINE_GRACE};
+use crate::pipeline::partial::{Joiner, Line, Pieces, TAGGED_LINE_GRACE};
 
 /// How long an open line whose stream has ended waits for a continuation.
 pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
@@ -18,7 +18,7 @@ pub(crate) struct OpenLines {
     joiners: PerStream<Joiner>,
     /// Where the open line of each stream begins.
     begins: PerStream<StreamCheckpoint>,
-    is_tagged: bool,
+    pieces: Pieces,
     /// Lines being joined, for a container with a multiline pattern. Boxed, so that it costs
     /// the many other containers nothing.
     texts: Option<Box<MultilineBuffer>>,
@@ -30,17 +30,17 @@ impl OpenLines {
         OpenLines {
             joiners: PerStream::default(),
             begins: PerStream::default(),
-            is_tagged: false,
+            pieces: Pieces::default(),
             texts: MultilineBuffer::of(multiline),
         }
     }
 
-    /// Sets whether the coming entries say by a tag that more of their line follows.
-    pub fn set_tagged(&mut self, is_tagged: bool) {
-        self.is_tagged = is_tagged;
+    /// Sets how the pieces of a line are told from those of the next one.
+    pub fn set_pieces(&mut self, pieces: Pieces) {
+        self.pieces = pieces;
         self.joiners
             .iter_mut()
-            .for_each(|joiner| joiner.set_tagged(is_tagged));
+            .for_each(|joiner| joiner.set_pieces(pieces));
     }
 
     /// Sets how lines are joined to texts. Drops the open texts.
@@ -123,7 +123,7 @@ impl OpenLines {
     pub fn close_line(&mut self, stream: Stream, mut deliver: impl FnMut(Line<'_>)) -> bool {
         let begins = self.begins[stream.index()];
         let joiner = &mut self.joiners[stream.index()];
-        let may_go_on = joiner.is_open() && !joiner.stream_ended() && !self.is_tagged;
+        let may_go_on = joiner.is_open() && !joiner.stream_ended() && self.pieces != Pieces::Tagged;
         joiner.flush(|line| match &mut self.texts {
             Some(texts) => texts.push(stream, &line, || begins, &mut deliver),
             None => deliver(line),
@@ -144,7 +144,7 @@ impl OpenLines {
     /// on.
     pub fn grace(&self, is_stopped: bool) -> Option<Duration> {
         // No file of a runtime with tagged pieces says whether a container runs.
-        let is_stopped = is_stopped && !self.is_tagged;
+        let is_stopped = is_stopped && self.pieces != Pieces::Tagged;
         let line = if self
             .joiners
             .iter()
@@ -152,15 +152,15 @@ impl OpenLines {
         {
             Some(DEAD_LINE_GRACE)
         } else {
-            (self.is_tagged && self.count() > 0).then_some(TAGGED_LINE_GRACE)
+            (self.pieces == Pieces::Tagged && self.count() > 0).then_some(TAGGED_LINE_GRACE)
         };
         line.into_iter().chain(self.texts_grace()).min()
     }
 
     /// The streams whose open line has timed out after `silence` without an entry.
     pub fn lines_out_of_time(&self, silence: Duration, is_stopped: bool) -> PerStream<bool> {
-        let is_stopped = is_stopped && !self.is_tagged;
-        let is_over = self.is_tagged && silence >= TAGGED_LINE_GRACE;
+        let is_stopped = is_stopped && self.pieces != Pieces::Tagged;
+        let is_over = self.pieces == Pieces::Tagged && silence >= TAGGED_LINE_GRACE;
         self.joiners
             .each_ref()
             .map(|joiner| is_over || (silence >= DEAD_LINE_GRACE && is_dead(joiner, is_stopped)))

@@ -6,7 +6,8 @@
 //! first (moby `daemon/logger/copier.go`), so a piece with another time begins a new line: the
 //! open one ended with its stream (the container stopped in mid-line) and is delivered without
 //! its end. Docker before 18.06 gives each piece a time of its own: there, a full piece is
-//! continued by the next one if that follows within [`PIECE_GAP`].
+//! continued by the next one if that follows within [`PIECE_GAP`]. The API omits the line feed of
+//! some lines, so only equal times count there.
 //!
 //! In a format with tagged pieces (CRI), each piece has its own time, and the tag counts, unless
 //! [`TAGGED_LINE_GRACE`] lies between two of them: then the first one's stream has ended.
@@ -105,13 +106,26 @@ impl Line<'_> {
     }
 }
 
+/// How the pieces of a line are told from those of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pieces {
+    /// All of a line have the same time: the API of Docker, which leaves the line feed of some
+    /// lines out.
+    #[default]
+    OfOneTime,
+    /// They have the same time, or follow each other within [`PIECE_GAP`]: files of lines.
+    Close,
+    /// Each but the last one says that more of its line follows.
+    Tagged,
+}
+
 /// The open line of one stream.
 #[derive(Debug, Default)]
 pub struct Joiner {
     text: Vec<u8>,
     attrs: Vec<u8>,
     open: Option<Open>,
-    is_tagged: bool,
+    pieces: Pieces,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -125,10 +139,9 @@ struct Open {
 }
 
 impl Joiner {
-    /// Sets whether entries say by a tag that more of their line follows, rather than by a
-    /// missing line feed.
-    pub fn set_tagged(&mut self, is_tagged: bool) {
-        self.is_tagged = is_tagged;
+    /// Sets how the pieces of a line are told from those of the next one.
+    pub fn set_pieces(&mut self, pieces: Pieces) {
+        self.pieces = pieces;
     }
 
     /// Adds the next entry of the stream and passes each line that it completes to `deliver`,
@@ -199,7 +212,7 @@ impl Joiner {
             self.text.truncate(kept);
             open.line.missing = open.line.missing.and(Missing::cut(whole - kept));
         }
-        open.stream_ended = entry.text.len() < PIECE_BYTES && !self.is_tagged;
+        open.stream_ended = entry.text.len() < PIECE_BYTES && self.pieces != Pieces::Tagged;
         self.open = Some(open);
         if entry.ends_line {
             self.flush(deliver);
@@ -210,11 +223,12 @@ impl Joiner {
     /// Whether a piece of this time belongs to the open line.
     fn continues(&self, open: &Open, time: Timestamp) -> bool {
         let gap = open.last.elapsed_until(time);
-        if self.is_tagged {
-            return gap < TAGGED_LINE_GRACE;
+        let is_close = || !open.stream_ended && time > open.last && gap < PIECE_GAP;
+        match self.pieces {
+            Pieces::OfOneTime => open.line.time == time,
+            Pieces::Close => open.line.time == time || is_close(),
+            Pieces::Tagged => gap < TAGGED_LINE_GRACE,
         }
-        let is_close = !open.stream_ended && time > open.last && gap < PIECE_GAP;
-        open.line.time == time || is_close
     }
 
     /// Delivers the open line, if any, without its end.
@@ -330,6 +344,7 @@ mod tests {
     fn lines(pieces: &[Entry<'_>], max: usize) -> (Vec<(i64, String, bool)>, Joiner) {
         keep_pieces(pieces, max);
         let mut joiner = Joiner::default();
+        joiner.set_pieces(Pieces::Close);
         let mut lines = Vec::new();
         let mut source = 0;
         for piece in pieces {
@@ -429,6 +444,18 @@ mod tests {
         assert_eq!(short, [whole(1, "tail"), whole(1, "next")]);
     }
 
+    /// The API leaves the line feed of a line of exactly one piece out (log driver `local`).
+    #[test]
+    fn where_only_equal_times_count_a_full_piece_is_not_continued_by_a_later_one() {
+        let full = "x".repeat(PIECE_BYTES);
+        let mut joiner = Joiner::default();
+        let mut lines = 0;
+        for entry in [at(&full, (1, 0), false), at("next", (1, 5), true)] {
+            joiner.push(&entry, SOURCE_BYTES, 100_000, |_| lines += 1);
+        }
+        assert_eq!(lines, 2);
+    }
+
     #[test]
     fn a_short_piece_says_that_its_stream_ended() {
         let (_, joiner) = lines(&[piece("prompt: ", 1, false)], 100);
@@ -441,7 +468,7 @@ mod tests {
     #[test]
     fn tagged_pieces_are_one_line_whatever_their_times_and_lengths() {
         let mut joiner = Joiner::default();
-        joiner.set_tagged(true);
+        joiner.set_pieces(Pieces::Tagged);
         let mut lines = Vec::new();
         for piece in [
             piece("a", 1, false),
@@ -465,7 +492,7 @@ mod tests {
         let grace = TAGGED_LINE_GRACE.as_secs() as i64;
         for (seconds, joined) in [(grace - 1, 1), (grace, 2), (3600, 2), (-3600, 1)] {
             let mut joiner = Joiner::default();
-            joiner.set_tagged(true);
+            joiner.set_pieces(Pieces::Tagged);
             let mut lines = Vec::new();
             for piece in [piece("a", 1, false), piece("b", 1 + seconds, true)] {
                 joiner.push(&piece, SOURCE_BYTES, 100, |line| {

@@ -101,7 +101,8 @@ pub enum MetadataError {
         /// The file.
         path: PathBuf,
     },
-    /// The runtime is writing to it. Said for a bounded time, after which something else is.
+    /// The runtime is writing to it. Returned for a bounded time only; then the file counts as
+    /// unreadable.
     #[error("{} is being written", path.display())]
     Busy {
         /// The file or its folder.
@@ -281,9 +282,9 @@ impl Runtime for Docker {
     }
 
     fn root_option(&self) -> &'static str {
-        match self.storages {
-            Storages::Root { .. } => "Docker_Root",
+        match &self.storages {
             Storages::Users(_) => "Docker_Users",
+            Storages::Root { .. } => "Docker_Root",
         }
     }
 

@@ -26,7 +26,8 @@ pub(super) fn place(found: &Found, path: &Path) -> SafePath {
     }
 }
 
-/// The name of a log in the container's own folder, `<driver>-containers/<id>/userdata`.
+/// The name of a log in the container's own folder, which is known by its last three folders:
+/// `<driver>-containers/<id>/userdata` of Podman, `containers/<namespace>/<id>` of nerdctl.
 fn name_in_own_folder<'a>(found: &Found, path: &'a Path) -> Option<&'a OsStr> {
     let own: Vec<_> = found.dir.components().rev().take(3).collect();
     let given: Vec<_> = path.parent()?.components().rev().take(3).collect();

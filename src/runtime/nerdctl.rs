@@ -162,9 +162,9 @@ impl Runtime for Nerdctl {
     }
 
     fn root_option(&self) -> &'static str {
-        match self.storages {
-            Storages::Root(_) => "Nerdctl_Root",
+        match &self.storages {
             Storages::Users(_) => "Nerdctl_Users",
+            Storages::Root(_) => "Nerdctl_Root",
         }
     }
 

@@ -52,8 +52,8 @@ const VOLATILE_FILE: &str = "volatile-containers.json";
 /// Name of the log file.
 const LOG: &str = "ctr.log";
 
-/// What is said of a storage without a database, and of how many of its containers it is found
-/// out whether they are Podman's: CRI-O has no database.
+/// The reason reported for a storage without a database, and how many of its containers are checked
+/// for being Podman's: CRI-O's storage has none.
 const NO_DATABASE: &str =
     "neither it nor bolt_state.db exists; in a container, mount the whole storage";
 const MOST_LOOKS_FOR_DATABASE: usize = 16;
@@ -233,9 +233,9 @@ impl Runtime for Podman {
     }
 
     fn root_option(&self) -> &'static str {
-        match self.storages {
-            Storages::Root(_) => "Podman_Root",
+        match &self.storages {
             Storages::Users(_) => "Podman_Users",
+            Storages::Root(_) => "Podman_Root",
         }
     }
 

@@ -20,7 +20,7 @@ pub trait Runtime: Send + Sync {
     /// The runtime's name in messages.
     fn title(&self) -> &'static str;
 
-    /// The option that sets where its containers are.
+    /// The option that sets where its containers are, or whose.
     fn root_option(&self) -> &'static str;
 
     /// The directory that must be readable for anything to be found, with symlinks resolved if

@@ -321,7 +321,10 @@ impl Container {
         let is_watched = follow.is_watched(tailer) && tailer.grace().is_none();
         match has_more {
             true => Next::Now,
-            false if is_watched && !self.is_gone => Next::OnNotice { has_read: true },
+            false if is_watched && !self.is_gone => {
+                tailer.awaits_notice();
+                Next::OnNotice { has_read: true }
+            }
             false => Next::Cycle,
         }
     }

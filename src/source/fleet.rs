@@ -35,7 +35,7 @@ const RESCANS_OF_WATCHED: usize = 30;
 /// second.
 const LOOK_TIME: Duration = Duration::from_millis(100);
 
-/// How often it is asked which logs are to be looked at for a loop.
+/// Interval between searches for loops.
 const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
 mod remote;

@@ -20,9 +20,10 @@
 //! id by itself goes on writing it, or writes lines without any id; both clear it. Its lines wait at
 //! least 12 s then, at most once an hour. Nothing is lost: unread lines stay in the log.
 //!
-//! No line costs anything: the end of the log is read now and then of those containers of which
-//! 64 KiB or more were read since. A slower loop is not ended, nor one through the API, or of
-//! records without an id (`Metadata off`).
+//! No line costs anything: of a container of which 64 KiB or more were read since the last look, and
+//! whose log has grown by as much meanwhile, what was written since is looked at. Reading a backlog
+//! writes nothing, so a backlog never counts. A slower loop is not ended, nor one through the API,
+//! or of records without an id (`Metadata off`).
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
 
-/// Bytes read between two looks.
+/// Bytes read, and bytes written, between two looks.
 const LOOK_BYTES: u64 = 64 * 1024;
 /// Most bytes at the end of the log that are looked at.
 const END_BYTES: u64 = 1 << 20;
@@ -118,6 +119,7 @@ enum State {
         found: u32,
         next: Option<Instant>,
         interval: Duration,
+        seen: Option<End>,
     },
     Held {
         since: Instant,
@@ -142,6 +144,7 @@ impl Default for State {
             found: 0,
             next: None,
             interval: SOON,
+            seen: None,
         }
     }
 }
@@ -185,8 +188,18 @@ impl End {
         })
     }
 
-    /// What `file` has from `from` on, or the end of that.
-    fn since(&self, file: &File, from: u64) -> Vec<u8> {
+    /// Where what was written after `before` begins: in another file, or one that was truncated, at
+    /// its start.
+    fn after(&self, before: &End) -> u64 {
+        match before.file == self.file && before.size <= self.size {
+            true => before.size,
+            false => 0,
+        }
+    }
+
+    /// What was written to `file`, which ends here, after `before`, or the end of that.
+    fn since(&self, before: &End, file: &File) -> Vec<u8> {
+        let from = self.after(before);
         let from = from.max(self.size.saturating_sub(END_BYTES));
         let length = usize::try_from(self.size.saturating_sub(from)).unwrap_or(0);
         let mut bytes = vec![0; length];
@@ -195,10 +208,9 @@ impl End {
         bytes
     }
 
-    /// What was written to `file`, which ends here, after `before`.
+    /// What kind of lines that is.
     fn written(&mut self, before: &End, file: &File, mark: &[u8]) -> Written {
-        let is_same = before.file == self.file;
-        let bytes = self.since(file, if is_same { before.size } else { 0 });
+        let bytes = self.since(before, file);
         self.plain = match has_any_id(&bytes) {
             true => 0,
             false => before.plain + bytes.len() as u64,
@@ -247,11 +259,27 @@ impl Search {
         };
         match self.state {
             State::Watching {
-                found, interval, ..
+                found,
+                interval,
+                seen: Some(seen),
+                ..
+            } if end.size.saturating_sub(end.after(&seen)) < LOOK_BYTES => {
+                self.state = State::Watching {
+                    found,
+                    next: Some(now + interval),
+                    interval,
+                    seen: Some(seen),
+                };
+            }
+            State::Watching {
+                found,
+                interval,
+                seen,
+                ..
             } => {
-                let from = end.size.saturating_sub(read - self.read);
                 self.read = read;
-                self.state = match has(&end.since(file, from), mark) {
+                let has_id = seen.is_some_and(|seen| has(&end.since(&seen, file), mark));
+                self.state = match has_id {
                     true if found + 1 == LOOKS => State::Held {
                         since: now,
                         seen: None,
@@ -260,11 +288,13 @@ impl Search {
                         found: found + 1,
                         next: Some(now + SOON),
                         interval: SOON,
+                        seen: Some(end),
                     },
                     false => State::Watching {
                         found: 0,
                         next: Some(now + interval),
                         interval: LATER.min(interval * 2),
+                        seen: Some(end),
                     },
                 };
             }
@@ -301,8 +331,7 @@ impl Search {
                 };
             }
             State::Resumed { since, seen } => {
-                let from = if seen.file == end.file { seen.size } else { 0 };
-                if has(&end.since(file, from), mark) {
+                if has(&end.since(&seen, file), mark) {
                     self.state = State::Held {
                         since: now,
                         seen: None,
@@ -422,6 +451,24 @@ mod tests {
         log.passes(3600, |_| many("a line"));
         assert_eq!(log.found, []);
         assert!(log.held <= 15, "{} s", log.held);
+    }
+
+    /// Such a log may be an old one that is read for the first time, of a container that is stopped.
+    #[test]
+    fn a_backlog_with_the_id_in_it_is_no_loop_while_nothing_is_written() {
+        let mut log = Log::new();
+        let lines = format!("{ID}\n").repeat(160_000);
+        log.file.write_all_at(lines.as_bytes(), 0).unwrap();
+        for second in 1..=100 {
+            let read = second * 100_000;
+            let found = log.own.look(
+                &log.file,
+                ID.as_bytes(),
+                read,
+                log.now + Duration::from_secs(second),
+            );
+            assert_eq!((found, log.own.is_held()), (Found::Nothing, false));
+        }
     }
 
     #[test]

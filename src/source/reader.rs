@@ -191,10 +191,8 @@ impl Reader {
 
     /// A watched log was written.
     fn touch(&mut self, key: usize, now: Instant) {
-        if !self.schedule.is_active(key) {
-            if let Some(tailer) = self.fleet.tailer_mut(key) {
-                tailer.is_written(now);
-            }
+        if let Some(tailer) = self.fleet.tailer_mut(key) {
+            tailer.is_written(!self.schedule.is_active(key), now);
         }
         self.activate(key);
     }

@@ -11,6 +11,8 @@ use test_kit::docker_root::{record, DockerRoot, LogWriter};
 use test_kit::skip;
 use test_kit::tail_containers::check;
 
+use super::hard_cases::{looked, stalled};
+
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("line {number}")).collect()
 }
@@ -261,6 +263,39 @@ fn a_line_that_is_deleted_from_a_log_repeats_none_of_the_others() {
         let (first, count) = if is_live { (0, 80) } else { (50, 30) };
         assert_eq!(collector.wait_texts(count), numbers(first..80));
     }
+}
+
+#[test]
+fn what_is_written_to_a_log_that_was_edited_before_it_was_read_is_read_too() {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let options = [QUICK, &[("Queue_Limit", "64k")]].concat();
+    let collector = Collector::start(root.path(), &options);
+    write(&mut log, 0..50);
+    collector.wait_texts(50);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    stalled(&root, &collector, &full);
+    write(&mut log, 50..100);
+    replaced(&log, "sed -i '/line 70\\\\n/d' $L; ! grep -q 'line 70' $L");
+    looked(&root, &collector);
+    // dockerd has the old file open until the container is started again.
+    write(&mut log, 100..150);
+    let id = log.id.clone();
+    let texts = |collector: &Collector| collector.texts_of(&id, "stdout");
+    collector.resume();
+    collector.wait("what dockerd wrote", |collector| {
+        texts(collector).len() >= 150
+    });
+    assert_eq!(texts(&collector), numbers(0..150));
+    log.open_log();
+    write(&mut log, 150..151);
+    collector.wait("what it writes now", |collector| {
+        texts(collector).len() > 150
+    });
+    assert_eq!(texts(&collector), numbers(0..151));
+    assert_eq!(collector.figures().lost(), 0);
 }
 
 /// Each entry has a time of its own, so the first one is enough to tell.

@@ -141,13 +141,16 @@ fn a_root_that_is_mounted_read_only_is_enough() {
     root.container('b', "late").line("line 3");
     host.run_until(4);
     log.remove();
+    // Whoever sees this one has seen that the other is gone.
+    root.container('c', "later").line("line 4");
+    host.run_until(5);
     host.ok("reload");
     host.run(100);
     let exit = host.exit();
     exit.assert_clean();
     assert_eq!(
         texts_of(&exit.frames, "a"),
-        ["line 0", "line 1", "line 2", "line 3"]
+        ["line 0", "line 1", "line 2", "line 3", "line 4"]
     );
     assert!(
         !exit.log.contains("[error]") && !exit.log.contains("[ warn]"),

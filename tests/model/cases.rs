@@ -516,6 +516,32 @@ fn a_copy_that_begins_with_a_hole_is_not_read_again_for_a_piece_that_was_deliver
     }
 }
 
+/// All of them begin alike, and hold something else.
+#[test]
+fn a_copy_under_a_dated_name_that_begins_with_a_hole_is_read_again_after_a_power_cut() {
+    let copied = Action::CopyTruncate {
+        c: 0,
+        looks: false,
+        late: false,
+    };
+    let actions = [
+        Action::Piece { c: 0, stream: 0 },
+        copied.clone(),
+        copied.clone(),
+        copied,
+        Action::PowerCut,
+    ];
+    for format in [Format::Json, Format::Podman] {
+        let settings = Settings {
+            format,
+            is_stale: true,
+            is_dated: true,
+            ..COPIES
+        };
+        passes(settings, &actions);
+    }
+}
+
 /// The file behind it was empty, and its archive does not tell that it is that file.
 #[test]
 fn an_archive_with_a_piece_that_was_delivered_alone_is_not_read_again() {

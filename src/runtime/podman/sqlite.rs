@@ -13,8 +13,9 @@
 //! change counter, time      c0          transactions in the log     w
 //! ```
 //!
-//! While there is no journal, nobody is writing to the file; and who began and ended a transaction
-//! in between has counted it. What is moved from the log to the file is in the log still.
+//! While there is no journal, nobody is writing to the file; and a transaction that began and ended in
+//! between has incremented the counter. Pages that a checkpoint copies into the file also remain in the
+//! log until it restarts.
 //!
 //! A user can write anything into such a file. Nothing in it is executed: views, virtual tables
 //! and functions are refused, and size, memory and time are limited.

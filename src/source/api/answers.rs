@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::runtime::docker::JOURNALD_DRIVER;
+use crate::runtime::docker::{LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::id::ContainerId;
 use crate::source::api::Inspected;
 
@@ -118,8 +118,14 @@ pub fn inspected(answer: &[u8]) -> Result<Inspected, serde_json::Error> {
     let config = inspection.config.unwrap_or_default();
     let host = inspection.host_config.unwrap_or_default();
     let log = host.log_config.unwrap_or_default();
-    let log_driver = log.r#type.unwrap_or_default();
-    let max_size = log.config.unwrap_or_default().remove("max-size");
+    let options = log.config.unwrap_or_default();
+    let max_size = options.get("max-size").map(String::as_str);
+    let driver = LogDriver {
+        name: log.r#type.unwrap_or_default(),
+        has_cache_disabled: options
+            .get("cache-disabled")
+            .is_some_and(|value| value == "true"),
+    };
     let state = inspection.state.unwrap_or_default();
     Ok(Inspected {
         name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
@@ -128,19 +134,18 @@ pub fn inspected(answer: &[u8]) -> Result<Inspected, serde_json::Error> {
         labels: config.labels.unwrap_or_default(),
         tty: config.tty.unwrap_or_default(),
         running: state.running.unwrap_or_default(),
-        log_rotates: rotates(&log_driver, max_size.as_deref()),
-        log_driver,
+        log_rotates: rotates(&driver, max_size),
+        log_driver: driver.name,
     })
 }
 
 /// Whether a log of this driver rotates. If a driver cannot be read back, Docker keeps a cache
 /// of its log, which rotates as `local` does.
-fn rotates(driver: &str, max_size: Option<&str>) -> bool {
-    match driver {
-        "json-file" => max_size.is_some_and(|size| size != "-1"),
-        // The last two are Podman's.
-        "" | "none" | JOURNALD_DRIVER | "k8s-file" | "passthrough" => false,
-        _ => max_size != Some("-1"),
+fn rotates(driver: &LogDriver, max_size: Option<&str>) -> bool {
+    match driver.name.as_str() {
+        JSON_FILE_DRIVER => max_size.is_some_and(|size| size != "-1"),
+        "" => false,
+        name => (name == "local" || driver.may_have_cache()) && max_size != Some("-1"),
     }
 }
 
@@ -158,9 +163,28 @@ mod tests {
             ("local", Some("-1"), false),
             ("syslog", None, true),
             ("journald", None, false),
+            ("none", None, false),
+            ("k8s-file", Some("10m"), false),
+            ("passthrough", None, false),
+            ("passthrough-tty", None, false),
             ("", None, false),
         ] {
-            assert_eq!(rotates(driver, max_size), expected, "{driver} {max_size:?}");
+            let mut driver = LogDriver {
+                name: driver.to_owned(),
+                has_cache_disabled: false,
+            };
+            assert_eq!(
+                rotates(&driver, max_size),
+                expected,
+                "{driver:?} {max_size:?}"
+            );
+            driver.has_cache_disabled = true;
+            let expected = expected && ["json-file", "local"].contains(&driver.name.as_str());
+            assert_eq!(
+                rotates(&driver, max_size),
+                expected,
+                "{driver:?} {max_size:?}"
+            );
         }
     }
 

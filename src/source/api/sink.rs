@@ -13,6 +13,7 @@ use crate::format::position::{Stream, Timestamp};
 use crate::format::Entry;
 use crate::lock::lock;
 use crate::pipeline::assembler::Assembler;
+use crate::pipeline::partial::Pieces;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, JOURNALD_DRIVER};
 use crate::runtime::id::ContainerId;
@@ -93,7 +94,7 @@ impl Shared {
     ) -> Streamed {
         let mut assembler = Assembler::new(self.link.accounts.open(id), template);
         if self.api.has_times_in_seconds() {
-            assembler.set_tagged(true);
+            assembler.set_pieces(Pieces::Tagged);
             assembler.set_to_the_second();
         }
         assembler.resume_from(saved, [true, true]);

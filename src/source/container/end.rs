@@ -73,6 +73,7 @@ impl Container {
             return Next::At(follow.wait(now));
         }
         if follow.is_watched(tailer) {
+            tailer.awaits_notice();
             return idle;
         }
         if !follow.is_sparse() {
@@ -90,7 +91,10 @@ impl Container {
         }
         // A write between the last read and the watch is not reported.
         match self.rate.read_slice(tailer, context) {
-            Ok(Step::AtEnd { has_read: false }) => idle,
+            Ok(Step::AtEnd { has_read: false }) => {
+                tailer.awaits_notice();
+                idle
+            }
             _ => {
                 follow.note_read(around);
                 Next::Cycle

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
-use crate::runtime::file::{open_regular, read_up_to};
+use crate::runtime::file::{open_regular, read_exact_at, read_up_to};
 use crate::runtime::safe_path::SafePath;
 use crate::source::file::gzip;
 use crate::source::file::gzip::GzipContent;
+
+/// Bytes compared at the end of what two files may have in common. Entries have times in
+/// nanoseconds, so equal ones at equal offsets are the same.
+const TAIL_BYTES: u64 = 64 * 1024;
 
 /// An open file of a log.
 pub enum Content {
@@ -101,6 +105,19 @@ impl Content {
         let next = rustix::fs::seek(self.plain()?, SeekFrom::Data(offset)).ok();
         next.filter(|next| *next > offset)
     }
+}
+
+/// Whether two files have the same bytes in this range.
+pub fn have_same(one: &File, other: &File, from: u64, to: u64) -> io::Result<bool> {
+    let mut bytes = [vec![0; (to - from) as usize], vec![0; (to - from) as usize]];
+    Ok(read_exact_at(one, &mut bytes[0], from)?
+        && read_exact_at(other, &mut bytes[1], from)?
+        && bytes[0] == bytes[1])
+}
+
+/// Whether two files have the same bytes directly before this offset.
+pub fn have_same_before(one: &File, other: &File, end: u64) -> io::Result<bool> {
+    have_same(one, other, end.saturating_sub(TAIL_BYTES), end)
 }
 
 /// Reads the head of the file at `path`: up to [`HEAD_BYTES`], decompressed.

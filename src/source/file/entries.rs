@@ -10,6 +10,7 @@ use crate::format::layout::{of_format, Decoders, Format, Layout, UnitSink};
 use crate::format::position::{PerStream, Stream};
 use crate::format::Entry;
 use crate::pipeline::assembler::{Assembler, ReadBytes, MARK_BYTES};
+use crate::pipeline::partial::Pieces;
 use crate::source::file::accepted::advances;
 use crate::source::file::generation::{Generation, SLICE_BYTES};
 use crate::source::slice::Slice;
@@ -118,7 +119,10 @@ impl Entries<'_, '_> {
 
     #[inline(always)]
     fn take_units<F: Format>(&mut self, range: Range<usize>, format: &mut F) {
-        self.assembler.set_tagged(F::IS_TAGGED);
+        self.assembler.set_pieces(match F::IS_TAGGED {
+            true => Pieces::Tagged,
+            false => Pieces::Close,
+        });
         if self.slice.is_whole() && !F::IS_LINES {
             // What has no end was never completed.
             self.note_corrupt(range.start, range.len() as u64);

@@ -207,6 +207,15 @@ impl Generation {
         self.head.begins_like(head)
     }
 
+    /// Whether it begins with all that another plain file has.
+    pub fn begins_with_all_of(&self, other: &Generation) -> io::Result<bool> {
+        let (Some(own), Some(other)) = (self.plain_file(), other.plain_file()) else {
+            return Ok(false);
+        };
+        // That it has less shows there.
+        content::have_same_before(own, other, stat_file(other)?.1)
+    }
+
     /// Whether only a hole of NULs has been read yet, which does not identify a file.
     pub fn is_behind_hole(&self) -> bool {
         let mut known = self.head.bytes.iter().chain(&self.marker);

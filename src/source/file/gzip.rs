@@ -16,6 +16,12 @@ use crate::runtime::bounded_file::read_at_most;
 /// empty members would block the reader without yielding a byte.
 const MOST_MEMBERS: usize = 1000;
 
+/// Limit on the bytes of a file that are read beyond twice what was decompressed of it. The blocks
+/// of a stream may be empty: gigabytes of them would block the reader without yielding a byte.
+const MOST_EMPTY: u64 = 1 << 20;
+/// The same where only the beginning is wanted; dockerd's header has an extra field.
+const MOST_EMPTY_OF_FIRST: u64 = 64 * 1024;
+
 /// Bytes that a seek decompresses per slice: some 10 ms of text. A gigabyte takes seconds,
 /// during which no other log would be read.
 pub const SEEK_BYTES: u64 = 4 << 20;
@@ -24,10 +30,16 @@ pub const SEEK_BYTES: u64 = 4 << 20;
 struct FromStart {
     file: Arc<File>,
     offset: u64,
+    /// Behind it, reading fails.
+    limit: u64,
 }
 
 impl Read for FromStart {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.offset > self.limit {
+            let reason = "too much of it is empty";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         let count = self.file.read_at(buffer, self.offset)?;
         self.offset += count as u64;
         Ok(count)
@@ -39,17 +51,24 @@ struct Members {
     /// `None` only if a member could not be taken out.
     decoder: Option<GzDecoder<BufReader<FromStart>>>,
     members: usize,
+    /// Bytes decompressed.
+    yielded: u64,
+    /// Limit on the bytes read beyond twice those.
+    most_empty: u64,
 }
 
 impl Members {
-    fn of(file: &Arc<File>) -> Members {
+    fn of(file: &Arc<File>, most_empty: u64) -> Members {
         let file = Arc::clone(file);
         Members {
             decoder: Some(GzDecoder::new(BufReader::new(FromStart {
                 file,
                 offset: 0,
+                limit: most_empty,
             }))),
             members: 1,
+            yielded: 0,
+            most_empty,
         }
     }
 }
@@ -60,7 +79,9 @@ impl Read for Members {
             let Some(decoder) = &mut self.decoder else {
                 return Ok(0);
             };
+            decoder.get_mut().get_mut().limit = 2 * self.yielded + self.most_empty;
             let count = decoder.read(buffer)?;
+            self.yielded += count as u64;
             if count > 0 || buffer.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
                 return Ok(count);
             }
@@ -97,7 +118,7 @@ impl GzipContent {
     pub fn new(file: File) -> GzipContent {
         let file = Arc::new(file);
         GzipContent {
-            decoder: Members::of(&file),
+            decoder: Members::of(&file, MOST_EMPTY),
             file,
             passed: 0,
             carried: Vec::new(),
@@ -131,7 +152,7 @@ impl GzipContent {
     pub fn seek(&mut self, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
         if self.passed == 0 {
             let mut head = vec![0; checkpoint.fingerprint.length as usize];
-            let is_read = read_exact(&mut Members::of(&self.file), &mut head)?;
+            let is_read = read_exact(&mut Members::of(&self.file, MOST_EMPTY), &mut head)?;
             if !is_read || !checkpoint.fingerprint.matches(&head) {
                 return Ok(Some(false));
             }
@@ -174,7 +195,11 @@ pub fn read_head(file: &Arc<File>) -> Vec<u8> {
 /// Reads up to `most` bytes of the decompressed data, wherever reading is.
 pub fn read_first(file: &Arc<File>, most: usize) -> Vec<u8> {
     let mut first = Vec::new();
-    let _ = read_at_most(Members::of(file), most as u64, &mut first);
+    let _ = read_at_most(
+        Members::of(file, MOST_EMPTY_OF_FIRST),
+        most as u64,
+        &mut first,
+    );
     first
 }
 
@@ -233,5 +258,55 @@ mod tests {
             Some("it has more than 1000 members")
         );
         assert!(read_head(&many.file).is_empty());
+    }
+
+    /// Only so much is read of a stream that yields nothing; flushes after each line are no
+    /// reason to stop.
+    #[test]
+    fn empty_blocks_are_read_up_to_a_limit() {
+        let (header, empty) = ([31, 139, 8, 0, 0, 0, 0, 0, 0, 255], [0, 0, 0, 255, 255]);
+        let stored = [0, 4, 0, 251, 255, b't', b'e', b'x', b't'];
+        let content = |parts: &[&[u8]]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&parts.concat()).unwrap();
+            GzipContent::new(file.reopen().unwrap())
+        };
+        let mut buffer = vec![0; 8000];
+        let mut hostile = content(&[&header, &empty.repeat(4 << 20), &stored]);
+        assert_eq!(hostile.fill(&mut buffer), 0);
+        assert_eq!(hostile.damage.as_deref(), Some("too much of it is empty"));
+        let read = |members: &mut Members| {
+            let input = members.decoder.as_mut().unwrap().get_mut().get_mut();
+            input.offset
+        };
+        assert!(read(&mut hostile.decoder) < 2 * MOST_EMPTY);
+        let mut first = Members::of(&hostile.file, MOST_EMPTY_OF_FIRST);
+        assert!(!read_exact(&mut first, &mut [0; 4]).unwrap());
+        assert!(read(&mut first) < 2 * MOST_EMPTY_OF_FIRST);
+        assert!(read_first(&hostile.file, 4).is_empty());
+        let checkpoint = StreamCheckpoint {
+            offset: 4,
+            ..StreamCheckpoint::default()
+        };
+        let mut sought = GzipContent::new(hostile.file.try_clone().unwrap());
+        assert_eq!(sought.seek(&checkpoint).unwrap(), Some(false));
+
+        // Entries that are flushed one by one.
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut written = 0;
+        for number in 0..5_000_u64 {
+            let entry = format!("{:x}\n", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            encoder.write_all(entry.as_bytes()).unwrap();
+            encoder.flush().unwrap();
+            written += entry.len();
+        }
+        let members = encoder.finish().unwrap().repeat(20);
+        assert!(members.len() as u64 > MOST_EMPTY);
+        let mut flushed = content(&[&members]);
+        let mut yielded = 0;
+        while !flushed.is_at_end {
+            yielded += flushed.fill(&mut buffer);
+        }
+        assert_eq!((yielded, &flushed.damage), (20 * written, &None));
     }
 }

@@ -168,6 +168,9 @@ pub fn begins_like_later(file: &ListedFile, later: &[ListedFile]) -> io::Result<
     let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
         return Ok(false);
     };
+    if is_hole(head) {
+        return is_beginning_of(file, later);
+    }
     for other in later {
         let other = Head::of(other);
         if other.read()?.is_some_and(|other| other.starts_with(head)) {
@@ -175,6 +178,30 @@ pub fn begins_like_later(file: &ListedFile, later: &[ListedFile]) -> io::Result<
         }
     }
     Ok(false)
+}
+
+/// The same of a file that begins with a hole, as others do that hold something else.
+fn is_beginning_of(file: &ListedFile, later: &[ListedFile]) -> io::Result<bool> {
+    if file.rank.is_gzip {
+        return Ok(false);
+    }
+    let file = Generation::open_listed(file)?;
+    for other in later.iter().filter(|other| !other.rank.is_gzip) {
+        let other = match Generation::open_listed(other) {
+            Err(error) if is_permanent(&error) => continue,
+            opened => opened?,
+        };
+        if other.begins_with_all_of(&file)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether there is only a hole of NULs in a head: a writer that does not append leaves one at a
+/// truncation. It identifies no file.
+pub fn is_hole(head: &[u8]) -> bool {
+    head.iter().all(|byte| *byte == 0)
 }
 
 /// Whether an unknown file was copied from `held` after that was truncated at least once since
@@ -197,7 +224,7 @@ pub fn was_read_whole(file: &ListedFile, checkpoint: &StreamCheckpoint) -> io::R
         return Ok(false);
     };
     // A hole does not identify a file.
-    let is_hole = head.iter().all(|byte| *byte == 0);
+    let is_hole = is_hole(head);
     Ok(!is_hole
         && checkpoint.fingerprint.matches(head)
         && stat_path(&file.path)?.1 <= checkpoint.offset)

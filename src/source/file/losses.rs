@@ -1,5 +1,5 @@
-//! What is lost of one log before it is read, or arrives without its time: counted in its account and reported, what may
-//! happen often at most once a minute.
+//! What is lost of one log before it is read, or arrives without its time: counted in its account and
+//! reported, what may happen often at most once a minute.
 
 use std::io;
 use std::path::PathBuf;

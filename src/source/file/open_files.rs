@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
 use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
-use crate::source::file::known::{is_held, Head, KnownFile, KnownFiles};
+use crate::source::file::known::{is_held, is_hole, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::successor::{successor_of, Successor};
 
@@ -79,22 +79,15 @@ impl OpenFiles {
 
     /// Adds a file that has the content of the newest open one.
     pub fn add_successor(&mut self, successor: Successor) {
-        let mut number = self.next_number;
-        self.next_number += 1;
         let mut next = match successor {
             Successor::After(next) => next,
             Successor::Changed(mut next) => {
                 next.repeats = true;
                 next
             }
-            Successor::Instead(next) => {
-                // The offsets up to which each stream was delivered stay the same.
-                let newest = self.open.pop_back();
-                number = newest.map_or(number, |newest| newest.number);
-                next
-            }
         };
-        next.number = number;
+        next.number = self.next_number;
+        self.next_number += 1;
         self.open.push_back(next);
     }
 
@@ -168,12 +161,26 @@ impl OpenFiles {
         let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
             return Ok(false);
         };
+        if is_hole(head) {
+            return self.begins_with_all_of(file);
+        }
         for held in &self.open {
             if held.head_now()?.is_some_and(|now| now.starts_with(head)) {
                 return Ok(true);
             }
         }
         Ok(self.seen.has_begun_with(head))
+    }
+
+    /// The same by what is open, of a file whose head tells nothing.
+    fn begins_with_all_of(&self, file: &ListedFile) -> io::Result<bool> {
+        let file = Generation::open_listed(file)?;
+        for held in &self.open {
+            if held.begins_with_all_of(&file)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Checks the sizes and names of the open files. Returns the deleted ones that still have

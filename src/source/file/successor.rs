@@ -8,26 +8,21 @@
 //! successor   [ the same bytes .......... | new ]    then this, from where the bytes differ
 //! ```
 
-use std::fs::File;
 use std::io;
 
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
-use crate::runtime::file::{is_permanent, read_exact_at, stat_file};
+use crate::runtime::file::{is_permanent, stat_file};
+use crate::source::file::content::{have_same, have_same_before};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
-/// Bytes compared at the end of what both files may have in common. Entries have times in
-/// nanoseconds, so equal ones at equal offsets are the same.
-const TAIL_BYTES: u64 = 64 * 1024;
-
 /// A file that has the content of the one being read.
 pub enum Successor {
-    /// It holds the whole of it, or an earlier state; it is open behind what both have.
+    /// It holds all of the old file's content, or an earlier state of it; it is open behind what
+    /// both have.
     After(Generation),
-    /// It holds what was read; what follows was changed. It is open at the same offset.
-    Instead(Generation),
-    /// It begins the same, and something that was read is changed: the times of its entries say
-    /// what was delivered.
+    /// It begins the same, and something in it is changed: the times of its entries say what was
+    /// delivered. It is open at the same offset if the change is behind that.
     Changed(Generation),
 }
 
@@ -49,26 +44,19 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
     if common == 0 || !have_same(old, new, 0, head)? {
         return Ok(None);
     }
-    if have_same(old, new, common.saturating_sub(TAIL_BYTES), common)? {
+    if have_same_before(old, new, common)? {
         next.seek_to_end_before(common)?;
         // Less than an entry identifies nothing.
         return Ok((next.read_offset() > 0).then_some(Successor::After(next)));
     }
     if held.read_offset() > 0 && next.seek(&held.resume_here())? == Some(true) {
-        return Ok(Some(Successor::Instead(next)));
+        return Ok(Some(Successor::Changed(next)));
     }
     let head = next.head_now()?.unwrap_or_default();
     Ok(held
         .fingerprint()
         .matches(&head)
         .then_some(Successor::Changed(next)))
-}
-
-fn have_same(one: &File, other: &File, from: u64, to: u64) -> io::Result<bool> {
-    let mut bytes = [vec![0; (to - from) as usize], vec![0; (to - from) as usize]];
-    Ok(read_exact_at(one, &mut bytes[0], from)?
-        && read_exact_at(other, &mut bytes[1], from)?
-        && bytes[0] == bytes[1])
 }
 
 #[cfg(test)]
@@ -110,7 +98,6 @@ mod tests {
         let listed = listing::list(&log).unwrap();
         let (kind, file) = match successor_of(&held, &listed.files[0]).unwrap()? {
             Successor::After(file) => ("after", file),
-            Successor::Instead(file) => ("instead", file),
             Successor::Changed(file) => ("changed", file),
         };
         Some((kind, file.read_offset() as usize))
@@ -130,7 +117,7 @@ mod tests {
         let edited = [entries(0..4_000), entries(4_001..5_000)].concat();
         assert_eq!(
             found(&old, &edited, 4_000 * entry),
-            Some(("instead", 4_000 * entry))
+            Some(("changed", 4_000 * entry))
         );
         assert_eq!(found(&old, &edited, 4_001 * entry), Some(("changed", 0)));
         // Another log: no entry is the same, or not even one is there.

@@ -50,6 +50,10 @@ pub struct Tailer {
     unread: u64,
     /// Everything written before this time has been seen.
     seen_until: Instant,
+    /// When a slice last returned something.
+    read_at: Instant,
+    /// As far as is known, nothing was written since `seen_until`.
+    is_quiet: bool,
 }
 
 impl Tailer {
@@ -66,6 +70,8 @@ impl Tailer {
             cost: LineCost::default(),
             unread: 0,
             seen_until: Instant::now(),
+            read_at: Instant::now(),
+            is_quiet: false,
         }
     }
 
@@ -152,18 +158,31 @@ impl Tailer {
         self.cost.begin();
         let step = self.read_on(context);
         if let Ok(Step::AtEnd { has_read }) = step {
-            self.seen_until = context.now;
-            if !has_read {
-                self.cost.rested(context.now);
+            let now = context.now;
+            self.seen_until = now;
+            if has_read {
+                self.read_at = now;
+            } else {
+                self.cost.rested(now);
             }
+            self.is_quiet = now.duration_since(self.read_at) > BEHIND;
         }
         self.note_unread();
         step
     }
 
-    /// Its log was written, after it had been read to its end and watched since.
-    pub fn is_written(&mut self, now: Instant) {
-        self.seen_until = now;
+    /// Its log was read to its end, and each write to it is reported from now on.
+    pub fn awaits_notice(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// A write to its log was reported. `is_first` says that it is the first one since
+    /// [`Tailer::awaits_notice`].
+    pub fn is_written(&mut self, is_first: bool, now: Instant) {
+        self.is_quiet = false;
+        if is_first {
+            self.seen_until = now;
+        }
     }
 
     /// Updates the unread bytes in the account.
@@ -241,6 +260,9 @@ impl Tailer {
                     return Ok(Step::More);
                 }
                 Found::Truncated => {
+                    let front = self.rotation.files.open.front();
+                    let has_unread = front.is_some_and(|front| front.unread() > 0);
+                    let is_behind = is_behind && (has_unread || !self.is_quiet);
                     let (rotation, feed) = (&mut self.rotation, &mut self.feed);
                     if !rotation.restart_truncated(feed, link, is_behind)? {
                         return Ok(Step::More);
@@ -348,14 +370,14 @@ impl Tailer {
         let Some(next) = files.open.front() else {
             return Ok(());
         };
-        if next.repeats {
-            feed.assembler.skip_taken();
-        }
         link.tally.rotations.add_one();
         if next.follows_loss {
             feed.assembler.note_loss();
         }
         feed.reaches(next);
+        if next.repeats {
+            feed.assembler.skip_taken();
+        }
         // If this was a copy of the next file, its checkpoint is the one that says what was
         // read.
         if front.plain_file().is_none() || next.id.birth >= front.id.birth {

@@ -91,7 +91,7 @@ impl Place {
         let configured = configured_data_root(&config.runtimes.machine);
         if let Some(path) = configured.filter(|path| !root.starts_with(path)) {
             return format!(
-                "Docker's daemon is given {0}: set --docker-root {0}, or Docker_Root {0}, or leave it out",
+                "dockerd uses {0}: set --docker-root {0} or Docker_Root {0}, or remove the option",
                 path.display()
             );
         }
@@ -159,6 +159,7 @@ pub fn fix_for_nowhere(unread: Unread, has_api: bool) -> &'static str {
 mod tests {
     use super::*;
     use fluent_bit_container_logs::runtime::docker::Docker;
+    use fluent_bit_container_logs::runtime::users::UserChoice;
 
     #[test]
     fn a_denial_is_mended_by_who_one_is() {
@@ -188,13 +189,14 @@ mod tests {
     fn in_a_container_what_is_missing_is_to_be_mounted() {
         let config = Config::from_lookup(|_| None).unwrap();
         let root = Path::new("/var/lib/docker/containers");
+        let in_a_container = |is_in_container| Place {
+            is_root: true,
+            may_read_all: true,
+            is_in_container,
+            is_in_user_namespace: false,
+        };
         let fix = |is_in_container| {
-            let place = Place {
-                is_root: true,
-                may_read_all: true,
-                is_in_container,
-                is_in_user_namespace: false,
-            };
+            let place = in_a_container(is_in_container);
             (
                 place.for_missing_root(&Docker::new(root), root, &config),
                 place.for_socket(Api::Docker, Path::new("/nowhere/d.sock")),
@@ -208,6 +210,12 @@ mod tests {
         assert_eq!(
             socket,
             "mount it: docker run -v /nowhere/d.sock:/nowhere/d.sock"
+        );
+        let users = Docker::of_users(&UserChoice::default(), Path::new("/nowhere"));
+        let fix_for_users = in_a_container(true).for_missing_root(&users, root, &config);
+        assert!(
+            fix_for_users.contains("set Docker_Users to"),
+            "{fix_for_users}"
         );
         let (_, socket) = fix(false);
         assert!(socket.contains("systemctl start docker"), "{socket}");

@@ -1,12 +1,15 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::delivery::checkpoint::CheckpointStore;
+use crate::format::layout::Decoders;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
+use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
-use crate::source::file::tailer::Tailer;
+use crate::source::file::tailer::{Step, Tailer};
 use crate::telemetry::event::Event;
 
 /// Files that a user puts beside the log must not take a descriptor each.
@@ -134,4 +137,68 @@ fn the_files_of_a_log_are_numbered_on_after_the_last_one_was_dropped() {
     tailer.refresh(&link).unwrap();
     assert!(tailer.is_open());
     assert_eq!(tailer.files_met(), 3);
+}
+
+/// A late look at a log that was not written since says nothing of a loss.
+#[test]
+fn a_log_that_was_read_whole_and_is_truncated_lost_nothing_however_late_that_is_seen() {
+    for is_written in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("x-json.log");
+        std::fs::write(&log, entry("one")).unwrap();
+        let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let template = Arc::new(RecordTemplate::unnamed(&id, ContainerMetadata::default()));
+        let account = link.accounts.open(id);
+        let mut tailer = Tailer::new(account, LogFiles::numbered(&log), Start::Head, template);
+        tailer.refresh(&link).unwrap();
+        let begin = Instant::now();
+        let (mut buffer, mut decoders) = (Vec::new(), Decoders::default());
+        let mut read = |tailer: &mut Tailer, after: Duration| {
+            let mut context = ReadContext {
+                link: &link,
+                buffer: &mut buffer,
+                decoders: &mut decoders,
+                max_line_bytes: 1 << 20,
+                now: begin + after,
+                slice_time: Duration::from_secs(1),
+            };
+            tailer.read_slice(&mut context).unwrap()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(read(&mut tailer, second), Step::AtEnd { has_read: true });
+        tailer.awaits_notice();
+        if is_written {
+            tailer.is_written(true, begin + 2 * second);
+        }
+        std::fs::write(&log, "").unwrap();
+        assert_eq!(
+            read(&mut tailer, 4 * second),
+            Step::AtEnd { has_read: false }
+        );
+        let (events, _) = link.events.take();
+        let (name, short_id) = tailer.account().names();
+        let (path, unread) = (log.clone(), 0);
+        let said = match is_written {
+            true => Event::TruncatedBehind {
+                name,
+                short_id,
+                path,
+                unread,
+            },
+            false => Event::Truncated {
+                name,
+                short_id,
+                path,
+                unread,
+            },
+        };
+        assert_eq!(events.into_iter().collect::<Vec<_>>(), [said]);
+        let lost = tailer.account().figures().abandoned.generations;
+        assert_eq!(lost, u64::from(is_written));
+    }
+}
+
+fn entry(text: &str) -> String {
+    format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20Z\"}}\n")
 }
