@@ -91,8 +91,7 @@ impl Cri {
         docker: &mut DockerLinks,
         listing: &mut Listing,
     ) -> io::Result<()> {
-        let found = &mut listing.containers;
-        let first = found.len();
+        let first = listing.containers.len();
         for entry in bounded_file::list(dir, MOST_FILES_OF_CONTAINER)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -101,14 +100,14 @@ impl Cri {
             let kind = match entry.file_type() {
                 Ok(kind) => kind,
                 Err(error) => {
-                    note(path.to_path_buf(), error, &mut listing.unreadable);
+                    listing.note(path.to_path_buf(), error);
                     continue;
                 }
             };
             if kind.is_symlink() {
-                let path = path.to_path_buf();
-                note(path, not_followed(), &mut listing.unreadable);
+                listing.note(path.to_path_buf(), not_followed());
             } else if kind.is_dir() {
+                let found = &mut listing.containers;
                 if docker.list(&path, found) {
                     let origin = path.to_path_buf();
                     found.push(of_pod(pod, name, path, origin));
@@ -116,6 +115,7 @@ impl Cri {
             } else if let Some((container, rank)) = name.rsplit_once('_') {
                 let is_log = kind.is_file() && rank_by_run(rank).is_some();
                 let origin = dir.join(format!("{container}_")).to_path_buf();
+                let found = &mut listing.containers;
                 if is_log && found.iter().skip(first).all(|found| found.origin != origin) {
                     found.push(of_pod(pod, container, dir.clone(), origin));
                 }
@@ -205,7 +205,7 @@ impl Runtime for Cri {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    note(root.to_owned(), error, &mut listing.unreadable);
+                    listing.note(root, error);
                     break;
                 }
             };
@@ -220,7 +220,7 @@ impl Runtime for Cri {
             };
             match listed {
                 Ok(()) => listing.folders.push(dir),
-                Err(error) => note(dir.to_path_buf(), error, &mut listing.unreadable),
+                Err(error) => listing.note(dir.to_path_buf(), error),
             }
         }
         // With Docker underneath, the links in the containers' own directories matter as well.
@@ -326,13 +326,6 @@ fn of_pod(pod: &str, container: &str, dir: SafePath, origin: PathBuf) -> Found {
     Found {
         has_other_id: true,
         ..Found::new(key(pod, container), dir, origin)
-    }
-}
-
-/// Records a path that could not be read, unless it disappeared in the meantime.
-fn note(path: PathBuf, error: io::Error, unreadable: &mut Vec<Unreadable>) {
-    if error.kind() != io::ErrorKind::NotFound {
-        unreadable.push(Unreadable::folder(path, error));
     }
 }
 

@@ -287,9 +287,9 @@ impl Runtime for Docker {
     }
 
     fn root_option(&self) -> &'static str {
-        match &self.storages {
-            Storages::Users(_) => "Docker_Users",
+        match self.storages {
             Storages::Root { .. } => "Docker_Root",
+            Storages::Users(_) => "Docker_Users",
         }
     }
 

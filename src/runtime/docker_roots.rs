@@ -227,11 +227,7 @@ fn list_users_root(
             list_containers(&dir, &folder, LIMITS_OF_USERS, listing, identify);
             listing.folders.push(dir);
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            let unreadable = Unreadable::folder(dir.to_path_buf(), error);
-            listing.unreadable.push(unreadable);
-        }
+        Err(error) => listing.note(dir.to_path_buf(), error),
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
@@ -30,15 +30,16 @@ use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::log_place;
 use crate::runtime::nerdctl::names::Names;
 use crate::runtime::safe_path::{Base, Folder, SafePath};
-use crate::runtime::seam::{
-    rank_by_number, FileRank, Found, Listing, LogFiles, Runtime, Unreadable,
-};
+use crate::runtime::seam::{rank_by_number, FileRank, Found, Listing, LogFiles, Runtime};
 use crate::runtime::storage::{
     list_containers, names, too_many, Identify, Limits, LIMITS_OF_ROOT, LIMITS_OF_USERS,
 };
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
+
+/// The runtime's name in metadata.
+pub(crate) const RUNTIME_NAME: &str = "containerd";
 
 /// The folder with the containers of all namespaces.
 const CONTAINERS: &str = "containers";
@@ -50,6 +51,8 @@ const LOG_PATH: &str = "log-path";
 const TASKS: &str = "io.containerd.runtime.v2.task";
 /// The specification of a running container.
 const SPEC: &str = "config.json";
+/// Stands for the specification of a container that does not run.
+const NO_SPECIFICATION: u64 = 0;
 /// containerd's state unless it is known; the folder of its socket.
 const DEFAULT_STATE: &str = "/run/containerd";
 
@@ -159,9 +162,9 @@ impl Runtime for Nerdctl {
     }
 
     fn root_option(&self) -> &'static str {
-        match &self.storages {
-            Storages::Users(_) => "Nerdctl_Users",
+        match self.storages {
             Storages::Root(_) => "Nerdctl_Root",
+            Storages::Users(_) => "Nerdctl_Users",
         }
     }
 
@@ -224,7 +227,7 @@ impl Runtime for Nerdctl {
             name,
             env: env.pairs,
             is_cut: env.is_cut,
-            runtime: "containerd".to_owned(),
+            runtime: RUNTIME_NAME.to_owned(),
             is_running,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()
@@ -236,23 +239,23 @@ impl Runtime for Nerdctl {
         task(found).map(|task| task.join(SPEC))
     }
 
-    /// The specification is replaced at each start, and the name when the container is renamed.
-    /// That a container ends changes nothing: its last lines have the environment, too.
+    /// The name changes when the container is renamed, whether it runs or not, and the specification
+    /// is replaced at each start.
     fn metadata_version(&self, found: &Found) -> Option<FileId> {
-        let specification = match tasks(found) {
-            Some(tasks) if tasks.is_folder() => {
-                let (specification, _) = stat_path(&self.metadata_file(found)?).ok()?;
-                Some(specification)
-            }
-            _ => None,
-        };
-        let text = format!("{:?} {specification:?}", self.name(found)?);
-        let digest = xxh3_128(text.as_bytes());
+        let specification = self.metadata_file(found);
+        let specification = specification.and_then(|file| stat_path(&file).ok());
+        let specification = specification.map(|(version, _)| format!("{version:?}"));
         Some(FileId {
-            device: (digest >> 64) as u64,
-            inode: digest as u64,
+            device: xxh3_64(self.name(found)?.as_bytes()),
+            inode: specification.map_or(NO_SPECIFICATION, |it| xxh3_64(it.as_bytes())),
             birth: 0,
         })
+    }
+
+    /// That a container ends changes nothing: its last lines have the environment, too.
+    fn is_same_version(&self, seen: FileId, now: FileId) -> bool {
+        let is_same_start = seen.inode == now.inode || now.inode == NO_SPECIFICATION;
+        seen.device == now.device && is_same_start
     }
 
     fn log_driver(&self, found: &Found) -> Option<LogDriver> {
@@ -322,40 +325,33 @@ fn list_storage(
     listing: &mut Listing,
     identify: Identify<'_>,
 ) {
-    let mut unreadable = Vec::new();
-    let mut note = |path: &Path, error: io::Error| {
-        if error.kind() != io::ErrorKind::NotFound {
-            unreadable.push(Unreadable::folder(path, error));
-        }
-    };
     listing.folders.push(storage.clone());
     let mut namespaces = Vec::new();
     let any = |_: &str| true;
-    for address in names(folder, storage, limits, any, &mut note) {
+    for address in names(folder, storage, limits, any, listing) {
         let store = storage.join(address);
         let containers = store.join(CONTAINERS);
         match containers.open_folder() {
             Ok(folder) => {
-                let found = names(&folder, &containers, limits, any, &mut note);
+                let found = names(&folder, &containers, limits, any, listing);
                 namespaces.extend(found.into_iter().map(|name| containers.join(name)));
                 listing.folders.push(containers);
             }
-            Err(error) => note(&containers, error),
+            Err(error) => listing.note(containers.to_path_buf(), error),
         }
         listing.folders.push(store);
     }
     if namespaces.len() > limits.parts {
-        note(storage, too_many(limits.parts, "namespaces"));
+        listing.note(storage.to_path_buf(), too_many(limits.parts, "namespaces"));
         namespaces.truncate(limits.parts);
     }
     for dir in namespaces {
         match dir.open_folder() {
             Ok(folder) => list_containers(&dir, &folder, limits, listing, identify),
-            Err(error) => note(&dir, error),
+            Err(error) => listing.note(dir.to_path_buf(), error),
         }
         listing.folders.push(dir);
     }
-    listing.unreadable.append(&mut unreadable);
 }
 
 /// Ranks an empty suffix (the current file) and `.N`, of which the highest is the newest.

@@ -233,9 +233,9 @@ impl Runtime for Podman {
     }
 
     fn root_option(&self) -> &'static str {
-        match &self.storages {
-            Storages::Users(_) => "Podman_Users",
+        match self.storages {
             Storages::Root(_) => "Podman_Root",
+            Storages::Users(_) => "Podman_Users",
         }
     }
 

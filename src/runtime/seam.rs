@@ -58,6 +58,11 @@ pub trait Runtime: Send + Sync {
     /// The log driver; `None` if it is unknown or if logs always go to a file.
     fn log_driver(&self, found: &Found) -> Option<LogDriver>;
 
+    /// Whether nothing was changed since version `seen` that would be read again at version `now`.
+    fn is_same_version(&self, seen: FileId, now: FileId) -> bool {
+        seen == now
+    }
+
     /// The file that names the log driver, if a container's driver can be changed.
     fn driver_file(&self, _found: &Found) -> Option<SafePath> {
         None
@@ -287,6 +292,15 @@ pub struct Listing {
     /// Whether the list depends only on the names in the root and in `folders`: it is
     /// unchanged while they are.
     pub is_decided_by_folders: bool,
+}
+
+impl Listing {
+    /// Records a folder that could not be read, unless it disappeared in the meantime.
+    pub fn note(&mut self, path: impl Into<PathBuf>, error: io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.unreadable.push(Unreadable::folder(path, error));
+        }
+    }
 }
 
 /// The meaning of a log file's name.

@@ -11,6 +11,7 @@ use globset::{Glob, GlobMatcher};
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
+use crate::runtime::nerdctl;
 use crate::runtime::own_container::{Candidate, OwnContainer};
 
 /// The label by which a container asks not to be read.
@@ -192,10 +193,10 @@ impl Selection {
         include.chain(self.exclude.iter().map(|rule| ("Exclude", rule)))
     }
 
-    /// The rules, with their options, that cannot match a pod's container because the node does
-    /// not keep its image or its labels.
+    /// The rules, with their options, that cannot match a container of a pod or of nerdctl because
+    /// its image or its labels are only in containerd's database.
     pub fn without_effect(&self, metadata: &ContainerMetadata) -> Vec<String> {
-        if metadata.pod.is_none() {
+        if metadata.pod.is_none() && metadata.runtime != nerdctl::RUNTIME_NAME {
             return Vec::new();
         }
         let is_blind = |rule: &Rule| match rule.subject {
@@ -204,8 +205,10 @@ impl Selection {
             _ => false,
         };
         let rules = self.rules().filter(|(_, rule)| is_blind(rule));
+        let rules = rules.map(|(option, rule)| format!("{option} {rule}"));
+        let is_deaf = self.allows_label && metadata.labels.is_empty();
         rules
-            .map(|(option, rule)| format!("{option} {rule}"))
+            .chain(is_deaf.then(|| "Label_Hints exclude".to_owned()))
             .collect()
     }
 
@@ -459,8 +462,18 @@ mod tests {
             [
                 "Include label=team",
                 "Exclude image=x",
-                "Exclude compose_service=y"
+                "Exclude compose_service=y",
+                "Label_Hints exclude"
             ]
+        );
+        let of_nerdctl = ContainerMetadata {
+            pod: None,
+            runtime: nerdctl::RUNTIME_NAME.into(),
+            ..of_pod.clone()
+        };
+        assert_eq!(
+            rules.without_effect(&of_nerdctl),
+            rules.without_effect(&of_pod)
         );
     }
 

@@ -50,14 +50,14 @@ pub(crate) fn names(
     path: &Path,
     limits: Limits,
     is_wanted: impl Fn(&str) -> bool,
-    note: &mut impl FnMut(&Path, io::Error),
+    listing: &mut Listing,
 ) -> Vec<String> {
     let mut names = Vec::new();
-    for (name, kind) in sorted(folder, path, limits, note) {
+    for (name, kind) in sorted(folder, path, limits, listing) {
         match kind {
             _ if !is_wanted(&name) => {}
             FileType::Directory | FileType::Unknown => names.push(name),
-            FileType::Symlink => note(&path.join(name), not_followed()),
+            FileType::Symlink => listing.note(path.join(name), not_followed()),
             _ => {}
         }
     }
@@ -74,14 +74,14 @@ fn sorted(
     folder: &Folder,
     path: &Path,
     limits: Limits,
-    note: &mut impl FnMut(&Path, io::Error),
+    listing: &mut Listing,
 ) -> Vec<(String, FileType)> {
     let entries = folder.entries(limits.names).unwrap_or_else(|error| {
-        note(path, error);
+        listing.note(path, error);
         Default::default()
     });
     if let Some(error) = entries.failure {
-        note(path, error);
+        listing.note(path, error);
     }
     let mut names = entries.names;
     names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -98,15 +98,13 @@ pub(crate) fn list_containers(
     listing: &mut Listing,
     identify: Identify<'_>,
 ) {
-    let mut unreadable = Vec::new();
-    let mut note = |path: &Path, error| unreadable.push(Unreadable::folder(path, error));
     let mut left = limits.containers;
-    for (name, kind) in sorted(folder, dir, limits, &mut note) {
+    for (name, kind) in sorted(folder, dir, limits, listing) {
         let Some(id) = ContainerId::parse(&name) else {
             continue;
         };
         if left == 0 {
-            note(dir, too_many(limits.containers, "containers"));
+            listing.note(dir.to_path_buf(), too_many(limits.containers, "containers"));
             break;
         }
         left -= 1;
@@ -115,7 +113,9 @@ pub(crate) fn list_containers(
             Ok(Some(folder)) => folder,
             Ok(None) => continue,
             Err(error) => {
-                note(&origin, error);
+                // The link is there even if its target is not.
+                let unreadable = Unreadable::folder(origin.to_path_buf(), error);
+                listing.unreadable.push(unreadable);
                 continue;
             }
         };
@@ -124,7 +124,6 @@ pub(crate) fn list_containers(
         let found = Found::new(id, place, origin);
         listing.containers.push(Found { owner, ..found });
     }
-    listing.unreadable.append(&mut unreadable);
 }
 
 /// The folder of a container; `None` if there is something else. In a storage of root's it may be

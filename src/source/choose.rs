@@ -167,7 +167,7 @@ pub fn find_logs(
 }
 
 /// Returns the first place that has a file; if none has, the first error.
-pub fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
+fn find_log(places: Vec<LogFiles>) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
     let mut failure = None;
     for files in places {
         match is_there(&files) {

@@ -138,7 +138,7 @@ impl Container {
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         self.is_remote
             || self.about.is_incomplete(doubts_watch)
-            || self.log.needs_a_look()
+            || self.log.needs_a_look(&self.about)
             || self.folder.may_have_changed(
                 &self.about.found().dir,
                 &self.log.files().dir,
@@ -262,7 +262,9 @@ impl Container {
         if self.log.tailer().is_none() {
             return self.end_or_park(around);
         }
-        let loops_until = self.own_output.held_until(now);
+        // Nothing writes to the log of one that is gone, and it is to be read before it is lost.
+        let held = self.own_output.held_until(now);
+        let loops_until = held.filter(|_| !self.is_gone);
         if let Some(due) = self.rate.waits_until(now).or(loops_until) {
             return Next::Throttled(due);
         }

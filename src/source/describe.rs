@@ -250,7 +250,11 @@ impl Description {
         self.is_empty = false;
         let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
-            let is_same = file.is_none() || file == seen;
+            let is_same = match (seen, file) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(seen), Some(file)) => self.runtime.is_same_version(seen, file),
+            };
             let is_complete = !self.trouble.is_there() && !self.is_partial() && !self.lacks_id();
             if is_complete && is_same && !has_other_driver {
                 return None;
@@ -284,7 +288,7 @@ impl Description {
                 self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
-            Err(MetadataError::Busy { .. }) => None,
+            Err(MetadataError::Busy { .. }) => self.may_be_nameless(around),
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.link.tally.read_errors.add_one();
                 let error = open_regular(&self.found.dir.at(&path)).err();
@@ -302,10 +306,16 @@ impl Description {
                         reason,
                     })
                 });
-                let has_waited = self.age(around.now) >= METADATA_PATIENCE;
-                (!self.is_known() && has_waited).then(|| self.nameless())
+                self.may_be_nameless(around)
             }
         }
+    }
+
+    /// What is to be set while the metadata cannot be read: its lines do not wait for it for ever,
+    /// and not at all if only what exists now is wanted.
+    fn may_be_nameless(&self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
+        let has_waited = self.age(around.now) >= METADATA_PATIENCE || !around.config.follow;
+        (!self.is_known() && has_waited).then(|| self.nameless())
     }
 
     fn read(&self) -> Result<ContainerMetadata, MetadataError> {

@@ -47,7 +47,7 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod, whose image and labels are not on the node's disk; use namespace, pod or name")]
+    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod or of nerdctl, whose image and labels are only in containerd's database; use name, namespace or pod")]
     RulesBlind {
         name: String,
         short_id: String,

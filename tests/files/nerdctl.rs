@@ -264,3 +264,51 @@ fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
     assert!(!is_all_read && said.contains("12345678"), "{said}");
     assert_eq!(collector.wait_texts(1), ["one"]);
 }
+
+/// Image and labels are in containerd's database.
+#[test]
+fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    web.line("one");
+    let options = [
+        ("Exclude", "image=*debug*"),
+        ("Exclude", "label=team=quiet"),
+        ("Label_Hints", "exclude"),
+    ];
+    let collector = start(machine.path(), &options);
+    let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match a container of a pod or of nerdctl";
+    collector.wait(said, |collector| collector.has_logged(said));
+    assert_eq!(collector.wait_texts(1), ["one"]);
+    let mut command = std::process::Command::new(program());
+    command
+        .args(["check", "--runtime", "nerdctl", "-o"])
+        .arg(format!("Nerdctl_Root={}", root.display()));
+    for (name, value) in options {
+        command.arg("-o").arg(format!("{name}={value}"));
+    }
+    let (said, _) = page(&command.output().expect("it runs"));
+    for rule in [
+        "Exclude image=*debug*",
+        "Exclude label=team=quiet",
+        "Label_Hints exclude",
+    ] {
+        assert!(said.contains(rule), "{said}");
+    }
+    assert!(said.contains("only in containerd's database"), "{said}");
+}
+
+/// The folder of containerd's running containers is there, and it is not in it.
+#[test]
+fn a_container_that_ended_takes_a_new_name() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    web.start(&[]);
+    web.line("one");
+    let collector = start(machine.path(), &[]);
+    collector.wait_texts(1);
+    web.end();
+    web.rename("web", "shop");
+    let is_renamed = |collector: &Collector| collector.accounts()[0].name() == "shop";
+    collector.wait("the new name", is_renamed);
+}

@@ -416,6 +416,15 @@ impl Container {
         }
     }
 
+    /// Writes the rest of what is open.
+    pub fn finish_lines(&mut self) {
+        for stream in 0..2 {
+            if self.open[stream].is_some() {
+                self.write(stream, 1);
+            }
+        }
+    }
+
     /// Open lines are over, which shows when another begins.
     pub fn abandon_lines(&mut self) {
         self.open

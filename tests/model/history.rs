@@ -361,6 +361,9 @@ impl History<'_> {
             self.settle()?;
         }
         let index = self.index(c);
+        if self.plan.settings.is_dated && !self.plan.settings.format.is_tagged() {
+            self.containers[index].finish_lines();
+        }
         let History {
             containers,
             instance,

@@ -32,6 +32,8 @@
 //! - A folder that goes away and comes back under logrotate. A copy is met when its
 //!   original is read on, which the held file allows while the copy is out of sight:
 //!   by then its place in the order is past.
+//! - A line of dockerd's that goes on behind a copy under a dated name. All its pieces have
+//!   one time, and the place of such a copy is that of the time of its first entry.
 //! - A copy of a log whose writer left a hole in it, before all of the log was read.
 //!   Heads of nothing but NULs tell neither which file was copied nor from where on
 //!   it is unread. So histories with such a writer settle before and after a copy.

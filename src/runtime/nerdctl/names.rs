@@ -1,9 +1,11 @@
 //! The names of nerdctl's containers: a folder has a file for each name, whose content is the
 //! container's id. Read once for all containers of a namespace, and again when the folder changes.
+//! While it changes all the time, reading it takes a small part of the time at most.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 
@@ -18,14 +20,34 @@ const MOST_FOLDERS: usize = 256;
 /// Longest content of such a file, in bytes; an id has 64.
 const LONGEST_CONTENT: u64 = 128;
 
-/// Names by id.
-type ById = Arc<HashMap<ContainerId, String>>;
+/// A folder that may have changed, and took longer than `SHORT` to read, is read again after this
+/// number of times that time: a new container's name is missing for a moment then.
+const REST: u32 = 20;
+const SHORT: Duration = Duration::from_millis(1);
 
 /// The names in folders that have been read.
 #[derive(Debug)]
 pub(super) struct Names {
     limits: Limits,
-    known: Mutex<HashMap<PathBuf, (FolderStamp, ById)>>,
+    known: Mutex<HashMap<PathBuf, Known>>,
+}
+
+/// The names in one folder.
+#[derive(Debug)]
+struct Known {
+    /// `None` if the folder had changed too recently.
+    stamp: Option<FolderStamp>,
+    by_id: HashMap<ContainerId, String>,
+    /// When they were read, and how long that took.
+    read_at: Instant,
+    took: Duration,
+}
+
+impl Known {
+    fn is_current(&self, stamp: Option<FolderStamp>) -> bool {
+        let is_same = stamp.is_some() && self.stamp == stamp;
+        is_same || self.read_at.elapsed() < self.took.saturating_sub(SHORT) * REST
+    }
 }
 
 impl Names {
@@ -42,16 +64,22 @@ impl Names {
         // Taken before the read, so a change during the read causes another one next time.
         let stamp = stamp_of(&folder.stat().ok()?);
         let mut known = lock(&self.known);
-        if let Some((seen, names)) = known.get(folder.as_ref()) {
-            if Some(*seen) == stamp {
-                return names.get(id).cloned();
-            }
+        let current = known.get(folder.as_ref());
+        if let Some(current) = current.filter(|it| it.is_current(stamp)) {
+            return current.by_id.get(id).cloned();
         }
-        let names = self.read(folder);
-        let name = names.get(id).cloned();
+        let begun = Instant::now();
+        let by_id = self.read(folder);
+        let name = by_id.get(id).cloned();
         known.remove(folder.as_ref());
-        if let Some(stamp) = stamp.filter(|_| known.len() < MOST_FOLDERS) {
-            known.insert(folder.to_path_buf(), (stamp, Arc::new(names)));
+        if known.len() < MOST_FOLDERS {
+            let read = Known {
+                stamp,
+                by_id,
+                took: begun.elapsed(),
+                read_at: Instant::now(),
+            };
+            known.insert(folder.to_path_buf(), read);
         }
         name
     }
@@ -69,5 +97,32 @@ impl Names {
             Some((id, name))
         });
         named.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::storage::LIMITS_OF_ROOT;
+
+    #[test]
+    fn a_folder_that_just_changed_is_not_read_for_each_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = SafePath::from(dir.path().canonicalize().unwrap());
+        let id = ContainerId::from_bytes([0xab; 32]);
+        std::fs::write(dir.path().join("web"), id.to_string()).unwrap();
+        let names = Names::new(LIMITS_OF_ROOT);
+        assert_eq!(names.find(&folder, &id).as_deref(), Some("web"));
+        std::fs::rename(dir.path().join("web"), dir.path().join("shop")).unwrap();
+        let set_took = |took| {
+            let mut known = lock(&names.known);
+            let known = known.values_mut().next().unwrap();
+            assert_eq!(known.stamp, None);
+            known.took = took;
+        };
+        set_took(Duration::from_secs(60));
+        assert_eq!(names.find(&folder, &id).as_deref(), Some("web"));
+        set_took(Duration::ZERO);
+        assert_eq!(names.find(&folder, &id).as_deref(), Some("shop"));
     }
 }

@@ -24,6 +24,12 @@ fn write_name(dir: &tempfile::TempDir, name: &str) {
     fs::write(dir.path().join("1935db59/names/default").join(name), ID).unwrap();
 }
 
+fn wait_until_named(nerdctl: &Nerdctl, found: &Found, name: &str) {
+    while nerdctl.name(found).as_deref() != Some(name) {
+        std::thread::yield_now();
+    }
+}
+
 /// Makes the container run; returns the file with its specification.
 fn start(dir: &tempfile::TempDir, found: &Found, env: &str) -> PathBuf {
     let state = dir.path().join("state");
@@ -84,13 +90,23 @@ fn what_changes_is_the_start_and_the_name_and_not_the_end() {
     assert!(version.is_some());
     let names = dir.path().join("1935db59/names/default");
     fs::rename(names.join("web"), names.join("renamed")).unwrap();
+    wait_until_named(&nerdctl, &found, "renamed");
     let renamed = nerdctl.metadata_version(&found);
-    assert!(renamed.is_some() && renamed != version);
+    assert!(!nerdctl.is_same_version(version.unwrap(), renamed.unwrap()));
     fs::remove_dir_all(spec.parent().unwrap()).unwrap();
-    assert_eq!(nerdctl.metadata_version(&found), None, "it ended");
+    let is_same = |seen: Option<FileId>, now: Option<FileId>| {
+        nerdctl.is_same_version(seen.unwrap(), now.unwrap())
+    };
+    let ended = nerdctl.metadata_version(&found);
+    assert!(is_same(renamed, ended), "it ended");
+    // The folder with the tasks is still there.
+    fs::rename(names.join("renamed"), names.join("again")).unwrap();
+    wait_until_named(&nerdctl, &found, "again");
+    let again = nerdctl.metadata_version(&found);
+    assert!(!is_same(ended, again));
     start(&dir, &found, "A=d");
     let restarted = nerdctl.metadata_version(&found);
-    assert!(restarted.is_some() && restarted != renamed);
+    assert!(!is_same(again, restarted) && !is_same(renamed, restarted));
 }
 
 #[test]

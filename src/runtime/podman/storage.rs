@@ -2,13 +2,12 @@
 //! it one folder per container.
 
 use std::io;
-use std::path::Path;
 
 use rustix::fs::FileType;
 
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Folder, SafePath};
-use crate::runtime::seam::{Found, Hides, Listing, Unreadable};
+use crate::runtime::seam::{Found, Listing};
 use crate::runtime::storage::{names, too_many, Identify, Limits};
 
 /// Suffix of a storage driver's directory of containers.
@@ -24,19 +23,13 @@ pub(crate) fn list_storage(
     listing: &mut Listing,
     identify: Identify<'_>,
 ) {
-    let mut unreadable = Vec::new();
-    let mut note = |path: &Path, error: io::Error| {
-        if error.kind() != io::ErrorKind::NotFound {
-            unreadable.push(Unreadable {
-                hides: Hides::Containers,
-                ..Unreadable::folder(path, error)
-            });
-        }
-    };
     let is_driver = |name: &str| name.ends_with(CONTAINERS);
-    let mut drivers = names(folder, storage, limits, is_driver, &mut note);
+    let mut drivers = names(folder, storage, limits, is_driver, listing);
     if drivers.len() > limits.parts {
-        note(storage, too_many(limits.parts, "storage drivers"));
+        listing.note(
+            storage.to_path_buf(),
+            too_many(limits.parts, "storage drivers"),
+        );
         drivers.truncate(limits.parts);
     }
     let mut left = limits.containers;
@@ -46,10 +39,10 @@ pub(crate) fn list_storage(
         let entries = match dir.open_folder() {
             Ok(folder) => {
                 let is_container = |name: &str| ContainerId::parse(name).is_some();
-                names(&folder, &dir, limits, is_container, &mut note)
+                names(&folder, &dir, limits, is_container, listing)
             }
             Err(error) => {
-                note(&dir, error);
+                listing.note(dir.to_path_buf(), error);
                 continue;
             }
         };
@@ -58,7 +51,7 @@ pub(crate) fn list_storage(
             .filter_map(|name| Some((ContainerId::parse(&name)?, name)));
         for (id, name) in ids {
             if left == 0 {
-                note(&dir, too_many(limits.containers, "containers"));
+                listing.note(dir.to_path_buf(), too_many(limits.containers, "containers"));
                 break;
             }
             left -= 1;
@@ -72,18 +65,17 @@ pub(crate) fn list_storage(
                     let found = Found::new(id, userdata, folder.to_path_buf());
                     listing.containers.push(Found { owner, ..found });
                 }
-                Ok(_) => note(
-                    &userdata,
+                Ok(_) => listing.note(
+                    userdata.to_path_buf(),
                     io::Error::new(io::ErrorKind::InvalidInput, "it is not a folder"),
                 ),
                 // The directory with its log is created a moment later.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     listing.folders.push(folder)
                 }
-                Err(error) => note(&folder, error),
+                Err(error) => listing.note(folder.to_path_buf(), error),
             }
         }
         listing.folders.push(dir);
     }
-    listing.unreadable.append(&mut unreadable);
 }

@@ -81,8 +81,8 @@ impl Rotation {
         self.creates.forget(Instant::now());
     }
 
-    /// Lists the folder and opens every file of the log that is not known yet. Cheap if
-    /// nothing changed.
+    /// Lists the folder and opens every file of the log that is not known yet. Cheap if nothing
+    /// changed, but for files that the runtime did not name: the beginning of each is read.
     pub fn refresh(&mut self, feed: &mut Feed, link: &Link) -> io::Result<()> {
         let now = Instant::now();
         self.creates.settle(now);

@@ -96,6 +96,13 @@ impl NerdctlContainer {
         fs::write(task.join("config.json"), spec.to_string()).expect("config.json");
     }
 
+    /// containerd ends it: its specification goes.
+    pub fn end(&self) {
+        let tasks = self.state.join("io.containerd.runtime.v2.task");
+        let task = tasks.join(&self.namespace).join(&self.id);
+        fs::remove_dir_all(task).expect("it ran");
+    }
+
     /// `nerdctl rename`.
     pub fn rename(&self, from: &str, to: &str) {
         let names = self.store.join("names").join(&self.namespace);

@@ -303,6 +303,7 @@ impl Containers {
             files: None,
             dir: dir.clone(),
             matches,
+            blind: config.selection.without_effect(metadata),
         }
     }
 

@@ -58,7 +58,7 @@ impl Place {
             return "find out whether Podman itself can read it (podman ps)".to_owned();
         }
         if is_permanent(error) {
-            return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it".to_owned();
+            return "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed (docker, nerdctl): find out who did, and remove it, or mount in its place what a link leads to".to_owned();
         }
         "check the file system (dmesg)".to_owned()
     }

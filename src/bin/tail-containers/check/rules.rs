@@ -5,21 +5,36 @@ use fluent_bit_container_logs::config::Config;
 use super::containers::Containers;
 use super::Finding;
 
-/// Reports the rules that match no container, if there is any.
+/// Reports the rules that match no container, if there is any, and those that cannot match some.
 pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Finding>) {
     if containers.all().next().is_none() {
         return;
     }
+    let mut unused = Vec::new();
     for (index, (option, rule)) in config.selection.rules().enumerate() {
         let is_used = containers
             .all()
             .any(|seen| seen.matches.get(index) == Some(&true));
         if !is_used {
+            let rule = format!("{option} {rule}");
             findings.push(Finding::minor(
-                format!("{option} {rule}"),
+                rule.clone(),
                 "it matches none of these containers",
-                "compare it with the names and images above: a rule must match the whole value; image and labels of a container in a pod are not on disk, so no rule matches them",
+                "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod or of nerdctl are only in containerd's database, so no rule matches them",
             ));
+            unused.push(rule);
         }
+    }
+    // One container stands for all.
+    let Some(seen) = containers.all().find(|seen| !seen.blind.is_empty()) else {
+        return;
+    };
+    for rule in seen.blind.iter().filter(|rule| !unused.contains(rule)) {
+        let problem = format!(
+            "it has no effect on containers of pods or of nerdctl such as {}, whose image and labels are only in containerd's database",
+            seen.name
+        );
+        let fix = "use rules about name, namespace or pod";
+        findings.push(Finding::minor(rule.clone(), problem, fix));
     }
 }

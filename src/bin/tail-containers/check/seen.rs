@@ -33,6 +33,8 @@ pub struct Seen {
     pub dir: SafePath,
     /// Which of the rules match it, in their order.
     pub matches: Vec<bool>,
+    /// The rules that cannot match it, with their options.
+    pub blind: Vec<String>,
 }
 
 impl Seen {
