@@ -4,7 +4,7 @@
 //! lock is never released) still answers lists. A bounded number of inspections is in flight,
 //! at most one per container.
 //!
-//! Only what is needed of an answer is decoded ([`answers`](super::answers)), so that a value
+//! Only what is needed of an answer is decoded ([`answers`]), so that a value
 //! unknown here, such as a new state of a container, does not hide all containers.
 
 use std::cell::RefCell;
