@@ -27,7 +27,12 @@ fuzz_target!(|data: &[u8]| {
         (read_metadata(&found), serde_json::from_slice(config))
     {
         let name = value["Name"].as_str().expect("a name");
-        assert_eq!(read.name, name.strip_prefix('/').unwrap_or(name));
+        let name = name.strip_prefix('/').unwrap_or(name);
+        // Below cri-dockerd the kubelet puts the container's name in the pod into it.
+        match read.pod {
+            None => assert_eq!(read.name, name),
+            Some(_) => assert!(name.starts_with(&format!("k8s_{}_", read.name))),
+        }
         let image = value
             .get("Config")
             .and_then(|config| config.get("Image"))
