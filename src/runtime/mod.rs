@@ -30,6 +30,7 @@ pub mod safe_path;
 mod seam;
 pub mod select;
 mod storage;
+mod storages;
 mod user_storages;
 pub mod users;
 

@@ -34,6 +34,7 @@ use crate::runtime::seam::{rank_by_number, FileRank, Found, Listing, LogFiles, R
 use crate::runtime::storage::{
     list_containers, names, too_many, Identify, Limits, LIMITS_OF_ROOT, LIMITS_OF_USERS,
 };
+use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
@@ -80,13 +81,6 @@ static USERS: Kind = Kind {
 pub struct Nerdctl {
     storages: Storages,
     names: Names,
-}
-
-/// Which data roots are read.
-#[derive(Debug)]
-enum Storages {
-    Root(DataRoot),
-    Users(Users),
 }
 
 /// `log-config.json`.
@@ -169,17 +163,11 @@ impl Runtime for Nerdctl {
     }
 
     fn root(&self) -> PathBuf {
-        match &self.storages {
-            Storages::Root(root) => root.path(),
-            Storages::Users(users) => users.passwd(),
-        }
+        self.storages.root()
     }
 
     fn places(&self, root: &Path) -> Vec<PathBuf> {
-        match self.storages {
-            Storages::Root(_) => vec![root.to_owned()],
-            Storages::Users(_) => Vec::new(),
-        }
+        self.storages.places(root)
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {

@@ -42,6 +42,7 @@ use crate::runtime::podman_list::Listed;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
+use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
@@ -67,13 +68,6 @@ pub struct Podman {
     /// Root's run root. Of users, none is read.
     run_root: Option<DataRoot>,
     most_spec_bytes: u64,
-}
-
-/// Which storages are read.
-#[derive(Debug)]
-enum Storages {
-    Root(DataRoot),
-    Users(Users),
 }
 
 /// Root's storage.
@@ -240,17 +234,11 @@ impl Runtime for Podman {
     }
 
     fn root(&self) -> PathBuf {
-        match &self.storages {
-            Storages::Root(storage) => storage.path(),
-            Storages::Users(users) => users.passwd(),
-        }
+        self.storages.root()
     }
 
     fn places(&self, root: &Path) -> Vec<PathBuf> {
-        match self.storages {
-            Storages::Root(_) => vec![root.to_owned()],
-            Storages::Users(_) => Vec::new(),
-        }
+        self.storages.places(root)
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
