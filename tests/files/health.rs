@@ -268,6 +268,28 @@ fn bytes_behind_the_last_line_feed_are_no_lag() {
     assert_eq!(records, Some(2.0));
 }
 
+/// In the message about it.
+const DELETED: &str = "does not exist: it was deleted; lines of it that were not read are lost";
+
+/// `check` names the container whose log was deleted, and so does a start with `options`, which
+/// counts it.
+fn started_without_its_log(root: &DockerRoot, socket: &str, options: &[(&str, &str)]) -> Collector {
+    let (page, is_all_read) = check(root.path(), &["-o", &format!("Docker_Socket={socket}")]);
+    let finding = "container web: its log was deleted while it runs";
+    assert!(!is_all_read && page.contains(finding), "{page}");
+    assert!(
+        page.contains("[missing]\n     -> start it again (docker restart)"),
+        "{page}"
+    );
+    let collector = Collector::start(root.path(), options);
+    collector.wait("a message", |collector| collector.has_logged(DELETED));
+    collector.wait("the count", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+    assert_eq!(collector.figures().abandoned.generations, 1);
+    collector
+}
+
 /// dockerd writes on to the deleted file, which nobody can open.
 #[test]
 fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked() {
@@ -295,20 +317,7 @@ fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked(
         collector.stop();
 
         log.line("three");
-        let (page, is_all_read) = check(root.path(), &["-o", &format!("Docker_Socket={socket}")]);
-        let finding = "container web: its log was deleted while it runs";
-        assert!(!is_all_read && page.contains(finding), "{page}");
-        assert!(
-            page.contains("[missing]\n     -> start it again (docker restart)"),
-            "{page}"
-        );
-        let collector = Collector::start(root.path(), &options);
-        let said = "does not exist: it was deleted; lines of it that were not read are lost";
-        collector.wait("a message", |collector| collector.has_logged(said));
-        collector.wait("the count", |collector| {
-            collector.metric("containers_unread") == 1.0
-        });
-        assert_eq!(collector.figures().abandoned.generations, 1);
+        let collector = started_without_its_log(&root, &socket, &options);
         // It is started again.
         log.open_log();
         log.line("four");
@@ -341,20 +350,7 @@ fn a_log_that_was_deleted_beside_its_rotated_files_is_said_counted_and_checked()
     fs::remove_file(&log.log).expect("its log");
     log.line("three");
 
-    let (page, is_all_read) = check(root.path(), &["-o", "Docker_Socket=off"]);
-    let finding = "container web: its log was deleted while it runs";
-    assert!(!is_all_read && page.contains(finding), "{page}");
-    assert!(
-        page.contains("[missing]\n     -> start it again (docker restart)"),
-        "{page}"
-    );
-    let collector = Collector::start(root.path(), &options);
-    let said = "does not exist: it was deleted; lines of it that were not read are lost";
-    collector.wait("a message", |collector| collector.has_logged(said));
-    collector.wait("the count", |collector| {
-        collector.metric("containers_unread") == 1.0
-    });
-    assert_eq!(collector.figures().abandoned.generations, 1);
+    let collector = started_without_its_log(&root, "off", &options);
     assert!(!collector.has_logged("was rotated away"));
     // It is started again.
     log.open_log();
@@ -370,7 +366,7 @@ fn a_log_that_was_deleted_beside_its_rotated_files_is_said_counted_and_checked()
     fs::remove_file(&log.log).expect("its log");
     let collector = Collector::start(root.path(), &options[1..]);
     assert_eq!(collector.wait_texts(1), ["one"]);
-    collector.wait("a message", |collector| collector.has_logged(said));
+    collector.wait("a message", |collector| collector.has_logged(DELETED));
 }
 
 /// Between the two renames of a rotation, the log has no current file.
