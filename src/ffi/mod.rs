@@ -12,6 +12,8 @@
 //! | property values, names | the host | the host | copied at once |
 //! | a parser's result | the host, at our call | us, once it is copied | the host's thread |
 //! | metrics | the host, at our call in `cb_init` | the host, after `cb_exit` | set on the host's thread; read by any of the host's threads |
+//! | a journal's handle | libsystemd, at our call | us | the reader's thread |
+//! | data of a journal's entry | libsystemd, in files that it maps | libsystemd | copied at once |
 //! | record bytes, tags, log text | us | us, after the call | the host copies before it returns |
 //!
 //! # Rules
@@ -33,9 +35,11 @@ mod flb_host;
 mod guard;
 mod host_api;
 mod instances;
+pub mod journal;
 mod option_map;
 mod parsers;
 mod properties;
 mod registration;
+mod sigbus;
 pub mod signals;
 mod sys;

@@ -10,6 +10,7 @@ pub mod file;
 mod fleet;
 mod folder;
 mod follow;
+pub mod journal;
 mod log_source;
 mod log_trouble;
 mod own_output;

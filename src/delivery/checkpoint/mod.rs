@@ -9,6 +9,7 @@ mod db_file;
 pub mod fingerprint;
 mod header;
 mod inspection;
+mod journal_place;
 mod shared;
 mod slot;
 mod store;
@@ -18,6 +19,7 @@ use crate::format::position::{PerStream, Timestamp};
 
 pub use crate::delivery::checkpoint::db_file::CheckpointError;
 pub use crate::delivery::checkpoint::inspection::{inspect, Inspection};
+pub use crate::delivery::checkpoint::journal_place::JournalPlace;
 pub use crate::delivery::checkpoint::shared::SharedCheckpoint;
 pub use crate::delivery::checkpoint::store::{CheckpointStore, Opened};
 
@@ -76,6 +78,8 @@ pub struct StreamCheckpoint {
     /// Whether the last accepted entry belongs to a line that was delivered without its end,
     /// so that pieces with exactly the same time may follow.
     pub is_mid_line: bool,
+    /// The last accepted entry's place in systemd's journal, if it was read from there.
+    pub journal: JournalPlace,
 }
 
 impl StreamCheckpoint {

@@ -2,11 +2,17 @@
 //!
 //! ```text
 //! slot (512 bytes)  =  copy A (256)  copy B (256)
-//! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | gone u32 | zero
+//! copy              =  hash u64 | sequence u64 | id 32 | stdout 72 | stderr 72 | gone u32 |
+//!                      journal 48 | zero
 //! stream            =  fp hash u64 | fp length u32 | marker length u32 |
 //!                      marker hash u64 | offset u64 | inode u64 | birth u64 |
 //!                      seconds i64 | nanos u32 | count u32 | by time u32 | mid-line u32
+//! journal           =  sequence u128 | stdout: number u64 | received u64 | stderr: the same
 //! ```
+//!
+//! Releases without the journal wrote zeros there, and read such a copy as one whose position is
+//! a time. Both streams share one sequence; a stream whose last entry is of an older one keeps
+//! its time only, and has no number.
 //!
 //! An entry is rewritten in place, alternating between its two copies: a write torn by a power
 //! cut leaves the other copy, one acknowledgement older. The hash covers all bytes after it.
@@ -15,7 +21,9 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES, MARKER_BYTES};
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
+use crate::delivery::checkpoint::{
+    ContainerCheckpoint, JournalPlace, StreamCheckpoint, TimeCursor,
+};
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 
@@ -77,6 +85,15 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
         bytes.extend_from_slice(&u32::from(checkpoint.is_mid_line).to_le_bytes());
     }
     bytes.extend_from_slice(&u32::from(copy.is_gone).to_le_bytes());
+    let places = copy.saved.map(|checkpoint| checkpoint.journal);
+    let newest = places.into_iter().max_by_key(|place| place.received);
+    let sequence = newest.map_or(0, |place| place.sequence);
+    bytes.extend_from_slice(&sequence.to_le_bytes());
+    for place in places {
+        let number = (place.sequence == sequence).then_some(place.number);
+        bytes.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(&place.received.to_le_bytes());
+    }
     let mut encoded = [0; COPY];
     encoded[..bytes.len()].copy_from_slice(&bytes);
     let hash = xxh3_64(&encoded[8..]);
@@ -96,11 +113,21 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     for checkpoint in &mut saved {
         *checkpoint = fields.checkpoint().filter(is_possible)?;
     }
+    let is_gone = fields.u32()? != 0;
+    let of_journal = u128::from_le_bytes(*fields.take::<16>()?);
+    for checkpoint in &mut saved {
+        let number = fields.u64()?;
+        checkpoint.journal = JournalPlace {
+            sequence: if number == 0 { 0 } else { of_journal },
+            number,
+            received: fields.u64()?,
+        };
+    }
     Some(SlotCopy {
         sequence,
         id,
         saved,
-        is_gone: fields.u32()? != 0,
+        is_gone,
     })
 }
 
@@ -174,11 +201,14 @@ impl<'a> Fields<'a> {
             },
             is_by_time: self.u32()? != 0,
             is_mid_line: self.u32()? != 0,
+            journal: JournalPlace::default(),
         })
     }
 }
 
-const _: () = assert!(8 + 8 + 32 + 2 * STREAM + 4 <= COPY);
+const JOURNAL: usize = 48;
+
+const _: () = assert!(8 + 8 + 32 + 2 * STREAM + 4 + JOURNAL <= COPY);
 
 #[cfg(test)]
 mod tests {
@@ -206,6 +236,11 @@ mod tests {
             },
             is_by_time: seed > 15,
             is_mid_line: seed < 15,
+            journal: JournalPlace {
+                sequence: 7,
+                number: seed + 5,
+                received: seed + 6,
+            },
         };
         SlotCopy {
             sequence,
@@ -266,9 +301,42 @@ mod tests {
     }
 
     #[test]
+    fn a_place_of_an_older_sequence_of_the_journal_keeps_its_time() {
+        let place = |sequence, number, received| JournalPlace {
+            sequence,
+            number,
+            received,
+        };
+        for (given, kept) in [
+            (
+                [place(7, 1, 10), place(8, 2, 20)],
+                [place(0, 0, 10), place(8, 2, 20)],
+            ),
+            (
+                [place(8, 2, 20), place(7, 1, 10)],
+                [place(8, 2, 20), place(0, 0, 10)],
+            ),
+            (
+                [place(8, 2, 20), JournalPlace::default()],
+                [place(8, 2, 20), JournalPlace::default()],
+            ),
+            ([JournalPlace::default(); 2], [JournalPlace::default(); 2]),
+        ] {
+            let mut written = copy(4);
+            for (checkpoint, place) in written.saved.iter_mut().zip(given) {
+                checkpoint.journal = place;
+            }
+            let SlotState::Used(read) = decode(&slot(&encode(&written), &[])) else {
+                panic!("it is valid");
+            };
+            assert_eq!(read.saved.map(|checkpoint| checkpoint.journal), kept);
+        }
+    }
+
+    #[test]
     fn a_copy_torn_at_any_byte_gives_way_to_the_other() {
         let (older, newer) = (encode(&copy(4)), encode(&copy(5)));
-        for cut in 0..190 {
+        for cut in 0..240 {
             let mut torn = newer;
             torn[cut..].fill(0xee);
             assert_eq!(

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::checkpoint::{ContainerCheckpoint, JournalPlace, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::PerStream;
 use crate::pipeline::assembler::{Assembler, ReadBytes, DEAD_LINE_GRACE};
@@ -44,7 +44,11 @@ impl Streamed {
     pub(super) fn new(assembler: Assembler, files: ContainerCheckpoint) -> Streamed {
         Streamed {
             assembler,
-            files,
+            // The cursors will be ahead of a place in the journal.
+            files: files.map(|file| StreamCheckpoint {
+                journal: JournalPlace::default(),
+                ..file
+            }),
             piece_times: None,
             last_entry: Instant::now(),
             has_finished: false,
