@@ -14,6 +14,7 @@ use crate::delivery::host::Host;
 use crate::delivery::host_wake::HostWake;
 use crate::delivery::link::Link;
 use crate::lock::lock;
+use crate::source::journal::seam::JournalLibrary;
 use crate::source::reader::Reader;
 use crate::telemetry::account::{wall_clock, Accounts};
 use crate::telemetry::activity::Doing;
@@ -88,9 +89,17 @@ impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the caller's signal
     /// mask.
     pub fn start(config: Config) -> Result<Plugin, StartError> {
+        Plugin::start_with(config, None)
+    }
+
+    /// As [`Plugin::start`], with a library that reads systemd's journal.
+    pub fn start_with(
+        config: Config,
+        journal: Option<Arc<dyn JournalLibrary>>,
+    ) -> Result<Plugin, StartError> {
         let (mut plugin, first_start) = Plugin::without_reader(config)?;
         let (link, config) = (Arc::clone(&plugin.link), plugin.config.clone());
-        plugin.reader = Mutex::new(Some(spawn_reader(link, config, first_start)?));
+        plugin.reader = Mutex::new(Some(spawn_reader(link, config, first_start, journal)?));
         Ok(plugin)
     }
 
@@ -331,10 +340,13 @@ fn spawn_reader(
     link: Arc<Link>,
     config: Config,
     first_start: FirstStart,
+    journal: Option<Arc<dyn JournalLibrary>>,
 ) -> std::io::Result<OwnedThread> {
     OwnedThread::spawn("clogs-reader", move || {
         run_guarded(&link, || {
-            Reader::new(Arc::clone(&link), config, first_start).run()
+            Reader::new(Arc::clone(&link), config, first_start)
+                .with_journal(journal)
+                .run()
         });
     })
 }

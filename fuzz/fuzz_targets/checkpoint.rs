@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 
 use fluent_bit_container_logs::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use fluent_bit_container_logs::delivery::checkpoint::{
-    CheckpointError, CheckpointStore, StreamCheckpoint, TimeCursor,
+    CheckpointError, CheckpointStore, JournalPlace, StreamCheckpoint, TimeCursor,
 };
 use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::runtime::id::ContainerId;
@@ -60,6 +60,11 @@ fn resume(seed: u64) -> StreamCheckpoint {
         },
         is_by_time: false,
         is_mid_line: seed % 2 == 1,
+        journal: JournalPlace {
+            sequence: u128::from(seed % 3 + 1),
+            number: seed + 1,
+            received: seed,
+        },
     }
 }
 

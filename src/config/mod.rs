@@ -41,6 +41,18 @@ pub fn socket_option(api: Api) -> &'static str {
     }
 }
 
+/// Where systemd's journal is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum JournalPath {
+    /// Where this machine's is.
+    Auto,
+    /// In this folder, or in the folders of machines below it.
+    Folder(PathBuf),
+    /// It is not read.
+    #[default]
+    Off,
+}
+
 /// A validated configuration. [`Config::from_lookup`] makes one; in `Config::default()` nothing
 /// is set, not even the defaults of the options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +61,8 @@ pub struct Config {
     pub runtimes: RuntimeOptions,
     /// Files, API, or both.
     pub mode: Mode,
+    /// Where systemd's journal is.
+    pub journal: JournalPath,
     /// The socket of Docker's API; `None` if it is off.
     pub docker_socket: Option<PathBuf>,
     /// The socket of Podman's API; `None` if it is off.
@@ -192,6 +206,7 @@ mod tests {
                     machine: "/".into(),
                 },
                 mode: Mode::Hybrid,
+                journal: JournalPath::Auto,
                 docker_socket: Some("/var/run/docker.sock".into()),
                 podman_socket: Some("/run/podman/podman.sock".into()),
                 selection: Selection::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::options::OptionSpec;
 use crate::config::socket::{DockerSocket, NoSocket};
-use crate::config::Mode;
+use crate::config::{JournalPath, Mode};
 use crate::pipeline::fields::Shape;
 use crate::pipeline::multiline::Pattern;
 use crate::pipeline::tag::TagTemplate;
@@ -78,6 +78,14 @@ impl<'a> Given<'a> {
     /// An absolute path; `None` for `auto`.
     pub(super) fn folder_unless_auto(&self) -> Result<Option<PathBuf>, String> {
         self.parsed(folder_or_auto)
+    }
+
+    /// An absolute path, `auto` or `off`.
+    pub(super) fn journal(&self) -> Result<JournalPath, String> {
+        self.parsed(|text| match text.eq_ignore_ascii_case("off") {
+            true => Ok(JournalPath::Off),
+            false => Ok(folder_or_auto(text)?.map_or(JournalPath::Auto, JournalPath::Folder)),
+        })
     }
 
     /// Absolute paths; none for `auto`.

@@ -38,6 +38,8 @@ const LARGEST_SPARE: usize = 2 << 20;
 const ASIDE_FACTOR: usize = 4;
 
 /// What happens to the checkpoint once a batch is accepted.
+// One per batch, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
     /// The container's stream checkpoints advance.

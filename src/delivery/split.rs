@@ -130,6 +130,8 @@ impl Batch {
 }
 
 /// Where a batch is divided.
+// One per batch, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
 enum Place {
     Marked(Mark),
     Unmarked { bytes: usize, records: usize },

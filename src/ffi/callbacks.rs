@@ -13,7 +13,7 @@ use crate::ffi::host_api::{find_symbol, host_api, HostApi};
 use crate::ffi::instances::Instance;
 use crate::ffi::registration::Registration;
 use crate::ffi::signals::with_signals_blocked;
-use crate::ffi::{descriptor, instances, properties, sys};
+use crate::ffi::{descriptor, instances, journal, properties, sys};
 use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
 use crate::telemetry::event::{Event, Level};
@@ -93,8 +93,8 @@ fn start(
     {
         host.log(event.level(), &event.to_string());
     }
-    let plugin =
-        with_signals_blocked(|| Plugin::start(options)).map_err(|error| error.to_string())?;
+    let plugin = with_signals_blocked(|| Plugin::start_with(options, Some(journal::library())))
+        .map_err(|error| error.to_string())?;
     let collector_fd = match CollectorFd::new(plugin.host_fd()) {
         Ok(collector_fd) => collector_fd,
         Err(error) => {

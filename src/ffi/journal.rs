@@ -35,23 +35,33 @@ const LOCAL_ONLY: c_int = 1;
 type Handle = *mut c_void;
 type OfHandle = unsafe extern "C" fn(Handle) -> c_int;
 
+type Open = unsafe extern "C" fn(*mut Handle, c_int) -> c_int;
+type OpenDirectory = unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int;
+type Close = unsafe extern "C" fn(Handle);
+type SetDataThreshold = unsafe extern "C" fn(Handle, usize) -> c_int;
+type AddMatch = unsafe extern "C" fn(Handle, *const c_void, usize) -> c_int;
+type SeekRealtime = unsafe extern "C" fn(Handle, u64) -> c_int;
+type SeekCursor = unsafe extern "C" fn(Handle, *const c_char) -> c_int;
+type GetCursor = unsafe extern "C" fn(Handle, *mut *mut c_char) -> c_int;
+type EnumerateData = unsafe extern "C" fn(Handle, *mut *const c_void, *mut usize) -> c_int;
+
 /// The functions of libsystemd that are called.
 struct Functions {
-    open: unsafe extern "C" fn(*mut Handle, c_int) -> c_int,
-    open_directory: unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int,
-    close: unsafe extern "C" fn(Handle),
-    set_data_threshold: unsafe extern "C" fn(Handle, usize) -> c_int,
-    add_match: unsafe extern "C" fn(Handle, *const c_void, usize) -> c_int,
-    flush_matches: unsafe extern "C" fn(Handle),
+    open: Open,
+    open_directory: OpenDirectory,
+    close: Close,
+    set_data_threshold: SetDataThreshold,
+    add_match: AddMatch,
+    flush_matches: Close,
     seek_head: OfHandle,
     seek_tail: OfHandle,
-    seek_realtime: unsafe extern "C" fn(Handle, u64) -> c_int,
-    seek_cursor: unsafe extern "C" fn(Handle, *const c_char) -> c_int,
+    seek_realtime: SeekRealtime,
+    seek_cursor: SeekCursor,
     next: OfHandle,
     previous: OfHandle,
-    get_cursor: unsafe extern "C" fn(Handle, *mut *mut c_char) -> c_int,
-    restart_data: unsafe extern "C" fn(Handle),
-    enumerate_data: unsafe extern "C" fn(Handle, *mut *const c_void, *mut usize) -> c_int,
+    get_cursor: GetCursor,
+    restart_data: Close,
+    enumerate_data: EnumerateData,
     get_fd: OfHandle,
     process: OfHandle,
 }
@@ -82,39 +92,38 @@ fn load() -> Result<Functions, String> {
     let find = |name: &CStr| {
         // SAFETY: the library stays loaded; the name is NUL-terminated.
         let address = unsafe { libc::dlsym(library, name.as_ptr()) };
-        (!address.is_null()).then_some(address)
+        let missing = || format!("libsystemd.so.0 has no {}", name.to_string_lossy());
+        (!address.is_null()).then_some(address).ok_or_else(missing)
     };
     macro_rules! function {
-        ($name:literal) => {{
-            let missing = || format!("libsystemd.so.0 has no {}", $name.to_string_lossy());
-            let address = find($name).ok_or_else(missing)?;
+        ($name:literal, $type:ty) => {{
+            let address = find($name)?;
             // SAFETY: `sd-journal.h` gives the function this signature; not NULL.
-            unsafe { std::mem::transmute::<*mut c_void, _>(address) }
+            unsafe { std::mem::transmute::<*mut c_void, $type>(address) }
         }};
     }
+    // Passes over fields whose compression the library lacks; since systemd 246.
+    let enumerate = find(c"sd_journal_enumerate_available_data")
+        .or_else(|_| find(c"sd_journal_enumerate_data"))?;
     Ok(Functions {
-        open: function!(c"sd_journal_open"),
-        open_directory: function!(c"sd_journal_open_directory"),
-        close: function!(c"sd_journal_close"),
-        set_data_threshold: function!(c"sd_journal_set_data_threshold"),
-        add_match: function!(c"sd_journal_add_match"),
-        flush_matches: function!(c"sd_journal_flush_matches"),
-        seek_head: function!(c"sd_journal_seek_head"),
-        seek_tail: function!(c"sd_journal_seek_tail"),
-        seek_realtime: function!(c"sd_journal_seek_realtime_usec"),
-        seek_cursor: function!(c"sd_journal_seek_cursor"),
-        next: function!(c"sd_journal_next"),
-        previous: function!(c"sd_journal_previous"),
-        get_cursor: function!(c"sd_journal_get_cursor"),
-        restart_data: function!(c"sd_journal_restart_data"),
-        enumerate_data: match find(c"sd_journal_enumerate_available_data") {
-            // Since systemd 246. Passes over a field whose compression the library lacks.
-            // SAFETY: as above.
-            Some(address) => unsafe { std::mem::transmute::<*mut c_void, _>(address) },
-            None => function!(c"sd_journal_enumerate_data"),
-        },
-        get_fd: function!(c"sd_journal_get_fd"),
-        process: function!(c"sd_journal_process"),
+        open: function!(c"sd_journal_open", Open),
+        open_directory: function!(c"sd_journal_open_directory", OpenDirectory),
+        close: function!(c"sd_journal_close", Close),
+        set_data_threshold: function!(c"sd_journal_set_data_threshold", SetDataThreshold),
+        add_match: function!(c"sd_journal_add_match", AddMatch),
+        flush_matches: function!(c"sd_journal_flush_matches", Close),
+        seek_head: function!(c"sd_journal_seek_head", OfHandle),
+        seek_tail: function!(c"sd_journal_seek_tail", OfHandle),
+        seek_realtime: function!(c"sd_journal_seek_realtime_usec", SeekRealtime),
+        seek_cursor: function!(c"sd_journal_seek_cursor", SeekCursor),
+        next: function!(c"sd_journal_next", OfHandle),
+        previous: function!(c"sd_journal_previous", OfHandle),
+        get_cursor: function!(c"sd_journal_get_cursor", GetCursor),
+        restart_data: function!(c"sd_journal_restart_data", Close),
+        // SAFETY: both functions have this signature; not NULL.
+        enumerate_data: unsafe { std::mem::transmute::<*mut c_void, EnumerateData>(enumerate) },
+        get_fd: function!(c"sd_journal_get_fd", OfHandle),
+        process: function!(c"sd_journal_process", OfHandle),
     })
 }
 

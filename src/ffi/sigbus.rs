@@ -143,10 +143,10 @@ fn current() -> io::Result<libc::sigaction> {
 /// Runs on the faulting thread: only system calls, atomics and the thread's flags.
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid record with SA_SIGINFO.
-    let code = unsafe { (*info).si_code };
-    if code == libc::BUS_ADRERR && IS_GUARDED.get() {
+    let fault = unsafe { &*info };
+    if fault.si_code == libc::BUS_ADRERR && IS_GUARDED.get() {
         // SAFETY: a fault of memory has an address.
-        let address = unsafe { (*info).si_addr() };
+        let address = unsafe { fault.si_addr() };
         if put_zeros(address) {
             HAS_FAULTED.set(true);
             return;
@@ -159,8 +159,10 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
 fn put_zeros(address: *mut libc::c_void) -> bool {
     let page = PAGE.load(Ordering::Acquire);
     let begin = address.map_addr(|address| address - address % page);
-    // SAFETY: returns the thread's own, which a handler must leave as it was.
-    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: has no condition.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: the thread's own; a handler must leave it as it was.
+    let errno = unsafe { *place };
     // SAFETY: the thread is in a guarded call, which reads only mappings of journal files and
     // its own memory, and only the former have pages that can be missing. They are read only.
     let mapped = unsafe {
@@ -174,7 +176,7 @@ fn put_zeros(address: *mut libc::c_void) -> bool {
         )
     };
     // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    unsafe { *place = errno };
     mapped == begin
 }
 

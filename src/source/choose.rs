@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
 use crate::runtime::docker::{
-    LogDriver, CACHED_LOG, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
+    LogDriver, CACHED_LOG, JOURNALD_DRIVER, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
 };
 use crate::runtime::file::{is_shortage, open_regular, stat_path};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub is_running: bool,
     /// What a look at its log files found.
     pub files: FileState<'a>,
+    /// Whether there is a journal that can be read; asked only if it matters.
+    pub has_journal: &'a dyn Fn() -> bool,
 }
 
 /// What a look at the files of a log found.
@@ -67,6 +69,8 @@ pub enum Choice {
     Files,
     /// Its files, once they can be opened.
     Unreadable,
+    /// systemd's journal.
+    Journal,
     /// The API, with the reason.
     Api(String),
     /// Its files, once there are any.
@@ -225,6 +229,7 @@ fn without_files(facts: &Facts<'_>) -> Choice {
         {
             NO_LOG_FILE.to_owned()
         }
+        JOURNALD_DRIVER if (facts.has_journal)() => return Choice::Journal,
         _ if is_deleted(facts) => DELETED.to_owned(),
         _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
@@ -316,6 +321,7 @@ mod tests {
             driver: driver.as_ref(),
             is_running,
             files: FileState::Missing,
+            has_journal: &|| false,
         });
         match choice {
             Choice::Nowhere(_, reason) => format!("Nowhere({reason:?})"),
@@ -389,11 +395,52 @@ mod tests {
             driver: Some(&journald),
             is_running: true,
             files: FileState::Missing,
+            has_journal: &|| false,
         });
         assert!(
             format!("{in_file_mode:?}").contains("Mode file does not use"),
             "{in_file_mode:?}"
         );
+    }
+
+    #[test]
+    fn the_journal_is_read_for_its_driver_only_and_only_if_it_can_be() {
+        let (docker, found) = (
+            Docker::new(Path::new("/nonexistent")),
+            found(Path::new("/nonexistent/c")),
+        );
+        for (name, mode, has_journal, choice) in [
+            ("journald", "hybrid", true, "Journal"),
+            ("journald", "file", true, "Journal"),
+            (
+                "syslog",
+                "hybrid",
+                true,
+                "Api(\"log driver syslog keeps no file\")",
+            ),
+            ("json-file", "hybrid", true, "Later"),
+            (
+                "journald",
+                "hybrid",
+                false,
+                "Api(\"log driver journald keeps no file\")",
+            ),
+        ] {
+            let driver = LogDriver {
+                name: name.to_owned(),
+                has_cache_disabled: false,
+            };
+            let made = choose(&Facts {
+                runtime: &docker,
+                found: &found,
+                config: &config(mode),
+                driver: Some(&driver),
+                is_running: true,
+                files: FileState::Missing,
+                has_journal: &|| has_journal,
+            });
+            assert_eq!(format!("{made:?}"), choice, "{name} {mode} {has_journal}");
+        }
     }
 
     /// A user's Docker, whose API is not asked.
@@ -520,6 +567,7 @@ mod tests {
                     },
                     false => FileState::Ignored,
                 },
+                has_journal: &|| false,
             });
             assert_eq!(format!("{made:?}"), choice, "{mode}, {error}");
         }

@@ -259,7 +259,7 @@ impl Container {
             around.link.leave(*self.id());
             return Next::Finished;
         }
-        if self.log.tailer().is_none() {
+        if self.log.tailer().is_none() && self.log.journaled_mut().is_none() {
             return self.end_or_park(around);
         }
         // Nothing writes to the log of one that is gone, and it is to be read before it is lost.
@@ -276,6 +276,9 @@ impl Container {
                 false => CAUTIOUS_INTERVAL,
             };
             return Next::Throttled(now + interval);
+        }
+        if self.log.journaled_mut().is_some() {
+            return self.read_journal(context, around);
         }
         if let Some(due) = self.follow_run(around) {
             return Next::At(due);
@@ -333,6 +336,7 @@ impl Container {
 }
 
 mod end;
+mod journaled;
 mod place;
 #[cfg(test)]
 mod tests;

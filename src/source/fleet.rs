@@ -38,6 +38,7 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 /// Interval between searches for loops.
 const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
+mod journaled;
 mod remote;
 
 /// What one turn of the reader lends to the fleet.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!              Choice::Api
-//! Files ──────────────────────────────▶ Api
+//! Files ──────────────────────────────▶ Api, or systemd's journal (Choice::Journal)
 //!       ◀──────────────────────────────
 //!   Choice::Files, or Choice::Nowhere:
 //!   then no files are expected either
@@ -14,6 +14,7 @@
 
 mod beginning;
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
 use crate::source::follow::Follow;
+use crate::source::journal::journaled::Journaled;
 use crate::source::log_source::place::Places;
 use crate::source::log_trouble::LogTrouble;
 use crate::source::services::Surroundings;
@@ -35,6 +37,7 @@ use crate::telemetry::metrics::Unread;
 use crate::telemetry::throttle::Once;
 use crate::telemetry::trouble::Trouble;
 
+mod elsewhere;
 mod place;
 mod state;
 
@@ -57,6 +60,13 @@ enum Source {
         /// The files, as found last.
         files: LogFiles,
     },
+    /// systemd's journal.
+    Journal {
+        /// Its records, and up to where it was read.
+        journaled: Box<Journaled>,
+        /// The files, as found last.
+        files: LogFiles,
+    },
 }
 
 impl Source {
@@ -71,7 +81,7 @@ impl Source {
     fn files(&self) -> &LogFiles {
         match self {
             Source::Files { tailer, .. } => tailer.files(),
-            Source::Api { files, .. } => files,
+            Source::Api { files, .. } | Source::Journal { files, .. } => files,
         }
     }
 }
@@ -117,7 +127,7 @@ impl LogSource {
     pub fn tailer(&self) -> Option<&Tailer> {
         match &self.source {
             Source::Files { tailer, .. } => Some(tailer),
-            Source::Api { .. } => None,
+            Source::Api { .. } | Source::Journal { .. } => None,
         }
     }
 
@@ -125,7 +135,7 @@ impl LogSource {
     pub fn tailer_mut(&mut self) -> Option<(&mut Tailer, &mut Follow)> {
         match &mut self.source {
             Source::Files { tailer, .. } => Some((tailer, &mut self.follow)),
-            Source::Api { .. } => None,
+            Source::Api { .. } | Source::Journal { .. } => None,
         }
     }
 
@@ -141,7 +151,11 @@ impl LogSource {
 
     /// Whether there is an open file to read.
     pub fn has_work(&self) -> bool {
-        matches!(&self.source, Source::Files { tailer, nowhere: None } if tailer.is_open())
+        match &self.source {
+            Source::Files { tailer, nowhere } => nowhere.is_none() && tailer.is_open(),
+            Source::Journal { journaled, .. } => !journaled.is_live,
+            Source::Api { .. } => false,
+        }
     }
 
     /// Records built from now on use the template of the description.
@@ -149,6 +163,7 @@ impl LogSource {
         let template = Arc::clone(about.template());
         match &mut self.source {
             Source::Files { tailer, .. } => tailer.set_template(template, around.link),
+            Source::Journal { journaled, .. } => journaled.set_template(template, around.link),
             Source::Api { .. } => {
                 if let Some(streams) = &around.streams {
                     streams.set_template(about.id(), template);
@@ -180,8 +195,7 @@ impl LogSource {
             }
         };
         self.note_driver(about, around);
-        let facts = facts(about, files, around);
-        let (choice, is_deleted) = (choose(&facts), choose::is_deleted(&facts));
+        let (choice, is_deleted) = decide(about, files, around);
         match choice {
             // The log may be created shortly after the start.
             Choice::Api(_) | Choice::Nowhere(..) | Choice::Files
@@ -209,7 +223,7 @@ impl LogSource {
 
     /// Moves to where the log of a container is read whose folder is not visible.
     pub fn look_at_remote(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        let choice = choose(&facts(about, FileState::Hidden, around));
+        let (choice, _) = decide(about, FileState::Hidden, around);
         self.go_to(choice, about, around);
     }
 
@@ -218,6 +232,7 @@ impl LogSource {
             Choice::Files => self.go_to_files(about, around),
             Choice::Unreadable => {}
             Choice::Later => self.begin(about, true, around),
+            Choice::Journal => self.go_to_journal(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
         }
@@ -272,7 +287,7 @@ impl LogSource {
         }
         match &mut self.source {
             source if *source.files() == found => {}
-            Source::Api { files, .. } => *files = found,
+            Source::Api { files, .. } | Source::Journal { files, .. } => *files = found,
             Source::Files { tailer, .. } => self.source = Source::of(about, found, tailer.start()),
         }
     }
@@ -292,10 +307,10 @@ impl LogSource {
 
     /// Reads the files from now on, resuming where the API stopped.
     fn go_to_files(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        let was_api = self.end_stream(about, around);
+        let was_elsewhere = self.end_elsewhere(about, around);
         if let Source::Files { tailer, nowhere } = &mut self.source {
             *nowhere = None;
-            if was_api {
+            if was_elsewhere {
                 watch_log_folder(tailer.files(), about, around);
                 if let Err(error) = tailer.refresh(around.link) {
                     return self.report_failure(around.link, &error);
@@ -303,54 +318,9 @@ impl LogSource {
             }
         }
         self.trouble.end(self.source.files(), around.link);
-        if was_api {
+        if was_elsewhere {
             let (name, short_id) = about.names();
             around.link.report(Event::StreamEnds { name, short_id });
-        }
-    }
-
-    /// Ends the stream of the API, so that its files continue where it stopped. Returns whether
-    /// there was one.
-    fn end_stream(&mut self, about: &Description, around: &mut Surroundings<'_>) -> bool {
-        let Source::Api { begun, .. } = &self.source else {
-            return false;
-        };
-        let begun = **begun;
-        let streams = around.streams.as_mut();
-        let released = streams.and_then(|streams| streams.release(about.id()));
-        let start = self.start_after_api(released.unwrap_or(begun));
-        self.restart(about, start, around);
-        true
-    }
-
-    /// Reads the API from now on, unless it is read already.
-    fn go_to_api(&mut self, about: &Description, reason: String, around: &mut Surroundings<'_>) {
-        let Some(streams) = around.streams.as_mut() else {
-            return;
-        };
-        let Source::Files { tailer, .. } = &mut self.source else {
-            return streams.ask_again(about.id());
-        };
-        let (api, template) = (streams.api(), Arc::clone(about.template()));
-        let is_at_end = tailer.start() == Start::End;
-        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
-            Ok(begun) => {
-                if is_at_end {
-                    around.link.begin_at(*about.id(), begun);
-                }
-                let files = tailer.files().clone();
-                self.close_files(about, around);
-                let begun = Box::new(begun);
-                self.source = Source::Api { begun, files };
-                let (name, short_id) = about.names();
-                around.link.report(Event::StreamBegins {
-                    api,
-                    name,
-                    short_id,
-                    reason,
-                });
-            }
-            Err(error) => self.report_failure(around.link, &error),
         }
     }
 
@@ -361,7 +331,7 @@ impl LogSource {
         reason: String,
         around: &mut Surroundings<'_>,
     ) {
-        self.end_stream(about, around);
+        self.end_elsewhere(about, around);
         if let Source::Files { nowhere, .. } = &mut self.source {
             *nowhere = Some(unread);
         }
@@ -378,7 +348,7 @@ impl LogSource {
     /// Closes all files and streams of the container. Keeps the offset, so that reading
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        self.end_stream(about, around);
+        self.end_elsewhere(about, around);
         self.begin(about, false, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
@@ -415,19 +385,23 @@ fn may_have_file(about: &Description) -> bool {
     about.driver().is_none_or(LogDriver::has_own_file)
 }
 
-fn facts<'a>(
-    about: &'a Description,
-    files: FileState<'a>,
-    around: &'a Surroundings<'_>,
-) -> Facts<'a> {
-    Facts {
+/// Where a log is read from now, and whether it was deleted.
+fn decide(
+    about: &Description,
+    files: FileState<'_>,
+    around: &mut Surroundings<'_>,
+) -> (Choice, bool) {
+    let (journal, now) = (RefCell::new(&mut *around.journal), around.now);
+    let facts = Facts {
         runtime: about.runtime(),
         found: about.found(),
         config: around.config,
         driver: about.driver(),
         is_running: about.template().metadata.is_running,
         files,
-    }
+        has_journal: &|| journal.borrow_mut().is_available(now),
+    };
+    (choose(&facts), choose::is_deleted(&facts))
 }
 
 /// Watches the log's folder if it is not the container's own, as with the local driver.

@@ -15,6 +15,7 @@ mod log_source;
 mod log_trouble;
 mod own_output;
 mod pace;
+mod piece_times;
 pub mod rate;
 pub mod reader;
 mod removed;

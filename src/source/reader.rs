@@ -28,6 +28,7 @@ use crate::source::file::feed::ReadContext;
 use crate::source::file::generation::SLICE_BYTES;
 use crate::source::file::tailer::Tailer;
 use crate::source::fleet::{Fleet, Turn};
+use crate::source::journal::seam::JournalLibrary;
 pub use crate::source::schedule::Pass;
 use crate::source::schedule::{Next, Schedule};
 use crate::source::services::Services;
@@ -67,6 +68,14 @@ impl Reader {
             surveyor: Surveyor::new(now),
             services: Services::new(link, config),
         }
+    }
+
+    /// Reads systemd's journal with this library.
+    pub fn with_journal(mut self, library: Option<Arc<dyn JournalLibrary>>) -> Reader {
+        if let Some(library) = library {
+            self.services.journal.set_library(library);
+        }
+        self
     }
 
     /// Reads until the instance stops or, with `follow` off, until everything has been read.
@@ -136,7 +145,13 @@ impl Reader {
         }
         self.fleet.look_into_changed(&mut turn);
         self.services.link.coalesce();
-        let pass = self.read_active(now);
+        let read = self
+            .fleet
+            .read_journal(&mut self.services, &mut self.schedule);
+        let pass = match self.read_active(now) {
+            Pass::CaughtUp => read,
+            pass => pass,
+        };
         self.services.link.end_coalescing();
         let is_behind = pass != Pass::CaughtUp || self.schedule.is_any_throttled();
         let (active, link) = (self.schedule.active(), &self.services.link);
@@ -292,6 +307,7 @@ impl Reader {
             self.next_dead,
             self.surveyor.next,
             self.budget.next(),
+            self.services.journal.retry(),
         ];
         let longest = self.schedule.sleep_after(pass, dues);
         if self.fleet.roots_changed || pass == Pass::Behind {
@@ -306,6 +322,9 @@ impl Reader {
         let writes = watch.writes().filter(|_| is_idle);
         let mut fds = vec![PollFd::new(&link.reader_waker, PollFlags::IN)];
         for notices in [watch.names(), writes].into_iter().flatten() {
+            fds.push(PollFd::from_borrowed_fd(notices, PollFlags::IN));
+        }
+        if let Some(notices) = self.services.journal.notices() {
             fds.push(PollFd::from_borrowed_fd(notices, PollFlags::IN));
         }
         link.activity.waits();

@@ -9,6 +9,7 @@ use crate::delivery::link::Link;
 use crate::runtime::own_container::OwnContainer;
 use crate::runtime::Api;
 use crate::source::api::streams::{Streams, StreamsByApi};
+use crate::source::journal::shared::SharedJournal;
 use crate::source::watch::FileWatch;
 
 /// What all containers of a reader share.
@@ -21,6 +22,8 @@ pub struct Services {
     pub own: OwnContainer,
     /// The containers read through an API.
     pub streams: StreamsByApi,
+    /// systemd's journal.
+    pub journal: SharedJournal,
     /// The watches on folders and files.
     pub watch: FileWatch,
 }
@@ -28,6 +31,7 @@ pub struct Services {
 impl Services {
     /// Nothing is connected or watched yet.
     pub fn new(link: Arc<Link>, config: Config) -> Services {
+        let journal = SharedJournal::new(&config.journal);
         let streams = StreamsByApi::new(&link, &config);
         let own = if config.exclude_self {
             OwnContainer::find()
@@ -39,6 +43,7 @@ impl Services {
             config,
             own,
             streams,
+            journal,
             watch: FileWatch::default(),
         }
     }
@@ -63,6 +68,7 @@ impl Services {
             config: &self.config,
             own: &self.own,
             streams: api.and_then(|api| self.streams.of(api)),
+            journal: &mut self.journal,
             watch: &mut self.watch,
             key,
             now,
@@ -81,6 +87,8 @@ pub struct Surroundings<'a> {
     pub own: &'a OwnContainer,
     /// The containers read through this one's API; `None` if the API is off.
     pub streams: Option<&'a mut Streams>,
+    /// systemd's journal.
+    pub journal: &'a mut SharedJournal,
     /// The watches on folders and files.
     pub watch: &'a mut FileWatch,
     /// The container's key in the watch.

@@ -289,6 +289,12 @@ pub enum Event {
     NoCheckpoint,
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
+    #[error("systemd's journal cannot be read: {reason}; containers that log to it are not read until it can; nothing is lost unless journald removes old entries before")]
+    JournalUnreadable { reason: String },
+    #[error("systemd's journal can be read again")]
+    JournalReadable,
+    #[error("container {name} ({short_id}): reading it from systemd's journal")]
+    JournalBegins { name: String, short_id: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]

@@ -81,16 +81,19 @@ impl Event {
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
+            | Event::JournalUnreadable { .. }
             | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootMoved { .. }
             | Event::RootReadable { .. }
+            | Event::JournalReadable
             | Event::ReaderBack
             | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
             | Event::DriverChanged { .. }
+            | Event::JournalBegins { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }

@@ -25,6 +25,7 @@ use clap::Parser;
 use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
 use fluent_bit_container_logs::delivery::host::Host;
 use fluent_bit_container_logs::delivery::waker::Waker;
+use fluent_bit_container_logs::ffi::journal;
 use fluent_bit_container_logs::ffi::signals::with_signals_blocked;
 use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::telemetry::event::Level;
@@ -92,7 +93,8 @@ fn follow(
         ));
     }
     let (stop, interrupted) = stop_at_signal()?;
-    let plugin = with_signals_blocked(|| Plugin::start(config)).map_err(io::Error::other)?;
+    let plugin = with_signals_blocked(|| Plugin::start_with(config, Some(journal::library())))
+        .map_err(io::Error::other)?;
     let result = loop {
         plugin.drain(host);
         let is_last = plugin.is_done() || interrupted.load(Ordering::Acquire);

@@ -167,6 +167,7 @@ fn source_of(account: &Account) -> Option<String> {
     let source = match origin.source {
         SourceKind::File | SourceKind::Local => "file",
         SourceKind::Cache => "cache",
+        SourceKind::Journal => "journal",
         SourceKind::Stream => "api",
         SourceKind::Nowhere => "nowhere",
     };

@@ -30,7 +30,6 @@ mod daemon_events;
 pub mod entries;
 mod follower;
 mod inspections;
-mod piece_times;
 mod place;
 mod podman;
 mod reachability;

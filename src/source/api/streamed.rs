@@ -7,7 +7,7 @@ use crate::delivery::checkpoint::{ContainerCheckpoint, JournalPlace, StreamCheck
 use crate::delivery::link::Link;
 use crate::format::position::PerStream;
 use crate::pipeline::assembler::{Assembler, ReadBytes, DEAD_LINE_GRACE};
-use crate::source::api::piece_times::PieceTimes;
+use crate::source::piece_times::PieceTimes;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;

@@ -24,7 +24,7 @@ impl Container {
         self.finished(around.link)
     }
 
-    fn finished(&self, link: &Link) -> Next {
+    pub(super) fn finished(&self, link: &Link) -> Next {
         let (name, short_id) = self.about.names();
         link.report(Event::ContainerGone { name, short_id });
         Next::Finished

@@ -81,7 +81,7 @@ impl Fields {
             }
             b"CONTAINER_ID_FULL" => {
                 let id = std::str::from_utf8(value).ok();
-                self.id = id.and_then(|id| ContainerId::parse(id));
+                self.id = id.and_then(ContainerId::parse);
             }
             b"PRIORITY" => self.is_error = value == ERROR,
             b"CONTAINER_PARTIAL_MESSAGE" => self.is_piece = value == b"true",

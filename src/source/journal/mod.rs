@@ -1,6 +1,13 @@
 //! systemd's journal: the logs of containers whose driver is journald.
+//!
+//! `seam` is what a library must offer (`ffi::journal` has libsystemd's), `entry` and `trust`
+//! say what an entry is and who wrote it, `scan` steps through a journal, `shared` is what all
+//! containers of a reader share, and `journaled` one container.
 
 pub mod cursor;
-pub mod entry;
+mod entry;
+pub mod journaled;
+pub mod scan;
 pub mod seam;
-pub mod trust;
+pub mod shared;
+mod trust;

@@ -10,7 +10,23 @@
 //! to root. A process in a container may be root, too, if the journal's socket is mounted there;
 //! its cgroup tells.
 
-use crate::runtime::Api;
+/// The program that writes a container's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Docker's daemon, or one derived from it.
+    Dockerd,
+    /// Podman's monitor, one per container.
+    Conmon,
+}
+
+/// Who may write a container's entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// The program.
+    pub program: Program,
+    /// The user it runs as.
+    pub uid: u32,
+}
 
 /// What journald says about the sender of an entry.
 #[derive(Debug, Default)]
@@ -46,17 +62,20 @@ impl Sender {
         }
     }
 
-    /// Whether it may be the runtime of a container that belongs to the user `uid`.
-    pub fn is_runtime(&self, api: Option<Api>, uid: u32) -> bool {
-        let is_command = match api {
+    /// Whether it may be this writer.
+    pub fn is(&self, writer: &Writer) -> bool {
+        let is_command = match writer.program {
             // dockerd runs on. Engines derived from it have other names: balenad.
-            Some(Api::Docker) => {
+            Program::Dockerd => {
                 self.command.starts_with(b"docker") || self.command.starts_with(b"balena")
             }
             // conmon may end before journald has looked at it.
-            _ => self.command.is_empty() || self.command == b"conmon",
+            Program::Conmon => self.command.is_empty() || self.command == b"conmon",
         };
-        self.is_native && self.uid == Some(uid) && is_command && !is_of_container(&self.cgroup)
+        self.is_native
+            && self.uid == Some(writer.uid)
+            && is_command
+            && !is_of_container(&self.cgroup)
     }
 }
 
@@ -75,6 +94,11 @@ fn is_of_container(cgroup: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DOCKERD: Writer = Writer {
+        program: Program::Dockerd,
+        uid: 0,
+    };
 
     fn sender(given: &[(&str, &str)]) -> Sender {
         let mut sender = Sender::default();
@@ -96,7 +120,7 @@ mod tests {
                 ("_COMM", command),
                 ("_SYSTEMD_CGROUP", &group),
             ]);
-            sender.is_runtime(Some(Api::Docker), 0)
+            sender.is(&DOCKERD)
         };
         assert!(docker("0", "dockerd", "/system.slice/docker.service"));
         assert!(docker("0", "balenad", "/system.slice/balena.service"));
@@ -120,7 +144,10 @@ mod tests {
             let mut given = vec![("_TRANSPORT", "journal"), ("_UID", uid)];
             given.extend((!command.is_empty()).then_some(("_COMM", command)));
             given.push(("_SYSTEMD_CGROUP", &group));
-            sender(&given).is_runtime(Some(Api::Podman), 1000)
+            sender(&given).is(&Writer {
+                program: Program::Conmon,
+                uid: 1000,
+            })
         };
         assert!(podman(
             "1000",
@@ -147,7 +174,7 @@ mod tests {
                 ("_UID", "0"),
                 ("_COMM", "dockerd"),
             ]);
-            assert!(!sender.is_runtime(Some(Api::Docker), 0), "{transport}");
+            assert!(!sender.is(&DOCKERD), "{transport}");
         }
     }
 }

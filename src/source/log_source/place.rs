@@ -11,13 +11,13 @@ use std::io;
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::runtime::{Found, LogFiles};
-use crate::source::choose::{self, choose, Choice, FileState};
+use crate::source::choose::{self, Choice, FileState};
 use crate::source::describe::Description;
 use crate::source::file::extent::{log_of, was_made_after};
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
-use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
+use crate::source::log_source::{decide, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Once;
@@ -66,7 +66,7 @@ impl LogSource {
         self.places.left = self.places.left.iter().map(moved).collect();
         match &mut self.source {
             Source::Files { tailer, .. } => tailer.move_to(moved(tailer.files())),
-            Source::Api { files, .. } => *files = moved(files),
+            Source::Api { files, .. } | Source::Journal { files, .. } => *files = moved(files),
         }
         watch_log_folder(self.files(), about, around);
     }
@@ -193,7 +193,7 @@ impl LogSource {
         let choice = match next {
             Some(_) => Choice::Files,
             None if is_gone => return Ok(false),
-            None => choose(&facts(about, FileState::Left, around)),
+            None => decide(about, FileState::Left, around).0,
         };
         if matches!(choice, Choice::Later | Choice::Unreadable) {
             // The container was not started since.

@@ -13,6 +13,7 @@ impl LogSource {
     pub fn kind(&self) -> SourceKind {
         match &self.source {
             Source::Api { .. } => SourceKind::Stream,
+            Source::Journal { .. } => SourceKind::Journal,
             Source::Files { tailer, .. } if self.has_work() => choose::kind_of(tailer.files()),
             Source::Files { .. } => SourceKind::Nowhere,
         }
@@ -50,6 +51,7 @@ impl LogSource {
         let trouble = self.trouble.reason().or(self.read_trouble.reason());
         match &self.source {
             Source::Api { .. } => streams.and_then(|streams| streams.unread(about.id())),
+            Source::Journal { .. } => None,
             Source::Files {
                 nowhere: Some(reason),
                 ..

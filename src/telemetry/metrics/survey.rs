@@ -14,6 +14,8 @@ pub enum SourceKind {
     Local,
     /// Docker's local cache for other drivers.
     Cache,
+    /// systemd's journal.
+    Journal,
     /// The API of Docker or Podman.
     Stream,
     /// Not available anywhere.
@@ -22,10 +24,11 @@ pub enum SourceKind {
 
 impl SourceKind {
     /// All variants, in the order of their metrics.
-    pub const ALL: [SourceKind; 5] = [
+    pub const ALL: [SourceKind; 6] = [
         SourceKind::File,
         SourceKind::Local,
         SourceKind::Cache,
+        SourceKind::Journal,
         SourceKind::Stream,
         SourceKind::Nowhere,
     ];
@@ -36,6 +39,7 @@ impl SourceKind {
             SourceKind::File => "file",
             SourceKind::Local => "local",
             SourceKind::Cache => "cache",
+            SourceKind::Journal => "journal",
             SourceKind::Stream => "stream",
             SourceKind::Nowhere => "nowhere",
         }
@@ -46,7 +50,7 @@ impl SourceKind {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Number of containers for each of [`SourceKind::ALL`].
-    pub containers: [u64; 5],
+    pub containers: [u64; SourceKind::ALL.len()],
     /// Number of containers that should be read but are not, for each of [`Unread::ALL`].
     pub unread: [u64; Unread::ALL.len()],
     /// The root directories of the runtimes, and whether each can be listed.

@@ -11,6 +11,7 @@ use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
 use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::delivery::waker::Waker;
+use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::telemetry::account::{Account, Figures, Held};
 use fluent_bit_container_logs::telemetry::event::Level;
@@ -136,6 +137,7 @@ impl Collector {
                 _ if name.ends_with("_Root") => Some(root.join(name).display().to_string()),
                 "Podman_Socket" => Some(root.join("podman.sock").display().to_string()),
                 "Runtime" => Some("docker".to_owned()),
+                "Journal_Path" => Some("off".to_owned()),
                 _ => None,
             };
             match given.is_empty() {
@@ -146,7 +148,7 @@ impl Collector {
         .expect("valid options");
         // Nor of its users, or of its services.
         config.runtimes.machine = root.to_owned();
-        let plugin = Arc::new(Plugin::start(config)?);
+        let plugin = Arc::new(Plugin::start_with(config, Some(library()))?);
         let kept = Arc::new(Kept::default());
         let ending = Arc::new(AtomicBool::new(false));
         let bell = Arc::new(Waker::new().expect("a bell"));

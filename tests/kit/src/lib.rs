@@ -24,6 +24,7 @@ pub mod docker_root;
 pub mod dockerd;
 pub mod exporter;
 pub mod fluent_bit;
+pub mod journald;
 pub mod logs_api;
 pub mod nerdctl;
 pub mod nerdctl_root;

@@ -98,6 +98,7 @@ pub fn ask(
                     driver: Some(&driver),
                     is_running: metadata.is_running,
                     files: FileState::Hidden,
+                    has_journal: &|| false,
                 };
                 seen.take(choose(&facts), &facts, &Ok(None), place, findings);
                 streamed += usize::from(seen.needs_api);

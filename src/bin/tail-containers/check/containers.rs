@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
+use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{
@@ -23,6 +24,7 @@ use fluent_bit_container_logs::runtime::{
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
 };
+use fluent_bit_container_logs::source::journal::shared::is_readable;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::remedy::Place;
@@ -272,6 +274,7 @@ impl Containers {
                         holds_deleted: false,
                     },
                 },
+                has_journal: &|| is_readable(&*library(), &config.journal),
             };
             let choice = choose(&facts);
             seen.take(choice, &facts, &log, place, findings);

@@ -74,6 +74,7 @@ impl Seen {
                     findings.push(self.deleted(DELETED.to_owned()));
                 }
             }
+            Choice::Journal => self.source = "journal".to_owned(),
             Choice::Unreadable => {
                 let Err((files, error)) = log else { return };
                 self.source = format!("nowhere: its file cannot be read: {error}");

@@ -11,11 +11,11 @@ use crate::pipeline::partial::PIECE_BYTES;
 
 /// The times of the lines that are open.
 #[derive(Debug, Default)]
-pub(super) struct PieceTimes(PerStream<Option<Timestamp>>);
+pub struct PieceTimes(PerStream<Option<Timestamp>>);
 
 impl PieceTimes {
     /// Returns the time of the first piece of the entry's line.
-    pub(super) fn of_line(
+    pub fn of_line(
         &mut self,
         stream: Stream,
         time: Timestamp,

@@ -1,0 +1,112 @@
+//! A container that is read from systemd's journal.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::delivery::checkpoint::JournalPlace;
+use crate::delivery::link::Link;
+use crate::source::container::Container;
+use crate::source::file::feed::ReadContext;
+use crate::source::journal::scan::Scan;
+use crate::source::journal::shared::Progress;
+use crate::source::schedule::Next;
+use crate::source::services::Surroundings;
+
+/// How long after its last entry the journal is read for a container that is gone: the runtime
+/// does not wait until journald has received what it sent.
+const GONE_GRACE: Duration = Duration::from_secs(2);
+
+/// Interval between two attempts to read the journal.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Container {
+    /// Takes an entry from the scan of all containers, if it has caught up. Returns whether it
+    /// is to be read, or flushed, in this turn.
+    pub fn take_from_journal(
+        &mut self,
+        place: JournalPlace,
+        scan: &mut Scan,
+        config: &Config,
+        link: &Link,
+        now: Instant,
+    ) -> bool {
+        let account = self.about.account();
+        let waits = account.waits(link.queue.is_cautious()) || self.rate.waits_until(now).is_some();
+        let Some(journaled) = self.log.journaled_mut() else {
+            return false;
+        };
+        if !journaled.is_live {
+            return false;
+        }
+        if waits {
+            journaled.is_live = false;
+            return true;
+        }
+        let bytes = journaled.take(place, scan, config.partial_max_size, link);
+        self.rate.has_read(bytes, now);
+        bytes > 0
+    }
+
+    /// Queues what was built of entries from the scan of all containers.
+    pub fn flush_journaled(&mut self, link: &Link) {
+        if let Some(journaled) = self.log.journaled_mut() {
+            journaled.push(link);
+        }
+    }
+
+    /// Reads what it has not taken yet; afterwards, it takes entries of the scan of all
+    /// containers.
+    pub(super) fn read_journal(
+        &mut self,
+        context: &mut ReadContext<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Next {
+        let (now, key) = (around.now, around.key);
+        let of = self.found().runtime_id();
+        let Some(journaled) = self.log.journaled_mut() else {
+            return Next::OnNotice { has_read: false };
+        };
+        if !journaled.is_live || self.is_gone {
+            let until = Instant::now() + context.slice_time;
+            let mut bytes = 0;
+            let (from, max) = (journaled.seek(), context.max_line_bytes);
+            let progress =
+                around
+                    .journal
+                    .read_own((of, key), from, until, context.link, |place, scan| {
+                        bytes += journaled.take(place, scan, max, context.link);
+                    });
+            journaled.push(context.link);
+            self.rate.has_read(bytes, now);
+            match progress {
+                Progress::More => return Next::Now,
+                Progress::Stalled => return Next::Cycle,
+                Progress::Failed => return Next::At(now + RETRY_INTERVAL),
+                Progress::End => journaled.is_live = true,
+            }
+        }
+        if self.is_gone {
+            let due = journaled.last_entry() + GONE_GRACE;
+            if due > now && around.config.follow {
+                return Next::At(due);
+            }
+            journaled.close(context.link);
+            around.journal.leave(&of, key);
+            around.link.leave(*self.about.id());
+            return self.finished(around.link);
+        }
+        if !around.config.follow {
+            journaled.close(context.link);
+        }
+        match journaled.due() {
+            Some(due) if due > now => Next::At(due),
+            Some(_) => {
+                journaled.close_after(now, context.link);
+                journaled
+                    .due()
+                    .map_or(Next::OnNotice { has_read: false }, Next::At)
+            }
+            None => Next::OnNotice { has_read: false },
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Containers that are read from systemd's journal.
+
+use std::time::Instant;
+
+use crate::source::fleet::Fleet;
+use crate::source::journal::shared::Progress;
+use crate::source::schedule::{Pass, Schedule};
+use crate::source::services::Services;
+use crate::source::slice::SLICE_TIME;
+
+impl Fleet {
+    /// Passes what was written to the journal to the containers that have caught up with it. One
+    /// that cannot take an entry now reads it later, from its own place.
+    pub fn read_journal(&mut self, services: &mut Services, schedule: &mut Schedule) -> Pass {
+        let Services {
+            link,
+            config,
+            journal,
+            ..
+        } = services;
+        let until = Instant::now() + SLICE_TIME;
+        let mut touched = Vec::new();
+        let containers = &mut self.containers;
+        let progress = journal.read_all(until, link, |key, place, scan| {
+            let Some(container) = containers.get_mut(key) else {
+                return;
+            };
+            if container.take_from_journal(place, scan, config, link, until) {
+                touched.push(key);
+            }
+        });
+        touched.sort_unstable();
+        touched.dedup();
+        for key in touched {
+            if let Some(container) = self.containers.get_mut(key) {
+                container.flush_journaled(link);
+                schedule.activate(key);
+            }
+        }
+        match progress {
+            Progress::More => Pass::Behind,
+            Progress::Stalled => Pass::Stalled,
+            Progress::End | Progress::Failed => Pass::CaughtUp,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One container that is read from the journal: its records under construction, and up to where
+//! it was read.
+//!
+//! Entries reach it from two scans, which overlap: one of its own, which catches up from its
+//! place, and then that of all containers. It takes an entry only if its place is after the last
+//! one that was taken, so that the order of the scans does not matter.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::delivery::checkpoint::{ContainerCheckpoint, JournalPlace, StreamCheckpoint};
+use crate::delivery::link::Link;
+use crate::format::position::{PerStream, Stream};
+use crate::format::Entry;
+use crate::pipeline::assembler::{Assembler, ReadBytes};
+use crate::pipeline::partial::Pieces;
+use crate::pipeline::template::RecordTemplate;
+use crate::runtime::Api;
+use crate::source::journal::scan::Scan;
+use crate::source::journal::seam::Seek;
+use crate::source::journal::trust::{Program, Writer};
+use crate::source::piece_times::PieceTimes;
+
+/// One container that is read from the journal.
+#[derive(Debug)]
+pub struct Journaled {
+    assembler: Assembler,
+    /// Where its files were left; the cursors are ahead of that.
+    files: ContainerCheckpoint,
+    /// The place of the last entry that was taken.
+    at: JournalPlace,
+    /// Entries up to here were accepted in an earlier run.
+    resume: PerStream<JournalPlace>,
+    /// Whose process its runtime is.
+    writer: Writer,
+    /// Docker's pieces before 23 have a time each.
+    piece_times: Option<PieceTimes>,
+    /// Bytes of entries since the last push.
+    received: u64,
+    last_entry: Instant,
+    /// It has caught up, and takes entries of the scan of all containers.
+    pub is_live: bool,
+}
+
+impl Journaled {
+    /// Reads from `saved` on.
+    pub fn new(
+        mut assembler: Assembler,
+        saved: ContainerCheckpoint,
+        uid: u32,
+        now: Instant,
+    ) -> Journaled {
+        let program = match &*assembler.metadata().runtime == Api::Docker.runtime_name() {
+            true => Program::Dockerd,
+            false => Program::Conmon,
+        };
+        let is_docker = program == Program::Dockerd;
+        assembler.set_pieces(match is_docker {
+            true => Pieces::OfOneTime,
+            false => Pieces::Tagged,
+        });
+        // Of a stream without a place, times tell what was delivered.
+        assembler.resume_from(&saved, saved.map(|stream| stream.journal.is_none()));
+        Journaled {
+            assembler,
+            files: saved,
+            at: JournalPlace::default(),
+            resume: saved.map(|stream| stream.journal),
+            writer: Writer { program, uid },
+            piece_times: is_docker.then(PieceTimes::default),
+            received: 0,
+            last_entry: now,
+            is_live: false,
+        }
+    }
+
+    /// Where the scan of its own begins.
+    pub fn seek(&self) -> Seek {
+        if !self.at.is_none() {
+            return Seek::To(self.at);
+        }
+        let places = self.resume.iter().filter(|place| !place.is_none());
+        if let Some(first) = places.min_by_key(|place| place.received) {
+            return Seek::To(*first);
+        }
+        match self.assembler.since() {
+            // The runtime stamps an entry before journald receives it.
+            Some(time) => Seek::Since(time.since_epoch() / 1000),
+            None => Seek::Head,
+        }
+    }
+
+    /// Records built from now on use `template`.
+    pub fn set_template(&mut self, template: Arc<RecordTemplate>, link: &Link) {
+        self.assembler.close_before(&template);
+        self.push(link);
+        self.assembler.set_template(template);
+    }
+
+    /// The number of split lines that wait for their rest.
+    pub fn open_lines(&self) -> u64 {
+        self.assembler.open_lines()
+    }
+
+    /// Takes the entry at a place of a scan, unless it was taken before or its runtime did not
+    /// write it. Returns how many bytes of it are new.
+    pub fn take(
+        &mut self,
+        place: JournalPlace,
+        scan: &mut Scan,
+        max_line_bytes: usize,
+        link: &Link,
+    ) -> u64 {
+        let is_known = !self.at.is_none() && place.is_within(&self.at);
+        if is_known || !scan.sender().is(&self.writer) {
+            return 0;
+        }
+        let mut entry = scan.entry(place);
+        self.at = place;
+        self.last_entry = Instant::now();
+        let index = entry.stream.index();
+        if let Some(times) = &mut self.piece_times {
+            let length = entry.text.len();
+            entry.time = times.of_line(entry.stream, entry.time, length, entry.ends_line);
+        }
+        let source_bytes = entry.text.len() + usize::from(entry.ends_line);
+        self.received += source_bytes as u64;
+        if self.was_accepted(place, index, &entry) {
+            self.assembler.pass_over(source_bytes as u64);
+            return 0;
+        }
+        self.assembler.begin(link, 0);
+        let begins_at = StreamCheckpoint {
+            is_by_time: true,
+            journal: place.before(),
+            ..self.files[index]
+        };
+        self.assembler
+            .take(&entry, source_bytes, max_line_bytes, || begins_at);
+        if self.assembler.is_full(link) {
+            self.push(link);
+        } else if self.assembler.is_due() {
+            let here = self.checkpoint().map(Some);
+            self.assembler.mark(here);
+        }
+        source_bytes as u64
+    }
+
+    /// Whether an earlier run delivered an entry. In another sequence than then, the last entry
+    /// has the same times and another number.
+    fn was_accepted(&self, place: JournalPlace, index: usize, entry: &Entry<'_>) -> bool {
+        let resume = self.resume[index];
+        if resume.is_none() {
+            return false;
+        }
+        let is_same = place.sequence != resume.sequence
+            && place.received == resume.received
+            && entry.time <= self.files[index].cursor.time;
+        place.is_within(&resume) || is_same
+    }
+
+    /// Where each stream resumes after everything that was taken.
+    fn checkpoint(&self) -> ContainerCheckpoint {
+        Stream::ALL.map(|stream| {
+            let resume = self.resume[stream.index()];
+            // An earlier run was ahead with this stream.
+            let is_ahead = self.at.is_none() || self.at.is_within(&resume);
+            StreamCheckpoint {
+                is_by_time: true,
+                journal: if is_ahead { resume } else { self.at },
+                ..self.files[stream.index()]
+            }
+        })
+    }
+
+    /// Queues what was built.
+    pub fn push(&mut self, link: &Link) {
+        let here = self.checkpoint().map(Some);
+        let read = ReadBytes {
+            total: std::mem::take(&mut self.received),
+            skipped: 0,
+        };
+        self.assembler.push(link, here, false, read);
+    }
+
+    /// When what is open is to be delivered without its rest; `None` if nothing is open.
+    pub fn due(&self) -> Option<Instant> {
+        let grace = self.assembler.grace_of_stream();
+        grace.map(|grace| self.last_entry + grace)
+    }
+
+    /// Delivers what is open and will not be completed.
+    pub fn close_after(&mut self, now: Instant, link: &Link) {
+        let silence = now.saturating_duration_since(self.last_entry);
+        self.assembler.close_of_stream_after(silence);
+        self.push(link);
+    }
+
+    /// Delivers all that is open: no more will come.
+    pub fn close(&mut self, link: &Link) {
+        self.assembler.close();
+        self.push(link);
+    }
+
+    /// When its last entry was taken, or reading it began.
+    pub fn last_entry(&self) -> Instant {
+        self.last_entry
+    }
+
+    /// Ends it, and returns where another source continues.
+    pub fn hand_over(&mut self, link: &Link) -> ContainerCheckpoint {
+        self.push(link);
+        let here = self.checkpoint();
+        let handed_over = self.assembler.handed_over(StreamCheckpoint::default());
+        let mut saved = here;
+        for (checkpoint, stream) in saved.iter_mut().zip(handed_over) {
+            (checkpoint.cursor, checkpoint.is_mid_line) = (stream.cursor, stream.is_mid_line);
+            if !stream.journal.is_none() {
+                checkpoint.journal = stream.journal;
+            }
+        }
+        saved
+    }
+}

@@ -1,0 +1,315 @@
+//! The journal as all containers of a reader share it: opened when the first of them is read from
+//! it, closed with the last.
+//!
+//! ```text
+//! container joins ──> its own scan, from its place ──> end ──> live
+//!                          (one handle for all)                  │
+//! all entries, from the end when the first one joined ──────────┴──> live containers
+//! ```
+//!
+//! A container's own scan uses the index of the journal, so that it reads no entry of another
+//! one. It is needed at the start, and for whatever the container did not take in time because
+//! the host or its rate limit held it back.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::JournalPath;
+use crate::delivery::checkpoint::JournalPlace;
+use crate::delivery::link::Link;
+use crate::runtime::id::ContainerId;
+use crate::source::journal::scan::{Scan, Step};
+use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
+use crate::telemetry::event::Event;
+use crate::telemetry::trouble::Trouble;
+
+/// How long it is known whether there is a journal.
+const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
+
+/// How long to wait after a failure.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+fn off() -> io::Error {
+    io::Error::other("it is off")
+}
+
+fn open(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Box<dyn Journal>> {
+    match path {
+        JournalPath::Off => Err(off()),
+        JournalPath::Auto => library.open(None),
+        JournalPath::Folder(folder) => library.open(Some(folder)),
+    }
+}
+
+fn has_entries(mut journal: Box<dyn Journal>) -> io::Result<bool> {
+    journal.seek(Seek::Head)?;
+    journal.step()
+}
+
+/// Whether there is a journal with an entry that can be read.
+pub fn is_readable(library: &dyn JournalLibrary, path: &JournalPath) -> bool {
+    open(library, path).and_then(has_entries).unwrap_or(false)
+}
+
+/// How far a scan came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything has been read.
+    End,
+    /// There is more.
+    More,
+    /// The queue is full.
+    Stalled,
+    /// It cannot be read now.
+    Failed,
+}
+
+/// A scan that is opened again after a failure.
+#[derive(Default)]
+struct Resumed {
+    scan: Option<Scan>,
+    /// Where it is to be opened again.
+    at: Option<JournalPlace>,
+    /// Failures since the last entry: so many entries are stepped over.
+    failures: u32,
+    /// Not before this time.
+    retry: Option<Instant>,
+}
+
+/// The journal of a reader.
+pub struct SharedJournal {
+    library: Option<Arc<dyn JournalLibrary>>,
+    path: JournalPath,
+    /// The keys of the containers that are read from it, by their runtimes' ids, which users may
+    /// choose.
+    members: HashMap<ContainerId, Vec<usize>>,
+    all: Resumed,
+    own: Resumed,
+    /// The container whose scan `own` is.
+    owner: Option<(ContainerId, usize)>,
+    available: Option<(Instant, bool)>,
+    trouble: Trouble<()>,
+}
+
+impl SharedJournal {
+    /// Opens nothing yet. Without a library there is no journal.
+    pub fn new(path: &JournalPath) -> SharedJournal {
+        SharedJournal {
+            library: None,
+            path: path.clone(),
+            members: HashMap::new(),
+            all: Resumed::default(),
+            own: Resumed::default(),
+            owner: None,
+            available: None,
+            trouble: Trouble::paced(),
+        }
+    }
+
+    /// Reads it with this library.
+    pub fn set_library(&mut self, library: Arc<dyn JournalLibrary>) {
+        self.library = Some(library);
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Journal>> {
+        match &self.library {
+            Some(library) => open(&**library, &self.path),
+            None => Err(off()),
+        }
+    }
+
+    /// Whether there is a journal with an entry that can be read.
+    pub fn is_available(&mut self, now: Instant) -> bool {
+        if self.all.scan.is_some() {
+            return true;
+        }
+        let is_fresh = |(at, _): &&(Instant, bool)| now.duration_since(*at) < AVAILABILITY_AGE;
+        if let Some((_, known)) = self.available.as_ref().filter(is_fresh) {
+            return *known;
+        }
+        let is_ok = self.open().and_then(has_entries).unwrap_or(false);
+        self.available = Some((now, is_ok));
+        is_ok
+    }
+
+    /// A container is read from it from now on: its runtime's id and its key.
+    pub fn join(&mut self, id: ContainerId, key: usize) -> io::Result<()> {
+        if self.all.scan.is_none() {
+            // Before the container's own scan, so that what is written in between is seen by
+            // one or the other.
+            self.all.scan = Some(Scan::begin(self.open()?, None, Seek::End)?);
+        }
+        self.members.entry(id).or_default().push(key);
+        Ok(())
+    }
+
+    /// A container is not read from it any more.
+    pub fn leave(&mut self, id: &ContainerId, key: usize) {
+        if let Some(keys) = self.members.get_mut(id) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.members.remove(id);
+            }
+        }
+        if self.owner == Some((*id, key)) {
+            self.owner = None;
+        }
+        if self.members.is_empty() {
+            (self.all, self.own) = (Resumed::default(), Resumed::default());
+        }
+    }
+
+    /// Readable when something was written; `None` while nothing is read from it.
+    pub fn notices(&self) -> Option<BorrowedFd<'_>> {
+        self.all.scan.as_ref().map(Scan::notices)
+    }
+
+    /// When to try again after a failure.
+    pub fn retry(&self) -> Option<Instant> {
+        self.all.retry.filter(|_| !self.members.is_empty())
+    }
+
+    /// Reads what was written since, for the containers that have caught up.
+    pub fn read_all(
+        &mut self,
+        until: Instant,
+        link: &Link,
+        mut take: impl FnMut(usize, JournalPlace, &mut Scan),
+    ) -> Progress {
+        if self.members.is_empty() {
+            return Progress::End;
+        }
+        let mut all = std::mem::take(&mut self.all);
+        let members = std::mem::take(&mut self.members);
+        let read = self.read(
+            &mut all,
+            (None, Seek::End),
+            until,
+            link,
+            &mut |id, place, scan| {
+                for key in members.get(id).into_iter().flatten() {
+                    take(*key, place, scan);
+                }
+            },
+        );
+        (self.all, self.members) = (all, members);
+        read
+    }
+
+    /// Reads what a container has not taken yet, from `from` on.
+    pub fn read_own(
+        &mut self,
+        container: (ContainerId, usize),
+        from: Seek,
+        until: Instant,
+        link: &Link,
+        mut take: impl FnMut(JournalPlace, &mut Scan),
+    ) -> Progress {
+        let mut own = std::mem::take(&mut self.own);
+        let id = container.0;
+        if self.owner != Some(container) {
+            let begun = match own.scan.take() {
+                Some(scan) => Ok(scan.into_journal()),
+                None => self.open(),
+            };
+            let begun = begun.and_then(|mut journal| {
+                journal.refresh()?;
+                Scan::begin(journal, Some(&id), from)
+            });
+            own = Resumed::default();
+            match begun {
+                Ok(scan) => own.scan = Some(scan),
+                Err(error) => return self.fail(&error, link),
+            }
+            self.owner = Some(container);
+        }
+        let read = self.read(
+            &mut own,
+            (Some(id), from),
+            until,
+            link,
+            &mut |_, place, scan| take(place, scan),
+        );
+        self.own = own;
+        if matches!(read, Progress::End | Progress::Failed) {
+            // The next one begins where this container then is.
+            self.owner = None;
+        }
+        read
+    }
+
+    fn read(
+        &mut self,
+        resumed: &mut Resumed,
+        begin: (Option<ContainerId>, Seek),
+        until: Instant,
+        link: &Link,
+        take: &mut dyn FnMut(&ContainerId, JournalPlace, &mut Scan),
+    ) -> Progress {
+        if resumed.retry.is_some_and(|retry| Instant::now() < retry) {
+            return Progress::Failed;
+        }
+        resumed.retry = None;
+        match self.read_on(resumed, begin, until, link, take) {
+            Ok(progress) => {
+                self.trouble.end(|| link.report(Event::JournalReadable));
+                progress
+            }
+            Err(error) => {
+                let at = resumed.scan.take().and_then(|scan| scan.at());
+                if at != resumed.at && at.is_some() {
+                    (resumed.at, resumed.failures) = (at, 0);
+                }
+                resumed.failures += 1;
+                resumed.retry = Some(Instant::now() + RETRY_INTERVAL);
+                self.fail(&error, link)
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error, link: &Link) -> Progress {
+        let reason = error.to_string();
+        self.trouble
+            .begin((), || link.report(Event::JournalUnreadable { reason }));
+        Progress::Failed
+    }
+
+    fn read_on(
+        &mut self,
+        resumed: &mut Resumed,
+        (of, from): (Option<ContainerId>, Seek),
+        until: Instant,
+        link: &Link,
+        take: &mut dyn FnMut(&ContainerId, JournalPlace, &mut Scan),
+    ) -> io::Result<Progress> {
+        let scan = match &mut resumed.scan {
+            Some(scan) => scan,
+            none => {
+                let to = resumed.at.map_or(from, Seek::To);
+                let mut scan = Scan::begin(self.open()?, of.as_ref(), to)?;
+                if resumed.failures > 0 {
+                    scan.pass_over(resumed.failures)?;
+                }
+                none.insert(scan)
+            }
+        };
+        scan.refresh()?;
+        loop {
+            if !link.queue.has_space() || link.is_stopping() {
+                return Ok(Progress::Stalled);
+            }
+            match scan.step(until)? {
+                Step::End => return Ok(Progress::End),
+                Step::Pause => return Ok(Progress::More),
+                Step::Entry(id, place) => take(&id, place, scan),
+            }
+            // Costs less than an entry.
+            if Instant::now() >= until {
+                return Ok(Progress::More);
+            }
+        }
+    }
+}

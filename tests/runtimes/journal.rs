@@ -1,0 +1,233 @@
+//! systemd's journal, written by a real journald, read by libsystemd.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use fluent_bit_container_logs::ffi::journal::library;
+use fluent_bit_container_logs::source::journal::seam::Seek;
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::journald::{JournalWriter, Journald};
+use test_kit::{skip, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of Docker's with a container whose driver is journald.
+fn journaled(root: &DockerRoot, digit: char) -> (String, LogWriter) {
+    let container = root.created_container(digit, "web");
+    let id = digit.to_string().repeat(64);
+    let host_config = r#"{"LogConfig": {"Type": "journald", "Config": {}}}"#;
+    let file = root
+        .path()
+        .join("containers")
+        .join(&id)
+        .join("hostconfig.json");
+    std::fs::write(file, host_config).expect("hostconfig.json");
+    container.write_config("web", true);
+    (id, container)
+}
+
+fn start(root: &DockerRoot, journald: &Journald, options: &[(&str, &str)]) -> Collector {
+    let folder = journald.folder().display().to_string();
+    let mut all = vec![("Journal_Path", folder.as_str())];
+    all.extend(options);
+    Collector::start(root.path(), &all)
+}
+
+/// A time of Docker's, `number` milliseconds after a fixed one.
+fn time(number: u32) -> String {
+    let (minutes, rest) = (number / 60_000, number % 60_000);
+    let mut time = String::new();
+    let (seconds, millis) = (rest / 1000, rest % 1000);
+    write!(
+        time,
+        "2026-01-01T00:{minutes:02}:{seconds:02}.{millis:03}000001Z"
+    )
+    .expect("a text");
+    time
+}
+
+fn write_lines(writer: &mut JournalWriter, id: &str, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let stream = if number % 3 == 0 { "stderr" } else { "stdout" };
+        writer.docker(id, stream, &format!("line {number}"), &time(number), false);
+    }
+}
+
+/// The numbers of its lines, sorted by stream only.
+fn numbers(collector: &Collector, id: &str) -> Vec<u32> {
+    let mut numbers: Vec<u32> = ["stdout", "stderr"]
+        .iter()
+        .flat_map(|stream| {
+            let texts = collector.texts_of(id, stream);
+            let numbers: Vec<u32> = texts
+                .iter()
+                .map(|text| {
+                    text.strip_prefix("line ")
+                        .expect("a line")
+                        .parse()
+                        .expect("a number")
+                })
+                .collect();
+            assert!(numbers.is_sorted(), "{stream}: {numbers:?}");
+            numbers
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn lines_of_dockers_journald_driver_come_from_the_journal_once_over_restarts() {
+    let test = "journal::lines_of_dockers_journald_driver_come_from_the_journal_once_over_restarts";
+    let mut journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'a');
+    let db = root.path().join("positions.db").display().to_string();
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &id, 0..200);
+    let mut all = Vec::new();
+    for part in 1..5u32 {
+        let collector = start(&root, &journald, &[("DB", &db)]);
+        // Some were written while nothing read, the others now; in new files, too.
+        let until = (part + 1) * 200;
+        write_lines(&mut dockerd, &id, part * 200..until);
+        let expected = (until - u32::try_from(all.len()).expect("few")) as usize;
+        collector.wait("all lines", |collector| {
+            numbers(collector, &id).len() >= expected
+        });
+        all.extend(numbers(&collector, &id));
+        assert!(!collector.has_logged("API"), "{:?}", collector.log());
+        assert!(collector.has_logged("journal"), "{:?}", collector.log());
+        assert_eq!(collector.metric("containers"), 1.0);
+        collector.stop();
+        journald.rotate();
+        if part == 2 {
+            dockerd.finish();
+            journald.restart();
+            dockerd = journald.writer("dockerd", 0);
+        }
+    }
+    dockerd.finish();
+    all.sort_unstable();
+    assert_eq!(all, (0..1000).collect::<Vec<u32>>());
+}
+
+#[test]
+fn pieces_streams_and_times_are_whole() {
+    let test = "journal::pieces_streams_and_times_are_whole";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'b');
+    let mut dockerd = journald.writer("dockerd", 0);
+    let long = "0123456789abcdef".repeat(3000);
+    let pieces: Vec<&str> = (0..long.len())
+        .step_by(16_384)
+        .map(|at| &long[at..long.len().min(at + 16_384)])
+        .collect();
+    for (index, piece) in pieces.iter().enumerate() {
+        let is_last = index + 1 == pieces.len();
+        dockerd.docker(&id, "stdout", piece, &time(7), !is_last);
+        dockerd.docker(&id, "stderr", "between", &time(8), false);
+    }
+    dockerd.docker(&id, "stdout", "short", &time(9), false);
+    let collector = start(&root, &journald, &[]);
+    collector.wait("all lines", |collector| {
+        collector.count() >= pieces.len() + 2
+    });
+    assert_eq!(collector.texts_of(&id, "stdout"), [long.as_str(), "short"]);
+    assert_eq!(
+        collector.texts_of(&id, "stderr"),
+        vec!["between"; pieces.len()]
+    );
+    collector.figures();
+}
+
+#[test]
+fn nobody_else_writes_a_line_of_a_container() {
+    let test = "journal::nobody_else_writes_a_line_of_a_container";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'c');
+    let collector = start(&root, &journald, &[]);
+    let mut dockerd = journald.writer("dockerd", 0);
+    for (number, (name, uid)) in [("dockerd", 65534), ("logger", 0), ("conmon", 0)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut forger = journald.writer(name, uid);
+        forger.docker(&id, "stdout", "forged", &time(1), false);
+        forger.finish();
+        // Whatever was sent before it was read before it.
+        let number = u32::try_from(number).expect("few");
+        write_lines(&mut dockerd, &id, number..number + 1);
+        collector.wait("the line after it", |collector| {
+            collector.texts().contains(&format!("line {number}"))
+        });
+    }
+    assert_eq!(numbers(&collector, &id), [0, 1, 2]);
+}
+
+/// libsystemd maps the files, and an access to a page that is gone would end the process.
+#[test]
+fn files_truncated_while_they_are_read_end_nothing() {
+    let test = "journal::files_truncated_while_they_are_read_end_nothing";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let id = "d".repeat(64);
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &id, 0..20_000);
+    dockerd.finish();
+    let library = library();
+    let count = || {
+        let mut journal = library.open(Some(&journald.folder())).expect("a journal");
+        journal.seek(Seek::Head).expect("a seek");
+        let mut count = 0;
+        while journal.step().expect("a step") {
+            count += 1;
+        }
+        count
+    };
+    wait_until(PATIENCE, "all entries are in the journal", || {
+        count() > 20_000
+    });
+    let mut journal = library.open(Some(&journald.folder())).expect("a journal");
+    journal.seek(Seek::Head).expect("a seek");
+    for _ in 0..10 {
+        assert!(journal.step().expect("a step"));
+    }
+    for file in journald.files() {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(file)
+            .expect("a file");
+        file.set_len(4096).expect("it is truncated");
+    }
+    let mut failures = 0;
+    for _ in 0..25_000 {
+        match journal.step() {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(_) => failures += 1,
+        }
+        failures += usize::from(journal.fields(&mut |_| {}).is_err());
+    }
+    assert!(failures > 0, "nothing was missed");
+    drop(journal);
+    // Another handle sees files without entries.
+    let mut journal = library.open(Some(&journald.folder())).expect("a journal");
+    journal.seek(Seek::Head).expect("a seek");
+    assert!(!journal.step().unwrap_or(false));
+}
