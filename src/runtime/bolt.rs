@@ -350,3 +350,8 @@ impl Page {
         u32_at(&self.0, at).map(|number| number as usize)
     }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(in crate::runtime) mod written;
