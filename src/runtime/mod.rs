@@ -1,6 +1,7 @@
 //! Discovers containers and their metadata. Reads directories and metadata files, never a byte
 //! of a log.
 
+mod bolt;
 pub mod bounded_file;
 mod bounded_json;
 pub mod bounds;

@@ -17,7 +17,7 @@
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
 //! storages of users are described in `user_storages`.
 
-mod bolt;
+mod bolt_state;
 mod config;
 mod database;
 mod spec;

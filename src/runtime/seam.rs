@@ -256,6 +256,8 @@ pub enum Hides {
     LinkedLogs(u64),
     /// Labels and environment variables of containers that are read nevertheless.
     Labels,
+    /// Images and labels of containers that are read nevertheless.
+    ImagesAndLabels,
 }
 
 impl fmt::Display for Hides {
@@ -275,6 +277,9 @@ impl fmt::Display for Hides {
             }
             Hides::Labels => {
                 "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+            }
+            Hides::ImagesAndLabels => {
+                "records of nerdctl's containers lack image and labels, and no rule or label about them has an effect, but all are read"
             }
         })
     }

@@ -222,7 +222,7 @@ impl Root {
             let (is_still, path) = (now.contains(said), &said.0);
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
-                Hides::UsersContainers | Hides::Labels => is_listed(path),
+                Hides::UsersContainers | Hides::Labels | Hides::ImagesAndLabels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
             };
             let is_news = !is_still && !is_unreadable(path) && is_there();

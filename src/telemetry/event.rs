@@ -47,7 +47,7 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod or of nerdctl, whose image and labels are only in containerd's database; use name, namespace or pod")]
+    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read: image and labels are only there; use name, namespace or pod")]
     RulesBlind {
         name: String,
         short_id: String,

@@ -5,7 +5,7 @@
 //! ```text
 //! <storage>/db.sql                  SQLite, since Podman 4.8       (`sqlite`)
 //! <storage>/libpod/db.sql           the same, where `--root` was not given
-//! <storage>/libpod/bolt_state.db    BoltDB, before, and as long as it exists   (`bolt`)
+//! <storage>/libpod/bolt_state.db    BoltDB, before, and as long as it exists   (`bolt_state`)
 //! ```
 //!
 //! Podman writes to it whenever a container changes its state, so it may be busy. No lock is
@@ -24,7 +24,7 @@ use crate::lock::lock;
 use crate::runtime::file::{describe, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::podman::config::Configured;
-use crate::runtime::podman::{bolt, sqlite};
+use crate::runtime::podman::{bolt_state, sqlite};
 use crate::runtime::safe_path::SafePath;
 
 /// Most databases kept.
@@ -55,7 +55,7 @@ const KINDS: [(&str, Read); 3] = [
         sqlite::read(path, most, take)
     }),
     ("libpod/bolt_state.db", |path, most, take| {
-        bolt::read(path, most, take)
+        bolt_state::read(path, most, take)
     }),
 ];
 

@@ -118,13 +118,17 @@ impl Containers {
                         let fix = match it.hides {
                             Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
                             Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
+                            Hides::ImagesAndLabels => {
+                                place.for_containerds_database(&it.path, &it.error)
+                            }
                             _ => place.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
-                            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => {
-                                Finding::minor(about, problem, fix)
-                            }
+                            Hides::ContainerIds
+                            | Hides::Labels
+                            | Hides::ImagesAndLabels
+                            | Hides::RemappedContainers => Finding::minor(about, problem, fix),
                             Hides::LinkedLogs(_) => {
                                 let reason = Unread::of_error(&it.error);
                                 Finding::fatal(about, problem, fix).because(reason)
