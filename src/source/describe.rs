@@ -46,6 +46,8 @@ pub struct Description {
     first_seen: Instant,
     /// Neither metadata nor a log is in its folder: a leftover, or a container being created.
     is_empty: bool,
+    /// Its metadata is being written, and it waits for that.
+    is_busy: bool,
     /// Its metadata cannot be read.
     trouble: Trouble,
     /// The configuration or a label excludes it.
@@ -89,6 +91,7 @@ impl Description {
             run_seen: None,
             first_seen: now,
             is_empty: false,
+            is_busy: false,
             trouble: Trouble::paced(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
@@ -219,7 +222,13 @@ impl Description {
         lacks_id(&self.template.metadata)
     }
 
-    fn is_partial(&self) -> bool {
+    /// Whether it waits for metadata that is being written.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// Whether some of its metadata could not be read.
+    pub fn is_partial(&self) -> bool {
         self.template.metadata.is_partial
     }
 
@@ -247,7 +256,7 @@ impl Description {
     /// Reads the metadata if its file changed. Returns what is then to be set.
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
         let file = self.runtime.metadata_version(&self.found);
-        self.is_empty = false;
+        (self.is_empty, self.is_busy) = (false, false);
         let has_other_driver = self.load_driver();
         if let MetadataState::Of(seen) = self.metadata {
             let is_same = match (seen, file) {
@@ -288,7 +297,14 @@ impl Description {
                 self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
-            Err(MetadataError::Busy { .. }) => self.may_be_nameless(around),
+            Err(MetadataError::Busy { .. }) => {
+                self.is_busy = !self.is_known() && self.age(around.now) < METADATA_PATIENCE;
+                let has_waited = !self.is_known() && !self.is_busy;
+                has_waited.then(|| ContainerMetadata {
+                    is_partial: true,
+                    ..self.nameless()
+                })
+            }
             Err(MetadataError::Unreadable { path, reason }) => {
                 around.link.tally.read_errors.add_one();
                 let error = open_regular(&self.found.dir.at(&path)).err();

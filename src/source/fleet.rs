@@ -127,6 +127,12 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
+    /// Whether some of a container's metadata could not be read.
+    pub fn lacks_metadata(&self) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|(_, container)| container.lacks_metadata())
+    }
+
     /// Checks the sizes of all open files.
     pub fn survey(&mut self, now: Instant) {
         for (_, container) in &mut self.containers {

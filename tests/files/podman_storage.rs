@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{symlink, PermissionsExt};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use fluent_bit_container_logs::telemetry::event::Level;
 use serde_json::json;
@@ -22,19 +22,15 @@ fn start(dir: &TempDir, options: &[(&str, &str)]) -> Collector {
 
 /// The page of `check`, without an API.
 fn check(storage: &PodmanStorage, arguments: &[&str]) -> (String, bool) {
+    page(&tail_containers(storage, &[&["check"], arguments].concat()))
+}
+
+fn tail_containers(storage: &PodmanStorage, arguments: &[&str]) -> Output {
+    let root = format!("Podman_Root={}", storage.path().display());
     let mut command = Command::new(program());
-    command.args([
-        "check",
-        "--runtime",
-        "podman",
-        "-o",
-        "Podman_Socket=off",
-        "-o",
-    ]);
-    command
-        .arg(format!("Podman_Root={}", storage.path().display()))
-        .args(arguments);
-    page(&command.output().expect("tail-containers runs"))
+    command.args(arguments).args(["--runtime", "podman"]);
+    command.args(["-o", "Podman_Socket=off", "-o", &root]);
+    command.output().expect("tail-containers runs")
 }
 
 /// Text, name and image of the records, sorted.
@@ -170,6 +166,64 @@ fn a_renamed_container_has_its_new_name() {
     let wanted = ["one", "shop", "docker.io/library/nginx:1.27"].map(str::to_owned);
     assert_eq!(said(&collector, 1), [wanted]);
     assert!(check(&storage, &[]).0.contains("  shop "));
+}
+
+/// A rule about a label, which is in the database alone.
+const OF_TEAM: [&str; 3] = ["--no-follow", "--include", "label=team=a"];
+
+fn of_team() -> Start<'static> {
+    Start {
+        labels: json!({"team": "a"}),
+        ..Start::default()
+    }
+}
+
+#[test]
+fn a_run_without_follow_reads_every_line_beside_a_podman_that_writes_to_a_journal() {
+    beside_a_podman_that_writes("DELETE");
+}
+
+#[test]
+fn a_run_without_follow_reads_every_line_beside_a_podman_that_writes_to_a_log() {
+    beside_a_podman_that_writes("WAL");
+}
+
+fn beside_a_podman_that_writes(mode: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let mut web = storage.run('a', &of_team());
+    let lines: Vec<String> = (0..10).map(|number| format!("line {number}")).collect();
+    lines.iter().for_each(|text| web.line(text));
+    let _writing = storage.write_all_the_time(mode);
+    for run in 0..5 {
+        let output = tail_containers(&storage, &OF_TEAM);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let read = text
+            .lines()
+            .filter(|line| lines.iter().any(|it| line.ends_with(it)));
+        assert_eq!(
+            (read.count(), text.lines().count()),
+            (10, 10),
+            "run {run}: {said}"
+        );
+    }
+}
+
+/// A Podman was killed in a transaction: until its next command, nobody knows the labels.
+#[test]
+fn a_run_without_follow_says_that_a_transaction_is_not_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &of_team()).line("one");
+    fs::write(dir.path().join("storage/db.sql-journal"), "unfinished").unwrap();
+    let reason = "it has a transaction that is not finished; the next command of Podman ends it";
+    let output = tail_containers(&storage, &OF_TEAM);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert!(said.contains("db.sql") && said.contains(reason), "{said}");
+    let (page, _) = check(&storage, &["--include", "label=team=a"]);
+    assert!(page.contains("db.sql") && page.contains(reason), "{page}");
 }
 
 /// `--log-opt path`, where only root can write.

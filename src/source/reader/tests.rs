@@ -130,3 +130,53 @@ impl Reader {
         });
     }
 }
+
+/// Podman is in the middle of a transaction, and a rule needs the label that is in its database.
+#[test]
+fn a_run_without_follow_waits_for_a_database_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = ContainerId::from_bytes([1; 32]).to_string();
+    let containers = dir.path().join("overlay-containers");
+    let userdata = containers.join(&id).join("userdata");
+    std::fs::create_dir_all(&userdata).unwrap();
+    let list = format!(r#"[{{"id":"{id}","names":["web"]}}]"#);
+    std::fs::write(containers.join("containers.json"), list).unwrap();
+    std::fs::write(userdata.join("config.json"), "{}").unwrap();
+    let line = "2023-11-14T22:13:20.1+00:00 stdout F one\n";
+    std::fs::write(userdata.join("ctr.log"), line).unwrap();
+    let database = rusqlite::Connection::open(dir.path().join("db.sql")).unwrap();
+    let table = "CREATE TABLE ContainerConfig(ID TEXT, Name TEXT, PodID TEXT, JSON TEXT)";
+    database.execute(table, []).unwrap();
+    let row = (&id, r#"{"name":"web","labels":{"team":"a"}}"#);
+    let insert = "INSERT INTO ContainerConfig VALUES (?1, 'web', NULL, ?2)";
+    database.execute(insert, row).unwrap();
+    let journal = dir.path().join("db.sql-journal");
+    std::fs::write(&journal, "unfinished").unwrap();
+
+    let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
+    let config = Config::from_lookup(|name| match name {
+        "Runtime" => Some("podman".to_owned()),
+        "Podman_Root" => Some(dir.path().display().to_string()),
+        "Podman_Socket" => Some("off".to_owned()),
+        "Include" => Some("label=team=a".to_owned()),
+        _ => None,
+    });
+    let mut config = config.unwrap();
+    config.follow = false;
+    let mut reader = Reader::new(Arc::clone(&link), config, FirstStart::Now(wall_clock()));
+    reader.begin();
+    let pass = reader.turn(Instant::now());
+    assert!(!reader.has_read_all(pass), "it waits");
+    assert_eq!(queued(&link).0, 0);
+    std::fs::remove_file(&journal).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let pass = reader.turn(Instant::now());
+        if reader.has_read_all(pass) {
+            break;
+        }
+        assert!(Instant::now() < end, "it still waits");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(queued(&link).0, 1);
+}

@@ -111,8 +111,23 @@ impl Containers {
             match runtime.list(&group.root) {
                 Ok(listing) => {
                     group.folders = listing.folders;
-                    group.unreadable = listing.unreadable.len();
-                    for it in listing.unreadable {
+                    for found in listing
+                        .containers
+                        .into_iter()
+                        .filter(|found| known.insert(found.id))
+                    {
+                        group
+                            .seen
+                            .push(containers.see(&*runtime, &found, config, place, findings));
+                    }
+                    // Whether a database can be read is known once its containers were looked for.
+                    let mut unreadable = listing.unreadable;
+                    if group.seen.iter().any(|seen| seen.lacks_metadata) {
+                        let again = runtime.list(&group.root);
+                        unreadable = again.map_or(unreadable, |again| again.unreadable);
+                    }
+                    group.unreadable = unreadable.len();
+                    for it in unreadable {
                         let about = it.path.display().to_string();
                         let is_missing = it.error.kind() == io::ErrorKind::NotFound;
                         let fix = match it.hides {
@@ -131,15 +146,6 @@ impl Containers {
                             }
                             _ => Finding::fatal(about, problem, fix),
                         });
-                    }
-                    for found in listing
-                        .containers
-                        .into_iter()
-                        .filter(|found| known.insert(found.id))
-                    {
-                        group
-                            .seen
-                            .push(containers.see(&*runtime, &found, config, place, findings));
                     }
                     if let Some(name) = network_file_system(&group.root) {
                         findings.push(Finding::minor(
@@ -301,6 +307,7 @@ impl Containers {
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
             files: None,
+            lacks_metadata: metadata.is_partial,
             dir: dir.clone(),
             matches,
             blind: config.selection.without_effect(metadata),
