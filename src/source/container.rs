@@ -145,7 +145,7 @@ impl Container {
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         self.is_remote
             || self.about.is_incomplete(doubts_watch)
-            || self.log.needs_a_look(&self.about)
+            || self.log.needs_a_look()
             || self.folder.may_have_changed(
                 &self.about.found().dir,
                 &self.log.files().dir,

@@ -8,11 +8,12 @@ use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use crate::runtime::file::{is_shortage, open_regular, FileId};
+use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
+use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::account::Account;
 use crate::telemetry::event::Event;
@@ -48,8 +49,9 @@ pub struct Description {
     is_empty: bool,
     /// Its metadata is being written, and it waits for that.
     is_busy: bool,
-    /// Its metadata cannot be read.
-    trouble: Trouble,
+    /// Its metadata cannot be read, or its log driver.
+    trouble: MetadataTrouble,
+    driver_trouble: MetadataTrouble,
     /// The configuration or a label excludes it.
     exclusion: Trouble<()>,
     /// What was last reported about its labels: invalid values and ignored labels.
@@ -92,7 +94,8 @@ impl Description {
             first_seen: now,
             is_empty: false,
             is_busy: false,
-            trouble: Trouble::paced(),
+            trouble: MetadataTrouble::new(),
+            driver_trouble: MetadataTrouble::new(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
             cut: Once::default(),
@@ -177,18 +180,38 @@ impl Description {
     }
 
     /// Reads the driver if the file that names it changed. Returns whether it is another one.
-    fn load_driver(&mut self) -> bool {
+    fn load_driver(&mut self, link: &Link) -> bool {
         let file = self.runtime.driver_file(&self.found);
         let stat = file.and_then(|file| file.stat().ok());
         let state = stat.map(|stat| (stat.stx_ino, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
-        if self.driver.is_some() && state == self.driver_file {
+        let is_read = self.driver.is_some() || self.driver_trouble.is_there();
+        if is_read && state == self.driver_file && !self.driver_trouble.may_be_over(false) {
             return false;
         }
-        let Some(driver) = self.runtime.log_driver(&self.found) else {
-            return false;
-        };
-        self.driver_file = state;
-        self.driver.replace(driver) != self.driver
+        match self.runtime.log_driver(&self.found) {
+            Ok(driver) => {
+                self.driver_trouble.end();
+                let Some(driver) = driver else {
+                    return false;
+                };
+                self.driver_file = state;
+                self.driver.replace(driver) != self.driver
+            }
+            Err(MetadataError::Unreadable { path, reason }) => {
+                self.driver_file = state;
+                let (name, short_id) = self.names();
+                let event = Event::DriverUnknown {
+                    name,
+                    short_id,
+                    path: path.clone(),
+                    reason,
+                };
+                let path = self.found.dir.at(path);
+                self.driver_trouble.begin(path, link, || link.report(event));
+                false
+            }
+            Err(MetadataError::Missing { .. } | MetadataError::Busy { .. }) => false,
+        }
     }
 
     /// Whether it is known what its records contain.
@@ -211,9 +234,10 @@ impl Description {
     pub fn is_incomplete(&self, doubts: bool) -> bool {
         let may_have_id = doubts && self.lacks_id();
         !(self.is_known() || self.is_empty)
-            || self.trouble.is_there()
+            || self.trouble.may_be_over(doubts)
+            || self.driver_trouble.may_be_over(doubts)
             || self.has_news()
-            || self.is_partial()
+            || (self.is_partial() && self.runtime.has_more_metadata(&self.found))
             || may_have_id
     }
 
@@ -234,13 +258,19 @@ impl Description {
 
     /// Why its metadata cannot be read, if so.
     pub fn unread(&self) -> Option<Unread> {
-        self.trouble.reason()
+        self.trouble.reason().or(self.driver_trouble.reason())
     }
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
         let driver = self.driver.as_ref();
         self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
+    }
+
+    /// Whether its metadata, as read last, say that it runs.
+    pub fn is_said_to_run(&self) -> bool {
+        let is_of_file = matches!(self.metadata, MetadataState::Of(Some(_)));
+        self.template.metadata.is_running && is_of_file && !self.trouble.is_there()
     }
 
     /// How long it has been known.
@@ -257,7 +287,7 @@ impl Description {
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
         let file = self.runtime.metadata_version(&self.found);
         (self.is_empty, self.is_busy) = (false, false);
-        let has_other_driver = self.load_driver();
+        let has_other_driver = self.load_driver(around.link);
         if let MetadataState::Of(seen) = self.metadata {
             let is_same = match (seen, file) {
                 (_, None) => true,
@@ -273,7 +303,7 @@ impl Description {
             Ok(metadata) if self.lacks_id() && lacks_id(&metadata) => None,
             Ok(metadata) => {
                 // The records show that it is readable again, so no message is needed.
-                self.trouble.end(|| true);
+                self.trouble.end();
                 self.account
                     .set_names(&metadata.title(), self.run_id(&metadata));
                 if !self.is_known() {
@@ -306,23 +336,16 @@ impl Description {
                 })
             }
             Err(MetadataError::Unreadable { path, reason }) => {
-                around.link.tally.read_errors.add_one();
-                let error = open_regular(&self.found.dir.at(&path)).err();
-                if let Some(error) = error.filter(is_shortage) {
-                    self.trouble.begin(Unread::NoDescriptors, || false);
-                    around.link.report_shortage(&path, &error);
-                    return None;
-                }
                 let (name, short_id) = self.names();
-                self.trouble.begin(Unread::Metadata, || {
-                    around.link.report(Event::MetadataUnreadable {
-                        name,
-                        short_id,
-                        path,
-                        reason,
-                    })
-                });
-                self.may_be_nameless(around)
+                let event = Event::MetadataUnreadable {
+                    name,
+                    short_id,
+                    path: path.clone(),
+                    reason,
+                };
+                let (path, link) = (self.found.dir.at(path), around.link);
+                let is_of_file = self.trouble.begin(path, link, || link.report(event));
+                is_of_file.then(|| self.may_be_nameless(around)).flatten()
             }
         }
     }

@@ -279,6 +279,9 @@ impl Fleet {
         };
         // It is added again once it is read to its end.
         self.is_any_expected |= container.is_gone;
+        if self.roots[root].changed.contains(&found.id) {
+            turn.schedule.look_into(key);
+        }
         if container.root == root && container.is_elsewhere(&found) {
             let (api, cycle) = (container.api(), turn.schedule.cycle());
             let mut around = turn.services.around(key, api, turn.now, cycle);

@@ -12,6 +12,7 @@ mod folder;
 mod follow;
 mod log_source;
 mod log_trouble;
+mod metadata_trouble;
 mod own_output;
 mod pace;
 pub mod rate;

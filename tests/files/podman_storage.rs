@@ -226,6 +226,82 @@ fn a_run_without_follow_says_that_a_transaction_is_not_finished() {
     assert!(page.contains("db.sql") && page.contains(reason), "{page}");
 }
 
+/// `podman rename` while it is read, without waiting for a rescan.
+#[test]
+fn the_new_name_of_a_container_shows_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let mut web = storage.run('a', &Start::default());
+    let unit = storage.run('b', &unit("systemd-shop"));
+    web.line("one");
+    let collector = start(&dir, &[("Rescan_Interval", "1h")]);
+    collector.wait_texts(1);
+    storage.rename(&web, "shop");
+    storage.rename(&unit, "systemd-store");
+    let names = |collector: &Collector| {
+        let accounts = collector.accounts().into_iter();
+        let mut names: Vec<_> = accounts.map(|account| account.name()).collect();
+        names.sort();
+        names
+    };
+    collector.wait("the new names", |collector| {
+        names(collector) == ["shop", "systemd-store"]
+    });
+    web.line("two");
+    let wanted = ["two", "shop", "docker.io/library/nginx:1.27"].map(str::to_owned);
+    assert!(said(&collector, 2).contains(&wanted));
+}
+
+/// As after a database was restored. What Podman started has a log, even if nothing else tells.
+#[test]
+fn a_container_that_the_database_lacks_has_its_name_and_image_and_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("one");
+    storage.run('b', &unit("systemd-shop")).line("two");
+    storage.forget('a');
+    storage.forget('b');
+    fs::remove_file(storage.userdata('b').join("config.json")).unwrap();
+    let collector = start(&dir, &[]);
+    let wanted = [
+        ["one", "web", "docker.io/library/nginx:1.27"],
+        ["two", "systemd-shop", "quay.io/shop/unit:2"],
+    ];
+    assert_eq!(said(&collector, 2), wanted.map(|it| it.map(str::to_owned)));
+    let message =
+        "db.sql: it has no entry for aaaaaaaaaaaa, bbbbbbbbbbbb; this concerns them alone";
+    collector.wait(message, |collector| collector.has_logged(message));
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(
+        is_all_read && page.contains("it has no entry for"),
+        "{page}"
+    );
+    assert_eq!(row(&page, "web"), "docker.io/library/nginx:1.27 - file");
+}
+
+/// Lists and database tell the same, so one of them is enough.
+#[test]
+fn a_damaged_list_is_not_missed_where_the_database_has_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("one");
+    fs::write(
+        storage.path().join("overlay-containers/containers.json"),
+        "[{",
+    )
+    .unwrap();
+    let collector = start(&dir, &[]);
+    let wanted = ["one", "web", "docker.io/library/nginx:1.27"].map(str::to_owned);
+    assert_eq!(said(&collector, 1), [wanted]);
+    assert!(
+        !collector.has_logged("cannot read"),
+        "{:?}",
+        collector.log()
+    );
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(is_all_read && !page.contains("Worth knowing"), "{page}");
+}
+
 /// `--log-opt path`, where only root can write.
 #[test]
 fn a_log_elsewhere_is_read_from_its_file() {

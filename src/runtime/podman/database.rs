@@ -120,6 +120,8 @@ type Version = (FileVersion, Option<FileVersion>);
 struct Known {
     version: Option<Version>,
     containers: Containers,
+    /// Containers that were looked for and are not in it.
+    lacking: HashSet<ContainerId>,
     /// Why it, or a part of it, could not be read.
     failure: Option<String>,
     /// It has been busy at each read since the last that succeeded.
@@ -172,12 +174,26 @@ impl Databases {
                     Some(configured) => return Answer::Configured(Arc::clone(configured)),
                     None if answer == Answer::Busy => {}
                     None if known.failure.is_some() => answer = Answer::Unreadable,
-                    None if answer == Answer::NoDatabase => answer = Answer::Unknown,
-                    None => {}
+                    None => {
+                        known.lacking.insert(*id);
+                        if answer == Answer::NoDatabase {
+                            answer = Answer::Unknown;
+                        }
+                    }
                 },
             }
         }
         answer
+    }
+
+    /// The containers that were looked for in `storage` and are in none of its databases, of which
+    /// this is one.
+    pub fn lacking(&self, storage: &SafePath) -> Option<(SafePath, HashSet<ContainerId>)> {
+        let all = lock(&self.known);
+        kinds(storage).find_map(|(path, _)| {
+            let lacking = &all.get(path.as_ref())?.lacking;
+            (!lacking.is_empty()).then(|| (path, lacking.clone()))
+        })
     }
 
     /// The databases of these storages that cannot be read, with the reasons.
@@ -261,6 +277,7 @@ impl Databases {
             Err(Failure::Unreadable(reason)) => failure = Some(reason),
         }
         (known.version, known.containers) = (version, containers);
+        known.lacking.clear();
         (known.failure, known.busy) = (failure, None);
         Refreshed::Known(known)
     }
@@ -269,7 +286,7 @@ impl Databases {
 enum Refreshed<'a> {
     Missing,
     Busy,
-    Known(&'a Known),
+    Known(&'a mut Known),
 }
 
 impl Known {
@@ -277,6 +294,7 @@ impl Known {
         Known {
             version: None,
             containers: Containers::new(),
+            lacking: HashSet::new(),
             failure: None,
             busy: None,
             next: now,

@@ -99,7 +99,7 @@ pub(super) fn read(
         take(id, config);
         Some(())
     };
-    open(&bytes)
+    open(bytes)
         .and_then(|database| each_row(&database, &mut take))
         .map_err(|error| Failure::Unreadable(error.to_string()))
 }
@@ -137,11 +137,11 @@ fn has_journal(path: &SafePath) -> io::Result<bool> {
     }
 }
 
-/// A database in memory with these bytes.
-fn open(bytes: &[u8]) -> rusqlite::Result<Connection> {
+/// A database in memory with these bytes, of which it takes a copy.
+fn open(bytes: Vec<u8>) -> rusqlite::Result<Connection> {
     let mut database = Connection::open_in_memory()?;
     database.execute_batch(&format!("PRAGMA hard_heap_limit = {MOST_MEMORY}"))?;
-    database.deserialize_read_exact("main", bytes, bytes.len(), true)?;
+    database.deserialize_read_exact("main", bytes.as_slice(), bytes.len(), true)?;
     confine(&mut database, bytes.len())?;
     Ok(database)
 }

@@ -150,8 +150,7 @@ impl PodmanStorage {
 
     /// Makes a container of 64 times `digit`, and starts it: folder, list, database, log.
     pub fn run(&self, digit: char, start: &Start<'_>) -> PodmanContainer {
-        let id = digit.to_string().repeat(64);
-        let userdata = self.containers().join(&id).join("userdata");
+        let (id, userdata) = (digit.to_string().repeat(64), self.userdata(digit));
         let log = start
             .log
             .clone()
@@ -211,6 +210,19 @@ impl PodmanStorage {
             is_over,
             thread: Some(thread),
         }
+    }
+
+    /// The folder of the container of 64 times `digit`.
+    pub fn userdata(&self, digit: char) -> PathBuf {
+        let id = digit.to_string().repeat(64);
+        self.containers().join(id).join("userdata")
+    }
+
+    /// Removes the container from the database, and from nowhere else.
+    pub fn forget(&self, digit: char) {
+        let id = digit.to_string().repeat(64);
+        let delete = "DELETE FROM ContainerConfig WHERE ID = ?1";
+        self.open().execute(delete, [id]).expect("no row");
     }
 
     /// `podman rename`: the database, then the list, whose metadata keep the first name.

@@ -226,23 +226,22 @@ impl Containers {
             std::thread::sleep(BUSY_INTERVAL);
             metadata = runtime.metadata(found, 0);
         }
+        let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
-                let fix = match open_regular(&found.dir.at(&path)).err() {
-                    Some(error) => place.for_error(&error),
-                    None => {
-                        "it is damaged; Docker rewrites it when the container is renamed or started"
-                            .to_owned()
-                    }
-                };
                 let problem = format!("{reason}; its records lack name and image");
-                let finding = Finding::minor(path.display().to_string(), problem, fix);
-                findings.push(finding.because(Unread::Metadata));
+                findings.push(damaged(found, path, problem, place));
             }
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
-        let driver = runtime.log_driver(found);
+        let driver = runtime.log_driver(found).unwrap_or_else(|error| {
+            if let MetadataError::Unreadable { path, reason } = error {
+                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
+                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
+            }
+            None
+        });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
@@ -267,6 +266,7 @@ impl Containers {
                 config,
                 driver: driver.as_ref(),
                 is_running: metadata.is_running,
+                is_said_to_run,
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(files)) if has_no_current(files) => FileState::Rotated,
@@ -318,6 +318,17 @@ impl Containers {
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
     }
+}
+
+/// A file about a container that cannot be read.
+fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
+    let fix = match open_regular(&found.dir.at(&path)).err() {
+        Some(error) => place.for_error(&error),
+        None => {
+            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
+        }
+    };
+    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
 }
 
 /// Reports labels that have no effect.
