@@ -13,6 +13,7 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
+use crate::source::known_driver::KnownDriver;
 use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::account::Account;
@@ -36,9 +37,7 @@ pub struct Description {
     account: Arc<Account>,
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
-    driver: Option<LogDriver>,
-    /// The state of the file that named the driver.
-    driver_file: Option<(u64, i64, u32)>,
+    driver: KnownDriver,
     /// The run that the metadata belongs to, and since when the log of another run has been
     /// read.
     run: Option<u32>,
@@ -49,9 +48,8 @@ pub struct Description {
     is_empty: bool,
     /// Its metadata is being written, and it waits for that.
     is_busy: bool,
-    /// Its metadata cannot be read, or its log driver.
+    /// Its metadata cannot be read.
     trouble: MetadataTrouble,
-    driver_trouble: MetadataTrouble,
     /// The configuration or a label excludes it.
     exclusion: Trouble<()>,
     /// What was last reported about its labels: invalid values and ignored labels.
@@ -87,15 +85,13 @@ impl Description {
             found,
             account,
             metadata: MetadataState::Unknown,
-            driver: None,
-            driver_file: None,
+            driver: KnownDriver::new(),
             run: None,
             run_seen: None,
             first_seen: now,
             is_empty: false,
             is_busy: false,
             trouble: MetadataTrouble::new(),
-            driver_trouble: MetadataTrouble::new(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
             cut: Once::default(),
@@ -163,12 +159,12 @@ impl Description {
 
     /// Its log driver, if known.
     pub fn driver(&self) -> Option<&LogDriver> {
-        self.driver.as_ref()
+        self.driver.driver.as_ref()
     }
 
     /// Sets the log driver as an API named it.
     pub fn set_driver(&mut self, name: String) {
-        self.driver = Some(LogDriver {
+        self.driver.driver = Some(LogDriver {
             name,
             has_cache_disabled: false,
         });
@@ -176,42 +172,7 @@ impl Description {
 
     /// Whether its driver writes to these files, if it is known and decides that.
     pub fn writes_to(&self, files: &LogFiles) -> Option<bool> {
-        self.runtime.writes(self.driver.as_ref()?, files)
-    }
-
-    /// Reads the driver if the file that names it changed. Returns whether it is another one.
-    fn load_driver(&mut self, link: &Link) -> bool {
-        let file = self.runtime.driver_file(&self.found);
-        let stat = file.and_then(|file| file.stat().ok());
-        let state = stat.map(|stat| (stat.stx_ino, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
-        let is_read = self.driver.is_some() || self.driver_trouble.is_there();
-        if is_read && state == self.driver_file && !self.driver_trouble.may_be_over(false) {
-            return false;
-        }
-        match self.runtime.log_driver(&self.found) {
-            Ok(driver) => {
-                self.driver_trouble.end();
-                let Some(driver) = driver else {
-                    return false;
-                };
-                self.driver_file = state;
-                self.driver.replace(driver) != self.driver
-            }
-            Err(MetadataError::Unreadable { path, reason }) => {
-                self.driver_file = state;
-                let (name, short_id) = self.names();
-                let event = Event::DriverUnknown {
-                    name,
-                    short_id,
-                    path: path.clone(),
-                    reason,
-                };
-                let path = self.found.dir.at(path);
-                self.driver_trouble.begin(path, link, || link.report(event));
-                false
-            }
-            Err(MetadataError::Missing { .. } | MetadataError::Busy { .. }) => false,
-        }
+        self.runtime.writes(self.driver.driver.as_ref()?, files)
     }
 
     /// Whether it is known what its records contain.
@@ -235,7 +196,7 @@ impl Description {
         let may_have_id = doubts && self.lacks_id();
         !(self.is_known() || self.is_empty)
             || self.trouble.may_be_over(doubts)
-            || self.driver_trouble.may_be_over(doubts)
+            || self.driver.trouble.may_be_over(doubts)
             || self.has_news()
             || (self.is_partial() && self.runtime.has_more_metadata(&self.found))
             || may_have_id
@@ -258,12 +219,12 @@ impl Description {
 
     /// Why its metadata cannot be read, if so.
     pub fn unread(&self) -> Option<Unread> {
-        self.trouble.reason().or(self.driver_trouble.reason())
+        self.trouble.reason().or(self.driver.trouble.reason())
     }
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let driver = self.driver.as_ref();
+        let driver = self.driver.driver.as_ref();
         self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
     }
 
@@ -287,7 +248,9 @@ impl Description {
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
         let file = self.runtime.metadata_version(&self.found);
         (self.is_empty, self.is_busy) = (false, false);
-        let has_other_driver = self.load_driver(around.link);
+        let (runtime, found) = (&*self.runtime, &self.found);
+        let driver = &mut self.driver;
+        let has_other_driver = driver.load(runtime, found, &self.account, around.link);
         if let MetadataState::Of(seen) = self.metadata {
             let is_same = match (seen, file) {
                 (_, None) => true,
@@ -438,7 +401,11 @@ impl Description {
     /// Decides whether the container, with its current metadata, is read, and reports a
     /// change. Returns whether it was read before and is not any more.
     pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
-        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        let driver = self
+            .driver
+            .driver
+            .as_ref()
+            .map_or("", |driver| &driver.name);
         let (selection, metadata) = (&around.config.selection, &self.template.metadata);
         let rules = selection.without_effect(metadata).join(", ");
         if !rules.is_empty() {
