@@ -127,6 +127,12 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
+    /// Whether some of a container's metadata could not be read.
+    pub fn lacks_metadata(&self) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|(_, container)| container.lacks_metadata())
+    }
+
     /// Checks the sizes of all open files.
     pub fn survey(&mut self, now: Instant) {
         for (_, container) in &mut self.containers {
@@ -273,6 +279,9 @@ impl Fleet {
         };
         // It is added again once it is read to its end.
         self.is_any_expected |= container.is_gone;
+        if self.roots[root].changed.contains(&found.id) {
+            turn.schedule.look_into(key);
+        }
         if container.root == root && container.is_elsewhere(&found) {
             let (api, cycle) = (container.api(), turn.schedule.cycle());
             let mut around = turn.services.around(key, api, turn.now, cycle);

@@ -159,6 +159,13 @@ pub enum Event {
         path: PathBuf,
         reason: String,
     },
+    #[error("container {name} ({short_id}): cannot read its log driver in {}: {reason}; its log is read from files if there are any, and rules about the driver have no effect on it", path.display())]
+    DriverUnknown {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("container {name} ({short_id}): cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
     LogUnreadable {
         name: String,

@@ -59,6 +59,7 @@ impl Event {
             Event::WatchUnavailable { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::DriverUnknown { .. }
             | Event::RulesBlind { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }

@@ -111,8 +111,23 @@ impl Containers {
             match runtime.list(&group.root) {
                 Ok(listing) => {
                     group.folders = listing.folders;
-                    group.unreadable = listing.unreadable.len();
-                    for it in listing.unreadable {
+                    for found in listing
+                        .containers
+                        .into_iter()
+                        .filter(|found| known.insert(found.id))
+                    {
+                        group
+                            .seen
+                            .push(containers.see(&*runtime, &found, config, place, findings));
+                    }
+                    // Whether a database can be read is known once its containers were looked for.
+                    let mut unreadable = listing.unreadable;
+                    if group.seen.iter().any(|seen| seen.lacks_metadata) {
+                        let again = runtime.list(&group.root);
+                        unreadable = again.map_or(unreadable, |again| again.unreadable);
+                    }
+                    group.unreadable = unreadable.len();
+                    for it in unreadable {
                         let about = it.path.display().to_string();
                         let is_missing = it.error.kind() == io::ErrorKind::NotFound;
                         let fix = match it.hides {
@@ -135,15 +150,6 @@ impl Containers {
                             }
                             _ => Finding::fatal(about, problem, fix),
                         });
-                    }
-                    for found in listing
-                        .containers
-                        .into_iter()
-                        .filter(|found| known.insert(found.id))
-                    {
-                        group
-                            .seen
-                            .push(containers.see(&*runtime, &found, config, place, findings));
                     }
                     if let Some(name) = network_file_system(&group.root) {
                         findings.push(Finding::minor(
@@ -224,23 +230,22 @@ impl Containers {
             std::thread::sleep(BUSY_INTERVAL);
             metadata = runtime.metadata(found, 0);
         }
+        let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
-                let fix = match open_regular(&found.dir.at(&path)).err() {
-                    Some(error) => place.for_error(&error),
-                    None => {
-                        "it is damaged; Docker rewrites it when the container is renamed or started"
-                            .to_owned()
-                    }
-                };
                 let problem = format!("{reason}; its records lack name and image");
-                let finding = Finding::minor(path.display().to_string(), problem, fix);
-                findings.push(finding.because(Unread::Metadata));
+                findings.push(damaged(found, path, problem, place));
             }
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
-        let driver = runtime.log_driver(found);
+        let driver = runtime.log_driver(found).unwrap_or_else(|error| {
+            if let MetadataError::Unreadable { path, reason } = error {
+                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
+                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
+            }
+            None
+        });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
@@ -265,6 +270,7 @@ impl Containers {
                 config,
                 driver: driver.as_ref(),
                 is_running: metadata.is_running,
+                is_said_to_run,
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(files)) if has_no_current(files) => FileState::Rotated,
@@ -305,6 +311,7 @@ impl Containers {
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
             files: None,
+            lacks_metadata: metadata.is_partial,
             dir: dir.clone(),
             matches,
             blind: config.selection.without_effect(metadata),
@@ -315,6 +322,17 @@ impl Containers {
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
     }
+}
+
+/// A file about a container that cannot be read.
+fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
+    let fix = match open_regular(&found.dir.at(&path)).err() {
+        Some(error) => place.for_error(&error),
+        None => {
+            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
+        }
+    };
+    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
 }
 
 /// Reports labels that have no effect.

@@ -29,6 +29,8 @@ pub struct Seen {
     pub needs_api: bool,
     /// Its files and the watched folder, if it is read from files.
     pub files: Option<LogFiles>,
+    /// Whether some of its metadata could not be read.
+    pub lacks_metadata: bool,
     /// Its folder.
     pub dir: SafePath,
     /// Which of the rules match it, in their order.
