@@ -57,6 +57,7 @@ impl Event {
             | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
+            | Event::OutOfSight { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::RulesBlind { .. }
@@ -70,6 +71,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::NoFile { .. }
             | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }
