@@ -19,7 +19,7 @@ pub mod id;
 pub mod image;
 mod log_driver;
 mod log_place;
-mod mounts;
+pub mod mounts;
 pub mod nerdctl;
 mod network_fs;
 pub mod own_container;

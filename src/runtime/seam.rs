@@ -278,6 +278,9 @@ impl fmt::Display for Hides {
             Hides::ContainerIds => {
                 "records of pods lack container_id, but all are read (see Pod_Links)"
             }
+            Hides::LinkedLogs(1) => {
+                "its container is not read: mount Docker's data root, and set Docker_Root to it, or remove the link if the container is gone"
+            }
             Hides::LinkedLogs(_) => {
                 "these containers are not read: mount Docker's data root, and set Docker_Root to it"
             }

@@ -24,7 +24,7 @@ use crate::source::schedule::Next;
 use crate::source::services::Surroundings;
 use crate::source::watch::FileWatch;
 use crate::telemetry::account::Account;
-use crate::telemetry::metrics::Survey;
+use crate::telemetry::metrics::{Survey, Unread};
 
 /// Interval between checks whether the host has accepted what it must accept before more of a
 /// container is read: records it refused (`HELD_BACK_INTERVAL`) or has not been offered yet
@@ -47,6 +47,8 @@ pub struct Container {
     pub is_remote: bool,
     /// It was removed: it is no longer listed, or its folder is missing.
     pub is_gone: bool,
+    /// It is no longer listed and was not removed: the open files of its log are read on.
+    pub is_hidden: bool,
 }
 
 impl Container {
@@ -69,12 +71,18 @@ impl Container {
             root,
             is_remote: false,
             is_gone: false,
+            is_hidden: false,
         }
     }
 
     /// Its id.
     pub fn id(&self) -> &ContainerId {
         self.about.id()
+    }
+
+    /// Its name and short id, for messages.
+    pub fn names(&self) -> (String, String) {
+        self.about.names()
     }
 
     /// Where its runtime found it.
@@ -108,7 +116,8 @@ impl Container {
         survey.count(source);
         if !is_excluded && !self.is_gone {
             let unread = self.log.unread(&self.about, now, self.is_remote, streams);
-            let unread = unread.or(self.own_output.unread());
+            let hidden = self.is_hidden.then_some(Unread::Missing);
+            let unread = unread.or(self.own_output.unread()).or(hidden);
             unread
                 .into_iter()
                 .for_each(|reason| survey.count_unread(reason));

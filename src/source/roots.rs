@@ -49,6 +49,8 @@ pub struct Root {
     /// The failure as it is reported and counted: unlike `failure`, unset for a missing folder
     /// whose runtime is not used on this machine.
     pub trouble: Trouble,
+    /// Containers are out of sight.
+    hidden: Trouble<()>,
     watch: Option<RootWatch>,
     is_watch_refused: bool,
     folders: HashSet<SafePath>,
@@ -76,6 +78,7 @@ impl Root {
             changed: HashSet::new(),
             failure: None,
             trouble: Trouble::default(),
+            hidden: Trouble::paced(),
             watch: None,
             is_watch_refused: false,
             folders: HashSet::new(),
@@ -279,6 +282,23 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    /// Reports once that containers of this root are out of sight, until none is. What makes them
+    /// so may begin and end at a user's will.
+    pub fn report_hidden(&mut self, hidden: &[&Container], link: &Link) {
+        let Some(first) = hidden.first() else {
+            return self.hidden.end(|| true);
+        };
+        let (name, short_id) = first.names();
+        self.hidden.begin((), || {
+            link.report(Event::OutOfSight {
+                count: hidden.len(),
+                name,
+                short_id,
+                path: first.found().origin.clone(),
+            })
+        });
     }
 
     /// Reports once that the root cannot be read, and once that it can be read again.

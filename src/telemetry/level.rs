@@ -57,6 +57,7 @@ impl Event {
             | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
+            | Event::OutOfSight { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::DriverUnknown { .. }
@@ -71,6 +72,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::NoFile { .. }
             | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
+use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::runtime::docker::{
     configured_data_root, ContainerMetadata, LogDriver, MetadataError,
 };
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
@@ -168,6 +170,7 @@ impl Containers {
         }
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
+        containers.report_empty_mounts(findings);
         containers
     }
 
@@ -214,6 +217,25 @@ impl Containers {
                 "Docker's daemon keeps its containers there, which Docker_Root does not include",
                 "add it to Docker_Root, or leave Docker_Root out",
             ));
+        }
+    }
+
+    /// Reports roots without a container that are mounts of their own: what was below one before it
+    /// was mounted cannot be seen.
+    fn report_empty_mounts(&self, findings: &mut Vec<Finding>) {
+        let mounts = read_text(Path::new("/proc/self/mountinfo"), FileKind::Proc);
+        let mounts = Mounts::parse(&mounts.unwrap_or_default());
+        for group in &self.groups {
+            let is_empty = matches!(group.state, State::Listed) && group.seen.is_empty();
+            let (root, mount) = (&group.root, mounts.point_of(&group.root));
+            let is_mount = mount == *root || root.parent() == Some(&mount);
+            if is_empty && is_mount && mount != Path::new("/") && !group.places.is_empty() {
+                findings.push(Finding::minor(
+                    root.display().to_string(),
+                    format!("there is no container, and {} is a mount: if containers ran before it was mounted, it hides their logs", mount.display()),
+                    "if so, unmount it, or restart what runs the containers",
+                ));
+            }
         }
     }
 

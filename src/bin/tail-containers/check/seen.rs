@@ -173,6 +173,13 @@ fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding
         let about = path.display().to_string();
         findings.push(Finding::fatal(about, error.to_string(), fix));
     }
+    for path in listed.no_files {
+        findings.push(Finding::fatal(
+            path.display().to_string(),
+            "it has the name of a log file and is not a regular file; the other files are read",
+            "remove it: no runtime makes such a file",
+        ));
+    }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();
         let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
