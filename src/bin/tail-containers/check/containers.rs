@@ -17,6 +17,7 @@ use fluent_bit_container_logs::runtime::docker::{
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::mounts::Mounts;
+use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
@@ -326,8 +327,13 @@ impl Containers {
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
         let rules = config.selection.rules();
         let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
+        let named = config.selection.names.iter();
         Seen {
             name: metadata.title(),
+            id: id.to_string(),
+            names: names_of(metadata),
+            is_named: named.map(|name| name.fits(id, metadata)).collect(),
+            is_excluded: excluded.is_some(),
             image: metadata.image.clone(),
             driver: driver.to_owned(),
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
