@@ -280,7 +280,8 @@ impl LogSource {
 
     /// Reads these files once they are opened; none may be open.
     fn use_files(&mut self, found: LogFiles, about: &Description) {
-        if self.missing_since.is_some() && self.tailer().map(Tailer::start) == Some(Start::End) {
+        let start = self.tailer().map(Tailer::start);
+        if self.missing_since.is_some() && matches!(start, Some(Start::End | Start::Last(_))) {
             // What appears where there was nothing is new.
             self.source = Source::of(about, found, Start::Head);
             return;
@@ -398,6 +399,7 @@ fn decide(
         config: around.config,
         driver: about.driver(),
         is_running: about.template().metadata.is_running,
+        is_said_to_run: about.is_said_to_run(),
         files,
         has_journal: &|| journal.borrow_mut().is_available(now),
     };

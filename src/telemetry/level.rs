@@ -45,6 +45,7 @@ impl Event {
             | Event::GenerationUnreadable { .. }
             | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
+            | Event::JournalVacuumed { .. }
             | Event::LogDeleted { .. }
             | Event::TruncatedMeanwhile { .. }
             | Event::TruncatedBehind { .. }
@@ -57,8 +58,10 @@ impl Event {
             | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
+            | Event::OutOfSight { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::DriverUnknown { .. }
             | Event::RulesBlind { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }
@@ -70,6 +73,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::NoFile { .. }
             | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }

@@ -8,8 +8,13 @@ use fluent_bit_container_logs::source::journal::seam::Seek;
 
 use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::dockerd::Dockerd;
 use test_kit::journald::{JournalWriter, Journald};
+use test_kit::podman::{serving, Podman};
+
 use test_kit::{skip, wait_until};
+
+use crate::podman::everything;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -103,7 +108,9 @@ fn lines_of_dockers_journald_driver_come_from_the_journal_once_over_restarts() {
         all.extend(numbers(&collector, &id));
         assert!(!collector.has_logged("API"), "{:?}", collector.log());
         assert!(collector.has_logged("journal"), "{:?}", collector.log());
-        assert_eq!(collector.metric("containers"), 1.0);
+        collector.wait("a survey", |collector| {
+            collector.metric("containers") == 1.0
+        });
         collector.stop();
         journald.rotate();
         if part == 2 {
@@ -230,4 +237,96 @@ fn files_truncated_while_they_are_read_end_nothing() {
     let mut journal = library.open(Some(&journald.folder())).expect("a journal");
     journal.seek(Seek::Head).expect("a seek");
     assert!(!journal.step().unwrap_or(false));
+}
+
+/// What conmon of this machine's Podman writes, and a log that is begun after the start.
+#[test]
+fn lines_of_podmans_journald_driver_come_from_the_journal_without_its_api() {
+    let test = "journal::lines_of_podmans_journald_driver_come_from_the_journal_without_its_api";
+    let podman = match serving(Podman::with_journal) {
+        Ok(podman) => podman,
+        Err(reason) => return skip(test, &reason),
+    };
+    let script = everything();
+    let early = podman
+        .write("early", "journald", &script)
+        .expect("podman run");
+    let storage = podman.storage().display().to_string();
+    let journal = podman.journal().display().to_string();
+    let options = [
+        ("Runtime", "podman"),
+        ("Podman_Root", &*storage),
+        ("Podman_Socket", "off"),
+        ("Journal_Path", &*journal),
+    ];
+    let collector = Collector::start(podman.path(), &options);
+    collector.assert_arrives(&early, &script, "podman");
+    let late = podman
+        .write("late", "journald", &script)
+        .expect("podman run");
+    collector.assert_arrives(&late, &script, "podman");
+    collector.figures();
+}
+
+#[test]
+fn entries_that_journald_removed_before_they_were_read_are_reported() {
+    let test = "journal::entries_that_journald_removed_before_they_were_read_are_reported";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'e');
+    let db = root.path().join("positions.db").display().to_string();
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &id, 0..100);
+    let collector = start(&root, &journald, &[("DB", &db)]);
+    collector.wait("all lines", |collector| collector.count() >= 100);
+    collector.stop();
+    write_lines(&mut dockerd, &id, 100..200);
+    // Nothing was lost yet.
+    journald.rotate();
+    let collector = start(&root, &journald, &[("DB", &db)]);
+    collector.wait("all lines", |collector| collector.count() >= 100);
+    assert!(!collector.has_logged("journald removed"));
+    collector.stop();
+    write_lines(&mut dockerd, &id, 200..300);
+    dockerd.finish();
+    journald.rotate();
+    journald.vacuum("1K");
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &id, 300..400);
+    let collector = start(&root, &journald, &[("DB", &db)]);
+    collector.wait("what is left", |collector| collector.count() >= 100);
+    assert_eq!(numbers(&collector, &id), (300..400).collect::<Vec<u32>>());
+    assert!(
+        collector.has_logged("journald removed entries before they were read"),
+        "{:?}",
+        collector.log()
+    );
+}
+
+#[test]
+fn what_a_real_dockerd_writes_to_the_journal_arrives_line_by_line() {
+    let test = "journal::what_a_real_dockerd_writes_to_the_journal_arrives_line_by_line";
+    let started = Journald::start().and_then(|journald| Ok((journald, Dockerd::start()?)));
+    let (journald, dockerd) = match started {
+        Ok(started) => started,
+        Err(reason) => return skip(test, &reason),
+    };
+    dockerd.use_journal(&journald);
+    let script = everything();
+    let run = |name: &str| {
+        dockerd
+            .run_detached(name, &["--log-driver", "journald"], &script.sh)
+            .expect("docker run")
+    };
+    let early = run("early");
+    let folder = journald.folder().display().to_string();
+    let options = [("Journal_Path", &*folder), ("Docker_Socket", "off")];
+    let collector = Collector::start(dockerd.root(), &options);
+    collector.assert_arrives(&early, &script, "docker");
+    let late = run("late");
+    collector.assert_arrives(&late, &script, "docker");
+    collector.figures();
 }

@@ -24,7 +24,7 @@ fn records_of(collector: &Collector, id: &str, stream: Stream) -> Vec<Record> {
     collector.records().into_iter().filter(is_its).collect()
 }
 
-fn everything() -> Script {
+pub fn everything() -> Script {
     numbered(Stream::Stdout, "line", 2000)
         .then(of_lengths(Stream::Stdout, &EDGE_LENGTHS))
         .then(of_lengths(Stream::Stderr, &EDGE_LENGTHS))

@@ -68,14 +68,21 @@ impl Container {
         };
         if !journaled.is_live || self.is_gone {
             let until = Instant::now() + context.slice_time;
-            let mut bytes = 0;
+            let (mut bytes, mut is_lost) = (0, false);
             let (from, max) = (journaled.seek(), context.max_line_bytes);
-            let progress =
-                around
-                    .journal
-                    .read_own((of, key), from, until, context.link, |place, scan| {
-                        bytes += journaled.take(place, scan, max, context.link);
-                    });
+            let progress = around.journal.read_own(
+                (of, key),
+                from,
+                until,
+                context.link,
+                |lost| is_lost = lost,
+                |place, scan| {
+                    bytes += journaled.take(place, scan, max, context.link);
+                },
+            );
+            if is_lost {
+                journaled.note_loss(context.link);
+            }
             journaled.push(context.link);
             self.rate.has_read(bytes, now);
             match progress {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::delivery::checkpoint::{ContainerCheckpoint, JournalPlace, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::{PerStream, Stream};
+use crate::format::rfc3339;
 use crate::format::Entry;
 use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::partial::Pieces;
@@ -20,6 +21,8 @@ use crate::source::journal::scan::Scan;
 use crate::source::journal::seam::Seek;
 use crate::source::journal::trust::{Program, Writer};
 use crate::source::piece_times::PieceTimes;
+use crate::telemetry::event::Event;
+use crate::telemetry::throttle::Once;
 
 /// One container that is read from the journal.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Journaled {
     /// Bytes of entries since the last push.
     received: u64,
     last_entry: Instant,
+    /// Entries were lost.
+    loss: Once,
     /// It has caught up, and takes entries of the scan of all containers.
     pub is_live: bool,
 }
@@ -70,6 +75,7 @@ impl Journaled {
             piece_times: is_docker.then(PieceTimes::default),
             received: 0,
             last_entry: now,
+            loss: Once::default(),
             is_live: false,
         }
     }
@@ -173,6 +179,23 @@ impl Journaled {
         })
     }
 
+    /// Entries after the last one that was taken were removed before they were read.
+    pub fn note_loss(&mut self, link: &Link) {
+        self.assembler.note_loss();
+        let account = self.assembler.account();
+        let (name, short_id) = (self.assembler.metadata().title(), account.short_id());
+        let taken = [self.at, self.resume[0], self.resume[1]];
+        let last = taken.into_iter().max_by_key(|place| place.received);
+        let last = rfc3339::format(last.unwrap_or_default().time());
+        self.loss.report(|| {
+            link.report(Event::JournalVacuumed {
+                name,
+                short_id,
+                last,
+            })
+        });
+    }
+
     /// Queues what was built.
     pub fn push(&mut self, link: &Link) {
         let here = self.checkpoint().map(Some);
@@ -185,14 +208,14 @@ impl Journaled {
 
     /// When what is open is to be delivered without its rest; `None` if nothing is open.
     pub fn due(&self) -> Option<Instant> {
-        let grace = self.assembler.grace_of_stream();
+        let grace = self.assembler.grace();
         grace.map(|grace| self.last_entry + grace)
     }
 
     /// Delivers what is open and will not be completed.
     pub fn close_after(&mut self, now: Instant, link: &Link) {
         let silence = now.saturating_duration_since(self.last_entry);
-        self.assembler.close_of_stream_after(silence);
+        self.assembler.close_after(silence);
         self.push(link);
     }
 

@@ -31,6 +31,8 @@ pub struct Scan {
     fields: Fields,
     /// The entry that it is at, if it has stepped to one.
     at: Option<JournalPlace>,
+    /// It has stepped to an entry already that the next step returns.
+    is_ahead: bool,
 }
 
 impl Scan {
@@ -47,13 +49,14 @@ impl Scan {
             journal,
             fields: Fields::default(),
             at: None,
+            is_ahead: false,
         })
     }
 
     /// Steps to the next entry of a container, for no longer than until `until`.
     pub fn step(&mut self, until: Instant) -> io::Result<Step> {
         for count in 1.. {
-            if !self.journal.step()? {
+            if !std::mem::take(&mut self.is_ahead) && !self.journal.step()? {
                 return Ok(Step::End);
             }
             self.fields.clear();
@@ -82,13 +85,18 @@ impl Scan {
         self.fields.entry(place.time())
     }
 
-    /// Steps over entries that could not be read.
-    pub fn pass_over(&mut self, entries: u32) -> io::Result<()> {
-        for _ in 0..entries {
-            if !self.journal.step()? {
+    /// Steps over everything up to `at`, and over this number of entries after it, which could
+    /// not be read.
+    pub fn pass_over(&mut self, at: &JournalPlace, mut unreadable: u32) -> io::Result<()> {
+        while self.journal.step()? {
+            let is_known = self.journal.place()?.is_within(at);
+            if !is_known && unreadable == 0 {
+                self.is_ahead = true;
                 break;
             }
+            unreadable -= u32::from(!is_known);
         }
+        self.at = Some(*at);
         Ok(())
     }
 

@@ -44,6 +44,16 @@ fn open(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Box<dyn 
     }
 }
 
+/// The place of the first entry of all.
+fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
+    journal.select(None)?;
+    journal.seek(Seek::Head)?;
+    Ok(match journal.step()? {
+        true => Some(journal.place()?),
+        false => None,
+    })
+}
+
 fn has_entries(mut journal: Box<dyn Journal>) -> io::Result<bool> {
     journal.seek(Seek::Head)?;
     journal.step()
@@ -73,7 +83,7 @@ struct Resumed {
     scan: Option<Scan>,
     /// Where it is to be opened again.
     at: Option<JournalPlace>,
-    /// Failures since the last entry: so many entries are stepped over.
+    /// Failures since the last entry that could be read.
     failures: u32,
     /// Not before this time.
     retry: Option<Instant>,
@@ -199,13 +209,15 @@ impl SharedJournal {
         read
     }
 
-    /// Reads what a container has not taken yet, from `from` on.
+    /// Reads what a container has not taken yet, from `from` on. When that begins, `is_behind`
+    /// is told whether entries after `from` were removed from the journal.
     pub fn read_own(
         &mut self,
         container: (ContainerId, usize),
         from: Seek,
         until: Instant,
         link: &Link,
+        is_behind: impl FnOnce(bool),
         mut take: impl FnMut(JournalPlace, &mut Scan),
     ) -> Progress {
         let mut own = std::mem::take(&mut self.own);
@@ -217,14 +229,21 @@ impl SharedJournal {
             };
             let begun = begun.and_then(|mut journal| {
                 journal.refresh()?;
-                Scan::begin(journal, Some(&id), from)
+                let first = first_place(&mut *journal)?;
+                Ok((first, Scan::begin(journal, Some(&id), from)?))
             });
             own = Resumed::default();
-            match begun {
-                Ok(scan) => own.scan = Some(scan),
+            let first = match begun {
+                Ok((first, scan)) => {
+                    own.scan = Some(scan);
+                    first
+                }
                 Err(error) => return self.fail(&error, link),
-            }
+            };
             self.owner = Some(container);
+            if let (Seek::To(place), Some(first)) = (from, first) {
+                is_behind(place.sequence == first.sequence && place.number + 1 < first.number);
+            }
         }
         let read = self.read(
             &mut own,
@@ -260,7 +279,7 @@ impl SharedJournal {
             }
             Err(error) => {
                 let at = resumed.scan.take().and_then(|scan| scan.at());
-                if at != resumed.at && at.is_some() {
+                if at.is_some() && at != resumed.at {
                     (resumed.at, resumed.failures) = (at, 0);
                 }
                 resumed.failures += 1;
@@ -290,8 +309,9 @@ impl SharedJournal {
             none => {
                 let to = resumed.at.map_or(from, Seek::To);
                 let mut scan = Scan::begin(self.open()?, of.as_ref(), to)?;
-                if resumed.failures > 0 {
-                    scan.pass_over(resumed.failures)?;
+                if let Some(at) = &resumed.at {
+                    // The first failure may have passed.
+                    scan.pass_over(at, resumed.failures.saturating_sub(1))?;
                 }
                 none.insert(scan)
             }

@@ -62,7 +62,12 @@ impl LogSource {
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
         let is_at_end = tailer.start() == Start::End;
-        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
+        let last = match tailer.start() {
+            Start::Last(lines) => Some(lines),
+            _ => None,
+        };
+        let saved = || tailer.hand_over();
+        match streams.follow(*about.id(), template, about.driver(), last, saved) {
             Ok(begun) => {
                 if is_at_end {
                     around.link.begin_at(*about.id(), begun);

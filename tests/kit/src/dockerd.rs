@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::journald::Journald;
 use super::supervisor::{make_folder, Supervisor, START_DEADLINE, STOP_DEADLINE};
 use super::{programs, run, tail_of};
 
@@ -126,6 +127,15 @@ impl Dockerd {
             .trim()
             .parse()
             .map_err(|_| format!("docker wait {id} answered {status:?}"))
+    }
+
+    /// Has the driver journald write to this journal.
+    pub fn use_journal(&self, journald: &Journald) {
+        let folder = journald.sockets().display().to_string();
+        fs::write(self.dir.join("journal"), folder).expect("a file");
+        self.supervisor().command("journal").expect("a command");
+        let is_mounted = || self.dir.join("journal.mounted").exists();
+        assert!(super::holds_within(START_DEADLINE, is_mounted));
     }
 
     /// Where the json-file driver writes the log of the container with this full

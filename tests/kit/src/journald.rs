@@ -63,8 +63,13 @@ impl Journald {
         }
     }
 
+    /// The folder with its sockets, `/run/systemd/journal` of what writes to it.
+    pub fn sockets(&self) -> PathBuf {
+        self.dir.path().join("run/systemd/journal")
+    }
+
     fn socket(&self) -> PathBuf {
-        self.dir.path().join("run/systemd/journal/socket")
+        self.sockets().join("socket")
     }
 
     /// The folder with its files.

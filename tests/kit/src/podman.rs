@@ -108,6 +108,12 @@ impl Podman {
         self.storage().join(format!("vfs-containers/{id}/userdata"))
     }
 
+    /// The folder of its journal, if it has one.
+    pub fn journal(&self) -> PathBuf {
+        let id = self.journal.as_ref().map_or(0, Child::id);
+        PathBuf::from(format!("/proc/{id}/root/run/log/journal"))
+    }
+
     fn command(&self) -> Command {
         let mut command = match &self.journal {
             Some(journal) => {

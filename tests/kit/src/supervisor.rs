@@ -93,6 +93,11 @@ control() {
                 echo "exited $?"
             ) &
             ;;
+        journal)
+            mkdir -p /run/systemd/journal &&
+                mount -n --bind "$(cat "$dir/journal")" /run/systemd/journal &&
+                : >"$dir/journal.mounted"
+            ;;
         TERM | KILL) kill -$word "$(cat "$dir/daemon.pid")" ;;
         esac
     done
