@@ -88,6 +88,8 @@ pub struct Config {
     /// Whether to keep following after everything was read. Not an option of the plugin;
     /// `tail-containers --no-follow` turns it off.
     pub follow: bool,
+    /// The input's name in the host, for messages of other inputs. Not an option.
+    pub input_name: String,
     /// Whether `db` is written. Always true in the plugin; `tail-containers` only reads it
     /// unless asked to save offsets.
     pub saves_positions: bool,
@@ -218,6 +220,7 @@ mod tests {
                 rate_limit: 0,
                 metrics_per_container: 100,
                 follow: true,
+                input_name: String::new(),
                 saves_positions: true,
             }
         );

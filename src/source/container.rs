@@ -80,6 +80,16 @@ impl Container {
         self.about.found()
     }
 
+    /// Whether its lines are delivered, if it has any.
+    pub fn is_read(&self) -> bool {
+        self.about.is_known() && !self.about.is_excluded() && !self.is_gone
+    }
+
+    /// Its name and the runtime's id for it, shortened, for messages.
+    pub fn names(&self) -> (String, String) {
+        self.about.names()
+    }
+
     /// The API that knows it, if any.
     pub fn api(&self) -> Option<Api> {
         self.about.api()

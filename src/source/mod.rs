@@ -10,6 +10,7 @@ pub mod file;
 mod fleet;
 mod folder;
 mod follow;
+mod inputs;
 mod log_source;
 mod log_trouble;
 mod own_output;
