@@ -90,6 +90,9 @@ pub struct Config {
     pub follow: bool,
     /// The input's name in the host, for messages of other inputs. Not an option.
     pub input_name: String,
+    /// How many lines from the end of each log to begin with; `None` for all. Not an option of
+    /// the plugin; `tail-containers --tail` sets it.
+    pub tail: Option<usize>,
     /// Whether `db` is written. Always true in the plugin; `tail-containers` only reads it
     /// unless asked to save offsets.
     pub saves_positions: bool,
@@ -221,6 +224,7 @@ mod tests {
                 metrics_per_container: 100,
                 follow: true,
                 input_name: String::new(),
+                tail: None,
                 saves_positions: true,
             }
         );

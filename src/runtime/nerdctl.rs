@@ -27,7 +27,9 @@ use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::Env;
 use crate::runtime::data_root::{toml_text, DataRoot, Service};
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::docker::{
+    read_json, ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER,
+};
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::log_place;
 use crate::runtime::nerdctl::containerd::{Answer, Databases, Described, TASKS};
@@ -350,13 +352,20 @@ impl Runtime for Nerdctl {
         seen.device == now.device && is_same_start && is_same_database
     }
 
-    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
-        let name = read::<LogConfig>(found, LOG_CONFIG).driver?;
-        Some(LogDriver {
+    fn log_driver(&self, found: &Found) -> Result<Option<LogDriver>, MetadataError> {
+        let path = found.dir.join(LOG_CONFIG);
+        // It is about to be written.
+        let is_empty = || path.stat().is_ok_and(|stat| stat.stx_size == 0);
+        let config = match read_json::<LogConfig>(&path, found) {
+            Err(MetadataError::Missing { .. }) => return Ok(None),
+            Err(_) if is_empty() => return Ok(None),
+            read => read?,
+        };
+        Ok(config.driver.map(|name| LogDriver {
             // No other driver leaves a copy that could be read.
             has_cache_disabled: name != JSON_FILE_DRIVER,
             name,
-        })
+        }))
     }
 }
 
