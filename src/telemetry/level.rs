@@ -81,6 +81,7 @@ impl Event {
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
             | Event::TagLiteral { .. }
+            | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
