@@ -19,7 +19,7 @@ use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
-    network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
+    network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice, RuntimeOptions,
 };
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
@@ -178,7 +178,16 @@ impl Containers {
                 State::Listed => {}
                 State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
                 State::Missing => {
-                    let fix = place.for_missing_root(&*group.runtime, &group.root, config);
+                    let fix = match elsewhere(&*group.runtime, &config.runtimes) {
+                        Some(root) => {
+                            let (title, option) = (group.title, group.runtime.root_option());
+                            format!(
+                                "{title} keeps its containers in {}: leave {option} out",
+                                root.display()
+                            )
+                        }
+                        None => place.for_missing_root(&*group.runtime, &group.root, config),
+                    };
                     let finding = Finding::fatal(about, "the folder does not exist", fix);
                     findings.push(finding.because(Unread::Missing));
                 }
@@ -319,6 +328,20 @@ impl Containers {
     }
 }
 
+/// Where the containers of a runtime are if its root is not set.
+fn elsewhere(runtime: &dyn Runtime, options: &RuntimeOptions) -> Option<PathBuf> {
+    let defaults = Config::from_lookup(|_| None::<String>).ok()?.runtimes;
+    let defaults = RuntimeOptions {
+        machine: options.machine.clone(),
+        ..defaults
+    };
+    let mut roots = runtime::all(&defaults)
+        .into_iter()
+        .filter(|other| other.title() == runtime.title())
+        .map(|other| other.root());
+    roots.find(|root| *root != runtime.root() && runtime.list(root).is_ok())
+}
+
 /// Reports labels that have no effect.
 fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
     let read = Labels::read(&metadata.labels, config.label_hints);
@@ -372,5 +395,33 @@ fn find_readable(files: LogFiles) -> Result<Option<LogFiles>, (LogFiles, io::Err
     match errors.into_iter().find(|error| !is_permanent(error)) {
         Some(error) => Err((files, error)),
         None => Ok(Some(files)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_root_that_was_set_and_is_missing_is_looked_for_where_it_usually_is() {
+        let machine = tempfile::tempdir().unwrap();
+        let options = |docker_root: &str| {
+            let root = machine.path().join(docker_root).display().to_string();
+            let lookup = |name: &str| (name == "Docker_Root").then(|| root.clone());
+            RuntimeOptions {
+                choice: RuntimeChoice::Only("docker"),
+                machine: machine.path().to_owned(),
+                ..Config::from_lookup(lookup).unwrap().runtimes
+            }
+        };
+        let found = |options: &RuntimeOptions| elsewhere(&*runtime::all(options)[0], options);
+        let wrong = options("wrong");
+        assert_eq!(found(&wrong), None);
+        let usual = machine.path().join("var/lib/docker/containers");
+        fs::create_dir_all(&usual).unwrap();
+        assert_eq!(found(&wrong), Some(usual.canonicalize().unwrap()));
+        assert_eq!(found(&options("var/lib/docker")), None, "it is the same");
     }
 }
