@@ -199,10 +199,11 @@ impl Selection {
         include.chain(self.exclude.iter().map(|rule| ("Exclude", rule)))
     }
 
-    /// The rules, with their options, that cannot match a container of a pod or of nerdctl because
-    /// its image or its labels are only in containerd's database.
+    /// The rules, with their options, that cannot match a container because its image or its labels
+    /// are only in containerd's database: that of a pod, or of nerdctl if the database is not read.
     pub fn without_effect(&self, metadata: &ContainerMetadata) -> Vec<String> {
-        if metadata.pod.is_none() && metadata.runtime != nerdctl::RUNTIME_NAME {
+        let is_of_nerdctl = metadata.runtime == nerdctl::RUNTIME_NAME && metadata.labels.is_empty();
+        if metadata.pod.is_none() && !is_of_nerdctl {
             return Vec::new();
         }
         let is_blind = |rule: &Rule| match rule.subject {

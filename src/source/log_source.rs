@@ -432,6 +432,7 @@ fn facts<'a>(
         config: around.config,
         driver: about.driver(),
         is_running: about.template().metadata.is_running,
+        is_said_to_run: about.is_said_to_run(),
         files,
     }
 }

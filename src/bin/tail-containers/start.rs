@@ -110,7 +110,7 @@ fn is_any_readable(config: &Config) -> bool {
 }
 
 fn is_readable(runtime: &dyn Runtime, found: &Found, own: &OwnContainer, config: &Config) -> bool {
-    let driver = runtime.log_driver(found);
+    let driver = runtime.log_driver(found).unwrap_or_default();
     let metadata = runtime.metadata(found, 0);
     let metadata = metadata.unwrap_or_else(|_| ContainerMetadata::nameless(found));
     let name = driver.as_ref().map_or("", |driver| &driver.name);

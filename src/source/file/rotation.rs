@@ -94,6 +94,7 @@ impl Rotation {
             let listed = self.list(feed)?;
             let (metadata, surplus) = (feed.assembler.metadata(), listed.surplus as u64);
             feed.losses.passed_over(link, metadata, surplus);
+            feed.losses.no_file(link, listed.no_files.first());
             self.files.seen.keep_for(listed.files.len());
             let opened = match self.files.open.is_empty() {
                 true => self.open_first(&listed, feed, link),

@@ -138,6 +138,7 @@ pub fn ask(
                     config,
                     driver: Some(&driver),
                     is_running: metadata.is_running,
+                    is_said_to_run: metadata.is_running,
                     files: FileState::Hidden,
                 };
                 seen.take(choose(&facts), &facts, &Ok(None), place, findings);

@@ -37,6 +37,8 @@ pub struct Seen {
     pub needs_api: bool,
     /// Its files and the watched folder, if it is read from files.
     pub files: Option<LogFiles>,
+    /// Whether some of its metadata could not be read.
+    pub lacks_metadata: bool,
     /// Its folder.
     pub dir: SafePath,
     /// Which of the rules match it, in their order.
@@ -189,6 +191,13 @@ fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding
         };
         let about = path.display().to_string();
         findings.push(Finding::fatal(about, error.to_string(), fix));
+    }
+    for path in listed.no_files {
+        findings.push(Finding::fatal(
+            path.display().to_string(),
+            "it has the name of a log file and is not a regular file; the other files are read",
+            "remove it: no runtime makes such a file",
+        ));
     }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();
