@@ -8,6 +8,7 @@ mod holder;
 mod limits;
 mod remedy;
 mod report;
+mod roots;
 mod rules;
 mod seen;
 
