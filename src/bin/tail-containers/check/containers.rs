@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,7 @@ use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
-use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
-use fluent_bit_container_logs::runtime::docker::{
-    configured_data_root, ContainerMetadata, LogDriver, MetadataError,
-};
+use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::mounts::Mounts;
@@ -21,7 +18,7 @@ use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
-    network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
+    network_file_system, Api, Found, Hides, LogFiles, Runtime,
 };
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
@@ -173,71 +170,6 @@ impl Containers {
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);
         containers
-    }
-
-    /// Reports roots that cannot be listed. A missing one is not reported if another runtime
-    /// is there.
-    fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
-        let is_any_there = self
-            .groups
-            .iter()
-            .any(|group| matches!(group.state, State::Listed));
-        // Of the machine's storage and the users' storages one is enough.
-        let is_auto = config.runtimes.choice == RuntimeChoice::Auto
-            || (config.runtimes.reads_users() && is_any_there);
-        for group in &self.groups {
-            let about = group.root.display().to_string();
-            match &group.state {
-                State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
-                    let fix = place.for_missing_root(&*group.runtime, &group.root, config);
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
-                    findings.push(finding.because(Unread::Missing));
-                }
-                State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
-                    findings.push(finding.because(Unread::of_error(error)));
-                }
-            }
-        }
-    }
-
-    /// Reports that Docker's daemon is given another data root than the option: the one that is
-    /// read may be left over.
-    fn report_other_root(&self, config: &Config, findings: &mut Vec<Finding>) {
-        let Some(root) = configured_data_root(&config.runtimes.machine) else {
-            return;
-        };
-        let is_of_docker = |group: &&Group| group.runtime.api() == Some(Api::Docker);
-        let mut of_docker = self.groups.iter().filter(is_of_docker).peekable();
-        let is_any_there = of_docker.peek().is_some();
-        if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
-            findings.push(Finding::minor(
-                root.display().to_string(),
-                "Docker's daemon keeps its containers there, which Docker_Root does not include",
-                "add it to Docker_Root, or leave Docker_Root out",
-            ));
-        }
-    }
-
-    /// Reports roots without a container that are mounts of their own: what was below one before it
-    /// was mounted cannot be seen.
-    fn report_empty_mounts(&self, findings: &mut Vec<Finding>) {
-        let mounts = read_text(Path::new("/proc/self/mountinfo"), FileKind::Proc);
-        let mounts = Mounts::parse(&mounts.unwrap_or_default());
-        for group in &self.groups {
-            let is_empty = matches!(group.state, State::Listed) && group.seen.is_empty();
-            let (root, mount) = (&group.root, mounts.point_of(&group.root));
-            let is_mount = mount == *root || root.parent() == Some(&mount);
-            if is_empty && is_mount && mount != Path::new("/") && !group.places.is_empty() {
-                findings.push(Finding::minor(
-                    root.display().to_string(),
-                    format!("there is no container, and {} is a mount: if containers ran before it was mounted, it hides their logs", mount.display()),
-                    "if so, unmount it, or restart what runs the containers",
-                ));
-            }
-        }
     }
 
     fn see(
