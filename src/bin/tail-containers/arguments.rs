@@ -10,6 +10,7 @@ use fluent_bit_container_logs::config::{Config, ConfigError};
 use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::runtime::RUNTIMES;
 
+use crate::generate::Generate;
 use crate::since;
 
 /// Follow the logs of all containers on this machine, read directly from the files
@@ -117,6 +118,10 @@ pub struct Arguments {
         global = true
     )]
     options: Vec<(String, String)>,
+
+    /// Write the manual page or a shell's completions to the standard output
+    #[arg(long, value_name = "WHAT", value_enum, hide = true, exclusive = true)]
+    pub generate: Option<Generate>,
 }
 
 /// Commands other than following the logs.

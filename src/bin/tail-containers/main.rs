@@ -8,6 +8,7 @@
 
 mod arguments;
 mod check;
+mod generate;
 mod printer;
 mod since;
 mod stats;
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    if let Some(what) = arguments.generate {
+        generate::write(what)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match (arguments.command, arguments.stats) {
         (Some(Command::Check), _) => return check::run(arguments),
         (None, Some(interval)) => stats::run(arguments, interval)?,
