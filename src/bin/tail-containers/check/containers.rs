@@ -13,7 +13,6 @@ use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
-use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
