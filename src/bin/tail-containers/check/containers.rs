@@ -27,6 +27,7 @@ use fluent_bit_container_logs::source::choose::{
 };
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -97,6 +98,7 @@ impl Containers {
         let mut known = HashSet::new();
         for runtime in runtime::all(&config.runtimes) {
             let root = runtime.root();
+            let advice = Advice::of(place, &*runtime);
             let mut group = Group {
                 runtime: Arc::clone(&runtime),
                 title: runtime.title(),
@@ -120,7 +122,7 @@ impl Containers {
                     {
                         group
                             .seen
-                            .push(containers.see(&*runtime, &found, config, place, findings));
+                            .push(containers.see(&*runtime, &found, config, advice, findings));
                     }
                     // Whether a database can be read is known once its containers were looked for.
                     let mut unreadable = listing.unreadable;
@@ -138,7 +140,8 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
-                            _ => place.for_error(&it.error),
+                            Hides::Labels => advice.for_labels(&it.error),
+                            _ => advice.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
@@ -186,16 +189,17 @@ impl Containers {
             || (config.runtimes.reads_users() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
+            let advice = Advice::of(place, &*group.runtime);
             match &group.state {
                 State::Listed => {}
                 State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
                 State::Missing => {
-                    let fix = place.for_missing_root(&*group.runtime, &group.root, config);
+                    let fix = advice.for_missing_root(&group.root, config);
                     let finding = Finding::fatal(about, "the folder does not exist", fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
+                    let finding = Finding::fatal(about, error.to_string(), advice.for_error(error));
                     findings.push(finding.because(Unread::of_error(error)));
                 }
             }
@@ -244,7 +248,7 @@ impl Containers {
         runtime: &dyn Runtime,
         found: &Found,
         config: &Config,
-        place: &Place,
+        advice: Advice<'_>,
         findings: &mut Vec<Finding>,
     ) -> Seen {
         let mut metadata = runtime.metadata(found, 0);
@@ -256,7 +260,7 @@ impl Containers {
         let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
                 let problem = format!("{reason}; its records lack name and image");
-                findings.push(damaged(found, path, problem, place));
+                findings.push(damaged(found, path, problem, advice));
             }
             ContainerMetadata::nameless(found)
         });
@@ -264,7 +268,7 @@ impl Containers {
         let driver = runtime.log_driver(found).unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
                 let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
-                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
+                findings.push(damaged(found, path, format!("{reason}; {effect}"), advice));
             }
             None
         });
@@ -306,8 +310,8 @@ impl Containers {
                 },
             };
             let choice = choose(&facts);
-            seen.take(choice, &facts, &log, place, findings);
-            seen.take_earlier(&earlier, place, findings);
+            seen.take(choice, &facts, &log, advice, findings);
+            seen.take_earlier(&earlier, advice, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -347,12 +351,10 @@ impl Containers {
 }
 
 /// A file about a container that cannot be read.
-fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
+fn damaged(found: &Found, path: PathBuf, problem: String, advice: Advice<'_>) -> Finding {
     let fix = match open_regular(&found.dir.at(&path)).err() {
-        Some(error) => place.for_error(&error),
-        None => {
-            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
-        }
+        Some(error) => advice.for_error(&error),
+        None => advice.for_damage(&path),
     };
     Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
 }

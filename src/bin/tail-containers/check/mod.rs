@@ -2,6 +2,7 @@
 //! cannot be read, and how to fix that. It opens files but reads no log, leaves the
 //! checkpoint unchanged, and asks the API only if a container cannot be read without it.
 
+mod advice;
 mod api;
 mod containers;
 mod limits;
@@ -86,6 +87,8 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let mut containers = Containers::look(&config, &place, &mut findings);
     let apis = Api::ALL.map(|api| {
         let state = api::ask(api, &config, &mut containers, &place, &mut findings);
+        let mut groups = containers.groups.iter();
+        let is_docker = api == Api::Docker && groups.any(|it| it.runtime.api() == Some(api));
         // Podman's API is of no interest on a machine without Podman.
         let is_used = containers
             .groups
@@ -94,7 +97,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         (
             format!("{}'s API", api.title()),
             state,
-            is_used || api == Api::Docker,
+            is_used || is_docker,
         )
     });
     let mut page = String::new();
@@ -108,7 +111,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         ("Notification", limits::watches(&containers, &mut findings)),
         (
             "Open files",
-            limits::descriptors(&containers, &mut findings),
+            limits::descriptors(&containers, &place, &mut findings),
         ),
         ("DB", checkpoint(&config, &mut findings)),
     ] {
