@@ -14,7 +14,7 @@ use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::runtime::docker::{
     configured_data_root, ContainerMetadata, LogDriver, MetadataError,
 };
-use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
+use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
@@ -28,6 +28,7 @@ use fluent_bit_container_logs::source::choose::{
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
+use super::damage;
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -258,18 +259,12 @@ impl Containers {
         }
         let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let problem = format!("{reason}; its records lack name and image");
-                findings.push(damaged(found, path, problem, advice));
-            }
+            damage::report(found, error, damage::WITHOUT_METADATA, advice, findings);
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found).unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
-                findings.push(damaged(found, path, format!("{reason}; {effect}"), advice));
-            }
+            damage::report(found, error, damage::WITHOUT_DRIVER, advice, findings);
             None
         });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
@@ -348,15 +343,6 @@ impl Containers {
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
     }
-}
-
-/// A file about a container that cannot be read.
-fn damaged(found: &Found, path: PathBuf, problem: String, advice: Advice<'_>) -> Finding {
-    let fix = match open_regular(&found.dir.at(&path)).err() {
-        Some(error) => advice.for_error(&error),
-        None => advice.for_damage(&path),
-    };
-    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
 }
 
 /// Reports labels that have no effect.

@@ -5,6 +5,7 @@
 mod advice;
 mod api;
 mod containers;
+mod damage;
 mod limits;
 mod remedy;
 mod rules;
