@@ -20,6 +20,7 @@ pub mod image;
 mod log_driver;
 mod log_place;
 pub mod mounts;
+pub mod names;
 pub mod nerdctl;
 mod network_fs;
 pub mod own_container;

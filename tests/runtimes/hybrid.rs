@@ -574,7 +574,7 @@ fn permissions_removed_and_restored_under_load_lose_and_repeat_nothing() {
     command
         .arg("--docker-root")
         .arg(docker.root())
-        .arg("--json");
+        .args(["--json", "--tail", "all"]);
     command
         .args(["-o", "Rescan_Interval=50ms", "-o"])
         .arg(format!("Docker_Socket={}", api.option()));

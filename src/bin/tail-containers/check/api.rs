@@ -27,6 +27,45 @@ use super::{count, Finding};
 /// How long to wait for an answer; the thread itself gives up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether an API answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKind {
+    /// The option with its socket is off.
+    Off,
+    /// Nothing needs it.
+    NotUsed,
+    /// It answers.
+    Answers,
+    /// It does not.
+    Silent,
+}
+
+impl ApiKind {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ApiKind::Off => "off",
+            ApiKind::NotUsed => "not_used",
+            ApiKind::Answers => "answers",
+            ApiKind::Silent => "does_not_answer",
+        }
+    }
+}
+
+/// The state of an API.
+pub struct ApiState {
+    /// In one word.
+    pub kind: ApiKind,
+    /// For the page.
+    pub text: String,
+}
+
+impl ApiState {
+    fn new(kind: ApiKind, text: String) -> ApiState {
+        ApiState { kind, text }
+    }
+}
+
 /// Asks the API if needed, and adds the containers that only it knows. Returns the state
 /// of the API for the page.
 pub fn ask(
@@ -35,7 +74,7 @@ pub fn ask(
     containers: &mut Containers,
     place: &Place,
     findings: &mut Vec<Finding>,
-) -> String {
+) -> ApiState {
     let ours = containers
         .groups
         .iter()
@@ -53,11 +92,12 @@ pub fn ask(
                 .any(|finding| finding.about == group.root.display().to_string())
     });
     let Some(socket) = config.socket(api) else {
-        return "off".to_owned();
+        return ApiState::new(ApiKind::Off, "off".to_owned());
     };
     let shown = format!("unix://{}", socket.display());
     if needing == 0 && unseen.is_none() {
-        return format!("not used: no container needs it ({shown})");
+        let text = format!("not used: no container needs it ({shown})");
+        return ApiState::new(ApiKind::NotUsed, text);
     }
     let answer = Daemon::new(socket).and_then(|daemon| Ok((daemon.list()?, daemon)));
     let (listed, daemon) = match answer {
@@ -68,7 +108,8 @@ pub fn ask(
                 let finding = Finding::fatal(about, reason.clone(), place.for_socket(api, socket));
                 findings.push(finding.because(Unread::ApiUnavailable));
             }
-            return format!("{shown} does not answer: {reason}");
+            let text = format!("{shown} does not answer: {reason}");
+            return ApiState::new(ApiKind::Silent, text);
         }
     };
     let mut streamed = needing;
@@ -116,7 +157,8 @@ pub fn ask(
                 .push_str("; its containers are read through the API");
         }
     }
-    format!("{shown} answers; {} read through it", count(streamed))
+    let text = format!("{shown} answers; {} read through it", count(streamed));
+    ApiState::new(ApiKind::Answers, text)
 }
 
 /// The daemon, queried with one request at a time.

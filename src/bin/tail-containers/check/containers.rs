@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
-use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::runtime::docker::{
@@ -17,6 +15,7 @@ use fluent_bit_container_logs::runtime::docker::{
 use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::mounts::Mounts;
+use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
@@ -28,7 +27,7 @@ use fluent_bit_container_logs::source::choose::{
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
-use super::damage;
+use super::metadata::{self, report_cut, report_labels};
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -259,12 +258,12 @@ impl Containers {
         }
         let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
-            damage::report(found, error, damage::WITHOUT_METADATA, advice, findings);
+            metadata::report_unreadable(found, error, metadata::WITHOUT_METADATA, advice, findings);
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found).unwrap_or_else(|error| {
-            damage::report(found, error, damage::WITHOUT_DRIVER, advice, findings);
+            metadata::report_unreadable(found, error, metadata::WITHOUT_DRIVER, advice, findings);
             None
         });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
@@ -325,8 +324,13 @@ impl Containers {
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
         let rules = config.selection.rules();
         let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
+        let named = config.selection.names.iter();
         Seen {
             name: metadata.title(),
+            id: id.to_string(),
+            names: names_of(metadata),
+            is_named: named.map(|name| name.fits(id, metadata)).collect(),
+            is_excluded: excluded.is_some(),
             image: metadata.image.clone(),
             driver: driver.to_owned(),
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
@@ -342,44 +346,6 @@ impl Containers {
     /// All containers.
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
-    }
-}
-
-/// Reports labels that have no effect.
-fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let read = Labels::read(&metadata.labels, config.label_hints);
-    let about = || format!("container {}", metadata.title());
-    for problem in read.problems {
-        findings.push(Finding::minor(
-            about(),
-            problem,
-            "correct the label; until then the option applies",
-        ));
-    }
-    for label in read.ignored {
-        findings.push(Finding::minor(
-            about(),
-            format!("label {label} is ignored: Label_Hints does not allow it"),
-            "add it to Label_Hints if you trust whoever writes the image",
-        ));
-    }
-}
-
-/// Reports metadata that exceeds the limits of a record.
-fn report_cut(
-    id: &ContainerId,
-    metadata: ContainerMetadata,
-    config: &Config,
-    findings: &mut Vec<Finding>,
-) {
-    let about = format!("container {}", metadata.title());
-    let labels = Labels::read(&metadata.labels, config.label_hints).labels;
-    if RecordTemplate::new(id, metadata, labels.record_options(config)).is_cut() {
-        findings.push(Finding::minor(
-            about,
-            "its names, labels or variables exceed a limit and are cut in its records",
-            "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
-        ));
     }
 }
 

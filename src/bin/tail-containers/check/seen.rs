@@ -19,6 +19,14 @@ use crate::terminal::harmless;
 pub struct Seen {
     /// Its name in messages.
     pub name: String,
+    /// Its id in the checkpoint, which is the runtime's for those of Docker.
+    pub id: String,
+    /// All its names.
+    pub names: Vec<String>,
+    /// Which of the names on the command line match one of them, in their order.
+    pub is_named: Vec<bool>,
+    /// Whether a rule, a label or a name excludes it.
+    pub is_excluded: bool,
     /// Its image; empty if unknown.
     pub image: String,
     /// Its log driver; empty if unknown.
@@ -40,6 +48,17 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The kind of its source, for JSON.
+    pub fn kind(&self) -> &'static str {
+        match &self.files {
+            _ if self.is_excluded => "excluded",
+            Some(files) => kind_of(files).as_str(),
+            None if self.needs_api => "api",
+            None if self.source.starts_with("file") => "later",
+            None => "nowhere",
+        }
+    }
+
     /// Its row on the page.
     pub fn cells(&self) -> [String; 4] {
         let or_dash = |text: &str| {
