@@ -80,6 +80,7 @@ fn start(
         );
     }
     let name = instance_name(api, ins);
+    options.input_name.clone_from(&name);
     let host = FlbHost::new(api, ins, &name);
     let tag = registration.and_then(|registration| registration.tag());
     let has_limit = limit_memory(&mut options, ins);

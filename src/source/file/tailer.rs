@@ -10,7 +10,7 @@ use crate::delivery::link::Link;
 use crate::format::layout::Layout;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
-use crate::runtime::file::is_permanent;
+use crate::runtime::file::{has_name, is_permanent};
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
@@ -149,6 +149,11 @@ impl Tailer {
         files.filter_map(Generation::plain_file)
     }
 
+    /// Whether the newest file that is open was not deleted, although its folder may be elsewhere.
+    pub fn has_name(&self) -> bool {
+        self.written_files().last().is_some_and(has_name)
+    }
+
     /// How long after its last entry something open counts as complete.
     pub fn grace(&self) -> Option<Duration> {
         self.feed.assembler.grace()
@@ -248,8 +253,10 @@ impl Tailer {
                     offset,
                     has_more,
                 } => {
-                    // None of it has been read, so a truncation would go unnoticed.
-                    if offset == 0 && self.rotation.opens_unread_copies(&self.feed)? {
+                    // None of it has been read, so a truncation would go unnoticed. An archive is
+                    // not truncated, and what was found in it cannot be read twice.
+                    let is_checked = offset == 0 && !self.rotation.files.is_front_archive();
+                    if is_checked && self.rotation.opens_unread_copies(&self.feed)? {
                         continue;
                     }
                     let has_more =
@@ -293,11 +300,7 @@ impl Tailer {
                 // that, so nothing else triggers a search for its copy.
                 Found::AtEnd { .. }
                     if self.rotation.files.is_any_emptied()
-                        && self.rotation.opens_unread_copies(&self.feed)? =>
-                {
-                    let files = self.rotation.files.open.iter_mut();
-                    files.for_each(|copied| _ = copied.take_vanished());
-                }
+                        && self.rotation.opens_unread_copies(&self.feed)? => {}
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
         }
@@ -438,3 +441,6 @@ impl Tailer {
         self.note_unread();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,15 +10,15 @@ use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
-use fluent_bit_container_logs::runtime::docker::{
-    configured_data_root, ContainerMetadata, LogDriver, MetadataError,
-};
+use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::mounts::Mounts;
+use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
-    network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
+    network_file_system, Api, Found, Hides, LogFiles, Runtime,
 };
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
@@ -111,27 +111,6 @@ impl Containers {
             match runtime.list(&group.root) {
                 Ok(listing) => {
                     group.folders = listing.folders;
-                    group.unreadable = listing.unreadable.len();
-                    for it in listing.unreadable {
-                        let about = it.path.display().to_string();
-                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
-                        let fix = match it.hides {
-                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
-                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
-                            _ => place.for_error(&it.error),
-                        };
-                        let problem = format!("{}; {}", it.error, it.hides);
-                        findings.push(match it.hides {
-                            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => {
-                                Finding::minor(about, problem, fix)
-                            }
-                            Hides::LinkedLogs(_) => {
-                                let reason = Unread::of_error(&it.error);
-                                Finding::fatal(about, problem, fix).because(reason)
-                            }
-                            _ => Finding::fatal(about, problem, fix),
-                        });
-                    }
                     for found in listing
                         .containers
                         .into_iter()
@@ -140,6 +119,37 @@ impl Containers {
                         group
                             .seen
                             .push(containers.see(&*runtime, &found, config, place, findings));
+                    }
+                    // Whether a database can be read is known once its containers were looked for.
+                    let mut unreadable = listing.unreadable;
+                    if group.seen.iter().any(|seen| seen.lacks_metadata) {
+                        let again = runtime.list(&group.root);
+                        unreadable = again.map_or(unreadable, |again| again.unreadable);
+                    }
+                    group.unreadable = unreadable.len();
+                    for it in unreadable {
+                        let about = it.path.display().to_string();
+                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
+                        let fix = match it.hides {
+                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
+                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
+                            Hides::ImagesAndLabels => {
+                                place.for_containerds_database(&it.path, &it.error)
+                            }
+                            _ => place.for_error(&it.error),
+                        };
+                        let problem = format!("{}; {}", it.error, it.hides);
+                        findings.push(match it.hides {
+                            Hides::ContainerIds
+                            | Hides::Labels
+                            | Hides::ImagesAndLabels
+                            | Hides::RemappedContainers => Finding::minor(about, problem, fix),
+                            Hides::LinkedLogs(_) => {
+                                let reason = Unread::of_error(&it.error);
+                                Finding::fatal(about, problem, fix).because(reason)
+                            }
+                            _ => Finding::fatal(about, problem, fix),
+                        });
                     }
                     if let Some(name) = network_file_system(&group.root) {
                         findings.push(Finding::minor(
@@ -158,53 +168,8 @@ impl Containers {
         }
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
+        containers.report_empty_mounts(findings);
         containers
-    }
-
-    /// Reports roots that cannot be listed. A missing one is not reported if another runtime
-    /// is there.
-    fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
-        let is_any_there = self
-            .groups
-            .iter()
-            .any(|group| matches!(group.state, State::Listed));
-        // Of the machine's storage and the users' storages one is enough.
-        let is_auto = config.runtimes.choice == RuntimeChoice::Auto
-            || (config.runtimes.reads_users() && is_any_there);
-        for group in &self.groups {
-            let about = group.root.display().to_string();
-            match &group.state {
-                State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
-                    let fix = place.for_missing_root(&*group.runtime, &group.root, config);
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
-                    findings.push(finding.because(Unread::Missing));
-                }
-                State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
-                    findings.push(finding.because(Unread::of_error(error)));
-                }
-            }
-        }
-    }
-
-    /// Reports that Docker's daemon is given another data root than the option: the one that is
-    /// read may be left over.
-    fn report_other_root(&self, config: &Config, findings: &mut Vec<Finding>) {
-        let Some(root) = configured_data_root(&config.runtimes.machine) else {
-            return;
-        };
-        let is_of_docker = |group: &&Group| group.runtime.api() == Some(Api::Docker);
-        let mut of_docker = self.groups.iter().filter(is_of_docker).peekable();
-        let is_any_there = of_docker.peek().is_some();
-        if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
-            findings.push(Finding::minor(
-                root.display().to_string(),
-                "Docker's daemon keeps its containers there, which Docker_Root does not include",
-                "add it to Docker_Root, or leave Docker_Root out",
-            ));
-        }
     }
 
     fn see(
@@ -220,23 +185,22 @@ impl Containers {
             std::thread::sleep(BUSY_INTERVAL);
             metadata = runtime.metadata(found, 0);
         }
+        let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
-                let fix = match open_regular(&found.dir.at(&path)).err() {
-                    Some(error) => place.for_error(&error),
-                    None => {
-                        "it is damaged; Docker rewrites it when the container is renamed or started"
-                            .to_owned()
-                    }
-                };
                 let problem = format!("{reason}; its records lack name and image");
-                let finding = Finding::minor(path.display().to_string(), problem, fix);
-                findings.push(finding.because(Unread::Metadata));
+                findings.push(damaged(found, path, problem, place));
             }
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
-        let driver = runtime.log_driver(found);
+        let driver = runtime.log_driver(found).unwrap_or_else(|error| {
+            if let MetadataError::Unreadable { path, reason } = error {
+                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
+                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
+            }
+            None
+        });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
@@ -261,6 +225,7 @@ impl Containers {
                 config,
                 driver: driver.as_ref(),
                 is_running: metadata.is_running,
+                is_said_to_run,
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(files)) if has_no_current(files) => FileState::Rotated,
@@ -294,13 +259,19 @@ impl Containers {
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
         let rules = config.selection.rules();
         let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
+        let named = config.selection.names.iter();
         Seen {
             name: metadata.title(),
+            id: id.to_string(),
+            names: names_of(metadata),
+            is_named: named.map(|name| name.fits(id, metadata)).collect(),
+            is_excluded: excluded.is_some(),
             image: metadata.image.clone(),
             driver: driver.to_owned(),
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
             files: None,
+            lacks_metadata: metadata.is_partial,
             dir: dir.clone(),
             matches,
             blind: config.selection.without_effect(metadata),
@@ -311,6 +282,17 @@ impl Containers {
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
     }
+}
+
+/// A file about a container that cannot be read.
+fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
+    let fix = match open_regular(&found.dir.at(&path)).err() {
+        Some(error) => place.for_error(&error),
+        None => {
+            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
+        }
+    };
+    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
 }
 
 /// Reports labels that have no effect.
