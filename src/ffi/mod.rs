@@ -42,4 +42,5 @@ mod properties;
 mod registration;
 mod sigbus;
 pub mod signals;
+mod storage;
 mod sys;

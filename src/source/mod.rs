@@ -10,6 +10,7 @@ pub mod file;
 mod fleet;
 mod folder;
 mod follow;
+mod inputs;
 pub mod journal;
 mod known_driver;
 mod log_source;
