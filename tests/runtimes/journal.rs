@@ -330,3 +330,67 @@ fn what_a_real_dockerd_writes_to_the_journal_arrives_line_by_line() {
     collector.assert_arrives(&late, &script, "docker");
     collector.figures();
 }
+
+/// A container that cannot take its entries when they are read for all leaves that scan, and
+/// catches up by its own.
+#[test]
+fn what_is_held_back_is_read_later_and_once_over_restarts_and_refusals() {
+    let test = "journal::what_is_held_back_is_read_later_and_once_over_restarts_and_refusals";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    const LINES: u32 = 3000;
+    let root = DockerRoot::new();
+    let containers: Vec<(String, LogWriter)> = ['1', '2', '3', '4']
+        .map(|digit| journaled(&root, digit))
+        .into();
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [("DB", &*db), ("Queue_Limit", "64k"), ("Rate_Limit", "16k")];
+    let mut dockerd = journald.writer("dockerd", 0);
+    let mut all: Vec<Vec<u32>> = vec![Vec::new(); containers.len()];
+    let mut written = 0;
+    for part in 1..=6u32 {
+        let collector = start(&root, &journald, &options);
+        collector.refuse(part % 2 == 1);
+        let until = part * LINES / 6;
+        for number in written..until {
+            for (id, _) in &containers {
+                write_lines(&mut dockerd, id, number..number + 1);
+            }
+        }
+        written = until;
+        if part % 2 == 1 {
+            // A file in which nothing was read yet is archived.
+            journald.rotate();
+            collector.wait("a refusal", |collector| collector.refusals() > 0);
+            collector.refuse(false);
+        }
+        // Wherever it is then: it stops in the midst of it, but for the last time.
+        let count = |collector: &Collector| {
+            let count = |(id, _): &(String, LogWriter)| numbers(collector, id).len();
+            containers.iter().map(count).sum::<usize>()
+        };
+        let before: usize = all.iter().map(Vec::len).sum();
+        let whole = LINES as usize * containers.len();
+        let expected = if part == 6 { whole - before } else { 50 };
+        collector.wait("its part", |collector| count(collector) >= expected);
+        // What is accepted while it stops counts, too.
+        let (records, _) = collector.stop();
+        for (all, (id, _)) in all.iter_mut().zip(&containers) {
+            let its = records
+                .iter()
+                .filter(|record| record.text("container_id") == id);
+            all.extend(its.map(|record| {
+                let text = record.text("log");
+                let number = text.strip_prefix("line ").expect("a line");
+                number.parse::<u32>().expect("a number")
+            }));
+        }
+    }
+    dockerd.finish();
+    for numbers in &mut all {
+        numbers.sort_unstable();
+        assert_eq!(*numbers, (0..LINES).collect::<Vec<u32>>());
+    }
+}
