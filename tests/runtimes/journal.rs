@@ -1,7 +1,7 @@
 //! systemd's journal, written by a real journald, read by libsystemd.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::source::journal::seam::Seek;
@@ -393,4 +393,54 @@ fn what_is_held_back_is_read_later_and_once_over_restarts_and_refusals() {
         numbers.sort_unstable();
         assert_eq!(*numbers, (0..LINES).collect::<Vec<u32>>());
     }
+}
+
+/// The files change all the time, and so does who reads them.
+#[test]
+fn restarts_at_three_thousand_lines_a_second_with_rotation_and_vacuum_lose_and_repeat_none() {
+    let test = "journal::restarts_at_three_thousand_lines_a_second_with_rotation_and_vacuum_lose_and_repeat_none";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    const LINES: u32 = 40_000;
+    const PER_SECOND: u32 = 3000;
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'f');
+    let db = root.path().join("positions.db").display().to_string();
+    let mut dockerd = journald.writer("dockerd", 0);
+    let writing = {
+        let id = id.clone();
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            for number in 0..LINES {
+                write_lines(&mut dockerd, &id, number..number + 1);
+                let due = Duration::from_secs(1) * number / PER_SECOND;
+                std::thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
+            dockerd.finish();
+        })
+    };
+    let mut all: Vec<u32> = Vec::new();
+    let mut restarts = 0;
+    while all.len() < LINES as usize {
+        let collector = start(&root, &journald, &[("DB", &db)]);
+        let wanted = (LINES as usize / 6).min(LINES as usize - all.len());
+        journald.rotate();
+        journald.vacuum("64M");
+        collector.wait("a sixth of the lines", |collector| {
+            collector.count() >= wanted
+        });
+        assert!(!collector.has_logged("lost"), "{:?}", collector.log());
+        let (records, _) = collector.stop();
+        all.extend(records.iter().map(|record| {
+            let number = record.text("log").strip_prefix("line ");
+            number.expect("a line").parse::<u32>().expect("a number")
+        }));
+        restarts += 1;
+    }
+    writing.join().expect("the writer");
+    assert!(restarts > 4, "{restarts}");
+    all.sort_unstable();
+    assert_eq!(all, (0..LINES).collect::<Vec<u32>>());
 }
