@@ -89,6 +89,16 @@ struct Resumed {
     retry: Option<Instant>,
 }
 
+impl Resumed {
+    /// Notes how far it came.
+    fn note_place(&mut self) {
+        let at = self.scan.as_ref().and_then(Scan::at);
+        if at.is_some() && at != self.at {
+            (self.at, self.failures) = (at, 0);
+        }
+    }
+}
+
 /// The journal of a reader.
 pub struct SharedJournal {
     library: Option<Arc<dyn JournalLibrary>>,
@@ -274,14 +284,13 @@ impl SharedJournal {
         resumed.retry = None;
         match self.read_on(resumed, begin, until, link, take) {
             Ok(progress) => {
+                resumed.note_place();
                 self.trouble.end(|| link.report(Event::JournalReadable));
                 progress
             }
             Err(error) => {
-                let at = resumed.scan.take().and_then(|scan| scan.at());
-                if at.is_some() && at != resumed.at {
-                    (resumed.at, resumed.failures) = (at, 0);
-                }
+                resumed.note_place();
+                resumed.scan = None;
                 resumed.failures += 1;
                 resumed.retry = Some(Instant::now() + RETRY_INTERVAL);
                 self.fail(&error, link)
@@ -333,3 +342,6 @@ impl SharedJournal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

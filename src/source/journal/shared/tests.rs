@@ -1,0 +1,184 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::delivery::checkpoint::CheckpointStore;
+
+/// A journal in memory that fails where it is told to.
+#[derive(Default)]
+struct Played {
+    entries: Vec<JournalPlace>,
+    /// Numbers of entries that cannot be read, and how often not.
+    failing: Vec<(u64, u32)>,
+    opened: u32,
+}
+
+#[derive(Clone, Default)]
+struct Library(Arc<Mutex<Played>>);
+
+impl JournalLibrary for Library {
+    fn open(&self, _: Option<&std::path::Path>) -> io::Result<Box<dyn Journal>> {
+        self.0.lock().unwrap().opened += 1;
+        Ok(Box::new(Handle {
+            played: Arc::clone(&self.0),
+            next: 0,
+            waker: std::fs::File::open("/dev/null")?,
+        }))
+    }
+}
+
+struct Handle {
+    played: Arc<Mutex<Played>>,
+    next: usize,
+    waker: std::fs::File,
+}
+
+const ID: [u8; 32] = [7; 32];
+
+impl Journal for Handle {
+    fn select(&mut self, _: Option<&[u8]>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn seek(&mut self, to: Seek) -> io::Result<()> {
+        let played = self.played.lock().unwrap();
+        let is_there = |entry: &JournalPlace| match to {
+            Seek::Head => true,
+            Seek::End => false,
+            Seek::Since(time) => entry.received >= time,
+            Seek::To(place) if place.sequence == entry.sequence => entry.number >= place.number,
+            Seek::To(place) => entry.received >= place.received,
+        };
+        let first = played.entries.iter().position(is_there);
+        self.next = first.unwrap_or(played.entries.len());
+        Ok(())
+    }
+
+    fn step(&mut self) -> io::Result<bool> {
+        let is_more = self.next < self.played.lock().unwrap().entries.len();
+        self.next += usize::from(is_more);
+        Ok(is_more)
+    }
+
+    fn place(&mut self) -> io::Result<JournalPlace> {
+        Ok(self.played.lock().unwrap().entries[self.next - 1])
+    }
+
+    fn fields(&mut self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let mut played = self.played.lock().unwrap();
+        let number = played.entries[self.next - 1].number;
+        let mut failing = played.failing.iter_mut();
+        if let Some((_, times)) = failing.find(|(failing, times)| *failing == number && *times > 0)
+        {
+            *times -= 1;
+            return Err(io::Error::other("damaged"));
+        }
+        let id = ContainerId::from_bytes(ID);
+        visit(format!("CONTAINER_ID_FULL={id}").as_bytes());
+        visit(format!("MESSAGE={number}").as_bytes());
+        Ok(())
+    }
+
+    fn refresh(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn notices(&self) -> BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.waker)
+    }
+}
+
+fn place(number: u64) -> JournalPlace {
+    JournalPlace {
+        sequence: 1,
+        number,
+        received: number * 10,
+    }
+}
+
+fn link() -> Link {
+    Link::new(1_000_000, CheckpointStore::in_memory()).unwrap()
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// Reads for all containers until nothing is left.
+fn read(journal: &mut SharedJournal, link: &Link) -> Vec<u64> {
+    let mut read = Vec::new();
+    let deadline = later();
+    loop {
+        let progress = journal.read_all(later(), link, |_, place, _| read.push(place.number));
+        match progress {
+            Progress::End => return read,
+            Progress::Failed => std::thread::sleep(Duration::from_millis(20)),
+            Progress::More | Progress::Stalled => {}
+        }
+        assert!(Instant::now() < deadline, "{read:?}");
+    }
+}
+
+fn joined(library: &Library) -> SharedJournal {
+    let mut journal = SharedJournal::new(&JournalPath::Auto);
+    journal.set_library(Arc::new(library.clone()));
+    journal.join(ContainerId::from_bytes(ID), 3).unwrap();
+    journal
+}
+
+#[test]
+fn a_failure_that_passes_costs_no_entry_and_one_that_stays_costs_its_own() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    {
+        let mut played = library.0.lock().unwrap();
+        played.entries = (1..=9).map(place).collect();
+        played.failing = vec![(4, 1), (7, u32::MAX)];
+    }
+    assert_eq!(read(&mut journal, &link), [1, 2, 3, 4, 5, 6, 8, 9]);
+    // What was removed meanwhile is not taken for what could not be read.
+    {
+        let mut played = library.0.lock().unwrap();
+        played.entries = (20..=22).map(place).collect();
+        played.failing = vec![(20, 1)];
+    }
+    journal.all.scan = None;
+    assert_eq!(read(&mut journal, &link), [20, 21, 22]);
+}
+
+#[test]
+fn nothing_is_open_while_no_container_is_read_from_it() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    assert!(journal.notices().is_some());
+    assert_eq!(library.0.lock().unwrap().opened, 1);
+    journal.leave(&ContainerId::from_bytes(ID), 3);
+    assert!(journal.notices().is_none());
+    library.0.lock().unwrap().entries = vec![place(1)];
+    assert_eq!(read(&mut journal, &link), Vec::<u64>::new());
+    assert_eq!(library.0.lock().unwrap().opened, 1);
+}
+
+#[test]
+fn a_container_is_told_whether_entries_after_its_place_were_removed() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    library.0.lock().unwrap().entries = (5..=6).map(place).collect();
+    let container = (ContainerId::from_bytes(ID), 3);
+    for (last, is_lost) in [(3, true), (4, false), (5, false), (9, false)] {
+        let mut was_lost = None;
+        let from = Seek::To(place(last));
+        let progress = journal.read_own(
+            container,
+            from,
+            later(),
+            &link,
+            |lost| was_lost = Some(lost),
+            |_, _| {},
+        );
+        assert_eq!(
+            (progress, was_lost),
+            (Progress::End, Some(is_lost)),
+            "{last}"
+        );
+    }
+}
