@@ -3,27 +3,31 @@
 //! which container is Fluent Bit's. This is the last net, and does not ask whose container it is:
 //!
 //! ```text
-//!           three looks in a row       for 3 s there has been
-//!           find its id in its log     no line with its id
-//! Watching ----------------------> Held ----------------------> Paused
-//!     ^                             | (after 12 s)                | a minute, then two,
-//!     |                             v                             v up to an hour
-//!     '---------------------------- Cleared, for an hour       Resumed --> Held, at the first
-//!                                   |  ^                          |        line with its id
-//!     ^                             |  '---- the same -----       |
-//!     '-----------------------------'--------------------------------------- after a minute
+//!            three looks in a row               the log is quiet
+//!            find its id in its log             after 2 s
+//! Watching ------------------------> Settling ------------------> Probing: 256 KiB are read
+//!    ^                                ^    |                         |          ^
+//!    |                                |    | it writes its id        v          | a minute, then
+//!    |  the first time                |    | by itself            Reacting      | two, up to an
+//!    |<-------------------------------|----+-----------------------' |          | hour
+//!    |  the second time               |    nothing is written        |          |
+//!    |  Cleared, for an hour          '------------------------------+--> Paused
+//!    '------ '                           a quarter of it is          the third
+//!                                        written, with its id        time
 //! ```
 //!
 //! A record has the full id of its container, so in a loop the lines of the container have its own.
-//! The proof is that they cease once nothing of it is read and what was read before has been
-//! printed: all that is written then are records of other containers. A container that writes its
-//! id by itself goes on writing it, or writes lines without any id; both clear it. Its lines wait at
-//! least 12 s then, at most once an hour. Nothing is lost: unread lines stay in the log.
+//! The proof is that the log grows because it is read, in proportion and each time, and does not while
+//! nothing of it is read. A container that writes its id by itself does so while nothing is read, or
+//! does not when something is; it waits some 2 to 4 s. If it is suspected again within 20 s, Fluent
+//! Bit may have a long `Flush`, and its reaction is awaited for 6.5 s in place of 2; after that the
+//! container is not looked at for an hour. Each further wait to settle is twice as long, so no rhythm
+//! of a container's fits them. Nothing is lost: unread lines stay in the log.
 //!
 //! No line costs anything: of a container of which 64 KiB or more were read since the last look, and
 //! whose log has grown by as much meanwhile, what was written since is looked at. Reading a backlog
 //! writes nothing, so a backlog never counts. A slower loop is not ended, nor one through the API,
-//! or of records without an id (`Metadata off`).
+//! or of records without an id (`Metadata off`), or with a `Flush` of more than 5 s.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -48,17 +52,28 @@ const LOOKS: u32 = 3;
 /// which doubles: a loop grows by a factor each time that Fluent Bit flushes.
 const SOON: Duration = Duration::from_millis(200);
 const LATER: Duration = Duration::from_secs(8);
-/// After this time no record that was read before is on its way any more: Fluent Bit flushes once
-/// a second, or every few seconds.
-const SETTLE: Duration = Duration::from_secs(12);
-/// How long after that no line with the id may come.
-const SILENCE: Duration = Duration::from_secs(3);
+/// After this time, at a usual `Flush`, no record that was read before is on its way any more.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// By when what was read is printed if it is a loop; at the second suspicion, with a `Flush` of up to
+/// five seconds.
+const REACT: [Duration; 2] = [Duration::from_secs(2), Duration::from_millis(6500)];
+/// How long nothing with the id is written before something is read.
+const QUIET: Duration = Duration::from_millis(500);
+/// How often the id is written meanwhile, with such a time in between, by no Fluent Bit: it prints
+/// what was read before at once.
+const TIMES: u32 = 3;
+/// How much is read to see whether the log grows then.
+const PROBE_BYTES: u64 = 256 * 1024;
+/// How often it must.
+const REACTIONS: u32 = 3;
 /// So much without the id of any container is not what Fluent Bit prints of records.
 const PLAIN_BYTES: u64 = 16 * 1024;
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How often it is checked whether reading may go on.
-const HELD_INTERVAL: Duration = Duration::from_millis(500);
+const HELD_INTERVAL: Duration = Duration::from_millis(200);
+/// How long after a suspicion another one counts as the second.
+const AGAIN: Duration = Duration::from_secs(20);
 /// How long a container that writes its id by itself is not looked at again.
 const CLEARED: Duration = Duration::from_secs(3600);
 
@@ -70,9 +85,10 @@ pub struct OwnOutput {
 }
 
 impl OwnOutput {
-    /// Until when nothing is to be read, if so; it may end earlier.
-    pub fn held_until(&self, now: Instant) -> Option<Instant> {
-        self.search.is_held().then_some(now + HELD_INTERVAL)
+    /// Until when nothing is to be read, if so; it may end earlier. `read` tells how many bytes were
+    /// read so far.
+    pub fn held_until(&self, now: Instant, read: impl FnOnce() -> u64) -> Option<Instant> {
+        self.search.is_held(read).then_some(now + HELD_INTERVAL)
     }
 
     /// Why it is not read, if it is a loop.
@@ -109,6 +125,10 @@ struct Search {
     state: State,
     /// Bytes that were read at the last look.
     read: u64,
+    /// Until when another suspicion counts as the second one.
+    again_until: Option<Instant>,
+    /// How often the log has grown because it was read.
+    reactions: u32,
     /// Number of pauses since the loop was found.
     pauses: u32,
 }
@@ -120,17 +140,39 @@ enum State {
         next: Option<Instant>,
         interval: Duration,
         seen: Option<End>,
+        /// Bytes that were read before the first look that found it.
+        read_before: u64,
     },
-    Held {
+    /// Nothing is read until what was read before has been printed.
+    Settling {
         since: Instant,
-        seen: Option<End>,
+        seen: End,
+        /// When the id was last written, and how often after a while.
+        printed: Instant,
+        times: u32,
+        /// Bytes written with the id, and how many would be more than what was read before.
+        grown: u64,
+        most: u64,
+    },
+    /// Some bytes are read.
+    Probing {
+        since: Instant,
+        seen: End,
+        read_before: u64,
+        /// Bytes that were read before, and may be printed if there is nothing to read now.
+        unprinted: u64,
+    },
+    /// Nothing is read, to see whether these bytes are printed.
+    Reacting {
+        since: Instant,
+        seen: End,
+        probed: u64,
+        grown: u64,
+        has_id: bool,
     },
     Paused {
-        until: Instant,
-        seen: End,
-    },
-    Resumed {
         since: Instant,
+        until: Instant,
         seen: End,
     },
     Cleared {
@@ -145,6 +187,7 @@ impl Default for State {
             next: None,
             interval: SOON,
             seen: None,
+            read_before: 0,
         }
     }
 }
@@ -165,17 +208,16 @@ enum Found {
 struct End {
     file: FileId,
     size: u64,
-    /// Bytes before it, since it was held, that have the id of no container.
+    /// Bytes before it, since the last ones with the id of a container, that have none.
     plain: u64,
 }
 
 /// What was written between two ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    /// The id of the container, or much without any id.
-    ByItself,
-    /// Nothing, or records of other containers.
-    OrNot,
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    bytes: u64,
+    /// With the id of the container itself.
+    has_own_id: bool,
 }
 
 impl End {
@@ -197,34 +239,23 @@ impl End {
         }
     }
 
-    /// What was written to `file`, which ends here, after `before`, or the end of that.
-    fn since(&self, before: &End, file: &File) -> Vec<u8> {
-        let from = self.after(before);
-        let from = from.max(self.size.saturating_sub(END_BYTES));
+    /// What was written to `file`, which ends here, after `before`.
+    fn written(&mut self, before: &End, file: &File, mark: &[u8]) -> Written {
+        let after = self.after(before);
+        let from = after.max(self.size.saturating_sub(END_BYTES));
         let length = usize::try_from(self.size.saturating_sub(from)).unwrap_or(0);
         let mut bytes = vec![0; length];
         let filled = read_up_to(file, &mut bytes, from).unwrap_or(0);
         bytes.truncate(filled);
-        bytes
-    }
-
-    /// What kind of lines that is.
-    fn written(&mut self, before: &End, file: &File, mark: &[u8]) -> Written {
-        let bytes = self.since(before, file);
         self.plain = match has_any_id(&bytes) {
             true => 0,
             false => before.plain + bytes.len() as u64,
         };
-        let is_by_itself = has(&bytes, mark) || self.plain > PLAIN_BYTES;
-        match is_by_itself {
-            true => Written::ByItself,
-            false => Written::OrNot,
+        Written {
+            bytes: self.size - after,
+            has_own_id: memmem::find(&bytes, mark).is_some(),
         }
     }
-}
-
-fn has(bytes: &[u8], mark: &[u8]) -> bool {
-    memmem::find(bytes, mark).is_some()
 }
 
 fn has_any_id(bytes: &[u8]) -> bool {
@@ -235,14 +266,23 @@ fn has_any_id(bytes: &[u8]) -> bool {
 }
 
 impl Search {
-    /// Whether nothing is to be read now.
-    fn is_held(&self) -> bool {
-        matches!(self.state, State::Held { .. } | State::Paused { .. })
+    /// Whether nothing is to be read now, after `read` bytes were.
+    fn is_held(&self, read: impl FnOnce() -> u64) -> bool {
+        match self.state {
+            State::Watching { .. } | State::Cleared { .. } => false,
+            State::Probing { read_before, .. } => read() >= read_before + PROBE_BYTES,
+            State::Settling { .. } | State::Reacting { .. } | State::Paused { .. } => true,
+        }
     }
 
     /// Whether nothing is read because it is a loop.
     fn is_paused(&self) -> bool {
-        matches!(self.state, State::Paused { .. })
+        self.pauses > 0
+    }
+
+    /// By when what was read is printed if it is a loop.
+    fn reacts_within(&self) -> Duration {
+        REACT[usize::from(self.again_until.is_some())]
     }
 
     /// Looks at a log, of which `read` bytes were read so far; `mark` is the container's id. `file`
@@ -258,90 +298,113 @@ impl Search {
             return Found::Nothing;
         };
         match self.state {
-            State::Watching {
-                found,
-                interval,
-                seen: Some(seen),
-                ..
-            } if end.size.saturating_sub(end.after(&seen)) < LOOK_BYTES => {
-                self.state = State::Watching {
-                    found,
-                    next: Some(now + interval),
-                    interval,
-                    seen: Some(seen),
-                };
-            }
-            State::Watching {
-                found,
-                interval,
+            State::Watching { .. } => self.watch(end, file, mark, read, now),
+            State::Settling {
+                since,
                 seen,
-                ..
+                mut printed,
+                mut times,
+                mut grown,
+                most,
             } => {
-                self.read = read;
-                let has_id = seen.is_some_and(|seen| has(&end.since(&seen, file), mark));
-                self.state = match has_id {
-                    true if found + 1 == LOOKS => State::Held {
-                        since: now,
-                        seen: None,
-                    },
-                    true => State::Watching {
-                        found: found + 1,
-                        next: Some(now + SOON),
-                        interval: SOON,
-                        seen: Some(end),
-                    },
-                    false => State::Watching {
-                        found: 0,
-                        next: Some(now + interval),
-                        interval: LATER.min(interval * 2),
-                        seen: Some(end),
-                    },
-                };
-            }
-            State::Held { since, .. } if now < since + SETTLE => {}
-            State::Held { since, seen } => {
-                let written = seen.map(|seen| end.written(&seen, file, mark));
-                if written == Some(Written::ByItself) {
+                let written = end.written(&seen, file, mark);
+                let mut is_late = false;
+                if written.has_own_id {
+                    times += u32::from(now >= printed + QUIET);
+                    grown += written.bytes;
+                    printed = now;
+                    is_late = self.reactions > 0 && now >= since + SETTLE;
+                }
+                let hold = (SETTLE + QUIET) * (1 << self.reactions);
+                let longest = if grown > most / 4 { hold * 2 } else { hold };
+                let (is_over, is_quiet) = (now >= since + hold, now >= printed + QUIET);
+                if end.plain > PLAIN_BYTES {
                     return self.clear(now);
                 }
-                if written.is_some() && now >= since + SETTLE + SILENCE {
-                    let pause = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(6));
-                    self.pauses += 1;
-                    self.state = State::Paused {
-                        until: now + pause.min(LONGEST_PAUSE),
-                        seen: end,
-                    };
-                    return Found::Loop;
+                if is_late || times >= TIMES || grown > most || now > since + longest && !is_quiet {
+                    return self.writes_by_itself(read, now);
                 }
-                self.state = State::Held {
-                    since,
-                    seen: Some(end),
+                self.state = match is_over && is_quiet {
+                    true => State::Probing {
+                        since: now,
+                        seen: end,
+                        read_before: read,
+                        unprinted: if self.reactions == 0 { most / 2 } else { 0 },
+                    },
+                    false => State::Settling {
+                        since,
+                        seen: end,
+                        printed,
+                        times,
+                        grown,
+                        most,
+                    },
                 };
             }
-            State::Paused { until, seen } => {
-                if end.written(&seen, file, mark) == Written::ByItself {
+            State::Probing {
+                since,
+                seen,
+                read_before,
+                unprinted,
+            } => {
+                let probed = read.saturating_sub(read_before);
+                let is_all_read = read == self.read && now >= since + SOON;
+                if probed >= PROBE_BYTES || is_all_read {
+                    self.state = State::Reacting {
+                        since: now,
+                        seen,
+                        probed: if probed > 0 { probed } else { unprinted },
+                        grown: 0,
+                        has_id: false,
+                    };
+                }
+                self.read = read;
+            }
+            State::Reacting {
+                since,
+                seen,
+                probed,
+                grown,
+                has_id,
+            } => {
+                let written = end.written(&seen, file, mark);
+                let (grown, has_id) = (grown + written.bytes, has_id || written.has_own_id);
+                if end.plain > PLAIN_BYTES {
+                    return self.clear(now);
+                }
+                if has_id && grown >= probed / 4 {
+                    return self.reacts(end, probed, now);
+                }
+                if probed == 0 || now >= since + self.reacts_within() {
+                    return self.writes_by_itself(read, now);
+                }
+                self.state = State::Reacting {
+                    since,
+                    seen: end,
+                    probed,
+                    grown,
+                    has_id,
+                };
+            }
+            State::Paused { since, until, seen } => {
+                let written = end.written(&seen, file, mark);
+                let is_settled = now >= since + self.reacts_within();
+                if is_settled && (written.has_own_id || end.plain > PLAIN_BYTES) {
                     return self.clear(now);
                 }
                 self.state = match now >= until {
-                    true => State::Resumed {
+                    true => State::Probing {
                         since: now,
                         seen: end,
+                        read_before: read,
+                        unprinted: 0,
                     },
-                    false => State::Paused { until, seen: end },
+                    false => State::Paused {
+                        since,
+                        until,
+                        seen: end,
+                    },
                 };
-            }
-            State::Resumed { since, seen } => {
-                if has(&end.since(&seen, file), mark) {
-                    self.state = State::Held {
-                        since: now,
-                        seen: None,
-                    };
-                } else if now >= since + FIRST_PAUSE {
-                    (self.state, self.read, self.pauses) = (State::default(), read, 0);
-                    return Found::Over;
-                } else {
-                    self.state = State::Resumed { since, seen: end };
-                }
             }
             State::Cleared { until } if now >= until => {
                 (self.state, self.read) = (State::default(), read);
@@ -351,7 +414,89 @@ impl Search {
         Found::Nothing
     }
 
+    /// Looks for the id in what was written since the last look.
+    fn watch(&mut self, mut end: End, file: &File, mark: &[u8], read: u64, now: Instant) {
+        let State::Watching {
+            found,
+            interval,
+            seen,
+            read_before,
+            ..
+        } = self.state
+        else {
+            return;
+        };
+        self.again_until = self.again_until.filter(|until| now < *until);
+        let has_grown = |seen: &End| end.size.saturating_sub(end.after(seen)) >= LOOK_BYTES;
+        if seen.as_ref().is_some_and(|seen| !has_grown(seen)) {
+            self.state = State::Watching {
+                found,
+                next: Some(now + interval),
+                interval,
+                seen,
+                read_before,
+            };
+            return;
+        }
+        let read_before = match found {
+            0 => self.read,
+            _ => read_before,
+        };
+        self.read = read;
+        let has_id = seen.is_some_and(|seen| end.written(&seen, file, mark).has_own_id);
+        self.state = match has_id {
+            true if found + 1 == LOOKS => {
+                self.reactions = 0;
+                settling(end, read.saturating_sub(read_before) * 2, now)
+            }
+            true => State::Watching {
+                found: found + 1,
+                next: Some(now + SOON),
+                interval: SOON,
+                seen: Some(end),
+                read_before,
+            },
+            false => State::Watching {
+                found: 0,
+                next: Some(now + interval),
+                interval: LATER.min(interval * 2),
+                seen: Some(end),
+                read_before,
+            },
+        };
+    }
+
+    /// The log has grown because it was read.
+    fn reacts(&mut self, end: End, probed: u64, now: Instant) -> Found {
+        self.reactions += 1;
+        if self.reactions < REACTIONS {
+            self.state = settling(end, probed.max(LOOK_BYTES) * 8, now);
+            return Found::Nothing;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(6));
+        self.pauses += 1;
+        // After the pause, one reaction is enough.
+        self.reactions = REACTIONS - 1;
+        self.state = State::Paused {
+            since: now,
+            until: now + pause.min(LONGEST_PAUSE),
+            seen: end,
+        };
+        Found::Loop
+    }
+
+    /// What the container writes does not come from its being read.
+    fn writes_by_itself(&mut self, read: u64, now: Instant) -> Found {
+        if self.again_until.is_some() || self.is_paused() {
+            return self.clear(now);
+        }
+        self.again_until = Some(now + AGAIN);
+        (self.state, self.read) = (State::default(), read);
+        Found::Nothing
+    }
+
     fn clear(&mut self, now: Instant) -> Found {
+        self.again_until = None;
         self.state = State::Cleared {
             until: now + CLEARED,
         };
@@ -362,135 +507,16 @@ impl Search {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::FileExt;
-
-    use super::*;
-
-    /// A container's log, a second at a time.
-    struct Log {
-        file: File,
-        read: u64,
-        now: Instant,
-        own: Search,
-        found: Vec<Found>,
-        held: u32,
-    }
-
-    const ID: &str = "3f1c0a5b9d2e4f60718293a4b5c6d7e8f90123456789abcdef0123456789abcd";
-
-    impl Log {
-        fn new() -> Log {
-            Log {
-                file: tempfile::tempfile().unwrap(),
-                read: 0,
-                now: Instant::now(),
-                own: Search::default(),
-                found: Vec::new(),
-                held: 0,
-            }
-        }
-
-        /// For so many seconds lines are written, of which these are the last; whether the log is
-        /// read may make a difference.
-        fn passes(&mut self, seconds: u64, lines: impl Fn(bool) -> (u64, String)) {
-            for _ in 0..seconds {
-                let is_held = self.own.is_held();
-                self.held += u32::from(is_held);
-                let (bytes, last) = lines(!is_held);
-                let size = stat_file(&self.file).unwrap().1 + bytes;
-                // The others are a hole.
-                self.file.set_len(size).unwrap();
-                let at = size.saturating_sub(last.len() as u64);
-                self.file.write_all_at(last.as_bytes(), at).unwrap();
-                if !is_held {
-                    self.read = size;
-                }
-                self.now += Duration::from_secs(1);
-                let found = self
-                    .own
-                    .look(&self.file, ID.as_bytes(), self.read, self.now);
-                if found != Found::Nothing {
-                    self.found.push(found);
-                }
-            }
-        }
-    }
-
-    fn many(last: &str) -> (u64, String) {
-        (100_000, format!("{last}\n").repeat(20))
-    }
-
-    #[test]
-    fn a_loop_is_paused_for_longer_and_longer_until_it_is_over() {
-        let mut log = Log::new();
-        let other = "ab".repeat(32);
-        let looping = |is_read: bool| match is_read {
-            true => many(ID),
-            false => (2_000, format!("{other}\n")),
-        };
-        log.passes(4 * 3600, looping);
-        // After 1, 2, 4, … and at most 60 minutes it is tried again.
-        assert_eq!(log.found, [Found::Loop; 9]);
-        assert!(log.own.is_paused() && log.held > 4 * 3600 - 60);
-        log.passes(2 * 3600, |_| (2_000, format!("{other}\n")));
-        assert_eq!(log.found.last(), Some(&Found::Over));
-        assert!(!log.own.is_held());
-    }
-
-    #[test]
-    fn a_container_that_writes_its_id_by_itself_is_no_loop_and_waits_once_an_hour() {
-        let mut log = Log::new();
-        log.passes(2 * 3600, |_| many(ID));
-        assert_eq!(log.found, []);
-        assert!(log.held <= 2 * 15, "{} s", log.held);
-        // It does so for a moment, and then writes other lines.
-        let mut log = Log::new();
-        log.passes(4, |_| many(ID));
-        log.passes(3600, |_| many("a line"));
-        assert_eq!(log.found, []);
-        assert!(log.held <= 15, "{} s", log.held);
-    }
-
-    /// Such a log may be an old one that is read for the first time, of a container that is stopped.
-    #[test]
-    fn a_backlog_with_the_id_in_it_is_no_loop_while_nothing_is_written() {
-        let mut log = Log::new();
-        let lines = format!("{ID}\n").repeat(160_000);
-        log.file.write_all_at(lines.as_bytes(), 0).unwrap();
-        for second in 1..=100 {
-            let read = second * 100_000;
-            let found = log.own.look(
-                &log.file,
-                ID.as_bytes(),
-                read,
-                log.now + Duration::from_secs(second),
-            );
-            assert_eq!((found, log.own.is_held()), (Found::Nothing, false));
-        }
-    }
-
-    #[test]
-    fn one_that_falls_silent_is_read_as_soon_as_it_writes_its_id_again() {
-        let mut log = Log::new();
-        log.passes(4, |_| many(ID));
-        log.passes(40, |_| (0, String::new()));
-        assert_eq!(log.found, [Found::Loop]);
-        log.passes(1, |_| many(ID));
-        assert_eq!(log.found.last(), Some(&Found::Over));
-        assert!(!log.own.is_held());
-    }
-
-    #[test]
-    fn others_are_never_held_up() {
-        let mut log = Log::new();
-        let other = "ab".repeat(32);
-        log.passes(600, |_| many(&other));
-        // An id that is not in each look, or many of them in a log that is slow.
-        log.passes(2, |_| many(ID));
-        log.passes(600, |_| many("a line"));
-        log.passes(10, |_| (1_000, format!("{ID} {ID}\n")));
-        assert_eq!((log.found.len(), log.held), (0, 0));
+fn settling(end: End, most: u64, now: Instant) -> State {
+    State::Settling {
+        since: now,
+        seen: end,
+        printed: now,
+        times: 0,
+        grown: 0,
+        most,
     }
 }
+
+#[cfg(test)]
+mod tests;

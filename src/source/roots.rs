@@ -164,7 +164,10 @@ impl Root {
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
-                self.watch = None;
+                // There may be none for another watch either.
+                if !is_shortage(&error) {
+                    self.watch = None;
+                }
                 self.unreadable = Vec::new();
                 self.failure = Some(error);
                 false
