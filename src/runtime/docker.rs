@@ -470,19 +470,18 @@ mod tests {
         let folder = dir.path().join(own.to_string());
         std::fs::create_dir(&folder).unwrap();
         let of_app = format!("container:{app}");
+        let with_logs = |hosts_of| Mounted::WithLogs {
+            hosts_of,
+            places: vec![dir.path().to_owned()],
+        };
         for (place, hosts_path, network, mounted) in [
             (
                 dir.path(),
                 format!("/x/{own}/hosts"),
                 "bridge",
-                Mounted::WithHostsOf(own),
+                with_logs(own),
             ),
-            (
-                dir.path(),
-                String::new(),
-                of_app.as_str(),
-                Mounted::WithHostsOf(app),
-            ),
+            (dir.path(), String::new(), of_app.as_str(), with_logs(app)),
             (dir.path(), String::new(), "none", Mounted::Unknown),
             (
                 Path::new("/data"),
@@ -516,7 +515,11 @@ mod tests {
             r#"{{"Name":"/k8s_app_web_shop_","Config":{{"Labels":{{{labels}}}}},"HostsPath":"/x/{hosts}/hosts","MountPoints":{{"/":{{}}}}}}"#
         ));
         let of_root = read_metadata(&found(dir.path())).unwrap();
-        assert!(of_root.pod.is_some() && of_root.mounted == Mounted::WithHostsOf(hosts));
+        let mounted = Mounted::WithLogs {
+            hosts_of: hosts,
+            places: vec!["/".into()],
+        };
+        assert!(of_root.pod.is_some() && of_root.mounted == mounted);
         let owner = Owner {
             user: "ada".to_owned(),
             container_id: hosts,
