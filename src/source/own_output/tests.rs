@@ -1,6 +1,8 @@
+use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
-use super::*;
+use crate::source::own_output::search::{Found, Search, PROBE_BYTES};
 
 const ID: &str = "3f1c0a5b9d2e4f60718293a4b5c6d7e8f90123456789abcdef0123456789abcd";
 const TICK: Duration = Duration::from_millis(200);
