@@ -31,6 +31,8 @@ use crate::telemetry::metrics::{Survey, Unread};
 /// (`CAUTIOUS_INTERVAL`).
 const HELD_BACK_INTERVAL: Duration = Duration::from_millis(500);
 const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
+/// Interval between looks at metadata that is being written.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One container.
 pub struct Container {
@@ -88,6 +90,16 @@ impl Container {
         self.about.found()
     }
 
+    /// Whether its lines are delivered, if it has any.
+    pub fn is_read(&self) -> bool {
+        self.about.is_known() && !self.about.is_excluded() && !self.is_gone
+    }
+
+    /// Whether some of its metadata could not be read.
+    pub fn lacks_metadata(&self) -> bool {
+        self.about.is_partial()
+    }
+
     /// The API that knows it, if any.
     pub fn api(&self) -> Option<Api> {
         self.about.api()
@@ -133,7 +145,7 @@ impl Container {
 
     /// Whether there is anything to read or to finish.
     pub fn has_work(&self) -> bool {
-        self.is_gone || self.log.has_work()
+        self.is_gone || self.log.has_work() || self.about.is_busy()
     }
 
     /// Watches its folder for entries added and removed.
@@ -147,7 +159,7 @@ impl Container {
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         self.is_remote
             || self.about.is_incomplete(doubts_watch)
-            || self.log.needs_a_look(&self.about)
+            || self.log.needs_a_look()
             || self.folder.may_have_changed(
                 &self.about.found().dir,
                 &self.log.files().dir,
@@ -253,11 +265,17 @@ impl Container {
             return Next::At(due);
         }
         if !self.about.is_known() {
-            self.load_metadata(around);
+            match self.is_gone {
+                true => self.load_metadata(around),
+                false => self.look(around),
+            }
+            if !self.is_gone && !self.has_work() {
+                return Next::OnNotice { has_read: false };
+            }
         }
         if !self.about.is_known() {
             if !self.is_gone {
-                return Next::At(self.log.follow.wait(now));
+                return Next::At(self.log.follow.wait_until(now + BUSY_INTERVAL));
             }
             self.set_metadata(self.about.nameless(), around);
         }

@@ -127,6 +127,12 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
+    /// Whether some of a container's metadata could not be read.
+    pub fn lacks_metadata(&self) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|(_, container)| container.lacks_metadata())
+    }
+
     /// Checks the sizes of all open files.
     pub fn survey(&mut self, now: Instant) {
         for (_, container) in &mut self.containers {
@@ -279,6 +285,9 @@ impl Fleet {
         };
         // It is added again once it is read to its end.
         self.is_any_expected |= container.is_gone;
+        if self.roots[root].changed.contains(&found.id) {
+            turn.schedule.look_into(key);
+        }
         if container.root == root && container.is_elsewhere(&found) {
             let (api, cycle) = (container.api(), turn.schedule.cycle());
             let mut around = turn.services.around(key, api, turn.now, cycle);
@@ -301,13 +310,16 @@ impl Fleet {
     /// Adds a container and has it looked into; `is_first` means that it was present at the
     /// first look.
     fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
-        let (id, link) = (found.id, &turn.services.link);
+        let (id, link, config) = (found.id, &turn.services.link, &turn.services.config);
         let runtime = Arc::clone(&self.roots[root].runtime);
         let start = match link.checkpoint.take_up(&id) {
             Some(saved) => Start::Saved(saved),
-            None if turn.services.config.read_from_head => Start::Head,
-            None if self.is_of_before(&*runtime, &found, is_first) => Start::End,
-            None => Start::Head,
+            None => match (config.tail, config.read_from_head) {
+                (None, true) => Start::Head,
+                _ if !self.is_of_before(&*runtime, &found, is_first) => Start::Head,
+                (Some(lines), true) => Start::Last(lines),
+                (_, false) => Start::End,
+            },
         };
         let account = link.accounts.open_as(id, found.runtime_id());
         let container = Container::new(runtime, root, found, account, start, turn.now);

@@ -60,6 +60,7 @@ impl Event {
             | Event::OutOfSight { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::DriverUnknown { .. }
             | Event::RulesBlind { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }
@@ -79,7 +80,9 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::MemoryUnknown
             | Event::TagLiteral { .. }
+            | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }

@@ -207,6 +207,11 @@ impl Generation {
         self.head.begins_like(head)
     }
 
+    /// Whether its content begins like this now, which is the head of another file.
+    pub fn begins_with(&self, head: &[u8]) -> io::Result<bool> {
+        Ok(!head.is_empty() && self.content.head()?.starts_with(head))
+    }
+
     /// Whether it begins with all that another plain file has.
     pub fn begins_with_all_of(&self, other: &Generation) -> io::Result<bool> {
         let (Some(own), Some(other)) = (self.plain_file(), other.plain_file()) else {
@@ -222,6 +227,11 @@ impl Generation {
         known.all(|byte| *byte == 0)
     }
 
+    /// The open file, compressed or not.
+    pub fn file(&self) -> &File {
+        self.content.file()
+    }
+
     /// The open file if it is plain: compressed files are no longer written.
     pub fn plain_file(&self) -> Option<&File> {
         self.content.plain()
@@ -230,11 +240,6 @@ impl Generation {
     /// What is wrong with a compressed file, once its end has been reached.
     pub fn damage(&self) -> Option<&str> {
         self.content.damage()
-    }
-
-    /// Reads up to `HEAD_BYTES` from the start of the file at `path`.
-    pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
-        content::read_head(path, is_gzip)
     }
 
     /// Reads the file's current head, whatever its name; `None` if it is compressed.
@@ -253,6 +258,19 @@ impl Generation {
             self.vanished += std::mem::take(&mut self.known_end);
         }
         is_emptied
+    }
+
+    /// The content that was seen was truncated and is in these copies. What none of them has counts
+    /// as vanished, as far as that can be told.
+    pub fn is_copied_to(&mut self, copies: &[Generation]) {
+        let seen = std::mem::take(&mut self.known_end).max(self.vanished);
+        // How long an archive is shows at its end only.
+        let sizes = copies.iter().map(|copy| match copy.plain_file() {
+            Some(_) => copy.known_end,
+            None => u64::MAX,
+        });
+        self.vanished = seen.saturating_sub(sizes.max().unwrap_or(u64::MAX));
+        self.is_copied = false;
     }
 
     /// Whether there is something after the offset.

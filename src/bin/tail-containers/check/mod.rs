@@ -2,10 +2,15 @@
 //! cannot be read, and how to fix that. It opens files but reads no log, leaves the
 //! checkpoint unchanged, and asks the API only if a container cannot be read without it.
 
+mod advice;
 mod api;
 mod containers;
+mod holder;
 mod limits;
+mod metadata;
 mod remedy;
+mod report;
+mod roots;
 mod rules;
 mod seen;
 
@@ -16,14 +21,19 @@ use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::checkpoint::{inspect, CheckpointError, Inspection};
+use fluent_bit_container_logs::delivery::checkpoint::{
+    inspect, CheckpointError, CheckpointStore, Inspection,
+};
 
 use crate::arguments::Arguments;
-use crate::terminal::harmless;
+use crate::terminal::{harmless, harmless_json};
+use api::{ApiKind, ApiState};
 use containers::{Containers, Group, State};
 use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
+use holder::Holder;
 use remedy::Place;
+use report::Report;
 
 /// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,51 +88,117 @@ impl Finding {
     }
 }
 
-/// Prints the page; the exit code is 1 if something cannot be read.
-pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+/// All that `check` finds.
+pub struct Survey {
+    /// The containers of each runtime.
+    pub containers: Containers,
+    apis: Vec<(Api, ApiState)>,
+    notification: String,
+    open_files: String,
+    db: String,
+    findings: Vec<Finding>,
+}
+
+impl Survey {
+    /// Looks at everything that the configuration selects.
+    pub fn of(config: &Config) -> Survey {
+        let place = Place::find();
+        let mut findings = Vec::new();
+        let mut containers = Containers::look(config, &place, &mut findings);
+        let apis = Api::ALL.map(|api| {
+            (
+                api,
+                api::ask(api, config, &mut containers, &place, &mut findings),
+            )
+        });
+        let notification = limits::watches(&containers, &mut findings);
+        let open_files = limits::descriptors(&containers, &place, &mut findings);
+        let db = checkpoint(config, &mut findings);
+        rules::report(config, &containers, &mut findings);
+        Survey {
+            containers,
+            apis: apis.into(),
+            notification,
+            open_files,
+            db,
+            findings,
+        }
+    }
+
+    /// What prevents reading.
+    pub fn fatal(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.is_fatal)
+    }
+
+    /// Whether nothing prevents reading.
+    pub fn is_all_read(&self) -> bool {
+        self.fatal().next().is_none()
+    }
+
+    /// Whether this is the folder of a runtime.
+    pub fn is_root(&self, about: &str) -> bool {
+        let mut groups = self.containers.groups.iter();
+        groups.any(|group| group.root.display().to_string() == about)
+    }
+
+    /// Whether a container can be read now.
+    pub fn reads_any(&self) -> bool {
+        let mut all = self.containers.all();
+        let answers = |(_, state): &(Api, ApiState)| state.kind == ApiKind::Answers;
+        let has_api = self.apis.iter().any(answers);
+        all.any(|seen| seen.files.is_some() || (seen.needs_api && has_api))
+    }
+}
+
+/// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read.
+pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
     let config = arguments.config().map_err(io::Error::other)?;
-    let place = Place::find();
-    let mut findings = Vec::new();
-    let mut containers = Containers::look(&config, &place, &mut findings);
-    let apis = Api::ALL.map(|api| {
-        let state = api::ask(api, &config, &mut containers, &place, &mut findings);
-        // Podman's API is of no interest on a machine without Podman.
-        let is_used = containers
-            .groups
-            .iter()
-            .any(|group| group.api == Some(api) && !group.is_missing());
-        (
-            format!("{}'s API", api.title()),
-            state,
-            is_used || api == Api::Docker,
-        )
-    });
+    let survey = Survey::of(&config);
+    let text = match is_json {
+        true => {
+            let json = serde_json::to_string_pretty(&Report::of(&survey))?;
+            // Its own line feeds are no danger.
+            let lines = json
+                .lines()
+                .map(|line| format!("{}\n", harmless_json(line)));
+            lines.collect()
+        }
+        false => page(&survey),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(match survey.is_all_read() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn page(survey: &Survey) -> String {
     let mut page = String::new();
-    for group in &containers.groups {
+    let groups = &survey.containers.groups;
+    for group in groups {
         put_group(&mut page, group);
     }
-    for (what, state, _) in apis.iter().filter(|(_, _, is_shown)| *is_shown) {
-        put(&mut page, format_args!("{what:<14}{state}\n"));
+    // Podman's API is of no interest on a machine without Podman.
+    let is_used = |api: Api| {
+        let mut groups = groups.iter();
+        groups.any(|group| match api {
+            Api::Docker => group.runtime.api() == Some(api),
+            Api::Podman => group.api == Some(api) && !group.is_missing(),
+        })
+    };
+    for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
+        let what = format!("{}'s API", api.title());
+        put(&mut page, format_args!("{what:<14}{}\n", state.text));
     }
     for (what, state) in [
-        ("Notification", limits::watches(&containers, &mut findings)),
-        (
-            "Open files",
-            limits::descriptors(&containers, &mut findings),
-        ),
-        ("DB", checkpoint(&config, &mut findings)),
+        ("Notification", &survey.notification),
+        ("Open files", &survey.open_files),
+        ("DB", &survey.db),
     ] {
         put(&mut page, format_args!("{what:<14}{state}\n"));
     }
-    rules::report(&config, &containers, &mut findings);
-    put_findings(&mut page, &findings, containers.all().count());
-    io::stdout().lock().write_all(page.as_bytes())?;
-    let is_all_read = !findings.iter().any(|finding| finding.is_fatal);
-    Ok(if is_all_read {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    put_findings(&mut page, &survey.findings, survey.containers.all().count());
+    page
 }
 
 fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
@@ -288,16 +364,7 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             ));
             format!("{shown} cannot be used: {problem}")
         }
-        Err(error @ CheckpointError::InUse { .. }) => {
-            findings.push(Finding::fatal(
-                format!("DB {shown}"),
-                "another instance has it locked",
-                format!(
-                    "give this instance a DB of its own, or stop the other one (fuser {shown})"
-                ),
-            ));
-            error.to_string().trim_start_matches("DB ").to_owned()
-        }
+        Err(CheckpointError::InUse { .. }) => in_use(path, findings),
         Err(CheckpointError::Io { source, .. }) => {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),
@@ -307,4 +374,31 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             format!("{shown} cannot be used: {source}")
         }
     }
+}
+
+/// A DB that another process has open, as a running Fluent Bit has.
+fn in_use(path: &Path, findings: &mut Vec<Finding>) -> String {
+    let (shown, holder) = (path.display(), Holder::of(path));
+    let who = holder
+        .as_ref()
+        .map_or("another process".to_owned(), |holder| {
+            format!("{} (pid {})", holder.name, holder.pid)
+        });
+    if !holder.is_some_and(|holder| holder.is_fluent_bit()) {
+        findings.push(Finding::minor(
+            format!("DB {shown}"),
+            format!("{who} has it open"),
+            format!("nothing, if that is the Fluent Bit with this configuration; any other instance needs a DB of its own (fuser {shown})"),
+        ));
+    }
+    let positions = match CheckpointStore::open_read_only(path) {
+        Ok((opened, None)) => {
+            format!(
+                " and has positions of {}",
+                count(opened.store.containers().len())
+            )
+        }
+        _ => String::new(),
+    };
+    format!("{shown} is in use by {who}{positions}")
 }

@@ -10,6 +10,10 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
     if containers.all().next().is_none() {
         return;
     }
+    let fix = match containers.all().any(|seen| !seen.blind.is_empty()) {
+        true => "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod are only in containerd's database, which is read for nerdctl alone, so no rule matches them",
+        false => "compare it with the names and images above: a rule must match the whole value",
+    };
     let mut unused = Vec::new();
     for (index, (option, rule)) in config.selection.rules().enumerate() {
         let is_used = containers
@@ -20,7 +24,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
             findings.push(Finding::minor(
                 rule.clone(),
                 "it matches none of these containers",
-                "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod or of nerdctl are only in containerd's database, so no rule matches them",
+                fix,
             ));
             unused.push(rule);
         }
@@ -31,7 +35,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
     };
     for rule in seen.blind.iter().filter(|rule| !unused.contains(rule)) {
         let problem = format!(
-            "it has no effect on containers of pods or of nerdctl such as {}, whose image and labels are only in containerd's database",
+            "it has no effect on containers such as {}, whose image and labels are only in containerd's database: for pods that is not read, and for nerdctl it cannot be read",
             seen.name
         );
         let fix = "use rules about name, namespace or pod";
