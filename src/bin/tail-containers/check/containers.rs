@@ -40,7 +40,7 @@ const ROTATION: Duration = Duration::from_millis(100);
 /// The state of a runtime's root.
 pub enum State {
     /// It does not exist.
-    Missing,
+    Missing(io::Error),
     /// It exists but cannot be read.
     Unreadable(io::Error),
     /// It was listed.
@@ -65,6 +65,8 @@ pub struct Group {
     pub folders: Vec<SafePath>,
     /// Number of folders that cannot be read.
     pub unreadable: usize,
+    /// Whether it is worth a line: it exists, somebody says where it is, or it is missed.
+    pub is_shown: bool,
     /// The API that knows them as well, if it may be used.
     pub api: Option<Api>,
 }
@@ -72,7 +74,7 @@ pub struct Group {
 impl Group {
     /// Whether the runtime's folder does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self.state, State::Missing)
+        matches!(self.state, State::Missing(_))
     }
 }
 
@@ -106,6 +108,7 @@ impl Containers {
                 folders: Vec::new(),
                 places: runtime.places(&root),
                 unreadable: 0,
+                is_shown: true,
                 api: runtime
                     .api()
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
@@ -139,6 +142,9 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
+                            Hides::MovedContainers | Hides::UsersMovedContainers => {
+                                place.for_settings(&it.error)
+                            }
                             _ => place.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
@@ -163,16 +169,29 @@ impl Containers {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    group.state = State::Missing
+                    group.state = State::Missing(error)
                 }
                 Err(error) => group.state = State::Unreadable(error),
             }
             containers.groups.push(group);
         }
+        containers.hide_unused(config);
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);
         containers
+    }
+
+    /// Leaves out the runtimes that this machine does not have.
+    fn hide_unused(&mut self, config: &Config) {
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto;
+        let is_listed = |group: &Group| matches!(group.state, State::Listed);
+        let is_any_there = self.groups.iter().any(is_listed);
+        for group in &mut self.groups {
+            let runtime = &group.runtime;
+            let is_wanted = !is_auto || runtime.is_configured() || runtime.is_missed(is_any_there);
+            group.is_shown = !group.is_missing() || (is_wanted && !runtime.is_optional());
+        }
     }
 
     /// Reports roots that cannot be listed. A missing one is not reported if another runtime
@@ -189,10 +208,16 @@ impl Containers {
             let about = group.root.display().to_string();
             match &group.state {
                 State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
+                State::Missing(_) if group.runtime.is_optional() => {}
+                State::Missing(_) if is_auto && !group.runtime.is_missed(is_any_there) => {}
+                State::Missing(error) => {
                     let fix = place.for_missing_root(&*group.runtime, &group.root, config);
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
+                    // The kernel's own text says no more.
+                    let problem = match error.get_ref() {
+                        Some(reason) => reason.to_string(),
+                        None => "the folder does not exist".to_owned(),
+                    };
+                    let finding = Finding::fatal(about, problem, fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {

@@ -107,6 +107,17 @@ impl Place {
         }
     }
 
+    /// The fix for settings of a container tool.
+    pub fn for_settings(&self, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::InvalidData => {
+                "correct it: the tool whose settings these are does not start with it either"
+                    .to_owned()
+            }
+            _ => self.for_error(error),
+        }
+    }
+
     /// The fix for a database of containerd's that has no images and labels for us.
     pub fn for_containerds_database(&self, database: &Path, error: &io::Error) -> String {
         let root = database.ancestors().nth(2).unwrap_or(database).display();
