@@ -79,6 +79,8 @@ pub(super) const TAG_TEMPLATE: &str = "Tag_Template";
 
 /// Least `Queue_Limit`, in bytes: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
+/// Least `Buffered_Limit`, in bytes: a batch.
+const LEAST_BUFFERED_LIMIT: usize = 1_000_000;
 /// Least `Partial_Max_Size`, in bytes: one piece as dockerd splits lines.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
 
@@ -300,6 +302,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         unset: Unset::Default("8M"),
         text: "Maximum size of the records that wait for Fluent Bit. Once it is reached, reading pauses: the log files are the buffer.",
         set: |config, given| given.size_from(LEAST_QUEUE_LIMIT).map(|bytes| config.queue_limit = bytes),
+    },
+    OptionSpec {
+        name: "Buffered_Limit",
+        kind: Kind::Text,
+        unset: Unset::Default(AUTO),
+        text: "Maximum size of the records that Fluent Bit holds in memory because its outputs have not taken them yet. Once it is reached, nothing is handed over until it holds less, and the log files are the buffer. auto: 24M, unless Mem_Buf_Limit or storage.type filesystem of the input bounds that memory. off: no limit.",
+        set: |config, given| given.buffered_limit(LEAST_BUFFERED_LIMIT).map(|limit| config.buffered_limit = limit),
     },
     OptionSpec {
         name: "Held_Files_Limit",

@@ -80,6 +80,7 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::MemoryUnknown
             | Event::TagLiteral { .. }
             | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
