@@ -6,6 +6,7 @@ use crate::config::labels::{Hint, LabelHints};
 use crate::config::values::{self, Given};
 use crate::config::Config;
 use crate::pipeline::fields::{is_own_key, RECORD_KEYS};
+use crate::runtime::cri::DEFAULT_POD_LOGS;
 use crate::runtime::globs::Globs;
 use crate::runtime::users::UserChoice;
 
@@ -112,7 +113,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "Pod_Logs",
         kind: Kind::Text,
-        unset: Unset::Default("/var/log/pods"),
+        unset: Unset::Default(DEFAULT_POD_LOGS),
         text: "The folder where a Kubernetes node keeps the logs of its pods: the kubelet's podLogsDir.",
         set: |config, given| given.folder().map(|root| config.runtimes.pod_logs = root),
     },

@@ -175,7 +175,7 @@ pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
 fn page(survey: &Survey) -> String {
     let mut page = String::new();
     let groups = &survey.containers.groups;
-    for group in groups {
+    for group in groups.iter().filter(|group| group.is_shown) {
         put_group(&mut page, group);
     }
     // Podman's API is of no interest on a machine without Podman.
@@ -208,7 +208,7 @@ fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 fn put_group(page: &mut String, group: &Group) {
     let state = match &group.state {
-        State::Missing => "not found".to_owned(),
+        State::Missing(_) => "not found".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
         State::Unreadable(error) => {
             format!(
