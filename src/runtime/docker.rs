@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
@@ -401,7 +402,7 @@ pub(super) fn read_json<T: for<'a> Deserialize<'a>>(
     })?;
     serde_json::from_slice(&bytes).map_err(|error| MetadataError::Unreadable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: reason_of(&error),
     })
 }
 

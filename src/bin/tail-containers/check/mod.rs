@@ -188,14 +188,17 @@ fn page(survey: &Survey) -> String {
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
         let what = format!("{}'s API", api.title());
-        put(&mut page, format_args!("{what:<14}{}\n", state.text));
+        put(
+            &mut page,
+            format_args!("{what:<14}{}\n", harmless(&state.text)),
+        );
     }
     for (what, state) in [
         ("Notification", &survey.notification),
         ("Open files", &survey.open_files),
         ("DB", &survey.db),
     ] {
-        put(&mut page, format_args!("{what:<14}{state}\n"));
+        put(&mut page, format_args!("{what:<14}{}\n", harmless(state)));
     }
     put_findings(&mut page, &survey.findings, survey.containers.all().count());
     page
@@ -226,6 +229,7 @@ fn put_group(page: &mut String, group: &Group) {
     if places.is_empty() {
         places.push(shown(&group.root));
     }
+    let state = harmless(&state);
     put(
         page,
         format_args!("{}, {}: {state}\n", group.title, places.join(", ")),
