@@ -1,8 +1,8 @@
 /*
  * The binary interface between Fluent Bit and a native input plugin, as far as
- * container_logs uses it. Our own words for facts read off the releases 3.0.7,
- * 3.2.10, 4.0.14, 4.2.8, 5.0.9 and 5.1.1; nothing here includes a header of
- * the host.
+ * container_logs uses it. Our own words for facts read off the releases from 2.1
+ * to 5.1; nothing here includes a header of the host. tests/abi/ compares it with
+ * the headers of any source tree of Fluent Bit.
  *
  * Fluent Bit checks no version: it copies sizeof(its own descriptor) bytes from
  * the exported symbol. The layouts below are therefore named after the release
@@ -58,7 +58,7 @@ struct clogs_plugin_head {
     clogs_collect_cb  cb_collect;
 };
 
-/* 3.0 and 3.1 */
+/* 2.1 to 3.1 */
 struct clogs_plugin_3_0 {
     struct clogs_plugin_head head;
     void            *cb_flush_buf;
@@ -101,7 +101,7 @@ struct clogs_plugin_5_1 {
 
 /*
  * The head of an option's entry. Behind it the host keeps a value and a list
- * node of its own: 96 bytes in all up to 5.0.0, 104 in 5.0.9 and 5.1. Ask the
+ * node of its own: 96 bytes in all up to 5.0.2, 104 from 5.0.3 on. Ask the
  * host (src/ffi/option_map.rs); never use sizeof of this struct as a stride.
  */
 struct clogs_config_map_head {

@@ -38,7 +38,7 @@ pub struct HostApi {
 /// Names of functions that the host does not export.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this Fluent Bit does not export {}; container_logs needs Fluent Bit 3.0 or later, built with --export-dynamic",
+    "this Fluent Bit does not export {}; container_logs needs Fluent Bit 2.1 or later, built with --export-dynamic",
     .0.join(", ")
 )]
 pub struct MissingFunctions(Vec<&'static str>);
