@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use crate::config::inert::Inert;
 use crate::config::Config;
 use crate::delivery::host::Host;
 use crate::ffi::cmetrics::Cmetrics;
@@ -82,15 +83,13 @@ fn start(
     let name = instance_name(api, ins);
     let host = FlbHost::new(api, ins, &name);
     let tag = registration.and_then(|registration| registration.tag());
-    for event in [
-        options.db.is_none().then_some(Event::NoCheckpoint),
-        options
-            .literal_tag(tag)
-            .map(|(option, tag)| Event::TagLiteral { option, tag }),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    let literal = options.literal_tag(tag);
+    let literal = literal.map(|(option, tag)| Event::TagLiteral { option, tag });
+    let without_db = options.without_db();
+    let without_db = without_db.map(|effect| Event::NoCheckpoint { effect });
+    let inert = options.inert().into_iter();
+    let inert = inert.map(|Inert { option, reason }| Event::OptionInert { option, reason });
+    for event in without_db.into_iter().chain(literal).chain(inert) {
         host.log(event.level(), &event.to_string());
     }
     let plugin =

@@ -305,8 +305,10 @@ pub enum Event {
     CheckpointWritable { path: PathBuf },
     #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
-    NoCheckpoint,
+    #[error("no DB is set: positions are kept in memory, so each start and each reload {effect}; set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db")]
+    NoCheckpoint { effect: &'static str },
+    #[error("option {option} has no effect: {reason}")]
+    OptionInert { option: String, reason: String },
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]

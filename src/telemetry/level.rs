@@ -79,7 +79,8 @@ impl Event {
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
-            | Event::NoCheckpoint
+            | Event::NoCheckpoint { .. }
+            | Event::OptionInert { .. }
             | Event::TagLiteral { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }

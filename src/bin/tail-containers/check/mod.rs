@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
+use fluent_bit_container_logs::config::inert::Inert;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::checkpoint::{
     inspect, CheckpointError, CheckpointStore, Inspection,
@@ -112,6 +113,11 @@ impl Survey {
         let notification = limits::watches(&containers, &mut findings);
         let open_files = limits::descriptors(&containers, &mut findings);
         let db = checkpoint(config, &mut findings);
+        for Inert { option, reason } in config.inert() {
+            let problem = format!("it has no effect: {reason}");
+            let fix = "remove it, or set the other option";
+            findings.push(Finding::minor(format!("option {option}"), problem, fix));
+        }
         rules::report(config, &containers, &mut findings);
         Survey {
             containers,
@@ -311,7 +317,8 @@ fn enumerate(about: &[&str]) -> String {
 
 fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
     let Some(path) = &config.db else {
-        return "not set: a restart reads every log again (-o DB=FILE checks one)".to_owned();
+        let effect = config.without_db().unwrap_or_default();
+        return format!("not set: each start of Fluent Bit {effect}; -o DB=FILE checks one");
     };
     let shown = path.display();
     match inspect(path) {
