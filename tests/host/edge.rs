@@ -356,14 +356,24 @@ fn every_value_of_a_repeated_option_is_read() {
 fn languages_may_be_a_list_and_options_that_do_nothing_are_told() {
     let root = DockerRoot::new();
     let mut log = root.container('a', "web");
-    for line in ["a.Error: x", "\tat a.B", "Traceback (most recent call last):", "  File"] {
+    for line in [
+        "a.Error: x",
+        "\tat a.B",
+        "Traceback (most recent call last):",
+        "  File",
+    ] {
         log.line(line);
     }
     let options = over(&root, "multiline=java multiline=python keep_log=on");
     for release in Release::ALL {
         let mut host = PlayingHost::with_instance(release, &options);
         host.run_until(2);
-        assert_eq!(host.texts("a").len(), 2, "{release:?}: {:?}", host.texts("a"));
+        assert_eq!(
+            host.texts("a").len(),
+            2,
+            "{release:?}: {:?}",
+            host.texts("a")
+        );
         let said = "option Keep_Log has no effect: Merge_Log is off";
         assert_eq!(host.log().matches(said).count(), 1, "{}", host.log());
         host.exit().assert_clean();

@@ -525,7 +525,14 @@ fn options_that_do_nothing_are_listed() {
     root.container('a', "web");
     let (page, is_all_read) = check(
         root.path(),
-        &["-o", "Keep_Log=on", "-o", "Podman_Root=/none", "--exclude", "user=*"],
+        &[
+            "-o",
+            "Keep_Log=on",
+            "-o",
+            "Podman_Root=/none",
+            "--exclude",
+            "user=*",
+        ],
     );
     assert!(is_all_read, "{page}");
     for inert in [
