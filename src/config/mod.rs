@@ -89,6 +89,8 @@ pub struct Config {
     /// Whether to keep following after everything was read. Not an option of the plugin;
     /// `tail-containers --no-follow` turns it off.
     pub follow: bool,
+    /// The input's name in the host, for messages of other inputs. Not an option.
+    pub input_name: String,
     /// How many lines from the end of each log to begin with; `None` for all. Not an option of
     /// the plugin; `tail-containers --tail` sets it.
     pub tail: Option<usize>,
@@ -233,6 +235,7 @@ mod tests {
                 rate_limit: 0,
                 metrics_per_container: 100,
                 follow: true,
+                input_name: String::new(),
                 tail: None,
                 saves_positions: true,
             }

@@ -71,7 +71,7 @@ fn start(
     if let Some(count @ 2..) = registration.as_ref().and_then(Registration::count) {
         return Err(format!("the plugin is loaded {count} times: Fluent Bit would also run inputs with default options, and every line would come again; name its file only once, with -e or in Plugins_File"));
     }
-    let options =
+    let mut options =
         Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
     if options.metadata.shape == Shape::Otel && find_symbol(GROUPS).is_none() {
         return Err(
@@ -81,6 +81,7 @@ fn start(
         );
     }
     let name = instance_name(api, ins);
+    options.input_name.clone_from(&name);
     let host = FlbHost::new(api, ins, &name);
     let tag = registration.and_then(|registration| registration.tag());
     let literal = options.literal_tag(tag);

@@ -90,6 +90,11 @@ impl Container {
         self.about.found()
     }
 
+    /// Whether its lines are delivered, if it has any.
+    pub fn is_read(&self) -> bool {
+        self.about.is_known() && !self.about.is_excluded() && !self.is_gone
+    }
+
     /// Whether some of its metadata could not be read.
     pub fn lacks_metadata(&self) -> bool {
         self.about.is_partial()

@@ -309,6 +309,13 @@ pub enum Event {
     NoCheckpoint { effect: &'static str },
     #[error("option {option} has no effect: {reason}")]
     OptionInert { option: String, reason: String },
+    #[error("the input `{other}` of this process reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them")]
+    SharedContainers {
+        count: usize,
+        name: String,
+        short_id: String,
+        other: String,
+    },
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]

@@ -82,6 +82,7 @@ impl Event {
             | Event::NoCheckpoint { .. }
             | Event::OptionInert { .. }
             | Event::TagLiteral { .. }
+            | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }

@@ -384,15 +384,17 @@ fn nothing_is_read_that_a_rootless_docker_only_points_at() {
     assert_eq!(collector.count(), 1);
 }
 
-/// Two inputs on a machine with a user's containers, one for the user and one for the rest.
+/// Two inputs on a machine with a user's containers, one for the user and one for the rest; then
+/// a third one for everything.
 #[test]
-fn two_inputs_are_told_apart_by_user() {
+fn two_inputs_are_told_apart_by_user_and_what_both_read_is_said_once() {
     let machine = machine();
     let (_, mut of_ada) = rootless(machine.path(), "ada", ".local/share/docker", 'a');
     let root = DockerRoot::at(&machine.path().join("var/lib/docker"));
     let mut of_root = root.container('a', "web");
     of_ada.line("ada");
     of_root.line("root");
+    let mut inputs = Vec::new();
     for (rule, want) in [("Include", "ada"), ("Exclude", "root")] {
         let collector = start(machine.path(), &[("Docker_Users", "all"), (rule, "user=*")]);
         let texts = collector.wait_texts(1);
@@ -400,5 +402,25 @@ fn two_inputs_are_told_apart_by_user() {
         for record in collector.records() {
             assert_eq!(record.text("user").is_empty(), want == "root");
         }
+        inputs.push(collector);
+    }
+    let reads = "reads 1 of the containers of this one, such as ";
+    let times = |inputs: &[Collector]| -> usize {
+        let of_one = |input: &Collector| input.times_logged(reads);
+        inputs.iter().map(of_one).sum()
+    };
+    let other = format!(
+        "the input `input over {}` of this process",
+        machine.path().display()
+    );
+    inputs.push(start(machine.path(), &[("Docker_Users", "all")]));
+    // By then each of the first two has compared itself with the other, too.
+    inputs[2].wait("one for each of the two", |_| times(&inputs) >= 2);
+    assert_eq!(times(&inputs), 2);
+    let said = inputs.iter().filter(|input| input.has_logged(&other));
+    assert!(said.count() >= 1);
+    let names = ["such as web (aaaaaaaaaaaa)", "such as ~ada/"];
+    for name in names {
+        assert!(inputs.iter().any(|input| input.has_logged(name)), "{name}");
     }
 }

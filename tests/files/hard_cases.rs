@@ -163,7 +163,7 @@ fn a_container_that_vanishes_for_a_moment_under_a_pause_is_not_repeated() {
     collector.wait("lines in the queue", |c| c.figures().queued.records == 9);
     let away = root.path().join("away");
     std::fs::rename(&log.dir, &away).unwrap();
-    collector.wait("gone", |c| c.has_logged("is gone"));
+    collector.wait("out of sight", |c| c.has_logged("no longer listed"));
     std::fs::rename(&away, &log.dir).unwrap();
     looked(&root, &collector);
     collector.resume();
