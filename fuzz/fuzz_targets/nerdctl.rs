@@ -1,10 +1,11 @@
-//! nerdctl's files about a container: the configuration of its log, its specification and its
-//! name. Total, and every value returned is in the file.
+//! nerdctl's files about a container: the configuration of its log, its specification, its name,
+//! and containerd's database. Total, and every value returned is in the file and within bounds.
 
 #![no_main]
 
 use std::path::Path;
 
+use fluent_bit_container_logs::runtime::bounds::{LONGEST_KEY, LONGEST_NAME, LONGEST_VALUE};
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::nerdctl::Nerdctl;
 use fluent_bit_container_logs::runtime::safe_path::{Base, SafePath};
@@ -20,14 +21,15 @@ fn write(path: &Path, bytes: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let id = ContainerId::from_bytes([0xab; 32]);
-    let store = folder().join("1935db59");
+    let data_root = folder().join("nerdctl");
+    let store = data_root.join("1935db59");
     let dir = store.join("containers/default").join(id.to_string());
     let base = Base::of_machine(folder());
     let found = Found::new(id, SafePath::below(&base, &*dir), dir.clone());
-    let nerdctl = Nerdctl::new(folder());
+    let nerdctl = Nerdctl::new(&data_root);
 
     write(&dir.join("log-config.json"), data);
-    let driver = nerdctl.log_driver(&found);
+    let driver = nerdctl.log_driver(&found).ok().flatten();
     let read: Option<Value> = serde_json::from_slice(data).ok();
     if let (Some(driver), Some(Value::Object(read))) = (&driver, read) {
         assert_eq!(Some(&*driver.name), read["driver"].as_str());
@@ -47,4 +49,14 @@ fuzz_target!(|data: &[u8]| {
     write(&task.join("config.json"), data);
     let metadata = nerdctl.metadata(&found, 0).expect("it has a name");
     assert!(metadata.name == "web" && metadata.is_running);
+
+    let database = "containerd/io.containerd.metadata.v1.bolt/meta.db";
+    write(&folder().join(database), data);
+    let metadata = nerdctl.metadata(&found, 0).expect("it has a name");
+    assert!(metadata.name == "web" && metadata.image.len() <= LONGEST_NAME);
+    for (key, value) in &metadata.labels {
+        assert!(key.len() <= LONGEST_KEY && value.len() <= LONGEST_VALUE);
+    }
+    let _ = nerdctl.list(&data_root);
+    std::fs::remove_file(folder().join(database)).expect("the file");
 });

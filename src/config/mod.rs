@@ -88,6 +88,9 @@ pub struct Config {
     /// Whether to keep following after everything was read. Not an option of the plugin;
     /// `tail-containers --no-follow` turns it off.
     pub follow: bool,
+    /// How many lines from the end of each log to begin with; `None` for all. Not an option of
+    /// the plugin; `tail-containers --tail` sets it.
+    pub tail: Option<usize>,
     /// Whether `db` is written. Always true in the plugin; `tail-containers` only reads it
     /// unless asked to save offsets.
     pub saves_positions: bool,
@@ -218,6 +221,7 @@ mod tests {
                 rate_limit: 0,
                 metrics_per_container: 100,
                 follow: true,
+                tail: None,
                 saves_positions: true,
             }
         );

@@ -139,7 +139,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Nerdctl_Root",
         kind: Kind::Text,
         unset: Unset::Default(AUTO),
-        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Records have no image and no labels, which are only in containerd's database.",
+        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Images and labels are read from containerd's database: below the root of the containers that run, the root that /etc/containerd/config.toml sets, /var/lib/containerd, or containerd beside this data root.",
         set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.nerdctl_root = root),
     },
     OptionSpec {

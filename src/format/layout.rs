@@ -211,6 +211,51 @@ impl Layout {
     pub fn first_time(self, data: &[u8]) -> Option<Timestamp> {
         of_format!(self, F => first_time(F::of(&mut Decoders::default()), data))
     }
+
+    /// The entry that a unit holds; `None` if it holds none.
+    pub fn first_piece(self, unit: &[u8]) -> Option<Piece> {
+        of_format!(self, F => {
+            let mut first = FirstPiece::default();
+            F::of(&mut Decoders::default()).decode_unit(unit, Timestamp::default, &mut first);
+            first.0
+        })
+    }
+
+    /// [`Format::IS_TAGGED`].
+    pub fn is_tagged(self) -> bool {
+        of_format!(self, F => F::IS_TAGGED)
+    }
+}
+
+/// What tells which line an entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Its stream.
+    pub stream: Stream,
+    /// Its time.
+    pub time: Timestamp,
+    /// Whether it ends a line.
+    pub ends_line: bool,
+}
+
+/// The first entry found.
+#[derive(Default)]
+struct FirstPiece(Option<Piece>);
+
+impl UnitSink for FirstPiece {
+    fn entry(&mut self, entry: &Entry<'_>, _offset: usize, _length: usize) {
+        self.0 = self.0.or(Some(Piece {
+            stream: entry.stream,
+            time: entry.time,
+            ends_line: entry.ends_line,
+        }));
+    }
+
+    fn untimed(&mut self, _stream: Stream, _offset: usize) {}
+
+    fn corrupt(&mut self, _bytes: usize) {}
+
+    fn empty(&mut self, _bytes: usize) {}
 }
 
 /// The time of the first entry found.

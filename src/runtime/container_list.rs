@@ -1,7 +1,7 @@
 //! `containers.json` of a Podman storage: names and images of all its containers. Read once
 //! for all of them, and again when the file changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -38,9 +38,12 @@ pub struct ContainerLists {
 /// The cache entry of one list.
 #[derive(Debug)]
 struct Known {
+    path: SafePath,
     /// The inner list is `None` if this version of the file was rejected. Only the container
     /// that caused the read reports that; ten thousand others need not repeat it.
     list: Option<(Version, Option<List>)>,
+    /// Containers whose entries changed and were not taken yet.
+    changed: HashSet<ContainerId>,
     /// Start of the current one-second interval and the number of reads in it.
     since: Instant,
     reads: u32,
@@ -53,6 +56,23 @@ impl ContainerLists {
             most_bytes,
             known: Mutex::default(),
         }
+    }
+
+    /// The containers whose entries in a list that is known are others, or new, since the last
+    /// call.
+    pub fn take_changed(&self) -> HashSet<ContainerId> {
+        let known = |all: &HashMap<PathBuf, Known>| {
+            let paths = all.values().map(|known| known.path.clone());
+            paths.collect::<Vec<_>>()
+        };
+        let paths = known(&lock(&self.known));
+        for path in paths {
+            // A failure is reported for the containers.
+            let _ = self.read(&path);
+        }
+        let mut all = lock(&self.known);
+        let changed = all.values_mut().map(|known| &mut known.changed);
+        changed.flat_map(std::mem::take).collect()
     }
 
     /// The current list at `path`, read again only if the file has changed.
@@ -89,17 +109,18 @@ impl ContainerLists {
             oldest.and_then(|oldest| all.remove(&oldest));
         }
         let now = Instant::now();
-        let new = || Known {
+        let known = all.entry(path.to_path_buf()).or_insert_with(|| Known {
+            path: path.clone(),
             list: None,
+            changed: HashSet::new(),
             since: now,
             reads: 0,
-        };
-        let known = all.entry(path.to_path_buf()).or_insert_with(new);
+        });
         if let Some((_, list)) = known.list.as_ref().filter(|(seen, _)| *seen == version) {
             return list.as_ref().map(Arc::clone).ok_or_else(missing);
         }
         if now.duration_since(known.since) >= SECOND {
-            *known = new();
+            (known.since, known.reads) = (now, 0);
         }
         if known.reads == MOST_READS {
             return Err(failed(io::Error::other(
@@ -107,14 +128,23 @@ impl ContainerLists {
             )));
         }
         known.reads += 1;
-        known.list = None;
+        let before = known.list.take();
         let bytes = path.read(self.most_bytes).inspect_err(|error| {
             if error.kind() == io::ErrorKind::InvalidInput {
                 known.list = Some((version, None));
             }
         });
-        let list =
-            parse(&bytes.map_err(failed)?).map_err(|error| failed(io::Error::from(error)))?;
+        let list = parse(&bytes.map_err(failed)?).map_err(|error| {
+            known.list = Some((version, None));
+            failed(io::Error::from(error))
+        })?;
+        if let Some((_, before)) = before {
+            let is_same = |(id, listed): &(&ContainerId, &Listed)| {
+                before.as_ref().and_then(|before| before.get(id)) == Some(listed)
+            };
+            let changed = list.iter().filter(|entry| !is_same(entry));
+            known.changed.extend(changed.map(|(id, _)| *id));
+        }
         let list = Arc::new(list);
         known.list = Some((version, Some(Arc::clone(&list))));
         Ok(list)

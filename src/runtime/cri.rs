@@ -311,8 +311,8 @@ impl Runtime for Cri {
         matches!(place.kind, PlaceKind::Link { .. }).then(|| found.dir.join(CONFIG_FILE))
     }
 
-    fn log_driver(&self, _found: &Found) -> Option<LogDriver> {
-        None
+    fn log_driver(&self, _found: &Found) -> Result<Option<LogDriver>, MetadataError> {
+        Ok(None)
     }
 
     /// With Docker underneath, the links lead to Docker's containers.

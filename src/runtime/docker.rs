@@ -324,8 +324,11 @@ impl Runtime for Docker {
         Some(found.dir.join(CONFIG_FILE))
     }
 
-    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
-        read_log_driver(found).ok()
+    fn log_driver(&self, found: &Found) -> Result<Option<LogDriver>, MetadataError> {
+        match read_log_driver(found) {
+            Err(MetadataError::Missing { .. }) => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     fn created(&self, found: &Found) -> Option<u64> {
@@ -367,7 +370,8 @@ impl Runtime for Docker {
     }
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(
+/// Reads a JSON file about a container.
+pub(super) fn read_json<T: for<'a> Deserialize<'a>>(
     path: &SafePath,
     found: &Found,
 ) -> Result<T, MetadataError> {

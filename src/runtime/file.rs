@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{statx, AtFlags, Statx, StatxFlags};
@@ -57,6 +59,16 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
         },
         stat.stx_size,
     )
+}
+
+/// Whether an open file still has its name, in whatever folder that is now: one that was moved, or
+/// is hidden by a mount, has it, and one that was deleted has not, though it may have other links.
+pub fn has_name(file: &File) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    match link {
+        Ok(path) => !path.as_os_str().as_bytes().ends_with(b" (deleted)"),
+        Err(_) => bytes_on_disk(file).is_ok_and(|(_, deleted)| deleted.is_none()),
+    }
 }
 
 /// Size of an open file and, if the file has been deleted, the bytes it occupies on disk.

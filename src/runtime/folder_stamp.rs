@@ -1,13 +1,15 @@
 //! A directory's identity and change time, used to avoid listing it again while it is
-//! unchanged.
+//! unchanged; of a file, to avoid reading it again.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::runtime::safe_path::SafePath;
 use rustix::fs::{statx, AtFlags, Statx, StatxFlags, CWD};
 
-/// The state of a directory at one moment: two equal stamps mean that no name in it was added
-/// or removed and that its permissions are the same.
+/// The state of a directory or file at one moment: two equal stamps mean that no name in the
+/// directory was added or removed, or no byte of the file written, and that the permissions are
+/// the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FolderStamp {
     device: (u32, u32),
@@ -25,6 +27,12 @@ const STAMP_AGE: Duration = Duration::from_secs(3);
 /// therefore always detected, because it is too recent.
 pub fn stamp(path: &Path) -> Option<FolderStamp> {
     stamp_of(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?)
+}
+
+/// The stamp of what is at `path`, if it is there and did not change as recently as that; does not
+/// follow a symlink.
+pub fn stamp_at(path: &SafePath) -> Option<FolderStamp> {
+    stamp_of(&path.stat().ok()?)
 }
 
 /// The stamp of the directory with this stat result; `None` if it changed so recently that

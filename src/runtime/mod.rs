@@ -1,6 +1,7 @@
 //! Discovers containers and their metadata. Reads directories and metadata files, never a byte
 //! of a log.
 
+mod bolt;
 pub mod bounded_file;
 mod bounded_json;
 pub mod bounds;
@@ -18,7 +19,8 @@ pub mod id;
 pub mod image;
 mod log_driver;
 mod log_place;
-mod mounts;
+pub mod mounts;
+pub mod names;
 pub mod nerdctl;
 mod network_fs;
 pub mod own_container;
@@ -34,7 +36,7 @@ mod storages;
 mod user_storages;
 pub mod users;
 
-pub use crate::runtime::folder_stamp::{stamp, FolderStamp};
+pub use crate::runtime::folder_stamp::{stamp, stamp_at, FolderStamp};
 pub use crate::runtime::network_fs::{is_on_network, network_file_system};
 pub use crate::runtime::root_watch::RootWatch;
 pub use crate::runtime::seam::{

@@ -9,14 +9,16 @@
 //! ```
 //!
 //! A full log is renamed to `.N`, where N rises for ever: the highest is the newest. Lines are
-//! never split. Images and labels, and with them the projects of `nerdctl compose`, are only in
-//! containerd's database, which is not read. There is no API.
+//! never split. Image and labels are in containerd's database (`containerd`). There is no API.
 
+mod containerd;
 mod names;
+mod storage;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,15 +27,19 @@ use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::Env;
 use crate::runtime::data_root::{toml_text, DataRoot, Service};
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER};
+use crate::runtime::docker::{
+    read_json, ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER,
+};
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::log_place;
+use crate::runtime::nerdctl::containerd::{Answer, Databases, Described, TASKS};
 use crate::runtime::nerdctl::names::Names;
-use crate::runtime::safe_path::{Base, Folder, SafePath};
-use crate::runtime::seam::{rank_by_number, FileRank, Found, Listing, LogFiles, Runtime};
-use crate::runtime::storage::{
-    list_containers, names, too_many, Identify, Limits, LIMITS_OF_ROOT, LIMITS_OF_USERS,
+use crate::runtime::nerdctl::storage::list_storage;
+use crate::runtime::safe_path::{Base, SafePath};
+use crate::runtime::seam::{
+    rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
 };
+use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
 use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
@@ -42,20 +48,25 @@ use crate::runtime::RuntimeOptions;
 /// The runtime's name in metadata.
 pub(crate) const RUNTIME_NAME: &str = "containerd";
 
-/// The folder with the containers of all namespaces.
-const CONTAINERS: &str = "containers";
 /// The file with driver and options of a log.
 const LOG_CONFIG: &str = "log-config.json";
 /// The option that puts a log elsewhere.
 const LOG_PATH: &str = "log-path";
-/// The folder of running containers in containerd's state.
-const TASKS: &str = "io.containerd.runtime.v2.task";
 /// The specification of a running container.
 const SPEC: &str = "config.json";
 /// Stands for the specification of a container that does not run.
 const NO_SPECIFICATION: u64 = 0;
+/// Stands for a database that cannot be opened.
+const NO_DATABASE: u64 = 0;
 /// containerd's state unless it is known; the folder of its socket.
 const DEFAULT_STATE: &str = "/run/containerd";
+
+/// How long after the creation of its log a container may be missing in the database.
+const CREATION: Duration = Duration::from_secs(5);
+/// How many containers of a data root are looked for to find out whether its database is the right
+/// one, and the reason reported if it is not.
+const MOST_LOOKS_FOR_DATABASE: usize = 16;
+const NONE_OF_THEM: &str = "it has none of the containers that nerdctl has";
 
 /// The machine's data root.
 static SERVICE: Service = Service {
@@ -81,6 +92,8 @@ static USERS: Kind = Kind {
 pub struct Nerdctl {
     storages: Storages,
     names: Names,
+    /// The root of the machine's files.
+    machine: PathBuf,
 }
 
 /// `log-config.json`.
@@ -105,13 +118,14 @@ struct Process {
 impl Nerdctl {
     /// Finds the containers below `data_root`.
     pub fn new(data_root: &Path) -> Nerdctl {
-        Nerdctl::of_root(DataRoot::new(Some(data_root), &SERVICE, Path::new("/")))
+        Nerdctl::of_root(Some(data_root), Path::new("/"))
     }
 
-    fn of_root(root: DataRoot) -> Nerdctl {
+    fn of_root(data_root: Option<&Path>, machine: &Path) -> Nerdctl {
         Nerdctl {
-            storages: Storages::Root(root),
+            storages: Storages::Root(DataRoot::new(data_root, &SERVICE, machine)),
             names: Names::new(LIMITS_OF_ROOT),
+            machine: machine.to_owned(),
         }
     }
 
@@ -121,6 +135,7 @@ impl Nerdctl {
         Nerdctl {
             storages: Storages::Users(Users::new(&USERS, choice, machine)),
             names: Names::new(LIMITS_OF_USERS),
+            machine: machine.to_owned(),
         }
     }
 
@@ -134,11 +149,80 @@ impl Nerdctl {
             .iter()
             .find_map(|folder| self.names.find(folder, &id))
     }
+
+    /// The databases that may have a container.
+    fn databases(&self, found: &Found) -> Option<Databases> {
+        let (store, _) = place(found)?;
+        let data_root = store.at(store.parent()?);
+        Some(match found.owner {
+            Some(_) => Databases::of_user(&data_root),
+            None => Databases::of_machine(&data_root, tasks(found).as_ref(), &self.machine),
+        })
+    }
+
+    /// What the database says of a container.
+    fn asked(&self, found: &Found) -> Option<Answer> {
+        let (_, namespace) = place(found)?;
+        let databases = self.databases(found)?;
+        Some(databases.find(namespace, &found.runtime_id().to_string()))
+    }
+
+    /// Whether a container that is not in the database may be about to be added.
+    fn is_being_created(&self, found: &Found) -> bool {
+        let mut logs = self.logs(found).into_iter();
+        let born = logs
+            .find_map(|log| stat_path(&log.path).ok())
+            .map(|(id, _)| id.birth);
+        let Some(born) = born.filter(|born| *born > 0) else {
+            return false;
+        };
+        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(born));
+        age.is_ok_and(|age| age < CREATION)
+    }
+
+    /// Names the databases that cannot be read: one for each containerd.
+    fn report_databases(&self, listing: &mut Listing) {
+        let store = |found: &Found| Some(place(found)?.0.to_path_buf());
+        let mut reported: Vec<Unreadable> = Vec::new();
+        let mut is_any_new = false;
+        for of_store in listing
+            .containers
+            .chunk_by(|one, other| store(one) == store(other))
+        {
+            let mut failure = None;
+            for found in of_store.iter().take(MOST_LOOKS_FOR_DATABASE) {
+                match self.asked(found) {
+                    Some(Answer::Unknown(_)) if self.is_being_created(found) => is_any_new = true,
+                    Some(Answer::Unknown(path)) => {
+                        let error = io::Error::new(io::ErrorKind::InvalidData, NONE_OF_THEM);
+                        failure = Some((path, error));
+                    }
+                    Some(Answer::Unreadable(path, error)) => {
+                        failure = Some((path, error));
+                        break;
+                    }
+                    Some(Answer::Described(_)) => {
+                        failure = None;
+                        break;
+                    }
+                    None => {}
+                }
+            }
+            reported.extend(failure.map(|(path, error)| Unreadable {
+                path,
+                error,
+                hides: Hides::ImagesAndLabels,
+            }));
+        }
+        listing.unreadable.extend(reported);
+        // Whether it is in the database is to be asked again.
+        listing.is_decided_by_folders &= !is_any_new;
+    }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let root = DataRoot::new(options.nerdctl_root.as_deref(), &SERVICE, &options.machine);
-    let mut all = vec![Nerdctl::of_root(root)];
+    let root = options.nerdctl_root.as_deref();
+    let mut all = vec![Nerdctl::of_root(root, &options.machine)];
     if !options.nerdctl_users.is_empty() {
         all.push(Nerdctl::of_users(&options.nerdctl_users, &options.machine));
     }
@@ -171,20 +255,22 @@ impl Runtime for Nerdctl {
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        if let Storages::Users(users) = &self.storages {
-            return users.list(&|storage, folder, listing, identify| {
+        let mut listing = match &self.storages {
+            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
                 list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
-            });
-        }
-        let storage = SafePath::below(&Base::of_machine(root), root);
-        let folder = storage.open_folder()?;
-        let mut listing = Listing {
-            is_decided_by_folders: true,
-            ..Listing::default()
+            })?,
+            Storages::Root(_) => {
+                let storage = SafePath::below(&Base::of_machine(root), root);
+                let (folder, limits) = (storage.open_folder()?, LIMITS_OF_ROOT);
+                let mut listing = Listing {
+                    is_decided_by_folders: true,
+                    ..Listing::default()
+                };
+                list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
+                listing
+            }
         };
-        list_storage(&storage, &folder, LIMITS_OF_ROOT, &mut listing, &|id| {
-            (id, None)
-        });
+        self.report_databases(&mut listing);
         Ok(listing)
     }
 
@@ -208,13 +294,28 @@ impl Runtime for Nerdctl {
             let path = found.dir.to_path_buf();
             return Err(MetadataError::Missing { path });
         };
+        let mut is_partial = false;
+        let described = match self.asked(found) {
+            Some(Answer::Described(described)) => described,
+            Some(Answer::Unknown(path)) if self.is_being_created(found) => {
+                return Err(MetadataError::Busy { path });
+            }
+            Some(Answer::Unreadable(_, error)) => {
+                is_partial = error.kind() == io::ErrorKind::WouldBlock;
+                Described::default()
+            }
+            Some(Answer::Unknown(_)) | None => Described::default(),
+        };
         let spec = task(found).map(|task| read_at::<Spec>(found, &task.join(SPEC)));
         let is_running = spec.is_some();
         let env = spec.and_then(|spec| spec.process?.env).unwrap_or_default();
         Ok(ContainerMetadata {
             name,
+            image: described.image,
+            labels: described.labels,
             env: env.pairs,
             is_cut: env.is_cut,
+            is_partial,
             runtime: RUNTIME_NAME.to_owned(),
             is_running,
             owner: found.owner.clone(),
@@ -228,7 +329,7 @@ impl Runtime for Nerdctl {
     }
 
     /// The name changes when the container is renamed, whether it runs or not, and the specification
-    /// is replaced at each start.
+    /// is replaced at each start. Of image and labels it only changes whether they can be read.
     fn metadata_version(&self, found: &Found) -> Option<FileId> {
         let specification = self.metadata_file(found);
         let specification = specification.and_then(|file| stat_path(&file).ok());
@@ -236,23 +337,35 @@ impl Runtime for Nerdctl {
         Some(FileId {
             device: xxh3_64(self.name(found)?.as_bytes()),
             inode: specification.map_or(NO_SPECIFICATION, |it| xxh3_64(it.as_bytes())),
-            birth: 0,
+            birth: self
+                .databases(found)
+                .and_then(|databases| databases.version())
+                .map_or(NO_DATABASE, |it| xxh3_64(format!("{it:?}").as_bytes())),
         })
     }
 
-    /// That a container ends changes nothing: its last lines have the environment, too.
+    /// That a container ends, or that the database is not there any more, changes nothing: its last
+    /// lines have the environment and the labels, too.
     fn is_same_version(&self, seen: FileId, now: FileId) -> bool {
         let is_same_start = seen.inode == now.inode || now.inode == NO_SPECIFICATION;
-        seen.device == now.device && is_same_start
+        let is_same_database = seen.birth == now.birth || now.birth == NO_DATABASE;
+        seen.device == now.device && is_same_start && is_same_database
     }
 
-    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
-        let name = read::<LogConfig>(found, LOG_CONFIG).driver?;
-        Some(LogDriver {
+    fn log_driver(&self, found: &Found) -> Result<Option<LogDriver>, MetadataError> {
+        let path = found.dir.join(LOG_CONFIG);
+        // It is about to be written.
+        let is_empty = || path.stat().is_ok_and(|stat| stat.stx_size == 0);
+        let config = match read_json::<LogConfig>(&path, found) {
+            Err(MetadataError::Missing { .. }) => return Ok(None),
+            Err(_) if is_empty() => return Ok(None),
+            read => read?,
+        };
+        Ok(config.driver.map(|name| LogDriver {
             // No other driver leaves a copy that could be read.
             has_cache_disabled: name != JSON_FILE_DRIVER,
             name,
-        })
+        }))
     }
 }
 
@@ -302,44 +415,6 @@ fn read_at<T: for<'a> Deserialize<'a> + Default>(found: &Found, path: &SafePath)
     };
     let bytes = path.read(kind.limit()).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
-}
-
-/// Adds the containers of one data root, whose folder is open: those of each containerd and
-/// namespace.
-fn list_storage(
-    storage: &SafePath,
-    folder: &Folder,
-    limits: Limits,
-    listing: &mut Listing,
-    identify: Identify<'_>,
-) {
-    listing.folders.push(storage.clone());
-    let mut namespaces = Vec::new();
-    let any = |_: &str| true;
-    for address in names(folder, storage, limits, any, listing) {
-        let store = storage.join(address);
-        let containers = store.join(CONTAINERS);
-        match containers.open_folder() {
-            Ok(folder) => {
-                let found = names(&folder, &containers, limits, any, listing);
-                namespaces.extend(found.into_iter().map(|name| containers.join(name)));
-                listing.folders.push(containers);
-            }
-            Err(error) => listing.note(containers.to_path_buf(), error),
-        }
-        listing.folders.push(store);
-    }
-    if namespaces.len() > limits.parts {
-        listing.note(storage.to_path_buf(), too_many(limits.parts, "namespaces"));
-        namespaces.truncate(limits.parts);
-    }
-    for dir in namespaces {
-        match dir.open_folder() {
-            Ok(folder) => list_containers(&dir, &folder, limits, listing, identify),
-            Err(error) => listing.note(dir.to_path_buf(), error),
-        }
-        listing.folders.push(dir);
-    }
 }
 
 /// Ranks an empty suffix (the current file) and `.N`, of which the highest is the newest.

@@ -17,7 +17,7 @@
 //! so on. The directory is named after the storage driver (`overlay`, `vfs`, `btrfs`). The
 //! storages of users are described in `user_storages`.
 
-mod bolt;
+mod bolt_state;
 mod config;
 mod database;
 mod spec;
@@ -183,7 +183,12 @@ impl Podman {
         }
     }
 
-    /// Names the databases that cannot be read.
+    /// Whether Podman has started a container, or somebody has removed what tells that.
+    fn is_started(&self, found: &Found) -> bool {
+        found.dir.join(LOG).stat().is_ok() || self.has_run(found)
+    }
+
+    /// Names the databases that cannot be read, or lack a container.
     fn report_databases(&self, listing: &mut Listing) {
         let mut storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
         storages.dedup();
@@ -195,6 +200,21 @@ impl Podman {
                 .take(MOST_LOOKS_FOR_DATABASE);
             if some.any(|found| self.asked(found) == Answer::NoDatabase && self.has_run(found)) {
                 failures.push((storage.join(DATABASE).to_path_buf(), NO_DATABASE.to_owned()));
+            }
+            if let Some((path, lacking)) = self.databases.lacking(storage) {
+                let containers = listing.containers.iter();
+                let lacking = containers
+                    .filter(|found| found.dir.starts_with(storage))
+                    .filter(|found| lacking.contains(&found.runtime_id()))
+                    .take(MOST_LOOKS_FOR_DATABASE);
+                let is_known = |found: &&Found| self.asked(found) != Answer::Unknown;
+                let ids = lacking.filter(|it| !is_known(it) && self.is_started(it));
+                let ids: Vec<String> = ids.map(|found| found.runtime_id().short()).collect();
+                if !ids.is_empty() {
+                    let ids = ids.join(", ");
+                    let reason = format!("it has no entry for {ids}; this concerns them alone");
+                    failures.push((path.to_path_buf(), reason));
+                }
             }
         }
         let unreadable = failures.into_iter().map(|(path, reason)| Unreadable {
@@ -255,6 +275,12 @@ impl Runtime for Podman {
             }
         };
         self.report_databases(&mut listing);
+        let changed = self.lists.take_changed();
+        if !changed.is_empty() {
+            let containers = listing.containers.iter();
+            let renamed = containers.filter(|found| changed.contains(&found.runtime_id()));
+            listing.changed = renamed.map(|found| found.id).collect();
+        }
         Ok(listing)
     }
 
@@ -266,14 +292,14 @@ impl Runtime for Podman {
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
-        let listed = self.listed(found)?.map(|(_, listed)| listed);
-        let has_run = self.has_run(found);
+        let listed = self.listed(found);
         let missing = || MetadataError::Missing {
             path: storage_of(found)
                 .join(driver_folder(found))
                 .join(CONTAINERS_FILE)
                 .to_path_buf(),
         };
+        let has_run = self.has_run(found);
         let mut is_partial = false;
         let configured = match self.asked(found) {
             Answer::Configured(configured) => Some(configured),
@@ -281,18 +307,22 @@ impl Runtime for Podman {
                 let path = storage_of(found).to_path_buf();
                 return Err(MetadataError::Busy { path });
             }
-            // Podman adds a container to its database after it has made the folder.
-            Answer::Unknown if !has_run => return Err(missing()),
-            Answer::Unknown | Answer::NoDatabase => None,
-            Answer::Unreadable => {
+            // Podman adds a container to its database after it has made the folder, and before
+            // it starts it.
+            Answer::Unknown if !self.is_started(found) => return Err(missing()),
+            Answer::NoDatabase => None,
+            Answer::Unknown | Answer::Unreadable => {
                 is_partial = true;
                 None
             }
         };
-        if listed.is_none() && configured.is_none() {
-            return Err(missing());
-        }
-        let (listed, configured) = (listed.unwrap_or_default(), configured.unwrap_or_default());
+        let listed = match (listed, &configured) {
+            (Ok(Some((_, listed))), _) => listed,
+            (Ok(None) | Err(_), Some(_)) => Listed::default(),
+            (Ok(None), None) => return Err(missing()),
+            (Err(error), None) => return Err(error),
+        };
+        let configured = configured.unwrap_or_default();
         let (labels, env) = (configured.labels(), configured.env());
         let first = |one: &str, other: &str| if one.is_empty() { other } else { one }.to_owned();
         let name = first(&listed.name, &configured.name);
@@ -311,21 +341,25 @@ impl Runtime for Podman {
         .bounded())
     }
 
+    /// Labels and variables, once the database has them.
+    fn has_more_metadata(&self, found: &Found) -> bool {
+        matches!(self.asked(found), Answer::Configured(_))
+    }
+
     fn metadata_file(&self, found: &Found) -> Option<SafePath> {
         let listed = self.listed(found).ok().flatten();
         listed.map(|(file, _)| file)
     }
 
-    fn log_driver(&self, found: &Found) -> Option<LogDriver> {
-        let configured = self.configured(found)?;
-        let name = match configured.driver.as_str() {
-            "" => PODMANS_FILE_DRIVER,
-            name => name,
-        };
-        Some(LogDriver {
-            name: name.to_owned(),
+    /// A database that cannot be read is reported for all its containers.
+    fn log_driver(&self, found: &Found) -> Result<Option<LogDriver>, MetadataError> {
+        Ok(self.configured(found).map(|configured| LogDriver {
+            name: match configured.driver.as_str() {
+                "" => PODMANS_FILE_DRIVER.to_owned(),
+                name => name.to_owned(),
+            },
             has_cache_disabled: false,
-        })
+        }))
     }
 
     /// Only for root's storage: the plugin queries no API service of a user.

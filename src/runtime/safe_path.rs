@@ -66,6 +66,11 @@ impl Base {
 }
 
 impl Base {
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Whether a user controls what is below.
     pub fn is_of_user(&self) -> bool {
         self.owner.is_some()

@@ -3,6 +3,7 @@
 //! implement it next to this one; another runtime is one more file (docs/architecture.md says
 //! what else it touches).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
@@ -55,8 +56,13 @@ pub trait Runtime: Send + Sync {
         stat_path(&file).ok().map(|(id, _)| id)
     }
 
+    /// Whether metadata that were partial would have more now. Called often.
+    fn has_more_metadata(&self, _found: &Found) -> bool {
+        true
+    }
+
     /// The log driver; `None` if it is unknown or if logs always go to a file.
-    fn log_driver(&self, found: &Found) -> Option<LogDriver>;
+    fn log_driver(&self, found: &Found) -> Result<Option<LogDriver>, MetadataError>;
 
     /// Whether nothing was changed since version `seen` that would be read again at version `now`.
     fn is_same_version(&self, seen: FileId, now: FileId) -> bool {
@@ -256,6 +262,8 @@ pub enum Hides {
     LinkedLogs(u64),
     /// Labels and environment variables of containers that are read nevertheless.
     Labels,
+    /// Images and labels of containers that are read nevertheless.
+    ImagesAndLabels,
 }
 
 impl fmt::Display for Hides {
@@ -270,11 +278,17 @@ impl fmt::Display for Hides {
             Hides::ContainerIds => {
                 "records of pods lack container_id, but all are read (see Pod_Links)"
             }
+            Hides::LinkedLogs(1) => {
+                "its container is not read: mount Docker's data root, and set Docker_Root to it, or remove the link if the container is gone"
+            }
             Hides::LinkedLogs(_) => {
                 "these containers are not read: mount Docker's data root, and set Docker_Root to it"
             }
             Hides::Labels => {
                 "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+            }
+            Hides::ImagesAndLabels => {
+                "records of nerdctl's containers lack image and labels, and no rule or label about them has an effect, but all are read"
             }
         })
     }
@@ -292,6 +306,8 @@ pub struct Listing {
     /// Whether the list depends only on the names in the root and in `folders`: it is
     /// unchanged while they are.
     pub is_decided_by_folders: bool,
+    /// Containers whose metadata changed, in a file that several share, since they were read.
+    pub changed: HashSet<ContainerId>,
 }
 
 impl Listing {

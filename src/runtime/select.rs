@@ -11,6 +11,7 @@ use globset::{Glob, GlobMatcher};
 use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
+use crate::runtime::names::Name;
 use crate::runtime::nerdctl;
 use crate::runtime::own_container::{Candidate, OwnContainer};
 
@@ -168,6 +169,9 @@ pub struct Selection {
     pub include: Vec<Rule>,
     /// Takes precedence over `include`.
     pub exclude: Vec<Rule>,
+    /// If not empty, one of these must match in addition. Not an option of the plugin;
+    /// `tail-containers NAME` sets it.
+    pub names: Vec<Name>,
     /// Whether the exclude label is allowed (`Label_Hints`).
     pub allows_label: bool,
 }
@@ -184,6 +188,8 @@ pub enum Excluded {
     ByRule(String),
     #[error("no Include rule matches it")]
     NotIncluded,
+    #[error("it is not named")]
+    NotNamed,
 }
 
 impl Selection {
@@ -193,10 +199,11 @@ impl Selection {
         include.chain(self.exclude.iter().map(|rule| ("Exclude", rule)))
     }
 
-    /// The rules, with their options, that cannot match a container of a pod or of nerdctl because
-    /// its image or its labels are only in containerd's database.
+    /// The rules, with their options, that cannot match a container because its image or its labels
+    /// are only in containerd's database: that of a pod, or of nerdctl if the database is not read.
     pub fn without_effect(&self, metadata: &ContainerMetadata) -> Vec<String> {
-        if metadata.pod.is_none() && metadata.runtime != nerdctl::RUNTIME_NAME {
+        let is_of_nerdctl = metadata.runtime == nerdctl::RUNTIME_NAME && metadata.labels.is_empty();
+        if metadata.pod.is_none() && !is_of_nerdctl {
             return Vec::new();
         }
         let is_blind = |rule: &Rule| match rule.subject {
@@ -238,7 +245,12 @@ impl Selection {
         }
         let is_in =
             self.include.is_empty() || self.include.iter().any(|rule| rule.fits(metadata, driver));
-        (!is_in).then_some(Excluded::NotIncluded)
+        if !is_in {
+            return Some(Excluded::NotIncluded);
+        }
+        let is_named =
+            self.names.is_empty() || self.names.iter().any(|name| name.fits(id, metadata));
+        (!is_named).then_some(Excluded::NotNamed)
     }
 }
 
@@ -278,6 +290,7 @@ mod tests {
         Selection {
             include: rules(include),
             exclude: rules(exclude),
+            names: Vec::new(),
             allows_label: true,
         }
     }

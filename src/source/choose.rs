@@ -29,8 +29,10 @@ pub struct Facts<'a> {
     pub config: &'a Config,
     /// Its log driver, if known.
     pub driver: Option<&'a LogDriver>,
-    /// Whether it runs.
+    /// Whether it runs. Without metadata it is taken to run.
     pub is_running: bool,
+    /// Whether its metadata say that it runs.
+    pub is_said_to_run: bool,
     /// What a look at its log files found.
     pub files: FileState<'a>,
 }
@@ -239,11 +241,8 @@ fn without_files(facts: &Facts<'_>) -> Choice {
 pub fn is_deleted(facts: &Facts<'_>) -> bool {
     let has_own_file = facts.driver.is_some_and(LogDriver::has_own_file);
     let is_docker = facts.runtime.api() == Some(Api::Docker);
-    // Without metadata a container is taken to run.
-    let metadata = || facts.runtime.metadata(facts.found, 0);
-    let is_missing =
-        matches!(facts.files, FileState::Missing | FileState::Rotated) && facts.is_running;
-    has_own_file && is_docker && is_missing && metadata().is_ok_and(|metadata| metadata.is_running)
+    let is_missing = matches!(facts.files, FileState::Missing | FileState::Rotated);
+    has_own_file && is_docker && is_missing && facts.is_said_to_run
 }
 
 fn unread_without_api(facts: &Facts<'_>) -> Unread {
@@ -315,6 +314,7 @@ mod tests {
             config: &config("hybrid"),
             driver: driver.as_ref(),
             is_running,
+            is_said_to_run: is_running && runtime.metadata(found, 0).is_ok_and(|it| it.is_running),
             files: FileState::Missing,
         });
         match choice {
@@ -388,6 +388,7 @@ mod tests {
             config: &config("file"),
             driver: Some(&journald),
             is_running: true,
+            is_said_to_run: true,
             files: FileState::Missing,
         });
         assert!(
@@ -513,6 +514,7 @@ mod tests {
                 config: &config(mode),
                 driver: None,
                 is_running: true,
+                is_said_to_run: true,
                 files: match reads_files(&config(mode), docker.api()) {
                     true => FileState::Unreadable {
                         error,

@@ -24,13 +24,15 @@ use crate::source::schedule::Next;
 use crate::source::services::Surroundings;
 use crate::source::watch::FileWatch;
 use crate::telemetry::account::Account;
-use crate::telemetry::metrics::Survey;
+use crate::telemetry::metrics::{Survey, Unread};
 
 /// Interval between checks whether the host has accepted what it must accept before more of a
 /// container is read: records it refused (`HELD_BACK_INTERVAL`) or has not been offered yet
 /// (`CAUTIOUS_INTERVAL`).
 const HELD_BACK_INTERVAL: Duration = Duration::from_millis(500);
 const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
+/// Interval between looks at metadata that is being written.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One container.
 pub struct Container {
@@ -45,6 +47,8 @@ pub struct Container {
     pub is_remote: bool,
     /// It was removed: it is no longer listed, or its folder is missing.
     pub is_gone: bool,
+    /// It is no longer listed and was not removed: the open files of its log are read on.
+    pub is_hidden: bool,
 }
 
 impl Container {
@@ -67,6 +71,7 @@ impl Container {
             root,
             is_remote: false,
             is_gone: false,
+            is_hidden: false,
         }
     }
 
@@ -75,9 +80,19 @@ impl Container {
         self.about.id()
     }
 
+    /// Its name and short id, for messages.
+    pub fn names(&self) -> (String, String) {
+        self.about.names()
+    }
+
     /// Where its runtime found it.
     pub fn found(&self) -> &Found {
         self.about.found()
+    }
+
+    /// Whether some of its metadata could not be read.
+    pub fn lacks_metadata(&self) -> bool {
+        self.about.is_partial()
     }
 
     /// The API that knows it, if any.
@@ -101,7 +116,8 @@ impl Container {
         survey.count(source);
         if !is_excluded && !self.is_gone {
             let unread = self.log.unread(&self.about, now, self.is_remote, streams);
-            let unread = unread.or(self.own_output.unread());
+            let hidden = self.is_hidden.then_some(Unread::Missing);
+            let unread = unread.or(self.own_output.unread()).or(hidden);
             unread
                 .into_iter()
                 .for_each(|reason| survey.count_unread(reason));
@@ -124,7 +140,7 @@ impl Container {
 
     /// Whether there is anything to read or to finish.
     pub fn has_work(&self) -> bool {
-        self.is_gone || self.log.has_work()
+        self.is_gone || self.log.has_work() || self.about.is_busy()
     }
 
     /// Watches its folder for entries added and removed.
@@ -138,7 +154,7 @@ impl Container {
     pub fn needs_a_look(&self, doubts_watch: bool) -> bool {
         self.is_remote
             || self.about.is_incomplete(doubts_watch)
-            || self.log.needs_a_look(&self.about)
+            || self.log.needs_a_look()
             || self.folder.may_have_changed(
                 &self.about.found().dir,
                 &self.log.files().dir,
@@ -244,11 +260,17 @@ impl Container {
             return Next::At(due);
         }
         if !self.about.is_known() {
-            self.load_metadata(around);
+            match self.is_gone {
+                true => self.load_metadata(around),
+                false => self.look(around),
+            }
+            if !self.is_gone && !self.has_work() {
+                return Next::OnNotice { has_read: false };
+            }
         }
         if !self.about.is_known() {
             if !self.is_gone {
-                return Next::At(self.log.follow.wait(now));
+                return Next::At(self.log.follow.wait_until(now + BUSY_INTERVAL));
             }
             self.set_metadata(self.about.nameless(), around);
         }

@@ -8,11 +8,13 @@ use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use crate::runtime::file::{is_shortage, open_regular, FileId};
+use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
+use crate::source::known_driver::KnownDriver;
+use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::account::Account;
 use crate::telemetry::event::Event;
@@ -35,9 +37,7 @@ pub struct Description {
     account: Arc<Account>,
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
-    driver: Option<LogDriver>,
-    /// The state of the file that named the driver.
-    driver_file: Option<(u64, i64, u32)>,
+    driver: KnownDriver,
     /// The run that the metadata belongs to, and since when the log of another run has been
     /// read.
     run: Option<u32>,
@@ -46,8 +46,10 @@ pub struct Description {
     first_seen: Instant,
     /// Neither metadata nor a log is in its folder: a leftover, or a container being created.
     is_empty: bool,
+    /// Its metadata is being written, and it waits for that.
+    is_busy: bool,
     /// Its metadata cannot be read.
-    trouble: Trouble,
+    trouble: MetadataTrouble,
     /// The configuration or a label excludes it.
     exclusion: Trouble<()>,
     /// What was last reported about its labels: invalid values and ignored labels.
@@ -83,13 +85,13 @@ impl Description {
             found,
             account,
             metadata: MetadataState::Unknown,
-            driver: None,
-            driver_file: None,
+            driver: KnownDriver::new(),
             run: None,
             run_seen: None,
             first_seen: now,
             is_empty: false,
-            trouble: Trouble::paced(),
+            is_busy: false,
+            trouble: MetadataTrouble::new(),
             exclusion: Trouble::paced(),
             reported_labels: Default::default(),
             cut: Once::default(),
@@ -157,12 +159,12 @@ impl Description {
 
     /// Its log driver, if known.
     pub fn driver(&self) -> Option<&LogDriver> {
-        self.driver.as_ref()
+        self.driver.driver.as_ref()
     }
 
     /// Sets the log driver as an API named it.
     pub fn set_driver(&mut self, name: String) {
-        self.driver = Some(LogDriver {
+        self.driver.driver = Some(LogDriver {
             name,
             has_cache_disabled: false,
         });
@@ -170,22 +172,7 @@ impl Description {
 
     /// Whether its driver writes to these files, if it is known and decides that.
     pub fn writes_to(&self, files: &LogFiles) -> Option<bool> {
-        self.runtime.writes(self.driver.as_ref()?, files)
-    }
-
-    /// Reads the driver if the file that names it changed. Returns whether it is another one.
-    fn load_driver(&mut self) -> bool {
-        let file = self.runtime.driver_file(&self.found);
-        let stat = file.and_then(|file| file.stat().ok());
-        let state = stat.map(|stat| (stat.stx_ino, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
-        if self.driver.is_some() && state == self.driver_file {
-            return false;
-        }
-        let Some(driver) = self.runtime.log_driver(&self.found) else {
-            return false;
-        };
-        self.driver_file = state;
-        self.driver.replace(driver) != self.driver
+        self.runtime.writes(self.driver.driver.as_ref()?, files)
     }
 
     /// Whether it is known what its records contain.
@@ -208,9 +195,10 @@ impl Description {
     pub fn is_incomplete(&self, doubts: bool) -> bool {
         let may_have_id = doubts && self.lacks_id();
         !(self.is_known() || self.is_empty)
-            || self.trouble.is_there()
+            || self.trouble.may_be_over(doubts)
+            || self.driver.trouble.may_be_over(doubts)
             || self.has_news()
-            || self.is_partial()
+            || (self.is_partial() && self.runtime.has_more_metadata(&self.found))
             || may_have_id
     }
 
@@ -219,19 +207,31 @@ impl Description {
         lacks_id(&self.template.metadata)
     }
 
-    fn is_partial(&self) -> bool {
+    /// Whether it waits for metadata that is being written.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// Whether some of its metadata could not be read.
+    pub fn is_partial(&self) -> bool {
         self.template.metadata.is_partial
     }
 
     /// Why its metadata cannot be read, if so.
     pub fn unread(&self) -> Option<Unread> {
-        self.trouble.reason()
+        self.trouble.reason().or(self.driver.trouble.reason())
     }
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let driver = self.driver.as_ref();
+        let driver = self.driver.driver.as_ref();
         self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
+    }
+
+    /// Whether its metadata, as read last, say that it runs.
+    pub fn is_said_to_run(&self) -> bool {
+        let is_of_file = matches!(self.metadata, MetadataState::Of(Some(_)));
+        self.template.metadata.is_running && is_of_file && !self.trouble.is_there()
     }
 
     /// How long it has been known.
@@ -247,8 +247,10 @@ impl Description {
     /// Reads the metadata if its file changed. Returns what is then to be set.
     pub fn load(&mut self, around: &Surroundings<'_>) -> Option<ContainerMetadata> {
         let file = self.runtime.metadata_version(&self.found);
-        self.is_empty = false;
-        let has_other_driver = self.load_driver();
+        (self.is_empty, self.is_busy) = (false, false);
+        let (runtime, found) = (&*self.runtime, &self.found);
+        let driver = &mut self.driver;
+        let has_other_driver = driver.load(runtime, found, &self.account, around.link);
         if let MetadataState::Of(seen) = self.metadata {
             let is_same = match (seen, file) {
                 (_, None) => true,
@@ -264,7 +266,7 @@ impl Description {
             Ok(metadata) if self.lacks_id() && lacks_id(&metadata) => None,
             Ok(metadata) => {
                 // The records show that it is readable again, so no message is needed.
-                self.trouble.end(|| true);
+                self.trouble.end();
                 self.account
                     .set_names(&metadata.title(), self.run_id(&metadata));
                 if !self.is_known() {
@@ -288,25 +290,25 @@ impl Description {
                 self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
-            Err(MetadataError::Busy { .. }) => self.may_be_nameless(around),
+            Err(MetadataError::Busy { .. }) => {
+                self.is_busy = !self.is_known() && self.age(around.now) < METADATA_PATIENCE;
+                let has_waited = !self.is_known() && !self.is_busy;
+                has_waited.then(|| ContainerMetadata {
+                    is_partial: true,
+                    ..self.nameless()
+                })
+            }
             Err(MetadataError::Unreadable { path, reason }) => {
-                around.link.tally.read_errors.add_one();
-                let error = open_regular(&self.found.dir.at(&path)).err();
-                if let Some(error) = error.filter(is_shortage) {
-                    self.trouble.begin(Unread::NoDescriptors, || false);
-                    around.link.report_shortage(&path, &error);
-                    return None;
-                }
                 let (name, short_id) = self.names();
-                self.trouble.begin(Unread::Metadata, || {
-                    around.link.report(Event::MetadataUnreadable {
-                        name,
-                        short_id,
-                        path,
-                        reason,
-                    })
-                });
-                self.may_be_nameless(around)
+                let event = Event::MetadataUnreadable {
+                    name,
+                    short_id,
+                    path: path.clone(),
+                    reason,
+                };
+                let (path, link) = (self.found.dir.at(path), around.link);
+                let is_of_file = self.trouble.begin(path, link, || link.report(event));
+                is_of_file.then(|| self.may_be_nameless(around)).flatten()
             }
         }
     }
@@ -399,7 +401,11 @@ impl Description {
     /// Decides whether the container, with its current metadata, is read, and reports a
     /// change. Returns whether it was read before and is not any more.
     pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
-        let driver = self.driver.as_ref().map_or("", |driver| &driver.name);
+        let driver = self
+            .driver
+            .driver
+            .as_ref()
+            .map_or("", |driver| &driver.name);
         let (selection, metadata) = (&around.config.selection, &self.template.metadata);
         let rules = selection.without_effect(metadata).join(", ");
         if !rules.is_empty() {

@@ -20,7 +20,6 @@ use crate::runtime::{Found, Runtime, RuntimeChoice};
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
-use crate::source::removed;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
@@ -38,6 +37,7 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 /// Interval between searches for loops.
 const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
+mod departed;
 mod remote;
 
 /// What one turn of the reader lends to the fleet.
@@ -127,6 +127,12 @@ impl Fleet {
         self.containers.get_mut(key)?.tailer_mut()
     }
 
+    /// Whether some of a container's metadata could not be read.
+    pub fn lacks_metadata(&self) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|(_, container)| container.lacks_metadata())
+    }
+
     /// Checks the sizes of all open files.
     pub fn survey(&mut self, now: Instant) {
         for (_, container) in &mut self.containers {
@@ -185,7 +191,7 @@ impl Fleet {
         }
         self.report_roots(turn);
         let listed = self.take_listed(turn);
-        self.mark_gone(&listed, turn.schedule, None);
+        self.mark_unlisted(&listed, turn);
         let is_listing = matches!(self.first_look, FirstLook::Listing);
         let is_settled =
             |root: &Root| root.failure.is_none() || self.is_absent(root, &turn.services.config);
@@ -219,11 +225,17 @@ impl Fleet {
     /// Reports which roots can and cannot be read.
     fn report_roots(&mut self, turn: &mut Turn<'_>) {
         let is_auto = turn.services.config.runtimes.choice == RuntimeChoice::Auto;
-        let is_silent = |root: &Root| {
+        let of_machine = self
+            .containers
+            .iter()
+            .filter(|(_, it)| it.found().owner.is_none());
+        let used: HashSet<usize> = of_machine.map(|(_, it)| it.root).collect();
+        let is_silent = |(index, root): (usize, &Root)| {
             let is_unused = is_auto && root.is_missing() && !root.runtime.is_missed(false);
-            is_unused || self.is_absent(root, &turn.services.config)
+            let is_silent = is_unused || self.is_absent(root, &turn.services.config);
+            is_silent && !used.contains(&index)
         };
-        let silent: Vec<bool> = self.roots.iter().map(is_silent).collect();
+        let silent: Vec<bool> = self.roots.iter().enumerate().map(is_silent).collect();
         let seconds = turn.services.config.rescan_interval.as_secs_f64();
         for (root, is_silent) in self.roots.iter_mut().zip(silent) {
             if !is_silent {
@@ -273,6 +285,9 @@ impl Fleet {
         };
         // It is added again once it is read to its end.
         self.is_any_expected |= container.is_gone;
+        if self.roots[root].changed.contains(&found.id) {
+            turn.schedule.look_into(key);
+        }
         if container.root == root && container.is_elsewhere(&found) {
             let (api, cycle) = (container.api(), turn.schedule.cycle());
             let mut around = turn.services.around(key, api, turn.now, cycle);
@@ -295,13 +310,16 @@ impl Fleet {
     /// Adds a container and has it looked into; `is_first` means that it was present at the
     /// first look.
     fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
-        let (id, link) = (found.id, &turn.services.link);
+        let (id, link, config) = (found.id, &turn.services.link, &turn.services.config);
         let runtime = Arc::clone(&self.roots[root].runtime);
         let start = match link.checkpoint.take_up(&id) {
             Some(saved) => Start::Saved(saved),
-            None if turn.services.config.read_from_head => Start::Head,
-            None if self.is_of_before(&*runtime, &found, is_first) => Start::End,
-            None => Start::Head,
+            None => match (config.tail, config.read_from_head) {
+                (None, true) => Start::Head,
+                _ if !self.is_of_before(&*runtime, &found, is_first) => Start::Head,
+                (Some(lines), true) => Start::Last(lines),
+                (_, false) => Start::End,
+            },
         };
         let account = link.accounts.open_as(id, found.runtime_id());
         let container = Container::new(runtime, root, found, account, start, turn.now);
@@ -335,39 +353,6 @@ impl Fleet {
             turn.services
                 .report_refused_watch(self.roots[root].dir.clone(), error.to_string());
         }
-    }
-
-    /// Marks containers that are no longer listed as gone: those of the root that an API lists
-    /// instead, or else of all readable roots.
-    fn mark_gone(
-        &mut self,
-        listed: &HashSet<ContainerId>,
-        schedule: &mut Schedule,
-        listed_by_api: Option<usize>,
-    ) {
-        for (key, container) in &mut self.containers {
-            let root = self.roots.get(container.root);
-            let is_listed_there = match listed_by_api {
-                Some(index) => container.root == index,
-                None => root.is_some_and(|root| root.failure.is_none()),
-            };
-            if is_listed_there
-                && !listed.contains(container.id())
-                && !root.is_some_and(|root| root.hides(container))
-                && !container.found().outlives_its_link()
-            {
-                container.is_gone = true;
-                schedule.activate(key);
-            }
-        }
-    }
-
-    /// Drops the checkpoints of containers that were removed while this process was not
-    /// running.
-    fn forget_unlisted(&self, listed: &HashSet<ContainerId>, link: &Link) {
-        let known = link.checkpoint.containers().into_iter();
-        let removed = known.filter(|id| !listed.contains(id) && !self.keys.contains_key(id));
-        removed::forget(removed.collect(), link);
     }
 
     /// Looks into the folders that have changed, as far as the time of a turn allows.
@@ -424,14 +409,6 @@ impl Fleet {
         self.looked_for_loops = now;
         for (_, container) in &mut self.containers {
             container.look_for_own_output(link, now);
-        }
-    }
-
-    /// Forgets a container that is gone and read to its end.
-    pub fn remove(&mut self, key: usize, services: &mut Services) {
-        services.watch.forget(key);
-        if let Some(container) = self.containers.try_remove(key) {
-            self.keys.remove(container.id());
         }
     }
 }

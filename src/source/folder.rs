@@ -42,6 +42,11 @@ impl Folder {
         self.id.is_some() && id_of(dir).is_some_and(|id| self.id != Some(id))
     }
 
+    /// Whether the folder that was to be watched still is at `dir`.
+    pub fn is_in_place(&self, dir: &SafePath) -> bool {
+        id_of(dir).is_some_and(|id| self.id.is_none_or(|own| own == id))
+    }
+
     /// Begins a look at `dir` and the log's folder.
     pub fn begin_look(&mut self, dir: &SafePath, of_log: &SafePath) {
         self.looked_at = stamps(dir, of_log);

@@ -61,7 +61,12 @@ impl Follow {
 
     /// Reads nothing for an interval; returns its end.
     pub fn wait(&mut self, now: Instant) -> Instant {
-        *self.not_before.insert(now + POLL_INTERVAL)
+        self.wait_until(now + POLL_INTERVAL)
+    }
+
+    /// Reads nothing before `due`, and returns it.
+    pub fn wait_until(&mut self, due: Instant) -> Instant {
+        *self.not_before.insert(due)
     }
 
     /// Returns how long ago a read last returned something.

@@ -265,7 +265,8 @@ impl LogSource {
 
     /// Reads these files once they are opened; none may be open.
     fn use_files(&mut self, found: LogFiles, about: &Description) {
-        if self.missing_since.is_some() && self.tailer().map(Tailer::start) == Some(Start::End) {
+        let start = self.tailer().map(Tailer::start);
+        if self.missing_since.is_some() && matches!(start, Some(Start::End | Start::Last(_))) {
             // What appears where there was nothing is new.
             self.source = Source::of(about, found, Start::Head);
             return;
@@ -333,7 +334,12 @@ impl LogSource {
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
         let is_at_end = tailer.start() == Start::End;
-        match streams.follow(*about.id(), template, about.driver(), || tailer.hand_over()) {
+        let last = match tailer.start() {
+            Start::Last(lines) => Some(lines),
+            _ => None,
+        };
+        let saved = || tailer.hand_over();
+        match streams.follow(*about.id(), template, about.driver(), last, saved) {
             Ok(begun) => {
                 if is_at_end {
                     around.link.begin_at(*about.id(), begun);
@@ -426,6 +432,7 @@ fn facts<'a>(
         config: around.config,
         driver: about.driver(),
         is_running: about.template().metadata.is_running,
+        is_said_to_run: about.is_said_to_run(),
         files,
     }
 }

@@ -45,6 +45,8 @@ pub struct Reader {
     next_rescan: Instant,
     /// When the open lines of a container read through an API must be delivered.
     next_dead: Option<Instant>,
+    /// With `follow` off: the roots were listed again at the end.
+    is_listed_again: bool,
     buffer: Vec<u8>,
     decoders: Decoders,
     budget: Budget,
@@ -61,6 +63,7 @@ impl Reader {
             schedule: Schedule::default(),
             next_rescan: now,
             next_dead: None,
+            is_listed_again: false,
             buffer: Vec::new(),
             decoders: Decoders::default(),
             budget: Budget::new(config.held_files_limit as u64),
@@ -86,11 +89,22 @@ impl Reader {
                 self.fleet.watch_roots(&mut self.services);
             }
             let pass = self.turn(now);
-            if !self.services.config.follow && self.has_read_all(pass) {
+            if !self.services.config.follow && self.has_read_all(pass) && self.has_said_all() {
                 return;
             }
             self.sleep(pass);
         }
+    }
+
+    /// Whether everything that cannot be read was reported. What metadata lack is known after the
+    /// first list, and reported with another one.
+    fn has_said_all(&mut self) -> bool {
+        if self.is_listed_again || !self.fleet.lacks_metadata() {
+            return true;
+        }
+        self.is_listed_again = true;
+        self.fleet.roots_changed = true;
+        false
     }
 
     /// Whether everything that exists has been read after this pass, from files and APIs.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::runtime::file::is_shortage;
+use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{stamp, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable};
 use crate::source::container::Container;
@@ -41,11 +42,15 @@ pub struct Root {
     pub is_first_look: bool,
     /// The containers found by the last look, until the reader takes them.
     pub listed: Vec<Found>,
+    /// Those of them whose metadata changed.
+    pub changed: HashSet<ContainerId>,
     /// Why the last look failed.
     pub failure: Option<io::Error>,
     /// The failure as it is reported and counted: unlike `failure`, unset for a missing folder
     /// whose runtime is not used on this machine.
     pub trouble: Trouble,
+    /// Containers are out of sight.
+    hidden: Trouble<()>,
     watch: Option<RootWatch>,
     is_watch_refused: bool,
     folders: HashSet<SafePath>,
@@ -70,8 +75,10 @@ impl Root {
             has_moved: false,
             is_first_look: true,
             listed: Vec::new(),
+            changed: HashSet::new(),
             failure: None,
             trouble: Trouble::default(),
+            hidden: Trouble::paced(),
             watch: None,
             is_watch_refused: false,
             folders: HashSet::new(),
@@ -158,6 +165,7 @@ impl Root {
                 }
                 self.unreadable = listing.unreadable;
                 self.listed = listing.containers;
+                self.changed = listing.changed;
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
@@ -222,7 +230,7 @@ impl Root {
             let (is_still, path) = (now.contains(said), &said.0);
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
-                Hides::UsersContainers | Hides::Labels => is_listed(path),
+                Hides::UsersContainers | Hides::Labels | Hides::ImagesAndLabels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
             };
             let is_news = !is_still && !is_unreadable(path) && is_there();
@@ -274,6 +282,23 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    /// Reports once that containers of this root are out of sight, until none is. What makes them
+    /// so may begin and end at a user's will.
+    pub fn report_hidden(&mut self, hidden: &[&Container], link: &Link) {
+        let Some(first) = hidden.first() else {
+            return self.hidden.end(|| true);
+        };
+        let (name, short_id) = first.names();
+        self.hidden.begin((), || {
+            link.report(Event::OutOfSight {
+                count: hidden.len(),
+                name,
+                short_id,
+                path: first.found().origin.clone(),
+            })
+        });
     }
 
     /// Reports once that the root cannot be read, and once that it can be read again.

@@ -81,7 +81,10 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
             // At least one container that should be read.
             Hides::Containers | Hides::UsersContainers => 1,
             // Where no daemon has userns-remap, there is none.
-            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => 0,
+            Hides::ContainerIds
+            | Hides::Labels
+            | Hides::ImagesAndLabels
+            | Hides::RemappedContainers => 0,
         };
         survey.unread[Unread::of_error(&it.error) as usize] += hidden;
     }

@@ -8,6 +8,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit it was built from; `unknown` if the build could not determine it.
 pub const COMMIT: &str = env!("CLOGS_COMMIT");
 
+/// The releases of Fluent Bit whose plugin ABI it has.
+pub const ABIS: &str = "3.0 to 5.1";
+
 static ABI: OnceCell<&str> = OnceCell::new();
 
 /// The plugin ABI of the host's release: that of Fluent Bit 3.0, 3.2 or 5.1. `none` in a

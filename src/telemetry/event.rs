@@ -24,6 +24,13 @@ pub enum Event {
     RootReadable { path: PathBuf },
     #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
     RootMoved { path: PathBuf },
+    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over; each open log is read on, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is; make the folder visible again at that path", path.display())]
+    OutOfSight {
+        count: usize,
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
@@ -47,7 +54,7 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod or of nerdctl, whose image and labels are only in containerd's database; use name, namespace or pod")]
+    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read: image and labels are only there; use name, namespace or pod")]
     RulesBlind {
         name: String,
         short_id: String,
@@ -159,6 +166,13 @@ pub enum Event {
         path: PathBuf,
         reason: String,
     },
+    #[error("container {name} ({short_id}): cannot read its log driver in {}: {reason}; its log is read from files if there are any, and rules about the driver have no effect on it", path.display())]
+    DriverUnknown {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        reason: String,
+    },
     #[error("container {name} ({short_id}): cannot read log {}: {reason}; retrying, other containers are unaffected", path.display())]
     LogUnreadable {
         name: String,
@@ -241,6 +255,12 @@ pub enum Event {
         name: String,
         short_id: String,
         files: u64,
+    },
+    #[error("container {name} ({short_id}): {} has the name of a log file and is not a regular file; it is skipped, the container's other log files are read", path.display())]
+    NoFile {
+        name: String,
+        short_id: String,
+        path: PathBuf,
     },
     #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (Podman itself creates none)")]
     FilesPassedOver {

@@ -57,8 +57,10 @@ impl Event {
             | Event::ReaderStuck { .. }
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
+            | Event::OutOfSight { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
+            | Event::DriverUnknown { .. }
             | Event::RulesBlind { .. }
             | Event::LabelInvalid { .. }
             | Event::MetadataCut { .. }
@@ -70,6 +72,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::NoFile { .. }
             | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
             | Event::DamagedArchive { .. }

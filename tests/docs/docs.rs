@@ -310,8 +310,16 @@ fn tail_containers_documents_every_switch() {
         "--runtime",
         "--pod-logs",
         "--docker-root",
+        "--podman-root",
         "--json",
+        "--follow",
         "--no-follow",
+        "--tail",
+        "--timestamps",
+        "--until",
+        "--grep",
+        "--highlight",
+        "--raw",
         "--new",
         "--include",
         "--exclude",
@@ -322,14 +330,10 @@ fn tail_containers_documents_every_switch() {
         "--help",
         "--version",
     ] {
-        let at = help
-            .find(switch)
-            .unwrap_or_else(|| panic!("{switch} is not in the help"));
-        let described = help[at..]
-            .lines()
-            .skip(1)
-            .take(1)
-            .any(|line| line.trim().contains(' '));
+        let is_head = |line: &&str| line.trim().starts_with('-') && line.contains(switch);
+        let mut lines = help.lines().skip_while(|line| !is_head(line));
+        assert!(lines.next().is_some(), "{switch} is not in the help");
+        let described = lines.next().is_some_and(|line| line.trim().contains(' '));
         assert!(described, "{switch} has no description");
     }
 }

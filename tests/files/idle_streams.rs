@@ -140,10 +140,14 @@ impl Reader {
         let dir = tempfile::tempdir().expect("a folder");
         let api = IdleApi::listen(dir.path(), daemon, LINES / containers);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tail-containers"));
-        command
-            .arg("--docker-root")
-            .arg(root.path())
-            .args(["--json", "-o", "Mode=stream", "-o"]);
+        command.arg("--docker-root").arg(root.path()).args([
+            "--json",
+            "--tail",
+            "all",
+            "-o",
+            "Mode=stream",
+            "-o",
+        ]);
         command.arg(format!("Docker_Socket={}", api.path.display()));
         command
             .stdin(Stdio::null())

@@ -24,6 +24,7 @@ mod loops;
 mod moved;
 mod multiline;
 mod nerdctl;
+mod out_of_sight;
 mod podman_storage;
 mod pods;
 mod released_checkpoint;

@@ -143,8 +143,8 @@ fn a_symlinked_root_that_is_flipped_is_followed_though_the_old_one_stays() {
     symlink(&one, &link).expect("a link");
     let collector = Collector::start(&link, QUICK);
     collector.wait_texts(20);
-    // Of one container there is no copy: it is gone.
     copy(&one, &two);
+    // Of one container there is no copy: it is read where it is until it is deleted there.
     fs::remove_dir_all(two.join("containers").join(&other.id)).expect("no copy");
     symlink(&two, base.join("new")).expect("a link");
     fs::rename(base.join("new"), &link).expect("a flip");
@@ -153,9 +153,17 @@ fn a_symlinked_root_that_is_flipped_is_followed_though_the_old_one_stays() {
     collector.wait("the lines after it", |collector| {
         collector.texts_of(&log.id, "stdout") == numbers(0..20)
     });
+    write(&mut other, 10..20);
+    collector.wait("the lines in the old place", |collector| {
+        collector.texts_of(&other.id, "stdout") == numbers(0..20)
+    });
+    fs::remove_dir_all(one.join("containers").join(&other.id)).expect("its removal");
     collector.wait("one container", |collector| collector.accounts().len() == 1);
     assert_short_lived_are_read(&collector, &link, 1);
-    assert_eq!(collector.count(), 50);
+    assert_eq!(collector.count(), 60);
+    // One that was copied is gone when its copy is deleted.
+    log.remove();
+    collector.wait("none", |collector| collector.accounts().is_empty());
 }
 
 /// What may happen to a log under its name, and what is written after.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
-use test_kit::nerdctl_root::NerdctlContainer;
+use test_kit::nerdctl_root::{database_of, write_database, NerdctlContainer};
 use test_kit::tail_containers::{page, program, row};
 use test_kit::user_storage::user;
 
@@ -265,7 +265,7 @@ fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
     assert_eq!(collector.wait_texts(1), ["one"]);
 }
 
-/// Image and labels are in containerd's database.
+/// Image and labels are in containerd's database, which is not there.
 #[test]
 fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
     let (machine, root) = machine();
@@ -277,7 +277,7 @@ fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
         ("Label_Hints", "exclude"),
     ];
     let collector = start(machine.path(), &options);
-    let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match a container of a pod or of nerdctl";
+    let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read";
     collector.wait(said, |collector| collector.has_logged(said));
     assert_eq!(collector.wait_texts(1), ["one"]);
     let mut command = std::process::Command::new(program());
@@ -295,7 +295,204 @@ fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
     ] {
         assert!(said.contains(rule), "{said}");
     }
-    assert!(said.contains("only in containerd's database"), "{said}");
+    assert!(said.contains("for nerdctl it cannot be read"), "{said}");
+}
+
+/// What `tail-containers check` says of a data root of nerdctl.
+fn check(root: &Path, options: &[(&str, &str)]) -> (String, bool) {
+    let mut command = std::process::Command::new(program());
+    command
+        .args(["check", "--runtime", "nerdctl", "-o"])
+        .arg(format!("Nerdctl_Root={}", root.display()));
+    for (name, value) in options {
+        command.arg("-o").arg(format!("{name}={value}"));
+    }
+    page(&command.output().expect("it runs"))
+}
+
+/// A container as `nerdctl compose up` makes it.
+const WEB: [(&str, &str); 4] = [
+    ("com.docker.compose.project", "shop"),
+    ("com.docker.compose.service", "web"),
+    ("nerdctl/name", "shop-web-1"),
+    ("team", "front"),
+];
+
+#[test]
+fn image_labels_and_compose_project_are_those_of_containerds_database() {
+    let (machine, root) = machine();
+    let containerd = machine.path().join("var/lib/containerd");
+    let mut web = NerdctlContainer::new(&root, 'a', "shop-web-1");
+    let mut tagged = NerdctlContainer::with(&root, "other", 'b', "tagged", "json-file", &[]);
+    let mut all = vec![NerdctlContainer::new(&root, 'c', "quiet")];
+    for (digit, name) in [('d', "debug"), ('e', "db"), ('f', "blog")] {
+        all.push(NerdctlContainer::new(&root, digit, name));
+    }
+    let image = "docker.io/library/nginx:1.27";
+    write_database(
+        &containerd,
+        &[
+            (&web, image, &WEB),
+            (
+                &tagged,
+                image,
+                &[("fluentbit.io/tag", "own.{name}"), ("team", "front")],
+            ),
+            (
+                &all[0],
+                image,
+                &[("fluentbit.io/exclude", "true"), ("team", "front")],
+            ),
+            (&all[1], "registry:5000/debug:1", &[("team", "front")]),
+            (
+                &all[2],
+                image,
+                &[("com.docker.compose.project", "shop"), ("team", "db")],
+            ),
+            (&all[3], image, &[("com.docker.compose.project", "blog")]),
+        ],
+    );
+    let options = [
+        ("Include", "compose_project=shop"),
+        ("Include", "label=team=front"),
+        ("Exclude", "image=*debug*"),
+        ("Exclude", "label=team=db"),
+        ("Label_Hints", "exclude,tag"),
+        ("Labels", "team,nerdctl/*"),
+        ("Tag_Template", "{compose_project}.{compose_service}"),
+    ];
+    let collector = start(machine.path(), &options);
+    web.line("web");
+    tagged.line("tagged");
+    for container in &mut all {
+        container.line("never");
+    }
+    for said in [
+        "container quiet (cccccccccccc) is not read: it has the label fluentbit.io/exclude",
+        "container debug (dddddddddddd) is not read: it matches Exclude image=*debug*",
+        "container db (eeeeeeeeeeee) is not read: it matches Exclude label=team=db",
+        "container blog (ffffffffffff) is not read: no Include rule matches it",
+    ] {
+        collector.wait(said, |collector| collector.has_logged(said));
+    }
+    assert_eq!(collector.wait_texts(2).len(), 2);
+    let mut seen: Vec<_> = collector.tagged();
+    seen.sort_by(|one, other| one.0.cmp(&other.0));
+    let tags: Vec<_> = seen.iter().map(|(tag, _)| tag.as_deref()).collect();
+    assert_eq!(tags, [Some("own.tagged"), Some("shop.web")]);
+    let record = &seen[1].1;
+    let fields = [
+        "container_name",
+        "image",
+        "compose_project",
+        "compose_service",
+    ];
+    assert_eq!(
+        fields.map(|field| record.text(field)),
+        ["shop-web-1", image, "shop", "web"]
+    );
+    let shown = format!("{record:?}");
+    for part in ["nerdctl/name", "front"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(!collector.has_logged("containerd's database"));
+    // `check` finds the database beside the data root.
+    let (said, is_all_read) = check(&root, &options[..4]);
+    assert!(is_all_read && !said.contains("containerd"), "{said}");
+    assert_eq!(row(&said, "shop-web-1"), format!("{image} json-file file"));
+}
+
+/// Another database is where containerd's usually is: the one of a containerd that was removed.
+#[test]
+fn a_database_that_is_missing_damaged_or_another_ones_is_said_and_checked() {
+    for (content, reason) in [
+        (None, "No such file or directory"),
+        (Some(&[b'x'; 9_000][..]), "it is not a Bolt database"),
+        (Some(b""), "it has none of the containers that nerdctl has"),
+    ] {
+        let (machine, root) = machine();
+        let database = database_of(&machine.path().join("var/lib/containerd"));
+        let mut web = NerdctlContainer::new(&root, 'a', "web");
+        web.line("one");
+        if let Some(content) = content {
+            fs::create_dir_all(database.parent().expect("a folder")).expect("folders");
+            fs::write(&database, content).expect("a database");
+        }
+        let collector = start(machine.path(), &[]);
+        let said = format!("cannot read {}: {reason}", database.display());
+        collector.wait(&said, |collector| collector.has_logged(&said));
+        let effect = "records of nerdctl's containers lack image and labels";
+        assert!(collector.has_logged(effect));
+        assert_eq!(collector.wait_texts(1), ["one"]);
+        let (said, is_all_read) = check(&root, &[]);
+        assert!(is_all_read && said.contains(effect), "{said}");
+    }
+}
+
+#[test]
+fn labels_come_once_the_database_can_be_read_and_a_rule_about_them_takes_effect() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    let mut quiet = NerdctlContainer::new(&root, 'b', "quiet");
+    web.line("1");
+    quiet.line("1");
+    let collector = start(machine.path(), &[("Exclude", "label=team=quiet")]);
+    collector.wait_texts(2);
+    let containerd = machine.path().join("var/lib/containerd");
+    write_database(
+        &containerd,
+        &[
+            (&web, "nginx", &WEB),
+            (&quiet, "nginx", &[("team", "quiet")]),
+        ],
+    );
+    // A new name in their folders is what causes a look at once.
+    for container in [&web, &quiet] {
+        fs::write(container.dir.join("lifecycle.json"), "{}").expect("a file");
+    }
+    let said = "container quiet (bbbbbbbbbbbb) is not read: it matches Exclude label=team=quiet";
+    collector.wait(said, |collector| collector.has_logged(said));
+    quiet.line("never");
+    web.line("2");
+    assert_eq!(collector.wait_texts(3).len(), 3);
+    let last = collector.records().pop().expect("a record");
+    assert_eq!([last.text("log"), last.text("image")], ["2", "nginx"]);
+}
+
+#[test]
+fn a_users_labels_are_read_from_the_users_own_containerd_only() {
+    let (machine, _root) = machine();
+    let mut containers = Vec::new();
+    for name in ["ada", "mallory"] {
+        let home = machine.path().join("home").join(name);
+        user(machine.path(), name, &home);
+        let web = NerdctlContainer::new(&home.join(".local/share/nerdctl"), 'a', "web");
+        containers.push((home, web));
+    }
+    let secret = machine.path().join("secret");
+    write_database(&secret, &[(&containers[1].1, "secret", &WEB)]);
+    let of_ada = containers[0].0.join(".local/share/containerd");
+    write_database(&of_ada, &[(&containers[0].1, "nginx", &WEB)]);
+    let of_mallory = database_of(&containers[1].0.join(".local/share/containerd"));
+    fs::create_dir_all(of_mallory.parent().expect("a folder")).expect("folders");
+    std::os::unix::fs::symlink(database_of(&secret), &of_mallory).expect("a link");
+    let settings = containers[1].0.join(".config/containerd");
+    fs::create_dir_all(&settings).expect("folders");
+    let root = format!("root = \"{}\"\n", secret.display());
+    fs::write(settings.join("config.toml"), root).expect("a file");
+    for (_, web) in &mut containers {
+        web.line("one");
+    }
+    let collector = start(machine.path(), &[("Nerdctl_Users", "ada, mallory")]);
+    collector.wait_texts(2);
+    let mut seen: Vec<[String; 3]> = Vec::new();
+    for record in collector.records() {
+        seen.push(["user", "image", "compose_project"].map(|key| record.text(key).to_owned()));
+    }
+    seen.sort();
+    assert_eq!(seen, [["ada", "nginx", "shop"], ["mallory", "", ""]]);
+    let said = "records of nerdctl's containers lack image and labels";
+    collector.wait(said, |collector| collector.has_logged(said));
 }
 
 /// The folder of containerd's running containers is there, and it is not in it.

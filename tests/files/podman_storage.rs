@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{symlink, PermissionsExt};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use fluent_bit_container_logs::telemetry::event::Level;
 use serde_json::json;
@@ -22,19 +22,15 @@ fn start(dir: &TempDir, options: &[(&str, &str)]) -> Collector {
 
 /// The page of `check`, without an API.
 fn check(storage: &PodmanStorage, arguments: &[&str]) -> (String, bool) {
+    page(&tail_containers(storage, &[&["check"], arguments].concat()))
+}
+
+fn tail_containers(storage: &PodmanStorage, arguments: &[&str]) -> Output {
+    let root = format!("Podman_Root={}", storage.path().display());
     let mut command = Command::new(program());
-    command.args([
-        "check",
-        "--runtime",
-        "podman",
-        "-o",
-        "Podman_Socket=off",
-        "-o",
-    ]);
-    command
-        .arg(format!("Podman_Root={}", storage.path().display()))
-        .args(arguments);
-    page(&command.output().expect("tail-containers runs"))
+    command.args(arguments).args(["--runtime", "podman"]);
+    command.args(["-o", "Podman_Socket=off", "-o", &root]);
+    command.output().expect("tail-containers runs")
 }
 
 /// Text, name and image of the records, sorted.
@@ -170,6 +166,140 @@ fn a_renamed_container_has_its_new_name() {
     let wanted = ["one", "shop", "docker.io/library/nginx:1.27"].map(str::to_owned);
     assert_eq!(said(&collector, 1), [wanted]);
     assert!(check(&storage, &[]).0.contains("  shop "));
+}
+
+/// A rule about a label, which is in the database alone.
+const OF_TEAM: [&str; 3] = ["--no-follow", "--include", "label=team=a"];
+
+fn of_team() -> Start<'static> {
+    Start {
+        labels: json!({"team": "a"}),
+        ..Start::default()
+    }
+}
+
+#[test]
+fn a_run_without_follow_reads_every_line_beside_a_podman_that_writes_to_a_journal() {
+    beside_a_podman_that_writes("DELETE");
+}
+
+#[test]
+fn a_run_without_follow_reads_every_line_beside_a_podman_that_writes_to_a_log() {
+    beside_a_podman_that_writes("WAL");
+}
+
+fn beside_a_podman_that_writes(mode: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let mut web = storage.run('a', &of_team());
+    let lines: Vec<String> = (0..10).map(|number| format!("line {number}")).collect();
+    lines.iter().for_each(|text| web.line(text));
+    let _writing = storage.write_all_the_time(mode);
+    for run in 0..5 {
+        let output = tail_containers(&storage, &OF_TEAM);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let read = text
+            .lines()
+            .filter(|line| lines.iter().any(|it| line.ends_with(it)));
+        assert_eq!(
+            (read.count(), text.lines().count()),
+            (10, 10),
+            "run {run}: {said}"
+        );
+    }
+}
+
+/// A Podman was killed in a transaction: until its next command, nobody knows the labels.
+#[test]
+fn a_run_without_follow_says_that_a_transaction_is_not_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &of_team()).line("one");
+    fs::write(dir.path().join("storage/db.sql-journal"), "unfinished").unwrap();
+    let reason = "it has a transaction that is not finished; the next command of Podman ends it";
+    let output = tail_containers(&storage, &OF_TEAM);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert!(said.contains("db.sql") && said.contains(reason), "{said}");
+    let (page, _) = check(&storage, &["--include", "label=team=a"]);
+    assert!(page.contains("db.sql") && page.contains(reason), "{page}");
+}
+
+/// `podman rename` while it is read, without waiting for a rescan.
+#[test]
+fn the_new_name_of_a_container_shows_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let mut web = storage.run('a', &Start::default());
+    let unit = storage.run('b', &unit("systemd-shop"));
+    web.line("one");
+    let collector = start(&dir, &[("Rescan_Interval", "1h")]);
+    collector.wait_texts(1);
+    storage.rename(&web, "shop");
+    storage.rename(&unit, "systemd-store");
+    let names = |collector: &Collector| {
+        let accounts = collector.accounts().into_iter();
+        let mut names: Vec<_> = accounts.map(|account| account.name()).collect();
+        names.sort();
+        names
+    };
+    collector.wait("the new names", |collector| {
+        names(collector) == ["shop", "systemd-store"]
+    });
+    web.line("two");
+    let wanted = ["two", "shop", "docker.io/library/nginx:1.27"].map(str::to_owned);
+    assert!(said(&collector, 2).contains(&wanted));
+}
+
+/// As after a database was restored. What Podman started has a log, even if nothing else tells.
+#[test]
+fn a_container_that_the_database_lacks_has_its_name_and_image_and_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("one");
+    storage.run('b', &unit("systemd-shop")).line("two");
+    storage.forget('a');
+    storage.forget('b');
+    fs::remove_file(storage.userdata('b').join("config.json")).unwrap();
+    let collector = start(&dir, &[]);
+    let wanted = [
+        ["one", "web", "docker.io/library/nginx:1.27"],
+        ["two", "systemd-shop", "quay.io/shop/unit:2"],
+    ];
+    assert_eq!(said(&collector, 2), wanted.map(|it| it.map(str::to_owned)));
+    let message =
+        "db.sql: it has no entry for aaaaaaaaaaaa, bbbbbbbbbbbb; this concerns them alone";
+    collector.wait(message, |collector| collector.has_logged(message));
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(
+        is_all_read && page.contains("it has no entry for"),
+        "{page}"
+    );
+    assert_eq!(row(&page, "web"), "docker.io/library/nginx:1.27 - file");
+}
+
+/// Lists and database tell the same, so one of them is enough.
+#[test]
+fn a_damaged_list_is_not_missed_where_the_database_has_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("one");
+    fs::write(
+        storage.path().join("overlay-containers/containers.json"),
+        "[{",
+    )
+    .unwrap();
+    let collector = start(&dir, &[]);
+    let wanted = ["one", "web", "docker.io/library/nginx:1.27"].map(str::to_owned);
+    assert_eq!(said(&collector, 1), [wanted]);
+    assert!(
+        !collector.has_logged("cannot read"),
+        "{:?}",
+        collector.log()
+    );
+    let (page, is_all_read) = check(&storage, &[]);
+    assert!(is_all_read && !page.contains("Worth knowing"), "{page}");
 }
 
 /// `--log-opt path`, where only root can write.

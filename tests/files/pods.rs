@@ -592,6 +592,123 @@ fn links_into_a_docker_root_that_is_mounted_elsewhere_are_followed_and_else_said
     );
 }
 
+/// One of several data roots is not mounted, or somebody removed a container by hand.
+#[test]
+fn a_link_that_leads_nowhere_beside_a_good_one_is_said_by_name_counted_and_checked() {
+    let (pods, docker) = (PodRoot::new(), DockerRoot::new());
+    let docker_root = docker.path().display().to_string();
+    let (mut good, _) = linked(&pods, &docker, 'a', &docker_root);
+    let lost = ['b', 'c'].map(|digit| {
+        let (log, link) = linked(&pods, &docker, digit, &docker_root);
+        std::fs::rename(&log.dir, docker.path().join(&log.id)).expect("a move");
+        (log, link)
+    });
+    // An earlier run of the container that is read.
+    let earlier = lost[0].1.with_file_name("9.log");
+    symlink("/nonexistent/containers/x", &earlier).expect("a link");
+    let options = [
+        ("Docker_Root", docker_root.as_str()),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let collector = start(&pods, &options);
+    collector.wait_texts(1);
+    for link in [&lost[0].1, &lost[1].1, &earlier] {
+        let said = format!("cannot read {}: it is a link to ", link.display());
+        collector.wait(&said, |collector| collector.has_logged(&said));
+    }
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 3.0
+    });
+    let output = Command::new(program())
+        .args(["check", "--runtime", "cri", "--pod-logs"])
+        .arg(pods.pods())
+        .args(["--docker-root", &docker_root])
+        .output()
+        .expect("it runs");
+    let (page, is_all_read) = page(&output);
+    assert!(
+        !is_all_read && page.contains(&lost[0].1.display().to_string()),
+        "{page}"
+    );
+    std::fs::remove_file(earlier).expect("a link");
+    for (mut log, _) in lost {
+        std::fs::rename(docker.path().join(&log.id), &log.dir).expect("a move");
+        log.line("line 1");
+    }
+    good.line("line 1");
+    assert_eq!(collector.wait_texts(6).len(), 6);
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
+}
+
+#[test]
+fn what_is_no_file_among_the_logs_of_a_pods_container_is_said_and_the_others_are_read() {
+    let pods = PodRoot::new();
+    let made = |path: &std::path::Path, what: &str| match what {
+        "pipe" => {
+            let status = Command::new("mkfifo").arg(path).status();
+            assert!(status.expect("mkfifo runs").success());
+        }
+        "socket" => drop(std::os::unix::net::UnixListener::bind(path).expect("a socket")),
+        _ => std::fs::create_dir(path).expect("a folder"),
+    };
+    for (what, name) in [
+        ("pipe", "7.log"),
+        ("folder", "7.log"),
+        ("socket", "7.log"),
+        ("pipe", "0.log.20260101-000000"),
+    ] {
+        for is_before in [true, false] {
+            let pod = format!("web-{what}-{}-{is_before}", name.len());
+            let mut log = pods.container("shop", &pod, "app");
+            let no_file = log.dir.join(name);
+            if is_before {
+                made(&no_file, what);
+            }
+            log.line("line 0");
+            let collector = start(&pods, &[("Include", &format!("pod={pod}"))]);
+            assert_eq!(collector.wait_texts(1), ["line 0"], "{pod}");
+            if !is_before {
+                made(&no_file, what);
+            }
+            let said = format!(
+                "{} has the name of a log file and is not a regular file; it is skipped",
+                no_file.display()
+            );
+            collector.wait(&said, |collector| collector.has_logged(&said));
+            log.line("line 1");
+            assert_eq!(collector.wait_texts(2), ["line 0", "line 1"], "{pod}");
+            log.restart();
+            log.line("line 2");
+            assert_eq!(collector.wait_texts(3).last().unwrap(), "line 2", "{pod}");
+            assert_eq!(collector.figures().lost(), 0);
+        }
+    }
+    let output = Command::new(program())
+        .args(["check", "--runtime", "cri", "--pod-logs"])
+        .arg(pods.pods())
+        .output()
+        .expect("it runs");
+    let (page, is_all_read) = page(&output);
+    assert!(
+        !is_all_read && page.contains("it has the name of a log file and is not a regular file"),
+        "{page}"
+    );
+    // A container that has nothing else cannot be read.
+    let pods = PodRoot::new();
+    let log = pods.container("shop", "web-1", "app");
+    std::fs::remove_file(log.log()).expect("a log");
+    made(&log.log(), "pipe");
+    let collector = start(&pods, &[]);
+    collector.wait("the message", |collector| {
+        collector.has_logged("0.log is not a regular file; retrying")
+    });
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 1.0
+    });
+}
+
 #[test]
 fn where_the_links_are_not_beside_the_pods_an_option_tells_and_a_missing_folder_is_said() {
     let root = PodRoot::new();

@@ -2,6 +2,8 @@
 
 mod check;
 mod choice;
+mod lines;
+mod names;
 mod stats;
 
 use std::io::{BufRead, BufReader, Read};
@@ -37,13 +39,13 @@ fn no_follow_prints_what_is_there_and_ends() {
     // The names' column grows with the longest name so far.
     lines
         .iter_mut()
-        .for_each(|line| *line = line.replace("web      |", "web |"));
+        .for_each(|line| *line = line.replace("web      ", "web "));
     lines.sort();
     assert_eq!(
         lines,
         [
             "database | ready",
-            "web | <oops>",
+            "web ! <oops>",
             "web | hello",
             "web | no line feed"
         ]
@@ -290,16 +292,20 @@ fn mistakes_are_explained() {
     for (arguments, part) in [
         (&["-o", "Nonsense=1"][..], "Docker_Root"),
         (&["-o", "Tag_Template={nam}"], "{nam}"),
+        (&["-o", "Multilin=java"], "did you mean Multiline?"),
         (&["-o", "DB"], "NAME=VALUE"),
         (&["--frobnicate"], "--frobnicate"),
+        (&["--folow"], "'--follow'"),
+        (&["--grep", "a("], "unclosed group"),
+        (&["-n", "ten"], "a number of lines, or all"),
+        (&["web["], "`web[`"),
+        (&["--until", "10m", "--follow"], "cannot be used with"),
     ] {
         let output = run(root.path(), arguments);
         assert!(!output.status.success(), "{arguments:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
-    let output = run(&root.path().join("nowhere"), &["--no-follow"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot list containers in"));
 }
 
 /// Starts a program with limits that a line of shell sets.
@@ -461,11 +467,19 @@ fn a_docker_root_that_is_not_there_is_said() {
             .output()
             .expect("it runs")
     };
-    let said = String::from_utf8_lossy(&run(&["--no-follow"]).stderr).into_owned();
-    assert!(
-        said.contains("cannot list containers in") && said.contains("wrong/containers"),
-        "{said}"
-    );
+    for follow in ["--follow", "--no-follow"] {
+        let output = run(&[follow]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("nothing can be read") && said.contains("wrong/containers"),
+            "{said}"
+        );
+        assert_eq!(
+            (output.status.code(), said.lines().count()),
+            (Some(1), 1),
+            "{said}"
+        );
+    }
     let checked = run(&["check"]);
     let page = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(

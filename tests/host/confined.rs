@@ -34,6 +34,8 @@ fn confined(root: &DockerRoot, options: &[&str]) -> Option<Output> {
     command.arg(format!("--data={LIMIT}")).arg("--");
     command.arg(env!("CARGO_BIN_EXE_tail-containers")).args([
         "--no-follow",
+        "--tail",
+        "all",
         "--json",
         "--runtime",
         "docker",

@@ -183,8 +183,15 @@ fn tail_containers_runs_where_small_blocks_are_aligned_to_8() {
         )
     };
     for arguments in [
-        &["--no-follow", "--json", "-o", "Merge_Log=on"][..],
-        &["--no-follow"],
+        &[
+            "--no-follow",
+            "--tail",
+            "all",
+            "--json",
+            "-o",
+            "Merge_Log=on",
+        ][..],
+        &["--no-follow", "--tail", "all"],
         &["check"],
     ] {
         let usual = printed(arguments, None);

@@ -73,7 +73,7 @@ fn count(program: &Path, out: &Path) -> Result<f64, String> {
         .arg(format!("--toggle-collect={HOT_FUNCTION}"))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
-        .args(["--no-follow", "--docker-root"])
+        .args(["--no-follow", "--tail", "all", "--docker-root"])
         .arg(root.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -123,6 +123,8 @@ fn count(log: &[u8], folder: &Path) -> f64 {
         .arg(env!("CARGO_BIN_EXE_tail-containers"))
         .args([
             "--no-follow",
+            "--tail",
+            "all",
             "-o",
             "Merge_Log=on",
             "--runtime",

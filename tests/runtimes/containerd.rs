@@ -1,13 +1,18 @@
 //! A real containerd, asked as the kubelet asks it: what its CRI plugin writes, over the
 //! kubelet's rotations.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fluent_bit_container_logs::runtime::nerdctl::Nerdctl;
+use fluent_bit_container_logs::runtime::Runtime;
 use test_kit::collector::{Collector, PATIENCE};
-use test_kit::containerd::Containerd;
+use test_kit::containerd::{Containerd, IMAGE};
+use test_kit::nerdctl_root::NerdctlContainer;
 use test_kit::pod_root::PodRoot;
 use test_kit::writer::{
     assert_lines, interleaved, numbered_slowly, of_lengths, Stream, EDGE_LENGTHS,
 };
-use test_kit::{skip, wait_until};
+use test_kit::{run, skip, wait_until};
 
 const ROTATIONS: usize = 6;
 
@@ -47,4 +52,59 @@ fn what_containerd_writes_over_the_kubelets_rotations_comes_once() {
         let got: Vec<&str> = ours.map(|record| record.text("log")).collect();
         assert_lines(&format!("{}: {messages:?}", stream.name()), &got, &expected);
     }
+}
+
+/// Image and labels of a container that nerdctl would have made, while containerd commits one
+/// transaction after the other: each is read whole, and containerd waits for none of it.
+#[test]
+fn image_and_labels_are_read_whole_while_containerd_writes() {
+    let test = "containerd::image_and_labels_are_read_whole_while_containerd_writes";
+    let id = "a".repeat(64);
+    let label = |number: usize| [format!("one={number}"), format!("other={number}")];
+    let project = "com.docker.compose.project=shop";
+    let started = Containerd::start().and_then(|containerd| {
+        let [one, other] = label(0);
+        containerd.create("shop", &id, &[&one, &other, project])?;
+        Ok(containerd)
+    });
+    let containerd = match started {
+        Ok(containerd) => containerd,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = containerd.path().join("nerdctl");
+    NerdctlContainer::with(&root, "shop", 'a', "web", "json-file", &[]);
+    let nerdctl = Nerdctl::new(&root);
+    let listing = nerdctl.list(&root).expect("a data root");
+    assert!(listing.unreadable.is_empty(), "{:?}", listing.unreadable);
+    let found = &listing.containers[0];
+    let has_ended = AtomicBool::new(false);
+    let mut versions = std::collections::BTreeSet::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let writes = (1..=40).map(|number| {
+                let mut write = containerd.ctr_of("shop");
+                write.args(["containers", "label", &id]).args(label(number));
+                run(&mut write)
+            });
+            let failed: Vec<_> = writes.filter_map(Result::err).collect();
+            has_ended.store(true, Ordering::Release);
+            assert!(failed.is_empty(), "{failed:?}");
+        });
+        while !has_ended.load(Ordering::Acquire) {
+            let metadata = nerdctl.metadata(found, 0).expect("it has a name");
+            if metadata.is_partial {
+                continue;
+            }
+            let label = |key: &str| metadata.labels.get(key).cloned().unwrap_or_default();
+            assert_eq!(
+                (&*metadata.image, &*label("com.docker.compose.project")),
+                (IMAGE, "shop")
+            );
+            assert_eq!(label("one"), label("other"));
+            versions.insert(label("one"));
+        }
+    });
+    assert!(versions.len() > 5, "{versions:?}");
+    let last = nerdctl.metadata(found, 0).expect("it has a name");
+    assert_eq!(last.labels["one"], "40");
 }

@@ -377,7 +377,12 @@ fn two_hundred_containers_that_live_for_a_moment_are_all_read() {
             "echo",
             &line,
         ];
-        docker.docker(&args).expect("docker run --rm");
+        // A daemon under load may write a last state into a container's folder while it
+        // removes it, and then fails to. The container has run and is what is tested.
+        match docker.docker(&args) {
+            Err(error) if error.contains("unable to remove filesystem") => {}
+            result => drop(result.expect("docker run --rm")),
+        }
     };
     // One after another, then twenty at a time.
     for number in 0..200 {
@@ -569,7 +574,7 @@ fn permissions_removed_and_restored_under_load_lose_and_repeat_nothing() {
     command
         .arg("--docker-root")
         .arg(docker.root())
-        .arg("--json");
+        .args(["--json", "--tail", "all"]);
     command
         .args(["-o", "Rescan_Interval=50ms", "-o"])
         .arg(format!("Docker_Socket={}", api.option()));

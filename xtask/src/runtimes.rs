@@ -350,7 +350,8 @@ impl<'a> Reading<'a> {
         options.extend([
             ("DB", db.display().to_string()),
             ("Mode", mode.to_owned()),
-            ("Labels", "*".to_owned()),
+            // nerdctl adds a dozen of its own.
+            ("Labels", "team".to_owned()),
         ]);
         let options: Vec<(&str, &str)> = options
             .iter()

@@ -1,29 +1,71 @@
 //! The command line, and the plugin options that it sets.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::config::{Config, ConfigError};
 use fluent_bit_container_logs::format::position::Timestamp;
+use fluent_bit_container_logs::runtime::names::Name;
 use fluent_bit_container_logs::runtime::RUNTIMES;
+use fluent_bit_container_logs::telemetry::build_info::{ABIS, COMMIT, VERSION};
+use regex::Regex;
 
 use crate::generate::Generate;
+use crate::near::near;
 use crate::since;
 
-/// Follow the logs of all containers on this machine, read directly from the files
+/// Follow the logs of the containers on this machine, read directly from the files
 /// that the container runtime writes: no daemon, no socket, no Fluent Bit. The code
 /// is the same as in the Fluent Bit plugin.
 ///
-/// Reading Docker's folder requires root.
+/// Prints the last 10 lines of each container and then what they write. Reading the
+/// files of Docker, Podman or a Kubernetes node requires root.
 #[derive(Parser)]
-#[command(version, max_term_width = 90, after_help = AFTER_HELP, disable_help_subcommand = true)]
+#[command(
+    name = "tail-containers",
+    version = VERSION_TEXT.as_str(),
+    max_term_width = 100,
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true
+)]
 pub struct Arguments {
     /// Command to run instead of following the logs.
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    /// Only these containers: names or globs, of containers (web, 'shop-*'), of Compose
+    /// services (web, shop/web), of pods (shop/web-*, shop/web-*/app) or of a user's
+    /// containers (~ada/*), or ids. Put -- before a container that is called like a command
+    #[arg(value_name = "NAME", value_parser = Name::parse)]
+    pub names: Vec<Name>,
+
+    /// Keep printing what the containers write. This is the default
+    #[arg(short, long, overrides_with_all = ["follow", "no_follow"])]
+    follow: bool,
+
+    /// Print what has been logged so far and exit
+    #[arg(long = "no-follow", overrides_with_all = ["follow", "no_follow"])]
+    no_follow: bool,
+
+    /// Begin with the last N lines of each container, or with all of them. Without this
+    /// option: 10, or all with --since, --until, --stats or -o DB=FILE
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N|all",
+        value_parser = parse_tail,
+        allow_hyphen_values = true,
+        overrides_with = "tail"
+    )]
+    tail: Option<Tail>,
+
+    /// Print the time of each line, in UTC
+    #[arg(short, long)]
+    pub timestamps: bool,
 
     /// Container runtime, or auto: all that are found
     #[arg(
@@ -48,6 +90,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "auto", global = true)]
     docker_root: Vec<PathBuf>,
 
+    /// Root's Podman storage, or auto: where its storage.conf says
+    #[arg(long, value_name = "DIR", default_value = "auto", global = true)]
+    podman_root: PathBuf,
+
     /// Read only containers that match one of these rules (repeatable): name=GLOB,
     /// image=GLOB, label=KEY[=GLOB], compose_project=GLOB and so on, as in the
     /// option Include
@@ -64,13 +110,8 @@ pub struct Arguments {
     #[arg(long)]
     pub json: bool,
 
-    /// Print what has been logged so far and exit
-    // Inverted: the field holds `true` unless the switch is given.
-    #[arg(long = "no-follow", action = ArgAction::SetFalse)]
-    pub follow: bool,
-
-    /// Print only lines written from now on, skip existing ones
-    #[arg(long, conflicts_with = "follow")]
+    /// Print only lines written from now on, skip existing ones: --tail 0
+    #[arg(long, conflicts_with_all = ["no_follow", "tail"])]
     new: bool,
 
     /// Print only lines written since WHEN: 10m or 1h30m ago, 2026-11-25T18:30:00Z,
@@ -78,6 +119,19 @@ pub struct Arguments {
     /// seconds since 1970
     #[arg(long, value_name = "WHEN", value_parser = since::parse)]
     pub since: Option<Timestamp>,
+
+    /// Print only lines written before WHEN, and exit
+    #[arg(long, value_name = "WHEN", value_parser = since::parse, conflicts_with_all = ["follow", "new"])]
+    pub until: Option<Timestamp>,
+
+    /// Print only lines in which this regular expression matches (repeatable: one of
+    /// them), and highlight it. It looks at the lines that --tail selects
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
+    pub grep: Vec<Regex>,
+
+    /// Highlight what this regular expression matches (repeatable)
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
+    pub highlight: Vec<Regex>,
 
     /// Instead of the lines, print a table of the containers every second or every
     /// TIME: lines per second, how far reading lags behind, and losses. With
@@ -89,7 +143,7 @@ pub struct Arguments {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "1s",
-        conflicts_with_all = ["json", "raw", "since"]
+        conflicts_with_all = ["json", "raw", "since", "until", "grep", "highlight", "timestamps"]
     )]
     pub stats: Option<Duration>,
 
@@ -99,12 +153,12 @@ pub struct Arguments {
     #[arg(long = "save-position")]
     save_position: bool,
 
-    /// When to color container names; NO_COLOR is respected
+    /// When to use color. auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 
-    /// Print control characters in logs unchanged. By default they are shown as ^[
-    /// and so on, because a log could otherwise send commands to the terminal
+    /// Print lines as they were written: JSON is not formatted, and control characters
+    /// are not shown as ^[ and so on, so that a log can send commands to the terminal
     #[arg(long)]
     pub raw: bool,
 
@@ -130,8 +184,32 @@ pub enum Command {
     /// List the containers, where the log of each would be read from, and what
     /// cannot be read, with the fix; reads no log. Exits with 1 if something
     /// cannot be read
-    Check,
+    Check {
+        /// Print one JSON object (docs/tail-containers.md)
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// The names of the commands.
+pub const COMMANDS: [&str; 1] = ["check"];
+
+/// The value of `--tail`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// All lines.
+    All,
+    /// This many from the end.
+    Last(usize),
+}
+
+/// The value of `--tail` if neither it nor another limit is given.
+const DEFAULT_TAIL: usize = 10;
+
+static VERSION_TEXT: LazyLock<String> = LazyLock::new(|| match COMMIT {
+    "unknown" => format!("{VERSION} (plugin ABI: Fluent Bit {ABIS})"),
+    commit => format!("{VERSION} (commit {commit}, plugin ABI: Fluent Bit {ABIS})"),
+});
 
 /// When to use color.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -146,16 +224,24 @@ pub enum Color {
 
 const AFTER_HELP: &str = "\
 Examples:
-  sudo tail-containers                          follow everything, colored by container
+  sudo tail-containers
+      the last 10 lines of every container, then follow
+  sudo tail-containers web 'shop/*' -n 100 --grep 'error|warn'
+      some of them, and only what matters in their last 100 lines
   sudo tail-containers --since 10m --include compose_project=shop
-                                                the shop's last ten minutes, then follow
-  sudo tail-containers --stats --new            lines per second, lag and losses of each container
-  sudo tail-containers check                    what can be read on this machine, and how to fix the rest
-  sudo tail-containers --no-follow --json       dump all existing logs, one record per line
+      the shop's last ten minutes, then follow
+  sudo tail-containers --stats --new
+      lines per second, lag and losses of each container
+  sudo tail-containers check
+      what can be read on this machine, and how to fix the rest
+  sudo tail-containers --no-follow --tail all --json
+      all existing logs, one record per line
   sudo tail-containers -o DB=/tmp/seen.db --save-position
-                                                continue where the last run stopped
+      continue where the last run stopped
   sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
-                                                what Fluent Bit has not delivered yet, then follow";
+      what Fluent Bit has not delivered yet, then follow
+
+Exits with 1 if nothing can be read, or if a NAME is of no container (--no-follow).";
 
 /// The value of a root that is found by itself.
 const AUTO: &str = "auto";
@@ -169,21 +255,60 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
         Some(option) => Ok((option.name.to_owned(), value.to_owned())),
         None => {
             let names: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
-            Err(format!(
-                "no such option; available are {}",
-                names.join(", ")
-            ))
+            let meant = match near(name, names.iter().copied()).first() {
+                Some(meant) => format!("; did you mean {meant}?"),
+                None => String::new(),
+            };
+            let names = names.join(", ");
+            Err(format!("no such option{meant} Available are {names}"))
         }
     }
+}
+
+fn parse_tail(text: &str) -> Result<Tail, String> {
+    match text.parse() {
+        Ok(lines) => Ok(Tail::Last(lines)),
+        Err(_) if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
+        Err(_) => Err("it is a number of lines, or all".to_owned()),
+    }
+}
+
+fn parse_regex(text: &str) -> Result<Regex, String> {
+    // Its own text has several lines, of which the last says what is wrong.
+    Regex::new(text).map_err(|error| {
+        let text = error.to_string();
+        text.lines().last().unwrap_or_default().trim().to_owned()
+    })
 }
 
 impl Arguments {
     /// The plugin configuration for these arguments.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let mut config = Config::from_lookup(|name| self.option(name))?;
-        config.follow = self.follow;
+        config.follow = self.follows();
         config.saves_positions = self.save_position;
+        config.selection.names = self.names.clone();
+        // Which lines are the last ones before that time is not known before they are read.
+        config.tail = self.tail().filter(|_| self.until.is_none());
         Ok(config)
+    }
+
+    /// Whether to go on after what exists.
+    pub fn follows(&self) -> bool {
+        !self.no_follow && self.until.is_none()
+    }
+
+    /// How many lines from the end to begin with; `None` for all.
+    pub fn tail(&self) -> Option<usize> {
+        let is_limited = self.since.is_some() || self.until.is_some() || self.stats.is_some();
+        let has_db = self.options.iter().any(|(name, _)| name == "DB");
+        match self.tail {
+            _ if self.new => Some(0),
+            Some(Tail::All) => None,
+            Some(Tail::Last(lines)) => Some(lines),
+            None if is_limited || has_db => None,
+            None => Some(DEFAULT_TAIL),
+        }
     }
 
     /// The values of a plugin option, last one first, from `-o` or from the option's own
@@ -194,15 +319,18 @@ impl Arguments {
         match name {
             "Include" => [&self.include[..], &given].concat(),
             "Exclude" => [&self.exclude[..], &given].concat(),
+            // The name before a line is taken from the record.
+            "Metadata" if !self.json => vec!["flat".to_owned()],
             _ if !given.is_empty() => given,
             "Docker_Root" => self
                 .docker_root
                 .iter()
                 .filter_map(|path| data_root(path))
                 .collect(),
+            "Podman_Root" => data_root(&self.podman_root).into_iter().collect(),
             "Pod_Logs" => absolute(&self.pod_logs).into_iter().collect(),
             "Runtime" => vec![self.runtime.clone()],
-            "Read_From_Head" if self.new => vec!["off".to_owned()],
+            "Read_From_Head" if self.tail() == Some(0) => vec!["off".to_owned()],
             // The printed text is the line, even if its fields were merged.
             "Keep_Log" if !self.json => vec!["on".to_owned()],
             _ => Vec::new(),

@@ -9,9 +9,14 @@
 mod arguments;
 mod check;
 mod generate;
+mod near;
+mod prefix;
+mod pretty;
 mod printer;
 mod since;
+mod start;
 mod stats;
+mod styled;
 mod table;
 mod terminal;
 
@@ -33,6 +38,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use arguments::{Arguments, Command};
 use printer::Printer;
+use start::Outlook;
 use terminal::harmless;
 
 fn main() -> ExitCode {
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
         // The process that read our output is gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tail-containers: {error}");
+            say(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -52,12 +58,30 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         generate::write(what)?;
         return Ok(ExitCode::SUCCESS);
     }
-    match (arguments.command, arguments.stats) {
-        (Some(Command::Check), _) => return check::run(arguments),
-        (None, Some(interval)) => stats::run(arguments, interval)?,
-        (None, None) => print_records(arguments)?,
+    if let Some(Command::Check { json }) = arguments.command {
+        return check::run(arguments, json);
     }
-    Ok(ExitCode::SUCCESS)
+    let config = arguments.config().map_err(io::Error::other)?;
+    let complaints = match start::look(&config) {
+        Outlook::Go { complaints } => complaints,
+        Outlook::Nothing(reason) => return Err(io::Error::other(reason)),
+    };
+    for complaint in &complaints {
+        say(complaint);
+    }
+    match arguments.stats {
+        Some(interval) => stats::run(arguments, interval)?,
+        None => print_records(arguments)?,
+    }
+    Ok(match complaints.is_empty() || arguments.follows() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Prints a message of ours.
+fn say(message: &str) {
+    eprintln!("tail-containers: {}", harmless(message));
 }
 
 fn print_records(arguments: &Arguments) -> io::Result<()> {
@@ -65,20 +89,24 @@ fn print_records(arguments: &Arguments) -> io::Result<()> {
     let failure: Cell<Option<io::Error>> = Cell::new(None);
     let host = EmbeddedHost::new(
         |_tag, record| {
-            if let Err(error) = printer.borrow_mut().print(&record) {
+            if let Err(error) = printer.borrow_mut().take(record) {
                 failure.set(Some(error));
             }
         },
         |level, message| {
             if level <= Level::Warn {
-                eprintln!("tail-containers: {}", harmless(message));
+                say(message);
             }
         },
     )
     .since(arguments.since);
-    follow(arguments, &host, |_plugin, _is_last| {
+    follow(arguments, &host, |_plugin, is_last| {
         failure.take().map_or(Ok(()), Err)?;
-        printer.borrow_mut().flush()?;
+        let mut printer = printer.borrow_mut();
+        match is_last {
+            true => printer.finish()?,
+            false => printer.flush()?,
+        }
         Ok(None)
     })
 }

@@ -1,15 +1,20 @@
 //! Prints records, one per line: the container's name and the log line, or a JSON object.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufWriter, Write};
 
 use fluent_bit_container_logs::delivery::host::embedded::Record;
+use fluent_bit_container_logs::format::position::Timestamp;
 use fluent_bit_container_logs::format::rfc3339;
+use regex::Regex;
 use serde_json::Value;
 
-use crate::arguments::Arguments;
-use crate::terminal::{harmless, harmless_json, is_colored};
+use crate::arguments::{Arguments, Color};
+use crate::prefix::{name_of, Prefix};
+use crate::pretty::pretty;
+use crate::styled::Styled;
+use crate::terminal::{harmless, harmless_json, is_colored, width};
 
 /// Writes records as text or as JSON.
 pub struct Printer {
@@ -17,40 +22,79 @@ pub struct Printer {
     is_json: bool,
     is_raw: bool,
     is_colored: bool,
-    /// Width of the longest name so far.
-    width: usize,
-    /// Color of each container, in order of appearance.
-    colors: HashMap<String, usize>,
+    /// Whether lines that are JSON are formatted.
+    is_pretty: bool,
+    has_times: bool,
+    until: Option<Timestamp>,
+    /// Lines in which none of these matches are not printed, if there is any.
+    grep: Vec<Regex>,
+    /// What is highlighted: the same and more.
+    highlight: Vec<Regex>,
+    prefix: Prefix,
+    /// With a limit of lines before a time: the last ones of each container so far.
+    last: Option<(usize, HashMap<String, VecDeque<Record>>)>,
 }
-
-/// Colors readable on dark and on light backgrounds.
-const COLORS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
 
 impl Printer {
     /// Creates a printer for standard output.
     pub fn new(arguments: &Arguments) -> Printer {
+        let limit = arguments.tail().filter(|_| arguments.until.is_some());
         Printer {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
             is_json: arguments.json,
             is_raw: arguments.raw,
             is_colored: is_colored(arguments.color),
-            width: 0,
-            colors: HashMap::new(),
+            is_pretty: !arguments.raw && (width().is_some() || arguments.color == Color::Always),
+            has_times: arguments.timestamps,
+            until: arguments.until,
+            grep: arguments.grep.clone(),
+            highlight: [&arguments.grep[..], &arguments.highlight].concat(),
+            prefix: Prefix::new(),
+            last: limit.map(|limit| (limit, HashMap::new())),
         }
     }
 
-    /// Prints a record; it is visible after [`Printer::flush`] at the latest.
-    pub fn print(&mut self, record: &Record) -> io::Result<()> {
-        if self.is_json {
-            self.print_json(record)
-        } else {
-            self.print_line(record)
+    /// Takes a record; it is visible after [`Printer::flush`] at the latest, if it is wanted.
+    pub fn take(&mut self, record: Record) -> io::Result<()> {
+        if self.until.is_some_and(|until| record.time >= until) || !self.is_match(&record) {
+            return Ok(());
         }
+        let Some((limit, last)) = &mut self.last else {
+            return self.print(&record);
+        };
+        let last = last.entry(name_of(&record).into_owned()).or_default();
+        last.push_back(record);
+        if last.len() > *limit {
+            last.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Nothing follows: prints what waited for that.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let last = self.last.take().map(|(_, last)| last).unwrap_or_default();
+        let mut records: Vec<Record> = last.into_values().flatten().collect();
+        records.sort_by_key(|record| record.time);
+        records.iter().try_for_each(|record| self.print(record))?;
+        self.flush()
     }
 
     /// Writes out what was printed.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    fn is_match(&self, record: &Record) -> bool {
+        let text = record.text("log");
+        self.grep.is_empty() || self.grep.iter().any(|it| it.is_match(text))
+    }
+
+    fn print(&mut self, record: &Record) -> io::Result<()> {
+        if self.is_json {
+            self.print_json(record)
+        } else {
+            self.print_line(record)
+        }
     }
 
     fn print_json(&mut self, record: &Record) -> io::Result<()> {
@@ -72,33 +116,54 @@ impl Printer {
     }
 
     fn print_line(&mut self, record: &Record) -> io::Result<()> {
-        let name = match record.text("user") {
-            "" => record.text("container_name").to_owned(),
-            user => format!("~{user}/{}", record.text("container_name")),
-        };
-        let name = &*harmless(&name);
-        self.width = self.width.max(name.chars().count());
-        let width = self.width;
+        let (name, padding, color) = self.prefix.of(record);
+        let is_error = record.text("stream") == "stderr";
+        let bar = if is_error { '!' } else { '|' };
         if self.is_colored {
-            let next = self.colors.len();
-            let color = *self.colors.entry(name.to_owned()).or_insert(next) % COLORS.len();
-            write!(self.out, "\x1b[{}m{name:width$} |\x1b[0m ", COLORS[color])?;
+            let style = if is_error { "\x1b[31m" } else { "" };
+            write!(
+                self.out,
+                "\x1b[{color}m{name}{:padding$} {style}{bar}\x1b[0m ",
+                ""
+            )?;
         } else {
-            write!(self.out, "{name:width$} | ")?;
+            write!(self.out, "{name}{:padding$} {bar} ", "")?;
         }
+        let time = match self.has_times {
+            true => format!("{} ", rfc3339::format(record.time)),
+            false => String::new(),
+        };
+        self.out.write_all(time.as_bytes())?;
         // The lines of a multiline record are aligned.
         for (number, line) in record.text("log").split('\n').enumerate() {
             if number > 0 {
-                write!(self.out, "{:width$} | ", "")?;
+                let (name, time) = (self.prefix.width(), time.len());
+                write!(self.out, "{:name$} {bar} {:time$}", "", "")?;
             }
-            let shown = if self.is_raw {
-                Cow::Borrowed(line)
-            } else {
-                harmless(line)
-            };
+            let shown = self.shown(line);
             self.out.write_all(shown.as_bytes())?;
             self.out.write_all(b"\n")?;
         }
         Ok(())
+    }
+
+    fn shown<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        let is_highlighted = self.is_colored && !self.highlight.is_empty();
+        let formatted = Some(line).filter(|_| self.is_pretty).and_then(pretty);
+        let text = match formatted {
+            Some(formatted) => {
+                return formatted
+                    .render_highlighted(self.is_colored, &self.highlight)
+                    .into()
+            }
+            None if self.is_raw => Cow::Borrowed(line),
+            None => harmless(line),
+        };
+        match is_highlighted {
+            true => Styled::plain(&text)
+                .render_highlighted(true, &self.highlight)
+                .into(),
+            false => text,
+        }
     }
 }

@@ -15,11 +15,10 @@ use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::telemetry::account::{wall_clock, Account, Figures};
 use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::SourceKind;
-use rustix::termios::tcgetwinsize;
 
 use crate::arguments::Arguments;
 use crate::table::{Row, Table};
-use crate::terminal::{harmless, is_colored};
+use crate::terminal::{harmless, is_colored, size};
 
 /// Maximum number of messages kept while the table is on the terminal, printed at exit.
 const KEPT_MESSAGES: usize = 100;
@@ -40,15 +39,15 @@ pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
         while due <= now {
             due += interval;
         }
-        if is_last && arguments.follow && rates.drawn.is_some() {
+        if is_last && arguments.follows() && rates.drawn.is_some() {
             // The time since the last table is too short for a rate.
             return screen.leave().map(|()| None);
         }
         // For logs that are read once, only the average rate is of interest.
-        if is_last && !arguments.follow {
+        if is_last && !arguments.follows() {
             rates = Rates::default();
         }
-        if is_last || screen.is_live || arguments.follow {
+        if is_last || screen.is_live || arguments.follows() {
             let since = rates.drawn.unwrap_or(begun);
             let table = rates.table(plugin, now.duration_since(since), now);
             screen.show(&table, host.messages.borrow().last())?;
@@ -224,7 +223,7 @@ impl Screen {
     }
 
     fn draw(&mut self, table: &Table, message: Option<&String>, text: &mut String) {
-        let size = terminal_size();
+        let size = size().unwrap_or((80, 24));
         let (columns, rows) = size;
         match self.size.replace(size) {
             None => text.push_str(&"\n".repeat(rows)),
@@ -250,13 +249,5 @@ impl Screen {
             text.push_str("\x1b[K\r\n");
         }
         text.push_str("\x1b[J");
-    }
-}
-
-/// Columns and rows of the terminal, or 80 and 24 if it does not know.
-fn terminal_size() -> (usize, usize) {
-    match tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        _ => (80, 24),
     }
 }

@@ -214,6 +214,19 @@ fn shorten(text: &str, width: usize) -> String {
     short
 }
 
+/// The text, cut to `width` columns with a `~` in its middle: both ends of a name tell.
+pub fn shorten_middle(text: &str, width: usize) -> String {
+    if wide(text) <= width {
+        return text.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let end: String = text.chars().rev().collect();
+    let end = shorten(&end, room / 2 + 1);
+    let end = end.strip_suffix('~').unwrap_or(&end);
+    let start = shorten(text, room - room / 2 + 1);
+    start + &end.chars().rev().collect::<String>()
+}
+
 fn rate(rate: f64) -> String {
     match rate {
         0.0 => "-".to_owned(),

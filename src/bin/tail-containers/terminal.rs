@@ -4,19 +4,38 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 
 use fluent_bit_container_logs::telemetry::plain_text::is_deceptive;
+use rustix::termios::tcgetwinsize;
 
 use crate::arguments::Color;
 
-/// Whether output to standard output is colored.
+/// Whether output to standard output is colored. What is asked for on the command line wins over
+/// `NO_COLOR` (no-color.org).
 pub fn is_colored(when: Color) -> bool {
     match when {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            io::stdout().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            let is_unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
+            let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            io::stdout().is_terminal() && is_unset("NO_COLOR") && !is_dumb
         }
     }
+}
+
+/// The columns of the terminal that is standard output; `None` if it is none.
+pub fn width() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Columns and rows of the terminal that is standard output, 80 and 24 if it does not know;
+/// `None` if it is none.
+pub fn size() -> Option<(usize, usize)> {
+    let out = io::stdout();
+    let size = tcgetwinsize(&out).ok()?;
+    Some(match (size.ws_col, size.ws_row) {
+        (0, _) | (_, 0) => (80, 24),
+        (columns, rows) => (columns.into(), rows.into()),
+    })
 }
 
 /// Replaces characters that could control the terminal or change the order of the text:

@@ -34,6 +34,55 @@ fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
     assert_eq!(name(), None);
 }
 
+/// One is renamed, one is new, and one is as it was.
+#[test]
+fn what_changed_in_a_list_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("containers.json");
+    let write = |names: &[(usize, &str)]| {
+        let entry = |(number, name): &(usize, &str)| {
+            format!(r#"{{"id":"{}","names":["{name}"]}}"#, id(*number))
+        };
+        let entries: Vec<String> = names.iter().map(entry).collect();
+        let next = dir.path().join("next");
+        std::fs::write(&next, format!("[{}]", entries.join(","))).unwrap();
+        std::fs::rename(next, &file).unwrap();
+    };
+    let lists = ContainerLists::new(1_000);
+    write(&[(1, "web"), (2, "db")]);
+    lists.read(&SafePath::from(&file)).unwrap();
+    assert_eq!(lists.take_changed(), HashSet::new(), "all is new");
+    write(&[(1, "shop"), (2, "db"), (3, "mail")]);
+    // Whoever reads it first.
+    lists.read(&SafePath::from(&file)).unwrap();
+    assert_eq!(lists.take_changed(), HashSet::from([id(1), id(3)]));
+    assert_eq!(lists.take_changed(), HashSet::new());
+    std::fs::write(&file, "[{").unwrap();
+    assert_eq!(lists.take_changed(), HashSet::new());
+    write(&[(2, "db"), (3, "mail")]);
+    let all_that_were_unknown = HashSet::from([id(2), id(3)]);
+    assert_eq!(lists.take_changed(), all_that_were_unknown);
+}
+
+/// All containers of a storage have it, and are looked at again and again.
+#[test]
+fn a_damaged_list_is_read_once_until_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("containers.json");
+    let lists = ContainerLists::new(1_000);
+    std::fs::write(&file, "[{]").unwrap();
+    crate::format::work::take();
+    let read = |wanted: &str| {
+        let read = lists.read(&SafePath::from(&file));
+        assert!(format!("{read:?}").contains(wanted), "{read:?}");
+    };
+    read("Unreadable");
+    (0..100).for_each(|_| read("Missing"));
+    assert_eq!(crate::format::work::take(), 3);
+    std::fs::write(&file, "[]").unwrap();
+    read("Ok");
+}
+
 /// A user rewrites the list constantly, so that each lookup would read it again.
 #[test]
 fn a_list_that_changes_all_the_time_is_read_so_many_times_a_second() {

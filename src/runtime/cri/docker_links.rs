@@ -25,10 +25,18 @@ pub(super) struct DockerLinks {
     /// All folders `containers/` of Docker's data roots, where they are now.
     places: Vec<SafePath>,
     has_found: bool,
-    /// How many lead to a container that is not there.
-    dangling: u64,
-    /// Where the first of them leads, where its container was looked for, and why it is not there.
-    first: Option<(PathBuf, PathBuf, io::Error)>,
+    /// Those that lead to a container that is not there.
+    dangling: Vec<Dangling>,
+}
+
+/// A link that leads to a container that is not there.
+struct Dangling {
+    link: PathBuf,
+    target: PathBuf,
+    /// Where the container was looked for.
+    place: PathBuf,
+    /// Why it is not there.
+    error: io::Error,
 }
 
 impl DockerLinks {
@@ -40,14 +48,15 @@ impl DockerLinks {
                 .map(|place| SafePath::below(&Base::of_machine(&place), place))
                 .collect(),
             has_found: false,
-            dangling: 0,
-            first: None,
+            dangling: Vec::new(),
         }
     }
 
     /// Whether containers of pods may be Docker's.
     pub fn are_expected(&self) -> bool {
-        self.has_found || self.dangling > 0 || self.places.iter().any(|place| place.is_dir())
+        self.has_found
+            || !self.dangling.is_empty()
+            || self.places.iter().any(|place| place.is_dir())
     }
 
     /// Adds the containers that the links in a container's directory lead to. Returns whether the
@@ -81,22 +90,26 @@ impl DockerLinks {
     /// The container whose log a link leads to, and its folder, if it is below a data root.
     fn container(&mut self, link: &Path) -> Option<(ContainerId, SafePath)> {
         let target = std::fs::read_link(link).ok()?;
-        let (folder, (place, error)) = match container_in(&target) {
-            Some((folder, id)) => match self.find(id) {
+        let (place, error) = match container_in(&target) {
+            Some((_, id)) => match self.find(id) {
                 Ok(dir) => {
                     self.has_found = true;
                     return Some((id, dir));
                 }
-                Err(failure) => (folder.to_owned(), failure),
+                Err(failure) => failure,
             },
             None => {
-                let error = io::Error::other("they are not logs of Docker's driver json-file");
+                let error = io::Error::other("it is not a log of Docker's driver json-file");
                 let place = self.places.first().map(|place| place.to_path_buf());
-                (target, (place.unwrap_or_default(), error))
+                (place.unwrap_or_default(), error)
             }
         };
-        self.dangling += 1;
-        self.first.get_or_insert((folder, place, error));
+        self.dangling.push(Dangling {
+            link: link.to_owned(),
+            target,
+            place,
+            error,
+        });
         None
     }
 
@@ -124,19 +137,49 @@ impl DockerLinks {
         Err(failure.unwrap_or_else(|| (PathBuf::new(), io::ErrorKind::NotFound.into())))
     }
 
-    /// What is to be said if no link leads to a container. A single one may do so: its container
-    /// was removed a moment before.
-    pub fn unreadable(self) -> Option<Unreadable> {
-        let (target, path, error) = self.first.filter(|_| !self.has_found)?;
+    /// What is to be said of the links that lead to no container: each by name or, if not one leads
+    /// to any, that Docker's data root is not there.
+    pub fn unreadable(self) -> Vec<Unreadable> {
+        if self.has_found {
+            return self
+                .dangling
+                .into_iter()
+                .map(Dangling::unreadable)
+                .collect();
+        }
+        let count = self.dangling.len() as u64;
+        let first = self.dangling.into_iter().next();
+        first
+            .map(|first| first.unreadable_as_all(count))
+            .into_iter()
+            .collect()
+    }
+}
+
+impl Dangling {
+    fn unreadable(self) -> Unreadable {
+        let (target, error) = (self.target.display(), self.error);
+        let reason = format!("it is a link to {target}, which is not found here: {error}");
+        Unreadable {
+            path: self.link,
+            error: io::Error::new(error.kind(), reason),
+            hides: Hides::LinkedLogs(1),
+        }
+    }
+
+    /// As one of `count` that all lead nowhere.
+    fn unreadable_as_all(self, count: u64) -> Unreadable {
+        let folder = container_in(&self.target).map_or(&*self.target, |(folder, _)| folder);
+        let error = self.error;
         let reason = format!(
             "the logs of pods are links into {}, but none of them is found here: {error}",
-            target.display()
+            folder.display()
         );
-        Some(Unreadable {
-            path,
+        Unreadable {
+            path: self.place,
             error: io::Error::new(error.kind(), reason),
-            hides: Hides::LinkedLogs(self.dangling),
-        })
+            hides: Hides::LinkedLogs(count),
+        }
     }
 }
 

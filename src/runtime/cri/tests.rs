@@ -285,7 +285,7 @@ fn links_are_looked_up_in_all_data_roots_where_they_are_now() {
 }
 
 #[test]
-fn links_of_which_none_leads_to_a_container_are_said_and_a_single_one_is_not() {
+fn links_that_lead_to_no_container_are_said_by_name_or_if_none_leads_to_any_together() {
     let node = Node::new();
     let (gone, id) = ("ef".repeat(32), "ab".repeat(32));
     for (container, id) in [("app", &gone), ("side", &id)] {
@@ -311,7 +311,10 @@ fn links_of_which_none_leads_to_a_container_are_said_and_a_single_one_is_not() {
         .contains("links into /data/docker/containers"));
     node.write(&format!("docker/containers/{id}/{id}-json.log"));
     let listing = cri.list(&cri.root()).unwrap();
-    assert_eq!((listing.containers.len(), listing.unreadable.len()), (1, 0));
+    assert_eq!((listing.containers.len(), listing.unreadable.len()), (1, 1));
+    let link = node.path(&format!("pods/shop_web-1_{UID}/app/0.log"));
+    assert_eq!(listing.unreadable[0].path, link);
+    assert_eq!(listing.unreadable[0].hides, Hides::LinkedLogs(1));
 }
 
 #[test]

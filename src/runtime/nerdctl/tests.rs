@@ -2,7 +2,10 @@ use std::fs;
 
 use super::*;
 use crate::fuzz_seeds::keep;
+use crate::runtime::bolt::written::{database, text, texts, Value};
 use crate::runtime::id::ContainerId;
+use crate::runtime::nerdctl::storage::CONTAINERS;
+use crate::runtime::storage::Limits;
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";
 
@@ -12,12 +15,42 @@ fn root() -> (tempfile::TempDir, Nerdctl, Found) {
     let folder = dir.path().join("1935db59/containers/default").join(ID);
     fs::create_dir_all(&folder).unwrap();
     fs::create_dir_all(dir.path().join("1935db59/names/default")).unwrap();
-    let nerdctl = Nerdctl::new(dir.path());
+    let nerdctl = Nerdctl::of_root(Some(dir.path()), dir.path());
+    write_database(&dir, &[(&"ef".repeat(32), "other", &[])]);
     let mut listing = nerdctl.list(&nerdctl.root()).unwrap();
-    assert!(listing.unreadable.is_empty(), "{:?}", listing.unreadable);
     let found = listing.containers.remove(0);
     assert_eq!(found.id, ContainerId::parse(ID).unwrap());
     (dir, nerdctl, found)
+}
+
+/// Id, image and labels of a container.
+type Container<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+/// Writes containerd's database with these containers of the namespace `default`.
+fn write_database(dir: &tempfile::TempDir, containers: &[Container<'_>]) {
+    let container = |(id, image, labels): &Container<'_>| {
+        let described = [("image", text(image)), ("labels", texts(labels))];
+        let described = described.map(|(key, value)| (key.to_owned(), value));
+        ((*id).to_owned(), Value::Bucket(described.to_vec()))
+    };
+    let mut bucket = Value::Bucket(containers.iter().map(container).collect());
+    for key in ["containers", "default", "v1"] {
+        bucket = Value::Bucket(vec![(key.to_owned(), bucket)]);
+    }
+    let Value::Bucket(root) = bucket else {
+        unreachable!("it is one");
+    };
+    let bytes = database(&root, 7);
+    keep("nerdctl", &bytes);
+    put_database(dir, &bytes);
+}
+
+fn put_database(dir: &tempfile::TempDir, bytes: &[u8]) {
+    let path = dir
+        .path()
+        .join("var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
 }
 
 fn write_name(dir: &tempfile::TempDir, name: &str) {
@@ -109,6 +142,127 @@ fn what_changes_is_the_start_and_the_name_and_not_the_end() {
     assert!(!is_same(again, restarted) && !is_same(renamed, restarted));
 }
 
+const DAMAGED: [&str; 3] = ["{", "[]", r#"{"driver":7}"#];
+
+#[test]
+fn image_and_labels_are_what_containerds_database_has() {
+    let (dir, nerdctl, found) = root();
+    write_name(&dir, "web");
+    let labels = [
+        ("com.docker.compose.project", "shop"),
+        ("nerdctl/name", "web"),
+    ];
+    write_database(&dir, &[(ID, "docker.io/library/nginx:1.27", &labels)]);
+    let metadata = nerdctl.metadata(&found, 0).unwrap();
+    assert_eq!(metadata.image, "docker.io/library/nginx:1.27");
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(metadata.labels, labels.into());
+    assert!(!metadata.is_partial);
+    let listing = nerdctl.list(&nerdctl.root()).unwrap();
+    assert!(listing.unreadable.is_empty(), "{:?}", listing.unreadable);
+}
+
+/// containerd adds a container after nerdctl has made its log.
+#[test]
+fn a_container_that_is_about_to_be_added_to_the_database_is_waited_for() {
+    let (dir, nerdctl, found) = root();
+    write_name(&dir, "web");
+    let metadata = nerdctl.metadata(&found, 0).unwrap();
+    assert_eq!(
+        (&*metadata.name, &*metadata.image),
+        ("web", ""),
+        "an old one is left over"
+    );
+    let said = nerdctl.list(&nerdctl.root()).unwrap().unreadable.remove(0);
+    assert_eq!(said.error.to_string(), NONE_OF_THEM);
+    fs::write(found.dir.join(format!("{ID}-json.log")), "").unwrap();
+    if stat_path(&found.dir.join(format!("{ID}-json.log")))
+        .unwrap()
+        .0
+        .birth
+        == 0
+    {
+        return;
+    }
+    let metadata = nerdctl.metadata(&found, 0);
+    assert!(
+        matches!(metadata, Err(MetadataError::Busy { .. })),
+        "{metadata:?}"
+    );
+    assert!(nerdctl.list(&nerdctl.root()).unwrap().unreadable.is_empty());
+    write_database(&dir, &[(ID, "nginx", &[])]);
+    assert_eq!(nerdctl.metadata(&found, 0).unwrap().image, "nginx");
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_said_and_read_once_it_can() {
+    let (dir, nerdctl, found) = root();
+    write_name(&dir, "web");
+    let path = dir.path().join("var/lib/containerd");
+    let version = || nerdctl.metadata_version(&found).unwrap();
+    let is_same = |seen, now| nerdctl.is_same_version(seen, now);
+    for (bytes, reason) in [
+        (None, "No such file"),
+        (Some(b"x".repeat(9_000)), "not a Bolt database"),
+    ] {
+        match bytes {
+            None => fs::remove_dir_all(&path).unwrap(),
+            Some(bytes) => put_database(&dir, &bytes),
+        }
+        let metadata = nerdctl.metadata(&found, 0).unwrap();
+        assert_eq!((&*metadata.name, &*metadata.image), ("web", ""));
+        let said = nerdctl.list(&nerdctl.root()).unwrap().unreadable.remove(0);
+        assert!(said.error.to_string().contains(reason), "{said:?}");
+        assert!(said.path.starts_with(&path) && said.hides == Hides::ImagesAndLabels);
+    }
+    let readable = version();
+    fs::remove_dir_all(&path).unwrap();
+    let missing = version();
+    assert!(is_same(readable, missing), "what was known is still known");
+    assert!(!is_same(missing, readable));
+}
+
+#[test]
+fn the_database_is_below_the_root_that_containerd_has() {
+    let (dir, nerdctl, found) = root();
+    write_name(&dir, "web");
+    let spec = start(&dir, &found, "A=b");
+    let usual = dir.path().join("var/lib/containerd");
+    write_database(&dir, &[(ID, "usual", &[])]);
+    let image = || nerdctl.metadata(&found, 0).unwrap().image;
+    let moved = |to: &str, image: &str| {
+        write_database(&dir, &[(ID, image, &[])]);
+        fs::rename(&usual, dir.path().join(to)).unwrap();
+    };
+    moved("elsewhere", "elsewhere");
+    assert_eq!(image(), "");
+    fs::create_dir_all(dir.path().join("etc/containerd")).unwrap();
+    let settings = format!(
+        "version = 2\nroot = '{}'\n",
+        dir.path().join("elsewhere").display()
+    );
+    fs::write(dir.path().join("etc/containerd/config.toml"), settings).unwrap();
+    assert_eq!(image(), "elsewhere");
+    // As its command line says: the link in the folder of a running container leads there.
+    moved("running", "running");
+    let files = dir
+        .path()
+        .join("running")
+        .join(TASKS)
+        .join("default")
+        .join(ID);
+    let link = spec.with_file_name("work");
+    for (leads, want) in [
+        (Path::new("/nonexistent/tasks"), "elsewhere"),
+        (Path::new(TASKS), "elsewhere"),
+        (&files, "running"),
+    ] {
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(leads, &link).unwrap();
+        assert_eq!(image(), want, "{}", leads.display());
+    }
+}
+
 #[test]
 fn driver_and_place_of_the_log_are_in_its_configuration() {
     let (_dir, nerdctl, found) = root();
@@ -116,7 +270,12 @@ fn driver_and_place_of_the_log_are_in_its_configuration() {
         keep("nerdctl", text);
         fs::write(found.dir.join(LOG_CONFIG), text).unwrap();
         let driver = nerdctl.log_driver(&found);
-        let driver = driver.map(|driver| (driver.writes_file(), driver.name));
+        let is_damaged = !text.is_empty() && driver.is_err();
+        assert_eq!(is_damaged, DAMAGED.contains(&text), "{text}");
+        let driver = driver
+            .ok()
+            .flatten()
+            .map(|driver| (driver.writes_file(), driver.name));
         (driver, nerdctl.logs(&found).remove(0).path.to_path_buf())
     };
     let own = found.dir.join(format!("{ID}-json.log")).to_path_buf();
@@ -137,8 +296,8 @@ fn driver_and_place_of_the_log_are_in_its_configuration() {
         logs(r#"{"driver":"none"}"#),
         (file("none", false), own.clone())
     );
-    for damaged in ["", "{", "[]", r#"{"driver":7}"#] {
-        assert_eq!(logs(damaged), (None, own.clone()), "{damaged}");
+    for text in DAMAGED.iter().chain(&[""]) {
+        assert_eq!(logs(text), (None, own.clone()), "{text}");
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! <storage>/db.sql                  SQLite, since Podman 4.8       (`sqlite`)
 //! <storage>/libpod/db.sql           the same, where `--root` was not given
-//! <storage>/libpod/bolt_state.db    BoltDB, before, and as long as it exists   (`bolt`)
+//! <storage>/libpod/bolt_state.db    BoltDB, before, and as long as it exists   (`bolt_state`)
 //! ```
 //!
 //! Podman writes to it whenever a container changes its state, so it may be busy. No lock is
@@ -24,7 +24,7 @@ use crate::lock::lock;
 use crate::runtime::file::{describe, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::podman::config::Configured;
-use crate::runtime::podman::{bolt, sqlite};
+use crate::runtime::podman::{bolt_state, sqlite};
 use crate::runtime::safe_path::SafePath;
 
 /// Most databases kept.
@@ -34,12 +34,13 @@ const MOST_DATABASES: usize = 256;
 const PAUSE: u32 = 20;
 /// Shortest pause.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-/// How long a database may be busy. A transaction of Podman takes milliseconds; one that a killed
-/// Podman left behind is there until the next command.
+/// How long, and for how many reads, a database may be busy. A transaction of Podman takes
+/// milliseconds, so of several reads one succeeds, however often Podman writes; a transaction that a
+/// killed Podman left behind is there until the next command.
 const PATIENCE: Duration = Duration::from_secs(2);
+const MOST_BUSY_READS: u32 = 5;
 
-/// Reasons why a database is busy.
-const CHANGING: &str = "it changes faster than it can be read";
+/// Why a database is busy for longer.
 const UNFINISHED: &str =
     "it has a transaction that is not finished; the next command of Podman ends it";
 
@@ -55,7 +56,7 @@ const KINDS: [(&str, Read); 3] = [
         sqlite::read(path, most, take)
     }),
     ("libpod/bolt_state.db", |path, most, take| {
-        bolt::read(path, most, take)
+        bolt_state::read(path, most, take)
     }),
 ];
 
@@ -119,12 +120,25 @@ type Version = (FileVersion, Option<FileVersion>);
 struct Known {
     version: Option<Version>,
     containers: Containers,
+    /// Containers that were looked for and are not in it.
+    lacking: HashSet<ContainerId>,
     /// Why it, or a part of it, could not be read.
     failure: Option<String>,
-    /// Since when it has been busy, and why.
-    busy: Option<(Instant, &'static str)>,
+    /// It has been busy at each read since the last that succeeded.
+    busy: Option<Busy>,
     /// When it may be read again.
     next: Instant,
+}
+
+/// A database that Podman is writing to.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    /// When that was found first.
+    since: Instant,
+    /// Until when another read continues this.
+    until: Instant,
+    /// How many reads found it.
+    reads: u32,
 }
 
 /// A cache of what databases say.
@@ -160,12 +174,26 @@ impl Databases {
                     Some(configured) => return Answer::Configured(Arc::clone(configured)),
                     None if answer == Answer::Busy => {}
                     None if known.failure.is_some() => answer = Answer::Unreadable,
-                    None if answer == Answer::NoDatabase => answer = Answer::Unknown,
-                    None => {}
+                    None => {
+                        known.lacking.insert(*id);
+                        if answer == Answer::NoDatabase {
+                            answer = Answer::Unknown;
+                        }
+                    }
                 },
             }
         }
         answer
+    }
+
+    /// The containers that were looked for in `storage` and are in none of its databases, of which
+    /// this is one.
+    pub fn lacking(&self, storage: &SafePath) -> Option<(SafePath, HashSet<ContainerId>)> {
+        let all = lock(&self.known);
+        kinds(storage).find_map(|(path, _)| {
+            let lacking = &all.get(path.as_ref())?.lacking;
+            (!lacking.is_empty()).then(|| (path, lacking.clone()))
+        })
     }
 
     /// The databases of these storages that cannot be read, with the reasons.
@@ -223,8 +251,7 @@ impl Databases {
             return Refreshed::Known(known);
         }
         if now < known.next {
-            let reason = known.busy.map_or(CHANGING, |(_, reason)| reason);
-            return known.be_busy(now, reason);
+            return known.stay_busy(now);
         }
         let mut containers = Containers::new();
         let mut failure = None;
@@ -242,7 +269,7 @@ impl Databases {
         known.next = ended + SHORTEST_PAUSE.max(PAUSE * ended.duration_since(now));
         match result {
             Ok(()) => {}
-            Err(Failure::Busy) => return known.be_busy(now, UNFINISHED),
+            Err(Failure::Busy) => return known.be_busy(now),
             Err(Failure::Missing) => {
                 *known = Known::new(now);
                 return Refreshed::Missing;
@@ -250,6 +277,7 @@ impl Databases {
             Err(Failure::Unreadable(reason)) => failure = Some(reason),
         }
         (known.version, known.containers) = (version, containers);
+        known.lacking.clear();
         (known.failure, known.busy) = (failure, None);
         Refreshed::Known(known)
     }
@@ -258,7 +286,7 @@ impl Databases {
 enum Refreshed<'a> {
     Missing,
     Busy,
-    Known(&'a Known),
+    Known(&'a mut Known),
 }
 
 impl Known {
@@ -266,20 +294,34 @@ impl Known {
         Known {
             version: None,
             containers: Containers::new(),
+            lacking: HashSet::new(),
             failure: None,
             busy: None,
             next: now,
         }
     }
 
-    /// Podman is writing; what is known of an earlier version still holds.
-    fn be_busy(&mut self, now: Instant, reason: &'static str) -> Refreshed<'_> {
-        let since = self.busy.map_or(now, |(since, _)| since);
-        self.busy = Some((since, reason));
-        if now.duration_since(since) < PATIENCE {
+    /// Podman is writing.
+    fn be_busy(&mut self, now: Instant) -> Refreshed<'_> {
+        // One that nobody asked for in the meantime was not busy all the time.
+        let before = self.busy.filter(|busy| now < busy.until);
+        self.busy = Some(Busy {
+            since: before.map_or(now, |busy| busy.since),
+            until: self.next + PATIENCE,
+            reads: before.map_or(0, |busy| busy.reads) + 1,
+        });
+        self.stay_busy(now)
+    }
+
+    /// It is not read now; what is known of an earlier version still holds.
+    fn stay_busy(&mut self, now: Instant) -> Refreshed<'_> {
+        let is_over = |busy: &Busy| {
+            now.duration_since(busy.since) >= PATIENCE && busy.reads >= MOST_BUSY_READS
+        };
+        if !self.busy.as_ref().is_some_and(is_over) {
             return Refreshed::Busy;
         }
-        self.failure = Some(reason.to_owned());
+        self.failure = Some(UNFINISHED.to_owned());
         Refreshed::Known(self)
     }
 }

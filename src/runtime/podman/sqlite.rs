@@ -2,26 +2,27 @@
 //!
 //! SQLite itself opens no file: a lock of ours would hold up a Podman that wants to write, and a
 //! user's file may be a pipe or grow without end. So the bytes are copied (`read`), and the copy
-//! counts only if no transaction was written in the meantime, in either way that SQLite has:
+//! counts only if it is what one transaction left, in either way that SQLite has to write one:
 //!
 //! ```text
 //! rollback journal                      write-ahead log (`wal`)
-//! change counter, time      c0          transactions in the log     w
-//! journal                   absent
-//! copy                                  copy, with the pages of w instead of older ones
-//! journal                   absent
-//! change counter, time      c0          transactions in the log     w
+//! change counter, time      c0          header of the log           h0
+//! journal                   absent      copy
+//! copy                                  transactions in the log     their pages replace older ones
+//! journal                   absent      header of the log           h0
+//! change counter, time      c0
 //! ```
 //!
 //! While there is no journal, nobody is writing to the file; and a transaction that began and ended in
-//! between has incremented the counter. Pages that a checkpoint copies into the file also remain in the
-//! log until it restarts.
+//! between has incremented the counter. With a log, transactions may go on: they are appended to it.
+//! What a checkpoint has copied into the file by then is in the log that is read afterwards, as long as
+//! that was not restarted, which changes its header.
 //!
 //! A user can write anything into such a file. Nothing in it is executed: views, virtual tables
 //! and functions are refused, and size, memory and time are limited.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -32,8 +33,9 @@ use rusqlite::Connection;
 use rustix::fs::fstat;
 use rustix::time::{clock_gettime, ClockId};
 
+use crate::runtime::bounded_file::read_up_to;
 use crate::runtime::podman::database::Failure;
-use crate::runtime::podman::wal::Wal;
+use crate::runtime::podman::wal::{self, Wal};
 use crate::runtime::safe_path::SafePath;
 
 /// Suffix of the file in which SQLite keeps what an unfinished transaction replaces.
@@ -69,18 +71,26 @@ pub(super) fn read(
     mut take: impl FnMut(&str, &str),
 ) -> Result<(), Failure> {
     let file = path.open_file()?;
-    let before = stamp(&file)?;
-    let wal = Wal::read(&beside(path, LOG))?;
+    let log = beside(path, LOG);
+    let (before, of_log) = (stamp(&file)?, wal::header(&log)?);
     if has_journal(path)? {
         return Err(Failure::Busy);
     }
-    let size = wal.database_size(fstat(&file)?.st_size as u64);
+    let mut bytes = read_up_to(&file, path, most_bytes).map_err(io::Error::from)?;
+    let wal = Wal::read(&log)?;
+    let is_whole = !has_journal(path)?
+        && wal::header(&log)? == of_log
+        && (of_log.is_some() || stamp(&file)? == before);
+    if !is_whole {
+        return Err(Failure::Busy);
+    }
+    let size = wal.database_size(bytes.len() as u64);
     if size > most_bytes {
         return Err(Failure::too_large(size, most_bytes));
     }
-    let copied = copy(Image::new(&file, &wal, size));
-    if has_journal(path)? || stamp(&file)? != before || Wal::read(&beside(path, LOG))? != wal {
-        return Err(Failure::Busy);
+    wal.apply(&mut bytes, usize::try_from(size).unwrap_or(usize::MAX));
+    if let Some(flags) = bytes.get_mut(WAL_FLAGS) {
+        flags.fill(NO_WAL);
     }
     let mut left = size;
     let mut take = |id: &str, config: &str| {
@@ -89,8 +99,8 @@ pub(super) fn read(
         take(id, config);
         Some(())
     };
-    copied
-        .and_then(|copy| each_row(&copy, &mut take))
+    open(bytes)
+        .and_then(|database| each_row(&database, &mut take))
         .map_err(|error| Failure::Unreadable(error.to_string()))
 }
 
@@ -127,57 +137,12 @@ fn has_journal(path: &SafePath) -> io::Result<bool> {
     }
 }
 
-/// The bytes of the database with the transactions of its log, as if it had none.
-struct Image<'a> {
-    file: &'a File,
-    wal: &'a Wal,
-    size: usize,
-    /// How much of it was read.
-    position: usize,
-}
-
-impl<'a> Image<'a> {
-    fn new(file: &'a File, wal: &'a Wal, size: u64) -> Image<'a> {
-        Image {
-            file,
-            wal,
-            size: usize::try_from(size).unwrap_or(usize::MAX),
-            position: 0,
-        }
-    }
-}
-
-impl Read for Image<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let page_size = self.wal.page_size();
-        let (page, offset) = (self.position / page_size, self.position % page_size);
-        let rest = (page_size - offset).min(self.size - self.position);
-        let most = buffer.len().min(rest);
-        let buffer = &mut buffer[..most];
-        let number = u32::try_from(page + 1).map_err(io::Error::other)?;
-        let newest = self.wal.page(number);
-        match newest.and_then(|page| page.get(offset..offset + most)) {
-            Some(bytes) => buffer.copy_from_slice(bytes),
-            None => self.file.read_exact_at(buffer, self.position as u64)?,
-        }
-        for at in WAL_FLAGS {
-            let flag = at
-                .checked_sub(self.position)
-                .and_then(|at| buffer.get_mut(at));
-            flag.into_iter().for_each(|flag| *flag = NO_WAL);
-        }
-        self.position += most;
-        Ok(most)
-    }
-}
-
-/// A database in memory with these bytes.
-fn copy(image: Image<'_>) -> rusqlite::Result<Connection> {
+/// A database in memory with these bytes, of which it takes a copy.
+fn open(bytes: Vec<u8>) -> rusqlite::Result<Connection> {
     let mut database = Connection::open_in_memory()?;
     database.execute_batch(&format!("PRAGMA hard_heap_limit = {MOST_MEMORY}"))?;
-    let size = image.size;
-    database.deserialize_read_exact("main", image, size, true)?;
-    confine(&mut database, size)?;
+    database.deserialize_read_exact("main", bytes.as_slice(), bytes.len(), true)?;
+    confine(&mut database, bytes.len())?;
     Ok(database)
 }
 

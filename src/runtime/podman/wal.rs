@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use crate::runtime::safe_path::SafePath;
 
@@ -22,6 +23,20 @@ const FRAME_HEADER: usize = 24;
 /// Largest log. SQLite empties it at 4 MB, as soon as nobody reads.
 const MOST_BYTES: u64 = 8 << 20;
 const PAGE_SIZES: std::ops::RangeInclusive<usize> = 512..=1 << 16;
+
+/// The header of the log at `path`, which changes when the log is restarted; `None` if there is no
+/// log.
+pub(super) fn header(path: &SafePath) -> io::Result<Option<[u8; HEADER]>> {
+    let mut bytes = [0; HEADER];
+    let read = path
+        .open_file()
+        .and_then(|file| file.read_exact_at(&mut bytes, 0));
+    match read.map_err(|error| (error.kind(), error)) {
+        Ok(()) => Ok(Some(bytes)),
+        Err((io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof, _)) => Ok(None),
+        Err((_, error)) => Err(error),
+    }
+}
 
 /// The transactions in a log.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,18 +114,20 @@ impl Wal {
         }
     }
 
-    /// The size in which the database is to be read.
-    pub fn page_size(&self) -> usize {
-        match self.page_size {
-            0 => 1 << 12,
-            size => size,
+    /// Writes the newest version of each page that is in the log into `bytes`, a copy of the
+    /// database, which is to have this size then.
+    pub fn apply(&self, bytes: &mut Vec<u8>, size: usize) {
+        bytes.resize(size, 0);
+        for (number, start) in &self.pages {
+            // A page that a later transaction has cut off is in the log, too.
+            let before = number.checked_sub(1);
+            let at = before.and_then(|before| self.page_size.checked_mul(before as usize));
+            let place = at.and_then(|at| bytes.get_mut(at..)?.get_mut(..self.page_size));
+            let page = self.bytes.get(*start..*start + self.page_size);
+            if let (Some(place), Some(page)) = (place, page) {
+                place.copy_from_slice(page);
+            }
         }
-    }
-
-    /// The newest version of a page, the first of which is number 1, if it is in the log.
-    pub fn page(&self, number: u32) -> Option<&[u8]> {
-        let start = *self.pages.get(&number)?;
-        self.bytes.get(start..start + self.page_size)
     }
 }
 

@@ -147,17 +147,18 @@ impl Follower {
 
     async fn follow_once(&mut self) -> Result<BodyEnd, StreamEnd> {
         let since = self.since();
+        let last = self.take_last(since);
         let was_known = self.context.podman.get();
         let wanted = self.from(since).await?;
         let mut answer = self
-            .ask(&logs_target(&self.id, &Wanted::Following(wanted)))
+            .ask(&logs_target(&self.id, &Wanted::following(wanted, last)))
             .await?;
         if answer.podman != was_known {
-            // It interprets `since` differently, so request the log again.
+            // It interprets `since` and `tail` differently, so request the log again.
             drop(answer);
             let wanted = self.from(since).await?;
             answer = self
-                .ask(&logs_target(&self.id, &Wanted::Following(wanted)))
+                .ask(&logs_target(&self.id, &Wanted::following(wanted, None)))
                 .await?;
         }
         let has_terminal = self.has_terminal(&answer).await?;
@@ -168,7 +169,7 @@ impl Follower {
         };
         if is_inexact {
             drop(answer);
-            return self.read_snapshots().await.map(|()| BodyEnd::Ended);
+            return self.read_snapshots(last).await.map(|()| BodyEnd::Ended);
         }
         let mut filter = ResponseFilter::new(since.map_or(Place::Beginning, Place::Since), true);
         let decoder = EntryDecoder::new(has_terminal, since.unwrap_or_else(wall_clock));
@@ -188,6 +189,14 @@ impl Follower {
     /// The time from which the sink wants entries.
     pub(crate) fn since(&self) -> Option<Timestamp> {
         self.context.with_sink(|sink| sink.since(&self.id))
+    }
+
+    /// The number of lines from the end that are wanted, if it is limited. With `tail`, Podman may
+    /// omit pieces of lines, so it is asked for all.
+    pub(crate) fn take_last(&self, since: Option<Timestamp>) -> Option<usize> {
+        let is_podman = self.context.podman.get().is_some();
+        let last = self.context.with_sink(|sink| sink.take_last(&self.id));
+        last.filter(|_| since.is_none() && !is_podman)
     }
 
     /// Requests the container's log.
@@ -373,12 +382,24 @@ impl Follower {
 pub enum Wanted {
     /// Everything since a time, and what follows.
     Following(Option<Timestamp>),
+    /// The given number of entries from the end, and what follows.
+    FollowingLast(usize),
     /// What is written from now on.
     Future,
     /// What exists now: the given number of entries from the end, or all.
     Existing(Option<usize>),
     /// What exists now since a time, or all.
     ExistingSince(Option<Timestamp>),
+}
+
+impl Wanted {
+    /// Everything since a time, or else the given number of entries, or all; and what follows.
+    fn following(since: Option<Timestamp>, last: Option<usize>) -> Wanted {
+        match (since, last) {
+            (None, Some(last)) => Wanted::FollowingLast(last),
+            _ => Wanted::Following(since),
+        }
+    }
 }
 
 /// Returns the request's target. The daemon parses nine digits of fraction exactly.
@@ -398,7 +419,9 @@ pub fn logs_target(id: &ContainerId, wanted: &Wanted) -> String {
         }
         Wanted::Following(_) | Wanted::ExistingSince(_) | Wanted::Existing(None) => {}
         Wanted::Future => target.push_str("&tail=0"),
-        Wanted::Existing(Some(tail)) => target.push_str(&format!("&tail={tail}")),
+        Wanted::Existing(Some(tail)) | Wanted::FollowingLast(tail) => {
+            target.push_str(&format!("&tail={tail}"))
+        }
     }
     target
 }
@@ -429,6 +452,10 @@ mod tests {
             format!("{all}&since=1700000000.000000042")
         );
         assert_eq!(logs_target(&id, &Wanted::Future), format!("{all}&tail=0"));
+        let last = Wanted::following(None, Some(10));
+        assert_eq!(logs_target(&id, &last), format!("{all}&tail=10"));
+        let last = Wanted::following(Some(since), Some(10));
+        assert_eq!(logs_target(&id, &last), following(Some(since)));
         let there = all.replace("follow=1", "follow=0");
         assert_eq!(logs_target(&id, &Wanted::Existing(None)), there);
         assert_eq!(

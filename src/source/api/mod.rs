@@ -114,6 +114,12 @@ pub trait StreamSink: Send {
     /// the sink took (entries with this exact time are sent again, and the sink drops those it
     /// has), or `None` for all entries.
     fn since(&mut self, id: &ContainerId) -> Option<Timestamp>;
+
+    /// Returns how many lines from the end of the log are wanted if [`StreamSink::since`] is
+    /// `None`, or `None` for all. Called for the first response only.
+    fn take_last(&mut self, _id: &ContainerId) -> Option<usize> {
+        None
+    }
 }
 
 /// How a container's stream ended.

@@ -310,4 +310,8 @@ impl StreamSink for Sink {
         streamed.assembler.begin_again();
         streamed.assembler.since()
     }
+
+    fn take_last(&mut self, id: &ContainerId) -> Option<usize> {
+        self.shared.streamed().get_mut(id)?.last.take()
+    }
 }

@@ -71,12 +71,17 @@ enum Signal {
 
 impl Follower {
     /// Reads until the container stops.
-    pub(crate) async fn read_snapshots(&mut self) -> Result<(), StreamEnd> {
+    pub(crate) async fn read_snapshots(
+        &mut self,
+        mut last: Option<usize>,
+    ) -> Result<(), StreamEnd> {
         let mut place = self.since().map_or(Place::Beginning, Place::Since);
         let mut silence = FIRST_SILENCE;
         let mut expected = 0;
         loop {
-            let snapshot = self.read_snapshot(&mut place, expected).await?;
+            let snapshot = self
+                .read_snapshot(&mut place, expected, last.take())
+                .await?;
             let rested = Instant::now() + SHORTEST_PAUSE.max(snapshot.cost * PAUSE_FACTOR);
             expected = snapshot.entries;
             if snapshot.entries > 0 {
@@ -88,7 +93,9 @@ impl Follower {
                 {
                     Signal::Written => {}
                     Signal::Silent => silence = (silence * 2).min(LONGEST_SILENCE),
-                    Signal::Ended => return self.read_snapshot(&mut place, 0).await.map(drop),
+                    Signal::Ended => {
+                        return self.read_snapshot(&mut place, 0, None).await.map(drop)
+                    }
                 }
             }
             sleep_until(rested.into()).await;
@@ -97,18 +104,22 @@ impl Follower {
 
     /// Reads what exists now.
     pub(crate) async fn read_existing(&mut self) -> StreamEnd {
-        let mut place = self.since().map_or(Place::Beginning, Place::Since);
-        match self.read_snapshot(&mut place, 0).await {
+        let since = self.since();
+        let last = self.take_last(since);
+        let mut place = since.map_or(Place::Beginning, Place::Since);
+        match self.read_snapshot(&mut place, 0, last).await {
             Ok(_) => StreamEnd::Finished,
             Err(end) => end,
         }
     }
 
-    /// Passes on what exists after `place`.
+    /// Passes on what exists after `place`; of a log that is read from its beginning, the `last`
+    /// entries if there is such a number.
     async fn read_snapshot(
         &mut self,
         place: &mut Place,
         expected: usize,
+        last: Option<usize>,
     ) -> Result<Snapshot, StreamEnd> {
         let begun = Instant::now();
         let mut waited = Duration::ZERO;
@@ -121,7 +132,7 @@ impl Follower {
                     tail = None;
                     Wanted::ExistingSince(place.time().and_then(|time| podman.since(time, false)))
                 }
-                None => Wanted::Existing(tail),
+                None => Wanted::Existing(tail.or(last)),
             };
             let answer = self.ask(&logs_target(&self.id, &wanted)).await?;
             let decoder = EntryDecoder::new(self.has_terminal(&answer).await?, wall_clock());

@@ -18,6 +18,8 @@ pub(super) struct Streamed {
     pub(super) assembler: Assembler,
     /// The last known file offsets; the cursors are ahead of them.
     pub(super) files: ContainerCheckpoint,
+    /// How many lines from its end the first response is to have; `None` for all.
+    pub(super) last: Option<usize>,
     /// Of the lines of this response, if each piece of a line has a time of its own.
     pub(super) piece_times: Option<PieceTimes>,
     pub(super) last_entry: Instant,
@@ -45,6 +47,7 @@ impl Streamed {
         Streamed {
             assembler,
             files,
+            last: None,
             piece_times: None,
             last_entry: Instant::now(),
             has_finished: false,

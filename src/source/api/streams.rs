@@ -77,17 +77,20 @@ impl Streams {
 
     /// Follows a container with this log driver from the checkpoint that `saved` returns.
     /// `saved` is called only once following is certain to work, because a tailer drops its open
-    /// line when it hands over. On an error, nothing has changed.
+    /// line when it hands over. Of a log of which nothing was read, only the `last` lines are
+    /// wanted, if there is such a number. On an error, nothing has changed.
     pub fn follow(
         &mut self,
         id: ContainerId,
         template: Arc<RecordTemplate>,
         driver: Option<&LogDriver>,
+        last: Option<usize>,
         saved: impl FnOnce() -> ContainerCheckpoint,
     ) -> io::Result<ContainerCheckpoint> {
         self.thread()?;
         let saved = saved();
-        let streamed = self.shared.stream_from(&saved, id, template, driver);
+        let mut streamed = self.shared.stream_from(&saved, id, template, driver);
+        streamed.last = last;
         self.shared.streamed().insert(id, streamed);
         let follows = self.shared.follows;
         request(self.thread()?, id, follows);

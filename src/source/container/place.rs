@@ -1,10 +1,12 @@
 //! Where the folder of a container is: it may be found elsewhere, or be gone.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::runtime::file::stat_path;
 use crate::runtime::Found;
 use crate::source::container::Container;
+use crate::source::file::tailer::Tailer;
 use crate::source::services::Surroundings;
 
 impl Container {
@@ -25,10 +27,25 @@ impl Container {
     }
 
     /// Whether its folder is missing although its root is there: while that is being moved, all
-    /// are missing.
+    /// are missing. A folder that is elsewhere was not removed.
     pub(super) fn is_removed(&self) -> bool {
         let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         stat_path(&self.about.found().dir).is_err_and(is_missing)
             && self.about.runtime().root().try_exists().unwrap_or(false)
+            && !self.has_log()
+    }
+
+    /// Whether it exists somewhere else than where its runtime, which keeps containers in `places`
+    /// now, lists it: the root or the folder was moved, unmounted or mounted over, and not deleted.
+    pub fn is_out_of_sight(&self, places: &[PathBuf]) -> bool {
+        let found = self.about.found();
+        let is_in_place = self.folder.is_in_place(&found.dir)
+            && places.iter().any(|place| found.origin.starts_with(place));
+        !is_in_place && self.has_log()
+    }
+
+    /// Whether the file that its runtime writes is open and was not deleted.
+    fn has_log(&self) -> bool {
+        self.tailer().is_some_and(Tailer::has_name)
     }
 }

@@ -9,6 +9,7 @@ use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 use crate::source::services::Services;
 use crate::telemetry::event::Event;
+use crate::telemetry::metrics::Unread;
 
 const KEY: [u8; 32] = [1; 32];
 const RUNTIME_ID: [u8; 32] = [2; 32];
@@ -49,8 +50,12 @@ impl Bench {
     }
 
     fn with(&mut self, work: impl FnOnce(&mut Container, &mut Surroundings<'_>)) {
+        self.with_at(Instant::now(), work);
+    }
+
+    fn with_at(&mut self, now: Instant, work: impl FnOnce(&mut Container, &mut Surroundings<'_>)) {
         let cycle = Duration::from_millis(1);
-        let mut around = self.services.around(0, None, Instant::now(), cycle);
+        let mut around = self.services.around(0, None, now, cycle);
         work(&mut self.container, &mut around);
     }
 
@@ -188,4 +193,45 @@ fn an_empty_folder_is_looked_into_once() {
     assert!(!notices.is_empty());
     bench.with(Container::look);
     assert!(bench.container.about.is_known());
+}
+
+/// Thousands of them may be left over, and each rescan asks whether to look. What a chmod or a write in
+/// place repairs has no notice.
+#[test]
+fn a_file_that_cannot_be_read_is_read_again_when_it_changes() {
+    let (whole, damaged) = ("{\"Name\":\"/web\"}", "{\"Name\":");
+    for (name, others) in [("config.v2.json", "{}"), ("hostconfig.json", whole)] {
+        let mut bench = Bench::new(("Docker_Socket", "off"));
+        let dir = bench.container.about.found().dir.to_path_buf();
+        let other = match name {
+            "config.v2.json" => "hostconfig.json",
+            _ => "config.v2.json",
+        };
+        std::fs::write(dir.join(other), others).unwrap();
+        std::fs::write(dir.join(name), damaged).unwrap();
+        bench.services.watch = FileWatch::new().unwrap();
+        bench.with(|container, around| {
+            container.watch_folder(around.watch, around.key).unwrap();
+        });
+        // The container is not waited for any more, and the file has not just changed.
+        let later = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
+        while bench.container.needs_a_look(false) {
+            assert!(Instant::now() < end, "{name} is always read again");
+            bench.with_at(later, Container::look);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let unread = bench.container.about.unread();
+        assert_eq!(unread, Some(Unread::Metadata), "{name}");
+        assert!(bench.container.needs_a_look(true), "a right may be back");
+        assert!(bench
+            .said()
+            .iter()
+            .any(|event| event.to_string().contains(name)));
+        std::fs::write(dir.join(name), whole).unwrap();
+        assert!(bench.container.needs_a_look(false), "{name} is repaired");
+        bench.with_at(later, Container::look);
+        assert_eq!(bench.container.about.unread(), None, "{name}");
+        assert_eq!(bench.container.about.names().0, "~ada/web");
+    }
 }

@@ -222,6 +222,11 @@ impl Generation {
         known.all(|byte| *byte == 0)
     }
 
+    /// The open file, compressed or not.
+    pub fn file(&self) -> &File {
+        self.content.file()
+    }
+
     /// The open file if it is plain: compressed files are no longer written.
     pub fn plain_file(&self) -> Option<&File> {
         self.content.plain()

@@ -87,6 +87,8 @@ pub struct Listed {
     pub files: Vec<ListedFile>,
     /// Those that cannot, whatever is tried.
     pub unreadable: Vec<UnreadableFile>,
+    /// What has the name of a rotated or earlier file and is none: a pipe, a folder, a device.
+    pub no_files: Vec<SafePath>,
     /// How many there are besides, which are older.
     pub surplus: usize,
 }
@@ -113,6 +115,7 @@ impl PartialEq for Renamed {
 #[derive(Debug, Default, PartialEq)]
 struct Names {
     ranked: Vec<ListedFile>,
+    no_files: Vec<SafePath>,
     renamed: Vec<Renamed>,
 }
 
@@ -129,14 +132,21 @@ pub fn list(log: &LogFiles) -> io::Result<Listed> {
     }
     let Names {
         ranked,
+        no_files,
         mut renamed,
     } = names;
+    if let Some(path) = no_files.first().filter(|_| ranked.is_empty()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let reason = format!("{name} is not a regular file");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
     if ranked.is_empty() {
         // Another log of the container may be the one that is in use.
         renamed.retain(|file| file.is_named_after_log);
     }
     let mut listed = Listed {
         files: ranked,
+        no_files,
         ..Listed::default()
     };
     place_renamed(log, renamed, &mut listed)?;
@@ -168,12 +178,19 @@ fn names_of(log: &LogFiles) -> io::Result<Names> {
             continue;
         };
         match folder.stat(&name) {
-            Ok(stat) => names.ranked.push(ListedFile {
-                rank,
-                path: log.dir.join(name),
-                id: describe(&stat).0,
-                is_renamed: false,
-            }),
+            Ok(stat) => {
+                let path = log.dir.join(name);
+                // Opening the current file fails, which is reported for the log.
+                match is_regular(&stat) || log.current() == Some(&path) {
+                    true => names.ranked.push(ListedFile {
+                        rank,
+                        path,
+                        id: describe(&stat).0,
+                        is_renamed: false,
+                    }),
+                    false => names.no_files.push(path),
+                }
+            }
             // It was renamed or deleted since; the next listing shows it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // The other files are still known; the failure is reported when this one is
@@ -207,7 +224,7 @@ impl Names {
         // One that is gone or cannot be examined is of no use.
         let Ok(stat) = folder.stat(name) else { return };
         let (id, size) = describe(&stat);
-        let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+        let is_file = is_regular(&stat);
         let (is_empty, is_named_after_log) = (size == 0, log.is_named_after(name));
         if is_file && (is_named_after_log || !is_empty) {
             self.renamed.push(Renamed {
@@ -234,6 +251,8 @@ impl Names {
     }
 
     fn order(&mut self) {
+        self.no_files
+            .sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
         // Highest age first; of `.N` and `.N.gz`, keep the plain one, which is complete.
         self.ranked
             .sort_by_key(|file| (file.rank.run, Reverse(file.rank.age), file.rank.is_gzip));
@@ -254,6 +273,10 @@ impl Names {
         self.renamed
             .sort_by(|one, other| one.path.as_os_str().cmp(other.path.as_os_str()));
     }
+}
+
+fn is_regular(stat: &Statx) -> bool {
+    FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile
 }
 
 fn modified(stat: &Statx) -> u64 {

@@ -9,12 +9,14 @@ use std::time::Instant;
 use crate::delivery::link::Link;
 use crate::format::rfc3339;
 use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::safe_path::SafePath;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::UnreadableFile;
 use crate::source::file::resume::Lost;
 use crate::telemetry::account::{Abandoned, Account, Amount};
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::{Once, Paced};
+use crate::telemetry::trouble::Trouble;
 
 /// The losses of one log.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Losses {
     /// Files that were there and are not opened.
     has_surplus: bool,
     surplus_report: Once,
+    no_file: Trouble<()>,
     missed: Paced,
     /// Truncations that lost nothing, and truncations that lost data.
     truncated: [Paced; 2],
@@ -45,6 +48,7 @@ impl Losses {
             unsaid: None,
             has_surplus: false,
             surplus_report: Once::default(),
+            no_file: Trouble::paced(),
             missed: Paced::default(),
             truncated: Default::default(),
             behind: Paced::default(),
@@ -172,6 +176,21 @@ impl Losses {
                 name: of.title(),
                 short_id: self.account.short_id(),
                 files,
+            })
+        });
+    }
+
+    /// The first name of a rotated or earlier file that belongs to something else, if any.
+    pub fn no_file(&mut self, link: &Link, first: Option<&SafePath>) {
+        let Some(path) = first else {
+            return self.no_file.end(|| true);
+        };
+        let (name, short_id) = self.account.names();
+        self.no_file.begin((), || {
+            link.report(Event::NoFile {
+                name,
+                short_id,
+                path: path.to_path_buf(),
             })
         });
     }

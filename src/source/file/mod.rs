@@ -12,6 +12,7 @@ pub mod generation;
 pub mod gzip;
 mod head;
 pub(super) mod known;
+mod last_lines;
 pub mod listing;
 mod losses;
 mod open_files;

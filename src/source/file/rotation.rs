@@ -13,6 +13,7 @@ use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::feed::Feed;
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{is_held, is_same, Head};
+use crate::source::file::last_lines::before_last_lines;
 use crate::source::file::listing::{self, Listed, ListedFile, UnreadableFile};
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
@@ -36,6 +37,8 @@ pub enum Start {
     Head,
     /// After the last line.
     End,
+    /// At the last lines, this many.
+    Last(usize),
     /// Where an earlier run stopped.
     Saved(ContainerCheckpoint),
     /// At the first byte of the oldest file, after another source delivered everything up to
@@ -91,6 +94,7 @@ impl Rotation {
             let listed = self.list(feed)?;
             let (metadata, surplus) = (feed.assembler.metadata(), listed.surplus as u64);
             feed.losses.passed_over(link, metadata, surplus);
+            feed.losses.no_file(link, listed.no_files.first());
             self.files.seen.keep_for(listed.files.len());
             let opened = match self.files.open.is_empty() {
                 true => self.open_first(&listed, feed, link),
@@ -130,18 +134,22 @@ impl Rotation {
         let listed = &all.files[..];
         let Some(last) = listed.len().checked_sub(1) else {
             // Files that appear later are new and are read from their first byte.
-            if self.start == Start::End {
+            if matches!(self.start, Start::End | Start::Last(_)) {
                 self.start = Start::Head;
             }
             return Ok(());
         };
+        let is_of_last = matches!(self.start, Start::Last(_));
+        if let Start::Last(count) = self.start {
+            self.start = Start::Saved(before_last_lines(listed, count)?);
+        }
         let plan = match &self.start {
             Start::Head => Plan::default(),
             Start::After { saved, may_repeat } => {
                 feed.assembler.resume_from(saved, [*may_repeat; 2]);
                 Plan::default()
             }
-            Start::End => Plan {
+            Start::End | Start::Last(_) => Plan {
                 first: last,
                 ..Plan::default()
             },
@@ -158,7 +166,8 @@ impl Rotation {
         self.files = open_from(listed, plan.first, plan.front, number, &feed.losses, link)?;
         let since = match self.start {
             Start::Head => 0,
-            Start::End => u64::MAX,
+            Start::End | Start::Last(_) => u64::MAX,
+            Start::Saved(_) if is_of_last => u64::MAX,
             Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
         };
         let unreadable = all.unreadable.iter().filter(|file| file.modified >= since);

@@ -10,7 +10,7 @@ use crate::delivery::link::Link;
 use crate::format::layout::Layout;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::docker::ContainerMetadata;
-use crate::runtime::file::is_permanent;
+use crate::runtime::file::{has_name, is_permanent};
 use crate::runtime::id::ContainerId;
 use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
@@ -147,6 +147,11 @@ impl Tailer {
     pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
         let files = self.rotation.files.open.iter();
         files.filter_map(Generation::plain_file)
+    }
+
+    /// Whether the newest file that is open was not deleted, although its folder may be elsewhere.
+    pub fn has_name(&self) -> bool {
+        self.written_files().last().is_some_and(has_name)
     }
 
     /// How long after its last entry something open counts as complete.

@@ -46,7 +46,7 @@ impl Fleet {
             }
         }
         let listed: HashSet<ContainerId> = listed.into_iter().collect();
-        self.mark_gone(&listed, turn.schedule, Some(root));
+        self.mark_gone(&listed, turn.schedule, root);
         if std::mem::take(&mut self.is_first_list) {
             turn.services.link.push(Batch::progress(Progress::Started));
         }

@@ -20,7 +20,7 @@ impl LogSource {
 
     /// Whether another look may find another source, or report what could not be reported. Once it
     /// is read nowhere, a new name in its folder says that this may have changed.
-    pub fn needs_a_look(&self, about: &Description) -> bool {
+    pub fn needs_a_look(&self) -> bool {
         let is_nowhere = matches!(
             &self.source,
             Source::Files {
@@ -28,14 +28,13 @@ impl LogSource {
                 ..
             }
         );
-        let is_settled = is_nowhere && about.driver().is_some();
         self.tailer().is_none()
             || self.places.is_over
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
             || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
-            || (self.missing_since.is_some() && !is_settled)
+            || (self.missing_since.is_some() && !is_nowhere)
     }
 
     /// Returns why it is not read although it should be, or `None`. `streams` are those of its

@@ -130,3 +130,97 @@ impl Reader {
         });
     }
 }
+
+/// A Podman storage with the container `web`, whose label is in the database; and a reader of it.
+struct PodmanBench {
+    storage: tempfile::TempDir,
+    id: ContainerId,
+    reader: Reader,
+    link: Arc<Link>,
+}
+
+impl PodmanBench {
+    fn new(is_following: bool) -> PodmanBench {
+        let storage = tempfile::tempdir().unwrap();
+        let id = ContainerId::from_bytes([1; 32]);
+        let containers = storage.path().join("overlay-containers");
+        let userdata = containers.join(id.to_string()).join("userdata");
+        std::fs::create_dir_all(&userdata).unwrap();
+        std::fs::write(userdata.join("config.json"), "{}").unwrap();
+        let line = "2023-11-14T22:13:20.1+00:00 stdout F one\n";
+        std::fs::write(userdata.join("ctr.log"), line).unwrap();
+        let database = rusqlite::Connection::open(storage.path().join("db.sql")).unwrap();
+        let table = "CREATE TABLE ContainerConfig(ID TEXT, Name TEXT, PodID TEXT, JSON TEXT)";
+        database.execute(table, []).unwrap();
+        let row = (id.to_string(), r#"{"name":"web","labels":{"team":"a"}}"#);
+        let insert = "INSERT INTO ContainerConfig VALUES (?1, 'web', NULL, ?2)";
+        database.execute(insert, row).unwrap();
+        let link = Arc::new(Link::new(1 << 20, CheckpointStore::in_memory()).unwrap());
+        let config = Config::from_lookup(|name| match name {
+            "Runtime" => Some("podman".to_owned()),
+            "Podman_Root" => Some(storage.path().display().to_string()),
+            "Podman_Socket" => Some("off".to_owned()),
+            "Include" => Some("label=team=a".to_owned()),
+            _ => None,
+        });
+        let mut config = config.unwrap();
+        config.follow = is_following;
+        let reader = Reader::new(Arc::clone(&link), config, FirstStart::Now(wall_clock()));
+        let mut bench = PodmanBench {
+            storage,
+            id,
+            reader,
+            link,
+        };
+        bench.rename("web");
+        bench.reader.begin();
+        bench
+    }
+
+    /// Replaces the list, as Podman does.
+    fn rename(&mut self, name: &str) {
+        let folder = self.storage.path().join("overlay-containers");
+        let list = format!(r#"[{{"id":"{}","names":["{name}"]}}]"#, self.id);
+        std::fs::write(folder.join("next"), list).unwrap();
+        std::fs::rename(folder.join("next"), folder.join("containers.json")).unwrap();
+    }
+}
+
+/// Podman is in the middle of a transaction, and a rule needs the label that is in its database.
+#[test]
+fn a_run_without_follow_waits_for_a_database_that_is_being_written() {
+    let mut bench = PodmanBench::new(false);
+    let journal = bench.storage.path().join("db.sql-journal");
+    std::fs::write(&journal, "unfinished").unwrap();
+    let pass = bench.reader.turn(Instant::now());
+    assert!(!bench.reader.has_read_all(pass), "it waits");
+    assert_eq!(queued(&bench.link).0, 0);
+    std::fs::remove_file(&journal).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let pass = bench.reader.turn(Instant::now());
+        if bench.reader.has_read_all(pass) {
+            break;
+        }
+        assert!(Instant::now() < end, "it still waits");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(queued(&bench.link).0, 1);
+}
+
+/// Without a notice, as on a network file system.
+#[test]
+fn a_container_of_podmans_has_its_new_name_after_one_rescan() {
+    let mut bench = PodmanBench::new(true);
+    let begun = Instant::now();
+    bench.reader.services.watch = FileWatch::default();
+    bench.reader.turn(begun);
+    let name = |bench: &PodmanBench| bench.link.accounts.all()[0].names().0;
+    assert_eq!(name(&bench), "web");
+    for (rescan, new) in ["shop", "store"].into_iter().enumerate() {
+        bench.rename(new);
+        let interval = bench.reader.services.config.rescan_interval;
+        bench.reader.turn(begun + interval * (rescan as u32 + 1));
+        assert_eq!(name(&bench), new);
+    }
+}

@@ -43,9 +43,9 @@ impl Containerd {
             "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\n  address = {:?}\n\
              [plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = {IMAGE:?}\n  restrict_oom_score_adj = true\n\
              [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  snapshotter = \"native\"\n",
-            at("root"),
+            at("containerd"),
             at("state"),
-            at("socket"),
+            at("state/containerd.sock"),
         );
         fs::write(at("config.toml"), config).map_err(|error| error.to_string())?;
         let log = fs::File::create(at("log")).map_err(|error| error.to_string())?;
@@ -106,16 +106,35 @@ impl Containerd {
 
     /// Where its API listens.
     pub fn socket(&self) -> PathBuf {
-        self.dir.path().join("socket")
+        self.dir.path().join("state/containerd.sock")
     }
 
     fn ctr(&self) -> Command {
+        self.ctr_of("k8s.io")
+    }
+
+    /// `ctr` for a namespace.
+    pub fn ctr_of(&self, namespace: &str) -> Command {
         let mut command = Command::new("ctr");
         command
             .arg("--address")
             .arg(self.socket())
-            .args(["--namespace", "k8s.io"]);
+            .args(["--namespace", namespace]);
         command
+    }
+
+    /// Creates a container in a namespace, with labels, and does not start it. The namespace gets
+    /// the image.
+    pub fn create(&self, namespace: &str, id: &str, labels: &[&str]) -> Result<(), String> {
+        let mut import = self.ctr_of(namespace);
+        import.args(["images", "import", "--snapshotter", "native"]);
+        run(import.arg(self.image()))?;
+        let mut create = self.ctr_of(namespace);
+        create.args(["containers", "create", "--snapshotter", "native"]);
+        for label in labels {
+            create.args(["--label", label]);
+        }
+        run(create.args([IMAGE, id, "/bin/sh"])).map(drop)
     }
 
     /// busybox, which also is what keeps a pod's namespaces: it sleeps.

@@ -16,6 +16,7 @@
     reason = "what makes folders is not a default value"
 )]
 
+pub mod bolt;
 pub mod collector;
 pub mod containerd;
 pub mod cri;

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::bolt::{database, text, texts, Bucket, Value};
 use super::docker_root::record;
 
 /// The hash of containerd's usual address.
@@ -96,6 +97,14 @@ impl NerdctlContainer {
         fs::write(task.join("config.json"), spec.to_string()).expect("config.json");
     }
 
+    /// The link that containerd makes beside the specification, to its files below its root.
+    pub fn link_to(&self, containerd: &Path) {
+        let tasks = "io.containerd.runtime.v2.task";
+        let task = |root: &Path| root.join(tasks).join(&self.namespace).join(&self.id);
+        std::os::unix::fs::symlink(task(containerd), task(&self.state).join("work"))
+            .expect("a link");
+    }
+
     /// containerd ends it: its specification goes.
     pub fn end(&self) {
         let tasks = self.state.join("io.containerd.runtime.v2.task");
@@ -132,4 +141,59 @@ impl NerdctlContainer {
         }
         self.open_log();
     }
+}
+
+/// The database below a root of containerd.
+pub fn database_of(containerd: &Path) -> PathBuf {
+    containerd.join("io.containerd.metadata.v1.bolt/meta.db")
+}
+
+/// What containerd knows of a container: image and labels.
+pub type Described<'a> = (&'a NerdctlContainer, &'a str, &'a [(&'a str, &'a str)]);
+
+/// Writes the database below a root of containerd, with these containers and much that is not one.
+pub fn write_database(containerd: &Path, containers: &[Described<'_>]) {
+    let bucket = |pairs: Vec<(&str, Value)>| {
+        let pairs = pairs.into_iter();
+        Value::Bucket(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
+    };
+    let mut namespaces: Vec<&str> = containers.iter().map(|it| &*it.0.namespace).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let mut v1: Bucket = vec![("version".to_owned(), Value::Bytes(vec![6]))];
+    for namespace in namespaces {
+        let of_namespace = containers.iter().filter(|it| it.0.namespace == namespace);
+        let described = of_namespace.map(|(container, image, labels)| {
+            let described = bucket(vec![
+                ("createdat", text("x")),
+                ("image", text(image)),
+                ("labels", texts(labels)),
+                ("runtime", texts(&[("name", "io.containerd.runc.v2")])),
+                ("spec", Value::Bytes(vec![b'x'; 9_000])),
+            ]);
+            (&*container.id, described)
+        });
+        let mut of_namespace: Vec<(&str, Value)> = described.collect();
+        let others: Vec<String> = (0..300).map(|number| format!("{number:064x}")).collect();
+        of_namespace.extend(
+            others
+                .iter()
+                .map(|id| (&**id, texts(&[("image", "other")]))),
+        );
+        let blobs = others.iter().map(|id| (&**id, texts(&[("size", "1")])));
+        let blobs = bucket(blobs.collect());
+        let all = bucket(vec![
+            ("containers", bucket(of_namespace)),
+            ("content", bucket(vec![("blob", blobs)])),
+            ("images", bucket(vec![])),
+        ]);
+        v1.push((namespace.to_owned(), all));
+    }
+    let path = database_of(containerd);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+    fs::write(
+        path,
+        database(&vec![("v1".to_owned(), Value::Bucket(v1))], 7),
+    )
+    .expect("a database");
 }

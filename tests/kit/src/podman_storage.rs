@@ -4,6 +4,10 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{json, Value};
@@ -51,6 +55,23 @@ pub struct PodmanContainer {
     pub id: String,
     pub log: PathBuf,
     file: Option<File>,
+}
+
+/// Podman, writing until this is dropped.
+pub struct Writing {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(
+            ended.is_none_or(|ended| ended.is_ok()) || std::thread::panicking(),
+            "Podman was held up"
+        );
+    }
 }
 
 impl PodmanContainer {
@@ -129,8 +150,7 @@ impl PodmanStorage {
 
     /// Makes a container of 64 times `digit`, and starts it: folder, list, database, log.
     pub fn run(&self, digit: char, start: &Start<'_>) -> PodmanContainer {
-        let id = digit.to_string().repeat(64);
-        let userdata = self.containers().join(&id).join("userdata");
+        let (id, userdata) = (digit.to_string().repeat(64), self.userdata(digit));
         let log = start
             .log
             .clone()
@@ -166,6 +186,43 @@ impl PodmanStorage {
             File::create(&log).expect("a log")
         });
         PodmanContainer { id, log, file }
+    }
+
+    /// Podman commands that follow each other without a pause: each writes to the database. `mode`
+    /// is how SQLite does that.
+    pub fn write_all_the_time(&self, mode: &str) -> Writing {
+        let database = self.open();
+        database
+            .pragma_update(None, "journal_mode", mode)
+            .expect("a mode");
+        let table = "CREATE TABLE ContainerExecSession(ID TEXT)";
+        database.execute(table, []).expect("a table");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            while !ends.load(Ordering::SeqCst) {
+                let change = "INSERT INTO ContainerExecSession VALUES (hex(randomblob(500)))";
+                database.execute(change, []).expect("a row");
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        Writing {
+            is_over,
+            thread: Some(thread),
+        }
+    }
+
+    /// The folder of the container of 64 times `digit`.
+    pub fn userdata(&self, digit: char) -> PathBuf {
+        let id = digit.to_string().repeat(64);
+        self.containers().join(id).join("userdata")
+    }
+
+    /// Removes the container from the database, and from nowhere else.
+    pub fn forget(&self, digit: char) {
+        let id = digit.to_string().repeat(64);
+        let delete = "DELETE FROM ContainerConfig WHERE ID = ?1";
+        self.open().execute(delete, [id]).expect("no row");
     }
 
     /// `podman rename`: the database, then the list, whose metadata keep the first name.

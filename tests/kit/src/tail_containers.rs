@@ -8,15 +8,25 @@ pub fn program() -> PathBuf {
     super::profile_folder().join("tail-containers")
 }
 
-/// Over a Docker root, with nothing on its standard input.
+/// Over a Docker root, with nothing on its standard input, and from the beginning of each log
+/// unless the arguments say otherwise.
 pub fn command(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command
         .args(["--runtime", "docker", "--docker-root"])
         .arg(root)
+        .args(whole(arguments))
         .args(arguments)
         .stdin(Stdio::null());
     command
+}
+
+/// Switches for the whole history, if it may have them.
+fn whole(arguments: &[&str]) -> &'static [&'static str] {
+    match arguments.iter().any(|it| ["check", "--new"].contains(it)) {
+        true => &[],
+        false => &["--tail", "all"],
+    }
 }
 
 /// Runs it to its end.

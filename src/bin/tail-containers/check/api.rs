@@ -26,6 +26,45 @@ use super::{count, Finding};
 /// How long to wait for an answer; the thread itself gives up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether an API answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKind {
+    /// The option with its socket is off.
+    Off,
+    /// Nothing needs it.
+    NotUsed,
+    /// It answers.
+    Answers,
+    /// It does not.
+    Silent,
+}
+
+impl ApiKind {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ApiKind::Off => "off",
+            ApiKind::NotUsed => "not_used",
+            ApiKind::Answers => "answers",
+            ApiKind::Silent => "does_not_answer",
+        }
+    }
+}
+
+/// The state of an API.
+pub struct ApiState {
+    /// In one word.
+    pub kind: ApiKind,
+    /// For the page.
+    pub text: String,
+}
+
+impl ApiState {
+    fn new(kind: ApiKind, text: String) -> ApiState {
+        ApiState { kind, text }
+    }
+}
+
 /// Asks the API if needed, and adds the containers that only it knows. Returns the state
 /// of the API for the page.
 pub fn ask(
@@ -34,7 +73,7 @@ pub fn ask(
     containers: &mut Containers,
     place: &Place,
     findings: &mut Vec<Finding>,
-) -> String {
+) -> ApiState {
     let ours = containers
         .groups
         .iter()
@@ -52,11 +91,12 @@ pub fn ask(
                 .any(|finding| finding.about == group.root.display().to_string())
     });
     let Some(socket) = config.socket(api) else {
-        return "off".to_owned();
+        return ApiState::new(ApiKind::Off, "off".to_owned());
     };
     let shown = format!("unix://{}", socket.display());
     if needing == 0 && unseen.is_none() {
-        return format!("not used: no container needs it ({shown})");
+        let text = format!("not used: no container needs it ({shown})");
+        return ApiState::new(ApiKind::NotUsed, text);
     }
     let answer = Daemon::new(socket).and_then(|daemon| Ok((daemon.list()?, daemon)));
     let (listed, daemon) = match answer {
@@ -67,7 +107,8 @@ pub fn ask(
                 let finding = Finding::fatal(about, reason.clone(), place.for_socket(api, socket));
                 findings.push(finding.because(Unread::ApiUnavailable));
             }
-            return format!("{shown} does not answer: {reason}");
+            let text = format!("{shown} does not answer: {reason}");
+            return ApiState::new(ApiKind::Silent, text);
         }
     };
     let mut streamed = needing;
@@ -97,6 +138,7 @@ pub fn ask(
                     config,
                     driver: Some(&driver),
                     is_running: metadata.is_running,
+                    is_said_to_run: metadata.is_running,
                     files: FileState::Hidden,
                 };
                 seen.take(choose(&facts), &facts, &Ok(None), place, findings);
@@ -113,7 +155,8 @@ pub fn ask(
                 .push_str("; its containers are read through the API");
         }
     }
-    format!("{shown} answers; {} read through it", count(streamed))
+    let text = format!("{shown} answers; {} read through it", count(streamed));
+    ApiState::new(ApiKind::Answers, text)
 }
 
 /// The daemon, queried with one request at a time.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,14 @@ use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
+use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::runtime::docker::{
     configured_data_root, ContainerMetadata, LogDriver, MetadataError,
 };
 use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::mounts::Mounts;
+use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
@@ -111,27 +114,6 @@ impl Containers {
             match runtime.list(&group.root) {
                 Ok(listing) => {
                     group.folders = listing.folders;
-                    group.unreadable = listing.unreadable.len();
-                    for it in listing.unreadable {
-                        let about = it.path.display().to_string();
-                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
-                        let fix = match it.hides {
-                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
-                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
-                            _ => place.for_error(&it.error),
-                        };
-                        let problem = format!("{}; {}", it.error, it.hides);
-                        findings.push(match it.hides {
-                            Hides::ContainerIds | Hides::Labels | Hides::RemappedContainers => {
-                                Finding::minor(about, problem, fix)
-                            }
-                            Hides::LinkedLogs(_) => {
-                                let reason = Unread::of_error(&it.error);
-                                Finding::fatal(about, problem, fix).because(reason)
-                            }
-                            _ => Finding::fatal(about, problem, fix),
-                        });
-                    }
                     for found in listing
                         .containers
                         .into_iter()
@@ -140,6 +122,37 @@ impl Containers {
                         group
                             .seen
                             .push(containers.see(&*runtime, &found, config, place, findings));
+                    }
+                    // Whether a database can be read is known once its containers were looked for.
+                    let mut unreadable = listing.unreadable;
+                    if group.seen.iter().any(|seen| seen.lacks_metadata) {
+                        let again = runtime.list(&group.root);
+                        unreadable = again.map_or(unreadable, |again| again.unreadable);
+                    }
+                    group.unreadable = unreadable.len();
+                    for it in unreadable {
+                        let about = it.path.display().to_string();
+                        let is_missing = it.error.kind() == io::ErrorKind::NotFound;
+                        let fix = match it.hides {
+                            Hides::ContainerIds if is_missing => place.for_missing_links(&it.path),
+                            Hides::LinkedLogs(_) if is_missing => place.for_linked_logs(),
+                            Hides::ImagesAndLabels => {
+                                place.for_containerds_database(&it.path, &it.error)
+                            }
+                            _ => place.for_error(&it.error),
+                        };
+                        let problem = format!("{}; {}", it.error, it.hides);
+                        findings.push(match it.hides {
+                            Hides::ContainerIds
+                            | Hides::Labels
+                            | Hides::ImagesAndLabels
+                            | Hides::RemappedContainers => Finding::minor(about, problem, fix),
+                            Hides::LinkedLogs(_) => {
+                                let reason = Unread::of_error(&it.error);
+                                Finding::fatal(about, problem, fix).because(reason)
+                            }
+                            _ => Finding::fatal(about, problem, fix),
+                        });
                     }
                     if let Some(name) = network_file_system(&group.root) {
                         findings.push(Finding::minor(
@@ -158,6 +171,7 @@ impl Containers {
         }
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
+        containers.report_empty_mounts(findings);
         containers
     }
 
@@ -207,6 +221,25 @@ impl Containers {
         }
     }
 
+    /// Reports roots without a container that are mounts of their own: what was below one before it
+    /// was mounted cannot be seen.
+    fn report_empty_mounts(&self, findings: &mut Vec<Finding>) {
+        let mounts = read_text(Path::new("/proc/self/mountinfo"), FileKind::Proc);
+        let mounts = Mounts::parse(&mounts.unwrap_or_default());
+        for group in &self.groups {
+            let is_empty = matches!(group.state, State::Listed) && group.seen.is_empty();
+            let (root, mount) = (&group.root, mounts.point_of(&group.root));
+            let is_mount = mount == *root || root.parent() == Some(&mount);
+            if is_empty && is_mount && mount != Path::new("/") && !group.places.is_empty() {
+                findings.push(Finding::minor(
+                    root.display().to_string(),
+                    format!("there is no container, and {} is a mount: if containers ran before it was mounted, it hides their logs", mount.display()),
+                    "if so, unmount it, or restart what runs the containers",
+                ));
+            }
+        }
+    }
+
     fn see(
         &self,
         runtime: &dyn Runtime,
@@ -220,23 +253,22 @@ impl Containers {
             std::thread::sleep(BUSY_INTERVAL);
             metadata = runtime.metadata(found, 0);
         }
+        let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
             if let MetadataError::Unreadable { path, reason } = error {
-                let fix = match open_regular(&found.dir.at(&path)).err() {
-                    Some(error) => place.for_error(&error),
-                    None => {
-                        "it is damaged; Docker rewrites it when the container is renamed or started"
-                            .to_owned()
-                    }
-                };
                 let problem = format!("{reason}; its records lack name and image");
-                let finding = Finding::minor(path.display().to_string(), problem, fix);
-                findings.push(finding.because(Unread::Metadata));
+                findings.push(damaged(found, path, problem, place));
             }
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
-        let driver = runtime.log_driver(found);
+        let driver = runtime.log_driver(found).unwrap_or_else(|error| {
+            if let MetadataError::Unreadable { path, reason } = error {
+                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
+                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
+            }
+            None
+        });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
@@ -261,6 +293,7 @@ impl Containers {
                 config,
                 driver: driver.as_ref(),
                 is_running: metadata.is_running,
+                is_said_to_run,
                 files: match &log {
                     _ if !reads_files => FileState::Ignored,
                     Ok(Some(files)) if has_no_current(files) => FileState::Rotated,
@@ -294,13 +327,19 @@ impl Containers {
         let excluded = config.selection.excludes(&self.own, id, metadata, driver);
         let rules = config.selection.rules();
         let matches = rules.map(|(_, rule)| rule.fits(metadata, driver)).collect();
+        let named = config.selection.names.iter();
         Seen {
             name: metadata.title(),
+            id: id.to_string(),
+            names: names_of(metadata),
+            is_named: named.map(|name| name.fits(id, metadata)).collect(),
+            is_excluded: excluded.is_some(),
             image: metadata.image.clone(),
             driver: driver.to_owned(),
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
             files: None,
+            lacks_metadata: metadata.is_partial,
             dir: dir.clone(),
             matches,
             blind: config.selection.without_effect(metadata),
@@ -311,6 +350,17 @@ impl Containers {
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
     }
+}
+
+/// A file about a container that cannot be read.
+fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
+    let fix = match open_regular(&found.dir.at(&path)).err() {
+        Some(error) => place.for_error(&error),
+        None => {
+            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
+        }
+    };
+    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
 }
 
 /// Reports labels that have no effect.

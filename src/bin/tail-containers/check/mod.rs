@@ -6,6 +6,7 @@ mod api;
 mod containers;
 mod limits;
 mod remedy;
+mod report;
 mod rules;
 mod seen;
 
@@ -19,11 +20,13 @@ use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::checkpoint::{inspect, CheckpointError, Inspection};
 
 use crate::arguments::Arguments;
-use crate::terminal::harmless;
+use crate::terminal::{harmless, harmless_json};
+use api::{ApiKind, ApiState};
 use containers::{Containers, Group, State};
 use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 use remedy::Place;
+use report::Report;
 
 /// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,51 +81,110 @@ impl Finding {
     }
 }
 
-/// Prints the page; the exit code is 1 if something cannot be read.
-pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+/// All that `check` finds.
+pub struct Survey {
+    /// The containers of each runtime.
+    pub containers: Containers,
+    apis: Vec<(Api, ApiState)>,
+    notification: String,
+    open_files: String,
+    db: String,
+    findings: Vec<Finding>,
+}
+
+impl Survey {
+    /// Looks at everything that the configuration selects.
+    pub fn of(config: &Config) -> Survey {
+        let place = Place::find();
+        let mut findings = Vec::new();
+        let mut containers = Containers::look(config, &place, &mut findings);
+        let apis = Api::ALL.map(|api| {
+            (
+                api,
+                api::ask(api, config, &mut containers, &place, &mut findings),
+            )
+        });
+        let notification = limits::watches(&containers, &mut findings);
+        let open_files = limits::descriptors(&containers, &mut findings);
+        let db = checkpoint(config, &mut findings);
+        rules::report(config, &containers, &mut findings);
+        Survey {
+            containers,
+            apis: apis.into(),
+            notification,
+            open_files,
+            db,
+            findings,
+        }
+    }
+
+    /// What prevents reading.
+    pub fn fatal(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.is_fatal)
+    }
+
+    /// Whether nothing prevents reading.
+    pub fn is_all_read(&self) -> bool {
+        self.fatal().next().is_none()
+    }
+
+    /// Whether this is the folder of a runtime.
+    pub fn is_root(&self, about: &str) -> bool {
+        let mut groups = self.containers.groups.iter();
+        groups.any(|group| group.root.display().to_string() == about)
+    }
+
+    /// Whether a container can be read now.
+    pub fn reads_any(&self) -> bool {
+        let mut all = self.containers.all();
+        let answers = |(_, state): &(Api, ApiState)| state.kind == ApiKind::Answers;
+        let has_api = self.apis.iter().any(answers);
+        all.any(|seen| seen.files.is_some() || (seen.needs_api && has_api))
+    }
+}
+
+/// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read.
+pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
     let config = arguments.config().map_err(io::Error::other)?;
-    let place = Place::find();
-    let mut findings = Vec::new();
-    let mut containers = Containers::look(&config, &place, &mut findings);
-    let apis = Api::ALL.map(|api| {
-        let state = api::ask(api, &config, &mut containers, &place, &mut findings);
-        // Podman's API is of no interest on a machine without Podman.
-        let is_used = containers
-            .groups
-            .iter()
-            .any(|group| group.api == Some(api) && !group.is_missing());
-        (
-            format!("{}'s API", api.title()),
-            state,
-            is_used || api == Api::Docker,
-        )
-    });
+    let survey = Survey::of(&config);
+    let text = match is_json {
+        true => {
+            let json = serde_json::to_string_pretty(&Report::of(&survey))?;
+            format!("{}\n", harmless_json(&json))
+        }
+        false => page(&survey),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(match survey.is_all_read() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn page(survey: &Survey) -> String {
     let mut page = String::new();
-    for group in &containers.groups {
+    let groups = &survey.containers.groups;
+    for group in groups {
         put_group(&mut page, group);
     }
-    for (what, state, _) in apis.iter().filter(|(_, _, is_shown)| *is_shown) {
-        put(&mut page, format_args!("{what:<14}{state}\n"));
+    // Podman's API is of no interest on a machine without Podman.
+    let is_used = |api: Api| {
+        let mut groups = groups.iter();
+        api == Api::Docker || groups.any(|group| group.api == Some(api) && !group.is_missing())
+    };
+    for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
+        let what = format!("{}'s API", api.title());
+        put(&mut page, format_args!("{what:<14}{}\n", state.text));
     }
     for (what, state) in [
-        ("Notification", limits::watches(&containers, &mut findings)),
-        (
-            "Open files",
-            limits::descriptors(&containers, &mut findings),
-        ),
-        ("DB", checkpoint(&config, &mut findings)),
+        ("Notification", &survey.notification),
+        ("Open files", &survey.open_files),
+        ("DB", &survey.db),
     ] {
         put(&mut page, format_args!("{what:<14}{state}\n"));
     }
-    rules::report(&config, &containers, &mut findings);
-    put_findings(&mut page, &findings, containers.all().count());
-    io::stdout().lock().write_all(page.as_bytes())?;
-    let is_all_read = !findings.iter().any(|finding| finding.is_fatal);
-    Ok(if is_all_read {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    put_findings(&mut page, &survey.findings, survey.containers.all().count());
+    page
 }
 
 fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -107,6 +107,19 @@ impl Place {
         }
     }
 
+    /// The fix for a database of containerd's that has no images and labels for us.
+    pub fn for_containerds_database(&self, database: &Path, error: &io::Error) -> String {
+        let root = database.ancestors().nth(2).unwrap_or(database).display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => self.for_denial().to_owned(),
+            io::ErrorKind::NotFound if self.is_in_container => {
+                format!("mount the root of containerd: docker run -v {root}:{root}:ro")
+            }
+            io::ErrorKind::NotFound => "start a container: its files in /run/containerd tell where the root of containerd is; or set root in containerd's config.toml, or keep it beside nerdctl's data root".to_owned(),
+            _ => "find out whether containerd itself knows these containers (nerdctl ps -a), or remove those that are left over".to_owned(),
+        }
+    }
+
     /// The fix for links of pods that lead to a data root of Docker that is not here.
     pub fn for_linked_logs(&self) -> String {
         "mount Docker's data root (docker info -f '{{.DockerRootDir}}' prints it), and set Docker_Root to where it is mounted".to_owned()

@@ -20,7 +20,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
             findings.push(Finding::minor(
                 rule.clone(),
                 "it matches none of these containers",
-                "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod or of nerdctl are only in containerd's database, so no rule matches them",
+                "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod are only in containerd's database, which is read for nerdctl alone, so no rule matches them",
             ));
             unused.push(rule);
         }
@@ -31,7 +31,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
     };
     for rule in seen.blind.iter().filter(|rule| !unused.contains(rule)) {
         let problem = format!(
-            "it has no effect on containers of pods or of nerdctl such as {}, whose image and labels are only in containerd's database",
+            "it has no effect on containers such as {}, whose image and labels are only in containerd's database: for pods that is not read, and for nerdctl it cannot be read",
             seen.name
         );
         let fix = "use rules about name, namespace or pod";

@@ -19,6 +19,14 @@ use crate::terminal::harmless;
 pub struct Seen {
     /// Its name in messages.
     pub name: String,
+    /// Its id in the checkpoint, which is the runtime's for those of Docker.
+    pub id: String,
+    /// All its names.
+    pub names: Vec<String>,
+    /// Which of the names on the command line match one of them, in their order.
+    pub is_named: Vec<bool>,
+    /// Whether a rule, a label or a name excludes it.
+    pub is_excluded: bool,
     /// Its image; empty if unknown.
     pub image: String,
     /// Its log driver; empty if unknown.
@@ -29,6 +37,8 @@ pub struct Seen {
     pub needs_api: bool,
     /// Its files and the watched folder, if it is read from files.
     pub files: Option<LogFiles>,
+    /// Whether some of its metadata could not be read.
+    pub lacks_metadata: bool,
     /// Its folder.
     pub dir: SafePath,
     /// Which of the rules match it, in their order.
@@ -38,6 +48,17 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The kind of its source, for JSON.
+    pub fn kind(&self) -> &'static str {
+        match &self.files {
+            _ if self.is_excluded => "excluded",
+            Some(files) => kind_of(files).as_str(),
+            None if self.needs_api => "api",
+            None if self.source.starts_with("file") => "later",
+            None => "nowhere",
+        }
+    }
+
     /// Its row on the page.
     pub fn cells(&self) -> [String; 4] {
         let or_dash = |text: &str| {
@@ -170,6 +191,13 @@ fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding
         };
         let about = path.display().to_string();
         findings.push(Finding::fatal(about, error.to_string(), fix));
+    }
+    for path in listed.no_files {
+        findings.push(Finding::fatal(
+            path.display().to_string(),
+            "it has the name of a log file and is not a regular file; the other files are read",
+            "remove it: no runtime makes such a file",
+        ));
     }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();

@@ -83,11 +83,17 @@ impl Generation {
             // A line too long to be kept is skipped to its end. A record may begin right after
             // a hole.
             self.is_skipping = end.is_none() && marker.last() != Some(&0);
-            self.read_offset = offset;
-            self.head = KnownHead::of(&head[..head_bytes]);
-            self.marker = marker;
+            self.move_to(offset, &head[..head_bytes], marker);
         }
         Ok(())
+    }
+
+    /// Moves to an offset at which an entry begins. `head` is what the file begins with, and
+    /// `marker` what precedes the offset.
+    pub fn move_to(&mut self, offset: u64, head: &[u8], marker: Vec<u8>) {
+        self.read_offset = offset;
+        self.head = KnownHead::of(head);
+        self.marker = marker;
     }
 }
 

@@ -18,7 +18,7 @@ impl Tailer {
         }
         match self.rotation.start {
             Start::Saved(saved) | Start::After { saved, .. } => saved,
-            Start::Head => ContainerCheckpoint::default(),
+            Start::Head | Start::Last(_) => ContainerCheckpoint::default(),
             Start::End => {
                 [StreamCheckpoint {
                     cursor: TimeCursor {

@@ -1,0 +1,221 @@
+//! The oracle reads everything and takes the last lines of that.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::*;
+use crate::runtime::LogFiles;
+use crate::source::file::listing;
+
+/// An entry: its stream, its text, and whether it ends a line.
+type Written = (Stream, &'static str, bool);
+
+const OUT: Stream = Stream::Stdout;
+const ERR: Stream = Stream::Stderr;
+
+/// The pieces of a line have the time of the first.
+fn json_lines(pieces: &[Written]) -> Vec<u8> {
+    let mut text = String::new();
+    let mut begun = [None; 2];
+    for (number, (stream, piece, ends_line)) in pieces.iter().enumerate() {
+        let line_feed = if *ends_line { "\\n" } else { "" };
+        let time = *begun[stream.index()].get_or_insert(number);
+        if *ends_line {
+            begun[stream.index()] = None;
+        }
+        let stream = stream.name();
+        writeln!(
+            text,
+            "{{\"log\":\"{piece}{line_feed}\",\"stream\":\"{stream}\",\"time\":\"2023-11-14T22:13:20.{time:09}Z\"}}"
+        )
+        .unwrap();
+    }
+    text.into_bytes()
+}
+
+fn cri_lines(pieces: &[Written]) -> Vec<u8> {
+    let mut text = String::new();
+    for (number, (stream, piece, ends_line)) in pieces.iter().enumerate() {
+        let tag = if *ends_line { 'F' } else { 'P' };
+        let stream = stream.name();
+        writeln!(
+            text,
+            "2023-11-14T22:13:20.{number:09}Z {stream} {tag} {piece}"
+        )
+        .unwrap();
+    }
+    text.into_bytes()
+}
+
+/// The beginnings of the entries, each with its bytes, in the order in which they stand.
+fn starts(content: &[u8]) -> Vec<u64> {
+    let mut at = 0;
+    let mut starts = Vec::new();
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        starts.push(at);
+        at += line.len() as u64;
+    }
+    starts
+}
+
+/// For each stream, the index of the first entry that belongs to the last lines.
+fn oracle(pieces: &[Written], count: usize) -> [usize; 2] {
+    // The lines, by the indexes of their entries, in the order of their ends.
+    let mut open: [Vec<usize>; 2] = Default::default();
+    let mut lines: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (index, (stream, _, ends_line)) in pieces.iter().enumerate() {
+        open[stream.index()].push(index);
+        if *ends_line {
+            lines.push((index, std::mem::take(&mut open[stream.index()])));
+        }
+    }
+    for entries in open {
+        if let Some(last) = entries.last() {
+            lines.push((*last, entries));
+        }
+    }
+    lines.sort();
+    let wanted = &lines[lines.len().saturating_sub(count)..];
+    Stream::ALL.map(|stream| {
+        let of_stream = wanted.iter().flat_map(|(_, entries)| entries);
+        let mut of_stream = of_stream.filter(|index| pieces[**index].0 == stream);
+        of_stream.next().copied().unwrap_or(pieces.len())
+    })
+}
+
+fn begins(log: &Path, count: usize) -> ContainerCheckpoint {
+    let listed = listing::list(&LogFiles::numbered(log)).unwrap().files;
+    before_last_lines(&listed, count).unwrap()
+}
+
+/// Which entries would be read of one file: those of a stream from its offset on.
+fn is_read(begin: &StreamCheckpoint, start: u64) -> bool {
+    start >= begin.offset
+}
+
+#[test]
+fn the_last_lines_are_those_of_a_reader_of_everything_in_whatever_pieces_they_stand() {
+    let cases: [&[Written]; 6] = [
+        &[(OUT, "a", true), (OUT, "b", true), (OUT, "c", true)],
+        &[
+            (OUT, "a", false),
+            (OUT, "a", true),
+            (OUT, "b", false),
+            (OUT, "b", true),
+        ],
+        &[
+            (OUT, "a", false),
+            (ERR, "e", true),
+            (OUT, "a", true),
+            (ERR, "f", true),
+        ],
+        &[
+            (ERR, "e", false),
+            (OUT, "a", true),
+            (OUT, "b", true),
+            (ERR, "e", true),
+        ],
+        &[
+            (OUT, "a", true),
+            (ERR, "e", true),
+            (OUT, "b", false),
+            (ERR, "f", false),
+        ],
+        &[(OUT, "a", true), (OUT, "b", false)],
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    for pieces in cases {
+        for content in [json_lines(pieces), cri_lines(pieces)] {
+            std::fs::write(&log, &content).unwrap();
+            let starts = starts(&content);
+            for count in 1..5 {
+                let begins = begins(&log, count);
+                let first = oracle(pieces, count);
+                for (index, (stream, _, _)) in pieces.iter().enumerate() {
+                    assert_eq!(
+                        is_read(&begins[stream.index()], starts[index]),
+                        index >= first[stream.index()],
+                        "{count} of {pieces:?}: entry {index}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rotated_files_are_searched_only_for_what_newer_ones_lack_and_archives_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    let three = [(OUT, "a", true), (OUT, "b", true), (OUT, "c", true)];
+    let content = |from: usize| json_lines(&three)[from..].to_vec();
+    let pack = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    };
+    let oldest = [b"".as_slice(), &json_lines(&[(OUT, "oldest", true); 4])].concat();
+    let older = json_lines(&[(OUT, "older", true); 3]);
+    std::fs::write(dir.path().join("x-json.log.2.gz"), pack(&oldest)).unwrap();
+    std::fs::write(dir.path().join("x-json.log.1"), &older).unwrap();
+    std::fs::write(&log, content(0)).unwrap();
+    let line = (content(0).len() / 3) as u64;
+    let (in_older, in_oldest) = ((older.len() / 3) as u64, (oldest.len() / 4) as u64);
+    for (count, offset) in [
+        (2, line),
+        (3, 3 * in_older),
+        (4, 2 * in_older),
+        (6, 4 * in_oldest),
+        (7, 3 * in_oldest),
+        (10, 0),
+        (99, 0),
+    ] {
+        let begins = begins(&log, count);
+        assert_eq!(begins[0].offset, offset, "{count} lines");
+        assert_eq!(
+            begins[1], begins[0],
+            "{count} lines: there is no other stream"
+        );
+    }
+    // It fits nothing else than the file that it is in.
+    assert_eq!(begins(&log, 7)[0].birth, 0);
+}
+
+#[test]
+fn a_long_log_is_read_at_its_end_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    std::fs::write(&log, json_lines(&[(OUT, "first", true)])).unwrap();
+    let file = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    // A hole stands for a terabyte: reading it would take longer than any test.
+    file.set_len(1 << 40).unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    let lines = json_lines(&[(OUT, "x", true); 30]);
+    file.write_all(b"\n").unwrap();
+    file.write_all(&lines).unwrap();
+    let offset = |count| begins(&log, count)[0].offset - (1 << 40) - 1;
+    assert_eq!(offset(10), (lines.len() as u64 / 30) * 20);
+    // An entry that is too long for the reader is not searched either.
+    assert_eq!(offset(99), 0);
+}
+
+#[test]
+fn an_empty_log_and_one_that_is_being_written_have_their_whole_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    std::fs::write(&log, "").unwrap();
+    assert_eq!(begins(&log, 3)[0].offset, 0, "an empty log");
+    // The end is being written.
+    let mut content = json_lines(&[(OUT, "a", true), (OUT, "b", true)]);
+    let line = content.len() as u64 / 2;
+    content.extend(b"{\"log\":\"half");
+    std::fs::write(&log, &content).unwrap();
+    let found = begins(&log, 1);
+    assert_eq!([found[0].offset, found[1].offset], [line; 2]);
+    // No archive.
+    std::fs::write(dir.path().join("x-json.log.1.gz"), "nothing of gzip").unwrap();
+    let found = begins(&log, 1);
+    assert_eq!([found[0].offset, found[1].offset], [line; 2]);
+}

@@ -1,0 +1,216 @@
+//! The folders of containers are moved away, or an empty disk is mounted over them, while their
+//! runtime goes on writing: the open logs are read on, and it is said, counted, and named after a
+//! restart. An empty folder in the place of the old one plays the mount.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::DockerRoot;
+use test_kit::nerdctl_root::NerdctlContainer;
+use test_kit::pod_root::PodRoot;
+use test_kit::podman_storage::{PodmanStorage, Start};
+use test_kit::user_storage::{user, UsersContainer};
+
+const SAID: &str =
+    "containers are no longer listed though their logs still exist (1; the first is ";
+
+/// A machine of one runtime with one container.
+struct Machine {
+    runtime: &'static str,
+    options: Vec<(&'static str, String)>,
+    dir: PathBuf,
+    /// The folders that may be hidden, each with what remains in its place.
+    roots: Vec<(PathBuf, Vec<&'static str>)>,
+    write: Box<dyn FnMut(&str)>,
+    /// Keeps the folders.
+    _owner: Box<dyn std::any::Any>,
+}
+
+fn docker() -> Machine {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    let dir = root.path().to_owned();
+    let data_root = dir.join("docker");
+    fs::create_dir(&data_root).expect("a folder");
+    fs::rename(dir.join("containers"), data_root.join("containers")).expect("a move");
+    Machine {
+        runtime: "docker",
+        options: vec![("Docker_Root", data_root.display().to_string())],
+        roots: vec![
+            (data_root.clone(), vec!["containers"]),
+            (data_root.clone(), vec![]),
+            (data_root.join("containers"), vec![]),
+        ],
+        write: Box::new(move |text| log.line(text)),
+        dir,
+        _owner: Box::new(root),
+    }
+}
+
+fn pods() -> Machine {
+    let root = PodRoot::new();
+    let mut log = root.container("shop", "web", "app");
+    Machine {
+        runtime: "cri",
+        options: vec![],
+        roots: vec![
+            (root.pods(), vec![]),
+            (log.dir.parent().expect("a pod").to_owned(), vec![]),
+        ],
+        write: Box::new(move |text| log.line(text)),
+        dir: root.path().to_owned(),
+        _owner: Box::new(root),
+    }
+}
+
+fn podman() -> Machine {
+    let dir = tempfile::tempdir().expect("a folder");
+    let storage = PodmanStorage::new(dir.path());
+    let mut container = storage.run('a', &Start::default());
+    let path = storage.path().to_owned();
+    Machine {
+        runtime: "podman",
+        options: vec![],
+        roots: vec![
+            (path.clone(), vec!["overlay-containers"]),
+            (path.clone(), vec![]),
+            (path.join("overlay-containers"), vec![]),
+        ],
+        write: Box::new(move |text| container.line(text)),
+        dir: dir.path().to_owned(),
+        _owner: Box::new((dir, storage)),
+    }
+}
+
+fn nerdctl() -> Machine {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().join("var/lib/nerdctl");
+    let mut container = NerdctlContainer::new(&root, 'a', "web");
+    Machine {
+        runtime: "nerdctl",
+        options: vec![("Nerdctl_Root", root.display().to_string())],
+        roots: vec![(root.clone(), vec![]), (root.join("1935db59"), vec![])],
+        write: Box::new(move |text| container.line(text)),
+        dir: dir.path().to_owned(),
+        _owner: Box::new(dir),
+    }
+}
+
+fn podman_of_a_user() -> Machine {
+    let dir = tempfile::tempdir().expect("a folder");
+    let home = dir.path().join("home/ada");
+    user(dir.path(), "ada", &home);
+    let mut container = UsersContainer::new(&home, 'a', "web");
+    let storage = home.join(".local/share/containers/storage");
+    Machine {
+        runtime: "podman",
+        options: vec![("Podman_Users", "ada".to_owned())],
+        roots: vec![
+            (storage.clone(), vec!["overlay-containers"]),
+            (storage.join("overlay-containers"), vec![]),
+        ],
+        write: Box::new(move |text| container.line(text)),
+        dir: dir.path().to_owned(),
+        _owner: Box::new(dir),
+    }
+}
+
+impl Machine {
+    fn start(&self, more: &[(&str, &str)]) -> Collector {
+        let options = self.options.iter();
+        let options: Vec<(&str, &str)> = options.map(|(name, value)| (*name, &**value)).collect();
+        let common = [
+            ("Runtime", self.runtime),
+            ("Docker_Socket", "off"),
+            ("Podman_Socket", "off"),
+            ("Rescan_Interval", "50ms"),
+        ];
+        Collector::start(&self.dir, &[&common, &options[..], more].concat())
+    }
+}
+
+/// Moves a folder aside; with `empties`, an empty one with these folders takes its place.
+fn hide(dir: &Path, root: &Path, inner: &[&str], empties: bool) -> PathBuf {
+    let aside = dir.join("aside");
+    fs::rename(root, &aside).expect("a move");
+    if empties {
+        fs::create_dir(root).expect("a folder");
+        inner
+            .iter()
+            .for_each(|name| fs::create_dir(root.join(name)).expect("a folder"));
+    }
+    aside
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("line {number}")).collect()
+}
+
+#[test]
+fn a_root_that_is_moved_or_mounted_over_with_an_empty_one_is_read_on_and_said() {
+    std::thread::scope(|scope| {
+        for machine in [docker, pods, podman, nerdctl, podman_of_a_user] {
+            for (case, empties) in
+                (0..machine().roots.len()).flat_map(|it| [(it, true), (it, false)])
+            {
+                scope.spawn(move || is_read_on(machine(), case, empties));
+            }
+        }
+    });
+}
+
+fn is_read_on(mut machine: Machine, case: usize, empties: bool) {
+    let (root, inner) = machine.roots[case].clone();
+    let label = format!("{} {} {empties}", machine.runtime, root.display());
+    let collector = machine.start(&[]);
+    (machine.write)("line 0");
+    collector.wait_texts(1);
+    let aside = hide(&machine.dir, &root, &inner, empties);
+    collector.wait(&label, |collector| collector.has_logged(SAID));
+    collector.wait(&label, |collector| {
+        collector.metric("containers_unread") >= 1.0
+    });
+    for count in 2..=10 {
+        (machine.write)(&format!("line {}", count - 1));
+        assert_eq!(collector.wait_texts(count), numbers(count), "{label}");
+    }
+    if empties {
+        fs::remove_dir_all(&root).expect("it was empty");
+    }
+    fs::rename(&aside, &root).expect("a move");
+    collector.wait(&format!("{label}: it is back"), |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
+    (machine.write)("line 10");
+    assert_eq!(collector.wait_texts(11), numbers(11), "{label}");
+    assert_eq!(collector.figures().lost(), 0, "{label}");
+    if case > 0 {
+        return;
+    }
+    // What is deleted is gone, as ever.
+    let aside = hide(&machine.dir, &root, &inner, true);
+    (machine.write)("line 11");
+    assert_eq!(collector.wait_texts(12), numbers(12), "{label}");
+    fs::remove_dir_all(aside).expect("its removal");
+    collector.wait(&format!("{label}: it is gone"), |collector| {
+        collector.accounts().is_empty()
+    });
+}
+
+#[test]
+fn after_a_restart_what_is_out_of_sight_is_named() {
+    let mut machine = docker();
+    let (root, inner) = machine.roots[0].clone();
+    let db = machine.dir.join("positions.db").display().to_string();
+    let collector = machine.start(&[("DB", &db)]);
+    (machine.write)("line 0");
+    collector.wait_texts(1);
+    hide(&machine.dir, &root, &inner, true);
+    (machine.write)("line 1");
+    collector.wait_texts(2);
+    collector.stop();
+    let collector = machine.start(&[("DB", &db)]);
+    let said = "containers that were read before are not there at this start (1): aaaaaaaaaaaa";
+    collector.wait("its name", |collector| collector.has_logged(said));
+}
