@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
-use crate::runtime::file::{open_regular, read_exact_at, read_up_to};
+use crate::runtime::file::{open_regular, read_exact_at, read_up_to, stat_file, FileId};
 use crate::runtime::safe_path::SafePath;
 use crate::source::file::gzip;
 use crate::source::file::gzip::GzipContent;
@@ -120,13 +120,16 @@ pub fn have_same_before(one: &File, other: &File, end: u64) -> io::Result<bool> 
     have_same(one, other, end.saturating_sub(TAIL_BYTES), end)
 }
 
-/// Reads the head of the file at `path`: up to [`HEAD_BYTES`], decompressed.
-pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
+/// Reads the head of the file at `path`: up to [`HEAD_BYTES`], decompressed. Returns its identity as
+/// well.
+pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<(FileId, Vec<u8>)> {
     let file = open_regular(path)?;
-    match is_gzip {
-        true => Ok(gzip::read_head(&Arc::new(file))),
-        false => read_plain_head(&file),
-    }
+    let (id, _) = stat_file(&file)?;
+    let head = match is_gzip {
+        true => gzip::read_head(&Arc::new(file)),
+        false => read_plain_head(&file)?,
+    };
+    Ok((id, head))
 }
 
 fn read_plain_head(file: &File) -> io::Result<Vec<u8>> {

@@ -14,8 +14,8 @@ use crate::source::file::search::{Search, Sought};
 /// What copytruncate left of a file that was truncated.
 #[derive(Default)]
 pub struct Copies {
-    /// To be read before the file, oldest first, the first one from where reading stopped.
-    pub unread: Vec<Generation>,
+    /// The one that has what was read, open where reading stopped.
+    pub rest: Option<Generation>,
     /// Those that hold only what was read.
     pub read: Vec<KnownFile>,
 }
@@ -56,6 +56,12 @@ pub fn unread_copies(
             copies.is_under_way = true;
             continue;
         }
+        // One that was made by hand of what is in the one after it.
+        if let Some(later) = copies.files.last() {
+            if later.begins_with(copy)? {
+                continue;
+            }
+        }
         let mut opened = Generation::open_listed(file)?;
         opened.number = held.number;
         copies.files.push(opened);
@@ -65,8 +71,8 @@ pub fn unread_copies(
 }
 
 /// Finds what is left of `front`, which was truncated after it had been read up to `checkpoint`:
-/// the file that continues there, with the unknown files after it. `None` if a file must be
-/// decompressed further to tell.
+/// the file that continues there. Unknown ones besides are copies of what was written since.
+/// `None` if a file must be decompressed further to tell.
 pub fn copies_of(
     front: &Generation,
     checkpoint: &StreamCheckpoint,
@@ -79,21 +85,18 @@ pub fn copies_of(
         if files.is_open(file) {
             continue;
         }
-        let mut candidate = match search.seek(file, checkpoint)? {
+        let head = Head::of(file);
+        match search.seek(file, checkpoint)? {
             Sought::Unfinished => return Ok(None),
-            Sought::Here(candidate) => {
-                copies.unread.clear();
-                *candidate
+            Sought::Here(mut candidate) => {
+                candidate.number = front.number;
+                let other = copies.rest.replace(*candidate);
+                copies.read.extend(other.as_ref().map(KnownFile::of));
             }
-            Sought::Elsewhere if files.knows(file, &Head::of(file))? => continue,
-            Sought::Elsewhere if copies.unread.is_empty() && !is_later_copy(file, front)? => {
-                copies.read.push(KnownFile::skipped(file)?);
-                continue;
-            }
-            Sought::Elsewhere => Generation::open_listed(file)?,
-        };
-        candidate.number = front.number;
-        copies.unread.push(candidate);
+            Sought::Elsewhere if copies.rest.is_some() || files.knows(file, &head)? => {}
+            Sought::Elsewhere if is_later_copy(&head, front)? => {}
+            Sought::Elsewhere => copies.read.push(KnownFile::skipped(&head)?),
+        }
     }
     Ok(Some(copies))
 }

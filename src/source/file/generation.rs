@@ -207,6 +207,11 @@ impl Generation {
         self.head.begins_like(head)
     }
 
+    /// Whether its content begins like this now, which is the head of another file.
+    pub fn begins_with(&self, head: &[u8]) -> io::Result<bool> {
+        Ok(!head.is_empty() && self.content.head()?.starts_with(head))
+    }
+
     /// Whether it begins with all that another plain file has.
     pub fn begins_with_all_of(&self, other: &Generation) -> io::Result<bool> {
         let (Some(own), Some(other)) = (self.plain_file(), other.plain_file()) else {
@@ -237,11 +242,6 @@ impl Generation {
         self.content.damage()
     }
 
-    /// Reads up to `HEAD_BYTES` from the start of the file at `path`.
-    pub fn read_head(path: &SafePath, is_gzip: bool) -> io::Result<Vec<u8>> {
-        content::read_head(path, is_gzip)
-    }
-
     /// Reads the file's current head, whatever its name; `None` if it is compressed.
     pub fn head_now(&self) -> io::Result<Option<Vec<u8>>> {
         let head = self.plain_file().map(|_| self.content.head());
@@ -258,6 +258,19 @@ impl Generation {
             self.vanished += std::mem::take(&mut self.known_end);
         }
         is_emptied
+    }
+
+    /// The content that was seen was truncated and is in these copies. What none of them has counts
+    /// as vanished, as far as that can be told.
+    pub fn is_copied_to(&mut self, copies: &[Generation]) {
+        let seen = std::mem::take(&mut self.known_end).max(self.vanished);
+        // How long an archive is shows at its end only.
+        let sizes = copies.iter().map(|copy| match copy.plain_file() {
+            Some(_) => copy.known_end,
+            None => u64::MAX,
+        });
+        self.vanished = seen.saturating_sub(sizes.max().unwrap_or(u64::MAX));
+        self.is_copied = false;
     }
 
     /// Whether there is something after the offset.

@@ -28,6 +28,22 @@ impl KnownHead {
         self.bytes.extend_from_slice(read);
     }
 
+    /// Extends it by bytes of the file that were read at offset `from`; returns `false` if those do
+    /// not continue what is known. The file itself may have been truncated since they were read.
+    pub fn grow(&mut self, from: u64, read: &[u8]) -> bool {
+        let known = self.bytes.len();
+        if from == 0 {
+            self.set(read);
+        } else if from > known as u64 || self.fingerprint.length as usize != known {
+            return false;
+        } else if let Some(more) = read.get(known - from as usize..) {
+            let mut head = std::mem::take(&mut self.bytes);
+            head.extend_from_slice(&more[..more.len().min(HEAD_BYTES)]);
+            self.set(&head);
+        }
+        true
+    }
+
     /// The fingerprint of the head up to an offset: a copy made when the file ended there has
     /// only that. At the start, and after a hole of NULs, everything known of the head is more
     /// specific.
@@ -79,6 +95,23 @@ mod tests {
             ..KnownHead::default()
         };
         assert_eq!(hashed.fingerprint_before(16), fingerprint);
+    }
+
+    #[test]
+    fn a_head_grows_by_what_was_read_whatever_is_in_the_file_by_then() {
+        let bytes: Vec<u8> = (0..3 * HEAD_BYTES).map(|at| (at % 251) as u8).collect();
+        let mut head = KnownHead::default();
+        assert!(head.grow(0, &bytes[..100]));
+        assert!(head.grow(40, &bytes[40..90]), "nothing new");
+        assert_eq!(head.bytes, bytes[..100]);
+        assert!(!head.grow(101, &bytes[101..200]), "a gap");
+        assert!(head.grow(40, &bytes[40..700]));
+        assert_eq!(head.bytes, bytes[..700]);
+        assert!(head.grow(690, &bytes[690..]));
+        assert_eq!(head.fingerprint, Fingerprint::of(&bytes));
+        // Read again from its start: something else is there now.
+        assert!(head.grow(0, &bytes[7..2000]));
+        assert_eq!(head.fingerprint, Fingerprint::of(&bytes[7..]));
     }
 
     #[test]

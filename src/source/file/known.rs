@@ -30,11 +30,19 @@ pub struct KnownFile {
 }
 
 impl KnownFile {
-    /// A listed file that is not to be read.
-    pub fn skipped(file: &ListedFile) -> io::Result<KnownFile> {
-        Ok(KnownFile {
+    /// A file that is not read any further.
+    pub fn of(file: &Generation) -> KnownFile {
+        KnownFile {
             id: file.id,
-            fingerprint: Fingerprint::of(Head::of(file).read()?.unwrap_or_default()),
+            fingerprint: file.fingerprint(),
+        }
+    }
+
+    /// A listed file that is not to be read, by its head.
+    pub fn skipped(head: &Head<'_>) -> io::Result<KnownFile> {
+        Ok(KnownFile {
+            id: head.file.id,
+            fingerprint: Fingerprint::of(head.read()?.unwrap_or_default()),
         })
     }
 }
@@ -117,14 +125,18 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Returns the head, or `None` if it can never be read.
+    /// Returns the head, or `None` if it can never be read. Fails with `NotFound` if the name now
+    /// belongs to another file.
     pub fn read(&self) -> io::Result<Option<&[u8]>> {
         let bytes = match self.bytes.get() {
             Some(bytes) => bytes,
             None => {
                 let read = match content::read_head(&self.file.path, self.file.rank.is_gzip) {
                     Err(error) if is_permanent(&error) => None,
-                    head => Some(head?),
+                    Ok((id, _)) if id != self.file.id => {
+                        return Err(io::ErrorKind::NotFound.into());
+                    }
+                    read => Some(read?.1),
                 };
                 self.bytes.get_or_init(|| read)
             }
@@ -158,44 +170,37 @@ pub fn is_held(file: &ListedFile, head: &Head<'_>, held: &Generation) -> io::Res
     }
 }
 
-/// Whether a file that somebody else has named holds the beginning of a file after it: a copy that
-/// was made by hand, or that copytruncate is making. It has nothing that the other lacks.
-pub fn begins_like_later(file: &ListedFile, later: &[ListedFile]) -> io::Result<bool> {
-    if !file.is_renamed || later.is_empty() {
-        return Ok(false);
-    }
-    let head = Head::of(file);
-    let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
+/// Whether a file holds the beginning of a file after it, by their heads: a copy that was made by
+/// hand, or that copytruncate is making. It has nothing that the other lacks.
+pub fn begins_like_later(file: &Head<'_>, later: &[Head<'_>]) -> io::Result<bool> {
+    let (Some(head), Some(newest)) = (file.read()?, later.last()) else {
         return Ok(false);
     };
-    if is_hole(head) {
-        return is_beginning_of(file, later);
+    if head.is_empty() {
+        // The runtime may still write to a file that was renamed, but that is older.
+        return Ok(newest.file.id.birth < file.file.id.birth);
     }
+    let is_alike = file.file.is_renamed && !is_hole(head);
     for other in later {
-        let other = Head::of(other);
-        if other.read()?.is_some_and(|other| other.starts_with(head)) {
+        let begins = other.read()?.is_some_and(|other| other.starts_with(head));
+        if begins && (is_alike || is_beginning_of(file.file, other.file)?) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// The same of a file that begins with a hole, as others do that hold something else.
-fn is_beginning_of(file: &ListedFile, later: &[ListedFile]) -> io::Result<bool> {
-    if file.rank.is_gzip {
+/// The same by all that is in the files, as their heads do not tell: others begin with a hole, too,
+/// and so may one that the runtime has rotated.
+fn is_beginning_of(file: &ListedFile, other: &ListedFile) -> io::Result<bool> {
+    if file.rank.is_gzip || other.rank.is_gzip {
         return Ok(false);
     }
     let file = Generation::open_listed(file)?;
-    for other in later.iter().filter(|other| !other.rank.is_gzip) {
-        let other = match Generation::open_listed(other) {
-            Err(error) if is_permanent(&error) => continue,
-            opened => opened?,
-        };
-        if other.begins_with_all_of(&file)? {
-            return Ok(true);
-        }
+    match Generation::open_listed(other) {
+        Err(error) if is_permanent(&error) => Ok(false),
+        other => other?.begins_with_all_of(&file),
     }
-    Ok(false)
 }
 
 /// Whether there is only a hole of NULs in a head: a writer that does not append leaves one at a
@@ -207,13 +212,12 @@ pub fn is_hole(head: &[u8]) -> bool {
 /// Whether an unknown file was copied from `held` after that was truncated at least once since
 /// it was read. A copy of what was read begins the same, even if it ends before the offset
 /// because it was made before the last lines.
-pub fn is_later_copy(file: &ListedFile, held: &Generation) -> io::Result<bool> {
-    if file.rank.is_gzip || file.id.birth <= held.id.birth {
+pub fn is_later_copy(file: &Head<'_>, held: &Generation) -> io::Result<bool> {
+    if file.file.id.birth <= held.id.birth {
         return Ok(false);
     }
-    Ok(Head::of(file)
-        .read()?
-        .is_some_and(|head| !held.begins_like(head)))
+    let head = file.read()?;
+    Ok(head.is_some_and(|head| !held.begins_like(head)))
 }
 
 /// Whether a copy holds only data before a checkpoint: it was made before the last lines were

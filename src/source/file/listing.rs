@@ -12,6 +12,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,8 +30,11 @@ use crate::source::file::foreign::{examine, Examined, BEHIND_ALL};
 const MOST_NAMES: usize = 10_000;
 /// Limit on the listings until two agree.
 const LISTINGS: usize = 10;
-/// Limit on the files with names that the runtime did not give, newest first: each is opened to
-/// see what it is. A user can create any number.
+/// Limit on the looks of which each found that a name had changed before its file was examined.
+const LOOKS: usize = 5;
+/// Limit on the files with names that the runtime did not give: each is opened to see what it is.
+/// Those that are named after the log come first, and of these the newest. A user can create any
+/// number.
 const MOST_RENAMED: usize = 1_000;
 const MOST_RENAMED_OF_USER: usize = 64;
 /// Limit on the folders below a log's folder that are searched.
@@ -89,8 +93,10 @@ pub struct Listed {
     pub unreadable: Vec<UnreadableFile>,
     /// What has the name of a rotated or earlier file and is none: a pipe, a folder, a device.
     pub no_files: Vec<SafePath>,
-    /// How many there are besides, which are older.
+    /// How many there are besides, which are older or not named after the log.
     pub surplus: usize,
+    /// A name changed before its file was examined, so that a file may be missing.
+    has_changed: bool,
 }
 
 /// A file that the runtime did not name, as found.
@@ -107,7 +113,7 @@ struct Renamed {
 impl PartialEq for Renamed {
     /// It may still be written.
     fn eq(&self, other: &Renamed) -> bool {
-        self.path == other.path && self.id == other.id
+        self.path == other.path && self.id == other.id && self.is_empty == other.is_empty
     }
 }
 
@@ -117,23 +123,39 @@ struct Names {
     ranked: Vec<ListedFile>,
     no_files: Vec<SafePath>,
     renamed: Vec<Renamed>,
+    /// A name was gone before its file was looked at.
+    has_changed: bool,
 }
 
 /// Returns the files of the log. During a rotation, names move from file to file, so listings
-/// are repeated until one equals the one before.
+/// are repeated until one equals the one before, and until each file is still there when it is
+/// examined: of an archive and its original, one is there at any time.
 pub fn list(log: &LogFiles) -> io::Result<Listed> {
+    let mut listed = look(log)?;
+    for _ in 1..LOOKS {
+        if !listed.has_changed {
+            break;
+        }
+        listed = look(log)?;
+    }
+    Ok(listed)
+}
+
+fn look(log: &LogFiles) -> io::Result<Listed> {
     let mut names = names_of(log)?;
     for _ in 1..LISTINGS {
         let again = names_of(log)?;
-        if again == names {
+        let is_settled = again == names && !again.has_changed;
+        names = again;
+        if is_settled {
             break;
         }
-        names = again;
     }
     let Names {
         ranked,
         no_files,
         mut renamed,
+        ..
     } = names;
     if let Some(path) = no_files.first().filter(|_| ranked.is_empty()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -192,7 +214,7 @@ fn names_of(log: &LogFiles) -> io::Result<Names> {
                 }
             }
             // It was renamed or deleted since; the next listing shows it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => names.has_changed = true,
             // The other files are still known; the failure is reported when this one is
             // opened.
             Err(error) if rank.age > 0 && !is_shortage(&error) => {
@@ -221,12 +243,20 @@ impl Names {
         let Some(run) = log.run_of_renamed(name) else {
             return;
         };
-        // One that is gone or cannot be examined is of no use.
-        let Ok(stat) = folder.stat(name) else { return };
+        let stat = match folder.stat(name) {
+            Ok(stat) => stat,
+            // One that cannot be examined is of no use.
+            Err(error) => {
+                self.has_changed |= error.kind() == io::ErrorKind::NotFound;
+                return;
+            }
+        };
         let (id, size) = describe(&stat);
         let is_file = is_regular(&stat);
         let (is_empty, is_named_after_log) = (size == 0, log.is_named_after(name));
-        if is_file && (is_named_after_log || !is_empty) {
+        // Nothing is in an archive that was only begun.
+        let may_be_log = !is_empty || is_named_after_log && !has_end_of_archive(name);
+        if is_file && may_be_log {
             self.renamed.push(Renamed {
                 path: dir.join(name),
                 id,
@@ -263,16 +293,26 @@ impl Names {
             .map(|file| file.path.to_path_buf())
             .chain(self.renamed.iter().map(|file| file.path.to_path_buf()))
             .collect();
-        let is_being_compressed = |path: &Path| {
-            let text = path.to_str().unwrap_or_default();
-            let mut ends = ARCHIVES.iter();
-            let original = ends.find_map(|end| text.strip_suffix(end));
-            original.is_some_and(|original| plain.contains(Path::new(original)))
-        };
-        self.renamed.retain(|file| !is_being_compressed(&file.path));
+        self.renamed
+            .retain(|file| !originals_of(&file.path).any(|original| plain.contains(&original)));
         self.renamed
             .sort_by(|one, other| one.path.as_os_str().cmp(other.path.as_os_str()));
     }
+}
+
+/// What a file with this name may be an archive of, or the beginning of one: a program may write it
+/// under a name for the time being (`NAME.gz.tmp`, `.NAME.gz.Xy12`).
+fn originals_of(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let name = name.strip_prefix('.').unwrap_or(name);
+    ARCHIVES
+        .iter()
+        .flat_map(|end| name.match_indices(end))
+        .map(|(at, _)| path.with_file_name(&name[..at]))
+}
+
+fn has_end_of_archive(name: &str) -> bool {
+    ARCHIVES.iter().any(|end| name.ends_with(end))
 }
 
 fn is_regular(stat: &Statx) -> bool {
@@ -290,7 +330,7 @@ fn modified(stat: &Statx) -> u64 {
 /// Adds the files of the log among those that the runtime did not name, each before the first
 /// one that begins later.
 fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed) -> io::Result<()> {
-    renamed.sort_by_key(|file| Reverse(file.modified));
+    renamed.sort_by_key(|file| Reverse((file.is_named_after_log, file.modified)));
     let most = match log.dir.is_of_user() {
         true => MOST_RENAMED_OF_USER,
         false => MOST_RENAMED,
@@ -325,8 +365,10 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
             }
             Ok(Examined::Unsupported(reason)) => io::Error::new(io::ErrorKind::Unsupported, reason),
             Ok(Examined::Other) => continue,
-            // Its name changed; the next look finds it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                listed.has_changed = true;
+                continue;
+            }
             Err(error) if is_shortage(&error) => return Err(error),
             Err(error) => error,
         };
@@ -341,11 +383,22 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
     if found.is_empty() {
         return Ok(());
     }
-    let first_of = |file: &ListedFile| match examine(&file.path, file.id, Some(layout)) {
-        Ok(Examined::Log { first, .. }) if !file.is_current() => Some(first),
-        _ => None,
+    let mut has_changed = false;
+    let first_of = |file: &ListedFile| {
+        if file.is_current() {
+            return None;
+        }
+        match examine(&file.path, file.id, Some(layout)) {
+            Ok(Examined::Log { first, .. }) => Some(first),
+            examined => {
+                let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+                has_changed |= examined.is_err_and(is_gone);
+                None
+            }
+        }
     };
     let mut firsts: Vec<Option<Timestamp>> = listed.files.iter().map(first_of).collect();
+    listed.has_changed |= has_changed;
     // Of two that begin alike, one is a copy of the other's beginning.
     found.sort_by_key(|(first, _, file)| (*first, file.modified));
     for (first, is_gzip, file) in found {
@@ -464,6 +517,74 @@ mod tests {
             ]
         );
         assert_eq!(unreadable, ["x-json.log-2.zst"]);
+    }
+
+    /// gzip writes it for a while, under whatever name, and removes the original at the end.
+    #[test]
+    fn an_archive_that_is_being_written_is_passed_over_and_its_original_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, record(20).as_bytes()).unwrap();
+        let archive = encoder.finish().unwrap();
+        write("x-json.log", record(39).as_bytes()).unwrap();
+        write("x-json.log-1", record(20).as_bytes()).unwrap();
+        for name in [
+            "x-json.log-1.gz",
+            "x-json.log-1.gz.tmp",
+            ".x-json.log-1.gz.Xy12",
+        ] {
+            for length in [0, 1, 10, archive.len() / 2, archive.len()] {
+                write(name, &archive[..length]).unwrap();
+                let (files, unreadable) = names(dir.path());
+                assert_eq!(files, ["x-json.log-1", "x-json.log"], "{name} {length}");
+                assert_eq!(unreadable, Vec::<String>::new(), "{name} {length}");
+            }
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        // Without its original only once something is in it.
+        std::fs::remove_file(dir.path().join("x-json.log-1")).unwrap();
+        write("x-json.log-1.gz", b"").unwrap();
+        assert_eq!(names(dir.path()).0, ["x-json.log"]);
+        write("x-json.log-1.gz", &archive).unwrap();
+        assert_eq!(names(dir.path()).0, ["x-json.log-1.gz", "x-json.log"]);
+    }
+
+    /// Of an archive and its original, one is there at any time.
+    #[test]
+    fn while_archives_take_the_place_of_their_originals_none_is_ever_missing() {
+        const FILES: usize = 150;
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(1));
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("x-json.log"), record(39)).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, record(20).as_bytes()).unwrap();
+        let archive = encoder.finish().unwrap();
+        std::fs::write(path("x-json.log-0"), record(20)).unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..FILES {
+                    std::fs::write(path("x-json.log-0.gz"), b"").unwrap();
+                    std::fs::write(path("x-json.log-0.gz"), &archive).unwrap();
+                    std::fs::remove_file(path("x-json.log-0")).unwrap();
+                    pause();
+                    std::fs::write(path("new"), record(20)).unwrap();
+                    std::fs::rename(path("new"), path("x-json.log-0")).unwrap();
+                    std::fs::remove_file(path("x-json.log-0.gz")).unwrap();
+                    pause();
+                }
+                is_over.store(true, std::sync::atomic::Ordering::Release);
+            });
+            while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+                let (files, _) = names(dir.path());
+                assert!(
+                    files.iter().any(|name| name.starts_with("x-json.log-0")),
+                    "{files:?}"
+                );
+            }
+        });
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl OpenFiles {
         self.open.front().map(|front| front.run)
     }
 
+    /// Whether the front file is compressed.
+    pub fn is_front_archive(&self) -> bool {
+        let front = self.open.front();
+        front.is_some_and(|front| front.plain_file().is_none())
+    }
+
     /// Whether a later file has content.
     pub fn has_next(&self) -> bool {
         self.open.iter().skip(1).any(Generation::has_more_now)
@@ -72,7 +78,7 @@ impl OpenFiles {
         };
         self.add_successor(successor);
         for file in others {
-            self.seen.remember(KnownFile::skipped(file)?);
+            self.seen.remember(KnownFile::skipped(&Head::of(file))?);
         }
         Ok(true)
     }
@@ -107,10 +113,7 @@ impl OpenFiles {
     pub fn close_front(&mut self) -> Option<Generation> {
         let front = self.open.pop_front()?;
         self.next_seen = None;
-        self.seen.remember(KnownFile {
-            id: front.id,
-            fingerprint: front.fingerprint(),
-        });
+        self.seen.remember(KnownFile::of(&front));
         Some(front)
     }
 
@@ -158,9 +161,14 @@ impl OpenFiles {
         if !file.is_renamed {
             return Ok(false);
         }
-        let Some(head) = head.read()?.filter(|head| !head.is_empty()) else {
+        let Some(head) = head.read()? else {
             return Ok(false);
         };
+        if head.is_empty() {
+            // The runtime may still write to a file that was renamed, but that is older.
+            let newest = self.open.back();
+            return Ok(newest.is_some_and(|newest| newest.id.birth < file.id.birth));
+        }
         if is_hole(head) {
             return self.begins_with_all_of(file);
         }

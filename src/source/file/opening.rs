@@ -5,14 +5,15 @@ use std::io;
 use crate::delivery::link::Link;
 use crate::runtime::file::{is_permanent, stat_path};
 use crate::source::file::generation::Generation;
-use crate::source::file::known::{begins_like_later, KnownFile};
+use crate::source::file::known::{begins_like_later, Head, KnownFile};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::successor::{successor_of, Successor};
 
 /// Opens the listed files from `first` on, which gets this number, and notes those before it.
-/// `front` is the first one, if it is open already.
+/// `front` is the first one, if it is open already. A copy of what is opened is not noted: it may
+/// be all that is left of it in the next moment.
 pub fn open_from(
     listed: &[ListedFile],
     first: usize,
@@ -24,11 +25,15 @@ pub fn open_from(
     let mut files = OpenFiles::default();
     files.next_number = number;
     files.seen.keep_for(listed.len());
+    let heads: Vec<Head> = listed.iter().map(Head::of).collect();
+    let current = listed.len().saturating_sub(1);
     for (index, file) in listed.iter().enumerate() {
-        let is_skipped =
-            index < first || (front.is_none() && begins_like_later(file, &listed[index + 1..])?);
-        if is_skipped {
-            files.seen.remember(KnownFile::skipped(file)?);
+        let is_before = index < first;
+        let later = &heads[if is_before { current } else { index + 1 }..];
+        if (is_before || front.is_none()) && begins_like_later(&heads[index], later)? {
+            // Left out.
+        } else if is_before {
+            files.seen.remember(KnownFile::skipped(&heads[index])?);
         } else if let Some(successor) = successor_at(listed, index, &files)? {
             files.add_successor(successor);
             continue;
@@ -42,7 +47,7 @@ pub fn open_from(
                 files.open.push_back(opened);
             }
         }
-        files.next_number += u32::from(index >= first);
+        files.next_number += u32::from(!is_before);
     }
     Ok(files)
 }

@@ -12,6 +12,7 @@ use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::{PerStream, Position, Timestamp};
 use crate::runtime::file::is_permanent;
 use crate::source::file::accepted::Accepted;
+use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{was_read_whole, Head};
 use crate::source::file::listing::ListedFile;
@@ -320,6 +321,12 @@ fn is_behind_hole(checkpoint: &StreamCheckpoint) -> bool {
         && checkpoint.marker == Marker::of(&vec![0; checkpoint.marker.length as usize])
 }
 
+/// Whether all entries of a file are later than this.
+fn begins_after(file: &ListedFile, time: Timestamp) -> bool {
+    let examined = examine(&file.path, file.id, None);
+    matches!(examined, Ok(Examined::Log { first, .. }) if first > time)
+}
+
 /// Returns the index of the first of the files directly before another that were created after
 /// `since`, and so are copies of that file's content before a truncation; if there are none,
 /// the index of that file.
@@ -330,7 +337,12 @@ fn first_copy(
 ) -> io::Result<usize> {
     let mut first = before.len();
     for (index, file) in before.iter().enumerate().rev() {
-        if file.rank.is_gzip || file.id.birth <= since || was_read_whole(file, checkpoint)? {
+        let is_older = match file.rank.is_gzip {
+            // An archive is younger than the log in it.
+            true => !begins_after(file, checkpoint.cursor.time),
+            false => file.id.birth <= since,
+        };
+        if is_older || was_read_whole(file, checkpoint)? {
             break;
         }
         first = index;

@@ -262,6 +262,9 @@ impl Rotation {
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
         for index in (0..self.files.open.len()).rev() {
             let copies = unread_copies(&self.files.open[index], listed, &self.files)?;
+            if !copies.files.is_empty() {
+                self.files.open[index].is_copied_to(&copies.files);
+            }
             self.files.open[index].is_copied |= copies.is_under_way;
             self.insert_copies(index, copies.files);
         }
@@ -313,36 +316,48 @@ impl Rotation {
         let (number, checkpoint) = (front.number, front.resume_here());
         let restarted = front.restarted(number)?;
         let (path, unread) = (front.path.clone(), front.unread());
-        let copies = if checkpoint.has_no_file() {
-            Some(Copies::default())
+        let (listed, copies) = if checkpoint.has_no_file() {
+            (Vec::new(), Some(Copies::default()))
         } else {
             let listed = self.list_copies(feed)?;
-            copies_of(front, &checkpoint, &listed, &self.files, &mut self.search)?
+            let search = &mut self.search;
+            let copies = copies_of(front, &checkpoint, &listed, &self.files, search)?;
+            (listed, copies)
         };
         let Some(copies) = copies else {
             return Ok(false);
         };
         self.search.end();
         feed.accepted.forget(number);
-        if copies.unread.is_empty() {
-            if unread > 0 {
-                feed.assembler.note_loss();
+        match &copies.rest {
+            Some(rest) => {
+                // Written after it was copied; how long an archive is shows at its end only.
+                let is_plain = rest.plain_file().is_some();
+                let lost = unread.saturating_sub(rest.unread()) * u64::from(is_plain);
+                feed.losses.truncated(link, path, lost);
             }
-            feed.flush_open(Some(front), link);
-            match is_behind {
-                true => feed.losses.truncated_behind(link, path, unread),
-                false => feed.losses.truncated(link, path, unread),
+            None => {
+                if unread > 0 {
+                    feed.assembler.note_loss();
+                }
+                feed.flush_open(Some(front), link);
+                match is_behind {
+                    true => feed.losses.truncated_behind(link, path, unread),
+                    false => feed.losses.truncated(link, path, unread),
+                }
             }
-        } else {
-            feed.losses.truncated(link, path, 0);
         }
         feed.assembler.file_ended(Some(checkpoint));
         for file in copies.read {
             self.files.seen.remember(file);
         }
         self.files.open[0] = restarted;
-        self.insert_copies(0, copies.unread);
-        Ok(true)
+        self.insert_copies(0, copies.rest.into_iter().collect());
+        match self.open_unread_copies(&listed) {
+            // A name changed; see `open_newer`.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            result => result.map(|()| true),
+        }
     }
 
     /// Counts a new current file that inotify reported.

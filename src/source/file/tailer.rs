@@ -253,8 +253,10 @@ impl Tailer {
                     offset,
                     has_more,
                 } => {
-                    // None of it has been read, so a truncation would go unnoticed.
-                    if offset == 0 && self.rotation.opens_unread_copies(&self.feed)? {
+                    // None of it has been read, so a truncation would go unnoticed. An archive is
+                    // not truncated, and what was found in it cannot be read twice.
+                    let is_checked = offset == 0 && !self.rotation.files.is_front_archive();
+                    if is_checked && self.rotation.opens_unread_copies(&self.feed)? {
                         continue;
                     }
                     let has_more =
@@ -298,11 +300,7 @@ impl Tailer {
                 // that, so nothing else triggers a search for its copy.
                 Found::AtEnd { .. }
                     if self.rotation.files.is_any_emptied()
-                        && self.rotation.opens_unread_copies(&self.feed)? =>
-                {
-                    let files = self.rotation.files.open.iter_mut();
-                    files.for_each(|copied| _ = copied.take_vanished());
-                }
+                        && self.rotation.opens_unread_copies(&self.feed)? => {}
                 Found::AtEnd { .. } => return Ok(Step::AtEnd { has_read: false }),
             }
         }
@@ -443,3 +441,6 @@ impl Tailer {
         self.note_unread();
     }
 }
+
+#[cfg(test)]
+mod tests;

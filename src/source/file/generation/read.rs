@@ -214,13 +214,15 @@ impl Generation {
 
     /// Extends what is known of the head; `read` is the marker and the complete lines after it.
     fn grow_head(&mut self, read: &[u8]) {
-        if self.head.fingerprint.is_complete() {
+        // What was read before and not taken may be gone: another file was to be read first.
+        if self.head.fingerprint.is_complete() && self.read_offset > 0 {
             return;
         }
         let from = self.read_offset - self.marker.len() as u64;
-        if from == 0 {
-            self.head.set(read);
-        } else if let Ok(Some(head)) = self.head_now() {
+        if self.head.grow(from, read) {
+            return;
+        }
+        if let Ok(Some(head)) = self.head_now() {
             let known = (from + read.len() as u64).min(HEAD_BYTES as u64);
             if let Some(head) = head.get(..known as usize) {
                 self.head.set(head);
