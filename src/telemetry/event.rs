@@ -262,7 +262,7 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (Podman itself creates none)")]
+    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (no runtime keeps as many)")]
     FilesPassedOver {
         name: String,
         short_id: String,

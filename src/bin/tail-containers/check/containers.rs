@@ -6,14 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
-use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
+use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
-use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
@@ -25,6 +22,8 @@ use fluent_bit_container_logs::source::choose::{
 };
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
+use super::metadata::{self, report_cut, report_labels};
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -95,6 +94,7 @@ impl Containers {
         let mut known = HashSet::new();
         for runtime in runtime::all(&config.runtimes) {
             let root = runtime.root();
+            let advice = Advice::of(place, &*runtime);
             let mut group = Group {
                 runtime: Arc::clone(&runtime),
                 title: runtime.title(),
@@ -118,7 +118,7 @@ impl Containers {
                     {
                         group
                             .seen
-                            .push(containers.see(&*runtime, &found, config, place, findings));
+                            .push(containers.see(&*runtime, &found, config, advice, findings));
                     }
                     // Whether a database can be read is known once its containers were looked for.
                     let mut unreadable = listing.unreadable;
@@ -136,7 +136,8 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
-                            _ => place.for_error(&it.error),
+                            Hides::Labels => advice.for_labels(&it.error),
+                            _ => advice.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
@@ -177,7 +178,7 @@ impl Containers {
         runtime: &dyn Runtime,
         found: &Found,
         config: &Config,
-        place: &Place,
+        advice: Advice<'_>,
         findings: &mut Vec<Finding>,
     ) -> Seen {
         let mut metadata = runtime.metadata(found, 0);
@@ -187,18 +188,12 @@ impl Containers {
         }
         let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let problem = format!("{reason}; its records lack name and image");
-                findings.push(damaged(found, path, problem, place));
-            }
+            metadata::report_unreadable(found, error, metadata::WITHOUT_METADATA, advice, findings);
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found).unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
-                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
-            }
+            metadata::report_unreadable(found, error, metadata::WITHOUT_DRIVER, advice, findings);
             None
         });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
@@ -239,8 +234,8 @@ impl Containers {
                 },
             };
             let choice = choose(&facts);
-            seen.take(choice, &facts, &log, place, findings);
-            seen.take_earlier(&earlier, place, findings);
+            seen.take(choice, &facts, &log, advice, findings);
+            seen.take_earlier(&earlier, advice, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -281,55 +276,6 @@ impl Containers {
     /// All containers.
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
-    }
-}
-
-/// A file about a container that cannot be read.
-fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
-    let fix = match open_regular(&found.dir.at(&path)).err() {
-        Some(error) => place.for_error(&error),
-        None => {
-            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
-        }
-    };
-    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
-}
-
-/// Reports labels that have no effect.
-fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let read = Labels::read(&metadata.labels, config.label_hints);
-    let about = || format!("container {}", metadata.title());
-    for problem in read.problems {
-        findings.push(Finding::minor(
-            about(),
-            problem,
-            "correct the label; until then the option applies",
-        ));
-    }
-    for label in read.ignored {
-        findings.push(Finding::minor(
-            about(),
-            format!("label {label} is ignored: Label_Hints does not allow it"),
-            "add it to Label_Hints if you trust whoever writes the image",
-        ));
-    }
-}
-
-/// Reports metadata that exceeds the limits of a record.
-fn report_cut(
-    id: &ContainerId,
-    metadata: ContainerMetadata,
-    config: &Config,
-    findings: &mut Vec<Finding>,
-) {
-    let about = format!("container {}", metadata.title());
-    let labels = Labels::read(&metadata.labels, config.label_hints).labels;
-    if RecordTemplate::new(id, metadata, labels.record_options(config)).is_cut() {
-        findings.push(Finding::minor(
-            about,
-            "its names, labels or variables exceed a limit and are cut in its records",
-            "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
-        ));
     }
 }
 

@@ -2,10 +2,12 @@
 //! cannot be read, and how to fix that. It opens files but reads no log, leaves the
 //! checkpoint unchanged, and asks the API only if a container cannot be read without it.
 
+mod advice;
 mod api;
 mod containers;
 mod holder;
 mod limits;
+mod metadata;
 mod remedy;
 mod report;
 mod roots;
@@ -110,7 +112,7 @@ impl Survey {
             )
         });
         let notification = limits::watches(&containers, &mut findings);
-        let open_files = limits::descriptors(&containers, &mut findings);
+        let open_files = limits::descriptors(&containers, &place, &mut findings);
         let db = checkpoint(config, &mut findings);
         rules::report(config, &containers, &mut findings);
         Survey {
@@ -179,7 +181,10 @@ fn page(survey: &Survey) -> String {
     // Podman's API is of no interest on a machine without Podman.
     let is_used = |api: Api| {
         let mut groups = groups.iter();
-        api == Api::Docker || groups.any(|group| group.api == Some(api) && !group.is_missing())
+        groups.any(|group| match api {
+            Api::Docker => group.runtime.api() == Some(api),
+            Api::Podman => group.api == Some(api) && !group.is_missing(),
+        })
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
         let what = format!("{}'s API", api.title());

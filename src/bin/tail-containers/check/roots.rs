@@ -10,6 +10,7 @@ use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::{Api, Runtime, RuntimeChoice, RuntimeOptions};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
 use super::containers::{Containers, Group, State};
 use super::remedy::Place;
 use super::Finding;
@@ -27,6 +28,7 @@ impl Containers {
             || (config.runtimes.reads_users() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
+            let advice = Advice::of(place, &*group.runtime);
             match &group.state {
                 State::Listed => {}
                 State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
@@ -39,13 +41,13 @@ impl Containers {
                                 root.display()
                             )
                         }
-                        None => place.for_missing_root(&*group.runtime, &group.root, config),
+                        None => advice.for_missing_root(&group.root, config),
                     };
                     let finding = Finding::fatal(about, "the folder does not exist", fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
+                    let finding = Finding::fatal(about, error.to_string(), advice.for_error(error));
                     findings.push(finding.because(Unread::of_error(error)));
                 }
             }
