@@ -100,6 +100,21 @@ impl<'a> Advice<'a> {
         self.for_intruder().to_owned()
     }
 
+    /// The fix for settings that may have moved containers.
+    pub fn for_settings(self, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::InvalidData if self.is_of_users => {
+                "let its user correct it; until then, only the usual place is read".to_owned()
+            }
+            io::ErrorKind::InvalidData => format!(
+                "correct it, or set {}, if {} keeps its containers elsewhere",
+                self.root_option,
+                self.command()
+            ),
+            _ => self.for_error(error),
+        }
+    }
+
     /// The fix for something that is there in place of a file or folder.
     fn for_intruder(self) -> &'static str {
         match (self.is_of_users, self.tool) {

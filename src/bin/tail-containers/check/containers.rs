@@ -36,7 +36,7 @@ const ROTATION: Duration = Duration::from_millis(100);
 /// The state of a runtime's root.
 pub enum State {
     /// It does not exist.
-    Missing,
+    Missing(io::Error),
     /// It exists but cannot be read.
     Unreadable(io::Error),
     /// It was listed.
@@ -61,6 +61,8 @@ pub struct Group {
     pub folders: Vec<SafePath>,
     /// Number of folders that cannot be read.
     pub unreadable: usize,
+    /// Whether it is worth a line: it exists, somebody says where it is, or it is missed.
+    pub is_shown: bool,
     /// The API that knows them as well, if it may be used.
     pub api: Option<Api>,
 }
@@ -68,7 +70,7 @@ pub struct Group {
 impl Group {
     /// Whether the runtime's folder does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self.state, State::Missing)
+        matches!(self.state, State::Missing(_))
     }
 }
 
@@ -103,6 +105,7 @@ impl Containers {
                 folders: Vec::new(),
                 places: runtime.places(&root),
                 unreadable: 0,
+                is_shown: true,
                 api: runtime
                     .api()
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
@@ -136,6 +139,9 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
+                            Hides::MovedContainers | Hides::UsersMovedContainers => {
+                                advice.for_settings(&it.error)
+                            }
                             Hides::Labels => advice.for_labels(&it.error),
                             _ => advice.for_error(&it.error),
                         };
@@ -161,12 +167,13 @@ impl Containers {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    group.state = State::Missing
+                    group.state = State::Missing(error)
                 }
                 Err(error) => group.state = State::Unreadable(error),
             }
             containers.groups.push(group);
         }
+        containers.hide_unused(config);
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);

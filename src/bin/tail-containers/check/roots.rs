@@ -16,6 +16,18 @@ use super::remedy::Place;
 use super::Finding;
 
 impl Containers {
+    /// Leaves out the runtimes that this machine does not have.
+    pub(super) fn hide_unused(&mut self, config: &Config) {
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto;
+        let is_listed = |group: &Group| matches!(group.state, State::Listed);
+        let is_any_there = self.groups.iter().any(is_listed);
+        for group in &mut self.groups {
+            let runtime = &group.runtime;
+            let is_wanted = !is_auto || runtime.is_configured() || runtime.is_missed(is_any_there);
+            group.is_shown = !group.is_missing() || (is_wanted && !runtime.is_optional());
+        }
+    }
+
     /// Reports roots that cannot be listed. A missing one is not reported if another runtime
     /// is there.
     pub(super) fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
@@ -31,8 +43,9 @@ impl Containers {
             let advice = Advice::of(place, &*group.runtime);
             match &group.state {
                 State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
+                State::Missing(_) if group.runtime.is_optional() => {}
+                State::Missing(_) if is_auto && !group.runtime.is_missed(is_any_there) => {}
+                State::Missing(error) => {
                     let fix = match elsewhere(&*group.runtime, &config.runtimes) {
                         Some(root) => {
                             let (title, option) = (group.title, group.runtime.root_option());
@@ -43,7 +56,12 @@ impl Containers {
                         }
                         None => advice.for_missing_root(&group.root, config),
                     };
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
+                    // The kernel's own text says no more.
+                    let problem = match error.get_ref() {
+                        Some(reason) => reason.to_string(),
+                        None => "the folder does not exist".to_owned(),
+                    };
+                    let finding = Finding::fatal(about, problem, fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
