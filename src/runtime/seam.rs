@@ -56,7 +56,7 @@ pub trait Runtime: Send + Sync {
         stat_path(&file).ok().map(|(id, _)| id)
     }
 
-    /// Whether metadata that were partial would have more now. Called often.
+    /// Whether metadata that were partial, or busy, would have more now. Called often.
     fn has_more_metadata(&self, _found: &Found) -> bool {
         true
     }
