@@ -264,6 +264,10 @@ impl Runtime for Nerdctl {
         let mut listing = self.storages.list(root, list_storage)?;
         listing.is_decided_by_folders = matches!(self.storages, Storages::Root(_));
         self.report_databases(&mut listing);
+        // A rename changes the folder with the names alone.
+        let (folders, changed) = self.names.take_changed();
+        listing.folders.extend(folders);
+        listing.note_changed(&changed);
         Ok(listing)
     }
 

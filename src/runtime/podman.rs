@@ -274,12 +274,7 @@ impl Runtime for Podman {
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = self.storages.list(root, list_storage)?;
         self.report_databases(&mut listing);
-        let changed = self.lists.take_changed();
-        if !changed.is_empty() {
-            let containers = listing.containers.iter();
-            let renamed = containers.filter(|found| changed.contains(&found.runtime_id()));
-            listing.changed = renamed.map(|found| found.id).collect();
-        }
+        listing.note_changed(&self.lists.take_changed());
         Ok(listing)
     }
 

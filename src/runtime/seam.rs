@@ -56,7 +56,7 @@ pub trait Runtime: Send + Sync {
         stat_path(&file).ok().map(|(id, _)| id)
     }
 
-    /// Whether metadata that were partial would have more now. Called often.
+    /// Whether metadata that were partial, or busy, would have more now. Called often.
     fn has_more_metadata(&self, _found: &Found) -> bool {
         true
     }
@@ -328,6 +328,16 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Notes which of the containers have other metadata, by the runtime's ids.
+    pub fn note_changed(&mut self, changed: &HashSet<ContainerId>) {
+        let containers = self.containers.iter();
+        let is_changed = |found: &&Found| changed.contains(&found.runtime_id());
+        self.changed = match changed.is_empty() {
+            true => HashSet::new(),
+            false => containers.filter(is_changed).map(|it| it.id).collect(),
+        };
+    }
+
     /// Records a folder that could not be read, unless it disappeared in the meantime.
     pub fn note(&mut self, path: impl Into<PathBuf>, error: io::Error) {
         if error.kind() != io::ErrorKind::NotFound {

@@ -212,6 +212,12 @@ impl Description {
         self.is_busy
     }
 
+    /// Whether it is still to wait for that.
+    pub fn is_still_busy(&self, now: Instant) -> bool {
+        let is_due = self.age(now) >= METADATA_PATIENCE;
+        self.is_busy && !is_due && !self.runtime.has_more_metadata(&self.found)
+    }
+
     /// Whether some of its metadata could not be read.
     pub fn is_partial(&self) -> bool {
         self.template.metadata.is_partial
