@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{BufferedLimit, Config};
 use crate::delivery::host::Host;
 use crate::ffi::cmetrics::Cmetrics;
 use crate::ffi::collector_fd::{Closed, CollectorFd};
@@ -13,7 +13,7 @@ use crate::ffi::host_api::{find_symbol, host_api, HostApi};
 use crate::ffi::instances::Instance;
 use crate::ffi::registration::Registration;
 use crate::ffi::signals::with_signals_blocked;
-use crate::ffi::{descriptor, instances, properties, sys};
+use crate::ffi::{descriptor, instances, properties, storage, sys};
 use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
 use crate::telemetry::event::{Event, Level};
@@ -70,7 +70,7 @@ fn start(
     if let Some(count @ 2..) = registration.as_ref().and_then(Registration::count) {
         return Err(format!("the plugin is loaded {count} times: Fluent Bit would also run inputs with default options, and every line would come again; name its file only once, with -e or in Plugins_File"));
     }
-    let options =
+    let mut options =
         Config::from_lookup(|name| property(api, ins, name)).map_err(|error| error.to_string())?;
     if options.metadata.shape == Shape::Otel && find_symbol(GROUPS).is_none() {
         return Err(
@@ -80,9 +80,12 @@ fn start(
         );
     }
     let name = instance_name(api, ins);
+    options.input_name.clone_from(&name);
     let host = FlbHost::new(api, ins, &name);
     let tag = registration.and_then(|registration| registration.tag());
+    let has_limit = limit_memory(&mut options, ins);
     for event in [
+        (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown),
         options.db.is_none().then_some(Event::NoCheckpoint),
         options
             .literal_tag(tag)
@@ -119,6 +122,17 @@ fn start(
         return Err("Fluent Bit cannot watch this input's file descriptor".to_owned());
     }
     Ok(())
+}
+
+/// Leaves the memory of the input to the host if the host bounds it and no limit is set here.
+/// Returns whether there is one.
+fn limit_memory(options: &mut Config, ins: *mut sys::flb_input_instance) -> bool {
+    // SAFETY: `ins` is the live instance that cb_init was called with.
+    let is_bounded = || unsafe { storage::is_bounded(ins) } == Some(true);
+    if options.buffered_limit == BufferedLimit::Auto && is_bounded() {
+        options.buffered_limit = BufferedLimit::Off;
+    }
+    options.buffered_limit != BufferedLimit::Off
 }
 
 /// What the host has registered, if that can be told.
@@ -179,7 +193,7 @@ pub extern "C" fn collect(
     context: *mut libc::c_void,
 ) -> libc::c_int {
     with_instance("collect", context, OK, |instance, host| {
-        instance.plugin().drain(&host.with_parsers(config));
+        instance.plugin().drain(&host.with_config(config));
         OK
     })
 }

@@ -90,6 +90,11 @@ impl Container {
         self.about.found()
     }
 
+    /// Whether its lines are delivered, if it has any.
+    pub fn is_read(&self) -> bool {
+        self.about.is_known() && !self.about.is_excluded() && !self.is_gone
+    }
+
     /// Whether some of its metadata could not be read.
     pub fn lacks_metadata(&self) -> bool {
         self.about.is_partial()
@@ -285,7 +290,8 @@ impl Container {
             return self.end_or_park(around);
         }
         // Nothing writes to the log of one that is gone, and it is to be read before it is lost.
-        let held = self.own_output.held_until(now);
+        let read = || self.about.account().figures().read.bytes;
+        let held = self.own_output.held_until(now, read);
         let loops_until = held.filter(|_| !self.is_gone);
         if let Some(due) = self.rate.waits_until(now).or(loops_until) {
             return Next::Throttled(due);

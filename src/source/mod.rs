@@ -10,6 +10,7 @@ pub mod file;
 mod fleet;
 mod folder;
 mod follow;
+mod inputs;
 mod known_driver;
 mod log_source;
 mod log_trouble;

@@ -24,10 +24,12 @@ use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
 use crate::source::api::streams::Streams;
 use crate::source::budget::Budget;
+use crate::source::container::Container;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::generation::SLICE_BYTES;
 use crate::source::file::tailer::Tailer;
 use crate::source::fleet::{Fleet, Turn};
+use crate::source::inputs::{Input, Same};
 pub use crate::source::schedule::Pass;
 use crate::source::schedule::{Next, Schedule};
 use crate::source::services::Services;
@@ -51,6 +53,7 @@ pub struct Reader {
     decoders: Decoders,
     budget: Budget,
     surveyor: Surveyor,
+    input: Input,
 }
 
 impl Reader {
@@ -68,6 +71,7 @@ impl Reader {
             decoders: Decoders::default(),
             budget: Budget::new(config.held_files_limit as u64),
             surveyor: Surveyor::new(now),
+            input: Input::new(&link, &config.input_name),
             services: Services::new(link, config),
         }
     }
@@ -149,6 +153,9 @@ impl Reader {
             self.fleet.list_roots(&mut turn);
         }
         self.fleet.look_into_changed(&mut turn);
+        if is_rescan && self.services.config.follow {
+            self.compare_with_other_inputs();
+        }
         self.services.link.coalesce();
         let pass = self.read_active(now);
         self.services.link.end_coalescing();
@@ -166,6 +173,26 @@ impl Reader {
             Pass::CaughtUp if !is_all_seen => Pass::Behind,
             pass => pass,
         }
+    }
+
+    /// Reports once that another input of this process reads the same containers.
+    fn compare_with_other_inputs(&self) {
+        let containers = &self.fleet.containers;
+        let reads = || {
+            let read = containers.iter().filter(|(_, it)| it.is_read());
+            read.map(|(key, it)| (Same::new(it.id(), &it.found().dir), key))
+                .collect()
+        };
+        self.input.compare(reads, |shared| {
+            let container = containers.get(shared.key);
+            let (name, short_id) = container.map(Container::names).unwrap_or_default();
+            self.services.link.report(Event::SharedContainers {
+                count: shared.count,
+                name,
+                short_id,
+                other: shared.other,
+            })
+        });
     }
 
     fn take_notices(&mut self, now: Instant) {

@@ -313,6 +313,15 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
     NoCheckpoint,
+    #[error("this Fluent Bit does not tell how much memory the records of an input take: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
+    MemoryUnknown,
+    #[error("the input `{other}` of this process reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them")]
+    SharedContainers {
+        count: usize,
+        name: String,
+        short_id: String,
+        other: String,
+    },
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]

@@ -81,7 +81,9 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint
+            | Event::MemoryUnknown
             | Event::TagLiteral { .. }
+            | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }

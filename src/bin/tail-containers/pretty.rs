@@ -161,7 +161,7 @@ mod tests {
         let line = r#"{"level":"\u001b[2J","msg":"a\nb\u001b[31m\u009b","k\u001b":"v\u0007"}"#;
         assert_eq!(
             shown(line),
-            "\\u001B[2J a\\nb\\u001b[31m\\u009b k\\u001b=v\\u0007"
+            "\\u001b[2J a\\nb\\u001b[31m\\u009b k\\u001b=v\\u0007"
         );
     }
 

@@ -29,12 +29,13 @@ const PRECEDING_BYTES: u64 = 1024;
 /// The checkpoint from which the last `count` lines of the listed files are read, and what follows.
 pub fn before_last_lines(listed: &[ListedFile], count: usize) -> io::Result<ContainerCheckpoint> {
     let mut walk = Walk::new(count);
-    let heads: Vec<Head> = listed.iter().map(Head::of).collect();
+    let heads: Vec<Head<'_>> = listed.iter().map(Head::of).collect();
     for (index, file) in listed.iter().enumerate().rev() {
-        if begins_like_later(&heads[index], &heads[index + 1..])? {
+        let head = &heads[index];
+        if begins_like_later(head, &heads[index + 1..])? {
             continue;
         }
-        let mut file = match Backwards::open(file) {
+        let mut file = match Backwards::open(file, head) {
             Err(error) if !file.is_current() && is_permanent(&error) => continue,
             opened => opened?,
         };
@@ -119,7 +120,7 @@ struct Backwards {
 }
 
 impl Backwards {
-    fn open(listed: &ListedFile) -> io::Result<Backwards> {
+    fn open(listed: &ListedFile, head: &Head<'_>) -> io::Result<Backwards> {
         let mut file = Generation::open_listed(listed)?;
         let mut unpacked = None;
         let size = match file.plain_file() {
@@ -137,10 +138,9 @@ impl Backwards {
                 size
             }
         };
-        let head = Head::of(listed);
-        let head = head.read()?.unwrap_or_default();
+        let layout = head.read()?.and_then(Layout::detect);
         Ok(Backwards {
-            layout: Layout::detect(head).unwrap_or_else(|| file.layout()),
+            layout: layout.unwrap_or_else(|| file.layout()),
             file,
             unpacked,
             size,

@@ -299,7 +299,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     let (few, is_all_read) = page(&few);
     assert!(!is_all_read, "{few}");
     assert!(
-        fix(&few, "open, 40 may be").contains("LimitNOFILE=1024"),
+        fix(&few, "open, 40 may be").contains("ulimit -n 1024"),
         "{few}"
     );
     let can = Command::new("unshare")
@@ -389,9 +389,13 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
         lines.next().expect("a line").expect("readable"),
         "web | four"
     );
-    let page = looked_at("is in use by another instance", false);
+    let used = format!(
+        "is in use by tail-containers (pid {}) and has positions of 1",
+        follower.id()
+    );
+    let page = looked_at(&used, true);
     assert!(
-        fix(&page, "another instance has it locked").contains("fuser"),
+        fix(&page, "has it open").starts_with("nothing, if that is the Fluent Bit"),
         "{page}"
     );
     follower.kill().expect("our child");
@@ -458,4 +462,59 @@ fn a_rule_that_matches_no_container_is_listed() {
         &[&["-o", "Docker_Socket=off"], &rules[..]].concat(),
     );
     assert!(!page.contains("matches none"), "{page}");
+}
+
+#[test]
+fn json_has_the_documented_fields_and_the_exit_code_of_the_page() {
+    let root = DockerRoot::new();
+    root.container('a', "web\u{1b}[2J").line("one");
+    let nothing = root.created_container('b', "nothing");
+    set_driver(&nothing, "none", &json!({}));
+    root.container('c', "unwanted");
+    let json = |arguments: &[&str]| {
+        let output = run(root.path(), &[&["check", "--json"], arguments].concat());
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!text.contains('\u{1b}'), "{text}");
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(report["is_all_read"], output.status.success(), "{report}");
+        report
+    };
+    let report = json(&["--exclude", "name=unwanted"]);
+    let docker = &report["runtimes"][0];
+    assert_eq!(
+        (&report["schema"], &docker["runtime"], &docker["state"]),
+        (&1.into(), &"Docker".into(), &"listed".into())
+    );
+    let containers = docker["containers"].as_array().expect("a list");
+    let of = |name: &str| {
+        let mut all = containers.iter();
+        let found = all.find(|it| it["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {report}"))
+    };
+    assert_eq!(
+        *of("web\u{1b}[2J"),
+        json!({
+            "name": "web\u{1b}[2J", "id": "a".repeat(64), "image": "shop/web:1.2",
+            "driver": "json-file", "source": "file", "detail": "file",
+        })
+    );
+    assert_eq!(of("unwanted")["source"], "excluded");
+    assert_eq!(of("nothing")["source"], "nowhere");
+    let finding = &report["findings"][0];
+    assert_eq!(
+        (&finding["prevents_reading"], &finding["reason"]),
+        (&true.into(), &"driver_none".into())
+    );
+    let docs = include_str!("../../../docs/tail-containers.md");
+    let fields = [&report, docker, &containers[0], &report["apis"][0], finding];
+    for field in fields
+        .iter()
+        .flat_map(|it| it.as_object().expect("an object").keys())
+    {
+        let forms = [format!("`{field}`"), format!("`{field}[]`")];
+        let is_documented = forms.iter().any(|it| docs.contains(it));
+        assert!(is_documented, "docs/tail-containers.md has no {field}");
+    }
+    assert_eq!(json(&["--include", "name=web*"])["is_all_read"], true);
 }

@@ -146,6 +146,7 @@ impl Collector {
         .expect("valid options");
         // Nor of its users, or of its services.
         config.runtimes.machine = root.to_owned();
+        config.input_name = format!("input over {}", root.display());
         let plugin = Arc::new(Plugin::start(config)?);
         let kept = Arc::new(Kept::default());
         let ending = Arc::new(AtomicBool::new(false));
@@ -307,6 +308,12 @@ impl Collector {
     /// Whether a message with this part was logged.
     pub fn has_logged(&self, part: &str) -> bool {
         self.log().iter().any(|(_, message)| message.contains(part))
+    }
+
+    /// How many messages with this part were logged.
+    pub fn times_logged(&self, part: &str) -> usize {
+        let log = self.log();
+        log.iter().filter(|it| it.1.contains(part)).count()
     }
 
     /// Waits for a condition of this collector.

@@ -2,32 +2,28 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
-use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
-use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
-use fluent_bit_container_logs::runtime::docker::{
-    configured_data_root, ContainerMetadata, LogDriver, MetadataError,
-};
-use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
+use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
+use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
-use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
-    network_file_system, Api, Found, Hides, LogFiles, Runtime, RuntimeChoice,
+    network_file_system, Api, Found, Hides, LogFiles, Runtime,
 };
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
 };
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
+use super::metadata::{self, report_cut, report_labels};
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -40,7 +36,7 @@ const ROTATION: Duration = Duration::from_millis(100);
 /// The state of a runtime's root.
 pub enum State {
     /// It does not exist.
-    Missing,
+    Missing(io::Error),
     /// It exists but cannot be read.
     Unreadable(io::Error),
     /// It was listed.
@@ -65,6 +61,8 @@ pub struct Group {
     pub folders: Vec<SafePath>,
     /// Number of folders that cannot be read.
     pub unreadable: usize,
+    /// Whether it is worth a line: it exists, somebody says where it is, or it is missed.
+    pub is_shown: bool,
     /// The API that knows them as well, if it may be used.
     pub api: Option<Api>,
 }
@@ -72,7 +70,7 @@ pub struct Group {
 impl Group {
     /// Whether the runtime's folder does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self.state, State::Missing)
+        matches!(self.state, State::Missing(_))
     }
 }
 
@@ -98,6 +96,7 @@ impl Containers {
         let mut known = HashSet::new();
         for runtime in runtime::all(&config.runtimes) {
             let root = runtime.root();
+            let advice = Advice::of(place, &*runtime);
             let mut group = Group {
                 runtime: Arc::clone(&runtime),
                 title: runtime.title(),
@@ -106,6 +105,7 @@ impl Containers {
                 folders: Vec::new(),
                 places: runtime.places(&root),
                 unreadable: 0,
+                is_shown: true,
                 api: runtime
                     .api()
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
@@ -121,7 +121,7 @@ impl Containers {
                     {
                         group
                             .seen
-                            .push(containers.see(&*runtime, &found, config, place, findings));
+                            .push(containers.see(&*runtime, &found, config, advice, findings));
                     }
                     // Whether a database can be read is known once its containers were looked for.
                     let mut unreadable = listing.unreadable;
@@ -139,7 +139,11 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
-                            _ => place.for_error(&it.error),
+                            Hides::MovedContainers | Hides::UsersMovedContainers => {
+                                advice.for_settings(&it.error)
+                            }
+                            Hides::Labels => advice.for_labels(&it.error),
+                            _ => advice.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
@@ -163,81 +167,17 @@ impl Containers {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    group.state = State::Missing
+                    group.state = State::Missing(error)
                 }
                 Err(error) => group.state = State::Unreadable(error),
             }
             containers.groups.push(group);
         }
+        containers.hide_unused(config);
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);
         containers
-    }
-
-    /// Reports roots that cannot be listed. A missing one is not reported if another runtime
-    /// is there.
-    fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
-        let is_any_there = self
-            .groups
-            .iter()
-            .any(|group| matches!(group.state, State::Listed));
-        // Of the machine's storage and the users' storages one is enough.
-        let is_auto = config.runtimes.choice == RuntimeChoice::Auto
-            || (config.runtimes.reads_users() && is_any_there);
-        for group in &self.groups {
-            let about = group.root.display().to_string();
-            match &group.state {
-                State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
-                    let fix = place.for_missing_root(&*group.runtime, &group.root, config);
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
-                    findings.push(finding.because(Unread::Missing));
-                }
-                State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
-                    findings.push(finding.because(Unread::of_error(error)));
-                }
-            }
-        }
-    }
-
-    /// Reports that Docker's daemon is given another data root than the option: the one that is
-    /// read may be left over.
-    fn report_other_root(&self, config: &Config, findings: &mut Vec<Finding>) {
-        let Some(root) = configured_data_root(&config.runtimes.machine) else {
-            return;
-        };
-        let is_of_docker = |group: &&Group| group.runtime.api() == Some(Api::Docker);
-        let mut of_docker = self.groups.iter().filter(is_of_docker).peekable();
-        let is_any_there = of_docker.peek().is_some();
-        if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
-            findings.push(Finding::minor(
-                root.display().to_string(),
-                "Docker's daemon keeps its containers there, which Docker_Root does not include",
-                "add it to Docker_Root, or leave Docker_Root out",
-            ));
-        }
-    }
-
-    /// Reports roots without a container that are mounts of their own: what was below one before it
-    /// was mounted cannot be seen.
-    fn report_empty_mounts(&self, findings: &mut Vec<Finding>) {
-        let mounts = read_text(Path::new("/proc/self/mountinfo"), FileKind::Proc);
-        let mounts = Mounts::parse(&mounts.unwrap_or_default());
-        for group in &self.groups {
-            let is_empty = matches!(group.state, State::Listed) && group.seen.is_empty();
-            let (root, mount) = (&group.root, mounts.point_of(&group.root));
-            let is_mount = mount == *root || root.parent() == Some(&mount);
-            if is_empty && is_mount && mount != Path::new("/") && !group.places.is_empty() {
-                findings.push(Finding::minor(
-                    root.display().to_string(),
-                    format!("there is no container, and {} is a mount: if containers ran before it was mounted, it hides their logs", mount.display()),
-                    "if so, unmount it, or restart what runs the containers",
-                ));
-            }
-        }
     }
 
     fn see(
@@ -245,7 +185,7 @@ impl Containers {
         runtime: &dyn Runtime,
         found: &Found,
         config: &Config,
-        place: &Place,
+        advice: Advice<'_>,
         findings: &mut Vec<Finding>,
     ) -> Seen {
         let mut metadata = runtime.metadata(found, 0);
@@ -255,18 +195,12 @@ impl Containers {
         }
         let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let problem = format!("{reason}; its records lack name and image");
-                findings.push(damaged(found, path, problem, place));
-            }
+            metadata::report_unreadable(found, error, metadata::WITHOUT_METADATA, advice, findings);
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found).unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
-                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
-            }
+            metadata::report_unreadable(found, error, metadata::WITHOUT_DRIVER, advice, findings);
             None
         });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
@@ -307,8 +241,8 @@ impl Containers {
                 },
             };
             let choice = choose(&facts);
-            seen.take(choice, &facts, &log, place, findings);
-            seen.take_earlier(&earlier, place, findings);
+            seen.take(choice, &facts, &log, advice, findings);
+            seen.take_earlier(&earlier, advice, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -349,55 +283,6 @@ impl Containers {
     /// All containers.
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
-    }
-}
-
-/// A file about a container that cannot be read.
-fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
-    let fix = match open_regular(&found.dir.at(&path)).err() {
-        Some(error) => place.for_error(&error),
-        None => {
-            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
-        }
-    };
-    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
-}
-
-/// Reports labels that have no effect.
-fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let read = Labels::read(&metadata.labels, config.label_hints);
-    let about = || format!("container {}", metadata.title());
-    for problem in read.problems {
-        findings.push(Finding::minor(
-            about(),
-            problem,
-            "correct the label; until then the option applies",
-        ));
-    }
-    for label in read.ignored {
-        findings.push(Finding::minor(
-            about(),
-            format!("label {label} is ignored: Label_Hints does not allow it"),
-            "add it to Label_Hints if you trust whoever writes the image",
-        ));
-    }
-}
-
-/// Reports metadata that exceeds the limits of a record.
-fn report_cut(
-    id: &ContainerId,
-    metadata: ContainerMetadata,
-    config: &Config,
-    findings: &mut Vec<Finding>,
-) {
-    let about = format!("container {}", metadata.title());
-    let labels = Labels::read(&metadata.labels, config.label_hints).labels;
-    if RecordTemplate::new(id, metadata, labels.record_options(config)).is_cut() {
-        findings.push(Finding::minor(
-            about,
-            "its names, labels or variables exceed a limit and are cut in its records",
-            "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
-        ));
     }
 }
 

@@ -2,11 +2,15 @@
 //! cannot be read, and how to fix that. It opens files but reads no log, leaves the
 //! checkpoint unchanged, and asks the API only if a container cannot be read without it.
 
+mod advice;
 mod api;
 mod containers;
+mod holder;
 mod limits;
+mod metadata;
 mod remedy;
 mod report;
+mod roots;
 mod rules;
 mod seen;
 
@@ -17,7 +21,9 @@ use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::checkpoint::{inspect, CheckpointError, Inspection};
+use fluent_bit_container_logs::delivery::checkpoint::{
+    inspect, CheckpointError, CheckpointStore, Inspection,
+};
 
 use crate::arguments::Arguments;
 use crate::terminal::{harmless, harmless_json};
@@ -25,6 +31,7 @@ use api::{ApiKind, ApiState};
 use containers::{Containers, Group, State};
 use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
+use holder::Holder;
 use remedy::Place;
 use report::Report;
 
@@ -105,7 +112,7 @@ impl Survey {
             )
         });
         let notification = limits::watches(&containers, &mut findings);
-        let open_files = limits::descriptors(&containers, &mut findings);
+        let open_files = limits::descriptors(&containers, &place, &mut findings);
         let db = checkpoint(config, &mut findings);
         rules::report(config, &containers, &mut findings);
         Survey {
@@ -150,7 +157,11 @@ pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
     let text = match is_json {
         true => {
             let json = serde_json::to_string_pretty(&Report::of(&survey))?;
-            format!("{}\n", harmless_json(&json))
+            // Its own line feeds are no danger.
+            let lines = json
+                .lines()
+                .map(|line| format!("{}\n", harmless_json(line)));
+            lines.collect()
         }
         false => page(&survey),
     };
@@ -164,24 +175,30 @@ pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
 fn page(survey: &Survey) -> String {
     let mut page = String::new();
     let groups = &survey.containers.groups;
-    for group in groups {
+    for group in groups.iter().filter(|group| group.is_shown) {
         put_group(&mut page, group);
     }
     // Podman's API is of no interest on a machine without Podman.
     let is_used = |api: Api| {
         let mut groups = groups.iter();
-        api == Api::Docker || groups.any(|group| group.api == Some(api) && !group.is_missing())
+        groups.any(|group| match api {
+            Api::Docker => group.runtime.api() == Some(api),
+            Api::Podman => group.api == Some(api) && !group.is_missing(),
+        })
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
         let what = format!("{}'s API", api.title());
-        put(&mut page, format_args!("{what:<14}{}\n", state.text));
+        put(
+            &mut page,
+            format_args!("{what:<14}{}\n", harmless(&state.text)),
+        );
     }
     for (what, state) in [
         ("Notification", &survey.notification),
         ("Open files", &survey.open_files),
         ("DB", &survey.db),
     ] {
-        put(&mut page, format_args!("{what:<14}{state}\n"));
+        put(&mut page, format_args!("{what:<14}{}\n", harmless(state)));
     }
     put_findings(&mut page, &survey.findings, survey.containers.all().count());
     page
@@ -194,7 +211,7 @@ fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 fn put_group(page: &mut String, group: &Group) {
     let state = match &group.state {
-        State::Missing => "not found".to_owned(),
+        State::Missing(_) => "not found".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
         State::Unreadable(error) => {
             format!(
@@ -212,6 +229,7 @@ fn put_group(page: &mut String, group: &Group) {
     if places.is_empty() {
         places.push(shown(&group.root));
     }
+    let state = harmless(&state);
     put(
         page,
         format_args!("{}, {}: {state}\n", group.title, places.join(", ")),
@@ -350,16 +368,7 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             ));
             format!("{shown} cannot be used: {problem}")
         }
-        Err(error @ CheckpointError::InUse { .. }) => {
-            findings.push(Finding::fatal(
-                format!("DB {shown}"),
-                "another instance has it locked",
-                format!(
-                    "give this instance a DB of its own, or stop the other one (fuser {shown})"
-                ),
-            ));
-            error.to_string().trim_start_matches("DB ").to_owned()
-        }
+        Err(CheckpointError::InUse { .. }) => in_use(path, findings),
         Err(CheckpointError::Io { source, .. }) => {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),
@@ -369,4 +378,31 @@ fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
             format!("{shown} cannot be used: {source}")
         }
     }
+}
+
+/// A DB that another process has open, as a running Fluent Bit has.
+fn in_use(path: &Path, findings: &mut Vec<Finding>) -> String {
+    let (shown, holder) = (path.display(), Holder::of(path));
+    let who = holder
+        .as_ref()
+        .map_or("another process".to_owned(), |holder| {
+            format!("{} (pid {})", holder.name, holder.pid)
+        });
+    if !holder.is_some_and(|holder| holder.is_fluent_bit()) {
+        findings.push(Finding::minor(
+            format!("DB {shown}"),
+            format!("{who} has it open"),
+            format!("nothing, if that is the Fluent Bit with this configuration; any other instance needs a DB of its own (fuser {shown})"),
+        ));
+    }
+    let positions = match CheckpointStore::open_read_only(path) {
+        Ok((opened, None)) => {
+            format!(
+                " and has positions of {}",
+                count(opened.store.containers().len())
+            )
+        }
+        _ => String::new(),
+    };
+    format!("{shown} is in use by {who}{positions}")
 }

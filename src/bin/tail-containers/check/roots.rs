@@ -1,0 +1,153 @@
+//! What is wrong with the folders in which runtimes keep their containers.
+
+use std::path::{Path, PathBuf};
+
+use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::runtime;
+use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
+use fluent_bit_container_logs::runtime::docker::configured_data_root;
+use fluent_bit_container_logs::runtime::mounts::Mounts;
+use fluent_bit_container_logs::runtime::{Api, Runtime, RuntimeChoice, RuntimeOptions};
+use fluent_bit_container_logs::telemetry::metrics::Unread;
+
+use super::advice::Advice;
+use super::containers::{Containers, Group, State};
+use super::remedy::Place;
+use super::Finding;
+
+impl Containers {
+    /// Leaves out the runtimes that this machine does not have.
+    pub(super) fn hide_unused(&mut self, config: &Config) {
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto;
+        let is_listed = |group: &Group| matches!(group.state, State::Listed);
+        let is_any_there = self.groups.iter().any(is_listed);
+        for group in &mut self.groups {
+            let runtime = &group.runtime;
+            let is_wanted = !is_auto || runtime.is_configured() || runtime.is_missed(is_any_there);
+            group.is_shown = !group.is_missing() || (is_wanted && !runtime.is_optional());
+        }
+    }
+
+    /// Reports roots that cannot be listed. A missing one is not reported if another runtime
+    /// is there.
+    pub(super) fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
+        let is_any_there = self
+            .groups
+            .iter()
+            .any(|group| matches!(group.state, State::Listed));
+        // Of the machine's storage and the users' storages one is enough.
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto
+            || (config.runtimes.reads_users() && is_any_there);
+        for group in &self.groups {
+            let about = group.root.display().to_string();
+            let advice = Advice::of(place, &*group.runtime);
+            match &group.state {
+                State::Listed => {}
+                State::Missing(_) if group.runtime.is_optional() => {}
+                State::Missing(_) if is_auto && !group.runtime.is_missed(is_any_there) => {}
+                State::Missing(error) => {
+                    let fix = match elsewhere(&*group.runtime, &config.runtimes) {
+                        Some(root) => {
+                            let (title, option) = (group.title, group.runtime.root_option());
+                            format!(
+                                "{title} keeps its containers in {}: leave {option} out",
+                                root.display()
+                            )
+                        }
+                        None => advice.for_missing_root(&group.root, config),
+                    };
+                    // The kernel's own text says no more.
+                    let problem = match error.get_ref() {
+                        Some(reason) => reason.to_string(),
+                        None => "the folder does not exist".to_owned(),
+                    };
+                    let finding = Finding::fatal(about, problem, fix);
+                    findings.push(finding.because(Unread::Missing));
+                }
+                State::Unreadable(error) => {
+                    let finding = Finding::fatal(about, error.to_string(), advice.for_error(error));
+                    findings.push(finding.because(Unread::of_error(error)));
+                }
+            }
+        }
+    }
+
+    /// Reports that Docker's daemon is given another data root than the option: the one that is
+    /// read may be left over.
+    pub(super) fn report_other_root(&self, config: &Config, findings: &mut Vec<Finding>) {
+        let Some(root) = configured_data_root(&config.runtimes.machine) else {
+            return;
+        };
+        let is_of_docker = |group: &&Group| group.runtime.api() == Some(Api::Docker);
+        let mut of_docker = self.groups.iter().filter(is_of_docker).peekable();
+        let is_any_there = of_docker.peek().is_some();
+        if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
+            findings.push(Finding::minor(
+                root.display().to_string(),
+                "Docker's daemon keeps its containers there, which Docker_Root does not include",
+                "add it to Docker_Root, or leave Docker_Root out",
+            ));
+        }
+    }
+
+    /// Reports roots without a container that are mounts of their own: what was below one before it
+    /// was mounted cannot be seen.
+    pub(super) fn report_empty_mounts(&self, findings: &mut Vec<Finding>) {
+        let mounts = read_text(Path::new("/proc/self/mountinfo"), FileKind::Proc);
+        let mounts = Mounts::parse(&mounts.unwrap_or_default());
+        for group in &self.groups {
+            let is_empty = matches!(group.state, State::Listed) && group.seen.is_empty();
+            let (root, mount) = (&group.root, mounts.point_of(&group.root));
+            let is_mount = mount == *root || root.parent() == Some(&mount);
+            if is_empty && is_mount && mount != Path::new("/") && !group.places.is_empty() {
+                findings.push(Finding::minor(
+                    root.display().to_string(),
+                    format!("there is no container, and {} is a mount: if containers ran before it was mounted, it hides their logs", mount.display()),
+                    "if so, unmount it, or restart what runs the containers",
+                ));
+            }
+        }
+    }
+}
+
+/// Where the containers of a runtime are if its root is not set.
+fn elsewhere(runtime: &dyn Runtime, options: &RuntimeOptions) -> Option<PathBuf> {
+    let defaults = Config::from_lookup(|_| None::<String>).ok()?.runtimes;
+    let defaults = RuntimeOptions {
+        machine: options.machine.clone(),
+        ..defaults
+    };
+    let mut roots = runtime::all(&defaults)
+        .into_iter()
+        .filter(|other| other.title() == runtime.title())
+        .map(|other| other.root());
+    roots.find(|root| *root != runtime.root() && runtime.list(root).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_root_that_was_set_and_is_missing_is_looked_for_where_it_usually_is() {
+        let machine = tempfile::tempdir().unwrap();
+        let options = |docker_root: &str| {
+            let root = machine.path().join(docker_root).display().to_string();
+            let lookup = |name: &str| (name == "Docker_Root").then(|| root.clone());
+            RuntimeOptions {
+                choice: RuntimeChoice::Only("docker"),
+                machine: machine.path().to_owned(),
+                ..Config::from_lookup(lookup).unwrap().runtimes
+            }
+        };
+        let found = |options: &RuntimeOptions| elsewhere(&*runtime::all(options)[0], options);
+        let wrong = options("wrong");
+        assert_eq!(found(&wrong), None);
+        let usual = machine.path().join("var/lib/docker/containers");
+        fs::create_dir_all(&usual).unwrap();
+        assert_eq!(found(&wrong), Some(usual.canonicalize().unwrap()));
+        assert_eq!(found(&options("var/lib/docker")), None, "it is the same");
+    }
+}
