@@ -262,8 +262,14 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (no runtime keeps as many)")]
+    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered")]
     FilesPassedOver {
+        name: String,
+        short_id: String,
+        files: u64,
+    },
+    #[error("container {name} ({short_id}): its folder has too many files that are not named after the log; {files} are not looked at, and what is in them is not delivered if they are copies of the log")]
+    FilesUnexamined {
         name: String,
         short_id: String,
         files: u64,

@@ -72,6 +72,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::FilesUnexamined { .. }
             | Event::NoFile { .. }
             | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }

@@ -261,6 +261,41 @@ fn what_no_program_of_ours_decompresses_is_said_counted_and_seen_by_check() {
 }
 
 #[test]
+fn however_many_files_are_beside_a_log_a_copy_that_is_named_after_it_is_read() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..10);
+    assert_eq!(kept.read(10), numbers(0..10));
+    write(&mut log, 10..20);
+    copy_truncate(&log.log, "{log}-20261126");
+    write(&mut log, 20..30);
+    // All of them are newer than the copy.
+    for number in 0..1_200 {
+        fs::write(beside(&log.log, &format!("core.{number}")), "x").unwrap();
+    }
+    let collector = kept.start();
+    assert_eq!(collector.wait_texts(20), numbers(10..30));
+    assert!(collector.has_logged("201 are not looked at"));
+    assert_eq!(collector.figures().losses(), None);
+    drop(collector.stop());
+    let (page, is_all_read) = check(kept.root.path(), &[]);
+    assert!(is_all_read, "{page}");
+    assert!(
+        page.contains("201 files that are not named after the log are not looked at"),
+        "{page}"
+    );
+    for number in 0..1_000 {
+        let name = beside(&log.log, &format!("{{log}}.{number}.old"));
+        fs::write(name, fs::read(&log.log).unwrap()).unwrap();
+    }
+    let (page, is_all_read) = check(kept.root.path(), &[]);
+    assert!(
+        !is_all_read && page.contains("1 rotated logs are not read"),
+        "{page}"
+    );
+}
+
+#[test]
 fn a_copy_that_somebody_made_by_hand_is_not_read_as_well() {
     let kept = Kept::new();
     let mut log = kept.root.container('a', "web");

@@ -93,8 +93,10 @@ pub struct Listed {
     pub unreadable: Vec<UnreadableFile>,
     /// What has the name of a rotated or earlier file and is none: a pipe, a folder, a device.
     pub no_files: Vec<SafePath>,
-    /// How many there are besides, which are older or not named after the log.
+    /// How many there are besides, which are older.
     pub surplus: usize,
+    /// How many files with other names there are beyond those that are looked at.
+    pub unexamined: usize,
     /// A name changed before its file was examined, so that a file may be missing.
     has_changed: bool,
 }
@@ -335,8 +337,10 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
         true => MOST_RENAMED_OF_USER,
         false => MOST_RENAMED,
     };
-    listed.surplus = renamed.len().saturating_sub(most);
-    renamed.truncate(most);
+    let unexamined = renamed.split_off(most.min(renamed.len()));
+    let is_named = |file: &&Renamed| file.is_named_after_log;
+    listed.surplus = unexamined.iter().filter(is_named).count();
+    listed.unexamined = unexamined.len() - listed.surplus;
     let layout = Layout::by_name(&log.prefix);
     let mut found = Vec::new();
     let mut has_empty = false;
@@ -623,7 +627,13 @@ mod tests {
         for number in 0..MOST_RENAMED + 3 {
             std::fs::write(path(&format!("x-json.log.old{number}")), record(20)).unwrap();
         }
+        for number in 0..5 {
+            std::fs::write(path(&format!("core.{number}")), record(20)).unwrap();
+        }
         let listed = list(&LogFiles::numbered(path("x-json.log"))).unwrap();
-        assert_eq!((listed.files.len(), listed.surplus), (MOST_RENAMED + 1, 3));
+        assert_eq!(
+            (listed.files.len(), listed.surplus, listed.unexamined),
+            (MOST_RENAMED + 1, 3, 5)
+        );
     }
 }

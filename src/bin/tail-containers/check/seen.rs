@@ -200,6 +200,27 @@ fn report_unreadable(files: &LogFiles, advice: Advice<'_>, findings: &mut Vec<Fi
             "remove it: no runtime makes such a file",
         ));
     }
+    let about = || files.dir.display().to_string();
+    if listed.surplus > 0 {
+        let problem = format!(
+            "{} rotated logs are not read: there are too many",
+            listed.surplus
+        );
+        findings.push(Finding::fatal(
+            about(),
+            problem,
+            "remove the oldest of those that were delivered",
+        ));
+    }
+    if listed.unexamined > 0 {
+        let problem = format!(
+            "{} files that are not named after the log are not looked at: there are too many",
+            listed.unexamined
+        );
+        let fix =
+            "move them elsewhere; if one is a copy of the log, what only it has is not delivered";
+        findings.push(Finding::minor(about(), problem, fix));
+    }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();
         let finding = Finding::fatal(about, error.to_string(), advice.for_error(&error));

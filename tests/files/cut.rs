@@ -1,0 +1,118 @@
+//! The head of a log is cut off by hand: what is left of what was read is not read again.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use test_kit::collector::Collector;
+use test_kit::docker_root::{DockerRoot, LogWriter};
+
+use super::hard_cases::looked;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// `tail -n … LOG > x; mv x LOG`, and `sed -i`.
+    Renamed,
+    /// `tail -n … LOG > x; cat x > LOG`.
+    Overwritten,
+    /// `tail -c … LOG > x; mv x LOG`.
+    InMidLine,
+}
+
+const WAYS: [Way; 3] = [Way::Renamed, Way::Overwritten, Way::InMidLine];
+
+/// Keeps the last `lines` of the log.
+fn cut(log: &Path, lines: usize, way: Way) {
+    let text = fs::read_to_string(log).unwrap();
+    let all: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut kept = all[all.len() - lines..].concat();
+    if way == Way::InMidLine {
+        let before = all[all.len() - lines - 1];
+        kept.insert_str(0, &before[before.len() / 2..]);
+    }
+    if way == Way::Overwritten {
+        let mut file = fs::OpenOptions::new().write(true).open(log).unwrap();
+        // In one step for whoever reads it.
+        file.write_all(kept.as_bytes()).unwrap();
+        file.set_len(kept.len() as u64).unwrap();
+        return;
+    }
+    fs::write(log.with_file_name("x"), kept).unwrap();
+    fs::rename(log.with_file_name("x"), log).unwrap();
+}
+
+fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
+    range.for_each(|number| log.line(&format!("line {number} of the log")));
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    let text = |number| format!("line {number} of the log");
+    range.map(text).collect()
+}
+
+#[test]
+fn while_down_what_is_left_of_what_was_read_is_not_read_again() {
+    for way in WAYS {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let start = || Collector::start(root.path(), &[("DB", &db)]);
+        let mut log = root.container('a', "web");
+        write(&mut log, 0..150);
+        let collector = start();
+        collector.wait_texts(150);
+        drop(collector.stop());
+        write(&mut log, 150..180);
+        cut(&log.log, 100, way);
+        log.open_log();
+        write(&mut log, 180..190);
+        let collector = start();
+        assert_eq!(collector.wait_texts(40), numbers(150..190), "{way:?}");
+        assert_eq!(collector.figures().abandoned.generations, 0, "{way:?}");
+        drop(collector.stop());
+        write(&mut log, 190..191);
+        assert_eq!(start().wait_texts(1), numbers(190..191), "{way:?}");
+    }
+}
+
+#[test]
+fn while_down_lines_that_were_cut_off_unread_are_said_and_counted() {
+    for way in WAYS {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let start = || Collector::start(root.path(), &[("DB", &db)]);
+        let mut log = root.container('a', "web");
+        write(&mut log, 0..150);
+        let collector = start();
+        collector.wait_texts(150);
+        drop(collector.stop());
+        write(&mut log, 150..180);
+        cut(&log.log, 20, way);
+        let collector = start();
+        let texts = collector.wait_texts(20);
+        assert_eq!(texts, numbers(160..180), "{way:?}");
+        assert_eq!(collector.figures().abandoned.generations, 1, "{way:?}");
+        let (_, messages) = collector.stop();
+        let is_said = |(_, text): &(_, String)| text.contains("lost");
+        assert!(messages.iter().any(is_said), "{messages:?}");
+    }
+}
+
+#[test]
+fn live_what_is_left_of_what_was_read_is_not_read_again() {
+    for way in WAYS {
+        let (root, mut log, collector) = Collector::of_one(&[("Rescan_Interval", "100ms")]);
+        write(&mut log, 0..150);
+        collector.wait_texts(150);
+        cut(&log.log, 100, way);
+        looked(&root, &collector);
+        // By whoever has it open, and by the daemon once the container was started again.
+        write(&mut log, 150..160);
+        collector.wait_texts(160);
+        log.open_log();
+        write(&mut log, 160..170);
+        assert_eq!(collector.wait_texts(170), numbers(0..170), "{way:?}");
+        looked(&root, &collector);
+        assert_eq!(collector.texts(), numbers(0..170), "{way:?}");
+        assert_eq!(collector.figures().lost(), 0, "{way:?}");
+    }
+}
