@@ -112,6 +112,11 @@ impl Rule {
         })
     }
 
+    /// The word before `=`.
+    pub fn keyword(&self) -> &str {
+        self.text.split('=').next().unwrap_or_default().trim()
+    }
+
     /// Whether a container matches it. `driver` is empty if its log driver is unknown.
     pub fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
         let value = match &self.subject {

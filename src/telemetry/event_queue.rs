@@ -103,6 +103,8 @@ impl EventQueue {
 mod tests {
     use super::*;
 
+    const NO_DB: Event = Event::NoCheckpoint { effect: "" };
+
     fn debug() -> Event {
         Event::ContainerFound {
             name: String::new(),
@@ -128,13 +130,13 @@ mod tests {
         }
         assert!(!queue.report(debug()));
         assert!(queue.report(error()));
-        assert!(queue.report(Event::NoCheckpoint));
+        assert!(queue.report(NO_DB));
         assert!(!queue.report(debug()));
         let (events, dropped) = queue.take();
         assert_eq!(events.len(), room(Level::Debug) + 2);
         assert_eq!(
             events.iter().rev().take(2).collect::<Vec<_>>(),
-            [&Event::NoCheckpoint, &error()]
+            [&NO_DB, &error()]
         );
         assert_eq!(
             dropped.to_string(),
@@ -147,7 +149,7 @@ mod tests {
     /// A flood of less serious events leaves room for more serious ones.
     #[test]
     fn a_flood_of_one_level_leaves_room_for_every_more_serious_one() {
-        let levels: [fn() -> Event; 4] = [error, || Event::NoCheckpoint, info, debug];
+        let levels: [fn() -> Event; 4] = [error, || NO_DB, info, debug];
         for (at, flood) in levels.iter().enumerate() {
             let queue = EventQueue::default();
             for _ in 0..10_000 {

@@ -293,6 +293,11 @@ impl Arguments {
         Ok(config)
     }
 
+    /// Whether it prints lines and not whole records.
+    fn prints_lines(&self) -> bool {
+        self.command.is_none() && !self.json
+    }
+
     /// Whether to go on after what exists.
     pub fn follows(&self) -> bool {
         !self.no_follow && self.until.is_none()
@@ -320,7 +325,7 @@ impl Arguments {
             "Include" => [&self.include[..], &given].concat(),
             "Exclude" => [&self.exclude[..], &given].concat(),
             // The name before a line is taken from the record.
-            "Metadata" if !self.json => vec!["flat".to_owned()],
+            "Metadata" if self.prints_lines() => vec!["flat".to_owned()],
             _ if !given.is_empty() => given,
             "Docker_Root" => self
                 .docker_root
@@ -332,7 +337,7 @@ impl Arguments {
             "Runtime" => vec![self.runtime.clone()],
             "Read_From_Head" if self.tail() == Some(0) => vec!["off".to_owned()],
             // The printed text is the line, even if its fields were merged.
-            "Keep_Log" if !self.json => vec!["on".to_owned()],
+            "Keep_Log" if self.prints_lines() => vec!["on".to_owned()],
             _ => Vec::new(),
         }
     }
