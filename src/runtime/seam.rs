@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 

@@ -8,9 +8,9 @@ use std::fmt;
 
 use globset::{Glob, GlobMatcher};
 
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::names::Name;
 use crate::runtime::nerdctl;
 use crate::runtime::own_container::{Candidate, OwnContainer};

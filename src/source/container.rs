@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::{Api, Found, Runtime};
 use crate::source::api::streams::Streams;
 use crate::source::choose;
