@@ -53,6 +53,11 @@ release: deps
 	@scripts/deps release
 	@scripts/release
 
+# Runs it: this machine's in each Fluent Bit of FLUENT_BIT, the other in an emulator.
+release-test: deps test-deps
+	@scripts/deps release-test
+	@scripts/test-release
+
 demo: deps all
 	@scripts/demo
 
