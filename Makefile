@@ -9,7 +9,7 @@ PLUGIN = $(RELEASE)/flb-in_container_logs.so
 # For targets that run tests without scripts/run-tests, which finds it.
 WITH_PLUGIN = CONTAINER_LOGS_PLUGIN="$$(realpath $(PLUGIN))"
 export PLUGIN
-export PREFIX SYSCONFDIR DESTDIR
+export PREFIX SYSCONFDIR DESTDIR DIST
 
 define LINT
 cargo fmt --all --check
@@ -59,9 +59,11 @@ check:
 	$(LINT)
 	@RUST_TEST_THREADS=$$((2 * $$(nproc))) scripts/run-tests --lib --test files
 
-# The test of the Debian package, which `make test` skips because it needs cargo-deb.
-package-test: deb
-	CONTAINER_LOGS_DEB="$$(echo $(abspath $(TARGET_DIR))/debian/*.deb)" scripts/run-tests --test docs packages::
+# The tests of the packages, which `make test` skips because they need cargo-deb and debootstrap.
+# DIST=target/dist for those of `make release`.
+package-test: $(if $(DIST),,deb)
+	@scripts/deps packages
+	@scripts/package-test
 
 # Comparison with Fluent Bit's tail; about ten minutes. ROWS=file,idle for some rows.
 bench: deps all

@@ -42,6 +42,13 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)
 )]
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!(
+    "container_logs is for 64-bit Linux: include/fluent_bit_abi.h has the layout of Fluent Bit's \
+     structures there, and on no 32-bit machine (such as arm/v7, for which there is an image of \
+     Fluent Bit)"
+);
+
 pub mod config;
 pub mod delivery;
 pub mod ffi;

@@ -135,6 +135,7 @@ impl Plugin {
             }
         };
         let link = Link::new(config.queue_limit, store).map_err(std::io::Error::from)?;
+        link.buffered().limit = config.buffered_limit.bytes();
         for event in events {
             link.report(event);
         }
@@ -176,14 +177,18 @@ impl Plugin {
         let around = Around {
             link: &self.link,
             refused_record_timeout: self.config.refused_record_timeout,
+            buffered_limit: self.config.buffered_limit.bytes().unwrap_or(usize::MAX),
             db: self.config.db.as_deref(),
             host,
         };
-        lock(&self.drain).hand_over(around);
-        let is_refused = self.link.refused.load(Ordering::Acquire);
+        let again = lock(&self.drain).hand_over(around);
         self.wake
-            .ask_again(is_refused && !self.link.paused.load(Ordering::Acquire));
-        if self.link.take_metrics_changed() {
+            .ask_again(again.filter(|_| !self.link.paused.load(Ordering::Acquire)));
+        let has_changed = self.link.take_metrics_changed();
+        if has_changed || is_time {
+            self.link.buffered().bytes = host.holds();
+        }
+        if has_changed {
             self.publish(host);
         } else if is_time {
             // The reader may be stuck; metrics that do not come from it must still be updated.

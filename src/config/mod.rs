@@ -42,6 +42,33 @@ pub fn socket_option(api: Api) -> &'static str {
     }
 }
 
+/// Most bytes of records that the host may hold in memory before it gets no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BufferedLimit {
+    /// [`BufferedLimit::AUTO_BYTES`], unless the host itself bounds the memory of the input.
+    #[default]
+    Auto,
+    /// No limit.
+    Off,
+    /// That many.
+    Bytes(usize),
+}
+
+impl BufferedLimit {
+    /// Twelve full chunks. An output that has formatted all of them and waits for its receiver
+    /// holds twice as much in addition, and the process still takes less than 120 MB.
+    pub const AUTO_BYTES: usize = 24_000_000;
+
+    /// The limit; `None` if there is none.
+    pub fn bytes(self) -> Option<usize> {
+        match self {
+            BufferedLimit::Auto => Some(BufferedLimit::AUTO_BYTES),
+            BufferedLimit::Off => None,
+            BufferedLimit::Bytes(bytes) => Some(bytes),
+        }
+    }
+}
+
 /// A validated configuration. [`Config::from_lookup`] makes one; in `Config::default()` nothing
 /// is set, not even the defaults of the options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,6 +95,8 @@ pub struct Config {
     pub db: Option<PathBuf>,
     /// Most bytes of records waiting for the host.
     pub queue_limit: usize,
+    /// Most bytes of records that the host may hold in memory.
+    pub buffered_limit: BufferedLimit,
     /// Most bytes on disk of deleted files that are not read yet.
     pub held_files_limit: usize,
     /// How long a record may be refused while others are accepted before it is given up.
@@ -218,6 +247,7 @@ mod tests {
                 read_from_head: true,
                 db: None,
                 queue_limit: 8_000_000,
+                buffered_limit: BufferedLimit::Auto,
                 held_files_limit: 1_000_000_000,
                 refused_record_timeout: Duration::from_secs(60),
                 partial_max_size: 1_000_000,
@@ -250,6 +280,7 @@ mod tests {
             ("Read_From_Head", "Off"),
             ("DB", "/var/lib/x.db"),
             ("Queue_Limit", "1.5mb"),
+            ("Buffered_Limit", "48M"),
             ("Partial_Max_Size", "64k"),
             ("Tag_Template", "docker.{name}"),
         ])
@@ -260,6 +291,7 @@ mod tests {
             (config.queue_limit, config.partial_max_size),
             (1_500_000, 64_000)
         );
+        assert_eq!(config.buffered_limit.bytes(), Some(48_000_000));
         assert_eq!(config.db, Some("/var/lib/x.db".into()));
         assert_eq!(config.tag_template.unwrap().to_string(), "docker.{name}");
     }
@@ -304,6 +336,18 @@ mod tests {
             assert!(error.contains("must be the only value"), "{error}");
         }
         assert!(multiline(&["java", "jav"]).is_err());
+    }
+
+    #[test]
+    fn memory_has_a_limit_unless_that_is_turned_off() {
+        for (value, bytes) in [
+            ("auto", Some(24_000_000)),
+            ("Off", None),
+            ("1M", Some(1_000_000)),
+        ] {
+            let config = config(&[("Buffered_Limit", value)]).unwrap();
+            assert_eq!(config.buffered_limit.bytes(), bytes, "{value}");
+        }
     }
 
     #[test]
@@ -364,6 +408,7 @@ mod tests {
             ("Rescan_Interval", "inf"),
             ("Read_From_Head", "maybe"),
             ("Queue_Limit", "8X"),
+            ("Buffered_Limit", "much"),
             ("Queue_Limit", "1e6"),
             ("Queue_Limit", "99999999999G"),
             ("Tag_Template", "{nam}"),
@@ -388,12 +433,9 @@ mod tests {
                 "{name}={value}: {error}"
             );
         }
-        let error = config(&[("Partial_Max_Size", "1k")])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("Partial_Max_Size") && error.contains("1000"),
-            "{error}"
-        );
+        for name in ["Partial_Max_Size", "Buffered_Limit"] {
+            let error = config(&[(name, "1k")]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("1000"), "{error}");
+        }
     }
 }

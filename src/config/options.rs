@@ -6,6 +6,7 @@ use crate::config::labels::{Hint, LabelHints};
 use crate::config::values::{self, Given};
 use crate::config::Config;
 use crate::pipeline::fields::{is_own_key, RECORD_KEYS};
+use crate::runtime::cri::DEFAULT_POD_LOGS;
 use crate::runtime::globs::Globs;
 use crate::runtime::users::UserChoice;
 
@@ -87,6 +88,8 @@ pub(super) const TAG_TEMPLATE: &str = "Tag_Template";
 
 /// Least `Queue_Limit`, in bytes: a batch of one slice must fit.
 const LEAST_QUEUE_LIMIT: usize = 64_000;
+/// Least `Buffered_Limit`, in bytes: a batch.
+const LEAST_BUFFERED_LIMIT: usize = 1_000_000;
 /// Least `Partial_Max_Size`, in bytes: one piece as dockerd splits lines.
 const LEAST_PARTIAL_MAX_SIZE: usize = 16_384;
 
@@ -119,7 +122,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "Pod_Logs",
         kind: Kind::Text,
-        unset: Unset::Default("/var/log/pods"),
+        unset: Unset::Default(DEFAULT_POD_LOGS),
         text: "The folder where a Kubernetes node keeps the logs of its pods: the kubelet's podLogsDir.",
         set: |config, given| given.folder().map(|root| config.runtimes.pod_logs = root),
     },
@@ -308,6 +311,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         unset: Unset::Default("8M"),
         text: "Maximum size of the records that wait for Fluent Bit. Once it is reached, reading pauses: the log files are the buffer.",
         set: |config, given| given.size_from(LEAST_QUEUE_LIMIT).map(|bytes| config.queue_limit = bytes),
+    },
+    OptionSpec {
+        name: "Buffered_Limit",
+        kind: Kind::Text,
+        unset: Unset::Default(AUTO),
+        text: "Maximum size of the records that Fluent Bit holds in memory because its outputs have not taken them yet. Once it is reached, nothing is handed over until it holds less, and the log files are the buffer. auto: 24M, unless Mem_Buf_Limit or storage.type filesystem of the input bounds that memory. off: no limit.",
+        set: |config, given| given.buffered_limit(LEAST_BUFFERED_LIMIT).map(|limit| config.buffered_limit = limit),
     },
     OptionSpec {
         name: "Held_Files_Limit",

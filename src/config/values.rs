@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::options::OptionSpec;
 use crate::config::socket::{DockerSocket, NoSocket};
-use crate::config::Mode;
+use crate::config::{BufferedLimit, Mode};
 use crate::pipeline::fields::Shape;
 use crate::pipeline::multiline::Pattern;
 use crate::pipeline::tag::TagTemplate;
@@ -97,13 +97,16 @@ impl<'a> Given<'a> {
 
     /// A size of at least `least` bytes.
     pub(super) fn size_from(&self, least: usize) -> Result<usize, String> {
-        let bytes = self.parsed(size)?;
-        if bytes < least {
-            return Err(format!(
-                "{bytes} bytes is too small, the minimum is {least}"
-            ));
-        }
-        Ok(bytes)
+        self.parsed(|text| size_from(text, least))
+    }
+
+    /// A size of at least `least` bytes, `auto` or `off`.
+    pub(super) fn buffered_limit(&self, least: usize) -> Result<BufferedLimit, String> {
+        self.parsed(|text| match &*text.to_ascii_lowercase() {
+            "auto" => Ok(BufferedLimit::Auto),
+            "off" => Ok(BufferedLimit::Off),
+            _ => size_from(text, least).map(BufferedLimit::Bytes),
+        })
     }
 }
 
@@ -211,6 +214,15 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
         return Err(wrong());
     }
     Ok(value as usize)
+}
+
+fn size_from(text: &str, least: usize) -> Result<usize, String> {
+    match size(text)? {
+        bytes if bytes < least => Err(format!(
+            "{bytes} bytes is too small, the minimum is {least}"
+        )),
+        bytes => Ok(bytes),
+    }
 }
 
 /// Parses a time as Fluent Bit does: seconds, or a number with `s`, `m`, `h` or `d`; also

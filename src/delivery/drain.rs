@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::aside::{Aside, Offer};
 use crate::delivery::drain::parsers::Parsers;
 use crate::delivery::group::group_of;
+use crate::delivery::hold_back::HoldBack;
 use crate::delivery::host::Host;
 use crate::delivery::host_wake::RETRY;
 use crate::delivery::link::Link;
@@ -45,9 +46,8 @@ const MOST_REFUSALS: usize = 4;
 /// empty, and each record repeats all metadata of its container. Ordinary batches are two or
 /// three times as large.
 const SWELLING: usize = 4;
-/// Swollen batches wait while the host holds this many bytes of our records in memory. Without
-/// `Mem_Buf_Limit` it accepts everything, and 70 MB of empty lines would become gigabytes
-/// before its next flush.
+/// Without `Buffered_Limit`, swollen batches wait while the host holds this many bytes of our
+/// records in memory: 70 MB of empty lines would become gigabytes before its next flush.
 const MOST_SWOLLEN: usize = 32 << 20;
 
 /// What [`Drain`] needs from the instance.
@@ -56,6 +56,8 @@ pub(crate) struct Around<'a> {
     pub link: &'a Link,
     /// Option `Refused_Record_Timeout`.
     pub refused_record_timeout: Duration,
+    /// Option `Buffered_Limit`; `usize::MAX` if it is off.
+    pub buffered_limit: usize,
     /// Option `DB`.
     pub db: Option<&'a Path>,
     pub host: &'a dyn Host,
@@ -82,6 +84,7 @@ pub(crate) struct Drain {
     checkpoint: Trouble<()>,
     /// That some routes accept what others refuse.
     taken_in_part: Once,
+    hold_back: HoldBack,
     parsers: Parsers,
 }
 
@@ -107,11 +110,26 @@ struct Round {
     now: Instant,
     bytes: usize,
     refusals: usize,
+    /// Bytes of ours that the host held in memory before the next append; `None` if it does not
+    /// say.
+    held: Option<usize>,
 }
 
 impl Drain {
-    fn goes_on(&self, round: &Round, around: Around<'_>) -> bool {
-        round.refusals < MOST_REFUSALS && self.has_time(round, around)
+    fn goes_on(&mut self, round: &mut Round, around: Around<'_>) -> bool {
+        round.refusals < MOST_REFUSALS
+            && self.has_time(round, around)
+            && self.has_room(round, around)
+    }
+
+    /// Whether the host may be given more. What it holds is asked once for each append.
+    fn has_room(&mut self, round: &mut Round, around: Around<'_>) -> bool {
+        if around.link.queue.bytes() == 0 {
+            return true;
+        }
+        // Costs no more than the append, in which the host sums up its memory itself.
+        round.held = around.host.holds();
+        self.hold_back.has_room(round.held, around.buffered_limit)
     }
 
     fn has_time(&self, round: &Round, around: Around<'_>) -> bool {
@@ -122,16 +140,19 @@ impl Drain {
     }
 
     /// Hands over queued batches until the queue is empty, the host refuses or pauses, or a
-    /// limit per call is reached.
-    pub(crate) fn hand_over(&mut self, around: Around<'_>) {
+    /// limit is reached: one per call, or `Buffered_Limit`. Returns when to call it again if
+    /// nothing wakes the thread before.
+    pub(crate) fn hand_over(&mut self, around: Around<'_>) -> Option<Duration> {
         let link = around.link;
         self.parsers.begin(link);
+        self.hold_back.begin_round();
         self.rounds += 1;
         let mut round = Round {
             number: self.rounds,
             now: Instant::now(),
             bytes: 0,
             refusals: 0,
+            held: None,
         };
         let had_aside = !self.aside.is_empty();
         if self.next_ask <= Some(round.now) || !self.takes_more_of_the_same(&round, around) {
@@ -141,7 +162,7 @@ impl Drain {
         // Refusals of containers set aside do not count against the others.
         round.refusals = 0;
         let is_cut_short = self.parsers.restart();
-        while self.goes_on(&round, around) {
+        while self.goes_on(&mut round, around) {
             let Some(batch) = self.next(link) else {
                 break;
             };
@@ -163,11 +184,14 @@ impl Drain {
             link.queue
                 .set_aside(of_all(Aside::bytes), of_all(Aside::copied));
         }
-        link.refused
-            .store(!self.aside.is_empty(), Ordering::Release);
         if round.bytes >= DRAIN_BYTES || !self.parsers.has_time() || is_cut_short {
             link.host_waker.wake();
         }
+        let is_refused = !self.aside.is_empty();
+        let limit = around.buffered_limit;
+        self.hold_back
+            .end_round(limit, round.now, around.host, &mut link.buffered())
+            .or(is_refused.then_some(RETRY))
     }
 
     /// Moves queued batches of containers set aside behind the ones that already wait there,
@@ -208,8 +232,7 @@ impl Drain {
     /// Offers a batch to the host. One without records is accepted unseen.
     fn submit(&mut self, offer: Offer, around: Around<'_>, round: &mut Round) -> Answer {
         if offer.batch.records > 0 {
-            // Costs no more than the append, in which the host sums up its memory itself.
-            let held = around.host.holds();
+            let held = round.held;
             if is_swollen(&offer) && held.is_some_and(|held| held >= MOST_SWOLLEN) {
                 return Answer::Waits(offer);
             }
@@ -239,6 +262,7 @@ impl Drain {
             });
         }
         self.taken += 1;
+        self.hold_back.appended(bytes.len());
         for aside in self.aside.values_mut() {
             aside.others_took(tag, bytes.len(), self.rounds);
         }

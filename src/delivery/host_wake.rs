@@ -1,5 +1,5 @@
 //! What wakes the host's thread: a waker, and a timer that fires every few seconds, or many
-//! times a second while the host refuses something, independently of the reader. The host
+//! times a second while the host refuses something or is full, independently of the reader. The host
 //! watches one descriptor, so both are added to an epoll instance, which is readable when
 //! either of them is.
 
@@ -71,18 +71,14 @@ impl HostWake {
         is_time
     }
 
-    /// Makes the timer fire after `RETRY`, in addition to the interval, if the host is to be
+    /// Makes the timer fire after `early`, in addition to the interval, if the host is to be
     /// retried, which then works without a live reader. Call it after each wake-up. Makes no
     /// system call if the host neither is nor was to be retried.
-    pub fn ask_again(&self, is_to_be_asked: bool) {
-        if is_to_be_asked || self.is_early.load(Ordering::Relaxed) {
-            self.is_early.store(is_to_be_asked, Ordering::Relaxed);
+    pub fn ask_again(&self, early: Option<Duration>) {
+        if early.is_some() || self.is_early.load(Ordering::Relaxed) {
+            self.is_early.store(early.is_some(), Ordering::Relaxed);
             let rest = lock(&self.next).saturating_duration_since(Instant::now());
-            let delay = if is_to_be_asked {
-                rest.min(RETRY)
-            } else {
-                rest
-            };
+            let delay = early.map_or(rest, |early| rest.min(early));
             // As in `is_time`. Zero would disarm the timer.
             let _ = self.arm(delay.max(Duration::from_millis(1)));
         }
@@ -158,17 +154,17 @@ mod tests {
         let wake = HostWake::new(waker.as_fd()).unwrap();
         let next = *lock(&wake.next);
         for _ in 0..3 {
-            wake.ask_again(true);
+            wake.ask_again(Some(RETRY));
             assert!(!is_readable_within(&wake, 0));
             assert!(is_readable_within(&wake, 2_000));
             assert!(!wake.is_time(Instant::now()));
         }
-        wake.ask_again(false);
+        wake.ask_again(None);
         assert!(!is_readable_within(&wake, 300));
         assert_eq!(*lock(&wake.next), next);
         // The interval ends during the retries.
         wake.expire();
-        wake.ask_again(true);
+        wake.ask_again(Some(RETRY));
         assert!(is_readable_within(&wake, 2_000) && wake.is_time(Instant::now()));
         assert!(!is_readable_within(&wake, 0));
     }

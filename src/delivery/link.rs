@@ -19,7 +19,7 @@ use crate::telemetry::account::{Accounts, Amount};
 use crate::telemetry::activity::Activity;
 use crate::telemetry::event::Event;
 use crate::telemetry::event_queue::EventQueue;
-use crate::telemetry::metrics::{Health, Latency, Sources, Survey, Tally};
+use crate::telemetry::metrics::{Buffered, Health, Latency, Sources, Survey, Tally};
 use crate::telemetry::throttle::{Once, Paced};
 use crate::threads::Threads;
 
@@ -52,6 +52,7 @@ pub struct Link {
     /// Age of records at acceptance.
     pub latency: Latency,
     survey: Mutex<Survey>,
+    buffered: Mutex<Buffered>,
     metrics_changed: AtomicBool,
     /// Whether the reader is in a pass.
     is_coalescing: AtomicBool,
@@ -63,8 +64,6 @@ pub struct Link {
     pub reader_waker: Waker,
     /// Whether the host has paused the input.
     pub paused: AtomicBool,
-    /// Whether the host refuses something and is to be retried after a while.
-    pub refused: AtomicBool,
     /// Whether the reader is to stop.
     pub stopping: AtomicBool,
     /// Whether the reader has ended: it was stopped, it has read everything (with `follow`
@@ -89,13 +88,13 @@ impl Link {
             health: Health::default(),
             latency: Latency::default(),
             survey: Mutex::default(),
+            buffered: Mutex::default(),
             metrics_changed: AtomicBool::new(false),
             is_coalescing: AtomicBool::new(false),
             host_is_due: AtomicBool::new(false),
             host_waker: Waker::new()?,
             reader_waker: Waker::new()?,
             paused: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             reader_ended: AtomicBool::new(false),
         })
@@ -206,6 +205,11 @@ impl Link {
         });
     }
 
+    /// What the host holds of our records.
+    pub fn buffered(&self) -> MutexGuard<'_, Buffered> {
+        lock(&self.buffered)
+    }
+
     /// A snapshot of what the metrics are computed from.
     pub fn metric_sources(&self) -> Sources<'_> {
         Sources {
@@ -215,6 +219,7 @@ impl Link {
             latency: &self.latency,
             survey: lock(&self.survey).clone(),
             queue_bytes: self.queue.bytes(),
+            buffered: *lock(&self.buffered),
         }
     }
 

@@ -4,6 +4,7 @@ mod aside;
 pub mod checkpoint;
 pub(crate) mod drain;
 pub mod group;
+mod hold_back;
 pub mod host;
 pub mod host_wake;
 pub mod link;

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use crate::config::inert::Inert;
-use crate::config::Config;
+use crate::config::{BufferedLimit, Config};
 use crate::delivery::host::Host;
 use crate::ffi::cmetrics::Cmetrics;
 use crate::ffi::collector_fd::{Closed, CollectorFd};
@@ -14,7 +14,7 @@ use crate::ffi::host_api::{find_symbol, host_api, HostApi};
 use crate::ffi::instances::Instance;
 use crate::ffi::registration::Registration;
 use crate::ffi::signals::with_signals_blocked;
-use crate::ffi::{descriptor, instances, properties, sys};
+use crate::ffi::{descriptor, instances, properties, storage, sys};
 use crate::pipeline::fields::Shape;
 use crate::plugin::{Plugin, Stopped};
 use crate::telemetry::event::{Event, Level};
@@ -90,7 +90,14 @@ fn start(
     let without_db = without_db.map(|effect| Event::NoCheckpoint { effect });
     let inert = options.inert().into_iter();
     let inert = inert.map(|Inert { option, reason }| Event::OptionInert { option, reason });
-    for event in without_db.into_iter().chain(literal).chain(inert) {
+    let has_limit = limit_memory(&mut options, ins);
+    let unknown = (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown);
+    for event in unknown
+        .into_iter()
+        .chain(without_db)
+        .chain(literal)
+        .chain(inert)
+    {
         host.log(event.level(), &event.to_string());
     }
     let plugin =
@@ -119,6 +126,17 @@ fn start(
         return Err("Fluent Bit cannot watch this input's file descriptor".to_owned());
     }
     Ok(())
+}
+
+/// Leaves the memory of the input to the host if the host bounds it and no limit is set here.
+/// Returns whether there is one.
+fn limit_memory(options: &mut Config, ins: *mut sys::flb_input_instance) -> bool {
+    // SAFETY: `ins` is the live instance that cb_init was called with.
+    let is_bounded = || unsafe { storage::is_bounded(ins) } == Some(true);
+    if options.buffered_limit == BufferedLimit::Auto && is_bounded() {
+        options.buffered_limit = BufferedLimit::Off;
+    }
+    options.buffered_limit != BufferedLimit::Off
 }
 
 /// What the host has registered, if that can be told.
@@ -179,7 +197,7 @@ pub extern "C" fn collect(
     context: *mut libc::c_void,
 ) -> libc::c_int {
     with_instance("collect", context, OK, |instance, host| {
-        instance.plugin().drain(&host.with_parsers(config));
+        instance.plugin().drain(&host.with_config(config));
         OK
     })
 }

@@ -45,9 +45,9 @@ impl<'a> FlbHost<'a> {
         }
     }
 
-    /// Adds the parsers of `config`, which must be what the host passed to the running
-    /// callback.
-    pub fn with_parsers(self, config: *mut sys::flb_config) -> FlbHost<'a> {
+    /// Adds the configuration, for parsers and flushes: `config` must be what the host passed to
+    /// the running `cb_collect`.
+    pub fn with_config(self, config: *mut sys::flb_config) -> FlbHost<'a> {
         FlbHost { config, ..self }
     }
 }
@@ -72,6 +72,15 @@ impl Host for FlbHost<'_> {
         let total_size = self.api.total_size?;
         // SAFETY: `ins` is live (see `new`), and this is its thread.
         Some(unsafe { total_size(self.ins) })
+    }
+
+    fn flush(&self) {
+        if let Some(engine_flush) = self.api.engine_flush.filter(|_| !self.config.is_null()) {
+            // SAFETY: `config` is what the host passed to the running callback, which its event
+            // loop called, as it calls this function. Inputs of its own do the same
+            // (plugins/in_kmsg, plugins/in_serial).
+            unsafe { engine_flush(self.config, std::ptr::null_mut()) };
+        }
     }
 
     fn log(&self, level: Level, message: &str) {

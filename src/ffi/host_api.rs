@@ -33,7 +33,13 @@ pub struct HostApi {
     pub log_check: unsafe extern "C" fn(*mut sys::flb_input_instance, libc::c_int) -> libc::c_int,
     /// Returns the bytes of the instance's chunks in memory; not available in every host.
     pub total_size: Option<unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize>,
+    /// Sends the chunks that are ready to the outputs, as the host does at each `Flush`; not
+    /// available in every host.
+    pub engine_flush: Option<EngineFlush>,
 }
+
+/// The second argument restricts it to one input plugin; NULL stands for all.
+pub type EngineFlush = unsafe extern "C" fn(*mut sys::flb_config, *mut libc::c_void) -> libc::c_int;
 
 /// Names of functions that the host does not export.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +83,13 @@ fn total_size() -> Option<unsafe extern "C" fn(*mut sys::flb_input_instance) -> 
             unsafe extern "C" fn(*mut sys::flb_input_instance) -> usize,
         >(address)
     })
+}
+
+fn engine_flush() -> Option<EngineFlush> {
+    let address = find_symbol(c"flb_engine_flush")?;
+    // SAFETY: every release since 2.1 has this function with this signature
+    // (include/fluent-bit/flb_engine.h), and the address is not NULL.
+    Some(unsafe { std::mem::transmute::<*mut libc::c_void, EngineFlush>(address) })
 }
 
 fn resolve() -> Result<HostApi, MissingFunctions> {
@@ -132,6 +145,7 @@ fn resolve() -> Result<HostApi, MissingFunctions> {
             input_name,
             log_check,
             total_size: total_size(),
+            engine_flush: engine_flush(),
         }),
         _ => Err(MissingFunctions(missing)),
     }

@@ -38,4 +38,5 @@ mod parsers;
 mod properties;
 mod registration;
 pub mod signals;
+mod storage;
 mod sys;

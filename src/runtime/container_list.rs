@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::lock::lock;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::docker::MetadataError;
 use crate::runtime::id::ContainerId;
 use crate::runtime::podman_list::{parse, Listed};
@@ -136,7 +137,7 @@ impl ContainerLists {
         });
         let list = parse(&bytes.map_err(failed)?).map_err(|error| {
             known.list = Some((version, None));
-            failed(io::Error::from(error))
+            failed(io::Error::other(reason_of(&error)))
         })?;
         if let Some((_, before)) = before {
             let is_same = |(id, listed): &(&ContainerId, &Listed)| {

@@ -13,16 +13,18 @@ use serde::Deserialize;
 use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
-use crate::runtime::docker_roots::{self, Installation, Storages};
+use crate::runtime::docker_roots::{self, Roots};
 pub use crate::runtime::log_driver::{
     LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
 };
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
+use crate::runtime::storages::Storages;
 use crate::runtime::users::UserChoice;
 use crate::runtime::{Owner, Pod, RuntimeOptions};
 
@@ -250,15 +252,14 @@ pub fn configured_data_root(machine: &Path) -> Option<PathBuf> {
 /// The Docker containers below one data root, or in users' data roots.
 #[derive(Debug)]
 pub struct Docker {
-    storages: Storages,
+    roots: Roots,
 }
 
 impl Docker {
     /// Finds the containers below `data_root`.
     pub fn new(data_root: &Path) -> Docker {
-        let installation = Installation::Package;
         Docker {
-            storages: Storages::of_root(Some(data_root), installation, Path::new("/")),
+            roots: Roots::of_root(Some(data_root), Path::new("/")),
         }
     }
 
@@ -266,44 +267,45 @@ impl Docker {
     /// machine's files.
     pub fn of_users(choice: &UserChoice, machine: &Path) -> Docker {
         Docker {
-            storages: Storages::of_users(choice, machine),
+            roots: Roots::of_users(choice, machine),
         }
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let storages = docker_roots::open(options).into_iter();
-    storages
-        .map(|storages| Arc::new(Docker { storages }) as Arc<dyn Runtime>)
+    let roots = docker_roots::open(options).into_iter();
+    roots
+        .map(|roots| Arc::new(Docker { roots }) as Arc<dyn Runtime>)
         .collect()
 }
 
 impl Runtime for Docker {
     fn title(&self) -> &'static str {
-        match self.storages {
-            Storages::Root { .. } => "Docker",
+        match self.roots.storages {
+            Storages::Root(_) => "Docker",
             Storages::Users(_) => "Docker of users",
         }
     }
 
     fn root_option(&self) -> &'static str {
-        match self.storages {
-            Storages::Root { .. } => "Docker_Root",
+        match self.roots.storages {
+            Storages::Root(_) => "Docker_Root",
             Storages::Users(_) => "Docker_Users",
         }
     }
 
     fn root(&self) -> PathBuf {
-        self.storages.root()
+        self.roots.root()
     }
 
     fn places(&self, root: &Path) -> Vec<PathBuf> {
-        self.storages.places(root)
+        self.roots.places(root)
     }
 
     /// Entries not named like a container id are ignored.
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        self.storages.list(root)
+        let listed = self.roots.list(root);
+        self.roots.storages.with_problem(listed)
     }
 
     /// One candidate per driver: json-file's log, local's log, and the cache for all others.
@@ -356,17 +358,24 @@ impl Runtime for Docker {
     /// It is the runtime to expect if there is none, and a configured data root is expected in
     /// any case.
     fn is_missed(&self, is_any_there: bool) -> bool {
-        match &self.storages {
-            Storages::Root { root, installation } => {
-                *installation == Installation::Package && !(is_any_there && root.is_default())
-            }
-            Storages::Users(_) => false,
-        }
+        let is_usual = match &self.roots.storages {
+            Storages::Root(root) => root.is_default() && root.problem().is_none(),
+            Storages::Users(_) => return false,
+        };
+        self.roots.is_expected && !(is_any_there && is_usual)
+    }
+
+    fn is_configured(&self) -> bool {
+        self.roots.storages.is_configured()
+    }
+
+    fn is_optional(&self) -> bool {
+        !self.roots.is_expected && !self.is_configured()
     }
 
     /// Only for the machine's own daemon: the plugin queries no API of a user.
     fn api(&self) -> Option<Api> {
-        matches!(self.storages, Storages::Root { .. }).then_some(Api::Docker)
+        matches!(self.roots.storages, Storages::Root(_)).then_some(Api::Docker)
     }
 }
 
@@ -393,7 +402,7 @@ pub(super) fn read_json<T: for<'a> Deserialize<'a>>(
     })?;
     serde_json::from_slice(&bytes).map_err(|error| MetadataError::Unreadable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: reason_of(&error),
     })
 }
 
@@ -474,19 +483,18 @@ mod tests {
         let folder = dir.path().join(own.to_string());
         std::fs::create_dir(&folder).unwrap();
         let of_app = format!("container:{app}");
+        let with_logs = |hosts_of| Mounted::WithLogs {
+            hosts_of,
+            places: vec![dir.path().to_owned()],
+        };
         for (place, hosts_path, network, mounted) in [
             (
                 dir.path(),
                 format!("/x/{own}/hosts"),
                 "bridge",
-                Mounted::WithHostsOf(own),
+                with_logs(own),
             ),
-            (
-                dir.path(),
-                String::new(),
-                of_app.as_str(),
-                Mounted::WithHostsOf(app),
-            ),
+            (dir.path(), String::new(), of_app.as_str(), with_logs(app)),
             (dir.path(), String::new(), "none", Mounted::Unknown),
             (
                 Path::new("/data"),
@@ -520,7 +528,11 @@ mod tests {
             r#"{{"Name":"/k8s_app_web_shop_","Config":{{"Labels":{{{labels}}}}},"HostsPath":"/x/{hosts}/hosts","MountPoints":{{"/":{{}}}}}}"#
         ));
         let of_root = read_metadata(&found(dir.path())).unwrap();
-        assert!(of_root.pod.is_some() && of_root.mounted == Mounted::WithHostsOf(hosts));
+        let mounted = Mounted::WithLogs {
+            hosts_of: hosts,
+            places: vec!["/".into()],
+        };
+        assert!(of_root.pod.is_some() && of_root.mounted == mounted);
         let owner = Owner {
             user: "ada".to_owned(),
             container_id: hosts,

@@ -4,6 +4,7 @@
 mod bolt;
 pub mod bounded_file;
 mod bounded_json;
+pub mod bounded_reason;
 pub mod bounds;
 mod container_list;
 pub mod cri;

@@ -86,6 +86,16 @@ pub trait Runtime: Send + Sync {
         false
     }
 
+    /// Whether somebody says where it is; otherwise a root that does not exist is not worth a word.
+    fn is_configured(&self) -> bool {
+        false
+    }
+
+    /// Whether it is one of several places of its runtime, of which a machine need not have each.
+    fn is_optional(&self) -> bool {
+        false
+    }
+
     /// Whether a container that another runtime finds as well belongs to this one.
     fn takes_precedence(&self) -> bool {
         false
@@ -254,6 +264,10 @@ pub enum Hides {
     Containers,
     /// Containers of users.
     UsersContainers,
+    /// Containers of a system daemon that a setting moves elsewhere.
+    MovedContainers,
+    /// Containers of a user that a setting moves elsewhere.
+    UsersMovedContainers,
     /// Containers of a Docker daemon with userns-remap, if there is one.
     RemappedContainers,
     /// Ids of containers that are read nevertheless.
@@ -271,6 +285,9 @@ impl fmt::Display for Hides {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
+            }
+            Hides::MovedContainers | Hides::UsersMovedContainers => {
+                "containers that it moves elsewhere are not found, those in the usual place are read"
             }
             Hides::RemappedContainers => {
                 "containers of a Docker daemon with userns-remap are not found, all others are unaffected"

@@ -269,7 +269,7 @@ fn candidate<'a>(id: &ContainerId, metadata: &'a ContainerMetadata) -> Candidate
             (None, None) => Some(*id),
         },
         in_pod: pod.map(|pod| (pod.uid.as_str(), metadata.name.as_str())),
-        mounted: metadata.mounted,
+        mounted: &metadata.mounted,
     }
 }
 

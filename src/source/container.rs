@@ -290,7 +290,8 @@ impl Container {
             return self.end_or_park(around);
         }
         // Nothing writes to the log of one that is gone, and it is to be read before it is lost.
-        let held = self.own_output.held_until(now);
+        let read = || self.about.account().figures().read.bytes;
+        let held = self.own_output.held_until(now, read);
         let loops_until = held.filter(|_| !self.is_gone);
         if let Some(due) = self.rate.waits_until(now).or(loops_until) {
             return Next::Throttled(due);

@@ -169,7 +169,10 @@ impl Root {
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
-                self.watch = None;
+                // There may be none for another watch either.
+                if !is_shortage(&error) {
+                    self.watch = None;
+                }
                 self.unreadable = Vec::new();
                 self.failure = Some(error);
                 false
@@ -190,17 +193,22 @@ impl Root {
 
     /// Whether a container that is not listed may still exist in an unreadable part.
     pub fn hides(&self, container: &Container) -> bool {
-        self.unreadable
-            .iter()
-            .any(|it| container.found().is_below(&it.path))
+        // Settings that are being written name no folder for a moment.
+        self.unreadable.iter().any(|it| match it.hides {
+            Hides::MovedContainers | Hides::UsersMovedContainers => true,
+            _ => container.found().is_below(&it.path),
+        })
     }
 
     /// Whether the machine's own containers may be hidden in an unreadable part. Users'
     /// containers do not count: hiding them is up to the user.
     pub fn hides_containers(&self) -> bool {
-        self.unreadable
-            .iter()
-            .any(|it| matches!(it.hides, Hides::Containers | Hides::LinkedLogs(_)))
+        self.unreadable.iter().any(|it| {
+            matches!(
+                it.hides,
+                Hides::Containers | Hides::MovedContainers | Hides::LinkedLogs(_)
+            )
+        })
     }
 
     /// Reports each unreadable part once, and once that it is readable again.
@@ -230,7 +238,10 @@ impl Root {
             let (is_still, path) = (now.contains(said), &said.0);
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
-                Hides::UsersContainers | Hides::Labels | Hides::ImagesAndLabels => is_listed(path),
+                Hides::UsersContainers
+                | Hides::UsersMovedContainers
+                | Hides::Labels
+                | Hides::ImagesAndLabels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
             };
             let is_news = !is_still && !is_unreadable(path) && is_there();

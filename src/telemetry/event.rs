@@ -262,7 +262,7 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (Podman itself creates none)")]
+    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (no runtime keeps as many)")]
     FilesPassedOver {
         name: String,
         short_id: String,
@@ -309,6 +309,8 @@ pub enum Event {
     NoCheckpoint { effect: &'static str },
     #[error("option {option} has no effect: {reason}")]
     OptionInert { option: String, reason: String },
+    #[error("this Fluent Bit does not tell how much memory the records of an input take: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
+    MemoryUnknown,
     #[error("the input `{other}` of this process reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them")]
     SharedContainers {
         count: usize,

@@ -81,6 +81,7 @@ impl Event {
             | Event::CheckpointEntriesDamaged { .. }
             | Event::NoCheckpoint { .. }
             | Event::OptionInert { .. }
+            | Event::MemoryUnknown
             | Event::TagLiteral { .. }
             | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }

@@ -200,7 +200,12 @@ fn compose_brings_lines_to_loki_with_name_and_image() {
         }
         let here = Here::new(plugin);
         let mut log = here.root.container('a', "compose-shop-1");
-        log.line("order placed");
+        let labels = serde_json::json!({
+            "com.docker.compose.project": "compose", "com.docker.compose.service": "shop"
+        });
+        log.write_config_with("compose-shop-1", true, labels, &[]);
+        // What Loki's `| json` and `| logfmt` read is what the container wrote.
+        log.line(r#"{"level":"info","msg":"order placed"}"#);
         let loki = receivers::http();
         let text = here.with_root(&here.adapt(&read("compose/fluent-bit.yaml")));
         let text = text.replace("host: loki\n", "host: 127.0.0.1\n");
@@ -210,10 +215,14 @@ fn compose_brings_lines_to_loki_with_name_and_image() {
         );
         let push = first_push(host, &file, &loki);
         let labels = serde_json::json!({
-            "job": "docker", "container_name": "compose-shop-1", "image": "shop/web:1.2", "stream": "stdout"
+            "job": "docker", "container_name": "compose-shop-1", "image": "shop/web:1.2", "stream": "stdout",
+            "compose_project": "compose", "compose_service": "shop"
         });
         assert_eq!(push["streams"][0]["stream"], labels);
-        assert_eq!(push["streams"][0]["values"][0][1], "order placed");
+        assert_eq!(
+            push["streams"][0]["values"][0][1],
+            r#"{"level":"info","msg":"order placed"}"#
+        );
         assert_eq!(push["streams"][0]["values"][0][0], "1700000000000000001");
     });
 }
@@ -227,16 +236,13 @@ fn the_compose_file_is_whole() {
         .filter_map(|line| line.trim().strip_prefix("- ."))
     {
         let source = format!(".{}", line.split(':').next().expect("a source"));
-        // What is built need not be there yet.
-        if !source.contains("target/release") {
-            assert!(
-                examples().join("compose").join(&source).exists(),
-                "{source}"
-            );
-        }
+        assert!(
+            examples().join("compose").join(&source).exists(),
+            "{source}"
+        );
         mounts += 1;
     }
-    assert_eq!(mounts, 2);
+    assert_eq!(mounts, 1);
 
     let name = "examples::the_compose_file_is_whole";
     let file = examples().join("compose/compose.yaml");
@@ -294,6 +300,79 @@ fn the_units_are_taken_by_systemd() {
             "{}: {said}",
             unit.display()
         );
+    }
+}
+
+/// The values for the chart have the input of the DaemonSet beside them, and each YAML file is
+/// one; a chart puts its parts together as here.
+#[test]
+fn the_helm_values_are_taken_by_the_host() {
+    let name = "examples::the_helm_values_are_taken_by_the_host";
+    if run(Command::new("python3").args(["-c", "import yaml"])).is_err() {
+        return skip(name, "no Python with yaml (Debian: python3-yaml)");
+    }
+    let parse = |file: &Path| {
+        let text = run(Command::new("python3")
+            .args(["-c", "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))"])
+            .arg(file));
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        serde_json::from_str::<Vec<serde_json::Value>>(&text).expect("JSON")
+    };
+    for file in [files(".yaml"), files(".yml")].concat() {
+        assert!(!parse(&file).is_empty(), "{}", file.display());
+    }
+    let values = parse(&examples().join("kubernetes/helm-values.yaml")).remove(0);
+    let part = |name: &str| {
+        let text = values["config"][name]
+            .as_str()
+            .expect("a part of the configuration");
+        text.replace("{{ .Values.flush }}", "1")
+            .replace("{{ .Values.logLevel }}", "info")
+            .replace("    HTTP_Port     {{ .Values.metricsPort }}\n", "")
+            .replace("HTTP_Server   On", "HTTP_Server   Off")
+    };
+    let manifest = read("kubernetes/daemonset.yaml").replace("\n    ", "\n");
+    assert!(manifest.contains(&part("inputs")), "{}", part("inputs"));
+    assert!(manifest.contains(&part("filters")), "{}", part("filters"));
+    let plugins = values["config"]["extraFiles"]["container_logs.plugins.conf"]
+        .as_str()
+        .expect("the list of plugins");
+    with_each_host(name, |host, plugin| {
+        let here = Here::new(plugin);
+        here.write("listed.conf", &here.adapt(plugins));
+        let service = part("service").replace(
+            "/fluent-bit/etc/conf/container_logs.plugins.conf",
+            &here.dir.path().join("listed.conf").display().to_string(),
+        );
+        let whole = [service, part("inputs"), part("outputs")].join("\n");
+        let file = here.write("fluent-bit.conf", &whole);
+        let output = Command::new(host)
+            .args(["--dry-run", "-c"])
+            .arg(&file)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("configuration test is successful"), "{said}");
+    });
+}
+
+/// The drop-in and the unit without root expose less than 2.5 of 10, as systemd sees it.
+#[test]
+fn the_hardened_units_expose_little() {
+    let name = "examples::the_hardened_units_expose_little";
+    if programs("systemd-analyze").next().is_none() {
+        return skip(name, "no systemd-analyze (Debian: systemd)");
+    }
+    let hardened = read("systemd/fluent-bit.service") + &read("systemd/hardening.conf");
+    for unit in [read("non-root/fluent-bit.service"), hardened] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let copy = dir.path().join("fluent-bit.service");
+        fs::write(&copy, unit).expect("it is writable");
+        let mut check = Command::new("systemd-analyze");
+        check
+            .args(["security", "--no-pager", "--offline=true", "--threshold=25"])
+            .arg(&copy);
+        run(&mut check).expect("the exposure is below the threshold");
     }
 }
 

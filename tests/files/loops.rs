@@ -73,3 +73,27 @@ fn a_container_with_fluent_bits_own_output_is_suspended_and_one_that_writes_its_
         "{said:?}"
     );
 }
+
+/// It falls silent in the middle of its search.
+#[test]
+fn a_burst_with_the_containers_own_id_is_read_and_not_taken_for_a_loop() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "inspects-itself");
+    let collector = Collector::start(root.path(), &[]);
+    let id = log.id.clone();
+    let mut written = 0;
+    // As long as it takes to be suspected, and for a moment more.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        for _ in 0..500 {
+            log.line(&format!("{{\"id\": \"{id}\", \"number\": {written}}}"));
+            written += 1;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    collector.wait("all of it", |collector| count_of(collector, &id) == written);
+    assert!(!collector.has_logged("its own records"));
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
+}

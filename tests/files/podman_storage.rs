@@ -390,6 +390,9 @@ fn a_container_of_the_journal_is_said_with_its_driver() {
         "{page}"
     );
     assert!(row(&page, "systemd-shop").contains("journald"), "{page}");
+    assert!(page.contains("Podman_Socket not off"), "{page}");
+    let of_others = ["Docker", "docker", "nerdctl"].map(|word| page.contains(word));
+    assert_eq!(of_others, [false; 3], "{page}");
     let (page, is_all_read) = check(&storage, &["--exclude", "driver=journald"]);
     assert!(is_all_read, "{page}");
 }

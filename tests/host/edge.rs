@@ -465,6 +465,22 @@ fn a_host_without_the_append_function_is_told_its_name() {
     }
 }
 
+#[test]
+fn a_host_that_does_not_tell_its_memory_is_warned_of_once_and_served() {
+    let root = DockerRoot::new();
+    root.container('a', "web").line("text");
+    for (options, warnings) in [("", 1), ("Buffered_Limit=off", 0)] {
+        let mut host = PlayingHost::start(Release::LATEST.with("-DMISSING_MEMORY"));
+        host.ok(&format!("instance a {} {options}", over(&root, "")));
+        host.ok("init");
+        host.run_until(1);
+        let exit = host.exit();
+        exit.assert_clean();
+        let warning = "this Fluent Bit does not tell how much memory the records of an input take";
+        assert_eq!(exit.log.matches(warning).count(), warnings, "{}", exit.log);
+    }
+}
+
 /// A release to come that has one callback more: ours behind it are called in
 /// place of others, or never. Pausing may then not reach us, and neither may
 /// exit; records must arrive all the same and nothing may crash.

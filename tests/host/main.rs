@@ -21,6 +21,7 @@ mod inside_the_host;
 mod instructions;
 mod kill;
 mod linear;
+mod memory;
 mod metrics;
 mod outputs;
 mod privileges;

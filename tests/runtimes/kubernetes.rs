@@ -3,6 +3,7 @@
 //! server in this process tells of the pods.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -79,11 +80,20 @@ fn daemon_set(program: &Path, plugin: &Path, node: &PodRoot, api: &Receiver<Requ
         "{filter}    Kube_URL      http://127.0.0.1:{}\n    Kube_Token_File {here}/token\n",
         api.port()
     );
+    // Free, and for the moment nobody else's.
+    let http_port = TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
     let main = configured("fluent-bit.conf");
     assert!(main.contains(filter), "{main}");
     // What is flushed is seen soon.
     let main = main
         .replace(filter, &server)
+        .replace(
+            "    HTTP_Port     2020\n",
+            &format!("    HTTP_Port     {http_port}\n"),
+        )
         .replace("[SERVICE]\n", "[SERVICE]\n    Flush 0.2\n");
     fs::create_dir(host.dir().join("config")).expect("a folder");
     for (name, text) in [

@@ -14,6 +14,7 @@ use fluent_bit_container_logs::runtime::RUNTIMES;
 use fluent_bit_container_logs::telemetry::build_info::{ABIS, COMMIT, VERSION};
 use regex::Regex;
 
+use crate::generate::Generate;
 use crate::near::near;
 use crate::since;
 
@@ -171,6 +172,10 @@ pub struct Arguments {
         global = true
     )]
     options: Vec<(String, String)>,
+
+    /// Write the manual page or a shell's completions to the standard output
+    #[arg(long, value_name = "WHAT", value_enum, hide = true, exclusive = true)]
+    pub generate: Option<Generate>,
 }
 
 /// Commands other than following the logs.

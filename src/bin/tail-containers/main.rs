@@ -8,6 +8,7 @@
 
 mod arguments;
 mod check;
+mod generate;
 mod near;
 mod prefix;
 mod pretty;
@@ -53,6 +54,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    if let Some(what) = arguments.generate {
+        generate::write(what)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(Command::Check { json }) = arguments.command {
         return check::run(arguments, json);
     }

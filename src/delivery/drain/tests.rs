@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Config;
+use crate::config::{BufferedLimit, Config};
 use std::sync::{Arc, Mutex};
 
 use crate::delivery::checkpoint::{CheckpointStore, StreamCheckpoint};
@@ -14,6 +14,8 @@ use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
 use crate::telemetry::account::{Account, Amount};
 use crate::telemetry::event::{Event, Level};
+
+const BUFFERED_LIMIT: usize = BufferedLimit::AUTO_BYTES;
 
 /// A host that refuses by a rule and keeps the texts of what it accepts, with their tags.
 struct Choosy<R> {
@@ -67,6 +69,7 @@ impl<R: Fn(&str, &[String], usize) -> bool> Host for Choosy<R> {
 
 struct Bench {
     drain: Drain,
+    buffered_limit: usize,
     link: Link,
     config: Config,
 }
@@ -78,6 +81,7 @@ impl Bench {
         let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         Bench {
             drain: Drain::default(),
+            buffered_limit: BUFFERED_LIMIT,
             link,
             config,
         }
@@ -92,13 +96,14 @@ impl Bench {
         self.hand_over(host);
     }
 
-    fn hand_over(&mut self, host: &dyn Host) {
+    fn hand_over(&mut self, host: &dyn Host) -> Option<Duration> {
         self.drain.hand_over(Around {
             link: &self.link,
             refused_record_timeout: self.config.refused_record_timeout,
+            buffered_limit: self.buffered_limit,
             db: self.config.db.as_deref(),
             host,
-        });
+        })
     }
 
     fn account(&self, digit: u8) -> Arc<Account> {
@@ -720,6 +725,7 @@ fn a_db_counts_as_writable_only_where_something_was_written() {
     let around = Around {
         link: &bench.link,
         refused_record_timeout: bench.config.refused_record_timeout,
+        buffered_limit: BUFFERED_LIMIT,
         db: bench.config.db.as_deref(),
         host: &host,
     };
@@ -791,6 +797,7 @@ fn what_a_pause_between_two_routes_refuses_is_offered_again_once_the_host_resume
     let around = Around {
         link,
         refused_record_timeout: bench.config.refused_record_timeout,
+        buffered_limit: BUFFERED_LIMIT,
         db: bench.config.db.as_deref(),
         host: &host,
     };
@@ -986,10 +993,57 @@ fn a_container_that_goes_on_writing_is_offered_again_in_its_time() {
     assert!(bench.is_drained());
 }
 
-/// Without `Mem_Buf_Limit` the host accepts everything.
+/// The queue fills meanwhile, so that no log is read further.
+#[test]
+fn a_host_that_holds_much_is_given_nothing_until_it_holds_less() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| false);
+    *host.held.lock().unwrap() = BUFFERED_LIMIT;
+    let text = "x".repeat(100_000);
+    bench.push(1, "large", &[&text, &text]);
+    for (digit, tag) in [(2, "a"), (3, "b"), (2, "a")] {
+        bench.push(digit, tag, &[LONG]);
+    }
+    for interval in [1, 2, 4] {
+        let again = bench.hand_over(&host);
+        assert_eq!(again, Some(Duration::from_millis(interval)));
+    }
+    assert_eq!(
+        (*host.offers.lock().unwrap(), bench.saved_offset(2)),
+        (0, None)
+    );
+    *host.held.lock().unwrap() = BUFFERED_LIMIT - 1;
+    assert_eq!(bench.hand_over(&host), None);
+    let count = |tag| taken(&host, tag).len();
+    assert_eq!((count("a"), count("b"), count("large")), (2, 1, 2));
+    assert!(bench.is_drained());
+    assert_eq!(bench.saved_offset(2), Some(2 * LONG.len() as u64));
+}
+
+/// What is refused and waits is not offered either, and nothing of it is given up for it.
+#[test]
+fn what_was_refused_waits_for_a_host_that_holds_much() {
+    let mut bench = Bench::new();
+    let is_open = std::cell::Cell::new(false);
+    let host = choosy(|_, _, _| !is_open.get());
+    bench.push(1, "a", &["text"]);
+    bench.turn(&host);
+    is_open.set(true);
+    *host.held.lock().unwrap() = BUFFERED_LIMIT;
+    for _ in 0..50 {
+        bench.turn(&host);
+    }
+    assert_eq!((*host.offers.lock().unwrap(), bench.refused(1)), (1, 0));
+    *host.held.lock().unwrap() = 0;
+    bench.turn(&host);
+    assert_eq!(taken(&host, "a"), ["text"]);
+}
+
+/// Without a limit the host accepts everything.
 #[test]
 fn what_is_swollen_waits_while_the_host_holds_much_and_nothing_of_it_is_given_up() {
     let mut bench = Bench::new();
+    bench.buffered_limit = usize::MAX;
     let host = choosy(|_, _, _| false);
     *host.held.lock().unwrap() = MOST_SWOLLEN;
     let plain = "x".repeat(1_000);

@@ -38,6 +38,10 @@ pub trait Host {
         None
     }
 
+    /// Makes the host pass on to its outputs what it holds, without waiting for its next flush.
+    /// A host that passes everything on at once does nothing.
+    fn flush(&self) {}
+
     /// Logs one line for the operator.
     fn log(&self, level: Level, message: &str);
 

@@ -108,6 +108,7 @@ pub(in crate::ffi) static PLAYED_API: HostApi = HostApi {
     input_name,
     log_check,
     total_size: None,
+    engine_flush: None,
 };
 
 #[test]

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Statx;
 
 use crate::lock::lock;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::file::{describe, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::podman::config::Configured;
@@ -261,7 +262,9 @@ impl Databases {
             };
             match Configured::parse(json) {
                 Ok(configured) => drop(containers.insert(id, Arc::new(configured))),
-                Err(error) => failure = Some(format!("container {}: {error}", id.short())),
+                Err(error) => {
+                    failure = Some(format!("container {}: {}", id.short(), reason_of(&error)));
+                }
             }
         };
         let result = read(path, self.most_bytes, &mut take);

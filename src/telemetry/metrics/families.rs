@@ -139,7 +139,7 @@ struct InstanceMetric {
     samples: fn(&Sources<'_>) -> Vec<Sample>,
 }
 
-static INSTANCE: [InstanceMetric; 17] = [
+static INSTANCE: [InstanceMetric; 20] = [
     InstanceMetric {
         family: Family {
             kind: Kind::Gauge,
@@ -239,6 +239,24 @@ static INSTANCE: [InstanceMetric; 17] = [
         samples: |sources| number(sources.queue_bytes as f64),
     },
     InstanceMetric {
+        family: gauge(
+            "buffered_bytes",
+            "Bytes of records that Fluent Bit holds in memory because its outputs have not taken them yet, updated every 5 s at least.",
+        ),
+        samples: |sources| optional(sources.buffered.bytes),
+    },
+    InstanceMetric {
+        family: gauge("buffered_limit_bytes", "Buffered_Limit in bytes; absent if there is none."),
+        samples: |sources| optional(sources.buffered.limit),
+    },
+    InstanceMetric {
+        family: counter(
+            "held_back_seconds_total",
+            "Seconds in which nothing was handed over because Fluent Bit held Buffered_Limit bytes of records in memory; the log files are the buffer meanwhile.",
+        ),
+        samples: |sources| number(sources.buffered.held_back.as_secs_f64()),
+    },
+    InstanceMetric {
         family: counter(
             "rotations_total",
             "Log files that were read to the end and followed by the next one.",
@@ -302,6 +320,10 @@ fn number(value: f64) -> Vec<Sample> {
         labels: Vec::new(),
         value: Value::Number(value),
     }]
+}
+
+fn optional(value: Option<usize>) -> Vec<Sample> {
+    value.map_or(Vec::new(), |value| number(value as f64))
 }
 
 fn total(count: &Count) -> Vec<Sample> {

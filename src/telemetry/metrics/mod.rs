@@ -4,6 +4,7 @@
 //! Totals cover every container, present and past; `series` decides which containers have
 //! series of their own.
 
+mod buffered;
 mod families;
 mod health;
 mod latency;
@@ -12,6 +13,7 @@ mod survey;
 mod tally;
 mod unread;
 
+pub use crate::telemetry::metrics::buffered::Buffered;
 pub use crate::telemetry::metrics::families::{all_families, read_instance};
 pub use crate::telemetry::metrics::health::Health;
 pub use crate::telemetry::metrics::latency::Latency;
@@ -95,6 +97,8 @@ pub struct Sources<'a> {
     pub survey: Survey,
     /// Bytes of records waiting for the host.
     pub queue_bytes: usize,
+    /// What the host holds.
+    pub buffered: Buffered,
 }
 
 /// Reads all metrics. `series` decides which containers have series of their own, at most

@@ -299,7 +299,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     let (few, is_all_read) = page(&few);
     assert!(!is_all_read, "{few}");
     assert!(
-        fix(&few, "open, 40 may be").contains("LimitNOFILE=1024"),
+        fix(&few, "open, 40 may be").contains("ulimit -n 1024"),
         "{few}"
     );
     let can = Command::new("unshare")

@@ -26,9 +26,21 @@ const char *flb_input_get_property(const char *key, struct flb_input_instance *i
     return NULL;
 }
 
+#ifndef MISSING_MEMORY
 size_t flb_input_chunk_total_size(struct flb_input_instance *ins)
 {
     return may_call(ins, __func__) ? ins->held : 0;
+}
+#endif
+
+/* The outputs take everything at once. */
+int flb_engine_flush(struct flb_config *config, void *plugin)
+{
+    (void) plugin;
+    for (int i = 0; i < config->instance_count; i++) {
+        if (may_call(config->instances[i], __func__)) config->instances[i]->held = 0;
+    }
+    return 0;
 }
 
 void flb_input_set_context(struct flb_input_instance *ins, void *context)

@@ -12,6 +12,7 @@
  * -DSHIFTED[=1|2]  a future host with one more callback behind cb_collect (1) or
  *              behind cb_resume (2): every later slot is read from the wrong place
  * -DMISSING_APPEND  a host that does not export flb_input_log_append_records
+ * -DMISSING_MEMORY  a host that does not export flb_input_chunk_total_size
  * -DUNWATCHED  a host that cannot watch a collector's descriptor, and closes it
  * -DMETRICS    a host that is built with metrics (metrics.h)
  * -DSELF_CHECK_LEAK, -DSELF_CHECK_OVERFLOW, -DSELF_CHECK_RACE  a host with that fault,

@@ -161,6 +161,7 @@ static char trouble[4096];                   /* why the last step failed, for th
 OF_TYPE(clogs_append_fn)              flb_input_log_append_records;
 OF_TYPE(clogs_set_context_fn)         flb_input_set_context;
 extern size_t                         flb_input_chunk_total_size(struct flb_input_instance *ins);
+extern int                            flb_engine_flush(struct flb_config *config, void *plugin);
 OF_TYPE(clogs_set_collector_event_fn) flb_input_set_collector_event;
 OF_TYPE(clogs_get_property_fn)        flb_input_get_property;
 OF_TYPE(clogs_input_name_fn)          flb_input_name;

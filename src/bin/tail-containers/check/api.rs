@@ -19,6 +19,7 @@ use fluent_bit_container_logs::source::api::{
 use fluent_bit_container_logs::source::choose::{choose, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
 use super::containers::{Containers, State};
 use super::remedy::Place;
 use super::{count, Finding};
@@ -115,6 +116,7 @@ pub fn ask(
     if let Some(index) = unseen {
         let root = containers.groups[index].root.clone();
         let runtime = Arc::clone(&containers.groups[index].runtime);
+        let advice = Advice::of(place, &*runtime);
         for id in listed {
             let Ok(inspected) = daemon.inspect(id) else {
                 continue;
@@ -141,7 +143,7 @@ pub fn ask(
                     is_said_to_run: metadata.is_running,
                     files: FileState::Hidden,
                 };
-                seen.take(choose(&facts), &facts, &Ok(None), place, findings);
+                seen.take(choose(&facts), &facts, &Ok(None), advice, findings);
                 streamed += usize::from(seen.needs_api);
             }
             containers.groups[index].seen.push(seen);

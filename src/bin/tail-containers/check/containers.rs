@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::{Config, Mode};
-use fluent_bit_container_logs::pipeline::template::RecordTemplate;
 use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
-use fluent_bit_container_logs::runtime::file::{is_permanent, open_regular};
+use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::names::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
@@ -24,6 +22,8 @@ use fluent_bit_container_logs::source::choose::{
 };
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
+use super::metadata::{self, report_cut, report_labels};
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -36,7 +36,7 @@ const ROTATION: Duration = Duration::from_millis(100);
 /// The state of a runtime's root.
 pub enum State {
     /// It does not exist.
-    Missing,
+    Missing(io::Error),
     /// It exists but cannot be read.
     Unreadable(io::Error),
     /// It was listed.
@@ -61,6 +61,8 @@ pub struct Group {
     pub folders: Vec<SafePath>,
     /// Number of folders that cannot be read.
     pub unreadable: usize,
+    /// Whether it is worth a line: it exists, somebody says where it is, or it is missed.
+    pub is_shown: bool,
     /// The API that knows them as well, if it may be used.
     pub api: Option<Api>,
 }
@@ -68,7 +70,7 @@ pub struct Group {
 impl Group {
     /// Whether the runtime's folder does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self.state, State::Missing)
+        matches!(self.state, State::Missing(_))
     }
 }
 
@@ -94,6 +96,7 @@ impl Containers {
         let mut known = HashSet::new();
         for runtime in runtime::all(&config.runtimes) {
             let root = runtime.root();
+            let advice = Advice::of(place, &*runtime);
             let mut group = Group {
                 runtime: Arc::clone(&runtime),
                 title: runtime.title(),
@@ -102,6 +105,7 @@ impl Containers {
                 folders: Vec::new(),
                 places: runtime.places(&root),
                 unreadable: 0,
+                is_shown: true,
                 api: runtime
                     .api()
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
@@ -117,7 +121,7 @@ impl Containers {
                     {
                         group
                             .seen
-                            .push(containers.see(&*runtime, &found, config, place, findings));
+                            .push(containers.see(&*runtime, &found, config, advice, findings));
                     }
                     // Whether a database can be read is known once its containers were looked for.
                     let mut unreadable = listing.unreadable;
@@ -135,7 +139,11 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
-                            _ => place.for_error(&it.error),
+                            Hides::MovedContainers | Hides::UsersMovedContainers => {
+                                advice.for_settings(&it.error)
+                            }
+                            Hides::Labels => advice.for_labels(&it.error),
+                            _ => advice.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
@@ -159,12 +167,13 @@ impl Containers {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    group.state = State::Missing
+                    group.state = State::Missing(error)
                 }
                 Err(error) => group.state = State::Unreadable(error),
             }
             containers.groups.push(group);
         }
+        containers.hide_unused(config);
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);
@@ -176,7 +185,7 @@ impl Containers {
         runtime: &dyn Runtime,
         found: &Found,
         config: &Config,
-        place: &Place,
+        advice: Advice<'_>,
         findings: &mut Vec<Finding>,
     ) -> Seen {
         let mut metadata = runtime.metadata(found, 0);
@@ -186,18 +195,12 @@ impl Containers {
         }
         let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
         let metadata = metadata.unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let problem = format!("{reason}; its records lack name and image");
-                findings.push(damaged(found, path, problem, place));
-            }
+            metadata::report_unreadable(found, error, metadata::WITHOUT_METADATA, advice, findings);
             ContainerMetadata::nameless(found)
         });
         report_labels(&metadata, config, findings);
         let driver = runtime.log_driver(found).unwrap_or_else(|error| {
-            if let MetadataError::Unreadable { path, reason } = error {
-                let effect = "its log driver is unknown: its log is read from files if there are any, and rules about the driver have no effect on it";
-                findings.push(damaged(found, path, format!("{reason}; {effect}"), place));
-            }
+            metadata::report_unreadable(found, error, metadata::WITHOUT_DRIVER, advice, findings);
             None
         });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
@@ -238,8 +241,8 @@ impl Containers {
                 },
             };
             let choice = choose(&facts);
-            seen.take(choice, &facts, &log, place, findings);
-            seen.take_earlier(&earlier, place, findings);
+            seen.take(choice, &facts, &log, advice, findings);
+            seen.take_earlier(&earlier, advice, findings);
             report_cut(&found.id, metadata, config, findings);
         }
         seen
@@ -280,55 +283,6 @@ impl Containers {
     /// All containers.
     pub fn all(&self) -> impl Iterator<Item = &Seen> {
         self.groups.iter().flat_map(|group| &group.seen)
-    }
-}
-
-/// A file about a container that cannot be read.
-fn damaged(found: &Found, path: PathBuf, problem: String, place: &Place) -> Finding {
-    let fix = match open_regular(&found.dir.at(&path)).err() {
-        Some(error) => place.for_error(&error),
-        None => {
-            "it is damaged; Docker rewrites it when the container is renamed or started".to_owned()
-        }
-    };
-    Finding::minor(path.display().to_string(), problem, fix).because(Unread::Metadata)
-}
-
-/// Reports labels that have no effect.
-fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &mut Vec<Finding>) {
-    let read = Labels::read(&metadata.labels, config.label_hints);
-    let about = || format!("container {}", metadata.title());
-    for problem in read.problems {
-        findings.push(Finding::minor(
-            about(),
-            problem,
-            "correct the label; until then the option applies",
-        ));
-    }
-    for label in read.ignored {
-        findings.push(Finding::minor(
-            about(),
-            format!("label {label} is ignored: Label_Hints does not allow it"),
-            "add it to Label_Hints if you trust whoever writes the image",
-        ));
-    }
-}
-
-/// Reports metadata that exceeds the limits of a record.
-fn report_cut(
-    id: &ContainerId,
-    metadata: ContainerMetadata,
-    config: &Config,
-    findings: &mut Vec<Finding>,
-) {
-    let about = format!("container {}", metadata.title());
-    let labels = Labels::read(&metadata.labels, config.label_hints).labels;
-    if RecordTemplate::new(id, metadata, labels.record_options(config)).is_cut() {
-        findings.push(Finding::minor(
-            about,
-            "its names, labels or variables exceed a limit and are cut in its records",
-            "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
-        ));
     }
 }
 

@@ -13,6 +13,7 @@ use fluent_bit_container_logs::threads::Threads;
 use rustix::process::{getrlimit, Resource};
 
 use super::containers::{Containers, State};
+use super::remedy::Place;
 use super::Finding;
 
 /// Descriptors in addition to one per log: wakers, watches, `DB`, and the host's own.
@@ -166,7 +167,7 @@ fn take(watched: std::io::Result<()>, taken: usize) -> Result<usize, (usize, Wha
 }
 
 /// Compares the limit on open files with the number needed.
-pub fn descriptors(containers: &Containers, findings: &mut Vec<Finding>) -> String {
+pub fn descriptors(containers: &Containers, place: &Place, findings: &mut Vec<Finding>) -> String {
     let logs = containers
         .all()
         .filter(|seen| seen.needs_api || seen.files.is_some())
@@ -180,7 +181,7 @@ pub fn descriptors(containers: &Containers, findings: &mut Vec<Finding>) -> Stri
         findings.push(Finding::fatal(
             "some of the logs",
             format!("about {needed} files need to be open, {limit} may be; the other logs wait"),
-            format!("ulimit -n {wanted}; LimitNOFILE={wanted} in Fluent Bit's unit, docker run --ulimit nofile={wanted}"),
+            place.for_open_files(wanted),
         ));
     }
     format!("about {needed} needed, {limit} allowed here (ulimit -n; Fluent Bit's service has a LimitNOFILE of its own)")

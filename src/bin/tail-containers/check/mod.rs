@@ -2,11 +2,13 @@
 //! cannot be read, and how to fix that. It opens files but reads no log, leaves the
 //! checkpoint unchanged, and asks the API only if a container cannot be read without it.
 
+mod advice;
 mod api;
 mod containers;
 mod db;
 mod holder;
 mod limits;
+mod metadata;
 mod remedy;
 mod report;
 mod roots;
@@ -109,7 +111,7 @@ impl Around {
         } = survey;
         let around = Around {
             notification: limits::watches(containers, findings),
-            open_files: limits::descriptors(containers, findings),
+            open_files: limits::descriptors(containers, &Place::find(), findings),
             db: db::look(config, findings),
         };
         for Inert { option, reason } in config.inert() {
@@ -188,24 +190,30 @@ pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
 fn page(survey: &Survey, around: &Around) -> String {
     let mut page = String::new();
     let groups = &survey.containers.groups;
-    for group in groups {
+    for group in groups.iter().filter(|group| group.is_shown) {
         put_group(&mut page, group);
     }
     // Podman's API is of no interest on a machine without Podman.
     let is_used = |api: Api| {
         let mut groups = groups.iter();
-        api == Api::Docker || groups.any(|group| group.api == Some(api) && !group.is_missing())
+        groups.any(|group| match api {
+            Api::Docker => group.runtime.api() == Some(api),
+            Api::Podman => group.api == Some(api) && !group.is_missing(),
+        })
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
         let what = format!("{}'s API", api.title());
-        put(&mut page, format_args!("{what:<14}{}\n", state.text));
+        put(
+            &mut page,
+            format_args!("{what:<14}{}\n", harmless(&state.text)),
+        );
     }
     for (what, state) in [
         ("Notification", &around.notification),
         ("Open files", &around.open_files),
         ("DB", &around.db),
     ] {
-        put(&mut page, format_args!("{what:<14}{state}\n"));
+        put(&mut page, format_args!("{what:<14}{}\n", harmless(state)));
     }
     put_findings(&mut page, &survey.findings, survey.containers.all().count());
     page
@@ -218,7 +226,7 @@ fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 fn put_group(page: &mut String, group: &Group) {
     let state = match &group.state {
-        State::Missing => "not found".to_owned(),
+        State::Missing(_) => "not found".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
         State::Unreadable(error) => {
             format!(
@@ -236,6 +244,7 @@ fn put_group(page: &mut String, group: &Group) {
     if places.is_empty() {
         places.push(shown(&group.root));
     }
+    let state = harmless(&state);
     put(
         page,
         format_args!("{}, {}: {state}\n", group.title, places.join(", ")),

@@ -69,11 +69,13 @@ impl<'a> Report<'a> {
             state: state.kind.as_str(),
             detail: &state.text,
         });
+        let groups = survey.containers.groups.iter();
+        let shown = groups.filter(|group| group.is_shown);
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             is_all_read: survey.is_all_read(),
-            runtimes: survey.containers.groups.iter().map(of_runtime).collect(),
+            runtimes: shown.map(of_runtime).collect(),
             apis: apis.collect(),
             notification: &around.notification,
             open_files: &around.open_files,
@@ -85,7 +87,7 @@ impl<'a> Report<'a> {
 
 fn of_runtime(group: &Group) -> OfRuntime<'_> {
     let (state, error) = match &group.state {
-        State::Missing => ("missing", None),
+        State::Missing(_) => ("missing", None),
         State::Unreadable(error) => ("unreadable", Some(error.to_string())),
         State::Listed => ("listed", None),
     };

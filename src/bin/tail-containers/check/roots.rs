@@ -10,11 +10,24 @@ use fluent_bit_container_logs::runtime::mounts::Mounts;
 use fluent_bit_container_logs::runtime::{Api, Runtime, RuntimeChoice, RuntimeOptions};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
+use super::advice::Advice;
 use super::containers::{Containers, Group, State};
 use super::remedy::Place;
 use super::Finding;
 
 impl Containers {
+    /// Leaves out the runtimes that this machine does not have.
+    pub(super) fn hide_unused(&mut self, config: &Config) {
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto;
+        let is_listed = |group: &Group| matches!(group.state, State::Listed);
+        let is_any_there = self.groups.iter().any(is_listed);
+        for group in &mut self.groups {
+            let runtime = &group.runtime;
+            let is_wanted = !is_auto || runtime.is_configured() || runtime.is_missed(is_any_there);
+            group.is_shown = !group.is_missing() || (is_wanted && !runtime.is_optional());
+        }
+    }
+
     /// Reports roots that cannot be listed. A missing one is not reported if another runtime
     /// is there.
     pub(super) fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
@@ -27,10 +40,12 @@ impl Containers {
             || (config.runtimes.reads_users() && is_any_there);
         for group in &self.groups {
             let about = group.root.display().to_string();
+            let advice = Advice::of(place, &*group.runtime);
             match &group.state {
                 State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
+                State::Missing(_) if group.runtime.is_optional() => {}
+                State::Missing(_) if is_auto && !group.runtime.is_missed(is_any_there) => {}
+                State::Missing(error) => {
                     let fix = match elsewhere(&*group.runtime, &config.runtimes) {
                         Some(root) => {
                             let (title, option) = (group.title, group.runtime.root_option());
@@ -39,13 +54,18 @@ impl Containers {
                                 root.display()
                             )
                         }
-                        None => place.for_missing_root(&*group.runtime, &group.root, config),
+                        None => advice.for_missing_root(&group.root, config),
                     };
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
+                    // The kernel's own text says no more.
+                    let problem = match error.get_ref() {
+                        Some(reason) => reason.to_string(),
+                        None => "the folder does not exist".to_owned(),
+                    };
+                    let finding = Finding::fatal(about, problem, fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), place.for_error(error));
+                    let finding = Finding::fatal(about, error.to_string(), advice.for_error(error));
                     findings.push(finding.because(Unread::of_error(error)));
                 }
             }

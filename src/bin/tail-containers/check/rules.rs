@@ -10,6 +10,10 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
     if containers.all().next().is_none() {
         return;
     }
+    let fix = match containers.all().any(|seen| !seen.blind.is_empty()) {
+        true => "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod are only in containerd's database, which is read for nerdctl alone, so no rule matches them",
+        false => "compare it with the names and images above: a rule must match the whole value",
+    };
     let mut unused = Vec::new();
     for (index, (option, rule)) in config.selection.rules().enumerate() {
         let is_used = containers
@@ -20,7 +24,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
             findings.push(Finding::minor(
                 rule.clone(),
                 "it matches none of these containers",
-                "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod are only in containerd's database, which is read for nerdctl alone, so no rule matches them",
+                fix,
             ));
             unused.push(rule);
         }

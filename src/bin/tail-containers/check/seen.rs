@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
-use fluent_bit_container_logs::runtime::LogFiles;
+use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts, DELETED};
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
-use super::remedy::{fix_for_nowhere, Place};
+use super::advice::Advice;
 use super::Finding;
 use crate::terminal::harmless;
 
@@ -82,14 +82,14 @@ impl Seen {
         choice: Choice,
         facts: &Facts<'_>,
         log: &Result<Option<LogFiles>, (LogFiles, io::Error)>,
-        place: &Place,
+        advice: Advice<'_>,
         findings: &mut Vec<Finding>,
     ) {
         match choice {
             Choice::Files => {
                 let Ok(Some(files)) = log else { return };
                 self.source = kind_of(files).as_str().to_owned();
-                report_unreadable(files, place, findings);
+                report_unreadable(files, advice, findings);
                 self.files = Some(files.clone());
                 if is_deleted(facts) {
                     findings.push(self.deleted(DELETED.to_owned()));
@@ -98,7 +98,7 @@ impl Seen {
             Choice::Unreadable => {
                 let Err((files, error)) = log else { return };
                 self.source = format!("nowhere: its file cannot be read: {error}");
-                let (about, fix) = (files.path.display().to_string(), place.for_error(error));
+                let (about, fix) = (files.path.display().to_string(), advice.for_error(error));
                 let finding = Finding::fatal(about, error.to_string(), fix);
                 findings.push(finding.because(Unread::of_error(error)));
             }
@@ -110,7 +110,8 @@ impl Seen {
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
                 self.needs_api = true;
-                self.report_driver(facts.driver, findings);
+                let is_docker = facts.runtime.api() == Some(Api::Docker);
+                self.report_driver(facts.driver.filter(|_| is_docker), findings);
             }
             Choice::Later if facts.is_running => {
                 self.source = "file, which does not exist yet".to_owned()
@@ -121,7 +122,7 @@ impl Seen {
                 if is_deleted(facts) {
                     return findings.push(self.deleted(reason));
                 }
-                let fix = fix_for_nowhere(unread, facts.runtime.api().is_some());
+                let fix = advice.for_nowhere(unread);
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }
@@ -137,7 +138,7 @@ impl Seen {
     pub fn take_earlier(
         &mut self,
         earlier: &[LogFiles],
-        place: &Place,
+        advice: Advice<'_>,
         findings: &mut Vec<Finding>,
     ) {
         if earlier.is_empty() {
@@ -153,7 +154,7 @@ impl Seen {
             kinds.join(", ")
         );
         for files in earlier {
-            report_unreadable(files, place, findings);
+            report_unreadable(files, advice, findings);
         }
     }
 
@@ -182,12 +183,12 @@ impl Seen {
 
 /// Reports the files of a log that cannot be opened, and the rotated ones that are known to be
 /// part of it and cannot be decompressed.
-fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding>) {
+fn report_unreadable(files: &LogFiles, advice: Advice<'_>, findings: &mut Vec<Finding>) {
     let listed = listing::list(files).unwrap_or_default();
     for UnreadableFile { path, error, .. } in listed.unreadable {
         let fix = match error.kind() {
             io::ErrorKind::Unsupported => "have logrotate compress with gzip, or one rotation later (delaycompress); if its lines were delivered before, it can be removed".to_owned(),
-            _ => place.for_error(&error),
+            _ => advice.for_error(&error),
         };
         let about = path.display().to_string();
         findings.push(Finding::fatal(about, error.to_string(), fix));
@@ -201,7 +202,7 @@ fn report_unreadable(files: &LogFiles, place: &Place, findings: &mut Vec<Finding
     }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();
-        let finding = Finding::fatal(about, error.to_string(), place.for_error(&error));
+        let finding = Finding::fatal(about, error.to_string(), advice.for_error(&error));
         findings.push(finding.because(Unread::of_error(&error)));
     }
 }
