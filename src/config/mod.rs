@@ -317,6 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn memory_has_a_limit_unless_that_is_turned_off() {
+        for (value, bytes) in [
+            ("auto", Some(24_000_000)),
+            ("Off", None),
+            ("1M", Some(1_000_000)),
+        ] {
+            let config = config(&[("Buffered_Limit", value)]).unwrap();
+            assert_eq!(config.buffered_limit.bytes(), bytes, "{value}");
+        }
+    }
+
+    #[test]
     fn languages_may_be_repeated_and_an_expression_stands_alone() {
         let multiline = |values: &[&str]| {
             let values: Vec<String> = values.iter().map(|it| (*it).to_owned()).collect();
@@ -336,18 +348,6 @@ mod tests {
             assert!(error.contains("must be the only value"), "{error}");
         }
         assert!(multiline(&["java", "jav"]).is_err());
-    }
-
-    #[test]
-    fn memory_has_a_limit_unless_that_is_turned_off() {
-        for (value, bytes) in [
-            ("auto", Some(24_000_000)),
-            ("Off", None),
-            ("1M", Some(1_000_000)),
-        ] {
-            let config = config(&[("Buffered_Limit", value)]).unwrap();
-            assert_eq!(config.buffered_limit.bytes(), bytes, "{value}");
-        }
     }
 
     #[test]

@@ -84,20 +84,16 @@ fn start(
     options.input_name.clone_from(&name);
     let host = FlbHost::new(api, ins, &name);
     let tag = registration.and_then(|registration| registration.tag());
+    let has_limit = limit_memory(&mut options, ins);
+    let unknown = (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown);
     let literal = options.literal_tag(tag);
     let literal = literal.map(|(option, tag)| Event::TagLiteral { option, tag });
     let without_db = options.without_db();
     let without_db = without_db.map(|effect| Event::NoCheckpoint { effect });
     let inert = options.inert().into_iter();
     let inert = inert.map(|Inert { option, reason }| Event::OptionInert { option, reason });
-    let has_limit = limit_memory(&mut options, ins);
-    let unknown = (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown);
-    for event in unknown
-        .into_iter()
-        .chain(without_db)
-        .chain(literal)
-        .chain(inert)
-    {
+    let warnings = without_db.into_iter().chain(unknown).chain(literal);
+    for event in warnings.chain(inert) {
         host.log(event.level(), &event.to_string());
     }
     let plugin =

@@ -79,9 +79,9 @@ impl Event {
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
+            | Event::MemoryUnknown
             | Event::NoCheckpoint { .. }
             | Event::OptionInert { .. }
-            | Event::MemoryUnknown
             | Event::TagLiteral { .. }
             | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
