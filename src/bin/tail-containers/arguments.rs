@@ -266,10 +266,11 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_tail(text: &str) -> Result<Tail, String> {
+    // `tail -n +N` means something else.
     match text.parse() {
-        Ok(lines) => Ok(Tail::Last(lines)),
-        Err(_) if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
-        Err(_) => Err("it is a number of lines, or all".to_owned()),
+        Ok(lines) if !text.starts_with('+') => Ok(Tail::Last(lines)),
+        _ if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
+        _ => Err("it is a number of lines, or all".to_owned()),
     }
 }
 

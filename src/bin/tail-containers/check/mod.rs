@@ -86,15 +86,42 @@ impl Finding {
     }
 }
 
-/// All that `check` finds.
+/// The containers and the APIs, and what is wrong with them.
 pub struct Survey {
     /// The containers of each runtime.
     pub containers: Containers,
     apis: Vec<(Api, ApiState)>,
+    findings: Vec<Finding>,
+}
+
+/// The limits of the kernel and the checkpoint, in words.
+struct Around {
     notification: String,
     open_files: String,
     db: String,
-    findings: Vec<Finding>,
+}
+
+impl Around {
+    /// Looks at them, and adds what is wrong with them and with the options to the survey.
+    fn look(config: &Config, survey: &mut Survey) -> Around {
+        let Survey {
+            containers,
+            findings,
+            ..
+        } = survey;
+        let around = Around {
+            notification: limits::watches(containers, findings),
+            open_files: limits::descriptors(containers, &Place::find(), findings),
+            db: db::look(config, findings),
+        };
+        for Inert { option, reason } in config.inert() {
+            let problem = format!("it has no effect: {reason}");
+            let fix = "remove it, or set the other option";
+            findings.push(Finding::minor(format!("option {option}"), problem, fix));
+        }
+        rules::report(config, containers, findings);
+        around
+    }
 }
 
 impl Survey {
@@ -103,27 +130,11 @@ impl Survey {
         let place = Place::find();
         let mut findings = Vec::new();
         let mut containers = Containers::look(config, &place, &mut findings);
-        let apis = Api::ALL.map(|api| {
-            (
-                api,
-                api::ask(api, config, &mut containers, &place, &mut findings),
-            )
-        });
-        let notification = limits::watches(&containers, &mut findings);
-        let open_files = limits::descriptors(&containers, &place, &mut findings);
-        let db = db::look(config, &mut findings);
-        for Inert { option, reason } in config.inert() {
-            let problem = format!("it has no effect: {reason}");
-            let fix = "remove it, or set the other option";
-            findings.push(Finding::minor(format!("option {option}"), problem, fix));
-        }
-        rules::report(config, &containers, &mut findings);
+        let mut ask = |api| api::ask(api, config, &mut containers, &place, &mut findings);
+        let apis = Api::ALL.map(|api| (api, ask(api)));
         Survey {
             containers,
             apis: apis.into(),
-            notification,
-            open_files,
-            db,
             findings,
         }
     }
@@ -156,17 +167,18 @@ impl Survey {
 /// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read.
 pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
     let config = arguments.config().map_err(io::Error::other)?;
-    let survey = Survey::of(&config);
+    let mut survey = Survey::of(&config);
+    let around = Around::look(&config, &mut survey);
     let text = match is_json {
         true => {
-            let json = serde_json::to_string_pretty(&Report::of(&survey))?;
+            let json = serde_json::to_string_pretty(&Report::of(&survey, &around))?;
             // Its own line feeds are no danger.
             let lines = json
                 .lines()
                 .map(|line| format!("{}\n", harmless_json(line)));
             lines.collect()
         }
-        false => page(&survey),
+        false => page(&survey, &around),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(match survey.is_all_read() {
@@ -175,7 +187,7 @@ pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
     })
 }
 
-fn page(survey: &Survey) -> String {
+fn page(survey: &Survey, around: &Around) -> String {
     let mut page = String::new();
     let groups = &survey.containers.groups;
     for group in groups.iter().filter(|group| group.is_shown) {
@@ -197,9 +209,9 @@ fn page(survey: &Survey) -> String {
         );
     }
     for (what, state) in [
-        ("Notification", &survey.notification),
-        ("Open files", &survey.open_files),
-        ("DB", &survey.db),
+        ("Notification", &around.notification),
+        ("Open files", &around.open_files),
+        ("DB", &around.db),
     ] {
         put(&mut page, format_args!("{what:<14}{}\n", harmless(state)));
     }
