@@ -138,7 +138,11 @@ impl OwnContainer {
             Mounted::Unknown => candidate.id.as_ref().is_some_and(has_our_hosts),
             Mounted::WithoutLogs => false,
             Mounted::WithLogs { hosts_of, places } => {
-                let has_place = |place: &PathBuf| self.mounts.has_point(place);
+                // In many images `/var/run` is a symlink, and what was asked for there is in `/run`.
+                let resolved = |place: &PathBuf| place.canonicalize().unwrap_or_default();
+                let has_place = |place: &PathBuf| {
+                    self.mounts.has_point(place) || self.mounts.has_point(&resolved(place))
+                };
                 has_our_hosts(hosts_of) && (self.mounts.is_empty() || places.iter().all(has_place))
             }
         }

@@ -142,6 +142,15 @@ fn a_container_with_a_mount_that_this_process_has_not_is_not_this_one() {
             "{places:?}"
         );
     }
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().canonicalize().unwrap();
+    let (run, link) = (place.join("run"), place.join("var-run"));
+    std::fs::create_dir(&run).unwrap();
+    std::os::unix::fs::symlink(&run, &link).unwrap();
+    let resolved = mount("/x", run.to_str().unwrap());
+    let own_with_link = OwnContainer::from_parts("0::/", &(mounts.concat() + &resolved), "");
+    let places = with_logs(&app, &[logs, link.to_str().unwrap()]);
+    assert!(own_with_link.is(&docker(ID, &places)) && !own.is(&docker(ID, &places)));
     for places in [&[logs][..], &[logs, "/etc/fluent bit"]] {
         assert!(own.is(&docker(ID, &with_logs(&app, places))), "{places:?}");
     }
