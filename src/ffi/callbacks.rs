@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use crate::config::inert::Inert;
 use crate::config::{BufferedLimit, Config};
 use crate::delivery::host::Host;
 use crate::ffi::cmetrics::Cmetrics;
@@ -84,16 +85,15 @@ fn start(
     let host = FlbHost::new(api, ins, &name);
     let tag = registration.and_then(|registration| registration.tag());
     let has_limit = limit_memory(&mut options, ins);
-    for event in [
-        (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown),
-        options.db.is_none().then_some(Event::NoCheckpoint),
-        options
-            .literal_tag(tag)
-            .map(|(option, tag)| Event::TagLiteral { option, tag }),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    let unknown = (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown);
+    let literal = options.literal_tag(tag);
+    let literal = literal.map(|(option, tag)| Event::TagLiteral { option, tag });
+    let without_db = options.without_db();
+    let without_db = without_db.map(|effect| Event::NoCheckpoint { effect });
+    let inert = options.inert().into_iter();
+    let inert = inert.map(|Inert { option, reason }| Event::OptionInert { option, reason });
+    let warnings = without_db.into_iter().chain(unknown).chain(literal);
+    for event in warnings.chain(inert) {
         host.log(event.level(), &event.to_string());
     }
     let plugin =

@@ -114,7 +114,7 @@ fn table(size: usize, is_repeatable: bool) -> *mut libc::c_void {
 
 fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_head {
     let kind = match option.kind {
-        Kind::Text | Kind::List => sys::CLOGS_FLB_CONFIG_MAP_STR,
+        Kind::Text | Kind::Texts | Kind::List => sys::CLOGS_FLB_CONFIG_MAP_STR,
         Kind::Bool => sys::CLOGS_FLB_CONFIG_MAP_BOOL,
         Kind::Number => sys::CLOGS_FLB_CONFIG_MAP_INT,
         Kind::Size => sys::CLOGS_FLB_CONFIG_MAP_SIZE,
@@ -124,7 +124,7 @@ fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_hea
         type_: kind as libc::c_int,
         name: leak_text(&option.name.to_ascii_lowercase()),
         def_value: option.default().map_or(std::ptr::null_mut(), leak_text),
-        flags: if is_repeatable && option.kind == Kind::List {
+        flags: if is_repeatable && option.kind.is_repeatable() {
             sys::CLOGS_FLB_CONFIG_MAP_MULT as libc::c_int
         } else {
             0

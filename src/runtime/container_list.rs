@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 use crate::runtime::bounded_reason::reason_of;
-use crate::runtime::docker::MetadataError;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::MetadataError;
 use crate::runtime::podman_list::{parse, Listed};
 use crate::runtime::safe_path::SafePath;
 

@@ -28,12 +28,12 @@ use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::runtime::cri::docker_links::DockerLinks;
 use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
-use crate::runtime::docker::{
-    read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
-};
+use crate::runtime::docker::{read_metadata, CONFIG_FILE};
 use crate::runtime::docker_roots::Roots;
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use crate::runtime::storage::not_followed;

@@ -3,7 +3,6 @@
 //! sees either the whole old file or the whole new one; the pair is not replaced atomically.
 //! `docker_roots` has the folders in which containers are.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +17,14 @@ use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
 use crate::runtime::docker_roots::{self, Roots};
-pub use crate::runtime::log_driver::{
-    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
-};
+use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::storages::Storages;
 use crate::runtime::users::UserChoice;
-use crate::runtime::{Owner, Pod, RuntimeOptions};
+use crate::runtime::RuntimeOptions;
 
 /// File with a container's name, image, labels and environment.
 pub const CONFIG_FILE: &str = "config.v2.json";
@@ -36,89 +34,6 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 pub const LOCAL_LOG: &str = "container.log";
 /// The file in which Docker caches the log of a driver that cannot be read back.
 pub const CACHED_LOG: &str = "container-cached.log";
-
-/// What is known about a container; records carry a selection of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ContainerMetadata {
-    /// Name without the leading slash.
-    pub name: String,
-    /// Image as the user gave it to `docker run`.
-    pub image: String,
-    /// Labels, including those of the image.
-    pub labels: BTreeMap<String, String>,
-    /// Environment variables.
-    pub env: Vec<(String, String)>,
-    /// The runtime's name, as in OpenTelemetry.
-    pub runtime: String,
-    /// Whether the container runs, according to Docker's file: updated late at start, and
-    /// stale after a daemon crash. Never a reason not to read the log.
-    pub is_running: bool,
-    /// The pod it belongs to, on a Kubernetes node.
-    pub pod: Option<Pod>,
-    /// Whether something exceeded a limit and was dropped or cut (`bounds`).
-    pub is_cut: bool,
-    /// Whether something could not be read that may be readable later.
-    pub is_partial: bool,
-    /// The user in whose storage the container is.
-    pub owner: Option<Owner>,
-    /// What its mounts tell about whether this process runs in it.
-    pub mounted: Mounted,
-}
-
-impl ContainerMetadata {
-    /// For a container whose metadata is unavailable: the short id serves as name, or else its
-    /// path.
-    pub fn nameless(found: &Found) -> ContainerMetadata {
-        ContainerMetadata {
-            name: found.shown_name(),
-            is_running: true,
-            owner: found.owner.clone(),
-            ..ContainerMetadata::default()
-        }
-    }
-
-    /// The name used in messages. A user's container cannot be mistaken for one of the
-    /// machine's.
-    pub fn title(&self) -> String {
-        if let Some(owner) = &self.owner {
-            return owner.title_of(&self.name);
-        }
-        match &self.pod {
-            Some(Pod {
-                namespace, name, ..
-            }) if !name.is_empty() => {
-                format!("{namespace}/{name}/{}", self.name)
-            }
-            _ => self.name.clone(),
-        }
-    }
-}
-
-/// Why metadata could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataError {
-    /// The file does not exist: the container is being created or removed.
-    #[error("{} does not exist", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The runtime is writing to it. Returned for a bounded time only; then the file counts as
-    /// unreadable.
-    #[error("{} is being written", path.display())]
-    Busy {
-        /// The file or its folder.
-        path: PathBuf,
-    },
-    /// The file cannot be read or is not valid.
-    #[error("{}: {reason}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        reason: String,
-    },
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -408,9 +323,12 @@ pub(super) fn read_json<T: for<'a> Deserialize<'a>>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::fuzz_seeds::keep;
     use crate::runtime::id::ContainerId;
+    use crate::runtime::Owner;
 
     fn found(dir: &Path) -> Found {
         Found::new(ContainerId::from_bytes([7; 32]), dir.into(), dir.to_owned())

@@ -27,11 +27,11 @@ use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::Env;
 use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
-use crate::runtime::docker::{
-    read_json, ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER,
-};
+use crate::runtime::docker::read_json;
 use crate::runtime::file::{stat_path, FileId};
+use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::log_place;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::nerdctl::containerd::{Answer, Databases, Described, TASKS};
 use crate::runtime::nerdctl::names::Names;
 use crate::runtime::nerdctl::storage::list_storage;
@@ -264,6 +264,10 @@ impl Runtime for Nerdctl {
         let mut listing = self.storages.list(root, list_storage)?;
         listing.is_decided_by_folders = matches!(self.storages, Storages::Root(_));
         self.report_databases(&mut listing);
+        // A rename changes the folder with the names alone.
+        let (folders, changed) = self.names.take_changed();
+        listing.folders.extend(folders);
+        listing.note_changed(&changed);
         Ok(listing)
     }
 

@@ -33,8 +33,9 @@ use std::sync::Arc;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
 use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMANS_FILE_DRIVER};
+use crate::runtime::log_driver::{LogDriver, PODMANS_FILE_DRIVER};
 use crate::runtime::log_place;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::podman::config::Configured;
 use crate::runtime::podman::database::{Answer, Databases, DATABASE};
 pub(crate) use crate::runtime::podman::storage::list_storage;
@@ -274,12 +275,7 @@ impl Runtime for Podman {
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = self.storages.list(root, list_storage)?;
         self.report_databases(&mut listing);
-        let changed = self.lists.take_changed();
-        if !changed.is_empty() {
-            let containers = listing.containers.iter();
-            let renamed = containers.filter(|found| changed.contains(&found.runtime_id()));
-            listing.changed = renamed.map(|found| found.id).collect();
-        }
+        listing.note_changed(&self.lists.take_changed());
         Ok(listing)
     }
 

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 
@@ -56,7 +57,7 @@ pub trait Runtime: Send + Sync {
         stat_path(&file).ok().map(|(id, _)| id)
     }
 
-    /// Whether metadata that were partial would have more now. Called often.
+    /// Whether metadata that were partial, or busy, would have more now. Called often.
     fn has_more_metadata(&self, _found: &Found) -> bool {
         true
     }
@@ -328,6 +329,16 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Notes which of the containers have other metadata, by the runtime's ids.
+    pub fn note_changed(&mut self, changed: &HashSet<ContainerId>) {
+        let containers = self.containers.iter();
+        let is_changed = |found: &&Found| changed.contains(&found.runtime_id());
+        self.changed = match changed.is_empty() {
+            true => HashSet::new(),
+            false => containers.filter(is_changed).map(|it| it.id).collect(),
+        };
+    }
+
     /// Records a folder that could not be read, unless it disappeared in the meantime.
     pub fn note(&mut self, path: impl Into<PathBuf>, error: io::Error) {
         if error.kind() != io::ErrorKind::NotFound {

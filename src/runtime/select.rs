@@ -8,9 +8,9 @@ use std::fmt;
 
 use globset::{Glob, GlobMatcher};
 
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::names::Name;
 use crate::runtime::nerdctl;
 use crate::runtime::own_container::{Candidate, OwnContainer};
@@ -110,6 +110,11 @@ impl Rule {
             subject,
             glob,
         })
+    }
+
+    /// The word before `=`.
+    pub fn keyword(&self) -> &str {
+        self.text.split('=').next().unwrap_or_default().trim()
     }
 
     /// Whether a container matches it. `driver` is empty if its log driver is unknown.

@@ -7,10 +7,9 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{
-    LogDriver, CACHED_LOG, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
-};
+use crate::runtime::docker::{CACHED_LOG, LOCAL_LOG};
 use crate::runtime::file::{is_shortage, open_regular, stat_path};
+use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::extent::last_written;
 use crate::source::file::listing;

@@ -251,13 +251,19 @@ impl Root {
         self.named
             .retain(|_, last| at.duration_since(*last) < REPORT_INTERVAL);
         let mut named = 0;
+        // A user can give any number of names to what cannot be read.
+        let is_enough = |effect, named: &HashMap<_, _>| {
+            matches!(effect, Hides::UsersContainers | Hides::Labels)
+                && named.len() >= NAMED_AT_A_LOOK
+        };
         for it in &self.unreadable {
             let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
             if named == NAMED_AT_A_LOOK {
                 break;
             }
             let said = (path.clone(), reason.clone());
-            if self.reported.contains_key(&said) || self.named.contains_key(&path) {
+            let is_known = self.reported.contains_key(&said) || self.named.contains_key(&path);
+            if is_known || is_enough(effect, &self.named) {
                 continue;
             }
             named += 1;

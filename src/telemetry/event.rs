@@ -311,10 +311,12 @@ pub enum Event {
     CheckpointWritable { path: PathBuf },
     #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
-    NoCheckpoint,
     #[error("this Fluent Bit does not tell how much memory the records of an input take: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
     MemoryUnknown,
+    #[error("no DB is set: positions are kept in memory, so each start and each reload {effect}; set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db")]
+    NoCheckpoint { effect: &'static str },
+    #[error("option {option} has no effect: {reason}")]
+    OptionInert { option: String, reason: String },
     #[error("the input `{other}` of this process reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them")]
     SharedContainers {
         count: usize,

@@ -80,8 +80,9 @@ impl Event {
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
-            | Event::NoCheckpoint
             | Event::MemoryUnknown
+            | Event::NoCheckpoint { .. }
+            | Event::OptionInert { .. }
             | Event::TagLiteral { .. }
             | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }

@@ -73,6 +73,7 @@ fn path(file: &str) -> PathBuf {
 fn kind(option: &OptionSpec) -> &'static str {
     match option.kind {
         Kind::Text => "text",
+        Kind::Texts => "text, or list",
         Kind::List => "list",
         Kind::Bool => "on, off",
         Kind::Number => "number",

@@ -22,7 +22,7 @@ fn machine() -> (tempfile::TempDir, std::path::PathBuf) {
 
 fn start(machine: &Path, more: &[(&str, &str)]) -> Collector {
     let auto = ("Nerdctl_Root", "auto");
-    Collector::start(machine, &[&OPTIONS[..], &[auto], more].concat())
+    Collector::start(machine, &[more, &[auto], &OPTIONS[..]].concat())
 }
 
 #[test]
@@ -493,6 +493,19 @@ fn a_users_labels_are_read_from_the_users_own_containerd_only() {
     assert_eq!(seen, [["ada", "nginx", "shop"], ["mallory", "", ""]]);
     let said = "records of nerdctl's containers lack image and labels";
     collector.wait(said, |collector| collector.has_logged(said));
+}
+
+/// Whether it runs or not, and without waiting for a rescan.
+#[test]
+fn the_new_name_of_a_container_shows_at_once() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    web.line("one");
+    let collector = start(machine.path(), &[("Rescan_Interval", "1h")]);
+    collector.wait_texts(1);
+    web.rename("web", "shop");
+    let is_renamed = |collector: &Collector| collector.accounts()[0].name() == "shop";
+    collector.wait("the new name", is_renamed);
 }
 
 /// The folder of containerd's running containers is there, and it is not in it.

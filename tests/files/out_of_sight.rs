@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fluent_bit_container_logs::telemetry::event::Level;
 use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
 use test_kit::nerdctl_root::NerdctlContainer;
@@ -213,4 +214,38 @@ fn after_a_restart_what_is_out_of_sight_is_named() {
     let collector = machine.start(&[("DB", &db)]);
     let said = "containers that were read before are not there at this start (1): aaaaaaaaaaaa";
     collector.wait("its name", |collector| collector.has_logged(said));
+}
+
+/// Whatever a user does with a folder, no container of it is new when it is back.
+#[test]
+fn a_folder_that_a_user_moves_away_and_back_all_the_time_is_said_once_a_minute() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let home = dir.path().join("home/ada");
+    user(dir.path(), "ada", &home);
+    let mut container = UsersContainer::new(&home, 'a', "web");
+    let containers = container.folder.parent().expect("a folder").to_owned();
+    let options = [
+        ("Runtime", "podman"),
+        ("Podman_Users", "ada"),
+        ("Podman_Socket", "off"),
+        ("Rescan_Interval", "10ms"),
+    ];
+    let collector = Collector::start(dir.path(), &options);
+    container.line("line 0");
+    collector.wait_texts(1);
+    let is_unread = |collector: &Collector| collector.metric("containers_unread") > 0.0;
+    for number in 1..6 {
+        let aside = dir.path().join("aside");
+        fs::rename(&containers, &aside).expect("a move");
+        collector.wait("that it is away", is_unread);
+        container.line(&format!("line {number}"));
+        collector.wait_texts(number + 1);
+        fs::rename(&aside, &containers).expect("a move");
+        collector.wait("that it is back", |collector| !is_unread(collector));
+    }
+    assert_eq!(collector.texts(), numbers(6));
+    let log = collector.log();
+    let said = log.iter().filter(|(level, _)| *level <= Level::Warn);
+    assert_eq!(said.count(), 1, "{log:#?}");
+    assert_eq!(log.len(), 3, "{log:#?}");
 }

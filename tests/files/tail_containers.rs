@@ -298,6 +298,8 @@ fn mistakes_are_explained() {
         (&["--folow"], "'--follow'"),
         (&["--grep", "a("], "unclosed group"),
         (&["-n", "ten"], "a number of lines, or all"),
+        (&["-n", "+5"], "a number of lines, or all"),
+        (&["-n", "-1"], "a number of lines, or all"),
         (&["web["], "`web[`"),
         (&["--until", "10m", "--follow"], "cannot be used with"),
     ] {

@@ -173,7 +173,7 @@ fn every_release_sees_the_options_of_the_documentation() {
         .iter()
         .map(|option| {
             let kind = match option.kind {
-                Kind::Text | Kind::List => "str",
+                Kind::Text | Kind::Texts | Kind::List => "str",
                 Kind::Bool => "bool",
                 Kind::Number => "int",
                 Kind::Size => "size",
@@ -308,7 +308,7 @@ fn messages_obey_the_log_level_and_are_never_a_format() {
         .collect();
     assert_eq!(
         ours,
-        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, and a restart reads every log again"]
+        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, so each start and each reload sends every log again from its beginning (Read_From_Head on); set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db"]
     );
 }
 
@@ -350,6 +350,34 @@ fn every_value_of_a_repeated_option_is_read() {
         "{error}"
     );
     host.exit().assert_clean();
+}
+
+#[test]
+fn languages_may_be_a_list_and_options_that_do_nothing_are_told() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    for line in [
+        "a.Error: x",
+        "\tat a.B",
+        "Traceback (most recent call last):",
+        "  File",
+    ] {
+        log.line(line);
+    }
+    let options = over(&root, "multiline=java multiline=python keep_log=on");
+    for release in Release::ALL {
+        let mut host = PlayingHost::with_instance(release, &options);
+        host.run_until(2);
+        assert_eq!(
+            host.texts("a").len(),
+            2,
+            "{release:?}: {:?}",
+            host.texts("a")
+        );
+        let said = "option Keep_Log has no effect: Merge_Log is off";
+        assert_eq!(host.log().matches(said).count(), 1, "{}", host.log());
+        host.exit().assert_clean();
+    }
 }
 
 #[test]

@@ -73,10 +73,11 @@ fn one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said()
         let said = String::from_utf8_lossy(&without.stderr).into_owned();
         assert!(said.contains("Permission denied"), "{runtime}: {said}");
         assert_eq!(
-            said.matches("cannot list containers in").count(),
+            said.matches("run with sudo").count(),
             1,
             "{runtime}: {said}"
         );
+        assert_eq!(without.status.code(), Some(1), "{runtime}: {said}");
     }
 }
 

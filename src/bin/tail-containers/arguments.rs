@@ -266,10 +266,11 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_tail(text: &str) -> Result<Tail, String> {
+    // `tail -n +N` means something else.
     match text.parse() {
-        Ok(lines) => Ok(Tail::Last(lines)),
-        Err(_) if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
-        Err(_) => Err("it is a number of lines, or all".to_owned()),
+        Ok(lines) if !text.starts_with('+') => Ok(Tail::Last(lines)),
+        _ if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
+        _ => Err("it is a number of lines, or all".to_owned()),
     }
 }
 
@@ -291,6 +292,11 @@ impl Arguments {
         // Which lines are the last ones before that time is not known before they are read.
         config.tail = self.tail().filter(|_| self.until.is_none());
         Ok(config)
+    }
+
+    /// Whether it prints lines and not whole records.
+    fn prints_lines(&self) -> bool {
+        self.command.is_none() && !self.json
     }
 
     /// Whether to go on after what exists.
@@ -320,7 +326,7 @@ impl Arguments {
             "Include" => [&self.include[..], &given].concat(),
             "Exclude" => [&self.exclude[..], &given].concat(),
             // The name before a line is taken from the record.
-            "Metadata" if !self.json => vec!["flat".to_owned()],
+            "Metadata" if self.prints_lines() => vec!["flat".to_owned()],
             _ if !given.is_empty() => given,
             "Docker_Root" => self
                 .docker_root
@@ -332,7 +338,7 @@ impl Arguments {
             "Runtime" => vec![self.runtime.clone()],
             "Read_From_Head" if self.tail() == Some(0) => vec!["off".to_owned()],
             // The printed text is the line, even if its fields were merged.
-            "Keep_Log" if !self.json => vec!["on".to_owned()],
+            "Keep_Log" if self.prints_lines() => vec!["on".to_owned()],
             _ => Vec::new(),
         }
     }

@@ -1,8 +1,8 @@
 //! Before anything is read: whether anything can be, and whether each name is that of a container.
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::runtime::docker::ContainerMetadata;
 use fluent_bit_container_logs::runtime::file::open_regular;
+use fluent_bit_container_logs::runtime::metadata::ContainerMetadata;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::{self, Found, Runtime};
 use fluent_bit_container_logs::source::choose::{find_logs, reads_files};

@@ -170,10 +170,9 @@ impl Databases {
             }
             match self.refresh(&mut all, &path, read) {
                 Refreshed::Missing => {}
-                Refreshed::Busy => answer = Answer::Busy,
+                Refreshed::Busy => return Answer::Busy,
                 Refreshed::Known(known) => match known.containers.get(id) {
                     Some(configured) => return Answer::Configured(Arc::clone(configured)),
-                    None if answer == Answer::Busy => {}
                     None if known.failure.is_some() => answer = Answer::Unreadable,
                     None => {
                         known.lacking.insert(*id);
@@ -230,6 +229,14 @@ impl Databases {
         path: &SafePath,
         read: Read,
     ) -> Refreshed<'a> {
+        let now = Instant::now();
+        let new = || Known::new(now);
+        let is_paused = |known: &Known| known.busy.is_some() && now < known.next;
+        // A user may have a thousand containers in it.
+        if all.get(path.as_ref()).is_some_and(is_paused) {
+            let known = all.entry(path.to_path_buf()).or_insert_with(new);
+            return known.stay_busy(now);
+        }
         // Taken before the read, so a change during the read causes another one next time.
         let version = match path.stat() {
             Ok(stat) => {
@@ -244,10 +251,7 @@ impl Databases {
             Err(_) => None,
         };
         make_room(all, path);
-        let now = Instant::now();
-        let known = all
-            .entry(path.to_path_buf())
-            .or_insert_with(|| Known::new(now));
+        let known = all.entry(path.to_path_buf()).or_insert_with(new);
         if known.version.is_some() && known.version == version {
             return Refreshed::Known(known);
         }

@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use rustix::process::geteuid;
 
 use super::*;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::podman::Podman;
 use crate::runtime::seam::{Found, Runtime};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::delivery::link::Link;
 use crate::format::rfc3339;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::safe_path::SafePath;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::UnreadableFile;

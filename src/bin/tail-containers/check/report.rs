@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::containers::{Group, State};
 use super::seen::Seen;
-use super::{Finding, Survey};
+use super::{Around, Finding, Survey};
 
 /// The version of these fields.
 const SCHEMA: u32 = 1;
@@ -63,7 +63,7 @@ struct OfFinding<'a> {
 
 impl<'a> Report<'a> {
     /// The same as on the page.
-    pub fn of(survey: &'a Survey) -> Report<'a> {
+    pub(super) fn of(survey: &'a Survey, around: &'a Around) -> Report<'a> {
         let apis = survey.apis.iter().map(|(api, state)| OfApi {
             api: api.title(),
             state: state.kind.as_str(),
@@ -77,9 +77,9 @@ impl<'a> Report<'a> {
             is_all_read: survey.is_all_read(),
             runtimes: shown.map(of_runtime).collect(),
             apis: apis.collect(),
-            notification: &survey.notification,
-            open_files: &survey.open_files,
-            db: &survey.db,
+            notification: &around.notification,
+            open_files: &around.open_files,
+            db: &around.db,
             findings: survey.findings.iter().map(of_finding).collect(),
         }
     }

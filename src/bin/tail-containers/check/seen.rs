@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
+use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts, DELETED};

@@ -219,3 +219,24 @@ fn an_empty_log_and_one_that_is_being_written_have_their_whole_lines() {
     let found = begins(&log, 1);
     assert_eq!([found[0].offset, found[1].offset], [line; 2]);
 }
+
+/// Frames of the driver `local`, as dockerd wrote them, and the last one while it is written.
+#[test]
+fn frames_are_lines_too() {
+    let frame =
+        b"\0\0\0\x1a\x0a\x06stdout\x10\xa5\xdc\xb7\xab\xa8\xc2\xb1\xf5\x18\x1a\x06line 1\0\0\0\x1a";
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("container.log");
+    // More than a block.
+    let count = 5 * BLOCK_BYTES / frame.len();
+    std::fs::write(&log, frame.repeat(count)).unwrap();
+    let length = frame.len() as u64;
+    for last in [1, 10, count - 1] {
+        let offset = begins(&log, last)[0].offset;
+        assert_eq!(offset, (count - last) as u64 * length, "{last} lines");
+    }
+    assert_eq!(begins(&log, count + 1)[0].offset, 0);
+    std::fs::write(&log, [&frame.repeat(3)[..], &frame[..20]].concat()).unwrap();
+    // As where reading begins at the end: what is torn is passed over at the next whole frame.
+    assert_eq!(begins(&log, 1)[0].offset, 3 * length + 20);
+}
