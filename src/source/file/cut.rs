@@ -90,7 +90,8 @@ pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Par
 }
 
 /// Where the line ends that ends in bytes with this hash, and whose entry, or one near it, has this
-/// time. `None` if no line does, or several do and none of them has the time.
+/// time. `None` if no line does, or several do and none of them has the time, and of a piece of a
+/// line.
 fn end_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Option<u64>> {
     if marker.length == 0 {
         return Ok(None);
@@ -123,8 +124,11 @@ fn end_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Option<u64
     for line_feed in memchr_iter(b'\n', &near[..length]) {
         let end = line_feed + 1;
         if marker.matches(&near[..end]) {
-            let is_it = layout.first_time(&near[start..end]) == Some(time);
-            found.push((from + end as u64, is_it));
+            let entry = layout.first_piece(&near[start..end]);
+            // The pieces of a line have one time and may end alike.
+            if let Some(entry) = entry.filter(|entry| entry.ends_line) {
+                found.push((from + end as u64, entry.time == time));
+            }
         }
         start = end;
     }
@@ -227,6 +231,20 @@ mod tests {
             let mut file = open(dir.path(), "no log\n");
             assert_eq!(at(&mut file, &near), None);
         }
+    }
+
+    /// The pieces of a line have one time, and the next one may be like the one that was read.
+    #[test]
+    fn a_piece_of_a_line_is_not_taken_for_the_one_that_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let piece = "{\"log\":\"xxxxxxxxxxxx\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.000001Z\"}\n";
+        let checkpoint = StreamCheckpoint {
+            marker: Marker::of(piece.as_bytes()),
+            offset: 700,
+            ..StreamCheckpoint::default()
+        };
+        let mut file = open(dir.path(), piece);
+        assert!(!seek_kept(&mut file, &checkpoint, &[time(1)]).unwrap());
     }
 
     #[test]
