@@ -22,7 +22,7 @@ pub mod log_driver;
 mod log_place;
 pub mod metadata;
 pub mod mounts;
-pub mod names;
+pub mod name_glob;
 pub mod nerdctl;
 mod network_fs;
 pub mod own_container;

@@ -11,7 +11,7 @@ use globset::{Glob, GlobMatcher};
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
 use crate::runtime::metadata::ContainerMetadata;
-use crate::runtime::names::Name;
+use crate::runtime::name_glob::Name;
 use crate::runtime::nerdctl;
 use crate::runtime::own_container::{Candidate, OwnContainer};
 
@@ -193,7 +193,7 @@ pub enum Excluded {
     ByRule(String),
     #[error("no Include rule matches it")]
     NotIncluded,
-    #[error("it is not named")]
+    #[error("no NAME matches it")]
     NotNamed,
 }
 

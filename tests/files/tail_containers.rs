@@ -290,9 +290,15 @@ fn a_reader_that_goes_away_is_no_error() {
 fn mistakes_are_explained() {
     let root = DockerRoot::new();
     for (arguments, part) in [
-        (&["-o", "Nonsense=1"][..], "Docker_Root"),
+        (
+            &["-o", "Nonsense=1"][..],
+            "no such option. Available options: Runtime, Docker_Root",
+        ),
         (&["-o", "Tag_Template={nam}"], "{nam}"),
-        (&["-o", "Multilin=java"], "did you mean Multiline?"),
+        (
+            &["-o", "Multilin=java"],
+            "did you mean Multiline? Available options: Runtime",
+        ),
         (&["-o", "DB"], "NAME=VALUE"),
         (&["--frobnicate"], "--frobnicate"),
         (&["--folow"], "'--follow'"),

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::config::{Config, ConfigError};
 use fluent_bit_container_logs::format::position::Timestamp;
-use fluent_bit_container_logs::runtime::names::Name;
+use fluent_bit_container_logs::runtime::name_glob::Name;
 use fluent_bit_container_logs::runtime::RUNTIMES;
 use fluent_bit_container_logs::telemetry::build_info::{ABIS, COMMIT, VERSION};
 use regex::Regex;
@@ -257,10 +257,10 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
             let names: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
             let meant = match near(name, names.iter().copied()).first() {
                 Some(meant) => format!("; did you mean {meant}?"),
-                None => String::new(),
+                None => ".".to_owned(),
             };
             let names = names.join(", ");
-            Err(format!("no such option{meant} Available are {names}"))
+            Err(format!("no such option{meant} Available options: {names}"))
         }
     }
 }

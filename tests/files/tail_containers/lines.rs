@@ -160,6 +160,30 @@ fn lines_are_printed_until_a_time_and_the_last_of_those() {
     assert_eq!(until(&since), texts("web", 10..15));
 }
 
+/// Such as two tasks of one name, or one that was made again.
+#[test]
+fn of_two_containers_of_one_name_each_has_its_last_lines_before_a_time() {
+    let root = DockerRoot::new();
+    for digit in ['a', 'b'] {
+        let mut web = root.container(digit, "web");
+        for number in 0..5 {
+            web.line(&format!("line {number} of {digit}"));
+        }
+    }
+    let until = ["--until", "2023-11-14T22:13:21Z", "-n", "2"];
+    let output = by_default(root.path(), &until).output();
+    let text = out(&output.expect("it runs"));
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    let want = [
+        "web | line 3 of a",
+        "web | line 3 of b",
+        "web | line 4 of a",
+        "web | line 4 of b",
+    ];
+    assert_eq!(lines, want);
+}
+
 #[test]
 fn a_time_before_each_line_and_what_matches() {
     let root = DockerRoot::new();

@@ -12,7 +12,7 @@ use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
 use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::metadata::{ContainerMetadata, MetadataError};
-use fluent_bit_container_logs::runtime::names::names_of;
+use fluent_bit_container_logs::runtime::name_glob::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
