@@ -317,7 +317,7 @@ pub enum Event {
     NoCheckpoint { effect: &'static str },
     #[error("option {option} has no effect: {reason}")]
     OptionInert { option: String, reason: String },
-    #[error("the input `{other}` of this process reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them")]
+    #[error("another input of this process{} reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them", by_name(other))]
     SharedContainers {
         count: usize,
         name: String,
@@ -334,6 +334,14 @@ pub enum Event {
     ReaderStopped { reason: String },
 }
 
+/// The name of what was just mentioned, if it has one.
+fn by_name(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name => format!(", `{name}`,"),
+    }
+}
+
 /// Where containers are found.
 fn below(roots: &[PathBuf]) -> String {
     if roots.is_empty() {
@@ -344,4 +352,26 @@ fn below(roots: &[PathBuf]) -> String {
         .map(|root| root.display().to_string())
         .collect();
     format!("below {}", roots.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_input_is_called_by_its_name_if_it_has_one() {
+        let shared = |other: &str| {
+            let event = Event::SharedContainers {
+                count: 2,
+                name: "web".to_owned(),
+                short_id: "4c01db0b339c".to_owned(),
+                other: other.to_owned(),
+            };
+            event.to_string()
+        };
+        let text = shared("all");
+        assert!(text.starts_with("another input of this process, `all`, reads 2 "));
+        let text = shared("");
+        assert!(text.starts_with("another input of this process reads 2 "));
+    }
 }

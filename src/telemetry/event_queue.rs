@@ -49,17 +49,16 @@ struct OfUsers {
 }
 
 impl OfUsers {
-    /// Whether a message is to be logged.
-    fn admits(&mut self, event: &Event) -> bool {
-        let level = event.level();
-        let Some(user) = user_of(event).filter(|_| level != Level::Debug) else {
+    /// Whether a message is to be logged that is about a container of this user, if any.
+    fn admits(&mut self, event: &Event, user: Option<String>) -> bool {
+        let Some(user) = user else {
             return true;
         };
         let count = self.counts.entry((user, discriminant(event))).or_default();
         *count += 1;
         let is_admitted = *count <= MOST_OF_USER;
         if !is_admitted {
-            self.withheld.add(level);
+            self.withheld.add(event.level());
         }
         is_admitted
     }
@@ -76,8 +75,13 @@ impl OfUsers {
     }
 }
 
-/// The user in whose storage the container is that a message is about.
+/// The user in whose storage the container is that a message is about, if the messages about it
+/// are limited. It is taken from the text, which begins with the container's name: so no kind of
+/// event can be forgotten here.
 fn user_of(event: &Event) -> Option<String> {
+    if event.level() == Level::Debug {
+        return None;
+    }
     let text = event.to_string();
     let title = text.strip_prefix("container ~")?;
     Some(title.split('/').next()?.to_owned())
@@ -143,13 +147,15 @@ impl EventQueue {
 
     fn report_at(&self, event: Event, now: Instant) -> bool {
         let level = event.level();
+        // Formats the text, before anybody else has to wait.
+        let user = user_of(&event);
         let mut queued = lock(&self.queued);
         let withheld = queued.of_users.end_minute(now);
         queued.dropped.add_all(withheld);
         let is_kept = queued.events.len() < room(level);
         if !is_kept {
             queued.dropped.add(level);
-        } else if queued.of_users.admits(&event) {
+        } else if queued.of_users.admits(&event, user) {
             queued.events.push_back(event);
         }
         is_kept

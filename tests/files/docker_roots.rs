@@ -453,7 +453,7 @@ fn nothing_is_read_that_a_rootless_docker_only_points_at() {
 /// Two inputs on a machine with a user's containers, one for the user and one for the rest; then
 /// a third one for everything.
 #[test]
-fn two_inputs_are_told_apart_by_user_and_what_both_read_is_said_once() {
+fn two_inputs_are_separated_by_user_and_what_both_read_is_reported_once() {
     let machine = machine();
     let (_, mut of_ada) = rootless(machine.path(), "ada", ".local/share/docker", 'a');
     let root = DockerRoot::at(&machine.path().join("var/lib/docker"));
@@ -476,7 +476,7 @@ fn two_inputs_are_told_apart_by_user_and_what_both_read_is_said_once() {
         inputs.iter().map(of_one).sum()
     };
     let other = format!(
-        "the input `input over {}` of this process",
+        "another input of this process, `input over {}`,",
         machine.path().display()
     );
     inputs.push(start(machine.path(), &[("Docker_Users", "all")]));

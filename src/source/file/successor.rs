@@ -22,8 +22,9 @@ pub enum Successor {
     /// It holds all of the old file's content, or an earlier state of it; it is open behind what
     /// both have.
     After(Generation),
-    /// It begins the same, or with what the old file has in the middle, and something in it is changed: the times of its entries say what was
-    /// delivered. It is open at the same offset if the change is behind that.
+    /// It begins the same, or with what the old file has in the middle, and something in it is
+    /// changed: the times of its entries tell what was delivered. It is open at the same offset if
+    /// the change is behind that.
     Changed(Generation),
 }
 
