@@ -262,7 +262,6 @@ fn parse_number(text: &str) -> Option<f64> {
     }
 }
 
-/// Parses a pattern or `off`.
 /// The languages whose names are given, or else one expression.
 pub(super) fn multiline(texts: &[&str]) -> Result<Option<Arc<Pattern>>, String> {
     let is_alone = |text: &&&str| text.eq_ignore_ascii_case("off") || Pattern::is_expression(text);

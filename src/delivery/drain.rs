@@ -46,7 +46,7 @@ const MOST_REFUSALS: usize = 4;
 /// empty, and each record repeats all metadata of its container. Ordinary batches are two or
 /// three times as large.
 const SWELLING: usize = 4;
-/// Without `Buffered_Limit`, swollen batches wait while the host holds this many bytes of our
+/// Whatever `Buffered_Limit` is, swollen batches wait while the host holds this many bytes of our
 /// records in memory: 70 MB of empty lines would become gigabytes before its next flush.
 const MOST_SWOLLEN: usize = 32 << 20;
 
