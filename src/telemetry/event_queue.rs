@@ -49,17 +49,16 @@ struct OfUsers {
 }
 
 impl OfUsers {
-    /// Whether a message is to be logged.
-    fn admits(&mut self, event: &Event) -> bool {
-        let level = event.level();
-        let Some(user) = user_of(event).filter(|_| level != Level::Debug) else {
+    /// Whether a message about a container of `user` is to be logged.
+    fn admits(&mut self, user: Option<String>, event: &Event) -> bool {
+        let Some(user) = user else {
             return true;
         };
         let count = self.counts.entry((user, discriminant(event))).or_default();
         *count += 1;
         let is_admitted = *count <= MOST_OF_USER;
         if !is_admitted {
-            self.withheld.add(level);
+            self.withheld.add(event.level());
         }
         is_admitted
     }
@@ -143,13 +142,15 @@ impl EventQueue {
 
     fn report_at(&self, event: Event, now: Instant) -> bool {
         let level = event.level();
+        // Before the lock: it formats the message.
+        let user = (level != Level::Debug).then(|| user_of(&event)).flatten();
         let mut queued = lock(&self.queued);
         let withheld = queued.of_users.end_minute(now);
         queued.dropped.add_all(withheld);
         let is_kept = queued.events.len() < room(level);
         if !is_kept {
             queued.dropped.add(level);
-        } else if queued.of_users.admits(&event) {
+        } else if queued.of_users.admits(user, &event) {
             queued.events.push_back(event);
         }
         is_kept
