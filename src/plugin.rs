@@ -84,6 +84,12 @@ fn left_behind(doing: Doing, told: &str) -> String {
     }
 }
 
+/// Bytes of records that end with the host: the grace it gave its outputs is over.
+fn left_in_memory(host: &dyn Host) -> Option<usize> {
+    host.holds()
+        .filter(|bytes| *bytes > 0 && !host.keeps_in_files())
+}
+
 impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the caller's signal
     /// mask.
@@ -302,6 +308,12 @@ impl Plugin {
                     &format!("container {name} ({short_id}) lost {losses}"),
                 );
             }
+        }
+        if let Some(bytes) = left_in_memory(host) {
+            host.log(
+                Level::Warn,
+                &format!("Fluent Bit ends while it holds {bytes} bytes of this input's records in memory that its outputs have not taken: they are lost unless storage.type of this input is filesystem"),
+            );
         }
         host.log(
             Level::Info,

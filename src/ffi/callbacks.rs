@@ -128,7 +128,8 @@ fn start(
 /// Returns whether there is one.
 fn limit_memory(options: &mut Config, ins: *mut sys::flb_input_instance) -> bool {
     // SAFETY: `ins` is the live instance that cb_init was called with.
-    let is_bounded = || unsafe { storage::is_bounded(ins) } == Some(true);
+    let storage = || unsafe { storage::of(ins) };
+    let is_bounded = || storage().is_some_and(|it| it.is_filesystem || it.has_limit);
     if options.buffered_limit == BufferedLimit::Auto && is_bounded() {
         options.buffered_limit = BufferedLimit::Off;
     }

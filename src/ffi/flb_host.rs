@@ -6,7 +6,7 @@ use std::ffi::CString;
 use crate::delivery::host::{AppendRefused, Host, NoParser, Parsed};
 use crate::ffi::cmetrics::Cmetrics;
 use crate::ffi::host_api::{log_print, HostApi};
-use crate::ffi::{parsers, sys};
+use crate::ffi::{parsers, storage, sys};
 use crate::telemetry::event::Level;
 use crate::telemetry::metrics::Reading;
 use crate::telemetry::plain_text::one_line;
@@ -72,6 +72,11 @@ impl Host for FlbHost<'_> {
         let total_size = self.api.total_size?;
         // SAFETY: `ins` is live (see `new`), and this is its thread.
         Some(unsafe { total_size(self.ins) })
+    }
+
+    fn keeps_in_files(&self) -> bool {
+        // SAFETY: `ins` is live (see `new`).
+        unsafe { storage::of(self.ins) }.is_some_and(|it| it.is_filesystem)
     }
 
     fn flush(&self) {

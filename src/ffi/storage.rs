@@ -1,5 +1,5 @@
-//! Whether the host itself bounds the memory that the records of an input take: the input has
-//! `Mem_Buf_Limit`, or `storage.type filesystem`.
+//! How the host stores the records of an input: whether it bounds their memory itself
+//! (`Mem_Buf_Limit`, or `storage.type filesystem`), and whether it keeps them in files.
 //!
 //! No function of the host returns either: they are fields of the instance, at different offsets
 //! in each release. The offsets can be determined without guessing: the host's own function for
@@ -35,12 +35,21 @@ type SetProperty = unsafe extern "C" fn(
     *const libc::c_char,
 ) -> libc::c_int;
 
-/// Whether the host bounds the memory of the input; `None` if that cannot be determined.
+/// How the host stores the records of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// `storage.type filesystem`.
+    pub is_filesystem: bool,
+    /// `Mem_Buf_Limit`.
+    pub has_limit: bool,
+}
+
+/// How the host stores the records of the input; `None` if that cannot be determined.
 ///
 /// # Safety
 ///
 /// `ins` is the live instance that the running callback was called with.
-pub unsafe fn is_bounded(ins: *mut sys::flb_input_instance) -> Option<bool> {
+pub unsafe fn of(ins: *mut sys::flb_input_instance) -> Option<Storage> {
     static FIELDS: OnceCell<Option<Fields>> = OnceCell::new();
     let fields = (*FIELDS.get_or_init(find_fields))?;
     let storage_type = ins.wrapping_byte_add(fields.storage_type).cast::<u32>();
@@ -49,7 +58,10 @@ pub unsafe fn is_bounded(ins: *mut sys::flb_input_instance) -> Option<bool> {
     let storage_type = unsafe { storage_type.read() };
     // SAFETY: as above, a `size_t`.
     let mem_buf_limit = unsafe { mem_buf_limit.read() };
-    Some(storage_type == fields.filesystem || mem_buf_limit > 0)
+    Some(Storage {
+        is_filesystem: storage_type == fields.filesystem,
+        has_limit: mem_buf_limit > 0,
+    })
 }
 
 fn find_fields() -> Option<Fields> {

@@ -129,7 +129,6 @@ impl ContainerLists {
             )));
         }
         known.reads += 1;
-        let before = known.list.take();
         let bytes = path.read(self.most_bytes).inspect_err(|error| {
             if error.kind() == io::ErrorKind::InvalidInput {
                 known.list = Some((version, None));
@@ -139,7 +138,8 @@ impl ContainerLists {
             known.list = Some((version, None));
             failed(io::Error::other(reason_of(&error)))
         })?;
-        if let Some((_, before)) = before {
+        // Kept until now: what changes while a read fails is found by the next one.
+        if let Some((_, before)) = known.list.take() {
             let is_same = |(id, listed): &(&ContainerId, &Listed)| {
                 before.as_ref().and_then(|before| before.get(id)) == Some(listed)
             };

@@ -212,12 +212,14 @@ impl Podman {
             if some.any(|found| self.asked(found) == Answer::NoDatabase && self.has_run(found)) {
                 failures.push((storage.join(DATABASE).to_path_buf(), NO_DATABASE.to_owned()));
             }
-            if let Some((path, lacking)) = self.databases.lacking(storage) {
-                let containers = listing.containers.iter();
-                let lacking = containers
-                    .filter(|found| found.dir.starts_with(storage))
-                    .filter(|found| lacking.contains(&found.runtime_id()))
-                    .take(MOST_LOOKS_FOR_DATABASE);
+            let containers = listing.containers.iter();
+            let containers = containers.filter(|found| found.dir.starts_with(storage));
+            let ids = containers.clone().map(Found::runtime_id);
+            let lacking = self
+                .databases
+                .lacking(storage, ids, MOST_LOOKS_FOR_DATABASE);
+            if let Some((path, lacking)) = lacking {
+                let lacking = containers.filter(|found| lacking.contains(&found.runtime_id()));
                 let is_known = |found: &&Found| self.asked(found) != Answer::Unknown;
                 let ids = lacking.filter(|it| !is_known(it) && self.is_started(it));
                 let ids: Vec<String> = ids.map(|found| found.runtime_id().short()).collect();

@@ -256,6 +256,16 @@ impl Unreadable {
             hides: Hides::Containers,
         }
     }
+
+    /// Whether this container may still exist although it is not listed.
+    pub fn may_hide(&self, found: &Found) -> bool {
+        match self.hides {
+            // Settings that are being written name no folder for a moment.
+            Hides::MovedContainers | Hides::UsersMovedContainers(None) => true,
+            Hides::UsersMovedContainers(uid) => found.dir.user() == uid,
+            _ => found.is_below(&self.path),
+        }
+    }
 }
 
 /// What is missing if a path cannot be read.
@@ -267,8 +277,8 @@ pub enum Hides {
     UsersContainers,
     /// Containers of a system daemon that a setting moves elsewhere.
     MovedContainers,
-    /// Containers of a user that a setting moves elsewhere.
-    UsersMovedContainers,
+    /// Containers of users that a setting moves elsewhere: of the user with this uid, or of all.
+    UsersMovedContainers(Option<u32>),
     /// Containers of a Docker daemon with userns-remap, if there is one.
     RemappedContainers,
     /// Ids of containers that are read nevertheless.
@@ -287,7 +297,7 @@ impl fmt::Display for Hides {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
             }
-            Hides::MovedContainers | Hides::UsersMovedContainers => {
+            Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
                 "containers that it moves elsewhere are not found, those in the usual place are read"
             }
             Hides::RemappedContainers => {
@@ -497,6 +507,31 @@ fn run_of_renamed_beside_others(prefix: &str, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::safe_path::Base;
+
+    #[test]
+    fn settings_of_a_user_hide_containers_of_that_user_alone() {
+        let of = |uid, home: &str| {
+            let dir = Path::new(home).join("storage/a/userdata");
+            let dir = SafePath::below(&Base::of_user(Path::new(home), uid), dir);
+            Found::new(ContainerId::from_bytes([1; 32]), dir, PathBuf::from(home))
+        };
+        // The storage may be outside the home.
+        let containers = [of(1, "/home/ada"), of(1, "/data/ada"), of(2, "/home/bob")];
+        let hidden = |hides| {
+            let error = io::Error::other("it is not valid");
+            let path = PathBuf::from("/home/ada/.config/containers/storage.conf");
+            let unreadable = Unreadable { path, error, hides };
+            containers
+                .each_ref()
+                .map(|found| unreadable.may_hide(found))
+        };
+        let of_ada = hidden(Hides::UsersMovedContainers(Some(1)));
+        assert_eq!(of_ada, [true, true, false]);
+        // The machine's settings are everybody's.
+        assert_eq!(hidden(Hides::UsersMovedContainers(None)), [true; 3]);
+        assert_eq!(hidden(Hides::Labels), [false; 3]);
+    }
 
     #[test]
     fn names_of_numbered_generations() {

@@ -103,7 +103,7 @@ impl Users {
         };
         match machine_storage {
             Ok(storage) => look.machine_storage = storage.map(|(_, folder)| folder),
-            Err(problem) => look.note_settings(problem.path, problem.error),
+            Err(problem) => look.note_settings(None, problem.path, problem.error),
         }
         look.named_users()?;
         look.given_homes()?;
@@ -281,7 +281,7 @@ impl Look<'_> {
                     folder => Ok(folder),
                 });
             configured = folder.unwrap_or_else(|error| {
-                self.note_settings(file.to_path_buf(), error);
+                self.note_settings(Some(user.uid), file.to_path_buf(), error);
                 None
             });
             break;
@@ -333,12 +333,12 @@ impl Look<'_> {
         self.listing.unreadable.push(hidden(path, error));
     }
 
-    /// Reports settings that may have moved a storage.
-    fn note_settings(&mut self, path: PathBuf, error: io::Error) {
+    /// Reports settings that may have moved a storage: those of a user, or the machine's.
+    fn note_settings(&mut self, uid: Option<u32>, path: PathBuf, error: io::Error) {
         self.listing.unreadable.push(Unreadable {
             path,
             error,
-            hides: Hides::UsersMovedContainers,
+            hides: Hides::UsersMovedContainers(uid),
         });
     }
 }

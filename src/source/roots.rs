@@ -193,11 +193,9 @@ impl Root {
 
     /// Whether a container that is not listed may still exist in an unreadable part.
     pub fn hides(&self, container: &Container) -> bool {
-        // Settings that are being written name no folder for a moment.
-        self.unreadable.iter().any(|it| match it.hides {
-            Hides::MovedContainers | Hides::UsersMovedContainers => true,
-            _ => container.found().is_below(&it.path),
-        })
+        self.unreadable
+            .iter()
+            .any(|it| it.may_hide(container.found()))
     }
 
     /// Whether the machine's own containers may be hidden in an unreadable part. Users'
@@ -239,7 +237,7 @@ impl Root {
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
                 Hides::UsersContainers
-                | Hides::UsersMovedContainers
+                | Hides::UsersMovedContainers(_)
                 | Hides::Labels
                 | Hides::ImagesAndLabels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),

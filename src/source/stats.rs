@@ -82,7 +82,7 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
             Hides::Containers
             | Hides::UsersContainers
             | Hides::MovedContainers
-            | Hides::UsersMovedContainers => 1,
+            | Hides::UsersMovedContainers(_) => 1,
             // Where no daemon has userns-remap, there is none.
             Hides::ContainerIds
             | Hides::Labels

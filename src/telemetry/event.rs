@@ -24,7 +24,7 @@ pub enum Event {
     RootReadable { path: PathBuf },
     #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
     RootMoved { path: PathBuf },
-    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over; each open log is read on, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is; make the folder visible again at that path", path.display())]
+    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over, or a setting names another one; each open log is read on, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is; make the folder visible again at that path, or let the setting name it", path.display())]
     OutOfSight {
         count: usize,
         name: String,

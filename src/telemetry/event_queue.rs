@@ -49,8 +49,8 @@ struct OfUsers {
 }
 
 impl OfUsers {
-    /// Whether a message is to be logged that is about a container of this user, if any.
-    fn admits(&mut self, event: &Event, user: Option<String>) -> bool {
+    /// Whether a message about a container of `user` is to be logged.
+    fn admits(&mut self, user: Option<String>, event: &Event) -> bool {
         let Some(user) = user else {
             return true;
         };
@@ -75,13 +75,8 @@ impl OfUsers {
     }
 }
 
-/// The user in whose storage the container is that a message is about, if the messages about it
-/// are limited. It is taken from the text, which begins with the container's name: so no kind of
-/// event can be forgotten here.
+/// The user in whose storage the container is that a message is about.
 fn user_of(event: &Event) -> Option<String> {
-    if event.level() == Level::Debug {
-        return None;
-    }
     let text = event.to_string();
     let title = text.strip_prefix("container ~")?;
     Some(title.split('/').next()?.to_owned())
@@ -147,15 +142,15 @@ impl EventQueue {
 
     fn report_at(&self, event: Event, now: Instant) -> bool {
         let level = event.level();
-        // Formats the text, before anybody else has to wait.
-        let user = user_of(&event);
+        // Before the lock: it formats the message.
+        let user = (level != Level::Debug).then(|| user_of(&event)).flatten();
         let mut queued = lock(&self.queued);
         let withheld = queued.of_users.end_minute(now);
         queued.dropped.add_all(withheld);
         let is_kept = queued.events.len() < room(level);
         if !is_kept {
             queued.dropped.add(level);
-        } else if queued.of_users.admits(&event, user) {
+        } else if queued.of_users.admits(user, &event) {
             queued.events.push_back(event);
         }
         is_kept

@@ -8,6 +8,9 @@ use test_kit::docker_root::DockerRoot;
 /// How often Fluent Bit prints.
 const FLUSH: Duration = Duration::from_millis(200);
 
+/// For so long nothing is read of a log that grows, if reading is held back.
+const HELD_BACK: Duration = Duration::from_millis(500);
+
 fn count_of(collector: &Collector, id: &str) -> usize {
     collector.texts_of(id, "stdout").len()
 }
@@ -82,14 +85,19 @@ fn a_burst_with_the_containers_own_id_is_read_and_not_taken_for_a_loop() {
     let collector = Collector::start(root.path(), &[]);
     let id = log.id.clone();
     let mut written = 0;
-    // As long as it takes to be suspected, and for a moment more.
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
+    // Until it is suspected: reading is held back while its log grows.
+    let (mut read, mut read_at, begun) = (0, Instant::now(), Instant::now());
+    while written == 0 || read_at.elapsed() < HELD_BACK {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not suspected");
         for _ in 0..500 {
             log.line(&format!("{{\"id\": \"{id}\", \"number\": {written}}}"));
             written += 1;
         }
         std::thread::sleep(Duration::from_millis(20));
+        let now = collector.figures().read.bytes;
+        if now != read {
+            (read, read_at) = (now, Instant::now());
+        }
     }
     collector.wait("all of it", |collector| count_of(collector, &id) == written);
     assert!(!collector.has_logged("its own records"));

@@ -186,14 +186,32 @@ impl Databases {
         answer
     }
 
-    /// The containers that were looked for in `storage` and are in none of its databases, of which
-    /// this is one.
-    pub fn lacking(&self, storage: &SafePath) -> Option<(SafePath, HashSet<ContainerId>)> {
-        let all = lock(&self.known);
-        kinds(storage).find_map(|(path, _)| {
-            let lacking = &all.get(path.as_ref())?.lacking;
-            (!lacking.is_empty()).then(|| (path, lacking.clone()))
-        })
+    /// Those of the `listed` containers, `most` of them, that were looked for in `storage` and are
+    /// in none of its databases, of which this is one. Others are forgotten: a user can make and
+    /// remove any number.
+    pub fn lacking(
+        &self,
+        storage: &SafePath,
+        listed: impl Iterator<Item = ContainerId> + Clone,
+        most: usize,
+    ) -> Option<(SafePath, Vec<ContainerId>)> {
+        let mut all = lock(&self.known);
+        let mut first = None;
+        for (path, _) in kinds(storage) {
+            let Some(known) = all.get_mut(path.as_ref()) else {
+                continue;
+            };
+            if known.lacking.is_empty() {
+                continue;
+            }
+            let lacking = listed.clone().filter(|id| known.lacking.contains(id));
+            let lacking: Vec<ContainerId> = lacking.collect();
+            known.lacking = lacking.iter().copied().collect();
+            if first.is_none() && !lacking.is_empty() {
+                first = Some((path, lacking.into_iter().take(most).collect()));
+            }
+        }
+        first
     }
 
     /// The databases of these storages that cannot be read, with the reasons.

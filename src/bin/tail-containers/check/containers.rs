@@ -140,7 +140,7 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
-                            Hides::MovedContainers | Hides::UsersMovedContainers => {
+                            Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
                                 advice.for_settings(&it.error)
                             }
                             Hides::Labels => advice.for_labels(&it.error),
