@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::layout::{Layout, Piece};
 use crate::format::position::{PerStream, Stream, Timestamp};
+use crate::pipeline::partial::Pieces;
 use crate::runtime::bounded_file::read_at_most;
 use crate::runtime::file::{is_permanent, read_exact_at};
 use crate::source::file::generation::{Generation, ENTRY_CAP};
@@ -77,9 +78,8 @@ impl Walk {
         self.begins.iter().all(Option::is_some) || self.passed > LOOK_BACK
     }
 
-    /// Passes an entry; whether the wanted lines begin after it. The pieces of a line have the
-    /// same time unless they are tagged.
-    fn passes(&mut self, piece: Piece, is_tagged: bool) -> bool {
+    /// Passes an entry; whether the wanted lines begin after it.
+    fn passes(&mut self, piece: Piece, pieces: Pieces) -> bool {
         let stream = piece.stream.index();
         if self.begins[stream].is_some() {
             return false;
@@ -87,7 +87,7 @@ impl Walk {
         let continues = match self.time[stream] {
             // Nothing follows.
             None => false,
-            Some(time) => !piece.ends_line && (is_tagged || time == piece.time),
+            Some(time) => !piece.ends_line && pieces.continues_piece(&piece, time),
         };
         if !continues {
             if self.lines == self.wanted {
@@ -193,7 +193,7 @@ impl Backwards {
             }
             let start = block.len() - length;
             if let Some(piece) = self.layout.first_piece(&block[start..]) {
-                if walk.passes(piece, self.layout.is_tagged()) {
+                if walk.passes(piece, Pieces::of_files(self.layout.is_tagged())) {
                     if let Some(here) = self.checkpoint_at(end)? {
                         walk.begin(piece.stream, here);
                     }

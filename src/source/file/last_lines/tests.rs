@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::pipeline::partial::{PIECE_BYTES, PIECE_GAP};
 use crate::runtime::LogFiles;
 use crate::source::file::listing;
 
@@ -143,6 +144,44 @@ fn the_last_lines_are_those_of_a_reader_of_everything_in_whatever_pieces_they_st
             }
         }
     }
+}
+
+/// Docker before 18.06: each piece of a line has a time of its own.
+#[test]
+fn full_pieces_whose_times_are_close_are_one_line_as_for_the_reader() {
+    let full = "x".repeat(PIECE_BYTES);
+    let tail = "x".repeat(40_000 - 2 * PIECE_BYTES) + "\\n";
+    let record = |text: &str, nanos: u32| {
+        format!("{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{nanos:09}Z\"}}\n")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    let gap = PIECE_GAP.as_nanos() as u32;
+    for (between, end, lines) in [
+        (1, tail.as_str(), 1),
+        (50_000_000, &tail, 1),
+        (gap - 1, &tail, 1),
+        (gap, &tail, 3),
+        // A line of exactly two pieces ends with an empty one.
+        (1, "\\n", 1),
+    ] {
+        let before = record("before\\n", 0);
+        let pieces = [&full, &full, end].map(|text| text.to_owned());
+        let times = 1..;
+        let long = pieces
+            .iter()
+            .zip(times)
+            .map(|(text, n)| record(text, n * between));
+        let long: String = long.collect();
+        let last = record("last\\n", 900_000_000);
+        std::fs::write(&log, [&before[..], &long, &last].concat()).unwrap();
+        let offset = begins(&log, 1 + lines)[0].offset;
+        assert_eq!(offset, before.len() as u64, "{between} ns, {lines} lines");
+    }
+    // A short piece ended with its stream.
+    let short = record("prompt: ", 1);
+    std::fs::write(&log, short.clone() + &record("next\\n", 2)).unwrap();
+    assert_eq!(begins(&log, 1)[0].offset, short.len() as u64);
 }
 
 #[test]
