@@ -124,6 +124,27 @@ fn a_line_in_pieces_is_one_of_the_last_lines() {
     );
 }
 
+/// Docker before 18.06: each piece has a time of its own.
+#[test]
+fn a_line_whose_pieces_have_times_of_their_own_is_one_of_the_last_lines() {
+    let full = "x".repeat(16_384);
+    for rest in ["y".repeat(40_000 - 2 * 16_384), String::new()] {
+        for apart in [1, 50_000_000] {
+            let root = DockerRoot::new();
+            let mut web = root.container('a', "web");
+            let time = |number: u32| format!("2023-11-14T22:13:21.{:09}Z", number * apart);
+            web.line("before");
+            web.piece("stdout", &full, &time(1));
+            web.piece("stdout", &full, &time(2));
+            web.piece("stdout", &format!("{rest}\n"), &time(3));
+            web.piece("stdout", "last\n", "2023-11-14T22:13:22Z");
+            let shown = out(&run(root.path(), &["--no-follow", "-n", "2"]));
+            let expected = format!("web | {full}{full}{rest}\nweb | last\n");
+            assert!(shown == expected, "{apart} ns: {} bytes", shown.len());
+        }
+    }
+}
+
 #[test]
 fn docker_is_asked_for_the_last_lines_of_what_only_it_has() {
     let root = DockerRoot::new();
