@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use test_kit::collector::Collector;
-use test_kit::docker_root::{DockerRoot, LogWriter};
+use test_kit::docker_root::{record, DockerRoot, LogWriter};
 
 use super::hard_cases::looked;
 
@@ -114,5 +114,30 @@ fn live_what_is_left_of_what_was_read_is_not_read_again() {
         looked(&root, &collector);
         assert_eq!(collector.texts(), numbers(0..170), "{way:?}");
         assert_eq!(collector.figures().lost(), 0, "{way:?}");
+    }
+}
+
+/// conmon gives the entries of one read one time, and rotates between them: the new file takes the
+/// name of the log.
+#[test]
+fn a_rotation_between_equal_lines_of_one_time_loses_none() {
+    for later in [0, 3] {
+        let (root, mut log, collector) = Collector::of_one(&[("Rescan_Interval", "100ms")]);
+        write(&mut log, 0..100);
+        let time = "2023-11-14T22:13:30.000000000Z";
+        (0..5).for_each(|_| log.piece("stdout", "same\n", time));
+        collector.wait_texts(105);
+        let mut new = record("stdout", "same\n", time).repeat(4);
+        for second in 0..later {
+            let time = format!("2023-11-14T22:13:4{second}.000000000Z");
+            new += &record("stdout", "same\n", &time);
+        }
+        fs::write(log.log.with_file_name("x"), new).unwrap();
+        fs::rename(log.log.with_file_name("x"), &log.log).unwrap();
+        collector.wait_texts(109 + later);
+        looked(&root, &collector);
+        let mut want = numbers(0..100);
+        want.resize(109 + later, "same".to_owned());
+        assert_eq!(collector.texts(), want);
     }
 }

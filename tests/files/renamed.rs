@@ -433,3 +433,49 @@ fn a_log_that_was_edited_with_a_backup_beside_it_is_read_on_live_and_after_a_res
         assert_eq!(collector.texts(), numbers(first..20), "live: {is_live}");
     }
 }
+
+#[test]
+fn while_down_an_archive_with_the_date_behind_its_ending_is_read() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..100);
+    assert_eq!(kept.read(100), numbers(0..100));
+    write(&mut log, 100..200);
+    let archive = gzip(&fs::read(&log.log).unwrap());
+    fs::write(beside(&log.log, "{log}.gz.20261126"), archive).unwrap();
+    truncate(&log.log);
+    write(&mut log, 200..300);
+    assert_eq!(kept.read(200), numbers(100..300));
+    write(&mut log, 300..301);
+    assert_eq!(kept.read(1), numbers(300..301));
+}
+
+/// Somebody made one before the last lines, or it was copied again since.
+#[test]
+fn of_two_copies_of_a_truncated_log_the_one_that_has_more_is_read() {
+    for (full_copy, short_copy) in [("{log}.1", "{log}.copy"), ("{log}.copy", "{log}.1")] {
+        let root = DockerRoot::new();
+        let mut full = root.container('a', "full");
+        let mut log = root.container('b', "web");
+        let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+        write(&mut log, 0..100);
+        collector.wait_texts(100);
+        collector.pause();
+        (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+        stalled(&root, &collector, &full);
+        write(&mut log, 100..200);
+        let short = fs::read(&log.log).unwrap();
+        write(&mut log, 200..1_000);
+        fs::copy(&log.log, beside(&log.log, full_copy)).unwrap();
+        fs::write(beside(&log.log, short_copy), short).unwrap();
+        truncate(&log.log);
+        write(&mut log, 1_000..1_100);
+        looked(&root, &collector);
+        collector.resume();
+        collector.wait("all lines", |collector| {
+            collector.texts_of(&log.id, "stdout").len() >= 1_100
+        });
+        assert_eq!(collector.texts_of(&log.id, "stdout"), numbers(0..1_100));
+        assert_eq!(collector.figures().losses(), None);
+    }
+}

@@ -18,6 +18,7 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
 use crate::runtime::file::{read_up_to, stat_file};
+use crate::source::file::content::{have_same_at, TAIL_BYTES};
 use crate::source::file::generation::Generation;
 
 /// Bytes read to find one entry. Behind a longer one, nothing is looked for.
@@ -38,7 +39,8 @@ pub fn seek_kept(
         return Ok(false);
     };
     for time in times {
-        let Some(offset) = end_of(plain, checkpoint.marker, *time)? else {
+        // Of several that are alike, what is behind the first one is repeated, not lost.
+        let Some(offset) = ends_of(plain, checkpoint.marker, *time)?.first().copied() else {
             continue;
         };
         let mut head = file.head_now()?.unwrap_or_default();
@@ -53,68 +55,68 @@ pub fn seek_kept(
     Ok(false)
 }
 
-/// How a file stands to an older one, if it is a part of that.
-pub enum Part {
-    /// All of it is in the older one; it is open at its end.
-    Whole(Generation),
-    /// It begins with what is in the older one.
-    Begins(Generation),
-}
-
-/// Whether a file of which nothing has been read is a part of another one, without its beginning.
-pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Part>> {
+/// Whether a file of which nothing has been read is a part of an older one, without its beginning,
+/// and perhaps written on. It is returned open behind what both have.
+///
+/// A rotation is not to be taken for it: Podman's takes the name of the log like an editor's, and
+/// the entries of one read have one time and may be alike. So all that both files may have must be
+/// the same, and hold entries of two times.
+pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Generation>> {
     let (Some(old), Some(new)) = (held.plain_file(), file.plain_file()) else {
         return Ok(None);
     };
-    let Some((layout, first)) = first_entry(new, 0)? else {
+    let Some((layout, end, first)) = first_entry(new, 0)? else {
         return Ok(None);
     };
     let Some(time) = layout.first_time(&first) else {
         return Ok(None);
     };
-    if end_of(old, Marker::of(&first), time)?.is_none() {
+    let (size, size_of_new) = (stat_file(old)?.1, stat_file(new)?.1);
+    if last_time(old, layout, size)?.is_some_and(|last| last < time) {
         return Ok(None);
     }
-    file.seek_to_end()?;
-    let end = file.resume_here();
-    let last = match file.plain_file() {
-        Some(new) => last_time(new, layout, end.offset)?,
-        None => None,
+    let [end_in_old] = ends_of(old, Marker::of(&first), time)?[..] else {
+        return Ok(None);
     };
-    if let (Some(old), Some(last)) = (held.plain_file(), last) {
-        if end_of(old, end.marker, last)?.is_some() {
-            return Ok(Some(Part::Whole(file)));
+    let Some(start) = end_in_old.checked_sub(end) else {
+        return Ok(None);
+    };
+    let common = size.saturating_sub(start).min(size_of_new);
+    let length = common.min(TAIL_BYTES);
+    for from in [0, common - length] {
+        if !have_same_at([(old, start + from), (new, from)], length)? {
+            return Ok(None);
         }
     }
-    Ok(Some(Part::Begins(file.restarted(file.number)?)))
+    file.seek_to_end_before(common)?;
+    let last = match file.plain_file() {
+        Some(new) => last_time(new, layout, file.read_offset())?,
+        None => None,
+    };
+    Ok(last.is_some_and(|last| last != time).then_some(file))
 }
 
-/// Where the line ends that ends in bytes with this hash, and whose entry, or one near it, has this
-/// time. `None` if no line does, or several do and none of them has the time, and of a piece of a
+/// Where lines end that end in bytes with this hash, and whose entries have this time. None if the
+/// file does not begin earlier: others with that time may have been cut off. None of a piece of a
 /// line.
-fn end_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Option<u64>> {
-    if marker.length == 0 {
-        return Ok(None);
+fn ends_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Vec<u64>> {
+    let Some((layout, _, first)) = first_entry(file, 0)? else {
+        return Ok(Vec::new());
+    };
+    let begins_earlier = layout.first_time(&first).is_some_and(|first| first < time);
+    if marker.length == 0 || !begins_earlier {
+        return Ok(Vec::new());
     }
     let size = stat_file(file)?.1;
-    let is_later = |from| {
-        Ok::<_, io::Error>(first_entry(file, from)?.map(|(layout, entry)| {
-            (
-                layout,
-                layout.first_time(&entry).is_none_or(|first| first > time),
-            )
-        }))
-    };
-    let Some((layout, false)) = is_later(0)? else {
-        return Ok(None);
-    };
     let (mut low, mut high) = (0, size);
     while high - low > NEAR {
         let middle = low + (high - low) / 2;
-        match is_later(middle)? {
-            Some((_, false)) => low = middle,
-            Some((_, true)) => high = middle,
-            None => return Ok(None),
+        let Some((layout, _, entry)) = first_entry(file, middle)? else {
+            return Ok(Vec::new());
+        };
+        match layout.first_time(&entry).is_none_or(|first| first > time) {
+            false => low = middle,
+            true => high = middle,
         }
     }
     let from = low.saturating_sub(NEAR);
@@ -126,21 +128,18 @@ fn end_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Option<u64
         if marker.matches(&near[..end]) {
             let entry = layout.first_piece(&near[start..end]);
             // The pieces of a line have one time and may end alike.
-            if let Some(entry) = entry.filter(|entry| entry.ends_line) {
-                found.push((from + end as u64, entry.time == time));
+            if entry.is_some_and(|entry| entry.ends_line && entry.time == time) {
+                found.push(from + end as u64);
             }
         }
         start = end;
     }
-    let exact = found.iter().rev().find(|(_, is_it)| *is_it);
-    Ok(match (exact, &found[..]) {
-        (Some((end, _)), _) | (None, [(end, _)]) => Some(*end),
-        _ => None,
-    })
+    Ok(found)
 }
 
-/// The first whole entry at or after an offset of a file of lines, and its format.
-fn first_entry(file: &File, from: u64) -> io::Result<Option<(Layout, Vec<u8>)>> {
+/// The first whole entry at or after an offset of a file of lines, with its format and where it
+/// ends.
+fn first_entry(file: &File, from: u64) -> io::Result<Option<(Layout, u64, Vec<u8>)>> {
     let mut bytes = vec![0; ENTRY_BYTES];
     let length = read_up_to(file, &mut bytes, from)?;
     let mut rest = &bytes[..length];
@@ -148,7 +147,9 @@ fn first_entry(file: &File, from: u64) -> io::Result<Option<(Layout, Vec<u8>)>> 
         let line = &rest[..=line_feed];
         let layout = Layout::detect(line).filter(|layout| layout.is_lines());
         if let Some(layout) = layout.filter(|layout| layout.first_time(line).is_some()) {
-            return Ok(Some((layout, line.to_vec())));
+            let after = rest.len() - line.len();
+            let end = from + (length - after) as u64;
+            return Ok(Some((layout, end, line.to_vec())));
         }
         rest = &rest[line_feed + 1..];
     }
@@ -216,10 +217,13 @@ mod tests {
             };
             let near = [time(position - 1)];
             let want = (position - cut) * entry;
+            // Others with the time of the first entry may have been cut off.
+            let is_certain = position - cut > 1;
             // At the end of an entry, and within one.
             let mut file = open(dir.path(), &all[cut * entry..]);
-            assert_eq!(at(&mut file, &near), Some(want), "{position} {cut}");
-            if position - cut > 1 {
+            let found = at(&mut file, &near);
+            assert_eq!(found, is_certain.then_some(want), "{position} {cut}");
+            if is_certain {
                 let mut file = open(dir.path(), &all[cut * entry + 7..]);
                 assert_eq!(at(&mut file, &near), Some(want - 7), "{position} {cut}");
             }
@@ -247,25 +251,106 @@ mod tests {
         assert!(!seek_kept(&mut file, &checkpoint, &[time(1)]).unwrap());
     }
 
+    /// conmon and Docker: entries of one read have one time, and a rotation comes between them.
+    #[test]
+    fn a_rotation_between_entries_of_one_time_is_not_taken_for_a_cut() {
+        let cri = |nanos: usize, text: &str| {
+            format!("2023-11-14T22:13:20.{nanos:09}+00:00 stdout F {text}\n")
+        };
+        let json = |nanos: usize, text: &str| {
+            format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{nanos:09}Z\"}}\n")
+        };
+        let ends_alike = |number: usize| format!("{number} {}", "x".repeat(64));
+        for is_cri in [true, false] {
+            let entry = |nanos, text: &str| match is_cri {
+                true => cri(nanos, text),
+                false => json(nanos, text),
+            };
+            let before: String = (0..200).map(|nanos| entry(nanos, "before")).collect();
+            let later: String = (900..1_000).map(|nanos| entry(nanos, "same")).collect();
+            for (in_old, in_new) in [(1, 1), (1, 50), (50, 1), (50, 50), (300, 300)] {
+                let texts = |range: std::ops::Range<usize>, is_same: bool| -> String {
+                    let text = |number| match is_same {
+                        true => "same".to_owned(),
+                        false => ends_alike(number),
+                    };
+                    range.map(|number| entry(500, &text(number))).collect()
+                };
+                for (is_same, before, later) in [
+                    (true, &before[..], ""),
+                    (true, &before[..], &later[..]),
+                    (false, &before[..], &later[..]),
+                    (true, "", &later[..]),
+                    (false, "", ""),
+                ] {
+                    let dir = tempfile::tempdir().unwrap();
+                    let old = before.to_owned() + &texts(0..in_old, is_same);
+                    let new = texts(in_old..in_old + in_new, is_same) + later;
+                    let held = open(dir.path(), &old);
+                    std::fs::rename(dir.path().join("x-json.log"), dir.path().join("old")).unwrap();
+                    let part = part_of(&held, open(dir.path(), &new)).unwrap();
+                    assert!(part.is_none(), "{is_same} {in_old} {in_new}: {new}");
+                }
+            }
+        }
+    }
+
+    /// What is behind the first of several that are alike is repeated; a line that is like the one
+    /// that was read and has another time is another line.
+    #[test]
+    fn of_lines_that_are_alike_none_is_skipped_unread() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = |nanos: usize| {
+            let text = "GET /health of a service that is asked every ten seconds 200";
+            format!("2023-11-14T22:13:20.{nanos:09}+00:00 stdout F {text}\n")
+        };
+        let at = |nanos: usize| Timestamp {
+            seconds: 1_700_000_000,
+            nanos: nanos as u32,
+        };
+        let checkpoint = StreamCheckpoint {
+            marker: Marker::of(entry(5).as_bytes()),
+            offset: 7_000,
+            ..StreamCheckpoint::default()
+        };
+        let found = |nanos: &[usize]| {
+            let content: String = nanos.iter().map(|nanos| entry(*nanos)).collect();
+            let mut file = open(dir.path(), &content);
+            let is_found = seek_kept(&mut file, &checkpoint, &[at(5)]).unwrap();
+            is_found.then_some(file.read_offset() as usize / entry(0).len())
+        };
+        assert_eq!(found(&[3, 4, 5, 6]), Some(3));
+        assert_eq!(found(&[4, 5, 5, 5, 6]), Some(2));
+        assert_eq!(found(&[5, 5, 6]), None);
+        assert_eq!(found(&[4, 6]), None);
+        assert_eq!(found(&[6, 7]), None);
+    }
+
     #[test]
     fn a_part_of_a_log_is_told_from_one_that_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let all = entries(0..3_000);
         let held = open(dir.path(), &all);
         std::fs::remove_file(dir.path().join("x-json.log")).unwrap();
-        let part = |content: &str| part_of(&held, open(dir.path(), content)).unwrap();
-        let part = |content: &str| match part(content)? {
-            Part::Whole(file) => Some(("whole", file.read_offset() as usize)),
-            Part::Begins(file) => Some(("begins", file.read_offset() as usize)),
+        let part = |content: &str| {
+            let part = part_of(&held, open(dir.path(), content)).unwrap();
+            part.map(|file| file.read_offset() as usize)
         };
         let tail = entries(2_900..3_000);
-        assert_eq!(part(&tail), Some(("whole", tail.len())));
-        assert_eq!(part(&tail[9..]), Some(("whole", tail.len() - 9)));
+        assert_eq!(part(&tail), Some(tail.len()));
+        assert_eq!(part(&tail[9..]), Some(tail.len() - 9));
+        assert_eq!(part(&entries(100..200)), Some(tail.len()));
+        // Written on, at its end and within an entry.
+        assert_eq!(part(&entries(2_900..3_100)), Some(tail.len()));
+        let more = tail.clone() + &tail[..20];
+        assert_eq!(part(&more), Some(tail.len()));
+        // Another entry within it, or in the place of one.
         assert_eq!(
-            part(&entries(100..200)),
-            Some(("whole", 100 * tail.len() / 100))
+            part(&(entries(2_900..2_950) + &entries(2_951..3_000))),
+            None
         );
-        assert_eq!(part(&entries(2_900..3_100)), Some(("begins", 0)));
+        let edited = tail.replace("20.002950Z", "20.902950Z");
+        assert_eq!(part(&edited), None);
         assert_eq!(part(&entries(3_000..3_100)), None);
         assert_eq!(part("text\n"), None);
         assert_eq!(part(""), None);

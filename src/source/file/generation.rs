@@ -197,6 +197,11 @@ impl Generation {
         std::mem::take(&mut self.vanished)
     }
 
+    /// Takes back a number that could not be counted yet.
+    pub fn put_back_vanished(&mut self, bytes: u64) {
+        self.vanished += bytes;
+    }
+
     /// The fingerprint of the file's head, as far as it has been read.
     pub fn fingerprint(&self) -> Fingerprint {
         self.head.fingerprint

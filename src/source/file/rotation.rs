@@ -93,6 +93,10 @@ impl Rotation {
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.files.next_number;
             let listed = self.list(feed)?;
+            if listed.has_changed && self.files.open.is_empty() {
+                // Where reading begins depends on all files.
+                continue;
+            }
             let (metadata, surplus) = (feed.assembler.metadata(), listed.surplus as u64);
             feed.losses.passed_over(link, metadata, surplus);
             let unexamined = listed.unexamined as u64;
@@ -295,10 +299,12 @@ impl Rotation {
         Ok(listed)
     }
 
-    /// The same, none if the folder is gone, and with it all copies.
+    /// The same, none if the folder is gone, and with it all copies. Fails with `NotFound` if one
+    /// may be missing.
     fn list_copies(&self, feed: &Feed) -> io::Result<Vec<ListedFile>> {
         match self.list(feed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Ok(listed) if listed.has_changed => Err(io::ErrorKind::NotFound.into()),
             listed => Ok(listed?.files),
         }
     }

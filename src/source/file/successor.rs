@@ -13,18 +13,17 @@ use std::io;
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
 use crate::runtime::file::{is_permanent, stat_file};
 use crate::source::file::content::{have_same, have_same_before};
-use crate::source::file::cut::{part_of, Part};
+use crate::source::file::cut::part_of;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
 /// A file that has the content of the one being read.
 pub enum Successor {
-    /// It holds all of the old file's content, or an earlier state of it; it is open behind what
-    /// both have.
+    /// It holds all of the old file's content, or an earlier state of it, perhaps without the
+    /// beginning; it is open behind what both have.
     After(Generation),
-    /// It begins the same, or with what the old file has in the middle, and something in it is
-    /// changed: the times of its entries tell what was delivered. It is open at the same offset if
-    /// the change is behind that.
+    /// It begins the same, and something in it is changed: the times of its entries say what was
+    /// delivered. It is open at the same offset if the change is behind that.
     Changed(Generation),
 }
 
@@ -47,10 +46,7 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
         return Ok(None);
     }
     if !have_same(old, new, 0, head)? {
-        return Ok(part_of(held, next)?.map(|part| match part {
-            Part::Whole(next) => Successor::After(next),
-            Part::Begins(next) => Successor::Changed(next),
-        }));
+        return Ok(part_of(held, next)?.map(Successor::After));
     }
     if have_same_before(old, new, common)? {
         next.seek_to_end_before(common)?;
@@ -130,10 +126,7 @@ mod tests {
         assert_eq!(found(&old, &edited, 4_001 * entry), Some(("changed", 0)));
         // Its beginning was cut off, and perhaps the same written on.
         assert_eq!(found(&old, &entries(1..5_000), 70 * entry), after(4_999));
-        assert_eq!(
-            found(&old, &entries(1..6_000), 70 * entry),
-            Some(("changed", 0))
-        );
+        assert_eq!(found(&old, &entries(1..6_000), 70 * entry), after(4_999));
         // Another log: no entry is the same, or not even one is there.
         assert_eq!(found(&old, &entries(5_000..9_000), 70 * entry), None);
         assert_eq!(found(&old, &old[..entry - 1], 70 * entry), None);
