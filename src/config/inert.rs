@@ -53,8 +53,8 @@ impl Config {
         );
         if let RuntimeChoice::Only(only) = self.runtimes.choice {
             let reason = format!("Runtime is {only}");
-            for (option, runtime, is_set) in self.roots(&defaults) {
-                add(is_set && runtime != only, option, &reason);
+            for (option, runtimes, is_set) in self.roots(&defaults) {
+                add(is_set && !runtimes.contains(&only), option, &reason);
             }
         }
         for (option, rule) in self.selection.rules() {
@@ -65,14 +65,18 @@ impl Config {
         all
     }
 
-    /// The options about the folders of one runtime: that runtime, and whether each is set.
-    fn roots(&self, defaults: &Config) -> [(&'static str, &'static str, bool); 8] {
+    /// The options about folders of runtimes: the runtimes that read them, and whether each is set.
+    fn roots(&self, defaults: &Config) -> [(&'static str, &'static [&'static str], bool); 8] {
+        type Runtimes = &'static [&'static str];
         let (own, unset) = (&self.runtimes, &defaults.runtimes);
-        let [docker, cri, podman, nerdctl] = ["docker", "cri", "podman", "nerdctl"];
+        let [docker, cri]: [Runtimes; 2] = [&["docker"], &["cri"]];
+        let [podman, nerdctl]: [Runtimes; 2] = [&["podman"], &["nerdctl"]];
+        // The logs of pods may be links into Docker's data root (cri-dockerd).
+        let docker_and_cri: Runtimes = &["docker", "cri"];
         [
             (
                 "Docker_Root",
-                docker,
+                docker_and_cri,
                 own.docker_roots != unset.docker_roots,
             ),
             (
@@ -152,7 +156,9 @@ mod tests {
             (&[("Labels", "a"), ("Metadata", "off")], "Labels: Metadata is off"),
             (&[("Env", "A"), ("Metadata", "off")], "Env: Metadata is off"),
             (&[("Podman_Root", "/p"), ("Runtime", "docker")], "Podman_Root: Runtime is docker"),
-            (&[("Docker_Root", "/d"), ("Runtime", "cri")], "Docker_Root: Runtime is cri"),
+            (&[("Docker_Root", "/d"), ("Runtime", "nerdctl")], "Docker_Root: Runtime is nerdctl"),
+            (&[("Docker_Users", "ada"), ("Runtime", "cri")], "Docker_Users: Runtime is cri"),
+            (&[("Pod_Links", "/l"), ("Runtime", "docker")], "Pod_Links: Runtime is docker"),
             (
                 &[("Include", "image=a"), ("Runtime", "cri")],
                 "Include image=a: with Runtime cri, images and labels are only in the runtime's database",
@@ -194,6 +200,11 @@ mod tests {
                 ("Runtime", "docker"),
                 ("Docker_Root", "/d"),
                 ("Include", "pod=a,image=b,label=c"),
+            ],
+            &[
+                ("Runtime", "cri"),
+                ("Docker_Root", "/d"),
+                ("Pod_Links", "/l"),
             ],
             &[("Include", "user=a"), ("Podman_Users", "ada")],
         ] {

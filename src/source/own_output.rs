@@ -16,7 +16,8 @@
 //!                                        written, with its id        time
 //! ```
 //!
-//! A record has the full id of its container, so in a loop the lines of the container have its own.
+//! A record has the full id of its container, so in a loop the lines of the container have its own;
+//! in a pod whose links with the ids are not there, it is the pod's uid that is searched for.
 //! The proof is that the log grows because it is read, in proportion and each time, and does not while
 //! nothing of it is read. A container that writes its id by itself does so while nothing is read, or
 //! does not when something is; it waits some 2 to 4 s. If it is suspected again within 20 s, Fluent
@@ -27,13 +28,16 @@
 //! No line costs anything: of a container of which 64 KiB or more were read since the last look, and
 //! whose log has grown by as much meanwhile, what was written since is looked at. Reading a backlog
 //! writes nothing, so a backlog never counts. A slower loop is not ended, nor one through the API,
-//! or of records without an id (`Metadata off`), or with a `Flush` of more than 5 s.
+//! or of records without either (`Metadata off`), or with a `Flush` of more than 5 s.
 
 use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
+use crate::runtime::id::ContainerId;
+use crate::runtime::Pod;
 use crate::source::describe::Description;
 use crate::source::file::tailer::Tailer;
+use crate::source::own_output::end::is_uid;
 use crate::source::own_output::search::{Found, Search};
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
@@ -67,11 +71,13 @@ impl OwnOutput {
     /// Looks at the log of a container and reports what was found.
     pub fn look(&mut self, about: &Description, tailer: &Tailer, link: &Link, now: Instant) {
         let account = about.account();
-        let (Some(file), Some(id)) = (tailer.written_files().last(), account.known_id()) else {
+        let pod = about.template().metadata.pod.as_ref();
+        let mark = mark(account.known_id(), pod);
+        let (Some(file), Some(mark)) = (tailer.written_files().last(), mark) else {
             return;
         };
         let read = account.figures().read.bytes;
-        let found = self.search.look(file, id.to_string().as_bytes(), read, now);
+        let found = self.search.look(file, mark.as_bytes(), read, now);
         let (name, short_id) = account.names();
         match found {
             Found::Nothing if self.trouble.is_to_be_reported() => {}
@@ -84,6 +90,14 @@ impl OwnOutput {
         }
         let event = Event::Loop { name, short_id };
         self.trouble.begin(Unread::OwnOutput, || link.report(event));
+    }
+}
+
+/// What each record of a container has: its full id or, of a pod's that is not known, the pod's uid.
+fn mark(id: Option<ContainerId>, pod: Option<&Pod>) -> Option<String> {
+    match id {
+        Some(id) => Some(id.to_string()),
+        None => pod.map(|pod| pod.uid.clone()).filter(|uid| is_uid(uid)),
     }
 }
 

@@ -8,6 +8,10 @@ use crate::runtime::file::{read_up_to, stat_file, FileId};
 
 /// Most bytes at the end of the log that are looked at.
 const END_BYTES: u64 = 1 << 20;
+/// Length of a container's id.
+const ID_LENGTH: usize = 64;
+/// Lengths of a pod's uid: a hash, of a static pod, or a UUID.
+const UID_LENGTHS: [usize; 2] = [32, 36];
 
 /// The end of a log at a time.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +19,8 @@ pub struct End {
     file: FileId,
     /// The size of that file.
     pub size: u64,
-    /// Bytes before it, since the last ones with the id of a container, that have none.
+    /// Bytes before it, since the last ones with the id of a container, that have none; if a pod's
+    /// uid is searched for, the uid of a pod counts as well.
     pub plain: u64,
 }
 
@@ -24,7 +29,7 @@ pub struct End {
 pub struct Written {
     /// How much.
     pub bytes: u64,
-    /// With the id of the container itself.
+    /// With the id of the container itself, or the uid of its pod.
     pub has_own_id: bool,
 }
 
@@ -56,7 +61,7 @@ impl End {
         let mut bytes = vec![0; length];
         let filled = read_up_to(file, &mut bytes, from).unwrap_or(0);
         bytes.truncate(filled);
-        self.plain = match has_any_id(&bytes) {
+        self.plain = match has_any_id(&bytes) || (mark.len() != ID_LENGTH && has_any_uid(&bytes)) {
             true => 0,
             false => before.plain + bytes.len() as u64,
         };
@@ -71,5 +76,20 @@ fn has_any_id(bytes: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     bytes
         .split(|byte| !is_digit(byte))
-        .any(|run| run.len() == 64)
+        .any(|run| run.len() == ID_LENGTH)
+}
+
+fn has_any_uid(bytes: &[u8]) -> bool {
+    bytes
+        .split(|byte| !is_of_uid(*byte))
+        .any(|run| UID_LENGTHS.contains(&run.len()))
+}
+
+fn is_of_uid(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte) || byte == b'-'
+}
+
+/// Whether a text looks like the uid of a pod.
+pub fn is_uid(text: &str) -> bool {
+    UID_LENGTHS.contains(&text.len()) && text.bytes().all(is_of_uid)
 }

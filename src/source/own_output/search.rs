@@ -140,8 +140,8 @@ impl Search {
         REACT[usize::from(self.again_until.is_some())]
     }
 
-    /// Looks at a log, of which `read` bytes were read so far; `mark` is the container's id. `file`
-    /// is the newest one.
+    /// Looks at a log, of which `read` bytes were read so far; `mark` is the container's id, or
+    /// the uid of its pod. `file` is the newest one.
     pub fn look(&mut self, file: &File, mark: &[u8], read: u64, now: Instant) -> Found {
         if let State::Watching { next, .. } = self.state {
             let is_due = next.is_none_or(|next| now >= next);

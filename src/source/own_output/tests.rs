@@ -2,13 +2,18 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use crate::runtime::id::ContainerId;
+use crate::runtime::Pod;
+use crate::source::own_output::mark;
 use crate::source::own_output::search::{Found, Search, PROBE_BYTES};
 
 const ID: &str = "3f1c0a5b9d2e4f60718293a4b5c6d7e8f90123456789abcdef0123456789abcd";
+const UID: &str = "11111111-2222-3333-4444-555555555555";
 const TICK: Duration = Duration::from_millis(200);
 
 /// A container's log and a reader, a fifth of a second at a time.
 struct Log {
+    mark: &'static str,
     file: File,
     size: u64,
     read: u64,
@@ -24,7 +29,12 @@ struct Log {
 
 impl Log {
     fn new() -> Log {
+        Log::with_mark(ID)
+    }
+
+    fn with_mark(mark: &'static str) -> Log {
         Log {
+            mark,
             file: tempfile::tempfile().unwrap(),
             size: 0,
             read: 0,
@@ -73,7 +83,9 @@ impl Log {
                 self.longest_wait = self.longest_wait.max(self.waits);
             }
         }
-        let found = self.own.look(&self.file, ID.as_bytes(), self.read, now);
+        let found = self
+            .own
+            .look(&self.file, self.mark.as_bytes(), self.read, now);
         if found != Found::Nothing {
             self.found.push(found);
         }
@@ -108,12 +120,15 @@ impl Loop {
     }
 
     fn runs(&mut self, log: &mut Log, time: Duration) {
-        let other = "ab".repeat(32);
+        let other = match log.mark {
+            ID => "ab".repeat(32),
+            _ => format!("\"pod_uid\":\"{}\"", "ab".repeat(16)),
+        };
         for _ in 0..ticks(time) {
             if log.tick.is_multiple_of(self.flush) {
                 let bytes = log.read - self.printed;
                 self.printed = log.read;
-                log.write(bytes + bytes / 4, ID);
+                log.write(bytes + bytes / 4, log.mark);
                 log.write(2_000, &other);
             }
             log.turn();
@@ -145,6 +160,47 @@ fn a_loop_is_paused_for_longer_and_longer_until_it_is_over_however_often_it_is_f
         assert_eq!(log.found.last(), Some(&Found::Over), "{flush:?}");
         assert_eq!(log.read, log.size, "{flush:?}");
     }
+}
+
+/// Only `/var/log/pods` is mounted, so the links that name the ids are not there.
+#[test]
+fn a_loop_in_a_pod_without_container_ids_is_found_by_the_pods_uid() {
+    for flush in [TICK, SECOND, SECOND * 5] {
+        let mut log = Log::with_mark(UID);
+        let mut printing = Loop::every(flush);
+        log.write(100_000, UID);
+        while log.found.is_empty() && log.tick < ticks(MINUTE * 4) {
+            printing.runs(&mut log, SECOND);
+        }
+        assert!(log.own.is_paused(), "{flush:?}");
+        assert!(log.size < 16 << 20, "{flush:?}: {}", log.size);
+    }
+    // One that writes the uid by itself is none.
+    let mut log = Log::with_mark(UID);
+    log.writes(SECOND * 4, 100_000, UID);
+    log.writes(MINUTE * 2, 100_000, "a line");
+    assert_eq!(log.found, []);
+    assert!(log.longest_wait <= SECOND * 3, "{:?}", log.longest_wait);
+}
+
+#[test]
+fn the_mark_is_the_id_or_if_that_is_unknown_the_pods_uid() {
+    let pod = |uid: &str| Pod {
+        namespace: String::new(),
+        name: String::new(),
+        uid: uid.to_owned(),
+        container_id: None,
+        restart_count: 0,
+        is_complete: false,
+    };
+    let hash = "ab".repeat(16);
+    let id = ContainerId::parse(ID);
+    assert_eq!(mark(id, Some(&pod(UID))).as_deref(), Some(ID));
+    assert_eq!(mark(None, Some(&pod(UID))).as_deref(), Some(UID));
+    assert_eq!(mark(None, Some(&pod(&hash))), Some(hash));
+    // Such a text may be anywhere.
+    assert_eq!(mark(None, Some(&pod("1"))), None);
+    assert_eq!(mark(None, None), None);
 }
 
 #[test]

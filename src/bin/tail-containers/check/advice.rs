@@ -201,6 +201,18 @@ impl<'a> Advice<'a> {
         }
     }
 
+    /// The fix for an option that names the folder `containers` in Docker's data root in place of
+    /// the data root.
+    pub fn for_root_below(self, root: &Path) -> Option<String> {
+        let given = root.parent()?;
+        let is_below = self.tool == Tool::Docker && root.ends_with("containers/containers");
+        let above = given.parent().filter(|_| is_below && given.is_dir())?;
+        let above = above.display();
+        Some(format!(
+            "give the folder above: --docker-root {above} or Docker_Root {above}"
+        ))
+    }
+
     /// The fix for a runtime's folder that does not exist.
     pub fn for_missing_root(self, root: &Path, config: &Config) -> String {
         let option = self.root_option;
