@@ -187,9 +187,14 @@ impl Plugin {
             db: self.config.db.as_deref(),
             host,
         };
-        let again = lock(&self.drain).hand_over(around);
-        self.wake
-            .ask_again(again.filter(|_| !self.link.paused.load(Ordering::Acquire)));
+        let due = lock(&self.drain).hand_over(around);
+        if due.flush {
+            host.flush();
+        }
+        self.wake.ask_again(
+            due.again
+                .filter(|_| !self.link.paused.load(Ordering::Acquire)),
+        );
         let has_changed = self.link.take_metrics_changed();
         if has_changed || is_time {
             self.link.buffered().bytes = host.holds();

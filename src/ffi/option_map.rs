@@ -29,7 +29,7 @@ impl MapFunctions {
     fn find() -> Option<MapFunctions> {
         let create = find_symbol(c"flb_config_map_create")?;
         let destroy = find_symbol(c"flb_config_map_destroy")?;
-        // SAFETY: every release since 3.0 exports this function with the signature that the
+        // SAFETY: every release since 2.1 exports this function with the signature that the
         // header gives.
         let create = unsafe {
             std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create)

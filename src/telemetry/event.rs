@@ -313,6 +313,8 @@ pub enum Event {
     MetricsExhausted { containers: usize },
     #[error("this Fluent Bit does not tell how much memory the records of an input take: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
     MemoryUnknown,
+    #[error("this Fluent Bit does not tell whether Mem_Buf_Limit or storage.type bounds the memory of this input: Buffered_Limit is 24M in any case; set it to a size, or to off if one of them does")]
+    BoundUnknown,
     #[error("no DB is set: positions are kept in memory, so each start and each reload {effect}; set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db")]
     NoCheckpoint { effect: &'static str },
     #[error("option {option} has no effect: {reason}")]

@@ -81,6 +81,7 @@ impl Event {
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
             | Event::MemoryUnknown
+            | Event::BoundUnknown
             | Event::NoCheckpoint { .. }
             | Event::OptionInert { .. }
             | Event::TagLiteral { .. }

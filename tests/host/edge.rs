@@ -481,6 +481,34 @@ fn a_host_that_does_not_tell_its_memory_is_warned_of_once_and_served() {
     }
 }
 
+/// A release to come that keeps `storage.type` and `Mem_Buf_Limit` in another way.
+#[test]
+fn a_host_that_does_not_tell_what_bounds_its_memory_is_warned_of_once_and_limited() {
+    let root = DockerRoot::new();
+    root.container('a', "web").line("text");
+    for (switch, options, warnings) in [
+        ("-DMISSING_PROPERTIES", "storage.type=filesystem", 1),
+        ("-DMISSING_PROPERTIES", "Buffered_Limit=24M", 0),
+        ("-DMISSING_PROPERTIES", "Buffered_Limit=off", 0),
+        ("-DMETRICS", "", 0),
+        ("-DMETRICS", "storage.type=filesystem", 0),
+    ] {
+        let mut host = PlayingHost::start(Release::LATEST.with(switch));
+        host.ok(&format!("instance a {} {options}", over(&root, "")));
+        host.ok("init");
+        host.run_until(1);
+        let exit = host.exit();
+        exit.assert_clean();
+        let warning = "this Fluent Bit does not tell whether Mem_Buf_Limit or storage.type bounds";
+        assert_eq!(
+            exit.log.matches(warning).count(),
+            warnings,
+            "{options}: {}",
+            exit.log
+        );
+    }
+}
+
 /// A release to come that has one callback more: ours behind it are called in
 /// place of others, or never. Pausing may then not reach us, and neither may
 /// exit; records must arrive all the same and nothing may crash.

@@ -330,7 +330,7 @@ fn the_version_names_program_and_abi_and_the_help_fits_80_columns() {
     let expected = format!("tail-containers {} (", env!("CARGO_PKG_VERSION"));
     assert!(version.starts_with(&expected), "{version}");
     assert!(
-        version.ends_with("plugin ABI: Fluent Bit 3.0 to 5.1)\n"),
+        version.ends_with("plugin ABI: Fluent Bit 2.1 to 5.1)\n"),
         "{version}"
     );
     let mut command = Command::new(program());
