@@ -301,7 +301,7 @@ pub enum Event {
         problem: String,
         aside: PathBuf,
     },
-    #[error("DB {}: {problem}; nothing was changed; every log is read from the beginning", path.display())]
+    #[error("DB {}: {problem}; nothing was changed, and no position in it is used", path.display())]
     CheckpointNotUsed { path: PathBuf, problem: String },
     #[error("DB {}: ignored {count} damaged entries; their logs are read again from the beginning", path.display())]
     CheckpointEntriesDamaged { path: PathBuf, count: usize },

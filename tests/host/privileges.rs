@@ -58,7 +58,14 @@ fn one_capability_is_enough_for_every_source_and_without_it_the_reason_is_said()
         let run_as_nobody = |capabilities: &[&str]| {
             let option = format!("Podman_Root={}", root.display());
             let mut command = as_nobody(capabilities, NOBODY, &program);
-            command.args(["--runtime", runtime, "-o", &option]);
+            command.args([
+                "--no-follow",
+                "--tail=all",
+                "--runtime",
+                runtime,
+                "-o",
+                &option,
+            ]);
             command
                 .arg("--docker-root")
                 .arg(&root)
@@ -105,7 +112,8 @@ fn a_group_that_may_read_is_enough() {
     }
     let mut command = as_nobody(&NO_CAPABILITY, GROUP, &program);
     command
-        .args(["--runtime", "docker", "--docker-root"])
+        .args(["--no-follow", "--tail=all", "--runtime", "docker"])
+        .arg("--docker-root")
         .arg(root.path());
     let output = command.output().expect("setpriv runs");
     assert_eq!(out(&output), "web | for the group\n", "{output:?}");

@@ -154,6 +154,7 @@ pub struct Arguments {
     save_position: bool,
 
     /// When to use color. auto: on a terminal, unless NO_COLOR is set
+    /// and not empty
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 
@@ -241,7 +242,8 @@ Examples:
   sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
       what Fluent Bit has not delivered yet, then follow
 
-Exits with 1 if nothing can be read, or if a NAME is of no container (--no-follow).";
+Exits with 1 if nothing can be read, or with --no-follow if a NAME is of no container or no
+container matches --include; with 2 if the command line is wrong.";
 
 /// The value of a root that is found by itself.
 const AUTO: &str = "auto";
@@ -283,15 +285,51 @@ fn parse_regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Arguments {
-    /// The plugin configuration for these arguments.
-    pub fn config(&self) -> Result<Config, ConfigError> {
-        let mut config = Config::from_lookup(|name| self.option(name))?;
+    /// The plugin configuration for these arguments, or what is wrong with them.
+    pub fn config(&self) -> Result<Config, String> {
+        let wrong = |error: ConfigError| error.to_string();
+        let mut config = Config::from_lookup(|name| self.option(name)).map_err(wrong)?;
+        if let Some(mistake) = self.mistake(config.db.is_some()) {
+            return Err(mistake);
+        }
         config.follow = self.follows();
         config.saves_positions = self.save_position;
         config.selection.names = self.names.clone();
         // Which lines are the last ones before that time is not known before they are read.
         config.tail = self.tail().filter(|_| self.until.is_none());
         Ok(config)
+    }
+
+    /// Switches that make no sense together.
+    fn mistake(&self, has_db: bool) -> Option<String> {
+        if let Some(switch) = self.command.and(self.unused_by_commands()) {
+            return Some(format!("check has no use for {switch}"));
+        }
+        if self.save_position && !has_db {
+            return Some("--save-position requires a file: -o DB=FILE".to_owned());
+        }
+        let (since, until) = (self.since?, self.until?);
+        (since > until).then(|| "--since is after --until: no line is between them".to_owned())
+    }
+
+    /// A switch that a command would ignore, if one is given.
+    fn unused_by_commands(&self) -> Option<&'static str> {
+        let given = [
+            (self.follow, "--follow"),
+            (self.no_follow, "--no-follow"),
+            (self.tail.is_some(), "--tail"),
+            (self.new, "--new"),
+            (self.since.is_some(), "--since"),
+            (self.until.is_some(), "--until"),
+            (self.timestamps, "--timestamps"),
+            (!self.grep.is_empty(), "--grep"),
+            (!self.highlight.is_empty(), "--highlight"),
+            (self.stats.is_some(), "--stats"),
+            (self.raw, "--raw"),
+            (self.save_position, "--save-position"),
+        ];
+        let mut given = given.into_iter();
+        given.find_map(|(is_given, switch)| is_given.then_some(switch))
     }
 
     /// Whether it prints lines and not whole records.

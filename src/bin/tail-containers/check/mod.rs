@@ -24,7 +24,6 @@ use comfy_table::presets::NOTHING;
 use fluent_bit_container_logs::config::inert::Inert;
 use fluent_bit_container_logs::config::Config;
 
-use crate::arguments::Arguments;
 use crate::terminal::{harmless, harmless_json};
 use api::{ApiKind, ApiState};
 use containers::{Containers, Group, State};
@@ -165,10 +164,9 @@ impl Survey {
 }
 
 /// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read.
-pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
-    let config = arguments.config().map_err(io::Error::other)?;
-    let mut survey = Survey::of(&config);
-    let around = Around::look(&config, &mut survey);
+pub fn run(config: &Config, is_json: bool) -> io::Result<ExitCode> {
+    let mut survey = Survey::of(config);
+    let around = Around::look(config, &mut survey);
     let text = match is_json {
         true => {
             let json = serde_json::to_string_pretty(&Report::of(&survey, &around))?;
