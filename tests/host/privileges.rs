@@ -137,7 +137,7 @@ fn a_root_that_is_mounted_read_only_is_enough() {
     };
     let mut host = PlayingHost::start_by(starter, Release::LATEST);
     host.ok(&format!(
-        "instance a docker_root=\"{}\" db=\"{}\" runtime=docker docker_socket=off rescan_interval=20ms",
+        "instance a docker_root=\"{}\" db=\"{}\" runtime=docker docker_socket=off rescan_interval=20ms storage.type=filesystem",
         root.path().display(),
         db.path().join("positions.db").display()
     ));
