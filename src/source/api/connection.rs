@@ -68,12 +68,17 @@ pub struct StreamBody {
 pub async fn get(socket: &Path, target: &str) -> Result<Answer, String> {
     match timeout(ANSWER_DEADLINE, get_without_deadline(socket, target)).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {ANSWER_DEADLINE:?}")),
+        Err(_) => Err(format!(
+            "{}: no answer within {ANSWER_DEADLINE:?}",
+            socket.display()
+        )),
     }
 }
 
 async fn get_without_deadline(socket: &Path, target: &str) -> Result<Answer, String> {
-    let stream = connect(socket).await.map_err(|error| error.to_string())?;
+    let stream = connect(socket)
+        .await
+        .map_err(|error| format!("{}: {error}", socket.display()))?;
     let (mut sender, driver) = http1::Builder::new()
         .read_buf_exact_size(Some(READ_BUFFER))
         .handshake(TokioIo::new(stream))
