@@ -50,19 +50,30 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(text).collect()
 }
 
+fn started(root: &DockerRoot) -> Collector {
+    let db = root.path().join("positions.db").display().to_string();
+    Collector::start(root.path(), &[("DB", &db)])
+}
+
+/// A log of which 150 lines were read, and then 30 were written and all but the last `lines` cut off
+/// while nobody reads.
+fn cut_while_down(lines: usize, way: Way) -> (DockerRoot, LogWriter) {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..150);
+    let collector = started(&root);
+    collector.wait_texts(150);
+    drop(collector.stop());
+    write(&mut log, 150..180);
+    cut(&log.log, lines, way);
+    (root, log)
+}
+
 #[test]
 fn while_down_what_is_left_of_what_was_read_is_not_read_again() {
     for way in WAYS {
-        let root = DockerRoot::new();
-        let db = root.path().join("positions.db").display().to_string();
-        let start = || Collector::start(root.path(), &[("DB", &db)]);
-        let mut log = root.container('a', "web");
-        write(&mut log, 0..150);
-        let collector = start();
-        collector.wait_texts(150);
-        drop(collector.stop());
-        write(&mut log, 150..180);
-        cut(&log.log, 100, way);
+        let (root, mut log) = cut_while_down(100, way);
+        let start = || started(&root);
         log.open_log();
         write(&mut log, 180..190);
         let collector = start();
@@ -77,16 +88,8 @@ fn while_down_what_is_left_of_what_was_read_is_not_read_again() {
 #[test]
 fn while_down_lines_that_were_cut_off_unread_are_said_and_counted() {
     for way in WAYS {
-        let root = DockerRoot::new();
-        let db = root.path().join("positions.db").display().to_string();
-        let start = || Collector::start(root.path(), &[("DB", &db)]);
-        let mut log = root.container('a', "web");
-        write(&mut log, 0..150);
-        let collector = start();
-        collector.wait_texts(150);
-        drop(collector.stop());
-        write(&mut log, 150..180);
-        cut(&log.log, 20, way);
+        let (root, _log) = cut_while_down(20, way);
+        let start = || started(&root);
         let collector = start();
         let texts = collector.wait_texts(20);
         assert_eq!(texts, numbers(160..180), "{way:?}");

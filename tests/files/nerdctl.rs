@@ -171,11 +171,7 @@ fn a_log_that_is_in_no_file_is_said_in_the_log_and_by_check() {
     ] {
         collector.wait(said, |collector| collector.has_logged(said));
     }
-    let output = std::process::Command::new(program())
-        .args(["check", "--runtime", "nerdctl", "-o"])
-        .arg(format!("Nerdctl_Root={}", root.display()))
-        .output();
-    let (said, is_all_read) = page(&output.expect("it runs"));
+    let (said, is_all_read) = check(&root, &[]);
     assert!(!is_all_read && said.contains("nerdctl, "), "{said}");
     assert_eq!(row(&said, "web"), "- json-file file");
     assert!(
@@ -256,11 +252,7 @@ fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
         let said = format!("cannot read {}: {reason}", link.display());
         collector.wait("the reason", |collector| collector.has_logged(&said));
     }
-    let output = std::process::Command::new(program())
-        .args(["check", "--runtime", "nerdctl", "-o"])
-        .arg(format!("Nerdctl_Root={}", root.display()))
-        .output();
-    let (said, is_all_read) = page(&output.expect("it runs"));
+    let (said, is_all_read) = check(&root, &[]);
     assert!(!is_all_read && said.contains("12345678"), "{said}");
     assert_eq!(collector.wait_texts(1), ["one"]);
 }
@@ -280,14 +272,7 @@ fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
     let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read";
     collector.wait(said, |collector| collector.has_logged(said));
     assert_eq!(collector.wait_texts(1), ["one"]);
-    let mut command = std::process::Command::new(program());
-    command
-        .args(["check", "--runtime", "nerdctl", "-o"])
-        .arg(format!("Nerdctl_Root={}", root.display()));
-    for (name, value) in options {
-        command.arg("-o").arg(format!("{name}={value}"));
-    }
-    let (said, _) = page(&command.output().expect("it runs"));
+    let (said, _) = check(&root, &options);
     for rule in [
         "Exclude image=*debug*",
         "Exclude label=team=quiet",

@@ -22,6 +22,21 @@ fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
     }
 }
 
+/// A collector that is paused and behind: it has read this number of lines of `web`, and `full`
+/// keeps it from reading more.
+fn behind(lines: usize) -> (DockerRoot, LogWriter, LogWriter, Collector) {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    write(&mut log, 0..lines);
+    collector.wait_texts(lines);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    stalled(&root, &collector, &full);
+    (root, full, log, collector)
+}
+
 /// A file beside the log: `{log}` in `name` stands for the name of the log.
 fn beside(log: &Path, name: &str) -> PathBuf {
     let own = log.file_name().and_then(|name| name.to_str()).unwrap();
@@ -174,15 +189,7 @@ fn whatever_the_name_of_a_copy_its_unread_lines_are_read_after_a_restart() {
 
 #[test]
 fn a_reader_that_is_behind_finds_each_dated_copy() {
-    let root = DockerRoot::new();
-    let mut full = root.container('a', "full");
-    let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-    write(&mut log, 0..100);
-    collector.wait_texts(100);
-    collector.pause();
-    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-    stalled(&root, &collector, &full);
+    let (root, _full, mut log, collector) = behind(100);
     for (hour, from) in [("13.gz", 100), ("14.gz", 1_100), ("15", 2_100)] {
         write(&mut log, from..from + 1_000);
         copy_truncate(&log.log, &format!("{{log}}-20261126{hour}"));
@@ -318,15 +325,7 @@ fn a_copy_that_somebody_made_by_hand_is_not_read_as_well() {
 /// The copy is where nobody can know of it.
 #[test]
 fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
-    let root = DockerRoot::new();
-    let mut full = root.container('a', "full");
-    let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-    write(&mut log, 0..10);
-    collector.wait_texts(10);
-    collector.pause();
-    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-    stalled(&root, &collector, &full);
+    let (root, _full, mut log, collector) = behind(10);
     write(&mut log, 10..3_000);
     truncate(&log.log);
     write(&mut log, 3_000..3_001);
@@ -351,15 +350,7 @@ fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
 
 #[test]
 fn what_is_left_in_a_log_at_a_stop_is_said() {
-    let root = DockerRoot::new();
-    let mut full = root.container('a', "full");
-    let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-    write(&mut log, 0..10);
-    collector.wait_texts(10);
-    collector.pause();
-    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-    stalled(&root, &collector, &full);
+    let (_root, full, mut log, collector) = behind(10);
     let before = fs::metadata(&log.log).unwrap().len();
     write(&mut log, 10..100);
     let unread = fs::metadata(&log.log).unwrap().len() - before;
@@ -454,15 +445,7 @@ fn while_down_an_archive_with_the_date_behind_its_ending_is_read() {
 #[test]
 fn of_two_copies_of_a_truncated_log_the_one_that_has_more_is_read() {
     for (full_copy, short_copy) in [("{log}.1", "{log}.copy"), ("{log}.copy", "{log}.1")] {
-        let root = DockerRoot::new();
-        let mut full = root.container('a', "full");
-        let mut log = root.container('b', "web");
-        let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-        write(&mut log, 0..100);
-        collector.wait_texts(100);
-        collector.pause();
-        (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-        stalled(&root, &collector, &full);
+        let (root, _full, mut log, collector) = behind(100);
         write(&mut log, 100..200);
         let short = fs::read(&log.log).unwrap();
         write(&mut log, 200..1_000);
